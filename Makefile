@@ -1,0 +1,49 @@
+# Python 3.11 to 3.13 and make are all it takes: every target first brings .venv up to date by itself.
+# PYTHON=... chooses the interpreter, ARGS=... is handed to the command behind a target.
+PYTHON ?=
+ARGS ?=
+
+# One lock file for every platform and every supported Python, with hashes and without any address.
+COMPILE = .venv/bin/uv pip compile pyproject.toml $(ARGS) --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench lock setup clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo 'make demo ARGS="--for 20s --json"   options for the demo; make demo ARGS=--help lists them'
+	@echo 'make test ARGS="-k planner -x"      options for pytest'
+	@echo 'make test PYTHON=python3.12         another interpreter'
+
+demo: setup ## broker, simulated machines, connector and a local Clarify, all on this computer
+	@.venv/bin/clarify-connector demo $(ARGS)
+
+test: setup ## all tests; those that need Mosquitto or Kafka are skipped where it is not there
+	@.venv/bin/pytest $(ARGS)
+
+lint: setup ## style, formatting and types: ruff and mypy
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: setup ## put the code into the project's format and repair what ruff can repair
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: setup ## measure: samples per second, bytes per sample, memory
+	@.venv/bin/python -m benchmarks $(ARGS)
+
+lock: setup ## resolve pyproject.toml into the lock files; ARGS=--upgrade takes the newest of everything
+	.venv/bin/python -m pip install --quiet uv
+	$(COMPILE) --output-file requirements.lock
+	$(COMPILE) --output-file requirements-dev.lock --constraint requirements.lock \
+		--all-extras --group test --group lint --group build
+
+setup: ## make .venv, or bring it up to date
+	@$(or $(PYTHON),python3) .bootstrap/install.py $(PYTHON) >&2
+
+clean: ## remove .venv, caches and builds
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,170 @@
+"""A connector put together from its configuration: the only place, beside the command line, that knows all parts."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from pathlib import Path
+from typing import Final, TextIO
+
+import structlog
+
+from connector import __version__
+from connector.clarify import Client, Credentials, Timeouts
+from connector.config import Config, MqttSection
+from connector.delivery.dead_letters import DeadLetterStore
+from connector.delivery.signals import SignalSaver
+from connector.delivery.slots import Slots
+from connector.mapping.input_ids import Collision, Origin
+from connector.mapping.mapper import Mapper
+from connector.packing.planner import plan_frame
+from connector.pipeline import Limits, Pipeline
+from connector.records import SignalMetadata
+from connector.sources.journal import DiskJournal, MemoryJournal
+from connector.sources.log_file import LogFile
+from connector.sources.mqtt import MqttSource
+from connector.sources.source import Source
+from connector.state import State
+
+_CLOSE_SECONDS: Final = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class StartError(Exception):
+    """The connector cannot start; the text says what to do."""
+
+
+def log_file_path(config: Config, source: str) -> Path:
+    """Where a source keeps its journal and ledger."""
+    return config.state_dir / f"{source}.sqlite"
+
+
+def build_mapper(config: Config, claims: dict[str, Origin]) -> Mapper:
+    """The mapper that the configuration describes."""
+    return Mapper(
+        config.rules(),
+        claims=claims,
+        sources={source.name for source in config.sources},
+        unmatched=config.mapping.unmatched,
+        bounds=config.time_bounds(),
+        max_payload_bytes=config.mapping.max_payload,
+        max_values=config.mapping.max_values,
+        without_retained={source.name for source in config.sources if source.retained == "never"},
+    )
+
+
+class Connector:
+    """Everything that one configuration needs, from start to stop."""
+
+    def __init__(self, config: Config) -> None:
+        """Open all files; no network yet. Raises `StartError` or `CredentialsError`."""
+        credentials = Credentials.load(config.clarify.credentials, allow_insecure=config.clarify.allow_insecure)
+        self._config = config
+        self._lock_file = _lock(config.state_dir)
+        self._abort = threading.Event()
+        self.client = Client(
+            credentials,
+            timeout=Timeouts(read=config.clarify.timeout, write=config.clarify.timeout),
+            verify=config.clarify.ca_file,
+            user_agent=f"clarify-connector/{__version__}",
+        )
+        self.state = State(config.state_dir / "state.sqlite")
+        self.dead_letters = DeadLetterStore(config.state_dir / "dead-letters.sqlite", config.dead_letters.max_bytes)
+        delivery = config.delivery
+        self.signals = SignalSaver(self.client, self.state, Slots(delivery.metadata_requests_per_second, self._abort))
+        self.pipeline = Pipeline(
+            [_source(config, section) for section in config.sources],
+            build_mapper(config, self.state.claims()),
+            self.client,
+            plan_frame,
+            self.dead_letters,
+            self,
+            Limits(delivery.max_delay, delivery.max_frame_bytes, delivery.max_waiting_samples),
+            delivery.requests_per_second,
+        )
+
+    def start(self) -> None:
+        """Start all threads."""
+        self.signals.start()
+        self.pipeline.start()
+
+    def stop(self) -> bool:
+        """Drain within `flush_timeout`, then close everything. True if nothing was left behind."""
+        self.pipeline.drain()
+        drained = self.pipeline.stopped.wait(self._config.delivery.flush_timeout)
+        if not drained:
+            records, samples = self.pipeline.waiting()
+            _log.warning(
+                "flush_timed_out",
+                after_seconds=self._config.delivery.flush_timeout,
+                messages_in_memory=records,
+                samples_in_memory=samples,
+                effect="they are kept where they came from and sent after the next start",
+            )
+        self.close()
+        return drained
+
+    def close(self) -> None:
+        """Stop at once and release everything."""
+        self.pipeline.abort()
+        self.pipeline.close(_CLOSE_SECONDS)
+        self._abort.set()
+        self.signals.close(_CLOSE_SECONDS)
+        self.client.close()
+        self.dead_letters.close()
+        self.state.close()
+        self._lock_file.close()
+
+    def problems(self) -> list[str]:
+        """Why the connector is not ready; empty if it is."""
+        return self.pipeline.problems()
+
+    # -- what the mapping discovers ---------------------------------------------------------------
+
+    def claimed(self, claims: list[tuple[str, Origin]]) -> None:
+        """Remember who owns which input ID."""
+        self.state.add_claims(claims)
+
+    def collided(self, collisions: list[Collision]) -> None:
+        """Report collisions."""
+        for collision in collisions:
+            _log.warning("input_id_collision", detail=str(collision))
+
+    def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
+        """Have metadata saved."""
+        self.signals.want(signals)
+
+
+def _source(config: Config, section: MqttSection) -> Source:
+    file = LogFile.open(log_file_path(config, section.name))
+    journal: DiskJournal | MemoryJournal
+    if section.journal.storage == "disk":
+        journal = DiskJournal(section.name, file, section.journal.max_bytes)
+    else:
+        journal = MemoryJournal(section.name, file, section.journal.max_bytes)
+    return MqttSource(section, file, journal)
+
+
+def _lock(folder: Path) -> TextIO:
+    """Only one connector may use a state_dir: two would send and settle the same messages."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("a+", encoding="ascii")
+    except OSError as error:
+        raise StartError(
+            f"state_dir {folder} cannot be written ({error.strerror}); the journal needs a folder that can be, "
+            "best on a volume"
+        ) from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise StartError(
+            f"state_dir {folder} is in use by another connector; stop it, or give this one a state_dir of its own"
+        ) from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file

@@ -1,0 +1,198 @@
+"""The credentials of an integration, as Clarify hands them out: a JSON file, its text, or a dict of it.
+
+Both kinds are known: "client-credentials" (OAuth 2.0, the file to download) and "basic-auth" (user name and
+password). The secret is a SecretStr from the first moment; errors name source, field and remedy, and never
+a value.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Literal, Self
+from urllib.parse import quote_plus
+
+import httpx
+import orjson
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from connector.clarify.errors import CredentialsError
+from connector.clarify.limits import RESOURCE_ID
+from connector.clarify.validation import broken_rules
+
+_REMEDY: Final = "Use a credentials file as downloaded from the integration's page in Clarify's admin panel."
+_FILE_BYTES: Final = 64 * 1024  # a credentials file has less than one KiB
+_CONFIG: Final = ConfigDict(
+    frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, hide_input_in_errors=True
+)
+
+CredentialsSource = str | os.PathLike[str] | Mapping[str, object]
+"""A path, the JSON text itself, or the decoded JSON object."""
+
+
+class Login(BaseModel):
+    """How to prove who we are. For "basic-auth", client_id is the user name, client_secret the password."""
+
+    model_config = _CONFIG
+
+    type: Literal["client-credentials", "basic-auth"]
+    client_id: str
+    client_secret: SecretStr
+
+    @field_validator("client_id")
+    @classmethod
+    def _id_is_there(cls, client_id: str) -> str:
+        if not client_id.strip():
+            raise ValueError("must not be empty")
+        return client_id
+
+    @field_validator("client_secret")
+    @classmethod
+    def _secret_is_there(cls, client_secret: SecretStr) -> SecretStr:
+        if not client_secret.get_secret_value().strip():
+            raise ValueError("must not be empty")
+        return client_secret
+
+    @model_validator(mode="after")
+    def _user_name_can_be_sent(self) -> Self:
+        if self.type == "basic-auth" and ":" in self.client_id:
+            raise ValueError("clientId must not hold a colon: basic authentication cannot carry it")
+        return self
+
+
+class Credentials(BaseModel):
+    """Which Clarify, which integration, and the login. `api_url` always ends with a slash."""
+
+    model_config = _CONFIG
+
+    api_url: str
+    integration: str
+    login: Login = Field(validation_alias="credentials")
+    name: str | None = None
+
+    @classmethod
+    def load(cls, source: CredentialsSource, *, allow_insecure: bool = False) -> Credentials:
+        """The credentials from a path, JSON text or dict; CredentialsError says what is wrong with them.
+
+        `allow_insecure` permits http:// to another machine, where the secret travels in clear text.
+        """
+        where, fields = _read(source)
+        try:
+            return cls.model_validate(fields, context={"allow_insecure": allow_insecure})
+        except ValidationError as error:
+            wrong = broken_rules(error)
+        # Raised out here so that the ValidationError, which holds the input, is not chained.
+        raise CredentialsError(f"{where}: {wrong}. {_REMEDY}")
+
+    @property
+    def rpc_url(self) -> str:
+        """Where RPC requests go."""
+        return self.api_url + "rpc"
+
+    @property
+    def token_url(self) -> str:
+        """Where tokens are issued."""
+        return self.api_url + "oauth/token"
+
+    def basic_value(self) -> str:
+        """User name and password as an Authorization header of type Basic carries them. A secret."""
+        secret = self.login.client_secret.get_secret_value()
+        return base64.b64encode(f"{self.login.client_id}:{secret}".encode()).decode()
+
+    def hide(self, text: str, *more: str) -> str:
+        """The text without the secret, in any form in which it is sent, and without `more` secrets.
+
+        For text that comes from a server, since some servers answer with what they were sent.
+        """
+        secret = self.login.client_secret.get_secret_value()
+        for hidden in (*more, secret, quote_plus(secret), self.basic_value()):
+            text = text.replace(hidden, "[secret]")
+        return text
+
+    @field_validator("api_url")
+    @classmethod
+    def _address(cls, api_url: str, info: ValidationInfo) -> str:
+        api_url = api_url.strip()
+        try:
+            url = httpx.URL(api_url)
+        except httpx.InvalidURL:
+            url = httpx.URL("")
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ValueError("must be an address such as https://api.clarify.io/v1/")
+        if url.userinfo or any(character in "?#" or character.isspace() for character in api_url):
+            raise ValueError("must be a plain address, without user name, password, space, '?' or '#'")
+        insecure_allowed = isinstance(info.context, Mapping) and info.context.get("allow_insecure") is True
+        if url.scheme == "http" and not insecure_allowed and not _is_loopback(url.host):
+            raise ValueError(
+                f"http:// to {url.host} would send the secret in clear text: use https://, "
+                "or allow it with allow_insecure"
+            )
+        return api_url if api_url.endswith("/") else api_url + "/"
+
+    @field_validator("integration")
+    @classmethod
+    def _resource_id(cls, integration: str) -> str:
+        if not RESOURCE_ID.match(integration):
+            raise ValueError("must be an ID of 20 characters out of a-v and 0-9")
+        return integration
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, and names can mean any machine
+        return False
+
+
+def _read(source: CredentialsSource) -> tuple[str, Mapping[str, object]]:
+    """What to call the source in a message, and its fields, not yet checked."""
+    if isinstance(source, Mapping):
+        return "credentials", source
+    if isinstance(source, str) and _is_json_text(source):
+        where, content = "credentials (JSON text)", source.encode(errors="replace")
+    else:
+        where, content = f"credentials file {os.fspath(source)}", _read_file(Path(source))
+    try:
+        fields: object = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError as error:
+        wrong = f"is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
+    else:
+        if isinstance(fields, dict):
+            return where, fields
+        wrong = "is JSON, but not an object {...}"
+    # Raised out here so that the JSONDecodeError, which holds the whole text, is not chained.
+    raise CredentialsError(f"{where} {wrong}. {_REMEDY}")
+
+
+def _is_json_text(source: str) -> bool:
+    """Whether this is JSON, well formed or not, rather than a path. In doubt it is: a path gets shown."""
+    return source.lstrip("\ufeff \t\r\n").startswith(("{", "[")) or '"' in source or "\n" in source
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CredentialsError(
+            f"credentials file {path} cannot be read: {reason}. Check the path and its permissions."
+        ) from error
+    if len(content) > _FILE_BYTES:
+        raise CredentialsError(f"credentials file {path} is over {_FILE_BYTES} bytes long. {_REMEDY}")
+    return content

@@ -1,0 +1,148 @@
+"""Every error of the Clarify client, sorted by what to do about it.
+
+    ClarifyError
+    ├── Retryable         keep the data, back off, send again
+    │                       time-outs, connection errors, 5xx, 408, 429, RPC -32015, -32603, -32000, -32009,
+    │                       -32021, answers that make no sense, and everything that is not listed here
+    ├── InvalidParams     set the named series or inputs aside, send the rest
+    │                       RPC -32602
+    ├── TooLarge          send less at once
+    │                       413, and requests over the limit, which are not sent at all
+    ├── NotAllowed        keep the data, alarm, try again slowly: a person must grant access
+    │                       401, 403, RPC -32003, a refusing token endpoint
+    ├── Refused           keep the data, alarm, try again slowly: a person must mend set-up or program
+    │                       400, 404, 405, 415, 422 and other 4xx, 301, 308, RPC -32700, -32600, -32601,
+    │                       -32001, -32002
+    └── CredentialsError  stop: the credentials cannot be used
+
+Only InvalidParams and TooLarge speak about the data. All others mean that the very same request may succeed
+later, so no data may be given up because of them.
+
+Values that break a rule before anything is sent raise ValueError (pydantic's ValidationError is one).
+The messages never hold a secret, and no error of httpx is chained to ours, because it carries the request.
+
+The names say what to do or what is the case; an "Error" at their end would only make them longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class ClarifyError(Exception):
+    """Something between us and Clarify went wrong; catch this to catch all.
+
+    `code` is the RPC error code (negative) or the HTTP status (100 to 599), None if there was no answer.
+    `method` is the RPC method, or "oauth/token". `trace` is what Clarify's support asks for, if known.
+    """
+
+    def __init__(
+        self, message: str, *, code: int | None = None, method: str | None = None, trace: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.method = method
+        self.trace = trace
+
+    def __str__(self) -> str:
+        method = f"{self.method}: " if self.method else ""
+        trace = f" [trace {self.trace}]" if self.trace else ""
+        return f"{method}{self.message}{trace}"
+
+
+class Retryable(ClarifyError):  # noqa: N818
+    """Nothing is known to be wrong with the request: send it again later.
+
+    `retry_after` is how many seconds the server asks to wait, None if it does not say.
+    `outcome_unknown` says that the request may have been carried out although no good answer came.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | None = None,
+        method: str | None = None,
+        trace: str | None = None,
+        retry_after: float | None = None,
+        outcome_unknown: bool = False,
+    ) -> None:
+        super().__init__(message, code=code, method=method, trace=trace)
+        self.retry_after = retry_after
+        self.outcome_unknown = outcome_unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One complaint about a parameter: where, relative to `params`, and what."""
+
+    path: str
+    message: str
+
+
+class InvalidParams(ClarifyError):  # noqa: N818
+    """Clarify found parameters invalid and did not carry out the request.
+
+    `problems` may be empty (the server named nothing), or name something other than data, such as
+    `integration`: then `guilty` finds no key, and the data must not be blamed.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | None = None,
+        method: str | None = None,
+        trace: str | None = None,
+        problems: Iterable[Problem] = (),
+    ) -> None:
+        super().__init__(message, code=code, method=method, trace=trace)
+        self.problems = list(problems)
+
+    def guilty(self, prefix: str, keys: Iterable[str]) -> set[str]:
+        """Those of the `keys` that were sent below `prefix` which a problem names.
+
+        A key may itself hold dots, so the longest key counts that the rest of a path begins with, followed
+        by its end, a dot or a bracket.
+        """
+        sent = frozenset(keys)
+        start = prefix + "."
+        found = (_longest(p.path[len(start) :], sent) for p in self.problems if p.path.startswith(start))
+        return {key for key in found if key is not None}
+
+    def guilty_series(self, keys: Iterable[str]) -> set[str]:
+        """Those of the series `keys` of an insert which a problem names."""
+        return self.guilty("data.series", keys)
+
+    def guilty_inputs(self, keys: Iterable[str]) -> set[str]:
+        """Those of the input `keys` of a saveSignals which a problem names."""
+        sent = frozenset(keys)
+        return self.guilty("signalsByInput", sent) | self.guilty("inputs", sent)
+
+
+def _longest(rest: str, keys: frozenset[str]) -> str | None:
+    """The longest of the keys that `rest` is, or continues with a dot or a bracket."""
+    end = len(rest)
+    while end > 0:
+        if rest[:end] in keys:
+            return rest[:end]
+        end = max(rest.rfind(".", 0, end), rest.rfind("[", 0, end))
+    return None
+
+
+class TooLarge(ClarifyError):  # noqa: N818
+    """The request is larger than Clarify takes: split it."""
+
+
+class NotAllowed(ClarifyError):  # noqa: N818
+    """The credentials are not, or no longer, good for this call. Says nothing about the data."""
+
+
+class Refused(ClarifyError):  # noqa: N818
+    """The server cannot take such a request: wrong address, wrong API version, or a fault of ours."""
+
+
+class CredentialsError(ClarifyError):
+    """The credentials cannot be used: says which source, which field and what to do."""

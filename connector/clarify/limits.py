@@ -1,0 +1,58 @@
+"""What the Clarify API takes: every number and pattern that comes from outside, each with its source.
+
+"docs" is https://docs.clarify.io/. A rule marked "clients" stands on no page that we know; Clarify's own
+clients keep it, so a request that keeps it too is safe.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+API_VERSION: Final = "1.1"
+"""Selector for the X-API-Version header: the current stable version. docs api/1.1/protocol/http"""
+
+REQUEST_BYTES: Final = 8 * 1024 * 1024
+"""Largest body in bytes of uncompressed JSON, for every method. docs api/1.1/rate-limits ("~8 MiB")"""
+
+INSERTS_PER_SECOND: Final = 1.0
+"""Rate of integration.insert. docs api/1.1/rate-limits"""
+
+SAVES_PER_SECOND: Final = 1.0
+"""Rate of integration.saveSignals. docs api/1.1/rate-limits"""
+
+QUEUE_SECONDS: Final = 10.0
+"""A request over the rate waits this long at the server before it times out. docs api/1.1/rate-limits"""
+
+TOTAL_SECONDS: Final = 15.0
+"""A request times out after this long, waiting included: wait longer for it. docs api/1.1/rate-limits"""
+
+RESOURCE_ID: Final = re.compile(r"^[a-v0-9]{20}\Z")
+"""ID of an integration, a signal or an item. docs api/1.1beta1/methods"""
+
+INPUT_ID: Final = re.compile(r"^[a-zA-Z0-9_:.#+/-]{1,128}\Z")
+"""Input ID of a signal, the key of a series. docs api/1.0/methods/integration/save-signals"""
+
+INPUT_ID_LENGTH: Final = 128
+"""Longest input ID in characters. docs api/1.0/methods/integration/save-signals"""
+
+LABEL_KEY: Final = re.compile(r"^[A-Za-z0-9_/-]{1,40}\Z")
+"""Key of a label. Clients: PyClarify and clarify-go take 128 characters, Clarify's Node-RED node only 40"""
+
+ANNOTATION_KEY: Final = LABEL_KEY
+"""Key of an annotation: the same rule as for labels. Clients: as LABEL_KEY"""
+
+NAME_LENGTH: Final = 100
+"""Longest signal name in characters. Clients: Node-RED node 100, PyClarify's documentation 128"""
+
+DESCRIPTION_LENGTH: Final = 1000
+"""Longest description in characters. Clients: PyClarify, Node-RED node"""
+
+ENG_UNIT_LENGTH: Final = 255
+"""Longest engineering unit in characters. Clients: Node-RED node"""
+
+ENUM_VALUE_MAX: Final = 9999
+"""Enum values are the integers 0 to this. Clients: PyClarify, Node-RED node"""
+
+ENUM_TEXT_LENGTH: Final = 128
+"""Longest text of an enum value in characters; at least 1. Clients: PyClarify, Node-RED node"""

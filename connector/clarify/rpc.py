@@ -1,0 +1,145 @@
+"""JSON-RPC 2.0 as Clarify speaks it, without I/O: bytes from a call, a result or an error from an answer.
+
+One call per HTTP request, no batches. An error comes with HTTP 200. Its data has two shapes: the documented
+{"trace", "params": {path: [message]}} and the one of the live service,
+{"pathErrors": [{"path": "params.<path>", "error": message}]}; both become a list of Problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import orjson
+
+from connector.clarify.errors import ClarifyError, InvalidParams, NotAllowed, Problem, Refused, Retryable
+from connector.clarify.transport import Answer, failure, hide_trace
+
+FIRST_ID: Final = 1_000_000_000
+"""Request IDs count up from here: always ten digits, so that the size of an envelope is known beforehand."""
+
+_INVALID_PARAMS = -32602
+_FORBIDDEN = -32003
+# -32001 and -32002 say that a stored resource is or would become invalid: sending it again changes nothing.
+_REFUSED = frozenset((-32700, -32600, -32601, -32001, -32002))
+_NOT_DONE = frozenset((-32015, -32009))  # the server itself says that it did not carry out the request
+_SHOWN_CHARACTERS = 500  # of an error's message and of its details
+_SHOWN_PROBLEMS = 5
+
+
+def request(request_id: int, method: str, *params: bytes) -> bytes:
+    """The body of a call. `params` is the JSON of the parameters, in as many pieces as is convenient."""
+    return b"".join(
+        (
+            b'{"jsonrpc":"2.0","id":%d,"method":' % request_id,
+            orjson.dumps(method),
+            b',"params":',
+            *params,
+            b"}",
+        )
+    )
+
+
+def result(answer: Answer, request_id: int, *, method: str, hide: Callable[[str], str]) -> dict[str, object]:
+    """The result of a call, or the error that the answer stands for. `hide` takes secrets out of text."""
+    if answer.status != 200:
+        raise failure(answer, method=method, stores=True, hide=hide)
+    envelope = _decode(answer.body)
+    if envelope is None:
+        raise _senseless("The answer is not a JSON object", answer, method, hide)
+    error = envelope.get("error")
+    answered = envelope.get("id")
+    # An error may come with the ID null, when the server could not make out the request's.
+    if answered != request_id and (error is None or answered is not None):
+        raise _senseless("The answer belongs to another request", answer, method, hide)
+    if error is not None:
+        raise _error(error, answer, method, hide)
+    content = envelope.get("result")
+    if not isinstance(content, dict):
+        raise _senseless("The answer holds neither a result nor an error", answer, method, hide)
+    return content
+
+
+def _decode(body: bytes) -> dict[str, object] | None:
+    try:
+        envelope: object = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return envelope if isinstance(envelope, dict) else None
+
+
+def _senseless(wrong: str, answer: Answer, method: str, hide: Callable[[str], str]) -> Retryable:
+    return Retryable(
+        f"{wrong}: {answer.excerpt(hide) or 'it is empty'}. Try again later; check apiUrl if it stays.",
+        code=answer.status,
+        method=method,
+        trace=hide_trace(answer.trace, hide),
+        retry_after=answer.retry_after,
+        outcome_unknown=True,
+    )
+
+
+def _error(error: object, answer: Answer, method: str, hide: Callable[[str], str]) -> ClarifyError:
+    """The exception for a JSON-RPC error object, whatever shape it has."""
+    fields: dict[object, object] = error if isinstance(error, dict) else {"message": str(error)}
+    raw_code, data = fields.get("code"), fields.get("data")
+    code = raw_code if type(raw_code) is int else None
+    said = hide(str(fields.get("message") or "no message"))[:_SHOWN_CHARACTERS]
+    details: dict[object, object] = data if isinstance(data, dict) else {}
+    trace = hide_trace(details.get("trace") or answer.trace, hide)
+    what = f"{said} (code {code})" if code is not None else said
+
+    if code == _INVALID_PARAMS:
+        problems = [Problem(p.path, hide(p.message)) for p in _problems(details)]
+        return InvalidParams(f"{what}: {_list(problems)}", code=code, method=method, trace=trace, problems=problems)
+    if code == _FORBIDDEN:
+        namespace = method.partition(".")[0]
+        return NotAllowed(
+            f"{what}. Grant this integration access to '{namespace}' in Clarify's admin panel.",
+            code=code,
+            method=method,
+            trace=trace,
+        )
+    detail = "" if data is None else ": " + hide(orjson.dumps(data).decode())[:_SHOWN_CHARACTERS]
+    if code in _REFUSED:
+        return Refused(
+            f"{what}{detail}. Check the API version; otherwise this is a fault in this program, please report it.",
+            code=code,
+            method=method,
+            trace=trace,
+        )
+    return Retryable(
+        f"{what}{detail}. Try again later.",
+        code=code,
+        method=method,
+        trace=trace,
+        retry_after=answer.retry_after,
+        outcome_unknown=code not in _NOT_DONE,
+    )
+
+
+def _problems(details: dict[object, object]) -> list[Problem]:
+    """Both shapes of complaints as one list, in order and without repeats."""
+    found: dict[Problem, None] = {}
+    params, path_errors = details.get("params"), details.get("pathErrors")
+    if isinstance(params, dict):
+        for path, messages in params.items():
+            for message in messages if isinstance(messages, list) else [messages]:
+                found[_problem(path, message)] = None
+    if isinstance(path_errors, list):
+        for entry in path_errors:
+            fields = entry if isinstance(entry, dict) else {"error": entry}
+            found[_problem(fields.get("path", ""), fields.get("error", "invalid"))] = None
+    return list(found)
+
+
+def _problem(path: object, message: object) -> Problem:
+    return Problem(str(path).removeprefix("params."), str(message))
+
+
+def _list(problems: list[Problem]) -> str:
+    if not problems:
+        return "the server does not say which"
+    shown = "; ".join(f"{p.path}: {p.message}" if p.path else p.message for p in problems[:_SHOWN_PROBLEMS])
+    more = len(problems) - _SHOWN_PROBLEMS
+    return f"{shown}; and {more} more" if more > 0 else shown

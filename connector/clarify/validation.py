@@ -1,0 +1,17 @@
+"""Turns pydantic's report into one line for a person: which field, which rule, and never the value."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+_OWN_RULE = "Value error, "  # what pydantic puts before the message of a ValueError
+
+
+def broken_rules(error: ValidationError) -> str:
+    """The broken rules as "field: rule", joined by "; ". Holds no value, so it is safe for secrets."""
+    rules = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        field = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+        rule = problem["msg"].removeprefix(_OWN_RULE)
+        rules.append(f"{field}: {rule}" if field else rule)
+    return "; ".join(rules)

@@ -1,0 +1,140 @@
+"""The command line: clarify-connector."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import structlog
+
+from connector import __version__
+from connector.sandbox.cli import sandbox
+
+if TYPE_CHECKING:
+    from connector.config import Config
+
+_log = structlog.get_logger(__name__)
+
+_CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def main() -> None:
+    """Carries MQTT data into Clarify: every measurement, once, under the right name."""
+
+
+main.add_command(sandbox)
+
+
+@main.command()
+@_CONFIG
+def run(config: Path) -> None:
+    """Run the connector until SIGTERM or Ctrl-C; it then sends what it has and exits with 0."""
+    from connector.app import Connector, StartError  # noqa: PLC0415 - only this command needs all parts
+    from connector.clarify import CredentialsError  # noqa: PLC0415
+    from connector.observe.logs import configure_logs  # noqa: PLC0415
+    from connector.observe.pages import serve  # noqa: PLC0415
+
+    loaded = _load(config)
+    configure_logs(loaded.observe.log_level, loaded.observe.log_format)
+    stop = threading.Event()
+    signals_seen = 0
+
+    def on_signal(number: int, _frame: object) -> None:
+        nonlocal signals_seen
+        signals_seen += 1
+        _log.info("stopping", signal=signal.Signals(number).name)
+        stop.set()
+        if signals_seen > 1:
+            connector.pipeline.abort()
+
+    try:
+        connector = Connector(loaded)
+    except (StartError, CredentialsError, OSError, sqlite3.Error, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    try:
+        pages = serve(loaded, connector)
+    except OSError as error:
+        connector.close()
+        raise click.ClickException(
+            f"observe.listen {loaded.observe.listen} cannot be used ({error.strerror}); choose another port, or null"
+        ) from None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    _log.info("started", version=__version__, config=str(config), state_dir=str(loaded.state_dir))
+    connector.start()
+    while not stop.wait(0.5):
+        if connector.pipeline.stopped.is_set():
+            break
+    drained = connector.stop()
+    if pages is not None:
+        pages.close()
+    _log.info("stopped", drained=drained)
+    if connector.pipeline.failure:
+        raise click.ClickException(connector.pipeline.failure)
+
+
+@main.command()
+@_CONFIG
+def check(config: Path) -> None:
+    """Check a configuration file and the credentials it names, without any network."""
+    from connector.clarify import Credentials, CredentialsError  # noqa: PLC0415
+
+    loaded = _load(config)
+    try:
+        credentials = Credentials.load(loaded.clarify.credentials, allow_insecure=loaded.clarify.allow_insecure)
+    except CredentialsError as error:
+        raise click.ClickException(str(error)) from None
+    for section in loaded.sources:
+        for name in ("ca_file", "cert_file", "key_file"):
+            path = getattr(section.tls, name)
+            if path is not None and not path.is_file():
+                raise click.ClickException(f"source {section.name}: tls.{name}: there is no file {path}")
+        plain = section.url.startswith(("mqtt://", "ws://"))
+        if plain and section.password:
+            click.echo(f"warning: source {section.name}: the password travels in clear text; use mqtts:// or wss://")
+    click.echo(
+        f"{config}: ok: {', '.join(f'{s.name} ({s.url})' for s in loaded.sources)} → {credentials.api_url}, "
+        f"integration {credentials.integration}, {len(loaded.mapping.rules) or 'no'} mapping rules"
+    )
+
+
+@main.command()
+@click.option("--markdown", is_flag=True, help="The reference for people instead of the JSON Schema.")
+def schema(markdown: bool) -> None:
+    """Print the JSON Schema of the configuration, for editors and for checking."""
+    from connector.config_reference import json_schema, reference  # noqa: PLC0415
+
+    click.echo(reference() if markdown else json_schema(), nl=False)
+
+
+@main.command()
+@_CONFIG
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def ledger(config: Path, as_json: bool) -> None:
+    """Print what came in and what became of it; exits with 1 if it does not balance."""
+    from connector.ledger import as_table, read_ledger  # noqa: PLC0415
+
+    try:
+        found = read_ledger(_load(config))
+    except sqlite3.Error as error:
+        raise click.ClickException(f"the ledger cannot be read: {error}") from None
+    click.echo(json.dumps(found.as_json()) if as_json else as_table(found))
+    if not found.balanced:
+        sys.exit(1)
+
+
+def _load(file: Path) -> Config:
+    from connector.config_file import ConfigError, load_config  # noqa: PLC0415
+
+    try:
+        return load_config(file)
+    except ConfigError as error:
+        raise click.ClickException("the configuration cannot be used\n" + str(error)) from None

@@ -1,0 +1,211 @@
+"""Reads a configuration file: YAML, `${ENV}` and `${file:PATH}`, and errors that name line, field and remedy."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from connector.config import Config
+
+_REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)\}")
+_MAX_SECRET_BYTES: Final = 64 * 1024
+
+Path_ = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a configuration file."""
+
+    line: int | None
+    field: str
+    message: str
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. Its text is for the person who wrote the file."""
+
+    def __init__(self, file: Path, problems: list[Problem]) -> None:
+        self.problems = problems
+        lines = []
+        for problem in problems:
+            where = f"{file}:{problem.line}" if problem.line else str(file)
+            lines.append(
+                f"{where}: {problem.field}: {problem.message}" if problem.field else f"{where}: {problem.message}"
+            )
+        super().__init__("\n".join(lines))
+
+
+def load_config(file: Path, environment: Mapping[str, str] | None = None) -> Config:
+    """Read and check a configuration file; relative paths in it start at its folder. Raises `ConfigError`."""
+    document = _read(file)
+    problems: list[Problem] = []
+    plain = _expand(document, (), document, os.environ if environment is None else environment, problems)
+    if problems:
+        raise ConfigError(file, problems)
+    try:
+        config: Config = _anchored(Config.model_validate(plain), file.resolve().parent)
+    except ValidationError as error:
+        raise ConfigError(file, [_problem(document, item) for item in error.errors()]) from None
+    return config
+
+
+def _read(file: Path) -> CommentedMap:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(file, [Problem(None, "", "there is no such file")]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(file, [Problem(None, "", f"cannot be read: {error}")]) from None
+    try:
+        document = YAML(typ="rt").load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else None
+        what = (error.problem or str(error)).strip().splitlines()[0]
+        raise ConfigError(file, [Problem(line, "", f"not valid YAML: {what}")]) from None
+    except YAMLError as error:
+        raise ConfigError(file, [Problem(None, "", f"not valid YAML: {str(error).splitlines()[0]}")]) from None
+    if not isinstance(document, CommentedMap):
+        message = "a configuration has sections such as clarify: and sources:; see config/ for examples"
+        raise ConfigError(file, [Problem(1, "", message)])
+    return document
+
+
+def _expand(
+    node: Any,
+    at: Path_,
+    document: CommentedMap,
+    environment: Mapping[str, str],
+    problems: list[Problem],
+) -> Any:
+    if isinstance(node, CommentedMap):
+        return {
+            str(key): _expand(value, (*at, str(key)), document, environment, problems) for key, value in node.items()
+        }
+    if isinstance(node, CommentedSeq):
+        return [_expand(value, (*at, i), document, environment, problems) for i, value in enumerate(node)]
+    if not isinstance(node, str):
+        return node
+
+    def replace(found: re.Match[str]) -> str:
+        if found[0] == "$$":
+            return "$"
+        try:
+            return _referenced(found[1], environment)
+        except _ReferenceError as error:
+            problems.append(Problem(_line(document, at), _dotted(at), str(error)))
+            return ""
+
+    return _REFERENCE.sub(replace, str(node))
+
+
+class _ReferenceError(Exception):
+    """A `${…}` that cannot be filled in."""
+
+
+def _referenced(reference: str, environment: Mapping[str, str]) -> str:
+    if reference.startswith("file:"):
+        path = Path(reference[5:])
+        try:
+            with path.open("rb") as file:
+                content = file.read(_MAX_SECRET_BYTES + 1)
+            if len(content) > _MAX_SECRET_BYTES:
+                raise _ReferenceError(f"{path} is larger than {_MAX_SECRET_BYTES} bytes; is it the right file?")
+            return content.decode("utf-8").rstrip("\r\n")
+        except OSError as error:
+            raise _ReferenceError(f"{path} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise _ReferenceError(f"{path} is not UTF-8 text") from None
+    name, separator, default = reference.partition(":-")
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise _ReferenceError(
+            f"${{{reference}}} is not understood; use ${{NAME}}, ${{NAME:-default}} or ${{file:PATH}}"
+        )
+    if environment.get(name):
+        return environment[name]
+    if separator:
+        return default
+    raise _ReferenceError(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+
+
+def _problem(document: CommentedMap, item: Any) -> Problem:
+    at: Path_ = item["loc"]
+    kind = item["type"]
+    message = item["msg"].removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        known = _known_fields(at[:-1])
+        near = difflib.get_close_matches(str(at[-1]), known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(known))}"
+        message = f"there is no such setting; {hint}"
+    elif kind == "missing":
+        message = "is required but missing"
+    return Problem(_line(document, at), _dotted(at), message)
+
+
+def _known_fields(at: Path_) -> list[str]:
+    schema = Config.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in at:
+        node = _resolved(node, schema)
+        if isinstance(part, int):
+            node = node.get("items", {})
+        elif part in node.get("properties", {}):
+            node = node["properties"][part]
+        else:
+            extra = node.get("additionalProperties", {})
+            node = extra if isinstance(extra, dict) else {}
+    return list(_resolved(node, schema).get("properties", {}))
+
+
+def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in node:
+        node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    return node
+
+
+def _line(document: CommentedMap, at: Path_) -> int | None:
+    """The line of the deepest part of the path that the file has."""
+    node: Any = document
+    line: int | None = None
+    for part in at:
+        try:
+            if isinstance(node, CommentedMap):
+                line = node.lc.key(part)[0] + 1
+            elif isinstance(node, CommentedSeq) and isinstance(part, int):
+                line = node.lc.item(part)[0] + 1
+            node = node[part]
+        except (KeyError, IndexError, TypeError):
+            break
+    return line
+
+
+def _dotted(at: Path_) -> str:
+    text = ""
+    for part in at:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _anchored(section: Any, folder: Path) -> Any:
+    """The section with its relative paths starting at `folder`."""
+    changes: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Path):
+            changes[name] = folder / value
+        elif isinstance(value, BaseModel):
+            changes[name] = _anchored(value, folder)
+        elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
+            changes[name] = [_anchored(item, folder) for item in value]
+    return section.model_copy(update=changes)

@@ -1,0 +1,188 @@
+"""The ledger: what came in and what became of it, from the files of a connector that runs or does not.
+
+received = inserted + dead-lettered + filtered + superseded + waiting, in messages and in samples. The parts
+are counted in different places: what came in by the journal's position, what was settled by the pipeline's
+commits, what waits by reading the journal and mapping it once more. So a ledger that balances says something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from connector.app import build_mapper, log_file_path
+from connector.config import Config
+from connector.mapping.input_ids import Origin
+from connector.mapping.mapper import Mapper
+from connector.progress import Counts
+from connector.sources.log_file import Row, read_statement
+from connector.state import State
+
+
+@dataclass(slots=True)
+class Account:
+    """One side of the ledger: messages, or samples."""
+
+    received: int = 0
+    inserted: int = 0
+    dead_lettered: int = 0
+    filtered: int = 0
+    superseded: int = 0
+    waiting: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether all that came in is somewhere."""
+        return self.received == (self.inserted + self.dead_lettered + self.filtered + self.superseded + self.waiting)
+
+    def add_settled(self, counts: Counts) -> None:
+        """Add what was settled."""
+        self.received += counts.received
+        self.inserted += counts.inserted
+        self.dead_lettered += counts.dead_lettered
+        self.filtered += counts.filtered
+        self.superseded += counts.superseded
+
+    def add_waiting(self, n: int) -> None:
+        """Add what waits: it has come in, too."""
+        self.received += n
+        self.waiting += n
+
+    def __iadd__(self, other: Account) -> Account:
+        for name, value in asdict(other).items():
+            setattr(self, name, getattr(self, name) + value)
+        return self
+
+
+@dataclass(slots=True)
+class TopicAccount:
+    """One topic's account."""
+
+    messages: Account = field(default_factory=Account)
+    samples: Account = field(default_factory=Account)
+
+
+@dataclass(slots=True)
+class SourceLedger:
+    """One source's account."""
+
+    appended: int = 0
+    """Messages that its journal ever took in, by position."""
+    topics: dict[str, TopicAccount] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    """Why it does not balance, or what was found damaged."""
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The account of a whole connector."""
+
+    sources: dict[str, SourceLedger] = field(default_factory=dict)
+
+    @property
+    def total(self) -> TopicAccount:
+        """All topics of all sources together."""
+        total = TopicAccount()
+        for source in self.sources.values():
+            for account in source.topics.values():
+                total.messages += account.messages
+                total.samples += account.samples
+        return total
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every message and every sample of every source is accounted for."""
+        return not any(source.problems for source in self.sources.values())
+
+    def as_json(self) -> dict[str, object]:
+        """The ledger as plain data."""
+        total = self.total
+        return {
+            "balanced": self.balanced,
+            "messages": asdict(total.messages),
+            "samples": asdict(total.samples),
+            "sources": {name: asdict(source) for name, source in self.sources.items()},
+        }
+
+
+def read_ledger(config: Config) -> Ledger:
+    """Read the ledger of a configuration. Raises sqlite3.Error if a file cannot be read."""
+    ledger = Ledger()
+    mapper = build_mapper(config, _claims(config.state_dir / "state.sqlite"))
+    for section in config.sources:
+        path = log_file_path(config, section.name)
+        ledger.sources[section.name] = _read_source(section.name, path, mapper) if path.exists() else SourceLedger()
+    return ledger
+
+
+def _claims(path: Path) -> dict[str, Origin]:
+    if not path.exists():
+        return {}
+    state = State(path)
+    try:
+        return state.claims()
+    finally:
+        state.close()
+
+
+def _read_source(name: str, path: Path, mapper: Mapper) -> SourceLedger:
+    statement = read_statement(path)
+    source = SourceLedger(appended=statement.appended)
+    for topic, tally in statement.settled.items():
+        account = source.topics.setdefault(topic, TopicAccount())
+        account.messages.add_settled(tally.messages)
+        account.samples.add_settled(tally.samples)
+    for row in statement.waiting:
+        _add_waiting(source.topics, name, row, mapper)
+    counted = sum(account.messages.received for account in source.topics.values())
+    if counted != statement.appended:
+        source.problems.append(
+            f"{statement.appended} messages came in, but {counted} are accounted for: "
+            f"{abs(statement.appended - counted)} are {'missing' if counted < statement.appended else 'too many'}"
+        )
+    if statement.damaged_rows:
+        source.problems.append(f"{statement.damaged_rows} rows of the journal are damaged")
+    source.problems.extend(
+        f"topic {topic!r} does not balance: {account}"
+        for topic, account in source.topics.items()
+        if not (account.messages.balanced and account.samples.balanced)
+    )
+    if source.problems:
+        source.problems.extend(statement.incidents)
+    return source
+
+
+def _add_waiting(topics: dict[str, TopicAccount], name: str, row: Row, mapper: Mapper) -> None:
+    for record in row.records:
+        account = topics.get(record.topic)
+        if account is None:
+            account = topics[record.topic] = TopicAccount()
+        mapped = mapper.map(name, record)
+        values = sum(1 for reject in mapped.rejects if reject.path is not None)
+        account.messages.add_waiting(1)
+        account.samples.add_waiting(len(mapped.samples) + values + mapped.filtered)
+
+
+def as_table(ledger: Ledger) -> str:
+    """The ledger for people: a line a topic, messages and samples side by side."""
+    names = ("received", "inserted", "dead-lettered", "filtered", "superseded", "waiting")
+    lines = []
+    for source_name, source in ledger.sources.items():
+        rows: list[tuple[str, TopicAccount]] = sorted(source.topics.items())
+        total = TopicAccount()
+        for _, account in rows:
+            total.messages += account.messages
+            total.samples += account.samples
+        rows.append(("total", total))
+        width = max(len(topic) for topic, _ in rows)
+        lines.append(f"source {source_name}: {source.appended} messages came in (messages/samples)")
+        lines.append("  " + "topic".ljust(width) + "".join(name.rjust(18) for name in names))
+        for topic, account in rows:
+            messages: Mapping[str, int] = asdict(account.messages)
+            samples: Mapping[str, int] = asdict(account.samples)
+            cells = (f"{messages[key]}/{samples[key]}" for key in (name.replace("-", "_") for name in names))
+            lines.append("  " + topic.ljust(width) + "".join(cell.rjust(18) for cell in cells))
+        lines.extend(f"  PROBLEM: {problem}" for problem in source.problems)
+    lines.append("The ledger balances." if ledger.balanced else "THE LEDGER DOES NOT BALANCE.")
+    return "\n".join(lines)

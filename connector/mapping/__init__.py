@@ -1,0 +1,1 @@
+"""Values → samples and signal metadata: topic patterns, rules, input IDs, timestamps. No I/O."""

@@ -1,0 +1,96 @@
+"""Input IDs: legal for Clarify, stable over restarts, and never shared by two origins by accident.
+
+An *origin* is where a value comes from: (source, topic, path). Its wanted ID is a template's text. Where
+that text is legal it is the ID. Where it had to be changed (illegal characters, more than 128) the ID ends
+in a hash of the original text, so that two texts that differ only in what was replaced stay apart, on every
+replica and in any order of arrival. Where two origins want the very same text, the later one gets a hash of
+its origin and the collision is reported; who came first is remembered in the claims.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from connector.clarify.limits import INPUT_ID, INPUT_ID_LENGTH
+
+_ILLEGAL: Final = re.compile(r"[^a-zA-Z0-9\-_:.#+/]")
+
+
+class Origin(NamedTuple):
+    """Where a value comes from."""
+
+    source: str
+    topic: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collision:
+    """Two origins wanted one input ID; the later one got `given`."""
+
+    wanted: str
+    owner: Origin
+    later: Origin
+    given: str
+
+    def __str__(self) -> str:
+        return (
+            f"input ID {self.wanted!r} is that of topic {self.owner.topic!r} (value {self.owner.path!r}); "
+            f"topic {self.later.topic!r} (value {self.later.path!r}) wanted it too and now has {self.given!r}. "
+            "Give them different names in the mapping, or set shared_inputs: true if they are one signal."
+        )
+
+
+def legal_id(text: str) -> str:
+    """The input ID for a wanted text: the text itself if it is legal, else cleaned, with a hash of it."""
+    if INPUT_ID.match(text):
+        return text
+    return _with_hash(_ILLEGAL.sub("_", text), text)
+
+
+def _with_hash(clean: str, identity: str) -> str:
+    digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    return f"{clean[: INPUT_ID_LENGTH - 11]}-{digest}"
+
+
+class InputIds:
+    """Who owns which input ID. `claims` is what earlier runs remembered: ID → origin."""
+
+    def __init__(self, claims: Mapping[str, Origin], still_wants: Callable[[Origin, str], bool]) -> None:
+        self._claims = dict(claims)
+        self._still_wants = still_wants
+        self.new_claims: list[tuple[str, Origin]] = []
+        """Claims since the caller last took them: to be remembered before a sample leaves."""
+        self.collisions: list[Collision] = []
+
+    def __len__(self) -> int:
+        return len(self._claims)
+
+    def assign(self, origin: Origin, text: str, *, shared: bool = False) -> str:
+        """The input ID for this origin. With `shared`, several origins may have one on purpose."""
+        wanted = legal_id(text)
+        if shared:
+            return wanted
+        owner = self._claims.get(wanted)
+        if owner is None or (owner != origin and not self._still_wants(owner, wanted)):
+            self._claim(wanted, origin)
+            return wanted
+        if owner == origin:
+            return wanted
+        identity = "\x1f".join(origin)
+        given = _with_hash(wanted, identity)
+        while self._claims.get(given, origin) != origin:  # somebody chose a topic that looks like our hash
+            identity += "\x1f"
+            given = _with_hash(wanted, identity)
+        if given not in self._claims:
+            self._claim(given, origin)
+            self.collisions.append(Collision(wanted, owner, origin, given))
+        return given
+
+    def _claim(self, input_id: str, origin: Origin) -> None:
+        self._claims[input_id] = origin
+        self.new_claims.append((input_id, origin))

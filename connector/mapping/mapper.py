@@ -1,0 +1,390 @@
+"""Records → samples: the hot path of the mapping.
+
+For each topic a plan is made once (which rule, which levels) and each path's input ID is looked up once;
+after that a record costs a decode and a few dictionary look-ups per value. Every leaf of a payload ends as
+a sample, as a reject, or counted as filtered; a record that gives nothing at all is a reject.
+
+The time of a value is that of the nearest object around it that has a time field, else the record's own.
+Elements of a list that carry a time of their own are readings of the same signals, so their index is no part
+of the path; other elements are told apart by their index.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from math import isfinite
+from types import MappingProxyType
+from typing import Final
+
+from connector.formats.json_payload import PayloadError, RepeatedKeys, decode, decode_repeated, key_count
+from connector.mapping.input_ids import InputIds, Origin, legal_id
+from connector.mapping.rules import ARRIVAL_TIME, AUTO_TIME, Rule, ValueRule, everything
+from connector.mapping.times import TimeBounds, TimeError, format_time, is_time_name, parse_time
+from connector.records import Mapped, Reason, Record, Reject, Sample, SignalMetadata
+
+_DECIMAL_TEXT: Final = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_MAX_DEPTH: Final = 32
+_MAX_PLANS: Final = 100_000
+_MAX_TIME_NAMES: Final = 10_000
+_NO_VALUE_RULE: Final = ValueRule()
+
+
+class _TopicPlan:
+    """What is known of one topic: its rule, its named levels, the input ID of each path seen."""
+
+    __slots__ = ("ids", "rule", "source", "time_key", "topic", "variables")
+
+    def __init__(self, source: str, topic: str, rule: Rule | None, levels: dict[str, str]) -> None:
+        self.source = source
+        self.topic = topic
+        self.rule = rule
+        self.variables = {**levels, "source": source, "topic": topic}
+        self.ids: dict[str, str | None] = {}
+        self.time_key: str | None = None
+
+
+class _Work:
+    """One record on its way through the walk."""
+
+    __slots__ = ("filtered", "keys", "plan", "record", "rejects", "samples", "skipped")
+
+    def __init__(self, record: Record, plan: _TopicPlan) -> None:
+        self.record = record
+        self.plan = plan
+        self.samples: list[Sample] = []
+        self.rejects: list[Reject] = []
+        self.filtered = 0
+        self.skipped = 0
+        self.keys = 0
+
+
+class Mapper:
+    """Maps the records of one or more sources. Pure but for what it remembers: plans, IDs, discoveries."""
+
+    def __init__(
+        self,
+        rules: Sequence[Rule] = (),
+        *,
+        claims: Mapping[str, Origin] = MappingProxyType({}),
+        sources: Collection[str] | None = None,
+        without_retained: Collection[str] = (),
+        unmatched: str = "filter",
+        bounds: TimeBounds | None = None,
+        max_payload_bytes: int = 4 * 1024 * 1024,
+        max_values: int = 20_000,
+    ) -> None:
+        """`unmatched` (`filter`, `dead_letter` or `map`) says what becomes of a record that no rule takes;
+        without any rule every record is mapped. `claims` is which origin owned which input ID in earlier
+        runs; those of sources that are not in `sources` any more may be taken over. Retained messages of the
+        sources in `without_retained` are left out."""
+        self.ids = InputIds(claims, self._still_wants)
+        self._sources = sources
+        self._without_retained = frozenset(without_retained)
+        self._rules = tuple(rules)
+        self._fallback = everything() if unmatched == "map" or not rules else None
+        self._reject_unmatched = unmatched == "dead_letter"
+        self._bounds = bounds or TimeBounds()
+        self._max_payload_bytes = max_payload_bytes
+        self._max_values = max_values
+        self._plans: dict[tuple[str, str], _TopicPlan] = {}
+        self._time_names: dict[str, bool] = {}
+        self.discovered: list[tuple[str, SignalMetadata]] = []
+        """Signals seen for the first time whose rule says metadata; the caller takes them away."""
+
+    def map(self, source: str, record: Record) -> Mapped:
+        """What this record becomes. Never raises for a payload, whatever is in it."""
+        plan = self._plans.get((source, record.topic)) or self._plan(source, record.topic)
+        rule = plan.rule
+        if rule is None or rule.skip:
+            return self._unmapped(rule, record.topic)
+        if record.retained and source in self._without_retained:
+            return Mapped(skipped=True)
+        payload = record.payload
+        if len(payload) > self._max_payload_bytes:
+            return _rejected(
+                Reason.PAYLOAD_TOO_LARGE,
+                f"{len(payload)} bytes; at most {self._max_payload_bytes} are mapped (mapping.max_payload)",
+            )
+        try:
+            value = decode(payload)
+            work = self._walk(record, plan, value)
+            if work.keys > 1 and payload.count(b'":') != work.keys and key_count(payload) != work.keys:
+                # More keys are written than were seen: perhaps one stands twice, perhaps only in a text.
+                work = self._walk(record, plan, decode_repeated(payload))
+        except PayloadError as error:
+            return _rejected(error.reason, str(error))
+        if len(work.samples) > self._max_values:
+            return _rejected(
+                Reason.TOO_MANY_VALUES,
+                f"{len(work.samples)} values in one message; at most {self._max_values} (mapping.max_values)",
+            )
+        mapped = Mapped(work.samples, work.rejects, work.filtered)
+        if not work.samples and not work.rejects:
+            if work.skipped:
+                mapped.skipped = True
+            else:
+                mapped.rejects.append(
+                    Reject(Reason.NO_NUMERIC_VALUE, f"no number or boolean in {_shown(value)}; nothing to store")
+                )
+        return mapped
+
+    def _still_wants(self, origin: Origin, input_id: str) -> bool:
+        """Whether this origin would be given this ID today: the mapping may have changed since it was."""
+        if self._sources is not None and origin.source not in self._sources:
+            return False
+        plan = self._plan(origin.source, origin.topic)
+        if plan.rule is None or plan.rule.skip:
+            return False
+        value_rule = _value_rule(plan.rule, origin.path)
+        return value_rule is not None and legal_id(_wanted(plan, value_rule, origin.path)) == input_id
+
+    # -- plans and IDs: once per topic and path ---------------------------------------------------
+
+    def _plan(self, source: str, topic: str) -> _TopicPlan:
+        rule, levels = self._fallback, {}
+        for candidate in self._rules:
+            found = candidate.pattern.match(topic)
+            if found is not None:
+                rule, levels = candidate, found
+                break
+        plan = _TopicPlan(source, topic, rule, levels)
+        if len(self._plans) >= _MAX_PLANS:
+            self._plans.clear()
+        self._plans[source, topic] = plan
+        return plan
+
+    def _unmapped(self, rule: Rule | None, topic: str) -> Mapped:
+        if rule is None and self._reject_unmatched:
+            return _rejected(Reason.NO_RULE, f"no rule of the mapping takes topic {topic!r}")
+        return Mapped(skipped=True)
+
+    def _new_id(self, plan: _TopicPlan, path: str) -> str | None:
+        rule = plan.rule
+        assert rule is not None  # noqa: S101 - records without a rule never come here
+        value_rule = _value_rule(rule, path)
+        if value_rule is None:
+            plan.ids[path] = None
+            return None
+        origin = Origin(plan.source, plan.topic, path)
+        wanted = _wanted(plan, value_rule, path)
+        input_id = self.ids.assign(origin, wanted, shared=rule.shared_inputs)
+        plan.ids[path] = input_id
+        metadata = _metadata(plan, rule, value_rule, path, input_id)
+        if metadata is not None:
+            self.discovered.append((input_id, metadata))
+        return input_id
+
+    # -- the walk: once per record ----------------------------------------------------------------
+
+    def _walk(self, record: Record, plan: _TopicPlan, value: object) -> _Work:
+        work = _Work(record, plan)
+        rule = plan.rule
+        assert rule is not None  # noqa: S101 - as above
+        time_us = record.time_us
+        look_for_time = rule.time == AUTO_TIME
+        if not look_for_time and rule.time != ARRIVAL_TIME:
+            try:
+                time_us = self._read_time(_lookup(value, rule.time), record.time_us)
+            except TimeError as error:
+                reason = Reason.TIME_UNREADABLE if not isinstance(error, _OutOfRangeError) else Reason.TIME_OUT_OF_RANGE
+                work.rejects.append(Reject(reason, f"time field {rule.time!r}: {error}"))
+                return work
+        if type(value) is dict:
+            self._object(work, value, "", time_us, look_for_time, 1)
+        else:
+            self._value(work, value, "", time_us, look_for_time, 0)
+        return work
+
+    def _object(  # noqa: PLR0912 - the hot loop is written out
+        self, work: _Work, obj: dict[str, object], path: str, time_us: int, look: bool, depth: int
+    ) -> None:
+        plan = work.plan
+        work.keys += len(obj)
+        time_key: str | None = None
+        if look:
+            time_key = plan.time_key
+            if time_key is None or time_key not in obj:
+                time_key = self._find_time(obj)
+                if time_key is not None:
+                    plan.time_key = time_key
+            if time_key is not None:
+                try:
+                    time_us = self._read_time(obj[time_key], work.record.time_us)
+                except TimeError as error:
+                    self._reject_time(work, path, time_key, obj[time_key], error)
+                    return
+        ids = plan.ids
+        samples = work.samples
+        prefix = path + "." if path else ""
+        for key, value in obj.items():
+            kind = type(value)
+            if kind is float or kind is int:
+                if key == time_key:
+                    continue
+                at = prefix + key if prefix else key
+                input_id = ids.get(at) or self._known_id(work, at)
+                if input_id is not None:
+                    if isfinite(value):  # type: ignore[arg-type]
+                        samples.append((input_id, time_us, value))  # type: ignore[arg-type]
+                    else:
+                        _reject_value(work, at, value)
+            elif key != time_key:
+                self._value(work, value, prefix + key, time_us, look, depth)
+        if type(obj) is RepeatedKeys:
+            for key, value in obj.replaced:
+                work.keys += 1
+                work.rejects.append(
+                    Reject(
+                        Reason.DUPLICATE_KEY,
+                        f"key {key!r} stands more than once in its object; only the last value was taken",
+                        prefix + key,
+                        _shown(value),
+                    )
+                )
+
+    def _value(self, work: _Work, value: object, path: str, time_us: int, look: bool, depth: int) -> None:
+        kind = type(value)
+        if isinstance(value, dict | list):
+            if depth >= _MAX_DEPTH:
+                work.rejects.append(
+                    Reject(Reason.NESTED_TOO_DEEPLY, f"more than {_MAX_DEPTH} levels deep", path or "(top)")
+                )
+            elif isinstance(value, dict):
+                self._object(work, value, path, time_us, look, depth + 1)
+            else:
+                self._list(work, value, path, time_us, look, depth + 1)
+            return
+        number: float
+        if kind is bool or kind is int or kind is float:
+            number = value  # type: ignore[assignment]
+        elif kind is str and _DECIMAL_TEXT.fullmatch(value):  # type: ignore[call-overload]
+            number = float(value)  # type: ignore[arg-type]
+        else:
+            work.filtered += 1  # text or null
+            return
+        input_id = work.plan.ids.get(path) or self._known_id(work, path)
+        if input_id is None:
+            return
+        if isfinite(number):
+            work.samples.append((input_id, time_us, number))
+        else:
+            _reject_value(work, path, value)
+
+    def _list(self, work: _Work, items: list[object], path: str, time_us: int, look: bool, depth: int) -> None:
+        for index, item in enumerate(items):
+            if look and isinstance(item, dict) and self._find_time(item) is not None:
+                self._object(work, item, path, time_us, look, depth)
+            else:
+                self._value(work, item, f"{path}.{index}" if path else str(index), time_us, look, depth)
+
+    def _known_id(self, work: _Work, path: str) -> str | None:
+        """The ID of a path whose look-up gave nothing: it is new, or a rule skips it."""
+        ids = work.plan.ids
+        input_id = ids[path] if path in ids else self._new_id(work.plan, path)
+        if input_id is None:
+            work.filtered += 1
+            work.skipped += 1
+        return input_id
+
+    # -- times ------------------------------------------------------------------------------------
+
+    def _find_time(self, obj: dict[str, object]) -> str | None:
+        names = self._time_names
+        for key, value in obj.items():
+            known = names.get(key)
+            if known is None:
+                if len(names) >= _MAX_TIME_NAMES:
+                    names.clear()
+                known = names[key] = is_time_name(key)
+            if known and not isinstance(value, dict | list):
+                return key
+        return None
+
+    def _read_time(self, value: object, arrival_us: int) -> int:
+        time_us = parse_time(value)
+        bounds = self._bounds
+        if not bounds.oldest_us <= time_us <= arrival_us + bounds.newest_after_arrival_us:
+            try:
+                shown = format_time(time_us)
+            except (OverflowError, ValueError):
+                shown = f"{time_us} µs since 1970"
+            raise _OutOfRangeError(
+                f"{shown} is no plausible time (before {format_time(bounds.oldest_us)} or too far ahead): "
+                "is the device's clock set? To use the time of arrival instead, set time: arrival in its rule"
+            )
+        return time_us
+
+    def _reject_time(self, work: _Work, path: str, key: str, value: object, error: TimeError) -> None:
+        reason = Reason.TIME_OUT_OF_RANGE if isinstance(error, _OutOfRangeError) else Reason.TIME_UNREADABLE
+        work.rejects.append(Reject(reason, f"time field {key!r}: {error}", path or None, _shown(value)))
+
+
+class _OutOfRangeError(TimeError):
+    """Readable, but no plausible time of a measurement."""
+
+
+def _value_rule(rule: Rule, path: str) -> ValueRule | None:
+    """What the rule says of this path; None if the value is skipped."""
+    found = rule.values.get(path)
+    if found is None:
+        return _NO_VALUE_RULE if rule.other_values else None
+    return None if found.skip else found
+
+
+def _variables(plan: _TopicPlan, path: str) -> dict[str, str]:
+    return {**plan.variables, "path": path, "field": path.rpartition(".")[2]}
+
+
+def _wanted(plan: _TopicPlan, value_rule: ValueRule, path: str) -> str:
+    template = value_rule.input or (plan.rule.input if plan.rule else None)
+    if template is None:
+        return f"{plan.topic}:{path}" if path else plan.topic
+    return template.render(_variables(plan, path))
+
+
+def _metadata(plan: _TopicPlan, rule: Rule, value_rule: ValueRule, path: str, input_id: str) -> SignalMetadata | None:
+    value_says = value_rule.name or value_rule.description or value_rule.unit or value_rule.value_type
+    if not (rule.says_metadata or value_says):
+        return None
+    variables = _variables(plan, path)
+    name = value_rule.name or rule.name
+    description = value_rule.description or rule.description
+    return SignalMetadata(
+        name=name.render(variables) if name else input_id,
+        description=description.render(variables) if description else "",
+        unit=value_rule.unit or rule.unit or "",
+        value_type=value_rule.value_type or rule.value_type or "numeric",
+        labels=tuple((key, (template.render(variables),)) for key, template in rule.labels),
+        enum_values=value_rule.enum_values or rule.enum_values,
+    )
+
+
+def _lookup(value: object, path: str) -> object:
+    for part in path.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise TimeError("the payload has no such field")
+        value = value[part]
+    return value
+
+
+def _reject_value(work: _Work, path: str, value: object) -> None:
+    work.rejects.append(
+        Reject(
+            Reason.NOT_FINITE,
+            "NaN and infinity are no numbers that Clarify stores",
+            path or "(top)",
+            str(value),
+        )
+    )
+
+
+def _rejected(reason: Reason, message: str) -> Mapped:
+    return Mapped(rejects=[Reject(reason, message)])
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict | list):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"

@@ -1,0 +1,1 @@
+"""What the connector says of itself: logs, metrics, health."""

@@ -1,0 +1,94 @@
+"""Prometheus metrics, read from the running parts when they are asked for: the hot path counts for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from connector.app import Connector
+
+_SOURCE_HELP = {
+    "mqtt_connected": "1 while connected with all subscriptions granted",
+    "mqtt_session_present": "1 if the broker had kept our session at the last connect",
+    "mqtt_connections_total": "Connections tried",
+    "mqtt_received_total": "Messages received from the broker, redelivered ones included",
+    "mqtt_stale_acks_total": "Acknowledgements dropped because their connection had ended",
+    "journal_bytes": "Bytes that wait in the journal",
+    "journal_max_bytes": "Bound of the journal in bytes",
+    "journal_unread_messages": "Messages in the journal that were not taken in yet",
+}
+
+
+class _Numbers(Collector):
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+
+    def collect(self) -> Iterator[Metric]:
+        pipeline = self._connector.pipeline
+        for unit, counts in (("messages", pipeline.messages), ("samples", pipeline.samples)):
+            family = CounterMetricFamily(
+                f"connector_{unit}", f"{unit.capitalize()} since the start, by what became of them", labels=["outcome"]
+            )
+            for outcome in ("received", "inserted", "dead_lettered", "superseded", "filtered"):
+                family.add_metric([outcome], getattr(counts, outcome))
+            yield family
+        reasons = CounterMetricFamily(
+            "connector_dead_letters", "Messages and values that could not become samples, by reason", labels=["reason"]
+        )
+        for reason, n in list(pipeline.reasons.items()):
+            reasons.add_metric([reason], n)
+        yield reasons
+        yield from self._sender()
+        yield from self._sources()
+
+    def _sender(self) -> Iterator[Metric]:
+        connector = self._connector
+        status = connector.pipeline.sender.status
+        records, samples = connector.pipeline.waiting()
+        yield CounterMetricFamily("connector_insert_requests", "Insert requests sent", status.requests)
+        yield CounterMetricFamily("connector_insert_failures", "Insert requests that failed", status.failures)
+        yield CounterMetricFamily("connector_insert_bytes", "Bytes of frames sent", status.bytes_sent)
+        yield CounterMetricFamily(
+            "connector_signals_saved", "Signals whose metadata was saved", connector.signals.saved
+        )
+        gauges = (
+            ("messages_in_memory", "Messages taken in and not settled yet", records),
+            ("samples_in_memory", "Samples that wait in the columns", samples),
+            ("oldest_sample_seconds", "Age of the sample that has waited longest", connector.pipeline.oldest_seconds()),
+            ("insert_held", "1 while Clarify does not let us in: a person must act", float(status.held)),
+            ("signals_waiting", "Signals whose metadata is still to be saved", connector.signals.waiting()),
+            ("signals_failed", "Signals whose metadata was rejected", len(connector.signals.failed)),
+            ("dead_letters_kept", "Dead letters in the store", connector.dead_letters.count()),
+            ("dead_letters_discarded", "Dead letters that had to go, ever", connector.dead_letters.discarded()),
+            ("ready", "1 if ready", float(not connector.problems())),
+        )
+        for name, text, value in gauges:
+            yield GaugeMetricFamily(f"connector_{name}", text, value)
+        frames = list(connector.pipeline.frames)
+        if frames:
+            yield GaugeMetricFamily("connector_frame_samples", "Samples in the newest frame", frames[-1].samples)
+            yield GaugeMetricFamily("connector_frame_density", "Share of its cells with a value", frames[-1].density)
+            yield GaugeMetricFamily("connector_insert_seconds", "How long its insert took", frames[-1].seconds)
+
+    def _sources(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        for source in self._connector.pipeline.sources():
+            for name, value in source.gauges().items():
+                family = families.get(name)
+                if family is None:
+                    kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+                    family = families[name] = kind(f"connector_{name}", _SOURCE_HELP.get(name, name), labels=["source"])
+                family.add_metric([source.name], value)  # type: ignore[attr-defined]
+        yield from families.values()
+
+
+def metrics_page(connector: Connector) -> bytes:
+    """The metrics in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Numbers(connector))
+    return generate_latest(registry)

@@ -1,0 +1,47 @@
+"""Which pages a running connector serves."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from connector.observe.http import ObserveServer, json_page
+from connector.observe.metrics import metrics_page
+
+if TYPE_CHECKING:
+    from connector.app import Connector
+    from connector.config import Config
+
+
+def serve(config: Config, connector: Connector) -> ObserveServer | None:
+    """Serve health, metrics and ledger if the configuration says where; raises OSError if that is not possible."""
+    if config.observe.listen is None:
+        return None
+
+    def ready() -> tuple[int, str, bytes]:
+        problems = connector.problems()
+        return json_page(503 if problems else 200, {"ready": not problems, "problems": problems})
+
+    def alive() -> tuple[int, str, bytes]:
+        failure = connector.pipeline.failure
+        return json_page(503 if failure else 200, {"alive": not failure, "failure": failure})
+
+    def ledger() -> tuple[int, str, bytes]:
+        from connector.ledger import read_ledger  # noqa: PLC0415 - the ledger reads the files by itself
+
+        try:
+            return json_page(200, read_ledger(config).as_json())
+        except sqlite3.Error as error:
+            return json_page(503, {"error": str(error)})
+
+    server = ObserveServer(
+        config.observe.listen,
+        {
+            "/healthz": alive,
+            "/readyz": ready,
+            "/metrics": lambda: (200, "text/plain; version=0.0.4", metrics_page(connector)),
+            "/ledger": ledger,
+        },
+    )
+    server.start()
+    return server

@@ -1,0 +1,48 @@
+"""Pending columns: every sample that waits, 24 bytes each, by input ID."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+
+from connector.packing.frame import Column
+from connector.records import Sample
+
+
+class Pending:
+    """The samples that wait. Not safe for threads by itself: the pipeline's lock is around it."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, Column] = {}
+        self.waiting = 0
+        """Samples in the columns."""
+
+    def add(self, token: int, samples: list[Sample], now: float) -> None:
+        """Add the samples of one record; `token` leads back to it."""
+        columns = self.columns
+        for input_id, time_us, value in samples:
+            column = columns.get(input_id)
+            if column is None:
+                columns[input_id] = Column(array("q", (time_us,)), array("d", (value,)), array("q", (token,)), now)
+            else:
+                column.times.append(time_us)
+                column.values.append(value)
+                column.tokens.append(token)
+        self.waiting += len(samples)
+
+    def oldest(self) -> float | None:
+        """When the sample that has waited longest arrived, on the caller's clock; None if nothing waits."""
+        return min((column.since for column in self.columns.values()), default=None)
+
+    def take(self, plan: Mapping[str, int]) -> dict[str, Column]:
+        """Take the first n samples of each input named by the plan out of the columns."""
+        taken = {}
+        for input_id, n in plan.items():
+            column = self.columns[input_id]
+            if n == len(column.times):
+                taken[input_id] = self.columns.pop(input_id)
+            else:
+                taken[input_id] = column.head(n)
+                self.columns[input_id] = column.tail(n)
+            self.waiting -= n
+        return taken

@@ -1,0 +1,391 @@
+"""source → mapping → pending columns → planner → sender → commit.
+
+One intake thread a source polls, maps and adds to the pending columns; one sender thread waits for a slot,
+plans a frame out of all that waits, delivers and settles it. They meet at one lock. When the columns are
+full, intake waits, and the source keeps what comes (see its promises). A chunk is committed to its source
+when it and all before it are settled.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from connector.delivery.dead_letters import DeadLetter, DeadLettersError
+from connector.delivery.sender import Inserter, Sender
+from connector.delivery.slots import Slots
+from connector.mapping.input_ids import Collision, Origin
+from connector.mapping.mapper import Mapper
+from connector.packing.frame import Frame, build_frame
+from connector.packing.pending import Pending
+from connector.packing.planner import Plan
+from connector.progress import Counts, Outcome, Progress
+from connector.records import Chunk, Mapped, Reason, Record, Reject, SignalMetadata
+from connector.sources.source import Source, SourceFailedError
+
+_POLL_SECONDS: Final = 0.2
+_OPEN_RECORDS: Final = 250_000
+_BYTES_A_SAMPLE: Final = 12
+"""A sample in a dense frame: enough to see that a request's worth waits; the planner knows exactly."""
+_RECENT_FRAMES: Final = 50
+
+_log = structlog.get_logger(__name__)
+
+
+class DeadLetters(Protocol):
+    """What is needed of the dead-letter store: durable when `add` returns."""
+
+    def add(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep these letters."""
+
+
+class Discoveries(Protocol):
+    """Told of what the mapping saw for the first time, before any sample of it leaves."""
+
+    def claimed(self, claims: list[tuple[str, Origin]]) -> None:
+        """These input IDs were given to these origins."""
+
+    def collided(self, collisions: list[Collision]) -> None:
+        """These origins wanted an ID that another one has."""
+
+    def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
+        """These signals should have this metadata."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may wait, how long, and how large a frame may be."""
+
+    max_delay: float
+    max_frame_bytes: int
+    max_waiting_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class SentFrame:
+    """A frame that Clarify has, for whoever watches."""
+
+    at: float
+    rows: int
+    series: int
+    samples: int
+    bytes: int
+    density: float
+    seconds: float
+
+
+class Pipeline:
+    """Carries records from the sources to Clarify."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        mapper: Mapper,
+        client: Inserter,
+        planner: Callable[..., Plan],
+        dead_letters: DeadLetters,
+        discoveries: Discoveries,
+        limits: Limits,
+        requests_per_second: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sources = {source.name: source for source in sources}
+        self._mapper = mapper
+        self._mapping_lock = threading.Lock()
+        self._planner = planner
+        self._dead_letters = dead_letters
+        self._discoveries = discoveries
+        self._limits = limits
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._commit_lock = threading.Lock()
+        self._pending = Pending()
+        self._oldest: float | None = None
+        self._progress = Progress()
+        self._draining = threading.Event()
+        self._aborted = threading.Event()
+        self._intake_running = len(self._sources)
+        self._slots = Slots(requests_per_second, self._aborted, clock)
+        self.sender = Sender(client, self._slots, self, clock=clock)
+        self.failure: str | None = None
+        """Why a source gave up for good; the pipeline then drains and stops."""
+        self.stopped = threading.Event()
+        self.messages = Counts()
+        self.samples = Counts()
+        self.reasons: Counter[str] = Counter()
+        self.frames: deque[SentFrame] = deque(maxlen=_RECENT_FRAMES)
+        self._threads = [
+            threading.Thread(
+                target=self._guarded, args=(self._intake, source), name=f"intake-{source.name}", daemon=True
+            )
+            for source in sources
+        ]
+        self._threads.append(threading.Thread(target=self._guarded, args=(self._send,), name="sender", daemon=True))
+
+    # -- the way of the data ----------------------------------------------------------------------
+
+    def _intake(self, source: Source) -> None:
+        try:
+            while not self._aborted.is_set():
+                self._wait_for_room()
+                chunk = source.poll(_POLL_SECONDS)
+                if chunk is not None:
+                    self._take_in(chunk)
+                elif self._draining.is_set():
+                    return
+        except SourceFailedError as error:
+            _log.error("source_failed", source=source.name, reason=str(error))
+            self.failure = f"source {source.name}: {error}"
+        finally:
+            with self._changed:
+                self._intake_running -= 1
+                self._changed.notify_all()
+
+    def _take_in(self, chunk: Chunk) -> None:
+        with self._mapping_lock:
+            mapped = [self._map(chunk.source, record) for record in chunk.records]
+            self._announce()
+        self._keep_rejects(chunk, mapped)
+        now = self._clock()
+        with self._changed:
+            token = self._progress.begin(chunk, mapped)
+            add = self._pending.add
+            for i, result in enumerate(mapped):
+                if result.samples:
+                    add(token + i, result.samples, now)
+            if self._oldest is None and self._pending.waiting:
+                self._oldest = now
+            self.messages.received = self._progress.received_records
+            self.samples.received = self._progress.received_samples
+            self._changed.notify_all()
+        self._commit()
+
+    def _send(self) -> None:
+        while self._wait_until_due() and self._slots.wait():
+            with self._changed:
+                plan = self._planner(self._pending.columns, self._limits.max_frame_bytes)
+                columns = self._pending.take(plan)
+                self._oldest = self._pending.oldest()
+                self._changed.notify_all()
+            if columns and not self.sender.deliver(build_frame(columns)):
+                return
+
+    def inserted(self, frame: Frame, seconds: float) -> None:
+        """Clarify has this frame: settle what was in it."""
+        with self._changed:
+            self._progress.settle(frame.superseded, Outcome.SUPERSEDED)
+            self._progress.settle(frame.inserted, Outcome.INSERTED)
+        self.frames.append(
+            SentFrame(
+                self._clock(), frame.rows, len(frame.columns), frame.samples, len(frame.body), frame.density, seconds
+            )
+        )
+        self._commit()
+
+    def rejected(self, frame: Frame, reason: str) -> None:
+        """Clarify named this frame's data as bad: dead letters first, then it is settled."""
+        letters = []
+        with self._changed:
+            for input_id, column in frame.columns.items():
+                for time_us, value, token in zip(column.times, column.values, column.tokens, strict=True):
+                    source, partition, position, topic = self._progress.locate(token)
+                    letters.append(
+                        DeadLetter(
+                            source,
+                            partition,
+                            position,
+                            topic,
+                            time_us,
+                            Reason.INSERT_REJECTED,
+                            reason,
+                            f"{input_id}@{time_us}",
+                            repr(value),
+                        )
+                    )
+            self.reasons[Reason.INSERT_REJECTED] += len(letters)
+        self._add_letters(letters)
+        with self._changed:
+            self._progress.settle(frame.superseded, Outcome.SUPERSEDED)
+            self._progress.settle(frame.inserted, Outcome.DEAD_LETTERED)
+        self._commit()
+
+    def _commit(self) -> None:
+        """Tell the sources how far they are settled. One at a time, so that positions only rise."""
+        with self._commit_lock:
+            with self._changed:
+                commits = self._progress.commits()
+            for commit in commits:
+                self._sources[commit.source].commit(commit)
+                for tally in commit.tallies.values():
+                    self._count(self.messages, tally.messages)
+                    self._count(self.samples, tally.samples)
+        if commits:
+            with self._changed:
+                self._changed.notify_all()
+
+    # -- start and stop ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the sources and the threads."""
+        for source in self._sources.values():
+            source.start()
+        for thread in self._threads:
+            thread.start()
+
+    def drain(self) -> None:
+        """Begin to stop: read nothing more from outside, send what is here, then `stopped` is set."""
+        for source in self._sources.values():
+            source.stop_reading()
+        self._draining.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    def abort(self) -> None:
+        """Stop now; what is not settled stays with its source."""
+        self._aborted.set()
+        self.drain()
+
+    def close(self, timeout: float) -> None:
+        """Wait for the threads, then close the sources, each for at most `timeout` seconds."""
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(timeout)
+        for source in self._sources.values():
+            source.close(timeout)
+
+    # -- for whoever watches ----------------------------------------------------------------------
+
+    def waiting(self) -> tuple[int, int]:
+        """(records, samples) that were taken in and are not settled yet."""
+        with self._changed:
+            return self._progress.open_records, self._pending.waiting
+
+    def oldest_seconds(self) -> float:
+        """How long the sample that has waited longest has waited, in seconds."""
+        oldest = self._oldest
+        return 0.0 if oldest is None else max(0.0, self._clock() - oldest)
+
+    def problems(self) -> list[str]:
+        """Why the pipeline is not ready."""
+        found = [f"{name}: {problem}" for name, source in self._sources.items() for problem in source.problems()]
+        if self.sender.status.trouble:
+            found.append(f"Clarify: {self.sender.status.trouble}")
+        if self.failure:
+            found.append(self.failure)
+        return found
+
+    def sources(self) -> list[Source]:
+        """The sources, for their gauges."""
+        return list(self._sources.values())
+
+    # -- details ----------------------------------------------------------------------------------
+
+    def _guarded(self, run: Callable[..., None], *args: Source) -> None:
+        """A thread that dies must not leave the others running as if nothing had happened."""
+        try:
+            run(*args)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends the whole pipeline, and loudly
+            _log.exception("pipeline_failed", thread=threading.current_thread().name)
+            self.failure = self.failure or f"internal error: {error!r}"
+            self._aborted.set()
+        finally:
+            if self.failure:
+                self.drain()
+            if run == self._send:
+                self.stopped.set()
+
+    def _wait_for_room(self) -> None:
+        with self._changed:
+            while (
+                self._pending.waiting >= self._limits.max_waiting_samples
+                or self._progress.open_records >= _OPEN_RECORDS
+            ) and not self._aborted.is_set():
+                self._changed.wait(_POLL_SECONDS)
+
+    def _wait_until_due(self) -> bool:
+        """Wait until a frame should leave; False when there will never be another one."""
+        with self._changed:
+            while not self._aborted.is_set():
+                age = None if self._oldest is None else self._clock() - self._oldest
+                flushing = self._draining.is_set() and self._intake_running == 0
+                if age is None:
+                    if flushing:
+                        return False
+                    self._changed.wait(_POLL_SECONDS)
+                elif (
+                    flushing
+                    or age >= self._limits.max_delay
+                    or self._pending.waiting * _BYTES_A_SAMPLE >= self._limits.max_frame_bytes
+                    or self._pending.waiting * 2 >= self._limits.max_waiting_samples
+                ):
+                    return True
+                else:
+                    self._changed.wait(min(_POLL_SECONDS, self._limits.max_delay - age))
+        return False
+
+    def _map(self, source: str, record: Record) -> Mapped:
+        try:
+            return self._mapper.map(source, record)
+        except Exception as error:  # noqa: BLE001 - a poison record must not stop what is behind it
+            _log.exception("mapping_failed", source=source)
+            return Mapped(rejects=[Reject(Reason.MAPPING_FAILED, f"a bug in the mapping: {error!r}; please report it")])
+
+    def _announce(self) -> None:
+        mapper = self._mapper
+        if mapper.ids.new_claims:
+            claims, mapper.ids.new_claims = mapper.ids.new_claims, []
+            self._discoveries.claimed(claims)
+        if mapper.ids.collisions:
+            collisions, mapper.ids.collisions = mapper.ids.collisions, []
+            self._discoveries.collided(collisions)
+        if mapper.discovered:
+            signals, mapper.discovered = mapper.discovered, []
+            self._discoveries.discovered(signals)
+
+    def _keep_rejects(self, chunk: Chunk, mapped: list[Mapped]) -> None:
+        letters = [
+            DeadLetter(
+                chunk.source,
+                chunk.partition,
+                position,
+                record.topic,
+                record.time_us,
+                reject.reason,
+                reject.message,
+                reject.path or "",
+                reject.value,
+                record.payload,
+            )
+            for position, record, result in zip(chunk.positions, chunk.records, mapped, strict=True)
+            for reject in result.rejects
+        ]
+        if letters:
+            self._add_letters(letters)
+            with self._changed:
+                self.reasons.update(letter.reason for letter in letters)
+
+    def _add_letters(self, letters: list[DeadLetter]) -> None:
+        """Nothing counts as settled before its letter is durable, so this goes on until it is."""
+        while True:
+            try:
+                self._dead_letters.add(letters)
+            except DeadLettersError as error:
+                _log.error("dead_letters_not_written", reason=str(error), effect="intake waits; trying again")
+                if self._aborted.wait(1.0):
+                    raise
+            else:
+                return
+
+    @staticmethod
+    def _count(total: Counts, part: Counts) -> None:
+        total.inserted += part.inserted
+        total.dead_lettered += part.dead_lettered
+        total.superseded += part.superseded
+        total.filtered += part.filtered

@@ -1,0 +1,223 @@
+"""Which positions are settled, and the ledger that must balance. No I/O.
+
+Theory of operation. Every sample that waits carries a *token*: the number of its chunk and the index of its
+record in that chunk, in one integer. A chunk counts how many of its values are still open; settling names
+tokens and an outcome. When nothing of a chunk is open, the chunk is settled; a position is committed only
+when every chunk before it in its partition is settled too (the contiguous prefix). What a commit carries is
+the tally of its chunks: per topic, how many messages and values came in and what became of them. Only this
+file changes these numbers.
+
+A message counts once, as the best that happened to it: inserted, else dead-lettered, else superseded, else
+filtered. Values count each by itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntFlag
+
+from connector.records import Chunk, Mapped
+
+INDEX_BITS = 20
+MAX_CHUNK = 1 << INDEX_BITS
+"""Records in one chunk at most: the index has to fit into the token."""
+
+
+class Outcome(IntFlag):
+    """What became of a value. The values are bits, so that a record can remember several."""
+
+    INSERTED = 1
+    DEAD_LETTERED = 2
+    SUPERSEDED = 4
+    FILTERED = 8
+
+
+OUTCOMES = (Outcome.INSERTED, Outcome.DEAD_LETTERED, Outcome.SUPERSEDED, Outcome.FILTERED)
+
+
+class ProgressError(Exception):
+    """A value was settled twice, or a record had no outcome: a bug, never the user's doing."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """How many came in and what became of them."""
+
+    received: int = 0
+    inserted: int = 0
+    dead_lettered: int = 0
+    superseded: int = 0
+    filtered: int = 0
+
+    def add(self, outcome: Outcome, n: int) -> None:
+        """Count `n` of this outcome."""
+        if outcome is Outcome.INSERTED:
+            self.inserted += n
+        elif outcome is Outcome.DEAD_LETTERED:
+            self.dead_lettered += n
+        elif outcome is Outcome.SUPERSEDED:
+            self.superseded += n
+        else:
+            self.filtered += n
+
+    @property
+    def settled(self) -> int:
+        """All that reached an end."""
+        return self.inserted + self.dead_lettered + self.superseded + self.filtered
+
+    def __iadd__(self, other: Counts) -> Counts:
+        self.received += other.received
+        self.inserted += other.inserted
+        self.dead_lettered += other.dead_lettered
+        self.superseded += other.superseded
+        self.filtered += other.filtered
+        return self
+
+
+@dataclass(slots=True)
+class Tally:
+    """One topic's account: messages, and the values in them."""
+
+    messages: Counts = field(default_factory=Counts)
+    samples: Counts = field(default_factory=Counts)
+
+    def __iadd__(self, other: Tally) -> Tally:
+        self.messages += other.messages
+        self.samples += other.samples
+        return self
+
+
+Tallies = dict[str, Tally]
+"""Topic → its account."""
+
+
+def merge(into: Tallies, other: Mapping[str, Tally]) -> None:
+    """Add every topic of `other` to `into`."""
+    for topic, tally in other.items():
+        mine = into.get(topic)
+        if mine is None:
+            mine = into[topic] = Tally()
+        mine += tally
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """All of `partition` up to and including `position` is settled, with the account of what is new in it."""
+
+    source: str
+    partition: str
+    position: int
+    tallies: Tallies
+
+
+@dataclass(slots=True)
+class _OpenChunk:
+    source: str
+    partition: str
+    positions: Sequence[int]
+    topics: list[str]
+    fates: bytearray
+    tallies: Tallies
+    open: int = 0
+
+
+class Progress:
+    """Chunks under way, over all sources. The caller holds one lock around every call."""
+
+    def __init__(self) -> None:
+        self._next = 1
+        self._chunks: dict[int, _OpenChunk] = {}
+        self._order: dict[tuple[str, str], deque[int]] = {}
+        self.open_records = 0
+        self.received_records = 0
+        self.received_samples = 0
+
+    def begin(self, chunk: Chunk, mapped: list[Mapped]) -> int:
+        """Take over the bookkeeping of a chunk; what mapping rejected or filtered is settled at once.
+
+        Returns the token of the chunk's first record; record i has that token plus i.
+        """
+        if not 0 < len(chunk.records) == len(mapped) <= MAX_CHUNK:
+            raise ProgressError(f"a chunk of {len(chunk.records)} records with {len(mapped)} results")
+        number = self._next
+        self._next += 1
+        topics = [record.topic for record in chunk.records]
+        fates = bytearray(len(topics))
+        tallies: Tallies = {}
+        still_open = 0
+        for i, (topic, result) in enumerate(zip(topics, mapped, strict=True)):
+            tally = tallies.get(topic)
+            if tally is None:
+                tally = tallies[topic] = Tally()
+            waiting, rejected, filtered = len(result.samples), len(result.rejects), result.filtered
+            tally.messages.received += 1
+            tally.samples.received += waiting
+            still_open += waiting
+            if rejected:
+                values = sum(1 for reject in result.rejects if reject.path is not None)
+                tally.samples.received += values
+                tally.samples.dead_lettered += values
+                fates[i] |= Outcome.DEAD_LETTERED
+            if filtered or result.skipped:
+                tally.samples.received += filtered
+                tally.samples.filtered += filtered
+                fates[i] |= Outcome.FILTERED
+            if not waiting and not fates[i]:
+                raise ProgressError(f"a record of topic {topic!r} has no outcome")
+        self._chunks[number] = _OpenChunk(
+            chunk.source, chunk.partition, chunk.positions, topics, fates, tallies, still_open
+        )
+        self._order.setdefault((chunk.source, chunk.partition), deque()).append(number)
+        self.open_records += len(topics)
+        self.received_records += len(topics)
+        self.received_samples += sum(tally.samples.received for tally in tallies.values())
+        return number << INDEX_BITS
+
+    def settle(self, tokens: Mapping[int, int], outcome: Outcome) -> None:
+        """Settle values: token → how many values of that record, all with this outcome."""
+        chunks = self._chunks
+        for token, n in tokens.items():
+            chunk = chunks.get(token >> INDEX_BITS)
+            if chunk is None or chunk.open < n:
+                raise ProgressError(f"token {token}: {n} values settled that were not open")
+            index = token & (MAX_CHUNK - 1)
+            chunk.open -= n
+            chunk.fates[index] |= outcome
+            chunk.tallies[chunk.topics[index]].samples.add(outcome, n)
+
+    def commits(self) -> list[Commit]:
+        """What can be committed now: one commit for each partition whose settled prefix has grown."""
+        ready = []
+        for (source, partition), order in self._order.items():
+            tallies: Tallies = {}
+            position: int | None = None
+            while order and self._chunks[order[0]].open == 0:
+                chunk = self._chunks.pop(order.popleft())
+                _close(chunk)
+                merge(tallies, chunk.tallies)
+                self.open_records -= len(chunk.topics)
+                position = chunk.positions[-1]
+            if position is not None:
+                ready.append(Commit(source, partition, position, tallies))
+        return ready
+
+    def locate(self, token: int) -> tuple[str, str, int, str]:
+        """(source, partition, position, topic) of a record that is still under way."""
+        chunk = self._chunks[token >> INDEX_BITS]
+        index = token & (MAX_CHUNK - 1)
+        return chunk.source, chunk.partition, chunk.positions[index], chunk.topics[index]
+
+
+def _close(chunk: _OpenChunk) -> None:
+    for topic, fate in zip(chunk.topics, chunk.fates, strict=True):
+        for outcome in OUTCOMES:
+            if fate & outcome:
+                chunk.tallies[topic].messages.add(outcome, 1)
+                break
+        else:
+            raise ProgressError(f"a record of topic {topic!r} was closed without an outcome")
+    for topic, tally in chunk.tallies.items():
+        if tally.messages.settled != tally.messages.received or tally.samples.settled != tally.samples.received:
+            raise ProgressError(f"the account of topic {topic!r} does not balance: {tally}")

@@ -1,0 +1,95 @@
+"""The types that flow: a record comes out of a log, becomes samples or rejects, and is settled.
+
+Times are integers: microseconds since the Unix epoch, UTC. Clarify stores microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One message as its source delivered it. The journal stores it in exactly this shape."""
+
+    topic: str
+    payload: bytes
+    time_us: int
+    """When it arrived (MQTT) or when the broker or producer stamped it (Kafka), in µs."""
+    key: bytes | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    retained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive records of one partition, as one poll gave them: the unit of bookkeeping."""
+
+    source: str
+    partition: str
+    positions: Sequence[int]
+    """One position a record, rising; with holes where the log has holes."""
+    records: list[Record]
+
+
+Sample: TypeAlias = tuple[str, int, float]
+"""(input ID, time in µs, number): what Clarify stores."""
+
+
+class Reason(StrEnum):
+    """Why a record, or one value of it, became no sample."""
+
+    EMPTY_PAYLOAD = "empty_payload"
+    NOT_UTF8 = "not_utf8"
+    INVALID_JSON = "invalid_json"
+    NESTED_TOO_DEEPLY = "nested_too_deeply"
+    PAYLOAD_TOO_LARGE = "payload_too_large"
+    TOO_MANY_VALUES = "too_many_values"
+    NO_NUMERIC_VALUE = "no_numeric_value"
+    NOT_FINITE = "not_finite"
+    DUPLICATE_KEY = "duplicate_key"
+    TIME_UNREADABLE = "time_unreadable"
+    TIME_OUT_OF_RANGE = "time_out_of_range"
+    NO_RULE = "no_rule"
+    INSERT_REJECTED = "insert_rejected"
+    MAPPING_FAILED = "mapping_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record (`path` is None), or one value of it, with the reason that it became no sample."""
+
+    reason: Reason
+    message: str
+    """For the person who reads the dead letter: what is wrong and what to do."""
+    path: str | None = None
+    value: str | None = None
+    """The value as text, where there is one."""
+
+
+@dataclass(slots=True)
+class Mapped:
+    """What one record became. Every value of it is in exactly one of the three."""
+
+    samples: list[Sample] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    filtered: int = 0
+    """Values left out on purpose (text beside numbers, nulls, values that a rule skips)."""
+    skipped: bool = False
+    """The whole record was left out on purpose: a rule skips it, or no rule takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalMetadata:
+    """What the mapping wants a signal to be called: complete, since a save resets what is left out."""
+
+    name: str
+    description: str = ""
+    unit: str = ""
+    value_type: str = "numeric"
+    labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    enum_values: tuple[tuple[str, str], ...] = ()

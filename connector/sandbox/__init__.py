@@ -1,0 +1,1 @@
+"""A local Clarify: the documented API with its limits, for development, tests and the demo."""

@@ -1,0 +1,148 @@
+"""The command `sandbox`. It can be imported without starlette and uvicorn, which only `pip install
+'clarify-connector[sandbox]'` brings; the command then says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import click
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from connector.sandbox.address import Address, check_public_url
+from connector.sandbox.credentials import CredentialsKind
+from connector.sandbox.settings import SandboxSettings
+from connector.sandbox.store import StoreError
+
+_SERVER_PACKAGES = {"starlette", "uvicorn", "h11"}
+
+
+def _switch(name: str, field: FieldInfo) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The click option for one field of the settings."""
+    kind: click.ParamType[Any]
+    if get_origin(field.annotation) is Literal:
+        kind = click.Choice(get_args(field.annotation))
+    else:
+        kind = click.INT if field.annotation is int else click.FLOAT
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        name,
+        type=kind,
+        default=field.default,
+        show_default=True,
+        help=(field.description or "").replace("`", ""),
+    )
+
+
+def _with_switches(command: Callable[..., None]) -> Callable[..., None]:
+    for name, field in reversed(SandboxSettings.model_fields.items()):
+        command = _switch(name, field)(command)
+    return command
+
+
+def _checked(
+    check: Callable[[str], object],
+) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """A click callback that turns a ValueError of `check` into a usage error."""
+
+    def callback(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                check(value)
+            except ValueError as error:
+                raise click.BadParameter(str(error)) from error
+        return value
+
+    return callback
+
+
+@click.command()
+@click.option(
+    "--listen",
+    default="127.0.0.1:8090",
+    show_default=True,
+    metavar="HOST:PORT",
+    callback=_checked(Address.parse),
+    help="Where to listen; port 0 takes a free one. Other machines can connect only if HOST says so.",
+)
+@click.option(
+    "--store",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="SQLite file that keeps credentials, signals and samples.  [default: memory]",
+)
+@click.option(
+    "--credentials-out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a credentials file for clients.  [default: none]",
+)
+@click.option(
+    "--credentials-kind",
+    type=click.Choice(get_args(CredentialsKind)),
+    default="client-credentials",
+    show_default=True,
+    help="Kind of credentials in that file: for OAuth 2.0, or for Basic authentication.",
+)
+@click.option(
+    "--public-url",
+    metavar="URL",
+    callback=_checked(check_public_url),
+    help="Write this as apiUrl, when clients reach the sandbox under another name.  [default: the listener]",
+)
+@click.option(
+    "--faults",
+    is_flag=True,
+    help="Offer /sandbox/faults and /sandbox/stats, with which tests order faults.  [default: off]",
+)
+@_with_switches
+def sandbox(
+    listen: str,
+    store: Path | None,
+    credentials_out: Path | None,
+    credentials_kind: CredentialsKind,
+    public_url: str | None,
+    faults: bool,
+    **switches: object,
+) -> None:
+    """Run a local Clarify: token endpoint, integration.insert and integration.saveSignals.
+
+    It checks requests as the documentation says, keeps the documented limits, and stores what it accepts.
+    """
+    try:
+        settings = SandboxSettings.model_validate(switches)
+    except ValidationError as error:
+        raise click.UsageError("; ".join(map(_explain, error.errors()))) from None
+    try:
+        from connector.sandbox.server import run  # noqa: PLC0415 - only here are the extra packages needed
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _SERVER_PACKAGES:
+            raise
+        raise click.ClickException(
+            f"the package {error.name} is missing: pip install 'clarify-connector[sandbox]'"
+        ) from error
+    try:
+        run(
+            listen,
+            store,
+            credentials_out,
+            settings,
+            faults,
+            credentials_kind=credentials_kind,
+            public_url=public_url,
+        )
+    except StoreError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(error.strerror or str(error)) from error
+
+
+def _explain(problem: ErrorDetails) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    option = "--" + "-".join(map(str, problem["loc"])).replace("_", "-")
+    return f"{option}: {message} (got {problem['input']!r})"

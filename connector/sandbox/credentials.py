@@ -1,0 +1,39 @@
+"""The credentials file, in the form in which Clarify's admin panel lets users download it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import orjson
+
+from connector.sandbox.store import Integration
+
+CredentialsKind = Literal["client-credentials", "basic-auth"]
+
+
+def write_credentials(path: Path, integration: Integration, *, api_url: str, kind: CredentialsKind) -> None:
+    """Write or replace the file, in one step, with mode 0600; `api_url` ends with a slash. Raises OSError."""
+    if kind == "client-credentials":
+        user, secret = integration.client_id, integration.client_secret
+    else:
+        user, secret = integration.id, integration.password
+    created = datetime.fromtimestamp(integration.created_us // 1_000_000, UTC)
+    document = {
+        "name": "sandbox",
+        "createdAt": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "apiUrl": api_url,
+        "integration": integration.id,
+        "credentials": {"type": kind, "clientId": user, "clientSecret": secret},
+    }
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise OSError(error.errno, f"cannot write the credentials file {path}: {error.strerror}") from error

@@ -1,0 +1,84 @@
+"""The table of methods, and the execution of one call."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from dataclasses import dataclass
+
+from connector.sandbox import integration
+from connector.sandbox.method import RESOURCE_ID, Call, Done, Method
+from connector.sandbox.problems import Problems
+from connector.sandbox.rpc import (
+    FORBIDDEN,
+    INTERNAL_ERROR,
+    RpcCall,
+    RpcError,
+    read_params,
+    render_error,
+    render_result,
+)
+from connector.sandbox.settings import SandboxSettings
+from connector.sandbox.store import Store
+from connector.sandbox.versions import ApiVersion
+
+METHODS: tuple[Method, ...] = (*integration.METHODS,)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished call: the answer's body (None for a notification), and what the statistics want to know."""
+
+    body: bytes | None
+    samples: int = 0
+    error_code: int | None = None
+
+
+def find(name: str, version: ApiVersion) -> Method | None:
+    """The method that is called `name`, in any case, in this version."""
+    return next((method for method in METHODS if method.is_called(name, version)), None)
+
+
+def fail(request_id: bytes | None, error: RpcError, settings: SandboxSettings) -> Outcome:
+    """The outcome of a call that ended with an error."""
+    body = None if request_id is None else render_error(request_id, error, settings.error_style)
+    return Outcome(body, error_code=error.code)
+
+
+def execute(
+    method: Method,
+    rpc_call: RpcCall,
+    *,
+    version: ApiVersion,
+    store: Store,
+    settings: SandboxSettings,
+    integration_id: str,
+    now: float,
+) -> Outcome:
+    """Check and execute a call on behalf of an integration; never raises for anything the caller can do."""
+    try:
+        problems = Problems()
+        params = method.bind(read_params(rpc_call.params), version, problems)
+        rpc_call.drop_params()
+        _check_integration(params, integration_id, problems)
+        done: Done = method.function(Call(store, settings, integration_id, params, problems, now))
+    except RpcError as error:
+        return fail(rpc_call.request_id, error, settings)
+    except sqlite3.Error:
+        _log.exception("the store failed during %s", method.name)
+        return fail(rpc_call.request_id, RpcError(INTERNAL_ERROR), settings)
+    body = None if rpc_call.request_id is None else render_result(rpc_call.request_id, done.result)
+    return Outcome(body, samples=done.samples)
+
+
+def _check_integration(params: dict[str, object], integration_id: str, problems: Problems) -> None:
+    """Every method has the parameter, and an integration may only speak for itself."""
+    if "integration" not in params:
+        return  # noted as missing already, if it is required
+    given = params["integration"]
+    if not isinstance(given, str) or not RESOURCE_ID.fullmatch(given):
+        problems.add("integration", "not a valid integration ID")
+    elif given != integration_id:
+        raise RpcError(FORBIDDEN)

@@ -1,0 +1,120 @@
+"""Faults on request: rules that tests send to a sandbox started with --faults.
+
+A rule matches requests by method and applies to the next `times` of them, or until it is cleared. Each
+request takes the first rule in the list that matches, and only that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+TOKEN = "token"  # noqa: S105 - the name of the token endpoint in rules and statistics
+
+
+class _Rule(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str = Field("*", min_length=1, description="insert, save, token, a method's full name, or a pattern")
+    times: int | None = Field(None, ge=1, description="how many requests; null: until cleared")
+
+
+class Latency(_Rule):
+    """Wait, then go on as usual; the wait does not count towards the time-outs."""
+
+    kind: Literal["latency"]
+    seconds: float = Field(ge=0, le=3600)
+
+
+class Status(_Rule):
+    """Answer with an HTTP status, without storing anything."""
+
+    kind: Literal["status"]
+    status: int = Field(ge=400, le=599)
+    retry_after: int | None = Field(None, ge=0)
+
+
+class RpcErrorFault(_Rule):
+    """Answer with an RPC error, without storing anything; never matches a token request."""
+
+    kind: Literal["rpc_error"]
+    code: int
+    message: str | None = None
+    data: dict[str, object] | None = None
+
+
+class Timeout(_Rule):
+    """Keep the connection open without an answer, store nothing, then close it."""
+
+    kind: Literal["timeout"]
+    seconds: float = Field(ge=0, le=3600)
+
+
+class Cut(_Rule):
+    """Close the connection at once: nothing is stored, nothing answered."""
+
+    kind: Literal["cut"]
+
+
+class AnswerLost(_Rule):
+    """Do what the request asks for, then close the connection without an answer."""
+
+    kind: Literal["answer_lost"]
+
+
+class HalfAnswer(_Rule):
+    """Do what the request asks for, send half of the answer's body, then close the connection."""
+
+    kind: Literal["half_answer"]
+
+
+class RevokeTokens(_Rule):
+    """Make all tokens invalid that were issued so far, and answer 401."""
+
+    kind: Literal["revoke_tokens"]
+
+
+Fault = Annotated[
+    Latency | Status | RpcErrorFault | Timeout | Cut | AnswerLost | HalfAnswer | RevokeTokens,
+    Field(discriminator="kind"),
+]
+FAULT_RULES: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])
+
+
+@dataclass(slots=True)
+class _Planned:
+    fault: Fault
+    left: int | None
+
+
+class FaultPlan:
+    """The rules that are still in force, in the order in which they were given."""
+
+    def __init__(self) -> None:
+        self._planned: list[_Planned] = []
+
+    def add(self, faults: Sequence[Fault]) -> None:
+        """Put rules at the end of the list."""
+        self._planned.extend(_Planned(fault, fault.times) for fault in faults)
+
+    def clear(self) -> None:
+        """Forget all rules."""
+        self._planned.clear()
+
+    def take(self, names: Iterable[str]) -> Fault | None:
+        """The fault for a request whose method goes by any of `names`, counted down, or None."""
+        lowered = [name.lower() for name in names]
+        for planned in self._planned:
+            if isinstance(planned.fault, RpcErrorFault) and TOKEN in lowered:
+                continue
+            if any(fnmatchcase(name, planned.fault.method.lower()) for name in lowered):
+                if planned.left is not None:
+                    planned.left -= 1
+                    if planned.left == 0:
+                        self._planned.remove(planned)
+                return planned.fault
+        return None

@@ -1,0 +1,98 @@
+"""The `integration` namespace: writing samples and signal metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from connector.sandbox.frames import BAD_KEY, INPUT_KEY, read_frame
+from connector.sandbox.method import Call, Done, Method, Parameter
+from connector.sandbox.rpc import INVALID_PARAMS, RpcError
+from connector.sandbox.signal_view import SignalView, read_signal_view
+from connector.sandbox.store import DuplicateSamplesError
+
+_INTEGRATION = Parameter("integration", required=True)
+
+
+def insert(call: Call) -> Done:
+    """`integration.insert`: store a data frame and create the signals that do not exist yet."""
+    settings, problems = call.settings, call.problems
+    frame = read_frame(call.params.get("data"), problems, ordered=settings.unordered_times == "reject")
+    if problems:
+        raise RpcError(INVALID_PARAMS, problems=problems)
+    samples = sum(value is not None for values in frame.series.values() for value in values)
+    frame = frame.without_repeats(nulls_count=settings.null_values == "erase")
+    try:
+        saved = call.store.insert(
+            call.integration,
+            frame.times,
+            frame.series,
+            duplicates=settings.duplicate_times,
+            nulls=settings.null_values,
+            now=call.now,
+        )
+    except DuplicateSamplesError as error:
+        for key in error.inputs:
+            problems.add(f"data.series.{key}", "has values at some of these times already")
+        raise RpcError(INVALID_PARAMS, problems=problems) from error
+    summary = {key: {"id": state.id, "created": state.created} for key, state in saved.items()}
+    return Done({"signalsByInput": summary}, samples)
+
+
+def save_signals(call: Call) -> Done:
+    """`integration.saveSignals`: create or replace signal metadata; annotations are merged."""
+    problems = call.problems
+    views = _read_views(call.params.get("signalsByInput"), call)
+    create_only = call.params.get("createOnly")
+    if create_only is None:
+        create_only = False
+    if not isinstance(create_only, bool):
+        problems.add("createOnly", "must be true or false")
+    if problems:
+        raise RpcError(INVALID_PARAMS, problems=problems)
+    saved = call.store.save(call.integration, views, create_only=create_only is True, now=call.now)
+    return Done(
+        {
+            "signalsByInput": {
+                key: {"id": state.id, "created": state.created, "updated": state.updated}
+                for key, state in saved.items()
+            }
+        }
+    )
+
+
+def _read_views(value: object, call: Call) -> Mapping[str, SignalView]:
+    views: dict[str, SignalView] = {}
+    if isinstance(value, dict):
+        for key, view in value.items():
+            path = f"signalsByInput.{key}"
+            if not INPUT_KEY.fullmatch(key):
+                call.problems.add(path, BAD_KEY)
+            views[key] = read_signal_view(key, view, path, call.problems)
+    elif "signalsByInput" in call.params:
+        call.problems.add("signalsByInput", "must be an object")
+    return views
+
+
+METHODS = (
+    Method(
+        name="integration.insert",
+        nickname="insert",
+        function=insert,
+        parameters=(_INTEGRATION, Parameter("data", required=True)),
+    ),
+    Method(
+        name="integration.saveSignals",
+        nickname="save",
+        aliases=(("integration.signals.save", "1.2alpha1"),),
+        function=save_signals,
+        parameters=(
+            _INTEGRATION,
+            Parameter("signalsByInput", aliases=("inputs",), required=True),
+            Parameter("createOnly"),
+            # Known to 1.2 but not described in anything readable: accepted and without effect.
+            Parameter("result", since="1.2alpha1"),
+            Parameter("include", since="1.2alpha1"),
+            Parameter("format", since="1.2alpha1"),
+        ),
+    ),
+)

@@ -1,0 +1,95 @@
+"""What an RPC method is: a name, the parameters it knows, and one function.
+
+To add a method, write its function (`Call` in, `Done` out) and a `Method` for it in the METHODS of its
+namespace's module (see integration.py); dispatch.py collects them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from connector.sandbox.problems import Problems
+from connector.sandbox.settings import SandboxSettings
+from connector.sandbox.store import Store
+from connector.sandbox.versions import SELECTORS, ApiVersion
+
+RESOURCE_ID = re.compile(r"[a-v0-9]{20}")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter; `aliases` are other names for it, `since` the first version that knows it."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    required: bool = False
+    since: str = SELECTORS[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a method: parameters by their first name, and where to note what is wrong with them.
+
+    `now` is in seconds since the epoch.
+    """
+
+    store: Store
+    settings: SandboxSettings
+    integration: str
+    params: Mapping[str, object]
+    problems: Problems
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a method answers; `samples` is how many values it took in, for the statistics."""
+
+    result: Mapping[str, object]
+    samples: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method. The order of the parameters is that of the documentation: it holds for positional calls.
+
+    `nickname` is for fault rules; an alias comes with the first version that knows it.
+    """
+
+    name: str
+    nickname: str
+    function: Callable[[Call], Done]
+    parameters: tuple[Parameter, ...]
+    aliases: tuple[tuple[str, str], ...] = ()
+
+    def is_called(self, name: str, version: ApiVersion) -> bool:
+        """Whether `name`, in any case, means this method in this version."""
+        wanted = name.lower()
+        return wanted == self.name.lower() or any(
+            wanted == alias.lower() and version.at_least(since) for alias, since in self.aliases
+        )
+
+    def bind(
+        self, given: dict[str, object] | list[object], version: ApiVersion, problems: Problems
+    ) -> dict[str, object]:
+        """The given values by parameter name; unknown, repeated and missing ones go to `problems`."""
+        known = [parameter for parameter in self.parameters if version.at_least(parameter.since)]
+        if isinstance(given, list):
+            for index in range(len(known), len(given)):
+                problems.add(str(index), "unknown parameter")
+            given = {parameter.name: value for parameter, value in zip(known, given, strict=False)}
+        names = {name: parameter.name for parameter in known for name in (parameter.name, *parameter.aliases)}
+        bound: dict[str, object] = {}
+        for name, value in given.items():
+            if name not in names:
+                problems.add(name, "unknown parameter")
+            elif names[name] in bound:
+                problems.add(name, f"given twice: it is another name of {names[name]}")
+            else:
+                bound[names[name]] = value
+        for parameter in known:
+            if parameter.required and parameter.name not in bound:
+                problems.add(parameter.name, "missing required parameter")
+        return bound

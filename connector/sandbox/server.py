@@ -1,0 +1,140 @@
+"""Running the sandbox: a socket, the store, the credentials file, and uvicorn until a signal comes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import click
+import uvicorn
+
+from connector.sandbox.address import Address, check_public_url
+from connector.sandbox.app import SandboxApp
+from connector.sandbox.connection import SandboxProtocol
+from connector.sandbox.credentials import CredentialsKind, write_credentials
+from connector.sandbox.settings import SandboxSettings
+from connector.sandbox.store import Store
+
+_STOP_SECONDS = 1  # for requests that are being answered when the signal comes
+_KEEP_ALIVE_SECONDS = 65
+_CONNECTIONS = 256  # more get HTTP 503: each may hold a request of the full size
+
+_log = logging.getLogger(__name__)
+
+
+def run(
+    listen: str,
+    store: Path | None,
+    credentials_out: Path | None,
+    settings: SandboxSettings,
+    faults: bool,
+    *,
+    credentials_kind: CredentialsKind = "client-credentials",
+    public_url: str | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; prints `listening on URL` when requests are answered.
+
+    Call it in the main thread. Raises ValueError for a bad `listen` or `public_url`, OSError if the address
+    or the credentials file cannot be used, StoreError if the store cannot.
+    """
+    address = Address.parse(listen)
+    with _listener(address) as sock, Store.open(store) as opened:
+        address = Address(address.host, sock.getsockname()[1])
+        api_url = address.url if public_url is None else check_public_url(public_url)
+        _warn(address, credentials_out, store, public_url, faults=faults)
+        if credentials_out is not None:
+            write_credentials(credentials_out, opened.integration(), api_url=api_url, kind=credentials_kind)
+        asyncio.run(_serve(sock, opened, settings, api_url, address.url, with_faults=faults))
+
+
+def _warn(
+    address: Address,
+    credentials_out: Path | None,
+    store: Path | None,
+    public_url: str | None,
+    *,
+    faults: bool,
+) -> None:
+    if not address.is_loopback:
+        _log.warning(
+            "the sandbox listens on %s, without TLS: other machines can connect%s",
+            address.host,
+            " and order faults" if faults else "",
+        )
+        if public_url is None:
+            _log.warning("no public URL is given: the credentials say %s, which is this machine", address.url)
+    if credentials_out is None and store is None:
+        _log.warning("nobody can log in: there is neither a credentials file to write nor a store to keep them")
+
+
+def _listener(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    # With the protocol named, which socket.create_server does not do, asyncio turns Nagle's algorithm off: an
+    # answer, which goes out in two writes, would otherwise take 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address.host, address.port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        place = f"cannot listen on {address.host}:{address.port}"
+        raise OSError(error.errno, f"{place}: {error.strerror}") from error
+    return listener
+
+
+async def _serve(
+    sock: socket.socket,
+    store: Store,
+    settings: SandboxSettings,
+    api_url: str,
+    local_url: str,
+    *,
+    with_faults: bool,
+) -> None:
+    app = SandboxApp(store, settings, api_url=api_url, with_faults=with_faults)
+    config = uvicorn.Config(
+        app.asgi,
+        http=SandboxProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=_CONNECTIONS,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )
+    server = _Server(config, on_ready=lambda: click.echo(f"listening on {local_url}"), on_stop=app.stop)
+    await server.serve(sockets=[sock])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which says when it is ready and when it stops, and returns after a signal.
+
+    uvicorn itself would raise the signal once more after an orderly end, and so end the process.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+        self._on_stop = on_stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
+        self.should_exit = True

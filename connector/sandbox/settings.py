@@ -1,0 +1,79 @@
+"""What the sandbox may be told to do differently.
+
+Clarify's documentation leaves many answers open, so each of them is a switch. The default is the documented
+behaviour or, where nothing is documented, the assumption that docs/sandbox.md lists. The command line and its
+help are made from the fields of `SandboxSettings`: a switch explains itself here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+ErrorStyle = Literal["documented", "live"]
+TimeoutAnswer = Literal["503", "504", "drop", "-32015"]
+Duplicates = Literal["newest", "first", "error"]
+Nulls = Literal["ignore", "erase"]
+
+
+class SandboxSettings(BaseModel):
+    """The switches of one sandbox; frozen, and every one of them has a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    error_style: ErrorStyle = Field(
+        "documented",
+        description="Shape of `error.data` for invalid parameters: `documented` has trace and params, "
+        "`live` has pathErrors, as the production service was seen to answer.",
+    )
+    rate_limiter: Literal["throttle", "off"] = Field(
+        "throttle",
+        description="`throttle` delays requests above the documented rate and times them out when the queue "
+        "is too long; `off` lets everything through.",
+    )
+    requests_per_second: float = Field(
+        1.0, gt=0, description="Rate limit of each method, for each integration, in requests per second."
+    )
+    queue_seconds: float = Field(
+        10.0, ge=0, description="Longest time that a throttled request may wait for its turn, in seconds."
+    )
+    total_seconds: float = Field(
+        15.0, gt=0, description="Longest time that a request may take, with its wait, in seconds."
+    )
+    timeout_answer: TimeoutAnswer = Field(
+        "503",
+        description="What a request that timed out gets: HTTP 503, HTTP 504, a dropped connection, or the "
+        "RPC error -32015.",
+    )
+    too_many_requests: Literal["never", "plain", "retry-after"] = Field(
+        "never",
+        description="Answer HTTP 429 at once instead of throttling: without (`plain`) or with a Retry-After header.",
+    )
+    oversize: Literal["413", "-32600", "reset"] = Field(
+        "413",
+        description="What a request above the size limit gets: HTTP 413, the RPC error -32600, or a reset connection.",
+    )
+    max_body_bytes: int = Field(
+        8 * 1024 * 1024, gt=0, description="Size limit of a request, in bytes of uncompressed JSON."
+    )
+    gzip: Literal["refuse", "accept"] = Field(
+        "refuse", description="Requests with `Content-Encoding: gzip`: HTTP 415, or read."
+    )
+    duplicate_times: Duplicates = Field(
+        "newest",
+        description="A sample whose input and time are stored already: the newest value wins, the first one "
+        "stays, or the request is an error.",
+    )
+    null_values: Nulls = Field("ignore", description="A null where a value is stored: ignored, or it erases the value.")
+    unordered_times: Literal["accept", "reject"] = Field(
+        "accept",
+        description="Unsorted or repeated times in one request: accepted (the last value wins), or an error.",
+    )
+    token_seconds: int = Field(3600, gt=0, description="Life of an access token, in seconds.")
+
+    @model_validator(mode="after")
+    def _queue_fits_total(self) -> SandboxSettings:
+        if self.queue_seconds > self.total_seconds:
+            raise ValueError("queue-seconds must not be longer than total-seconds")
+        return self

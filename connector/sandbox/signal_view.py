@@ -1,0 +1,156 @@
+"""Reading signal metadata as clients send it: a complete set of attributes, and annotations to merge.
+
+Source of fields and defaults: docs.clarify.io/api/1.1/types/views; of the limits: the vendor's own clients,
+since the readable documentation has none. Clients send an empty string, and null for maps and durations,
+where they mean "the default".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from connector.sandbox.problems import Problems
+
+_META_KEY = re.compile(r"[A-Za-z0-9_/-]{1,128}")
+_ENUM_KEY = re.compile(r"0|[1-9][0-9]{0,3}")
+_FIXED_DURATION = re.compile(
+    r"-?P(?=[0-9T])(?:[0-9]+W)?(?:[0-9]+D)?"
+    r"(?:T(?=[0-9])(?:[0-9]+H)?(?:[0-9]+M)?(?:[0-9]+(?:\.[0-9]+)?S)?)?"
+)
+_BAD_META_KEY = "the key must be 1 to 128 characters of A-Z a-z 0-9 - _ /"
+
+
+@dataclass(frozen=True, slots=True)
+class SignalView:
+    """What a save says about one signal: all its attributes, and annotations to merge."""
+
+    attributes: Mapping[str, object]
+    annotations: Mapping[str, str]
+
+
+class _Reader:
+    """Reads the fields of one view; each method returns the field's value, or the default with a problem."""
+
+    def __init__(self, path: str, problems: Problems) -> None:
+        self._path = path
+        self._problems = problems
+
+    def _refuse(self, name: str, message: str) -> None:
+        self._problems.add(f"{self._path}.{name}", message)
+
+    def text(self, name: str, value: object, default: str, longest: int) -> str:
+        if not isinstance(value, str):
+            self._refuse(name, "must be a string")
+        elif len(value) > longest:
+            self._refuse(name, f"longer than {longest} characters")
+        else:
+            return value or default
+        return default
+
+    def choice(self, name: str, value: object, choices: tuple[str, ...]) -> str:
+        if value in ("", *choices):
+            return str(value) or choices[0]
+        self._refuse(name, f"must be one of {', '.join(choices)}")
+        return choices[0]
+
+    def duration(self, name: str, value: object) -> str | None:
+        if value is None or value == "":
+            return None
+        if isinstance(value, str) and _FIXED_DURATION.fullmatch(value):
+            return value
+        self._refuse(name, "must be null or a fixed duration such as PT1H30M")
+        return None
+
+    def _entries(self, name: str, value: object) -> list[tuple[str, object]]:
+        if value is None:
+            return []
+        if isinstance(value, dict):
+            return list(value.items())
+        self._refuse(name, "must be an object")
+        return []
+
+    def labels(self, name: str, value: object) -> dict[str, list[str]]:
+        labels: dict[str, list[str]] = {}
+        for key, entry in self._entries(name, value):
+            if not _META_KEY.fullmatch(key):
+                self._refuse(f"{name}.{key}", _BAD_META_KEY)
+            if isinstance(entry, list) and all(isinstance(text, str) for text in entry):
+                labels[key] = sorted(set(entry))
+            else:
+                self._refuse(f"{name}.{key}", "must be an array of strings")
+        return labels
+
+    def enum_values(self, name: str, value: object) -> dict[str, str]:
+        values: dict[str, str] = {}
+        for key, entry in self._entries(name, value):
+            if not _ENUM_KEY.fullmatch(key):
+                self._refuse(f"{name}.{key}", "the key must be an integer from 0 to 9999")
+            if isinstance(entry, str) and 1 <= len(entry) <= 128:
+                values[key] = entry
+            else:
+                self._refuse(f"{name}.{key}", "must be a string of 1 to 128 characters")
+        return values
+
+    def annotations(self, name: str, value: object) -> dict[str, str]:
+        annotations: dict[str, str] = {}
+        for key, entry in self._entries(name, value):
+            if not _META_KEY.fullmatch(key):
+                self._refuse(f"{name}.{key}", _BAD_META_KEY)
+            if isinstance(entry, str):
+                annotations[key] = entry
+            else:
+                self._refuse(f"{name}.{key}", "must be a string")
+        return annotations
+
+
+_FIELDS: Mapping[str, Callable[[_Reader, str, object, str], object]] = {
+    "name": lambda read, field, value, key: read.text(field, value, key, 128),
+    "description": lambda read, field, value, _: read.text(field, value, "", 1000),
+    "labels": lambda read, field, value, _: read.labels(field, value),
+    "sourceType": lambda read, field, value, _: read.choice(field, value, ("measurement", "aggregation", "prediction")),
+    "valueType": lambda read, field, value, _: read.choice(field, value, ("numeric", "enum")),
+    "engUnit": lambda read, field, value, _: read.text(field, value, "", 255),
+    "enumValues": lambda read, field, value, _: read.enum_values(field, value),
+    "sampleInterval": lambda read, field, value, _: read.duration(field, value),
+    "gapDetection": lambda read, field, value, _: read.duration(field, value),
+}
+_ALIASES = {"type": "valueType"}
+
+
+def default_attributes(key: str) -> dict[str, object]:
+    """The attributes of a signal that nobody has described yet; its name is its input key."""
+    return {
+        "name": key,
+        "description": "",
+        "labels": {},
+        "sourceType": "measurement",
+        "valueType": "numeric",
+        "engUnit": "",
+        "enumValues": {},
+        "sampleInterval": None,
+        "gapDetection": None,
+    }
+
+
+def read_signal_view(key: str, value: object, path: str, problems: Problems) -> SignalView:
+    """The view of the signal with input `key`; what is left out has its default, what is wrong a problem."""
+    attributes = default_attributes(key)
+    annotations: dict[str, str] = {}
+    if not isinstance(value, dict):
+        problems.add(path, "must be an object")
+        return SignalView(attributes, annotations)
+    reader = _Reader(path, problems)
+    fields: dict[str, object] = value
+    for given, entry in fields.items():
+        name = _ALIASES.get(given, given)
+        if name == "annotations":
+            annotations = reader.annotations(name, entry)
+        elif name not in _FIELDS:
+            problems.add(f"{path}.{given}", "unknown field")
+        elif given != name and name in fields:
+            problems.add(f"{path}.{given}", f"given twice: it is another name of {name}")
+        else:
+            attributes[name] = _FIELDS[name](reader, given, entry, key)
+    return SignalView(attributes, annotations)

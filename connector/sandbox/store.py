@@ -1,0 +1,341 @@
+"""What the sandbox keeps: an integration with its credentials, signals, and samples, in one SQLite file.
+
+Theory of operation. One connection writes, under one lock, one transaction for each request: a request is
+stored as a whole or not at all. The file is in WAL mode with `synchronous=NORMAL`: when a request is
+answered, its pages have been handed to the operating system, so that killing the sandbox loses nothing (a power
+failure may lose the last requests, which is good enough for a stand-in). WAL also lets other processes read at
+any time: tests open the same file with `read_only=True` while the server runs.
+
+Times are integers in microseconds since the epoch, values are 64-bit floats.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+import orjson
+
+from connector.sandbox.settings import Duplicates, Nulls
+from connector.sandbox.signal_view import SignalView, default_attributes
+from connector.sandbox.xid import new_id
+
+_APPLICATION_ID = 0x436C6673
+_SCHEMA_VERSION = 1
+_BUSY_SECONDS = 5.0
+_SCHEMA = """
+CREATE TABLE integrations (
+    id TEXT PRIMARY KEY,
+    created_us INTEGER NOT NULL,
+    client_id TEXT NOT NULL UNIQUE,
+    client_secret TEXT NOT NULL,
+    password TEXT NOT NULL,
+    signing_key BLOB NOT NULL
+);
+CREATE TABLE signals (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    integration TEXT NOT NULL REFERENCES integrations (id),
+    input TEXT NOT NULL,
+    attributes TEXT NOT NULL,
+    annotations TEXT NOT NULL,
+    created_us INTEGER NOT NULL,
+    updated_us INTEGER NOT NULL,
+    UNIQUE (integration, input)
+);
+CREATE TABLE samples (
+    signal INTEGER NOT NULL REFERENCES signals (number),
+    time_us INTEGER NOT NULL,
+    value REAL NOT NULL,
+    PRIMARY KEY (signal, time_us)
+) WITHOUT ROWID;
+"""
+_INSERT_SAMPLE: Mapping[Duplicates, str] = {
+    "newest": "INSERT INTO samples VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+    "first": "INSERT INTO samples VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+    "error": "INSERT INTO samples VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+}
+
+
+class StoreError(Exception):
+    """The store cannot be opened: the message says why and names the file."""
+
+
+class DuplicateSamplesError(Exception):
+    """Samples of these inputs are stored already, and the settings make that an error; nothing was stored."""
+
+    def __init__(self, inputs: Sequence[str]) -> None:
+        super().__init__(f"samples exist already: {', '.join(inputs)}")
+        self.inputs = inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """The integration of this sandbox, with both kinds of credentials and the key that signs its tokens."""
+
+    id: str
+    created_us: int
+    client_id: str
+    client_secret: str = field(repr=False)
+    password: str = field(repr=False)
+    signing_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRow:
+    """One stored signal."""
+
+    id: str
+    input: str
+    attributes: Mapping[str, object]
+    annotations: Mapping[str, str]
+    created_us: int
+    updated_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a write did to one signal."""
+
+    id: str
+    created: bool
+    updated: bool = False
+
+
+class Store:
+    """The sandbox's memory; safe to use from several threads. Make one with `Store.open`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, path: Path | None, *, read_only: bool = False) -> Self:
+        """Open the store in `path` (made if missing, with mode 0600), or one in memory.
+
+        With `read_only` the file must exist, and another process may be writing to it. Raises StoreError.
+        """
+        try:
+            if path is not None and not read_only:
+                # The file holds secrets: nobody else may read it, not even for a moment.
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            target = ":memory:" if path is None else f"{path.absolute().as_uri()}?mode=rw"
+            connection = sqlite3.connect(
+                target,
+                uri=path is not None,
+                isolation_level=None,
+                check_same_thread=False,
+                timeout=_BUSY_SECONDS,
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"cannot open the store {path}: {error}") from error
+        try:
+            _prepare(connection, path, read_only=read_only)
+        except sqlite3.Error as error:
+            connection.close()
+            raise StoreError(f"cannot use {path} as a store: {error}") from error
+        except StoreError:
+            connection.close()
+            raise
+        return cls(connection)
+
+    def close(self) -> None:
+        """Close the connection; the store cannot be used afterwards."""
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Writing
+
+    def insert(
+        self,
+        integration: str,
+        times: Sequence[int],
+        series: Mapping[str, Sequence[float | None]],
+        *,
+        duplicates: Duplicates,
+        nulls: Nulls,
+        now: float,
+    ) -> dict[str, Saved]:
+        """Store values by input at `times` (unique, in µs); unknown inputs become signals.
+
+        `now` is in seconds since the epoch. Raises DuplicateSamplesError if `duplicates` is "error".
+        """
+        saved: dict[str, Saved] = {}
+        refused: list[str] = []
+        with self._transaction() as database:
+            for key, values in series.items():
+                number, saved[key] = self._signal_number(integration, key, now)
+                rows = [(number, at, value) for at, value in zip(times, values, strict=True) if value is not None]
+                before = database.total_changes
+                database.executemany(_INSERT_SAMPLE[duplicates], rows)
+                if duplicates == "error" and database.total_changes - before < len(rows):
+                    refused.append(key)
+                if nulls == "erase" and len(rows) < len(times):
+                    erased = [(number, at) for at, value in zip(times, values, strict=True) if value is None]
+                    database.executemany("DELETE FROM samples WHERE signal = ? AND time_us = ?", erased)
+            if refused:
+                raise DuplicateSamplesError(refused)
+        return saved
+
+    def save(
+        self, integration: str, views: Mapping[str, SignalView], *, create_only: bool, now: float
+    ) -> dict[str, Saved]:
+        """Create or update signals: annotations are merged, all other attributes replaced.
+
+        With `create_only`, existing signals stay as they are. `now` is in seconds since the epoch.
+        """
+        saved: dict[str, Saved] = {}
+        with self._transaction() as database:
+            for key, view in views.items():
+                number, state = self._signal_number(integration, key, now)
+                if state.created or not create_only:
+                    changed = _update(database, number, view, now)
+                    state = Saved(state.id, state.created, updated=changed and not state.created)
+                saved[key] = state
+        return saved
+
+    def renew_signing_key(self, integration: str) -> None:
+        """Make every token that was issued so far invalid."""
+        with self._transaction() as database:
+            database.execute(
+                "UPDATE integrations SET signing_key = ? WHERE id = ?", (secrets.token_bytes(32), integration)
+            )
+
+    # Reading
+
+    def integration(self) -> Integration:
+        """The one integration of this sandbox."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT id, created_us, client_id, client_secret, password, signing_key FROM integrations"
+            ).fetchone()
+        return Integration(*row)
+
+    def signals(self) -> dict[str, SignalRow]:
+        """All signals by input, in the order of their creation."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT id, input, attributes, annotations, created_us, updated_us FROM signals ORDER BY number"
+            ).fetchall()
+        return {
+            row[1]: SignalRow(row[0], row[1], orjson.loads(row[2]), orjson.loads(row[3]), row[4], row[5])
+            for row in rows
+        }
+
+    def samples(self, key: str) -> list[tuple[int, float]]:
+        """The samples of one input as (time in µs, value), sorted by time; empty for an unknown input."""
+        with self._lock:
+            return self._connection.execute(
+                "SELECT time_us, value FROM samples JOIN signals ON signal = number WHERE input = ? ORDER BY time_us",
+                (key,),
+            ).fetchall()
+
+    def count_samples(self) -> int:
+        """How many samples are stored, over all signals."""
+        with self._lock:
+            return cast("int", self._connection.execute("SELECT count(*) FROM samples").fetchone()[0])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """The connection, in a transaction that is committed in the end or rolled back on any exception."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:  # SQLite has rolled back by itself after some errors
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def _signal_number(self, integration: str, key: str, now: float) -> tuple[int, Saved]:
+        """The row number of a signal, which is created if it does not exist; inside a transaction."""
+        known = self._connection.execute(
+            "SELECT number, id FROM signals WHERE integration = ? AND input = ?", (integration, key)
+        ).fetchone()
+        if known is not None:
+            return known[0], Saved(known[1], created=False)
+        made = int(now * 1_000_000)
+        saved = Saved(new_id(now), created=True)
+        cursor = self._connection.execute(
+            "INSERT INTO signals (id, integration, input, attributes, annotations, created_us, updated_us)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (saved.id, integration, key, _json(default_attributes(key)), _json({}), made, made),
+        )
+        assert cursor.lastrowid is not None  # noqa: S101 - for the type checker: an INSERT has a row number
+        return cursor.lastrowid, saved
+
+
+def _update(database: sqlite3.Connection, number: int, view: SignalView, now: float) -> bool:
+    """Write a view into a signal; whether that changed anything."""
+    old_attributes, old_annotations = database.execute(
+        "SELECT attributes, annotations FROM signals WHERE number = ?", (number,)
+    ).fetchone()
+    attributes = _json(view.attributes)
+    annotations = _json({**orjson.loads(old_annotations), **view.annotations})
+    if (attributes, annotations) == (old_attributes, old_annotations):
+        return False
+    database.execute(
+        "UPDATE signals SET attributes = ?, annotations = ?, updated_us = ? WHERE number = ?",
+        (attributes, annotations, int(now * 1_000_000), number),
+    )
+    return True
+
+
+def _json(value: Mapping[str, object]) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _prepare(connection: sqlite3.Connection, path: Path | None, *, read_only: bool) -> None:
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    is_new = tables == 0 and application_id == 0
+    if is_new and read_only:
+        raise StoreError(f"{path} is empty: no sandbox has used it yet")
+    if not is_new and application_id != _APPLICATION_ID:
+        raise StoreError(f"{path} is a database of another program, not a sandbox store")
+    if not is_new and version != _SCHEMA_VERSION:
+        raise StoreError(f"{path} has store version {version}, this sandbox reads {_SCHEMA_VERSION}: use a new file")
+    if read_only:
+        # Not SQLite's read-only mode: after a crash of the writer, that could not read the WAL.
+        connection.execute("PRAGMA query_only = ON")
+        return
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    if is_new:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {_APPLICATION_ID};"
+            f" PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
+        )
+    if connection.execute("SELECT count(*) FROM integrations").fetchone()[0] == 0:
+        now = time.time()
+        connection.execute(
+            "INSERT INTO integrations VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                new_id(now),
+                int(now * 1_000_000),
+                secrets.token_hex(16),
+                secrets.token_urlsafe(32),
+                secrets.token_urlsafe(24),
+                secrets.token_bytes(32),
+            ),
+        )

@@ -1,0 +1,1 @@
+"""Sources: replayable logs of records. Every adapter keeps the promises of `source.Source`."""

@@ -1,0 +1,406 @@
+"""The journal: an MQTT stream made into a log. A message is durable before the broker is told so.
+
+Theory of operation. The network thread appends batches. One writer thread puts all that has come in since
+its last turn into one transaction (group commit), together with the commits of the pipeline, and only then
+calls each batch's `durable`, in the order of arrival. The intake thread polls: usually it gets the rows just
+written from a short tail in memory; when it has fallen behind, from disk. Positions count from 1 and never
+repeat within an incarnation of the file.
+
+At its bound (`max_bytes` waiting) `has_room` turns false and the network thread stops reading its socket;
+nothing is dropped here. When the disk fails, what has come in stays in memory (bounded in the same way),
+unacknowledged, and the write is tried again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from connector.progress import MAX_CHUNK, Commit
+from connector.records import Chunk, Record
+from connector.sources.log_file import DamagedError, LogFile, Row
+from connector.sources.source import SourceFailedError
+
+_LINGER_SECONDS: Final = 0.004
+"""How long a commit waits for company when messages come fast; the bound for a commit is 20 ms."""
+_LINGER_ABOVE: Final = 16
+_ROW_RECORDS: Final = 2048
+_ROW_BYTES: Final = 1024 * 1024
+_BUFFER_BYTES: Final = 16 * 1024 * 1024
+_TAIL_BYTES: Final = 8 * 1024 * 1024
+_RETRY_SECONDS: Final = 1.0
+_RESUME_SHARE: Final = 0.9
+_RECORD_OVERHEAD: Final = 48
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages that arrived together on one connection."""
+
+    records: list[Record]
+    durable: Callable[[], None]
+    """Called once, from another thread, when they need not be sent again."""
+
+
+def batch_bytes(records: list[Record]) -> int:
+    """About what these records take in memory and on disk."""
+    return sum(len(r.payload) + len(r.topic) for r in records) + _RECORD_OVERHEAD * len(records)
+
+
+class Journal(Protocol):
+    """What the MQTT source needs of a journal."""
+
+    def start(self) -> None:
+        """Begin to write."""
+
+    def append(self, batch: Batch) -> None:
+        """Take a batch over. Never blocks and never refuses: the caller asks `has_room` before it reads on."""
+
+    def has_room(self) -> bool:
+        """Whether more may be read from the network."""
+
+    def poll(self, timeout: float) -> Chunk | None:
+        """As `Source.poll`."""
+
+    def commit(self, commit: Commit) -> None:
+        """As `Source.commit`."""
+
+    def close(self, timeout: float) -> None:
+        """As `Source.close`."""
+
+    def problems(self) -> list[str]:
+        """As `Source.problems`."""
+
+    def gauges(self) -> dict[str, float]:
+        """As `Source.gauges`."""
+
+
+class DiskJournal:
+    """The journal on disk."""
+
+    def __init__(self, source: str, file: LogFile, max_bytes: int) -> None:
+        self._source = source
+        self._file = file
+        self._partition = f"journal-{file.incarnation}"
+        self._max_bytes = max_bytes
+        self._changed = threading.Condition()
+        self._incoming: deque[Batch] = deque()
+        self._incoming_records = 0
+        self._incoming_bytes = 0
+        self._commits: list[Commit] = []
+        self._tail: deque[Row] = deque()
+        self._tail_bytes = 0
+        self._next = file.first_waiting
+        self._end = file.next_position
+        self._waiting_bytes = file.waiting_bytes
+        self._full = False
+        self._closing = False
+        self._failure: str | None = None
+        self._damage: str | None = None
+        self._thread = threading.Thread(target=self._write_loop, name=f"journal-{source}", daemon=True)
+        if file.set_aside:
+            _log.error("journal_damaged", source=source, detail=str(file.set_aside))
+
+    def start(self) -> None:
+        """Begin to write."""
+        if self._end > self._next:
+            _log.info(
+                "journal_replayed",
+                source=self._source,
+                file=str(self._file.path),
+                messages=self._end - self._next,
+                bytes=self._waiting_bytes,
+            )
+        self._thread.start()
+
+    def append(self, batch: Batch) -> None:
+        """Take a batch over; it is durable when its `durable` is called."""
+        size = batch_bytes(batch.records)
+        with self._changed:
+            self._incoming.append(batch)
+            self._incoming_records += len(batch.records)
+            self._incoming_bytes += size
+            self._changed.notify_all()
+
+    def has_room(self) -> bool:
+        """Whether more may be read from the network: below both bounds, and with hysteresis once full."""
+        with self._changed:
+            waiting = self._waiting_bytes + self._incoming_bytes
+            limit = self._max_bytes * (_RESUME_SHARE if self._full else 1.0)
+            full = waiting >= limit
+            if full != self._full:
+                self._full = full
+                if full:
+                    _log.error(
+                        "journal_full",
+                        source=self._source,
+                        bytes=waiting,
+                        max_bytes=self._max_bytes,
+                        effect="reading from the broker has stopped; nothing is dropped here, but the broker's own "
+                        "queue is bounded too",
+                        remedy="see why Clarify does not take the data, or raise journal.max_bytes",
+                    )
+                else:
+                    _log.info("journal_has_room_again", source=self._source, bytes=waiting)
+            return not full and self._incoming_bytes < _BUFFER_BYTES
+
+    def poll(self, timeout: float) -> Chunk | None:
+        """The next row, from the tail or from disk."""
+        with self._changed:
+            if self._damage:
+                raise SourceFailedError(self._damage)
+            if self._next >= self._end:
+                self._changed.wait_for(lambda: self._next < self._end or self._closing, timeout)
+            if self._next >= self._end:
+                return None
+            row = self._from_tail()
+        if row is None:
+            row = self._from_disk()
+            if row is None:
+                return None
+        self._next = row.last + 1
+        return Chunk(self._source, self._partition, range(row.first, row.last + 1), row.records)
+
+    def commit(self, commit: Commit) -> None:
+        """Hand the commit to the writer."""
+        with self._changed:
+            self._commits.append(commit)
+            self._changed.notify_all()
+
+    def close(self, timeout: float) -> None:
+        """Write what has come in and the last commits, then close the file."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                _log.error("journal_not_closed", source=self._source, after_seconds=timeout, reason=self._failure)
+                return
+        self._file.close()
+
+    def problems(self) -> list[str]:
+        """Full, or the disk fails."""
+        found = []
+        if self._failure:
+            found.append(f"the journal cannot be written: {self._failure}")
+        if self._full:
+            found.append(f"the journal is full ({self._max_bytes} bytes wait); reading from the broker has stopped")
+        return found
+
+    def gauges(self) -> dict[str, float]:
+        """How full it is."""
+        return {
+            "journal_bytes": self._waiting_bytes + self._incoming_bytes,
+            "journal_max_bytes": self._max_bytes,
+            "journal_unread_messages": self._end - self._next,
+        }
+
+    # -- reading (intake thread) ------------------------------------------------------------------
+
+    def _from_tail(self) -> Row | None:
+        tail = self._tail
+        while tail and tail[0].first <= self._next:
+            row = tail.popleft()
+            self._tail_bytes -= batch_bytes(row.records)
+            if row.first == self._next:
+                return row
+        return None
+
+    def _from_disk(self) -> Row | None:
+        try:
+            found = self._file.read_next(self._next)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                _log.error("journal_unreadable", source=self._source, reason=str(error), effect="trying again")
+                time.sleep(_RETRY_SECONDS)  # a rare path, and nothing else to do in this thread
+                return None
+            raise SourceFailedError(
+                f"the journal {self._file.path} is damaged ({error}); at the next start it is set aside and what can "
+                "be read is carried over"
+            ) from error
+        if isinstance(found, DamagedError):
+            raise SourceFailedError(
+                f"the journal {self._file.path} is damaged: {found}; set the file aside to go on without them"
+            )
+        return found
+
+    # -- writing (writer thread) ------------------------------------------------------------------
+
+    def _write_loop(self) -> None:
+        previous = 0
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._incoming or self._commits or self._closing)
+                if previous >= _LINGER_ABOVE and not self._closing:
+                    self._changed.wait_for(lambda: self._incoming_records >= _ROW_RECORDS, _LINGER_SECONDS)
+                batches = list(self._incoming)
+                self._incoming.clear()
+                self._incoming_records = 0
+                taken_bytes = self._incoming_bytes
+                commits, self._commits = self._commits, []
+                closing = self._closing
+            if not batches and not commits:
+                if closing:
+                    return
+                continue
+            previous = sum(len(batch.records) for batch in batches)
+            rows = self._write(_rows(batches), commits)
+            if rows is None:
+                return
+            for batch in batches:
+                batch.durable()
+            with self._changed:
+                self._incoming_bytes -= taken_bytes
+                self._waiting_bytes = self._file.waiting_bytes
+                self._end = self._file.next_position
+                for row in rows:
+                    size = batch_bytes(row.records)
+                    if self._tail_bytes + size <= _TAIL_BYTES:
+                        self._tail.append(row)
+                        self._tail_bytes += size
+                self._changed.notify_all()
+
+    def _write(self, rows: list[list[Record]], commits: list[Commit]) -> list[Row] | None:
+        """Write until it succeeds; None when it never will, or the close does not wait any longer."""
+        while True:
+            try:
+                written = self._file.write(rows, commits)
+            except sqlite3.OperationalError as error:
+                self._failure = str(error)
+                _log.error(
+                    "journal_write_failed",
+                    source=self._source,
+                    file=str(self._file.path),
+                    reason=str(error),
+                    effect="nothing is acknowledged until it succeeds; trying again",
+                    remedy="is the disk full or read-only?",
+                )
+            except sqlite3.DatabaseError as error:
+                self._failure = str(error)
+                self._damage = (
+                    f"the journal {self._file.path} is damaged ({error}); at the next start it is set aside and what "
+                    "can be read is carried over"
+                )
+                return None
+            else:
+                self._failure = None
+                return written
+            with self._changed:
+                if self._changed.wait_for(lambda: self._closing, _RETRY_SECONDS):
+                    return None
+
+
+def _rows(batches: list[Batch]) -> list[list[Record]]:
+    """The batches' records, in order, cut into rows of a handy size."""
+    rows: list[list[Record]] = []
+    size = _ROW_BYTES
+    for batch in batches:
+        added = batch_bytes(batch.records)
+        if size + added > _ROW_BYTES or len(rows[-1]) + len(batch.records) > _ROW_RECORDS:
+            # A batch is what one pass of the network loop read: bounded there, so it is never cut itself.
+            rows.append([])
+            size = 0
+        rows[-1].extend(batch.records)
+        size += added
+    return rows
+
+
+class MemoryJournal:
+    """No journal: messages wait in memory and are acknowledged when they are settled. The ledger is on disk."""
+
+    def __init__(self, source: str, file: LogFile, max_bytes: int) -> None:
+        self._source = source
+        self._file = file
+        self._partition = f"memory-{file.incarnation}"
+        self._max_bytes = max_bytes
+        self._changed = threading.Condition()
+        self._unread: deque[tuple[int, Batch]] = deque()
+        self._unsettled: deque[tuple[int, int, Batch]] = deque()
+        self._next = file.next_position
+        self._bytes = 0
+        self._closing = False
+        self._uncounted: list[Commit] = []
+        self._uncounted_records = 0
+        if file.set_aside:
+            _log.error("ledger_damaged", source=source, detail=str(file.set_aside))
+
+    def start(self) -> None:
+        """Say what this mode costs."""
+        _log.warning(
+            "journal_in_memory",
+            source=self._source,
+            effect="messages are acknowledged when Clarify has them; while Clarify is away the broker keeps what "
+            "waits only as far as its own queue goes (Mosquitto: max_queued_messages, 1000 by default)",
+        )
+
+    def append(self, batch: Batch) -> None:
+        """Keep a batch until it is settled."""
+        size = batch_bytes(batch.records)
+        with self._changed:
+            first = self._next
+            self._next += len(batch.records)
+            self._bytes += size
+            self._unread.append((first, batch))
+            self._unsettled.append((self._next - 1, size, batch))
+            self._changed.notify_all()
+
+    def has_room(self) -> bool:
+        """Whether more may be read from the network."""
+        return self._bytes < min(self._max_bytes, _BUFFER_BYTES)
+
+    def poll(self, timeout: float) -> Chunk | None:
+        """The next batch."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._unread or self._closing, timeout)
+            if not self._unread:
+                return None
+            first, batch = self._unread.popleft()
+        return Chunk(self._source, self._partition, range(first, first + len(batch.records)), batch.records)
+
+    def commit(self, commit: Commit) -> None:
+        """Put the account into the ledger, then acknowledge."""
+        settled: list[Batch] = []
+        with self._changed:
+            while self._unsettled and self._unsettled[0][0] <= commit.position:
+                _, size, batch = self._unsettled.popleft()
+                self._bytes -= size
+                settled.append(batch)
+        self._uncounted.append(commit)
+        self._uncounted_records += sum(len(batch.records) for batch in settled)
+        try:
+            self._file.count_without_journal(self._uncounted_records, self._uncounted)
+        except sqlite3.OperationalError as error:
+            # The data is in Clarify all the same; the account is made up with the next commit.
+            _log.error("ledger_write_failed", source=self._source, file=str(self._file.path), reason=str(error))
+        else:
+            self._uncounted, self._uncounted_records = [], 0
+        for batch in settled:
+            batch.durable()
+
+    def close(self, timeout: float) -> None:  # noqa: ARG002 - nothing here waits
+        """What is not settled stays with the broker."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._file.close()
+
+    def problems(self) -> list[str]:
+        """Full."""
+        return [] if self.has_room() else ["the messages in memory have reached their bound; reading has stopped"]
+
+    def gauges(self) -> dict[str, float]:
+        """How much waits."""
+        return {"journal_bytes": self._bytes, "journal_max_bytes": min(self._max_bytes, _BUFFER_BYTES)}
+
+
+assert _ROW_RECORDS <= MAX_CHUNK  # noqa: S101 - a chunk is a row

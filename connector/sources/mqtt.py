@@ -1,0 +1,224 @@
+"""The MQTT source: keeps a session at a broker and feeds what arrives to the journal.
+
+Connections come and go (`mqtt_connection`); the session, named by a stable client ID, stays. Between
+connections it waits with full jitter, so that a fleet does not come back as one. When another client takes
+the session over again and again, it stops instead of fighting, and says whose ID it is.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from connector.config import MqttSection
+from connector.progress import Commit
+from connector.records import Chunk
+from connector.sources.journal import Batch, Journal
+from connector.sources.log_file import LogFile
+from connector.sources.mqtt_connection import Connection, End, Received
+from connector.sources.source import SourceFailedError
+
+_FIRST_DELAY: Final = 0.5
+_LAST_DELAY: Final = 30.0
+_STEADY_SECONDS: Final = 30.0
+"""A connection that lasted this long was a good one: the next delay starts small again."""
+_TAKE_OVERS: Final = 3
+_TAKE_OVER_WINDOW: Final = 300.0
+_SILENT_CLOSES: Final = 5
+_SILENT_WINDOW: Final = 60.0
+_SILENT_PAUSE: Final = 300.0
+
+_log = structlog.get_logger(__name__)
+
+
+class MqttSource:
+    """A `Source` over one MQTT broker."""
+
+    def __init__(
+        self,
+        settings: MqttSection,
+        file: LogFile,
+        journal: Journal,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._file = file
+        self._journal = journal
+        self._clock = clock
+        self._chance = chance
+        self.client_id = settings.client_id or _kept_client_id(file)
+        self._filters = _remembered_filters(file)
+        self._draining = threading.Event()
+        self._stopping = threading.Event()
+        self._connection: Connection | None = None
+        self._failure: str | None = None
+        self._trouble: str | None = "not connected yet"
+        self._take_overs: deque[float] = deque(maxlen=_TAKE_OVERS)
+        self._silent_closes: deque[float] = deque(maxlen=_SILENT_CLOSES)
+        self._received = 0
+        self._connections = 0
+        self._stale_acks = 0
+        self._thread = threading.Thread(target=self._run, name=f"mqtt-{settings.name}", daemon=True)
+
+    def start(self) -> None:
+        """Connect in the background."""
+        self._journal.start()
+        self._thread.start()
+
+    def poll(self, timeout: float) -> Chunk | None:
+        """What the journal has next; a failed session is reported once the journal is read to its end."""
+        chunk = self._journal.poll(timeout)
+        if chunk is None and self._failure:
+            raise SourceFailedError(self._failure)
+        return chunk
+
+    def commit(self, commit: Commit) -> None:
+        """To the journal."""
+        self._journal.commit(commit)
+
+    def stop_reading(self) -> None:
+        """Read no more; the connection stays for the acknowledgements of what is still on its way."""
+        self._draining.set()
+
+    def close(self, timeout: float) -> None:
+        """End the connection (the session stays at the broker), then close the journal."""
+        self._draining.set()
+        self._stopping.set()
+        connection = self._connection
+        if connection is not None:
+            connection.wake()
+        until = time.monotonic() + timeout
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        self._journal.close(max(0.1, until - time.monotonic()))
+
+    def problems(self) -> list[str]:
+        """No connection, refused filters, or the journal's own."""
+        found = self._journal.problems()
+        connection = self._connection
+        if self._failure:
+            found.append(self._failure)
+        elif connection is None or not connection.ready:
+            found.append(self._trouble or "connecting to the broker")
+        return found
+
+    def gauges(self) -> dict[str, float]:
+        """Connection and journal."""
+        connection = self._connection
+        return {
+            "mqtt_connected": float(connection is not None and connection.ready),
+            "mqtt_session_present": float(connection is not None and connection.session_present),
+            "mqtt_connections_total": self._connections,
+            "mqtt_received_total": self._received,
+            "mqtt_stale_acks_total": self._stale_acks + (connection.stale_acks if connection else 0),
+            **self._journal.gauges(),
+        }
+
+    # -- the network thread -----------------------------------------------------------------------
+
+    def _run(self) -> None:
+        delay = _FIRST_DELAY
+        while not self._draining.is_set() and not self._failure:
+            started = self._clock()
+            end = self._one_connection()
+            if self._draining.is_set():
+                return
+            if self._clock() - started >= _STEADY_SECONDS:
+                delay = _FIRST_DELAY
+            pause = self._judge(end) or delay * (0.1 + 0.9 * self._chance())
+            if self._failure:
+                _log.error("mqtt_stopped", source=self.name, reason=self._failure)
+                return
+            _log.warning("mqtt_disconnected", source=self.name, reason=end.message, next_try_in_seconds=round(pause, 2))
+            delay = min(delay * 2, _LAST_DELAY)
+            self._draining.wait(pause)
+
+    def _one_connection(self) -> End:
+        connection = Connection(
+            self._settings,
+            self.client_id,
+            remembered_filters=self._filters,
+            received=self._append,
+            subscribed=self._subscribed,
+        )
+        self._connection = connection
+        self._connections += 1
+        try:
+            end = connection.run(may_read=self._may_read, stopping=self._stopping.is_set)
+        except Exception as error:  # noqa: BLE001 - whatever a broker makes paho raise must not end the source
+            _log.exception("mqtt_connection_failed", source=self.name)
+            end = End(f"unexpected: {error}")
+        self._connection = None
+        self._stale_acks += connection.stale_acks
+        self._trouble = end.message
+        return end
+
+    def _may_read(self) -> bool:
+        return not self._draining.is_set() and self._journal.has_room()
+
+    def _judge(self, end: End) -> float | None:
+        """Take-overs: another client with our ID. Returns a pause, or None for the usual one."""
+        now = self._clock()
+        who = f"another client connects to the broker with our client ID {self.client_id!r}"
+        if end.taken_over:
+            self._take_overs.append(now)
+            if len(self._take_overs) == _TAKE_OVERS and now - self._take_overs[0] <= _TAKE_OVER_WINDOW:
+                self._failure = (
+                    f"{who} ({_TAKE_OVERS} take-overs within {now - self._take_overs[0]:.0f} s); each connector needs "
+                    "a client_id of its own. Stopped, so that the two do not throw each other out for ever"
+                )
+        elif end.by_broker:
+            self._silent_closes.append(now)
+            if len(self._silent_closes) == _SILENT_CLOSES and now - self._silent_closes[0] <= _SILENT_WINDOW:
+                self._silent_closes.clear()
+                self._trouble = f"the broker closes our connections without a word; perhaps {who}"
+                _log.error("mqtt_closed_repeatedly", source=self.name, reason=self._trouble, pause=_SILENT_PAUSE)
+                return _SILENT_PAUSE
+        return None
+
+    def _append(self, connection: Connection, received: Received) -> None:
+        self._received += len(received.records)
+        mids = received.mids
+        self._journal.append(Batch(received.records, lambda: connection.acknowledge(mids)))
+
+    def _subscribed(self, connection: Connection, filters: frozenset[str]) -> None:
+        if filters != self._filters:
+            self._filters = filters
+            self._file.remember("subscriptions", json.dumps(sorted(filters)))
+        if connection.refused_filters:
+            self._trouble = "the broker did not grant " + ", ".join(
+                f"{topic!r} ({why})" for topic, why in connection.refused_filters.items()
+            )
+            _log.error("mqtt_subscription_refused", source=self.name, reason=self._trouble)
+        else:
+            _log.info(
+                "mqtt_connected",
+                source=self.name,
+                client_id=self.client_id,
+                session_present=connection.session_present,
+                topics=self._settings.topics,
+            )
+
+
+def _kept_client_id(file: LogFile) -> str:
+    known = file.meta("client_id")
+    if known is None:
+        known = f"clarify-connector-{secrets.token_hex(6)}"
+        file.remember("client_id", known)
+    return str(known)
+
+
+def _remembered_filters(file: LogFile) -> frozenset[str]:
+    known = file.meta("subscriptions")
+    return frozenset(json.loads(str(known))) if known else frozenset()

@@ -1,0 +1,394 @@
+"""One network connection to an MQTT broker, from CONNECT to its end.
+
+Every connection has a paho client of its own. An acknowledgement is handed to the connection that received
+the message, and only it can send it: once the connection is gone the acknowledgement is stale, and dropped
+and counted. So a packet id can never confirm another message after a reconnect. One thread owns the
+connection; other threads only call `acknowledge`.
+
+While `paused` the socket is not read, so TCP tells the broker to wait; pings still go out, and their answers
+are not missed as long as they are behind data that we chose not to read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from connector.config import MQTT_PORTS, MqttSection
+from connector.records import Record
+
+_CONNECT_SECONDS: Final = 10.0
+_HANDSHAKE_SECONDS: Final = 20.0
+_READS_PER_TURN: Final = 256
+_TURN_BYTES: Final = 1024 * 1024
+_TICK_SECONDS: Final = 0.5
+TAKEN_OVER: Final = 0x8E
+"""MQTT 5 reason code 142, "session taken over": another client connected with our client ID."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Why a connection ended."""
+
+    message: str
+    taken_over: bool = False
+    by_broker: bool = False
+    """The broker closed an established connection without a word."""
+    refused: bool = False
+    """The broker answered, and did not want us."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What one turn of the network loop read."""
+
+    records: list[Record]
+    mids: list[int]
+    """Packet ids of the QoS 1 messages among them, in order."""
+
+
+class Connection:
+    """One connection; used once."""
+
+    def __init__(
+        self,
+        settings: MqttSection,
+        client_id: str,
+        *,
+        remembered_filters: frozenset[str],
+        received: Callable[[Connection, Received], None],
+        subscribed: Callable[[Connection, frozenset[str]], None],
+    ) -> None:
+        """`received` (what was read) and `subscribed` (which filters are in force now) are called in the thread
+        that calls `run`."""
+        self._settings = settings
+        self._received = received
+        self._subscribed = subscribed
+        self._remembered_filters = remembered_filters
+        self._v5 = settings.protocol == "5"
+        self._records: list[Record] = []
+        self._mids: list[int] = []
+        self._turn_bytes = 0
+        self._acks: deque[list[int]] = deque()
+        self._acks_lock = threading.Lock()
+        self._open = True
+        self._end: End | None = None
+        self._connack = False
+        self._suback_due: float | None = None
+        self._subscribe_mid: int | None = None
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._wake_receiver.setblocking(False)
+        self._wake_sender.setblocking(False)
+        self.session_present = False
+        self.refused_filters: dict[str, str] = {}
+        self.ready = False
+        self.stale_acks = 0
+        self._client = self._make_client(client_id)
+
+    # -- other threads ----------------------------------------------------------------------------
+
+    def acknowledge(self, mids: list[int]) -> None:
+        """Send PUBACK for these messages of this connection, in this order; nothing if it has ended."""
+        with self._acks_lock:
+            if not self._open:
+                self.stale_acks += len(mids)
+                return
+            self._acks.append(mids)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the loop look around at once."""
+        with contextlib.suppress(OSError):  # full: it is awake already; closed: it has ended
+            self._wake_sender.send(b"\0")
+
+    # -- the thread that owns the connection ------------------------------------------------------
+
+    def run(self, *, may_read: Callable[[], bool], stopping: Callable[[], bool]) -> End:
+        """Connect and serve until the connection ends or `stopping`; says why it ended."""
+        try:
+            return self._connect() or self._serve(may_read, stopping)
+        finally:
+            self._hand_over()
+            with self._acks_lock:
+                self._open = False
+                self.stale_acks += sum(len(mids) for mids in self._acks)
+                self._acks.clear()
+            self._wake_receiver.close()
+            self._wake_sender.close()
+
+    def _make_client(self, client_id: str) -> Client:
+        settings = self._settings
+        url = urlsplit(settings.url)
+        options: dict[str, Any] = {} if self._v5 else {"clean_session": False}
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=MQTTProtocolVersion.MQTTv5 if self._v5 else MQTTProtocolVersion.MQTTv311,
+            transport="websockets" if url.scheme in ("ws", "wss") else "tcp",
+            manual_ack=True,
+            reconnect_on_failure=False,
+            **options,
+        )
+        if url.scheme in ("ws", "wss"):
+            client.ws_set_options(path=(url.path or "/mqtt") + (f"?{url.query}" if url.query else ""))
+        if settings.username is not None:
+            password = settings.password.get_secret_value() if settings.password else None
+            client.username_pw_set(settings.username, password)
+        if url.scheme in ("mqtts", "wss"):
+            client.tls_set_context(_tls_context(settings))
+        client.connect_timeout = _CONNECT_SECONDS
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message_v5 if self._v5 else self._on_message
+        # With this callback set, paho leaves writing to our loop instead of writing each packet at once.
+        client.on_socket_register_write = lambda _client, _userdata, _sock: None
+        return client
+
+    def _connect(self) -> End | None:
+        url = urlsplit(self._settings.url)
+        port = url.port or MQTT_PORTS[url.scheme]
+        keepalive = max(1, round(self._settings.keepalive))
+        try:
+            if self._v5:
+                properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+                properties.SessionExpiryInterval = round(self._settings.session_expiry)
+                properties.ReceiveMaximum = self._settings.receive_maximum
+                self._client.connect(
+                    url.hostname or "", port, keepalive=keepalive, clean_start=False, properties=properties
+                )
+            else:
+                self._client.connect(url.hostname or "", port, keepalive=keepalive)
+        except (OSError, ValueError) as error:  # ValueError: a certificate that does not fit the name
+            return End(f"cannot connect to {url.hostname}:{port}: {_explained(error)}")
+        return None
+
+    def _serve(self, may_read: Callable[[], bool], stopping: Callable[[], bool]) -> End:
+        client = self._client
+        deadline = time.monotonic() + _HANDSHAKE_SECONDS
+        misc_from = 0.0
+        next_ping = 0.0
+        while True:
+            if self._end is not None:
+                return self._end
+            sock = client.socket()
+            if sock is None:
+                return End("the connection was lost")
+            now = time.monotonic()
+            if not self._connack and now > deadline:
+                return End("the broker did not answer CONNECT in time: is it an MQTT broker?")
+            if self._suback_due is not None and now > self._suback_due:
+                return End("the broker did not answer SUBSCRIBE in time")
+            if stopping():
+                return self._say_goodbye()
+            reading = not self._connack or may_read()
+            if reading:
+                if now >= misc_from:
+                    client.loop_misc()
+            else:
+                # The answers to our pings are in what we do not read now: do not miss them for a while.
+                misc_from = now + self._settings.keepalive
+                if now >= next_ping:
+                    next_ping = now + self._settings.keepalive / 2
+                    client._send_pingreq()  # paho has no public ping
+            self._turn(sock, reading)
+
+    def _turn(self, sock: Any, reading: bool) -> None:
+        client = self._client
+        pending = reading and hasattr(sock, "pending") and sock.pending() > 0
+        wanted = [self._wake_receiver, sock] if reading else [self._wake_receiver]
+        try:
+            readable, _, _ = select.select(
+                wanted, [sock] if client.want_write() else [], [], 0.0 if pending else _TICK_SECONDS
+            )
+        except (OSError, ValueError):  # the socket was closed below us
+            self._end = self._end or End("the connection was lost")
+            return
+        if self._wake_receiver in readable:
+            with contextlib.suppress(BlockingIOError):  # it is empty again
+                while self._wake_receiver.recv(4096):
+                    continue
+        self._send_acks()
+        if client.want_write():
+            client.loop_write()
+        if sock in readable or pending:
+            self._read()
+
+    def _read(self) -> None:
+        client = self._client
+        for _ in range(_READS_PER_TURN):
+            before = len(self._records)
+            if client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS or len(self._records) == before:
+                break
+            if self._turn_bytes > _TURN_BYTES:
+                break
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._records:
+            received = Received(self._records, self._mids)
+            self._records, self._mids, self._turn_bytes = [], [], 0
+            self._received(self, received)
+
+    def _send_acks(self) -> None:
+        while True:
+            with self._acks_lock:
+                if not self._acks:
+                    return
+                mids = self._acks.popleft()
+            for mid in mids:
+                self._client.ack(mid, 1)
+
+    def _say_goodbye(self) -> End:
+        """DISCONNECT; the session stays at the broker for the next time."""
+        self._send_acks()
+        self._client.disconnect()
+        until = time.monotonic() + 1.0
+        while self._client.want_write() and (sock := self._client.socket()) and time.monotonic() < until:
+            select.select([], [sock], [], 0.1)
+            self._client.loop_write()
+        return End("we disconnected")
+
+    # -- paho's callbacks, all in the same thread -------------------------------------------------
+
+    def _on_connect(
+        self, client: Client, _userdata: Any, flags: ConnectFlags, reason: ReasonCode, _properties: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            self._end = End(_refusal(reason, self._settings), refused=True)
+            return
+        self._connack = True
+        self.session_present = flags.session_present
+        wanted = frozenset(self._settings.topics)
+        if flags.session_present:
+            gone = sorted(self._remembered_filters - wanted)
+            if gone:
+                client.unsubscribe(gone)
+            if not self._v5 and self._remembered_filters == wanted and self._settings.retained != "always":
+                # Before MQTT 5, subscribing again would bring every retained message again.
+                self._granted(wanted)
+                return
+        subscriptions: list[tuple[str, Any]] = [(topic, self._options(topic)) for topic in self._settings.topics]
+        result, self._subscribe_mid = client.subscribe(subscriptions)
+        if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._end = End(f"SUBSCRIBE could not be sent: {result!r}")
+        self._suback_due = time.monotonic() + _HANDSHAKE_SECONDS
+
+    def _options(self, topic: str) -> SubscribeOptions | int:
+        if not self._v5:
+            return self._settings.qos
+        retained = {"always": 0, "new": 1, "never": 2}[self._settings.retained]
+        if topic.startswith("$share/"):
+            retained = 0  # brokers must not send retained messages here, and some refuse other values
+        return SubscribeOptions(qos=self._settings.qos, retainHandling=retained)
+
+    def _on_subscribe(
+        self, _client: Client, _userdata: Any, mid: int, reasons: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        if mid != self._subscribe_mid:
+            return
+        self._suback_due = None
+        for topic, reason in zip(self._settings.topics, reasons, strict=False):
+            if reason.is_failure:
+                self.refused_filters[topic] = reason.getName()
+            elif reason.value < self._settings.qos:
+                self.refused_filters[topic] = f"granted only QoS {reason.value}"
+        self._granted(frozenset(self._settings.topics) - frozenset(self.refused_filters))
+
+    def _granted(self, filters: frozenset[str]) -> None:
+        self.ready = not self.refused_filters
+        self._subscribed(self, filters)
+
+    def _on_disconnect(
+        self,
+        _client: Client,
+        _userdata: Any,
+        flags: DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if self._end is not None:
+            return
+        if flags.is_disconnect_packet_from_server:
+            taken_over = reason.value == TAKEN_OVER
+            self._end = End(f"the broker disconnected us: {reason.getName()}", taken_over=taken_over, refused=True)
+        else:
+            self._end = End(f"the connection was lost: {reason.getName()}", by_broker=self._connack)
+
+    def _on_message(self, _client: Client, _userdata: Any, message: MQTTMessage) -> None:
+        self._take(message, ())
+
+    def _on_message_v5(self, _client: Client, _userdata: Any, message: MQTTMessage) -> None:
+        properties = message.properties
+        headers: tuple[tuple[str, str], ...] = ()
+        if properties is not None and not properties.isEmpty():  # type: ignore[no-untyped-call]
+            headers = tuple(getattr(properties, "UserProperty", ()))
+        self._take(message, headers)
+
+    def _take(self, message: MQTTMessage, headers: tuple[tuple[str, str], ...]) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # the protocol forbids it, yet the message must not be lost
+            topic = bytes(message._topic).decode("utf-8", "backslashreplace")
+        payload = bytes(message.payload)
+        self._records.append(Record(topic, payload, time.time_ns() // 1000, None, headers, message.retain))
+        if message.qos:
+            self._mids.append(message.mid)
+        self._turn_bytes += len(payload)
+
+
+def _tls_context(settings: MqttSection) -> ssl.SSLContext:
+    tls = settings.tls
+    context = ssl.create_default_context(cafile=str(tls.ca_file) if tls.ca_file else None)
+    if tls.cert_file:
+        password = tls.key_password.get_secret_value() if tls.key_password else None
+        context.load_cert_chain(tls.cert_file, tls.key_file, password)
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _explained(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted ({error.verify_message}); give the authority in tls.ca_file, and check "
+            "that the host name in the URL is the one in the certificate"
+        )
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed ({error.reason or error}); does the port speak TLS, and does the broker want a certificate?"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused; is the broker running, and is this its port?"
+    if isinstance(error, socket.gaierror):
+        return "the host name is not known"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {_CONNECT_SECONDS:g} s; is a firewall in between?"
+    return str(error) or type(error).__name__
+
+
+def _refusal(reason: ReasonCode, settings: MqttSection) -> str:
+    name = reason.getName()
+    hints = {
+        "Unsupported protocol version": f"set protocol: {'3.1.1' if settings.protocol == '5' else '5'}",
+        "Bad user name or password": "check username and password",
+        "Not authorized": "check username, password and the broker's access list",
+        "Client identifier not valid": "set another client_id",
+    }
+    hint = hints.get(name)
+    return f"the broker refused the connection: {name}" + (f"; {hint}" if hint else "")

@@ -1,0 +1,75 @@
+"""What the connector remembers beside its journals: which origin owns which input ID, which metadata is saved.
+
+One small SQLite file in state_dir. Losing it costs no data: metadata is saved once more, and IDs are given
+out again in the order in which topics appear.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from connector.mapping.input_ids import Origin
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS input_ids (input TEXT PRIMARY KEY, source TEXT, topic TEXT, path TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS saved_signals (integration TEXT, input TEXT, digest TEXT, PRIMARY KEY (integration, input))
+    WITHOUT ROWID;
+"""
+
+
+class State:
+    """The open file; safe for threads. Every change is durable when its method returns."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.executescript(_SCHEMA)
+
+    def claims(self) -> dict[str, Origin]:
+        """Input ID → the origin that owns it."""
+        with self._lock:
+            rows = self._connection.execute("SELECT input, source, topic, path FROM input_ids").fetchall()
+        return {row[0]: Origin(*row[1:]) for row in rows}
+
+    def add_claims(self, claims: Iterable[tuple[str, Origin]]) -> None:
+        """Remember who owns these input IDs."""
+        self._many(
+            "INSERT OR REPLACE INTO input_ids VALUES (?, ?, ?, ?)", [(input_id, *origin) for input_id, origin in claims]
+        )
+
+    def saved_signals(self, integration: str) -> dict[str, str]:
+        """Input ID → digest of the metadata that Clarify has from us."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT input, digest FROM saved_signals WHERE integration = ?", (integration,)
+            ).fetchall()
+        return dict(rows)
+
+    def add_saved_signals(self, integration: str, digests: Iterable[tuple[str, str]]) -> None:
+        """Remember that Clarify has this metadata."""
+        self._many(
+            "INSERT OR REPLACE INTO saved_signals VALUES (?, ?, ?)",
+            [(integration, input_id, digest) for input_id, digest in digests],
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def _many(self, statement: str, rows: list[tuple[str, ...]]) -> None:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._connection.executemany(statement, rows)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise

@@ -166,7 +166,8 @@ class SandboxServer:
 
     def credentials(self) -> dict[str, Any]:
         """The content of the credentials file."""
-        return json.loads(self.credentials_path.read_text())
+        document: dict[str, Any] = json.loads(self.credentials_path.read_text())
+        return document
 
     def log(self) -> str:
         """Everything it wrote to standard error so far."""
@@ -229,7 +230,8 @@ class SandboxServer:
 
     def stats(self) -> dict[str, Any]:
         """The counters since the last start: see `connector/sandbox/stats.py`."""
-        return self._admin("GET", "stats").json()
+        counters: dict[str, Any] = self._admin("GET", "stats").json()
+        return counters
 
     def _admin(self, method: str, path: str, body: object = None) -> httpx.Response:
         url = f"http://127.0.0.1:{self._port}/sandbox/{path}"

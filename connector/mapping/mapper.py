@@ -109,7 +109,7 @@ class Mapper:
         try:
             value = decode(payload)
             work = self._walk(record, plan, value)
-            if work.keys > 1 and payload.count(b'":') != work.keys and key_count(payload) != work.keys:
+            if work.keys and payload.count(b'":') != work.keys and key_count(payload) != work.keys:
                 # More keys are written than were seen: perhaps one stands twice, perhaps only in a text.
                 work = self._walk(record, plan, decode_repeated(payload))
         except PayloadError as error:

@@ -1,0 +1,114 @@
+"""The connector as users run it: `clarify-connector run CONFIG` in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from tests.waiting import free_port, wait_until
+
+
+class ConnectorProcess:
+    """One connector; it can be killed and started again on the same state."""
+
+    def __init__(self, folder: Path, credentials: Path, sources: str, more: str = "") -> None:
+        """`sources` is the YAML of the list of sources; `more` is further YAML for the top level."""
+        self.folder = folder
+        self.observe_port = free_port()
+        self.config = folder / "connector.yaml"
+        self.config.write_text(
+            f"clarify:\n  credentials: {credentials}\nsources:\n{sources}\nstate_dir: state\n"
+            f"observe:\n  listen: 127.0.0.1:{self.observe_port}\n{more}\n"
+        )
+        self.log_path = folder / "connector.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, ready: bool = True) -> Self:
+        """Start, and wait until /readyz says so."""
+        assert self._process is None
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "connector", "run", str(self.config)], stdout=log, stderr=log
+            )
+        if ready:
+            wait_until(lambda: self.readiness()[0] == 200, 20, f"ready; its log:\n{self.log()}")
+        return self
+
+    @property
+    def pid(self) -> int:
+        """Its process ID."""
+        assert self._process is not None
+        return self._process.pid
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; its exit status."""
+        process, self._process = self._process, None
+        assert process is not None
+        process.send_signal(signal.SIGTERM)
+        return process.wait(60)
+
+    def wait(self, seconds: float) -> int:
+        """Its exit status, when it ends by itself."""
+        assert self._process is not None
+        status = self._process.wait(seconds)
+        self._process = None
+        return status
+
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def readiness(self) -> tuple[int, list[str]]:
+        """(status, problems) of /readyz; status 0 if it does not answer."""
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{self.observe_port}/readyz", timeout=5, trust_env=False)
+        except httpx.TransportError:
+            return 0, []
+        return answer.status_code, answer.json()["problems"]
+
+    def metrics(self) -> dict[str, float]:
+        """Metric with labels → value."""
+        text = httpx.get(f"http://127.0.0.1:{self.observe_port}/metrics", timeout=5, trust_env=False).text
+        lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
+
+    def ledger(self) -> tuple[int, dict[str, Any]]:
+        """(exit status, what it says) of `clarify-connector ledger`."""
+        done = subprocess.run(
+            [sys.executable, "-m", "connector", "ledger", str(self.config), "--json"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stdout, done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    def rss_bytes(self) -> int:
+        """Resident memory now."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def log(self) -> str:
+        """What it logged."""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()

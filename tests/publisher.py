@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from paho.mqtt.client import Client, MQTTMessageInfo
+from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from tests.waiting import wait_until
@@ -29,8 +28,8 @@ class Publisher:
         self._client.max_queued_messages_set(0)
         self._client.reconnect_delay_set(1, 1)
         self._address = (host, port)
-        self._lock = threading.Lock()
-        self._open: list[MQTTMessageInfo] = []
+        self._acknowledgements = 0
+        self._client.on_publish = self._acknowledged
         self._clock_us = (datetime.now(UTC) - EPOCH) // timedelta(microseconds=1) - 3600 * 1_000_000
         self.sent: dict[tuple[str, int], float] = {}
         """(input ID, time in µs) → value: what must be in Clarify once all is acknowledged."""
@@ -56,16 +55,15 @@ class Publisher:
 
     def raw(self, topic: str, payload: bytes | str, **more: Any) -> None:
         """Any message."""
-        info = self._client.publish(topic, payload, qos=1, **more)
-        with self._lock:
-            self._open.append(info)
+        self._client.publish(topic, payload, qos=1, **more)  # queued while there is no connection
         self.messages += 1
+
+    def _acknowledged(self, *_: Any) -> None:
+        self._acknowledgements += 1
 
     def unacknowledged(self) -> int:
         """Messages that the broker has not acknowledged yet."""
-        with self._lock:
-            self._open = [info for info in self._open if not info.is_published()]
-            return len(self._open)
+        return self.messages - self._acknowledgements
 
     def wait_acknowledged(self, seconds: float = 60) -> None:
         """Wait until the broker has acknowledged everything."""

@@ -1,8 +1,12 @@
 """The MQTT source: keeps a session at a broker and feeds what arrives to the journal.
 
 Connections come and go (`mqtt_connection`); the session, named by a stable client ID, stays. Between
-connections it waits with full jitter, so that a fleet does not come back as one. When another client takes
-the session over again and again, it stops instead of fighting, and says whose ID it is.
+connections it waits with full jitter, so that a fleet does not come back as one.
+
+Another client with our client ID would take the session over, we would take it back, and so on for ever.
+Where the broker says so (MQTT 5, reason 0x8E), the source stops after three take-overs and reports the ID.
+Where it closes without a word (MQTT 3.1.1, and Mosquitto up to 2.0.11 in any version), it can only be
+suspected: the source reports it and goes on with long pauses.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ _TAKE_OVERS: Final = 3
 _TAKE_OVER_WINDOW: Final = 300.0
 _SILENT_CLOSES: Final = 5
 _SILENT_WINDOW: Final = 60.0
-_SILENT_PAUSE: Final = 300.0
+_SILENT_PAUSE: Final = 120.0
 
 _log = structlog.get_logger(__name__)
 
@@ -66,9 +70,11 @@ class MqttSource:
         self._trouble: str | None = "not connected yet"
         self._take_overs: deque[float] = deque(maxlen=_TAKE_OVERS)
         self._silent_closes: deque[float] = deque(maxlen=_SILENT_CLOSES)
+        self._suspected = False
         self._received = 0
         self._connections = 0
         self._stale_acks = 0
+        self._stale_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"mqtt-{settings.name}", daemon=True)
 
     def start(self) -> None:
@@ -121,7 +127,7 @@ class MqttSource:
             "mqtt_session_present": float(connection is not None and connection.session_present),
             "mqtt_connections_total": self._connections,
             "mqtt_received_total": self._received,
-            "mqtt_stale_acks_total": self._stale_acks + (connection.stale_acks if connection else 0),
+            "mqtt_stale_acks_total": self._stale_acks,
             **self._journal.gauges(),
         }
 
@@ -136,6 +142,7 @@ class MqttSource:
                 return
             if self._clock() - started >= _STEADY_SECONDS:
                 delay = _FIRST_DELAY
+                self._suspected = False
             pause = self._judge(end) or delay * (0.1 + 0.9 * self._chance())
             if self._failure:
                 _log.error("mqtt_stopped", source=self.name, reason=self._failure)
@@ -151,6 +158,7 @@ class MqttSource:
             remembered_filters=self._filters,
             received=self._append,
             subscribed=self._subscribed,
+            stale=self._count_stale,
         )
         self._connection = connection
         self._connections += 1
@@ -160,9 +168,12 @@ class MqttSource:
             _log.exception("mqtt_connection_failed", source=self.name)
             end = End(f"unexpected: {error}")
         self._connection = None
-        self._stale_acks += connection.stale_acks
         self._trouble = end.message
         return end
+
+    def _count_stale(self, acknowledgements: int) -> None:
+        with self._stale_lock:
+            self._stale_acks += acknowledgements
 
     def _may_read(self) -> bool:
         return not self._draining.is_set() and self._journal.has_room()
@@ -181,10 +192,14 @@ class MqttSource:
         elif end.by_broker:
             self._silent_closes.append(now)
             if len(self._silent_closes) == _SILENT_CLOSES and now - self._silent_closes[0] <= _SILENT_WINDOW:
-                self._silent_closes.clear()
-                self._trouble = f"the broker closes our connections without a word; perhaps {who}"
+                self._suspected = True
+            if self._suspected:
+                self._trouble = (
+                    f"the broker closes our connections without a word: perhaps {who}; "
+                    "each needs a client_id of its own"
+                )
                 _log.error("mqtt_closed_repeatedly", source=self.name, reason=self._trouble, pause=_SILENT_PAUSE)
-                return _SILENT_PAUSE
+                return _SILENT_PAUSE * (0.75 + 0.5 * self._chance())
         return None
 
     def _append(self, connection: Connection, received: Received) -> None:

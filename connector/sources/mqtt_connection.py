@@ -74,12 +74,14 @@ class Connection:
         remembered_filters: frozenset[str],
         received: Callable[[Connection, Received], None],
         subscribed: Callable[[Connection, frozenset[str]], None],
+        stale: Callable[[int], None],
     ) -> None:
         """`received` (what was read) and `subscribed` (which filters are in force now) are called in the thread
-        that calls `run`."""
+        that calls `run`; `stale` (so many acknowledgements came too late) in any."""
         self._settings = settings
         self._received = received
         self._subscribed = subscribed
+        self._stale = stale
         self._remembered_filters = remembered_filters
         self._v5 = settings.protocol == "5"
         self._records: list[Record] = []
@@ -98,7 +100,6 @@ class Connection:
         self.session_present = False
         self.refused_filters: dict[str, str] = {}
         self.ready = False
-        self.stale_acks = 0
         self._client = self._make_client(client_id)
 
     # -- other threads ----------------------------------------------------------------------------
@@ -107,7 +108,7 @@ class Connection:
         """Send PUBACK for these messages of this connection, in this order; nothing if it has ended."""
         with self._acks_lock:
             if not self._open:
-                self.stale_acks += len(mids)
+                self._stale(len(mids))
                 return
             self._acks.append(mids)
         self.wake()
@@ -127,8 +128,9 @@ class Connection:
             self._hand_over()
             with self._acks_lock:
                 self._open = False
-                self.stale_acks += sum(len(mids) for mids in self._acks)
+                unsent = sum(len(mids) for mids in self._acks)
                 self._acks.clear()
+            self._stale(unsent)
             self._wake_receiver.close()
             self._wake_sender.close()
 

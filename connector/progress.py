@@ -13,6 +13,7 @@ filtered. Values count each by itself.
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,16 +116,23 @@ class Commit:
 
 @dataclass(slots=True)
 class _OpenChunk:
+    """One chunk under way; kept small, since hundreds of thousands of records may wait in small chunks."""
+
     source: str
     partition: str
     positions: Sequence[int]
     topics: list[str]
+    values: array[int]
+    """How many values each record has, rejected and filtered ones included."""
+    left: array[int]
+    """How many of them are still open."""
     fates: bytearray
-    left: list[int]
-    """Values of each record that are still open."""
-    tallies: Tallies
-    open: int
-    """Their sum."""
+    """Which outcomes each record has had, as bits."""
+    others: dict[tuple[str, Outcome], int]
+    """(topic, outcome) → values that were not inserted."""
+    inserted: int = 0
+    open: int = 0
+    """Sum of `left`."""
 
 
 class Progress:
@@ -152,34 +160,28 @@ class Progress:
         if len(self._topics) > _MAX_TOPICS:
             self._topics.clear()
         topics = [self._topics.setdefault(record.topic, record.topic) for record in chunk.records]
-        fates = bytearray(len(topics))
-        left = [len(result.samples) for result in mapped]
-        tallies: Tallies = {}
-        for i, (topic, result) in enumerate(zip(topics, mapped, strict=True)):
-            tally = tallies.get(topic)
-            if tally is None:
-                tally = tallies[topic] = Tally()
-            waiting, rejected, filtered = len(result.samples), len(result.rejects), result.filtered
-            tally.messages.received += 1
-            tally.samples.received += waiting
-            if rejected:
-                values = sum(1 for reject in result.rejects if reject.path is not None)
-                tally.samples.received += values
-                tally.samples.dead_lettered += values
-                fates[i] |= Outcome.DEAD_LETTERED
-            if filtered or result.skipped:
-                tally.samples.received += filtered
-                tally.samples.filtered += filtered
-                fates[i] |= Outcome.FILTERED
-            if not waiting and not fates[i]:
-                raise ProgressError(f"a record of topic {topic!r} has no outcome")
-        self._chunks[number] = _OpenChunk(
-            chunk.source, chunk.partition, chunk.positions, topics, fates, left, tallies, sum(left)
+        opened = _OpenChunk(
+            chunk.source, chunk.partition, chunk.positions, topics, array("I"), array("I"), bytearray(len(topics)), {}
         )
+        for i, (topic, result) in enumerate(zip(topics, mapped, strict=True)):
+            waiting, filtered = len(result.samples), result.filtered
+            rejected = sum(1 for reject in result.rejects if reject.path is not None) if result.rejects else 0
+            opened.values.append(waiting + rejected + filtered)
+            opened.left.append(waiting)
+            opened.open += waiting
+            if result.rejects:
+                opened.fates[i] |= Outcome.DEAD_LETTERED
+                _add(opened.others, (topic, Outcome.DEAD_LETTERED), rejected)
+            if filtered or result.skipped:
+                opened.fates[i] |= Outcome.FILTERED
+                _add(opened.others, (topic, Outcome.FILTERED), filtered)
+            if not waiting and not opened.fates[i]:
+                raise ProgressError(f"a record of topic {topic!r} has no outcome")
+        self._chunks[number] = opened
         self._order.setdefault((chunk.source, chunk.partition), deque()).append(number)
         self.open_records += len(topics)
         self.received_records += len(topics)
-        self.received_samples += sum(tally.samples.received for tally in tallies.values())
+        self.received_samples += sum(opened.values)
         return number << INDEX_BITS
 
     def settle(self, tokens: Mapping[int, int], outcome: Outcome) -> None:
@@ -193,7 +195,10 @@ class Progress:
             chunk.left[index] -= n
             chunk.open -= n
             chunk.fates[index] |= outcome
-            chunk.tallies[chunk.topics[index]].samples.add(outcome, n)
+            if outcome is Outcome.INSERTED:
+                chunk.inserted += n
+            else:
+                _add(chunk.others, (chunk.topics[index], outcome), n)
 
     def commits(self) -> list[Commit]:
         """What can be committed now: one commit for each partition whose settled prefix has grown."""
@@ -203,8 +208,7 @@ class Progress:
             position: int | None = None
             while order and self._chunks[order[0]].open == 0:
                 chunk = self._chunks.pop(order.popleft())
-                _close(chunk)
-                merge(tallies, chunk.tallies)
+                merge(tallies, _close(chunk))
                 self.open_records -= len(chunk.topics)
                 position = chunk.positions[-1]
             if position is not None:
@@ -218,14 +222,33 @@ class Progress:
         return chunk.source, chunk.partition, chunk.positions[index], chunk.topics[index]
 
 
-def _close(chunk: _OpenChunk) -> None:
-    for topic, fate in zip(chunk.topics, chunk.fates, strict=True):
+def _add(counts: dict[tuple[str, Outcome], int], key: tuple[str, Outcome], n: int) -> None:
+    counts[key] = counts.get(key, 0) + n
+
+
+def _close(chunk: _OpenChunk) -> Tallies:
+    """The account of a chunk in which nothing is open."""
+    tallies: Tallies = {}
+    for topic, values, fate in zip(chunk.topics, chunk.values, chunk.fates, strict=True):
+        tally = tallies.get(topic)
+        if tally is None:
+            tally = tallies[topic] = Tally()
+        tally.messages.received += 1
+        tally.samples.received += values
         for outcome in OUTCOMES:
             if fate & outcome:
-                chunk.tallies[topic].messages.add(outcome, 1)
+                tally.messages.add(outcome, 1)
                 break
         else:
             raise ProgressError(f"a record of topic {topic!r} was closed without an outcome")
-    for topic, tally in chunk.tallies.items():
-        if tally.messages.settled != tally.messages.received or tally.samples.settled != tally.samples.received:
+    for (topic, outcome), n in chunk.others.items():
+        tallies[topic].samples.add(outcome, n)
+    inserted = 0
+    for topic, tally in tallies.items():
+        tally.samples.inserted = tally.samples.received - tally.samples.settled
+        if tally.samples.inserted < 0:
             raise ProgressError(f"the account of topic {topic!r} does not balance: {tally}")
+        inserted += tally.samples.inserted
+    if inserted != chunk.inserted:
+        raise ProgressError(f"{chunk.inserted} values were inserted, but the account says {inserted}")
+    return tallies

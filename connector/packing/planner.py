@@ -12,7 +12,6 @@ With R rows and C series: bytes = envelope + times + keys + digits + commas + 5 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from connector.packing.frame import ENVELOPE, Column, TimeTexts, encode_cells
 
@@ -23,15 +22,29 @@ _TRIES = 32
 """Groups that did not fit in a row before the frame counts as full."""
 
 
-@dataclass(slots=True)
 class _Group:
-    """Inputs that have exactly the same waiting times."""
+    """Inputs that have exactly the same waiting times. What is costly to know is found out when asked for."""
 
-    inputs: list[str]
-    times: frozenset[int]
-    since: float
-    key_bytes: int = 0
-    digit_bytes: int = 0
+    __slots__ = ("_columns", "inputs", "since")
+
+    def __init__(self, columns: Mapping[str, Column], first: str) -> None:
+        self._columns = columns
+        self.inputs = [first]
+        self.since = columns[first].since
+
+    def add(self, input_id: str) -> None:
+        """Take another input with the same times in."""
+        self.inputs.append(input_id)
+        self.since = min(self.since, self._columns[input_id].since)
+
+    def times(self) -> frozenset[int]:
+        """Its distinct times."""
+        return frozenset(self._columns[self.inputs[0]].times)
+
+    def fixed_bytes(self) -> int:
+        """Bytes of its keys and values, without the commas between the values and without nulls."""
+        keys = sum(len(input_id) + len('"":[]') for input_id in self.inputs)
+        return keys + sum(_digits(self._columns[input_id]) for input_id in self.inputs)
 
 
 class _Size:
@@ -45,26 +58,25 @@ class _Size:
         self._values = 0
         self._fixed = ENVELOPE
 
-    def with_group(self, group: _Group) -> tuple[int, int]:
-        """(bytes of the frame with this group in it, bytes of the times that it adds)."""
-        new = group.times - self._rows
-        added = sum(len(self._text(time_us)) + 3 for time_us in sorted(new))
+    def take(self, group: _Group, max_bytes: int) -> bool:
+        """Take the group in if the frame then has at most `max_bytes`; says whether it did."""
+        times = group.times()
+        new = times - self._rows
         rows = len(self._rows) + len(new)
         series = self._series + len(group.inputs)
-        values = self._values + len(group.times) * len(group.inputs)
-        # Commas: rows - 1 in the times (counted in the 3 above), rows - 1 in each series, series - 1 between.
+        values = self._values + len(times) * len(group.inputs)
+        # Commas: rows - 1 in the times (counted with them), rows - 1 in each series, series - 1 between.
         commas = series * (rows - 1) + series - 1 - 1
         nulls = 4 * (rows * series - values)
-        fixed = self._fixed + group.key_bytes + group.digit_bytes
-        return fixed + self._time_bytes + added + commas + nulls, added
-
-    def add(self, group: _Group, time_bytes: int) -> None:
-        """Take the group in."""
-        self._rows |= group.times
-        self._time_bytes += time_bytes
-        self._series += len(group.inputs)
-        self._values += len(group.times) * len(group.inputs)
-        self._fixed += group.key_bytes + group.digit_bytes
+        if self._fixed + self._time_bytes + commas + nulls > max_bytes:
+            return False  # without looking at the digits
+        time_bytes = self._time_bytes + sum(len(self._text(time_us)) + 3 for time_us in sorted(new))
+        fixed = self._fixed + group.fixed_bytes()
+        if fixed + time_bytes + commas + nulls > max_bytes:
+            return False
+        self._rows |= new
+        self._time_bytes, self._series, self._values, self._fixed = time_bytes, series, values, fixed
+        return True
 
 
 def plan_frame(columns: Mapping[str, Column], max_bytes: int) -> Plan:
@@ -73,9 +85,7 @@ def plan_frame(columns: Mapping[str, Column], max_bytes: int) -> Plan:
     plan: Plan = {}
     refused = 0
     for group in _groups(columns):
-        total, added = size.with_group(group)
-        if total <= max_bytes:
-            size.add(group, added)
+        if size.take(group, max_bytes):
             plan.update((input_id, len(columns[input_id].times)) for input_id in group.inputs)
             refused = 0
         elif not plan:
@@ -93,11 +103,9 @@ def _groups(columns: Mapping[str, Column]) -> list[_Group]:
         identity = column.times.tobytes()
         group = by_times.get(identity)
         if group is None:
-            group = by_times[identity] = _Group([], frozenset(column.times), column.since)
-        group.inputs.append(input_id)
-        group.since = min(group.since, column.since)
-        group.key_bytes += len(input_id) + len('"":[]')
-        group.digit_bytes += _digits(column)
+            by_times[identity] = _Group(columns, input_id)
+        else:
+            group.add(input_id)
     return sorted(by_times.values(), key=lambda group: group.since)
 
 
@@ -126,7 +134,7 @@ def _most_rows(columns: Mapping[str, Column], inputs: list[str], max_bytes: int)
         middle = (low + high + 1) // 2
         heads = {input_id: columns[input_id].head(middle) for input_id in inputs}
         (group,) = _groups(heads)
-        if _Size().with_group(group)[0] <= max_bytes:
+        if _Size().take(group, max_bytes):
             low = middle
         else:
             high = middle - 1

@@ -17,6 +17,7 @@ _SOURCE_HELP = {
     "mqtt_session_present": "1 if the broker had kept our session at the last connect",
     "mqtt_connections_total": "Connections tried",
     "mqtt_received_total": "Messages received from the broker, redelivered ones included",
+    "mqtt_lost_sessions_total": "Connects at which the broker had forgotten our session: its queue for us was gone",
     "mqtt_stale_acks_total": "Acknowledgements dropped because their connection had ended",
     "journal_bytes": "Bytes that wait in the journal",
     "journal_max_bytes": "Bound of the journal in bytes",

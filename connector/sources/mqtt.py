@@ -73,6 +73,7 @@ class MqttSource:
         self._suspected = False
         self._received = 0
         self._connections = 0
+        self._lost_sessions = 0
         self._stale_acks = 0
         self._stale_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"mqtt-{settings.name}", daemon=True)
@@ -127,6 +128,7 @@ class MqttSource:
             "mqtt_session_present": float(connection is not None and connection.session_present),
             "mqtt_connections_total": self._connections,
             "mqtt_received_total": self._received,
+            "mqtt_lost_sessions_total": self._lost_sessions,
             "mqtt_stale_acks_total": self._stale_acks,
             **self._journal.gauges(),
         }
@@ -208,6 +210,23 @@ class MqttSource:
         self._journal.append(Batch(received.records, lambda: connection.acknowledge(mids)))
 
     def _subscribed(self, connection: Connection, filters: frozenset[str]) -> None:
+        if self._filters and not connection.session_present:
+            self._lost_sessions += 1
+            _log.warning(
+                "mqtt_session_lost",
+                source=self.name,
+                client_id=self.client_id,
+                effect="the broker has forgotten our session: what it queued for us since we were last here is gone",
+                remedy="persistence at the broker, and a session_expiry longer than our absence",
+            )
+        if connection.session_expiry < self._settings.session_expiry:
+            _log.warning(
+                "mqtt_session_expiry_reduced",
+                source=self.name,
+                asked_seconds=self._settings.session_expiry,
+                granted_seconds=connection.session_expiry,
+                effect="what comes while we are away for longer is lost at the broker",
+            )
         if filters != self._filters:
             self._filters = filters
             self._file.remember("subscriptions", json.dumps(sorted(filters)))

@@ -98,6 +98,8 @@ class Connection:
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
         self.session_present = False
+        self.session_expiry = settings.session_expiry
+        """Seconds that the broker keeps our session: it may grant less than was asked for."""
         self.refused_filters: dict[str, str] = {}
         self.ready = False
         self._client = self._make_client(client_id)
@@ -270,13 +272,14 @@ class Connection:
     # -- paho's callbacks, all in the same thread -------------------------------------------------
 
     def _on_connect(
-        self, client: Client, _userdata: Any, flags: ConnectFlags, reason: ReasonCode, _properties: Properties | None
+        self, client: Client, _userdata: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         if reason.is_failure:
             self._end = End(_refusal(reason, self._settings), refused=True)
             return
         self._connack = True
         self.session_present = flags.session_present
+        self.session_expiry = getattr(properties, "SessionExpiryInterval", self.session_expiry)
         wanted = frozenset(self._settings.topics)
         if flags.session_present:
             gone = sorted(self._remembered_filters - wanted)

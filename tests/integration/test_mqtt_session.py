@@ -115,6 +115,7 @@ def test_an_acknowledgement_of_an_earlier_connection_confirms_nothing(sources: S
         for batch in old:
             batch.durable()  # these would confirm the new messages
         assert source.gauges()["mqtt_stale_acks_total"] == 3
+        assert source.gauges()["mqtt_lost_sessions_total"] == 1
         source.close(5)
         again = HeldJournal()
         wait_ready(sources.make(broker, again))

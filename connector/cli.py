@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import sys
@@ -14,6 +15,7 @@ import click
 import structlog
 
 from connector import __version__
+from connector.demo.cli import demo
 from connector.sandbox.cli import sandbox
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def main() -> None:
     """Carries MQTT data into Clarify: every measurement, once, under the right name."""
 
 
+main.add_command(demo)
 main.add_command(sandbox)
 
 
@@ -43,6 +46,7 @@ def run(config: Path) -> None:
     from connector.observe.pages import serve  # noqa: PLC0415
 
     loaded = _load(config)
+    os.umask(0o077)  # journal and dead letters hold what devices sent: for nobody else to read
     configure_logs(loaded.observe.log_level, loaded.observe.log_format)
     stop = threading.Event()
     signals_seen = 0
@@ -128,6 +132,22 @@ def ledger(config: Path, as_json: bool) -> None:
         raise click.ClickException(f"the ledger cannot be read: {error}") from None
     click.echo(json.dumps(found.as_json()) if as_json else as_table(found))
     if not found.balanced:
+        sys.exit(1)
+
+
+@main.command()
+@_CONFIG
+@click.option("--ready", is_flag=True, help="Fail also while something is in the way, such as a broker that is away.")
+def health(config: Path, ready: bool) -> None:
+    """Ask the running connector with this configuration how it is; exits with 1 if only a restart can help."""
+    from connector.observe.probe import ask  # noqa: PLC0415
+
+    listen = _load(config).observe.listen
+    if listen is None:
+        raise click.ClickException("observe.listen is null, so there is nobody to ask; give it an address")
+    found = ask(listen)
+    click.echo(found.text)
+    if not (found.ready if ready else found.alive):
         sys.exit(1)
 
 

@@ -1,0 +1,1 @@
+"""The demo: a broker, a simulated plant, a local Clarify and the connector between them, to look at."""

@@ -1,0 +1,138 @@
+"""The demo's MQTT broker: Mosquitto where it is installed, else the embedded one (amqtt)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from connector.demo.children import Child, DemoError
+
+BrokerChoice = Literal["auto", "mosquitto", "embedded"]
+Protocol = Literal["5", "3.1.1"]
+
+_PLACES: Final = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
+"""Where systems install Mosquitto, and what is not on a plain user's PATH."""
+_ATTEMPTS: Final = 5
+_START_SECONDS: Final = 15.0
+_VERSION: Final = re.compile(r"mosquitto version (\S+)")
+
+WaitFor = Callable[[Callable[[], bool], float, str], None]
+"""Waits until a condition is true, for at most so many seconds; the text says what is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """A broker that runs."""
+
+    name: str
+    protocol: Protocol
+    port: int
+    child: Child
+
+    @property
+    def url(self) -> str:
+        """Its address, as the connector's configuration has it."""
+        return f"mqtt://127.0.0.1:{self.port}"
+
+
+def find_mosquitto() -> str | None:
+    """The path of Mosquitto, also where only root's PATH leads."""
+    return shutil.which("mosquitto", path=os.pathsep.join((os.environ.get("PATH", ""), *_PLACES)))
+
+
+def start_broker(choice: BrokerChoice, folder: Path, wait_for: WaitFor) -> Broker:
+    """Start the broker on a free port of this host. Raises DemoError if there is none to be had."""
+    mosquitto = None if choice == "embedded" else find_mosquitto()
+    if mosquitto is not None:
+        program = mosquitto
+        return _start(
+            _mosquitto_name(program), "5", folder, wait_for, lambda port: _mosquitto_command(program, port, folder)
+        )
+    if choice == "mosquitto":
+        raise DemoError(
+            f"Mosquitto was not found on PATH or in {', '.join(_PLACES)}: install it (Debian, Ubuntu: apt-get install "
+            "mosquitto; macOS: brew install mosquitto), or use --broker embedded"
+        )
+    if importlib.util.find_spec("amqtt") is None:
+        raise DemoError(
+            "no broker was found: install Mosquitto (Debian, Ubuntu: apt-get install mosquitto), or the embedded one: "
+            "pip install 'clarify-connector[demo]'"
+        )
+    name = f"amqtt {importlib.metadata.version('amqtt')} (embedded)"
+    return _start(
+        name,
+        "3.1.1",
+        folder,
+        wait_for,
+        lambda port: [sys.executable, "-m", "connector.demo.embedded_broker", str(port)],
+    )
+
+
+def _start(
+    name: str, protocol: Protocol, folder: Path, wait_for: WaitFor, command: Callable[[int], list[str]]
+) -> Broker:
+    """Neither broker can choose a port by itself: a free one is looked for, which somebody may take before it."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        port = _free_port()
+        child = Child(f"the broker ({name})", command(port), folder / "broker.log")
+        try:
+            wait_for(lambda c=child, p=port: not c.running() or _listens(p), _START_SECONDS, f"{name} listens")  # type: ignore[misc]
+            child.check()
+        except DemoError:
+            child.end()
+            if attempt == _ATTEMPTS:
+                raise
+        except BaseException:
+            child.end()
+            raise
+        else:
+            return Broker(name, protocol, port, child)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _mosquitto_name(program: str) -> str:
+    said = subprocess.run([program, "-h"], capture_output=True, text=True, timeout=10, check=False).stdout  # noqa: S603
+    found = _VERSION.search(said)
+    return f"mosquitto {found[1]}" if found else "mosquitto"
+
+
+def _mosquitto_command(program: str, port: int, folder: Path) -> list[str]:
+    config = folder / "mosquitto.conf"
+    lines = [
+        f"listener {port} 127.0.0.1",
+        "allow_anonymous true",
+        "# By default Mosquitto drops what is queued above 1000 messages, and tells nobody.",
+        "max_queued_messages 0",
+        "max_inflight_messages 0",
+        "persistence false",
+        "log_type error",
+        "log_type warning",
+    ]
+    if os.geteuid() == 0:
+        lines.append("user root")
+    config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return [program, "-c", str(config)]
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 0.5):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,220 @@
+"""What the demo shows, read from where a user could read it too: the ledger, the sandbox's file, the connector.
+
+A reading is a snapshot; the view turns it into text and knows nothing else. Reading costs more as the files
+grow, so `due` keeps it to a small share of the time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from connector.app import Connector
+from connector.config import Config
+from connector.delivery.dead_letters import DeadLetter
+from connector.demo.plant_process import PlantProcess
+from connector.ledger import Account, read_ledger
+from connector.pipeline import SentFrame
+from connector.sandbox.store import SignalRow, Store
+
+_LEAST_SECONDS: Final = 0.5
+_SHARE: Final = 0.25
+"""Of the time, at most, for reading."""
+_RATE_SECONDS: Final = 5.0
+"""Rates are means over so many seconds."""
+_HISTORY: Final = 60
+_MOST_LETTERS: Final = 40
+_MOST_SIGNALS: Final = 40
+_TREND: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Per second, over the last seconds."""
+
+    messages_in: float = 0.0
+    samples_in: float = 0.0
+    samples_out: float = 0.0
+    frames: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SignalValue:
+    """The newest value of a signal, as the sandbox has it."""
+
+    name: str
+    value: float
+    unit: str
+    state: str
+    """The value's name, where the signal has named states."""
+    time_us: int
+    trend: tuple[float, ...]
+    """Its last values, the newest last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Everything that the view shows of one moment."""
+
+    messages: Account
+    samples: Account
+    balanced: bool
+    rates: Rates
+    history: tuple[Rates, ...]
+    """Earlier rates, the newest last."""
+    oldest_seconds: float
+    """How long the sample that has waited longest in memory has waited."""
+    frames: tuple[tuple[float, SentFrame], ...]
+    """(seconds ago, frame), the newest first."""
+    letters: tuple[DeadLetter, ...]
+    """The newest first."""
+    reasons: Mapping[str, int]
+    signals: int
+    samples_stored: int
+    newest: tuple[SignalValue, ...]
+    requests: int
+    published: int
+    """What the plant was acknowledged for, as far as it has told."""
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    at: float
+    messages_in: int
+    samples_in: int
+    samples_out: int
+    requests: int
+
+
+class Observer:
+    """Takes readings. For one thread, while the connector is open."""
+
+    def __init__(
+        self,
+        config: Config,
+        connector: Connector,
+        store: Store,
+        plant: PlantProcess,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._connector = connector
+        self._store = store
+        self._plant = plant
+        self._clock = clock
+        self._next = 0.0
+        self._marks: deque[_Mark] = deque()
+        self._history: deque[Rates] = deque(maxlen=_HISTORY)
+
+    def due(self) -> bool:
+        """Whether it is time for another reading."""
+        return self._clock() >= self._next
+
+    def read(self) -> Reading:
+        """Take a reading. Raises sqlite3.Error if one of the files cannot be read."""
+        began = self._clock()
+        reading = self._read(began)
+        cost = self._clock() - began
+        self._next = began + max(_LEAST_SECONDS, cost / _SHARE)
+        return reading
+
+    def _read(self, now: float) -> Reading:
+        pipeline = self._connector.pipeline
+        ledger = read_ledger(self._config)
+        total = ledger.total
+        status = pipeline.sender.status
+        rates = self._rates(
+            _Mark(now, total.messages.received, total.samples.received, total.samples.inserted, status.requests)
+        )
+        signals = self._store.signals()
+        problems = self._connector.problems()
+        if self._plant.published and not self._plant.connected:
+            problems.append("the simulated machines are not connected to the broker")
+        return Reading(
+            messages=total.messages,
+            samples=total.samples,
+            balanced=ledger.balanced,
+            rates=rates,
+            history=tuple(self._history),
+            oldest_seconds=pipeline.oldest_seconds(),
+            frames=tuple((now - frame.at, frame) for frame in reversed(pipeline.frames.copy())),
+            letters=tuple(self._connector.dead_letters.newest(_MOST_LETTERS)),
+            reasons=dict(pipeline.reasons),
+            signals=len(signals),
+            samples_stored=self._store.count_samples(),
+            newest=tuple(self._newest(signals)),
+            requests=status.requests,
+            published=self._plant.published,
+            problems=tuple(problems),
+        )
+
+    def _rates(self, mark: _Mark) -> Rates:
+        marks = self._marks
+        marks.append(mark)
+        while len(marks) > 2 and marks[1].at <= mark.at - _RATE_SECONDS:
+            marks.popleft()
+        first = marks[0]
+        seconds = mark.at - first.at
+        rates = Rates()
+        if seconds > 0:
+            rates = Rates(
+                (mark.messages_in - first.messages_in) / seconds,
+                (mark.samples_in - first.samples_in) / seconds,
+                (mark.samples_out - first.samples_out) / seconds,
+                (mark.requests - first.requests) / seconds,
+            )
+        self._history.append(rates)
+        return rates
+
+    def _newest(self, signals: Mapping[str, SignalRow]) -> list[SignalValue]:
+        found = []
+        for input_id in choose_signals(signals, _MOST_SIGNALS):
+            samples = self._store.samples(input_id)
+            if samples:
+                found.append(_signal_value(signals[input_id], samples))
+        return found
+
+
+def choose_signals(signals: Mapping[str, SignalRow], most: int) -> list[str]:
+    """Inputs of at most so many signals, in the order of interest; `signals` are in the order of creation.
+
+    First the newest one that no rule describes: it may be what the user has just published. Then one of each
+    type in turn, and of each type one of each quantity before the second of one. The choice stays the same
+    while no signals are added, so that a person can watch a value change.
+    """
+    others: list[str] = []
+    quantities: dict[str, dict[str, list[str]]] = {}
+    for input_id, signal in signals.items():
+        labels = signal.attributes["labels"]
+        types = labels.get("type") if isinstance(labels, dict) else None
+        if types:
+            quantities.setdefault(types[0], {}).setdefault(input_id.rpartition("/")[2], []).append(input_id)
+        else:
+            others.append(input_id)
+    by_type = [_in_turn([sorted(inputs) for inputs in quantities[kind].values()]) for kind in sorted(quantities)]
+    return _in_turn([others[::-1], *by_type])[:most]
+
+
+def _in_turn(lists: list[list[str]]) -> list[str]:
+    """The first of each, then the second of each, and so on."""
+    longest = max(map(len, lists), default=0)
+    return [one[rank] for rank in range(longest) for one in lists if rank < len(one)]
+
+
+def _signal_value(signal: SignalRow, samples: list[tuple[int, float]]) -> SignalValue:
+    time_us, value = samples[-1]
+    states = signal.attributes["enumValues"]
+    state = states.get(str(int(value)), "") if isinstance(states, dict) else ""
+    return SignalValue(
+        name=str(signal.attributes["name"]),
+        value=value,
+        unit=str(signal.attributes["engUnit"]),
+        state=str(state),
+        time_us=time_us,
+        trend=tuple(number for _, number in samples[-_TREND:]),
+    )

@@ -1,0 +1,83 @@
+"""Where the demo shows itself while it runs: a live screen on a terminal, else plain lines on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Final, Protocol, Self
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from connector.demo.observer import Reading
+from connector.demo.view import Places, Stage, progress_line, render
+
+_LINE_SECONDS: Final = 2.0
+
+
+class Screen(Protocol):
+    """A context manager that shows readings."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def show(self, reading: Reading, stage: Stage, places: Places) -> None:
+        """Show this; called some times a second."""
+
+
+def choose_screen() -> Screen:
+    """The live screen if standard output is a terminal that can do it."""
+    console = Console()
+    if sys.stdout.isatty() and console.is_terminal and not console.is_dumb_terminal:
+        return LiveScreen(console)
+    return ProgressLines()
+
+
+class LiveScreen:
+    """The whole terminal, redrawn for every reading and whenever its size has changed."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, screen=True, auto_refresh=False)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, reading: Reading, stage: Stage, places: Places) -> None:
+        """Redraw."""
+        size = self._console.size
+        self._live.update(render(reading, stage, places, size.width, size.height), refresh=True)
+
+
+class ProgressLines:
+    """A line every two seconds, and one whenever the demo turns to something else."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+        self._doing: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def show(self, reading: Reading, stage: Stage, places: Places) -> None:
+        """Print a line if it is time for one."""
+        now = time.monotonic()
+        if self._doing is None:
+            click.echo(
+                f"broker {places.broker} at 127.0.0.1:{places.broker_port}, sandbox {places.sandbox_url}, "
+                f"status {places.status_url}\nwhile this runs: clarify-connector ledger {places.config}",
+                err=True,
+            )
+        if now >= self._next or stage.doing != self._doing:
+            self._next = now + _LINE_SECONDS
+            self._doing = stage.doing
+            click.echo(progress_line(reading, stage), err=True)

@@ -6,6 +6,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -60,31 +61,43 @@ class Connector:
     """Everything that one configuration needs, from start to stop."""
 
     def __init__(self, config: Config) -> None:
-        """Open all files; no network yet. Raises `StartError` or `CredentialsError`."""
+        """Open all files; no network yet. Raises `StartError` or `CredentialsError`, and then leaves nothing open."""
         credentials = Credentials.load(config.clarify.credentials, allow_insecure=config.clarify.allow_insecure)
         self._config = config
-        self._lock_file = _lock(config.state_dir)
         self._abort = threading.Event()
-        self.client = Client(
-            credentials,
-            timeout=Timeouts(read=config.clarify.timeout, write=config.clarify.timeout),
-            verify=config.clarify.ca_file,
-            user_agent=f"clarify-connector/{__version__}",
-        )
-        self.state = State(config.state_dir / "state.sqlite")
-        self.dead_letters = DeadLetterStore(config.state_dir / "dead-letters.sqlite", config.dead_letters.max_bytes)
-        delivery = config.delivery
-        self.signals = SignalSaver(self.client, self.state, Slots(delivery.metadata_requests_per_second, self._abort))
-        self.pipeline = Pipeline(
-            [_source(config, section) for section in config.sources],
-            build_mapper(config, self.state.claims()),
-            self.client,
-            plan_frame,
-            self.dead_letters,
-            self,
-            Limits(delivery.max_delay, delivery.max_frame_bytes, delivery.max_waiting_samples),
-            delivery.requests_per_second,
-        )
+        with ExitStack() as opened:
+            opened.callback(_lock(config.state_dir).close)
+            self.client = Client(
+                credentials,
+                timeout=Timeouts(read=config.clarify.timeout, write=config.clarify.timeout),
+                verify=config.clarify.ca_file,
+                user_agent=f"clarify-connector/{__version__}",
+            )
+            opened.callback(self.client.close)
+            self.state = State(config.state_dir / "state.sqlite")
+            opened.callback(self.state.close)
+            letters = config.state_dir / "dead-letters.sqlite"
+            self.dead_letters = DeadLetterStore(letters, config.dead_letters.max_bytes)
+            opened.callback(self.dead_letters.close)
+            delivery = config.delivery
+            self.signals = SignalSaver(
+                self.client, self.state, Slots(delivery.metadata_requests_per_second, self._abort)
+            )
+            sources = []
+            for section in config.sources:
+                sources.append(_source(config, section))
+                opened.callback(sources[-1].close, _CLOSE_SECONDS)
+            self.pipeline = Pipeline(
+                sources,
+                build_mapper(config, self.state.claims()),
+                self.client,
+                plan_frame,
+                self.dead_letters,
+                self,
+                Limits(delivery.max_delay, delivery.max_frame_bytes, delivery.max_waiting_samples),
+                delivery.requests_per_second,
+            )
+            self._opened = opened.pop_all()
 
     def start(self) -> None:
         """Start all threads."""
@@ -113,10 +126,7 @@ class Connector:
         self.pipeline.close(_CLOSE_SECONDS)
         self._abort.set()
         self.signals.close(_CLOSE_SECONDS)
-        self.client.close()
-        self.dead_letters.close()
-        self.state.close()
-        self._lock_file.close()
+        self._opened.close()
 
     def problems(self) -> list[str]:
         """Why the connector is not ready; empty if it is."""

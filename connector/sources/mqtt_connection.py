@@ -37,6 +37,7 @@ _CONNECT_SECONDS: Final = 10.0
 _HANDSHAKE_SECONDS: Final = 20.0
 _READS_PER_TURN: Final = 256
 _TURN_BYTES: Final = 1024 * 1024
+_READ_AHEAD: Final = 64 * 1024
 _TICK_SECONDS: Final = 0.5
 TAKEN_OVER: Final = 0x8E
 """MQTT 5 reason code 142, "session taken over": another client connected with our client ID."""
@@ -61,6 +62,27 @@ class Received:
     records: list[Record]
     mids: list[int]
     """Packet ids of the QoS 1 messages among them, in order."""
+
+
+class _ReadAheadClient(Client):
+    """paho asks the system three times for each packet; this asks once for many, and hands out the pieces."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._ahead = b""
+        self._at = 0
+
+    def has_ahead(self) -> bool:
+        """Whether something was read that paho has not asked for yet."""
+        return self._at < len(self._ahead)
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if self._at >= len(self._ahead):
+            self._ahead = super()._sock_recv(max(bufsize, _READ_AHEAD))
+            self._at = 0
+        start = self._at
+        self._at = start + bufsize
+        return self._ahead[start : start + bufsize]
 
 
 class Connection:
@@ -136,11 +158,11 @@ class Connection:
             self._wake_receiver.close()
             self._wake_sender.close()
 
-    def _make_client(self, client_id: str) -> Client:
+    def _make_client(self, client_id: str) -> _ReadAheadClient:
         settings = self._settings
         url = urlsplit(settings.url)
         options: dict[str, Any] = {} if self._v5 else {"clean_session": False}
-        client = Client(
+        client = _ReadAheadClient(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if self._v5 else MQTTProtocolVersion.MQTTv311,
@@ -215,7 +237,7 @@ class Connection:
 
     def _turn(self, sock: Any, reading: bool) -> None:
         client = self._client
-        pending = reading and hasattr(sock, "pending") and sock.pending() > 0
+        pending = reading and (client.has_ahead() or (hasattr(sock, "pending") and sock.pending() > 0))
         wanted = [self._wake_receiver, sock] if reading else [self._wake_receiver]
         try:
             readable, _, _ = select.select(
@@ -340,11 +362,7 @@ class Connection:
         self._take(message, ())
 
     def _on_message_v5(self, _client: Client, _userdata: Any, message: MQTTMessage) -> None:
-        properties = message.properties
-        headers: tuple[tuple[str, str], ...] = ()
-        if properties is not None and not properties.isEmpty():  # type: ignore[no-untyped-call]
-            headers = tuple(getattr(properties, "UserProperty", ()))
-        self._take(message, headers)
+        self._take(message, tuple(getattr(message.properties, "UserProperty", ())))
 
     def _take(self, message: MQTTMessage, headers: tuple[tuple[str, str], ...]) -> None:
         try:

@@ -25,7 +25,7 @@ from pydantic import (
 
 from connector.clarify.limits import INSERTS_PER_SECOND, REQUEST_BYTES, SAVES_PER_SECOND
 from connector.mapping.rules import AUTO_TIME, DEFAULT_INPUT, Rule, ValueRule, template_for
-from connector.mapping.templates import Template
+from connector.mapping.templates import VALUE_VARIABLES, Template
 from connector.mapping.times import EPOCH, TimeBounds
 from connector.mapping.topics import TopicPattern, parse_pattern
 
@@ -99,9 +99,6 @@ Bytes = Annotated[
 TopicPatternText = Annotated[str, AfterValidator(_pattern)]
 TopicFilter = Annotated[str, AfterValidator(_subscription)]
 LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9\-_/]{1,40}$")]
-EnumKey = Annotated[
-    str, BeforeValidator(lambda v: str(v) if type(v) is int else v), Field(pattern=r"^(0|[1-9]\d{0,3})$")
-]
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,63}$")]
 
 
@@ -171,6 +168,11 @@ def _journal(value: object) -> object:
     return {"storage": value} if isinstance(value, str) else value
 
 
+def _text(value: object) -> object:
+    return str(value) if type(value) is int else value
+
+
+EnumKey = Annotated[str, BeforeValidator(_text), Field(pattern=r"^(0|[1-9]\d{0,3})$")]
 MQTT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 
 
@@ -191,7 +193,9 @@ class MqttSection(_Section):
         description="Topic filters to subscribe to; `$share/GROUP/FILTER` for a shared subscription.",
         examples=[["plant/#"]],
     )
-    protocol: Literal["5", "3.1.1"] = Field(default="5", description="MQTT version.")
+    protocol: Annotated[
+        Literal["5", "3.1.1"], BeforeValidator(_text, json_schema_input_type=Literal["5", "3.1.1", 5])
+    ] = Field(default="5", description="MQTT version.")
     client_id: str | None = Field(
         default=None,
         min_length=1,
@@ -233,21 +237,24 @@ class MqttSection(_Section):
         description="Retained messages when subscribing: only for a subscription that is new (`new`), at every "
         "connect (`always`), or not at all (`never`).",
     )
-    journal: Annotated[JournalSection, BeforeValidator(_journal)] = Field(
+    journal: Annotated[
+        JournalSection,
+        BeforeValidator(_journal, json_schema_input_type=JournalSection | Literal["disk", "memory"]),
+    ] = Field(
         default=JournalSection(),
         description="Where messages wait: `disk` (default), `memory`, or a section with more settings.",
     )
-
-    @field_validator("protocol", mode="before")
-    @classmethod
-    def _protocol_text(cls, value: object) -> object:
-        return str(value) if type(value) is int else value
 
     @field_validator("url")
     @classmethod
     def _checked_url(cls, value: str) -> str:
         url = value if "://" in value else "mqtts://" + value
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise ValueError(
+                "cannot be read as an address; write for example mqtts://broker.example.com:8883"
+            ) from None
         if parts.scheme not in MQTT_PORTS:
             raise ValueError(f"scheme {parts.scheme!r} is not known; use mqtts, mqtt, wss or ws")
         if not parts.hostname:
@@ -316,6 +323,7 @@ class RuleSection(_Section):
     )
     time: str = Field(
         default=AUTO_TIME,
+        min_length=1,
         description="`auto`: a time field of the payload, else arrival. `arrival`: never look into the payload. "
         "Or the dotted path of the field.",
     )
@@ -336,9 +344,21 @@ class RuleSection(_Section):
         self.compile()
         return self
 
+    @model_validator(mode="after")
+    def _enums_are_enums(self) -> RuleSection:
+        if self.enum_values and "enum" not in (self.type, *(value.type for value in self.values.values())):
+            raise ValueError("enum_values without type: enum")
+        for path, value in self.values.items():
+            if value.enum_values and (value.type or self.type) != "enum":
+                raise ValueError(f"values.{path}: enum_values without type: enum")
+        return self
+
     def compile(self) -> Rule:
         """The rule as the mapper uses it; a bad template raises `ValueError`."""
         pattern = parse_pattern(self.topic)
+        for name in pattern.names:
+            if name in VALUE_VARIABLES:
+                raise ValueError(f"topic: {{{name}}} has a meaning of its own in templates; name the level otherwise")
         return Rule(
             pattern=pattern,
             skip=self.skip,

@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from connector.config import Config
@@ -50,11 +51,15 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None) -> Con
     """Read and check a configuration file; relative paths in it start at its folder. Raises `ConfigError`."""
     document = _read(file)
     problems: list[Problem] = []
-    plain = _expand(document, (), document, os.environ if environment is None else environment, problems)
+    folder = file.resolve().parent
+    try:
+        plain = _Expansion(document, folder, os.environ if environment is None else environment, problems).of(document)
+    except RecursionError:
+        raise ConfigError(file, [Problem(None, "", "nested without end: an alias refers to itself")]) from None
     if problems:
         raise ConfigError(file, problems)
     try:
-        config: Config = _anchored(Config.model_validate(plain), file.resolve().parent)
+        config: Config = _anchored(Config.model_validate(plain), folder)
     except ValidationError as error:
         raise ConfigError(file, [_problem(document, item) for item in error.errors()]) from None
     return config
@@ -69,6 +74,11 @@ def _read(file: Path) -> CommentedMap:
         raise ConfigError(file, [Problem(None, "", f"cannot be read: {error}")]) from None
     try:
         document = YAML(typ="rt").load(text)
+    except DuplicateKeyError as error:
+        # The library's text quotes both values, and one may be a secret.
+        mark = error.problem_mark
+        message = "a key stands twice in the same section; keep one of the two"
+        raise ConfigError(file, [Problem(mark.line + 1 if mark else None, "", message)]) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
@@ -82,65 +92,71 @@ def _read(file: Path) -> CommentedMap:
     return document
 
 
-def _expand(
-    node: Any,
-    at: Path_,
-    document: CommentedMap,
-    environment: Mapping[str, str],
-    problems: list[Problem],
-) -> Any:
-    if isinstance(node, CommentedMap):
-        return {
-            str(key): _expand(value, (*at, str(key)), document, environment, problems) for key, value in node.items()
-        }
-    if isinstance(node, CommentedSeq):
-        return [_expand(value, (*at, i), document, environment, problems) for i, value in enumerate(node)]
-    if not isinstance(node, str):
-        return node
+class _Expansion:
+    """Turns the document into plain values with every `${…}` filled in; what cannot be is noted in `problems`."""
 
-    def replace(found: re.Match[str]) -> str:
-        if found[0] == "$$":
-            return "$"
-        try:
-            return _referenced(found[1], environment)
-        except _ReferenceError as error:
-            problems.append(Problem(_line(document, at), _dotted(at), str(error)))
-            return ""
+    def __init__(
+        self, document: CommentedMap, folder: Path, environment: Mapping[str, str], problems: list[Problem]
+    ) -> None:
+        self._document = document
+        self._folder = folder
+        self._environment = environment
+        self._problems = problems
 
-    return _REFERENCE.sub(replace, str(node))
+    def of(self, node: Any, at: Path_ = ()) -> Any:
+        """The node at this place of the document as plain values."""
+        if isinstance(node, CommentedMap):
+            return {str(key): self.of(value, (*at, str(key))) for key, value in node.items()}
+        if isinstance(node, CommentedSeq):
+            return [self.of(value, (*at, i)) for i, value in enumerate(node)]
+        if not isinstance(node, str):
+            return node
+
+        def replace(found: re.Match[str]) -> str:
+            if found[0] == "$$":
+                return "$"
+            try:
+                return self._referenced(found[1])
+            except _ReferenceError as error:
+                self._problems.append(Problem(_line(self._document, at), _dotted(at), str(error)))
+                return ""
+
+        return _REFERENCE.sub(replace, str(node))
+
+    def _referenced(self, reference: str) -> str:
+        if reference.startswith("file:"):
+            return _content(self._folder / reference[5:])
+        name, separator, default = reference.partition(":-")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise _ReferenceError(
+                f"${{{reference}}} is not understood; use ${{NAME}}, ${{NAME:-default}} or ${{file:PATH}}"
+            )
+        if self._environment.get(name):
+            return self._environment[name]
+        if separator:
+            return default
+        raise _ReferenceError(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
 
 
 class _ReferenceError(Exception):
     """A `${…}` that cannot be filled in."""
 
 
-def _referenced(reference: str, environment: Mapping[str, str]) -> str:
-    if reference.startswith("file:"):
-        path = Path(reference[5:])
-        try:
-            with path.open("rb") as file:
-                content = file.read(_MAX_SECRET_BYTES + 1)
-            if len(content) > _MAX_SECRET_BYTES:
-                raise _ReferenceError(f"{path} is larger than {_MAX_SECRET_BYTES} bytes; is it the right file?")
-            return content.decode("utf-8").rstrip("\r\n")
-        except OSError as error:
-            raise _ReferenceError(f"{path} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise _ReferenceError(f"{path} is not UTF-8 text") from None
-    name, separator, default = reference.partition(":-")
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise _ReferenceError(
-            f"${{{reference}}} is not understood; use ${{NAME}}, ${{NAME:-default}} or ${{file:PATH}}"
-        )
-    if environment.get(name):
-        return environment[name]
-    if separator:
-        return default
-    raise _ReferenceError(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+def _content(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_SECRET_BYTES + 1)
+        if len(content) > _MAX_SECRET_BYTES:
+            raise _ReferenceError(f"{path} is larger than {_MAX_SECRET_BYTES} bytes; is it the right file?")
+        return content.decode("utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise _ReferenceError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise _ReferenceError(f"{path} is not UTF-8 text") from None
 
 
 def _problem(document: CommentedMap, item: Any) -> Problem:
-    at: Path_ = item["loc"]
+    at: Path_ = tuple(part for part in item["loc"] if part != "[key]")
     kind = item["type"]
     message = item["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":

@@ -44,14 +44,15 @@ def _section(lines: list[str], schema: dict[str, Any], node: dict[str, Any], tit
         if inner is not None:
             sections.append((f"{title}: {name}" if title != "The file" else name, inner))
         default = "**required**" if name in required else _default(field)
-        lines.append(f"| `{name}` | {_type(schema, field)} | {default} | {_cell(field.get('description', ''))} |")
+        meaning = field.get("description") or (inner or {}).get("description", "")
+        lines.append(f"| `{name}` | {_type(schema, field)} | {default} | {_cell(meaning)} |")
     for inner_title, inner in sections:
         _section(lines, schema, inner, inner_title)
 
 
 def _inner(schema: dict[str, Any], field: dict[str, Any]) -> dict[str, Any] | None:
-    """The section that a field holds: directly, in a list, or as the values of a map."""
-    for candidate in (field, field.get("items", {}), field.get("additionalProperties", {})):
+    """The section that a field holds: directly, as one choice, in a list, or as the values of a map."""
+    for candidate in (field, *field.get("anyOf", []), field.get("items", {}), field.get("additionalProperties", {})):
         if isinstance(candidate, dict) and "$ref" in candidate:
             found: dict[str, Any] = schema["$defs"][candidate["$ref"].rpartition("/")[2]]
             return found
@@ -64,7 +65,7 @@ def _type(schema: dict[str, Any], field: dict[str, Any]) -> str:
     if "$ref" in field:
         return "section"
     if "const" in field or "enum" in field:
-        return " or ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
+        return " or ".join(dict.fromkeys(f"`{value}`" for value in field.get("enum", [field.get("const")])))
     kind = str(field.get("type", "text"))
     if kind == "array":
         return f"list of {_type(schema, field['items'])}"
@@ -75,7 +76,7 @@ def _type(schema: dict[str, Any], field: dict[str, Any]) -> str:
 
 def _default(field: dict[str, Any]) -> str:
     default = field.get("default")
-    if default is None or default in ([], {}) or "$ref" in field:
+    if default is None or default in ([], {}) or any("$ref" in choice for choice in (field, *field.get("anyOf", []))):
         return ""
     return f"`{json.dumps(default, ensure_ascii=False)}`"
 

@@ -127,20 +127,21 @@ def _claims(path: Path) -> dict[str, Origin]:
 
 
 def _read_source(name: str, path: Path, mapper: Mapper) -> SourceLedger:
-    statement = read_statement(path)
-    source = SourceLedger(appended=statement.appended)
+    source = SourceLedger()
+    statement = read_statement(path, lambda row: _add_waiting(source.topics, name, row, mapper))
+    source.appended = statement.appended
     for topic, tally in statement.settled.items():
         account = source.topics.setdefault(topic, TopicAccount())
         account.messages.add_settled(tally.messages)
         account.samples.add_settled(tally.samples)
-    for row in statement.waiting:
-        _add_waiting(source.topics, name, row, mapper)
     counted = sum(account.messages.received for account in source.topics.values())
     if counted != statement.appended:
         source.problems.append(
             f"{statement.appended} messages came in, but {counted} are accounted for: "
             f"{abs(statement.appended - counted)} are {'missing' if counted < statement.appended else 'too many'}"
         )
+    if statement.account_lost:
+        source.problems.append(statement.account_lost)
     if statement.damaged_rows:
         source.problems.append(f"{statement.damaged_rows} rows of the journal are damaged")
     source.problems.extend(

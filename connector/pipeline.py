@@ -30,7 +30,7 @@ from connector.records import Chunk, Mapped, Reason, Record, Reject, SignalMetad
 from connector.sources.source import Source, SourceFailedError
 
 _POLL_SECONDS: Final = 0.2
-_OPEN_RECORDS: Final = 250_000
+_OPEN_RECORDS: Final = 100_000
 _BYTES_A_SAMPLE: Final = 12
 """A sample in a dense frame: enough to see that a request's worth waits; the planner knows exactly."""
 _RECENT_FRAMES: Final = 50
@@ -351,20 +351,10 @@ class Pipeline:
 
     def _keep_rejects(self, chunk: Chunk, mapped: list[Mapped]) -> None:
         letters = [
-            DeadLetter(
-                chunk.source,
-                chunk.partition,
-                position,
-                record.topic,
-                record.time_us,
-                reject.reason,
-                reject.message,
-                reject.path or "",
-                reject.value,
-                record.payload,
-            )
+            letter
             for position, record, result in zip(chunk.positions, chunk.records, mapped, strict=True)
-            for reject in result.rejects
+            if result.rejects
+            for letter in _letters(chunk, position, record, result.rejects)
         ]
         if letters:
             self._add_letters(letters)
@@ -389,3 +379,28 @@ class Pipeline:
         total.dead_lettered += part.dead_lettered
         total.superseded += part.superseded
         total.filtered += part.filtered
+
+
+def _letters(chunk: Chunk, position: int, record: Record, rejects: list[Reject]) -> list[DeadLetter]:
+    """One letter a reject: each with a name of its own, since a path may occur more than once, the first with
+    the payload, since a large message with thousands of bad values must not be stored thousands of times."""
+    letters: list[DeadLetter] = []
+    seen: Counter[str] = Counter()
+    for reject in rejects:
+        path = reject.path or ""
+        seen[path] += 1
+        letters.append(
+            DeadLetter(
+                chunk.source,
+                chunk.partition,
+                position,
+                record.topic,
+                record.time_us,
+                reject.reason,
+                reject.message,
+                path if seen[path] == 1 else f"{path} ({seen[path]})",
+                reject.value,
+                None if letters else record.payload,
+            )
+        )
+    return letters

@@ -27,9 +27,16 @@ class State:
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.executescript(_SCHEMA)
+        try:
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise type(error)(
+                f"{path}: {error}; move it away to go on: no data is lost with it, but input IDs that two topics "
+                "wanted may be given out the other way round"
+            ) from error
 
     def claims(self) -> dict[str, Origin]:
         """Input ID → the origin that owns it."""

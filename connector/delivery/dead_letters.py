@@ -48,7 +48,7 @@ class DeadLetter:
     """Which value of the record: its path or input ID; empty for the whole record."""
     value: str | None = None
     payload: bytes | None = None
-    """The record's bytes, where they are still at hand."""
+    """The record's bytes, where they are still at hand; of several letters of one record the first has them."""
 
 
 class DeadLettersError(Exception):
@@ -62,10 +62,14 @@ class DeadLetterStore:
         self._lock = threading.Lock()
         self._max_bytes = max_bytes
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.executescript(_SCHEMA)
-        self._bytes = int(self._connection.execute("SELECT total(bytes) FROM letters").fetchone()[0])
+        try:
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.executescript(_SCHEMA)
+            self._bytes = int(self._connection.execute("SELECT total(bytes) FROM letters").fetchone()[0])
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise type(error)(f"{path}: {error}; move it away to go on without the dead letters in it") from error
 
     def add(self, letters: Iterable[DeadLetter]) -> None:
         """Keep these letters; they are durable when this returns. Raises `DeadLettersError`."""
@@ -76,9 +80,10 @@ class DeadLetterStore:
                 discarded = self._make_room(added)
                 self._connection.execute("COMMIT")
             except sqlite3.Error as error:
+                raise DeadLettersError(f"dead letters cannot be written: {error}") from error
+            finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-                raise DeadLettersError(f"dead letters cannot be written: {error}") from error
             self._bytes += added - discarded
 
     def newest(self, n: int) -> list[DeadLetter]:
@@ -110,7 +115,8 @@ class DeadLetterStore:
         return [DeadLetter(*row) for row in rows]
 
     def _insert(self, letter: DeadLetter) -> int:
-        size = len(letter.payload or b"") + len(letter.topic) + len(letter.message) + _OVERHEAD
+        texts = (letter.topic, letter.message, letter.item, letter.value or "")
+        size = len(letter.payload or b"") + sum(len(text) for text in texts) + _OVERHEAD
         cursor = self._connection.execute(
             "INSERT OR IGNORE INTO letters (source, partition, position, item, at_us, topic, reason, message, value, "
             "payload, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

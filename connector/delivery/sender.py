@@ -18,7 +18,7 @@ from typing import Protocol
 import structlog
 
 from connector.clarify import ClarifyError, InsertResult
-from connector.delivery.policy import Action, judge
+from connector.delivery.policy import HOLD_DELAY, Action, Verdict, judge
 from connector.delivery.slots import Slots
 from connector.packing.frame import Frame, build_frame
 
@@ -108,12 +108,12 @@ class Sender:
     def _after_failure(self, frame: Frame, error: ClarifyError, attempt: int) -> list[Frame] | None:
         """What is to be sent instead of this frame; None if aborted."""
         verdict = judge(error, attempt, frame.columns.keys(), "data.series", self._chance)
-        action = verdict.action
-        if action is Action.HALVE and frame.samples + frame.superseded.total() == 1:
+        if verdict.action is Action.HALVE and frame.samples + frame.superseded.total() == 1:
             if error.code is not None and error.code < 0:
                 self._set_aside(frame, set(frame.columns), error)
                 return []
-            action = Action.HOLD  # a single sample cannot be too large: it is not the data
+            verdict = Verdict(Action.HOLD, HOLD_DELAY)  # a single sample cannot be too large: it is not the data
+        action = verdict.action
         if action is Action.SET_ASIDE:
             return self._set_aside(frame, verdict.guilty, error)
         if action is Action.HALVE:

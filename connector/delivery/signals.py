@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
@@ -45,7 +46,7 @@ class Memory(Protocol):
         """Input ID → digest of what Clarify has from us."""
 
     def add_saved_signals(self, integration: str, digests: Iterable[tuple[str, str]]) -> None:
-        """Remember more of them."""
+        """Remember more of them. Raises sqlite3.Error."""
 
 
 class SignalSaver:
@@ -95,7 +96,8 @@ class SignalSaver:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join(timeout)
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         attempt = 0
@@ -130,9 +132,11 @@ class SignalSaver:
                 self._done(batch)
 
     def _done(self, batch: dict[str, tuple[str, SignalInfo]]) -> None:
-        self._memory.add_saved_signals(
-            self._client.integration, ((input_id, digest) for input_id, (digest, _) in batch.items())
-        )
+        digests = [(input_id, digest) for input_id, (digest, _) in batch.items()]
+        try:
+            self._memory.add_saved_signals(self._client.integration, digests)
+        except sqlite3.Error as error:
+            _log.error("saved_signals_not_remembered", reason=str(error), effect="saved again after the next start")
         with self._changed:
             for input_id, wanted in batch.items():
                 self._known[input_id] = wanted[0]

@@ -15,9 +15,11 @@ import orjson
 
 from connector.records import Reason
 
-_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER: Final = re.compile(r"[+-]?(\d++(\.\d*+)?|\.\d++)([eE][+-]?\d+)?")
+"""Without backtracking: a megabyte of digits with a letter at its end must not cost minutes."""
 _NON_FINITE: Final = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _KEY: Final = re.compile(rb'"\s*:')
+_SPACED_COLON: Final = re.compile(rb"\s:")
 _EXACT_DIGITS: Final = 18
 
 
@@ -53,9 +55,14 @@ def decode(payload: bytes) -> object:
         return _second_look(payload, error)
 
 
-def key_count(payload: bytes) -> int:
-    """How many keys the payload seems to write: never fewer than there are, if it is valid JSON."""
-    return len(_KEY.findall(payload))
+def may_repeat_keys(payload: bytes, keys: int) -> bool:
+    """Whether a key may stand twice in one of its objects, when `keys` different ones were seen.
+
+    Never False when one does; True also where a text or a part that was not looked into resembles a key.
+    """
+    if payload.count(b'":') == keys and (len(payload.split(None, 1)) == 1 or not _SPACED_COLON.search(payload)):
+        return False
+    return len(_KEY.findall(payload)) != keys
 
 
 def decode_repeated(payload: bytes) -> object:
@@ -77,19 +84,26 @@ def _second_look(payload: bytes, error: orjson.JSONDecodeError) -> object:
         return float(text)
     try:
         return _loads(text)
-    except RecursionError:
-        raise PayloadError(Reason.NESTED_TOO_DEEPLY, "objects or arrays are nested too deeply") from None
     except ValueError:
         raise PayloadError(Reason.INVALID_JSON, f"not JSON: {error}; it begins {_excerpt(text)}") from None
 
 
 def _loads(text: str) -> object:
-    return json.loads(text, object_pairs_hook=_object, parse_constant=float, parse_int=_integer)
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=float, parse_int=_integer)
+    except RecursionError:
+        raise PayloadError(Reason.NESTED_TOO_DEEPLY, "objects or arrays are nested too deeply") from None
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    pairs = [(_utf8_key(key), value) for key, value in pairs]
     plain = dict(pairs)
     return plain if len(plain) == len(pairs) else RepeatedKeys(pairs)
+
+
+def _utf8_key(key: str) -> str:
+    """A key that UTF-8 can write: half a surrogate pair, which JSON lets through, stays as its escape."""
+    return key if key.isascii() else key.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _integer(digits: str) -> int | float:

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from connector.clarify.limits import INPUT_ID, INPUT_ID_LENGTH
 
 _ILLEGAL: Final = re.compile(r"[^a-zA-Z0-9\-_:.#+/]")
+_HASH_LENGTH: Final = 10
 
 
 class Origin(NamedTuple):
@@ -53,16 +54,24 @@ def legal_id(text: str) -> str:
 
 
 def _with_hash(clean: str, identity: str) -> str:
-    digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:10]
-    return f"{clean[: INPUT_ID_LENGTH - 11]}-{digest}"
+    digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_LENGTH]
+    return _before_hash(clean) + digest
+
+
+def _before_hash(clean: str) -> str:
+    return clean[: INPUT_ID_LENGTH - _HASH_LENGTH - 1] + "-"
 
 
 class InputIds:
-    """Who owns which input ID. `claims` is what earlier runs remembered: ID → origin."""
+    """Who owns which input ID. `claims` is what earlier runs remembered: ID → origin.
 
-    def __init__(self, claims: Mapping[str, Origin], still_wants: Callable[[Origin, str], bool]) -> None:
+    `wanted_today` gives the text that an origin wants, None if it is not mapped any more: the mapping may
+    have changed since the claim was made.
+    """
+
+    def __init__(self, claims: Mapping[str, Origin], wanted_today: Callable[[Origin], str | None]) -> None:
         self._claims = dict(claims)
-        self._still_wants = still_wants
+        self._wanted_today = wanted_today
         self.new_claims: list[tuple[str, Origin]] = []
         """Claims since the caller last took them: to be remembered before a sample leaves."""
         self.collisions: list[Collision] = []
@@ -76,7 +85,7 @@ class InputIds:
         if shared:
             return wanted
         owner = self._claims.get(wanted)
-        if owner is None or (owner != origin and not self._still_wants(owner, wanted)):
+        if owner is None or (owner != origin and not self._still_owns(owner, wanted)):
             self._claim(wanted, origin)
             return wanted
         if owner == origin:
@@ -90,6 +99,14 @@ class InputIds:
             self._claim(given, origin)
             self.collisions.append(Collision(wanted, owner, origin, given))
         return given
+
+    def _still_owns(self, owner: Origin, input_id: str) -> bool:
+        """Whether the owner uses this ID today: as the one that it wants, or as one given to it in a collision."""
+        text = self._wanted_today(owner)
+        if text is None:
+            return False
+        wanted = legal_id(text)
+        return input_id == wanted or input_id[:-_HASH_LENGTH] == _before_hash(wanted)
 
     def _claim(self, input_id: str, origin: Origin) -> None:
         self._claims[input_id] = origin

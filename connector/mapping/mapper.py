@@ -17,23 +17,23 @@ from math import isfinite
 from types import MappingProxyType
 from typing import Final
 
-from connector.formats.json_payload import PayloadError, RepeatedKeys, decode, decode_repeated, key_count
-from connector.mapping.input_ids import InputIds, Origin, legal_id
-from connector.mapping.rules import ARRIVAL_TIME, AUTO_TIME, Rule, ValueRule, everything
+from connector.formats.json_payload import PayloadError, RepeatedKeys, decode, decode_repeated, may_repeat_keys
+from connector.mapping.input_ids import InputIds, Origin
+from connector.mapping.rules import AUTO_TIME, Rule, ValueRule, everything
 from connector.mapping.times import TimeBounds, TimeError, format_time, is_time_name, parse_time
 from connector.records import Mapped, Reason, Record, Reject, Sample, SignalMetadata
 
 _DECIMAL_TEXT: Final = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _MAX_DEPTH: Final = 32
 _MAX_PLANS: Final = 100_000
-_MAX_TIME_NAMES: Final = 10_000
+_MAX_OTHER_NAMES: Final = 10_000
 _NO_VALUE_RULE: Final = ValueRule()
 
 
 class _TopicPlan:
     """What is known of one topic: its rule, its named levels, the input ID of each path seen."""
 
-    __slots__ = ("ids", "rule", "source", "time_key", "topic", "variables")
+    __slots__ = ("ids", "rule", "source", "topic", "variables")
 
     def __init__(self, source: str, topic: str, rule: Rule | None, levels: dict[str, str]) -> None:
         self.source = source
@@ -41,7 +41,6 @@ class _TopicPlan:
         self.rule = rule
         self.variables = {**levels, "source": source, "topic": topic}
         self.ids: dict[str, str | None] = {}
-        self.time_key: str | None = None
 
 
 class _Work:
@@ -78,7 +77,7 @@ class Mapper:
         without any rule every record is mapped. `claims` is which origin owned which input ID in earlier
         runs; those of sources that are not in `sources` any more may be taken over. Retained messages of the
         sources in `without_retained` are left out."""
-        self.ids = InputIds(claims, self._still_wants)
+        self.ids = InputIds(claims, self._wanted_today)
         self._sources = sources
         self._without_retained = frozenset(without_retained)
         self._rules = tuple(rules)
@@ -88,7 +87,8 @@ class Mapper:
         self._max_payload_bytes = max_payload_bytes
         self._max_values = max_values
         self._plans: dict[tuple[str, str], _TopicPlan] = {}
-        self._time_names: dict[str, bool] = {}
+        self._other_names: set[str] = set()
+        """Keys that are known not to be times, so that they need not be looked at again."""
         self.discovered: list[tuple[str, SignalMetadata]] = []
         """Signals seen for the first time whose rule says metadata; the caller takes them away."""
 
@@ -109,16 +109,11 @@ class Mapper:
         try:
             value = decode(payload)
             work = self._walk(record, plan, value)
-            if work.keys and payload.count(b'":') != work.keys and key_count(payload) != work.keys:
-                # More keys are written than were seen: perhaps one stands twice, perhaps only in a text.
+            if work.keys and may_repeat_keys(payload, work.keys):
                 work = self._walk(record, plan, decode_repeated(payload))
+            self._check_count(work)
         except PayloadError as error:
             return _rejected(error.reason, str(error))
-        if len(work.samples) > self._max_values:
-            return _rejected(
-                Reason.TOO_MANY_VALUES,
-                f"{len(work.samples)} values in one message; at most {self._max_values} (mapping.max_values)",
-            )
         mapped = Mapped(work.samples, work.rejects, work.filtered)
         if not work.samples and not work.rejects:
             if work.skipped:
@@ -129,15 +124,15 @@ class Mapper:
                 )
         return mapped
 
-    def _still_wants(self, origin: Origin, input_id: str) -> bool:
-        """Whether this origin would be given this ID today: the mapping may have changed since it was."""
+    def _wanted_today(self, origin: Origin) -> str | None:
+        """The text that this origin wants for its ID; None if it is not mapped any more."""
         if self._sources is not None and origin.source not in self._sources:
-            return False
+            return None
         plan = self._plan(origin.source, origin.topic)
         if plan.rule is None or plan.rule.skip:
-            return False
+            return None
         value_rule = _value_rule(plan.rule, origin.path)
-        return value_rule is not None and legal_id(_wanted(plan, value_rule, origin.path)) == input_id
+        return None if value_rule is None else _wanted(plan, value_rule, origin.path)
 
     # -- plans and IDs: once per topic and path ---------------------------------------------------
 
@@ -183,12 +178,13 @@ class Mapper:
         assert rule is not None  # noqa: S101 - as above
         time_us = record.time_us
         look_for_time = rule.time == AUTO_TIME
-        if not look_for_time and rule.time != ARRIVAL_TIME:
+        time_path = rule.time_path
+        if time_path is not None:
             try:
-                time_us = self._read_time(_lookup(value, rule.time), record.time_us)
+                time_us = self._read_time(_lookup(value, time_path), record.time_us)
             except TimeError as error:
                 reason = Reason.TIME_UNREADABLE if not isinstance(error, _OutOfRangeError) else Reason.TIME_OUT_OF_RANGE
-                work.rejects.append(Reject(reason, f"time field {rule.time!r}: {error}"))
+                work.rejects.append(Reject(reason, f"time field {time_path!r}: {error}"))
                 return work
         if type(value) is dict:
             self._object(work, value, "", time_us, look_for_time, 1)
@@ -196,18 +192,12 @@ class Mapper:
             self._value(work, value, "", time_us, look_for_time, 0)
         return work
 
-    def _object(  # noqa: PLR0912 - the hot loop is written out
-        self, work: _Work, obj: dict[str, object], path: str, time_us: int, look: bool, depth: int
-    ) -> None:
+    def _object(self, work: _Work, obj: dict[str, object], path: str, time_us: int, look: bool, depth: int) -> None:
         plan = work.plan
         work.keys += len(obj)
         time_key: str | None = None
         if look:
-            time_key = plan.time_key
-            if time_key is None or time_key not in obj:
-                time_key = self._find_time(obj)
-                if time_key is not None:
-                    plan.time_key = time_key
+            time_key = self._find_time(obj)
             if time_key is not None:
                 try:
                     time_us = self._read_time(obj[time_key], work.record.time_us)
@@ -280,24 +270,39 @@ class Mapper:
 
     def _known_id(self, work: _Work, path: str) -> str | None:
         """The ID of a path whose look-up gave nothing: it is new, or a rule skips it."""
-        ids = work.plan.ids
-        input_id = ids[path] if path in ids else self._new_id(work.plan, path)
+        plan = work.plan
+        if path in plan.ids:
+            input_id = plan.ids[path]
+        else:
+            self._check_count(work)
+            input_id = self._new_id(plan, path)
         if input_id is None:
             work.filtered += 1
-            work.skipped += 1
+            if plan.rule is None or path != plan.rule.time_path:
+                work.skipped += 1
         return input_id
+
+    def _check_count(self, work: _Work) -> None:
+        """Asked before each new ID too: a message that is refused must not leave a million IDs behind."""
+        if len(work.samples) + len(work.rejects) > self._max_values:
+            raise PayloadError(
+                Reason.TOO_MANY_VALUES,
+                f"more than {self._max_values} values in one message (mapping.max_values)",
+            )
 
     # -- times ------------------------------------------------------------------------------------
 
     def _find_time(self, obj: dict[str, object]) -> str | None:
-        names = self._time_names
+        """The first key that is a time by its name: the same for the same object, whatever came before."""
+        others = self._other_names
         for key, value in obj.items():
-            known = names.get(key)
-            if known is None:
-                if len(names) >= _MAX_TIME_NAMES:
-                    names.clear()
-                known = names[key] = is_time_name(key)
-            if known and not isinstance(value, dict | list):
+            if key in others:
+                continue
+            if not is_time_name(key):
+                if len(others) >= _MAX_OTHER_NAMES:
+                    others.clear()
+                others.add(key)
+            elif not isinstance(value, dict | list):
                 return key
         return None
 
@@ -325,10 +330,10 @@ class _OutOfRangeError(TimeError):
 
 
 def _value_rule(rule: Rule, path: str) -> ValueRule | None:
-    """What the rule says of this path; None if the value is skipped."""
+    """What the rule says of this path; None if the value is skipped, or is the rule's time field."""
     found = rule.values.get(path)
     if found is None:
-        return _NO_VALUE_RULE if rule.other_values else None
+        return _NO_VALUE_RULE if rule.other_values and path != rule.time_path else None
     return None if found.skip else found
 
 
@@ -374,7 +379,7 @@ def _reject_value(work: _Work, path: str, value: object) -> None:
             Reason.NOT_FINITE,
             "NaN and infinity are no numbers that Clarify stores",
             path or "(top)",
-            str(value),
+            _cut(str(value)),
         )
     )
 
@@ -386,5 +391,8 @@ def _rejected(reason: Reason, message: str) -> Mapped:
 def _shown(value: object) -> str:
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 80 else text[:79] + "…"

@@ -49,6 +49,11 @@ class Rule:
     """Whether values that `values` does not name are mapped too."""
 
     @property
+    def time_path(self) -> str | None:
+        """The dotted path of the field that has the time, where the rule names one."""
+        return None if self.time in (AUTO_TIME, ARRIVAL_TIME) else self.time
+
+    @property
     def says_metadata(self) -> bool:
         """Whether signals of this rule get metadata at all: without, Clarify's are left alone."""
         return bool(self.name or self.description or self.unit or self.value_type or self.labels)

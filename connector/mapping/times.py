@@ -1,12 +1,13 @@
 """When a value was measured: recognising a payload's time field and reading it as µs since the epoch.
 
 Understood: ISO 8601 text (a time without a zone is UTC), and epoch numbers or their text in seconds,
-milliseconds, microseconds or nanoseconds, told apart by their size. A fraction finer than a microsecond is
-cut, since Clarify stores microseconds.
+milliseconds, microseconds or nanoseconds, told apart by their size. What is finer than a microsecond, which
+is what Clarify stores, is cut off; a number with a fraction is rounded, since it is binary.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -43,6 +44,7 @@ TIME_NAMES: Final = frozenset(
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 YEAR_US: Final = 366 * 86_400 * 1_000_000
 
 
@@ -69,24 +71,24 @@ def parse_time(value: object) -> int:
         return _from_text(value)
     if type(value) is int or type(value) is float:
         return _from_number(value)
-    raise TimeError(f"{value!r} is neither text nor a number")
+    shown = "an object or a list" if isinstance(value, dict | list) else repr(value)
+    raise TimeError(f"{shown} is neither text nor a number")
 
 
 def _from_text(text: str) -> int:
     if len(text) > 64:
         raise TimeError(f"{text[:40]!r}… is too long for a time")
+    text = text.strip()
+    number = None if text[4:5] == "-" else _NUMBER.fullmatch(text)
+    if number:
+        # Before ISO 8601: fromisoformat takes "1712120512123" for the year 1712. Whole numbers stay exact; a
+        # float's 53 bits hold microseconds until 2255.
+        return _from_number(float(text) if number[1] or number[2] else int(text))
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        try:
-            number = float(text)
-        except ValueError:
-            shown = text if len(text) <= 40 else text[:40] + "…"
-            raise TimeError(f"{shown!r} is neither ISO 8601 nor an epoch number") from None
-        # Exact for whole numbers of any unit; a float's 53 bits hold microseconds until 2255.
-        return _from_number(int(text) if text.lstrip("+-").isdecimal() else number)
-    if len(text) <= 10 and text.isdecimal():
-        return _from_number(int(text))  # "1700000000" is no compact ISO date
+        shown = text if len(text) <= 40 else text[:40] + "…"
+        raise TimeError(f"{shown!r} is neither ISO 8601 nor an epoch number") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - EPOCH) // _MICROSECOND

@@ -13,9 +13,9 @@ unacknowledged, and the write is tried again.
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -106,8 +106,9 @@ class DiskJournal:
         self._full = False
         self._closing = False
         self._failure: str | None = None
+        self._read_failure: str | None = None
         self._damage: str | None = None
-        self._thread = threading.Thread(target=self._write_loop, name=f"journal-{source}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"journal-{source}", daemon=True)
         if file.set_aside:
             _log.error("journal_damaged", source=source, detail=str(file.set_aside))
 
@@ -157,15 +158,15 @@ class DiskJournal:
     def poll(self, timeout: float) -> Chunk | None:
         """The next row, from the tail or from disk."""
         with self._changed:
+            self._changed.wait_for(lambda: self._next < self._end or self._damage or self._closing, timeout)
             if self._damage:
                 raise SourceFailedError(self._damage)
             if self._next >= self._end:
-                self._changed.wait_for(lambda: self._next < self._end or self._closing, timeout)
-            if self._next >= self._end:
                 return None
+            end = self._end
             row = self._from_tail()
         if row is None:
-            row = self._from_disk()
+            row = self._from_disk(end, timeout)
             if row is None:
                 return None
         self._next = row.last + 1
@@ -190,10 +191,12 @@ class DiskJournal:
         self._file.close()
 
     def problems(self) -> list[str]:
-        """Full, or the disk fails."""
+        """The disk fails, or full."""
         found = []
         if self._failure:
             found.append(f"the journal cannot be written: {self._failure}")
+        if self._read_failure:
+            found.append(f"the journal cannot be read: {self._read_failure}")
         if self._full:
             found.append(f"the journal is full ({self._max_bytes} bytes wait); reading from the broker has stopped")
         return found
@@ -217,25 +220,55 @@ class DiskJournal:
                 return row
         return None
 
-    def _from_disk(self) -> Row | None:
+    def _from_disk(self, end: int, timeout: float) -> Row | None:
+        """The next row before position `end`; None if it cannot be read now, or if there is none."""
         try:
             found = self._file.read_next(self._next)
+        except sqlite3.OperationalError as error:
+            self._read_failure = str(error)
+            _log.error("journal_unreadable", source=self._source, reason=str(error), effect="trying again")
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, min(timeout, _RETRY_SECONDS))
+            return None
+        except sqlite3.ProgrammingError:
+            if self._closing:
+                return None  # the file was closed under a poll that came late
+            raise
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                _log.error("journal_unreadable", source=self._source, reason=str(error), effect="trying again")
-                time.sleep(_RETRY_SECONDS)  # a rare path, and nothing else to do in this thread
-                return None
-            raise SourceFailedError(
-                f"the journal {self._file.path} is damaged ({error}); at the next start it is set aside and what can "
-                "be read is carried over"
-            ) from error
+            raise SourceFailedError(self._damaged(error)) from error
+        self._read_failure = None
         if isinstance(found, DamagedError):
             raise SourceFailedError(
                 f"the journal {self._file.path} is damaged: {found}; set the file aside to go on without them"
             )
+        if found is None:
+            self._next = end  # what stood here was lost with a damaged file: nothing to come back for
         return found
 
+    def _damaged(self, error: sqlite3.DatabaseError) -> str:
+        try:
+            self._file.suspect()
+        except OSError as why:
+            _log.error("journal_not_marked", source=self._source, file=str(self._file.path), reason=str(why))
+        return (
+            f"the journal {self._file.path} is damaged ({error}); at the next start it is set aside and what can be "
+            "read is carried over"
+        )
+
     # -- writing (writer thread) ------------------------------------------------------------------
+
+    def _run(self) -> None:
+        """A writer that dies must not leave the source waiting as if nothing had happened."""
+        try:
+            self._write_loop()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends the source, and loudly
+            _log.exception("journal_failed", source=self._source)
+            self._fail(f"the journal stopped for a reason that nobody foresaw: {error!r}; please report it")
+
+    def _fail(self, why: str) -> None:
+        with self._changed:
+            self._damage = why
+            self._changed.notify_all()
 
     def _write_loop(self) -> None:
         previous = 0
@@ -287,11 +320,7 @@ class DiskJournal:
                     remedy="is the disk full or read-only?",
                 )
             except sqlite3.DatabaseError as error:
-                self._failure = str(error)
-                self._damage = (
-                    f"the journal {self._file.path} is damaged ({error}); at the next start it is set aside and what "
-                    "can be read is carried over"
-                )
+                self._fail(self._damaged(error))
                 return None
             else:
                 self._failure = None
@@ -320,9 +349,16 @@ class MemoryJournal:
     """No journal: messages wait in memory and are acknowledged when they are settled. The ledger is on disk."""
 
     def __init__(self, source: str, file: LogFile, max_bytes: int) -> None:
+        """ValueError if messages still wait on disk, from a time before `journal: memory`."""
+        waiting = file.next_position - file.first_waiting
+        if waiting:
+            raise ValueError(
+                f"source {source}: up to {waiting} messages still wait in the journal on disk, {file.path}. Start once "
+                "more with journal: disk, until the ledger shows none waiting; or move the file away to give them up"
+            )
         self._source = source
         self._file = file
-        self._partition = f"memory-{file.incarnation}"
+        self._partition = f"memory-{file.incarnation}-{secrets.token_hex(3)}"  # positions are given out anew each time
         self._max_bytes = max_bytes
         self._changed = threading.Condition()
         self._unread: deque[tuple[int, Batch]] = deque()
@@ -378,6 +414,11 @@ class MemoryJournal:
                 settled.append(batch)
         self._uncounted.append(commit)
         self._uncounted_records += sum(len(batch.records) for batch in settled)
+        self._count()
+        for batch in settled:
+            batch.durable()
+
+    def _count(self) -> None:
         try:
             self._file.count_without_journal(self._uncounted_records, self._uncounted)
         except sqlite3.OperationalError as error:
@@ -385,14 +426,14 @@ class MemoryJournal:
             _log.error("ledger_write_failed", source=self._source, file=str(self._file.path), reason=str(error))
         else:
             self._uncounted, self._uncounted_records = [], 0
-        for batch in settled:
-            batch.durable()
 
     def close(self, timeout: float) -> None:  # noqa: ARG002 - nothing here waits
         """What is not settled stays with the broker."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+        if self._uncounted:
+            self._count()
         self._file.close()
 
     def problems(self) -> list[str]:

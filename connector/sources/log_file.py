@@ -2,8 +2,9 @@
 
 One file, so that a position, the account of what it settles and the removal of its messages are one
 transaction: after any crash the ledger is exact. Messages are stored as rows of many records each, with a
-checksum. A file that SQLite or the checksum finds damaged is set aside under another name, what can still be
-read is carried over, and the start goes on; what is missing then shows in the ledger, which does not balance.
+checksum. A file that SQLite finds damaged is set aside under another name, what can still be read is carried
+over, and the start goes on; what is missing then shows in the ledger, which does not balance. While that is
+under way the damaged file is called `….recovering`: a crash in the middle only makes the next start do it again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import secrets
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,9 @@ from connector.records import Record
 
 _APPLICATION_ID: Final = 0x436C6A31
 _CHECK_BELOW_BYTES: Final = 64 * 1024 * 1024
+"""Larger files are checked only after damage was met in them: reading a gigabyte would make each start slow."""
+_BESIDE: Final = ("-wal", "-shm")
+"""What SQLite keeps beside a file."""
 _ROW_OVERHEAD: Final = 64
 _COUNTS: Final = ("received", "inserted", "dead_lettered", "superseded", "filtered")
 _COLUMNS: Final = tuple(f"{unit}_{count}" for unit in ("messages", "samples") for count in _COUNTS)
@@ -39,6 +43,12 @@ CREATE TABLE IF NOT EXISTS ledger (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS incidents (at TEXT NOT NULL, message TEXT NOT NULL);
 """
+_TABLES: Final = {
+    "meta": ("key", "value"),
+    "journal": ("first", "count", "bytes", "crc", "body"),
+    "ledger": ("topic", *_COLUMNS),
+    "incidents": ("at", "message"),
+}
 _UPSERT: Final = (
     f"INSERT INTO ledger (topic, {', '.join(_COLUMNS)}) VALUES (?{', ?' * len(_COLUMNS)}) "  # noqa: S608 - constants
     f"ON CONFLICT (topic) DO UPDATE SET {', '.join(f'{c} = {c} + excluded.{c}' for c in _COLUMNS)}"
@@ -88,29 +98,38 @@ class LogFile:
         self.set_aside = set_aside
         self._writer = writer
         self._lock = threading.Lock()
-        self._reader = _connect(path)
         self.incarnation = str(self.meta("incarnation"))
         """Changes when positions begin anew: part of a record's identity in the dead letters."""
-        self.next_position = int(self.meta("next_position") or 1)
-        first = writer.execute("SELECT min(first) FROM journal").fetchone()[0]
+        first, after = writer.execute("SELECT min(first), max(first + count) FROM journal").fetchone()
+        self.next_position = max(int(self.meta("next_position") or 1), after or 1)
         self.first_waiting = self.next_position if first is None else int(first)
         """Position of the oldest record that waited when the file was opened."""
         self.waiting_bytes = int(writer.execute("SELECT total(bytes) FROM journal").fetchone()[0])
+        self._reader = _connect(path)
 
     @classmethod
-    def open(cls, path: Path) -> LogFile:
+    def open(cls, path: Path, *, check_below_bytes: int = _CHECK_BELOW_BYTES) -> LogFile:
         """Open or create; a damaged file is set aside (see `set_aside`). Raises OSError or sqlite3.Error."""
+        if _recovering(path).exists():
+            reason = "an earlier recovery was cut short"
+        else:
+            try:
+                return cls._closing_on_error(path, _open_checked(path, check_below_bytes), None)
+            except (sqlite3.DatabaseError, UnicodeDecodeError, DamagedError) as error:
+                if not _means_damage(error):
+                    raise
+                reason = str(error)
+        writer, found = _recover(path, reason)
+        return cls._closing_on_error(path, writer, found)
+
+    @classmethod
+    def _closing_on_error(cls, path: Path, writer: sqlite3.Connection, found: SetAside | None) -> LogFile:
+        """A connection left open would, when it goes at last, remove the -wal of the file that comes after."""
         try:
-            return cls(path, _open_checked(path), None)
-        except sqlite3.OperationalError:
-            raise
-        except (sqlite3.DatabaseError, DamagedError) as error:
-            kept_as = _move_aside(path)
-            writer = _open_checked(path)
-            recovered = _salvage(kept_as, writer)
-            found = SetAside(kept_as, str(error), recovered)
-            writer.execute("INSERT INTO incidents VALUES (?, ?)", (_now(), str(found)))
             return cls(path, writer, found)
+        except BaseException:
+            writer.close()
+            raise
 
     # -- small things that a source remembers -----------------------------------------------------
 
@@ -189,6 +208,10 @@ class LogFile:
         ).fetchone()
         return None if found is None else _checked_row(*found)
 
+    def suspect(self) -> None:
+        """Have the file checked at the next start, whatever its size. Raises OSError."""
+        _suspected(self.path).touch()
+
     def close(self) -> None:
         """Close both connections; everything written is durable already."""
         self._reader.close()
@@ -202,109 +225,212 @@ class Statement:
     appended: int
     """Records that ever came in."""
     settled: Tallies
-    waiting: list[Row]
     damaged_rows: int
     incidents: list[str]
+    account_lost: str | None
+    """Why the account is not complete, where a damaged file took a part of it along."""
 
 
-def read_statement(path: Path) -> Statement:
-    """Read the ledger and everything that waits, as one consistent snapshot, also while a connector runs."""
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, timeout=10)) as connection:
+def read_statement(path: Path, waiting: Callable[[Row], None]) -> Statement:
+    """Read the ledger, and give `waiting` every row that waits: one consistent snapshot, also while a connector
+    runs."""
+    source = path.resolve().as_uri() + "?mode=ro"
+    with closing(sqlite3.connect(source, uri=True, isolation_level=None, timeout=10)) as connection:
         connection.execute("BEGIN")
-        next_position = connection.execute("SELECT value FROM meta WHERE key = 'next_position'").fetchone()
-        rows = [
-            _checked_row(*row)
-            for row in connection.execute("SELECT first, count, crc, body FROM journal ORDER BY first")
-        ]
+        meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+        damaged = 0
+        for found in connection.execute("SELECT first, count, crc, body FROM journal ORDER BY first"):
+            row = _checked_row(*found)
+            if isinstance(row, Row):
+                waiting(row)
+            else:
+                damaged += 1
         return Statement(
-            appended=(int(next_position[0]) if next_position else 1) - 1,
+            appended=int(meta.get("next_position", 1)) - 1,
             settled=_tallies(connection),
-            waiting=[row for row in rows if isinstance(row, Row)],
-            damaged_rows=sum(1 for row in rows if not isinstance(row, Row)),
+            damaged_rows=damaged,
             incidents=[f"{at} {message}" for at, message in connection.execute("SELECT at, message FROM incidents")],
+            account_lost=meta.get("account_lost"),
         )
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA journal_size_limit = 16777216")
-    return connection
-
-
-def _open_checked(path: Path) -> sqlite3.Connection:
-    connection = _connect(path)
     try:
-        _check(connection, path)
-        connection.executescript(_SCHEMA)
-        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        connection.execute("INSERT OR IGNORE INTO meta VALUES ('incarnation', ?)", (secrets.token_hex(4),))
-        connection.execute("SELECT count(*) FROM ledger").fetchone()
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA journal_size_limit = 16777216")
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    if connection.execute("PRAGMA application_id").fetchone()[0] not in (0, _APPLICATION_ID):
+def _open_checked(path: Path, check_below_bytes: int) -> sqlite3.Connection:
+    connection = _connect(path)
+    try:
+        _check(connection, path, check_below_bytes)
+        connection.executescript(f"BEGIN; PRAGMA application_id = {_APPLICATION_ID}; {_SCHEMA} COMMIT")
+        connection.execute("INSERT OR IGNORE INTO meta VALUES ('incarnation', ?)", (secrets.token_hex(4),))
+        for table, columns in _TABLES.items():
+            connection.execute(f"SELECT {', '.join(columns)} FROM {table} LIMIT 1").fetchone()  # noqa: S608 - constants
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path, below_bytes: int) -> None:
+    ours = connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID
+    if not ours and connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
         raise DamagedError("it is a database of another program")
-    if path.stat().st_size < _CHECK_BELOW_BYTES:
+    suspected = _suspected(path)
+    if path.stat().st_size < below_bytes or suspected.exists():
         verdict = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         if verdict != "ok":
             raise DamagedError(verdict.splitlines()[-1])
+        suspected.unlink(missing_ok=True)
 
 
-def _move_aside(path: Path) -> Path:
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    kept_as = path.with_name(f"{path.name}.damaged-{stamp}")
-    path.rename(kept_as)
-    for suffix in ("-wal", "-shm"):
-        beside = path.with_name(path.name + suffix)
-        if beside.exists():
-            beside.rename(kept_as.with_name(kept_as.name + suffix))
-    return kept_as
+def _means_damage(error: Exception) -> bool:
+    """Whether the file is at fault, and not the disk, a lock or a permission: those may mend by themselves."""
+    return not isinstance(error, sqlite3.OperationalError) or error.sqlite_errorcode == sqlite3.SQLITE_ERROR
 
 
-def _salvage(damaged: Path, writer: sqlite3.Connection) -> int:
-    """Carry over what the damaged file still gives: rows from both ends, the ledger, what was remembered."""
-    rows: dict[int, tuple[int, int, int, int, bytes]] = {}
-    recovered = 0
-    with closing(sqlite3.connect(damaged, isolation_level=None)) as old:
-        for order in ("ASC", "DESC"):
-            query = f"SELECT first, count, bytes, crc, body FROM journal ORDER BY first {order}"  # noqa: S608
-            for row in _while_readable(old, query):
-                first, count, _, crc, body = row
-                if first in rows:
-                    break
-                if isinstance(_checked_row(first, count, crc, body), Row):
-                    rows[first] = row
-                    recovered += count
-        writer.executemany("INSERT INTO journal VALUES (?, ?, ?, ?, ?)", rows.values())
-        writer.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", _while_readable(old, "SELECT * FROM meta"))
-        writer.executemany(_UPSERT, _while_readable(old, "SELECT * FROM ledger"))
-    after = max((first + count for first, count, *_ in rows.values()), default=1)
-    known = writer.execute("SELECT value FROM meta WHERE key = 'next_position'").fetchone()
-    writer.execute("INSERT OR REPLACE INTO meta VALUES ('next_position', ?)", (max(after, known[0] if known else 1),))
-    return recovered
+def _suspected(path: Path) -> Path:
+    return _beside(path, ".suspected")
 
 
-def _while_readable(connection: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
-    """Rows until the damage: reaching it is the expected end here, and the caller counts what came."""
+def _recovering(path: Path) -> Path:
+    return _beside(path, ".recovering")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _recover(path: Path, reason: str) -> tuple[sqlite3.Connection, SetAside]:
+    """Set the damaged file aside and open a new one with what could be carried over.
+
+    The order of the steps makes it safe to begin again after a crash: while the damaged file is called
+    `….recovering`, whatever stands at `path` is an unfinished copy; only if nothing does, a `-wal` belongs to
+    the damaged file.
+    """
+    damaged = _recovering(path)
+    if not damaged.exists():
+        for suffix in _BESIDE:
+            _beside(damaged, suffix).unlink(missing_ok=True)
+        path.rename(damaged)
+    elif path.exists():
+        for suffix in (*_BESIDE, ""):
+            _beside(path, suffix).unlink(missing_ok=True)
+    _rename_beside(path, damaged)
+    writer = _open_checked(path, _CHECK_BELOW_BYTES)
     try:
-        yield from connection.execute(query)
-    except sqlite3.DatabaseError:
-        return
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        kept_as = _beside(path, f".damaged-{stamp}")
+        found = _salvage(damaged, writer, kept_as, reason)
+        damaged.rename(kept_as)
+        _rename_beside(damaged, kept_as)
+    except BaseException:
+        writer.close()
+        raise
+    _suspected(path).unlink(missing_ok=True)
+    return writer, found
+
+
+def _rename_beside(old: Path, new: Path) -> None:
+    for suffix in _BESIDE:
+        if _beside(old, suffix).exists():
+            _beside(old, suffix).rename(_beside(new, suffix))
+
+
+def _salvage(damaged: Path, writer: sqlite3.Connection, kept_as: Path, reason: str) -> SetAside:
+    """Carry over what the damaged file still gives, in one transaction, with a note of what happened."""
+    writer.execute("BEGIN IMMEDIATE")
+    with closing(sqlite3.connect(damaged, isolation_level=None)) as old:
+        recovered, after = _salvage_rows(old, writer)
+        account_lost = not _salvage_account(old, writer, after)
+    found = SetAside(kept_as, reason, recovered)
+    writer.execute("INSERT INTO incidents VALUES (?, ?)", (_now(), str(found)))
+    if account_lost:
+        note = f"of what came in before {_now()} the account could not be read; the damaged file is {kept_as}"
+        writer.execute("INSERT OR REPLACE INTO meta VALUES ('account_lost', ?)", (note,))
+    writer.execute("COMMIT")
+    return found
+
+
+def _salvage_rows(old: sqlite3.Connection, writer: sqlite3.Connection) -> tuple[int, int]:
+    """Rows from both ends, as far as they can be read: (records carried over, the position after them)."""
+    recovered, after = 0, 1
+    for rising in (True, False):
+        for first, count, crc, body in _readable_rows(old, rising):
+            if not isinstance(_checked_row(first, count, crc, body), Row):
+                continue
+            cursor = writer.execute(
+                "INSERT OR IGNORE INTO journal VALUES (?, ?, ?, ?, ?)",
+                (first, count, len(body) + _ROW_OVERHEAD, crc, body),
+            )
+            if not cursor.rowcount:
+                break
+            recovered += count
+            after = max(after, first + count)
+    return recovered, after
+
+
+def _readable_rows(old: sqlite3.Connection, rising: bool) -> Iterator[tuple[int, int, int, Any]]:
+    """Rows until the damage. Each is asked for by itself: a cursor that runs into damage loses the row before it,
+    and a row of which only the body is damaged can be stepped over."""
+    comparison, order, at = (">", "ASC", 0) if rising else ("<", "DESC", 2**63 - 1)
+    tail = f"FROM journal WHERE first {comparison} ? ORDER BY first {order} LIMIT 1"
+    while True:
+        found = next(_while_readable(old, f"SELECT first, count, crc, body {tail}", [], at), None)
+        key = found or next(_while_readable(old, f"SELECT first {tail}", [], at), None)
+        if key is None or not (key[0] > at if rising else key[0] < at):
+            return
+        at = key[0]
+        if found:
+            yield found[0], found[1], found[2], found[3]
+
+
+def _salvage_account(old: sqlite3.Connection, writer: sqlite3.Connection, after: int) -> bool:
+    """Ledger, incidents and what was remembered; whether all that the ledger's balance needs could be read."""
+    damage: list[str] = []
+    for key, value in _while_readable(old, "SELECT key, value FROM meta", damage):
+        if isinstance(key, str) and isinstance(value, str | int):
+            writer.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+    for topic, *counts in _while_readable(old, f"SELECT topic, {', '.join(_COLUMNS)} FROM ledger", damage):  # noqa: S608
+        if isinstance(topic, str) and all(isinstance(count, int) for count in counts):
+            writer.execute(_UPSERT, (topic, *counts))
+        else:
+            damage.append("a row of the ledger makes no sense")
+    for incident in _while_readable(old, "SELECT at, message FROM incidents", []):
+        writer.execute("INSERT INTO incidents VALUES (?, ?)", incident)
+    known = writer.execute("SELECT value FROM meta WHERE key = 'next_position'").fetchone()
+    if known is None or not isinstance(known[0], int):
+        damage.append("the next position is not known")
+        known = (1,)
+    writer.execute("INSERT OR REPLACE INTO meta VALUES ('next_position', ?)", (max(after, known[0]),))
+    return not damage
+
+
+def _while_readable(
+    connection: sqlite3.Connection, query: str, damage: list[str], *values: int
+) -> Iterator[tuple[Any, ...]]:
+    """Rows until the damage, which is noted: reaching it is the expected end here."""
+    try:
+        yield from connection.execute(query, values)
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the second: its own text may be damaged too
+        damage.append(str(error))
 
 
 def _checksum(first: int, count: int, body: bytes) -> int:
     return zlib.crc32(body, zlib.crc32(f"{first},{count}".encode()))
 
 
-def _checked_row(first: int, count: int, crc: int, body: bytes) -> Row | DamagedError:
+def _checked_row(first: int, count: int, crc: int, body: object) -> Row | DamagedError:
     where = f"{count} messages from position {first} on"
-    if _checksum(first, count, body) != crc:
+    if not isinstance(body, bytes) or _checksum(first, count, body) != crc:
         return DamagedError(f"{where} fail their checksum")
     try:
         records = _decode(body)

@@ -1,0 +1,191 @@
+"""Whatever comes in: the mapper never raises, every leaf is accounted for, and the same record is the same samples."""
+
+from __future__ import annotations
+
+import json
+from math import isfinite
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from connector.clarify.limits import INPUT_ID
+from connector.config import RuleSection
+from connector.formats.json_payload import PayloadError, decode
+from connector.mapping.mapper import Mapper
+from connector.mapping.times import TIME_NAMES
+from connector.progress import Outcome, Progress
+from connector.records import Chunk, Mapped, Reason, Record
+from tests.property.fuzz import FUZZ
+
+ARRIVAL = 1_790_000_000_000_000
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.decimals(allow_nan=False).map(str)
+    | st.sampled_from(["1e999", "NaN", "21.5", "0", "-7", "2024-04-03T05:01:52Z"])
+)
+keys = st.text(max_size=8).filter(lambda key: key.lower() not in TIME_NAMES)
+any_keys = keys | st.sampled_from(sorted(TIME_NAMES))
+topics = st.text(max_size=40) | st.sampled_from(["plant/7/press", "a" * 300, "$SYS/x", "ø/ /\n"])
+
+
+def trees(names: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    return st.recursive(
+        scalars,
+        lambda inner: st.lists(inner, max_size=5) | st.dictionaries(names, inner, max_size=5),
+        max_leaves=25,
+    )
+
+
+def leaves(value: object) -> int:
+    if isinstance(value, dict):
+        return sum(map(leaves, value.values()))
+    if isinstance(value, list):
+        return sum(map(leaves, value))
+    return 1
+
+
+def values_of(mapped: Mapped) -> int:
+    return len(mapped.samples) + mapped.filtered + sum(1 for reject in mapped.rejects if reject.path is not None)
+
+
+def check_promises(mapped: Mapped, record: Record) -> None:
+    """What holds for every record whatsoever."""
+    for input_id, time_us, value in mapped.samples:
+        assert INPUT_ID.match(input_id)
+        assert isfinite(value)
+        assert type(time_us) is int
+    for reject in mapped.rejects:
+        assert reject.message.encode("utf-8"), "a dead letter must be writable"
+        for text in (reject.path, reject.value):
+            assert text is None or text.encode("utf-8") or text == ""
+    # The bookkeeping takes it: there is an outcome, and it balances once the samples are settled.
+    progress = Progress()
+    token = progress.begin(Chunk("mqtt", "p", [1], [record]), [mapped])
+    if mapped.samples:
+        progress.settle({token: len(mapped.samples)}, Outcome.INSERTED)
+    assert [commit.position for commit in progress.commits()] == [1]
+
+
+@settings(max_examples=120, deadline=None)
+@given(value=trees(keys), topic=topics)
+@example(value={"a": {"b": [[], {}]}}, topic="t")
+@example(value=10**400, topic="t")
+def test_every_leaf_is_a_sample_a_reject_or_filtered(value: object, topic: str) -> None:
+    payload = json.dumps(value).encode()
+    record = Record(topic, payload, ARRIVAL)
+    mapper = Mapper()
+    mapped = mapper.map("mqtt", record)
+    check_promises(mapped, record)
+    assert values_of(mapped) == leaves(value)
+    assert mapper.map("mqtt", record) == mapped, "the same record becomes the same samples"
+    assert Mapper().map("mqtt", record) == mapped, "whatever came before"
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    members=st.lists(st.tuples(st.sampled_from(["a", "b", "a b"]), st.integers(0, 9)), min_size=1, max_size=6),
+    space=st.sampled_from(["", " ", "\n", "\t", " \r\n "]),
+    nested=st.booleans(),
+)
+def test_of_repeated_keys_too_every_value_is_accounted_for(
+    members: list[tuple[str, int]], space: str, nested: bool
+) -> None:
+    text = "{" + ",".join(f'"{key}"{space}:{value}' for key, value in members) + "}"
+    mapped = Mapper().map("mqtt", Record("t", (f'{{"in":{text}}}' if nested else text).encode(), ARRIVAL))
+    assert {value for _, _, value in mapped.samples} == set(dict(members).values())
+    assert all(reject.reason is Reason.DUPLICATE_KEY for reject in mapped.rejects)
+    assert values_of(mapped) == len(members)
+
+
+@settings(max_examples=80, deadline=None)
+@given(value=trees(any_keys), topic=topics)
+def test_with_times_in_it_too(value: object, topic: str) -> None:
+    payload = json.dumps(value).encode()
+    record = Record(topic, payload, ARRIVAL)
+    mapper = Mapper()
+    mapped = mapper.map("mqtt", record)
+    check_promises(mapped, record)
+    assert values_of(mapped) <= leaves(value)
+    assert mapper.map("mqtt", record) == mapped
+
+
+rule_lists = st.lists(
+    st.fixed_dictionaries(
+        {"topic": st.sampled_from(["#", "plant/{line}/{machine}", "+/+/press", "{first}/#"])},
+        optional={
+            "skip": st.booleans(),
+            "input": st.sampled_from(["x", "{field}", "{path} {source}", "{topic}"]),
+            "time": st.sampled_from(["auto", "arrival", "a", "a.b"]),
+            "shared_inputs": st.booleans(),
+            "other_values": st.sampled_from(["map", "filter"]),
+            "values": st.dictionaries(keys, st.just({"skip": True}) | st.just({"input": "v"}), max_size=3),
+        },
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(sections=rule_lists, value=trees(any_keys), topic=topics, unmatched=st.sampled_from(["filter", "map"]))
+def test_under_any_rules(sections: list[dict[str, Any]], value: object, topic: str, unmatched: str) -> None:
+    rules = [RuleSection.model_validate(section).compile() for section in sections]
+    record = Record(topic, json.dumps(value).encode(), ARRIVAL)
+    mapped = Mapper(rules, unmatched=unmatched).map("mqtt", record)
+    check_promises(mapped, record)
+
+
+# -- fuzz ------------------------------------------------------------------------------------------
+
+jsonish = st.lists(
+    st.sampled_from(
+        [
+            *(b"{", b"}", b"[", b"]", b":", b",", b" ", b"\n", b'"', b'"a"', b'"ts"', b"1", b"-", b"e9", b".", b"true"),
+            *(
+                b"NaN",
+                b"Infinity",
+                b"null",
+                b"1712120512",
+                b"\\",
+                b"\\u",
+                b"d800",
+                b"\xef\xbb\xbf",
+                b"\xff",
+                b"\xc3\xb8",
+            ),
+        ]
+    )
+    | st.binary(max_size=3),
+    max_size=40,
+).map(b"".join)
+payloads = st.binary(max_size=200) | jsonish
+
+
+@FUZZ
+@given(payload=payloads)
+def test_fuzz_decode(payload: bytes) -> None:
+    try:
+        decode(payload)
+    except PayloadError as error:
+        refused = (error.reason, str(error))
+    else:
+        return
+    assert refused[0] in Reason
+    assert refused[1].encode("utf-8")
+
+
+@FUZZ
+@given(messages=st.lists(st.tuples(payloads, topics), min_size=1, max_size=4))
+def test_fuzz_map(messages: list[tuple[bytes, str]]) -> None:
+    mapper = Mapper()
+    for payload, topic in messages:
+        record = Record(topic, payload, ARRIVAL)
+        check_promises(mapper.map("mqtt", record), record)
+    for input_id, origin in mapper.ids.new_claims:
+        assert INPUT_ID.match(input_id)
+        assert origin.path.encode("utf-8") or origin.path == ""

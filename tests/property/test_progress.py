@@ -1,0 +1,165 @@
+"""Chunks of several partitions, settled in any order and in any pieces: the ledger balances all the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from connector.progress import Outcome, Progress, ProgressError, Tallies
+from connector.records import Chunk, Mapped, Reason, Record, Reject
+
+PARTITIONS = [("mqtt", "0"), ("mqtt", "1"), ("kafka", "0")]
+TOPICS = ["a", "b"]
+ORDER = [Outcome.INSERTED, Outcome.DEAD_LETTERED, Outcome.SUPERSEDED, Outcome.FILTERED]
+WORDS = {
+    Outcome.INSERTED: "inserted",
+    Outcome.DEAD_LETTERED: "dead_lettered",
+    Outcome.SUPERSEDED: "superseded",
+    Outcome.FILTERED: "filtered",
+}
+
+
+@dataclass
+class ModelRecord:
+    """What must become of one record."""
+
+    topic: str
+    token: int = 0
+    open: int = 0
+    values: list[Outcome] = field(default_factory=list)
+    fates: set[Outcome] = field(default_factory=set)
+
+
+@dataclass
+class ModelChunk:
+    last: int
+    records: list[ModelRecord]
+
+
+@st.composite
+def results(draw: st.DrawFn) -> Mapped:
+    """Any mix of what mapping makes of a record; never nothing at all."""
+    mapped = Mapped(
+        samples=[("id", i, 1.0) for i in range(draw(st.integers(0, 3)))],
+        rejects=[
+            Reject(Reason.NOT_FINITE, "", path) for path in draw(st.lists(st.sampled_from([None, "x"]), max_size=2))
+        ],
+        filtered=draw(st.integers(0, 2)),
+    )
+    mapped.skipped = not (mapped.samples or mapped.rejects or mapped.filtered) or draw(st.booleans())
+    return mapped
+
+
+class ProgressMachine(RuleBasedStateMachine):
+    """Progress against a model that keeps every value by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.progress = Progress()
+        self.model: dict[tuple[str, str], list[ModelChunk]] = {partition: [] for partition in PARTITIONS}
+        self.next_position = dict.fromkeys(PARTITIONS, 1)
+        self.received = 0
+
+    @rule(
+        partition=st.sampled_from(PARTITIONS),
+        mapped=st.lists(results(), min_size=1, max_size=4),
+        topics=st.lists(st.sampled_from(TOPICS), min_size=4, max_size=4),
+        hole=st.integers(0, 3),
+    )
+    def begin(self, partition: tuple[str, str], mapped: list[Mapped], topics: list[str], hole: int) -> None:
+        first = self.next_position[partition] + hole
+        positions = range(first, first + len(mapped))
+        self.next_position[partition] = first + len(mapped)
+        records = [Record(topic, b"", 0) for topic in topics[: len(mapped)]]
+        token = self.progress.begin(Chunk(*partition, positions, records), mapped)
+        chunk = ModelChunk(positions[-1], [])
+        for i, (topic, result) in enumerate(zip(topics, mapped, strict=False)):
+            record = ModelRecord(topic, token + i, len(result.samples))
+            record.values += [Outcome.DEAD_LETTERED] * sum(reject.path is not None for reject in result.rejects)
+            record.values += [Outcome.FILTERED] * result.filtered
+            if result.rejects:
+                record.fates.add(Outcome.DEAD_LETTERED)
+            if result.filtered or result.skipped:
+                record.fates.add(Outcome.FILTERED)
+            chunk.records.append(record)
+        self.model[partition].append(chunk)
+        self.received += len(mapped)
+        open_record = next((record for record in chunk.records if record.open), None)
+        if open_record is not None:
+            i = open_record.token - token
+            assert self.progress.locate(open_record.token) == (*partition, positions[i], topics[i])
+
+    def open_records(self) -> list[ModelRecord]:
+        return [r for chunks in self.model.values() for chunk in chunks for r in chunk.records if r.open]
+
+    @precondition(lambda self: self.open_records())
+    @rule(data=st.data(), outcome=st.sampled_from(ORDER))
+    def settle(self, data: st.DataObject, outcome: Outcome) -> None:
+        waiting = self.open_records()
+        chosen = data.draw(
+            st.lists(st.sampled_from(range(len(waiting))), min_size=1, max_size=len(waiting), unique=True)
+        )
+        tokens = {}
+        for index in chosen:
+            record = waiting[index]
+            n = data.draw(st.integers(1, record.open))
+            tokens[record.token] = n
+            record.open -= n
+            record.values += [outcome] * n
+            record.fates.add(outcome)
+        self.progress.settle(tokens, outcome)
+
+    @precondition(lambda self: any(self.model.values()))
+    @rule(data=st.data(), outcome=st.sampled_from(ORDER))
+    def settle_too_much(self, data: st.DataObject, outcome: Outcome) -> None:
+        everything = [r for chunks in self.model.values() for chunk in chunks for r in chunk.records]
+        record = data.draw(st.sampled_from(everything))
+        with pytest.raises(ProgressError):
+            self.progress.settle({record.token: record.open + 1}, outcome)
+
+    @rule()
+    def settle_what_never_was(self) -> None:
+        with pytest.raises(ProgressError):
+            self.progress.settle({(10**6) << 20: 1}, Outcome.INSERTED)
+
+    @rule()
+    def commit(self) -> None:
+        commits = {(commit.source, commit.partition): commit for commit in self.progress.commits()}
+        for partition, chunks in self.model.items():
+            settled: list[ModelChunk] = []
+            while chunks and not any(record.open for record in chunks[0].records):
+                settled.append(chunks.pop(0))
+            commit = commits.pop(partition, None)
+            assert (commit is None) == (not settled)
+            if commit is not None:
+                assert commit.position == settled[-1].last
+                assert_account(commit.tallies, [record for chunk in settled for record in chunk.records])
+        assert commits == {}
+        assert self.progress.commits() == [], "each position is committed once"
+
+    @invariant()
+    def counts_agree(self) -> None:
+        waiting = sum(len(chunk.records) for chunks in self.model.values() for chunk in chunks)
+        assert self.progress.open_records == waiting
+        assert self.progress.received_records == self.received
+
+
+def assert_account(tallies: Tallies, records: list[ModelRecord]) -> None:
+    """Messages count once, as the best that happened to them; values count each by itself."""
+    assert set(tallies) == {record.topic for record in records}
+    for topic, tally in tallies.items():
+        mine = [record for record in records if record.topic == topic]
+        assert tally.messages.received == tally.messages.settled == len(mine)
+        assert tally.samples.received == tally.samples.settled == sum(len(record.values) for record in mine)
+        for outcome, word in WORDS.items():
+            best = [next(o for o in ORDER if o in record.fates) for record in mine]
+            assert getattr(tally.messages, word) == best.count(outcome)
+            assert getattr(tally.samples, word) == sum(record.values.count(outcome) for record in mine)
+
+
+TestProgress = ProgressMachine.TestCase
+TestProgress.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)

@@ -1,0 +1,207 @@
+"""Stand-ins for what the core talks to: a clock that is moved by hand, a Clarify that follows a script, a log."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+
+import orjson
+
+from connector.clarify import ClarifyError, InsertResult, Saved, SaveSignalsResult, SignalInfo
+from connector.mapping.times import EPOCH
+from connector.progress import Commit, Counts, Tallies, merge
+from connector.records import Chunk, Record
+from connector.sources.source import SourceFailedError
+
+Stored = dict[tuple[str, int], float]
+"""(input ID, time in µs) → value: what Clarify has."""
+
+
+class Clock:
+    """Seconds, moved by hand."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Abort(threading.Event):
+    """An event of which a wait costs no time: it moves the clock instead, and may be set in the n-th wait."""
+
+    def __init__(self, clock: Clock, in_wait: int | None = None) -> None:
+        super().__init__()
+        self.clock = clock
+        self.waits: list[float] = []
+        self.in_wait = in_wait
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None, "a wait without a bound"
+        self.waits.append(timeout)
+        if len(self.waits) == self.in_wait:
+            self.set()
+        elif not self.is_set():
+            self.clock.now += timeout
+        return self.is_set()
+
+
+def read_frame(body: bytes) -> Stored:
+    """The cells of an encoded frame that hold a value."""
+    frame = orjson.loads(body)
+    times = [(datetime.fromisoformat(text) - EPOCH) // timedelta(microseconds=1) for text in frame["times"]]
+    return {
+        (name, time_us): cell
+        for name, cells in frame["series"].items()
+        for time_us, cell in zip(times, cells, strict=True)
+        if cell is not None
+    }
+
+
+Step = ClarifyError | Callable[[bytes], None] | None
+"""What happens to a request: this error, whatever this function does, or nothing: it is stored."""
+
+
+class ScriptedClarify:
+    """Answers inserts as the script says, then stores them; and `judge` may refuse any frame."""
+
+    def __init__(self, steps: Iterable[Step] = (), judge: Callable[[Stored], None] = lambda frame: None) -> None:
+        self.steps = deque(steps)
+        self.judge = judge
+        self.clock: Callable[[], float] = time.monotonic
+        self.requests: list[Stored] = []
+        self.at: list[float] = []
+        """When each request came, on the clock."""
+        self.stored: Stored = {}
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def insert_encoded(self, data_json: bytes) -> InsertResult:
+        assert self.gate.wait(30)
+        frame = read_frame(data_json)
+        self.requests.append(frame)
+        self.at.append(self.clock())
+        step = self.steps.popleft() if self.steps else None
+        if isinstance(step, ClarifyError):
+            raise step
+        if step is not None:
+            step(data_json)
+        self.judge(frame)
+        self.stored |= frame
+        return InsertResult({})
+
+
+class ScriptedSignals:
+    """Answers saveSignals as the script says."""
+
+    integration = "integration"
+
+    def __init__(
+        self, steps: Iterable[ClarifyError] = (), judge: Callable[[set[str]], None] = lambda ids: None
+    ) -> None:
+        self.steps = deque(steps)
+        self.judge = judge
+        self.requests: list[dict[str, SignalInfo]] = []
+        self.saved: dict[str, SignalInfo] = {}
+
+    def save_signals(self, signals_by_input: Mapping[str, SignalInfo]) -> SaveSignalsResult:
+        self.requests.append(dict(signals_by_input))
+        if self.steps:
+            raise self.steps.popleft()
+        self.judge(set(signals_by_input))
+        self.saved.update(signals_by_input)
+        return SaveSignalsResult({input_id: Saved("id", True, False) for input_id in signals_by_input})
+
+
+class ListSource:
+    """A log in a list: positions from 1, chunks as they were put in; it remembers what was committed."""
+
+    def __init__(self, name: str = "mqtt") -> None:
+        self.name = name
+        self._changed = threading.Condition()
+        self._chunks: deque[Chunk] = deque()
+        self._next = 1
+        self.failure: str | None = None
+        self.polls = 0
+        self.commits: list[Commit] = []
+        self.started = self.stopped_reading = self.closed = False
+
+    def put(self, *records: Record) -> None:
+        """One chunk of these records."""
+        with self._changed:
+            positions = range(self._next, self._next + len(records))
+            self._chunks.append(Chunk(self.name, "p", positions, list(records)))
+            self._next += len(records)
+            self._changed.notify_all()
+
+    def fail(self, why: str) -> None:
+        """From now on `poll` raises."""
+        with self._changed:
+            self.failure = why
+            self._changed.notify_all()
+
+    def left(self) -> int:
+        """Chunks that nobody has polled."""
+        return len(self._chunks)
+
+    @property
+    def position(self) -> int:
+        """The last position that was committed."""
+        return self.commits[-1].position if self.commits else 0
+
+    def tallies(self) -> Tallies:
+        """The account of all commits together."""
+        total: Tallies = {}
+        for commit in self.commits:
+            merge(total, commit.tallies)
+        return total
+
+    def messages(self) -> Counts:
+        """The messages of all topics together."""
+        total = Counts()
+        for tally in self.tallies().values():
+            total += tally.messages
+        return total
+
+    def samples(self) -> Counts:
+        """The samples of all topics together."""
+        total = Counts()
+        for tally in self.tallies().values():
+            total += tally.samples
+        return total
+
+    # -- the source -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self.started = True
+
+    def poll(self, timeout: float) -> Chunk | None:
+        with self._changed:
+            self.polls += 1
+            self._changed.wait_for(lambda: self._chunks or self.failure or self.stopped_reading, timeout)
+            if self._chunks:
+                return self._chunks.popleft()
+            if self.failure:
+                raise SourceFailedError(self.failure)
+            return None
+
+    def commit(self, commit: Commit) -> None:
+        assert commit.position > self.position, "positions only rise"
+        self.commits.append(commit)
+
+    def stop_reading(self) -> None:
+        with self._changed:
+            self.stopped_reading = True
+            self._changed.notify_all()
+
+    def close(self, timeout: float) -> None:
+        self.closed = True
+
+    def problems(self) -> list[str]:
+        return []
+
+    def gauges(self) -> dict[str, float]:
+        return {}

@@ -1,0 +1,455 @@
+"""What every journal promises, run against each of them; then what only the one on disk does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from connector.progress import MAX_CHUNK, Commit, Counts, Tally
+from connector.records import Chunk, Record
+from connector.sources.journal import Batch, DiskJournal, Journal, MemoryJournal, batch_bytes
+from connector.sources.log_file import LogFile, read_statement
+from connector.sources.source import SourceFailedError
+from tests.waiting import wait_until
+
+SECONDS = 20.0
+MIB = 1024 * 1024
+
+
+class Durable:
+    """Batches, and which of them were reported durable, in which order."""
+
+    def __init__(self) -> None:
+        self.order: list[int] = []
+
+    def batch(self, number: int, n: int = 3, size: int = 10) -> Batch:
+        records = [Record("t", f"{number}.{i} ".encode().ljust(size, b"."), 1) for i in range(n)]
+        return Batch(records, lambda: self.order.append(number))
+
+    def wait_for(self, n: int) -> None:
+        wait_until(lambda: len(self.order) >= n, SECONDS, f"{n} durable batches", every=0.002)
+
+
+def commit_of(*chunks: Chunk) -> Commit:
+    """All records of these chunks were inserted."""
+    tallies: dict[str, Tally] = {}
+    for chunk in chunks:
+        for record in chunk.records:
+            tallies.setdefault(record.topic, Tally()).messages += Counts(received=1, inserted=1)
+    last = chunks[-1]
+    return Commit(last.source, last.partition, last.positions[-1], tallies)
+
+
+def poll(journal: Journal) -> Chunk:
+    chunk = journal.poll(SECONDS)
+    assert chunk is not None
+    return chunk
+
+
+def poll_all(journal: Journal, n: int) -> list[Chunk]:
+    """Chunks until `n` records came."""
+    chunks: list[Chunk] = []
+    while sum(len(chunk.records) for chunk in chunks) < n:
+        chunks.append(poll(journal))
+    return chunks
+
+
+def payloads(chunks: list[Chunk]) -> list[bytes]:
+    return [record.payload for chunk in chunks for record in chunk.records]
+
+
+def settled(path: Path) -> int:
+    said = read_statement(path, lambda row: None)
+    return sum(tally.messages.received for tally in said.settled.values())
+
+
+def disk(file: LogFile, max_bytes: int = 100 * MIB) -> DiskJournal:
+    return DiskJournal("mqtt", file, max_bytes)
+
+
+def memory(file: LogFile, max_bytes: int = 100 * MIB) -> MemoryJournal:
+    return MemoryJournal("mqtt", file, max_bytes)
+
+
+@pytest.fixture(params=[disk, memory], ids=["disk", "memory"])
+def make(request: pytest.FixtureRequest) -> Callable[..., Journal]:
+    """How to make the journal under test from a file (and a bound)."""
+    maker: Callable[..., Journal] = request.param
+    return maker
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "mqtt.sqlite"
+
+
+@contextlib.contextmanager
+def started(journal: Journal) -> Iterator[Journal]:
+    journal.start()
+    try:
+        yield journal
+    finally:
+        journal.close(SECONDS)
+
+
+# -- every journal ---------------------------------------------------------------------------------
+
+
+def test_records_come_out_in_order_with_rising_positions(make: Callable[..., Journal], path: Path) -> None:
+    durable = Durable()
+    with started(make(LogFile.open(path))) as journal:
+        batches = [durable.batch(i, n=1 + i % 4) for i in range(50)]
+        for batch in batches:
+            journal.append(batch)
+        wanted = [record.payload for batch in batches for record in batch.records]
+        chunks = poll_all(journal, len(wanted))
+        assert payloads(chunks) == wanted
+        positions = [position for chunk in chunks for position in chunk.positions]
+        assert positions == list(range(1, len(wanted) + 1))
+        assert {(chunk.source, chunk.partition) for chunk in chunks} == {("mqtt", chunks[0].partition)}
+        assert all(0 < len(chunk.records) == len(chunk.positions) <= MAX_CHUNK for chunk in chunks)
+
+
+def test_every_batch_becomes_durable_once_and_in_order_of_arrival(make: Callable[..., Journal], path: Path) -> None:
+    durable = Durable()
+    with started(make(LogFile.open(path))) as journal:
+        for i in range(40):
+            journal.append(durable.batch(i))
+        for chunk in poll_all(journal, 120):
+            journal.commit(commit_of(chunk))
+        durable.wait_for(40)
+    assert durable.order == list(range(40))
+
+
+def test_an_empty_journal_waits_and_gives_nothing(make: Callable[..., Journal], path: Path) -> None:
+    with started(make(LogFile.open(path))) as journal:
+        assert journal.poll(0.01) is None
+        assert journal.problems() == []
+        assert journal.has_room()
+
+
+def test_a_poll_that_waits_is_woken_by_an_append(make: Callable[..., Journal], path: Path) -> None:
+    with started(make(LogFile.open(path))) as journal:
+        found: list[Chunk | None] = []
+        waiting = threading.Thread(target=lambda: found.append(journal.poll(SECONDS * 10)))
+        waiting.start()
+        journal.append(Durable().batch(1))
+        waiting.join(SECONDS)
+        assert payloads([chunk for chunk in found if chunk]) == [r.payload for r in Durable().batch(1).records]
+
+
+def test_at_the_bound_there_is_no_room_until_something_is_settled(make: Callable[..., Journal], path: Path) -> None:
+    durable = Durable()
+    with started(make(LogFile.open(path), 400_000)) as journal:
+        n = 0
+        while journal.has_room():
+            journal.append(durable.batch(n, n=10, size=2000))
+            n += 1
+            assert n < 100
+        assert any("read" in problem for problem in journal.problems())
+        gauges = journal.gauges()
+        assert gauges["journal_bytes"] >= gauges["journal_max_bytes"] == 400_000
+        for chunk in poll_all(journal, n * 10):
+            journal.commit(commit_of(chunk))
+        wait_until(journal.has_room, SECONDS, "room again", every=0.002)
+        assert journal.problems() == []
+
+
+def test_the_ledger_has_what_was_committed(make: Callable[..., Journal], path: Path) -> None:
+    durable = Durable()
+    with started(make(LogFile.open(path))) as journal:
+        for i in range(10):
+            journal.append(durable.batch(i))
+            assert settled(path) <= 3 * i
+            for chunk in poll_all(journal, 3):
+                journal.commit(commit_of(chunk))
+    said = read_statement(path, lambda row: pytest.fail("nothing waits"))
+    assert said.appended == 30
+    assert said.settled["t"].messages == Counts(received=30, inserted=30)
+
+
+def test_positions_and_partitions_never_name_two_records(make: Callable[..., Journal], path: Path) -> None:
+    """Dead letters are identified by them, also when what was not committed comes again in another order."""
+    seen: dict[tuple[str, int], bytes] = {}
+    for run in range(3):
+        with started(make(LogFile.open(path))) as journal:
+            journal.append(Durable().batch(run, n=2))
+            first = poll(journal)
+            for chunk in [first, *([poll(journal)] if len(first.records) < 2 else [])]:
+                for position, record in zip(chunk.positions, chunk.records, strict=True):
+                    assert seen.setdefault((chunk.partition, position), record.payload) == record.payload
+
+
+def test_a_journal_that_never_started_can_be_closed(make: Callable[..., Journal], path: Path) -> None:
+    make(LogFile.open(path)).close(SECONDS)
+
+
+# -- in memory -------------------------------------------------------------------------------------
+
+
+def test_memory_acknowledges_only_what_is_settled(path: Path) -> None:
+    durable = Durable()
+    with started(memory(LogFile.open(path))) as journal:
+        for i in range(3):
+            journal.append(durable.batch(i))
+        first, second, _ = poll_all(journal, 9)
+        assert durable.order == []
+        journal.commit(commit_of(first, second))
+        assert durable.order == [0, 1]
+
+
+def test_memory_refuses_to_start_over_messages_that_wait_on_disk(path: Path) -> None:
+    with started(disk(LogFile.open(path))) as journal:
+        journal.append(Durable().batch(1))
+    file = LogFile.open(path)
+    with pytest.raises(ValueError, match=r"3 messages still wait .* journal: disk") as refused:
+        memory(file)
+    assert str(path) in str(refused.value)
+    file.close()
+    with started(disk(LogFile.open(path))) as journal:
+        journal.commit(commit_of(poll(journal)))
+    with started(memory(LogFile.open(path))):
+        pass
+
+
+def test_memory_makes_up_the_account_when_the_ledger_could_not_be_written(path: Path) -> None:
+    durable = Durable()
+    LogFile.open(path).close()
+    writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    journal = memory(LogFile(path, writer, None))
+    with started(journal):
+        for i in range(3):
+            journal.append(durable.batch(i))
+        first, second, third = poll_all(journal, 9)
+        journal.commit(commit_of(first))
+        writer.execute("PRAGMA query_only = 1")
+        journal.commit(commit_of(second))
+        assert durable.order == [0, 1], "Clarify has it: the broker may forget it"
+        assert settled(path) == 3
+        writer.execute("PRAGMA query_only = 0")
+        journal.commit(commit_of(third))
+    said = read_statement(path, lambda row: None)
+    assert (said.appended, settled(path)) == (9, 9)
+
+
+# -- on disk ---------------------------------------------------------------------------------------
+
+
+def test_disk_keeps_what_was_not_committed(path: Path) -> None:
+    durable = Durable()
+    with started(disk(LogFile.open(path))) as journal:
+        for i in range(10):
+            journal.append(durable.batch(i))
+            durable.wait_for(i + 1)
+        chunks = poll_all(journal, 30)
+        journal.commit(commit_of(*chunks[:4]))
+    done = sum(len(chunk.records) for chunk in chunks[:4])
+    with started(disk(LogFile.open(path))) as journal:
+        again = poll_all(journal, 30 - done)
+    assert [p for chunk in again for p in chunk.positions] == [p for chunk in chunks[4:] for p in chunk.positions]
+    assert payloads(again) == payloads(chunks[4:])
+    assert {chunk.partition for chunk in again} == {chunk.partition for chunk in chunks}
+
+
+def test_disk_writes_what_has_come_in_before_it_closes(path: Path) -> None:
+    durable = Durable()
+    with started(disk(LogFile.open(path))) as journal:
+        for i in range(200):
+            journal.append(durable.batch(i))
+    assert durable.order == list(range(200))
+    with started(disk(LogFile.open(path))) as journal:
+        assert len(payloads(poll_all(journal, 600))) == 600
+
+
+def test_disk_reads_in_order_when_intake_has_fallen_behind_what_is_kept_in_memory(path: Path) -> None:
+    durable = Durable()
+    with started(disk(LogFile.open(path))) as journal:
+        for i in range(30):  # half of it is more than the tail in memory holds
+            journal.append(durable.batch(i, n=2, size=MIB // 4))
+        durable.wait_for(30)
+        found = payloads([poll(journal) for _ in range(3)])
+        for i in range(30, 60):  # small ones fit into what is left of the tail, large ones do not
+            journal.append(durable.batch(i, n=2, size=10 if i % 3 else MIB // 3))
+        durable.wait_for(60)
+        while len(found) < 120:
+            found += payloads([poll(journal)])
+    assert [payload.split()[0].rstrip(b".") for payload in found] == [
+        f"{i}.{j}".encode() for i in range(60) for j in range(2)
+    ]
+
+
+def test_disk_cuts_chunks_to_a_handy_size(path: Path) -> None:
+    durable = Durable()
+    with started(disk(LogFile.open(path))) as journal:
+        for i in range(60):
+            journal.append(durable.batch(i, n=100))
+        for i in range(60, 70):
+            journal.append(durable.batch(i, n=1, size=MIB // 2))
+        journal.append(durable.batch(70, n=5000))
+        chunks = poll_all(journal, 6000 + 10 + 5000)
+    assert len(chunks[-1].records) == 5000, "a batch is never cut"
+    for chunk in chunks[:-1]:
+        assert len(chunk.records) <= 2048
+        assert batch_bytes(chunk.records) <= MIB
+
+
+def test_disk_has_room_again_only_well_below_the_bound(path: Path) -> None:
+    durable = Durable()
+    with started(disk(LogFile.open(path), 200_000)) as journal:
+        n = 0
+        while journal.has_room():
+            journal.append(durable.batch(n, n=1, size=4000))
+            durable.wait_for(n + 1)
+            n += 1
+        room_at = []
+        for _ in range(n):
+            before = journal.gauges()["journal_bytes"]
+            journal.commit(commit_of(poll(journal)))
+            wait_until(lambda: journal.gauges()["journal_bytes"] < before, SECONDS, "the commit", every=0.002)  # noqa: B023
+            if journal.has_room():
+                room_at.append(journal.gauges()["journal_bytes"])
+        assert 0 < max(room_at) < 180_000
+        assert journal.has_room()
+
+
+def test_disk_does_not_come_back_for_positions_that_a_damaged_file_took_along(path: Path) -> None:
+    """Otherwise intake would ask for them again and again without a pause."""
+    file = LogFile.open(path)
+    file.write([[Record("t", b"1", 1)], [Record("t", b"2", 1)]], [])
+    file.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM journal WHERE first = 2")
+    connection.close()
+    with started(disk(LogFile.open(path))) as journal:
+        assert payloads([poll(journal)]) == [b"1"]
+        assert journal.poll(0.01) is None
+        assert journal.gauges()["journal_unread_messages"] == 0
+        journal.append(Durable().batch(1, n=1, size=0))
+        assert poll(journal).positions == range(3, 4)
+
+
+def test_disk_stops_at_a_row_that_fails_its_checksum_and_names_it(path: Path) -> None:
+    file = LogFile.open(path)
+    file.write([[Record("t", b"first", 1)], [Record("t", b"to be damaged", 1)] * 2], [])
+    file.close()
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"to be damaged", b"to be DAMAGED", 1))
+    with started(disk(LogFile.open(path))) as journal:
+        assert payloads([poll(journal)]) == [b"first"]
+        with pytest.raises(SourceFailedError, match=r"2 messages from position 2 on") as failed:
+            journal.poll(SECONDS)
+        assert str(path) in str(failed.value)
+
+
+def test_disk_says_so_when_the_file_turns_out_to_be_damaged(path: Path) -> None:
+    file = LogFile.open(path)
+    file.write([[Record("t", b"first", 1)], [Record("t", b"x" * 50_000, 1)], [Record("t", b"last", 1)]], [])
+    file.close()
+    content = bytearray(path.read_bytes())
+    at = content.index(b"x" * 4000) // 4096 * 4096 + 4096
+    content[at : at + 4] = b"\x7f\xff\xff\xff"
+    path.write_bytes(content)
+    with started(disk(LogFile.open(path, check_below_bytes=0))) as journal:
+        assert payloads([poll(journal)]) == [b"first"]
+        with pytest.raises(SourceFailedError, match="at the next start it is set aside"):
+            journal.poll(SECONDS)
+    file = LogFile.open(path, check_below_bytes=0)
+    assert file.set_aside is not None
+    with started(disk(file)) as journal:
+        assert payloads(poll_all(journal, 2)) == [b"first", b"last"]
+
+
+def test_disk_fails_loudly_when_an_acknowledgement_raises(path: Path) -> None:
+    def bug() -> None:
+        raise RuntimeError("a bug")
+
+    with started(disk(LogFile.open(path))) as journal:
+        journal.append(Batch([Record("t", b"", 1)], bug))
+        wait_until(lambda: failure(journal), SECONDS, "the failure comes to light", every=0.002)
+        assert "a bug" in failure(journal)
+
+
+def failure(journal: Journal) -> str:
+    """Why the journal failed, if it did."""
+    try:
+        journal.poll(0.01)
+    except SourceFailedError as error:
+        return str(error)
+    return ""
+
+
+def full_disk(journal: Journal, durable: Durable, fill: Callable[[], None], free: Callable[[], None]) -> None:
+    """What must hold whatever makes the disk full."""
+    journal.append(durable.batch(0))
+    durable.wait_for(1)
+    fill()
+    journal.append(durable.batch(1, n=4, size=MIB // 8))
+    wait_until(journal.problems, SECONDS, "the failure is reported", every=0.005)
+    assert any("cannot be written" in problem for problem in journal.problems())
+    assert durable.order == [0], "nothing is acknowledged that is not on disk"
+    assert payloads([poll(journal)])[0].startswith(b"0.0")
+    free()
+    durable.wait_for(2)
+    assert payloads([poll(journal)])[0].startswith(b"1.0")
+    wait_until(lambda: not journal.problems(), SECONDS, "no problem any more", every=0.005)
+
+
+def test_disk_tries_again_when_the_file_may_not_grow(path: Path) -> None:
+    LogFile.open(path).close()
+    writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    durable = Durable()
+    with started(disk(LogFile(path, writer, None))) as journal:
+        full_disk(
+            journal,
+            durable,
+            lambda: writer.execute("PRAGMA max_page_count = 20"),
+            lambda: writer.execute("PRAGMA max_page_count = 100000"),
+        )
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB; only root can have one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a tiny disk takes root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_disk_tries_again_when_the_disk_is_full(tiny_disk: Path) -> None:
+    durable = Durable()
+    ballast = tiny_disk / "ballast"
+
+    def fill() -> None:
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"x" * 4096)
+
+    with started(disk(LogFile.open(tiny_disk / "mqtt.sqlite"))) as journal:
+        full_disk(journal, durable, fill, ballast.unlink)
+
+
+def test_disk_gives_up_on_a_write_that_fails_when_it_is_closed(path: Path) -> None:
+    LogFile.open(path).close()
+    writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    writer.execute("PRAGMA max_page_count = 12")
+    durable = Durable()
+    journal = disk(LogFile(path, writer, None))
+    journal.start()
+    journal.append(durable.batch(0, n=1, size=MIB))
+    wait_until(journal.problems, SECONDS, "the failure is reported", every=0.005)
+    before = time.monotonic()
+    journal.close(SECONDS)
+    assert time.monotonic() - before < SECONDS, "closing is bounded, and needs no disk"
+    assert durable.order == []

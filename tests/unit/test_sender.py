@@ -1,0 +1,243 @@
+"""One frame at a time, until all of it is inserted or set aside with a reason."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Refused, Retryable, TooLarge
+from connector.delivery.policy import HOLD_DELAY
+from connector.delivery.sender import Sender
+from connector.delivery.slots import Slots
+from connector.packing.frame import Column, Frame, build_frame
+from tests.unit.scripted import Abort, Clock, ScriptedClarify, Stored
+
+Cells = dict[str, list[tuple[int, float]]]
+
+
+def frame_of(cells: Cells) -> Frame:
+    """A frame of these series; the token of a value is its rank among all."""
+    columns, token = {}, 0
+    for name, samples in cells.items():
+        tokens = range(token, token + len(samples))
+        token += len(samples)
+        times = array("q", [time_us for time_us, _ in samples])
+        columns[name] = Column(times, array("d", [value for _, value in samples]), array("q", tokens), 0.0)
+    return build_frame(columns)
+
+
+SIX = {"a": [(1, 1.0), (2, 2.0)], "b": [(1, 3.0), (2, 4.0)], "c": [(1, 5.0), (3, 6.0)]}
+
+
+class Account:
+    """What the sender reports."""
+
+    def __init__(self) -> None:
+        self.settled: Counter[int] = Counter()
+        self.lost: dict[str, str] = {}
+
+    def inserted(self, frame: Frame, seconds: float) -> None:
+        assert seconds >= 0
+        self.settled += frame.inserted + frame.superseded
+
+    def rejected(self, frame: Frame, reason: str) -> None:
+        self.settled += frame.inserted + frame.superseded
+        self.lost |= dict.fromkeys(frame.columns, reason)
+
+
+class Desk:
+    """A sender with its surroundings."""
+
+    def __init__(self, clarify: ScriptedClarify, abort_in_wait: int | None = None) -> None:
+        self.clarify = clarify
+        self.clock = clarify.clock = Clock()
+        self.abort = Abort(self.clock, abort_in_wait)
+        self.account = Account()
+        self.slots = Slots(1.0, self.abort, self.clock)
+        self.sender = Sender(clarify, self.slots, self.account, chance=lambda: 0.5, clock=self.clock)
+
+    def deliver(self, cells: Cells) -> bool:
+        assert self.slots.wait()
+        return self.sender.deliver(frame_of(cells))
+
+
+def gaps(times: list[float]) -> list[float]:
+    return [later - earlier for earlier, later in pairwise(times)]
+
+
+def stored(cells: Cells, *without: str) -> Stored:
+    return {(name, t): value for name, samples in cells.items() if name not in without for t, value in samples}
+
+
+def all_settled(cells: Cells) -> Counter[int]:
+    return Counter(range(sum(map(len, cells.values()))))
+
+
+def test_a_good_frame_is_one_request() -> None:
+    desk = Desk(ScriptedClarify())
+    assert desk.deliver(SIX)
+    assert desk.clarify.requests == [stored(SIX)]
+    assert desk.account.settled == all_settled(SIX)
+    assert (desk.sender.status.requests, desk.sender.status.failures) == (1, 0)
+    assert desk.sender.status.bytes_sent == len(frame_of(SIX).body)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Retryable("time-out", outcome_unknown=True),
+        Retryable("unavailable", code=503),
+        Retryable("busy", code=429, retry_after=30.0),
+        ClarifyError("something new", code=-31999),
+        NotAllowed("token refused", code=401),
+        NotAllowed("not yours", code=-32003),
+        Refused("no such version", code=400),
+        InvalidParams("bad", code=-32602, problems=[Problem("integration", "unknown")]),
+    ],
+)
+def test_what_is_not_the_datas_fault_is_tried_again_until_it_works(error: ClarifyError) -> None:
+    desk = Desk(ScriptedClarify([error] * 20))
+    assert desk.deliver(SIX)
+    assert desk.clarify.requests == [stored(SIX)] * 21, "the very same frame"
+    assert desk.clarify.stored == stored(SIX)
+    assert desk.account.settled == all_settled(SIX)
+    assert desk.account.lost == {}
+    assert all(gap >= 1.0 for gap in gaps(desk.clarify.at)), "never at once"
+    assert desk.sender.status.failures == 20
+    assert desk.sender.status.trouble is None
+
+
+@pytest.mark.parametrize(("error", "held"), [(Retryable("time-out"), False), (NotAllowed("no", code=403), True)])
+def test_trouble_shows_while_it_lasts(error: ClarifyError, held: bool) -> None:
+    seen = []
+    desk = Desk(ScriptedClarify())
+    desk.clarify.steps.extend([error, lambda body: seen.append((desk.sender.status.trouble, desk.sender.status.held))])
+    assert desk.deliver(SIX)
+    assert seen == [(str(error), held)]
+    assert (desk.sender.status.trouble, desk.sender.status.held) == (None, False)
+
+
+def bad_series(*names: str) -> Callable[[Stored], None]:
+    """A Clarify that names these series whenever they are in a frame."""
+
+    def judge(frame: Stored) -> None:
+        guilty = sorted({name for name, _ in frame} & set(names))
+        if guilty:
+            raise InvalidParams("bad", code=-32602, problems=[Problem(f"data.series.{name}", "bad") for name in guilty])
+
+    return judge
+
+
+def test_exactly_the_series_that_clarify_names_are_set_aside() -> None:
+    desk = Desk(ScriptedClarify(judge=bad_series("b")))
+    assert desk.deliver(SIX)
+    assert desk.clarify.stored == stored(SIX, "b")
+    assert set(desk.account.lost) == {"b"}
+    assert "bad" in desk.account.lost["b"]
+    assert desk.account.settled == all_settled(SIX)
+    assert len(desk.clarify.requests) == 2
+
+
+def test_all_series_may_be_bad() -> None:
+    desk = Desk(ScriptedClarify(judge=bad_series("a", "b", "c")))
+    assert desk.deliver(SIX)
+    assert desk.clarify.stored == {}
+    assert set(desk.account.lost) == {"a", "b", "c"}
+    assert desk.account.settled == all_settled(SIX)
+
+
+def too_large_above(values: int) -> Callable[[Stored], None]:
+    def judge(frame: Stored) -> None:
+        if len(frame) > values:
+            raise TooLarge("too large", code=413)
+
+    return judge
+
+
+@pytest.mark.parametrize("values", [1, 2, 5])
+def test_a_frame_that_is_too_large_is_halved_until_it_fits(values: int) -> None:
+    desk = Desk(ScriptedClarify(judge=too_large_above(values)))
+    assert desk.deliver(SIX)
+    assert desk.clarify.stored == stored(SIX)
+    assert desk.account.settled == all_settled(SIX)
+    assert desk.account.lost == {}
+
+
+def test_one_bad_value_without_a_name_is_found_by_halving() -> None:
+    cells = {name: [(t, float(t)) for t in range(16)] for name in "abcd"}
+
+    def judge(frame: Stored) -> None:
+        if ("c", 5) in frame:
+            raise InvalidParams("something is wrong", code=-32602)
+
+    desk = Desk(ScriptedClarify(judge=judge))
+    assert desk.deliver(cells)
+    wanted = stored(cells)
+    del wanted["c", 5]
+    assert desk.clarify.stored == wanted
+    assert list(desk.account.lost) == ["c"]
+    assert desk.account.settled == all_settled(cells)
+
+
+def test_the_later_value_of_one_time_never_travels_before_the_earlier() -> None:
+    cells = {"a": [(1, 1.0), (2, 2.0), (1, 10.0), (2, 20.0), (1, 100.0)]}
+    desk = Desk(ScriptedClarify(judge=too_large_above(1)))
+    assert desk.deliver(cells)
+    assert desk.clarify.stored == {("a", 1): 100.0, ("a", 2): 20.0}
+    assert desk.account.settled == all_settled(cells)
+
+
+def test_a_single_value_that_is_too_large_is_held_slowly_not_given_up() -> None:
+    one = {"a": [(1, 1.0)]}
+    desk = Desk(ScriptedClarify([TooLarge("a proxy with odd ideas", code=413)] * 3))
+    assert desk.deliver(one)
+    assert desk.clarify.stored == stored(one)
+    assert desk.account.lost == {}
+    assert desk.abort.waits[0] >= HOLD_DELAY / 2
+
+
+def test_a_single_value_that_clarify_finds_bad_without_a_name_is_set_aside() -> None:
+    desk = Desk(ScriptedClarify([InvalidParams("bad", code=-32602)]))
+    assert desk.deliver({"a": [(1, 1.0)]})
+    assert desk.account.lost == {"a": "bad"}
+
+
+def test_every_request_takes_a_slot() -> None:
+    desk = Desk(ScriptedClarify(judge=too_large_above(1)))
+    assert desk.deliver(SIX)
+    assert len(desk.clarify.at) > 6
+    assert all(gap >= 1.0 for gap in gaps(desk.clarify.at))
+
+
+def waits_until_done(clarify: Callable[[], ScriptedClarify]) -> int:
+    desk = Desk(clarify())
+    assert desk.deliver(SIX)
+    return len(desk.abort.waits)
+
+
+def troubled() -> ScriptedClarify:
+    steps = [Retryable("time-out"), NotAllowed("no", code=403), Retryable("time-out")]
+    return ScriptedClarify(steps, judge=too_large_above(2))
+
+
+@pytest.mark.parametrize("in_wait", range(1, waits_until_done(troubled) + 1))
+def test_an_abort_in_any_wait_leaves_the_rest_unsettled(in_wait: int) -> None:
+    desk = Desk(troubled(), abort_in_wait=in_wait)
+    assert not desk.deliver(SIX)
+    tokens = {(name, t): token for token, (name, t) in enumerate(stored(SIX))}
+    assert desk.account.settled == Counter(tokens[key] for key in desk.clarify.stored), "settled is what Clarify has"
+    assert desk.account.lost == {}
+
+
+def test_an_error_that_is_none_of_clarifys_is_not_swallowed() -> None:
+    def bug(body: bytes) -> None:
+        raise RuntimeError("a bug")
+
+    desk = Desk(ScriptedClarify([bug]))
+    with pytest.raises(RuntimeError, match="a bug"):
+        desk.deliver(SIX)
+    assert desk.account.settled == Counter()

@@ -1,0 +1,56 @@
+"""What the connector remembers beside its journals."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from connector.mapping.input_ids import Origin
+from connector.state import State
+
+
+def test_claims_and_digests_survive_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    state = State(path)
+    assert (state.claims(), state.saved_signals("i")) == ({}, {})
+    odd = Origin("mqtt", "plant/7\n", "a\0b.ø")
+    state.add_claims([("x", Origin("mqtt", "t", "")), ("y", odd)])
+    state.add_claims([("x", Origin("mqtt", "t2", "v"))])
+    state.add_saved_signals("i", [("x", "digest")])
+    state.add_saved_signals("i", [("x", "newer")])
+    state.add_saved_signals("j", [("x", "other")])
+    state.close()
+    again = State(path)
+    assert again.claims() == {"x": Origin("mqtt", "t2", "v"), "y": odd}
+    assert again.saved_signals("i") == {"x": "newer"}
+    assert again.saved_signals("j") == {"x": "other"}
+    again.close()
+
+
+def test_it_is_durable_at_once(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.sqlite")
+    state.add_claims([("x", Origin("mqtt", "t", ""))])
+    other = State(tmp_path / "state.sqlite")
+    assert list(other.claims()) == ["x"]
+    other.close()
+    state.close()
+
+
+def test_all_or_nothing(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.sqlite")
+    with pytest.raises(UnicodeEncodeError):
+        state.add_claims([("x", Origin("mqtt", "t", "")), ("y", Origin("mqtt", "\ud800", ""))])
+    assert state.claims() == {}
+    state.add_claims([("z", Origin("mqtt", "t", ""))])
+    assert list(state.claims()) == ["z"]
+    state.close()
+
+
+def test_a_file_that_is_no_database_is_named_with_the_cost_of_losing_it(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    path.write_text("no database" * 100)
+    with pytest.raises(sqlite3.DatabaseError, match="no data is lost") as refused:
+        State(path)
+    assert str(path) in str(refused.value)

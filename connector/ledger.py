@@ -17,7 +17,7 @@ from connector.mapping.input_ids import Origin
 from connector.mapping.mapper import Mapper
 from connector.progress import Counts
 from connector.sources.log_file import Row, read_statement
-from connector.state import State
+from connector.state import read_claims
 
 
 @dataclass(slots=True)
@@ -117,13 +117,7 @@ def read_ledger(config: Config) -> Ledger:
 
 
 def _claims(path: Path) -> dict[str, Origin]:
-    if not path.exists():
-        return {}
-    state = State(path)
-    try:
-        return state.claims()
-    finally:
-        state.close()
+    return read_claims(path) if path.exists() else {}
 
 
 def _read_source(name: str, path: Path, mapper: Mapper) -> SourceLedger:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from connector.mapping.input_ids import Origin
+from connector.sqlite_files import open_durable, open_read_only
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS input_ids (input TEXT PRIMARY KEY, source TEXT, topic TEXT, path TEXT) WITHOUT ROWID;
@@ -21,18 +23,20 @@ CREATE TABLE IF NOT EXISTS saved_signals (integration TEXT, input TEXT, digest T
 """
 
 
+def read_claims(path: Path) -> dict[str, Origin]:
+    """Input ID → the origin that owns it, from a file that somebody else may have open."""
+    with closing(open_read_only(path)) as connection:
+        return _claims(connection)
+
+
 class State:
     """The open file; safe for threads. Every change is durable when its method returns."""
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.executescript(_SCHEMA)
+            self._connection = open_durable(path, _SCHEMA)
         except sqlite3.Error as error:
-            self._connection.close()
             raise type(error)(
                 f"{path}: {error}; move it away to go on: no data is lost with it, but input IDs that two topics "
                 "wanted may be given out the other way round"
@@ -41,8 +45,7 @@ class State:
     def claims(self) -> dict[str, Origin]:
         """Input ID → the origin that owns it."""
         with self._lock:
-            rows = self._connection.execute("SELECT input, source, topic, path FROM input_ids").fetchall()
-        return {row[0]: Origin(*row[1:]) for row in rows}
+            return _claims(self._connection)
 
     def add_claims(self, claims: Iterable[tuple[str, Origin]]) -> None:
         """Remember who owns these input IDs."""
@@ -80,3 +83,8 @@ class State:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+
+def _claims(connection: sqlite3.Connection) -> dict[str, Origin]:
+    rows = connection.execute("SELECT input, source, topic, path FROM input_ids")
+    return {row[0]: Origin(*row[1:]) for row in rows}

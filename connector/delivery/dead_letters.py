@@ -16,6 +16,8 @@ from typing import Final
 
 import structlog
 
+from connector.sqlite_files import open_durable
+
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS letters (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -61,14 +63,10 @@ class DeadLetterStore:
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._lock = threading.Lock()
         self._max_bytes = max_bytes
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.executescript(_SCHEMA)
+            self._connection = open_durable(path, _SCHEMA)
             self._bytes = int(self._connection.execute("SELECT total(bytes) FROM letters").fetchone()[0])
         except sqlite3.Error as error:
-            self._connection.close()
             raise type(error)(f"{path}: {error}; move it away to go on without the dead letters in it") from error
 
     def add(self, letters: Iterable[DeadLetter]) -> None:

@@ -24,6 +24,7 @@ import msgspec
 
 from connector.progress import Commit, Counts, Tallies, Tally
 from connector.records import Record
+from connector.sqlite_files import open_durable, open_read_only
 
 _APPLICATION_ID: Final = 0x436C6A31
 _CHECK_BELOW_BYTES: Final = 64 * 1024 * 1024
@@ -105,7 +106,7 @@ class LogFile:
         self.first_waiting = self.next_position if first is None else int(first)
         """Position of the oldest record that waited when the file was opened."""
         self.waiting_bytes = int(writer.execute("SELECT total(bytes) FROM journal").fetchone()[0])
-        self._reader = _connect(path)
+        self._reader = open_durable(path)
 
     @classmethod
     def open(cls, path: Path, *, check_below_bytes: int = _CHECK_BELOW_BYTES) -> LogFile:
@@ -234,8 +235,7 @@ class Statement:
 def read_statement(path: Path, waiting: Callable[[Row], None]) -> Statement:
     """Read the ledger, and give `waiting` every row that waits: one consistent snapshot, also while a connector
     runs."""
-    source = path.resolve().as_uri() + "?mode=ro"
-    with closing(sqlite3.connect(source, uri=True, isolation_level=None, timeout=10)) as connection:
+    with closing(open_read_only(path)) as connection:
         connection.execute("BEGIN")
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
         damaged = 0
@@ -254,20 +254,8 @@ def read_statement(path: Path, waiting: Callable[[Row], None]) -> Statement:
         )
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA journal_size_limit = 16777216")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
 def _open_checked(path: Path, check_below_bytes: int) -> sqlite3.Connection:
-    connection = _connect(path)
+    connection = open_durable(path)
     try:
         _check(connection, path, check_below_bytes)
         connection.executescript(f"BEGIN; PRAGMA application_id = {_APPLICATION_ID}; {_SCHEMA} COMMIT")

@@ -1,0 +1,34 @@
+"""How SQLite files are opened here: durable for their owner, without a trace for a reader."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+_BUSY_SECONDS: Final = 10
+
+
+def open_durable(path: Path, schema: str = "") -> sqlite3.Connection:
+    """Open or create a file for its owner: WAL, every commit synced to disk, `schema` carried out. For several
+    threads, which the caller keeps apart. Raises sqlite3.Error, and then leaves nothing open."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA journal_size_limit = 16777216")
+        connection.executescript(schema)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Open a file for reading, also while its owner writes, or from a folder that cannot be written."""
+    uri = path.resolve().as_uri() + "?mode=ro"
+    wal = path.with_name(path.name + "-wal")
+    if not os.access(path.parent, os.W_OK) and not wal.exists():
+        uri += "&immutable=1"  # nobody can write it, and SQLite need not look for those who do
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS)

@@ -1,0 +1,465 @@
+"""The whole way of the data, with a log in a list, a Clarify that follows a script, and real threads."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from connector.clarify import InvalidParams, NotAllowed, Problem, Retryable
+from connector.config import RuleSection
+from connector.delivery.dead_letters import DeadLetter, DeadLettersError
+from connector.mapping.input_ids import Collision, Origin
+from connector.mapping.mapper import Mapper
+from connector.packing.planner import plan_frame
+from connector.pipeline import Limits, Pipeline
+from connector.progress import Counts
+from connector.records import Mapped, Reason, Record, SignalMetadata
+from tests.unit.scripted import Clock, ListSource, ScriptedClarify, Stored
+from tests.waiting import wait_until
+
+SECONDS = 20.0
+TIME = 1_790_000_000_000_000
+
+
+class Letters:
+    """A dead-letter store in a list, which may fail."""
+
+    def __init__(self) -> None:
+        self.letters: list[DeadLetter] = []
+        self.failures = 0
+
+    def add(self, letters: Sequence[DeadLetter]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise DeadLettersError("disk full")
+        self.letters += letters
+
+
+class Notes:
+    """What the mapping discovered."""
+
+    def __init__(self) -> None:
+        self.claims: dict[str, Origin] = {}
+        self.collisions: list[Collision] = []
+        self.signals: dict[str, SignalMetadata] = {}
+        self.failure: Exception | None = None
+
+    def claimed(self, claims: list[tuple[str, Origin]]) -> None:
+        if self.failure:
+            raise self.failure
+        self.claims.update(claims)
+
+    def collided(self, collisions: list[Collision]) -> None:
+        self.collisions += collisions
+
+    def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
+        self.signals.update(signals)
+
+
+class Bench:
+    """A pipeline with its surroundings."""
+
+    def __init__(
+        self,
+        *sources: ListSource,
+        clarify: ScriptedClarify | None = None,
+        mapper: Mapper | None = None,
+        max_delay: float = 0.01,
+        max_frame_bytes: int = 1_000_000,
+        max_waiting_samples: int = 1_000_000,
+        clock: Clock | None = None,
+    ) -> None:
+        self.sources = sources or (ListSource(),)
+        self.source = self.sources[0]
+        self.clarify = clarify or ScriptedClarify()
+        self.letters = Letters()
+        self.notes = Notes()
+        self.pipeline = Pipeline(
+            self.sources,
+            mapper or Mapper(),
+            self.clarify,
+            plan_frame,
+            self.letters,
+            self.notes,
+            Limits(max_delay, max_frame_bytes, max_waiting_samples),
+            1000.0,
+            **({"clock": clock} if clock else {}),
+        )
+
+    def start(self) -> Bench:
+        self.pipeline.start()
+        return self
+
+    def finish(self) -> None:
+        """Drain, and see that nothing was left behind."""
+        self.pipeline.drain()
+        assert self.pipeline.stopped.wait(SECONDS)
+        self.pipeline.close(SECONDS)
+        assert self.pipeline.waiting() == (0, 0)
+
+    def committed(self, position: int) -> None:
+        wait_until(lambda: self.source.position >= position, SECONDS, f"position {position} committed", every=0.002)
+
+
+Make = Callable[..., Bench]
+
+
+@pytest.fixture
+def bench() -> Iterator[Make]:
+    """Makes benches; whatever a test leaves running is stopped."""
+    made: list[Bench] = []
+
+    def make(*args: ListSource, **settings: object) -> Bench:
+        found = Bench(*args, **settings)  # type: ignore[arg-type]
+        made.append(found)
+        return found
+
+    yield make
+    for found in made:
+        found.clarify.gate.set()
+        found.pipeline.abort()
+        found.pipeline.close(SECONDS)
+
+
+def record(value: object, topic: str = "t", time_us: int = TIME) -> Record:
+    return Record(topic, value if isinstance(value, bytes) else str(value).encode(), time_us)
+
+
+def series(n: int, start: int = 0) -> list[Record]:
+    """n records of one topic, a second apart."""
+    return [record(i, time_us=TIME + i * 10**6) for i in range(start, start + n)]
+
+
+def test_what_comes_in_is_stored_and_committed(bench: Make) -> None:
+    b = bench().start()
+    for chunk in range(5):
+        b.source.put(*series(20, chunk * 20))
+    b.committed(100)
+    assert b.clarify.stored == {("t", TIME + i * 10**6): float(i) for i in range(100)}
+    assert b.source.tallies()["t"].messages == Counts(received=100, inserted=100)
+    assert b.source.tallies()["t"].samples == Counts(received=100, inserted=100)
+    b.finish()
+    assert b.source.started
+    assert b.source.stopped_reading
+    assert b.source.closed
+    assert b.pipeline.failure is None
+    assert b.pipeline.problems() == []
+    assert b.pipeline.messages == Counts(received=100, inserted=100)
+    assert sum(frame.samples for frame in b.pipeline.frames) == 100
+
+
+def test_nothing_is_committed_before_clarify_has_it(bench: Make) -> None:
+    b = bench()
+    b.clarify.gate.clear()
+    b.start()
+    b.source.put(*series(3))
+    wait_until(lambda: b.pipeline.sender.status.requests, SECONDS, "a request", every=0.002)
+    assert b.source.position == 0
+    b.clarify.gate.set()
+    b.committed(3)
+
+
+def test_claims_and_metadata_are_announced_before_a_sample_leaves(bench: Make) -> None:
+    rule = RuleSection.model_validate({"topic": "#", "name": "Name of {topic}"}).compile()
+    b = bench(mapper=Mapper([rule]))
+    known: list[tuple[set[str], set[str]]] = []
+    b.clarify.judge = lambda frame: known.append((set(b.notes.claims), set(b.notes.signals)))
+    b.start()
+    b.source.put(record(1, "a"), record(2, "b"))
+    b.committed(2)
+    assert known == [({"a", "b"}, {"a", "b"})]
+    assert b.notes.signals["a"].name == "Name of a"
+
+
+# -- when a frame leaves ---------------------------------------------------------------------------
+
+
+def taken_in(b: Bench, samples: int) -> None:
+    wait_until(lambda: b.pipeline.waiting()[1] == samples, SECONDS, f"{samples} samples wait", every=0.002)
+
+
+def test_on_a_quiet_stream_a_frame_leaves_after_max_delay(bench: Make) -> None:
+    clock = Clock()
+    b = bench(max_delay=60.0, clock=clock).start()
+    b.source.put(record(1, "a"))
+    taken_in(b, 1)
+    clock.now += 59.9
+    b.source.put(record(2, "b"))
+    taken_in(b, 2)
+    assert b.clarify.requests == []
+    assert b.pipeline.oldest_seconds() == pytest.approx(59.9)
+    clock.now += 0.2
+    b.committed(2)
+    assert [set(frame) for frame in b.clarify.requests] == [{("a", TIME), ("b", TIME)}]
+    assert b.pipeline.oldest_seconds() == 0.0
+
+
+def test_the_age_is_that_of_the_oldest_sample_that_is_left(bench: Make) -> None:
+    clock = Clock()
+    b = bench(max_delay=60.0, max_frame_bytes=1000, clock=clock).start()
+    b.source.put(*series(84))
+    b.committed(0)
+    wait_until(lambda: b.clarify.requests, SECONDS, "the first frame", every=0.002)
+    left = b.pipeline.waiting()[1]
+    assert 0 < left < 84
+    clock.now += 61
+    b.committed(84)
+
+
+def test_a_full_frame_does_not_wait_for_max_delay(bench: Make) -> None:
+    b = bench(max_delay=3600.0, max_frame_bytes=12_000).start()
+    b.source.put(*series(999))
+    taken_in(b, 999)
+    assert b.clarify.requests == []
+    b.source.put(*series(1, 999))
+    wait_until(lambda: b.clarify.requests, SECONDS, "a frame", every=0.002)
+
+
+def test_no_frame_is_larger_than_allowed(bench: Make) -> None:
+    b = bench(max_frame_bytes=2000)
+    sizes: list[int] = []
+    b.clarify.steps.extend([lambda body: sizes.append(len(body))] * 1000)
+    b.start()
+    b.source.put(*series(500))
+    b.committed(500)
+    assert len(sizes) > 1
+    assert max(sizes) <= 2000
+
+
+# -- backpressure ----------------------------------------------------------------------------------
+
+
+def test_intake_stops_when_enough_waits_and_goes_on_when_there_is_room(bench: Make) -> None:
+    b = bench(max_waiting_samples=100)
+    b.clarify.gate.clear()
+    b.start()
+    for chunk in range(60):
+        b.source.put(*series(10, chunk * 10))
+
+    def held_back() -> bool:
+        polls = b.source.polls
+        return b.source.left() > 0 and b.pipeline.waiting()[1] >= 100 and polls == b.source.polls
+
+    wait_until(held_back, SECONDS, "intake stops", every=0.002)
+    polls = b.source.polls
+    b.source.put(*series(10, 600))  # what comes now stays with the source
+    assert b.pipeline.waiting()[1] < 100 + 10, "never more than the bound and one chunk"
+    assert b.source.polls <= polls + 1
+    b.clarify.gate.set()
+    b.committed(610)
+    assert len(b.clarify.stored) == 610
+
+
+# -- failures --------------------------------------------------------------------------------------
+
+
+def test_trouble_with_clarify_shows_and_goes(bench: Make) -> None:
+    b = bench()
+    seen: list[list[str]] = []
+    b.clarify.steps.extend([NotAllowed("the password was changed", code=401)])
+    b.pipeline.sender._slots.pause = lambda seconds: seen.append(b.pipeline.problems()) or True  # type: ignore[method-assign,func-returns-value]
+    b.start()
+    b.source.put(*series(3))
+    b.committed(3)
+    assert [any("the password was changed" in problem for problem in problems) for problems in seen] == [True]
+    assert b.pipeline.problems() == []
+
+
+def test_a_series_that_clarify_names_becomes_dead_letters_and_then_counts_as_settled(bench: Make) -> None:
+    def judge(frame: Stored) -> None:
+        if any(name == "t:bad" for name, _ in frame):
+            raise InvalidParams("no such unit", code=-32602, problems=[Problem("data.series.t:bad", "no such unit")])
+
+    b = bench(clarify=ScriptedClarify(judge=judge)).start()
+    b.source.put(record('{"good": 1, "bad": 2}'), record('{"bad": 3}', time_us=TIME + 1))
+    b.committed(2)
+    assert b.clarify.stored == {("t:good", TIME): 1.0}
+    assert [(found.position, found.item, found.value, found.reason) for found in b.letters.letters] == [
+        (1, f"t:bad@{TIME}", "2.0", Reason.INSERT_REJECTED),
+        (2, f"t:bad@{TIME + 1}", "3.0", Reason.INSERT_REJECTED),
+    ]
+    assert all("no such unit" in found.message for found in b.letters.letters)
+    assert b.source.messages() == Counts(received=2, inserted=1, dead_lettered=1)
+    assert b.source.samples() == Counts(received=3, inserted=1, dead_lettered=2)
+    assert b.pipeline.reasons == {Reason.INSERT_REJECTED: 2}
+
+
+def test_what_cannot_be_mapped_becomes_a_dead_letter_with_its_bytes_and_blocks_nothing(bench: Make) -> None:
+    b = bench().start()
+    b.source.put(record(b"\xff\x00"), record(1, "good"), record('{"a": NaN, "b": 2}', "half"))
+    b.source.put(record("text only"))
+    b.committed(4)
+    by_position = {found.position: found for found in b.letters.letters}
+    assert sorted(by_position) == [1, 3, 4]
+    first = by_position[1]
+    assert (first.source, first.partition, first.topic, first.time_us) == ("mqtt", "p", "t", TIME)
+    assert (first.reason, first.item, first.payload) == (Reason.NOT_UTF8, "", b"\xff\x00")
+    assert (by_position[3].item, by_position[3].value) == ("a", "nan")
+    assert set(b.clarify.stored) == {("good", TIME), ("half:b", TIME)}
+    assert b.source.messages() == Counts(received=4, inserted=2, dead_lettered=2)
+    assert b.source.samples() == Counts(received=3, inserted=2, dead_lettered=1)
+
+
+def test_a_chunk_of_which_nothing_is_left_is_committed_without_a_request(bench: Make) -> None:
+    b = bench(mapper=Mapper([RuleSection(topic="other").compile()]), max_delay=3600.0).start()
+    b.source.put(*series(5))
+    b.committed(5)
+    assert b.clarify.requests == []
+    assert b.source.messages() == Counts(received=5, filtered=5)
+
+
+def test_each_bad_value_is_a_letter_of_its_own_and_the_payload_is_kept_once(bench: Make) -> None:
+    """A large message with thousands of bad values must not be stored thousands of times."""
+    b = bench().start()
+    readings = ",".join(f'{{"ts": {1_790_000_000 + i}, "v": NaN}}' for i in range(3))
+    b.source.put(record(f'{{"x": 1, "readings": [{readings}]}}'))
+    b.committed(1)
+    letters = b.letters.letters
+    assert [found.payload is not None for found in letters] == [True, False, False]
+    assert len({(found.position, found.item) for found in letters}) == 3
+    assert b.source.samples() == Counts(received=4, inserted=1, dead_lettered=3)
+
+
+class PoisonedMapper(Mapper):
+    """A mapper with a bug."""
+
+    def map(self, source: str, record: Record) -> Mapped:
+        if record.topic == "poison":
+            raise ZeroDivisionError("a bug")
+        return super().map(source, record)
+
+
+def test_a_record_that_breaks_the_mapping_does_not_stop_what_is_behind_it(bench: Make) -> None:
+    b = bench(mapper=PoisonedMapper()).start()
+    b.source.put(record(1), record(2, "poison"), record(3, "u"))
+    b.committed(3)
+    (letter,) = b.letters.letters
+    assert (letter.reason, letter.position) == (Reason.MAPPING_FAILED, 2)
+    assert "a bug" in letter.message
+    assert set(b.clarify.stored) == {("t", TIME), ("u", TIME)}
+    b.finish()
+    assert b.pipeline.failure is None
+
+
+def test_nothing_counts_as_settled_before_its_letter_is_written(bench: Make) -> None:
+    b = bench()
+    b.letters.failures = 1
+    b.start()
+    b.source.put(record("bad"), record(1))
+    assert b.source.position == 0
+    b.committed(2)
+    assert len(b.letters.letters) == 1
+    b.finish()
+
+
+def test_two_values_of_one_time_count_as_superseded(bench: Make) -> None:
+    b = bench(max_delay=3600.0).start()
+    b.source.put(record(1), record(2), record(3, "u"))
+    b.finish()
+    assert b.clarify.stored == {("t", TIME): 2.0, ("u", TIME): 3.0}
+    assert b.source.messages() == Counts(received=3, inserted=2, superseded=1)
+    assert b.source.samples() == Counts(received=3, inserted=2, superseded=1)
+
+
+def test_a_source_that_fails_ends_the_connector_after_what_is_here_was_sent(bench: Make) -> None:
+    broken, healthy = ListSource("broken"), ListSource("healthy")
+    b = bench(broken, healthy, max_delay=3600.0).start()
+    broken.put(record(1, "a"))
+    healthy.put(record(2, "b"))
+    taken_in(b, 2)
+    broken.fail("the disk is gone")
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert b.pipeline.failure == "source broken: the disk is gone"
+    assert b.pipeline.failure in b.pipeline.problems()
+    assert (broken.position, healthy.position) == (1, 1)
+    assert healthy.stopped_reading
+    assert set(b.clarify.stored) == {("a", TIME), ("b", TIME)}
+
+
+def test_two_sources_have_accounts_and_ids_of_their_own(bench: Make) -> None:
+    east, west = ListSource("east"), ListSource("west")
+    b = bench(east, west).start()
+    for i in range(10):
+        east.put(*series(5, i * 5))
+    east_done = wait_until(lambda: east.position == 50, SECONDS, "east committed", every=0.002)
+    assert east_done
+    assert west.commits == []
+    for i in range(10):
+        west.put(*series(5, i * 5))
+    wait_until(lambda: west.position == 50, SECONDS, "west committed", every=0.002)
+    assert east.messages() == west.messages() == Counts(received=50, inserted=50)
+    assert len(b.clarify.stored) == 100, "the same topic of two brokers is two signals"
+    assert [collision.wanted for collision in b.notes.collisions] == ["t"]
+
+
+@pytest.mark.parametrize("what", ["clarify", "discoveries"])
+def test_a_bug_or_a_full_disk_ends_the_connector_loudly_and_commits_nothing(bench: Make, what: str) -> None:
+    b = bench()
+    if what == "clarify":
+
+        def bug(body: bytes) -> None:
+            raise ZeroDivisionError("a bug")
+
+        b.clarify.steps.append(bug)
+    else:
+        b.notes.failure = sqlite3.OperationalError("database or disk is full")
+    b.start()
+    b.source.put(*series(3))
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert b.pipeline.failure is not None
+    assert ("a bug" if what == "clarify" else "disk is full") in b.pipeline.failure
+    assert b.source.position == 0
+    assert b.source.stopped_reading
+
+
+# -- stopping --------------------------------------------------------------------------------------
+
+
+def test_a_drain_sends_everything_without_waiting_for_max_delay(bench: Make) -> None:
+    b = bench(max_delay=3600.0).start()
+    for chunk in range(20):
+        b.source.put(*series(10, chunk * 10))
+    b.finish()
+    assert b.source.position == 200
+    assert len(b.clarify.stored) == 200
+    assert b.source.closed
+
+
+def test_a_drain_with_nothing_to_send_ends_at_once(bench: Make) -> None:
+    b = bench(max_delay=3600.0).start()
+    b.finish()
+    assert b.clarify.requests == []
+
+
+def test_a_drain_goes_on_trying_while_clarify_is_away(bench: Make) -> None:
+    b = bench(clarify=ScriptedClarify([Retryable("away")])).start()
+    b.source.put(*series(3))
+    b.finish()
+    assert b.source.position == 3
+
+
+@pytest.mark.parametrize("state", ["away", "waiting for max_delay", "no room"])
+def test_an_abort_leaves_what_is_not_settled_to_its_source(bench: Make, state: str) -> None:
+    steps = [Retryable("away")] * 1000 if state != "waiting for max_delay" else []
+    b = bench(clarify=ScriptedClarify(steps), max_delay=3600.0, max_waiting_samples=10 if state == "no room" else 10**6)
+    b.start()
+    for chunk in range(5):
+        b.source.put(*series(10, chunk * 10))
+    taken_in(b, 50) if state == "waiting for max_delay" else None
+    if state == "no room":
+        wait_until(lambda: b.pipeline.sender.status.failures, SECONDS, "a failure", every=0.002)
+    b.pipeline.abort()
+    assert b.pipeline.stopped.wait(SECONDS)
+    b.pipeline.close(SECONDS)
+    assert b.source.commits == []
+    assert b.clarify.stored == {}
+    assert b.source.closed
+    assert b.pipeline.failure is None
+
+
+def test_a_pipeline_that_never_started_can_be_closed(bench: Make) -> None:
+    b = bench()
+    b.pipeline.close(SECONDS)
+    assert b.source.closed

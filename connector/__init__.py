@@ -1,3 +1,3 @@
-"""clarify-connector: carries MQTT and Kafka data into Clarify."""
+"""clarify-connector: carries MQTT data into Clarify."""
 
 __version__ = "0.1.0"

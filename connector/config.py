@@ -86,6 +86,14 @@ def _subscription(text: str) -> str:
     return text
 
 
+def _source_name(name: str) -> str:
+    if name.lower() in ("state", "dead-letters"):
+        raise ValueError(
+            f"a source cannot be named {name!r}: its journal would be a file that the connector has already"
+        )
+    return name
+
+
 Seconds = Annotated[
     float,
     BeforeValidator(_seconds),
@@ -99,7 +107,7 @@ Bytes = Annotated[
 TopicPatternText = Annotated[str, AfterValidator(_pattern)]
 TopicFilter = Annotated[str, AfterValidator(_subscription)]
 LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9\-_/]{1,40}$")]
-SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,63}$")]
+SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,63}$"), AfterValidator(_source_name)]
 
 
 class _Section(BaseModel):
@@ -511,10 +519,10 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Config:
-        names = [source.name for source in self.sources]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two sources are named {name!r}; give each a name of its own")
+        names = [source.name.lower() for source in self.sources]  # they name files, also where case does not count
+        for source in self.sources:
+            if names.count(source.name.lower()) > 1:
+                raise ValueError(f"two sources are named {source.name!r}; give each a name of its own")
         return self
 
     def rules(self) -> list[Rule]:

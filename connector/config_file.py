@@ -52,10 +52,7 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None) -> Con
     document = _read(file)
     problems: list[Problem] = []
     folder = file.resolve().parent
-    try:
-        plain = _Expansion(document, folder, os.environ if environment is None else environment, problems).of(document)
-    except RecursionError:
-        raise ConfigError(file, [Problem(None, "", "nested without end: an alias refers to itself")]) from None
+    plain = _Expansion(document, folder, os.environ if environment is None else environment, problems).of(document)
     if problems:
         raise ConfigError(file, problems)
     try:
@@ -84,6 +81,8 @@ def _read(file: Path) -> CommentedMap:
         line = mark.line + 1 if mark else None
         what = (error.problem or str(error)).strip().splitlines()[0]
         raise ConfigError(file, [Problem(line, "", f"not valid YAML: {what}")]) from None
+    except RecursionError:
+        raise ConfigError(file, [Problem(None, "", "not valid YAML: nested too deeply")]) from None
     except YAMLError as error:
         raise ConfigError(file, [Problem(None, "", f"not valid YAML: {str(error).splitlines()[0]}")]) from None
     if not isinstance(document, CommentedMap):
@@ -166,6 +165,8 @@ def _problem(document: CommentedMap, item: Any) -> Problem:
         message = f"there is no such setting; {hint}"
     elif kind == "missing":
         message = "is required but missing"
+    elif kind in ("model_type", "dict_type"):
+        message = "must be a section, that is settings with a name and a value each"
     return Problem(_line(document, at), _dotted(at), message)
 
 

@@ -430,6 +430,8 @@ class MemoryJournal:
     def close(self, timeout: float) -> None:  # noqa: ARG002 - nothing here waits
         """What is not settled stays with the broker."""
         with self._changed:
+            if self._closing:
+                return
             self._closing = True
             self._changed.notify_all()
         if self._uncounted:

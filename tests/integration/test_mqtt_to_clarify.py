@@ -170,7 +170,9 @@ def test_bad_input_becomes_dead_letters_and_its_neighbours_arrive(sandbox: Sandb
         letters = sqlite3.connect(connector.folder / "state" / "dead-letters.sqlite")
         kept = {
             topic: (reason, payload)
-            for topic, reason, payload in letters.execute("SELECT topic, reason, payload FROM letters")
+            for topic, reason, payload in letters.execute(
+                "SELECT topic, reason, payload FROM letters WHERE payload IS NOT NULL"  # the first of each message
+            )
         }
         letters.close()
         for name, payload, reason in BAD:

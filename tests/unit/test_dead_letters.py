@@ -50,6 +50,8 @@ def test_the_same_letter_again_is_not_a_second_one(store: DeadLetterStore, path:
     store.add(letters)
     store.add([*letters, letter(3)])
     assert store.count() == 4
+    store.add(letters)
+    assert store.newest(1) == [letter(3)], "and not a newer one"
     store.close()
     again = DeadLetterStore(path, MIB)
     again.add(letters)

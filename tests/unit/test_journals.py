@@ -188,8 +188,10 @@ def test_positions_and_partitions_never_name_two_records(make: Callable[..., Jou
                     assert seen.setdefault((chunk.partition, position), record.payload) == record.payload
 
 
-def test_a_journal_that_never_started_can_be_closed(make: Callable[..., Journal], path: Path) -> None:
-    make(LogFile.open(path)).close(SECONDS)
+def test_a_journal_can_be_closed_twice_and_without_a_start(make: Callable[..., Journal], path: Path) -> None:
+    journal = make(LogFile.open(path))
+    journal.close(SECONDS)
+    journal.close(SECONDS)
 
 
 # -- in memory -------------------------------------------------------------------------------------

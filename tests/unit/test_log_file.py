@@ -138,6 +138,28 @@ def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
     file.close()
 
 
+def test_a_write_is_all_or_nothing(tmp_path: Path) -> None:
+    """Messages, their removal and the account are one transaction: here the last of them fails."""
+    file = LogFile.open(tmp_path / "mqtt.sqlite")
+    file.write([records(0, 3)], [])
+    with sqlite3.connect(file.path) as other:
+        other.execute("CREATE TRIGGER full BEFORE INSERT ON ledger BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+        other.commit()
+        with pytest.raises(sqlite3.Error, match="disk full"):
+            file.write([records(3, 2)], [commit(3, "t0")])
+        assert waiting(file) == records(0, 3)
+        assert file.next_position == 4
+        with pytest.raises(sqlite3.Error, match="disk full"):
+            file.count_without_journal(2, [commit(3, "t0")])
+        assert file.next_position == 4
+        other.execute("DROP TRIGGER full")
+        other.commit()
+    other.close()
+    file.write([records(3, 2)], [commit(3, "t0")])
+    assert waiting(file) == records(3, 2)
+    file.close()
+
+
 # -- damage ----------------------------------------------------------------------------------------
 
 WRITTEN = [record for first in range(0, 600, 10) for record in records(first, 10)]
@@ -338,18 +360,23 @@ def crash_states(used: Path, folder: Path) -> dict[str, Path]:
     LogFile.open(states["new file begun"] / "other.sqlite").close()
     (states["new file begun"] / "other.sqlite").rename(states["new file begun"] / "mqtt.sqlite")
 
-    states["new file in the way of its log"] = folder / "log"
-    shutil.copytree(states["new file begun"], states["new file in the way of its log"])
-    (states["new file in the way of its log"] / "mqtt.sqlite-wal").write_bytes(b"half a log")
+    states["new file with a log"] = folder / "log"
+    shutil.copytree(states["renamed"], states["new file with a log"])
+    unfinished = LogFile.open(folder / "unfinished.sqlite")
+    unfinished.write([records(5000, 7)], [])
+    for suffix in ("", "-wal"):
+        shutil.copy(folder / f"unfinished.sqlite{suffix}", states["new file with a log"] / f"mqtt.sqlite{suffix}")
+    unfinished.close()
     return states
 
 
-@pytest.mark.parametrize("state", ["renamed", "new file begun", "new file in the way of its log"])
+@pytest.mark.parametrize("state", ["renamed", "new file begun", "new file with a log"])
 def test_a_recovery_that_was_cut_short_is_done_again(used_file: Path, tmp_path: Path, state: str) -> None:
     folder = crash_states(used_file, tmp_path)[state]
     file = LogFile.open(folder / "mqtt.sqlite")
     assert file.set_aside is not None
     assert len(waiting(file)) >= 400
+    assert all(record in WRITTEN for record in waiting(file)), "an unfinished copy does not count"
     file.close()
     assert not list(folder.glob("*.recovering*"))
     again = LogFile.open(folder / "mqtt.sqlite")

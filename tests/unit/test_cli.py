@@ -1,0 +1,234 @@
+"""The command line: what it prints, how it exits, and never a traceback for what a person can mend."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from click.testing import CliRunner, Result
+
+from connector import __version__
+from connector.cli import main
+from connector.config_reference import json_schema, reference
+from connector.progress import Commit, Counts, Tally
+from connector.records import Record
+from connector.sources.log_file import LogFile
+
+ROOT = Path(__file__).parents[2]
+SECRET = "hunter2-and-more"
+CREDENTIALS = {
+    "apiUrl": "https://api.clarify.io/v1/",
+    "integration": "cp1a5c9e3g7i2k6m0o4q",
+    "credentials": {"type": "client-credentials", "clientId": "EXAMPLE", "clientSecret": SECRET},
+}
+GOOD = """\
+clarify: {credentials: credentials.json}
+sources:
+  - {type: mqtt, url: "mqtt://127.0.0.1:1", topics: [x]}
+state_dir: state
+observe: {listen: null}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "credentials.json").write_text(json.dumps(CREDENTIALS), encoding="utf-8")
+    file = tmp_path / "connector.yaml"
+    file.write_text(GOOD, encoding="utf-8")
+    return file
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    """`run` is meant to have a process of its own: it sets up logs and permissions for all of it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    yield
+    os.umask(umask)
+    structlog.reset_defaults()
+
+
+def cli(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def refused(*arguments: str | Path) -> str:
+    """What a command says that cannot do its work: an error for people, no traceback, no secret."""
+    result = cli(*arguments)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert "Error: " in result.output
+    assert "Traceback" not in result.output
+    assert SECRET not in result.output
+    return result.output
+
+
+def test_the_version() -> None:
+    result = cli("--version")
+    assert (result.exit_code, result.output.strip().split()[-1]) == (0, __version__)
+
+
+@pytest.mark.parametrize("command", ["run", "check", "schema", "ledger"])
+def test_every_command_has_help(command: str) -> None:
+    result = cli(command, "--help")
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+def test_check_says_what_it_found(config: Path) -> None:
+    result = cli("check", config)
+    assert result.exit_code == 0
+    assert "ok: mqtt (mqtt://127.0.0.1:1)" in result.output
+    assert "cp1a5c9e3g7i2k6m0o4q" in result.output
+    assert SECRET not in result.output
+
+
+def test_check_warns_of_a_password_in_clear_text(config: Path) -> None:
+    config.write_text(GOOD.replace("topics: [x]", "topics: [x], username: me, password: p"), encoding="utf-8")
+    result = cli("check", config)
+    assert result.exit_code == 0
+    assert "clear text" in result.output
+
+
+@pytest.mark.parametrize("command", ["run", "check", "ledger"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            GOOD.replace("clarify", "clarfy"),
+            "connector.yaml:1: clarfy: there is no such setting; did you mean clarify?",
+        ),
+        (GOOD + "a: [", "not valid YAML"),
+        ("", "sections such as clarify"),
+        (GOOD + f"dead_letters: {{password: {SECRET}}}\n", "dead_letters.password: there is no such setting"),
+        (GOOD.replace("topics: [x]", f"topics: [x], password: {SECRET}"), "password without username"),
+    ],
+)
+def test_a_bad_configuration_is_one_clear_message(config: Path, command: str, text: str, said: str) -> None:
+    config.write_text(text, encoding="utf-8")
+    output = refused(command, config)
+    assert said in output
+    assert "the configuration cannot be used" in output
+    assert not (config.parent / "state").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+@pytest.mark.parametrize("content", [None, "{}", "no JSON", json.dumps({**CREDENTIALS, "apiUrl": "http://far.away/"})])
+def test_credentials_that_cannot_be_used(config: Path, command: str, content: str | None) -> None:
+    file = config.parent / "credentials.json"
+    file.unlink() if content is None else file.write_text(content, encoding="utf-8")
+    assert "credentials.json" in refused(command, config)
+
+
+def test_check_looks_for_certificate_files(config: Path) -> None:
+    text = GOOD.replace("topics: [x]", "topics: [x], tls: {ca_file: no.pem}").replace("mqtt://", "mqtts://")
+    config.write_text(text, encoding="utf-8")
+    assert "tls.ca_file: there is no file" in refused("check", config)
+
+
+def test_run_says_which_address_is_taken(config: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        config.write_text(GOOD.replace("listen: null", f'listen: "127.0.0.1:{port}"'), encoding="utf-8")
+        output = refused("run", config)
+    assert f"observe.listen 127.0.0.1:{port} cannot be used" in output
+    assert "choose another port" in output
+
+
+def test_run_says_when_the_state_is_no_folder(config: Path) -> None:
+    (config.parent / "state").write_text("in the way", encoding="utf-8")
+    assert str(config.parent / "state") in refused("run", config)
+
+
+@pytest.mark.parametrize("name", ["state.sqlite", "dead-letters.sqlite"])
+def test_run_names_a_file_that_is_damaged(config: Path, name: str) -> None:
+    (config.parent / "state").mkdir()
+    (config.parent / "state" / name).write_text("no database" * 1000, encoding="utf-8")
+    output = refused("run", config)
+    assert name in output
+    assert "move it away" in output
+
+
+def test_run_in_memory_refuses_to_forget_what_waits_on_disk(config: Path) -> None:
+    (config.parent / "state").mkdir()
+    file = LogFile.open(config.parent / "state" / "mqtt.sqlite")
+    file.write([[Record("t", b"1", 1)]], [])
+    file.close()
+    config.write_text(GOOD.replace("topics: [x]", "topics: [x], client_id: me, journal: memory"), encoding="utf-8")
+    assert "1 messages still wait in the journal on disk" in refused("run", config)
+
+
+def test_ledger_balanced(config: Path) -> None:
+    (config.parent / "state").mkdir()
+    file = LogFile.open(config.parent / "state" / "mqtt.sqlite")
+    file.write([[Record("t", b"1", 1)], [Record("t", b"2", 2)]], [])
+    one = Tally(Counts(received=1, inserted=1), Counts(received=1, inserted=1))
+    file.write([], [Commit("mqtt", "p", 1, {"t": one})])
+    file.close()
+    result = cli("ledger", config)
+    assert result.exit_code == 0
+    assert "The ledger balances." in result.output
+    as_json = cli("ledger", config, "--json")
+    assert as_json.exit_code == 0
+    found = json.loads(as_json.output)
+    assert found["balanced"] is True
+    assert found["messages"] == {
+        "received": 2, "inserted": 1, "dead_lettered": 0, "filtered": 0, "superseded": 0, "waiting": 1,
+    }  # fmt: skip
+
+    file = LogFile.open(config.parent / "state" / "mqtt.sqlite")
+    file.write([], [Commit("mqtt", "p", 2, {})])  # removed, but nobody says what became of it
+    file.close()
+    unbalanced = cli("ledger", config)
+    assert unbalanced.exit_code == 1
+    assert "1 are missing" in unbalanced.output
+    assert json.loads(cli("ledger", config, "--json").output)["balanced"] is False
+    assert cli("ledger", config, "--json").exit_code == 1
+
+
+def test_ledger_says_when_a_file_cannot_be_read(config: Path) -> None:
+    (config.parent / "state").mkdir()
+    (config.parent / "state" / "mqtt.sqlite").write_text("no database" * 1000, encoding="utf-8")
+    assert "the ledger cannot be read" in refused("ledger", config)
+
+
+# -- what is generated -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "content"),
+    [("config/schema.json", [], json_schema), ("docs/configuration.md", ["--markdown"], reference)],
+)
+def test_generated_files_are_current(file: str, options: list[str], content: object) -> None:
+    generated = cli("schema", *options)
+    assert generated.exit_code == 0
+    assert (ROOT / file).read_text(encoding="utf-8") == generated.output, (
+        f"{file} is not current: clarify-connector schema {' '.join(options)} > {file}"
+    )
+
+
+def test_the_schema_knows_what_a_file_may_say() -> None:
+    schema = json.loads(json_schema())
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert schema["required"] == ["clarify", "sources"]
+    assert schema["additionalProperties"] is False
+    journal = schema["$defs"]["MqttSection"]["properties"]["journal"]
+    assert {"disk", "memory"} <= {word for option in journal["anyOf"] for word in option.get("enum", [])}
+
+
+def test_every_setting_is_explained() -> None:
+    schema = json.loads(json_schema())
+    table = reference()
+    sections = [schema, *schema["$defs"].values()]
+    for section in sections:
+        assert section.get("description"), section.get("title")
+        for name, field in section.get("properties", {}).items():
+            assert field.get("description") or "$ref" in field, f"{section.get('title')}.{name}"
+            assert f"| `{name}` |" in table

@@ -1,0 +1,142 @@
+"""The ledger is read from the files by itself, so that a ledger that balances says something."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from connector.config import Config
+from connector.config_file import load_config
+from connector.ledger import Account, as_table, read_ledger
+from connector.mapping.input_ids import Origin
+from connector.progress import Commit, Counts, Tally
+from connector.records import Record
+from connector.sources.log_file import LogFile
+from connector.state import State
+
+TIME = 1_790_000_000_000_000
+
+
+def config_in(folder: Path, *names: str) -> Config:
+    sources = "".join(f"  - {{type: mqtt, name: {name}, url: h, topics: [x]}}\n" for name in names or ("mqtt",))
+    file = folder / "connector.yaml"
+    file.write_text(f"clarify: {{credentials: c.json}}\nsources:\n{sources}state_dir: state\n", encoding="utf-8")
+    (folder / "state").mkdir(exist_ok=True)
+    return load_config(file, {})
+
+
+def record(payload: str, topic: str = "t") -> Record:
+    return Record(topic, payload.encode(), TIME)
+
+
+def used_file(path: Path) -> None:
+    """Five messages: two settled, three waiting."""
+    file = LogFile.open(path)
+    file.write(
+        [[record("1"), record('{"a": "text"}')], [record('{"a": 1, "b": NaN, "c": "x"}'), record("bad", "u")]], []
+    )
+    file.write([[record("7", "u")]], [])
+    tally = Tally(Counts(received=2, inserted=1, dead_lettered=1), Counts(received=2, inserted=1, filtered=1))
+    file.write([], [Commit("mqtt", "p", 2, {"t": tally})])
+    file.close()
+
+
+def test_a_connector_that_never_ran_has_an_empty_ledger_that_balances(tmp_path: Path) -> None:
+    ledger = read_ledger(config_in(tmp_path))
+    assert ledger.balanced
+    assert ledger.total.messages == Account()
+    assert "The ledger balances." in as_table(ledger)
+
+
+def test_what_waits_is_counted_by_reading_and_mapping_it(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    used_file(tmp_path / "state" / "mqtt.sqlite")
+    ledger = read_ledger(config)
+    assert ledger.balanced
+    source = ledger.sources["mqtt"]
+    assert source.appended == 5
+    assert source.topics["t"].messages == Account(received=3, inserted=1, dead_lettered=1, waiting=1)
+    assert source.topics["t"].samples == Account(received=5, inserted=1, filtered=1, waiting=3)
+    assert source.topics["u"].messages == Account(received=2, waiting=2)
+    assert source.topics["u"].samples == Account(received=1, waiting=1)
+    assert ledger.total.messages == Account(received=5, inserted=1, dead_lettered=1, waiting=3)
+    assert ledger.as_json()["balanced"] is True
+    table = as_table(ledger)
+    assert "source mqtt: 5 messages came in" in table
+    assert "3/5" in table
+
+
+def test_each_source_has_its_own_account(tmp_path: Path) -> None:
+    config = config_in(tmp_path, "east", "west", "new")
+    used_file(tmp_path / "state" / "east.sqlite")
+    used_file(tmp_path / "state" / "west.sqlite")
+    ledger = read_ledger(config)
+    assert ledger.balanced
+    assert [source.appended for source in ledger.sources.values()] == [5, 5, 0]
+    assert ledger.total.messages.received == 10
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("DELETE FROM journal WHERE first = 3", "5 messages came in, but 3 are accounted for: 2 are missing"),
+        ("DELETE FROM ledger", "2 are missing"),
+        ("UPDATE meta SET value = 4 WHERE key = 'next_position'", "2 are too many"),
+        ("UPDATE ledger SET messages_inserted = 0", "topic 't' does not balance"),
+        ("UPDATE ledger SET samples_received = 9", "topic 't' does not balance"),
+        ("UPDATE journal SET crc = 0 WHERE first = 3", "1 rows of the journal are damaged"),
+        ("INSERT INTO meta VALUES ('account_lost', 'the account could not be read')", "the account could not be read"),
+    ],
+)
+def test_whatever_is_missing_shows(tmp_path: Path, damage: str, said: str) -> None:
+    config = config_in(tmp_path)
+    path = tmp_path / "state" / "mqtt.sqlite"
+    used_file(path)
+    connection = sqlite3.connect(path)
+    connection.execute("INSERT INTO incidents VALUES ('2026-05-01', 'something happened')")
+    connection.commit()
+    assert read_ledger(config).balanced, "an incident that cost nothing is no problem"
+    connection.execute(damage)
+    connection.commit()
+    connection.close()
+    ledger = read_ledger(config)
+    assert not ledger.balanced
+    assert ledger.as_json()["balanced"] is False
+    problems = "\n".join(ledger.sources["mqtt"].problems)
+    assert said in problems
+    assert "2026-05-01 something happened" in problems
+    assert "THE LEDGER DOES NOT BALANCE." in as_table(ledger)
+    assert said in as_table(ledger)
+
+
+@pytest.mark.parametrize("page", [0, 2, 6])
+def test_after_a_damaged_file_was_set_aside_the_loss_shows(tmp_path: Path, page: int) -> None:
+    config = config_in(tmp_path)
+    path = tmp_path / "state" / "mqtt.sqlite"
+    file = LogFile.open(path)
+    file.write([[record(str(i) * 500)] for i in range(100)], [])
+    file.close()
+    content = bytearray(path.read_bytes())
+    content[page * 4096 : page * 4096 + 4096] = b"\xa5" * 4096
+    path.write_bytes(content)
+    file = LogFile.open(path)
+    file.close()
+    assert file.set_aside is not None
+    ledger = read_ledger(config)
+    assert ledger.balanced == (file.set_aside.recovered_records == 100 and page != 0)
+    if not ledger.balanced:
+        assert str(file.set_aside.kept_as) in as_table(ledger)
+
+
+def test_reading_the_ledger_gives_out_no_input_ids(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    used_file(tmp_path / "state" / "mqtt.sqlite")
+    read_ledger(config)
+    assert not (tmp_path / "state" / "state.sqlite").exists()
+    state = State(tmp_path / "state" / "state.sqlite")
+    state.add_claims([("t", Origin("mqtt", "other", ""))])
+    read_ledger(config)
+    assert list(state.claims()) == ["t"]
+    state.close()

@@ -20,7 +20,7 @@ help: ## show this list
 demo: setup ## broker, simulated machines, connector and a local Clarify, all on this computer
 	@.venv/bin/clarify-connector demo $(ARGS)
 
-test: setup ## all tests; those that need Mosquitto or Kafka are skipped where it is not there
+test: setup ## all tests; those that need a Mosquitto are skipped where there is none
 	@.venv/bin/pytest $(ARGS)
 
 lint: setup ## style, formatting and types: ruff and mypy

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import trustme
@@ -20,7 +20,7 @@ from connector.sources.journal import Batch
 from connector.sources.log_file import LogFile
 from connector.sources.mqtt import MqttSource
 from connector.sources.source import SourceFailedError
-from tests.brokers import Mosquitto, NamedBroker
+from tests.brokers import Mosquitto
 from tests.publisher import Publisher
 from tests.waiting import free_port, wait_until
 
@@ -66,7 +66,7 @@ class Sources:
         self._files = 0
 
     def make(
-        self, broker: Mosquitto | NamedBroker, journal: HeldJournal, file: str = "", **settings: Any
+        self, broker: Mosquitto | ScriptedBroker, journal: HeldJournal, file: str = "", **settings: Any
     ) -> MqttSource:
         self._files += 1
         section = MqttSection.model_validate(
@@ -215,26 +215,6 @@ def test_a_second_client_with_our_id_is_reported_and_not_fought(sources: Sources
         undisturbed = threading.Event()
         undisturbed.wait(3)
         assert other.gauges()["mqtt_connections_total"] == connections, "the other one has peace"
-
-
-def test_a_take_over_that_the_broker_names_stops_the_source(sources: Sources) -> None:
-    """Brokers that keep to MQTT 5 say 0x8E; the Mosquitto of Debian 12 does not, so this one is scripted."""
-    connack, taken_over = bytes.fromhex("2003000000"), bytes.fromhex("e0018e")
-
-    class Answer(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            self.request.recv(1000)
-            self.request.sendall(connack + taken_over)
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:
-        scripted = NamedBroker(f"mqtt://127.0.0.1:{server.server_address[1]}")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        source = sources.make(scripted, HeldJournal(), client_id="same")
-        wait_until(lambda: any("3 take-overs" in p for p in source.problems()), 20, "it gives up")
-        with pytest.raises(SourceFailedError, match="client ID 'same'"):
-            source.poll(0)
-        assert source.gauges()["mqtt_connections_total"] == 3
-        server.shutdown()
 
 
 def test_filters_that_are_not_configured_any_more_are_unsubscribed(sources: Sources) -> None:
@@ -398,14 +378,55 @@ def _publish_over_websocket(port: int, ca: Path | None) -> None:
     client.loop_stop()
 
 
-def test_a_refused_subscription_is_reported(sources: Sources, tmp_path: Path) -> None:
-    acl = tmp_path / "acl"
-    acl.write_text("topic read t/#\n")
-    tmp_path.chmod(0o755)
-    with Mosquitto(settings=f"acl_file {acl}") as broker:
+class ScriptedBroker:
+    """Speaks just enough MQTT 5 to say what the Mosquitto of Debian 12 never says. `answers`: packet type → bytes."""
+
+    def __init__(self, answers: dict[int, list[bytes]]) -> None:
+        class Session(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                while packet := self.request.recv(4096):
+                    for answer in answers.get(packet[0] >> 4, []):
+                        self.request.sendall(answer.replace(b"MID", packet[2:4]))
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Session)
+        self._server.daemon_threads = True
+        self.port = int(self._server.server_address[1])
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+CONNECT, SUBSCRIBE = 1, 8
+CONNACK = bytes.fromhex("2003000000")
+
+
+def test_a_take_over_that_the_broker_names_stops_the_source(sources: Sources) -> None:
+    with ScriptedBroker({CONNECT: [CONNACK, bytes.fromhex("e0018e")]}) as broker:
+        source = sources.make(broker, HeldJournal(), client_id="same")
+        wait_until(lambda: any("3 take-overs" in p for p in source.problems()), 20, "it gives up")
+        with pytest.raises(SourceFailedError, match="client ID 'same'"):
+            source.poll(0)
+        assert source.gauges()["mqtt_connections_total"] == 3
+
+
+def test_a_refused_subscription_is_reported(sources: Sources) -> None:
+    granted_and_not_authorised = bytes.fromhex("9005") + b"MID" + bytes.fromhex("000187")
+    with ScriptedBroker({CONNECT: [CONNACK], SUBSCRIBE: [granted_and_not_authorised]}) as broker:
         source = sources.make(broker, HeldJournal(), topics=["t/#", "forbidden"])
-        wait_until(lambda: source.gauges()["mqtt_connections_total"] >= 1, 10, "connecting")
-        wait_until(lambda: not source.problems() or "did not grant" in source.problems()[0], 10, "an answer")
-        # Mosquitto 2.0 grants filters that its access list denies and then delivers nothing; others refuse.
-        if source.problems():
-            assert "forbidden" in source.problems()[0]
+        wait_until(lambda: any("did not grant" in p for p in source.problems()), 10, "the refusal")
+        assert "'forbidden' (Not authorized)" in source.problems()[0]
+        assert "t/#" not in source.problems()[0]
+
+
+def test_a_session_that_the_broker_keeps_for_less_is_reported(
+    sources: Sources, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connack = bytes.fromhex("200800000511") + (60).to_bytes(4, "big")
+    with ScriptedBroker({CONNECT: [connack], SUBSCRIBE: [bytes.fromhex("9004") + b"MID" + b"\0\1"]}) as broker:
+        wait_ready(sources.make(broker, HeldJournal()))
+    assert "mqtt_session_expiry_reduced" in capsys.readouterr().out

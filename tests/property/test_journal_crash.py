@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from connector.progress import Commit, Counts, Tally
 from connector.records import Chunk, Record
@@ -72,10 +72,11 @@ class JournalMachine(RuleBasedStateMachine):
         assert list(chunk.positions) == list(range(first + 1, first + 1 + len(chunk.records)))
         self.polled.append(chunk)
 
-    @precondition(lambda self: self.polled)
     @rule(n=st.integers(1, 3))
     def commit(self, n: int) -> None:
         chunks, self.polled = self.polled[:n], self.polled[n:]
+        if not chunks:
+            return  # no precondition: what was polled by now depends on the disk, and a schedule must not
         tallies: dict[str, Tally] = {}
         for chunk in chunks:
             for record in chunk.records:

@@ -65,6 +65,7 @@ class Connector:
         credentials = Credentials.load(config.clarify.credentials, allow_insecure=config.clarify.allow_insecure)
         self._config = config
         self._abort = threading.Event()
+        self._unremembered: list[tuple[str, Origin]] = []
         with ExitStack() as opened:
             opened.callback(_lock(config.state_dir).close)
             self.client = Client(
@@ -135,8 +136,14 @@ class Connector:
     # -- what the mapping discovers ---------------------------------------------------------------
 
     def claimed(self, claims: list[tuple[str, Origin]]) -> None:
-        """Remember who owns which input ID."""
-        self.state.add_claims(claims)
+        """Remember who owns which input ID; where that cannot be written, with the next one."""
+        self._unremembered += claims
+        try:
+            self.state.add_claims(self._unremembered)
+        except sqlite3.Error as error:
+            _log.error("input_ids_not_remembered", reason=str(error), effect="trying again with the next new signal")
+        else:
+            self._unremembered = []
 
     def collided(self, collisions: list[Collision]) -> None:
         """Report collisions."""

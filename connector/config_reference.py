@@ -18,7 +18,7 @@ _TYPE_NAMES = {"string": "text", "boolean": "yes/no"}
 def json_schema() -> str:
     """The JSON Schema as text."""
     schema = Config.model_json_schema()
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "clarify-connector", **schema}
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "clarify-connector"}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -66,7 +66,7 @@ class Connector:
         self._config = config
         self._abort = threading.Event()
         self._unremembered: list[tuple[str, Origin]] = []
-        with ExitStack() as opened:
+        with ExitStack() as opened, ExitStack() as opened_sources:
             opened.callback(_lock(config.state_dir).close)
             self.client = Client(
                 credentials,
@@ -87,7 +87,7 @@ class Connector:
             sources = []
             for section in config.sources:
                 sources.append(_source(config, section))
-                opened.callback(sources[-1].close, _CLOSE_SECONDS)
+                opened_sources.callback(sources[-1].close, _CLOSE_SECONDS)
             self.pipeline = Pipeline(
                 sources,
                 build_mapper(config, self.state.claims()),
@@ -98,6 +98,7 @@ class Connector:
                 Limits(delivery.max_delay, delivery.max_frame_bytes, delivery.max_waiting_samples),
                 delivery.requests_per_second,
             )
+            opened_sources.pop_all()  # from here on the pipeline closes them
             self._opened = opened.pop_all()
 
     def start(self) -> None:

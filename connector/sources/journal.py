@@ -18,7 +18,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import structlog
@@ -50,6 +50,11 @@ class Batch:
     records: list[Record]
     durable: Callable[[], None]
     """Called once, from another thread, when they need not be sent again."""
+    size: int = field(init=False)
+    """About what they take in memory, in bytes."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", batch_bytes(self.records))
 
 
 def batch_bytes(records: list[Record]) -> int:
@@ -98,7 +103,8 @@ class DiskJournal:
         self._incoming_records = 0
         self._incoming_bytes = 0
         self._commits: list[Commit] = []
-        self._tail: deque[Row] = deque()
+        self._tail: deque[tuple[Row, int]] = deque()
+        """Rows just written, each with its size in memory."""
         self._tail_bytes = 0
         self._next = file.first_waiting
         self._end = file.next_position
@@ -126,11 +132,10 @@ class DiskJournal:
 
     def append(self, batch: Batch) -> None:
         """Take a batch over; it is durable when its `durable` is called."""
-        size = batch_bytes(batch.records)
         with self._changed:
             self._incoming.append(batch)
             self._incoming_records += len(batch.records)
-            self._incoming_bytes += size
+            self._incoming_bytes += batch.size
             self._changed.notify_all()
 
     def has_room(self) -> bool:
@@ -213,9 +218,9 @@ class DiskJournal:
 
     def _from_tail(self) -> Row | None:
         tail = self._tail
-        while tail and tail[0].first <= self._next:
-            row = tail.popleft()
-            self._tail_bytes -= batch_bytes(row.records)
+        while tail and tail[0][0].first <= self._next:
+            row, size = tail.popleft()
+            self._tail_bytes -= size
             if row.first == self._next:
                 return row
         return None
@@ -300,7 +305,7 @@ class DiskJournal:
                 for row in rows:
                     size = batch_bytes(row.records)
                     if self._tail_bytes + size <= _TAIL_BYTES:
-                        self._tail.append(row)
+                        self._tail.append((row, size))
                         self._tail_bytes += size
                 self._changed.notify_all()
 
@@ -335,13 +340,12 @@ def _rows(batches: list[Batch]) -> list[list[Record]]:
     rows: list[list[Record]] = []
     size = _ROW_BYTES
     for batch in batches:
-        added = batch_bytes(batch.records)
-        if size + added > _ROW_BYTES or len(rows[-1]) + len(batch.records) > _ROW_RECORDS:
+        if size + batch.size > _ROW_BYTES or len(rows[-1]) + len(batch.records) > _ROW_RECORDS:
             # A batch is what one pass of the network loop read: bounded there, so it is never cut itself.
             rows.append([])
             size = 0
         rows[-1].extend(batch.records)
-        size += added
+        size += batch.size
     return rows
 
 
@@ -362,7 +366,7 @@ class MemoryJournal:
         self._max_bytes = max_bytes
         self._changed = threading.Condition()
         self._unread: deque[tuple[int, Batch]] = deque()
-        self._unsettled: deque[tuple[int, int, Batch]] = deque()
+        self._unsettled: deque[tuple[int, Batch]] = deque()
         self._next = file.next_position
         self._bytes = 0
         self._closing = False
@@ -382,13 +386,12 @@ class MemoryJournal:
 
     def append(self, batch: Batch) -> None:
         """Keep a batch until it is settled."""
-        size = batch_bytes(batch.records)
         with self._changed:
             first = self._next
             self._next += len(batch.records)
-            self._bytes += size
+            self._bytes += batch.size
             self._unread.append((first, batch))
-            self._unsettled.append((self._next - 1, size, batch))
+            self._unsettled.append((self._next - 1, batch))
             self._changed.notify_all()
 
     def has_room(self) -> bool:
@@ -409,8 +412,8 @@ class MemoryJournal:
         settled: list[Batch] = []
         with self._changed:
             while self._unsettled and self._unsettled[0][0] <= commit.position:
-                _, size, batch = self._unsettled.popleft()
-                self._bytes -= size
+                _, batch = self._unsettled.popleft()
+                self._bytes -= batch.size
                 settled.append(batch)
         self._uncounted.append(commit)
         self._uncounted_records += sum(len(batch.records) for batch in settled)

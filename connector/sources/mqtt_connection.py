@@ -30,7 +30,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from connector.config import MQTT_PORTS, MqttSection
+from connector.config.mqtt import MQTT_PORTS, MqttSection
 from connector.records import Record
 
 _CONNECT_SECONDS: Final = 10.0

@@ -1,0 +1,66 @@
+"""Everything a configuration file may say. The reference and the JSON Schema are generated from here.
+
+`config_file.py` reads a file into these models and says where in it an error is.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from connector.config.delivery import ClarifySection, DeadLettersSection, DeliverySection
+from connector.config.mapping import MappingSection, RuleSection
+from connector.config.mqtt import MqttSection
+from connector.config.values import Seconds, Section
+from connector.mapping.rules import Rule
+from connector.mapping.times import EPOCH, TimeBounds
+
+__all__ = ["Config", "MqttSection", "RuleSection", "Seconds"]
+
+
+class ObserveSection(Section):
+    """What the connector says of itself."""
+
+    listen: str | None = Field(
+        default="127.0.0.1:9464",
+        pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$",
+        description="Address of /healthz, /readyz, /metrics and /ledger; null for none.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Log level.")
+    log_format: Literal["text", "json"] = Field(default="text", description="Log format.")
+
+
+class Config(Section):
+    """A whole configuration file."""
+
+    clarify: ClarifySection = Field(description="Where the data goes.")
+    sources: list[MqttSection] = Field(min_length=1, description="Where the data comes from.")
+    mapping: MappingSection = Field(default=MappingSection(), description="How payloads become samples.")
+    delivery: DeliverySection = Field(default=DeliverySection(), description="How samples leave for Clarify.")
+    dead_letters: DeadLettersSection = Field(default=DeadLettersSection(), description="What could not become samples.")
+    state_dir: Path = Field(
+        default=Path("clarify-connector-state"),
+        description="Folder for the journal, the ledger and the dead letters. Put it on a volume. A relative path "
+        "starts at the configuration file.",
+    )
+    observe: ObserveSection = Field(default=ObserveSection(), description="Health, metrics and logs.")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Config:
+        names = [source.name.lower() for source in self.sources]  # they name files, also where case does not count
+        for source in self.sources:
+            if names.count(source.name.lower()) > 1:
+                raise ValueError(f"two sources are named {source.name!r}; give each a name of its own")
+        return self
+
+    def rules(self) -> list[Rule]:
+        """The mapping's rules, compiled."""
+        return [rule.compile() for rule in self.mapping.rules]
+
+    def time_bounds(self) -> TimeBounds:
+        """Which times are plausible."""
+        oldest = (self.mapping.oldest_time - EPOCH) // timedelta(microseconds=1)
+        return TimeBounds(oldest, round(self.mapping.newest_time * 1_000_000))

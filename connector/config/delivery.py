@@ -1,0 +1,88 @@
+"""The sections on where the data goes and how: Clarify, delivery, dead letters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+
+from connector.clarify.limits import INSERTS_PER_SECOND, REQUEST_BYTES, SAVES_PER_SECOND
+from connector.config.values import Bytes, Seconds, Section
+
+_ENVELOPE_BYTES: Final = 1024
+"""Room for what stands around the frame in a request."""
+
+
+class ClarifySection(Section):
+    """Where the data goes."""
+
+    credentials: Path = Field(
+        description="The credentials file as downloaded from Clarify (OAuth client credentials or basic auth).",
+        examples=["/run/secrets/clarify-credentials.json"],
+    )
+    ca_file: Path | None = Field(
+        default=None, description="PEM file of the certificate authority, where the system's own do not do."
+    )
+    allow_insecure: bool = Field(
+        default=False,
+        description="Allow an http:// API URL on another host than this one. The credentials then travel in "
+        "clear text: for test networks only.",
+    )
+    timeout: Seconds = Field(
+        default="20s",  # type: ignore[assignment]
+        description="How long to wait for an answer. Clarify itself gives up after 15 s.",
+        ge=1,
+    )
+
+
+class DeliverySection(Section):
+    """How samples leave for Clarify. Its limits are per integration: lower the rates when several connectors
+    share one."""
+
+    max_delay: Seconds = Field(
+        default="2s",  # type: ignore[assignment]
+        ge=0.01,
+        description="On a quiet stream a sample leaves after this long. Under load, frames leave as fast as the "
+        "rate allows, as full as they get.",
+    )
+    max_bytes: Bytes = Field(
+        default="8MiB",  # type: ignore[assignment]
+        ge=4096,
+        le=REQUEST_BYTES,
+        description="Largest request. Clarify takes about 8 MiB of uncompressed JSON.",
+    )
+    requests_per_second: float = Field(
+        default=INSERTS_PER_SECOND, gt=0, le=100, description="Inserts a second. Clarify's documented limit is 1."
+    )
+    metadata_requests_per_second: float = Field(
+        default=SAVES_PER_SECOND,
+        gt=0,
+        le=100,
+        description="saveSignals calls a second. Clarify's documented limit is 1.",
+    )
+    max_waiting_samples: int = Field(
+        default=500_000,
+        ge=1000,
+        description="Samples held in memory (24 bytes each). Above it, reading from the sources pauses.",
+    )
+    flush_timeout: Seconds = Field(
+        default="20s",  # type: ignore[assignment]
+        ge=0,
+        description="On SIGTERM: how long to go on sending before what still waits is left to the journal.",
+    )
+
+    @property
+    def max_frame_bytes(self) -> int:
+        """What is left of `max_bytes` for the frame itself."""
+        return self.max_bytes - _ENVELOPE_BYTES
+
+
+class DeadLettersSection(Section):
+    """Messages and values that could not become samples, with the reason. They are kept in state_dir."""
+
+    max_bytes: Bytes = Field(
+        default="256MiB",  # type: ignore[assignment]
+        ge=64 * 1024,
+        description="How much is kept. Above it the oldest are discarded, counted and logged.",
+    )

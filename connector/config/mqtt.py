@@ -1,0 +1,183 @@
+"""The section of an MQTT source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
+
+from connector.config.values import Bytes, Seconds, Section, SourceName, text_of
+
+MQTT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+
+
+def _subscription(text: str) -> str:
+    filter_ = text
+    if text.startswith("$share/"):
+        parts = text.split("/", 2)
+        if len(parts) < 3 or not parts[1] or not parts[2] or set(parts[1]) & set("+#"):
+            raise ValueError(f"{text!r} is no shared subscription; write $share/GROUP/FILTER")
+        filter_ = parts[2]
+    if not filter_ or "\0" in text or len(text.encode()) > 65_535:
+        raise ValueError("a topic filter must not be empty, hold a NUL, or be longer than 65535 bytes")
+    levels = filter_.split("/")
+    for number, level in enumerate(levels, 1):
+        if "#" in level and (level != "#" or number != len(levels)):
+            raise ValueError(f"{text!r}: '#' must be the whole last level")
+        if "+" in level and level != "+":
+            raise ValueError(f"{text!r}: '+' must be a whole level")
+    return text
+
+
+TopicFilter = Annotated[str, AfterValidator(_subscription)]
+
+
+class TlsSection(Section):
+    """TLS for a source. Certificates are checked against the system's authorities unless `ca_file` is given."""
+
+    ca_file: Path | None = Field(default=None, description="PEM file of the broker's certificate authority.")
+    cert_file: Path | None = Field(default=None, description="PEM file of our own certificate (mutual TLS).")
+    key_file: Path | None = Field(default=None, description="PEM file of the certificate's private key.")
+    key_password: SecretStr | None = Field(default=None, description="Password of the private key.")
+    verify: bool = Field(
+        default=True,
+        description="Check the broker's certificate and name. `false` lets anybody in between read and change "
+        "everything: for test networks only.",
+    )
+
+    @model_validator(mode="after")
+    def _pair(self) -> TlsSection:
+        if self.key_file and not self.cert_file:
+            raise ValueError("key_file without cert_file; give both for mutual TLS")
+        return self
+
+
+class JournalSection(Section):
+    """Where messages wait between the broker and Clarify."""
+
+    storage: Literal["disk", "memory"] = Field(
+        default="disk",
+        description="`disk`: each message is on disk before it is acknowledged; a crash or a long outage "
+        "loses nothing. `memory`: a message is acknowledged when it is settled; the broker keeps what waits, "
+        "as far as its own queue goes.",
+    )
+    max_bytes: Bytes = Field(
+        default="1GiB",  # type: ignore[assignment]
+        description="How much may wait. At the bound we stop reading from the broker; nothing is dropped by us.",
+        ge=64 * 1024,
+    )
+
+
+def _journal(value: object) -> object:
+    return {"storage": value} if isinstance(value, str) else value
+
+
+class MqttSection(Section):
+    """An MQTT broker."""
+
+    type: Literal["mqtt"] = Field(description="This source is an MQTT broker.")
+    name: SourceName = Field(
+        default="mqtt", description="A name for logs, metrics, the ledger and the journal's file. Keep it."
+    )
+    url: str = Field(
+        description="Address of the broker: `mqtts://host:8883` (TLS), `mqtt://host:1883` (clear text), "
+        "`wss://host/path` or `ws://host/path` (websockets). Without a scheme: mqtts.",
+        examples=["mqtts://broker.example.com"],
+    )
+    topics: list[TopicFilter] = Field(
+        min_length=1,
+        description="Topic filters to subscribe to; `$share/GROUP/FILTER` for a shared subscription.",
+        examples=[["plant/#"]],
+    )
+    protocol: Annotated[
+        Literal["5", "3.1.1"], BeforeValidator(text_of, json_schema_input_type=Literal["5", "3.1.1", 5])
+    ] = Field(default="5", description="MQTT version.")
+    client_id: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="The session's name at the broker: one for each running connector, always the same. "
+        "Default: made once and kept in state_dir.",
+    )
+    username: str | None = Field(default=None, description="User name at the broker.")
+    password: SecretStr | None = Field(
+        default=None, description="Password at the broker. Use `${ENV}` or `${file:/run/secrets/…}`."
+    )
+    tls: TlsSection = Field(default=TlsSection(), description="Certificates, for mqtts and wss.")
+    keepalive: Seconds = Field(
+        default="30s",  # type: ignore[assignment]
+        ge=5,
+        le=65_535,
+        description="A connection that is silent for longer is given up.",
+    )
+    session_expiry: Seconds = Field(
+        default="7d",  # type: ignore[assignment]
+        ge=60,
+        le=4_294_967_294,
+        description="How long the broker keeps our session and what is queued in it while we are away (MQTT 5).",
+    )
+    receive_maximum: int = Field(
+        default=1000,
+        ge=1,
+        le=65_535,
+        description="Messages that the broker may send before we acknowledge (MQTT 5). With 3.1.1 the broker's "
+        "own setting rules.",
+    )
+    qos: Literal[0, 1] = Field(
+        default=1,
+        description="1: at least once. 0: what is published while we are away is lost. (2 is not safer: the "
+        "protocol's exchange ends before the message is safe here.)",
+    )
+    retained: Literal["new", "always", "never"] = Field(
+        default="new",
+        description="Retained messages when subscribing: only for a subscription that is new (`new`), at every "
+        "connect (`always`), or not at all (`never`).",
+    )
+    journal: Annotated[
+        JournalSection,
+        BeforeValidator(_journal, json_schema_input_type=JournalSection | Literal["disk", "memory"]),
+    ] = Field(
+        default=JournalSection(),
+        description="Where messages wait: `disk` (default), `memory`, or a section with more settings.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _checked_url(cls, value: str) -> str:
+        url = value if "://" in value else "mqtts://" + value
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise ValueError(
+                "cannot be read as an address; write for example mqtts://broker.example.com:8883"
+            ) from None
+        if parts.scheme not in MQTT_PORTS:
+            raise ValueError(f"scheme {parts.scheme!r} is not known; use mqtts, mqtt, wss or ws")
+        if not parts.hostname:
+            raise ValueError("the address has no host; write for example mqtts://broker.example.com:8883")
+        if parts.username or parts.password:
+            raise ValueError("user and password do not belong into the URL; use username and password")
+        try:
+            port = parts.port
+        except ValueError:
+            raise ValueError("the port is not a number from 1 to 65535") from None
+        if port == 0:
+            raise ValueError("port 0 cannot be connected to")
+        if parts.scheme in ("mqtt", "mqtts") and parts.path not in ("", "/"):
+            raise ValueError("a path belongs only to ws:// and wss:// addresses")
+        return url
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MqttSection:
+        if self.password and not self.username:
+            raise ValueError("password without username; MQTT needs both")
+        if self.journal.storage == "memory" and not self.client_id:
+            raise ValueError(
+                "journal: memory needs a client_id of your own: without a stable one the broker "
+                "cannot keep what waits for us"
+            )
+        if self.journal.storage == "memory" and self.qos == 0:
+            raise ValueError("journal: memory with qos: 0 loses what waits at every restart; use qos: 1 or disk")
+        return self

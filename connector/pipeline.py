@@ -2,8 +2,9 @@
 
 One intake thread a source polls, maps and adds to the pending columns; one sender thread waits for a slot,
 plans a frame out of all that waits, delivers and settles it. They meet at one lock. When the columns are
-full, intake waits, and the source keeps what comes (see its promises). A chunk is committed to its source
-when it and all before it are settled.
+full, the sources are held until a quarter is free, and each keeps what comes (see its promises). A chunk is
+committed to its source when it and all before it are settled. A source that has to give a partition away asks
+for what is under way to be settled quickly, and has the rest forgotten.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -22,15 +23,17 @@ from connector.delivery.sender import Inserter, Sender
 from connector.delivery.slots import Slots
 from connector.mapping.input_ids import Collision, Origin
 from connector.mapping.mapper import Mapper
-from connector.packing.frame import Frame, build_frame
+from connector.packing.frame import Frame, build_frame, without
 from connector.packing.pending import Pending
 from connector.packing.planner import Plan
 from connector.progress import Counts, Outcome, Progress
 from connector.records import Chunk, Mapped, Reason, Record, Reject, SignalMetadata
-from connector.sources.source import Source, SourceFailedError
+from connector.sources.source import Source, SourceFailedError, SourceFinishedError
 
 _POLL_SECONDS: Final = 0.2
 _OPEN_RECORDS: Final = 100_000
+_RESUME_BELOW: Final = 0.75
+"""Share of the room in use below which a source that was held is read again."""
 _BYTES_A_SAMPLE: Final = 12
 """A sample in a dense frame: enough to see that a request's worth waits; the planner knows exactly."""
 _RECENT_FRAMES: Final = 50
@@ -112,6 +115,10 @@ class Pipeline:
         self._draining = threading.Event()
         self._aborted = threading.Event()
         self._intake_running = len(self._sources)
+        self._finished = 0
+        self._full = False
+        self._settling = 0
+        """Sources that wait for what is under way."""
         self._slots = Slots(requests_per_second, self._aborted, clock)
         self.sender = Sender(client, self._slots, self, clock=clock)
         self.failure: str | None = None
@@ -134,12 +141,18 @@ class Pipeline:
     def _intake(self, source: Source) -> None:
         try:
             while not self._aborted.is_set():
-                self._wait_for_room()
+                if not self._has_room():
+                    source.hold()
+                    self._wait_a_little()
+                    continue
                 chunk = source.poll(_POLL_SECONDS)
                 if chunk is not None:
                     self._take_in(chunk)
                 elif self._draining.is_set():
                     return
+        except SourceFinishedError:
+            _log.info("source_finished", source=source.name, effect="all of it was read")
+            self._finished += 1
         except SourceFailedError as error:
             _log.error("source_failed", source=source.name, reason=str(error))
             self.failure = f"source {source.name}: {error}"
@@ -230,12 +243,52 @@ class Pipeline:
             with self._changed:
                 self._changed.notify_all()
 
+    def still_ours(self, frame: Frame) -> Frame | None:
+        """A frame that waits to be sent again, without what belongs to another owner by now."""
+        with self._changed:
+            if not self._progress.any_abandoned:
+                return frame
+            columns, dropped = without(frame.columns, self._progress.is_abandoned)
+            self._progress.dropped(dropped)
+        if not dropped:
+            return frame
+        return build_frame(columns) if columns else None
+
+    # -- what a source may ask when it gives partitions away (see Handover) -----------------------
+
+    def settle(self, source: str, partitions: Collection[str], timeout: float) -> bool:
+        """Send at once what waits, until nothing of these partitions is under way. Not while Clarify is away."""
+        until = self._clock() + timeout
+        with self._changed:
+            self._settling += 1
+            self._changed.notify_all()
+            try:
+                while self._progress.open_in(source, partitions):
+                    left = until - self._clock()
+                    if left <= 0 or self._aborted.is_set() or self.stopped.is_set() or self.sender.status.trouble:
+                        return False
+                    self._changed.wait(min(left, _POLL_SECONDS))
+            finally:
+                self._settling -= 1
+        with self._commit_lock:  # whoever settled the last of it has told the source when this lock is free
+            return True
+
+    def forget(self, source: str, partitions: Collection[str]) -> int:
+        """Drop what is under way in these partitions."""
+        with self._commit_lock, self._changed:
+            records = self._progress.forget(source, partitions)
+            if self._progress.any_abandoned:
+                self._progress.dropped(self._pending.drop(self._progress.is_abandoned))
+                self._oldest = self._pending.oldest()
+            self._changed.notify_all()
+        return records
+
     # -- start and stop ---------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the sources and the threads."""
         for source in self._sources.values():
-            source.start()
+            source.start(self)
         for thread in self._threads:
             thread.start()
 
@@ -281,6 +334,12 @@ class Pipeline:
             found.append(self.failure)
         return found
 
+    def abandoned(self) -> tuple[int, int, int]:
+        """(records, samples) that were given away unsettled, and samples that were settled too late to count."""
+        with self._changed:
+            progress = self._progress
+            return progress.abandoned_records, progress.abandoned_samples, progress.late_samples
+
     def sources(self) -> list[Source]:
         """The sources, for their gauges."""
         return list(self._sources.values())
@@ -301,26 +360,36 @@ class Pipeline:
             if run == self._send:
                 self.stopped.set()
 
-    def _wait_for_room(self) -> None:
+    def _has_room(self) -> bool:
+        """Whether sources may be read; once full, only after a quarter is free: pausing has its price."""
         with self._changed:
-            while (
-                self._pending.waiting >= self._limits.max_waiting_samples
-                or self._progress.open_records >= _OPEN_RECORDS
-            ) and not self._aborted.is_set():
-                self._changed.wait(_POLL_SECONDS)
+            used = max(
+                self._pending.waiting / self._limits.max_waiting_samples, self._progress.open_records / _OPEN_RECORDS
+            )
+            if used >= 1:
+                self._full = True
+            elif used <= _RESUME_BELOW:
+                self._full = False
+            return not self._full
+
+    def _wait_a_little(self) -> None:
+        with self._changed:
+            self._changed.wait(_POLL_SECONDS)
 
     def _wait_until_due(self) -> bool:
         """Wait until a frame should leave; False when there will never be another one."""
         with self._changed:
             while not self._aborted.is_set():
                 age = None if self._oldest is None else self._clock() - self._oldest
-                flushing = self._draining.is_set() and self._intake_running == 0
+                ending = self._draining.is_set() or self._finished == len(self._sources)
+                flushing = ending and self._intake_running == 0
                 if age is None:
                     if flushing:
                         return False
                     self._changed.wait(_POLL_SECONDS)
                 elif (
                     flushing
+                    or self._settling > 0
                     or age >= self._limits.max_delay
                     or self._pending.waiting * _BYTES_A_SAMPLE >= self._limits.max_frame_bytes
                     or self._pending.waiting * 2 >= self._limits.max_waiting_samples

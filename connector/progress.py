@@ -7,6 +7,9 @@ when every chunk before it in its partition is settled too (the contiguous prefi
 the tally of its chunks: per topic, how many messages and values came in and what became of them. Only this
 file changes these numbers.
 
+A partition that goes to another owner is *forgotten*: its open chunks are abandoned, never committed, and what is
+settled of them later (a request was on its way) is counted as late.
+
 A message counts once, as the best that happened to it: inserted, else dead-lettered, else superseded, else
 filtered. Values count each by itself.
 """
@@ -15,7 +18,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
 
@@ -145,6 +148,11 @@ class Progress:
         self.open_records = 0
         self.received_records = 0
         self.received_samples = 0
+        self.abandoned_records = 0
+        self.abandoned_samples = 0
+        self.late_samples = 0
+        """Settled after their partition was forgotten."""
+        self._abandoned: dict[int, _OpenChunk] = {}
         self._topics: dict[str, str] = {}
         """One string object a topic: chunks remember the topic of every open record."""
 
@@ -188,7 +196,12 @@ class Progress:
         """Settle values: token → how many values of that record, all with this outcome."""
         chunks = self._chunks
         for token, n in tokens.items():
-            chunk = chunks.get(token >> INDEX_BITS)
+            number = token >> INDEX_BITS
+            chunk = chunks.get(number)
+            if chunk is None and number in self._abandoned:
+                self._take_late(number, n)
+                self.late_samples += n
+                continue
             index = token & (MAX_CHUNK - 1)
             if chunk is None or index >= len(chunk.left) or chunk.left[index] < n:
                 raise ProgressError(f"token {token}: {n} values settled that were not open")
@@ -215,9 +228,50 @@ class Progress:
                 ready.append(Commit(source, partition, position, tallies))
         return ready
 
+    def open_in(self, source: str, partitions: Collection[str]) -> bool:
+        """Whether anything of these partitions is under way."""
+        return any(self._order.get((source, partition)) for partition in partitions)
+
+    def forget(self, source: str, partitions: Collection[str]) -> int:
+        """Abandon what is under way in these partitions; returns how many records that were."""
+        records = 0
+        for partition in partitions:
+            for number in self._order.pop((source, partition), ()):
+                chunk = self._chunks.pop(number)
+                records += len(chunk.topics)
+                self.abandoned_samples += sum(chunk.values)
+                if chunk.open:
+                    self._abandoned[number] = chunk
+        self.open_records -= records
+        self.abandoned_records += records
+        return records
+
+    @property
+    def any_abandoned(self) -> bool:
+        """Whether samples of abandoned chunks may still be on their way."""
+        return bool(self._abandoned)
+
+    def is_abandoned(self, token: int) -> bool:
+        """Whether this record's partition was forgotten while it was under way."""
+        return token >> INDEX_BITS in self._abandoned
+
+    def dropped(self, tokens: Mapping[int, int]) -> None:
+        """Values of abandoned chunks will not be sent: token → how many."""
+        for token, n in tokens.items():
+            self._take_late(token >> INDEX_BITS, n)
+
+    def _take_late(self, number: int, n: int) -> None:
+        chunk = self._abandoned[number]
+        if chunk.open < n:
+            raise ProgressError(f"chunk {number}: {n} values settled late, but only {chunk.open} were open")
+        chunk.open -= n
+        if not chunk.open:
+            del self._abandoned[number]
+
     def locate(self, token: int) -> tuple[str, str, int, str]:
         """(source, partition, position, topic) of a record that is still under way."""
-        chunk = self._chunks[token >> INDEX_BITS]
+        number = token >> INDEX_BITS
+        chunk = self._chunks.get(number) or self._abandoned[number]
         index = token & (MAX_CHUNK - 1)
         return chunk.source, chunk.partition, chunk.positions[index], chunk.topics[index]
 

@@ -7,22 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import TypeAlias
 
 import msgspec
+
+
+class TimeKind(IntEnum):
+    """What a record's own time says."""
+
+    ARRIVAL = 0
+    """When it reached us."""
+    CREATED = 1
+    """When its producer made it (Kafka's CreateTime)."""
+    APPENDED = 2
+    """When the broker wrote it into its log (Kafka's LogAppendTime)."""
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One message as its source delivered it. The journal stores it in exactly this shape."""
 
     topic: str
-    payload: bytes
+    payload: bytes | None
+    """None is Kafka's tombstone: the mark that what had this key is deleted."""
     time_us: int
     """When it arrived (MQTT) or when the broker or producer stamped it (Kafka), in µs."""
     key: bytes | None = None
     headers: tuple[tuple[str, str], ...] = ()
     retained: bool = False
+    time_kind: int = TimeKind.ARRIVAL
+    received_us: int = 0
+    """When it was read, in µs, where that differs from `time_us`; else 0."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -39,6 +39,18 @@ class Column:
     def tail(self, n: int) -> Column:
         """All but the first `n` samples."""
         return Column(self.times[n:], self.values[n:], self.tokens[n:], self.since)
+
+    def where(self, keep: Callable[[int], bool]) -> Column:
+        """The samples whose token `keep` agrees to; the column itself if that is all of them."""
+        kept = [i for i, token in enumerate(self.tokens) if keep(token)]
+        if len(kept) == len(self.tokens):
+            return self
+        return Column(
+            array("q", (self.times[i] for i in kept)),
+            array("d", (self.values[i] for i in kept)),
+            array("q", (self.tokens[i] for i in kept)),
+            self.since,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +98,19 @@ def encode_cells(cells: list[float] | list[float | None]) -> bytes:
     """A column's cells as JSON, brackets included, in the shortest form that reads back the same."""
     encoded = orjson.dumps(cells).replace(b".0,", b",")
     return encoded[:-3] + b"]" if encoded.endswith(b".0]") else encoded
+
+
+def without(columns: Mapping[str, Column], lost: Callable[[int], bool]) -> tuple[dict[str, Column], Counter[int]]:
+    """These columns without the samples whose token is `lost`, and how many of each such token those were."""
+    kept: dict[str, Column] = {}
+    dropped: Counter[int] = Counter()
+    for input_id, column in columns.items():
+        left = column.where(lambda token: not lost(token))
+        if left is not column:
+            dropped.update(token for token in column.tokens if lost(token))
+        if left.times:
+            kept[input_id] = left
+    return kept, dropped
 
 
 def build_frame(columns: Mapping[str, Column]) -> Frame:

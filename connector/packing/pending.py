@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 
-from connector.packing.frame import Column
+from connector.packing.frame import Column, without
 from connector.records import Sample
 
 
@@ -46,3 +47,9 @@ class Pending:
                 self.columns[input_id] = column.tail(n)
             self.waiting -= n
         return taken
+
+    def drop(self, lost: Callable[[int], bool]) -> Counter[int]:
+        """Drop the samples whose token is `lost`; how many of each such token those were."""
+        self.columns, dropped = without(self.columns, lost)
+        self.waiting -= dropped.total()
+        return dropped

@@ -59,7 +59,7 @@ class Batch:
 
 def batch_bytes(records: list[Record]) -> int:
     """About what these records take in memory."""
-    return sum(len(r.payload) + len(r.topic) for r in records) + _RECORD_OVERHEAD * len(records)
+    return sum(len(r.payload or b"") + len(r.topic) for r in records) + _RECORD_OVERHEAD * len(records)
 
 
 class Journal(Protocol):

@@ -28,7 +28,7 @@ from connector.records import Chunk
 from connector.sources.journal import Batch, Journal
 from connector.sources.log_file import LogFile
 from connector.sources.mqtt_connection import Connection, End, Received
-from connector.sources.source import SourceFailedError
+from connector.sources.source import Handover, SourceFailedError
 
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 30.0
@@ -78,7 +78,7 @@ class MqttSource:
         self._stale_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"mqtt-{settings.name}", daemon=True)
 
-    def start(self) -> None:
+    def start(self, handover: Handover) -> None:  # noqa: ARG002 - its partition is never given away
         """Connect in the background."""
         self._journal.start()
         self._thread.start()
@@ -89,6 +89,13 @@ class MqttSource:
         if chunk is None and self._failure:
             raise SourceFailedError(self._failure)
         return chunk
+
+    def hold(self) -> None:
+        """Nothing to do: the network thread goes on, and the journal takes what comes, up to its bound."""
+
+    def share(self) -> float:
+        """All that this session gets."""
+        return 1.0
 
     def commit(self, commit: Commit) -> None:
         """To the journal."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from connector.progress import Commit
@@ -12,22 +13,43 @@ class SourceFailedError(Exception):
     """The source cannot go on and trying again would not help; the text says what a person has to do."""
 
 
+class SourceFinishedError(Exception):
+    """A source with an end has given all that it has: no failure, there is nothing more to poll."""
+
+
+class Handover(Protocol):
+    """What a source may ask of the pipeline when it has to give partitions away."""
+
+    def settle(self, source: str, partitions: Collection[str], timeout: float) -> bool:
+        """Send what was taken in of these partitions and wait until all of it is settled and committed; False if
+        that did not happen within `timeout` seconds, or cannot happen soon."""
+
+    def forget(self, source: str, partitions: Collection[str]) -> int:
+        """Drop what was taken in of these partitions and is not settled: their new owner gets it again. No commit
+        of it comes any more. Returns how many records that were."""
+
+
 class Source(Protocol):
     """A replayable log: partitions with positions, read in chunks, committed as a contiguous prefix.
 
-    `poll` and `stop_reading` are called by one intake thread, `commit` by the sender thread.
+    `poll` and `hold` are called by one intake thread, `commit` by any.
     """
 
     name: str
 
-    def start(self) -> None:
+    def start(self, handover: Handover) -> None:
         """Begin to receive. Must not wait for the network."""
 
     def poll(self, timeout: float) -> Chunk | None:
         """The next chunk of one partition, waiting at most `timeout` seconds; each position once per run.
 
-        What was polled but not committed is delivered again after a restart. Raises `SourceFailedError`.
+        What was polled but not committed is delivered again after a restart. Raises `SourceFailedError`, and
+        `SourceFinishedError` at the end of a source that has one.
         """
+
+    def hold(self) -> None:
+        """Called every now and then in place of `poll` while there is no room: keep up what has to be kept up (a
+        membership), give nothing, and return soon."""
 
     def commit(self, commit: Commit) -> None:
         """Everything up to this position is settled; the account goes into the ledger with it, atomically.
@@ -43,6 +65,9 @@ class Source(Protocol):
 
     def problems(self) -> list[str]:
         """Why the source is not ready, for people; empty if it is."""
+
+    def share(self) -> float:
+        """Which part of the work on this source is ours, from 0 to 1, where several share it."""
 
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics: name → value."""

@@ -22,6 +22,7 @@ from connector.sources.mqtt import MqttSource
 from connector.sources.source import SourceFailedError
 from tests.brokers import Mosquitto
 from tests.publisher import Publisher
+from tests.unit.scripted import ScriptedHandover
 from tests.waiting import free_port, wait_until
 
 
@@ -82,7 +83,7 @@ class Sources:
         )
         source = MqttSource(section, LogFile.open(self._folder / (file or f"{self._files}.sqlite")), journal)
         self._made.append(source)
-        source.start()
+        source.start(ScriptedHandover())
         return source
 
     def close(self) -> None:

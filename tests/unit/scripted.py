@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
 import orjson
@@ -14,7 +14,7 @@ from connector.clarify import ClarifyError, InsertResult, Saved, SaveSignalsResu
 from connector.mapping.times import EPOCH
 from connector.progress import Commit, Counts, Tallies, merge
 from connector.records import Chunk, Record
-from connector.sources.source import SourceFailedError
+from connector.sources.source import Handover, SourceFailedError
 
 Stored = dict[tuple[str, int], float]
 """(input ID, time in µs) → value: what Clarify has."""
@@ -116,6 +116,22 @@ class ScriptedSignals:
         return SaveSignalsResult({input_id: Saved("id", True, False) for input_id in signals_by_input})
 
 
+class ScriptedHandover:
+    """What a source may ask of a pipeline, as the test says: `settles` is the answer, `asked` what was asked."""
+
+    def __init__(self, *, settles: bool = True) -> None:
+        self.settles = settles
+        self.asked: list[tuple[str, tuple[str, ...]]] = []
+
+    def settle(self, source: str, partitions: Collection[str], timeout: float) -> bool:
+        self.asked.append(("settle", tuple(partitions)))
+        return self.settles
+
+    def forget(self, source: str, partitions: Collection[str]) -> int:
+        self.asked.append(("forget", tuple(partitions)))
+        return 0
+
+
 class ListSource:
     """A log in a list: positions from 1, chunks as they were put in; it remembers what was committed."""
 
@@ -126,6 +142,7 @@ class ListSource:
         self._next = 1
         self.failure: str | None = None
         self.polls = 0
+        self.holds = 0
         self.commits: list[Commit] = []
         self.started = self.stopped_reading = self.closed = False
 
@@ -175,8 +192,15 @@ class ListSource:
 
     # -- the source -------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, handover: Handover) -> None:
+        self.handover = handover
         self.started = True
+
+    def hold(self) -> None:
+        self.holds += 1
+
+    def share(self) -> float:
+        return 1.0
 
     def poll(self, timeout: float) -> Chunk | None:
         with self._changed:

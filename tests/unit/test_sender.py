@@ -44,6 +44,9 @@ class Account:
         assert seconds >= 0
         self.settled += frame.inserted + frame.superseded
 
+    def still_ours(self, frame: Frame) -> Frame | None:
+        return frame
+
     def rejected(self, frame: Frame, reason: str) -> None:
         self.settled += frame.inserted + frame.superseded
         self.lost |= dict.fromkeys(frame.columns, reason)

@@ -152,7 +152,8 @@ class Pipeline:
                     return
         except SourceFinishedError:
             _log.info("source_finished", source=source.name, effect="all of it was read")
-            self._finished += 1
+            with self._changed:
+                self._finished += 1
         except SourceFailedError as error:
             _log.error("source_failed", source=source.name, reason=str(error))
             self.failure = f"source {source.name}: {error}"

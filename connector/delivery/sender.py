@@ -41,6 +41,9 @@ class Ledger(Protocol):
     def rejected(self, frame: Frame, reason: str) -> None:
         """Clarify named all of it as bad."""
 
+    def still_ours(self, frame: Frame) -> Frame | None:
+        """The frame without what was given away since it was made; None if nothing is left."""
+
 
 @dataclass(slots=True)
 class SenderStatus:
@@ -82,6 +85,12 @@ class Sender:
             if not have_slot and not self._slots.wait():
                 return False
             have_slot = False
+            if attempt:  # it has waited, for hours perhaps
+                left = self._ledger.still_ours(work[0])
+                if left is None:
+                    work.popleft()
+                    continue
+                work[0] = left
             current = work[0]
             started = self._clock()
             self.status.requests += 1

@@ -42,12 +42,17 @@ CREATE TABLE IF NOT EXISTS journal (
 CREATE TABLE IF NOT EXISTS ledger (
     topic TEXT PRIMARY KEY, {", ".join(f"{column} INTEGER NOT NULL DEFAULT 0" for column in _COLUMNS)}
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS settled (
+    partition TEXT NOT NULL, first INTEGER NOT NULL, next INTEGER NOT NULL, records INTEGER NOT NULL,
+    PRIMARY KEY (partition, first)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS incidents (at TEXT NOT NULL, message TEXT NOT NULL);
 """
 _TABLES: Final = {
     "meta": ("key", "value"),
     "journal": ("first", "count", "bytes", "crc", "body"),
     "ledger": ("topic", *_COLUMNS),
+    "settled": ("partition", "first", "next", "records"),
     "incidents": ("at", "message"),
 }
 _UPSERT: Final = (
@@ -74,6 +79,16 @@ class Row:
     def last(self) -> int:
         """Position of the last record."""
         return self.first + len(self.records) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Positions of a partition from `first` to before `next`, all settled: `records` of them were records."""
+
+    partition: str
+    first: int
+    next: int
+    records: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +194,37 @@ class LogFile:
                 self._apply(commit)
         self.next_position += n
 
+    def settle_ranges(self, ranges: Iterable[Range], commits: Iterable[Commit], *, redelivered: int = 0) -> None:
+        """The same for a log that is kept elsewhere: these ranges of it are settled, with this account.
+        `redelivered` of their records were settled before."""
+        records = 0
+        with self._transaction() as writer:
+            for found in ranges:
+                _add_range(writer, found)
+                records += found.records
+            writer.execute("INSERT OR REPLACE INTO meta VALUES ('next_position', ?)", (self.next_position + records,))
+            if redelivered:
+                _add_to_meta(writer, "redelivered", redelivered)
+            for commit in commits:
+                writer.executemany(_UPSERT, _ledger_rows(commit.tallies))
+        self.next_position += records
+
+    def ranges(self, partition: str) -> list[Range]:
+        """What is settled of a partition, in order."""
+        with self._lock:
+            return _ranges(self._writer, partition)
+
+    def note_loss(self, message: str, records: int) -> None:
+        """Remember durably that so many records (0: not known) were gone before they could be read."""
+        with self._transaction() as writer:
+            writer.execute("INSERT INTO incidents VALUES (?, ?)", (_now(), message))
+            _add_to_meta(writer, "expired", records)
+
     def _apply(self, commit: Commit) -> int:
         writer = self._writer
         removed = writer.execute("SELECT total(bytes) FROM journal WHERE first <= ?", (commit.position,)).fetchone()[0]
         writer.execute("DELETE FROM journal WHERE first <= ?", (commit.position,))
-        writer.executemany(
-            _UPSERT, ((topic, *astuple(t.messages), *astuple(t.samples)) for topic, t in commit.tallies.items())
-        )
+        writer.executemany(_UPSERT, _ledger_rows(commit.tallies))
         return int(removed)
 
     @contextmanager
@@ -228,8 +267,45 @@ class Statement:
     settled: Tallies
     damaged_rows: int
     incidents: list[str]
+    ranges: list[Range]
+    """What is settled of a log that is kept elsewhere."""
+    redelivered: int
+    """Records among the settled ones that were settled before."""
+    expired: int
+    """Records that were gone before they could be read."""
     account_lost: str | None
     """Why the account is not complete, where a damaged file took a part of it along."""
+
+
+def _ledger_rows(tallies: Tallies) -> Iterator[tuple[str | int, ...]]:
+    return ((topic, *astuple(t.messages), *astuple(t.samples)) for topic, t in tallies.items())
+
+
+def _add_to_meta(writer: sqlite3.Connection, key: str, n: int) -> None:
+    writer.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = value + ?", (key, n, n))
+
+
+def _ranges(connection: sqlite3.Connection, partition: str | None = None) -> list[Range]:
+    rows = connection.execute(
+        "SELECT partition, first, next, records FROM settled WHERE partition = ? OR ? IS NULL ORDER BY partition, first",
+        (partition, partition),
+    )
+    return [Range(*row) for row in rows]
+
+
+def _add_range(writer: sqlite3.Connection, added: Range) -> None:
+    """A range that goes on where another one ends makes that one longer: there are as many as there were starts."""
+    grown = writer.execute(
+        "UPDATE settled SET next = ?, records = records + ? WHERE partition = ? AND first = "
+        "(SELECT max(first) FROM settled WHERE partition = ? AND next = ?)",
+        (added.next, added.records, added.partition, added.partition, added.first),
+    )
+    if not grown.rowcount:
+        writer.execute(
+            "INSERT INTO settled VALUES (?, ?, ?, ?) ON CONFLICT (partition, first) DO UPDATE SET "
+            "next = max(next, excluded.next), records = records + excluded.records",
+            (added.partition, added.first, added.next, added.records),
+        )
 
 
 def read_statement(path: Path, waiting: Callable[[Row], None]) -> Statement:
@@ -250,8 +326,16 @@ def read_statement(path: Path, waiting: Callable[[Row], None]) -> Statement:
             settled=_tallies(connection),
             damaged_rows=damaged,
             incidents=[f"{at} {message}" for at, message in connection.execute("SELECT at, message FROM incidents")],
+            ranges=_ranges(connection) if _has_ranges(connection) else [],
+            redelivered=int(meta.get("redelivered", 0)),
+            expired=int(meta.get("expired", 0)),
             account_lost=meta.get("account_lost"),
         )
+
+
+def _has_ranges(connection: sqlite3.Connection) -> bool:
+    """A file that an earlier version wrote has none."""
+    return bool(connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'settled'").fetchone()[0])
 
 
 def _open_checked(path: Path, check_below_bytes: int) -> sqlite3.Connection:
@@ -392,6 +476,12 @@ def _salvage_account(old: sqlite3.Connection, writer: sqlite3.Connection, after:
             writer.execute(_UPSERT, (topic, *counts))
         else:
             damage.append("a row of the ledger makes no sense")
+    has_ranges = next(_while_readable(old, "SELECT 1 FROM sqlite_schema WHERE name = 'settled'", []), None)
+    for found in _while_readable(old, "SELECT partition, first, next, records FROM settled", damage) if has_ranges else ():
+        if isinstance(found[0], str) and all(isinstance(number, int) for number in found[1:]):
+            writer.execute("INSERT OR IGNORE INTO settled VALUES (?, ?, ?, ?)", found)
+        else:
+            damage.append("a range makes no sense")
     for incident in _while_readable(old, "SELECT at, message FROM incidents", []):
         writer.execute("INSERT INTO incidents VALUES (?, ?)", incident)
     known = writer.execute("SELECT value FROM meta WHERE key = 'next_position'").fetchone()

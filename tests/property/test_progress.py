@@ -63,6 +63,9 @@ class ProgressMachine(RuleBasedStateMachine):
         self.model: dict[tuple[str, str], list[ModelChunk]] = {partition: [] for partition in PARTITIONS}
         self.next_position = dict.fromkeys(PARTITIONS, 1)
         self.received = 0
+        self.given_away: list[ModelRecord] = []
+        self.abandoned = 0
+        self.late = 0
 
     @rule(
         partition=st.sampled_from(PARTITIONS),
@@ -121,6 +124,32 @@ class ProgressMachine(RuleBasedStateMachine):
         with pytest.raises(ProgressError):
             self.progress.settle({record.token: record.open + 1}, outcome)
 
+    @rule(partition=st.sampled_from(PARTITIONS))
+    def forget(self, partition: tuple[str, str]) -> None:
+        """Its chunks are never committed; what is open of them may still be settled, late."""
+        chunks, self.model[partition] = self.model[partition], []
+        records = [record for chunk in chunks for record in chunk.records]
+        assert self.progress.open_in(partition[0], [partition[1]]) == bool(chunks)
+        assert self.progress.forget(partition[0], [partition[1]]) == len(records)
+        assert not self.progress.open_in(partition[0], [partition[1]])
+        self.abandoned += len(records)
+        self.given_away += [record for record in records if record.open]
+
+    @precondition(lambda self: self.given_away)
+    @rule(data=st.data(), dropped=st.booleans())
+    def settle_late(self, data: st.DataObject, dropped: bool) -> None:
+        record = data.draw(st.sampled_from(self.given_away))
+        assert self.progress.is_abandoned(record.token)
+        n = data.draw(st.integers(1, record.open))
+        record.open -= n
+        if dropped:
+            self.progress.dropped({record.token: n})
+        else:
+            self.progress.settle({record.token: n}, Outcome.INSERTED)
+            self.late += n
+        if not record.open:
+            self.given_away.remove(record)
+
     @rule()
     def settle_what_never_was(self) -> None:
         with pytest.raises(ProgressError):
@@ -146,6 +175,9 @@ class ProgressMachine(RuleBasedStateMachine):
         waiting = sum(len(chunk.records) for chunks in self.model.values() for chunk in chunks)
         assert self.progress.open_records == waiting
         assert self.progress.received_records == self.received
+        assert self.progress.abandoned_records == self.abandoned
+        assert self.progress.late_samples == self.late
+        assert self.progress.any_abandoned == bool(self.given_away)
 
 
 def assert_account(tallies: Tallies, records: list[ModelRecord]) -> None:

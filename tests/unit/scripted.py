@@ -14,7 +14,7 @@ from connector.clarify import ClarifyError, InsertResult, Saved, SaveSignalsResu
 from connector.mapping.times import EPOCH
 from connector.progress import Commit, Counts, Tallies, merge
 from connector.records import Chunk, Record
-from connector.sources.source import Handover, SourceFailedError
+from connector.sources.source import Handover, SourceFailedError, SourceFinishedError
 
 Stored = dict[tuple[str, int], float]
 """(input ID, time in µs) → value: what Clarify has."""
@@ -141,6 +141,7 @@ class ListSource:
         self._chunks: deque[Chunk] = deque()
         self._next = 1
         self.failure: str | None = None
+        self.finished = False
         self.polls = 0
         self.holds = 0
         self.commits: list[Commit] = []
@@ -158,6 +159,12 @@ class ListSource:
         """From now on `poll` raises."""
         with self._changed:
             self.failure = why
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """There is nothing more to come."""
+        with self._changed:
+            self.finished = True
             self._changed.notify_all()
 
     def left(self) -> int:
@@ -205,11 +212,15 @@ class ListSource:
     def poll(self, timeout: float) -> Chunk | None:
         with self._changed:
             self.polls += 1
-            self._changed.wait_for(lambda: self._chunks or self.failure or self.stopped_reading, timeout)
+            self._changed.wait_for(
+                lambda: self._chunks or self.failure or self.finished or self.stopped_reading, timeout
+            )
             if self._chunks:
                 return self._chunks.popleft()
             if self.failure:
                 raise SourceFailedError(self.failure)
+            if self.finished:
+                raise SourceFinishedError
             return None
 
     def commit(self, commit: Commit) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -470,3 +471,87 @@ def test_a_pipeline_that_never_started_can_be_closed(bench: Make) -> None:
     b = bench()
     b.pipeline.close(SECONDS)
     assert b.source.closed
+
+
+def test_a_full_pipeline_holds_its_sources_and_reads_on_when_a_quarter_is_free(bench: Make) -> None:
+    release = threading.Event()
+    b = bench(max_waiting_samples=1000, max_delay=60.0, max_frame_bytes=1_000_000)
+    b.clarify.steps.append(lambda body: release.wait(SECONDS))
+    b.start()
+    for _ in range(30):
+        b.source.put(*series(100))
+    wait_until(lambda: b.source.holds > 0, SECONDS, "held")
+    left = b.source.left()
+    assert left > 0
+    release.set()
+    wait_until(lambda: b.source.left() < left, SECONDS, "read on")
+    b.finish()
+    assert b.source.position == 3000
+
+
+def test_a_partition_that_goes_away_is_settled_at_once_if_clarify_takes_it(bench: Make) -> None:
+    b = bench(max_delay=60.0).start()
+    b.source.put(*series(3))
+    wait_until(lambda: b.pipeline.waiting()[0] == 3, SECONDS, "taken in")
+    assert b.source.handover.settle("mqtt", ["p"], SECONDS)
+    assert b.source.position == 3, "committed before the answer"
+    assert b.source.handover.forget("mqtt", ["p"]) == 0
+    b.finish()
+
+
+def test_what_clarify_does_not_take_is_given_away_and_never_committed(bench: Make) -> None:
+    b = bench(max_delay=0.01)
+    away = True
+
+    def answer(body: bytes) -> None:
+        if away:
+            b.clarify.steps.append(answer)
+            raise Retryable("away")
+
+    b.clarify.steps.append(answer)
+    b.start()
+    b.source.put(*series(3))
+    wait_until(lambda: b.pipeline.sender.status.trouble is not None, SECONDS, "Clarify is away")
+    assert not b.source.handover.settle("mqtt", ["p"], SECONDS), "no use waiting"
+    assert b.source.handover.forget("mqtt", ["p"]) == 3
+    assert b.pipeline.waiting() == (0, 0)
+    away = False
+    b.source.put(*series(2))
+    b.committed(5)
+    b.finish()
+    assert b.source.messages() == Counts(received=2, inserted=2)
+    assert b.pipeline.abandoned()[:2] == (3, 3)
+
+
+def test_a_request_under_way_when_its_partition_goes_is_counted_as_late(bench: Make) -> None:
+    asked, release = threading.Event(), threading.Event()
+    b = bench()
+
+    def slow(body: bytes) -> None:
+        asked.set()
+        release.wait(SECONDS)
+
+    b.clarify.steps.append(slow)
+    b.start()
+    b.source.put(*series(3))
+    assert asked.wait(SECONDS)
+    assert not b.source.handover.settle("mqtt", ["p"], 0.01)
+    assert b.source.handover.forget("mqtt", ["p"]) == 3
+    release.set()
+    wait_until(lambda: b.pipeline.abandoned()[2] == 3, SECONDS, "settled late")
+    b.finish()
+    assert b.source.commits == []
+
+
+def test_sources_that_end_end_the_pipeline(bench: Make) -> None:
+    first, second = ListSource("first"), ListSource("second")
+    b = bench(first, second, max_delay=60.0).start()
+    first.put(*series(3))
+    first.finish()
+    wait_until(lambda: b.pipeline.waiting()[0] == 3, SECONDS, "taken in")
+    assert not b.pipeline.stopped.wait(0.05), "the other one goes on"
+    second.put(*series(2))
+    second.finish()
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert (first.position, second.position) == (3, 2)
+    assert b.pipeline.failure is None

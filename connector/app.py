@@ -14,7 +14,7 @@ import structlog
 
 from connector import __version__
 from connector.clarify import Client, Credentials, Timeouts
-from connector.config import Config, MqttSection
+from connector.config import Config, KafkaSection, MqttSection, SourceSection
 from connector.delivery.dead_letters import DeadLetterStore
 from connector.delivery.signals import SignalSaver
 from connector.delivery.slots import Slots
@@ -30,6 +30,8 @@ from connector.sources.source import Source
 from connector.state import State
 
 _CLOSE_SECONDS: Final = 5.0
+WORKER_FOLDERS: Final = "worker-*"
+"""Where, in state_dir, the second and further workers keep their state."""
 
 _log = structlog.get_logger(__name__)
 
@@ -53,7 +55,9 @@ def build_mapper(config: Config, claims: dict[str, Origin]) -> Mapper:
         bounds=config.time_bounds(),
         max_payload_bytes=config.mapping.max_payload,
         max_values=config.mapping.max_values,
-        without_retained={source.name for source in config.sources if source.retained == "never"},
+        without_retained={
+            source.name for source in config.sources if isinstance(source, MqttSection) and source.retained == "never"
+        },
     )
 
 
@@ -86,7 +90,7 @@ class Connector:
             )
             sources = []
             for section in config.sources:
-                sources.append(_source(config, section))
+                sources.append(_source(section, open_log_file(config, section.name)))
                 opened_sources.callback(sources[-1].close, _CLOSE_SECONDS)
             self.pipeline = Pipeline(
                 sources,
@@ -156,12 +160,20 @@ class Connector:
         self.signals.want(signals)
 
 
-def _source(config: Config, section: MqttSection) -> Source:
-    path = log_file_path(config, section.name)
+def open_log_file(config: Config, source: str) -> LogFile:
+    """A source's journal and ledger. Raises `StartError`."""
+    path = log_file_path(config, source)
     try:
-        file = LogFile.open(path)
+        return LogFile.open(path)
     except (OSError, sqlite3.Error) as error:
         raise StartError(f"the journal {path} cannot be opened: {error}; is the disk full or read-only?") from None
+
+
+def _source(section: SourceSection, file: LogFile) -> Source:
+    if isinstance(section, KafkaSection):
+        from connector.sources.kafka import KafkaSource  # noqa: PLC0415 - librdkafka is loaded where it is needed
+
+        return KafkaSource(section, file)
     journal: DiskJournal | MemoryJournal
     if section.journal.storage == "disk":
         journal = DiskJournal(section.name, file, section.journal.max_bytes)

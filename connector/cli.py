@@ -97,15 +97,18 @@ def check(config: Path) -> None:
     except CredentialsError as error:
         raise click.ClickException(str(error)) from None
     for section in loaded.sources:
-        for name in ("ca_file", "cert_file", "key_file"):
-            path = getattr(section.tls, name)
+        for name, path in section.files.items():
             if path is not None and not path.is_file():
-                raise click.ClickException(f"source {section.name}: tls.{name}: there is no file {path}")
-        plain = section.url.startswith(("mqtt://", "ws://"))
-        if plain and section.password:
-            click.echo(f"warning: source {section.name}: the password travels in clear text; use mqtts:// or wss://")
+                raise click.ClickException(f"source {section.name}: {name}: there is no file {path}")
+        if section.type == "kafka":
+            from connector.sources.kafka_settings import problem_with  # noqa: PLC0415
+
+            if problem := problem_with(section):
+                raise click.ClickException(f"source {section.name}: librdkafka refuses the settings: {problem}")
+        for warning in section.warnings:
+            click.echo(f"warning: source {section.name}: {warning}")
     click.echo(
-        f"{config}: ok: {', '.join(f'{s.name} ({s.url})' for s in loaded.sources)} → {credentials.api_url}, "
+        f"{config}: ok: {', '.join(f'{s.name} ({s.address})' for s in loaded.sources)} → {credentials.api_url}, "
         f"integration {credentials.integration}, {len(loaded.mapping.rules) or 'no'} mapping rules"
     )
 
@@ -120,14 +123,24 @@ def schema(markdown: bool) -> None:
 
 
 @main.command()
-@_CONFIG
+@click.argument(
+    "configs", metavar="CONFIG...", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False)
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
-def ledger(config: Path, as_json: bool) -> None:
-    """Print what came in and what became of it; exits with 1 if it does not balance."""
+@click.option(
+    "--all-members",
+    is_flag=True,
+    help="The configurations are those of all members of a consumer group: a gap between what they settled is a loss.",
+)
+def ledger(configs: tuple[Path, ...], as_json: bool, all_members: bool) -> None:
+    """Print what came in and what became of it; exits with 1 if it does not balance.
+
+    Several configurations, such as those of all replicas, are added up.
+    """
     from connector.ledger import as_table, read_ledger  # noqa: PLC0415
 
     try:
-        found = read_ledger(_load(config))
+        found = read_ledger(*map(_load, configs), all_members=all_members)
     except sqlite3.Error as error:
         raise click.ClickException(f"the ledger cannot be read: {error}") from None
     click.echo(json.dumps(found.as_json()) if as_json else as_table(found))

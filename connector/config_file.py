@@ -155,11 +155,18 @@ def _content(path: Path) -> str:
 
 
 def _problem(document: CommentedMap, item: Any) -> Problem:
-    at: Path_ = tuple(part for part in item["loc"] if part != "[key]")
+    full: Path_ = tuple(part for part in item["loc"] if part != "[key]")
+    at = _without_kind(full)
     kind = item["type"]
     message = item["msg"].removeprefix("Value error, ")
-    if kind == "extra_forbidden":
-        known = _known_fields(at[:-1])
+    if kind == "union_tag_invalid":
+        at = (*at, "type")
+        message = f"{item['ctx']['tag']!r} is no kind of source; use {item['ctx']['expected_tags']}"
+    elif kind == "union_tag_not_found":
+        at = (*at, "type")
+        message = "is required but missing"
+    elif kind == "extra_forbidden":
+        known = _known_fields(full[:-1])
         near = difflib.get_close_matches(str(at[-1]), known, 1)
         hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(known))}"
         message = f"there is no such setting; {hint}"
@@ -170,6 +177,13 @@ def _problem(document: CommentedMap, item: Any) -> Problem:
     return Problem(_line(document, at), _dotted(at), message)
 
 
+def _without_kind(at: Path_) -> Path_:
+    """Where sections are told apart by their `type`, pydantic names it behind the index; the file does not."""
+    if len(at) > 2 and at[0] == "sources" and isinstance(at[1], int):
+        return (*at[:2], *at[3:])
+    return at
+
+
 def _known_fields(at: Path_) -> list[str]:
     schema = Config.model_json_schema()
     node: dict[str, Any] = schema
@@ -177,6 +191,8 @@ def _known_fields(at: Path_) -> list[str]:
         node = _resolved(node, schema)
         if isinstance(part, int):
             node = node.get("items", {})
+        elif part in node.get("discriminator", {}).get("mapping", {}):
+            node = {"$ref": node["discriminator"]["mapping"][part]}
         elif part in node.get("properties", {}):
             node = node["properties"][part]
         else:

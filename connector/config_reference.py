@@ -40,7 +40,11 @@ def _section(lines: list[str], schema: dict[str, Any], node: dict[str, Any], tit
     required = node.get("required", [])
     sections: list[tuple[str, dict[str, Any]]] = []
     for name, field in node["properties"].items():
-        inner = _inner(schema, field)
+        kinds = field.get("items", {}).get("discriminator", {}).get("mapping", {})
+        sections += [
+            (f"{name}: {kind}", schema["$defs"][reference.rpartition("/")[2]]) for kind, reference in kinds.items()
+        ]
+        inner = None if kinds else _inner(schema, field)
         if inner is not None:
             sections.append((f"{title}: {name}" if title != "The file" else name, inner))
         default = "**required**" if name in required else _default(field)
@@ -60,6 +64,8 @@ def _inner(schema: dict[str, Any], field: dict[str, Any]) -> dict[str, Any] | No
 
 
 def _type(schema: dict[str, Any], field: dict[str, Any]) -> str:
+    if "discriminator" in field:
+        return "section, by its `type`"
     if "anyOf" in field:
         return " or ".join(_type(schema, option) for option in field["anyOf"])
     if "$ref" in field:

@@ -3,6 +3,10 @@
 received = inserted + dead-lettered + filtered + superseded + waiting, in messages and in samples. The parts
 are counted in different places: what came in by the journal's position, what was settled by the pipeline's
 commits, what waits by reading the journal and mapping it once more. So a ledger that balances says something.
+
+Of a log that is kept elsewhere (Kafka) a ledger has what this member settled: the ranges of positions, counted by
+the source, and the account of them, counted by the pipeline. The ledgers of all workers of a configuration, or of
+all replicas when several configurations are given, are added up. Together the ranges of all members have no gap.
 """
 
 from __future__ import annotations
@@ -11,12 +15,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from connector.app import build_mapper, log_file_path
+from connector.app import WORKER_FOLDERS, build_mapper
 from connector.config import Config
 from connector.mapping.input_ids import Origin
 from connector.mapping.mapper import Mapper
 from connector.progress import Counts
-from connector.sources.log_file import Row, read_statement
+from connector.sources.log_file import Range, Row, read_statement
 from connector.state import read_claims
 
 
@@ -64,14 +68,36 @@ class TopicAccount:
 
 
 @dataclass(slots=True)
+class PartitionAccount:
+    """One partition of a log, over all members whose ledgers were read."""
+
+    first: int = 0
+    """The lowest position that is settled."""
+    next: int = 0
+    """The position after the highest one that is settled."""
+    records: int = 0
+    """Messages settled, each as often as it came."""
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+    """From, to before: nobody here has settled these."""
+
+
+@dataclass(slots=True)
 class SourceLedger:
     """One source's account."""
 
     appended: int = 0
     """Messages that its journal ever took in, by position."""
     topics: dict[str, TopicAccount] = field(default_factory=dict)
+    partitions: dict[str, PartitionAccount] = field(default_factory=dict)
+    """What is settled of a log that is kept elsewhere."""
+    redelivered: int = 0
+    """Messages that came in although the same member had settled them before."""
+    expired: int = 0
+    """Messages that were gone from the log before they could be read."""
     problems: list[str] = field(default_factory=list)
     """Why it does not balance, or what was found damaged."""
+    incidents: list[str] = field(default_factory=list)
+    """What happened to it, with the time."""
 
 
 @dataclass(slots=True)
@@ -106,13 +132,23 @@ class Ledger:
         }
 
 
-def read_ledger(config: Config) -> Ledger:
-    """Read the ledger of a configuration. Raises sqlite3.Error if a file cannot be read."""
+def read_ledger(*configs: Config, all_members: bool = False) -> Ledger:
+    """Read the ledger of a configuration, or of several that work together: sources of the same name are added up.
+    With `all_members`, a gap between what they settled is a problem. Raises sqlite3.Error if a file cannot be read."""
     ledger = Ledger()
-    mapper = build_mapper(config, _claims(config.state_dir / "state.sqlite"))
-    for section in config.sources:
-        path = log_file_path(config, section.name)
-        ledger.sources[section.name] = _read_source(section.name, path, mapper) if path.exists() else SourceLedger()
+    ranges: dict[str, list[Range]] = {}
+    for config in configs:
+        for folder in [config.state_dir, *sorted(config.state_dir.glob(WORKER_FOLDERS))]:
+            mapper = build_mapper(config, _claims(folder / "state.sqlite"))
+            for section in config.sources:
+                path = folder / f"{section.name}.sqlite"
+                source = ledger.sources.setdefault(section.name, SourceLedger())
+                if path.exists():
+                    ranges.setdefault(section.name, []).extend(_read_source(source, section.name, path, mapper))
+    for name, found in ranges.items():
+        source = ledger.sources[name]
+        source.partitions = _by_partition(found)
+        _find_problems(source, all_members)
     return ledger
 
 
@@ -120,32 +156,61 @@ def _claims(path: Path) -> dict[str, Origin]:
     return read_claims(path) if path.exists() else {}
 
 
-def _read_source(name: str, path: Path, mapper: Mapper) -> SourceLedger:
-    source = SourceLedger()
+def _read_source(source: SourceLedger, name: str, path: Path, mapper: Mapper) -> list[Range]:
     statement = read_statement(path, lambda row: _add_waiting(source.topics, name, row, mapper))
-    source.appended = statement.appended
+    source.appended += statement.appended
+    source.redelivered += statement.redelivered
+    source.expired += statement.expired
     for topic, tally in statement.settled.items():
         account = source.topics.setdefault(topic, TopicAccount())
         account.messages.add_settled(tally.messages)
         account.samples.add_settled(tally.samples)
-    counted = sum(account.messages.received for account in source.topics.values())
-    if counted != statement.appended:
-        source.problems.append(
-            f"{statement.appended} messages came in, but {counted} are accounted for: "
-            f"{abs(statement.appended - counted)} are {'missing' if counted < statement.appended else 'too many'}"
-        )
     if statement.account_lost:
         source.problems.append(statement.account_lost)
     if statement.damaged_rows:
         source.problems.append(f"{statement.damaged_rows} rows of the journal are damaged")
+    source.incidents.extend(statement.incidents)
+    return statement.ranges
+
+
+def _find_problems(source: SourceLedger, all_members: bool) -> None:
+    counted = sum(account.messages.received for account in source.topics.values())
+    if counted != source.appended:
+        source.problems.insert(
+            0,
+            f"{source.appended} messages came in, but {counted} are accounted for: "
+            f"{abs(source.appended - counted)} are {'missing' if counted < source.appended else 'too many'}",
+        )
     source.problems.extend(
         f"topic {topic!r} does not balance: {account}"
         for topic, account in source.topics.items()
         if not (account.messages.balanced and account.samples.balanced)
     )
+    missing = sum(end - start for partition in source.partitions.values() for start, end in partition.gaps)
+    if all_members and missing > source.expired:
+        source.problems.append(
+            f"nobody has settled {missing - source.expired} positions between others that are settled: "
+            + ", ".join(
+                f"{name} from {start} to before {end}"
+                for name, partition in source.partitions.items()
+                for start, end in partition.gaps
+            )
+        )
     if source.problems:
-        source.problems.extend(statement.incidents)
-    return source
+        source.problems.extend(source.incidents)
+
+
+def _by_partition(ranges: list[Range]) -> dict[str, PartitionAccount]:
+    partitions: dict[str, PartitionAccount] = {}
+    for found in sorted(ranges, key=lambda found: (found.partition, found.first)):
+        partition = partitions.get(found.partition)
+        if partition is None:
+            partition = partitions[found.partition] = PartitionAccount(found.first, found.first)
+        if found.first > partition.next:
+            partition.gaps.append((partition.next, found.first))
+        partition.next = max(partition.next, found.next)
+        partition.records += found.records
+    return partitions
 
 
 def _add_waiting(topics: dict[str, TopicAccount], name: str, row: Row, mapper: Mapper) -> None:
@@ -178,6 +243,13 @@ def as_table(ledger: Ledger) -> str:
             samples: Mapping[str, int] = asdict(account.samples)
             cells = (f"{messages[key]}/{samples[key]}" for key in (name.replace("-", "_") for name in names))
             lines.append("  " + topic.ljust(width) + "".join(cell.rjust(18) for cell in cells))
+        for name, partition in sorted(source.partitions.items()):
+            gaps = "".join(f", but not {start} to {end - 1}" for start, end in partition.gaps)
+            lines.append(f"  {name}: offsets {partition.first} to {partition.next - 1} settled{gaps}")
+        if source.redelivered:
+            lines.append(f"  {source.redelivered} of the messages came again after they had been settled")
+        if source.expired:
+            lines.append(f"  {source.expired} messages had expired before they could be read")
         lines.extend(f"  PROBLEM: {problem}" for problem in source.problems)
     lines.append("The ledger balances." if ledger.balanced else "THE LEDGER DOES NOT BALANCE.")
     return "\n".join(lines)

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
 from connector.config.delivery import ClarifySection, DeadLettersSection, DeliverySection
+from connector.config.kafka import KafkaSection
 from connector.config.mapping import MappingSection, RuleSection
 from connector.config.mqtt import MqttSection
 from connector.config.values import Seconds, Section
 from connector.mapping.rules import Rule
 from connector.mapping.times import EPOCH, TimeBounds
 
-__all__ = ["Config", "MqttSection", "RuleSection", "Seconds"]
+__all__ = ["Config", "KafkaSection", "MqttSection", "RuleSection", "Seconds", "SourceSection"]
+
+SourceSection: TypeAlias = Annotated[MqttSection | KafkaSection, Field(discriminator="type")]
 
 
 class ObserveSection(Section):
@@ -37,7 +40,7 @@ class Config(Section):
     """A whole configuration file."""
 
     clarify: ClarifySection = Field(description="Where the data goes.")
-    sources: list[MqttSection] = Field(min_length=1, description="Where the data comes from.")
+    sources: list[SourceSection] = Field(min_length=1, description="Where the data comes from.")
     mapping: MappingSection = Field(default=MappingSection(), description="How payloads become samples.")
     delivery: DeliverySection = Field(default=DeliverySection(), description="How samples leave for Clarify.")
     dead_letters: DeadLettersSection = Field(default=DeadLettersSection(), description="What could not become samples.")

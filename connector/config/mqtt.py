@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
+from connector.config.tls import TlsSection
 from connector.config.values import Bytes, Seconds, Section, SourceName, text_of
 
 MQTT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
@@ -32,26 +33,6 @@ def _subscription(text: str) -> str:
 
 
 TopicFilter = Annotated[str, AfterValidator(_subscription)]
-
-
-class TlsSection(Section):
-    """TLS for a source. Certificates are checked against the system's authorities unless `ca_file` is given."""
-
-    ca_file: Path | None = Field(default=None, description="PEM file of the broker's certificate authority.")
-    cert_file: Path | None = Field(default=None, description="PEM file of our own certificate (mutual TLS).")
-    key_file: Path | None = Field(default=None, description="PEM file of the certificate's private key.")
-    key_password: SecretStr | None = Field(default=None, description="Password of the private key.")
-    verify: bool = Field(
-        default=True,
-        description="Check the broker's certificate and name. `false` lets anybody in between read and change "
-        "everything: for test networks only.",
-    )
-
-    @model_validator(mode="after")
-    def _pair(self) -> TlsSection:
-        if self.key_file and not self.cert_file:
-            raise ValueError("key_file without cert_file; give both for mutual TLS")
-        return self
 
 
 class JournalSection(Section):
@@ -181,3 +162,20 @@ class MqttSection(Section):
         if self.journal.storage == "memory" and self.qos == 0:
             raise ValueError("journal: memory with qos: 0 loses what waits at every restart; use qos: 1 or disk")
         return self
+
+    @property
+    def address(self) -> str:
+        """Where it is, for people."""
+        return self.url
+
+    @property
+    def files(self) -> dict[str, Path | None]:
+        """The files that it names."""
+        return self.tls.files
+
+    @property
+    def warnings(self) -> list[str]:
+        """What works, and is not wise."""
+        if self.password and self.url.startswith(("mqtt://", "ws://")):
+            return ["the password travels in clear text; use mqtts:// or wss://"]
+        return []

@@ -101,6 +101,8 @@ class Mapper:
         if record.retained and source in self._without_retained:
             return Mapped(skipped=True)
         payload = record.payload
+        if payload is None:  # a tombstone says that something is deleted: no measurement
+            return Mapped(skipped=True)
         if len(payload) > self._max_payload_bytes:
             return _rejected(
                 Reason.PAYLOAD_TOO_LARGE,

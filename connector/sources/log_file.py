@@ -285,10 +285,10 @@ def _add_to_meta(writer: sqlite3.Connection, key: str, n: int) -> None:
     writer.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = value + ?", (key, n, n))
 
 
-def _ranges(connection: sqlite3.Connection, partition: str | None = None) -> list[Range]:
+def _ranges(connection: sqlite3.Connection, partition: str = "") -> list[Range]:
     rows = connection.execute(
-        "SELECT partition, first, next, records FROM settled WHERE partition = ? OR ? IS NULL ORDER BY partition, first",
-        (partition, partition),
+        "SELECT partition, first, next, records FROM settled WHERE ? IN ('', partition) ORDER BY partition, first",
+        (partition,),
     )
     return [Range(*row) for row in rows]
 
@@ -477,7 +477,9 @@ def _salvage_account(old: sqlite3.Connection, writer: sqlite3.Connection, after:
         else:
             damage.append("a row of the ledger makes no sense")
     has_ranges = next(_while_readable(old, "SELECT 1 FROM sqlite_schema WHERE name = 'settled'", []), None)
-    for found in _while_readable(old, "SELECT partition, first, next, records FROM settled", damage) if has_ranges else ():
+    for found in (
+        _while_readable(old, "SELECT partition, first, next, records FROM settled", damage) if has_ranges else ()
+    ):
         if isinstance(found[0], str) and all(isinstance(number, int) for number in found[1:]):
             writer.execute("INSERT OR IGNORE INTO settled VALUES (?, ?, ?, ?)", found)
         else:

@@ -1,0 +1,397 @@
+"""The Kafka source: a member of a consumer group whose positions never run ahead of the data.
+
+One thread, the intake's, reads from librdkafka and is called back by it when partitions come and go; what is
+settled is written and stored by another (`kafka_settlements`). While there is no room the partitions are
+paused and polling goes on, so that the group keeps us. librdkafka must not reset a position by itself: a
+reset because data has expired is a loss, and is reported as one, with its range.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from connector.config.kafka import KafkaSection
+from connector.progress import Commit
+from connector.records import Chunk
+from connector.sources.kafka_partitions import OwnedPartition, partition_name
+from connector.sources.kafka_records import to_records
+from connector.sources.kafka_settings import consumer_settings
+from connector.sources.kafka_settlements import Settlements
+from connector.sources.kafka_status import Status
+from connector.sources.log_file import LogFile
+from connector.sources.source import Handover, SourceFailedError
+
+_BATCH: Final = 1000
+_BATCH_BYTES: Final = 4 * 1024 * 1024
+_QUERY_SECONDS: Final = 5.0
+_RETRY_SECONDS: Final = 1.0
+_PAUSE_AFTER_SECONDS: Final = 3.0
+"""Pausing throws away what was prefetched, so a short wait for room is not worth it."""
+
+_log = structlog.get_logger(__name__)
+
+
+class KafkaSource:
+    """A `Source` over one membership in a consumer group."""
+
+    def __init__(self, settings: KafkaSection, file: LogFile, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """ValueError if librdkafka does not take the settings."""
+        self.name = settings.name
+        self._settings = settings
+        self._file = file
+        self._clock = clock
+        self._status = Status(settings.name)
+        options = consumer_settings(settings) | self._status.callbacks()
+        try:
+            self._consumer = Consumer(options, logger=self._status.logger)
+        except KafkaException as error:
+            reason = error.args[0].str()
+            raise ValueError(f"source {settings.name}: librdkafka refuses the settings: {reason}") from None
+        self._settlements = Settlements(settings.name, file, self._store)
+        self._lock = threading.Lock()
+        self._owned: dict[str, OwnedPartition] = {}
+        self._ready: deque[Chunk] = deque()
+        self._resets: dict[str, float] = {}
+        """Partition without a valid position → when to look for one, on our clock."""
+        self._batch = 100
+        self._message_bytes = 1000.0
+        self._held_since: float | None = None
+        self._paused = False
+        self._share = 1.0
+        self._share_unknown = True
+        self._next_share = 0.0
+        self._draining = threading.Event()
+        self._closing = False
+        self._closed = False
+        self._handover: Handover | None = None
+        self._late_commits = self._abandoned = self._rebalances = self._expired = self._received = 0
+        self._unowned = 0
+
+    # -- the source -------------------------------------------------------------------------------
+
+    def start(self, handover: Handover) -> None:
+        """Join the group in the background."""
+        self._handover = handover
+        if self._file.set_aside:
+            _log.error("ledger_damaged", source=self.name, detail=str(self._file.set_aside))
+        self._settlements.start()
+        self._consumer.subscribe(
+            list(self._settings.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def poll(self, timeout: float) -> Chunk | None:
+        """The next records of one partition."""
+        self._held_since = None
+        if self._paused:
+            self._resume()
+        if not self._ready and not self._draining.is_set():
+            if self._status.fatal:
+                raise SourceFailedError(self._status.fatal)
+            self._find_positions()
+            self._find_share()
+            self._take(self._consumer.consume(self._batch, timeout))
+        return self._ready.popleft() if self._ready else None
+
+    def hold(self) -> None:
+        """Keep the membership while nothing can be taken in."""
+        now = self._clock()
+        if self._held_since is None:
+            self._held_since = now
+        if now - self._held_since < _PAUSE_AFTER_SECONDS or self._draining.is_set():
+            return
+        try:
+            self._consumer.pause(self._consumer.assignment())  # also those that came while we were paused
+        except KafkaException as error:
+            self._status.note(f"pausing failed: {error.args[0].str()}")
+        if not self._paused:
+            self._paused = True
+            _log.info("kafka_paused", source=self.name, reason="no room: Clarify does not take the data fast enough")
+        message = self._consumer.poll(0)
+        if message is not None:
+            self._take([message])
+
+    def commit(self, commit: Commit) -> None:
+        """Into the ledger, then to the group."""
+        with self._lock:
+            owned = self._owned.get(commit.partition)
+            if owned is None:
+                self._late_commits += 1
+                return
+            settled = owned.settle(commit.position)
+        self._settlements.add(commit, settled)
+
+    def stop_reading(self) -> None:
+        """Take nothing more; the membership stays until `close`."""
+        self._draining.set()
+
+    def close(self, timeout: float) -> None:
+        """Commit what is settled, leave the group, close the ledger."""
+        if self._closed:
+            return
+        self._closed = self._closing = True
+        self._draining.set()
+        until = time.monotonic() + timeout
+        self._settlements.close(timeout)
+        leaving = threading.Thread(target=self._leave, name=f"leave-{self.name}", daemon=True)
+        leaving.start()
+        leaving.join(max(0.5, until - time.monotonic()))
+        if leaving.is_alive():
+            _log.warning(
+                "kafka_leaving_takes_long",
+                source=self.name,
+                effect="the group notices after its session time-out; what was not committed is delivered again",
+            )
+            return  # the ledger stays open for it: the process is about to end
+        self._file.close()
+
+    def problems(self) -> list[str]:
+        """Not in the group, no broker, no ledger."""
+        found = self._status.problems()
+        if self._settlements.trouble:
+            found.append(self._settlements.trouble)
+        if self._resets:
+            found.append(f"no valid position yet in {', '.join(sorted(self._resets))}")
+        return found
+
+    def share(self) -> float:
+        """Our part of the topics' partitions."""
+        return self._share
+
+    def gauges(self) -> dict[str, float]:
+        """Group, positions, losses."""
+        return {
+            "kafka_assigned_partitions": len(self._owned),
+            "kafka_share": self._share,
+            "kafka_paused": float(self._paused),
+            "kafka_lag": self._status.lag(self._owned),
+            "kafka_received_total": self._received,
+            "kafka_rebalances_total": self._rebalances,
+            "kafka_abandoned_total": self._abandoned,
+            "kafka_late_settlements_total": self._late_commits + self._settlements.late,
+            "kafka_redelivered_total": self._settlements.redelivered,
+            "kafka_expired_total": self._expired,
+        }
+
+    # -- records ----------------------------------------------------------------------------------
+
+    def _take(self, messages: list[Message]) -> None:
+        if not messages:
+            return
+        received_us = time.time_ns() // 1000
+        runs: dict[tuple[str | None, int | None], list[Message]] = {}
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._failed(message, error)
+                continue
+            at = (message.topic(), message.partition())
+            run = runs.get(at)
+            if run is None:
+                runs[at] = [message]
+            else:
+                run.append(message)
+        for (topic, number), run in runs.items():
+            self._give_out(str(topic), int(number or 0), run, received_us)
+
+    def _give_out(self, topic: str, number: int, run: list[Message], received_us: int) -> None:
+        owned = self._owned.get(partition_name(topic, number))
+        if owned is None:  # it went away while the batch was being gathered; its new owner gets these
+            self._unowned += len(run)
+            return
+        positions = [message.offset() or 0 for message in run]
+        if owned.next_taken is not None and positions[0] < owned.next_taken:
+            kept = [i for i, position in enumerate(positions) if position >= owned.next_taken]
+            run, positions = [run[i] for i in kept], [positions[i] for i in kept]
+            if not run:
+                return
+        records = to_records(run, received_us, record_time=self._settings.timestamps == "record")
+        with self._lock:
+            owned.take(positions)
+        self._received += len(run)
+        self._status.works()
+        self._ready.append(Chunk(self.name, owned.name, positions, records))
+        average = sum(len(record.payload or b"") for record in records) / len(records)
+        self._message_bytes += 0.2 * (average + 100 - self._message_bytes)
+        self._batch = max(1, min(_BATCH, int(_BATCH_BYTES / self._message_bytes)))
+
+    def _failed(self, message: Message, error: KafkaError) -> None:
+        topic, number = message.topic(), message.partition()
+        if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and number is not None:
+            self._resets[partition_name(topic, number)] = 0.0
+        else:
+            self._status.failed(error, topic)
+
+    def _resume(self) -> None:
+        try:
+            self._consumer.resume(self._consumer.assignment())
+        except KafkaException as error:
+            self._status.note(f"resuming failed: {error.args[0].str()}")
+            return
+        self._paused = False
+        _log.info("kafka_resumed", source=self.name)
+
+    # -- positions --------------------------------------------------------------------------------
+
+    def _find_positions(self) -> None:
+        """For partitions whose position is not valid: none was ever committed, or the data there is gone."""
+        now = self._clock()
+        for name in [name for name, due in self._resets.items() if due <= now]:
+            owned = self._owned.get(name)
+            if owned is None:
+                del self._resets[name]
+                continue
+            try:
+                self._reset(owned)
+            except KafkaException as error:
+                self._resets[name] = now + _RETRY_SECONDS
+                self._status.note(f"{name}: looking for a position failed: {error.args[0].str()}")
+            else:
+                del self._resets[name]
+
+    def _reset(self, owned: OwnedPartition) -> None:
+        partition = TopicPartition(owned.topic, owned.number)
+        expected = owned.next_taken
+        if expected is None:
+            expected = _position(self._consumer.committed([partition], timeout=_QUERY_SECONDS)[0])
+        low, high = self._consumer.get_watermark_offsets(partition, timeout=_QUERY_SECONDS, cached=False)
+        policy = self._settings.auto_offset_reset
+        if expected is None and policy == "error":
+            self._status.fatal = (
+                f"group {self._settings.group_id!r} has no position in {owned.name}, and auto_offset_reset is error; "
+                f"set the group's position, or choose earliest (offset {low}) or latest (offset {high})"
+            )
+            return
+        start = high if expected is None and policy == "latest" else low
+        # A partition whose position is not valid cannot be sought in: it is not being fetched from.
+        self._consumer.incremental_unassign([partition])
+        self._consumer.incremental_assign([TopicPartition(owned.topic, owned.number, start)])
+        with self._lock:
+            owned.begin_at(start)
+        if expected is None:
+            _log.info("kafka_starts_at", source=self.name, partition=owned.name, offset=start, policy=policy)
+            return
+        lost = max(0, low - expected)
+        what = (
+            f"{owned.name}: the data from offset {expected} to before {low} had expired before it could be read"
+            if lost
+            else f"{owned.name}: position {expected} is not in the log any more (offsets {low} to {high}): the log was "
+            "cut, or the topic made anew"
+        )
+        self._expired += lost
+        self._file.note_loss(what, lost)
+        _log.error(
+            "kafka_data_expired",
+            source=self.name,
+            partition=owned.name,
+            first_lost=expected,
+            next_available=low,
+            detail=what,
+            remedy="lengthen the topic's retention, or have more replicas read it",
+        )
+
+    def _find_share(self) -> None:
+        """Our part of all partitions; asked anew after a rebalance."""
+        now = self._clock()
+        if not self._share_unknown or now < self._next_share:
+            return
+        self._next_share = now + _RETRY_SECONDS
+        try:
+            topics = self._consumer.list_topics(timeout=_QUERY_SECONDS).topics
+        except KafkaException as error:
+            self._status.note(f"the number of partitions is not known: {error.args[0].str()}")
+            return
+        matches = self._settings.matches
+        total = sum(len(topic.partitions) for name, topic in topics.items() if matches(name))
+        self._share = min(1.0, len(self._owned) / total) if total else 1.0
+        self._share_unknown = False
+
+    # -- the group; called by librdkafka inside poll, consume and close -----------------------------
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        starts: dict[tuple[str, int], int | None] = {}
+        if partitions:
+            try:
+                for found in consumer.committed(partitions, timeout=_QUERY_SECONDS):
+                    starts[found.topic, found.partition] = _position(found)
+            except KafkaException as error:
+                self._status.note(f"the group's positions could not be asked for: {error.args[0].str()}")
+        with self._lock:
+            for new in partitions:
+                name = partition_name(new.topic, new.partition)
+                self._owned[name] = OwnedPartition(
+                    new.topic, new.partition, starts.get((new.topic, new.partition)), self._file.ranges(name)
+                )
+        self._rebalanced("kafka_assigned", partitions)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        names = [partition_name(old.topic, old.partition) for old in partitions]
+        settled = self._settle(names)
+        self._settlements.flush()
+        offsets = [
+            TopicPartition(old.topic, old.partition, self._settlements.stored[name])
+            for old, name in zip(partitions, names, strict=True)
+            if name in self._settlements.stored
+        ]
+        if offsets:
+            try:
+                consumer.commit(offsets=offsets, asynchronous=False)
+            except KafkaException as error:
+                _log.warning(
+                    "kafka_commit_failed",
+                    source=self.name,
+                    reason=error.args[0].str(),
+                    effect="the new owner gets some of it again",
+                )
+        self._give_up(names)
+        self._rebalanced("kafka_revoked", partitions, settled=settled)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:  # noqa: ARG002 - its signature
+        self._give_up([partition_name(old.topic, old.partition) for old in partitions])
+        self._rebalanced("kafka_lost", partitions, reason="the group had thrown us out; somebody else has them already")
+
+    def _settle(self, names: list[str]) -> bool:
+        """Have what is under way settled; what was not given out yet is not begun any more."""
+        self._ready = deque(chunk for chunk in self._ready if chunk.partition not in names)
+        if self._closing or self._handover is None:
+            return not any(owned.under_way for name in names if (owned := self._owned.get(name)))
+        return self._handover.settle(self.name, names, self._settings.drain_timeout)
+
+    def _give_up(self, names: Iterable[str]) -> None:
+        names = list(names)
+        self._ready = deque(chunk for chunk in self._ready if chunk.partition not in names)
+        if self._handover is not None:
+            self._abandoned += self._handover.forget(self.name, names)
+        with self._lock:
+            for name in names:
+                self._owned.pop(name, None)
+                self._resets.pop(name, None)
+                self._settlements.forget(name)
+
+    def _rebalanced(self, event: str, partitions: list[TopicPartition], **more: object) -> None:
+        self._rebalances += 1
+        self._share_unknown = True
+        self._status.joined = event != "kafka_lost"
+        if partitions:
+            names = sorted(partition_name(found.topic, found.partition) for found in partitions)
+            _log.info(event, source=self.name, partitions=names[:50], count=len(names), owned=len(self._owned), **more)
+
+    def _store(self, position: TopicPartition) -> None:
+        self._consumer.store_offsets(offsets=[position])
+
+    def _leave(self) -> None:
+        try:
+            self._consumer.close()
+        except (KafkaException, RuntimeError) as error:
+            _log.warning("kafka_leaving_failed", source=self.name, reason=str(error))
+
+
+def _position(found: TopicPartition) -> int | None:
+    """A committed position, None where there is none."""
+    return found.offset if found.offset >= 0 else None

@@ -1,0 +1,155 @@
+"""What is settled of a Kafka log: first into the ledger, durably, and then to the group as its position.
+
+In this order, so that the ledger knows of everything that Kafka will not deliver again. Kafka commits stored
+positions in the background, once a second, and never an older one than it has.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from connector.progress import Commit, Tallies, merge
+from connector.sources.kafka_partitions import Settled
+from connector.sources.log_file import LogFile
+
+_EVERY_SECONDS: Final = 0.25
+_RETRY_SECONDS: Final = 2.0
+
+_log = structlog.get_logger(__name__)
+
+Store = Callable[[TopicPartition], None]
+"""Tells the group a position; raises KafkaException."""
+
+
+class Settlements:
+    """Commits on their way into the ledger and to the group. Safe for threads."""
+
+    def __init__(self, source: str, file: LogFile, store: Store | None) -> None:
+        """Without `store` there is no group to be told."""
+        self._source = source
+        self._file = file
+        self._store = store
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[Commit, list[Settled]]] = []
+        self._writing = threading.Lock()
+        self._stopping = False
+        self.stored: dict[str, int] = {}
+        """Partition → the position that the group was told."""
+        self.late = 0
+        """Positions that were refused because their partition is not ours any more."""
+        self.redelivered = 0
+        self.trouble: str | None = None
+        self._thread = threading.Thread(target=self._run, name=f"settle-{source}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def add(self, commit: Commit, settled: list[Settled]) -> None:
+        """This account belongs to these ranges. Returns before it is durable."""
+        with self._changed:
+            self._waiting.append((commit, settled))
+            self._changed.notify_all()
+
+    def flush(self) -> bool:
+        """Write what waits now; False if the disk does not take it."""
+        with self._writing:
+            with self._changed:
+                batch, self._waiting = self._waiting, []
+            if not batch:
+                return True
+            try:
+                self._write(batch)
+            except sqlite3.Error as error:
+                with self._changed:
+                    self._waiting = [_together(batch), *self._waiting]
+                if self.trouble is None:
+                    _log.error(
+                        "ledger_write_failed",
+                        source=self._source,
+                        file=str(self._file.path),
+                        reason=str(error),
+                        effect="positions are not committed to Kafka until it can be written; trying again",
+                    )
+                self.trouble = f"the ledger {self._file.path} cannot be written: {error}"
+                return False
+            self.trouble = None
+            for _, settled in batch:
+                for part in settled:
+                    self._tell(part)
+            return True
+
+    def close(self, timeout: float) -> None:
+        """Write what waits and end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        self.flush()
+
+    def forget(self, partition: str) -> None:
+        """This partition is not ours any more."""
+        self.stored.pop(partition, None)
+
+    # -- details ----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._stopping:
+                    self._changed.wait(_RETRY_SECONDS)
+                if self._stopping:
+                    return
+            pause = _EVERY_SECONDS if self.flush() else _RETRY_SECONDS * (0.5 + random.random())  # noqa: S311 - jitter
+            with self._changed:  # many commits, one transaction
+                self._changed.wait_for(lambda: self._stopping, pause)
+
+    def _write(self, batch: list[tuple[Commit, list[Settled]]]) -> None:
+        ranges = [part.range for _, settled in batch for part in settled]
+        redelivered = sum(part.redelivered for _, settled in batch for part in settled)
+        self._file.settle_ranges(ranges, [commit for commit, _ in batch], redelivered=redelivered)
+        self.redelivered += redelivered
+
+    def _tell(self, part: Settled) -> None:
+        if self._store is None:
+            return
+        try:
+            self._store(TopicPartition(part.topic, part.number, part.range.next))
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._STATE:
+                _log.error(
+                    "kafka_position_not_stored",
+                    source=self._source,
+                    partition=part.range.partition,
+                    reason=error.args[0].str(),
+                    effect="from there on it is delivered again after a restart",
+                )
+            self.late += 1
+        else:
+            self.stored[part.range.partition] = part.range.next
+
+
+def _together(batch: list[tuple[Commit, list[Settled]]]) -> tuple[Commit, list[Settled]]:
+    """One entry for all of these, so that what waits for the disk does not grow with time."""
+    tallies: Tallies = {}
+    ranges: dict[str, list[Settled]] = {}
+    for commit, settled in batch:
+        merge(tallies, commit.tallies)
+        for part in settled:
+            known = ranges.setdefault(part.range.partition, [])
+            if known and known[-1].range.next == part.range.first:
+                known[-1] = known[-1].joined(part)
+            else:
+                known.append(part)
+    last = batch[-1][0]
+    return Commit(last.source, last.partition, last.position, tallies), [
+        part for parts in ranges.values() for part in parts
+    ]

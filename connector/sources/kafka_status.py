@@ -1,0 +1,98 @@
+"""How the connection to Kafka is: librdkafka's errors, logs and statistics, for people."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from typing import Any
+
+import orjson
+import structlog
+from confluent_kafka import KafkaError
+
+from connector.sources.kafka_partitions import partition_name
+
+_log = structlog.get_logger(__name__)
+
+
+class Status:
+    """What is wrong, if anything is. Written by the polling thread, read by others."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self.joined = False
+        self.fatal: str | None = None
+        """Trying again would not help; the text says what to do."""
+        self._trouble: str | None = None
+        self._statistics = b"{}"
+        self.logger = _logger(source)
+
+    def callbacks(self) -> dict[str, Callable[..., None]]:
+        """For librdkafka's configuration."""
+        return {"error_cb": self._on_error, "stats_cb": self._on_statistics}
+
+    def problems(self) -> list[str]:
+        """Why the source is not ready."""
+        if self.fatal:
+            return [self.fatal]
+        if self._trouble:
+            return [self._trouble]
+        return [] if self.joined else ["has not joined the consumer group yet"]
+
+    def works(self) -> None:
+        """Records come."""
+        self._trouble = None
+
+    def note(self, problem: str) -> None:
+        """Something is in the way and is tried again; logged when it is new."""
+        if problem != self._trouble:
+            _log.warning("kafka_trouble", source=self._source, reason=problem, effect="trying again")
+        self._trouble = problem
+
+    def failed(self, error: KafkaError, topic: str | None = None) -> None:
+        """An error that librdkafka reported in place of a record, or about the whole connection."""
+        text = f"topic {topic!r}: {error.str()}" if topic else error.str()
+        if error.fatal():
+            self.fatal = f"{text}; the member cannot go on: is another one running with the same instance_id?"
+        else:
+            self.note(text)
+
+    def lag(self, owned: Collection[str]) -> float:
+        """Records between our position and the end of the partitions that are ours, as of the last statistics."""
+        topics: dict[str, Any] = orjson.loads(self._statistics).get("topics", {})
+        return float(
+            sum(
+                max(0, found["consumer_lag"])
+                for name, topic in topics.items()
+                for number, found in topic["partitions"].items()
+                if partition_name(name, int(number)) in owned
+            )
+        )
+
+    def _on_error(self, error: KafkaError) -> None:
+        self.failed(error)
+
+    def _on_statistics(self, text: str) -> None:
+        self._statistics = text.encode()
+        found: dict[str, Any] = orjson.loads(self._statistics)
+        if any(broker["state"] == "UP" and broker["nodeid"] >= 0 for broker in found["brokers"].values()):
+            self._trouble = None
+            self.joined = found.get("cgrp", {}).get("join_state") == "steady" or self.joined
+
+
+class _ToStructlog(logging.Handler):
+    """librdkafka's log lines, among ours."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self._source = source
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # errors come through error_cb too, once and for people; here they would repeat at every attempt
+        _log.debug("librdkafka", source=self._source, line=record.getMessage())
+
+
+def _logger(source: str) -> logging.Logger:
+    logger = logging.Logger(f"librdkafka-{source}")
+    logger.addHandler(_ToStructlog(source))
+    return logger

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from confluent_kafka import Producer
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from ruamel.yaml import YAML
@@ -25,12 +27,13 @@ from connector.records import Record
 from connector.sandbox.cli import sandbox
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess
+from tests.kafka_brokers import VERSION, Kafka, need_java
 from tests.sandbox_server import SandboxServer
-from tests.waiting import wait_until
+from tests.waiting import free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
-EXAMPLES = [*sorted((ROOT / "config").glob("*.yaml")), DOCKER / "config.yaml"]
+EXAMPLES = [*sorted((ROOT / "config").glob("*.yaml")), DOCKER / "config.yaml", DOCKER / "config.kafka.yaml"]
 ENVIRONMENT = {"MQTT_PASSWORD": "one", "NORTH_PASSWORD": "two", "SOUTH_PASSWORD": "three", "MEMBER": "1"}
 CREDENTIALS = {
     "integration": "c0000000000000000000",
@@ -232,34 +235,45 @@ def test_what_is_copied_exists_and_is_not_ignored() -> None:
     assert {source.partition("/")[0] for source in sources} == kept
 
 
-# -- docker/compose.yaml ------------------------------------------------------------------------------
+# -- docker/compose.yaml, docker/compose.kafka.yaml ---------------------------------------------------
+
+COMPOSE = {
+    # file: (the connector's configuration, its services, where the connector finds the broker)
+    "compose.yaml": ("config.yaml", {"broker", "sandbox", "connector"}, "mqtt://broker:1883"),
+    "compose.kafka.yaml": ("config.kafka.yaml", {"broker", "topics", "sandbox", "connector"}, "broker:9092"),
+}
 
 
-def compose() -> dict[str, Any]:
-    return YAML(typ="safe").load((DOCKER / "compose.yaml").read_text())
+def compose(name: str) -> dict[str, Any]:
+    document = YAML(typ="safe").load((DOCKER / name).read_text())
+    assert isinstance(document, dict)
+    return document
 
 
-def test_compose_gives_nobody_rights_and_opens_nothing_to_the_network() -> None:
-    services = compose()["services"]
-    assert set(services) == {"broker", "sandbox", "connector"}
-    for name, service in services.items():
-        assert service["read_only"] is True, name
-        assert service["cap_drop"] == ["ALL"], name
-        assert "no-new-privileges:true" in service["security_opt"], name
-        assert all(port.startswith("127.0.0.1:") for port in service["ports"]), name
-        assert "privileged" not in service, name
+@pytest.mark.parametrize("name", COMPOSE)
+def test_compose_gives_nobody_rights_and_opens_nothing_to_the_network(name: str) -> None:
+    services = compose(name)["services"]
+    assert set(services) == COMPOSE[name][1]
+    for service_name, service in services.items():
+        assert service["read_only"] is True, service_name
+        assert service["cap_drop"] == ["ALL"], service_name
+        assert "no-new-privileges:true" in service["security_opt"], service_name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), service_name
+        assert "privileged" not in service, service_name
 
 
-def test_compose_mounts_what_the_image_and_the_configuration_expect(tmp_path: Path) -> None:
-    document = compose()
+@pytest.mark.parametrize("name", COMPOSE)
+def test_compose_mounts_what_the_image_and_the_configuration_expect(name: str) -> None:
+    document = compose(name)
     mounts: dict[str, dict[str, str]] = {}
-    for name, service in document["services"].items():
-        for volume in service["volumes"]:
+    for service_name, service in document["services"].items():
+        for volume in service.get("volumes", []):
             source, target = volume.split(":")[:2]
-            mounts.setdefault(name, {})[target] = source
+            mounts.setdefault(service_name, {})[target] = source
             assert (DOCKER / source).exists() if source.startswith(".") else source in document["volumes"], volume
-    assert mounts["connector"][CONFIG_PATH] == "./config.yaml"
-    config = load_config(DOCKER / "config.yaml", {})
+    config_name, _, address = COMPOSE[name]
+    assert mounts["connector"][CONFIG_PATH] == f"./{config_name}"
+    config = load_config(DOCKER / config_name, {})
     assert str(config.state_dir) == STATE_PATH
     assert mounts["connector"][STATE_PATH] == "state"
     # The credentials that the sandbox writes are those that the connector reads, through the same volume.
@@ -271,13 +285,82 @@ def test_compose_mounts_what_the_image_and_the_configuration_expect(tmp_path: Pa
     assert config.clarify.credentials.name == options["credentials_out"].name
     assert options["public_url"].startswith("http://sandbox:" + options["listen"].rpartition(":")[2])
     assert config.clarify.allow_insecure
-    assert config.sources[0].url.startswith("mqtt://broker:1883")
+    assert config.sources[0].address.startswith(address)
     assert config.observe.listen == "0.0.0.0:9464"
 
 
-def test_compose_lets_the_connector_send_what_it_has_before_it_is_killed() -> None:
-    grace = compose()["services"]["connector"]["stop_grace_period"]
-    assert float(grace.removesuffix("s")) > load_config(DOCKER / "config.yaml", {}).delivery.flush_timeout + 5
+@pytest.mark.parametrize("name", COMPOSE)
+def test_compose_waits_only_for_what_there_is(name: str) -> None:
+    services = compose(name)["services"]
+    for service in services.values():
+        for other, wanted in service.get("depends_on", {}).items():
+            if wanted["condition"] == "service_healthy":
+                assert "healthcheck" in services[other], other
+            else:  # one that ends by itself and is not started again after a success
+                assert wanted["condition"] == "service_completed_successfully"
+                assert services[other]["restart"] in ("no", "on-failure"), other
+
+
+@pytest.mark.parametrize("name", COMPOSE)
+def test_compose_lets_the_connector_send_what_it_has_before_it_is_killed(name: str) -> None:
+    grace = compose(name)["services"]["connector"]["stop_grace_period"]
+    assert float(grace.removesuffix("s")) > load_config(DOCKER / COMPOSE[name][0], {}).delivery.flush_timeout + 5
+
+
+def test_the_kafka_of_compose_serves_the_connector_of_compose(tmp_path: Path) -> None:
+    """Its settings through the image's own start program, its topic, and the configuration beside it."""
+    services = compose("compose.kafka.yaml")["services"]
+    config = (DOCKER / "config.kafka.yaml").read_text()
+    assert services["broker"]["image"] == f"apache/kafka:{VERSION}", "the Kafka of the tests is another one"
+    topic = dict(word.removeprefix("--").split("=") for word in services["topics"]["command"] if "=" in word)
+    assert topic["bootstrap-server"] in services["broker"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+    kafka = Kafka()
+    places = {
+        "broker:9092": kafka.bootstrap,
+        "://:9092": f"://{kafka.bootstrap}",
+        "localhost:9093": f"127.0.0.1:{free_port()}",
+        "127.0.0.1:9094": (computer := f"127.0.0.1:{free_port()}"),
+        "://:9094": f"://{computer}",
+        "/var/lib/kafka/data": str(tmp_path / "formatted"),
+    }
+    kafka.properties = kafka_properties(services["broker"]["environment"], places, tmp_path)
+    kafka.properties["log.dirs"] = str(kafka.folder / "data")
+    with kafka, SandboxServer() as clarify:
+        kafka.create_topic(topic["topic"], int(topic["partitions"]))
+        for written, here in (
+            ("broker:9092", computer),
+            ("/run/sandbox/credentials.json", str(clarify.credentials_path)),
+            (STATE_PATH, str(tmp_path / "state")),
+        ):
+            assert written in config
+            config = config.replace(written, here)
+        with ConnectorProcess(tmp_path, clarify.credentials_path, "") as process:
+            process.config.write_text(config.replace("0.0.0.0:9464", f"127.0.0.1:{process.observe_port}"))
+            process.start()
+            producer = Producer({"bootstrap.servers": computer})
+            producer.produce(topic["topic"], b'{"pressure": 4.2}')
+            assert producer.flush(20) == 0
+            wait_until(lambda: clarify.count_samples() == 1, 30, "the measurement is in Clarify")
+            assert process.stop() == 0, process.log()
+
+
+def kafka_properties(environment: dict[str, str], places: dict[str, str], folder: Path) -> dict[str, str]:
+    """What the image's start program makes of its environment, with `places` replaced by others of this machine."""
+    for written, here in places.items():
+        assert any(written in value for value in environment.values()), written
+        environment = {name: value.replace(written, here) for name, value in environment.items()}
+    java, jars = need_java()
+    folders = {option: folder / option.strip("-") for option in ("-D", "-M", "-F")}
+    for made in folders.values():
+        made.mkdir()
+    command = [java, "-cp", str(jars / "*"), "kafka.docker.KafkaDockerWrapper", "setup"]
+    command += [word for option, made in folders.items() for word in (option, str(made))]
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = (folders["-F"] / "server.properties").read_text().splitlines()
+    return {name: value for name, _, value in (line.partition("=") for line in lines if line)}
 
 
 # -- docker/mosquitto.conf ----------------------------------------------------------------------------

@@ -1,0 +1,210 @@
+"""The Kafka that the other tests rely on is one: it keeps records, over a crash too, and lets in whom it should."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import psutil
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+
+from tests.kafka_brokers import Kafka, KafkaBroker, kcat_program, need_kafka
+from tests.kafka_security import MECHANISMS, USER
+from tests.waiting import wait_until
+
+
+def produce(bootstrap: str, topic: str, values: list[bytes], partition: int = 0) -> None:
+    """Send them, and see them acknowledged."""
+    results: list[KafkaError | None] = []
+    producer = Producer({"bootstrap.servers": bootstrap})
+    for value in values:
+        producer.produce(topic, value, partition=partition, on_delivery=lambda error, _: results.append(error))
+    assert producer.flush(20) == 0
+    assert results == [None] * len(values)
+
+
+def read(settings: dict[str, str], topic: str, count: int, offset: int = 0) -> list[bytes | None]:
+    """The partition 0's values from the offset on."""
+    consumer = Consumer({"group.id": "reader", "auto.offset.reset": "error", **settings})
+    consumer.assign([TopicPartition(topic, 0, offset)])
+    got: list[bytes | None] = []
+
+    def enough() -> bool:
+        message = consumer.poll(0.2)
+        if message is not None:
+            assert message.error() is None, message.error()
+            got.append(message.value())
+        return len(got) >= count
+
+    try:
+        wait_until(enough, 20, f"{count} records of {topic}", every=0)
+    finally:
+        consumer.close()
+    return got
+
+
+def test_what_is_produced_can_be_read(kafka: KafkaBroker) -> None:
+    topic = f"t-{uuid.uuid4()}"
+    kafka.create_topic(topic, 3)
+    values = [str(number).encode() for number in range(100)]
+    produce(kafka.bootstrap, topic, values)
+    assert read({"bootstrap.servers": kafka.bootstrap}, topic, 100) == values
+
+
+def test_another_program_reads_and_writes(kafka: KafkaBroker) -> None:
+    topic = f"t-{uuid.uuid4()}"
+    kafka.create_topic(topic)
+    where = [kcat_program(), "-b", kafka.bootstrap, "-t", topic, "-p", "0"]
+    written = [*where, "-P", "-K", "=", "-H", "unit=bar"]
+    subprocess.run(written, input="k=4.2\n", text=True, check=True, timeout=30, capture_output=True)
+    produce(kafka.bootstrap, topic, [b"4.3"])
+    done = subprocess.run(
+        [*where, "-C", "-o", "beginning", "-e", "-f", "%k|%s|%h\n"],
+        check=True,
+        timeout=30,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == ["k|4.2|unit=bar", "|4.3|"]
+
+
+def test_records_and_committed_offsets_outlive_a_stop_and_a_crash() -> None:
+    with need_kafka() as kafka:
+        kafka.create_topic("plant", 2)
+        port = kafka.port
+        reader = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "group", "log_level": 0})
+        for round_, end in enumerate((kafka.kill, kafka.stop)):
+            produce(kafka.bootstrap, "plant", [b"%d" % round_])
+            reader.commit(offsets=[TopicPartition("plant", 0, round_ + 1)], asynchronous=False)
+            end()
+            with pytest.raises(KafkaException):
+                kafka.admin().list_topics(timeout=1)
+            kafka.start()
+            assert kafka.port == port
+            assert read({"bootstrap.servers": kafka.bootstrap}, "plant", round_ + 1) == [b"0", b"1"][: round_ + 1]
+            (committed,) = reader.committed([TopicPartition("plant", 0)], timeout=20)
+            assert committed.offset == round_ + 1
+        reader.close()
+
+
+def test_records_expire_when_told_and_by_age() -> None:
+    with need_kafka() as kafka:
+        kafka.create_topic("told")
+        produce(kafka.bootstrap, "told", [b"0", b"1", b"2"])
+        kafka.delete_records("told", 0, before=2)
+        settings = {"bootstrap.servers": kafka.bootstrap}
+        assert read(settings, "told", 1, offset=2) == [b"2"]
+        with pytest.raises(AssertionError, match="_AUTO_OFFSET_RESET"):
+            read(settings, "told", 1, offset=0)
+        kafka.create_topic("aged", 1, {"retention.ms": "500", "segment.ms": "100"})
+        produce(kafka.bootstrap, "aged", [b"0", b"1"])
+        watcher = Consumer({**settings, "group.id": "watcher"})
+        where = TopicPartition("aged", 0)
+        wait_until(lambda: watcher.get_watermark_offsets(where, timeout=10) == (2, 2), 30, "both are gone", every=0.2)
+        watcher.close()
+
+
+def test_the_secure_listeners_let_in_whom_they_should() -> None:
+    with Kafka(secure=True) as kafka:
+        security = kafka.security
+        assert security
+        kafka.create_topic("plant")
+        produce(kafka.bootstrap, "plant", [b"4.2"])
+        for listener in ("SASL_SSL", "SASL_PLAINTEXT"):
+            for mechanism in MECHANISMS:
+                assert read(security.client(listener, mechanism), "plant", 1) == [b"4.2"], (listener, mechanism)
+        assert security.tokens.given >= 2
+        assert read(security.client("SSL"), "plant", 1) == [b"4.2"]
+        # And not the others.
+        trusted = security.client("SASL_SSL")
+        without_certificate = security.client("SSL")
+        for name in ("ssl.certificate.location", "ssl.key.location"):
+            del without_certificate[name]
+        for refused in (
+            trusted | {"sasl.password": "wrong"},
+            trusted | {"sasl.mechanism": "PLAIN", "sasl.password": "wrong"},
+            security.client("SASL_SSL", "OAUTHBEARER") | {"sasl.oauthbearer.client.secret": "wrong"},
+            {name: value for name, value in trusted.items() if name != "ssl.ca.location"},
+            without_certificate,
+        ):
+            with pytest.raises(KafkaException):
+                Producer({**refused, "log_level": 0}).list_topics("plant", timeout=2)
+        # A rule that forbids is obeyed.
+        rule = AclBinding(
+            ResourceType.TOPIC,
+            "plant",
+            ResourcePatternType.LITERAL,
+            f"User:{USER}",
+            "*",
+            AclOperation.READ,
+            AclPermissionType.DENY,
+        )
+        kafka.admin().create_acls([rule])[rule].result(20)
+        client = Producer(trusted)
+        wait_until(
+            lambda: client.list_topics("plant", timeout=10).topics["plant"].error, 20, "alice may not see the topic"
+        )
+        error = client.list_topics("plant", timeout=10).topics["plant"].error
+        assert error is not None
+        assert error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+# -- fetching it --------------------------------------------------------------------------------------
+
+MAVEN = """#!/bin/sh
+echo run >> "$0.runs"
+while [ ! -e "$0.go" ]; do sleep 0.05; done
+[ ! -e "$0.broken" ] || { echo "no network"; exit 1; }
+for word in "$@"; do case "$word" in -DoutputDirectory=*) folder="${word#*=}";; esac; done
+mkdir "$folder" && echo jar > "$folder/kafka.jar"
+"""
+
+
+@pytest.fixture
+def maven(tmp_path: Path) -> Path:
+    """A program called mvn that counts its runs, and waits for a file before it copies a jar."""
+    program = tmp_path / "bin" / "mvn"
+    program.parent.mkdir()
+    program.write_text(MAVEN)
+    program.chmod(0o755)
+    return program
+
+
+def fetch(maven: Path) -> subprocess.Popen[str]:
+    """Ask for the jars in a process of its own, with an empty cache."""
+    places = {"PATH": f"{maven.parent}{os.pathsep}{os.environ['PATH']}", "XDG_CACHE_HOME": str(maven.parents[1])}
+    command = [sys.executable, "-m", "tests.kafka_brokers"]
+    return subprocess.Popen(command, env=os.environ | places, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def at_the_lock(process: subprocess.Popen[str]) -> bool:
+    return any(file.path.endswith("kafka.lock") for file in psutil.Process(process.pid).open_files())
+
+
+def test_jars_are_fetched_once_however_many_ask(maven: Path) -> None:
+    processes = [fetch(maven) for _ in range(3)]
+    wait_until(lambda: all(at_the_lock(process) for process in processes), 30, "all three want the jars")
+    maven.with_suffix(".go").touch()
+    said = {process.communicate(timeout=30)[0] for process in processes}
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert maven.with_suffix(".runs").read_text() == "run\n"
+    (where,) = said
+    assert (Path(where.split()[-1]) / "kafka.jar").read_text() == "jar\n"
+
+
+def test_jars_that_did_not_come_are_asked_for_again(maven: Path) -> None:
+    go, broken = maven.with_suffix(".go"), maven.with_suffix(".broken")
+    go.touch()
+    broken.touch()
+    first = fetch(maven)
+    assert "no network" in first.communicate(timeout=30)[1]
+    assert first.returncode != 0
+    broken.unlink()
+    second = fetch(maven)
+    assert "is in" in second.communicate(timeout=30)[0]
+    assert second.returncode == 0

@@ -16,6 +16,7 @@ from connector import __version__
 from connector.clarify import Client, Credentials, Timeouts
 from connector.config import Config, KafkaSection, MqttSection, SourceSection
 from connector.delivery.dead_letters import DeadLetterStore
+from connector.delivery.pace import effective_share
 from connector.delivery.signals import SignalSaver
 from connector.delivery.slots import Slots
 from connector.mapping.input_ids import Collision, Origin
@@ -64,8 +65,10 @@ def build_mapper(config: Config, claims: dict[str, Origin]) -> Mapper:
 class Connector:
     """Everything that one configuration needs, from start to stop."""
 
-    def __init__(self, config: Config) -> None:
-        """Open all files; no network yet. Raises `StartError` or `CredentialsError`, and then leaves nothing open."""
+    def __init__(self, config: Config, *, sources_in_all: int | None = None) -> None:
+        """Open all files; no network yet. Raises `StartError` or `CredentialsError`, and then leaves nothing open.
+        `sources_in_all` counts also those that only another worker runs."""
+        sources_in_all = sources_in_all or len(config.sources)
         credentials = Credentials.load(config.clarify.credentials, allow_insecure=config.clarify.allow_insecure)
         self._config = config
         self._abort = threading.Event()
@@ -101,6 +104,9 @@ class Connector:
                 self,
                 Limits(delivery.max_delay, delivery.max_frame_bytes, delivery.max_waiting_samples),
                 delivery.requests_per_second,
+                share=lambda shares: effective_share(
+                    delivery.share, [*shares, *[0.0] * (sources_in_all - len(shares))]
+                ),
             )
             opened_sources.pop_all()  # from here on the pipeline closes them
             self._opened = opened.pop_all()

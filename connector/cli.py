@@ -38,14 +38,59 @@ main.add_command(sandbox)
 
 @main.command()
 @_CONFIG
-def run(config: Path) -> None:
+@click.option("--worker", type=int, hidden=True, help="Run this worker of a configuration with several.")
+def run(config: Path, worker: int | None) -> None:
     """Run the connector until SIGTERM or Ctrl-C; it then sends what it has and exits with 0."""
+    loaded = _load(config)
+    if loaded.workers > 1 and worker is None:
+        _run_workers(config, loaded)
+    else:
+        _run(config, loaded, worker)
+
+
+def _run_workers(file: Path, loaded: Config) -> None:
+    """Run a process for each worker, and speak for all of them."""
+    from connector.observe.logs import configure_logs  # noqa: PLC0415 - only this command needs it
+    from connector.observe.together import serve_together  # noqa: PLC0415
+    from connector.workers import PORT_FILE, Supervisor, worker_folder  # noqa: PLC0415
+
+    configure_logs(loaded.observe.log_level, loaded.observe.log_format)
+    supervisor = Supervisor(loaded, file)
+    ports = [worker_folder(loaded.state_dir, worker.number) / PORT_FILE for worker in supervisor.workers]
+    try:
+        pages = serve_together(loaded, ports)
+    except OSError as error:
+        raise click.ClickException(_cannot_listen(loaded, error)) from None
+
+    def on_signal(number: int, _frame: object) -> None:
+        _log.info("stopping", signal=signal.Signals(number).name, workers=loaded.workers)
+        supervisor.stop(signal.SIGTERM)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    _log.info("started", version=__version__, config=str(file), workers=loaded.workers)
+    status = supervisor.run()
+    if pages is not None:
+        pages.close()
+    _log.info("stopped", status=status)
+    sys.exit(status)
+
+
+def _cannot_listen(loaded: Config, error: OSError) -> str:
+    return f"observe.listen {loaded.observe.listen} cannot be used ({error.strerror}); choose another port, or null"
+
+
+def _run(config: Path, loaded: Config, worker: int | None) -> None:
     from connector.app import Connector, StartError  # noqa: PLC0415 - only this command needs all parts
     from connector.clarify import CredentialsError  # noqa: PLC0415
     from connector.observe.logs import configure_logs  # noqa: PLC0415
     from connector.observe.pages import serve  # noqa: PLC0415
 
-    loaded = _load(config)
+    sources_in_all = len(loaded.sources)
+    if worker is not None:
+        from connector.workers import PORT_FILE, config_for_worker, stop_with_supervisor  # noqa: PLC0415
+
+        loaded = config_for_worker(loaded, worker)
     os.umask(0o077)  # journal and dead letters hold what devices sent: for nobody else to read
     configure_logs(loaded.observe.log_level, loaded.observe.log_format)
     stop = threading.Event()
@@ -60,16 +105,18 @@ def run(config: Path) -> None:
             connector.pipeline.abort()
 
     try:
-        connector = Connector(loaded)
+        connector = Connector(loaded, sources_in_all=sources_in_all)
     except (StartError, CredentialsError, OSError, sqlite3.Error, ValueError) as error:
         raise click.ClickException(str(error)) from None
     try:
         pages = serve(loaded, connector)
     except OSError as error:
         connector.close()
-        raise click.ClickException(
-            f"observe.listen {loaded.observe.listen} cannot be used ({error.strerror}); choose another port, or null"
-        ) from None
+        raise click.ClickException(_cannot_listen(loaded, error)) from None
+    if worker is not None:
+        stop_with_supervisor(stop.set)
+        if pages is not None:
+            (loaded.state_dir / PORT_FILE).write_text(str(pages.port), encoding="ascii")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     _log.info("started", version=__version__, config=str(config), state_dir=str(loaded.state_dir))

@@ -64,12 +64,10 @@ def _inner(schema: dict[str, Any], field: dict[str, Any]) -> dict[str, Any] | No
 
 
 def _type(schema: dict[str, Any], field: dict[str, Any]) -> str:
-    if "discriminator" in field:
-        return "section, by its `type`"
     if "anyOf" in field:
         return " or ".join(_type(schema, option) for option in field["anyOf"])
-    if "$ref" in field:
-        return "section"
+    if "$ref" in field or "discriminator" in field:
+        return "section" + (", by its `type`" if "discriminator" in field else "")
     if "const" in field or "enum" in field:
         return " or ".join(dict.fromkeys(f"`{value}`" for value in field.get("enum", [field.get("const")])))
     kind = str(field.get("type", "text"))

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 import structlog
 
 from connector.delivery.dead_letters import DeadLetter, DeadLettersError
+from connector.delivery.pace import Pace, effective_share
 from connector.delivery.sender import Inserter, Sender
 from connector.delivery.slots import Slots
 from connector.mapping.input_ids import Collision, Origin
@@ -39,6 +40,10 @@ _BYTES_A_SAMPLE: Final = 12
 _RECENT_FRAMES: Final = 50
 
 _log = structlog.get_logger(__name__)
+
+
+def _mean(shares: Sequence[float]) -> float:
+    return effective_share("auto", shares)
 
 
 class DeadLetters(Protocol):
@@ -97,6 +102,7 @@ class Pipeline:
         limits: Limits,
         requests_per_second: float,
         *,
+        share: Callable[[Sequence[float]], float] = _mean,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sources = {source.name: source for source in sources}
@@ -119,8 +125,10 @@ class Pipeline:
         self._full = False
         self._settling = 0
         """Sources that wait for what is under way."""
-        self._slots = Slots(requests_per_second, self._aborted, clock)
-        self.sender = Sender(client, self._slots, self, clock=clock)
+        self.pace = Pace(requests_per_second)
+        self._slots = Slots(self._rate, self._aborted, clock)
+        self._share = share
+        self.sender = Sender(client, self._slots, self, pace=self.pace, clock=clock)
         self.failure: str | None = None
         """Why a source gave up for good; the pipeline then drains and stops."""
         self.stopped = threading.Event()
@@ -360,6 +368,11 @@ class Pipeline:
                 self.drain()
             if run == self._send:
                 self.stopped.set()
+
+    def _rate(self) -> float:
+        """Requests a second at this moment: partitions come and go, and the server may be slow."""
+        self.pace.share = self._share([source.share() for source in self._sources.values()])
+        return self.pace.rate
 
     def _has_room(self) -> bool:
         """Whether sources may be read; once full, only after a quarter is free: pausing has its price."""

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn, Protocol, Self
@@ -152,7 +153,7 @@ class Kafka(_WithTopics):
         self.config.write_text("".join(f"{key}={value}\n" for key, value in self.properties.items()))
         if not (self.folder / "data").exists():
             self._format()
-        command = [*self._command(heap=512), "kafka.Kafka", str(self.config)]
+        command = [*_leash(), *self._command(heap=512), "kafka.Kafka", str(self.config)]
         with (self.folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         self._process = process
@@ -409,6 +410,15 @@ def best_kafka() -> Kafka | NamedKafka | ContainerKafka | MockKafka:
     if REQUIRE_REAL:
         pytest.fail(f"REQUIRE_REAL=1, but there is no Kafka: the test {NEEDS}, or KAFKA_BOOTSTRAP_SERVERS")
     return MockKafka()
+
+
+def _leash() -> list[str]:
+    """What makes a process end with us, however we end, where there is such a thing: half a gigabyte is too much to
+    leave behind. It would already end with the thread that started it, so only the main thread may."""
+    program = shutil.which("setpriv")
+    if program is None or threading.current_thread() is not threading.main_thread():
+        return []
+    return [program, "--pdeathsig", "KILL"]
 
 
 def _leave_out(reason: str) -> NoReturn:

@@ -44,6 +44,12 @@ class Config(Section):
     mapping: MappingSection = Field(default=MappingSection(), description="How payloads become samples.")
     delivery: DeliverySection = Field(default=DeliverySection(), description="How samples leave for Clarify.")
     dead_letters: DeadLettersSection = Field(default=DeadLettersSection(), description="What could not become samples.")
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes, each a member of the consumer groups. MQTT and file sources run in the first alone.",
+    )
     state_dir: Path = Field(
         default=Path("clarify-connector-state"),
         description="Folder for the journal, the ledger and the dead letters. Put it on a volume. A relative path "
@@ -57,6 +63,15 @@ class Config(Section):
         for source in self.sources:
             if names.count(source.name.lower()) > 1:
                 raise ValueError(f"two sources are named {source.name!r}; give each a name of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _workers_have_work(self) -> Config:
+        if self.workers > 1 and not any(isinstance(source, KafkaSection) for source in self.sources):
+            raise ValueError(
+                "workers: more than one needs a Kafka source, whose partitions they share; an MQTT source is a "
+                "single session"
+            )
         return self
 
     def rules(self) -> list[Rule]:

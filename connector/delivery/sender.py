@@ -17,7 +17,8 @@ from typing import Protocol
 
 import structlog
 
-from connector.clarify import ClarifyError, InsertResult
+from connector.clarify import ClarifyError, InsertResult, Retryable
+from connector.delivery.pace import Pace
 from connector.delivery.policy import HOLD_DELAY, Action, Verdict, judge
 from connector.delivery.slots import Slots
 from connector.packing.frame import Frame, build_frame
@@ -66,12 +67,14 @@ class Sender:
         slots: Slots,
         ledger: Ledger,
         *,
+        pace: Pace | None = None,
         chance: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._slots = slots
         self._ledger = ledger
+        self._pace = pace
         self._chance = chance
         self._clock = clock
         self.status = SenderStatus()
@@ -111,7 +114,10 @@ class Sender:
                 attempt = 0
                 self._recovered()
                 work.popleft()
-                self._ledger.inserted(current, self._clock() - started)
+                seconds = self._clock() - started
+                if self._pace is not None:
+                    self._pace.answered(seconds, len(current.body))
+                self._ledger.inserted(current, seconds)
         return True
 
     def _after_failure(self, frame: Frame, error: ClarifyError, attempt: int) -> list[Frame] | None:
@@ -128,6 +134,8 @@ class Sender:
         if action is Action.HALVE:
             _log.warning("frame_halved", bytes=len(frame.body), series=len(frame.columns), reason=str(error))
             return _halves(frame)
+        if self._pace is not None and isinstance(error, Retryable) and (error.retry_after or error.outcome_unknown):
+            self._pace.throttled(str(error))
         delay = max(verdict.delay, 1.0)
         self.status.trouble = str(error)
         self.status.held = action is Action.HOLD

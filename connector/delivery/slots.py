@@ -9,24 +9,37 @@ from typing import Final
 
 _MARGIN_SECONDS: Final = 0.005
 """Clocks differ by a little; a request that is early by a hair would be made to wait by the server."""
+_LOOK_SECONDS: Final = 1.0
+"""How often a wait looks whether the rate has changed."""
 
 
 class Slots:
     """The slots of one method. For one thread; `abort` ends a wait from another."""
 
-    def __init__(self, per_second: float, abort: threading.Event, clock: Callable[[], float] = time.monotonic) -> None:
-        self._interval = 1.0 / per_second + _MARGIN_SECONDS
+    def __init__(
+        self,
+        per_second: float | Callable[[], float],
+        abort: threading.Event,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """A function is asked again during each wait: the rate may change."""
+        self._per_second = per_second if callable(per_second) else lambda: per_second
         self._abort = abort
         self._clock = clock
-        self._next = 0.0
+        self._last: float | None = None
 
     def wait(self) -> bool:
         """Wait for the next slot and take it; False if aborted."""
-        while (left := self._next - self._clock()) > 0:
-            if self._abort.wait(left):
+        while (left := self._left()) > 0:
+            if self._abort.wait(min(left, _LOOK_SECONDS)):
                 return False
-        self._next = self._clock() + self._interval
+        self._last = self._clock()
         return not self._abort.is_set()
+
+    def _left(self) -> float:
+        if self._last is None:
+            return 0.0
+        return self._last + 1.0 / self._per_second() + _MARGIN_SECONDS - self._clock()
 
     def pause(self, seconds: float) -> bool:
         """Wait without taking a slot; False if aborted."""

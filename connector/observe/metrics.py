@@ -19,6 +19,16 @@ _SOURCE_HELP = {
     "mqtt_received_total": "Messages received from the broker, redelivered ones included",
     "mqtt_lost_sessions_total": "Connects at which the broker had forgotten our session: its queue for us was gone",
     "mqtt_stale_acks_total": "Acknowledgements dropped because their connection had ended",
+    "kafka_assigned_partitions": "Partitions that are ours",
+    "kafka_share": "Our part of all partitions of the topics",
+    "kafka_paused": "1 while reading is paused because there is no room",
+    "kafka_lag": "Records between our position and the end of our partitions",
+    "kafka_received_total": "Records read",
+    "kafka_rebalances_total": "Times that partitions came or went",
+    "kafka_abandoned_total": "Records given to another member before they were settled; it gets them again",
+    "kafka_late_settlements_total": "Settlements refused because their partition had gone",
+    "kafka_redelivered_total": "Records that came again after this member had settled them",
+    "kafka_expired_total": "Records that were gone from the log before they could be read: a loss",
     "journal_bytes": "Bytes that wait in the journal",
     "journal_max_bytes": "Bound of the journal in bytes",
     "journal_unread_messages": "Messages in the journal that were not taken in yet",
@@ -57,6 +67,7 @@ class _Numbers(Collector):
         yield CounterMetricFamily(
             "connector_signals_saved", "Signals whose metadata was saved", connector.signals.saved
         )
+        pace = connector.pipeline.pace
         gauges = (
             ("messages_in_memory", "Messages taken in and not settled yet", records),
             ("samples_in_memory", "Samples that wait in the columns", samples),
@@ -66,6 +77,13 @@ class _Numbers(Collector):
             ("signals_failed", "Signals whose metadata was rejected", len(connector.signals.failed)),
             ("dead_letters_kept", "Dead letters in the store", connector.dead_letters.count()),
             ("dead_letters_discarded", "Dead letters that had to go, ever", connector.dead_letters.discarded()),
+            ("request_rate", "Inserts a second that we allow ourselves now", pace.rate),
+            ("request_share", "Our share of the allowed rate", pace.share),
+            (
+                "congestion_factor",
+                "1 while Clarify is prompt, less while it is slow",
+                pace.congestion,
+            ),
             ("ready", "1 if ready", float(not connector.problems())),
         )
         for name, text, value in gauges:

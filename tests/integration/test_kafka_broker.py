@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import uuid
@@ -13,9 +14,9 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
 
-from tests.kafka_brokers import Kafka, KafkaBroker, kcat_program, need_kafka
+from tests.kafka_brokers import Kafka, KafkaBroker, kcat_program, need_java, need_kafka
 from tests.kafka_security import MECHANISMS, USER
-from tests.waiting import wait_until
+from tests.waiting import listens, wait_until
 
 
 def produce(bootstrap: str, topic: str, values: list[bytes], partition: int = 0) -> None:
@@ -152,6 +153,25 @@ def test_the_secure_listeners_let_in_whom_they_should() -> None:
         error = client.list_topics("plant", timeout=10).topics["plant"].error
         assert error is not None
         assert error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv, which Linux has")
+def test_it_does_not_outlive_the_tests(tmp_path: Path) -> None:
+    need_java()
+    program = "from tests.kafka_brokers import Kafka; k = Kafka().start(); print(k.port, k.folder, flush=True); input()"
+    ours = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert ours.stdout
+    port = int(ours.stdout.readline().split()[0])
+    assert listens(port)
+    ours.kill()
+    ours.communicate(timeout=10)
+    wait_until(lambda: not listens(port), 10, "the Kafka has ended too")
 
 
 # -- fetching it --------------------------------------------------------------------------------------

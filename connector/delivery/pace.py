@@ -1,0 +1,77 @@
+"""How fast to send: our share of the allowed rate, less where the server shows that it is too much. No I/O.
+
+A request above Clarify's limit is not refused but delayed, and several replicas have one limit between them.
+So answers that take much longer than requests of that size usually do are taken as congestion: the rate goes
+down at once, by a third, and comes back a little with each prompt answer. All replicas do the same, and meet
+at what the server gives (additive increase, multiplicative decrease).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import structlog
+
+_DOWN: Final = 0.7
+_UP: Final = 0.05
+_LEAST_CONGESTED: Final = 0.1
+_LEAST_RATE: Final = 0.05
+"""Of the allowed rate: whoever owns nothing any more still has something to send, and must not take for ever."""
+_SLOW_SECONDS: Final = 1.0
+_SLOW_TIMES: Final = 3.0
+_FIXED_BYTES: Final = 256 * 1024
+"""What a request costs beside its bytes, as if it were bytes: small ones are not faster in proportion."""
+_FORGET: Final = 1.02
+"""The usual cost is the lowest seen, and rises by this with each request, so that it can change."""
+
+_log = structlog.get_logger(__name__)
+
+
+def effective_share(setting: float | Literal["auto"], shares: Sequence[float]) -> float:
+    """Our share of the rate: as configured, or the mean of our part in each source (0 to 1 each)."""
+    if setting != "auto":
+        return setting
+    return sum(shares) / len(shares) if shares else 1.0
+
+
+class Pace:
+    """The rate of one method, in requests a second."""
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self.share = 1.0
+        self.congestion = 1.0
+        """1 when the server is prompt, less when it is not."""
+        self._usual: float | None = None
+
+    @property
+    def rate(self) -> float:
+        """Requests a second, now."""
+        return self._per_second * max(_LEAST_RATE, self.share * self.congestion)
+
+    def answered(self, seconds: float, size: int) -> None:
+        """A request of `size` bytes was answered after so many seconds."""
+        cost = seconds / (size + _FIXED_BYTES)
+        usual = self._usual
+        if usual is not None and seconds > _SLOW_SECONDS and cost > usual * _SLOW_TIMES:
+            self._slower(f"an answer took {seconds:.1f} s, and usually takes {usual * (size + _FIXED_BYTES):.2f} s")
+        elif self.congestion < 1.0:
+            self.congestion = min(1.0, self.congestion + _UP)
+            if self.congestion == 1.0:
+                _log.info("pace_back_to_normal", requests_per_second=round(self.rate, 3))
+        self._usual = cost if usual is None else min(cost, usual * _FORGET)
+
+    def throttled(self, reason: str) -> None:
+        """A request was refused or not answered in time because there were too many."""
+        self._slower(reason)
+
+    def _slower(self, reason: str) -> None:
+        if self.congestion == 1.0:
+            _log.warning(
+                "pace_lowered",
+                reason=reason,
+                effect="fewer and fuller requests until Clarify is prompt again; do several connectors share one "
+                "integration? then set delivery.share",
+            )
+        self.congestion = max(_LEAST_CONGESTED, self.congestion * _DOWN)

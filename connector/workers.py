@@ -1,0 +1,185 @@
+"""`workers: N`: processes of one configuration, each a connector of its own and a member of the consumer groups.
+
+The supervisor starts them, starts again what dies, passes signals on and speaks for all of them. A worker holds
+its standard input, which the supervisor never writes to: when that ends, the supervisor is gone, and the worker
+stops. The first worker uses state_dir itself, so that a configuration keeps its state when workers are added.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from connector.config import Config, KafkaSection, SourceSection
+
+_FIRST_DELAY: Final = 1.0
+_LAST_DELAY: Final = 30.0
+_STEADY_SECONDS: Final = 30.0
+_EARLY_ENDS: Final = 3
+"""A worker that ends this often without ever having been steady is not started again."""
+_MARGIN_SECONDS: Final = 15.0
+_LOOK_SECONDS: Final = 0.2
+PORT_FILE: Final = "observe-port"
+"""In a worker's state folder: where it serves its pages."""
+
+_log = structlog.get_logger(__name__)
+
+
+def worker_folder(state_dir: Path, worker: int) -> Path:
+    """Where a worker, counted from 1, keeps its state."""
+    return state_dir if worker == 1 else state_dir / f"worker-{worker}"
+
+
+def config_for_worker(config: Config, worker: int) -> Config:
+    """What this worker, counted from 1, runs."""
+    sources: list[SourceSection] = []
+    for section in config.sources:
+        if isinstance(section, KafkaSection):
+            named = f"{section.instance_id}-{worker}" if section.instance_id else None
+            sources.append(section.model_copy(update={"instance_id": named}))
+        elif worker == 1:  # a session, a journal or a file is there once
+            sources.append(section)
+    observe = config.observe
+    if observe.listen is not None:
+        observe = observe.model_copy(update={"listen": "127.0.0.1:0"})
+    return config.model_copy(
+        update={"sources": sources, "state_dir": worker_folder(config.state_dir, worker), "observe": observe}
+    )
+
+
+def stop_with_supervisor(stop: Callable[[], None]) -> None:
+    """In a worker: call `stop` when the supervisor is gone."""
+
+    def follow() -> None:
+        os.read(0, 1)  # returns at the end of the input, since nobody writes
+        _log.info("supervisor_gone", effect="stopping")
+        stop()
+
+    threading.Thread(target=follow, name="supervisor", daemon=True).start()
+
+
+class Worker:
+    """One process, as its supervisor sees it."""
+
+    def __init__(self, number: int, command: list[str]) -> None:
+        self.number = number
+        self.ended: int | None = None
+        """Its exit status, once it is not to be started again."""
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._early_ends = 0
+        self._delay = _FIRST_DELAY
+        self._start_at = 0.0
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process ID."""
+        return None if self._process is None else self._process.pid
+
+    def look(self, now: float, stopping: bool) -> None:
+        """Start it, or start it again; note its end."""
+        if self._process is not None:
+            status = self._process.poll()
+            if status is not None:
+                self._over(status, now, stopping)
+        elif self.ended is None and stopping:
+            self.ended = 0
+        elif self.ended is None and now >= self._start_at:
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                self._command,
+                stdin=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C in a terminal reaches the supervisor alone, which passes it on
+            )
+            self._started = now
+
+    def signal(self, number: int) -> None:
+        """Pass a signal on."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def _over(self, status: int, now: float, stopping: bool) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
+        if stopping or status == 0:
+            self.ended = status
+            return
+        steady = now - self._started >= _STEADY_SECONDS
+        self._early_ends = 0 if steady else self._early_ends + 1
+        self._delay = _FIRST_DELAY if steady else min(self._delay * 2, _LAST_DELAY)
+        if self._early_ends >= _EARLY_ENDS:
+            self.ended = status
+            _log.error("worker_given_up", worker=self.number, status=status, remedy="see its last lines above")
+            return
+        pause = self._delay * (0.5 + 0.5 * random.random())  # noqa: S311 - jitter
+        self._start_at = now + pause
+        _log.error("worker_died", worker=self.number, status=status, next_start_in_seconds=round(pause, 1))
+
+
+class Supervisor:
+    """All workers of one configuration."""
+
+    def __init__(self, config: Config, file: Path, command: Callable[[int], list[str]] | None = None) -> None:
+        """`command` gives the command line of a worker; by default it is ours."""
+        self._config = config
+        make = command or (
+            lambda number: [sys.executable, "-m", "connector", "run", str(file), "--worker", str(number)]
+        )
+        self.workers = [Worker(number, make(number)) for number in range(1, config.workers + 1)]
+        self._stop = threading.Event()
+        self._signals = 0
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Stop all; a second time, at once."""
+        self._signals += 1
+        self._stop.set()
+        for worker in self.workers:
+            worker.signal(number)
+
+    def run(self) -> int:
+        """Until all have ended; returns the exit status for all."""
+        while not self._stop.is_set():
+            self._look(stopping=False)
+            if all(worker.ended is not None for worker in self.workers):
+                break
+            if any(worker.ended for worker in self.workers):  # given up: a container that limps helps nobody
+                break
+            self._stop.wait(_LOOK_SECONDS)
+        self._end()
+        return next((1 for worker in self.workers if worker.ended), 0)
+
+    def _look(self, *, stopping: bool) -> None:
+        now = time.monotonic()
+        for worker in self.workers:
+            worker.look(now, stopping)
+
+    def _end(self) -> None:
+        if not self._stop.is_set():
+            self.stop()
+        until = time.monotonic() + self._config.delivery.flush_timeout + _MARGIN_SECONDS
+        while any(worker.running for worker in self.workers):
+            self._look(stopping=True)
+            if time.monotonic() > until:
+                for worker in self.workers:
+                    if worker.running:
+                        _log.error("worker_killed", worker=worker.number, reason="it did not stop in time")
+                        worker.signal(signal.SIGKILL)
+                until = time.monotonic() + _MARGIN_SECONDS
+            time.sleep(_LOOK_SECONDS / 4)
+        self._look(stopping=True)

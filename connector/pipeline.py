@@ -126,7 +126,7 @@ class Pipeline:
         self._settling = 0
         """Sources that wait for what is under way."""
         self.pace = Pace(requests_per_second)
-        self._slots = Slots(self._rate, self._aborted, clock)
+        self._slots = Slots(self.rate, self._aborted, clock)
         self._share = share
         self.sender = Sender(client, self._slots, self, pace=self.pace, clock=clock)
         self.failure: str | None = None
@@ -369,7 +369,7 @@ class Pipeline:
             if run == self._send:
                 self.stopped.set()
 
-    def _rate(self) -> float:
+    def rate(self) -> float:
         """Requests a second at this moment: partitions come and go, and the server may be slow."""
         self.pace.share = self._share([source.share() for source in self._sources.values()])
         return self.pace.rate

@@ -77,7 +77,7 @@ class _Numbers(Collector):
             ("signals_failed", "Signals whose metadata was rejected", len(connector.signals.failed)),
             ("dead_letters_kept", "Dead letters in the store", connector.dead_letters.count()),
             ("dead_letters_discarded", "Dead letters that had to go, ever", connector.dead_letters.discarded()),
-            ("request_rate", "Inserts a second that we allow ourselves now", pace.rate),
+            ("request_rate", "Inserts a second that we allow ourselves now", connector.pipeline.rate()),
             ("request_share", "Our share of the allowed rate", pace.share),
             (
                 "congestion_factor",

@@ -94,6 +94,7 @@ class KafkaSource:
         if not self._ready and not self._draining.is_set():
             if self._status.fatal:
                 raise SourceFailedError(self._status.fatal)
+            self._settlements.tell()
             self._find_positions()
             self._find_share()
             self._take(self._consumer.consume(self._batch, timeout))
@@ -102,6 +103,7 @@ class KafkaSource:
     def hold(self) -> None:
         """Keep the membership while nothing can be taken in."""
         now = self._clock()
+        self._settlements.tell()
         if self._held_since is None:
             self._held_since = now
         if now - self._held_since < _PAUSE_AFTER_SECONDS or self._draining.is_set():
@@ -139,6 +141,7 @@ class KafkaSource:
         self._draining.set()
         until = time.monotonic() + timeout
         self._settlements.close(timeout)
+        self._settlements.tell()  # the thread that polled has ended
         leaving = threading.Thread(target=self._leave, name=f"leave-{self.name}", daemon=True)
         leaving.start()
         leaving.join(max(0.5, until - time.monotonic()))
@@ -334,6 +337,7 @@ class KafkaSource:
         names = [partition_name(old.topic, old.partition) for old in partitions]
         settled = self._settle(names)
         self._settlements.flush()
+        self._settlements.tell()
         offsets = [
             TopicPartition(old.topic, old.partition, self._settlements.stored[name])
             for old, name in zip(partitions, names, strict=True)

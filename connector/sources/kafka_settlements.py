@@ -38,6 +38,8 @@ class Settlements:
         self._store = store
         self._changed = threading.Condition()
         self._waiting: list[tuple[Commit, list[Settled]]] = []
+        self._untold: dict[str, Settled] = {}
+        """Partition → the last of it that is in the ledger, and not told to the group yet."""
         self._writing = threading.Lock()
         self._stopping = False
         self.stored: dict[str, int] = {}
@@ -81,10 +83,21 @@ class Settlements:
                 self.trouble = f"the ledger {self._file.path} cannot be written: {error}"
                 return False
             self.trouble = None
-            for _, settled in batch:
-                for part in settled:
-                    self._tell(part)
+            with self._changed:
+                for _, settled in batch:
+                    for part in settled:
+                        self._untold[part.range.partition] = part
             return True
+
+    def tell(self) -> None:
+        """Store the positions of all that is in the ledger. For the thread that polls: librdkafka's client lets
+        another one wait until a poll is over, and a poll may be calling us back."""
+        if not self._untold:
+            return
+        with self._changed:
+            untold, self._untold = self._untold, {}
+        for part in untold.values():
+            self._tell(part)
 
     def close(self, timeout: float) -> None:
         """Write what waits and end."""
@@ -97,7 +110,9 @@ class Settlements:
 
     def forget(self, partition: str) -> None:
         """This partition is not ours any more."""
-        self.stored.pop(partition, None)
+        with self._changed:
+            self.stored.pop(partition, None)
+            self._untold.pop(partition, None)
 
     # -- details ----------------------------------------------------------------------------------
 

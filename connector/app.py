@@ -14,7 +14,7 @@ import structlog
 
 from connector import __version__
 from connector.clarify import Client, Credentials, Timeouts
-from connector.config import Config, KafkaSection, MqttSection, SourceSection
+from connector.config import Config, FileSection, KafkaSection, MqttSection, SourceSection
 from connector.delivery.dead_letters import DeadLetterStore
 from connector.delivery.pace import effective_share
 from connector.delivery.signals import SignalSaver
@@ -180,6 +180,10 @@ def _source(section: SourceSection, file: LogFile) -> Source:
         from connector.sources.kafka import KafkaSource  # noqa: PLC0415 - librdkafka is loaded where it is needed
 
         return KafkaSource(section, file)
+    if isinstance(section, FileSection):
+        from connector.sources.file import FileSource  # noqa: PLC0415 - as above
+
+        return FileSource(section, file)
     journal: DiskJournal | MemoryJournal
     if section.journal.storage == "disk":
         journal = DiskJournal(section.name, file, section.journal.max_bytes)

@@ -17,6 +17,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from connector.config import Config
+from connector.config.file import STDIN
 
 _REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)\}")
 _MAX_SECRET_BYTES: Final = 64 * 1024
@@ -235,7 +236,7 @@ def _anchored(section: Any, folder: Path) -> Any:
     changes: dict[str, Any] = {}
     for name in type(section).model_fields:
         value = getattr(section, name)
-        if isinstance(value, Path):
+        if isinstance(value, Path) and value != STDIN:
             changes[name] = folder / value
         elif isinstance(value, BaseModel):
             changes[name] = _anchored(value, folder)

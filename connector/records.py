@@ -38,6 +38,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     time_kind: int = TimeKind.ARRIVAL
     received_us: int = 0
     """When it was read, in µs, where that differs from `time_us`; else 0."""
+    problem: str = ""
+    """Why its source could not make a proper record of it: it becomes a dead letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ Sample: TypeAlias = tuple[str, int, float]
 class Reason(StrEnum):
     """Why a record, or one value of it, became no sample."""
 
+    MALFORMED_RECORD = "malformed_record"
     EMPTY_PAYLOAD = "empty_payload"
     NOT_UTF8 = "not_utf8"
     INVALID_JSON = "invalid_json"

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from connector.config.delivery import ClarifySection, DeadLettersSection, DeliverySection
+from connector.config.file import FileSection
 from connector.config.kafka import KafkaSection
 from connector.config.mapping import MappingSection, RuleSection
 from connector.config.mqtt import MqttSection
@@ -19,9 +20,9 @@ from connector.config.values import Seconds, Section
 from connector.mapping.rules import Rule
 from connector.mapping.times import EPOCH, TimeBounds
 
-__all__ = ["Config", "KafkaSection", "MqttSection", "RuleSection", "Seconds", "SourceSection"]
+__all__ = ["Config", "FileSection", "KafkaSection", "MqttSection", "RuleSection", "Seconds", "SourceSection"]
 
-SourceSection: TypeAlias = Annotated[MqttSection | KafkaSection, Field(discriminator="type")]
+SourceSection: TypeAlias = Annotated[MqttSection | KafkaSection | FileSection, Field(discriminator="type")]
 
 
 class ObserveSection(Section):

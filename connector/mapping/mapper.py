@@ -94,14 +94,14 @@ class Mapper:
 
     def map(self, source: str, record: Record) -> Mapped:
         """What this record becomes. Never raises for a payload, whatever is in it."""
+        payload = record.payload
+        if payload is None or record.problem:  # a tombstone says that something is deleted: no measurement
+            return _rejected(Reason.MALFORMED_RECORD, record.problem) if record.problem else Mapped(skipped=True)
         plan = self._plans.get((source, record.topic)) or self._plan(source, record.topic)
         rule = plan.rule
         if rule is None or rule.skip:
             return self._unmapped(rule, record.topic)
         if record.retained and source in self._without_retained:
-            return Mapped(skipped=True)
-        payload = record.payload
-        if payload is None:  # a tombstone says that something is deleted: no measurement
             return Mapped(skipped=True)
         if len(payload) > self._max_payload_bytes:
             return _rejected(

@@ -17,7 +17,8 @@ from connector.mapping.input_ids import Origin
 from connector.sqlite_files import open_durable, open_read_only
 
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS input_ids (input TEXT PRIMARY KEY, source TEXT, topic TEXT, path TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS input_ids (input TEXT PRIMARY KEY, source TEXT, topic TEXT, path TEXT,
+    record TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS saved_signals (integration TEXT, input TEXT, digest TEXT, PRIMARY KEY (integration, input))
     WITHOUT ROWID;
 """
@@ -36,6 +37,8 @@ class State:
         self._lock = threading.Lock()
         try:
             self._connection = open_durable(path, _SCHEMA)
+            if not _knows_records(self._connection):
+                self._connection.execute("ALTER TABLE input_ids ADD COLUMN record TEXT NOT NULL DEFAULT ''")
         except sqlite3.Error as error:
             raise type(error)(
                 f"{path}: {error}; move it away to go on: no data is lost with it, but input IDs that two topics "
@@ -50,7 +53,8 @@ class State:
     def add_claims(self, claims: Iterable[tuple[str, Origin]]) -> None:
         """Remember who owns these input IDs."""
         self._many(
-            "INSERT OR REPLACE INTO input_ids VALUES (?, ?, ?, ?)", [(input_id, *origin) for input_id, origin in claims]
+            "INSERT OR REPLACE INTO input_ids (input, source, topic, path, record) VALUES (?, ?, ?, ?, ?)",
+            [(input_id, *origin) for input_id, origin in claims],
         )
 
     def saved_signals(self, integration: str) -> dict[str, str]:
@@ -85,6 +89,12 @@ class State:
                 raise
 
 
+def _knows_records(connection: sqlite3.Connection) -> bool:
+    """Earlier versions did not tell the records of a topic apart."""
+    return any(column[1] == "record" for column in connection.execute("PRAGMA table_info(input_ids)"))
+
+
 def _claims(connection: sqlite3.Connection) -> dict[str, Origin]:
-    rows = connection.execute("SELECT input, source, topic, path FROM input_ids")
+    more = ", record" if _knows_records(connection) else ""
+    rows = connection.execute(f"SELECT input, source, topic, path{more} FROM input_ids")  # noqa: S608 - constants
     return {row[0]: Origin(*row[1:]) for row in rows}

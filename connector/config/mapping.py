@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from connector.config.values import Bytes, Seconds, Section, text_of
 from connector.mapping.rules import AUTO_TIME, DEFAULT_INPUT, Rule, ValueRule, template_for
 from connector.mapping.templates import VALUE_VARIABLES, Template
-from connector.mapping.topics import TopicPattern, parse_pattern
+from connector.mapping.topics import parse_pattern
 
 
 def _pattern(text: str) -> str:
@@ -41,14 +41,22 @@ class RuleSection(Section):
     """One rule: which topics it takes and what becomes of their values. The first rule that matches counts."""
 
     topic: TopicPatternText = Field(
-        description="Topic pattern: `{name}` takes one level and names it, `+` takes one, `#` all that is left.",
-        examples=["plant/{line}/{machine}/telemetry"],
+        description="Topic pattern: `{name}` takes one level and names it, `+` takes one, `#` all that is left. Levels "
+        "are between slashes; in a pattern without any, between dots, as in Kafka's topics.",
+        examples=["plant/{line}/{machine}/telemetry", "plant.{line}.telemetry"],
+    )
+    key: TopicPatternText | None = Field(
+        default=None,
+        description="The rule takes only records whose key is like this pattern. Its named levels can be used like the "
+        "topic's.",
+        examples=["{line}/{machine}"],
     )
     skip: bool = Field(default=False, description="Leave these messages out (counted as filtered).")
     input: str | None = Field(
         default=None,
         description="Template of the input ID. Known are the named levels, `{source}`, `{topic}`, `{path}` (of the "
-        f"value in the payload) and `{{field}}` (its last part). Default: `{DEFAULT_INPUT}`.",
+        f"value in the payload), `{{field}}` (its last part), `{{key}}` and `{{header.NAME}}` (of a Kafka record). "
+        f"Default: `{DEFAULT_INPUT}`, in a rule with `key` `{{topic}}/{{key}}:{{path}}`.",
         examples=["{line}/{machine}/{field}"],
     )
     name: str | None = Field(default=None, description="Template of the signal's name. Default: the input ID.")
@@ -62,8 +70,9 @@ class RuleSection(Section):
     time: str = Field(
         default=AUTO_TIME,
         min_length=1,
-        description="`auto`: a time field of the payload, else arrival. `arrival`: never look into the payload. "
-        "Or the dotted path of the field.",
+        description="`auto`: a time field of the payload, else the record's own time. `arrival`: the record's own time "
+        "(MQTT: when it came; Kafka: the timestamp that its producer or broker gave it). `create_time`, `append_time`: "
+        "Kafka's timestamp, if it is of this kind. `received`: when it was read. Or the dotted path of the field.",
     )
     values: dict[str, ValueSection] = Field(
         default={}, description="What to do with single values, by their dotted path in the payload."
@@ -94,42 +103,50 @@ class RuleSection(Section):
     def compile(self) -> Rule:
         """The rule as the mapper uses it; a bad template raises `ValueError`."""
         pattern = parse_pattern(self.topic)
-        for name in pattern.names:
-            if name in VALUE_VARIABLES:
-                raise ValueError(f"topic: {{{name}}} has a meaning of its own in templates; name the level otherwise")
+        key = parse_pattern(self.key) if self.key is not None else None
+        for where, found in (("topic", pattern), ("key", key)):
+            for name in found.names if found else ():
+                if name in VALUE_VARIABLES:
+                    raise ValueError(
+                        f"{where}: {{{name}}} has a meaning of its own in templates; name the level otherwise"
+                    )
+        if key and (twice := set(pattern.names) & set(key.names)):
+            raise ValueError(f"key: {{{min(twice)}}} is a level of the topic already; name it otherwise")
+        names = (*pattern.names, *(key.names if key else ()))
         return Rule(
             pattern=pattern,
+            key=key,
             skip=self.skip,
-            input=_template(pattern, "input", self.input),
-            name=_template(pattern, "name", self.name),
-            description=_template(pattern, "description", self.description),
+            input=_template(names, "input", self.input),
+            name=_template(names, "name", self.name),
+            description=_template(names, "description", self.description),
             unit=self.unit,
             value_type=self.type,
             enum_values=tuple(self.enum_values.items()),
-            labels=tuple((key, template_for(pattern, text)) for key, text in self.labels.items()),
+            labels=tuple((label, template_for(names, text)) for label, text in self.labels.items()),
             time=self.time,
             shared_inputs=self.shared_inputs,
-            values={path: _value_rule(pattern, path, value) for path, value in self.values.items()},
+            values={path: _value_rule(names, path, value) for path, value in self.values.items()},
             other_values=self.other_values == "map",
         )
 
 
-def _template(pattern: TopicPattern, field: str, text: str | None) -> Template | None:
+def _template(names: tuple[str, ...], field: str, text: str | None) -> Template | None:
     if text is None:
         return None
     try:
-        return template_for(pattern, text)
+        return template_for(names, text)
     except ValueError as error:
         raise ValueError(f"{field}: {error}") from None
 
 
-def _value_rule(pattern: TopicPattern, path: str, section: ValueSection) -> ValueRule:
+def _value_rule(names: tuple[str, ...], path: str, section: ValueSection) -> ValueRule:
     where = f"values.{path}."
     return ValueRule(
         skip=section.skip,
-        input=_template(pattern, where + "input", section.input),
-        name=_template(pattern, where + "name", section.name),
-        description=_template(pattern, where + "description", section.description),
+        input=_template(names, where + "input", section.input),
+        name=_template(names, where + "name", section.name),
+        description=_template(names, where + "description", section.description),
         unit=section.unit,
         value_type=section.type,
         enum_values=tuple(section.enum_values.items()),

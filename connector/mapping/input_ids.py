@@ -1,6 +1,7 @@
 """Input IDs: legal for Clarify, stable over restarts, and never shared by two origins by accident.
 
-An *origin* is where a value comes from: (source, topic, path). Its wanted ID is a template's text. Where
+An *origin* is where a value comes from: (source, topic, path, and key or headers where they count). Its wanted
+ID is a template's text. Where
 that text is legal it is the ID. Where it had to be changed (illegal characters, more than 128) the ID ends
 in a hash of the original text, so that two texts that differ only in what was replaced stay apart, on every
 replica and in any order of arrival. Where two origins want the very same text, the later one gets a hash of
@@ -27,6 +28,12 @@ class Origin(NamedTuple):
     source: str
     topic: str
     path: str
+    record: str = ""
+    """Where the mapping tells records of one topic apart: their key and headers, as JSON."""
+
+    def __str__(self) -> str:
+        more = f", record {self.record}" if self.record else ""
+        return f"topic {self.topic!r} (value {self.path!r}{more})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +47,7 @@ class Collision:
 
     def __str__(self) -> str:
         return (
-            f"input ID {self.wanted!r} is that of topic {self.owner.topic!r} (value {self.owner.path!r}); "
-            f"topic {self.later.topic!r} (value {self.later.path!r}) wanted it too and now has {self.given!r}. "
+            f"input ID {self.wanted!r} is that of {self.owner}; {self.later} wanted it too and now has {self.given!r}. "
             "Give them different names in the mapping, or set shared_inputs: true if they are one signal."
         )
 
@@ -90,7 +96,7 @@ class InputIds:
             return wanted
         if owner == origin:
             return wanted
-        identity = "\x1f".join(origin)
+        identity = "\x1f".join(origin if origin.record else origin[:3])
         given = _with_hash(wanted, identity)
         while self._claims.get(given, origin) != origin:  # somebody chose a topic that looks like our hash
             identity += "\x1f"

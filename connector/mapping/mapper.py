@@ -17,36 +17,57 @@ from math import isfinite
 from types import MappingProxyType
 from typing import Final
 
+import orjson
+
 from connector.formats.json_payload import PayloadError, RepeatedKeys, decode, decode_repeated, may_repeat_keys
 from connector.mapping.input_ids import InputIds, Origin
-from connector.mapping.rules import AUTO_TIME, Rule, ValueRule, everything
+from connector.mapping.rules import (
+    APPEND_TIME,
+    AUTO_TIME,
+    CREATE_TIME,
+    RECEIVED_TIME,
+    Rule,
+    ValueRule,
+    everything,
+)
+from connector.mapping.templates import HEADER, KEY
 from connector.mapping.times import TimeBounds, TimeError, format_time, is_time_name, parse_time
-from connector.records import Mapped, Reason, Record, Reject, Sample, SignalMetadata
+from connector.records import Mapped, Reason, Record, Reject, Sample, SignalMetadata, TimeKind
 
 _DECIMAL_TEXT: Final = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _MAX_DEPTH: Final = 32
 _MAX_PLANS: Final = 100_000
 _MAX_OTHER_NAMES: Final = 10_000
 _NO_VALUE_RULE: Final = ValueRule()
+_NO_TIME: Final = -(2**62)
+"""Stands in a sample for a time that the record does not have, until the sample is taken back."""
+_OWN_TIMES: Final = {CREATE_TIME: TimeKind.CREATED, APPEND_TIME: TimeKind.APPENDED, RECEIVED_TIME: None}
 
 
 class _TopicPlan:
-    """What is known of one topic: its rule, its named levels, the input ID of each path seen."""
+    """What is known of one topic, or of its records with one key: the rule, the named levels, the input ID of each
+    path seen. Where the rule or the IDs depend on the record, a topic has a plan for each kind of its records."""
 
-    __slots__ = ("ids", "rule", "source", "topic", "variables")
+    __slots__ = ("by_record", "choices", "ids", "record", "rule", "source", "topic", "used", "variables")
 
-    def __init__(self, source: str, topic: str, rule: Rule | None, levels: dict[str, str]) -> None:
+    def __init__(self, source: str, topic: str, rule: Rule | None, levels: dict[str, str], record: str = "") -> None:
         self.source = source
         self.topic = topic
         self.rule = rule
         self.variables = {**levels, "source": source, "topic": topic}
+        self.record = record
         self.ids: dict[str, str | None] = {}
+        self.choices: list[tuple[Rule, dict[str, str]]] | None = None
+        """The rules that may take a record of this topic, where it depends on the record."""
+        self.used: tuple[str, ...] = ()
+        """Which variables of the record tell."""
+        self.by_record: dict[tuple[str, ...], _TopicPlan] = {}
 
 
 class _Work:
     """One record on its way through the walk."""
 
-    __slots__ = ("filtered", "keys", "plan", "record", "rejects", "samples", "skipped")
+    __slots__ = ("arrival_us", "filtered", "keys", "no_time", "plan", "record", "rejects", "samples", "skipped")
 
     def __init__(self, record: Record, plan: _TopicPlan) -> None:
         self.record = record
@@ -56,6 +77,9 @@ class _Work:
         self.filtered = 0
         self.skipped = 0
         self.keys = 0
+        self.arrival_us = record.received_us or record.time_us
+        self.no_time: Reject | None = None
+        """Why the record's own time cannot be used; values that need it have `_NO_TIME`."""
 
 
 class Mapper:
@@ -98,6 +122,8 @@ class Mapper:
         if payload is None or record.problem:  # a tombstone says that something is deleted: no measurement
             return _rejected(Reason.MALFORMED_RECORD, record.problem) if record.problem else Mapped(skipped=True)
         plan = self._plans.get((source, record.topic)) or self._plan(source, record.topic)
+        if plan.choices is not None:
+            plan = self._plan_for(plan, tuple(_variable(record, name) for name in plan.used))
         rule = plan.rule
         if rule is None or rule.skip:
             return self._unmapped(rule, record.topic)
@@ -131,6 +157,13 @@ class Mapper:
         if self._sources is not None and origin.source not in self._sources:
             return None
         plan = self._plan(origin.source, origin.topic)
+        if (plan.choices is not None) != bool(origin.record):
+            return None
+        if plan.choices is not None:
+            said: dict[str, str] = orjson.loads(origin.record)
+            if said.keys() != set(plan.used):
+                return None
+            plan = self._plan_for(plan, tuple(said[name] for name in plan.used))
         if plan.rule is None or plan.rule.skip:
             return None
         value_rule = _value_rule(plan.rule, origin.path)
@@ -139,16 +172,42 @@ class Mapper:
     # -- plans and IDs: once per topic and path ---------------------------------------------------
 
     def _plan(self, source: str, topic: str) -> _TopicPlan:
-        rule, levels = self._fallback, {}
+        choices: list[tuple[Rule, dict[str, str]]] = []
         for candidate in self._rules:
             found = candidate.pattern.match(topic)
             if found is not None:
-                rule, levels = candidate, found
-                break
+                choices.append((candidate, found))
+                if candidate.key is None:
+                    break
+        rule, levels = choices[0] if choices else (self._fallback, {})
         plan = _TopicPlan(source, topic, rule, levels)
+        used = {name for choice, _ in choices for name in choice.record_variables}
+        if any(choice.key is not None for choice, _ in choices):
+            used.add(KEY)
+        if used:
+            plan.choices = choices
+            plan.used = tuple(sorted(used))
         if len(self._plans) >= _MAX_PLANS:
             self._plans.clear()
         self._plans[source, topic] = plan
+        return plan
+
+    def _plan_for(self, topic: _TopicPlan, values: tuple[str, ...]) -> _TopicPlan:
+        """The plan of the topic's records with these values of the variables that tell."""
+        known = topic.by_record.get(values)
+        if known is not None:
+            return known
+        variables = dict(zip(topic.used, values, strict=True))
+        rule, levels = self._fallback, {}
+        for choice, named in topic.choices or ():
+            found = {} if choice.key is None else choice.key.match(variables[KEY])
+            if found is not None:
+                rule, levels = choice, {**named, **found}
+                break
+        plan = _TopicPlan(topic.source, topic.topic, rule, {**levels, **variables}, orjson.dumps(variables).decode())
+        if len(topic.by_record) >= _MAX_PLANS:
+            topic.by_record.clear()
+        topic.by_record[values] = plan
         return plan
 
     def _unmapped(self, rule: Rule | None, topic: str) -> Mapped:
@@ -163,7 +222,7 @@ class Mapper:
         if value_rule is None:
             plan.ids[path] = None
             return None
-        origin = Origin(plan.source, plan.topic, path)
+        origin = Origin(plan.source, plan.topic, path, plan.record)
         wanted = _wanted(plan, value_rule, path)
         input_id = self.ids.assign(origin, wanted, shared=rule.shared_inputs)
         plan.ids[path] = input_id
@@ -180,10 +239,12 @@ class Mapper:
         assert rule is not None  # noqa: S101 - as above
         time_us = record.time_us
         look_for_time = rule.time == AUTO_TIME
+        if record.time_kind or rule.time in _OWN_TIMES:
+            time_us = self._own_time(work, rule.time)
         time_path = rule.time_path
         if time_path is not None:
             try:
-                time_us = self._read_time(_lookup(value, time_path), record.time_us)
+                time_us = self._read_time(_lookup(value, time_path), work.arrival_us)
             except TimeError as error:
                 reason = Reason.TIME_UNREADABLE if not isinstance(error, _OutOfRangeError) else Reason.TIME_OUT_OF_RANGE
                 work.rejects.append(Reject(reason, f"time field {time_path!r}: {error}"))
@@ -192,6 +253,8 @@ class Mapper:
             self._object(work, value, "", time_us, look_for_time, 1)
         else:
             self._value(work, value, "", time_us, look_for_time, 0)
+        if work.no_time is not None:
+            _reject_without_time(work, work.no_time)
         return work
 
     def _object(self, work: _Work, obj: dict[str, object], path: str, time_us: int, look: bool, depth: int) -> None:
@@ -202,7 +265,7 @@ class Mapper:
             time_key = self._find_time(obj)
             if time_key is not None:
                 try:
-                    time_us = self._read_time(obj[time_key], work.record.time_us)
+                    time_us = self._read_time(obj[time_key], work.arrival_us)
                 except TimeError as error:
                     self._reject_time(work, path, time_key, obj[time_key], error)
                     return
@@ -308,8 +371,32 @@ class Mapper:
                 return key
         return None
 
+    def _own_time(self, work: _Work, wanted: str) -> int:
+        """The record's own time, where its kind is wanted and it is plausible; else `_NO_TIME`, with the reason."""
+        record = work.record
+        if wanted == RECEIVED_TIME:
+            return work.arrival_us
+        kind = _OWN_TIMES.get(wanted)
+        if kind is not None and record.time_kind != kind:
+            work.no_time = Reject(
+                Reason.TIME_UNREADABLE,
+                f"the record has no {wanted}: that is message.timestamp.type of its topic. Change the topic, or set "
+                "time: arrival in its rule to take whichever time the record has",
+            )
+            return _NO_TIME
+        try:
+            self._check_bounds(record.time_us, work.arrival_us)
+        except TimeError as error:
+            work.no_time = Reject(Reason.TIME_OUT_OF_RANGE, f"the record's own timestamp: {error}")
+            return _NO_TIME
+        return record.time_us
+
     def _read_time(self, value: object, arrival_us: int) -> int:
         time_us = parse_time(value)
+        self._check_bounds(time_us, arrival_us)
+        return time_us
+
+    def _check_bounds(self, time_us: int, arrival_us: int) -> None:
         bounds = self._bounds
         if not bounds.oldest_us <= time_us <= arrival_us + bounds.newest_after_arrival_us:
             try:
@@ -318,9 +405,9 @@ class Mapper:
                 shown = f"{time_us} µs since 1970"
             raise _OutOfRangeError(
                 f"{shown} is no plausible time (before {format_time(bounds.oldest_us)} or too far ahead): "
-                "is the device's clock set? To use the time of arrival instead, set time: arrival in its rule"
+                "is the device's clock set? To use the time of arrival instead, set time: arrival in its rule (time: "
+                "received where the record's own time is the wrong one)"
             )
-        return time_us
 
     def _reject_time(self, work: _Work, path: str, key: str, value: object, error: TimeError) -> None:
         reason = Reason.TIME_OUT_OF_RANGE if isinstance(error, _OutOfRangeError) else Reason.TIME_UNREADABLE
@@ -340,13 +427,14 @@ def _value_rule(rule: Rule, path: str) -> ValueRule | None:
 
 
 def _variables(plan: _TopicPlan, path: str) -> dict[str, str]:
-    return {**plan.variables, "path": path, "field": path.rpartition(".")[2]}
+    return {KEY: "", **plan.variables, "path": path, "field": path.rpartition(".")[2]}
 
 
 def _wanted(plan: _TopicPlan, value_rule: ValueRule, path: str) -> str:
     template = value_rule.input or (plan.rule.input if plan.rule else None)
     if template is None:
-        return f"{plan.topic}:{path}" if path else plan.topic
+        start = f"{plan.topic}/{plan.variables[KEY]}" if plan.rule and plan.rule.key else plan.topic
+        return f"{start}:{path}" if path else start
     return template.render(_variables(plan, path))
 
 
@@ -373,6 +461,31 @@ def _lookup(value: object, path: str) -> object:
             raise TimeError("the payload has no such field")
         value = value[part]
     return value
+
+
+def _reject_without_time(work: _Work, reject: Reject) -> None:
+    """Take back the samples that would have needed the record's own time."""
+    paths = {input_id: path for path, input_id in work.plan.ids.items()}
+    kept = []
+    for sample in work.samples:
+        if sample[1] == _NO_TIME:
+            path = paths.get(sample[0]) or "(top)"
+            work.rejects.append(Reject(reject.reason, reject.message, path, _cut(repr(sample[2]))))
+        else:
+            kept.append(sample)
+    work.samples = kept
+
+
+def _variable(record: Record, name: str) -> str:
+    """What this variable is for this record: `key`, or `header.NAME`, of which the last counts."""
+    if name == KEY:
+        key = record.key or b""
+        try:
+            return key.decode()
+        except UnicodeDecodeError:
+            return key.hex()
+    wanted = name.removeprefix(HEADER)
+    return next((value for header, value in reversed(record.headers) if header == wanted), "")
 
 
 def _reject_value(work: _Work, path: str, value: object) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 
-from connector.mapping.templates import VALUE_VARIABLES, Template, parse_template
+from connector.mapping.templates import HEADER, KEY, VALUE_VARIABLES, Template, parse_template
 from connector.mapping.topics import TopicPattern, parse_pattern
 
 AUTO_TIME = "auto"
 ARRIVAL_TIME = "arrival"
+CREATE_TIME = "create_time"
+APPEND_TIME = "append_time"
+RECEIVED_TIME = "received"
+_RECORD_TIMES = (ARRIVAL_TIME, CREATE_TIME, APPEND_TIME, RECEIVED_TIME)
 DEFAULT_INPUT = "{topic}:{path}"
 """How an input ID is made where no rule says otherwise; a payload without a path is just `{topic}`."""
 
@@ -28,7 +33,7 @@ class ValueRule:
     enum_values: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rule:
     """One rule of the mapping."""
 
@@ -42,7 +47,9 @@ class Rule:
     enum_values: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, Template], ...] = ()
     time: str = AUTO_TIME
-    """`auto`, `arrival`, or the dotted path of the field that has the time."""
+    """`auto`, one of the record's own times, or the dotted path of the field that has the time."""
+    key: TopicPattern | None = None
+    """The rule takes only records whose key is like this."""
     shared_inputs: bool = False
     values: Mapping[str, ValueRule] = field(default_factory=lambda: MappingProxyType({}))
     other_values: bool = True
@@ -51,7 +58,16 @@ class Rule:
     @property
     def time_path(self) -> str | None:
         """The dotted path of the field that has the time, where the rule names one."""
-        return None if self.time in (AUTO_TIME, ARRIVAL_TIME) else self.time
+        return None if self.time in (AUTO_TIME, *_RECORD_TIMES) else self.time
+
+    @cached_property
+    def record_variables(self) -> frozenset[str]:
+        """What its templates use that differs from record to record of a topic: `key`, `header.NAME`."""
+        templates = [self.input, self.name, self.description, *(template for _, template in self.labels)]
+        for value in self.values.values():
+            templates += [value.input, value.name, value.description]
+        used = {name for template in templates if template for name in template.variables}
+        return frozenset(name for name in used if name == KEY or name.startswith(HEADER))
 
     @property
     def says_metadata(self) -> bool:
@@ -64,6 +80,6 @@ def everything() -> Rule:
     return Rule(pattern=parse_pattern("#"))
 
 
-def template_for(pattern: TopicPattern, text: str) -> Template:
-    """A template that may use the pattern's named levels and what every value knows."""
-    return parse_template(text, (*pattern.names, *VALUE_VARIABLES))
+def template_for(names: tuple[str, ...], text: str) -> Template:
+    """A template that may use these named levels and what every value knows."""
+    return parse_template(text, (*names, *VALUE_VARIABLES))

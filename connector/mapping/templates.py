@@ -7,9 +7,11 @@ import string
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-VALUE_VARIABLES = ("source", "topic", "path", "field")
+KEY = "key"
+HEADER = "header."
+VALUE_VARIABLES = ("source", "topic", "path", "field", KEY)
 """What every template knows beside the named levels: the source's name, the whole topic, the value's path
-in the payload (dotted) and the last part of that path."""
+in the payload (dotted), the last part of that path, and the record's key; also `header.NAME`, for any name."""
 
 
 class TemplateError(ValueError):
@@ -42,9 +44,9 @@ def parse_template(text: str, known: Collection[str]) -> Template:
     for _, name, spec, conversion in parsed:
         if spec or conversion:
             raise TemplateError(f"{text!r}: only plain {{name}} is understood, no formats")
-        if name is not None and name not in known:
+        if name is not None and name not in known and not name.startswith(HEADER):
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {{{near[0]}}}? " if near else ""
-            options = ", ".join("{" + option + "}" for option in known)
+            options = ", ".join("{" + option + "}" for option in (*known, "header.NAME"))
             raise TemplateError(f"{text!r}: {{{name}}} is not known here; {hint}known are {options}")
     return Template(text, tuple((literal, name) for literal, name, _, _ in parsed))

@@ -2,6 +2,7 @@
 
 `{name}` takes exactly one level and names it, `+` takes one level, `#` (only at the end) takes all that is
 left, none included: MQTT's own rules. Topics that begin with `$` are not taken by a leading wildcard.
+Kafka's topics have no slashes: a pattern without one has its levels between dots, `plant.{line}.telemetry`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def parse_pattern(text: str) -> TopicPattern:
         raise PatternError("a topic pattern must not be empty; use '#' for all topics")
     names: list[str] = []
     parts: list[str] = []
-    levels = text.split("/")
+    separator = "." if "/" not in text and set(text) & set("{+#") else "/"
+    levels = text.split(separator)
+    other = "[^/]*" if separator == "/" or len(levels) == 1 else "[^./]*"
     for number, level in enumerate(levels, 1):
         named = _NAMED.fullmatch(level)
         if named:
@@ -48,9 +51,9 @@ def parse_pattern(text: str) -> TopicPattern:
             if name in names:
                 raise PatternError(f"level {number}: the name {{{name}}} stands twice")
             names.append(name)
-            parts.append(f"(?P<{name}>[^/]*)")
+            parts.append(f"(?P<{name}>{other})")
         elif level == "+":
-            parts.append("[^/]*")
+            parts.append(other)
         elif level == "#":
             if number != len(levels):
                 raise PatternError(f"level {number}: '#' may stand only at the end")
@@ -62,9 +65,10 @@ def parse_pattern(text: str) -> TopicPattern:
             )
         else:
             parts.append(re.escape(level))
-    body = "/".join(parts)
+    between = re.escape(separator)
+    body = between.join(parts)
     if levels[-1] == "#":
-        body = f"{body}(?:/.*)?" if parts else ".*"
+        body = f"{body}(?:{between}.*)?" if parts else ".*"
     first = levels[0]
     wild = first in ("+", "#") or bool(_NAMED.fullmatch(first))
     return TopicPattern(text, tuple(names), re.compile(body, re.DOTALL), wild)

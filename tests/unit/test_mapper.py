@@ -13,7 +13,7 @@ from connector.mapping.input_ids import Origin
 from connector.mapping.mapper import Mapper
 from connector.mapping.rules import Rule
 from connector.mapping.times import TimeBounds, format_time
-from connector.records import Mapped, Reason, Record, Sample
+from connector.records import Mapped, Reason, Record, Sample, TimeKind
 
 ARRIVAL = 1_790_000_000_000_000
 TS = 1_712_120_512
@@ -463,3 +463,97 @@ def test_shared_inputs_are_one_signal_on_purpose() -> None:
     mapper = Mapper(rules({**TWO_LINES, "shared_inputs": True}))
     assert first_id(mapper, "plant/1/press") == first_id(mapper, "plant/2/press") == "press"
     assert mapper.ids.collisions == []
+
+
+# -- what a Kafka record has beside its payload ----------------------------------------------------
+
+
+def kafka(payload: bytes | None = b'{"v": 1}', **more: Any) -> Record:
+    given: dict[str, Any] = {"time_us": ARRIVAL - 5, "time_kind": TimeKind.CREATED, "received_us": ARRIVAL} | more
+    return Record("t", payload, **given)
+
+
+def test_a_tombstone_is_left_out_and_an_empty_value_is_a_mistake() -> None:
+    assert Mapper().map("k", kafka(None)) == Mapped(skipped=True)
+    (reject,) = Mapper().map("k", kafka(b"")).rejects
+    assert reject.reason is Reason.EMPTY_PAYLOAD
+
+
+def test_a_record_with_a_problem_is_a_dead_letter_whatever_the_rules_say() -> None:
+    mapper = Mapper(rules({"topic": "#", "skip": True}))
+    (reject,) = mapper.map("k", kafka(b"5", problem="line too long")).rejects
+    assert (reject.reason, reject.message) == (Reason.MALFORMED_RECORD, "line too long")
+
+
+def test_keys_and_headers_name_signals() -> None:
+    section = {"topic": "t", "input": "{key}/{header.site}/{path}", "labels": {"site": "{header.site}"}}
+    mapper = Mapper(rules(section))
+    for key, headers, wanted in [
+        (b"a", (("site", "x"), ("site", "y")), "a/y/v"),
+        (b"b", (), "b//v"),
+        (b"\xff", (("site", "x"),), "ff/x/v"),
+        (b"a", (("site", "y"),), "a/y/v"),
+        (None, (), "//v"),
+    ]:
+        assert [s[0] for s in mapper.map("k", kafka(key=key, headers=headers)).samples] == [wanted]
+    assert mapper.ids.collisions == []
+    assert dict(mapper.discovered)["a/y/v"].labels == (("site", ("y",)),)
+
+
+def test_a_rule_can_ask_for_a_key() -> None:
+    mapper = Mapper(
+        rules(
+            {"topic": "t", "key": "{line}/{machine}", "input": "{line}-{machine}:{path}"},
+            {"topic": "t", "key": "other"},
+            {"topic": "t", "skip": True},
+        )
+    )
+    assert [s[0] for s in mapper.map("k", kafka(key=b"1/press")).samples] == ["1-press:v"]
+    assert [s[0] for s in mapper.map("k", kafka(key=b"other")).samples] == ["t/other:v"]
+    assert mapper.map("k", kafka(key=b"else")).skipped
+    assert mapper.map("k", kafka()).skipped
+
+
+def test_ids_given_out_by_key_are_remembered() -> None:
+    section = {"topic": "t", "input": "{key}"}
+    first = Mapper(rules(section))
+    first.map("k", kafka(key=b"a"))
+    claims = dict(first.ids.new_claims)
+    assert claims == {"a": Origin("k", "t", "v", '{"key":"a"}')}
+    again = Mapper(rules(section), claims=claims)
+    assert [s[0] for s in again.map("k", kafka(b'{"w": 1}', key=b"a")).samples] != ["a"], "it belongs to v"
+    assert [s[0] for s in again.map("k", kafka(key=b"a")).samples] == ["a"]
+    changed = Mapper(rules({"topic": "t", "input": "a"}), claims=claims)
+    assert [s[0] for s in changed.map("k", kafka()).samples] == ["a"], "nobody is called by key any more"
+
+
+@pytest.mark.parametrize(
+    ("time", "kind", "wanted"),
+    [
+        ("auto", TimeKind.CREATED, ARRIVAL - 5),
+        ("arrival", TimeKind.APPENDED, ARRIVAL - 5),
+        ("received", TimeKind.CREATED, ARRIVAL),
+        ("create_time", TimeKind.CREATED, ARRIVAL - 5),
+        ("append_time", TimeKind.APPENDED, ARRIVAL - 5),
+        ("create_time", TimeKind.APPENDED, None),
+        ("append_time", TimeKind.ARRIVAL, None),
+    ],
+)
+def test_the_records_own_times(time: str, kind: TimeKind, wanted: int | None) -> None:
+    found = Mapper(rules({"topic": "t", "time": time})).map("k", kafka(time_kind=kind))
+    if wanted is None:
+        (reject,) = found.rejects
+        assert (reject.reason, reject.path) == (Reason.TIME_UNREADABLE, "v")
+        assert "message.timestamp.type" in reject.message
+    else:
+        assert [s[1] for s in found.samples] == [wanted]
+
+
+@pytest.mark.parametrize("time_us", [0, -1, ARRIVAL * 10])
+def test_an_absurd_timestamp_harms_only_what_needs_it(time_us: int) -> None:
+    payload = b'[{"ts": 1790000000, "a": 1}, {"b": 2}]'
+    found = Mapper().map("k", kafka(payload, time_us=time_us))
+    assert found.samples == [("t:a", ARRIVAL, 1)]
+    (reject,) = found.rejects
+    assert (reject.reason, reject.path, reject.value) == (Reason.TIME_OUT_OF_RANGE, "1.b", "2")
+    assert "own timestamp" in reject.message

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from connector.mapping.input_ids import Origin
-from connector.state import State
+from connector.state import State, read_claims
 
 
 def test_claims_and_digests_survive_a_restart(tmp_path: Path) -> None:
@@ -54,3 +54,18 @@ def test_a_file_that_is_no_database_is_named_with_the_cost_of_losing_it(tmp_path
     with pytest.raises(sqlite3.DatabaseError, match="no data is lost") as refused:
         State(path)
     assert str(path) in str(refused.value)
+
+
+def test_a_file_of_an_earlier_version_is_read_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    old = sqlite3.connect(path)
+    old.executescript(
+        "CREATE TABLE input_ids (input TEXT PRIMARY KEY, source TEXT, topic TEXT, path TEXT) WITHOUT ROWID;"
+        "INSERT INTO input_ids VALUES ('x', 'mqtt', 't', 'v');"
+    )
+    old.close()
+    assert read_claims(path) == {"x": Origin("mqtt", "t", "v")}
+    state = State(path)
+    state.add_claims([("y", Origin("kafka", "t", "v", '{"key":"a"}'))])
+    assert state.claims() == {"x": Origin("mqtt", "t", "v"), "y": Origin("kafka", "t", "v", '{"key":"a"}')}
+    state.close()

@@ -24,6 +24,10 @@ from connector.mapping.topics import PatternError, parse_pattern
         ("a.b/{x}", "a.b/line\nbreak", {"x": "line\nbreak"}),
         ("{class}", "7", {"class": "7"}),
         ("/+", "/x", {}),
+        ("plant.{line}.telemetry", "plant.7.telemetry", {"line": "7"}),
+        ("plant.#", "plant", {}),
+        ("plant.#", "plant.7.a", {}),
+        ("{site}.+", "trondheim.x", {"site": "trondheim"}),
     ],
 )
 def test_topics_that_a_pattern_takes(pattern: str, topic: str, levels: dict[str, str]) -> None:
@@ -42,6 +46,9 @@ def test_topics_that_a_pattern_takes(pattern: str, topic: str, levels: dict[str,
         ("+/uptime", "$SYS/uptime"),
         ("{first}/uptime", "$SYS/uptime"),
         ("Plant", "plant"),
+        ("plant.{line}.telemetry", "plant.7.8.telemetry"),
+        ("plant.{line}", "plant.7/8"),
+        ("plant.#", "plants"),
         ("plant", "plant\n"),
     ],
 )
@@ -58,6 +65,8 @@ def test_topics_that_a_pattern_leaves(pattern: str, topic: str) -> None:
         ("a/{x}y", "must fill its whole level"),
         ("{X}", "names are small letters"),
         ("{}", "names are small letters"),
+        ("a.{x}y", "must fill its whole level"),
+        ("a.#.b", "level 2: '#' may stand only at the end"),
         ("a/{x}/{x}", "level 3: the name {x} stands twice"),
     ],
 )
@@ -77,7 +86,7 @@ def test_a_template_is_filled_in() -> None:
     ("text", "said"),
     [
         ("{lnie}", "did you mean {line}?"),
-        ("{zzz}", "known are {line}, {source}, {topic}, {path}, {field}"),
+        ("{zzz}", "known are {line}, {source}, {topic}, {path}, {field}, {key}, {header.NAME}"),
         ("{}", "{} is not known here"),
         ("{line.upper}", "not known"),
         ("{line!r}", "only plain {name}"),
@@ -88,6 +97,6 @@ def test_a_template_is_filled_in() -> None:
 )
 def test_a_bad_template_says_what_is_known(text: str, said: str) -> None:
     with pytest.raises(TemplateError) as refused:
-        template_for(parse_pattern("plant/{line}"), text)
+        template_for(parse_pattern("plant/{line}").names, text)
     assert said in str(refused.value)
     assert repr(text) in str(refused.value)

@@ -29,7 +29,7 @@ _CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=Fals
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:
-    """Carries MQTT data into Clarify: every measurement, once, under the right name."""
+    """Carries MQTT and Kafka data into Clarify: every measurement, once, under the right name."""
 
 
 main.add_command(demo)
@@ -144,15 +144,18 @@ def check(config: Path) -> None:
     except CredentialsError as error:
         raise click.ClickException(str(error)) from None
     for section in loaded.sources:
+        warnings = section.warnings
         for name, path in section.files.items():
             if path is not None and not path.is_file():
                 raise click.ClickException(f"source {section.name}: {name}: there is no file {path}")
         if section.type == "kafka":
-            from connector.sources.kafka_settings import problem_with  # noqa: PLC0415
+            from connector.sources.kafka_settings import check_settings  # noqa: PLC0415
 
-            if problem := problem_with(section):
-                raise click.ClickException(f"source {section.name}: librdkafka refuses the settings: {problem}")
-        for warning in section.warnings:
+            try:
+                warnings += check_settings(section)
+            except ValueError as error:
+                raise click.ClickException(str(error)) from None
+        for warning in warnings:
             click.echo(f"warning: source {section.name}: {warning}")
     click.echo(
         f"{config}: ok: {', '.join(f'{s.name} ({s.address})' for s in loaded.sources)} → {credentials.api_url}, "

@@ -6,6 +6,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, TextIO
@@ -65,9 +66,17 @@ def build_mapper(config: Config, claims: dict[str, Origin]) -> Mapper:
 class Connector:
     """Everything that one configuration needs, from start to stop."""
 
-    def __init__(self, config: Config, *, sources_in_all: int | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        sources_in_all: int | None = None,
+        make_source: Callable[[SourceSection, LogFile], Source] | None = None,
+        state_file: Path | None = None,
+    ) -> None:
         """Open all files; no network yet. Raises `StartError` or `CredentialsError`, and then leaves nothing open.
-        `sources_in_all` counts also those that only another worker runs."""
+        `sources_in_all` counts also those that only another worker runs. A backfill makes other sources of the same
+        sections, and shares the `state_file` of the live connector."""
         sources_in_all = sources_in_all or len(config.sources)
         credentials = Credentials.load(config.clarify.credentials, allow_insecure=config.clarify.allow_insecure)
         self._config = config
@@ -82,7 +91,7 @@ class Connector:
                 user_agent=f"clarify-connector/{__version__}",
             )
             opened.callback(self.client.close)
-            self.state = State(config.state_dir / "state.sqlite")
+            self.state = State(state_file or config.state_dir / "state.sqlite")
             opened.callback(self.state.close)
             letters = config.state_dir / "dead-letters.sqlite"
             self.dead_letters = DeadLetterStore(letters, config.dead_letters.max_bytes)
@@ -93,7 +102,7 @@ class Connector:
             )
             sources = []
             for section in config.sources:
-                sources.append(_source(section, open_log_file(config, section.name)))
+                sources.append((make_source or _source)(section, open_log_file(config, section.name)))
                 opened_sources.callback(sources[-1].close, _CLOSE_SECONDS)
             self.pipeline = Pipeline(
                 sources,

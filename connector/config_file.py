@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,8 @@ from connector.config import Config
 from connector.config.file import STDIN
 
 _REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)\}")
+_UNION_MEMBER: Final = re.compile(r"\[key\]|literal\[.*\]|constrained-\w+")
+"""What pydantic puts into a place that the file does not have."""
 _MAX_SECRET_BYTES: Final = 64 * 1024
 
 Path_ = tuple[str | int, ...]
@@ -59,7 +61,7 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None) -> Con
     try:
         config: Config = _anchored(Config.model_validate(plain), folder)
     except ValidationError as error:
-        raise ConfigError(file, [_problem(document, item) for item in error.errors()]) from None
+        raise ConfigError(file, _merged([_problem(document, item) for item in error.errors()])) from None
     return config
 
 
@@ -112,7 +114,7 @@ class _Expansion:
         if not isinstance(node, str):
             return node
 
-        def replace(found: re.Match[str]) -> str:
+        def filled(found: re.Match[str]) -> str:
             if found[0] == "$$":
                 return "$"
             try:
@@ -121,7 +123,7 @@ class _Expansion:
                 self._problems.append(Problem(_line(self._document, at), _dotted(at), str(error)))
                 return ""
 
-        return _REFERENCE.sub(replace, str(node))
+        return _REFERENCE.sub(filled, str(node))
 
     def _referenced(self, reference: str) -> str:
         if reference.startswith("file:"):
@@ -155,8 +157,18 @@ def _content(path: Path) -> str:
         raise _ReferenceError(f"{path} is not UTF-8 text") from None
 
 
+def _merged(problems: list[Problem]) -> list[Problem]:
+    """Where a value may be one thing or another, pydantic says what is wrong with it as each of them."""
+    merged: dict[tuple[int | None, str], Problem] = {}
+    for problem in problems:
+        at = (problem.line, problem.field)
+        known = merged.get(at)
+        merged[at] = replace(known, message=f"{known.message}; or: {problem.message}") if known else problem
+    return list(merged.values())
+
+
 def _problem(document: CommentedMap, item: Any) -> Problem:
-    full: Path_ = tuple(part for part in item["loc"] if part != "[key]")
+    full: Path_ = tuple(part for part in item["loc"] if not _UNION_MEMBER.fullmatch(str(part)))
     at = _without_kind(full)
     kind = item["type"]
     message = item["msg"].removeprefix("Value error, ")
@@ -173,7 +185,7 @@ def _problem(document: CommentedMap, item: Any) -> Problem:
         message = f"there is no such setting; {hint}"
     elif kind == "missing":
         message = "is required but missing"
-    elif kind in ("model_type", "dict_type"):
+    elif kind in ("model_type", "model_attributes_type", "dict_type"):
         message = "must be a section, that is settings with a name and a value each"
     return Problem(_line(document, at), _dotted(at), message)
 
@@ -203,6 +215,7 @@ def _known_fields(at: Path_) -> list[str]:
 
 
 def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    node = next((option for option in node.get("anyOf", []) if "$ref" in option), node)  # a section, or null or a word
     while "$ref" in node:
         node = schema["$defs"][node["$ref"].rpartition("/")[2]]
     return node
@@ -227,7 +240,8 @@ def _line(document: CommentedMap, at: Path_) -> int | None:
 def _dotted(at: Path_) -> str:
     text = ""
     for part in at:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        name = f'"{part}"' if "." in str(part) else str(part)
+        text += f"[{part}]" if isinstance(part, int) else f".{name}" if text else name
     return text
 
 

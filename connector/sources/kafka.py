@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from connector.config.kafka import KafkaSection
 from connector.progress import Commit
 from connector.records import Chunk
 from connector.sources.kafka_partitions import OwnedPartition, partition_name
 from connector.sources.kafka_records import to_records
-from connector.sources.kafka_settings import consumer_settings
+from connector.sources.kafka_settings import consumer_settings, refusal
 from connector.sources.kafka_settlements import Settlements
 from connector.sources.kafka_status import Status
 from connector.sources.log_file import LogFile
@@ -52,8 +52,7 @@ class KafkaSource:
         try:
             self._consumer = Consumer(options, logger=self._status.logger)
         except KafkaException as error:
-            reason = error.args[0].str()
-            raise ValueError(f"source {settings.name}: librdkafka refuses the settings: {reason}") from None
+            raise ValueError(refusal(settings, error)) from None
         self._settlements = Settlements(settings.name, file, self._store)
         self._lock = threading.Lock()
         self._owned: dict[str, OwnedPartition] = {}
@@ -83,7 +82,7 @@ class KafkaSource:
             _log.error("ledger_damaged", source=self.name, detail=str(self._file.set_aside))
         self._settlements.start()
         self._consumer.subscribe(
-            list(self._settings.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            self._settings.subscription, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
     def poll(self, timeout: float) -> Chunk | None:
@@ -272,11 +271,7 @@ class KafkaSource:
             )
             return
         start = high if expected is None and policy == "latest" else low
-        # A partition whose position is not valid cannot be sought in: it is not being fetched from.
-        self._consumer.incremental_unassign([partition])
-        self._consumer.incremental_assign([TopicPartition(owned.topic, owned.number, start)])
-        with self._lock:
-            owned.begin_at(start)
+        self._restart(owned, start)
         if expected is None:
             _log.info("kafka_starts_at", source=self.name, partition=owned.name, offset=start, policy=policy)
             return
@@ -298,6 +293,18 @@ class KafkaSource:
             detail=what,
             remedy="lengthen the topic's retention, or have more replicas read it",
         )
+
+    def _restart(self, owned: OwnedPartition, start: int) -> None:
+        """A partition whose position is not valid cannot be sought in: it is not being fetched from."""
+        at = TopicPartition(owned.topic, owned.number, start)
+        if self._settings.group_protocol == "consumer" or self._settings.assignor == "cooperative-sticky":
+            self._consumer.incremental_unassign([at])
+            self._consumer.incremental_assign([at])
+        else:  # there are only whole assignments: the others go on where they are
+            others = [other for other in self._owned.values() if other is not owned]
+            self._consumer.assign([at, *(TopicPartition(o.topic, o.number, _next_or_stored(o)) for o in others)])
+        with self._lock:
+            owned.begin_at(start)
 
     def _find_share(self) -> None:
         """Our part of all partitions; asked anew after a rebalance."""
@@ -394,6 +401,11 @@ class KafkaSource:
             self._consumer.close()
         except (KafkaException, RuntimeError) as error:
             _log.warning("kafka_leaving_failed", source=self.name, reason=str(error))
+
+
+def _next_or_stored(owned: OwnedPartition) -> int:
+    """Where reading goes on."""
+    return OFFSET_STORED if owned.next_taken is None else owned.next_taken
 
 
 def _position(found: TopicPartition) -> int | None:

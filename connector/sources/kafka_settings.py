@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import secrets
 from typing import Any, Final
 
@@ -9,22 +11,17 @@ from confluent_kafka import Consumer, KafkaException
 
 from connector.config.kafka import KafkaSection
 
-_SESSION_SECONDS: Final = 45.0
 _HEARTBEATS_A_SESSION: Final = 4
-
-
-def connection_settings(section: KafkaSection) -> dict[str, Any]:
-    """How to reach the cluster, and as whom."""
-    settings: dict[str, Any] = {
-        "bootstrap.servers": ",".join(section.bootstrap_servers),
-        "client.id": section.client_id,
-        "socket.keepalive.enable": True,
-        "reconnect.backoff.max.ms": 5000,
-        "allow.auto.create.topics": False,
-        "log_level": 6,
-        **_security(section),
-    }
-    return settings | section.librdkafka
+_FETCH_BYTES: Final = 1024 * 1024
+_CONNECTION: Final = ("broker.", "client.", "connections.", "debug", "https.", "retry.", "sasl.", "socket.", "ssl.")
+"""What settings begin with that are about the connection, not about reading."""
+_OURS: Final = {
+    "ssl.ca.location": "tls.ca_file",
+    "ssl.certificate.location": "tls.cert_file",
+    "ssl.key.location": "tls.key_file",
+}
+_NO_FILE_ERROR: Final = re.compile(r"(ssl\.\w+\.location) failed: (.*)", re.DOTALL)
+_NO_NETWORK: Final = "No `bootstrap.servers` configured"
 
 
 def consumer_settings(section: KafkaSection) -> dict[str, Any]:
@@ -37,51 +34,115 @@ def consumer_settings(section: KafkaSection) -> dict[str, Any]:
         "auto.commit.interval.ms": 1000,
         "max.poll.interval.ms": round(section.max_poll_interval * 1000),
         "statistics.interval.ms": 5000,
-        **_reading(section),
-        **connection_settings(section),
+        **_reading(),
+        **_prefetch(section),
+        **admin_settings(section),
     }
-    if section.group_protocol == "classic":
-        session = section.session_timeout or _SESSION_SECONDS
+    if section.group_protocol == "classic":  # with the new protocol the brokers say, and librdkafka refuses these
+        session = section.session_seconds
         settings |= {
-            "partition.assignment.strategy": "cooperative-sticky",
+            "partition.assignment.strategy": section.assignor,
             "session.timeout.ms": round(session * 1000),
             "heartbeat.interval.ms": round(min(3.0, session / _HEARTBEATS_A_SESSION) * 1000),
         }
     if section.instance_id:
         settings["group.instance.id"] = section.instance_id
-    return settings
-
-
-def problem_with(section: KafkaSection) -> str | None:
-    """What librdkafka itself says against these settings; it needs no network for that."""
-    try:
-        Consumer(consumer_settings(section)).close()
-    except KafkaException as error:
-        return str(error.args[0].str())
-    return None
+    return settings | section.librdkafka
 
 
 def reader_settings(section: KafkaSection) -> dict[str, Any]:
     """A reader beside the group: it commits nothing, and its group's name is nobody's."""
-    return {
+    settings = {
         "group.id": f"{section.group_id}-backfill-{secrets.token_hex(4)}",
         "enable.auto.offset.store": False,
         "enable.auto.commit": False,
-        **_reading(section),
-        **connection_settings(section),
+        **_reading(),
+        **_prefetch(section),
+        **admin_settings(section),
+    }
+    passed = {name: value for name, value in section.librdkafka.items() if not name.startswith("group.")}
+    return settings | passed
+
+
+def admin_settings(section: KafkaSection) -> dict[str, Any]:
+    """How to reach the cluster, and as whom."""
+    settings = {
+        "bootstrap.servers": ",".join(section.bootstrap_servers),
+        "client.id": section.client_id,
+        "socket.keepalive.enable": True,
+        "reconnect.backoff.max.ms": 5000,
+        "allow.auto.create.topics": False,
+        "log_level": 6,
+        **_security(section),
+    }
+    return settings | {name: value for name, value in section.librdkafka.items() if name.startswith(_CONNECTION)}
+
+
+def check_settings(section: KafkaSection) -> list[str]:
+    """What librdkafka itself warns of, without any network. ValueError if it refuses the settings."""
+    settings = consumer_settings(section)
+    del settings["bootstrap.servers"]  # it would connect
+    if section.sasl and section.sasl.mechanism == "OAUTHBEARER":  # it would ask for a token
+        settings["security.protocol"] = settings["security.protocol"].removeprefix("SASL_")
+        settings = {name: value for name, value in settings.items() if not name.startswith("sasl.")}
+    kept = _Kept()
+    logger = logging.Logger("librdkafka-check")
+    logger.addHandler(kept)
+    try:
+        consumer = Consumer(settings, logger=logger)
+        consumer.poll(0)  # gives out the log lines
+        consumer.close()
+    except (KafkaException, TypeError, ValueError) as error:
+        raise ValueError(refusal(section, error)) from None
+    return [hidden(section, line.partition(": ")[2]) for line in kept.lines if _NO_NETWORK not in line]
+
+
+def refusal(section: KafkaSection, error: Exception) -> str:
+    """Why a client could not be made, for people; what was passed through is not repeated."""
+    detail = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+    detail = " ".join(detail.split()).removeprefix("Failed to create consumer: ")
+    if found := _NO_FILE_ERROR.fullmatch(detail):
+        return f"source {section.name}: {_OURS.get(found[1], found[1])} cannot be used as PEM: {found[2]}"
+    return f"source {section.name}: librdkafka refuses the settings: {hidden(section, detail)}"
+
+
+def hidden(section: KafkaSection, text: str) -> str:
+    """The text without the values of what is passed through: somebody may have put a secret under a wrong name."""
+    for value in section.librdkafka.values():
+        if isinstance(value, str) and value:
+            text = text.replace(f'"{value}"', '"…"')
+    return text
+
+
+class _Kept(logging.Handler):
+    """Warnings about the configuration."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text.startswith("CONFWARN"):
+            self.lines.append(text)
+
+
+def _reading() -> dict[str, Any]:
+    return {
+        "auto.offset.reset": "error",  # a reset because data has expired is a loss: the source reports it
+        "isolation.level": "read_committed",
+        "check.crcs": True,
+        "enable.partition.eof": False,
     }
 
 
-def _reading(section: KafkaSection) -> dict[str, Any]:
+def _prefetch(section: KafkaSection) -> dict[str, Any]:
     """Fetching, sized for a small container: the defaults prefetch 64 MiB and 100,000 records a partition."""
     return {
-        "auto.offset.reset": "error",
-        "isolation.level": "read_committed",
-        "check.crcs": True,
         "queued.max.messages.kbytes": section.prefetch // 1024,
         "queued.min.messages": 1000,
-        "fetch.max.bytes": max(1024 * 1024, min(section.prefetch, 8 * 1024 * 1024)),
-        "fetch.message.max.bytes": 1024 * 1024,
+        "fetch.max.bytes": max(_FETCH_BYTES, min(section.prefetch, 8 * _FETCH_BYTES)),
+        "fetch.message.max.bytes": _FETCH_BYTES,
         "fetch.queue.backoff.ms": 100,
     }
 
@@ -112,6 +173,8 @@ def _security(section: KafkaSection) -> dict[str, Any]:
         settings["sasl.oauthbearer.token.endpoint.url"] = sasl.token_url
         if sasl.scope:
             settings["sasl.oauthbearer.scope"] = sasl.scope
+        if sasl.extensions:
+            settings["sasl.oauthbearer.extensions"] = ",".join(f"{key}={val}" for key, val in sasl.extensions.items())
         if sasl.client_secret:
             settings["sasl.oauthbearer.client.secret"] = sasl.client_secret.get_secret_value()
     else:

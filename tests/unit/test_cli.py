@@ -95,6 +95,58 @@ def test_check_warns_of_a_password_in_clear_text(config: Path) -> None:
     assert "clear text" in result.output
 
 
+KAFKA = GOOD.replace(
+    '{type: mqtt, url: "mqtt://127.0.0.1:1", topics: [x]}',
+    '{type: kafka, bootstrap_servers: "127.0.0.1:1,127.0.0.1:2", topics: [x], group_id: g}',
+)
+
+
+def test_check_of_a_kafka_source(config: Path) -> None:
+    config.write_text(KAFKA, encoding="utf-8")
+    result = cli("check", config)
+    assert result.exit_code == 0, result.output
+    assert "ok: kafka (127.0.0.1:1,127.0.0.1:2)" in result.output
+    assert "warning" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("tls: {ca_file: no.pem}", "source kafka: tls.ca_file: there is no file"),
+        ("tls: {ca_file: connector.yaml}", "source kafka: tls.ca_file cannot be used as PEM"),
+        (f"librdkafka: {{fetch.mn.bytes: {SECRET}}}", 'No such configuration property: "fetch.mn.bytes"'),
+        (f"librdkafka: {{debug: {SECRET}}}", 'Invalid value "…" for configuration property "debug"'),
+        ("librdkafka: {enable.auto.commit: false}", 'sources[0].librdkafka."enable.auto.commit": cannot be passed'),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_kafka_source_that_cannot_be_used(config: Path, command: str, more: str, said: str) -> None:
+    config.write_text(KAFKA.replace("group_id: g", f"group_id: g, {more}"), encoding="utf-8")
+    if command == "run" and "no file" in said:
+        said = "source kafka: tls.ca_file cannot be used as PEM"
+    assert said in refused(command, config)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            f"security: plaintext, sasl: {{mechanism: PLAIN, username: me, password: {SECRET}}}",
+            "PLAIN over plaintext: the log-in can be read on the way",
+        ),
+        ("tls: {verify: false}", "tls.verify is false"),
+        ("librdkafka: {linger.ms: 5}", "is a producer property and will be ignored"),
+    ],
+)
+def test_check_warns_of_what_is_not_wise_with_kafka(config: Path, more: str, said: str) -> None:
+    config.write_text(KAFKA.replace("group_id: g", f"group_id: g, {more}"), encoding="utf-8")
+    result = cli("check", config)
+    assert result.exit_code == 0, result.output
+    [warning] = [line for line in result.output.splitlines() if line.startswith("warning: source kafka: ")]
+    assert said in warning
+    assert SECRET not in result.output
+
+
 @pytest.mark.parametrize("command", ["run", "check", "ledger"])
 @pytest.mark.parametrize(
     ("text", "said"),

@@ -21,6 +21,18 @@ sources:
 """
 
 
+KAFKA = """\
+clarify:
+  credentials: credentials.json
+sources:
+  - type: kafka
+    bootstrap_servers: kafka.example.com:9093
+    topics: [plant]
+    group_id: connector
+"""
+BOTH = GOOD + KAFKA.partition("sources:\n")[2]
+
+
 def write(folder: Path, text: str) -> Path:
     file = folder / "connector.yaml"
     file.write_text(text, encoding="utf-8")
@@ -179,6 +191,36 @@ MISTAKES = [
     (GOOD.partition("sources")[0], None, "sources", "is required but missing"),
     (GOOD.partition("sources")[0] + "sources: []\n", 3, "sources", "at least 1"),
     (GOOD.replace("type: mqtt", "type: mttq"), 4, "sources[0].type", "'mqtt'"),
+    (GOOD.replace("type: mqtt", "type: [a]"), 4, "sources[0].type", "is no kind of source; use 'mqtt', 'kafka'"),
+    (GOOD.replace("type: mqtt", "kind: mqtt"), 4, "sources[0].type", "is required but missing"),
+    (GOOD.replace("  - type: mqtt", "  - mqtt\n  - type: mqtt"), 4, "sources[0]", "must be a section"),
+    (KAFKA + "    topcis: [x]\n", 8, "sources[0].topcis", "did you mean topics?"),
+    (KAFKA + "    journal: disk\n", 8, "sources[0].journal", "known here: assignor, auto_offset_reset"),
+    (KAFKA.replace("plant", "plant/#"), 6, "sources[0].topics[0]", "'plant/#' is no name of a Kafka topic"),
+    (KAFKA.replace("plant", "^(a"), 6, "sources[0].topics[0]", "'^(a' is no regular expression"),
+    (KAFKA.replace(":9093", ""), 5, "sources[0].bootstrap_servers[0]", "a server is host:port, such as kafka-1"),
+    (KAFKA.replace("    group_id: connector\n", ""), 4, "sources[0].group_id", "is required but missing"),
+    (KAFKA + "    tls: {ca_fle: x}\n", 8, "sources[0].tls.ca_fle", "did you mean ca_file?"),
+    (KAFKA + "    sasl:\n      mechansm: PLAIN\n", 9, "sources[0].sasl.mechansm", "did you mean mechanism?"),
+    (KAFKA + "    sasl: {mechanism: PLAIN, username: x}\n", 8, "sources[0].sasl", "password is missing"),
+    (KAFKA + "    sasl: PLAIN\n", 8, "sources[0].sasl", "must be a section"),
+    (
+        KAFKA + "    librdkafka:\n      client.rack: a\n      group.id: x\n",
+        10,
+        'sources[0].librdkafka."group.id"',
+        "has a setting of its own: use group_id",
+    ),
+    (
+        KAFKA + "    librdkafka: {fetch.min.bytes: [1]}\n",
+        8,
+        'sources[0].librdkafka."fetch.min.bytes"',
+        "must be a text, a number",
+    ),
+    (KAFKA + "    librdkafka: x\n", 8, "sources[0].librdkafka", "must be a section"),
+    (BOTH.replace("group_id", "group_di"), 10, "sources[1].group_di", "did you mean group_id?"),
+    (BOTH.replace("[plant]", "[a b]"), 9, "sources[1].topics[0]", "'a b' is no name of a Kafka topic"),
+    (BOTH + "    qos: 1\n", 11, "sources[1].qos", "known here: assignor"),
+    (GOOD + "delivery: {share: much}\n", 7, "delivery.share", "'auto'; or: Input should be a valid number"),
     (GOOD.replace("mqtts://", "http://"), 5, "sources[0].url", "use mqtts, mqtt, wss or ws"),
     (GOOD.replace("broker.example.com", "h:x"), 5, "sources[0].url", "the port is not a number"),
     (GOOD.replace("broker.example.com", "h:0"), 5, "sources[0].url", "port 0"),
@@ -325,6 +367,24 @@ def test_a_secret_is_in_no_repr(tmp_path: Path) -> None:
 )
 def test_a_secret_is_in_no_error(tmp_path: Path, more: str) -> None:
     assert SECRET not in complaint(tmp_path, GOOD + more, P=SECRET)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "    librdkafka: {sasl.password: '${P}'}\n",
+        "    librdkafka: {enable.auto.commit: '${P}', isolation.level: '${P}'}\n",
+        "    librdkafka: {auto.commit.interval.ms: '${P}', fetch.min.bytes: ['${P}']}\n",
+        "    sasl: {mechanism: PLAIN, password: '${P}'}\n",
+        "    sasl: {mechanism: OAUTHBEARER, client_id: x, client_secret: '${P}', password: '${P}', token_url: y}\n",
+        "    security: plaintext\n    tls: {key_file: k, cert_file: c, key_password: '${P}'}\n",
+        "    sasl: {mechanism: '${P}x', pasword: '${P}'}\n",
+        "    bootstrap_servers: 'me:${P}@kafka:9093'\n",
+    ],
+)
+def test_a_secret_for_kafka_is_in_no_error(tmp_path: Path, more: str) -> None:
+    text = KAFKA.replace("    bootstrap_servers: kafka.example.com:9093\n", "") if "bootstrap" in more else KAFKA
+    assert SECRET not in complaint(tmp_path, text + more, P=SECRET)
 
 
 @pytest.mark.parametrize("host", ["h", "h:x", "[::1", "h\u2100"])

@@ -1,0 +1,154 @@
+"""`clarify-connector backfill` with a real Kafka: exactly the range, resumable, and no group notices."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from tests.connector_process import ConnectorProcess
+from tests.kafka_brokers import Kafka, need_kafka
+from tests.sandbox_server import SandboxServer
+from tests.waiting import wait_until
+
+PARTITIONS = 3
+RECORDS = 3000
+START = int(time.time()) - RECORDS
+
+
+@pytest.fixture(scope="module")
+def own_kafka() -> Iterator[Kafka]:
+    with need_kafka() as kafka:
+        yield kafka  # type: ignore[misc]
+
+
+@pytest.fixture
+def topic(own_kafka: Kafka, request: pytest.FixtureRequest) -> str:
+    """A topic with a record a second, in turn over its partitions; number i is value i."""
+    name = request.node.name[:60].replace("[", ".").replace("]", "")
+    own_kafka.create_topic(name, PARTITIONS)
+    producer = Producer({"bootstrap.servers": own_kafka.bootstrap})
+    for i in range(RECORDS):
+        producer.produce(name, json.dumps({"v": i}).encode(), partition=i % PARTITIONS, timestamp=(START + i) * 1000)
+    assert producer.flush(30) == 0
+    return name
+
+
+@pytest.fixture
+def sandbox() -> Iterator[SandboxServer]:
+    with SandboxServer(requests_per_second=100) as server:
+        yield server
+
+
+def connector_for(kafka: Kafka, topic: str, sandbox: SandboxServer, folder: Path, delivery: str) -> ConnectorProcess:
+    source = f"""
+  - type: kafka
+    bootstrap_servers: "{kafka.bootstrap}"
+    topics: [{topic}]
+    group_id: {topic}
+    security: plaintext
+"""
+    return ConnectorProcess(folder, sandbox.credentials_path, source, f"delivery: {{{delivery}}}")
+
+
+def backfill(connector: ConnectorProcess, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "connector", "backfill", str(connector.config), "--share", "1", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen[str], status: int = 0) -> str:
+    text, _ = process.communicate(timeout=90)
+    assert process.returncode == status, text
+    return text
+
+
+def at(i: int) -> str:
+    return datetime.fromtimestamp(START + i, UTC).isoformat()
+
+
+def expected(first: int, end: int) -> dict[int, float]:
+    return {(START + i) * 10**6: float(i) for i in range(first, end)}
+
+
+def stored(sandbox: SandboxServer, topic: str) -> dict[int, float]:
+    return dict(sandbox.samples(f"{topic}:v")) if f"{topic}:v" in sandbox.signals() else {}
+
+
+def committed(kafka: Kafka, topic: str) -> list[int]:
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": topic})
+    found = consumer.committed([TopicPartition(topic, p) for p in range(PARTITIONS)], timeout=10)
+    consumer.close()
+    return [partition.offset for partition in found]
+
+
+def test_a_span_of_time(own_kafka: Kafka, topic: str, sandbox: SandboxServer, tmp_path: Path) -> None:
+    connector = connector_for(own_kafka, topic, sandbox, tmp_path, "max_delay: 100ms, requests_per_second: 50")
+    text = finished(backfill(connector, "--from", at(500), "--to", at(1400)))
+    assert stored(sandbox, topic) == expected(500, 1400)
+    assert "900 offsets; beginning with 0" in text
+    assert "900/900" in text
+    assert "The ledger balances." in text
+    assert committed(own_kafka, topic) == [-1001] * PARTITIONS
+    again = finished(backfill(connector, "--from", at(500), "--to", at(1400)))
+    assert "going on after 900" in again
+
+
+def test_offsets_of_one_partition(own_kafka: Kafka, topic: str, sandbox: SandboxServer, tmp_path: Path) -> None:
+    connector = connector_for(own_kafka, topic, sandbox, tmp_path, "max_delay: 100ms, requests_per_second: 50")
+    finished(backfill(connector, "--offsets", f"{topic}[1]=100:103"))
+    assert stored(sandbox, topic) == {(START + i) * 10**6: float(i) for i in (301, 304, 307)}
+    text = finished(backfill(connector, "--offsets", f"{topic}[1]=100:5000"), 1)
+    assert "has offsets 0 to before 1000, not 100 to before 5000" in text
+    assert "Traceback" not in text
+
+
+def test_an_interrupted_one_goes_on_beside_the_live_connector(
+    own_kafka: Kafka, topic: str, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    slow = "max_delay: 100ms, requests_per_second: 5, max_bytes: 5KiB"
+    connector = connector_for(own_kafka, topic, sandbox, tmp_path, slow)
+    first = backfill(connector, "--from", at(0), "--to", at(RECORDS))
+    wait_until(lambda: len(stored(sandbox, topic)) > 1200, 30, "some of it arrived")
+    first.kill()
+    first.communicate()
+    assert len(stored(sandbox, topic)) < RECORDS
+    with connector.start():
+        wait_until(lambda: sum(committed(own_kafka, topic)) == RECORDS, 60, "the live one has it all", every=0.5)
+        text = finished(backfill(connector, "--from", at(0), "--to", at(RECORDS)))
+        assert "going on after" in text
+        assert "going on after 0" not in text
+        assert connector.running()
+        assert connector.stop() == 0
+    assert stored(sandbox, topic) == expected(0, RECORDS)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "give --from and --to, or --offsets"),
+        (("--from", "yesterday", "--to", "2026-01-01T00:00:00Z"), "'yesterday' is no time"),
+        (("--from", "2026-01-01T00:00:00", "--to", "2026-01-02T00:00:00Z"), "has no zone"),
+        (("--from", "2026-01-03T00:00:00Z", "--to", "2026-01-02T00:00:00Z"), "is not before"),
+        (("--offsets", "t=5"), "is not understood"),
+        (("--offsets", "t[0]=5:5"), "must be before"),
+        (("--from", "2026-01-01T00:00:00Z", "--to", "2026-01-02T00:00:00Z", "--source", "x"), "no Kafka source 'x'"),
+    ],
+)
+def test_what_cannot_be_asked(
+    own_kafka: Kafka, sandbox: SandboxServer, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    connector = connector_for(own_kafka, "t", sandbox, tmp_path, "max_delay: 100ms")
+    text = finished(backfill(connector, *options), 1)
+    assert words in text
+    assert "Traceback" not in text

@@ -1,0 +1,154 @@
+"""The settings at a real Kafka: every way to log in, what a pattern takes, and every assignor."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Collection, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
+
+from connector.config.kafka import KafkaSection
+from connector.progress import Commit, Counts, Tally
+from connector.sources.kafka import KafkaSource
+from connector.sources.kafka_settings import admin_settings, consumer_settings
+from connector.sources.log_file import LogFile
+from tests.kafka_brokers import Kafka, KafkaBroker, need_java
+from tests.kafka_security import MECHANISMS, PASSWORD, USER, Security
+from tests.waiting import wait_until
+
+
+def section(bootstrap: str, topics: list[str], **more: Any) -> KafkaSection:
+    return KafkaSection.model_validate(
+        {"type": "kafka", "bootstrap_servers": bootstrap, "topics": topics, "group_id": f"g-{uuid.uuid4()}", **more}
+    )
+
+
+def produce(bootstrap: str, *topics: str) -> None:
+    """One record into each topic."""
+    producer = Producer({"bootstrap.servers": bootstrap})
+    for topic in topics:
+        producer.produce(topic, b"1")
+    assert producer.flush(20) == 0
+
+
+# -- logging in ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def secure() -> Iterator[Security]:
+    need_java()
+    with Kafka(secure=True) as kafka:
+        kafka.create_topic("plant")
+        assert kafka.security is not None
+        yield kafka.security
+
+
+def login(mechanism: str, security: Security, secret: str = PASSWORD) -> dict[str, str]:
+    if mechanism == "OAUTHBEARER":
+        url = security.tokens.url
+        return {"mechanism": mechanism, "client_id": USER, "client_secret": secret, "token_url": url, "scope": "kafka"}
+    return {"mechanism": mechanism, "username": USER, "password": secret}
+
+
+def test_a_certificate_lets_us_in(secure: Security) -> None:
+    tls = {"ca_file": secure.ca_file, "cert_file": secure.cert_file, "key_file": secure.key_file}
+    found = section(secure.bootstrap("SSL"), ["plant"], tls=tls)
+    assert "plant" in AdminClient(admin_settings(found)).list_topics(timeout=20).topics
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("listener", ["SASL_SSL", "SASL_PLAINTEXT"])
+def test_every_mechanism_lets_us_in(secure: Security, mechanism: str, listener: str) -> None:
+    how = {"tls": {"ca_file": secure.ca_file}} if listener == "SASL_SSL" else {"security": "plaintext"}
+    found = section(secure.bootstrap(listener), ["plant"], sasl=login(mechanism, secure), **how)
+    assert "plant" in AdminClient(admin_settings(found)).list_topics(timeout=20).topics
+    consumer = Consumer(consumer_settings(found))
+    try:
+        assigned = threading.Event()
+        consumer.subscribe(found.subscription, on_assign=lambda *_: assigned.set())
+        wait_until(lambda: consumer.poll(0.1) is None and assigned.is_set(), 20, "a member of the group")
+    finally:
+        consumer.close()
+
+
+# -- patterns --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("group_protocol", ["classic", "consumer"])
+def test_a_pattern_takes_whole_names(kafka: KafkaBroker, group_protocol: str) -> None:
+    if group_protocol == "consumer" and not kafka.real:
+        pytest.skip("the mock cluster knows no patterns with the new protocol")
+    start = f"p{uuid.uuid4().hex[:8]}"
+    names = [f"{start}.{rest}" for rest in ("a", "b7", "b7x", "c")] + [f"x{start}.a"]
+    for name in names:
+        kafka.create_topic(name)
+    pattern = rf"^{start}\.(a|b[0-9])"
+    found = section(kafka.bootstrap, [pattern], security="plaintext", group_protocol=group_protocol)
+    consumer = Consumer(consumer_settings(found))
+    taken: set[str] = set()
+    try:
+        consumer.subscribe(found.subscription, on_assign=lambda _, new: taken.update(each.topic for each in new))
+        wait_until(lambda: consumer.poll(0.1) is not None or bool(taken), 20, "an assignment")
+    finally:
+        consumer.close()
+    assert sorted(taken) == [name for name in names if found.matches(name)] == names[:2]
+
+
+# -- assignors -------------------------------------------------------------------------------------
+
+
+class Forgetful:
+    """A pipeline with nothing under way."""
+
+    def settle(self, source: str, partitions: Collection[str], timeout: float) -> bool:
+        return True
+
+    def forget(self, source: str, partitions: Collection[str]) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("assignor", ["cooperative-sticky", "range", "roundrobin"])
+def test_a_new_group_finds_its_positions_with_every_assignor(kafka: KafkaBroker, tmp_path: Path, assignor: str) -> None:
+    """Several partitions have no position at first: finding each must not disturb the others."""
+    topics = [f"t{number}-{uuid.uuid4()}" for number in range(3)]
+    for topic in topics:
+        kafka.create_topic(topic)
+        produce(kafka.bootstrap, topic)
+    found = section(kafka.bootstrap, topics, security="plaintext", assignor=assignor)
+    read: list[str] = []
+
+    def run(folder: str, *enough: int) -> None:
+        (tmp_path / folder).mkdir()
+        source = KafkaSource(found, LogFile.open(tmp_path / folder / "kafka.sqlite"))
+        source.start(Forgetful())
+
+        def has_read(count: int) -> bool:
+            chunk = source.poll(0.1)
+            if chunk is not None:
+                read.append(chunk.partition)
+                counts = Counts(received=len(chunk.positions), inserted=len(chunk.positions))
+                topic = chunk.partition.partition("[")[0]
+                source.commit(Commit("kafka", chunk.partition, chunk.positions[-1], {topic: Tally(counts, counts)}))
+            return len(read) >= count
+
+        try:
+            for count in enough:
+                wait_until(partial(has_read, count), 20, f"{count} chunks", every=0)
+                if count != enough[-1]:
+                    produce(kafka.bootstrap, *topics)
+        finally:
+            source.stop_reading()
+            source.close(10)
+
+    run("first", 3, 6)
+    assert sorted({name.partition("[")[0] for name in read}) == sorted(topics)
+    assert len(read) == 6
+    produce(kafka.bootstrap, topics[0])
+    run("second", 7)
+    assert len(read) == 7  # what was settled does not come again

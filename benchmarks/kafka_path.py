@@ -1,0 +1,210 @@
+"""Records a second and CPU a record from Kafka to the pending columns, against a bare loop.
+
+The bare loop does `consume(1000)`, `orjson.loads` and two dictionary look-ups a record. The connector's path is what
+its intake thread does: consume, make records, decode, map, keep the books, add to the columns; whenever 90,000 records
+wait, they are dropped, which is counted with it. Both have the same consumer settings and read the same records of the
+same Apache Kafka, in turns, each in a process of its own; the medians are compared. Then two processes at once
+against one alone.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from confluent_kafka import Consumer, Producer
+
+from connector.config import KafkaSection
+from connector.delivery.dead_letters import DeadLetter
+from connector.mapping.input_ids import Collision, Origin
+from connector.mapping.mapper import Mapper
+from connector.observe.logs import configure_logs
+from connector.packing.planner import plan_frame
+from connector.pipeline import Limits, Pipeline
+from connector.records import SignalMetadata
+from connector.sources.kafka import KafkaSource
+from connector.sources.kafka_settings import consumer_settings
+from connector.sources.log_file import LogFile
+from tests.kafka_brokers import need_kafka
+
+TOPIC: Final = "bench"
+PARTITIONS: Final = 6
+_OPEN: Final = 90_000
+
+
+def payload(i: int) -> bytes:
+    """A reading of two values, about 50 bytes."""
+    return b'{"temperature":%d.%02d,"pressure":%d.5}' % (20 + i % 60, i % 100, 1000 + i % 30)
+
+
+def _section(bootstrap: str, group: str) -> KafkaSection:
+    return KafkaSection.model_validate(
+        {"type": "kafka", "bootstrap_servers": bootstrap, "topics": [TOPIC], "group_id": group, "security": "plaintext"}
+    )
+
+
+class _Meter:
+    """Time and CPU from the first record on."""
+
+    def __init__(self, wanted: int) -> None:
+        self._wanted = wanted
+        self._seen = 0
+        self._began = self._cpu = 0.0
+        self._last = time.monotonic()
+
+    def count(self, n: int) -> bool:
+        """Whether there is more to come. A group of two cannot know which part is its own: it waits a little."""
+        now = time.monotonic()
+        if n:
+            if not self._began:
+                self._began, self._cpu = now, _cpu()
+            self._seen += n
+            self._last = now
+            self._ended, self._ended_cpu = time.monotonic(), _cpu()
+        return self._seen < self._wanted and (not self._began or now - self._last < 2.0)
+
+    def result(self) -> dict[str, float]:
+        seconds = self._ended - self._began
+        return {
+            "records": self._seen,
+            "began": self._began,
+            "ended": self._ended,
+            "per_second": self._seen / seconds,
+            "cpu_us": (self._ended_cpu - self._cpu) / self._seen * 1e6,
+        }
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def bare(bootstrap: str, group: str, records: int) -> dict[str, float]:
+    """The least that anybody would do."""
+    consumer = Consumer(consumer_settings(_section(bootstrap, group)) | {"auto.offset.reset": "earliest"})
+    consumer.subscribe([TOPIC])
+    meter = _Meter(records)
+    ids = {"temperature": "a", "pressure": "b"}
+    n = 0
+    while meter.count(n):
+        messages = consumer.consume(1000, 0.2)
+        n = len(messages)
+        for message in messages:
+            value: dict[str, float] = orjson.loads(message.value())  # type: ignore[arg-type]
+            ids.get("temperature"), value.get("temperature")
+    consumer.close()
+    return meter.result()
+
+
+class _Nothing:
+    """What the pipeline tells others, here nobody."""
+
+    def add(self, letters: Sequence[DeadLetter]) -> None:
+        raise AssertionError(letters)
+
+    def claimed(self, claims: list[tuple[str, Origin]]) -> None: ...
+
+    def collided(self, collisions: list[Collision]) -> None:
+        raise AssertionError(collisions)
+
+    def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None: ...
+
+    def insert_encoded(self, data_json: bytes) -> Any:
+        raise AssertionError(f"nothing is sent here, {len(data_json)} bytes")
+
+
+def path(bootstrap: str, group: str, records: int) -> dict[str, float]:
+    """The connector's intake."""
+    configure_logs("warning", "text")
+    with tempfile.TemporaryDirectory() as folder:
+        source = KafkaSource(_section(bootstrap, group), LogFile.open(Path(folder) / "kafka.sqlite"))
+        nothing = _Nothing()
+        limits = Limits(3600.0, 10**12, 10**9)
+        pipeline = Pipeline([source], Mapper(), nothing, plan_frame, nothing, nothing, limits, 1.0)
+        source.start(pipeline)
+        meter = _Meter(records)
+        n = 0
+        while meter.count(n):
+            chunk = source.poll(0.2)
+            n = 0
+            if chunk is not None:
+                pipeline._take_in(chunk)
+                n = len(chunk.records)
+                if pipeline.waiting()[0] >= _OPEN:
+                    pipeline.forget("kafka", [f"{TOPIC}[{p}]" for p in range(PARTITIONS)])
+        source.close(5)
+        return meter.result()
+
+
+def _run(role: str, bootstrap: str, group: str, records: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "benchmarks.kafka_path", role, bootstrap, group, str(records)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def _result(process: subprocess.Popen[str]) -> dict[str, float]:
+    text, _ = process.communicate(timeout=300)
+    assert process.returncode == 0
+    found: dict[str, float] = json.loads(text)
+    return found
+
+
+def _write(bootstrap: str, records: int) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 50, "queue.buffering.max.messages": 2_000_000})
+    for i in range(records):
+        producer.produce(TOPIC, payload(i), partition=i % PARTITIONS)
+        if i % 10_000 == 0:
+            producer.poll(0)
+    assert producer.flush(60) == 0
+
+
+def compare(records: int, rounds: int) -> dict[str, Any]:
+    """Medians and ratios."""
+    with need_kafka() as kafka:
+        kafka.create_topic(TOPIC, PARTITIONS)
+        _write(kafka.bootstrap, records)
+        results: dict[str, list[dict[str, float]]] = {"bare": [], "path": []}
+        for i in range(rounds):
+            for role, found in results.items():
+                found.append(_result(_run(role, kafka.bootstrap, f"{role}-{i}", records)))
+        medians = {
+            role: {key: statistics.median(r[key] for r in found) for key in ("per_second", "cpu_us")}
+            for role, found in results.items()
+        }
+        paused = [_pair(kafka.bootstrap, f"pair-{i}", records) for i in range(rounds)]
+    return {
+        "what": "records from Kafka to the pending columns against consume(1000) + orjson.loads + two look-ups",
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "records": records,
+        "rounds": rounds,
+        **{role: {key: round(value, 2) for key, value in found.items()} for role, found in medians.items()},
+        "rate_ratio": round(medians["path"]["per_second"] / medians["bare"]["per_second"], 3),
+        "cpu_ratio": round(medians["bare"]["cpu_us"] / medians["path"]["cpu_us"], 3),
+        "two_members_against_one": round(statistics.median(paused), 2),
+    }
+
+
+def _pair(bootstrap: str, group: str, records: int) -> float:
+    """Two processes at once, each with all partitions in a group of its own, against one alone."""
+    alone = _result(_run("path", bootstrap, f"{group}-alone", records))
+    both = [_run("path", bootstrap, f"{group}-{i}", records) for i in range(2)]
+    results = [_result(process) for process in both]
+    seconds = max(r["ended"] for r in results) - min(r["began"] for r in results)
+    return sum(r["records"] for r in results) / seconds / alone["per_second"]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] in (["bare"], ["path"]):
+        measured = {"bare": bare, "path": path}[sys.argv[1]](sys.argv[2], sys.argv[3], int(sys.argv[4]))
+        print(json.dumps(measured))
+    else:
+        print(json.dumps(compare(300_000, 5), indent=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import sqlite3
 import threading
@@ -61,6 +62,14 @@ def build_mapper(config: Config, claims: dict[str, Origin]) -> Mapper:
             source.name for source in config.sources if isinstance(source, MqttSection) and source.retained == "never"
         },
     )
+
+
+def calm_collector() -> None:
+    """Let the garbage collector look for cycles seldom: a batch of records makes ten thousand objects, and none of
+    them is part of a cycle. With Python's own thresholds that takes a third of the intake's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 class Connector:

@@ -81,7 +81,7 @@ def _cannot_listen(loaded: Config, error: OSError) -> str:
 
 
 def _run(config: Path, loaded: Config, worker: int | None) -> None:
-    from connector.app import Connector, StartError  # noqa: PLC0415 - only this command needs all parts
+    from connector.app import Connector, StartError, calm_collector  # noqa: PLC0415 - only this command needs all
     from connector.clarify import CredentialsError  # noqa: PLC0415
     from connector.observe.logs import configure_logs  # noqa: PLC0415
     from connector.observe.pages import serve  # noqa: PLC0415
@@ -119,6 +119,7 @@ def _run(config: Path, loaded: Config, worker: int | None) -> None:
             (loaded.state_dir / PORT_FILE).write_text(str(pages.port), encoding="ascii")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
+    calm_collector()
     _log.info("started", version=__version__, config=str(config), state_dir=str(loaded.state_dir))
     connector.start()
     while not stop.wait(0.5):

@@ -172,16 +172,13 @@ class Pipeline:
 
     def _take_in(self, chunk: Chunk) -> None:
         with self._mapping_lock:
-            mapped = [self._map(chunk.source, record) for record in chunk.records]
+            mapped = self._map(chunk)
             self._announce()
         self._keep_rejects(chunk, mapped)
         now = self._clock()
         with self._changed:
             token = self._progress.begin(chunk, mapped)
-            add = self._pending.add
-            for i, result in enumerate(mapped):
-                if result.samples:
-                    add(token + i, result.samples, now)
+            self._pending.add(token, mapped, now)
             if self._oldest is None and self._pending.waiting:
                 self._oldest = now
             self.messages.received = self._progress.received_records
@@ -413,12 +410,17 @@ class Pipeline:
                     self._changed.wait(min(_POLL_SECONDS, self._limits.max_delay - age))
         return False
 
-    def _map(self, source: str, record: Record) -> Mapped:
-        try:
-            return self._mapper.map(source, record)
-        except Exception as error:  # noqa: BLE001 - a poison record must not stop what is behind it
-            _log.exception("mapping_failed", source=source)
-            return Mapped(rejects=[Reject(Reason.MAPPING_FAILED, f"a bug in the mapping: {error!r}; please report it")])
+    def _map(self, chunk: Chunk) -> list[Mapped]:
+        source, map_record = chunk.source, self._mapper.map
+        mapped: list[Mapped] = []
+        for record in chunk.records:
+            try:
+                mapped.append(map_record(source, record))
+            except Exception as error:  # noqa: BLE001 - a poison record must not stop what is behind it
+                _log.exception("mapping_failed", source=source)
+                message = f"a bug in the mapping: {error!r}; please report it"
+                mapped.append(Mapped(rejects=[Reject(Reason.MAPPING_FAILED, message)]))
+        return mapped
 
     def _announce(self) -> None:
         mapper = self._mapper

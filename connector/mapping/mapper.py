@@ -23,6 +23,7 @@ from connector.formats.json_payload import PayloadError, RepeatedKeys, decode, d
 from connector.mapping.input_ids import InputIds, Origin
 from connector.mapping.rules import (
     APPEND_TIME,
+    ARRIVAL_TIME,
     AUTO_TIME,
     CREATE_TIME,
     RECEIVED_TIME,
@@ -41,6 +42,7 @@ _MAX_OTHER_NAMES: Final = 10_000
 _NO_VALUE_RULE: Final = ValueRule()
 _NO_TIME: Final = -(2**62)
 """Stands in a sample for a time that the record does not have, until the sample is taken back."""
+_PLAIN_TIMES: Final = (AUTO_TIME, ARRIVAL_TIME)
 _OWN_TIMES: Final = {CREATE_TIME: TimeKind.CREATED, APPEND_TIME: TimeKind.APPENDED, RECEIVED_TIME: None}
 
 
@@ -125,10 +127,8 @@ class Mapper:
         if plan.choices is not None:
             plan = self._plan_for(plan, tuple(_variable(record, name) for name in plan.used))
         rule = plan.rule
-        if rule is None or rule.skip:
+        if rule is None or rule.skip or (record.retained and source in self._without_retained):
             return self._unmapped(rule, record.topic)
-        if record.retained and source in self._without_retained:
-            return Mapped(skipped=True)
         if len(payload) > self._max_payload_bytes:
             return _rejected(
                 Reason.PAYLOAD_TOO_LARGE,
@@ -136,12 +136,16 @@ class Mapper:
             )
         try:
             value = decode(payload)
-            work = self._walk(record, plan, value)
-            if work.keys and may_repeat_keys(payload, work.keys):
-                work = self._walk(record, plan, decode_repeated(payload))
-            self._check_count(work)
+            flat = self._map_flat(record, plan, rule, value, payload) if type(value) is dict else None
+            return flat or self._map_any(record, plan, value, payload)
         except PayloadError as error:
             return _rejected(error.reason, str(error))
+
+    def _map_any(self, record: Record, plan: _TopicPlan, value: object, payload: bytes) -> Mapped:
+        work = self._walk(record, plan, value)
+        if work.keys and may_repeat_keys(payload, work.keys):
+            work = self._walk(record, plan, decode_repeated(payload))
+        self._check_count(work)
         mapped = Mapped(work.samples, work.rejects, work.filtered)
         if not work.samples and not work.rejects:
             if work.skipped:
@@ -230,6 +234,57 @@ class Mapper:
         if metadata is not None:
             self.discovered.append((input_id, metadata))
         return input_id
+
+    # -- most records: one object of numbers, all of it seen before ---------------------------------
+
+    def _map_flat(
+        self, record: Record, plan: _TopicPlan, rule: Rule, obj: dict[str, object], payload: bytes
+    ) -> Mapped | None:
+        """The same as the walk gives, in less than half of its time; None for whatever is not as plain as that."""
+        if payload.count(b'":') != len(obj) or len(payload.split(None, 1)) != 1:
+            return None  # a key may stand twice
+        time_us = record.time_us
+        time_key = self._first_unusual(obj) if rule.time == AUTO_TIME else None
+        if time_key is not None:
+            found = self._quick_time(time_key, obj[time_key])
+            if found is None:
+                return None
+            time_us = found
+        elif rule.time not in _PLAIN_TIMES:
+            return None
+        if time_key is not None or record.time_kind:
+            bounds = self._bounds
+            newest_us = (record.received_us or record.time_us) + bounds.newest_after_arrival_us
+            if not bounds.oldest_us <= time_us <= newest_us:
+                return None
+        ids = plan.ids
+        samples: list[Sample] = []
+        for key, value in obj.items():
+            kind = type(value)
+            input_id = ids.get(key)
+            if (kind is float or kind is int) and input_id is not None and isfinite(value):  # type: ignore[arg-type]
+                if key != time_key:
+                    samples.append((input_id, time_us, value))  # type: ignore[arg-type]
+            elif key != time_key:
+                return None
+        return Mapped(samples, []) if 0 < len(samples) <= self._max_values else None
+
+    def _first_unusual(self, obj: dict[str, object]) -> str | None:
+        """The first key that is not known not to be a time."""
+        others = self._other_names
+        for key in obj:
+            if key not in others:
+                return key
+        return None
+
+    @staticmethod
+    def _quick_time(key: str, value: object) -> int | None:
+        if not is_time_name(key):
+            return None
+        try:
+            return parse_time(value)
+        except TimeError:
+            return None  # the walk says what is wrong with it
 
     # -- the walk: once per record ----------------------------------------------------------------
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from connector.packing.frame import Column, without
-from connector.records import Sample
+from connector.records import Mapped
 
 
 class Pending:
@@ -18,18 +18,23 @@ class Pending:
         self.waiting = 0
         """Samples in the columns."""
 
-    def add(self, token: int, samples: list[Sample], now: float) -> None:
-        """Add the samples of one record; `token` leads back to it."""
+    def add(self, token: int, mapped: Sequence[Mapped], now: float) -> None:
+        """Add the samples of these records; `token` leads back to the first, `token + 1` to the second."""
         columns = self.columns
-        for input_id, time_us, value in samples:
-            column = columns.get(input_id)
-            if column is None:
-                columns[input_id] = Column(array("q", (time_us,)), array("d", (value,)), array("q", (token,)), now)
-            else:
-                column.times.append(time_us)
-                column.values.append(value)
-                column.tokens.append(token)
-        self.waiting += len(samples)
+        added = 0
+        for result in mapped:
+            samples = result.samples
+            for input_id, time_us, value in samples:
+                column = columns.get(input_id)
+                if column is None:
+                    columns[input_id] = Column(array("q", (time_us,)), array("d", (value,)), array("q", (token,)), now)
+                else:
+                    column.times.append(time_us)
+                    column.values.append(value)
+                    column.tokens.append(token)
+            added += len(samples)
+            token += 1
+        self.waiting += added
 
     def oldest(self) -> float | None:
         """When the sample that has waited longest arrived, on the caller's clock; None if nothing waits."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from connector.packing.frame import Frame, build_frame
 from connector.packing.pending import Pending
 from connector.packing.planner import plan_frame
+from connector.records import Mapped
 
 BASE = 1_790_000_000_000_000
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
@@ -43,7 +44,7 @@ def test_every_sample_leaves_exactly_once_in_frames_within_the_limit(
     expected: dict[tuple[str, int], float] = {}
     came_in: Counter[int] = Counter()
     for token, record in enumerate(records):
-        pending.add(token, record, now=float(token))
+        pending.add(token, [Mapped(record)], now=float(token))
         for name, time_us, value in record:
             expected[name, time_us] = float(value)
             came_in[token] += 1
@@ -70,7 +71,7 @@ def test_every_sample_leaves_exactly_once_in_frames_within_the_limit(
 def test_the_planner_knows_the_size_to_the_byte(records: list[list[tuple[str, int, float]]]) -> None:
     pending = Pending()
     for token, record in enumerate(records):
-        pending.add(token, record, now=0.0)
+        pending.add(token, [Mapped(record)], now=0.0)
     assume(pending.waiting > 1)  # a single sample goes whatever the limit
     everything = {name: len(column.times) for name, column in pending.columns.items()}
     exact = len(build_frame(pending.columns).body)

@@ -171,20 +171,15 @@ class Progress:
         opened = _OpenChunk(
             chunk.source, chunk.partition, chunk.positions, topics, array("I"), array("I"), bytearray(len(topics)), {}
         )
-        for i, (topic, result) in enumerate(zip(topics, mapped, strict=True)):
-            waiting, filtered = len(result.samples), result.filtered
-            rejected = sum(1 for reject in result.rejects if reject.path is not None) if result.rejects else 0
-            opened.values.append(waiting + rejected + filtered)
-            opened.left.append(waiting)
-            opened.open += waiting
-            if result.rejects:
-                opened.fates[i] |= Outcome.DEAD_LETTERED
-                _add(opened.others, (topic, Outcome.DEAD_LETTERED), rejected)
-            if filtered or result.skipped:
-                opened.fates[i] |= Outcome.FILTERED
-                _add(opened.others, (topic, Outcome.FILTERED), filtered)
-            if not waiting and not opened.fates[i]:
-                raise ProgressError(f"a record of topic {topic!r} has no outcome")
+        counts = [
+            0 if result.rejects or result.filtered or result.skipped else len(result.samples) for result in mapped
+        ]
+        if all(counts):  # mostly, every record gave samples and nothing else
+            opened.values.extend(counts)
+            opened.left.extend(counts)
+            opened.open = sum(counts)
+        else:
+            _open_one_by_one(opened, mapped)
         self._chunks[number] = opened
         self._order.setdefault((chunk.source, chunk.partition), deque()).append(number)
         self.open_records += len(topics)
@@ -274,6 +269,24 @@ class Progress:
         chunk = self._chunks.get(number) or self._abandoned[number]
         index = token & (MAX_CHUNK - 1)
         return chunk.source, chunk.partition, chunk.positions[index], chunk.topics[index]
+
+
+def _open_one_by_one(opened: _OpenChunk, mapped: list[Mapped]) -> None:
+    """Book what each record gave: what mapping rejected or filtered is settled at once."""
+    for i, (topic, result) in enumerate(zip(opened.topics, mapped, strict=True)):
+        waiting, filtered = len(result.samples), result.filtered
+        rejected = sum(1 for reject in result.rejects if reject.path is not None) if result.rejects else 0
+        opened.values.append(waiting + rejected + filtered)
+        opened.left.append(waiting)
+        opened.open += waiting
+        if result.rejects:
+            opened.fates[i] |= Outcome.DEAD_LETTERED
+            _add(opened.others, (topic, Outcome.DEAD_LETTERED), rejected)
+        if filtered or result.skipped:
+            opened.fates[i] |= Outcome.FILTERED
+            _add(opened.others, (topic, Outcome.FILTERED), filtered)
+        if not waiting and not opened.fates[i]:
+            raise ProgressError(f"a record of topic {topic!r} has no outcome")
 
 
 def _add(counts: dict[tuple[str, Outcome], int], key: tuple[str, Outcome], n: int) -> None:

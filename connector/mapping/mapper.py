@@ -241,11 +241,12 @@ class Mapper:
         self, record: Record, plan: _TopicPlan, rule: Rule, obj: dict[str, object], payload: bytes
     ) -> Mapped | None:
         """The same as the walk gives, in less than half of its time; None for whatever is not as plain as that."""
-        if payload.count(b'":') != len(obj) or len(payload.split(None, 1)) != 1:
-            return None  # a key may stand twice
+        if payload.count(b":") != len(obj) and may_repeat_keys(payload, len(obj)):
+            return None  # without more colons than keys, none stands twice
         time_us = record.time_us
-        time_key = self._first_unusual(obj) if rule.time == AUTO_TIME else None
-        if time_key is not None:
+        time_key = None
+        if rule.time == AUTO_TIME and not obj.keys() <= self._other_names:
+            time_key = next(key for key in obj if key not in self._other_names)
             found = self._quick_time(time_key, obj[time_key])
             if found is None:
                 return None
@@ -268,14 +269,6 @@ class Mapper:
             elif key != time_key:
                 return None
         return Mapped(samples, []) if 0 < len(samples) <= self._max_values else None
-
-    def _first_unusual(self, obj: dict[str, object]) -> str | None:
-        """The first key that is not known not to be a time."""
-        others = self._other_names
-        for key in obj:
-            if key not in others:
-                return key
-        return None
 
     @staticmethod
     def _quick_time(key: str, value: object) -> int | None:

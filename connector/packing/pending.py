@@ -21,17 +21,21 @@ class Pending:
     def add(self, token: int, mapped: Sequence[Mapped], now: float) -> None:
         """Add the samples of these records; `token` leads back to the first, `token + 1` to the second."""
         columns = self.columns
+        appends: dict[str, tuple[Callable[[int], None], Callable[[float], None], Callable[[int], None]]] = {}
         added = 0
         for result in mapped:
             samples = result.samples
             for input_id, time_us, value in samples:
-                column = columns.get(input_id)
-                if column is None:
-                    columns[input_id] = Column(array("q", (time_us,)), array("d", (value,)), array("q", (token,)), now)
-                else:
-                    column.times.append(time_us)
-                    column.values.append(value)
-                    column.tokens.append(token)
+                known = appends.get(input_id)
+                if known is None:
+                    column = columns.get(input_id)
+                    if column is None:
+                        column = columns[input_id] = Column(array("q"), array("d"), array("q"), now)
+                    known = appends[input_id] = (column.times.append, column.values.append, column.tokens.append)
+                add_time, add_value, add_token = known
+                add_time(time_us)
+                add_value(value)
+                add_token(token)
             added += len(samples)
             token += 1
         self.waiting += added

@@ -213,7 +213,7 @@ class KafkaSource:
             run, positions = [run[i] for i in kept], [positions[i] for i in kept]
             if not run:
                 return
-        records = to_records(run, received_us, record_time=self._settings.timestamps == "record")
+        records = to_records(topic, run, received_us, record_time=self._settings.timestamps == "record")
         with self._lock:
             owned.take(positions)
         self._received += len(run)

@@ -216,7 +216,7 @@ class KafkaRangeSource:
             if inside:
                 self._status.works()
                 positions = [message.offset() or 0 for message in inside]
-                records = to_records(inside, received_us, record_time=self._section.timestamps == "record")
+                records = to_records(owned.topic, inside, received_us, record_time=self._section.timestamps == "record")
                 with self._lock:
                     owned.take(positions)
                 self._ready.append(Chunk(self.name, name, positions, records))

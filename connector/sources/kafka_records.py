@@ -6,33 +6,27 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE, Mess
 
 from connector.records import Record, TimeKind
 
+_CREATED = int(TimeKind.CREATED)
+_APPENDED = int(TimeKind.APPENDED)
+
 Headers = dict[str, str | bytes | None] | list[tuple[str, str | bytes | None]]
 
 
-def to_records(messages: list[Message], received_us: int, *, record_time: bool) -> list[Record]:
-    """Records of these messages, which were read at `received_us`. Their time is the one in the message, where it
-    has one and `record_time` says so; else when they were read."""
-    records = []
+def to_records(topic: str, messages: list[Message], received_us: int, *, record_time: bool) -> list[Record]:
+    """Records of these messages of one topic, which were read at `received_us`. Their time is the one in the message,
+    where it has one and `record_time` says so; else when they were read."""
+    records: list[Record] = []
+    add = records.append
     for message in messages:
         kind, time_ms = message.timestamp()
         headers = message.headers()
+        texts = _texts(headers) if headers else ()
         if not record_time or kind == TIMESTAMP_NOT_AVAILABLE:
-            time_us, time_kind, received = received_us, TimeKind.ARRIVAL, 0
+            add(Record(topic, message.value(), received_us, message.key(), texts))
         else:
-            time_us, received = time_ms * 1000, received_us
-            time_kind = TimeKind.CREATED if kind == TIMESTAMP_CREATE_TIME else TimeKind.APPENDED
-        records.append(
-            Record(
-                message.topic() or "",
-                message.value(),
-                time_us,
-                message.key(),
-                _texts(headers) if headers else (),
-                False,
-                time_kind,
-                received,
-            )
-        )
+            stamped = _CREATED if kind == TIMESTAMP_CREATE_TIME else _APPENDED
+            time_us = time_ms * 1000
+            add(Record(topic, message.value(), time_us, message.key(), texts, False, stamped, received_us))
     return records
 
 

@@ -62,12 +62,8 @@ def _run_workers(file: Path, loaded: Config) -> None:
     except OSError as error:
         raise click.ClickException(_cannot_listen(loaded, error)) from None
 
-    def on_signal(number: int, _frame: object) -> None:
-        _log.info("stopping", signal=signal.Signals(number).name, workers=loaded.workers)
-        supervisor.stop(signal.SIGTERM)
-
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
+        signal.signal(number, lambda *_: supervisor.stop(signal.SIGTERM))
     _log.info("started", version=__version__, config=str(file), workers=loaded.workers)
     status = supervisor.run()
     if pages is not None:
@@ -122,9 +118,8 @@ def _run(config: Path, loaded: Config, worker: int | None) -> None:
     calm_collector()
     _log.info("started", version=__version__, config=str(config), state_dir=str(loaded.state_dir))
     connector.start()
-    while not stop.wait(0.5):
-        if connector.pipeline.stopped.is_set():
-            break
+    while not stop.is_set() and not connector.pipeline.stopped.wait(0.5):
+        pass  # not a wait for `stop`: its lock would be held when the signal handler sets it
     drained = connector.stop()
     if pages is not None:
         pages.close()

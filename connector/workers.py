@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -49,12 +49,15 @@ def config_for_worker(config: Config, worker: int) -> Config:
             sources.append(section.model_copy(update={"instance_id": named}))
         elif worker == 1:  # a session, a journal or a file is there once
             sources.append(section)
+    delivery = config.delivery
+    share = delivery.share if delivery.share == "auto" else delivery.share / config.workers
+    saves = delivery.metadata_requests_per_second / config.workers  # a limit of the integration, as for inserts
+    delivery = delivery.model_copy(update={"share": share, "metadata_requests_per_second": saves})
     observe = config.observe
     if observe.listen is not None:
         observe = observe.model_copy(update={"listen": "127.0.0.1:0"})
-    return config.model_copy(
-        update={"sources": sources, "state_dir": worker_folder(config.state_dir, worker), "observe": observe}
-    )
+    folder = worker_folder(config.state_dir, worker)
+    return config.model_copy(update={"sources": sources, "delivery": delivery, "state_dir": folder, "observe": observe})
 
 
 def stop_with_supervisor(stop: Callable[[], None]) -> None:
@@ -71,11 +74,15 @@ def stop_with_supervisor(stop: Callable[[], None]) -> None:
 class Worker:
     """One process, as its supervisor sees it."""
 
-    def __init__(self, number: int, command: list[str]) -> None:
+    def __init__(self, number: int, command: list[str], port_file: Path | None = None) -> None:
+        """`port_file` is where it says on which port it serves its pages, while it runs."""
         self.number = number
         self.ended: int | None = None
         """Its exit status, once it is not to be started again."""
+        self.starts = 0
         self._command = command
+        self._port_file = port_file
+        self._signals = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._early_ends = 0
@@ -92,33 +99,57 @@ class Worker:
         """Its process ID."""
         return None if self._process is None else self._process.pid
 
-    def look(self, now: float, stopping: bool) -> None:
+    def look(self, now: float, *, stopping: bool) -> None:
         """Start it, or start it again; note its end."""
         if self._process is not None:
             status = self._process.poll()
             if status is not None:
-                self._over(status, now, stopping)
+                self._over(status, now, stopping=stopping)
         elif self.ended is None and stopping:
             self.ended = 0
         elif self.ended is None and now >= self._start_at:
+            self._start(now)
+
+    def _start(self, now: float) -> None:
+        self._started = now
+        self.starts += 1
+        try:
+            self._forget_port()
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 self._command,
                 stdin=subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C in a terminal reaches the supervisor alone, which passes it on
             )
-            self._started = now
+        except OSError as error:
+            _log.error("worker_not_started", worker=self.number, reason=str(error))
+            self._over(127, now, stopping=False)
+
+    def pass_on(self, numbers: Sequence[int]) -> None:
+        """Pass on those of these signals, all that ever came, that it has not had."""
+        for number in numbers[self._signals :]:
+            self.signal(number)
+        self._signals = len(numbers)
 
     def signal(self, number: int) -> None:
         """Pass a signal on."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
 
-    def _over(self, status: int, now: float, stopping: bool) -> None:
+    def _forget_port(self) -> None:
+        """The port may be somebody else's by now."""
+        if self._port_file is not None:
+            self._port_file.unlink(missing_ok=True)
+
+    def _over(self, status: int, now: float, *, stopping: bool) -> None:
         process, self._process = self._process, None
         if process is not None and process.stdin is not None:
             process.stdin.close()
+        if stopping and status == -signal.SIGTERM:  # it had only just been started and had not begun
+            status = 0
         if stopping or status == 0:
             self.ended = status
+            if not stopping:
+                _log.warning("worker_ended", worker=self.number, effect="it is not started again; the others go on")
             return
         steady = now - self._started >= _STEADY_SECONDS
         self._early_ends = 0 if steady else self._early_ends + 1
@@ -141,39 +172,41 @@ class Supervisor:
         make = command or (
             lambda number: [sys.executable, "-m", "connector", "run", str(file), "--worker", str(number)]
         )
-        self.workers = [Worker(number, make(number)) for number in range(1, config.workers + 1)]
-        self._stop = threading.Event()
-        self._signals = 0
+        self.workers = [
+            Worker(number, make(number), worker_folder(config.state_dir, number) / PORT_FILE)
+            for number in range(1, config.workers + 1)
+        ]
+        self._signals: list[int] = []
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """Stop all; a second time, at once."""
-        self._signals += 1
-        self._stop.set()
-        for worker in self.workers:
-            worker.signal(number)
+        """Stop all; a second time, at once. Takes no lock, so a signal handler may call it at any point of `run`."""
+        self._signals.append(number)
 
     def run(self) -> int:
         """Until all have ended; returns the exit status for all."""
-        while not self._stop.is_set():
+        while not self._signals:
             self._look(stopping=False)
             if all(worker.ended is not None for worker in self.workers):
                 break
             if any(worker.ended for worker in self.workers):  # given up: a container that limps helps nobody
                 break
-            self._stop.wait(_LOOK_SECONDS)
+            time.sleep(_LOOK_SECONDS)
         self._end()
         return next((1 for worker in self.workers if worker.ended), 0)
 
     def _look(self, *, stopping: bool) -> None:
         now = time.monotonic()
         for worker in self.workers:
-            worker.look(now, stopping)
+            worker.look(now, stopping=stopping)
 
     def _end(self) -> None:
-        if not self._stop.is_set():
+        if not self._signals:
             self.stop()
+        _log.info("stopping", workers=len(self.workers))
         until = time.monotonic() + self._config.delivery.flush_timeout + _MARGIN_SECONDS
         while any(worker.running for worker in self.workers):
+            for worker in self.workers:
+                worker.pass_on(self._signals)
             self._look(stopping=True)
             if time.monotonic() > until:
                 for worker in self.workers:

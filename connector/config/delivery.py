@@ -55,10 +55,10 @@ class DeliverySection(Section):
     requests_per_second: float = Field(
         default=INSERTS_PER_SECOND, gt=0, le=100, description="Inserts a second. Clarify's documented limit is 1."
     )
-    share: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = Field(
+    share: Literal["auto"] | Annotated[float, Field(ge=0.01, le=1)] = Field(
         default="auto",
-        description="Our share of `requests_per_second`, where several replicas have one integration: a number from 0 "
-        "to 1, or `auto`: the part of the Kafka partitions that this replica owns (MQTT and file sources count whole).",
+        description="Our share of `requests_per_second`, where several replicas have one integration: a number from "
+        "0.01 to 1, or `auto`: the part of the Kafka partitions that this replica owns (MQTT and file sources count whole).",
     )
     metadata_requests_per_second: float = Field(
         default=SAVES_PER_SECOND,

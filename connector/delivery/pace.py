@@ -4,6 +4,9 @@ A request above Clarify's limit is not refused but delayed, and several replicas
 So answers that take much longer than requests of that size usually do are taken as congestion: the rate goes
 down at once, by a third, and comes back a little with each prompt answer. All replicas do the same, and meet
 at what the server gives (additive increase, multiplicative decrease).
+
+What is usual is known for each class of sizes: what a byte costs beside what a request costs is unknown, and the
+first large frame after many small ones must not look like trouble.
 """
 
 from __future__ import annotations
@@ -16,14 +19,17 @@ import structlog
 _DOWN: Final = 0.7
 _UP: Final = 0.05
 _LEAST_CONGESTED: Final = 0.1
-_LEAST_RATE: Final = 0.05
-"""Of the allowed rate: whoever owns nothing any more still has something to send, and must not take for ever."""
+_LEAST_RATE: Final = 0.01
+"""Of the allowed rate: a small share of a busy server still has to find out when that is prompt again."""
+_SHARE_OF_NOTHING: Final = 0.05
+"""Whoever owns nothing any more still has something to send, and must not take for ever."""
 _SLOW_SECONDS: Final = 1.0
 _SLOW_TIMES: Final = 3.0
-_FIXED_BYTES: Final = 256 * 1024
-"""What a request costs beside its bytes, as if it were bytes: small ones are not faster in proportion."""
+_SMALL_BYTES: Final = 64 * 1024
+"""Up to here all requests take equally long; beyond, a class ends at each power of two."""
 _FORGET: Final = 1.02
-"""The usual cost is the lowest seen, and rises by this with each request, so that it can change."""
+"""The usual time is the lowest seen, and rises by this with each request, so that it can change."""
+_FORGOTTEN_SECONDS: Final = 3600.0
 
 _log = structlog.get_logger(__name__)
 
@@ -43,24 +49,29 @@ class Pace:
         self.share = 1.0
         self.congestion = 1.0
         """1 when the server is prompt, less when it is not."""
-        self._usual: float | None = None
+        self._usual: dict[int, float] = {}
+        """Class of sizes → seconds."""
 
     @property
     def rate(self) -> float:
         """Requests a second, now."""
-        return self._per_second * max(_LEAST_RATE, self.share * self.congestion)
+        share = self.share or _SHARE_OF_NOTHING
+        return self._per_second * max(_LEAST_RATE, share * self.congestion)
 
     def answered(self, seconds: float, size: int) -> None:
         """A request of `size` bytes was answered after so many seconds."""
-        cost = seconds / (size + _FIXED_BYTES)
-        usual = self._usual
-        if usual is not None and seconds > _SLOW_SECONDS and cost > usual * _SLOW_TIMES:
-            self._slower(f"an answer took {seconds:.1f} s, and usually takes {usual * (size + _FIXED_BYTES):.2f} s")
+        kind = max(size, _SMALL_BYTES).bit_length()
+        # what a larger one takes, a smaller one need not exceed
+        usual = min((known for other, known in self._usual.items() if other >= kind), default=seconds)
+        if seconds > max(_SLOW_SECONDS, usual * _SLOW_TIMES):
+            self._slower(f"an answer took {seconds:.1f} s, and usually takes {usual:.2f} s")
         elif self.congestion < 1.0:
             self.congestion = min(1.0, self.congestion + _UP)
             if self.congestion == 1.0:
                 _log.info("pace_back_to_normal", requests_per_second=round(self.rate, 3))
-        self._usual = cost if usual is None else min(cost, usual * _FORGET)
+        for other, known in self._usual.items():
+            self._usual[other] = min(known * _FORGET, _FORGOTTEN_SECONDS)
+        self._usual[kind] = min(seconds, self._usual.get(kind, seconds))
 
     def throttled(self, reason: str) -> None:
         """A request was refused or not answered in time because there were too many."""

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -22,6 +22,11 @@ from connector.delivery.pace import Pace
 from connector.delivery.policy import HOLD_DELAY, Action, Verdict, judge
 from connector.delivery.slots import Slots
 from connector.packing.frame import Frame, build_frame
+
+_TOO_MUCH: Final = frozenset((408, 429, 503, 504, -32015))
+"""Answers by which a server may say that there is too much to do."""
+_PATIENT_SECONDS: Final = 1.0
+"""No answer after longer than this is a time-out, ours or the server's; before, the connection broke."""
 
 _log = structlog.get_logger(__name__)
 
@@ -103,6 +108,8 @@ class Sender:
             except ClarifyError as error:
                 attempt += 1
                 self.status.failures += 1
+                if self._pace is not None and _too_much(error, self._clock() - started):
+                    self._pace.throttled(str(error))
                 pieces = self._after_failure(current, error, attempt)
                 if pieces is None:
                     return False
@@ -134,8 +141,6 @@ class Sender:
         if action is Action.HALVE:
             _log.warning("frame_halved", bytes=len(frame.body), series=len(frame.columns), reason=str(error))
             return _halves(frame)
-        if self._pace is not None and isinstance(error, Retryable) and (error.retry_after or error.outcome_unknown):
-            self._pace.throttled(str(error))
         delay = max(verdict.delay, 1.0)
         self.status.trouble = str(error)
         self.status.held = action is Action.HOLD
@@ -159,6 +164,15 @@ class Sender:
             _log.info("insert_works_again", after=self.status.trouble)
             self.status.trouble = None
             self.status.held = False
+
+
+def _too_much(error: ClarifyError, seconds: float) -> bool:
+    """Whether the request failed because there were too many. Clarify does not document how it says so."""
+    return isinstance(error, Retryable) and (
+        error.code in _TOO_MUCH
+        or error.retry_after is not None
+        or (error.outcome_unknown and error.code is None and seconds > _PATIENT_SECONDS)
+    )
 
 
 def _halves(frame: Frame) -> list[Frame]:

@@ -1,4 +1,4 @@
-"""The demo's MQTT broker: Mosquitto where it is installed, else the embedded one (amqtt)."""
+"""The demo's broker: Mosquitto where it is installed, else the embedded one (amqtt); for Kafka, librdkafka's own."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from typing import Final, Literal
 
 from connector.demo.children import Child, DemoError
 
+SourceChoice = Literal["mqtt", "kafka"]
+KAFKA_TOPIC: Final = "plant"
 BrokerChoice = Literal["auto", "mosquitto", "embedded"]
 Protocol = Literal["5", "3.1.1"]
 
@@ -35,14 +37,22 @@ class Broker:
     """A broker that runs."""
 
     name: str
-    protocol: Protocol
+    protocol: Protocol | None
+    """MQTT's version; None for Kafka."""
     port: int
     child: Child
 
     @property
     def url(self) -> str:
         """Its address, as the connector's configuration has it."""
-        return f"mqtt://127.0.0.1:{self.port}"
+        return f"127.0.0.1:{self.port}" if self.protocol is None else f"mqtt://127.0.0.1:{self.port}"
+
+    @property
+    def hint(self) -> str:
+        """A command that publishes to it."""
+        if self.protocol is None:
+            return f"echo 21.5 | kcat -P -b 127.0.0.1:{self.port} -t {KAFKA_TOPIC} -k my/topic"
+        return f"mosquitto_pub -h 127.0.0.1 -p {self.port} -t my/topic -m 21.5"
 
 
 def find_mosquitto() -> str | None:
@@ -76,6 +86,21 @@ def start_broker(choice: BrokerChoice, folder: Path, wait_for: WaitFor) -> Broke
         wait_for,
         lambda port: [sys.executable, "-m", "connector.demo.embedded_broker", str(port)],
     )
+
+
+def start_kafka(folder: Path, wait_for: WaitFor) -> Broker:
+    """Start the embedded Kafka, which chooses a port by itself."""
+    name = "librdkafka's embedded Kafka (volatile)"
+    said: list[str] = []
+    command = [sys.executable, "-m", "connector.demo.kafka_broker", KAFKA_TOPIC]
+    child = Child(f"the broker ({name})", command, folder / "broker.log", said.append)
+    try:
+        wait_for(lambda: bool(said) or not child.running(), _START_SECONDS, f"{name} serves")
+        child.check()
+    except BaseException:
+        child.end()
+        raise
+    return Broker(name, None, int(said[0].rpartition(":")[2]), child)
 
 
 def _start(

@@ -15,7 +15,7 @@ from typing import Any, Final, get_args
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from connector.demo.brokers import BrokerChoice
+from connector.demo.brokers import BrokerChoice, SourceChoice
 from connector.demo.children import DemoError
 
 _EXTRA_PACKAGES: Final = ("rich", "starlette", "uvicorn")
@@ -53,11 +53,18 @@ class _Duration(click.ParamType[float]):
     help="Messages a second of each machine; some kinds send more.",
 )
 @click.option(
+    "--source",
+    type=click.Choice(get_args(SourceChoice)),
+    default="mqtt",
+    show_default=True,
+    help="MQTT, or Kafka: librdkafka's embedded broker, which keeps a few MiB in memory and nothing else.",
+)
+@click.option(
     "--broker",
     type=click.Choice(get_args(BrokerChoice)),
     default="auto",
     show_default=True,
-    help="Mosquitto, or the embedded broker (amqtt); auto takes Mosquitto if it is installed.",
+    help="For MQTT: Mosquitto, or the embedded broker (amqtt); auto takes Mosquitto if it is installed.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same plant.")
 @click.option(
@@ -67,7 +74,14 @@ class _Duration(click.ParamType[float]):
     help="Keep configuration, journal, ledger, logs and the sandbox's store in this new folder.",
 )
 def demo(
-    seconds: float | None, as_json: bool, machines: int, rate: float, broker: BrokerChoice, seed: int, keep: Path | None
+    seconds: float | None,
+    as_json: bool,
+    machines: int,
+    rate: float,
+    source: SourceChoice,
+    broker: BrokerChoice,
+    seed: int,
+    keep: Path | None,
 ) -> None:
     """Show it all on this computer: a broker, a plant of machines, the connector, and a local Clarify.
 
@@ -82,7 +96,7 @@ def demo(
     from connector.demo.screens import choose_screen  # noqa: PLC0415 - as above
 
     with StopSignals() as signals, _folder(keep) as folder:
-        options = Options(machines, rate, seconds, broker, seed, folder, keep is not None)
+        options = Options(machines, rate, seconds, source, broker, seed, folder, keep is not None)
         try:
             result = run_demo(options, choose_screen(), signals)
         except DemoError as error:

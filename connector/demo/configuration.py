@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -11,9 +12,31 @@ CREDENTIALS_NAME: Final = "credentials.json"
 """Where the configuration expects the credentials: beside itself."""
 
 
-def write_configuration(folder: Path, broker_url: str, protocol: str) -> Path:
-    """Write the configuration into `folder`; returns its path."""
+_MQTT_SOURCE: Final = re.compile(r"  - type: mqtt\n(    .*\n)+")
+_RULE: Final = re.compile(r"^    - topic: (plant/.*)$", re.MULTILINE)
+_KAFKA_SOURCE: Final = """  - type: kafka
+    name: plant
+    bootstrap_servers: "@BROKER@"
+    topics: [plant]
+    group_id: demo
+    security: plaintext # the embedded broker speaks nothing else
+    librdkafka: { fetch.wait.max.ms: 10 } # the embedded broker answers only then
+"""
+_KAFKA_LAST_RULE: Final = """    # Whatever else you write to the topic, by its key.
+    - topic: plant
+      key: "#"
+
+"""
+
+
+def write_configuration(folder: Path, broker_url: str, protocol: str | None) -> Path:
+    """Write the configuration into `folder`; returns its path. Without an MQTT protocol it is for Kafka, where one
+    topic has all, and the key is what the topic would be."""
     text = files(__package__).joinpath(CONFIG_NAME).read_text(encoding="utf-8")
+    if protocol is None:
+        text = _MQTT_SOURCE.sub(_KAFKA_SOURCE, text, count=1)
+        text = _RULE.sub(r"    - topic: plant\n      key: \1", text)
+        text = text.replace("  # What no rule takes", _KAFKA_LAST_RULE + "  # What no rule takes", 1)
     path = folder / CONFIG_NAME
-    path.write_text(text.replace("@BROKER@", broker_url).replace("@PROTOCOL@", protocol), encoding="utf-8")
+    path.write_text(text.replace("@BROKER@", broker_url).replace("@PROTOCOL@", protocol or ""), encoding="utf-8")
     return path

@@ -7,19 +7,24 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from connector.demo.brokers import KAFKA_TOPIC, Broker
 from connector.demo.children import Child
 
 
 class PlantProcess:
     """The publisher on its leash. What it says replaces what it said before."""
 
-    def __init__(self, port: int, machines: int, rate: float, seed: int, folder: Path) -> None:
-        """Start publishing to the broker at this port."""
+    def __init__(self, broker: Broker, machines: int, rate: float, seed: int, folder: Path) -> None:
+        """Start publishing to this broker."""
         self._connected = False
         self._published = 0
         self._topics: Mapping[str, int] | None = None
-        options = {"port": port, "machines": machines, "rate": rate, "seed": seed}
-        command = [sys.executable, "-m", "connector.demo.publisher"]
+        options = {"machines": machines, "rate": rate, "seed": seed}
+        if broker.protocol is None:
+            command = [sys.executable, "-m", "connector.demo.kafka_publisher", f"--bootstrap={broker.url}"]
+            command.append(f"--topic={KAFKA_TOPIC}")
+        else:
+            command = [sys.executable, "-m", "connector.demo.publisher", f"--port={broker.port}"]
         command += [f"--{name}={value}" for name, value in options.items()]
         self.child = Child("the plant", command, folder / "plant.log", self._hear)
 

@@ -25,7 +25,7 @@ from connector.app import Connector, StartError
 from connector.clarify import CredentialsError
 from connector.config import Config
 from connector.config_file import load_config
-from connector.demo.brokers import BrokerChoice, WaitFor, start_broker
+from connector.demo.brokers import BrokerChoice, SourceChoice, WaitFor, start_broker, start_kafka
 from connector.demo.children import Child, DemoError
 from connector.demo.configuration import write_configuration
 from connector.demo.observer import Observer, Reading
@@ -58,6 +58,7 @@ class Options:
     rate: float
     seconds: float | None
     """How long the plant runs; None: until the user stops it."""
+    source: SourceChoice
     broker: BrokerChoice
     seed: int
     folder: Path
@@ -104,7 +105,10 @@ def run_demo(options: Options, screen: Screen, signals: StopSignals) -> Result:
         log = stack.enter_context((folder / "connector.log").open("a", encoding="utf-8"))
         sandbox = SandboxProcess(folder)
         stack.enter_context(sandbox.child)
-        broker = start_broker(options.broker, folder, signals.wait_for)
+        if options.source == "kafka":
+            broker = start_kafka(folder, signals.wait_for)
+        else:
+            broker = start_broker(options.broker, folder, signals.wait_for)
         stack.enter_context(broker.child)
         sandbox.wait_ready(signals.wait_for)
         path = write_configuration(folder, broker.url, broker.protocol)
@@ -114,7 +118,7 @@ def run_demo(options: Options, screen: Screen, signals: StopSignals) -> Result:
         pages = serve(config, connector.running)
         assert pages is not None  # noqa: S101 - our configuration says where
         stack.callback(pages.close)
-        plant = PlantProcess(broker.port, options.machines, options.rate, options.seed, folder)
+        plant = PlantProcess(broker, options.machines, options.rate, options.seed, folder)
         stack.enter_context(plant.child)
         store = stack.enter_context(Store.open(sandbox.store, read_only=True))
         show = Show(
@@ -127,6 +131,7 @@ def run_demo(options: Options, screen: Screen, signals: StopSignals) -> Result:
                 broker=broker.name,
                 broker_port=broker.port,
                 protocol=broker.protocol,
+                hint=broker.hint,
                 sandbox_url=sandbox.url,
                 status_url=f"http://127.0.0.1:{pages.port}/",
                 folder=folder,

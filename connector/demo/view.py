@@ -49,7 +49,10 @@ class Places:
     broker: str
     """Name and version."""
     broker_port: int
-    protocol: str
+    protocol: str | None
+    """MQTT's version; None for Kafka."""
+    hint: str
+    """A command that publishes to the broker."""
     sandbox_url: str
     status_url: str
     folder: Path
@@ -124,7 +127,7 @@ def _headline(stage: Stage, places: Places, width: int) -> Text:
     limit = f" of {clock(stage.limit)}" if stage.limit is not None else ""
     left = Text().append(" clarify-connector demo ", style=Style(bold=True, reverse=True))
     left.append(f"  {stage.doing} {clock(stage.seconds)}{limit}", style=Style(bold=True))
-    protocol = f", MQTT {places.protocol}" if width >= WIDE else ""
+    protocol = f", MQTT {places.protocol}" if places.protocol and width >= WIDE else ""
     return _ends(left, Text(f"{places.broker}{protocol} ", style=_DIM), width)
 
 
@@ -229,7 +232,7 @@ def _places(places: Places, published: int, width: int) -> list[Text]:
     kept = "" if places.kept else " (removed at the end)"
     plant = f"the machines have published {published:,} messages " if width >= WIDE else ""
     lines = [
-        ("publish", f"mosquitto_pub -h 127.0.0.1 -p {places.broker_port} -t my/topic -m 21.5", plant),
+        ("publish", places.hint, plant),
         ("look at", f"sandbox {places.sandbox_url}  connector {places.status_url}", ""),
         ("ledger", f"clarify-connector ledger {places.config}", ""),
         ("state", f"{places.folder}{kept}", "Ctrl-C: drain and stop "),

@@ -4,39 +4,43 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from connector.config import Config
 from connector.observe.http import ObserveServer, json_page
 
-_SECONDS: Final = 5.0
+_SECONDS: Final = 2.0
+"""One worker that hangs must not make whoever asks for all of them give up."""
 
 
 class _Merged(Collector):
-    def __init__(self, texts: dict[int, str]) -> None:
+    def __init__(self, texts: dict[int, str | None]) -> None:
         self._texts = texts
 
     def collect(self) -> Iterator[Metric]:
-        families: dict[str, Metric] = {}
+        up = GaugeMetricFamily("connector_worker_up", "1 if the worker answers", labels=["worker"])
+        families: dict[str, Metric] = {up.name: up}
         for worker, text in self._texts.items():
-            for found in text_string_to_metric_families(text):
+            up.add_metric([str(worker)], float(text is not None))
+            for found in text_string_to_metric_families(text or ""):
                 family = families.setdefault(found.name, Metric(found.name, found.documentation, found.type))
                 for sample in found.samples:
                     family.add_sample(sample.name, {**sample.labels, "worker": str(worker)}, sample.value)
         yield from families.values()
 
 
-def merged_metrics(texts: dict[int, str]) -> bytes:
-    """Metrics of several workers in Prometheus' text format, each with a label that says whose it is."""
+def merged_metrics(texts: dict[int, str | None]) -> bytes:
+    """Metrics of several workers in Prometheus' text format, each with a label that says whose it is; None stands for
+    a worker that does not answer."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Merged(texts))
     return generate_latest(registry)
@@ -50,16 +54,13 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
 
     def ready() -> tuple[int, str, bytes]:
         problems: list[str] = []
-        for worker, file in enumerate(port_files, 1):
-            text = _ask(file, "/readyz")
+        for worker, text in _ask_all(port_files, "/readyz").items():
             found = ["does not answer"] if text is None else json.loads(text)["problems"]
             problems += [f"worker {worker}: {problem}" for problem in found]
         return json_page(503 if problems else 200, {"ready": not problems, "problems": problems})
 
     def metrics() -> tuple[int, str, bytes]:
-        texts = {worker: _ask(file, "/metrics") for worker, file in enumerate(port_files, 1)}
-        answered = {worker: text for worker, text in texts.items() if text is not None}
-        return 200, "text/plain; version=0.0.4", merged_metrics(answered)
+        return 200, "text/plain; version=0.0.4", merged_metrics(_ask_all(port_files, "/metrics"))
 
     def ledger() -> tuple[int, str, bytes]:
         from connector.ledger import read_ledger  # noqa: PLC0415 - the ledger reads the files by itself
@@ -79,12 +80,21 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
     return server
 
 
+def _ask_all(port_files: Sequence[Path], page: str) -> dict[int, str | None]:
+    """Worker → what it answers, all asked at once; None if it does not."""
+    with ThreadPoolExecutor(len(port_files)) as pool:
+        return dict(enumerate(pool.map(lambda file: _ask(file, page), port_files), 1))
+
+
 def _ask(port_file: Path, page: str) -> str | None:
     try:
-        port = int(port_file.read_text(encoding="ascii"))
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=_SECONDS) as answer:
-            return str(answer.read().decode())
-    except urllib.error.HTTPError as error:
-        return error.read().decode()
-    except (OSError, ValueError):
+        connection = HTTPConnection("127.0.0.1", int(port_file.read_text(encoding="ascii")), timeout=_SECONDS)
+        try:
+            connection.request("GET", page)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        finally:
+            connection.close()
+    except (OSError, HTTPException, ValueError):
         return None  # not there yet, or dying: whoever asks says so
+    return text if answer.status in (200, 503) else None

@@ -122,6 +122,20 @@ def test_it_stops_by_itself_and_everything_is_accounted_for(broker: str, tmp_pat
         demo.assert_nothing_left()
 
 
+def test_it_shows_kafka_with_nothing_installed(tmp_path: Path) -> None:
+    with DemoProcess(tmp_path, "--for", "8s", "--json", "--source", "kafka") as demo:
+        status, output = demo.finish()
+        assert status == 0, output + demo.errors()
+        account = json.loads(output.splitlines()[-1])
+        assert_good(account)
+        assert "volatile" in account["broker"]
+        assert account["broker"] in demo.errors()
+        assert account["published"] > 100
+        assert account["signals"] > 100
+        assert account["dead_lettered"] >= 5
+        demo.assert_nothing_left()
+
+
 def test_on_a_terminal_it_shows_itself_and_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
     need_mosquitto()
     ours, theirs = pty.openpty()

@@ -74,6 +74,18 @@ def test_every_oddity_comes_within_six_seconds() -> None:
     assert wanted <= {message.topic for message in messages(6)}
 
 
+def test_the_same_rules_hold_for_kafka_by_the_records_key(tmp_path: Path) -> None:
+    config = load_config(write_configuration(tmp_path, "127.0.0.1:9092", None))
+    (source,) = config.sources
+    assert source.type == "kafka"
+    mapper = Mapper(config.rules(), unmatched=config.mapping.unmatched, bounds=config.time_bounds())
+    record = Record("plant", b'{"ts": 1790000000, "temperature": 41.5}', START_US, key=b"plant/hall1/pump/pump-1")
+    assert mapper.map("plant", record).samples == [("hall1/pump-1/temperature", 1_790_000_000_000_000, 41.5)]
+    assert mapper.map("plant", Record("plant", b"5", START_US, key=b"plant/hall1/log")).skipped
+    other = mapper.map("plant", Record("plant", b"21.5", START_US, key=b"my/topic"))
+    assert other.samples == [("plant/my/topic", START_US, 21.5)]
+
+
 @pytest.fixture
 def mapper(tmp_path_factory: pytest.TempPathFactory) -> Mapper:
     """The mapper of the demo's own configuration."""

@@ -20,6 +20,7 @@ PLACES = Places(
     broker="mosquitto 2.0.11",
     broker_port=41883,
     protocol="5",
+    hint="mosquitto_pub -h 127.0.0.1 -p 41883 -t my/topic -m 21.5",
     sandbox_url="http://127.0.0.1:48090/v1/",
     status_url="http://127.0.0.1:49464/",
     folder=Path("/tmp/clarify-demo-abcdefgh"),

@@ -34,7 +34,14 @@ NEVER = {
     "connector.pipeline": ("connector.config", "connector.app", "connector.cli"),
     "connector.config": ("connector.sources", "connector.delivery", "connector.pipeline", "connector.app"),
 }
-ADAPTERS_KNOWN_TO = ("connector.sources", "connector.app", "connector.cli", "connector.ledger", "connector.demo")
+ADAPTERS_KNOWN_TO = (
+    "connector.sources",
+    "connector.app",
+    "connector.backfill",
+    "connector.cli",
+    "connector.ledger",
+    "connector.demo",
+)
 SEAM = "connector.sources.source"
 """The one module of connector.sources that others may know: what a source is."""
 

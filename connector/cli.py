@@ -88,7 +88,7 @@ def _run(config: Path, loaded: Config, worker: int | None) -> None:
 
         loaded = config_for_worker(loaded, worker)
     os.umask(0o077)  # journal and dead letters hold what devices sent: for nobody else to read
-    configure_logs(loaded.observe.log_level, loaded.observe.log_format)
+    configure_logs(loaded.observe.log_level, loaded.observe.log_format, worker=worker)
     stop = threading.Event()
     signals_seen = 0
 

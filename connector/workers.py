@@ -137,7 +137,7 @@ class Worker:
 
     def _forget_port(self) -> None:
         """The port may be somebody else's by now."""
-        if self._port_file is not None:
+        if self._port_file is not None and self._port_file.is_file():
             self._port_file.unlink(missing_ok=True)
 
     def _over(self, status: int, now: float, *, stopping: bool) -> None:

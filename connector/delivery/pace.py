@@ -6,7 +6,9 @@ down at once, by a third, and comes back a little with each prompt answer. All r
 at what the server gives (additive increase, multiplicative decrease).
 
 What is usual is known for each class of sizes: what a byte costs beside what a request costs is unknown, and the
-first large frame after many small ones must not look like trouble.
+first large frame after many small ones must not look like trouble. Where everybody sends too much from the start,
+slow is all that anybody knows; so there is a limit to what can be usual, well below the 10 s after which Clarify
+drops a request that waits.
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ _SMALL_BYTES: Final = 64 * 1024
 """Up to here all requests take equally long; beyond, a class ends at each power of two."""
 _FORGET: Final = 1.02
 """The usual time is the lowest seen, and rises by this with each request, so that it can change."""
-_FORGOTTEN_SECONDS: Final = 3600.0
+_USUAL_SECONDS: Final = 1.0
+_USUAL_SECONDS_A_BYTE: Final = 0.25 / 2**20
+"""More than these together is never usual."""
+_CALM_ANSWERS: Final = 60
+"""Prompt ones at the full rate, until the trouble is said to be over: it comes and goes while others send, too."""
 
 _log = structlog.get_logger(__name__)
 
@@ -51,6 +57,8 @@ class Pace:
         """1 when the server is prompt, less when it is not."""
         self._usual: dict[int, float] = {}
         """Class of sizes → seconds."""
+        self._lowered = False
+        self._calm = 0
 
     @property
     def rate(self) -> float:
@@ -62,23 +70,33 @@ class Pace:
         """A request of `size` bytes was answered after so many seconds."""
         kind = max(size, _SMALL_BYTES).bit_length()
         # what a larger one takes, a smaller one need not exceed
-        usual = min((known for other, known in self._usual.items() if other >= kind), default=seconds)
+        known = min((found for other, found in self._usual.items() if other >= kind), default=seconds)
+        usual = min(known, _USUAL_SECONDS + _USUAL_SECONDS_A_BYTE * size)
         if seconds > max(_SLOW_SECONDS, usual * _SLOW_TIMES):
             self._slower(f"an answer took {seconds:.1f} s, and usually takes {usual:.2f} s")
-        elif self.congestion < 1.0:
-            self.congestion = min(1.0, self.congestion + _UP)
-            if self.congestion == 1.0:
-                _log.info("pace_back_to_normal", requests_per_second=round(self.rate, 3))
-        for other, known in self._usual.items():
-            self._usual[other] = min(known * _FORGET, _FORGOTTEN_SECONDS)
+        else:
+            self._faster()
+        for other, found in self._usual.items():
+            self._usual[other] = found * _FORGET
         self._usual[kind] = min(seconds, self._usual.get(kind, seconds))
 
     def throttled(self, reason: str) -> None:
         """A request was refused or not answered in time because there were too many."""
         self._slower(reason)
 
+    def _faster(self) -> None:
+        if self.congestion < 1.0:
+            self.congestion = min(1.0, self.congestion + _UP)
+        elif self._lowered:
+            self._calm += 1
+            if self._calm >= _CALM_ANSWERS:
+                self._lowered = False
+                _log.info("pace_back_to_normal", requests_per_second=round(self.rate, 3))
+
     def _slower(self, reason: str) -> None:
-        if self.congestion == 1.0:
+        self._calm = 0
+        if not self._lowered:
+            self._lowered = True
             _log.warning(
                 "pace_lowered",
                 reason=reason,

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from itertools import takewhile
+from pathlib import Path
 
 import pytest
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Refused, Retryable, TooLarge
+from connector.delivery.pace import Pace
 from connector.delivery.policy import HOLD_DELAY
 from connector.delivery.sender import Sender
 from connector.delivery.slots import Slots
@@ -61,7 +62,8 @@ class Desk:
         self.abort = Abort(self.clock, abort_in_wait)
         self.account = Account()
         self.slots = Slots(1.0, self.abort, self.clock)
-        self.sender = Sender(clarify, self.slots, self.account, chance=lambda: 0.5, clock=self.clock)
+        self.pace = Pace(1.0)
+        self.sender = Sender(clarify, self.slots, self.account, pace=self.pace, chance=lambda: 0.5, clock=self.clock)
 
     def deliver(self, cells: Cells) -> bool:
         assert self.slots.wait()
@@ -112,6 +114,37 @@ def test_what_is_not_the_datas_fault_is_tried_again_until_it_works(error: Clarif
     assert all(gap >= 1.0 for gap in gaps(desk.clarify.at)), "never at once"
     assert desk.sender.status.failures == 20
     assert desk.sender.status.trouble is None
+
+
+TOO_MUCH = [
+    Retryable("throttled", code=429),
+    Retryable("try again", code=-32015),
+    Retryable("overloaded", code=503, outcome_unknown=True),
+    Retryable("later", code=500, retry_after=3.0),
+]
+NOT_TOO_MUCH = [
+    Retryable("a bug", code=500, outcome_unknown=True),
+    Retryable("no connection"),
+    Retryable("the connection broke", outcome_unknown=True),
+    NotAllowed("no access", code=401),
+]
+
+
+@pytest.mark.parametrize("error", TOO_MUCH + NOT_TOO_MUCH, ids=str)
+def test_what_says_that_there_is_too_much_lowers_the_pace(error: ClarifyError) -> None:
+    desk = Desk(ScriptedClarify([error]))
+    assert desk.deliver(SIX)
+    assert (desk.pace.congestion < 1.0) == (error in TOO_MUCH)
+
+
+def test_a_time_out_lowers_the_pace() -> None:
+    def no_answer(_: bytes) -> None:
+        desk.clock.now += 20.0
+        raise Retryable("No answer in time", outcome_unknown=True)
+
+    desk = Desk(ScriptedClarify([no_answer]))
+    assert desk.deliver(SIX)
+    assert desk.pace.congestion < 1.0
 
 
 @pytest.mark.parametrize(("error", "held"), [(Retryable("time-out"), False), (NotAllowed("no", code=403), True)])

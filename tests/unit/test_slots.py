@@ -35,6 +35,29 @@ def test_time_that_went_by_is_not_saved_up() -> None:
     assert clock.now - before >= 1.0
 
 
+def test_a_rate_that_changes_counts_in_the_wait_under_way() -> None:
+    clock = Clock()
+    rate = 0.01
+    slots = Slots(lambda: rate, Abort(clock), clock)
+    assert slots.wait()
+    clock.now += 5.0
+    rate = 1.0
+    before = clock.now
+    assert slots.wait()
+    assert clock.now == before, "at the new rate the slot is long due"
+    rate = 0.1
+    assert slots.wait()
+    assert clock.now - before == pytest.approx(10.0, abs=0.1)
+
+
+def test_a_wait_is_not_slept_through_when_the_rate_rises() -> None:
+    clock = Clock()
+    slots = Slots(lambda: 0.01 if clock.now < 1003.0 else 1.0, Abort(clock), clock)
+    assert slots.wait()
+    assert slots.wait()
+    assert clock.now < 1005.0
+
+
 def test_an_abort_ends_the_wait_for_a_slot() -> None:
     clock = Clock()
     slots = Slots(1.0, Abort(clock, in_wait=1), clock)

@@ -1,0 +1,154 @@
+"""`workers: 2` as users run it: two members of a group in one container, with a real Kafka, one of them killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from tests.connector_process import ConnectorProcess
+from tests.kafka_brokers import KafkaBroker
+from tests.sandbox_server import SandboxServer
+from tests.waiting import wait_until
+
+PARTITIONS = 4
+START_MS = int(time.time() * 1000) - 3_600_000
+
+
+@pytest.fixture
+def sandbox() -> Iterator[SandboxServer]:
+    with SandboxServer(requests_per_second=100) as server:
+        yield server
+
+
+def connector_for(kafka: KafkaBroker, topic: str, sandbox: SandboxServer, folder: Path) -> ConnectorProcess:
+    kafka.create_topic(topic, PARTITIONS)
+    source = f"""
+  - type: kafka
+    bootstrap_servers: "{kafka.bootstrap}"
+    topics: [{topic}]
+    group_id: {topic}
+    security: plaintext
+    session_timeout: 3s
+    drain_timeout: 2s
+"""
+    more = "workers: 2\ndelivery: {requests_per_second: 10, max_delay: 100ms}"
+    return ConnectorProcess(folder, sandbox.credentials_path, source, more)
+
+
+def produce(kafka: KafkaBroker, topic: str, numbers: range) -> None:
+    """Number n is the value at n ms after the start of the input of its partition."""
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    for n in numbers:
+        partition = n % PARTITIONS
+        value = json.dumps({"ts": START_MS + n, f"p{partition}": n}).encode()
+        producer.produce(topic, value, partition=partition)
+    assert producer.flush(30) == 0
+
+
+def shares(connector: ConnectorProcess) -> list[float]:
+    metrics = connector.metrics()
+    return [metrics.get(f'connector_request_share{{worker="{worker}"}}', -1.0) for worker in (1, 2)]
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_two_workers_share_partitions_and_rate_and_one_may_die(
+    kafka: KafkaBroker, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    topic = "workers-share"
+    with connector_for(kafka, topic, sandbox, tmp_path) as connector:
+        connector.start()
+        wait_until(lambda: shares(connector) == [0.5, 0.5], 30, f"each owns half\n{connector.log()}")
+        metrics = connector.metrics()
+        assert metrics['connector_request_rate{worker="1"}'] == 5.0
+        assert metrics['connector_worker_up{worker="2"}'] == 1.0
+        produce(kafka, topic, range(2000))
+        wait_until(lambda: sandbox.count_samples() == 2000, 30, "all of the first half")
+        received = [
+            sum(v for k, v in connector.metrics().items() if k.startswith("connector_kafka_received") and f'"{n}"' in k)
+            for n in (1, 2)
+        ]
+        assert received == [1000, 1000]
+
+        victim = children(connector.pid)[1]
+        os.kill(victim, signal.SIGKILL)
+        produce(kafka, topic, range(2000, 4000))
+        wait_until(lambda: connector.readiness()[0] != 200, 10, "not ready while one is away")
+        asked = subprocess.run(
+            [sys.executable, "-m", "connector", "health", str(connector.config)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert asked.returncode == 0, "the others work: a health check must not stop them\n" + asked.stdout
+        wait_until(lambda: sandbox.count_samples() == 4000, 40, f"all\n{connector.log()}")
+        wait_until(lambda: connector.readiness()[0] == 200, 30, "ready once more")
+        wait_until(lambda: shares(connector) == [0.5, 0.5], 30, f"each owns half\n{connector.log()}")
+        assert victim not in children(connector.pid)
+        assert "worker_died" in connector.log()
+        assert re.search(r" started .* worker=2", connector.log()), "each line says which worker wrote it"
+
+        workers = children(connector.pid)
+        assert connector.stop() == 0, connector.log()
+        assert all(gone(worker) for worker in workers)
+        status, ledger = connector.ledger()
+        assert status == 0, ledger
+        account = ledger["sources"]["kafka"]
+        assert account["appended"] - account["redelivered"] <= 4000 <= account["appended"]
+        assert ledger["samples"]["inserted"] == ledger["samples"]["received"]
+        assert (tmp_path / "state" / "worker-2" / "kafka.sqlite").exists()
+        assert "Traceback" not in connector.log()
+    values = {value for n in range(PARTITIONS) for _, value in sandbox.samples(f"{topic}:p{n}")}
+    assert values == set(range(4000))
+
+
+def test_workers_end_when_their_supervisor_is_killed(
+    kafka: KafkaBroker, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    with connector_for(kafka, "workers-orphans", sandbox, tmp_path) as connector:
+        connector.start()
+        workers = children(connector.pid)
+        assert len(workers) == 2
+        connector.kill()
+        wait_until(lambda: all(gone(worker) for worker in workers), 20, "both ended")
+        assert connector.log().count("supervisor_gone") == 2
+        connector.start()  # nobody holds the state any more
+        assert connector.stop() == 0
+
+
+def test_a_worker_that_cannot_start_ends_all_with_its_reason(sandbox: SandboxServer, tmp_path: Path) -> None:
+    source = """
+  - type: kafka
+    bootstrap_servers: "127.0.0.1:9"
+    topics: [t]
+    group_id: g
+    security: plaintext
+"""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "worker-2").write_text("in the way")
+    with ConnectorProcess(tmp_path, sandbox.credentials_path, source, "workers: 2") as connector:
+        connector.start(ready=False)
+        assert connector.wait(60) == 1
+        assert "worker-2 cannot be written" in connector.log()
+        assert "worker_given_up" in connector.log()
+        assert "Traceback" not in connector.log()

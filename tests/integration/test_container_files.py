@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from click.testing import CliRunner
 from confluent_kafka import Producer
 from paho.mqtt.client import Client, MQTTMessage
@@ -34,7 +35,18 @@ from tests.waiting import free_port, wait_until
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 EXAMPLES = [*sorted((ROOT / "config").glob("*.yaml")), DOCKER / "config.yaml", DOCKER / "config.kafka.yaml"]
-ENVIRONMENT = {"MQTT_PASSWORD": "one", "NORTH_PASSWORD": "two", "SOUTH_PASSWORD": "three", "MEMBER": "1"}
+ENVIRONMENT = {
+    "MQTT_PASSWORD": "one",
+    "NORTH_PASSWORD": "two",
+    "SOUTH_PASSWORD": "three",
+    "MEMBER": "1",
+    "HOSTNAME": "connector-0",
+    "KAFKA_PASSWORD": "four",
+    "SERVICE_API_KEY": "five",
+    "SERVICE_API_SECRET": "six",
+}
+AUTHORITY = trustme.CA()
+CERTIFICATE = AUTHORITY.issue_cert("connector.example.com")
 CREDENTIALS = {
     "integration": "c0000000000000000000",
     "credentials": {"type": "basic-auth", "clientId": "user", "clientSecret": "secret"},
@@ -56,8 +68,21 @@ def on_this_machine(example: Path, folder: Path) -> Path:
     files = {Path(found) for found in re.findall(rf"{re.escape(str(folder))}/(?:etc|run)/[\w./-]+", text)}
     for file in files | {folder / "clarify-credentials.json"}:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(CREDENTIALS | {"apiUrl": url}) if "credentials" in file.name else "content")
+        file.write_text(content_of(file.name, url))
     return copy
+
+
+def content_of(name: str, url: str) -> str:
+    """Something that a file of this name may hold."""
+    if "credentials" in name:
+        return json.dumps(CREDENTIALS | {"apiUrl": url})
+    if not name.endswith((".pem", ".crt", ".key")):
+        return "content"
+    if "key" in name:
+        return CERTIFICATE.private_key_pem.bytes().decode()
+    if "ca" in name:
+        return AUTHORITY.cert_pem.bytes().decode()
+    return CERTIFICATE.cert_chain_pems[0].bytes().decode()
 
 
 def loaded(name: str, folder: Path) -> Config:

@@ -20,7 +20,7 @@ help: ## show this list
 demo: setup ## broker, simulated machines, connector and a local Clarify, all on this computer
 	@.venv/bin/clarify-connector demo $(ARGS)
 
-test: setup ## all tests; those that need a Mosquitto are skipped where there is none
+test: setup ## all tests; what needs a Mosquitto, or Java and Maven for Kafka, is left out where there is none
 	@.venv/bin/pytest $(ARGS)
 
 lint: setup ## style, formatting and types: ruff and mypy

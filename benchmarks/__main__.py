@@ -2,6 +2,7 @@
 
 import json
 
-from benchmarks.mqtt_path import compare
+from benchmarks import kafka_path, mqtt_path
 
-print(json.dumps(compare(50_000, 3), indent=1))
+print(json.dumps(mqtt_path.compare(50_000, 3), indent=1))
+print(json.dumps(kafka_path.compare(300_000, 5), indent=1))

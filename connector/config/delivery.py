@@ -58,7 +58,8 @@ class DeliverySection(Section):
     share: Literal["auto"] | Annotated[float, Field(ge=0.01, le=1)] = Field(
         default="auto",
         description="Our share of `requests_per_second`, where several replicas have one integration: a number from "
-        "0.01 to 1, or `auto`: the part of the Kafka partitions that this replica owns (MQTT and file sources count whole).",
+        "0.01 to 1, or `auto`: the part of the Kafka partitions that this replica owns (MQTT and file sources count "
+        "whole).",
     )
     metadata_requests_per_second: float = Field(
         default=SAVES_PER_SECOND,

@@ -57,6 +57,10 @@ class _Numbers(Collector):
         for reason, n in list(pipeline.reasons.items()):
             reasons.add_metric([reason], n)
         yield reasons
+        _, _, late = pipeline.abandoned()
+        yield CounterMetricFamily(
+            "connector_late_samples", "Samples that were settled after their partition had gone to another member", late
+        )
         yield from self._sender()
         yield from self._sources()
 

@@ -335,6 +335,7 @@ class KafkaSource:
                 self._status.note(f"the group's positions could not be asked for: {error.args[0].str()}")
         with self._lock:
             for new in partitions:
+                self._status.topic_works(new.topic)
                 name = partition_name(new.topic, new.partition)
                 self._owned[name] = OwnedPartition(
                     new.topic, new.partition, starts.get((new.topic, new.partition)), self._file.ranges(name)

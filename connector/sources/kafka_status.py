@@ -24,6 +24,8 @@ class Status:
         self.fatal: str | None = None
         """Trying again would not help; the text says what to do."""
         self._trouble: str | None = None
+        self._topics: dict[str, str] = {}
+        """Topic → what is wrong with it; librdkafka says so once."""
         self._statistics = b"{}"
         self.logger = _logger(source)
 
@@ -35,13 +37,19 @@ class Status:
         """Why the source is not ready."""
         if self.fatal:
             return [self.fatal]
-        if self._trouble:
-            return [self._trouble]
+        found = [self._trouble] if self._trouble else []
+        found += [f"topic {topic!r}: {trouble}" for topic, trouble in list(self._topics.items())]
+        if found:
+            return found
         return [] if self.joined else ["has not joined the consumer group yet"]
 
     def works(self) -> None:
         """Records come."""
         self._trouble = None
+
+    def topic_works(self, topic: str) -> None:
+        """Partitions of this topic are ours."""
+        self._topics.pop(topic, None)
 
     def note(self, problem: str) -> None:
         """Something is in the way and is tried again; logged when it is new."""
@@ -54,6 +62,10 @@ class Status:
         text = f"topic {topic!r}: {error.str()}" if topic else error.str()
         if error.fatal():
             self.fatal = f"{text}; the member cannot go on: is another one running with the same instance_id?"
+        elif topic:
+            if topic not in self._topics:
+                _log.error("kafka_topic_trouble", source=self._source, topic=topic, reason=error.str())
+            self._topics[topic] = error.str()
         else:
             self.note(text)
 

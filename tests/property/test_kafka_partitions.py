@@ -1,0 +1,54 @@
+"""What is settled of a partition: exactly what was taken, in ranges without overlap, whatever the order of things."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.sources.kafka_partitions import OwnedPartition
+from connector.sources.log_file import Range
+
+
+@given(st.data(), st.integers(0, 50), st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=5), max_size=12))
+def test_ranges_cover_what_was_settled_and_nothing_else(
+    data: st.DataObject, start: int, chunks: list[list[int]]
+) -> None:
+    """Each chunk is given by the steps between its offsets: more than 1 is a hole, as transactions leave them."""
+    owned = OwnedPartition("t", 0, start)
+    offset = start - 1
+    taken: list[list[int]] = []
+    found: list[Range] = []
+    lost: set[int] = set()
+    for steps in chunks:
+        if data.draw(st.integers(0, 9)) == 0:  # what comes next had expired
+            lost |= set(range(offset + 1, offset + 6))
+            offset += 5
+            owned.begin_at(offset + 1)
+        positions = []
+        for step in steps:
+            offset += step
+            positions.append(offset)
+        owned.take(positions)
+        taken.append(positions)
+        if data.draw(st.booleans()):
+            upto = data.draw(st.integers(0, len(taken) - 1))
+            found += [part.range for part in owned.settle(taken[upto][-1])]
+    found += [part.range for part in owned.settle(offset)]
+    assert not owned.under_way
+    covered = [position for part in found for position in range(part.first, part.next)]
+    assert len(covered) == len(set(covered)), "no overlap"
+    everything = [position for positions in taken for position in positions]
+    assert set(everything) <= set(covered)
+    assert not lost & set(covered), "what was lost is not settled"
+    assert sum(part.records for part in found) == len(everything)
+    assert owned.settle(offset) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20)), max_size=6), st.integers(0, 60), st.integers(1, 30))
+def test_what_came_before_is_known_again(spans: list[tuple[int, int]], start: int, n: int) -> None:
+    covered = sorted((Range("t[0]", first, first + size, size) for first, size in spans), key=lambda part: part.first)
+    owned = OwnedPartition("t", 0, start, covered)
+    owned.take(range(start, start + n))
+    (settled,) = owned.settle(start + n - 1)
+    before = {position for part in covered for position in range(part.first, part.next)}
+    assert settled.redelivered == len(before & set(range(start, start + n)))

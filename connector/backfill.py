@@ -125,6 +125,8 @@ class Backfill:
         self._asked = asked
         self._source: KafkaRangeSource | None = None
         self.resumed = False
+        self.ranges: dict[str, tuple[int, int]] = {}
+        """Partition → (first offset, offset after the last) of the whole range."""
         try:
             self.connector = Connector(
                 self.config, make_source=self._make_source, state_file=config.state_dir / "state.sqlite"
@@ -146,8 +148,9 @@ class Backfill:
             if not known:
                 remember_ends(file, self._find(section))
                 known = ends_of(file)
+            self.ranges = dict(known)
             ranges = [OffsetRange(*_split(name), first, end) for name, (first, end) in known.items()]
-            self._source = KafkaRangeSource(section, file, ranges)
+            self._source = KafkaRangeSource(section, file, ranges, self._asked.times_ms)
         except KafkaException as error:
             raise BackfillError(f"source {section.name}: {error.args[0].str()}") from None
         return self._source

@@ -233,6 +233,8 @@ def backfill(
         raise click.ClickException(str(error)) from None
     reader = job.source
     click.echo(f"{reader.total} offsets; {'going on after' if job.resumed else 'beginning with'} {reader.done} of them")
+    for name, (first, end) in sorted(job.ranges.items()):
+        click.echo(f"  {name}: " + (f"offsets {first} to {end - 1}" if first < end else "nothing"))
     pipeline = job.connector.pipeline
     job.connector.start()
     with click.progressbar(length=max(1, reader.total), show_pos=True, file=sys.stderr) as bar:

@@ -29,6 +29,10 @@ from connector.sources.source import Handover, SourceFailedError, SourceFinished
 
 _QUERY_SECONDS: Final = 10.0
 _BATCH: Final = 500
+DISORDER_MS: Final = 3_600_000
+"""How much later than a record another one may be that stands before it."""
+_TRIES: Final = 10
+_TRY_SECONDS: Final = 0.3
 
 _Answer = TypeVar("_Answer")
 
@@ -66,9 +70,10 @@ class RangeFinder:
         return found
 
     def by_time(self, from_ms: int, to_ms: int) -> list[OffsetRange]:
-        """The first record at or after each time, by the records' timestamps. Raises `RangeError`."""
+        """Offsets that hold all records of this span, and others: records are not always in the order of their times,
+        so it goes on to the first one that is an hour later. Raises `RangeError`."""
         partitions = self.partitions()
-        starts, ends = (self._at(partitions, time_ms) for time_ms in (from_ms, to_ms))
+        starts, ends = (self._at(partitions, time_ms) for time_ms in (from_ms, to_ms + DISORDER_MS))
         ranges = []
         for topic, number in partitions:
             low, high = self.bounds(topic, number)
@@ -90,12 +95,27 @@ class RangeFinder:
         self._consumer.close()
 
     def _at(self, partitions: list[tuple[str, int]], time_ms: int) -> dict[tuple[str, int], int | None]:
-        asked = [TopicPartition(topic, number, time_ms) for topic, number in partitions]
-        found = self._asked(lambda: self._consumer.offsets_for_times(asked, timeout=_QUERY_SECONDS))
-        for answer in found:
-            if answer.error is not None:
-                raise RangeError(f"{partition_name(answer.topic, answer.partition)}: {answer.error.str()}")
-        return {(a.topic, a.partition): None if a.offset in (OFFSET_END, -1) else a.offset for a in found}
+        """Partition → the first offset at or after this time; None after the last record. A broker that has just become
+        the leader may answer for a part of the partitions only, so the same answer has to come twice."""
+        before: dict[tuple[str, int], int | None] = {}
+        problem = "the answers differ"
+        for attempt in range(_TRIES):
+            if attempt:
+                time.sleep(_TRY_SECONDS)
+            asked = [TopicPartition(topic, number, time_ms) for topic, number in partitions]
+            found = self._asked(lambda asked=asked: self._consumer.offsets_for_times(asked, timeout=_QUERY_SECONDS))  # type: ignore[misc]
+            missing = [answer for answer in found if answer.error is not None or answer.offset < OFFSET_END]
+            if missing or len(found) != len(partitions):
+                problem = ", ".join(
+                    f"{partition_name(m.topic, m.partition)}: {m.error or 'no answer'}" for m in missing
+                )
+                before = {}
+                continue
+            answers = {(a.topic, a.partition): None if a.offset == OFFSET_END else a.offset for a in found}
+            if answers == before:
+                return answers
+            before = answers
+        raise RangeError(f"the brokers do not say which offsets these times have: {problem}; try again")
 
     @staticmethod
     def _asked(question: Callable[[], _Answer]) -> _Answer:
@@ -108,8 +128,11 @@ class RangeFinder:
 class KafkaRangeSource:
     """A `Source` over such a range."""
 
-    def __init__(self, section: KafkaSection, file: LogFile, ranges: list[OffsetRange]) -> None:
-        """Goes on after what `file` has settled of these ranges."""
+    def __init__(
+        self, section: KafkaSection, file: LogFile, ranges: list[OffsetRange], span_ms: tuple[int, int] | None = None
+    ) -> None:
+        """Goes on after what `file` has settled of these ranges. With `span_ms`, only records of that span count."""
+        self._span_ms = span_ms
         self.name = section.name
         self._section = section
         self._file = file
@@ -212,7 +235,8 @@ class KafkaRangeSource:
                 self._status.failed(error, message.topic())
         for name, run in runs.items():
             owned = self._owned[name]
-            inside = [message for message in run if (message.offset() or 0) < self._ends[name]]
+            end = self._ends[name]
+            inside = [message for message in run if (message.offset() or 0) < end and self._in_span(message)]
             if inside:
                 self._status.works()
                 positions = [message.offset() or 0 for message in inside]
@@ -220,11 +244,14 @@ class KafkaRangeSource:
                 with self._lock:
                     owned.take(positions)
                 self._ready.append(Chunk(self.name, name, positions, records))
-            if len(inside) < len(run):
+            if (run[-1].offset() or 0) + 1 >= end:
                 self._finish(name)
         for name in list(self._unread):
             if (self._owned[name].next_taken or 0) >= self._ends[name]:
                 self._finish(name)
+
+    def _in_span(self, message: Message) -> bool:
+        return self._span_ms is None or self._span_ms[0] <= message.timestamp()[1] < self._span_ms[1]
 
     def _at_end(self, name: str, offset: int) -> None:
         """Nothing is left before this offset: what the range still wants are holes."""

@@ -29,6 +29,8 @@ _HISTORY: Final = 60
 _MOST_LETTERS: Final = 40
 _MOST_SIGNALS: Final = 40
 _TREND: Final = 24
+_OF_THE_PLANT: Final = "plant/"
+"""So begins every topic of the simulated machines, and with it the input of what no rule describes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +185,11 @@ class Observer:
 def choose_signals(signals: Mapping[str, SignalRow], most: int) -> list[str]:
     """Inputs of at most so many signals, in the order of interest; `signals` are in the order of creation.
 
-    First the newest one that no rule describes: it may be what the user has just published. Then one of each
-    type in turn, and of each type one of each quantity before the second of one. The choice stays the same
-    while no signals are added, so that a person can watch a value change.
+    First the newest one that no rule describes and the plant did not send: the user has just published it. Then
+    one of each type in turn, and of each type one of each quantity before the second of one. The choice stays the
+    same while no signals are added, so that a person can watch a value change.
     """
+    theirs: list[str] = []
     others: list[str] = []
     quantities: dict[str, dict[str, list[str]]] = {}
     for input_id, signal in signals.items():
@@ -195,9 +198,9 @@ def choose_signals(signals: Mapping[str, SignalRow], most: int) -> list[str]:
         if types:
             quantities.setdefault(types[0], {}).setdefault(input_id.rpartition("/")[2], []).append(input_id)
         else:
-            others.append(input_id)
+            (others if input_id.startswith(_OF_THE_PLANT) else theirs).append(input_id)
     by_type = [_in_turn([sorted(inputs) for inputs in quantities[kind].values()]) for kind in sorted(quantities)]
-    return _in_turn([others[::-1], *by_type])[:most]
+    return _in_turn([theirs[::-1] + others[::-1], *by_type])[:most]
 
 
 def _in_turn(lists: list[list[str]]) -> list[str]:

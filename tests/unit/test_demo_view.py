@@ -164,8 +164,10 @@ def test_signals_are_chosen_of_each_type_in_turn_and_what_a_user_published_comes
         "h/meter-1/energy": signal("meter"),
         "older": signal(None),
         "my/topic": signal(None),
+        "plant/hall-1/level": signal(None),
     }
-    chosen = ["my/topic", "h/meter-1/energy", "h/pump-1/flow", "older", "h/pump-1/pressure", "h/pump-2/flow"]
+    chosen = ["my/topic", "h/meter-1/energy", "h/pump-1/flow", "older", "h/pump-1/pressure", "plant/hall-1/level"]
+    chosen.append("h/pump-2/flow")
     assert choose_signals(signals, 10) == chosen
     assert choose_signals(signals, 3) == chosen[:3]
     assert choose_signals({}, 3) == []

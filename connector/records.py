@@ -6,7 +6,7 @@ Times are integers: microseconds since the Unix epoch, UTC. Clarify stores micro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import TypeAlias
 
@@ -89,12 +89,11 @@ class Reject:
     """The value as text, where there is one."""
 
 
-@dataclass(slots=True)
-class Mapped:
+class Mapped(msgspec.Struct, gc=False):
     """What one record became. Every value of it is in exactly one of the three."""
 
-    samples: list[Sample] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
+    samples: list[Sample] = []
+    rejects: list[Reject] = []
     filtered: int = 0
     """Values left out on purpose (text beside numbers, nulls, values that a rule skips)."""
     skipped: bool = False

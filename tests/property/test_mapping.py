@@ -115,6 +115,33 @@ def test_with_times_in_it_too(value: object, topic: str) -> None:
     assert mapper.map("mqtt", record) == mapped
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    objects=st.lists(
+        st.dictionaries(
+            st.sampled_from(["a", "b", "c", "ts"]),
+            scalars | st.sampled_from([ARRIVAL // 1000, [1], {"d": 2}, "1790000000"]),
+            max_size=4,
+        ),
+        min_size=2,
+        max_size=6,
+    ),
+    rule=st.sampled_from(
+        [{}, {"time": "arrival"}, {"time": "ts"}, {"values": {"a": {"skip": True}}}, {"other_values": "filter"}]
+    ),
+)
+@example(objects=[{"a": 1, "b": None}, {"a": 1, "b": 2}, {"a": 1, "b": 3}], rule={})
+def test_what_came_before_changes_nothing(objects: list[dict[str, Any]], rule: dict[str, Any]) -> None:
+    """The mapper remembers the objects that it has seen; what it makes of the next one must not depend on that."""
+    rules = [RuleSection.model_validate({"topic": "#", **rule}).compile()]
+    mapper = Mapper(rules)
+    for value in objects * 2:
+        record = Record("t", json.dumps(value).encode(), ARRIVAL)
+        mapped = mapper.map("mqtt", record)
+        check_promises(mapped, record)
+        assert mapped == Mapper(rules).map("mqtt", record)
+
+
 rule_lists = st.lists(
     st.fixed_dictionaries(
         {"topic": st.sampled_from(["#", "plant/{line}/{machine}", "+/+/press", "{first}/#"])},

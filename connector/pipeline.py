@@ -420,6 +420,15 @@ class Pipeline:
                 _log.exception("mapping_failed", source=source)
                 message = f"a bug in the mapping: {error!r}; please report it"
                 mapped.append(Mapped(rejects=[Reject(Reason.MAPPING_FAILED, message)]))
+        if self._mapper.merges_keys(source, chunk.records[0], chunk.records[-1]):
+            _log.warning(
+                "keys_not_told_apart",
+                source=source,
+                topic=chunk.records[0].topic,
+                effect="records with different keys become samples of the same inputs",
+                remedy="if a key is a device, use it: a rule with key: or with {key} in its input; if not, set "
+                "shared_inputs: true in the rule",
+            )
         return mapped
 
     def _announce(self) -> None:

@@ -64,7 +64,19 @@ class _TopicPlan:
     """What is known of one topic, or of its records with one key: the rule, the named levels, the input ID of each
     path seen. Where the rule or the IDs depend on the record, a topic has a plan for each kind of its records."""
 
-    __slots__ = ("by_record", "choices", "ids", "record", "rule", "shapes", "source", "topic", "used", "variables")
+    __slots__ = (
+        "by_record",
+        "choices",
+        "ids",
+        "keys_merged",
+        "record",
+        "rule",
+        "shapes",
+        "source",
+        "topic",
+        "used",
+        "variables",
+    )
 
     def __init__(self, source: str, topic: str, rule: Rule | None, levels: dict[str, str], record: str = "") -> None:
         self.source = source
@@ -75,6 +87,8 @@ class _TopicPlan:
         self.ids: dict[str, str | None] = {}
         self.shapes: dict[tuple[str, ...], _Shape | None] = {}
         """By the keys of an object, in their order."""
+        self.keys_merged = False
+        """Whether records with different keys were seen, and no rule tells them apart."""
         self.choices: list[tuple[Rule, dict[str, str]]] | None = None
         """The rules that may take a record of this topic, where it depends on the record."""
         self.used: tuple[str, ...] = ()
@@ -154,6 +168,17 @@ class Mapper:
             return self._map_payload(record, plan, payload)
         except PayloadError as error:
             return _rejected(error.reason, str(error))
+
+    def merges_keys(self, source: str, one: Record, other: Record) -> bool:
+        """Whether these records of one topic have different keys that no rule looks at, so that what may be two
+        devices becomes one. True once a topic."""
+        if one.key == other.key or one.topic != other.topic:
+            return False
+        plan = self._plans.get((source, one.topic))
+        if plan is None or plan.keys_merged or plan.rule is None or plan.rule.skip or plan.rule.shared_inputs:
+            return False
+        plan.keys_merged = KEY not in plan.used
+        return plan.keys_merged
 
     def _map_any(self, record: Record, plan: _TopicPlan, value: object, payload: bytes) -> Mapped:
         work = self._walk(record, plan, value)

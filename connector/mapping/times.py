@@ -98,13 +98,14 @@ def _from_number(number: float) -> int:
     size = abs(number)
     if not size < 1e20:  # also NaN
         raise TimeError(f"{number!r} is no epoch time in any unit")
+    whole = int(number)  # by itself: the product of a float would be rounded once more
     if size < 1e11:
-        return round(number * 1_000_000)
+        return whole * 1_000_000 + round((number - whole) * 1_000_000)
     if size < 1e14:
-        return round(number * 1_000)
+        return whole * 1_000 + round((number - whole) * 1_000)
     if size < 1e17:
         return round(number)
-    return int(number) // 1_000
+    return whole // 1_000
 
 
 def format_time(time_us: int) -> str:

@@ -20,10 +20,10 @@ import structlog
 from connector.config.file import FileSection
 from connector.progress import Commit
 from connector.records import Chunk
-from connector.sources.kafka_partitions import OwnedPartition
-from connector.sources.kafka_settlements import Settlements
 from connector.sources.lines import Line, LineSplitter, to_record
 from connector.sources.log_file import LogFile
+from connector.sources.partitions import OwnedPartition
+from connector.sources.settlements import Settlements
 from connector.sources.source import Handover, SourceFailedError, SourceFinishedError
 
 _PIECE: Final = 64 * 1024

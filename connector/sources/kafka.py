@@ -1,7 +1,7 @@
 """The Kafka source: a member of a consumer group whose positions never run ahead of the data.
 
 One thread, the intake's, reads from librdkafka and is called back by it when partitions come and go; what is
-settled is written and stored by another (`kafka_settlements`). While there is no room the partitions are
+settled is written by another (`settlements`). While there is no room the partitions are
 paused and polling goes on, so that the group keeps us. librdkafka must not reset a position by itself: a
 reset because data has expired is a loss, and is reported as one, with its range.
 """
@@ -20,12 +20,12 @@ from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException,
 from connector.config.kafka import KafkaSection
 from connector.progress import Commit
 from connector.records import Chunk
-from connector.sources.kafka_partitions import OwnedPartition, partition_name
 from connector.sources.kafka_records import to_records
 from connector.sources.kafka_settings import consumer_settings, refusal
-from connector.sources.kafka_settlements import Settlements
 from connector.sources.kafka_status import Status
 from connector.sources.log_file import LogFile
+from connector.sources.partitions import OwnedPartition, Settled, partition_name
+from connector.sources.settlements import Settlements
 from connector.sources.source import Handover, SourceFailedError
 
 _BATCH: Final = 1000
@@ -395,8 +395,21 @@ class KafkaSource:
             names = sorted(partition_name(found.topic, found.partition) for found in partitions)
             _log.info(event, source=self.name, partitions=names[:50], count=len(names), owned=len(self._owned), **more)
 
-    def _store(self, position: TopicPartition) -> None:
-        self._consumer.store_offsets(offsets=[position])
+    def _store(self, part: Settled) -> bool:
+        """Kafka commits stored positions in the background, once a second, and never an older one than it has."""
+        try:
+            self._consumer.store_offsets(offsets=[TopicPartition(part.topic, part.number, part.range.next)])
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._STATE:  # that one says: not ours any more
+                _log.error(
+                    "kafka_position_not_stored",
+                    source=self.name,
+                    partition=part.range.partition,
+                    reason=error.args[0].str(),
+                    effect="from there on it is delivered again after a restart",
+                )
+            return False
+        return True
 
     def _leave(self) -> None:
         try:

@@ -19,12 +19,12 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Me
 from connector.config.kafka import KafkaSection
 from connector.progress import Commit
 from connector.records import Chunk
-from connector.sources.kafka_partitions import OwnedPartition, partition_name
 from connector.sources.kafka_records import to_records
 from connector.sources.kafka_settings import reader_settings
-from connector.sources.kafka_settlements import Settlements
 from connector.sources.kafka_status import Status
 from connector.sources.log_file import LogFile
+from connector.sources.partitions import OwnedPartition, partition_name
+from connector.sources.settlements import Settlements
 from connector.sources.source import Handover, SourceFailedError, SourceFinishedError
 
 _QUERY_SECONDS: Final = 10.0

@@ -10,7 +10,7 @@ import orjson
 import structlog
 from confluent_kafka import KafkaError
 
-from connector.sources.kafka_partitions import partition_name
+from connector.sources.partitions import partition_name
 
 _log = structlog.get_logger(__name__)
 

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from tests.brokers import Mosquitto, need_mosquitto
 from tests.connector_process import ConnectorProcess
 from tests.kafka_brokers import KafkaBroker
+from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer
 from tests.waiting import wait_until
 
@@ -120,6 +122,32 @@ def test_two_workers_share_partitions_and_rate_and_one_may_die(
         assert "Traceback" not in connector.log()
     values = {value for n in range(PARTITIONS) for _, value in sandbox.samples(f"{topic}:p{n}")}
     assert values == set(range(4000))
+
+
+def test_two_workers_and_an_mqtt_source_that_the_first_one_reads(
+    kafka: KafkaBroker, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    need_mosquitto()
+    topic = "workers-both"
+    with Mosquitto() as broker, connector_for(kafka, topic, sandbox, tmp_path) as connector:
+        text = connector.config.read_text()
+        mqtt = f"  - type: mqtt\n    url: mqtt://{broker.host}:{broker.port}\n    topics: ['#']\n"
+        connector.config.write_text(text.replace("sources:\n", f"sources:\n{mqtt}", 1))
+        connector.start()
+        wait_until(lambda: shares(connector) == [0.5, 0.5], 30, f"each owns half\n{connector.log()}")
+        with Publisher(broker.port) as publisher:
+            for n in range(100):
+                publisher.raw("plant/oven", json.dumps({"ts": START_MS + n, "t": n}))
+            produce(kafka, topic, range(400))
+            publisher.wait_acknowledged()
+        wait_until(lambda: sandbox.count_samples() == 500, 30, f"all of both\n{connector.log()}")
+        assert connector.stop() == 0, connector.log()
+        status, ledger = connector.ledger()
+        assert status == 0, ledger
+        assert ledger["sources"]["mqtt"]["appended"] == 100
+        assert ledger["sources"]["kafka"]["appended"] == 400
+        assert ledger["samples"]["inserted"] == 500
+        assert not (tmp_path / "state" / "worker-2" / "mqtt.sqlite").exists()
 
 
 def test_workers_end_when_their_supervisor_is_killed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connector.mapping.times import TimeError, format_time, parse_time
@@ -29,6 +29,7 @@ def test_the_frame_writes_times_like_everybody_else(some: list[int]) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(time_us=st.integers(10**14, 8 * 10**15), unit=st.sampled_from([10**6, 10**3, 1]), as_text=st.booleans())
+@example(time_us=4_309_593_387_605_841, unit=1_000_000, as_text=False)
 def test_epoch_numbers_of_every_unit_mean_the_same_moment(time_us: int, unit: int, as_text: bool) -> None:
     whole = time_us // unit
     number: object = str(whole) if as_text else whole

@@ -468,9 +468,30 @@ def test_shared_inputs_are_one_signal_on_purpose() -> None:
 # -- what a Kafka record has beside its payload ----------------------------------------------------
 
 
+def rule_of(section: dict[str, Any]) -> Rule:
+    return RuleSection.model_validate(section).compile()
+
+
 def kafka(payload: bytes | None = b'{"v": 1}', **more: Any) -> Record:
     given: dict[str, Any] = {"time_us": ARRIVAL - 5, "time_kind": TimeKind.CREATED, "received_us": ARRIVAL} | more
     return Record("t", payload, **given)
+
+
+def test_keys_that_no_rule_looks_at_are_noticed_once_a_topic() -> None:
+    def merges(rule: dict[str, Any] | None, first: bytes | None, last: bytes | None) -> list[bool]:
+        mapper = Mapper([rule_of(rule)] if rule is not None else [])
+        records = [kafka(key=first), kafka(key=last)]
+        for one in records:
+            mapper.map("k", one)
+        return [mapper.merges_keys("k", *records) for _ in range(2)]
+
+    assert merges(None, b"pump-1", b"pump-2") == [True, False]
+    assert merges({"topic": "t"}, b"pump-1", None) == [True, False]
+    assert merges(None, b"pump-1", b"pump-1") == merges(None, None, None) == [False, False]
+    assert merges({"topic": "t", "input": "{key}"}, b"pump-1", b"pump-2") == [False, False]
+    assert merges({"topic": "t", "key": "#"}, b"pump-1", b"pump-2") == [False, False]
+    assert merges({"topic": "t", "shared_inputs": True}, b"pump-1", b"pump-2") == [False, False]
+    assert merges({"topic": "t", "skip": True}, b"pump-1", b"pump-2") == [False, False]
 
 
 def test_a_tombstone_is_left_out_and_an_empty_value_is_a_mistake() -> None:

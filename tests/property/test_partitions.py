@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.sources.kafka_partitions import OwnedPartition
 from connector.sources.log_file import Range
+from connector.sources.partitions import OwnedPartition
 
 
 @given(st.data(), st.integers(0, 50), st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=5), max_size=12))

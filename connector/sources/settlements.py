@@ -1,7 +1,6 @@
-"""What is settled of a Kafka log: first into the ledger, durably, and then to the group as its position.
+"""What is settled of a log that we do not own: first into the ledger, durably, and then told to the log.
 
-In this order, so that the ledger knows of everything that Kafka will not deliver again. Kafka commits stored
-positions in the background, once a second, and never an older one than it has.
+In this order, so that the ledger knows of everything that will not be delivered again.
 """
 
 from __future__ import annotations
@@ -13,37 +12,36 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from connector.progress import Commit, Tallies, merge
-from connector.sources.kafka_partitions import Settled
 from connector.sources.log_file import LogFile
+from connector.sources.partitions import Settled
 
 _EVERY_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 2.0
 
 _log = structlog.get_logger(__name__)
 
-Store = Callable[[TopicPartition], None]
-"""Tells the group a position; raises KafkaException."""
+Store = Callable[[Settled], bool]
+"""Tells the log that all before the end of this range is settled; False if it would not hear it."""
 
 
 class Settlements:
-    """Commits on their way into the ledger and to the group. Safe for threads."""
+    """Commits on their way into the ledger and to the log. Safe for threads."""
 
     def __init__(self, source: str, file: LogFile, store: Store | None) -> None:
-        """Without `store` there is no group to be told."""
+        """Without `store` the ledger alone remembers."""
         self._source = source
         self._file = file
         self._store = store
         self._changed = threading.Condition()
         self._waiting: list[tuple[Commit, list[Settled]]] = []
         self._untold: dict[str, Settled] = {}
-        """Partition → the last of it that is in the ledger, and not told to the group yet."""
+        """Partition → the last of it that is in the ledger, and not told to the log yet."""
         self._writing = threading.Lock()
         self._stopping = False
         self.stored: dict[str, int] = {}
-        """Partition → the position that the group was told."""
+        """Partition → the position that the log was told."""
         self.late = 0
         """Positions that were refused because their partition is not ours any more."""
         self.redelivered = 0
@@ -78,7 +76,7 @@ class Settlements:
                         source=self._source,
                         file=str(self._file.path),
                         reason=str(error),
-                        effect="positions are not committed to Kafka until it can be written; trying again",
+                        effect="nothing is committed until it can be written; trying again",
                     )
                 self.trouble = f"the ledger {self._file.path} cannot be written: {error}"
                 return False
@@ -90,8 +88,8 @@ class Settlements:
             return True
 
     def tell(self) -> None:
-        """Store the positions of all that is in the ledger. For the thread that polls: librdkafka's client lets
-        another one wait until a poll is over, and a poll may be calling us back."""
+        """Tell the log of all that is in the ledger. For Kafka only in the thread that polls: librdkafka's client
+        lets another one wait until a poll is over, and a poll may be calling us back."""
         if not self._untold:
             return
         with self._changed:
@@ -136,20 +134,10 @@ class Settlements:
     def _tell(self, part: Settled) -> None:
         if self._store is None:
             return
-        try:
-            self._store(TopicPartition(part.topic, part.number, part.range.next))
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError._STATE:
-                _log.error(
-                    "kafka_position_not_stored",
-                    source=self._source,
-                    partition=part.range.partition,
-                    reason=error.args[0].str(),
-                    effect="from there on it is delivered again after a restart",
-                )
-            self.late += 1
-        else:
+        if self._store(part):
             self.stored[part.range.partition] = part.range.next
+        else:
+            self.late += 1
 
 
 def _together(batch: list[tuple[Commit, list[Settled]]]) -> tuple[Commit, list[Settled]]:

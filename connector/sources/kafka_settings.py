@@ -143,7 +143,7 @@ def _prefetch(section: KafkaSection) -> dict[str, Any]:
         "queued.min.messages": 1000,
         "fetch.max.bytes": max(_FETCH_BYTES, min(section.prefetch, 8 * _FETCH_BYTES)),
         "fetch.message.max.bytes": _FETCH_BYTES,
-        "fetch.queue.backoff.ms": 100,
+        "fetch.queue.backoff.ms": 10,
     }
 
 

@@ -15,7 +15,7 @@ from typing import Final, TextIO
 import structlog
 
 from connector import __version__
-from connector.clarify import Client, Credentials, Timeouts
+from connector.clarify import Api, Credentials, Timeouts
 from connector.config import Config, FileSection, KafkaSection, MqttSection, SourceSection
 from connector.delivery.dead_letters import DeadLetterStore
 from connector.delivery.pace import effective_share
@@ -93,7 +93,7 @@ class Connector:
         self._unremembered: list[tuple[str, Origin]] = []
         with ExitStack() as opened, ExitStack() as opened_sources:
             opened.callback(_lock(config.state_dir).close)
-            self.client = Client(
+            self.client = Api(
                 credentials,
                 timeout=Timeouts(read=config.clarify.timeout, write=config.clarify.timeout),
                 verify=config.clarify.ca_file,

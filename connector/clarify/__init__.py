@@ -1,12 +1,36 @@
 """A client for the time-series API of Clarify (clarify.io). Knows nothing of the rest of the connector.
 
-with Client("credentials.json") as clarify:
-    clarify.insert(DataFrame(times=["2026-05-01T06:00:00Z"], series={"boiler/pressure": [4.1]}))
-    clarify.save_signals({"boiler/pressure": SignalInfo(name="Boiler pressure", eng_unit="bar")})
+    from connector.clarify import Client, DataFrame, Signal
+
+    with Client("clarify-credentials.json") as clarify:
+        clarify.insert(DataFrame(times=["2026-05-01T06:00:00Z"], series={"boiler/pressure": [4.1]}))
+        clarify.save_signals(["boiler/pressure"], [Signal(name="Boiler pressure", eng_unit="bar")])
+
+`Client` is for people: the methods of Clarify's own Python client, with time-outs, rates, repetition and paging.
+`Api` is one call each, for a program that has a pace and a policy of its own.
 """
 
-from connector.clarify.client import Client
+from connector.clarify import query
+from connector.clarify.answers import (
+    CreateSummary,
+    DataSelection,
+    Error,
+    Included,
+    InsertResponse,
+    ItemResource,
+    ItemSelection,
+    PublishSignalsResponse,
+    Response,
+    SaveSignalsResponse,
+    SaveSummary,
+    SignalResource,
+    SignalSelection,
+)
+from connector.clarify.api import Api
+from connector.clarify.async_client import AsyncClient
+from connector.clarify.client import ApiVersionError, Client
 from connector.clarify.credentials import Credentials, Login
+from connector.clarify.data_frame import DataFrame
 from connector.clarify.errors import (
     ClarifyError,
     CredentialsError,
@@ -18,28 +42,54 @@ from connector.clarify.errors import (
     TooLarge,
 )
 from connector.clarify.limits import INPUT_ID
-from connector.clarify.models import DataFrame, SignalInfo
+from connector.clarify.models import Calculation, GroupAggregation, Item, ItemAggregation, ItemInfo, Signal, SignalInfo
+from connector.clarify.pacing import NO_RETRIES, Retries
 from connector.clarify.results import Created, InsertResult, Saved, SaveSignalsResult
 from connector.clarify.transport import Timeouts
 
 __all__ = [
     "INPUT_ID",
+    "NO_RETRIES",
+    "Api",
+    "ApiVersionError",
+    "AsyncClient",
+    "Calculation",
     "ClarifyError",
     "Client",
+    "CreateSummary",
     "Created",
     "Credentials",
     "CredentialsError",
     "DataFrame",
+    "DataSelection",
+    "Error",
+    "GroupAggregation",
+    "Included",
+    "InsertResponse",
     "InsertResult",
     "InvalidParams",
+    "Item",
+    "ItemAggregation",
+    "ItemInfo",
+    "ItemResource",
+    "ItemSelection",
     "Login",
     "NotAllowed",
     "Problem",
+    "PublishSignalsResponse",
     "Refused",
+    "Response",
+    "Retries",
     "Retryable",
+    "SaveSignalsResponse",
     "SaveSignalsResult",
+    "SaveSummary",
     "Saved",
+    "Signal",
     "SignalInfo",
+    "SignalResource",
+    "SignalSelection",
     "Timeouts",
     "TooLarge",
+    "query",
 ]

@@ -1,177 +1,818 @@
-"""The Clarify client. Each method is one call: encode, send, read the result or raise what to do about it.
+"""The Clarify client for people: every method of the API, with the signatures of Clarify's own Python client.
 
-Nothing is repeated here except one thing: when a token is refused (401), it is renewed and the call sent once
-more. Pace, back-off and what becomes of the data are the caller's, who learns the kind of failure from the
-class of the error (see `errors`).
+    client = Client("clarify-credentials.json")
+    client.insert({"times": ["2026-05-01T06:00:00Z"], "series": {"boiler/pressure": [4.1]}}).raise_for_error()
+
+Each method returns a `Response` with `result` or `error`. What is wrong with the arguments is a ValueError before
+anything is sent. Calls wait for their turn (the documented rates), are repeated where that may help, and are split
+where one request may not carry them: see `Client`.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Callable, Mapping
-from itertools import count
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import httpx
-import orjson
 from pydantic import ValidationError
 
-from connector.clarify import rpc
+from connector.clarify import iso8601, paging
+from connector.clarify.answers import (
+    AnswerModel,
+    DataSelection,
+    Included,
+    InsertResponse,
+    ItemResource,
+    ItemSelection,
+    PublishSignalsResponse,
+    Response,
+    SaveSignalsResponse,
+    SelectionMeta,
+    SignalResource,
+    SignalSelection,
+    read_answer,
+)
+from connector.clarify.api import Api
 from connector.clarify.credentials import Credentials, CredentialsSource
-from connector.clarify.errors import NotAllowed, TooLarge
-from connector.clarify.limits import API_VERSION, REQUEST_BYTES
-from connector.clarify.models import DataFrame, SignalInfo, check_input_id
-from connector.clarify.results import InsertResult, SaveSignalsResult, insert_result, save_signals_result
-from connector.clarify.tokens import authorization
-from connector.clarify.transport import Answer, Timeouts, Transport
+from connector.clarify.data_frame import DataFrame, as_data_frame
+from connector.clarify.errors import ClarifyError
+from connector.clarify.iso8601 import Instant
+from connector.clarify.limits import (
+    API_VERSION,
+    CALCULATIONS,
+    DATA_FRAME_ITEMS,
+    EVALUATED_ITEMS,
+    PUBLISHED_SIGNALS,
+    REQUEST_BYTES,
+    SELECTED_RESOURCES,
+)
+from connector.clarify.models import (
+    Calculation,
+    GroupAggregation,
+    Item,
+    ItemAggregation,
+    ItemInfo,
+    Signal,
+    SignalInfo,
+    check_input_id,
+    check_resource_id,
+)
+from connector.clarify.pacing import Pacing, Retries, documented_rates
+from connector.clarify.query import DataFilter, Filter
+from connector.clarify.splitting import split
+from connector.clarify.transport import Timeouts
 from connector.clarify.validation import broken_rules
 
+Progress = Callable[[int, int | None], object]
+"""Called after each part of a long call: how much is done, and of how much, None if that is not known."""
+
 _INSERT: Final = "integration.insert"
-_SAVE_SIGNALS: Final = "integration.saveSignals"
+_SAVE: Final = "integration.saveSignals"
+_SELECT_SIGNALS: Final = "admin.selectSignals"
+_PUBLISH: Final = "admin.publishSignals"
+_CONNECT: Final = "admin.signals.connect"
+_DISCONNECT: Final = "admin.signals.disconnect"
+_SELECT_ITEMS: Final = "clarify.selectItems"
+_DATA_FRAME: Final = "clarify.dataFrame"
+_EVALUATE: Final = "clarify.evaluate"
+_AS_LIST: Final = {"dataAsArray": True, "groupIncludedByType": True}
+_AS_FRAME: Final = {"dataAsArray": False, "groupIncludedByType": True}
+_SAVED_SIGNALS: Final = 500
+_FIRST_ENVELOPE: Final = 1024
+"""Bytes around the data of an insert: its method, its ID and the integration's."""
+
+ModelT = TypeVar("ModelT", bound=AnswerModel)
+ViewT = TypeVar("ViewT", bound=SignalInfo)
+AggregationT = TypeVar("AggregationT", ItemAggregation, GroupAggregation, Calculation)
+QueryFilter = Filter | Mapping[str, Any]
+
+
+class ApiVersionError(ValueError):
+    """The method is not part of the API version that this client uses."""
 
 
 class Client:
-    """Calls Clarify on behalf of one integration. Safe for several threads; no network until the first call.
+    """A client for one integration. Safe for several threads; no network until the first call.
 
-    Every call raises Retryable, NotAllowed, Refused, InvalidParams or TooLarge, all ClarifyError.
+    clarify_credentials
+        Path of a credentials file, its text, or a dict of it; OAuth 2.0 and basic authentication.
+    api_version
+        `1.1`, or `1.2` for groups in `evaluate`, `connect_signals` and `disconnect_signals`.
+    timeout
+        Bounds for connecting, reading and writing, in seconds.
+    retries
+        How often a call is repeated when that may help (time-outs, connections, 5xx, 429, "try again"), with a
+        back-off; `NO_RETRIES` for never. Repeating a write is safe: the same values come to the same places.
+    rates
+        Calls a second by method; None for no limit. By default what Clarify documents, 1 to 10 a second: more
+        would only wait at the server, and time out there.
+    verify
+        A CA file to trust instead of the usual authorities.
+
+    CredentialsError and ValueError say what cannot be used.
+
+    >>> client = Client("clarify-credentials.json")
     """
 
     def __init__(
         self,
-        credentials: Credentials | CredentialsSource,
+        clarify_credentials: Credentials | CredentialsSource,
+        api_version: str | None = None,
         *,
-        api_version: str = API_VERSION,
         timeout: Timeouts | None = None,
-        transport: httpx.BaseTransport | None = None,
+        retries: Retries | None = None,
+        rates: Mapping[str, float] | None = documented_rates(),
         verify: str | os.PathLike[str] | None = None,
+        transport: httpx.BaseTransport | None = None,
+        max_request_bytes: int = REQUEST_BYTES,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+        now: Callable[[], datetime] = paging.utc_now,
         user_agent: str = "clarify-connector",
     ) -> None:
-        """`verify` is a CA file to trust instead of the usual authorities; `clock` counts seconds.
-
-        `transport` takes the place of the network. CredentialsError and ValueError say what cannot be used.
-        """
-        if not isinstance(credentials, Credentials):
-            credentials = Credentials.load(credentials)
-        timeouts = timeout if timeout is not None else Timeouts()
-        self._credentials = credentials
-        self._transport = Transport(
-            timeouts=timeouts,
-            headers={"User-Agent": user_agent},
-            clock=clock,
+        if api_version is not None and not isinstance(api_version, str):
+            raise TypeError(f"api_version must be a text such as '1.2', not {api_version!r}")
+        self.api_version = api_version or API_VERSION
+        self._api = Api(
+            clarify_credentials,
+            api_version=self.api_version,
+            timeout=timeout,
             transport=transport,
             verify=verify,
+            clock=clock,
+            user_agent=user_agent,
         )
-        self._authorization = authorization(credentials, self._transport, timeouts, clock)
-        self._headers = {
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "X-API-Version": api_version,
-        }
-        self._request_ids = count(rpc.FIRST_ID)
-        self._insert_start = b'{"integration":%b,"data":' % orjson.dumps(credentials.integration)
-        self._insert_end = b"}"
+        self._pacing = Pacing(rates, retries or Retries(), clock=clock, sleep=sleep)
+        self._most_bytes = max_request_bytes - _FIRST_ENVELOPE
+        self._now = now
+        self._calls = 0
+        self._lock = threading.Lock()
 
     @property
     def integration(self) -> str:
         """The ID of the integration whose credentials these are."""
-        return self._credentials.integration
-
-    @property
-    def insert_overhead(self) -> int:
-        """Bytes around `data_json` in the body of an insert: body size = len(data_json) + this, exactly."""
-        return len(rpc.request(rpc.FIRST_ID, _INSERT, self._insert_start, self._insert_end))
-
-    def insert(self, data: DataFrame | Mapping[str, object]) -> InsertResult:
-        """Writes a data frame, or {"times": [...], "series": {...}}; signals come into being as needed.
-
-        ValueError if the data breaks a rule of DataFrame.
-        """
-        frame = data if isinstance(data, DataFrame) else DataFrame.from_dict(data)
-        return self.insert_encoded(frame.to_wire_bytes())
-
-    def insert_encoded(self, data_json: bytes) -> InsertResult:
-        """Writes a data frame that is encoded already: {"times":[...],"series":{...}}, sent as it is."""
-        params = (self._insert_start, data_json, self._insert_end)
-        return insert_result(self._call(_INSERT, *params), _INSERT)
-
-    def save_signals(
-        self,
-        signals_by_input: Mapping[str, SignalInfo | Mapping[str, object]],
-        create_only: bool = False,
-    ) -> SaveSignalsResult:
-        """Saves metadata by input ID, complete: what is left out is reset. Signals come into being as needed.
-
-        `create_only` leaves existing signals alone. ValueError names the input and the rule that it breaks.
-        """
-        views = {check_input_id(key): _signal(key, info) for key, info in signals_by_input.items()}
-        params = {
-            "integration": self.integration,
-            "signalsByInput": {key: info.to_wire() for key, info in views.items()},
-            "createOnly": create_only,
-        }
-        return save_signals_result(self.call(_SAVE_SIGNALS, params), _SAVE_SIGNALS)
-
-    def call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
-        """The result of any RPC method; `params` go as they are, so most need "integration" among them."""
-        return self._call(method, orjson.dumps(dict(params)))
+        return self._api.integration
 
     def close(self) -> None:
-        """Closes the connections. The client cannot be used afterwards."""
-        self._transport.close()
+        """Close the connections. The client cannot be used afterwards."""
+        self._api.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
 
     def __repr__(self) -> str:
-        version = self._headers["X-API-Version"]
-        return f"Client({self._credentials.api_url}, integration {self.integration}, API {version})"
+        return repr(self._api).replace("Api(", "Client(", 1)
 
-    def _call(self, method: str, *params: bytes) -> dict[str, object]:
-        request_id = next(self._request_ids)
-        body = rpc.request(request_id, method, *params)
-        if len(body) > REQUEST_BYTES:
-            # Not sent: what the API answers to this is not documented, and a broken connection would look
-            # like something that is worth repeating.
-            raise TooLarge(
-                f"The request has {len(body)} bytes, Clarify takes {REQUEST_BYTES}. Send less at once.",
-                method=method,
-            )
-        header = self._authorization.header()
-        answer = self._post(method, body, header)
-        if answer.status == 401 and self._authorization.discard(header):
-            header = self._authorization.header()
-            answer = self._post(method, body, header)
+    # -- writing ----------------------------------------------------------------------------------
+
+    def insert(self, data: object, *, progress: Progress | None = None) -> Response[InsertResponse]:
+        """Write values to signals, which come into being as needed. API: integration.insert.
+
+        data
+            A DataFrame, a dict ({"times": [...], "series": {...}} or columns), or a pandas DataFrame or Series. What
+            is larger than one request (8 MiB) is sent in several, one a second.
+        progress
+            Called after each request with the number of times sent and of all.
+
+        Returns a Response with `result.signals_by_input[input_id]` (`id`, `created`). If a request fails, those after
+        it are not sent; `result` then has what was written before, and the same insert can be repeated.
+
+        >>> client.insert(DataFrame(times=["2026-05-01T06:00:00Z"], series={"boiler/pressure": [4.1]}))
+        """
+        frame = as_data_frame(data)
+        found: dict[str, Any] = {}
+        done = 0
         try:
-            return rpc.result(answer, request_id, method=method, hide=self._hider(header))
-        except NotAllowed:
-            self._authorization.distrust(header)
-            raise
+            for part, encoded in split(frame, self._most_bytes):
+                summary = self._pacing.run(_INSERT, lambda body=encoded: self._api.insert_encoded(body))  # type: ignore[misc]
+                for key, state in summary.signals_by_input.items():
+                    created = state.created or (key in found and found[key]["created"])
+                    found[key] = {"id": state.id, "created": created}
+                done += len(part)
+                if progress is not None:
+                    progress(done, len(frame))
+        except ClarifyError as error:
+            result = InsertResponse(signals_by_input=found) if found else None
+            return self._response(result).with_error(error)
+        return self._response(InsertResponse(signals_by_input=found))
 
-    def _post(self, method: str, body: bytes, header: str) -> Answer:
-        headers = {**self._headers, "Authorization": header}
-        return self._transport.post(self._credentials.rpc_url, body, headers, method=method, stores=True)
+    def save_signals(
+        self,
+        input_ids: Sequence[str] | Mapping[str, SignalInfo | Mapping[str, object]] = (),
+        signals: Sequence[SignalInfo | Mapping[str, object]] = (),
+        signals_by_input: Mapping[str, SignalInfo | Mapping[str, object]] | None = None,
+        create_only: bool = False,
+        integration: str | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> Response[SaveSignalsResponse]:
+        """Save the metadata of signals, which come into being as needed. API: integration.saveSignals.
 
-    def _hider(self, header: str) -> Callable[[str], str]:
-        """Takes the secret, and the token that this call was made with, out of a server's text."""
-        token = header.partition(" ")[2]
-        return lambda text: self._credentials.hide(text, token)
+        input_ids, signals
+            Two lists of one length; or
+        signals_by_input
+            input ID → Signal, or a dict of its fields. Metadata is complete: what is left out is reset, except for
+            annotations, which are merged.
+        create_only
+            Leave signals alone that exist.
+
+        Returns a Response with `result.signals_by_input[input_id]` (`id`, `created`, `updated`). More than 500 signals
+        are saved by several requests.
+
+        >>> client.save_signals(["boiler/pressure"], [Signal(name="Boiler pressure", eng_unit="bar")])
+        >>> client.save_signals(signals_by_input={"boiler/pressure": Signal(name="Boiler pressure")})
+        """
+        if isinstance(input_ids, Mapping):
+            signals_by_input = {**input_ids, **(signals_by_input or {})}
+            input_ids = ()
+        views = _views(Signal, check_input_id, "input_ids", "signals", input_ids, signals, signals_by_input)
+        return self._save(
+            _SAVE, "signalsByInput", SaveSignalsResponse, views, create_only, integration, _SAVED_SIGNALS, progress
+        )
+
+    def publish_signals(
+        self,
+        signal_ids: Sequence[str] | Mapping[str, ItemInfo | Mapping[str, object]] = (),
+        items: Sequence[ItemInfo | Mapping[str, object]] = (),
+        items_by_signal: Mapping[str, ItemInfo | Mapping[str, object]] | None = None,
+        create_only: bool = False,
+        integration: str | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> Response[PublishSignalsResponse]:
+        """Publish signals as items, or update the items they are published as. API: admin.publishSignals.
+
+        signal_ids, items
+            Two lists of one length; or
+        items_by_signal
+            signal ID → Item, or a dict of its fields. Metadata is complete: what is left out is reset, except for
+            annotations, which are merged. Items are hidden unless `visible` is True.
+        create_only
+            Leave items alone that exist.
+
+        Returns a Response with `result.items_by_signal[signal_id]` (`id` of the item, `created`, `updated`). The
+        integration needs access to the admin namespace.
+
+        >>> client.publish_signals(["cq3t8v5e1k7n4m0r2s6g"], [Item(name="Boiler pressure", visible=True)])
+        """
+        if isinstance(signal_ids, Mapping):
+            items_by_signal = {**signal_ids, **(items_by_signal or {})}
+            signal_ids = ()
+        views = _views(Item, check_resource_id, "signal_ids", "items", signal_ids, items, items_by_signal)
+        return self._save(
+            _PUBLISH,
+            "itemsBySignal",
+            PublishSignalsResponse,
+            views,
+            create_only,
+            integration,
+            PUBLISHED_SIGNALS,
+            progress,
+        )
+
+    def _save(
+        self,
+        method: str,
+        parameter: str,
+        model: type[ModelT],
+        views: Mapping[str, SignalInfo],
+        create_only: bool,
+        integration: str | None,
+        most: int,
+        progress: Progress | None,
+    ) -> Response[ModelT]:
+        keys = list(views)
+        found: dict[str, object] = {}
+        for first in range(0, max(1, len(keys)), most):
+            params = {
+                "integration": integration or self.integration,
+                parameter: {key: views[key].to_wire() for key in keys[first : first + most]},
+                "createOnly": create_only,
+            }
+            try:
+                answer = self._call(method, params)
+                read_answer(model, answer, method)
+            except ClarifyError as error:
+                result = read_answer(model, {parameter: found}, method) if found else None
+                return self._response(result).with_error(error)
+            part = answer[parameter]
+            assert isinstance(part, dict)  # noqa: S101 - the model has said so
+            found.update(part)
+            if progress is not None:
+                progress(min(first + most, len(keys)), len(keys))
+        return self._response(read_answer(model, {parameter: found}, method))
+
+    # -- selecting --------------------------------------------------------------------------------
+
+    def select_signals(
+        self,
+        filter: QueryFilter | None = None,  # noqa: A002 - the API's name
+        skip: int = 0,
+        limit: int | None = 20,
+        sort: Sequence[str] = (),
+        total: bool = False,
+        include: Sequence[str] = (),
+        integration: str | None = None,
+    ) -> Response[SignalSelection]:
+        """Signals of the integration, with their metadata. API: admin.selectSignals.
+
+        filter
+            A Filter, or the dict of a query. Nothing: all signals.
+        skip, limit
+            Which of those that match; without a limit (None) all. More than 1,000 are fetched page by page.
+        sort
+            Field paths, with a `-` before them for the other direction, such as `["-createdAt"]`.
+        total
+            Count all that match, into `result.meta.total`.
+        include
+            `["item"]` adds the items that the signals are published as, to `result.included.items`.
+
+        Returns a Response with `result.data`, a list of resources (`id`, `attributes`, `meta`, `relationships`).
+
+        >>> client.select_signals(filter=query.Filter(fields={"name": query.Regex(value="^Boiler")}))
+        """
+        more = {"integration": integration or self.integration}
+        return self._select(_SELECT_SIGNALS, SignalSelection, filter, skip, limit, sort, total, include, more)
+
+    def select_items(
+        self,
+        filter: QueryFilter | None = None,  # noqa: A002 - the API's name
+        include: Sequence[str] = (),
+        skip: int = 0,
+        limit: int | None = 10,
+        sort: Sequence[str] = (),
+        total: bool = False,
+    ) -> Response[ItemSelection]:
+        """Items of the organisation that the integration may see, with their metadata. API: clarify.selectItems.
+
+        The arguments are those of `select_signals`. The integration needs access to the clarify namespace.
+
+        >>> client.select_items(filter=query.Filter(fields={"labels.type": query.Equal(value="pump")}), limit=100)
+        """
+        return self._select(_SELECT_ITEMS, ItemSelection, filter, skip, limit, sort, total, include, {})
+
+    def iter_signals(
+        self,
+        filter: QueryFilter | None = None,  # noqa: A002 - the API's name
+        sort: Sequence[str] = (),
+        include: Sequence[str] = (),
+        *,
+        skip: int = 0,
+        limit: int | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[SignalResource]:
+        """Signals one after another, fetched by 1,000; raises ClarifyError if a page cannot be had.
+
+        `progress` is called after each page with the number so far, and of all once that is known.
+
+        >>> for signal in client.iter_signals(): print(signal.attributes.name)
+        """
+        more = {"integration": self.integration}
+        for page in self._pages(
+            _SELECT_SIGNALS, SignalSelection, filter, skip, limit, sort, False, include, more, progress
+        ):
+            yield from page.data
+
+    def iter_items(
+        self,
+        filter: QueryFilter | None = None,  # noqa: A002 - the API's name
+        sort: Sequence[str] = (),
+        include: Sequence[str] = (),
+        *,
+        skip: int = 0,
+        limit: int | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[ItemResource]:
+        """Items one after another, fetched by 1,000; as `iter_signals`."""
+        for page in self._pages(_SELECT_ITEMS, ItemSelection, filter, skip, limit, sort, False, include, {}, progress):
+            yield from page.data
+
+    # -- connecting, API 1.2 ----------------------------------------------------------------------
+
+    def connect_signals(
+        self,
+        item: str,
+        filter: QueryFilter | None = None,  # noqa: A002 - the API's name
+        skip: int = 0,
+        limit: int | None = 20,
+        sort: Sequence[str] = (),
+        total: bool = False,
+        include: Sequence[str] = (),
+        dry_run: bool = False,
+        integration: str | None = None,
+    ) -> Response[SignalSelection]:
+        """Connect signals to an item, so that it shows their data. API 1.2: admin.signals.connect.
+
+        item
+            The item's ID. Where the data of several signals overlaps, that of the newest one counts.
+        dry_run
+            Only say which signals it would be.
+
+        The other arguments are those of `select_signals`: **without a filter all signals are meant**, up to the
+        limit. Returns the signals that are affected. ApiVersionError below API 1.2.
+        """
+        more = {"item": check_resource_id(item)}
+        return self._connect(_CONNECT, filter, skip, limit, sort, total, include, dry_run, integration, more)
+
+    def disconnect_signals(
+        self,
+        filter: QueryFilter | None = None,  # noqa: A002 - the API's name
+        skip: int = 0,
+        limit: int | None = 20,
+        sort: Sequence[str] = (),
+        total: bool = False,
+        include: Sequence[str] = (),
+        dry_run: bool = False,
+        integration: str | None = None,
+    ) -> Response[SignalSelection]:
+        """Take signals away from their items. API 1.2: admin.signals.disconnect. As `connect_signals`."""
+        return self._connect(_DISCONNECT, filter, skip, limit, sort, total, include, dry_run, integration, {})
+
+    def _connect(
+        self,
+        method: str,
+        filter: QueryFilter | None,  # noqa: A002 - the API's name
+        skip: int,
+        limit: int | None,
+        sort: Sequence[str],
+        total: bool,
+        include: Sequence[str],
+        dry_run: bool,
+        integration: str | None,
+        more: Mapping[str, object],
+    ) -> Response[SignalSelection]:
+        self._need("1.2", method)
+        params = {
+            "integration": integration or self.integration,
+            **more,
+            "query": _query(filter, sort, skip, SELECTED_RESOURCES if limit is None else limit, total=total),
+            "dryRun": dry_run,
+            "include": list(include),
+            "format": _AS_LIST,
+        }
+        try:
+            return self._response(read_answer(SignalSelection, self._call(method, params), method))
+        except ClarifyError as error:
+            return self._failed(error)
+
+    # -- reading data -----------------------------------------------------------------------------
+
+    def data_frame(
+        self,
+        filter: QueryFilter | None = None,  # noqa: A002 - the API's name
+        sort: Sequence[str] = (),
+        limit: int | None = 20,
+        skip: int = 0,
+        total: bool = False,
+        gte: Instant | None = None,
+        lt: Instant | None = None,
+        rollup: str | timedelta | None = None,
+        timeZone: str | None = "UTC",  # noqa: N803 - the name in Clarify's own client
+        firstDayOfWeek: int | None = 1,  # noqa: N803
+        origin: Instant | None = None,
+        last: int = -1,
+        include: Sequence[str] = (),
+        window_size: str | timedelta | None = None,
+        *,
+        series: Sequence[str] = (),
+        progress: Progress | None = None,
+    ) -> Response[DataSelection]:
+        """The data of items. API: clarify.dataFrame.
+
+        filter, sort, limit, skip, total
+            Which items, as in `select_items`. More than 50 are fetched page by page.
+        gte, lt
+            From when (inclusive) to when (exclusive); without both, a week back and a week ahead; with one of them,
+            40 days. Longer windows than the API allows (40 days, 400 for rollups of a minute, more for longer ones)
+            are fetched piece by piece.
+        rollup
+            A duration such as `PT5M`, months such as `P1M`, or `window` for one bucket. Each numeric item then becomes
+            the series `<item>_count`, `_min`, `_max`, `_sum` and `_avg`.
+        timeZone, firstDayOfWeek, origin
+            Where buckets begin.
+        last
+            Only the last so many values of each series, if over 0.
+        include
+            `["item"]` adds the items, to `result.included.items`.
+        window_size
+            Shorter windows than the API allows, for data that is too dense for one answer.
+        series
+            Only these series of the answer.
+        progress
+            Called after each piece with the number of pieces done; of how many is known while items are not paged.
+
+        Returns a Response with `result.data`, a DataFrame; `result.data.to_pandas()` for pandas. If a piece fails,
+        `result` has what came before it.
+
+        >>> client.data_frame(filter={"name": "Boiler pressure"}, gte="2026-05-01T00:00:00Z", rollup="PT1H")
+        """
+        pieces = self.iter_data_frames(
+            filter, sort, limit, skip, total, gte, lt, rollup, timeZone, firstDayOfWeek, origin, last, include,
+            window_size, series=series, progress=progress,
+        )  # fmt: skip
+        return self._gather(pieces, last)
+
+    def iter_data_frames(
+        self,
+        filter: QueryFilter | None = None,  # noqa: A002 - the API's name
+        sort: Sequence[str] = (),
+        limit: int | None = None,
+        skip: int = 0,
+        total: bool = False,
+        gte: Instant | None = None,
+        lt: Instant | None = None,
+        rollup: str | timedelta | None = None,
+        timeZone: str | None = "UTC",  # noqa: N803 - as in data_frame
+        firstDayOfWeek: int | None = 1,  # noqa: N803
+        origin: Instant | None = None,
+        last: int = -1,
+        include: Sequence[str] = (),
+        window_size: str | timedelta | None = None,
+        *,
+        series: Sequence[str] = (),
+        progress: Progress | None = None,
+    ) -> Iterator[DataSelection]:
+        """The pieces of `data_frame` one after another, for more data than fits into memory.
+
+        For each page of 50 items come all windows of time. Raises ClarifyError if a piece cannot be had.
+        """
+        edges = paging.read_rollup(rollup, time_zone=timeZone, first_day=firstDayOfWeek, origin=origin)
+        start, end = paging.bounds(gte, lt, self._now())
+        windows = list(paging.windows(start, end, edges, data_frame=True, size=window_size))
+        extra = {"timeZone": timeZone or "UTC", "firstDayOfWeek": firstDayOfWeek or 1, "origin": _origin(origin)}
+        one_page = limit is not None and limit <= DATA_FRAME_ITEMS
+        done = 0
+        for page, (page_skip, size) in enumerate(paging.pages(skip, limit, DATA_FRAME_ITEMS)):
+            if page > 0 and not self._any_item(filter, sort, page_skip):
+                return
+            for first, stop in windows:
+                data = _data_query(first, stop, edges.text if edges else None, last, series, extra)
+                params = {
+                    "query": _query(filter, sort, page_skip, size, total=total),
+                    "data": data,
+                    "include": list(include),
+                    "format": _AS_FRAME,
+                }
+                yield read_answer(DataSelection, self._call(_DATA_FRAME, params), _DATA_FRAME)
+                done += 1
+                if progress is not None:
+                    progress(done, len(windows) if one_page else None)
+
+    def evaluate(
+        self,
+        rollup: str | timedelta,
+        timeZone: str | None = None,  # noqa: N803 - the name in Clarify's own client
+        firstDayOfWeek: int | None = None,  # noqa: N803
+        outsidePoints: bool = False,  # noqa: N803
+        origin: Instant | None = None,
+        items: Sequence[ItemAggregation | Mapping[str, object]] = (),
+        groups: Sequence[GroupAggregation | Mapping[str, object]] = (),
+        calculations: Sequence[Calculation | Mapping[str, object]] = (),
+        series: Sequence[str] = (),
+        gte: Instant | None = None,
+        lt: Instant | None = None,
+        last: int = -1,
+        include: Sequence[str] = (),
+        window_size: str | timedelta | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> Response[DataSelection]:
+        """Aggregates of items, and formulas over them, in the buckets of a rollup. API: clarify.evaluate.
+
+        items
+            ItemAggregation, or dicts of their fields: which item, how it is aggregated, and under which alias. At
+            most 50 different items.
+        groups
+            GroupAggregation: all items of a filter as one series. API 1.2.
+        calculations
+            Calculation: formulas over the aliases of items, groups and earlier calculations. At most 100.
+        series
+            Only these aliases in the answer.
+
+        The other arguments are those of `data_frame`. Returns a Response with `result.data`, a DataFrame whose series
+        are the aliases.
+
+        >>> client.evaluate(
+        ...     rollup="PT1H",
+        ...     items=[ItemAggregation(id="cq3t8v5e1k7n4m0r2s6g", aggregation="avg", alias="p")],
+        ...     calculations=[Calculation(formula="p * 1000", alias="mbar")],
+        ... )
+        """
+        if groups:
+            self._need("1.2", "groups in clarify.evaluate")
+        chosen = [_model(ItemAggregation, f"items[{i}]", entry).to_wire() for i, entry in enumerate(items)]
+        grouped = [_model(GroupAggregation, f"groups[{i}]", entry).to_wire() for i, entry in enumerate(groups)]
+        formulas = [_model(Calculation, f"calculations[{i}]", entry).to_wire() for i, entry in enumerate(calculations)]
+        if len({entry["id"] for entry in chosen}) > EVALUATED_ITEMS or len(formulas) > CALCULATIONS:
+            raise ValueError(f"at most {EVALUATED_ITEMS} different items and {CALCULATIONS} calculations in one call")
+        edges = paging.read_rollup(rollup, time_zone=timeZone, first_day=firstDayOfWeek, origin=origin)
+        if edges is None:
+            raise ValueError("evaluate needs a rollup: a duration such as PT5M, months such as P1M, or window")
+        start, end = paging.bounds(gte, lt, self._now())
+        windows = list(paging.windows(start, end, edges, data_frame=False, size=window_size))
+        extra: dict[str, object] = {"origin": _origin(origin)}
+        if timeZone is not None:
+            extra["timeZone"] = timeZone
+        if firstDayOfWeek is not None:
+            extra["firstDayOfWeek"] = firstDayOfWeek
+        if outsidePoints:
+            extra["outsidePoints"] = True
+        rollup_text = edges.text
+
+        def pieces() -> Iterator[DataSelection]:
+            for done, (first, stop) in enumerate(windows, 1):
+                params: dict[str, object] = {
+                    "items": chosen,
+                    "calculations": formulas,
+                    "data": _data_query(first, stop, rollup_text, last, series, extra),
+                    "include": list(include),
+                    "format": _AS_FRAME,
+                }
+                if grouped:
+                    params["groups"] = grouped
+                yield read_answer(DataSelection, self._call(_EVALUATE, params), _EVALUATE)
+                if progress is not None:
+                    progress(done, len(windows))
+
+        return self._gather(pieces(), last)
+
+    # -- details ----------------------------------------------------------------------------------
+
+    def _call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
+        return self._pacing.run(method, lambda: self._api.call(method, params))
+
+    def _next_id(self) -> int:
+        with self._lock:
+            self._calls += 1
+            return self._calls
+
+    def _response(self, result: ModelT | None) -> Response[ModelT]:
+        return Response(result, None, self._next_id())
+
+    def _failed(self, exception: ClarifyError) -> Response[Any]:
+        return Response(None, None, self._next_id()).with_error(exception)
+
+    def _need(self, version: str, what: str) -> None:
+        have = tuple(int(part) for part in self.api_version.replace("alpha", ".").replace("beta", ".").split(".")[:2])
+        if have < tuple(map(int, version.split("."))):
+            raise ApiVersionError(
+                f"{what} needs API {version}, and this client uses {self.api_version}: "
+                f'create it with Client(..., api_version="{version}")'
+            )
+
+    def _select(
+        self,
+        method: str,
+        model: type[_SelectionT],
+        filter: QueryFilter | None,  # noqa: A002 - the API's name
+        skip: int,
+        limit: int | None,
+        sort: Sequence[str],
+        total: bool,
+        include: Sequence[str],
+        more: Mapping[str, object],
+    ) -> Response[_SelectionT]:
+        data: list[Any] = []
+        included: Included | None = None
+        meta: SelectionMeta | None = None
+        failure: ClarifyError | None = None
+        try:
+            for page in self._pages(method, model, filter, skip, limit, sort, total, include, more, None):
+                data += page.data
+                meta = meta or page.meta
+                included = included.and_more(page.included) if included is not None else page.included
+        except ClarifyError as error:
+            failure = error
+        if meta is None and failure is not None:
+            return self._failed(failure)
+        response = self._response(model(meta=meta or SelectionMeta(), data=data, included=included))
+        return response if failure is None else response.with_error(failure)
+
+    def _pages(
+        self,
+        method: str,
+        model: type[_SelectionT],
+        filter: QueryFilter | None,  # noqa: A002 - the API's name
+        skip: int,
+        limit: int | None,
+        sort: Sequence[str],
+        total: bool,
+        include: Sequence[str],
+        more: Mapping[str, object],
+        progress: Progress | None,
+    ) -> Iterator[_SelectionT]:
+        done = 0
+        pages = paging.pages(skip, limit, SELECTED_RESOURCES) if limit != 0 else iter([(skip, 0)])
+        for page_skip, size in pages:
+            params = {
+                **more,
+                "query": _query(filter, sort, page_skip, size, total=total),
+                "include": list(include),
+                "format": _AS_LIST,
+            }
+            page = read_answer(model, self._call(method, params), method)
+            yield page
+            done += len(page.data)
+            ended = len(page.data) < size
+            if progress is not None:
+                progress(done, done if ended or done == limit else None)
+            if ended:
+                return
+
+    def _any_item(self, filter: QueryFilter | None, sort: Sequence[str], skip: int) -> bool:  # noqa: A002
+        """Whether there is another page of items: a data frame does not say how many there were."""
+        params = {"query": _query(filter, sort, skip, 1, total=False), "include": [], "format": _AS_LIST}
+        return bool(read_answer(ItemSelection, self._call(_SELECT_ITEMS, params), _SELECT_ITEMS).data)
+
+    def _gather(self, pieces: Iterator[DataSelection], last: int) -> Response[DataSelection]:
+        """One selection out of the pieces, as far as they could be had."""
+        frames: list[DataFrame] = []
+        included: Included | None = None
+        meta: SelectionMeta | None = None
+        failure: ClarifyError | None = None
+        try:
+            for piece in pieces:
+                frames.append(piece.data)
+                meta = meta or piece.meta
+                included = included.and_more(piece.included) if included is not None else piece.included
+        except ClarifyError as error:
+            failure = error
+        if meta is None and failure is not None:
+            return self._failed(failure)
+        frame = frames[0] if len(frames) == 1 else DataFrame.merge(frames)
+        if last > 0 and len(frames) > 1:
+            frame = frame.last(last)
+        response = self._response(DataSelection(meta=meta or SelectionMeta(), data=frame, included=included))
+        return response if failure is None else response.with_error(failure)
 
 
-def _signal(key: str, info: SignalInfo | Mapping[str, object]) -> SignalInfo:
-    if isinstance(info, SignalInfo):
-        return info
+_SelectionT = TypeVar("_SelectionT", SignalSelection, ItemSelection)
+
+
+def _model(kind: type[AggregationT], where: str, entry: AggregationT | Mapping[str, object]) -> AggregationT:
+    if isinstance(entry, kind):
+        return entry
     try:
-        return SignalInfo.model_validate(info)
+        return kind.model_validate(entry)
     except ValidationError as error:
-        raise ValueError(f"signal {key!r}: {broken_rules(error)}") from None
+        raise ValueError(f"{where}: {broken_rules(error)}") from None
+
+
+def _views(
+    kind: type[ViewT],
+    check_key: Callable[[object], str],
+    keys_name: str,
+    views_name: str,
+    keys: Sequence[str],
+    views: Sequence[SignalInfo | Mapping[str, object]],
+    by_key: Mapping[str, SignalInfo | Mapping[str, object]] | None,
+) -> dict[str, SignalInfo]:
+    """Checked metadata by key, out of two lists and a map; ValueError names the key and the rule."""
+    if isinstance(keys, str) or len(keys) != len(views):
+        raise ValueError(f"{keys_name} and {views_name} must be lists of one length")
+    found: dict[str, SignalInfo] = {}
+    for key, view in [*(by_key or {}).items(), *zip(keys, views, strict=True)]:
+        check_key(key)
+        if isinstance(view, SignalInfo):
+            found[key] = view if kind is Signal or isinstance(view, ItemInfo) else Item.of_signal(view)
+            continue
+        try:
+            found[key] = kind.model_validate(view)
+        except ValidationError as error:
+            raise ValueError(f"{key!r}: {broken_rules(error)}") from None
+    return found
+
+
+def _query(
+    filter: QueryFilter | None,  # noqa: A002 - the API's name
+    sort: Sequence[str],
+    skip: int,
+    limit: int,
+    *,
+    total: bool,
+) -> dict[str, object]:
+    if isinstance(sort, str):
+        raise ValueError(f"sort is a list of field paths, such as [{sort!r}]")  # noqa: TRY004
+    chosen = filter.to_query() if isinstance(filter, Filter) else dict(filter or {})
+    return {"filter": chosen, "sort": list(sort), "limit": limit, "skip": skip, "total": total}
+
+
+def _data_query(
+    start: int, end: int, rollup: str | None, last: int, series: Sequence[str], extra: Mapping[str, object]
+) -> dict[str, object]:
+    window = DataFilter(iso8601.to_datetime(start), iso8601.to_datetime(end), series).to_query()
+    return {"filter": window, "rollup": rollup, "last": last, **extra}
+
+
+def _origin(origin: Instant | None) -> str | None:
+    return None if origin is None else iso8601.text(iso8601.read(origin))

@@ -35,7 +35,10 @@ class ClarifyError(Exception):
 
     `code` is the RPC error code (negative) or the HTTP status (100 to 599), None if there was no answer.
     `method` is the RPC method, or "oauth/token". `trace` is what Clarify's support asks for, if known.
+    `data` is what the server said in detail, without secrets, None if it said nothing.
     """
+
+    data: object = None
 
     def __init__(
         self, message: str, *, code: int | None = None, method: str | None = None, trace: str | None = None

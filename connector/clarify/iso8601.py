@@ -6,11 +6,13 @@ Inside, an instant is an integer: microseconds since 1970-01-01T00:00:00Z, which
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from typing import Final
 
-Instant = datetime | str | int
-"""A datetime with a time zone, ISO 8601 text with one, or an int of microseconds (not seconds) since 1970."""
+Instant = datetime | str | int | float
+"""A datetime, ISO 8601 text, or a number since 1970 (see `read`)."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - for formatting, where "Z" is added as text
@@ -18,28 +20,95 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _FIRST: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LAST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
+_EXACT_SECONDS: Final = 2.0**33
+"""A float of seconds holds microseconds exactly up to here: the year 2242."""
+_NO_TIME: Final = "is no time: give a datetime, ISO 8601 text such as 2026-05-01T06:00:00Z, or a number since 1970"
+
 # Fixed durations of RFC 3339, appendix A: no years and months, because their length varies.
 _DURATION: Final = re.compile(r"P(?=.)([0-9]+W)?([0-9]+D)?(T(?=.)([0-9]+H)?([0-9]+M)?([0-9]+(\.[0-9]+)?S)?)?\Z")
 
 
 def microseconds(instant: Instant) -> int:
-    """The instant as microseconds since 1970; digits beyond that are cut off.
+    """The instant as microseconds since 1970; digits beyond that are cut off. An int counts microseconds.
 
     ValueError for text that is no time, a time without a zone, and years outside 1 to 9999.
     """
     if isinstance(instant, str):
-        try:
-            moment = datetime.fromisoformat(instant)
-        except ValueError:
-            raise ValueError(f"{instant!r} is no ISO 8601 time such as 2026-05-01T06:00:00Z") from None
-        return _since_epoch(moment, instant)
+        return _since_epoch(_parsed(instant), instant)
     if isinstance(instant, datetime):
         return _since_epoch(instant, instant.isoformat())
     if type(instant) is not int:
-        raise ValueError(
-            f"{instant!r} is no time: give a datetime with time zone, ISO 8601 text, "
-            "or an int of microseconds since 1970"
-        )
+        raise ValueError(f"{instant!r} {_NO_TIME}")
+    return _checked(instant)
+
+
+def read(instant: object) -> int:
+    """The instant as microseconds since 1970, read as leniently as Clarify's own Python client does.
+
+    A time without a zone is in the zone of this computer. A number is in seconds, milliseconds, microseconds or
+    nanoseconds since 1970, whichever its size says (up to 2e10 they are seconds). ValueError as for `microseconds`.
+    """
+    if isinstance(instant, str):
+        instant = _parsed(instant)
+    if isinstance(instant, datetime):
+        local = instant.tzinfo or datetime.combine(instant.date(), instant.time()).astimezone().tzinfo
+        return _since_epoch(instant.replace(tzinfo=local), instant.isoformat())
+    if isinstance(instant, bool) or not isinstance(instant, int | float):
+        to_datetime64 = getattr(instant, "astype", None)  # numpy's times
+        if to_datetime64 is None:
+            raise ValueError(f"{instant!r} {_NO_TIME}")
+        return _checked(int(to_datetime64("datetime64[us]").astype("int64")))
+    if not isfinite(instant):
+        raise ValueError(f"{instant!r} {_NO_TIME}")
+    whole = int(instant)
+    for largest, factor in ((2 * 10**10, 1_000_000), (10**14, 1000), (10**17, 1)):
+        if abs(whole) <= largest:
+            return _checked(whole * factor + round((instant - whole) * factor))
+    return _checked(whole // 1000)
+
+
+def read_all(instants: Iterable[object]) -> list[int]:
+    """`read` for each of them, sooner; ValueError names the index of the first that is no time."""
+    listed = list(instants)
+    kinds = set(map(type, listed))
+    if kinds == {str}:
+        try:
+            found = _since_epoch_all(list(map(datetime.fromisoformat, listed)))  # type: ignore[arg-type]
+        except ValueError:
+            found = None
+        if found is not None:
+            return found
+    if kinds == {datetime}:
+        found = _since_epoch_all(listed)  # type: ignore[arg-type]
+        if found is not None:
+            return found
+    times = []
+    for index, instant in enumerate(listed):
+        try:
+            times.append(read(instant))
+        except ValueError as error:
+            raise ValueError(f"times[{index}]: {error}") from None
+    return times
+
+
+def _since_epoch_all(moments: Sequence[datetime]) -> list[int] | None:
+    """Microseconds of moments with a zone, as far as a float holds them; None if one has none, or is too far away."""
+    if None in {moment.tzinfo for moment in moments}:
+        return None
+    seconds = [moment.timestamp() for moment in moments]
+    if not seconds or -_EXACT_SECONDS < min(seconds) <= max(seconds) < _EXACT_SECONDS:
+        return [round(second * 1_000_000) for second in seconds]
+    return None
+
+
+def _parsed(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no ISO 8601 time such as 2026-05-01T06:00:00Z") from None
+
+
+def _checked(instant: int) -> int:
     if not _FIRST <= instant <= _LAST:
         raise ValueError(f"{instant} microseconds since 1970 is outside the years 1 to 9999")
     return instant
@@ -56,11 +125,28 @@ def _since_epoch(moment: datetime, shown: str) -> int:
 
 def text(instant: int) -> str:
     """Microseconds since 1970 as RFC 3339 text in UTC, as short as possible: 2026-05-01T06:00:10.5Z."""
-    seconds, fraction = divmod(instant, 1_000_000)
-    moment = (_NAIVE_EPOCH + timedelta(seconds=seconds)).isoformat()
-    if fraction == 0:
-        return moment + "Z"
-    return f"{moment}.{fraction:06d}".rstrip("0") + "Z"
+    return texts((instant,))[0]
+
+
+def texts(instants: Iterable[int]) -> list[str]:
+    """`text` for each of them; the dates are made once."""
+    dates: dict[int, str] = {}
+    found = []
+    for instant in instants:
+        day, rest = divmod(instant, 86_400_000_000)
+        date = dates.get(day)
+        if date is None:
+            date = dates[day] = f"{_NAIVE_EPOCH + timedelta(days=day):%Y-%m-%dT}".rjust(11, "0")
+        seconds, fraction = divmod(rest, 1_000_000)
+        minutes, second = divmod(seconds, 60)
+        moment = f"{date}{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"
+        found.append(f"{moment}.{fraction:06d}".rstrip("0") + "Z" if fraction else moment + "Z")
+    return found
+
+
+def to_datetime(instant: int) -> datetime:
+    """Microseconds since 1970 as a datetime in UTC."""
+    return _EPOCH + timedelta(microseconds=instant)
 
 
 def duration(value: str | timedelta) -> str | None:

@@ -21,6 +21,41 @@ INSERTS_PER_SECOND: Final = 1.0
 SAVES_PER_SECOND: Final = 1.0
 """Rate of integration.saveSignals. docs api/1.1/rate-limits"""
 
+RATES: Final = {
+    "integration.insert": INSERTS_PER_SECOND,
+    "integration.saveSignals": SAVES_PER_SECOND,
+    "admin.selectSignals": 10.0,
+    "admin.publishSignals": 5.0,
+    "clarify.selectItems": 10.0,
+    "clarify.dataFrame": 1.0,
+    "clarify.evaluate": 1.0,
+}
+"""Calls a second, for each method. docs api/1.1/rate-limits"""
+
+RATE_UNSAID: Final = 1.0
+"""Calls a second for methods whose rate is on no page: the lowest of the others"""
+
+SELECTED_RESOURCES: Final = 1000
+"""Most signals or items in one answer. docs api/1.1/methods/clarify/select-items"""
+
+PUBLISHED_SIGNALS: Final = 500
+"""Most signals published by one request. Clients: clarify-go"""
+
+DATA_FRAME_ITEMS: Final = 50
+"""Most items in one answer of clarify.dataFrame. docs api/1.1/methods/clarify/data-frame"""
+
+EVALUATED_ITEMS: Final = 50
+"""Most different items in one clarify.evaluate. docs api/1.1/methods/clarify/evaluate"""
+
+CALCULATIONS: Final = 100
+"""Most calculations in one clarify.evaluate. docs api/1.1/methods/clarify/evaluate"""
+
+OFFSET_MAX: Final = 1000
+"""Largest lead and lag, in buckets. docs api/1.1/methods/clarify/evaluate"""
+
+ALIAS: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,27}\Z")
+"""Alias in clarify.evaluate. docs api/1.1/types/fields"""
+
 QUEUE_SECONDS: Final = 10.0
 """A request over the rate waits this long at the server before it times out. docs api/1.1/rate-limits"""
 

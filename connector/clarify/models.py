@@ -1,4 +1,4 @@
-"""What is written to Clarify: the metadata of a signal, and data frames.
+"""What is written to Clarify beside samples: the metadata of signals and items, and what `evaluate` computes.
 
 Python names are snake_case, the API's are camelCase; both are accepted. Rules that the API documents are
 checked here, so that a mistake is named before it travels. A broken rule is a ValueError.
@@ -7,20 +7,16 @@ checked here, so that a mistake is named before it travels. A broken rule is a V
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import timedelta
-from math import inf, isfinite, isnan
-from numbers import Integral, Real
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from connector.clarify import iso8601
-from connector.clarify.iso8601 import Instant
+from connector.clarify.api_model import ApiModel
 from connector.clarify.limits import (
+    ALIAS,
     ANNOTATION_KEY,
     DESCRIPTION_LENGTH,
     ENG_UNIT_LENGTH,
@@ -30,10 +26,11 @@ from connector.clarify.limits import (
     INPUT_ID_LENGTH,
     LABEL_KEY,
     NAME_LENGTH,
+    OFFSET_MAX,
+    RESOURCE_ID,
 )
+from connector.clarify.query import Filter
 
-_INT_MIN: Final = -(2**63)  # integers beyond 64 bits travel as the nearest float64
-_INT_MAX: Final = 2**64 - 1
 _ENUM_KEY: Final = re.compile(r"(0|[1-9][0-9]*)\Z")
 _SHORT_KEY: Final = "must be 1 to 40 letters, digits, '-', '_' or '/'"
 
@@ -77,14 +74,14 @@ Duration = Annotated[str | timedelta | None, BeforeValidator(_duration)]
 """Kept as ISO 8601 text, or None if it is not set."""
 
 
-class SignalInfo(BaseModel):
+class SignalInfo(ApiModel):
     """The metadata of a signal, all of it: saving resets every attribute that is not given here.
 
     Only `annotations` are merged into the stored ones, and left out if None.
     Source of the fields: docs api/1.1/types/views; of the limits: `limits`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1, max_length=NAME_LENGTH)
     description: str = Field(default="", max_length=DESCRIPTION_LENGTH)
@@ -118,98 +115,142 @@ class SignalInfo(BaseModel):
         return view
 
 
-Value = float | int | None
-"""One cell of a data frame; None is "no value here"."""
+class Signal(SignalInfo):
+    """The same, under the name that Clarify's own Python client has for it."""
 
 
-@dataclass(frozen=True, slots=True, init=False, repr=False)
-class DataFrame:
-    """Times and series: each series has one value, or None, for each of the times.
+class ItemInfo(SignalInfo):
+    """The metadata of an item, all of it: publishing resets every attribute that is not given here."""
 
-    `times` are microseconds since 1970, in the order given. `series` maps input IDs to values: finite numbers
-    or None. Integers stay as they are, but Clarify computes with float64, exact up to 2**53.
-    """
-
-    times: tuple[int, ...]
-    series: Mapping[str, tuple[Value, ...]]
-
-    def __init__(self, times: Iterable[Instant], series: Mapping[str, Iterable[Value]]) -> None:
-        """Takes times as Instant says, and numbers: True and False become 1 and 0, NaN becomes None.
-
-        ValueError names the series and the index of what cannot be sent: infinities, text, wrong lengths.
-        """
-        if isinstance(times, str | bytes):
-            raise ValueError("times must be a list of times, not a text")  # noqa: TRY004
-        checked_times = tuple(_time(index, instant) for index, instant in enumerate(times))
-        checked = {check_input_id(key): _values(key, values) for key, values in series.items()}
-        for key, values in checked.items():
-            if len(values) != len(checked_times):
-                raise ValueError(
-                    f"series {key!r} has {len(values)} values for {len(checked_times)} times: "
-                    "it needs one, or None, for each"
-                )
-        object.__setattr__(self, "times", checked_times)
-        object.__setattr__(self, "series", checked)
+    visible: bool = False
+    """Whether the whole organisation sees the item."""
 
     @classmethod
-    def from_dict(cls, frame: Mapping[str, object]) -> DataFrame:
-        """A frame from {"times": [...], "series": {"<input ID>": [...]}}, as the API writes it."""
-        unknown = set(frame) - {"times", "series"}
-        times, series = frame.get("times"), frame.get("series")
-        if unknown or not isinstance(times, Iterable) or not isinstance(series, Mapping):
-            raise ValueError('a data frame is {"times": [...], "series": {"<input ID>": [...], ...}}')
-        return cls(times, series)
+    def of_signal(cls, signal: SignalInfo, *, visible: bool = False) -> Self:
+        """An item with the metadata of a signal."""
+        return cls.model_validate({**signal.model_dump(), "visible": visible})
 
-    def to_wire_bytes(self) -> bytes:
-        """The frame as the API takes it: JSON with times in UTC, in their shortest exact form."""
-        return orjson.dumps({"times": [iso8601.text(t) for t in self.times], "series": self.series})
-
-    def __repr__(self) -> str:
-        return f"DataFrame({len(self.times)} times, {len(self.series)} series)"
+    def to_wire(self) -> dict[str, object]:
+        """The complete save view, as publishSignals takes it."""
+        return {**super().to_wire(), "visible": self.visible}
 
 
-def _time(index: int, instant: Instant) -> int:
-    try:
-        return iso8601.microseconds(instant)
-    except ValueError as error:
-        raise ValueError(f"times[{index}]: {error}") from None
+class Item(ItemInfo):
+    """The same, under the name that Clarify's own Python client has for it."""
 
 
-def _values(key: str, values: Iterable[Value]) -> tuple[Value, ...]:
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise ValueError(f"series {key!r} must be a list of numbers and None")  # noqa: TRY004
-    cells: list[Value] = []
-    for index, value in enumerate(values):
-        # The usual cases first: a frame can hold hundreds of thousands of cells.
-        if value is None or (type(value) is float and isfinite(value)):
-            cells.append(value)
-            continue
-        try:
-            cells.append(_number(value))
-        except ValueError as error:
-            raise ValueError(f"series {key!r}, value {index}: {error}") from None
-    return tuple(cells)
+def _resource_id(value: str) -> str:
+    return check_resource_id(value)
 
 
-def _number(value: object) -> float | int | None:
-    """Any kind of real number as a float, int or None that JSON can hold."""
-    if isinstance(value, Integral):  # bool is one
-        whole = int(value)
-        if _INT_MIN <= whole <= _INT_MAX:
-            return whole
-        value = _nearest_float(whole)
-    if not isinstance(value, Real):
-        raise ValueError(f"{value!r} is no number: give a float, int, bool or None")  # noqa: TRY004
-    number = float(value)
-    if isnan(number):
-        return None
-    if not isfinite(number):
-        raise ValueError(f"{number} cannot be stored: leave it out, or give None")
-    return number
+def check_resource_id(value: object) -> str:
+    """The value itself if it can be the ID of a signal or an item, else ValueError with the rule."""
+    if not isinstance(value, str) or not RESOURCE_ID.match(value):
+        raise ValueError(f"{value!r} cannot be an ID: it has 20 characters out of a-v and 0-9")
+    return value
 
 
-def _nearest_float(whole: int) -> float:
-    try:
-        return float(whole)
-    except OverflowError:
-        return inf if whole > 0 else -inf
+def _alias(value: str) -> str:
+    if not ALIAS.match(value):
+        raise ValueError("must be a letter or _, then up to 27 letters, digits or _")
+    return value
+
+
+Alias = Annotated[str, AfterValidator(_alias)]
+ResourceId = Annotated[str, AfterValidator(_resource_id)]
+State = Annotated[int, Field(ge=0, le=ENUM_VALUE_MAX)]
+Offset = Annotated[int, Field(ge=-OFFSET_MAX, le=OFFSET_MAX)]
+TimeAggregation = Literal[
+    "count", "min", "max", "sum", "avg", "first", "last", "state-seconds", "state-percent", "state-rate"
+]
+_OF_STATES: Final = ("state-seconds", "state-percent", "state-rate")
+
+
+class _Aggregation(ApiModel):
+    """What both kinds of aggregation have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: State | None = None
+    """For the state aggregations: which state."""
+    lead: Offset | None = None
+    """Shift the buckets forward by so many."""
+    lag: Offset | None = None
+    """Shift the buckets back by so many."""
+    alias: Alias
+    """What formulas call it, and its key in the answer."""
+    eng_unit: str | None = None
+    """API 1.2 only."""
+
+    def to_wire(self) -> dict[str, object]:
+        """As evaluate takes it; what is not set is left out."""
+        return self.model_dump(by_alias=True, exclude_none=True)
+
+
+def _check_state(aggregation: str, state: int | None) -> None:
+    if (state is None) == (aggregation in _OF_STATES):
+        raise ValueError(f"{aggregation} needs a state" if state is None else f"{aggregation} takes no state")
+
+
+class ItemAggregation(_Aggregation):
+    """One item in each bucket of a rollup, as one number. docs api/1.1/methods/clarify/evaluate"""
+
+    id: ResourceId
+    aggregation: TimeAggregation
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_of_version_1_2(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            for name in ("timeAggregation", "time_aggregation"):
+                if name in values:
+                    return {**{k: v for k, v in values.items() if k != name}, "aggregation": values[name]}
+        return values
+
+    @model_validator(mode="after")
+    def _state_fits(self) -> Self:
+        _check_state(self.aggregation, self.state)
+        return self
+
+
+class GroupAggregation(_Aggregation):
+    """All items that a filter selects, as one number in each bucket. API 1.2 only."""
+
+    filter: dict[str, Any]
+    """A filter's query; a `Filter` is taken too."""
+    time_aggregation: TimeAggregation
+    group_aggregation: Literal["count", "min", "max", "sum", "avg"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filter_as_query(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        if "query" in values:  # as it was before 1.2
+            if "filter" in values:
+                raise ValueError("give filter or its old form query, not both")
+            query = values["query"]
+            values = {k: v for k, v in values.items() if k != "query"}
+            values["filter"] = query.get("filter", {}) if isinstance(query, Mapping) else query
+        given = values.get("filter")
+        return {**values, "filter": given.to_query()} if isinstance(given, Filter) else values
+
+    @model_validator(mode="after")
+    def _state_fits(self) -> Self:
+        _check_state(self.time_aggregation, self.state)
+        return self
+
+
+class Calculation(ApiModel):
+    """A formula over the aliases of aggregations and of earlier calculations."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    formula: str = Field(min_length=1)
+    alias: Alias
+    eng_unit: str | None = None
+    """API 1.2 only."""
+
+    def to_wire(self) -> dict[str, object]:
+        """As evaluate takes it; what is not set is left out."""
+        return self.model_dump(by_alias=True, exclude_none=True)

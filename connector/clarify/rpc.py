@@ -53,7 +53,9 @@ def result(answer: Answer, request_id: int, *, method: str, hide: Callable[[str]
     if answered != request_id and (error is None or answered is not None):
         raise _senseless("The answer belongs to another request", answer, method, hide)
     if error is not None:
-        raise _error(error, answer, method, hide)
+        found = _error(error, answer, method, hide)
+        found.data = _details(error, hide)
+        raise found
     content = envelope.get("result")
     if not isinstance(content, dict):
         raise _senseless("The answer holds neither a result nor an error", answer, method, hide)
@@ -116,6 +118,21 @@ def _error(error: object, answer: Answer, method: str, hide: Callable[[str], str
         retry_after=answer.retry_after,
         outcome_unknown=code not in _NOT_DONE,
     )
+
+
+def _details(error: object, hide: Callable[[str], str]) -> object:
+    """The data of an error, without secrets."""
+    return _hidden(error.get("data"), hide) if isinstance(error, dict) else None
+
+
+def _hidden(value: object, hide: Callable[[str], str]) -> object:
+    if isinstance(value, str):
+        return hide(value)
+    if isinstance(value, list):
+        return [_hidden(entry, hide) for entry in value]
+    if isinstance(value, dict):
+        return {hide(str(key)): _hidden(entry, hide) for key, entry in value.items()}
+    return value
 
 
 def _problems(details: dict[object, object]) -> list[Problem]:

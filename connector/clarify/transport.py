@@ -242,6 +242,12 @@ def hide_trace(trace: object, hide: Callable[[str], str]) -> str | None:
 
 def failure(answer: Answer, *, method: str, stores: bool, hide: Callable[[str], str]) -> ClarifyError:
     """The error that an answer stands for whose status is not 200. `hide` takes secrets out of text."""
+    error = _failure(answer, method=method, stores=stores, hide=hide)
+    error.data = answer.excerpt(hide) or None
+    return error
+
+
+def _failure(answer: Answer, *, method: str, stores: bool, hide: Callable[[str], str]) -> ClarifyError:
     status = answer.status
     what = f"HTTP {status} {hide(answer.reason)}".rstrip()
     if answer.location is not None and 300 <= status < 400:

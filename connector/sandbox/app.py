@@ -265,7 +265,7 @@ class SandboxApp:
             raise _RefusedError(PlainTextResponse("Too Many Requests", 429, headers))
         if wait > 0:
             self._stats.delayed += 1
-        turn = self._throttle.take(key, arrived)
+        turn = self._throttle.take(key, arrived, method.rate)
         if turn is None:
             call.drop_params()
             await self._pause(self._settings.queue_seconds)

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 from dataclasses import dataclass
 
-from connector.sandbox import integration
+from connector.sandbox import admin, clarify, integration
 from connector.sandbox.method import RESOURCE_ID, Call, Done, Method
 from connector.sandbox.problems import Problems
 from connector.sandbox.rpc import (
@@ -22,7 +22,7 @@ from connector.sandbox.settings import SandboxSettings
 from connector.sandbox.store import Store
 from connector.sandbox.versions import ApiVersion
 
-METHODS: tuple[Method, ...] = (*integration.METHODS,)
+METHODS: tuple[Method, ...] = (*integration.METHODS, *admin.METHODS, *clarify.METHODS)
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def execute(
         params = method.bind(read_params(rpc_call.params), version, problems)
         rpc_call.drop_params()
         _check_integration(params, integration_id, problems)
-        done: Done = method.function(Call(store, settings, integration_id, params, problems, now))
+        done: Done = method.function(Call(store, settings, integration_id, params, problems, now, version))
     except RpcError as error:
         return fail(rpc_call.request_id, error, settings)
     except sqlite3.Error:
@@ -74,7 +74,7 @@ def execute(
 
 
 def _check_integration(params: dict[str, object], integration_id: str, problems: Problems) -> None:
-    """Every method has the parameter, and an integration may only speak for itself."""
+    """An integration may only speak for itself."""
     if "integration" not in params:
         return  # noted as missing already, if it is required
     given = params["integration"]

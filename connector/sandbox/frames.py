@@ -11,7 +11,7 @@ import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import cast
 
@@ -84,6 +84,13 @@ def read_frame(data: object, problems: Problems, *, ordered: bool) -> Frame:
     else:
         problems.add("data.series", "must be an object of arrays")
     return Frame(times, series)
+
+
+def time_text(time_us: int) -> str:
+    """A time as answers have it: RFC 3339 in UTC, with a fraction only where there is one."""
+    moment = _EPOCH + timedelta(microseconds=time_us)
+    text = moment.replace(tzinfo=None).isoformat()
+    return text.rstrip("0") + "Z" if moment.microsecond else text + "Z"
 
 
 def _where(flags: map[bool], start: int) -> list[int]:

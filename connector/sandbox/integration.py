@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from connector.sandbox.frames import BAD_KEY, INPUT_KEY, read_frame
+from connector.sandbox.frames import BAD_KEY, INPUT_KEY, Frame, read_frame
 from connector.sandbox.method import Call, Done, Method, Parameter
-from connector.sandbox.rpc import INVALID_PARAMS, RpcError
+from connector.sandbox.problems import Problems
+from connector.sandbox.rpc import INVALID_PARAMS, PARTIAL_FAILURE, RpcError
 from connector.sandbox.signal_view import SignalView, read_signal_view
 from connector.sandbox.store import DuplicateSamplesError
 
@@ -17,8 +18,10 @@ def insert(call: Call) -> Done:
     """`integration.insert`: store a data frame and create the signals that do not exist yet."""
     settings, problems = call.settings, call.problems
     frame = read_frame(call.params.get("data"), problems, ordered=settings.unordered_times == "reject")
-    if problems:
+    bad = _bad_series(frame, problems) if settings.partial_failure == "on" else frozenset[str]()
+    if problems and not bad:
         raise RpcError(INVALID_PARAMS, problems=problems)
+    frame = Frame(frame.times, {key: values for key, values in frame.series.items() if key not in bad})
     samples = sum(value is not None for values in frame.series.values() for value in values)
     frame = frame.without_repeats(nulls_count=settings.null_values == "erase")
     try:
@@ -35,7 +38,18 @@ def insert(call: Call) -> Done:
             problems.add(f"data.series.{key}", "has values at some of these times already")
         raise RpcError(INVALID_PARAMS, problems=problems) from error
     summary = {key: {"id": state.id, "created": state.created} for key, state in saved.items()}
+    if bad:
+        partial = {"partialResult": {"signalsByInput": summary}, "params": dict(problems.messages)}
+        raise RpcError(PARTIAL_FAILURE, data=partial)
     return Done({"signalsByInput": summary}, samples)
+
+
+def _bad_series(frame: Frame, problems: Problems) -> frozenset[str]:
+    """The series that the problems are about; none if anything else is wrong too."""
+    keys = {f"data.series.{key}": key for key in frame.series}
+    return (
+        frozenset(keys[path] for path in problems.messages) if problems.messages.keys() <= keys.keys() else frozenset()
+    )
 
 
 def save_signals(call: Call) -> Done:

@@ -41,6 +41,7 @@ class Call:
     params: Mapping[str, object]
     problems: Problems
     now: float
+    version: ApiVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ class Done:
 class Method:
     """One method. The order of the parameters is that of the documentation: it holds for positional calls.
 
-    `nickname` is for fault rules; an alias comes with the first version that knows it.
+    `nickname` is for fault rules; an alias comes with the first version that knows it; `rate` is how often it may be
+    called, as a multiple of the rate of an insert.
     """
 
     name: str
@@ -63,11 +65,13 @@ class Method:
     function: Callable[[Call], Done]
     parameters: tuple[Parameter, ...]
     aliases: tuple[tuple[str, str], ...] = ()
+    rate: float = 1.0
+    since: str = SELECTORS[0]
 
     def is_called(self, name: str, version: ApiVersion) -> bool:
         """Whether `name`, in any case, means this method in this version."""
         wanted = name.lower()
-        return wanted == self.name.lower() or any(
+        return (wanted == self.name.lower() and version.at_least(self.since)) or any(
             wanted == alias.lower() and version.at_least(since) for alias, since in self.aliases
         )
 

@@ -24,6 +24,7 @@ INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 FORBIDDEN = -32003
 TRY_AGAIN = -32015
+PARTIAL_FAILURE = -32021
 
 _MESSAGES = {
     PARSE_ERROR: "Parse error",
@@ -33,6 +34,7 @@ _MESSAGES = {
     INTERNAL_ERROR: "Internal error",
     FORBIDDEN: "Operation not permitted",
     TRY_AGAIN: "Try again",
+    PARTIAL_FAILURE: "Partial failure",
 }
 _NO_ID = b"null"
 

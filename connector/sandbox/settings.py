@@ -33,7 +33,10 @@ class SandboxSettings(BaseModel):
         "is too long; `off` lets everything through.",
     )
     requests_per_second: float = Field(
-        1.0, gt=0, description="Rate limit of each method, for each integration, in requests per second."
+        1.0,
+        gt=0,
+        description="Rate limit of each writing or computing method, for each integration, in requests per second; "
+        "publishing has 5 and selecting 10 times as much.",
     )
     queue_seconds: float = Field(
         10.0, ge=0, description="Longest time that a throttled request may wait for its turn, in seconds."
@@ -69,6 +72,34 @@ class SandboxSettings(BaseModel):
     unordered_times: Literal["accept", "reject"] = Field(
         "accept",
         description="Unsorted or repeated times in one request: accepted (the last value wins), or an error.",
+    )
+    limits: Literal["reject", "clamp"] = Field(
+        "reject", description="A query for more resources than a method gives at once: an error, or the most it gives."
+    )
+    windows: Literal["reject", "ignore"] = Field(
+        "reject",
+        description="A time window longer than documented: an error, or answered, as the production service was seen "
+        "to do.",
+    )
+    include_item: Literal["accept", "refuse"] = Field(
+        "accept",
+        description="`include: [item]` of selectSignals: as documented, or refused, as the production service was seen "
+        "to do.",
+    )
+    format_echo: Literal["documented", "live"] = Field(
+        "documented",
+        description="`meta.format` of an answer: the documented two fields, or also those that the production "
+        "service adds.",
+    )
+    gap_detection: Literal["null", "PT1H30M", "by-version"] = Field(
+        "by-version",
+        description="Gap detection of an item that is published without: none, an hour and a half, or the latter from "
+        "API 1.2 on.",
+    )
+    read_delay: float = Field(0.0, ge=0, description="Seconds until inserted samples can be read.")
+    partial_failure: Literal["off", "on"] = Field(
+        "off",
+        description="An insert with invalid series: refused as a whole, or -32021 with the good series stored.",
     )
     token_seconds: int = Field(3600, gt=0, description="Life of an access token, in seconds.")
 

@@ -134,6 +134,21 @@ def default_attributes(key: str) -> dict[str, object]:
     }
 
 
+def read_item_view(name: str, value: object, path: str, problems: Problems) -> SignalView:
+    """The view of an item, whose name is `name` unless the view says so; as `read_signal_view`."""
+    fields: object = value
+    visible: object = False
+    if isinstance(value, dict):
+        visible = value.get("visible")
+        fields = {field: entry for field, entry in value.items() if field != "visible"}
+    view = read_signal_view(name, fields, path, problems)
+    if visible is None:
+        visible = False
+    if not isinstance(visible, bool):
+        problems.add(f"{path}.visible", "must be true or false")
+    return SignalView({**view.attributes, "visible": visible is True}, view.annotations)
+
+
 def read_signal_view(key: str, value: object, path: str, problems: Problems) -> SignalView:
     """The view of the signal with input `key`; what is left out has its default, what is wrong a problem."""
     attributes = default_attributes(key)

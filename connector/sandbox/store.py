@@ -1,4 +1,4 @@
-"""What the sandbox keeps: an integration with its credentials, signals, and samples, in one SQLite file.
+"""What the sandbox keeps: an integration with its credentials, signals, items and samples, in one SQLite file.
 
 Theory of operation. One connection writes, under one lock, one transaction for each request: a request is
 stored as a whole or not at all. The file is in WAL mode with `synchronous=NORMAL`: when a request is
@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Literal, Self, cast
 
 import orjson
 
@@ -30,7 +30,7 @@ from connector.sandbox.signal_view import SignalView, default_attributes
 from connector.sandbox.xid import new_id
 
 _APPLICATION_ID = 0x436C6673
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _BUSY_SECONDS = 5.0
 _SCHEMA = """
 CREATE TABLE integrations (
@@ -50,19 +50,57 @@ CREATE TABLE signals (
     annotations TEXT NOT NULL,
     created_us INTEGER NOT NULL,
     updated_us INTEGER NOT NULL,
+    item INTEGER REFERENCES items (number),
     UNIQUE (integration, input)
+);
+CREATE TABLE items (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    attributes TEXT NOT NULL,
+    annotations TEXT NOT NULL,
+    created_us INTEGER NOT NULL,
+    updated_us INTEGER NOT NULL
 );
 CREATE TABLE samples (
     signal INTEGER NOT NULL REFERENCES signals (number),
     time_us INTEGER NOT NULL,
     value REAL NOT NULL,
+    stored_us INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (signal, time_us)
 ) WITHOUT ROWID;
 """
+_TO_VERSION_2 = """
+BEGIN IMMEDIATE;
+CREATE TABLE items (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    attributes TEXT NOT NULL,
+    annotations TEXT NOT NULL,
+    created_us INTEGER NOT NULL,
+    updated_us INTEGER NOT NULL
+);
+ALTER TABLE signals ADD COLUMN item INTEGER REFERENCES items (number);
+ALTER TABLE samples ADD COLUMN stored_us INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 2;
+COMMIT;
+"""
+_SHOWN = (
+    "SELECT time_us, value FROM samples JOIN signals s ON signal = s.number JOIN items i ON s.item = i.number"
+    " WHERE i.id = ?"
+)
+_SHOWN_BETWEEN = f"{_SHOWN} AND time_us >= ? AND time_us < ? AND stored_us <= ? ORDER BY time_us, s.number"
+_SHOWN_BEFORE = f"{_SHOWN} AND time_us < ? AND stored_us <= ? ORDER BY time_us DESC, s.number DESC LIMIT 1"
+_SHOWN_AFTER = f"{_SHOWN} AND time_us >= ? AND stored_us <= ? ORDER BY time_us, s.number DESC LIMIT 1"
+_INSERT_ITEM = "INSERT INTO items (id, attributes, annotations, created_us, updated_us) VALUES (?, ?, ?, ?, ?)"
+_SIGNAL = (
+    "SELECT s.id, s.input, s.attributes, s.annotations, s.created_us, s.updated_us, i.id"
+    " FROM signals s LEFT JOIN items i ON s.item = i.number"
+)
 _INSERT_SAMPLE: Mapping[Duplicates, str] = {
-    "newest": "INSERT INTO samples VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
-    "first": "INSERT INTO samples VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-    "error": "INSERT INTO samples VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+    "newest": "INSERT INTO samples VALUES (?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET value = excluded.value, stored_us = excluded.stored_us",
+    "first": "INSERT INTO samples VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    "error": "INSERT INTO samples VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
 }
 
 
@@ -100,11 +138,26 @@ class SignalRow:
     annotations: Mapping[str, str]
     created_us: int
     updated_us: int
+    item: str | None = None
+    """ID of the item that it is published as."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRow:
+    """One stored item."""
+
+    id: str
+    attributes: Mapping[str, object]
+    annotations: Mapping[str, str]
+    created_us: int
+    updated_us: int
+    signals: tuple[str, ...]
+    """IDs of the signals whose data it shows, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a write did to one signal."""
+    """What a write did to one signal or item."""
 
     id: str
     created: bool
@@ -179,10 +232,13 @@ class Store:
         """
         saved: dict[str, Saved] = {}
         refused: list[str] = []
+        stored = int(now * 1_000_000)
         with self._transaction() as database:
             for key, values in series.items():
                 number, saved[key] = self._signal_number(integration, key, now)
-                rows = [(number, at, value) for at, value in zip(times, values, strict=True) if value is not None]
+                rows = [
+                    (number, at, value, stored) for at, value in zip(times, values, strict=True) if value is not None
+                ]
                 before = database.total_changes
                 database.executemany(_INSERT_SAMPLE[duplicates], rows)
                 if duplicates == "error" and database.total_changes - before < len(rows):
@@ -206,10 +262,50 @@ class Store:
             for key, view in views.items():
                 number, state = self._signal_number(integration, key, now)
                 if state.created or not create_only:
-                    changed = _update(database, number, view, now)
+                    changed = _update(database, "signals", number, view, now)
                     state = Saved(state.id, state.created, updated=changed and not state.created)
                 saved[key] = state
         return saved
+
+    def publish(
+        self, integration: str, views: Mapping[str, SignalView], *, create_only: bool, now: float
+    ) -> dict[str, Saved]:
+        """Create or update the items of these signals, by signal ID; as `save` does with signals.
+
+        Raises KeyError with the first ID that is no signal of the integration; then nothing is changed.
+        """
+        saved: dict[str, Saved] = {}
+        with self._transaction() as database:
+            for signal, view in views.items():
+                known = database.execute(
+                    "SELECT s.item, i.id FROM signals s LEFT JOIN items i ON s.item = i.number"
+                    " WHERE s.integration = ? AND s.id = ?",
+                    (integration, signal),
+                ).fetchone()
+                if known is None:
+                    raise KeyError(signal)
+                number, item = known
+                if number is None:
+                    made = int(now * 1_000_000)
+                    item = new_id(now)
+                    number = database.execute(
+                        _INSERT_ITEM,
+                        (item, _json(view.attributes), _json(view.annotations), made, made),
+                    ).lastrowid
+                    database.execute("UPDATE signals SET item = ? WHERE id = ?", (number, signal))
+                    saved[signal] = Saved(item, created=True)
+                else:
+                    changed = not create_only and _update(database, "items", number, view, now)
+                    saved[signal] = Saved(item, created=False, updated=changed)
+        return saved
+
+    def connect(self, signals: Sequence[str], item: str | None) -> None:
+        """Have these signals, by ID, belong to this item, or to none."""
+        with self._transaction() as database:
+            database.executemany(
+                "UPDATE signals SET item = (SELECT number FROM items WHERE id = ?) WHERE id = ?",
+                [(item, signal) for signal in signals],
+            )
 
     def renew_signing_key(self, integration: str) -> None:
         """Make every token that was issued so far invalid."""
@@ -231,13 +327,50 @@ class Store:
     def signals(self) -> dict[str, SignalRow]:
         """All signals by input, in the order of their creation."""
         with self._lock:
-            rows = self._connection.execute(
-                "SELECT id, input, attributes, annotations, created_us, updated_us FROM signals ORDER BY number"
-            ).fetchall()
+            rows = self._connection.execute(f"{_SIGNAL} ORDER BY s.number").fetchall()
         return {
-            row[1]: SignalRow(row[0], row[1], orjson.loads(row[2]), orjson.loads(row[3]), row[4], row[5])
+            row[1]: SignalRow(row[0], row[1], orjson.loads(row[2]), orjson.loads(row[3]), row[4], row[5], row[6])
             for row in rows
         }
+
+    def items(self) -> dict[str, ItemRow]:
+        """All items by ID, in the order of their creation."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT id, attributes, annotations, created_us, updated_us FROM items ORDER BY number"
+            ).fetchall()
+            links = self._connection.execute(
+                "SELECT i.id, s.id FROM signals s JOIN items i ON s.item = i.number ORDER BY s.number"
+            ).fetchall()
+        signals: dict[str, list[str]] = {}
+        for item, signal in links:
+            signals.setdefault(item, []).append(signal)
+        return {
+            row[0]: ItemRow(
+                row[0], orjson.loads(row[1]), orjson.loads(row[2]), row[3], row[4], tuple(signals.get(row[0], ()))
+            )
+            for row in rows
+        }
+
+    def item_samples(self, item: str, first_us: int, end_us: int, stored_by: float) -> list[tuple[int, float]]:
+        """The samples that an item shows from `first_us` to before `end_us`, as (time in µs, value), sorted by time.
+
+        Where several signals have a value at one time, that of the newest signal counts. Samples that were stored
+        after `stored_by`, in seconds since the epoch, are left out.
+        """
+        with self._lock:
+            rows = self._connection.execute(
+                _SHOWN_BETWEEN, (item, first_us, end_us, int(stored_by * 1_000_000))
+            ).fetchall()
+        return list(dict(rows).items())
+
+    def item_neighbour(self, item: str, time_us: int, stored_by: float, *, before: bool) -> tuple[int, float] | None:
+        """The last sample of an item before this time, or the first one at or after it."""
+        with self._lock:
+            row: tuple[int, float] | None = self._connection.execute(
+                _SHOWN_BEFORE if before else _SHOWN_AFTER, (item, time_us, int(stored_by * 1_000_000))
+            ).fetchone()
+        return row
 
     def samples(self, key: str) -> list[tuple[int, float]]:
         """The samples of one input as (time in µs, value), sorted by time; empty for an unknown input."""
@@ -283,17 +416,20 @@ class Store:
         return cursor.lastrowid, saved
 
 
-def _update(database: sqlite3.Connection, number: int, view: SignalView, now: float) -> bool:
-    """Write a view into a signal; whether that changed anything."""
+def _update(
+    database: sqlite3.Connection, table: Literal["signals", "items"], number: int, view: SignalView, now: float
+) -> bool:
+    """Write a view into a signal or an item; whether that changed anything."""
     old_attributes, old_annotations = database.execute(
-        "SELECT attributes, annotations FROM signals WHERE number = ?", (number,)
+        f"SELECT attributes, annotations FROM {table} WHERE number = ?",  # noqa: S608 - one of two names
+        (number,),
     ).fetchone()
     attributes = _json(view.attributes)
     annotations = _json({**orjson.loads(old_annotations), **view.annotations})
     if (attributes, annotations) == (old_attributes, old_annotations):
         return False
     database.execute(
-        "UPDATE signals SET attributes = ?, annotations = ?, updated_us = ? WHERE number = ?",
+        f"UPDATE {table} SET attributes = ?, annotations = ?, updated_us = ? WHERE number = ?",  # noqa: S608
         (attributes, annotations, int(now * 1_000_000), number),
     )
     return True
@@ -312,6 +448,9 @@ def _prepare(connection: sqlite3.Connection, path: Path | None, *, read_only: bo
         raise StoreError(f"{path} is empty: no sandbox has used it yet")
     if not is_new and application_id != _APPLICATION_ID:
         raise StoreError(f"{path} is a database of another program, not a sandbox store")
+    if not is_new and version == 1 and not read_only:
+        connection.executescript(_TO_VERSION_2)
+        version = _SCHEMA_VERSION
     if not is_new and version != _SCHEMA_VERSION:
         raise StoreError(f"{path} has store version {version}, this sandbox reads {_SCHEMA_VERSION}: use a new file")
     if read_only:

@@ -23,10 +23,10 @@ class Throttle:
         """Seconds until the next turn, 0 if it is free; takes nothing."""
         return max(0.0, self._next_turn.get(key, -math.inf) - now)
 
-    def take(self, key: Hashable, now: float) -> float | None:
-        """Take the next turn: seconds to wait for it, or None if it is too far away."""
+    def take(self, key: Hashable, now: float, times: float = 1.0) -> float | None:
+        """Take the next turn: seconds to wait for it, or None if it is too far away. The key has `times` the rate."""
         wait = self.wait(key, now)
         if wait > self._queue_seconds:
             return None
-        self._next_turn[key] = now + wait + self._interval
+        self._next_turn[key] = now + wait + self._interval / times
         return wait

@@ -1,18 +1,14 @@
-"""SignalInfo and DataFrame: complete on the wire, and every broken rule named with its place."""
+"""Metadata, aggregations and calculations: complete on the wire, and every broken rule named with its place."""
 
 from __future__ import annotations
 
-import math
-from datetime import UTC, datetime, timedelta
-from enum import IntEnum
-from fractions import Fraction
+from datetime import timedelta
 from typing import Any
 
-import orjson
 import pytest
 from pydantic import ValidationError
 
-from connector.clarify import DataFrame, SignalInfo
+from connector.clarify import Calculation, GroupAggregation, Item, ItemAggregation, Signal, SignalInfo, query
 from connector.clarify.validation import broken_rules
 
 T0 = "2026-05-01T06:00:00Z"
@@ -111,79 +107,71 @@ def test_a_broken_rule_names_the_field(change: dict[str, object], place: str, ru
     assert "\n" not in said
 
 
-def test_a_frame_on_the_wire() -> None:
-    frame = DataFrame(
-        times=[T0, datetime(2026, 5, 1, 6, 0, 10, 500_000, tzinfo=UTC), 1_777_615_220_000_001],
-        series={"mill/feed_rate": [81.5, 82, None], "mill/on": [True, False, math.nan]},
+def test_both_names_read_a_field() -> None:
+    signal = Signal(name="Boiler", engUnit="bar", gapDetection=timedelta(minutes=5))
+    assert signal.eng_unit == signal.engUnit == "bar"  # type: ignore[attr-defined]
+    assert signal.gap_detection == signal.gapDetection == "PT5M"  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="engineering"):
+        _ = signal.engineering  # type: ignore[attr-defined]
+
+
+def test_an_item_is_a_signal_and_its_visibility() -> None:
+    assert Item(name="Boiler").to_wire() == {**SignalInfo(name="Boiler").to_wire(), "visible": False}
+    signal = Signal(name="Boiler", labels={"hall": ["3"]}, annotations={"a": "b"})
+    item = Item.of_signal(signal, visible=True)
+    assert item.to_wire() == {**signal.to_wire(), "visible": True}
+
+
+def test_aggregations_on_the_wire() -> None:
+    item = "cq3t8v5e1k7n4m0r2s6g"
+    assert ItemAggregation(id=item, aggregation="avg", alias="p").to_wire() == {
+        "id": item,
+        "aggregation": "avg",
+        "alias": "p",
+    }
+    new_name = ItemAggregation.model_validate(
+        {"id": item, "timeAggregation": "state-seconds", "state": 1, "lag": 2, "alias": "on", "engUnit": "s"}
     )
-    assert frame.to_wire_bytes() == (
-        b'{"times":["2026-05-01T06:00:00Z","2026-05-01T06:00:10.5Z","2026-05-01T06:00:20.000001Z"],'
-        b'"series":{"mill/feed_rate":[81.5,82,null],"mill/on":[1,0,null]}}'
+    assert new_name.to_wire() == {
+        "id": item,
+        "aggregation": "state-seconds",
+        "state": 1,
+        "lag": 2,
+        "alias": "on",
+        "engUnit": "s",
+    }
+    group = GroupAggregation(
+        filter=query.Filter(fields={"labels.type": "pump"}).to_query(),
+        time_aggregation="max",
+        group_aggregation="avg",
+        alias="pumps",
     )
-    assert DataFrame.from_dict(orjson.loads(frame.to_wire_bytes())) == frame
-    assert repr(frame) == "DataFrame(3 times, 2 series)"
-
-
-class _Mode(IntEnum):
-    ON = 1
-
-
-class _Float(float):
-    pass
-
-
-def test_every_kind_of_real_number_can_be_sent() -> None:
-    # Fraction: a number of any kind will do at run time, although the type asks for float and int.
-    values: list[Any] = [_Mode.ON, _Float(2.5), Fraction(1, 4), 2**64 - 1, 2**64, -(2**63) - 1, _Float("nan")]
-    frame = DataFrame(times=range(7), series={"a": values})
-    assert orjson.loads(frame.to_wire_bytes())["series"]["a"] == [
-        1,
-        2.5,
-        0.25,
-        18446744073709551615,
-        1.8446744073709552e19,
-        -9.223372036854775808e18,
-        None,
-    ]
-
-
-def test_series_may_be_any_iterable_and_are_copied() -> None:
-    mutable = [1.0, 2.0]
-    frame = DataFrame(times=iter([0, 1]), series={"a": mutable, "b": (x for x in (1, 2))})
-    mutable.append(3.0)
-    assert frame.series == {"a": (1.0, 2.0), "b": (1, 2)}
-
-
-def test_an_empty_frame() -> None:
-    assert DataFrame(times=[], series={}).to_wire_bytes() == b'{"times":[],"series":{}}'
+    assert group.to_wire() == {
+        "filter": {"labels.type": "pump"},
+        "timeAggregation": "max",
+        "groupAggregation": "avg",
+        "alias": "pumps",
+    }
+    old = {"query": {"filter": {"labels.type": "pump"}}, "timeAggregation": "max", "groupAggregation": "avg"}
+    assert GroupAggregation.model_validate({**old, "alias": "pumps"}) == group
+    assert Calculation(formula="p * 2", alias="twice").to_wire() == {"formula": "p * 2", "alias": "twice"}
 
 
 @pytest.mark.parametrize(
-    ("times", "series", "said"),
+    ("fields", "said"),
     [
-        ([T0], {"a": [math.inf]}, r"series 'a', value 0: inf cannot be stored"),
-        ([T0, T0], {"a": [1.0, -math.inf]}, r"series 'a', value 1: -inf cannot be stored"),
-        ([T0], {"a": [10**400]}, r"series 'a', value 0: inf"),
-        ([T0], {"a": ["1"]}, r"series 'a', value 0: '1' is no number"),
-        ([T0], {"a": "1"}, r"series 'a' must be a list"),
-        ([T0], {"a": 1}, r"series 'a' must be a list"),
-        ([T0], {"a": []}, r"series 'a' has 0 values for 1 times"),
-        ([T0], {"a": [1], "b": [1, 2]}, r"series 'b' has 2 values for 1 times"),
-        ([T0], {"a b": [1]}, r"'a b' cannot be an input ID"),
-        ([T0], {1: [1]}, r"1 cannot be an input ID"),
-        ([T0, "2026-05-01T06:00:00"], {}, r"times\[1\]: .* no time zone"),
-        ([datetime(2026, 5, 1)], {}, r"times\[0\]: .* no time zone"),  # noqa: DTZ001
-        (T0, {}, r"times must be a list"),
+        ({"id": "x", "aggregation": "avg", "alias": "a"}, "id: 'x' cannot be an ID"),
+        ({"aggregation": "median"}, "aggregation: Input should be 'count'"),
+        ({"alias": "1a"}, "alias: must be a letter or _"),
+        ({"alias": "a" * 29}, "alias: must be"),
+        ({"aggregation": "state-rate"}, "state-rate needs a state"),
+        ({"state": 1}, "avg takes no state"),
+        ({"lead": 1001}, "lead: Input should be less than or equal to 1000"),
+        ({"more": 1}, "more: Extra inputs are not permitted"),
     ],
 )
-def test_refused_frames(times: object, series: object, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        DataFrame(times=times, series=series)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    "frame", [{}, {"times": []}, {"series": {}}, {"times": [], "series": []}, {"times": [], "series": {}, "x": 1}]
-)
-def test_a_dict_must_be_a_frame(frame: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="a data frame is"):
-        DataFrame.from_dict(frame)
+def test_refused_aggregations(fields: dict[str, Any], said: str) -> None:
+    good = {"id": "cq3t8v5e1k7n4m0r2s6g", "aggregation": "avg", "alias": "a"}
+    with pytest.raises(ValidationError) as caught:
+        ItemAggregation.model_validate({**good, **fields})
+    assert said in broken_rules(caught.value)

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from connector.clarify import ClarifyError, Client, Credentials, NotAllowed, Refused, Retryable, Timeouts
+from connector.clarify import Api, ClarifyError, Credentials, NotAllowed, Refused, Retryable, Timeouts
 
 SECRET = "s3cret/with+odd chars"
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -54,8 +54,8 @@ class FakeClarify:
             200, json={"access_token": f"token-{number}", "expires_in": self.life, "token_type": "Bearer"}
         )
 
-    def client(self, clock: Callable[[], float] = lambda: 0.0, kind: str = "client-credentials") -> Client:
-        return Client(credentials(kind), transport=httpx.MockTransport(self), clock=clock)
+    def client(self, clock: Callable[[], float] = lambda: 0.0, kind: str = "client-credentials") -> Api:
+        return Api(credentials(kind), transport=httpx.MockTransport(self), clock=clock)
 
 
 def ok(request: httpx.Request) -> httpx.Response:
@@ -237,7 +237,7 @@ def test_a_thread_does_not_wait_for_another_ones_token_for_ever() -> None:
 
     fake = FakeClarify(token=stuck)
     patience = Timeouts(connect=0.01, read=0.01, write=0.01, answer=0.01)
-    client = Client(credentials(), transport=httpx.MockTransport(fake), timeout=patience, clock=lambda: 0.0)
+    client = Api(credentials(), transport=httpx.MockTransport(fake), timeout=patience, clock=lambda: 0.0)
     with client, ThreadPoolExecutor(1) as threads:
         first = threads.submit(client.call, "x.y", {})
         assert asked.wait(10)

@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from connector.clarify import (
+    Api,
     ClarifyError,
-    Client,
     Created,
     Credentials,
     CredentialsError,
@@ -43,8 +43,8 @@ def fields(kind: str = "basic-auth") -> dict[str, object]:
     }
 
 
-def client(handler: Handler, **options: str) -> Client:
-    return Client(
+def client(handler: Handler, **options: str) -> Api:
+    return Api(
         Credentials.load(fields()),
         transport=httpx.MockTransport(handler),
         **options,  # type: ignore[arg-type]
@@ -77,13 +77,13 @@ def created(*keys: str) -> dict[str, object]:
     return {"signalsByInput": {key: {"id": SIGNAL, "created": True} for key in keys}}
 
 
-def failing(respond: Handler, call: Callable[[Client], object] | None = None) -> ClarifyError:
+def failing(respond: Handler, call: Callable[[Api], object] | None = None) -> ClarifyError:
     with client(respond) as clarify, pytest.raises(ClarifyError) as caught:
         (call or insert_frame)(clarify)
     return caught.value
 
 
-def insert_frame(clarify: Client) -> object:
+def insert_frame(clarify: Api) -> object:
     return clarify.insert(FRAME)
 
 
@@ -237,10 +237,10 @@ def test_credentials_may_be_given_in_any_form(tmp_path: Path) -> None:
     path = tmp_path / "credentials.json"
     path.write_bytes(orjson.dumps(fields()))
     for source in (path, str(path), fields(), orjson.dumps(fields()).decode(), Credentials.load(fields())):
-        with Client(source) as clarify:
-            assert repr(clarify) == f"Client(https://api.clarify.io/v1/, integration {INTEGRATION}, API 1.1)"
+        with Api(source) as clarify:
+            assert repr(clarify) == f"Api(https://api.clarify.io/v1/, integration {INTEGRATION}, API 1.1)"
     with pytest.raises(CredentialsError, match="No such file"):
-        Client(tmp_path / "none.json")
+        Api(tmp_path / "none.json")
 
 
 # --- what comes back
@@ -515,7 +515,7 @@ def test_no_error_holds_a_secret(kind: str, where: str, how: int | str) -> None:
         return misbehave(request)
 
     with (
-        Client(fields(kind), transport=httpx.MockTransport(respond)) as clarify,
+        Api(fields(kind), transport=httpx.MockTransport(respond)) as clarify,
         pytest.raises(ClarifyError) as caught,
     ):
         clarify.insert(FRAME)

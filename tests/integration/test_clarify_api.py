@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from connector.clarify import (
-    Client,
+    Api,
     DataFrame,
     InvalidParams,
     NotAllowed,
@@ -29,9 +29,9 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[SandboxServer]:
 
 
 @pytest.fixture
-def clarify(sandbox: SandboxServer) -> Iterator[Client]:
+def clarify(sandbox: SandboxServer) -> Iterator[Api]:
     sandbox.clear_faults()
-    with Client(sandbox.credentials_path) as client:
+    with Api(sandbox.credentials_path) as client:
         yield client
 
 
@@ -39,7 +39,7 @@ def frame(key: str, *values: float | None) -> DataFrame:
     return DataFrame(times=[T0 + n for n in range(len(values))], series={key: values})
 
 
-def test_what_is_inserted_is_stored_exactly(sandbox: SandboxServer, clarify: Client) -> None:
+def test_what_is_inserted_is_stored_exactly(sandbox: SandboxServer, clarify: Api) -> None:
     data = frame("mill/feed.rate", 81.5, None, -0.1, True)
     first = clarify.insert(data).signals_by_input["mill/feed.rate"]
     again = clarify.insert_encoded(data.to_wire_bytes()).signals_by_input["mill/feed.rate"]
@@ -49,7 +49,7 @@ def test_what_is_inserted_is_stored_exactly(sandbox: SandboxServer, clarify: Cli
     assert sandbox.samples("mill/feed.rate") == [(T0, 81.5), (T0 + 2, -0.1), (T0 + 3, 1.0)]
 
 
-def test_metadata_is_saved(clarify: Client) -> None:
+def test_metadata_is_saved(clarify: Api) -> None:
     info = SignalInfo(
         name="Mill state",
         labels={"line": ["3"]},
@@ -66,7 +66,7 @@ def test_metadata_is_saved(clarify: Client) -> None:
     assert (changed.id, changed.created, changed.updated) == (first.id, False, True)
 
 
-def test_a_revoked_token_is_renewed_in_passing(sandbox: SandboxServer, clarify: Client) -> None:
+def test_a_revoked_token_is_renewed_in_passing(sandbox: SandboxServer, clarify: Api) -> None:
     clarify.insert(frame("renewal", 1.0))
     asked = sandbox.stats()["requests"].get("token", 0)
     sandbox.faults([{"method": "insert", "times": 1, "kind": "revoke_tokens"}])
@@ -79,7 +79,7 @@ def test_a_revoked_token_is_renewed_in_passing(sandbox: SandboxServer, clarify: 
     assert sandbox.samples("renewal") == [(T0, 1.0), (T0 + 1, 2.0)]
 
 
-def test_a_lost_answer_leaves_the_outcome_open(sandbox: SandboxServer, clarify: Client) -> None:
+def test_a_lost_answer_leaves_the_outcome_open(sandbox: SandboxServer, clarify: Api) -> None:
     for value, kind, stored in ((1.0, "answer_lost", True), (2.0, "half_answer", True), (3.0, "cut", False)):
         sandbox.faults([{"method": "insert", "times": 1, "kind": kind}])
         with pytest.raises(Retryable) as caught:
@@ -90,7 +90,7 @@ def test_a_lost_answer_leaves_the_outcome_open(sandbox: SandboxServer, clarify: 
         assert sandbox.samples(f"lost/{kind}") == [(T0, value)]
 
 
-def test_refusals_say_what_to_do(sandbox: SandboxServer, clarify: Client) -> None:
+def test_refusals_say_what_to_do(sandbox: SandboxServer, clarify: Api) -> None:
     sandbox.faults(
         [
             {"times": 1, "kind": "status", "status": 503, "retry_after": 7, "method": "insert"},
@@ -107,13 +107,13 @@ def test_refusals_say_what_to_do(sandbox: SandboxServer, clarify: Client) -> Non
         clarify.insert(frame("refused", 1.0))
     with pytest.raises(Refused):
         clarify.call("integration.noSuchMethod", {})
-    with pytest.raises(Refused), Client(sandbox.credentials_path, api_version="0.1") as other:
+    with pytest.raises(Refused), Api(sandbox.credentials_path, api_version="0.1") as other:
         other.insert(frame("refused", 1.0))
 
 
 @pytest.mark.parametrize("style", ["documented", "live"])
 def test_the_guilty_are_named_in_both_styles(style: str) -> None:
-    with SandboxServer(rate_limiter="off", error_style=style) as sandbox, Client(sandbox.credentials_path) as c:
+    with SandboxServer(rate_limiter="off", error_style=style) as sandbox, Api(sandbox.credentials_path) as c:
         series = b'{"a.b":[1],"a":[1],"a.b.c":[1,2],"d/e":["x"]}'
         with pytest.raises(InvalidParams) as insert:
             c.insert_encoded(b'{"times":["2026-05-01T06:00:00Z"],"series":%b}' % series)
@@ -133,7 +133,7 @@ def test_the_guilty_are_named_in_both_styles(style: str) -> None:
 def test_wrong_credentials_are_not_allowed(sandbox: SandboxServer) -> None:
     fields = sandbox.credentials()
     fields["credentials"]["clientSecret"] = "wrong"
-    with Client(fields) as client, pytest.raises(NotAllowed) as caught:
+    with Api(fields) as client, pytest.raises(NotAllowed) as caught:
         client.insert(frame("wrong", 1.0))
     assert caught.value.code == 401
     assert "wrong" not in str(caught.value).replace("are wrong", "")

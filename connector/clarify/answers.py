@@ -1,0 +1,281 @@
+"""What the client's methods return: a response with `result` or `error`, and typed results.
+
+Fields that are not known are ignored: new ones may appear at any time. Names are snake_case; the API's camelCase
+reads the same fields, so `result.signalsByInput` and `result.signals_by_input` are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Generic, Self, TypeVar
+
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+
+from connector.clarify.api_model import ApiModel
+from connector.clarify.data_frame import DataFrame
+from connector.clarify.errors import ClarifyError, Retryable
+from connector.clarify.validation import broken_rules
+
+ResultT = TypeVar("ResultT")
+ModelT = TypeVar("ModelT", bound="AnswerModel")
+
+
+class AnswerModel(ApiModel):
+    """Part of an answer; what is not known is ignored."""
+
+    model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
+
+
+def _set_duration(value: object) -> object:
+    """The API writes an unset duration as null or as PT0S."""
+    return None if value in ("PT0S", "") else value
+
+
+Duration = Annotated[timedelta | None, BeforeValidator(_set_duration)]
+
+
+class CreateSummary(AnswerModel):
+    """What an insert did to one signal."""
+
+    id: str
+    created: bool
+
+
+class SaveSummary(AnswerModel):
+    """What saving metadata did to one signal or item."""
+
+    id: str
+    created: bool
+    updated: bool
+
+
+class InsertResponse(AnswerModel):
+    """What an insert did, by input ID."""
+
+    signals_by_input: dict[str, CreateSummary]
+
+
+class SaveSignalsResponse(AnswerModel):
+    """What saving did, by input ID."""
+
+    signals_by_input: dict[str, SaveSummary]
+
+
+class PublishSignalsResponse(AnswerModel):
+    """What publishing did, by signal ID; the IDs in the summaries are those of items."""
+
+    items_by_signal: dict[str, SaveSummary]
+
+
+class ResourceMeta(AnswerModel):
+    """What Clarify keeps about a resource. The hashes may be missing."""
+
+    annotations: dict[str, str] = Field(default_factory=dict)
+    attributes_hash: str | None = None
+    relationships_hash: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class SavedAttributes(AnswerModel):
+    """Metadata as it is stored. New kinds of sources and values may appear, so these are texts."""
+
+    name: str = ""
+    description: str = ""
+    labels: dict[str, list[str]] = Field(default_factory=dict)
+    source_type: str = "measurement"
+    value_type: str = "numeric"
+    eng_unit: str = ""
+    enum_values: dict[str, str] = Field(default_factory=dict)
+    sample_interval: Duration = None
+    gap_detection: Duration = None
+
+
+class SavedSignal(SavedAttributes):
+    """Metadata of a signal."""
+
+    input: str
+
+
+class SavedItem(SavedAttributes):
+    """Metadata of an item."""
+
+    visible: bool = False
+
+
+class Identifier(AnswerModel):
+    """A resource by type and ID."""
+
+    type: str
+    id: str
+
+
+class ToOne(AnswerModel):
+    """A relationship to one resource, or to none."""
+
+    data: Identifier | None = None
+
+
+class SignalRelationships(AnswerModel):
+    """To what a signal belongs."""
+
+    integration: ToOne | None = None
+    item: ToOne | None = None
+
+
+class Resource(AnswerModel):
+    """A signal or an item."""
+
+    id: str
+    type: str
+    meta: ResourceMeta = Field(default_factory=ResourceMeta)
+
+
+class SignalResource(Resource):
+    """A signal: its metadata, and the item it is published as."""
+
+    attributes: SavedSignal
+    relationships: SignalRelationships = Field(default_factory=SignalRelationships)
+
+    @property
+    def item(self) -> str | None:
+        """ID of the item that it is published as."""
+        related = self.relationships.item
+        return related.data.id if related is not None and related.data is not None else None
+
+
+class ItemResource(Resource):
+    """An item: its metadata."""
+
+    attributes: SavedItem
+
+
+class SelectionMeta(AnswerModel):
+    """About a selection: `total` is how many resources match, -1 if they were not counted."""
+
+    total: int = -1
+    format: dict[str, Any] = Field(default_factory=dict)
+
+
+class Included(AnswerModel):
+    """Related resources that were asked for by `include`."""
+
+    items: list[ItemResource] = Field(default_factory=list)
+    signals: list[SignalResource] = Field(default_factory=list)
+
+    def and_more(self, other: Included | None) -> Included:
+        """With those of another answer, each once."""
+        if other is None:
+            return self
+        items = {found.id: found for found in [*self.items, *other.items]}
+        signals = {found.id: found for found in [*self.signals, *other.signals]}
+        return Included(items=list(items.values()), signals=list(signals.values()))
+
+
+def _listed(data: object) -> object:
+    """A list of resources, also where the answer has a map of them by ID."""
+    return list(data.values()) if isinstance(data, Mapping) else data
+
+
+class SignalSelection(AnswerModel):
+    """Signals that a query selected."""
+
+    meta: SelectionMeta = Field(default_factory=SelectionMeta)
+    data: Annotated[list[SignalResource], BeforeValidator(_listed)] = Field(default_factory=list)
+    included: Included | None = None
+
+
+class ItemSelection(AnswerModel):
+    """Items that a query selected."""
+
+    meta: SelectionMeta = Field(default_factory=SelectionMeta)
+    data: Annotated[list[ItemResource], BeforeValidator(_listed)] = Field(default_factory=list)
+    included: Included | None = None
+
+
+def _as_frame(data: object) -> object:
+    """One frame, also where the answer has a list of them."""
+    if isinstance(data, list):
+        return DataFrame.merge(DataFrame.from_wire(frame) for frame in data)
+    return DataFrame.from_wire(data) if isinstance(data, Mapping) else data
+
+
+class DataSelection(AnswerModel):
+    """A data frame, whose series are items, rollups of items, or aliases."""
+
+    meta: SelectionMeta = Field(default_factory=SelectionMeta)
+    data: Annotated[DataFrame, BeforeValidator(_as_frame)]
+    included: Included | None = None
+
+
+class ErrorData(ApiModel):
+    """Details of an error; which there are differs between versions of the API."""
+
+    model_config = ConfigDict(extra="allow")
+
+    trace: str | None = None
+    params: dict[str, list[str]] | None = None
+    path_errors: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """What went wrong. `exception` is the same as an exception, and says what to do."""
+
+    code: int | None
+    """RPC error code (negative) or HTTP status; None if there was no answer, or nothing was sent."""
+    message: str
+    data: ErrorData | str | None
+    exception: ClarifyError
+
+    @classmethod
+    def of(cls, exception: ClarifyError) -> Error:
+        """The error that an exception of a call stands for."""
+        data = exception.data
+        details: ErrorData | str | None
+        try:
+            details = (
+                ErrorData.model_validate(data) if isinstance(data, Mapping) else data if data is None else str(data)
+            )
+        except ValidationError:
+            details = str(data)
+        return cls(exception.code, str(exception), details, exception)
+
+
+@dataclass(frozen=True, slots=True)
+class Response(Generic[ResultT]):
+    """The answer to a call: `result`, or `error`; both, if a later part of a long call failed."""
+
+    result: ResultT | None = None
+    error: Error | None = None
+    id: int | str = 0
+    jsonrpc: str = "2.0"
+
+    def raise_for_error(self) -> Self:
+        """Itself if all went well; else raises the error: a ClarifyError whose class says what to do."""
+        if self.error is not None:
+            raise self.error.exception
+        return self
+
+    def with_error(self, exception: ClarifyError) -> Response[ResultT]:
+        """The same with what went wrong after it."""
+        return replace(self, error=Error.of(exception))
+
+
+def read_answer(model: type[ModelT], result: Mapping[str, object], method: str) -> ModelT:
+    """The result of a call as this model; Retryable if it is not what is documented."""
+    try:
+        return model.model_validate(result)
+    except ValidationError as error:
+        wrong = broken_rules(error)
+    except ValueError as error:  # a data frame that is none
+        wrong = str(error)
+    raise Retryable(
+        f"The result makes no sense: {wrong[:500]}. Try again later; check the API version if it stays.",
+        code=200,
+        method=method,
+        outcome_unknown=True,
+    )

@@ -1,0 +1,178 @@
+"""One call each. Each method is one call: encode, send, read the result or raise what to do about it.
+
+Nothing is repeated here except one thing: when a token is refused (401), it is renewed and the call sent once
+more. Pace, back-off and what becomes of the data are the caller's, who learns the kind of failure from the
+class of the error (see `errors`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from itertools import count
+from types import TracebackType
+from typing import Final, Self
+
+import httpx
+import orjson
+from pydantic import ValidationError
+
+from connector.clarify import rpc
+from connector.clarify.credentials import Credentials, CredentialsSource
+from connector.clarify.data_frame import DataFrame
+from connector.clarify.errors import NotAllowed, TooLarge
+from connector.clarify.limits import API_VERSION, REQUEST_BYTES
+from connector.clarify.models import SignalInfo, check_input_id
+from connector.clarify.results import InsertResult, SaveSignalsResult, insert_result, save_signals_result
+from connector.clarify.tokens import authorization
+from connector.clarify.transport import Answer, Timeouts, Transport
+from connector.clarify.validation import broken_rules
+
+_INSERT: Final = "integration.insert"
+_SAVE_SIGNALS: Final = "integration.saveSignals"
+
+
+class Api:
+    """Calls Clarify on behalf of one integration. Safe for several threads; no network until the first call.
+
+    Every call raises Retryable, NotAllowed, Refused, InvalidParams or TooLarge, all ClarifyError.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials | CredentialsSource,
+        *,
+        api_version: str = API_VERSION,
+        timeout: Timeouts | None = None,
+        transport: httpx.BaseTransport | None = None,
+        verify: str | os.PathLike[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        user_agent: str = "clarify-connector",
+    ) -> None:
+        """`verify` is a CA file to trust instead of the usual authorities; `clock` counts seconds.
+
+        `transport` takes the place of the network. CredentialsError and ValueError say what cannot be used.
+        """
+        if not isinstance(credentials, Credentials):
+            credentials = Credentials.load(credentials)
+        timeouts = timeout if timeout is not None else Timeouts()
+        self._credentials = credentials
+        self._transport = Transport(
+            timeouts=timeouts,
+            headers={"User-Agent": user_agent},
+            clock=clock,
+            transport=transport,
+            verify=verify,
+        )
+        self._authorization = authorization(credentials, self._transport, timeouts, clock)
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "X-API-Version": api_version,
+        }
+        self._request_ids = count(rpc.FIRST_ID)
+        self._insert_start = b'{"integration":%b,"data":' % orjson.dumps(credentials.integration)
+        self._insert_end = b"}"
+
+    @property
+    def integration(self) -> str:
+        """The ID of the integration whose credentials these are."""
+        return self._credentials.integration
+
+    @property
+    def insert_overhead(self) -> int:
+        """Bytes around `data_json` in the body of an insert: body size = len(data_json) + this, exactly."""
+        return len(rpc.request(rpc.FIRST_ID, _INSERT, self._insert_start, self._insert_end))
+
+    def insert(self, data: DataFrame | Mapping[str, object]) -> InsertResult:
+        """Writes a data frame, or {"times": [...], "series": {...}}; signals come into being as needed.
+
+        ValueError if the data breaks a rule of DataFrame.
+        """
+        frame = data if isinstance(data, DataFrame) else DataFrame.from_dict(data)
+        return self.insert_encoded(frame.to_wire_bytes())
+
+    def insert_encoded(self, data_json: bytes) -> InsertResult:
+        """Writes a data frame that is encoded already: {"times":[...],"series":{...}}, sent as it is."""
+        params = (self._insert_start, data_json, self._insert_end)
+        return insert_result(self._call(_INSERT, *params), _INSERT)
+
+    def save_signals(
+        self,
+        signals_by_input: Mapping[str, SignalInfo | Mapping[str, object]],
+        create_only: bool = False,
+    ) -> SaveSignalsResult:
+        """Saves metadata by input ID, complete: what is left out is reset. Signals come into being as needed.
+
+        `create_only` leaves existing signals alone. ValueError names the input and the rule that it breaks.
+        """
+        views = {check_input_id(key): _signal(key, info) for key, info in signals_by_input.items()}
+        params = {
+            "integration": self.integration,
+            "signalsByInput": {key: info.to_wire() for key, info in views.items()},
+            "createOnly": create_only,
+        }
+        return save_signals_result(self.call(_SAVE_SIGNALS, params), _SAVE_SIGNALS)
+
+    def call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
+        """The result of any RPC method; `params` go as they are, so most need "integration" among them."""
+        return self._call(method, orjson.dumps(dict(params)))
+
+    def close(self) -> None:
+        """Closes the connections. The client cannot be used afterwards."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        version = self._headers["X-API-Version"]
+        return f"Api({self._credentials.api_url}, integration {self.integration}, API {version})"
+
+    def _call(self, method: str, *params: bytes) -> dict[str, object]:
+        request_id = next(self._request_ids)
+        body = rpc.request(request_id, method, *params)
+        if len(body) > REQUEST_BYTES:
+            # Not sent: what the API answers to this is not documented, and a broken connection would look
+            # like something that is worth repeating.
+            raise TooLarge(
+                f"The request has {len(body)} bytes, Clarify takes {REQUEST_BYTES}. Send less at once.",
+                method=method,
+            )
+        header = self._authorization.header()
+        answer = self._post(method, body, header)
+        if answer.status == 401 and self._authorization.discard(header):
+            header = self._authorization.header()
+            answer = self._post(method, body, header)
+        try:
+            return rpc.result(answer, request_id, method=method, hide=self._hider(header))
+        except NotAllowed:
+            self._authorization.distrust(header)
+            raise
+
+    def _post(self, method: str, body: bytes, header: str) -> Answer:
+        headers = {**self._headers, "Authorization": header}
+        return self._transport.post(self._credentials.rpc_url, body, headers, method=method, stores=True)
+
+    def _hider(self, header: str) -> Callable[[str], str]:
+        """Takes the secret, and the token that this call was made with, out of a server's text."""
+        token = header.partition(" ")[2]
+        return lambda text: self._credentials.hide(text, token)
+
+
+def _signal(key: str, info: SignalInfo | Mapping[str, object]) -> SignalInfo:
+    if isinstance(info, SignalInfo):
+        return info
+    try:
+        return SignalInfo.model_validate(info)
+    except ValidationError as error:
+        raise ValueError(f"signal {key!r}: {broken_rules(error)}") from None

@@ -1,0 +1,352 @@
+"""Data frames: what is written to Clarify, and what is read from it.
+
+Times are kept as integers of microseconds, values as tuples, so that a frame of a million values is built,
+merged and written in passes that run in C.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from math import inf, isfinite, isnan
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import orjson
+
+from connector.clarify import iso8601
+from connector.clarify.iso8601 import Instant
+from connector.clarify.models import check_input_id
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_INT_MIN: Final = -(2**63)  # integers beyond 64 bits travel as the nearest float64
+_INT_MAX: Final = 2**64 - 1
+_PLAIN: Final = frozenset((float, int, type(None)))
+_TIME_COLUMNS: Final = frozenset(("times", "time", "timestamp", "timestamps", "datetime", "date", "ts"))
+
+Value: TypeAlias = float | int | None
+"""One cell of a data frame; None is "no value here"."""
+
+
+class DataFrame:
+    """Times and series: each series has one value, or None, for each of the times.
+
+    times
+        Datetimes, ISO 8601 texts or numbers since 1970, in any order. Without a zone they are in the zone of this
+        computer; a number is in s, ms, µs or ns, whichever its size says. Digits finer than a microsecond are cut.
+    series
+        Input ID → numbers. True and False become 1 and 0, NaN becomes None. Integers stay as they are, but Clarify
+        computes with float64, exact up to 2**53.
+
+    A broken rule is a ValueError that names the series and the index: infinities, text, wrong lengths.
+
+    >>> frame = DataFrame(times=["2026-05-01T06:00:00Z"], series={"boiler/pressure": [4.1]})
+    """
+
+    __slots__ = ("_series", "_times")
+
+    def __init__(
+        self,
+        times: Iterable[Instant] = (),
+        series: Mapping[str, Iterable[Value]] | None = None,
+    ) -> None:
+        if isinstance(times, str | bytes):
+            raise ValueError("times must be a list of times, not a text")  # noqa: TRY004
+        self._times = _times(times)
+        self._series = {check_input_id(key): _values(key, values) for key, values in (series or {}).items()}
+        for key, values in self._series.items():
+            if len(values) != len(self._times):
+                raise ValueError(
+                    f"series {key!r} has {len(values)} values for {len(self._times)} times: "
+                    "it needs one, or None, for each"
+                )
+
+    # -- what is in it ----------------------------------------------------------------------------
+
+    @property
+    def times(self) -> list[datetime]:
+        """The times as datetimes in UTC."""
+        return list(map(iso8601.to_datetime, self._times))
+
+    @property
+    def times_us(self) -> tuple[int, ...]:
+        """The times as microseconds since 1970."""
+        return self._times
+
+    @property
+    def series(self) -> Mapping[str, tuple[Value, ...]]:
+        """Input ID, item ID or alias → values, one for each time."""
+        return self._series
+
+    @property
+    def samples(self) -> int:
+        """How many cells hold a value."""
+        return sum(len(values) - values.count(None) for values in self._series.values())
+
+    def __len__(self) -> int:
+        """How many times it has."""
+        return len(self._times)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DataFrame):
+            return NotImplemented
+        return self._times == other._times and self._series == other._series
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"DataFrame({len(self._times)} times, {len(self._series)} series)"
+
+    # -- other forms ------------------------------------------------------------------------------
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> DataFrame:
+        """A frame from {"times": [...], "series": {...}}, or from a flat dict of columns.
+
+        Of a flat dict the time column is the one that is called times, time, timestamp, datetime, date or ts, or
+        else the only one that begins with a datetime or a text. ValueError if there is none, or several.
+        """
+        if "series" in data:
+            unknown = set(data) - {"times", "series"}
+            times, series = data.get("times"), data["series"]
+            if unknown or not isinstance(times, Iterable) or not isinstance(series, Mapping):
+                raise ValueError('a data frame is {"times": [...], "series": {"<input ID>": [...], ...}}')
+            return cls(times, series)
+        named = [key for key in data if str(key).lower() in _TIME_COLUMNS]
+        columns = named or [key for key, values in data.items() if _begins_with_time(values)]
+        if len(columns) != 1:
+            found = ", ".join(map(repr, columns)) or "none"
+            raise ValueError(f"a data frame needs one column of times, found {found}; call it 'times'")
+        return cls(data[columns[0]], {key: values for key, values in data.items() if key != columns[0]})
+
+    @classmethod
+    def from_us(cls, times_us: Iterable[int], series: Mapping[str, Iterable[Value]]) -> DataFrame:
+        """A frame from microseconds and values that are known to be sound. Nothing is checked."""
+        frame = cls()
+        frame._times = tuple(times_us)
+        frame._series = {key: tuple(values) for key, values in series.items()}
+        return frame
+
+    @classmethod
+    def from_pandas(cls, data: Any, time_col: str | None = None) -> DataFrame:
+        """A frame from pandas: the index is the times, or the column `time_col`, or the only column of datetimes.
+
+        A Series needs a name, which becomes the input ID. ValueError if it is not clear what the times are.
+        """
+        if not hasattr(data, "columns"):
+            if data.name is None:
+                raise ValueError("a Series needs a name, which becomes the input ID: series.rename('...')")
+            data = data.to_frame()
+        if time_col is None and data.index.dtype.kind != "M":
+            columns = [column for column in data.columns if data[column].dtype.kind == "M"]
+            if len(columns) != 1:
+                raise ValueError(
+                    "the times are not clear: set a DatetimeIndex, or name the column with time_col "
+                    f"(columns of datetimes: {', '.join(map(str, columns)) or 'none'})"
+                )
+            time_col = columns[0]
+        if time_col is None:
+            return cls(_pandas_times(data.index), {str(column): data[column] for column in data.columns})
+        if time_col not in data.columns:
+            raise ValueError(f"there is no column {time_col!r}; there are {', '.join(map(str, data.columns))}")
+        series = {str(column): data[column] for column in data.columns if column != time_col}
+        return cls(_pandas_times(data[time_col]), series)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A pandas DataFrame: one column a series, NaN where there is no value, the times in UTC as its index.
+
+        ImportError says how to get pandas.
+        """
+        try:
+            import pandas as pd  # noqa: PLC0415 - an optional package
+        except ImportError:
+            raise ImportError("to_pandas needs pandas: pip install 'clarify-connector[pandas]'") from None
+        index = pd.to_datetime(list(self._times), unit="us", utc=True)
+        columns = {key: pd.array(values, dtype="float64") for key, values in self._series.items()}
+        return pd.DataFrame(columns, index=index)
+
+    @classmethod
+    def from_wire(cls, data: Mapping[str, Any]) -> DataFrame:
+        """A frame as the API answers it. ValueError if it is none."""
+        times, series = data.get("times"), data.get("series")
+        if times is None and series is None:
+            return cls()
+        if not isinstance(times, list) or not isinstance(series, Mapping):
+            raise ValueError("a data frame without times or series")  # noqa: TRY004 - it comes from a server
+        frame = cls()
+        frame._times = tuple(iso8601.read_all(times))
+        frame._series = {key: _known_values(key, values, len(times)) for key, values in series.items()}
+        return frame
+
+    def to_wire_bytes(self) -> bytes:
+        """The frame as the API takes it: JSON with times in UTC, in their shortest exact form."""
+        return orjson.dumps({"times": iso8601.texts(self._times), "series": self._series})
+
+    # -- parts and sums ---------------------------------------------------------------------------
+
+    @classmethod
+    def merge(cls, frames: Iterable[DataFrame]) -> DataFrame:
+        """All times and series of these frames, sorted by time. Where two have a value for one time and series, the
+        later frame's counts; a None never takes the place of a value. The cost grows with the number of cells."""
+        given = list(frames)
+        if any(not isinstance(frame, DataFrame) for frame in given):
+            raise TypeError("merge takes a list of DataFrame")
+        all_times: set[int] = set()
+        for frame in given:
+            all_times.update(frame._times)
+        times = sorted(all_times)
+        slots = dict(zip(times, range(len(times)), strict=True))
+        columns: dict[str, list[Value]] = {}
+        for frame in given:
+            places = list(map(slots.__getitem__, frame._times))
+            for key, values in frame._series.items():
+                column = columns.get(key)
+                if column is None:
+                    column = columns[key] = [None] * len(times)
+                for place, value in zip(places, values, strict=True):
+                    if value is not None:
+                        column[place] = value
+        return cls.from_us(times, columns)
+
+    def __add__(self, other: object) -> DataFrame:
+        """Merged with another frame, a dict or something of pandas."""
+        return DataFrame.merge([self, as_data_frame(other)])
+
+    def rows(self, first: int, end: int) -> DataFrame:
+        """The times from index `first` to before `end`, with their values."""
+        series = {key: values[first:end] for key, values in self._series.items()}
+        return DataFrame.from_us(self._times[first:end], series)
+
+    def only(self, keys: Iterable[str]) -> DataFrame:
+        """These series of it, with all times."""
+        return DataFrame.from_us(self._times, {key: self._series[key] for key in keys})
+
+    def last(self, n: int) -> DataFrame:
+        """The last `n` values of each series; times that are left without a value go. The times must be sorted."""
+        series: dict[str, tuple[Value, ...]] = {}
+        earliest = len(self._times)
+        for key, values in self._series.items():
+            filled = [index for index, value in enumerate(values) if value is not None][-n:]
+            kept = set(filled)
+            series[key] = tuple(value if index in kept else None for index, value in enumerate(values))
+            earliest = min(earliest, filled[0] if filled else earliest)
+        return DataFrame.from_us(self._times, series).rows(earliest, len(self._times))._without_empty_times()
+
+    def _without_empty_times(self) -> DataFrame:
+        used = [any(cell is not None for cell in row) for row in zip(*self._series.values(), strict=True)]
+        if all(used):
+            return self
+        kept = [index for index, is_used in enumerate(used) if is_used]
+        series = {key: [values[index] for index in kept] for key, values in self._series.items()}
+        return DataFrame.from_us([self._times[index] for index in kept], series)
+
+    def between(self, first_us: int, end_us: int) -> DataFrame:
+        """The times from `first_us` to before `end_us`. The times must be sorted."""
+        return self.rows(bisect_left(self._times, first_us), bisect_left(self._times, end_us))
+
+
+def as_data_frame(data: object) -> DataFrame:
+    """A DataFrame out of whatever can be inserted: itself, a dict, a pandas DataFrame or Series."""
+    if isinstance(data, DataFrame):
+        return data
+    if isinstance(data, Mapping):
+        return DataFrame.from_dict(data)
+    if type(data).__module__.partition(".")[0] == "pandas":
+        return DataFrame.from_pandas(data)
+    raise ValueError(f"{type(data).__name__} is no data: give a DataFrame, a dict, or a pandas DataFrame or Series")
+
+
+def _times(times: Iterable[Instant]) -> tuple[int, ...]:
+    dtype = getattr(times, "dtype", None)
+    if getattr(dtype, "kind", None) == "M":
+        return tuple(_pandas_times(times))
+    if dtype is not None:
+        times = times.tolist()  # type: ignore[attr-defined]
+    return tuple(iso8601.read_all(times))
+
+
+def _pandas_times(times: Any) -> list[int]:
+    """Microseconds out of a column of datetimes; without a zone they are in the zone of this computer."""
+    if not str(times.dtype).startswith("datetime64["):
+        return iso8601.read_all(times)
+    zone = getattr(times.dtype, "tz", None)
+    if zone is None:
+        as_datetimes: Callable[[], list[Any]] = times.astype("datetime64[us]").tolist
+        return iso8601.read_all(as_datetimes())
+    values = times.dt if hasattr(times, "dt") else times
+    plain = values.tz_convert("UTC")
+    plain = (plain.dt if hasattr(plain, "dt") else plain).tz_localize(None)
+    return [int(us) for us in plain.astype("datetime64[us]").astype("int64")]
+
+
+def _begins_with_time(values: object) -> bool:
+    first = next(iter(values), None) if isinstance(values, Iterable) and not isinstance(values, str) else None
+    return isinstance(first, str | datetime)
+
+
+def _values(key: str, values: Iterable[Value]) -> tuple[Value, ...]:
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise ValueError(f"series {key!r} must be a list of numbers and None")  # noqa: TRY004
+    if hasattr(values, "tolist"):  # numpy and pandas give their own kinds of numbers one by one
+        values = values.tolist()
+    cells = tuple(values)
+    if _are_plain(cells):
+        return cells
+    checked: list[Value] = []
+    for index, value in enumerate(cells):
+        if value is None or (type(value) is float and isfinite(value)):
+            checked.append(value)
+            continue
+        try:
+            checked.append(_number(value))
+        except ValueError as error:
+            raise ValueError(f"series {key!r}, value {index}: {error}") from None
+    return tuple(checked)
+
+
+def _are_plain(cells: Sequence[Value]) -> bool:
+    """Whether all cells are finite floats, ints of 64 bits, or None, as they mostly are. In doubt not."""
+    kinds = set(map(type, cells))
+    if not kinds <= _PLAIN:
+        return False
+    numbers = [cell for cell in cells if cell is not None]
+    if int in kinds:
+        whole = [number for number in numbers if type(number) is int]
+        if not _INT_MIN <= min(whole) <= max(whole) <= _INT_MAX:
+            return False
+    return float not in kinds or isfinite(sum(numbers))
+
+
+def _known_values(key: str, values: object, n: int) -> tuple[Value, ...]:
+    if not isinstance(values, list) or len(values) != n:
+        raise ValueError(f"series {key!r} has not one value for each time")
+    if not set(map(type, values)) <= _PLAIN:
+        raise ValueError(f"series {key!r} has something that is no number")
+    return tuple(values)
+
+
+def _number(value: object) -> float | int | None:
+    """Any kind of real number as a float, int or None that JSON can hold."""
+    if isinstance(value, Integral):  # bool is one
+        whole = int(value)
+        if _INT_MIN <= whole <= _INT_MAX:
+            return whole
+        value = _nearest_float(whole)
+    if not isinstance(value, Real):
+        raise ValueError(f"{value!r} is no number: give a float, int, bool or None")  # noqa: TRY004
+    number = float(value)
+    if isnan(number):
+        return None
+    if not isfinite(number):
+        raise ValueError(f"{number} cannot be stored: leave it out, or give None")
+    return number
+
+
+def _nearest_float(whole: int) -> float:
+    try:
+        return float(whole)
+    except OverflowError:
+        return inf if whole > 0 else -inf

@@ -1,0 +1,104 @@
+"""Rates and repetition: a call waits for its turn, and what may succeed later is sent again.
+
+Each method has turns of its own, evenly spaced, as Clarify documents them. A failed call is repeated only if its
+error says that this may help (`Retryable`), after a back-off with full jitter that doubles, or after as long as the
+server asks for. All of it has a bound.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from connector.clarify.errors import Retryable
+from connector.clarify.limits import RATE_UNSAID, RATES
+
+_FIRST_DELAY: Final = 1.0
+_LAST_DELAY: Final = 30.0
+_LEAST_SHARE: Final = 0.1
+_MARGIN: Final = 0.005
+"""Seconds: clocks differ by a little, and a request that is early by a hair is made to wait by the server."""
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """How often and how long a call is repeated: `attempts` counts the first one too, `seconds` is for all."""
+
+    attempts: int = 6
+    seconds: float = 180.0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or not 0 <= self.seconds < float("inf"):
+            raise ValueError("attempts must be at least 1, and seconds a number of at least 0")
+
+
+NO_RETRIES: Final = Retries(attempts=1)
+
+
+class Pacing:
+    """Turns and repetition for one client. Safe for several threads."""
+
+    def __init__(
+        self,
+        rates: Mapping[str, float] | None,
+        retries: Retries,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """`rates` maps methods to calls a second; None is no limit at all, methods without one get the lowest."""
+        self._rates = rates
+        self._retries = retries
+        self._clock = clock
+        self._sleep = sleep
+        self._chance = chance
+        self._lock = threading.Lock()
+        self._next: dict[str, float] = {}
+
+    def run(self, method: str, call: Callable[[], T]) -> T:
+        """The outcome of `call`, in its turn, repeated where that may help. Raises what the last attempt raised."""
+        began = self._clock()
+        attempt = 1
+        while True:
+            self._wait_for_turn(method)
+            try:
+                return call()
+            except Retryable as error:
+                delay = self._delay(attempt, error)
+                left = self._retries.seconds - (self._clock() - began)
+                if attempt >= self._retries.attempts or delay > left:
+                    raise
+                _log.warning("%s; attempt %d, trying again in %.1f s", error, attempt, delay)
+            self._sleep(delay)
+            attempt += 1
+
+    def _wait_for_turn(self, method: str) -> None:
+        if self._rates is None:
+            return
+        rate = self._rates.get(method, RATE_UNSAID)
+        with self._lock:
+            now = self._clock()
+            turn = max(now, self._next.get(method, now))
+            self._next[method] = turn + 1.0 / rate + _MARGIN
+        if turn > now:
+            self._sleep(turn - now)
+
+    def _delay(self, attempt: int, error: Retryable) -> float:
+        delay = min(_LAST_DELAY, _FIRST_DELAY * 2.0 ** (attempt - 1))
+        jittered = delay * (_LEAST_SHARE + (1 - _LEAST_SHARE) * self._chance())
+        return max(jittered, error.retry_after or 0.0)
+
+
+def documented_rates() -> dict[str, float]:
+    """Calls a second that Clarify allows, for each method."""
+    return dict(RATES)

@@ -1,0 +1,179 @@
+"""How a long question becomes many short ones: pages of resources, and windows of time.
+
+The longest windows: docs api/1.1/methods/clarify/data-frame. Where a rollup is asked for, windows begin at the
+edges of its buckets, so that no bucket is cut in two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from connector.clarify import iso8601
+
+_SECOND: Final = 1_000_000
+_DAY: Final = 86_400 * _SECOND
+_RAW_WINDOW: Final = 40 * _DAY
+_EVALUATE_WINDOWS: Final = ((_DAY, 1900 * _DAY), (60 * _SECOND, 400 * _DAY))
+_DATA_FRAME_WINDOWS: Final = ((30 * _DAY, 3660 * _DAY), *_EVALUATE_WINDOWS)
+"""(rollup of at least, longest window), in µs."""
+_ONE_BOUND: Final = 40 * _DAY
+_NO_BOUND: Final = 7 * _DAY
+
+_FIXED: Final = re.compile(r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d{1,6})?)\d*S)?)?\Z")
+_CALENDAR: Final = re.compile(r"P(?=.)(?:(\d+)Y)?(?:(\d+)M)?\Z")
+_MONTH_AT_LEAST: Final = 28 * _DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """A rollup as it is sent, and what is needed to find the edges of its buckets."""
+
+    text: str
+    fixed_us: int = 0
+    months: int = 0
+    origin: datetime | None = None
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    first_day: int = 1
+
+    @property
+    def shortest_us(self) -> int:
+        """The shortest that one of its buckets can be."""
+        return self.fixed_us or self.months * _MONTH_AT_LEAST
+
+    def edge_before(self, time_us: int) -> int:
+        """The last edge at or before this time. Edges follow the local clock, as days and months do."""
+        local = iso8601.to_datetime(time_us).astimezone(self.zone).replace(tzinfo=None)
+        origin = self.origin or datetime(2000, 1, 1 if self.months else 2 + self.first_day)  # noqa: DTZ001 - local
+        if self.months:
+            since = (local.year - origin.year) * 12 + local.month - origin.month
+            month = origin.month - 1 + since // self.months * self.months
+            edge = origin.replace(year=origin.year + month // 12, month=month % 12 + 1)
+            if edge > local:  # an origin in the middle of a month
+                month -= self.months
+                edge = origin.replace(year=origin.year + month // 12, month=month % 12 + 1)
+        else:
+            since_us = (local - origin) // timedelta(microseconds=1)
+            edge = origin + timedelta(microseconds=since_us // self.fixed_us * self.fixed_us)
+        found = iso8601.microseconds(edge.replace(tzinfo=self.zone))
+        return found if found <= time_us else time_us
+
+
+def read_rollup(
+    rollup: str | timedelta | None,
+    *,
+    time_zone: str | None = None,
+    first_day: int | None = None,
+    origin: iso8601.Instant | None = None,
+) -> Rollup | None:
+    """The rollup of a query. ValueError for what is neither a duration nor `window`."""
+    if rollup is None:
+        return None
+    if isinstance(rollup, timedelta):
+        text = iso8601.duration(rollup)
+        if text is None:
+            raise ValueError("a rollup must be longer than zero")
+        rollup = text
+    if rollup == "window":
+        return Rollup(rollup)
+    try:
+        zone = ZoneInfo(time_zone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"{time_zone!r} is no time zone such as Europe/Oslo") from None
+    if first_day is not None and not 1 <= first_day <= 7:
+        raise ValueError(f"firstDayOfWeek is 1 (Monday) to 7, not {first_day}")
+    start = None
+    if origin is not None:
+        start = iso8601.to_datetime(iso8601.read(origin)).astimezone(zone).replace(tzinfo=None)
+    fixed, months = _length(rollup)
+    return Rollup(rollup, fixed, months, start, zone, first_day or 1)
+
+
+def _length(text: str) -> tuple[int, int]:
+    """(µs, months) of a duration, one of them zero."""
+    found = _FIXED.match(text)
+    if found is not None:
+        weeks, days, hours, minutes = (int(part or 0) for part in found.groups()[:4])
+        seconds = round(float(found[5] or 0) * _SECOND)
+        fixed = (weeks * 7 + days) * _DAY + (hours * 60 + minutes) * 60 * _SECOND + seconds
+        if fixed > 0:
+            return fixed, 0
+    found = _CALENDAR.match(text)
+    months = int(found[1] or 0) * 12 + int(found[2] or 0) if found is not None else 0
+    if months == 0:
+        raise ValueError(
+            f"{text!r} is no rollup: give window, a duration such as PT5M or P1D, or months or years such as P1M"
+        )
+    return 0, months
+
+
+def bounds(gte: iso8601.Instant | None, lt: iso8601.Instant | None, now: datetime) -> tuple[int, int]:
+    """The window that is meant, in µs: a week around now without bounds, 40 days from or to a single one.
+
+    ValueError if it ends before it begins.
+    """
+    start = None if gte is None else iso8601.read(gte)
+    end = None if lt is None else iso8601.read(lt)
+    if start is None and end is None:
+        middle = iso8601.microseconds(now)
+        return middle - _NO_BOUND, middle + _NO_BOUND
+    if start is None:
+        assert end is not None  # noqa: S101 - one of them is set
+        return end - _ONE_BOUND, end
+    if end is None:
+        return start, start + _ONE_BOUND
+    if end < start:
+        raise ValueError(f"the window ends ({iso8601.text(end)}) before it begins ({iso8601.text(start)})")
+    return start, end
+
+
+def windows(
+    start: int, end: int, rollup: Rollup | None, *, data_frame: bool, size: str | timedelta | None = None
+) -> Iterator[tuple[int, int]]:
+    """The window in pieces that one call may have, at least one; `size` makes them smaller."""
+    if rollup is not None and rollup.text == "window":
+        yield start, end
+        return
+    longest = _RAW_WINDOW
+    if rollup is not None:
+        table = _DATA_FRAME_WINDOWS if data_frame else _EVALUATE_WINDOWS
+        longest = next((window for least, window in table if rollup.shortest_us >= least), _RAW_WINDOW)
+    if size is not None:
+        longest = min(longest, _size(size))
+    while True:
+        stop = start + longest
+        if stop >= end:
+            yield start, end
+            return
+        if rollup is not None:
+            edge = rollup.edge_before(stop)
+            stop = edge if edge > start else stop
+        yield start, stop
+        start = stop
+
+
+def _size(size: str | timedelta) -> int:
+    text = iso8601.duration(size) if isinstance(size, timedelta) else size
+    fixed, months = _length(text or "")
+    return fixed or months * _MONTH_AT_LEAST
+
+
+def pages(skip: int, limit: int | None, most: int) -> Iterator[tuple[int, int]]:
+    """(skip, limit) of each page; without a limit they go on for ever."""
+    if skip < 0 or (limit is not None and limit < 0):
+        raise ValueError("skip and limit cannot be below zero")
+    left = limit
+    while left is None or left > 0:
+        size = most if left is None else min(most, left)
+        yield skip, size
+        skip += size
+        left = None if left is None else left - size
+
+
+def utc_now() -> datetime:
+    """Now, in UTC."""
+    return datetime.now(UTC)

@@ -1,0 +1,219 @@
+"""Filters, as Clarify's queries take them. Source: docs api/1.1beta1/methods/filter-syntax.
+
+    from connector.clarify.query import Filter, In, Regex
+
+    pumps = Filter(fields={"labels.type": In(value=["pump"])})
+    named = Filter(fields={"name": Regex(value="^P-")})
+    (pumps & named).to_query()
+    # {'$and': [{'labels.type': {'$in': ['pump']}}, {'name': {'$regex': '^P-'}}]}
+
+What is known to be filterable: `id`, `name`, `input`, `valueType`, `labels.<key>`, `annotations.<key>`,
+`createdAt`. A mistake is a `FilterError`, which is a ValueError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar, TypeAlias
+
+from connector.clarify import iso8601
+
+Scalar: TypeAlias = str | int | float | bool | None
+"""What a field can be compared with; a datetime is turned into its text."""
+
+
+class FilterError(ValueError):
+    """A filter that cannot be: says which operator or field, and what it takes."""
+
+
+class Operators(StrEnum):
+    """The operators' names in a query; equality has none."""
+
+    NE = "$ne"
+    REGEX = "$regex"
+    IN = "$in"
+    NIN = "$nin"
+    LT = "$lt"
+    LTE = "$lte"
+    GT = "$gt"
+    GTE = "$gte"
+
+
+@dataclass(frozen=True, init=False)
+class Comparison:
+    """A field compared with a value; use one of its subclasses."""
+
+    value: Scalar | tuple[Scalar, ...]
+    operator: ClassVar[Operators | None] = None
+    _takes_list: ClassVar[bool] = False
+
+    def __init__(self, value: Scalar | datetime | Sequence[Scalar]) -> None:
+        """FilterError if the operator takes a list and this is none, or the other way round."""
+        name = type(self).__name__
+        if self._takes_list:
+            if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
+                raise FilterError(f"{name} takes a list of values, not {value!r}")
+            checked: Scalar | tuple[Scalar, ...] = tuple(_scalar(name, entry) for entry in value)
+        else:
+            checked = _scalar(name, value)
+        object.__setattr__(self, "value", checked)
+
+    def to_query(self) -> object:
+        """The right-hand side of a field in a query."""
+        value = list(self.value) if isinstance(self.value, tuple) else self.value
+        return value if self.operator is None else {self.operator.value: value}
+
+
+def _scalar(name: str, value: object) -> Scalar:
+    if isinstance(value, datetime):
+        return iso8601.text(iso8601.microseconds(value))
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise FilterError(f"{name} takes a text, a number, a boolean, a time or None, not {value!r}")
+
+
+class Equal(Comparison):
+    """The field is this value; of a list field, such as a label, any element is."""
+
+
+class NotEqual(Comparison):
+    """The field is not this value."""
+
+    operator = Operators.NE
+
+
+class Regex(Comparison):
+    """The field matches this regular expression somewhere; anchor it with ^ and $ where that is meant."""
+
+    operator = Operators.REGEX
+
+    def __init__(self, value: str) -> None:
+        if not isinstance(value, str):
+            raise FilterError(f"Regex takes a text, not {value!r}")
+        super().__init__(value)
+
+
+class In(Comparison):
+    """The field is one of these values."""
+
+    operator = Operators.IN
+    _takes_list = True
+
+
+class NotIn(Comparison):
+    """The field is none of these values."""
+
+    operator = Operators.NIN
+    _takes_list = True
+
+
+class Less(Comparison):
+    """The field is less than this value."""
+
+    operator = Operators.LT
+
+
+class LessOrEqual(Comparison):
+    """The field is at most this value."""
+
+    operator = Operators.LTE
+
+
+class Greater(Comparison):
+    """The field is greater than this value."""
+
+    operator = Operators.GT
+
+
+class GreaterOrEqual(Comparison):
+    """The field is at least this value."""
+
+    operator = Operators.GTE
+
+
+@dataclass(frozen=True, init=False)
+class Filter:
+    """A condition on resources. Filters are joined with `&` (and) and `|` (or).
+
+    `fields` maps field paths to comparisons; a bare value means equality. Several fields must all hold.
+    An empty filter matches everything.
+    """
+
+    fields: Mapping[str, Comparison]
+    and_list: tuple[Filter, ...]
+    or_list: tuple[Filter, ...]
+
+    def __init__(
+        self,
+        fields: Mapping[str, Comparison | Scalar] | None = None,
+        *,
+        and_list: Sequence[Filter] = (),
+        or_list: Sequence[Filter] = (),
+    ) -> None:
+        if sum((bool(fields), bool(and_list), bool(or_list))) > 1:
+            raise FilterError("a filter has fields, or is an and, or is an or: join such filters with & and |")
+        checked: dict[str, Comparison] = {}
+        for path, comparison in (fields or {}).items():
+            if not path or path.startswith("$"):
+                raise FilterError(f"{path!r} is no field; fields are such as name, input or labels.<key>")
+            checked[path] = comparison if isinstance(comparison, Comparison) else Equal(comparison)
+        object.__setattr__(self, "fields", checked)
+        object.__setattr__(self, "and_list", tuple(and_list))
+        object.__setattr__(self, "or_list", tuple(or_list))
+
+    def __and__(self, other: Filter) -> Filter:
+        if not isinstance(other, Filter):
+            return NotImplemented
+        parts = (*self._parts("and_list"), *other._parts("and_list"))
+        return Filter(and_list=parts) if len(parts) > 1 else (parts[0] if parts else Filter())
+
+    def __or__(self, other: Filter) -> Filter:
+        if not isinstance(other, Filter):
+            return NotImplemented
+        if self._matches_all or other._matches_all:
+            return Filter()
+        return Filter(or_list=(*self._parts("or_list"), *other._parts("or_list")))
+
+    @property
+    def _matches_all(self) -> bool:
+        return not (self.fields or self.and_list or self.or_list)
+
+    def _parts(self, kind: str) -> tuple[Filter, ...]:
+        """What this filter gives to a larger one of that kind: chains of one operator stay flat."""
+        parts: tuple[Filter, ...] = getattr(self, kind)
+        return parts or (() if self._matches_all else (self,))
+
+    def to_query(self) -> dict[str, object]:
+        """The filter as the API takes it."""
+        if self.and_list:
+            return {"$and": [part.to_query() for part in self.and_list]}
+        if self.or_list:
+            return {"$or": [part.to_query() for part in self.or_list]}
+        return {path: comparison.to_query() for path, comparison in self.fields.items()}
+
+
+@dataclass(frozen=True)
+class DataFilter:
+    """A half-open window of time, and which series of an answer are wanted (none named: all).
+
+    `gte` and `lt` are anything that `DataFrame` takes as a time; a bound that is None is not set.
+    """
+
+    gte: iso8601.Instant | None = None
+    lt: iso8601.Instant | None = None
+    series: Sequence[str] = field(default=())
+
+    def to_query(self) -> dict[str, object]:
+        """The filter as the API takes it. ValueError for what is no time."""
+        times = {
+            name: iso8601.text(iso8601.read(bound))
+            for name, bound in (("$gte", self.gte), ("$lt", self.lt))
+            if bound is not None
+        }
+        query: dict[str, object] = {"times": times}
+        if self.series:
+            query["series"] = {"$in": list(self.series)}
+        return query

@@ -1,0 +1,112 @@
+"""The `clarify` namespace: selecting items, reading their data. For clarify.evaluate see evaluate.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from connector.sandbox.data_query import DataQuery, read_data_query
+from connector.sandbox.evaluate import evaluate
+from connector.sandbox.frames import time_text
+from connector.sandbox.method import Call, Done, Method, Parameter
+from connector.sandbox.queries import laid_out, read_format, read_include, read_query, refuse_if_wrong, selection
+from connector.sandbox.resources import item_resource
+from connector.sandbox.rollups import numeric, states
+from connector.sandbox.series import gap_us, item_samples
+from connector.sandbox.store import ItemRow
+
+_NEW: Final = "1.2alpha1"
+_MOST_ITEMS: Final = 1000
+_DEFAULT_ITEMS: Final = 20
+_MOST_SERIES: Final = 50
+_DEFAULT_SERIES: Final = 10
+_ROLLED_UP: Final = ("count", "min", "max", "sum", "avg")
+_FORMAT: Final = Parameter("format")
+
+Series = dict[str, Mapping[int, float]]
+"""Series key → time in µs → value."""
+
+
+def select_items(call: Call) -> Done:
+    """`clarify.selectItems`: items of the organisation."""
+    query = read_query(call, default=_DEFAULT_ITEMS, most=_MOST_ITEMS)
+    read_include(call, ())
+    layout = read_format(call, as_list=True)
+    refuse_if_wrong(call)
+    rows, total = query.select(list(call.store.items().values()))
+    return Done(selection(call, layout, laid_out([item_resource(row) for row in rows], layout), None, total=total))
+
+
+def data_frame(call: Call) -> Done:
+    """`clarify.dataFrame`: the data of items, as it is or rolled up."""
+    # 1.2beta1 refused query.total here; 1.1.2 and 1.2.0 took it.
+    with_total = call.version.selector != "1.2beta1"
+    query = read_query(call, default=_DEFAULT_SERIES, most=_MOST_SERIES, with_total=with_total)
+    data = read_data_query(call, data_frame=True)
+    include = read_include(call, ("item",))
+    layout = read_format(call, as_list=False)
+    refuse_if_wrong(call)
+    rows, total = query.select(list(call.store.items().values()))
+    series: Series = {}
+    for row in rows:
+        series |= _series_of(call, row, data)
+    wanted = {key: values for key, values in series.items() if data.wants(key)}
+    frame = frame_of(wanted, data.last)
+    included = [item_resource(row) for row in rows] if include else None
+    shown = [frame] if layout.as_list else frame
+    return Done(selection(call, layout, shown, included, total=total, of_data=True))
+
+
+def _series_of(call: Call, row: ItemRow, data: DataQuery) -> Series:
+    samples = item_samples(call, row, data)
+    if data.rollup is None:
+        return {row.id: dict(samples)}
+    if row.attributes["valueType"] == "enum":
+        before = call.store.item_neighbour(row.id, data.first_us, call.now - call.settings.read_delay, before=True)
+        held = [*([before] if before is not None else []), *samples]
+        spent = states(held, data.rollup, data.first_us, data.end_us, gap_us=gap_us(row))
+        return {f"{row.id}_{state}": seconds for state, seconds in spent.items()}
+    rolled_up = numeric(samples, data.rollup, data.first_us, data.end_us)
+    return {f"{row.id}_{name}": rolled_up[name] for name in _ROLLED_UP}
+
+
+def frame_of(series: Series, last: int) -> dict[str, object]:
+    """The frame of these series: sorted times, and of each series the last so many values, if over 0."""
+    if last > 0:
+        series = {key: {time: values[time] for time in sorted(values)[-last:]} for key, values in series.items()}
+    times = sorted({time for values in series.values() for time in values})
+    return {
+        "times": list(map(time_text, times)),
+        "series": {key: [values.get(time) for time in times] for key, values in series.items()},
+    }
+
+
+METHODS = (
+    Method(
+        name="clarify.selectItems",
+        nickname="select_items",
+        aliases=(("clarify.items.select", _NEW),),
+        function=select_items,
+        parameters=(Parameter("query"), Parameter("include"), _FORMAT),
+        rate=10.0,
+    ),
+    Method(
+        name="clarify.dataFrame",
+        nickname="data_frame",
+        function=data_frame,
+        parameters=(Parameter("query"), Parameter("data"), Parameter("include"), _FORMAT),
+    ),
+    Method(
+        name="clarify.evaluate",
+        nickname="evaluate",
+        function=lambda call: evaluate(call, frame_of),
+        parameters=(
+            Parameter("items"),
+            Parameter("calculations"),
+            Parameter("data", required=True),
+            Parameter("include"),
+            _FORMAT,
+            Parameter("groups", since=_NEW),
+        ),
+    ),
+)

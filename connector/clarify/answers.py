@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Generic, Self, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from connector.clarify.api_model import ApiModel
 from connector.clarify.data_frame import DataFrame
@@ -207,7 +207,7 @@ class DataSelection(AnswerModel):
     """A data frame, whose series are items, rollups of items, or aliases."""
 
     meta: SelectionMeta = Field(default_factory=SelectionMeta)
-    data: Annotated[DataFrame, BeforeValidator(_as_frame)]
+    data: Annotated[DataFrame, BeforeValidator(_as_frame), PlainSerializer(DataFrame.to_wire)]
     included: Included | None = None
 
 

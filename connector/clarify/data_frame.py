@@ -183,7 +183,11 @@ class DataFrame:
 
     def to_wire_bytes(self) -> bytes:
         """The frame as the API takes it: JSON with times in UTC, in their shortest exact form."""
-        return orjson.dumps({"times": iso8601.texts(self._times), "series": self._series})
+        return orjson.dumps(self.to_wire())
+
+    def to_wire(self) -> dict[str, object]:
+        """The frame as a dict of times, as RFC 3339 texts, and series."""
+        return {"times": iso8601.texts(self._times), "series": self._series}
 
     # -- parts and sums ---------------------------------------------------------------------------
 

@@ -16,8 +16,8 @@ from connector.sandbox.problems import Problems
 _META_KEY = re.compile(r"[A-Za-z0-9_/-]{1,128}")
 _ENUM_KEY = re.compile(r"0|[1-9][0-9]{0,3}")
 _FIXED_DURATION = re.compile(
-    r"-?P(?=[0-9T])(?:[0-9]+W)?(?:[0-9]+D)?"
-    r"(?:T(?=[0-9])(?:[0-9]+H)?(?:[0-9]+M)?(?:[0-9]+(?:\.[0-9]+)?S)?)?"
+    r"-?P(?=[0-9T])(?:(?P<weeks>[0-9]+)W)?(?:(?P<days>[0-9]+)D)?"
+    r"(?:T(?=[0-9])(?:(?P<hours>[0-9]+)H)?(?:(?P<minutes>[0-9]+)M)?(?:(?P<seconds>[0-9]+(?:\.[0-9]+)?)S)?)?"
 )
 _BAD_META_KEY = "the key must be 1 to 128 characters of A-Z a-z 0-9 - _ /"
 
@@ -58,8 +58,9 @@ class _Reader:
     def duration(self, name: str, value: object) -> str | None:
         if value is None or value == "":
             return None
-        if isinstance(value, str) and _FIXED_DURATION.fullmatch(value):
-            return value
+        found = _FIXED_DURATION.fullmatch(value) if isinstance(value, str) else None
+        if found is not None:
+            return _shortest(found)
         self._refuse(name, "must be null or a fixed duration such as PT1H30M")
         return None
 
@@ -103,6 +104,17 @@ class _Reader:
             else:
                 self._refuse(f"{name}.{key}", "must be a string")
         return annotations
+
+
+def _shortest(duration: re.Match[str]) -> str | None:
+    """A duration without the parts that are zero, as answers have it; None if that leaves nothing."""
+    parts = {name: float(text or 0) for name, text in duration.groupdict().items()}
+    date = "".join(f"{parts[name]:.0f}{unit}" for name, unit in (("weeks", "W"), ("days", "D")) if parts[name])
+    time = "".join(f"{parts[name]:.0f}{unit}" for name, unit in (("hours", "H"), ("minutes", "M")) if parts[name])
+    if parts["seconds"]:
+        time += f"{parts['seconds']:.6f}".rstrip("0").rstrip(".") + "S"
+    sign = "-" if duration[0].startswith("-") else ""
+    return f"{sign}P{date}" + (f"T{time}" if time else "") if date or time else None
 
 
 _FIELDS: Mapping[str, Callable[[_Reader, str, object, str], object]] = {

@@ -41,7 +41,9 @@ def test_a_complete_view() -> None:
     }
     read_view = read(view)
     annotations = view.pop("annotations")
-    assert read_view == SignalView(view | {"labels": {"line": ["1", "3"], "site/area": []}}, annotations)
+    assert read_view == SignalView(
+        view | {"labels": {"line": ["1", "3"], "site/area": []}, "gapDetection": "PT5M"}, annotations
+    )
 
 
 def test_empty_strings_and_nulls_of_real_clients_mean_the_default() -> None:
@@ -65,9 +67,14 @@ def test_type_is_another_name_of_value_type() -> None:
     assert list(problems_of({"type": "enum", "valueType": "enum"})) == ["s.type"]
 
 
-@pytest.mark.parametrize("duration", ["PT1H30M", "P1D", "P2W", "-PT5M", "P1DT12H", "PT0.5S", "P0DT0H0M30.000000S"])
+@pytest.mark.parametrize("duration", ["PT1H30M", "P1D", "P2W", "-PT5M", "P1DT12H", "PT0.5S", "P1W2DT3H4M5.000001S"])
 def test_fixed_durations(duration: str) -> None:
     assert read({"gapDetection": duration}).attributes["gapDetection"] == duration
+
+
+@pytest.mark.parametrize(("given", "kept"), [("P0DT0H0M30.000000S", "PT30S"), ("P1DT00H", "P1D"), ("PT0S", None)])
+def test_durations_are_kept_without_what_is_zero(given: str, kept: str | None) -> None:
+    assert read({"gapDetection": given}).attributes["gapDetection"] == kept
 
 
 @pytest.mark.parametrize("duration", ["P1M", "P1Y", "P", "PT", "P1DT", "5m", 300, True, "PT5"])

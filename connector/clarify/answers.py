@@ -235,13 +235,10 @@ class Error:
     def of(cls, exception: ClarifyError) -> Error:
         """The error that an exception of a call stands for."""
         data = exception.data
-        details: ErrorData | str | None
-        try:
-            details = (
-                ErrorData.model_validate(data) if isinstance(data, Mapping) else data if data is None else str(data)
-            )
-        except ValidationError:
-            details = str(data)
+        details: ErrorData | str | None = None if data is None else str(data)
+        if isinstance(data, Mapping):
+            with suppress(ValidationError):  # of another shape: then as text
+                details = ErrorData.model_validate(data)
         return cls(exception.code, str(exception), details, exception)
 
 

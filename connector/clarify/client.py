@@ -193,12 +193,12 @@ class Client:
         found: dict[str, Any] = {}
         done = 0
         try:
-            for part, encoded in split(frame, self._most_bytes):
+            for rows, encoded in split(frame, self._most_bytes):
                 summary = self._pacing.run(_INSERT, lambda body=encoded: self._api.insert_encoded(body))  # type: ignore[misc]
                 for key, state in summary.signals_by_input.items():
                     created = state.created or (key in found and found[key]["created"])
                     found[key] = {"id": state.id, "created": created}
-                done += len(part)
+                done = min(done + rows, len(frame))
                 if progress is not None:
                     progress(done, len(frame))
         except ClarifyError as error:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from math import inf, isfinite, isnan
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import orjson
 
@@ -198,18 +199,25 @@ class DataFrame:
         given = list(frames)
         if any(not isinstance(frame, DataFrame) for frame in given):
             raise TypeError("merge takes a list of DataFrame")
-        all_times: set[int] = set()
-        for frame in given:
-            all_times.update(frame._times)
-        times = sorted(all_times)
-        slots = dict(zip(times, range(len(times)), strict=True))
+        # Sorting a row of sorted runs and dropping repeats is much sooner done than sorting a set.
+        times = list(dict.fromkeys(sorted(chain.from_iterable(frame._times for frame in given))))
+        slots: dict[int, int] = {}
         columns: dict[str, list[Value]] = {}
         for frame in given:
-            places = list(map(slots.__getitem__, frame._times))
+            first = bisect_left(times, frame._times[0]) if frame._times else 0
+            end = first + len(frame._times)
+            together = tuple(times[first:end]) == frame._times
+            if not together and not slots:
+                slots = dict(zip(times, range(len(times)), strict=True))
+            places = range(first, end) if together else list(map(slots.__getitem__, frame._times))
             for key, values in frame._series.items():
                 column = columns.get(key)
+                is_new = column is None
                 if column is None:
                     column = columns[key] = [None] * len(times)
+                if together and (is_new or None not in values):
+                    column[first:end] = values
+                    continue
                 for place, value in zip(places, values, strict=True):
                     if value is not None:
                         column[place] = value
@@ -316,7 +324,7 @@ def _are_plain(cells: Sequence[Value]) -> bool:
     kinds = set(map(type, cells))
     if not kinds <= _PLAIN:
         return False
-    numbers = [cell for cell in cells if cell is not None]
+    numbers = [cell for cell in cells if cell is not None] if type(None) in kinds else cast("Sequence[float]", cells)
     if int in kinds:
         whole = [number for number in numbers if type(number) is int]
         if not _INT_MIN <= min(whole) <= max(whole) <= _INT_MAX:

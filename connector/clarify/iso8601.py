@@ -20,6 +20,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _FIRST: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LAST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
+_SECONDS: Final = tuple(f"{second:02d}Z" for second in range(60))
 _EXACT_SECONDS: Final = 2.0**33
 """A float of seconds holds microseconds exactly up to here: the year 2242."""
 _NO_TIME: Final = "is no time: give a datetime, ISO 8601 text such as 2026-05-01T06:00:00Z, or a number since 1970"
@@ -129,18 +130,20 @@ def text(instant: int) -> str:
 
 
 def texts(instants: Iterable[int]) -> list[str]:
-    """`text` for each of them; the dates are made once."""
-    dates: dict[int, str] = {}
+    """`text` for each of them; what comes before the seconds is made once a minute."""
+    minutes: dict[int, str] = {}
     found = []
     for instant in instants:
-        day, rest = divmod(instant, 86_400_000_000)
-        date = dates.get(day)
-        if date is None:
-            date = dates[day] = f"{_NAIVE_EPOCH + timedelta(days=day):%Y-%m-%dT}".rjust(11, "0")
-        seconds, fraction = divmod(rest, 1_000_000)
-        minutes, second = divmod(seconds, 60)
-        moment = f"{date}{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"
-        found.append(f"{moment}.{fraction:06d}".rstrip("0") + "Z" if fraction else moment + "Z")
+        minute, rest = divmod(instant, 60_000_000)
+        start = minutes.get(minute)
+        if start is None:
+            moment = _NAIVE_EPOCH + timedelta(minutes=minute)
+            start = minutes[minute] = f"{moment:%Y-%m-%dT%H:%M:}".rjust(17, "0")
+        second, fraction = divmod(rest, 1_000_000)
+        if fraction:
+            found.append(f"{start}{second:02d}.{fraction:06d}".rstrip("0") + "Z")
+        else:
+            found.append(start + _SECONDS[second])
     return found
 
 

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyclarify
 import pytest
 
 from tests.brokers import Broker, Mosquitto, mosquitto_pub_program
@@ -180,3 +181,30 @@ def test_bad_input_becomes_dead_letters_and_its_neighbours_arrive(sandbox: Sandb
         status, ledger = connector.ledger()
         assert status == 0, json.dumps(ledger, indent=1)
         assert ledger["messages"]["received"] == publisher.messages
+
+
+def test_pyclarify_reads_back_what_came_over_mqtt(sandbox: SandboxServer, tmp_path: Path) -> None:
+    with Mosquitto() as broker, ConnectorProcess(
+        tmp_path, sandbox.credentials_path, source(broker, '"plant/#"'), FAST
+    ).start() as connector:  # fmt: skip
+        with Publisher(broker.port) as publisher:
+            for second in range(90):
+                ts = f"2026-05-01T06:{second // 60:02d}:{second % 60:02d}.5Z"
+                publisher.raw("plant/oven", json.dumps({"ts": ts, "t": 800 + second, "p": 1.5}))
+            publisher.wait_acknowledged()
+        wait_until(lambda: sandbox.count_samples() == 180, 15, "all samples")
+        assert connector.stop() == 0
+    client = pyclarify.Client(str(sandbox.credentials_path))
+    signals = {found.attributes.input: found.id for found in client.select_signals().result.data}
+    items = {key: pyclarify.Item(name=key, visible=True) for key in signals}
+    published = client.publish_signals(items_by_signal={signals[key]: item for key, item in items.items()})
+    ids = {key: published.result.itemsBySignal[signal].id for key, signal in signals.items()}
+    window = {"gte": "2026-05-01T00:00:00Z", "lt": "2026-05-02T00:00:00Z"}
+    raw = client.data_frame(**window).result.data
+    assert raw.series == {ids["plant/oven:t"]: [800.0 + n for n in range(90)], ids["plant/oven:p"]: [1.5] * 90}
+    assert raw.times[-1].isoformat() == "2026-05-01T06:01:29.500000+00:00"
+    rolled_up = client.data_frame(rollup="PT1M", **window).result.data
+    assert [time.isoformat() for time in rolled_up.times] == ["2026-05-01T06:00:00+00:00", "2026-05-01T06:01:00+00:00"]
+    assert rolled_up.series[f"{ids['plant/oven:t']}_avg"] == [829.5, 874.5]
+    assert rolled_up.series[f"{ids['plant/oven:t']}_count"] == [60, 30]
+    assert rolled_up.series[f"{ids['plant/oven:p']}_sum"] == [90, 45]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -9,14 +10,12 @@ import sqlite3
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 import structlog
 
 from connector import __version__
-from connector.demo.cli import demo
-from connector.sandbox.cli import sandbox
 
 if TYPE_CHECKING:
     from connector.config import Config
@@ -26,14 +25,34 @@ _log = structlog.get_logger(__name__)
 _CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_ELSEWHERE: Final = {
+    "data-frame": "connector.clarify_commands.data_frame:data_frame",
+    "demo": "connector.demo.cli:demo",
+    "insert": "connector.clarify_commands.insert:insert",
+    "items": "connector.clarify_commands.resources:items",
+    "publish": "connector.clarify_commands.resources:publish",
+    "sandbox": "connector.sandbox.cli:sandbox",
+    "signals": "connector.clarify_commands.resources:signals",
+}
+"""Commands that are imported when they are named: `health` is asked every half minute and must be quick."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = _ELSEWHERE[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:
     """Carries MQTT and Kafka data into Clarify: every measurement, once, under the right name."""
-
-
-main.add_command(demo)
-main.add_command(sandbox)
 
 
 @main.command()

@@ -15,6 +15,7 @@ ONLY = {
     "connector.records": (),
     "connector.clarify": (),
     "connector.sandbox": (),
+    "connector.clarify_commands": ("connector.clarify",),
     "connector.formats": ("connector.records",),
     "connector.mapping": ("connector.records", "connector.formats", "connector.clarify.limits"),
     "connector.packing": ("connector.records", "connector.formats", "connector.clarify.limits"),

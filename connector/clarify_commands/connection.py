@@ -1,0 +1,64 @@
+"""What all commands have in common: how Clarify is reached, and how they fail."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from connector.clarify import ClarifyError, Client, Credentials, CredentialsError
+
+_VARIABLE = "CLARIFY_CREDENTIALS"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def reaches_clarify(command: F) -> F:
+    """Add the options that say how to reach Clarify; the command gets a `client`, and its errors become one line."""
+
+    @wraps(command)
+    def run(
+        credentials: Path | None, ca_file: Path | None, api_version: str, allow_insecure: bool, **more: object
+    ) -> object:
+        if credentials is None:
+            raise click.UsageError(f"name the credentials file: --credentials FILE, or {_VARIABLE} in the environment")
+        with _one_line_errors():
+            loaded = Credentials.load(credentials, allow_insecure=allow_insecure)
+            with Client(loaded, api_version, verify=ca_file) as client:
+                return command(client=client, **more)
+
+    decorated: Any = run
+    for option in (
+        click.option(
+            "--allow-insecure", is_flag=True, help="Let the credentials name http:// on another machine: no encryption."
+        ),
+        click.option("--api-version", default="1.1", show_default=True, help="Version of Clarify's API."),
+        click.option("--ca-file", type=click.Path(path_type=Path, exists=True), help="Certificates to trust, as PEM."),
+        click.option(
+            "--credentials",
+            type=click.Path(path_type=Path),
+            default=lambda: os.environ.get(_VARIABLE),
+            help=f"Credentials file of an integration.  [default: ${_VARIABLE}]",
+        ),
+    ):
+        decorated = option(decorated)
+    result: F = decorated
+    return result
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except (ClarifyError, CredentialsError) as error:
+        raise click.ClickException(str(error)) from None
+    except (ValueError, ImportError) as error:
+        raise click.ClickException(str(error)) from None
+    except BrokenPipeError:  # whoever reads our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

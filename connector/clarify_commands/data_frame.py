@@ -1,0 +1,120 @@
+"""The command `data-frame`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, TextIO
+
+import click
+
+from connector.clarify import Client, DataFrame, DataSelection, iso8601, query
+from connector.clarify_commands.connection import reaches_clarify
+from connector.clarify_commands.filters import read_filter, with_filters
+from connector.clarify_commands.plot import draw, write_png
+from connector.clarify_commands.tables import progress_is_shown, write_csv, write_json, write_table
+from connector.clarify_commands.times import read_time
+
+_ON_TERMINAL: Final = "-"
+
+
+@click.command("data-frame")
+@reaches_clarify
+@with_filters
+@click.option("--item", "ids", multiple=True, metavar="ID", help="The item with this ID; several may be named.")
+@click.option("--from", "start", metavar="TIME", default="-7d", show_default=True, help="ISO 8601, or so long ago.")
+@click.option("--to", "end", metavar="TIME", default="now", show_default=True, help="Up to before this time.")
+@click.option("--rollup", metavar="DURATION", help="PT5M, P1D, P1M … or window.")
+@click.option("--time-zone", default="UTC", show_default=True, help="Where the buckets of a rollup begin.")
+@click.option("--last", type=click.IntRange(1), help="Only the last so many values of each series.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many items.")
+@click.option("--names/--ids", default=True, show_default=True, help="What columns are called.")
+@click.option("--format", "layout", type=click.Choice(("table", "csv", "json")), default="table", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
+@click.option(
+    "--plot", is_flag=False, flag_value=_ON_TERMINAL, metavar="[FILE.png]", help="Draw, in the terminal or as a PNG."
+)
+def data_frame(client: Client, conditions: Sequence[str], raw: str | None, ids: Sequence[str], start: str, end: str,
+               rollup: str | None, time_zone: str, last: int | None, limit: int, names: bool, layout: str,
+               output: Path | None, plot: str | None) -> None:  # fmt: skip
+    """Show the data of items."""
+    chosen = read_filter(conditions, raw)
+    if ids:
+        named = query.Filter(fields={"id": query.In(value=list(ids))})
+        chosen = chosen & named if isinstance(chosen, query.Filter) else {"$and": [chosen, named.to_query()]}
+    shown = progress_is_shown()
+
+    def progress(done: int, total: int | None) -> None:
+        if shown:
+            click.echo(f"\r{done} of {total or '?'} requests", err=True, nl=False)
+
+    selection = (
+        client.data_frame(
+            chosen,
+            limit=limit,
+            gte=read_time(start, "--from"),
+            lt=read_time(end, "--to"),
+            rollup=rollup,
+            timeZone=time_zone,
+            last=last or -1,
+            include=["item"],
+            progress=progress,
+        )
+        .raise_for_error()
+        .result
+    )
+    assert selection is not None  # noqa: S101 - there was no error
+    if shown:
+        click.echo("\r\033[K", err=True, nl=False)
+    frame = _titled(selection) if names else selection.data
+    if not frame.series:
+        click.echo("no item matches", err=True)
+    if plot is not None:
+        _plot(frame, plot, output)
+        return
+    with ExitStack() as opened:
+        out: TextIO = opened.enter_context(output.open("w", encoding="utf-8")) if output else sys.stdout
+        _write(frame, layout, out)
+
+
+def _titled(selection: DataSelection) -> DataFrame:
+    """The frame with items' names for their IDs; two items of one name keep their IDs beside it."""
+    names = {one.id: one.attributes.name for one in (selection.included.items if selection.included else [])}
+    taken: dict[str, int] = {}
+    for name in names.values():
+        taken[name] = taken.get(name, 0) + 1
+    series = {}
+    for key, values in selection.data.series.items():
+        item, _, rest = key.partition("_")
+        name = names.get(item, item)
+        title = name if taken.get(name, 1) == 1 else f"{name} ({item})"
+        series[f"{title} {rest}" if rest else title] = values
+    return DataFrame.from_us(selection.data.times_us, series)
+
+
+def _write(frame: DataFrame, layout: str, out: TextIO) -> None:
+    if layout == "json":
+        write_json(frame.to_wire(), out)
+        return
+    times = iso8601.texts(frame.times_us)
+    rows = [list(row) for row in zip(times, *frame.series.values(), strict=True)]
+    (write_table if layout == "table" else write_csv)(["time", *frame.series], rows, out)
+
+
+def _plot(frame: DataFrame, where: str, output: Path | None) -> None:
+    series: Mapping[str, list[tuple[int, float]]] = {
+        key: [(time, value) for time, value in zip(frame.times_us, values, strict=True) if value is not None]
+        for key, values in frame.series.items()
+    }
+    if where != _ON_TERMINAL:
+        write_png(series, Path(where))
+        click.echo(f"{where} written", err=True)
+        return
+    text = draw(series, min(shutil.get_terminal_size().columns, 120))
+    if output is not None:
+        output.write_text(text, encoding="utf-8")
+    else:
+        click.echo(text, nl=False)

@@ -1,0 +1,73 @@
+"""Filters on the command line: `name~^Boiler`, `labels.site=Oslo`, `visible=true`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import click
+
+from connector.clarify import query
+
+_CONDITION: Final = re.compile(
+    r"(?P<field>[A-Za-z][A-Za-z0-9_./-]*?)\s*(?P<sign>!=|<=|>=|=|~|<|>)\s*(?P<value>.*)", re.DOTALL
+)
+_SIGNS: Final[Mapping[str, Callable[[Any], query.Comparison]]] = {
+    "=": query.Equal,
+    "!=": query.NotEqual,
+    "~": query.Regex,
+    "<": query.Less,
+    "<=": query.LessOrEqual,
+    ">": query.Greater,
+    ">=": query.GreaterOrEqual,
+}
+_BOOLEANS: Final = {"true": True, "false": False}
+
+_OPTIONS: Final = (
+    click.option(
+        "--filter",
+        "-f",
+        "conditions",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        help="Only what has this; also != ~ (regular expression) < <= > >=. Fields: name, input, id, labels.KEY, "
+        "annotations.KEY, visible, valueType, createdAt … Several must all hold.",
+    ),
+    click.option("--query", "raw", metavar="JSON", help="A whole filter in Clarify's own syntax."),
+)
+
+
+def read_filter(conditions: Sequence[str], raw: str | None) -> query.Filter | dict[str, Any]:
+    """The filter of these options. Raises click.UsageError."""
+    if raw is not None:
+        if conditions:
+            raise click.UsageError("give --filter or --query, not both")
+        try:
+            found = json.loads(raw)
+        except json.JSONDecodeError as error:
+            raise click.UsageError(f"--query is not JSON: {error}") from None
+        if not isinstance(found, dict):
+            raise click.UsageError('--query must be an object such as {"name": {"$regex": "^Boiler"}}')
+        return found
+    joined = query.Filter()
+    for condition in conditions:
+        joined = joined & _condition(condition)
+    return joined
+
+
+def _condition(text: str) -> query.Filter:
+    found = _CONDITION.fullmatch(text)
+    if found is None:
+        raise click.UsageError(f"--filter {text!r} is no condition such as name~^Boiler or labels.site=Oslo")
+    field, sign, value = found["field"], found["sign"], found["value"]
+    given: object = _BOOLEANS.get(value, value) if field == "visible" else value
+    return query.Filter(fields={field: _SIGNS[sign](given)})
+
+
+def with_filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options for filters."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

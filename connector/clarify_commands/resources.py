@@ -1,0 +1,167 @@
+"""The commands `signals`, `items` and `publish`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Final
+
+import click
+
+from connector.clarify import Client, Item, ItemResource, SignalResource
+from connector.clarify.limits import PUBLISHED_SIGNALS
+from connector.clarify_commands.connection import reaches_clarify
+from connector.clarify_commands.filters import read_filter, with_filters
+from connector.clarify_commands.tables import FORMATS, progress_is_shown, write_csv, write_json, write_table
+
+_SIGNAL_COLUMNS: Final = ("input", "name", "unit", "type", "labels", "id", "item")
+_ITEM_COLUMNS: Final = ("name", "unit", "type", "labels", "visible", "id")
+
+
+def _selection(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--format", "layout", type=click.Choice(FORMATS), default="table", show_default=True),
+        click.option("--skip", type=click.IntRange(0), default=0, help="Leave out so many."),
+        click.option("--limit", "-n", default="100", show_default=True, help="At most so many, or all."),
+        click.option("--sort", multiple=True, metavar="FIELD", help="By this field; with - before it, downwards."),
+    ):
+        command = option(command)
+    return with_filters(command)
+
+
+def _limit(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise click.UsageError(f"--limit must be a number or all, not {text!r}")
+    return int(text)
+
+
+@click.command()
+@reaches_clarify
+@_selection
+def signals(client: Client, conditions: Sequence[str], raw: str | None, sort: Sequence[str], limit: str, skip: int,
+            layout: str) -> None:  # fmt: skip
+    """Show the integration's signals, with the items they are published as."""
+    chosen, most = read_filter(conditions, raw), _limit(limit)
+    with _watched("signals") as progress:
+        found = list(client.iter_signals(chosen, sort, skip=skip, limit=most, progress=progress))
+    _write(_SIGNAL_COLUMNS, [_signal_row(one) for one in found], found, layout)
+
+
+@click.command()
+@reaches_clarify
+@_selection
+def items(client: Client, conditions: Sequence[str], raw: str | None, sort: Sequence[str], limit: str, skip: int,
+          layout: str) -> None:  # fmt: skip
+    """Show the items that the integration may see."""
+    chosen, most = read_filter(conditions, raw), _limit(limit)
+    with _watched("items") as progress:
+        found = list(client.iter_items(chosen, sort, skip=skip, limit=most, progress=progress))
+    _write(_ITEM_COLUMNS, [_item_row(one) for one in found], found, layout)
+
+
+@click.command()
+@reaches_clarify
+@with_filters
+@click.option("--all", "everything", is_flag=True, help="All signals of the integration.")
+@click.option("--visible/--hidden", default=True, show_default=True, help="Whether the whole organisation sees them.")
+@click.option(
+    "--name", default="{name}", show_default=True, help="Name of the items; {name} and {input} are filled in."
+)
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label more for the items.")
+@click.option("--create-only", is_flag=True, help="Leave items alone that exist.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be published.")
+def publish(client: Client, conditions: Sequence[str], raw: str | None, everything: bool, visible: bool, name: str,
+            labels: Sequence[str], create_only: bool, dry_run: bool) -> None:  # fmt: skip
+    """Publish signals as items, with their metadata. Items that exist are overwritten, unless --create-only."""
+    if not (conditions or raw or everything):
+        raise click.UsageError("say which signals: --filter, --query, or --all")
+    more = _labels(labels)
+    chosen = read_filter(conditions, raw)
+    with _watched("signals") as progress:
+        found = list(client.iter_signals(chosen, progress=progress))
+    wanted = {one.id: _item(one, name, more, visible=visible) for one in found}
+    if dry_run:
+        rows = [(one.attributes.input, wanted[one.id].name, one.item or "(new)") for one in found]
+        write_table(("input", "name", "item"), rows, sys.stdout)
+        return
+    created = updated = 0
+    left = iter(wanted.items())
+    with click.progressbar(
+        length=len(wanted), label="Publishing", file=sys.stderr, hidden=not progress_is_shown()
+    ) as bar:
+        while part := dict(islice(left, PUBLISHED_SIGNALS)):
+            result = client.publish_signals(part, create_only=create_only).raise_for_error().result
+            assert result is not None  # noqa: S101 - there was no error
+            created += sum(state.created for state in result.items_by_signal.values())
+            updated += sum(state.updated for state in result.items_by_signal.values())
+            bar.update(len(part))
+    unchanged = len(wanted) - created - updated
+    click.echo(f"{created} items created, {updated} updated, {unchanged} as they were", err=True)
+
+
+def _item(signal: SignalResource, name: str, labels: Mapping[str, list[str]], *, visible: bool) -> Item:
+    attributes = signal.attributes
+    try:
+        title = name.format(name=attributes.name, input=attributes.input)
+    except (KeyError, IndexError, ValueError):
+        raise click.UsageError(f"--name {name!r} may have {{name}} and {{input}}, nothing else in braces") from None
+    fields = attributes.model_dump(exclude={"input"})
+    fields |= {"name": title, "labels": {**attributes.labels, **labels}, "visible": visible}
+    return Item.model_validate(fields)
+
+
+def _labels(given: Sequence[str]) -> dict[str, list[str]]:
+    labels: dict[str, list[str]] = {}
+    for text in given:
+        key, sign, value = text.partition("=")
+        if not key or not sign:
+            raise click.UsageError(f"--label {text!r} is not KEY=VALUE")
+        labels.setdefault(key, []).append(value)
+    return labels
+
+
+def _signal_row(signal: SignalResource) -> tuple[object, ...]:
+    it = signal.attributes
+    return it.input, it.name, it.eng_unit, it.value_type, _joined(it.labels), signal.id, signal.item
+
+
+def _item_row(item: ItemResource) -> tuple[object, ...]:
+    it = item.attributes
+    return it.name, it.eng_unit, it.value_type, _joined(it.labels), "yes" if it.visible else "no", item.id
+
+
+def _joined(labels: Mapping[str, list[str]]) -> str:
+    return " ".join(f"{key}={','.join(values)}" for key, values in labels.items())
+
+
+def _write(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    found: Sequence[SignalResource | ItemResource],
+    layout: str,
+) -> None:
+    if layout == "table":
+        write_table(columns, rows, sys.stdout)
+    elif layout == "csv":
+        write_csv(columns, rows, sys.stdout)
+    else:
+        resources = [one.model_dump(mode="json", by_alias=True) for one in found]
+        write_json(resources, sys.stdout, lines=layout == "ndjson")
+
+
+@contextmanager
+def _watched(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A line on the terminal that counts, for as long as it takes."""
+    shown = progress_is_shown()
+
+    def progress(done: int, _: int | None) -> None:
+        if shown:
+            click.echo(f"\r{done:,} {what}", err=True, nl=False)
+
+    yield progress
+    if shown:
+        click.echo("\r\033[K", err=True, nl=False)

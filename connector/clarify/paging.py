@@ -7,6 +7,7 @@ edges of its buckets, so that no bucket is cut in two.
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,8 @@ _NO_BOUND: Final = 7 * _DAY
 
 _FIXED: Final = re.compile(r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d{1,6})?)\d*S)?)?\Z")
 _CALENDAR: Final = re.compile(r"P(?=.)(?:(\d+)Y)?(?:(\d+)M)?\Z")
+_CLOCK_CHANGE: Final = 3600 * _SECOND
+"""Buckets up to this length have that length over changes of the clock."""
 _MONTH_AT_LEAST: Final = 28 * _DAY
 
 
@@ -46,21 +49,30 @@ class Rollup:
         return self.fixed_us or self.months * _MONTH_AT_LEAST
 
     def edge_before(self, time_us: int) -> int:
-        """The last edge at or before this time. Edges follow the local clock, as days and months do."""
+        """The last edge at or before this time, or a little earlier one. Long buckets follow the local clock."""
+        origin = self.origin or datetime(2000, 1, 1 if self.months else 1 + (self.first_day - 6) % 7)  # noqa: DTZ001 - local
+        if not self.months and self.fixed_us <= _CLOCK_CHANGE:
+            first = iso8601.microseconds(origin.replace(tzinfo=self.zone))
+            return first + (time_us - first) // self.fixed_us * self.fixed_us
         local = iso8601.to_datetime(time_us).astimezone(self.zone).replace(tzinfo=None)
-        origin = self.origin or datetime(2000, 1, 1 if self.months else 2 + self.first_day)  # noqa: DTZ001 - local
         if self.months:
             since = (local.year - origin.year) * 12 + local.month - origin.month
-            month = origin.month - 1 + since // self.months * self.months
-            edge = origin.replace(year=origin.year + month // 12, month=month % 12 + 1)
-            if edge > local:  # an origin in the middle of a month
-                month -= self.months
-                edge = origin.replace(year=origin.year + month // 12, month=month % 12 + 1)
+            number = since // self.months
         else:
-            since_us = (local - origin) // timedelta(microseconds=1)
-            edge = origin + timedelta(microseconds=since_us // self.fixed_us * self.fixed_us)
-        found = iso8601.microseconds(edge.replace(tzinfo=self.zone))
-        return found if found <= time_us else time_us
+            number = (local - origin) // timedelta(microseconds=self.fixed_us)
+        while (edge := self._edge(origin, number)) > time_us:  # an origin within a month, an hour that comes twice
+            number -= 1
+        return edge
+
+    def _edge(self, origin: datetime, number: int) -> int:
+        if self.months:
+            month = origin.month - 1 + number * self.months
+            year, month = origin.year + month // 12, month % 12 + 1
+            day = min(origin.day, monthrange(year, month)[1])
+            local = origin.replace(year=year, month=month, day=day)
+        else:
+            local = origin + timedelta(microseconds=number * self.fixed_us)
+        return iso8601.microseconds(local.replace(tzinfo=self.zone))
 
 
 def read_rollup(

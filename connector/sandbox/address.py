@@ -11,10 +11,11 @@ BASE_PATH = "/v1/"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A host name or IP address and a port; port 0 asks the system for a free one."""
+    """A host name or IP address and a port; port 0 asks the system for a free one. With `tls` the URL is https."""
 
     host: str
     port: int
+    tls: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -42,7 +43,8 @@ class Address:
     def url(self) -> str:
         """The base URL of the API for a client on this machine, with the trailing slash."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}{BASE_PATH}"
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{BASE_PATH}"
 
 
 def check_public_url(text: str) -> str:

@@ -32,6 +32,7 @@ from connector.sandbox.address import BASE_PATH
 from connector.sandbox.connection import CutResponse, HalfResponse
 from connector.sandbox.faults import FAULT_RULES, Fault, FaultPlan
 from connector.sandbox.method import Method
+from connector.sandbox.page import page_routes
 from connector.sandbox.rpc import (
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
@@ -98,6 +99,7 @@ class SandboxApp:
             Route(f"{BASE_PATH}rpc", self._answering(self._rpc), methods=["POST"]),
             Route(f"{BASE_PATH}oauth/token", self._answering(self._token), methods=["POST"]),
         ]
+        routes += page_routes(store, api_url=api_url, clock=wall_clock)
         if with_faults:
             routes += [
                 Route("/sandbox/faults", self._add_faults, methods=["POST"]),

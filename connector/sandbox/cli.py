@@ -94,6 +94,18 @@ def _checked(
     help="Write this as apiUrl, when clients reach the sandbox under another name.  [default: the listener]",
 )
 @click.option(
+    "--tls-cert",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Serve https with this certificate and its chain, in PEM form; needs --tls-key.  [default: http]",
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The certificate's private key, in PEM form and not encrypted; needs --tls-cert.  [default: http]",
+)
+@click.option(
     "--faults",
     is_flag=True,
     help="Offer /sandbox/faults and /sandbox/stats, with which tests order faults.  [default: off]",
@@ -105,6 +117,8 @@ def sandbox(
     credentials_out: Path | None,
     credentials_kind: CredentialsKind,
     public_url: str | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
     faults: bool,
     **switches: object,
 ) -> None:
@@ -112,6 +126,9 @@ def sandbox(
 
     It checks requests as the documentation says, keeps the documented limits, and stores what it accepts.
     """
+    if (tls_cert is None) != (tls_key is None):
+        missing = "--tls-cert" if tls_cert is None else "--tls-key"
+        raise click.UsageError(f"--tls-cert and --tls-key go together: {missing} is missing")
     try:
         settings = SandboxSettings.model_validate(switches)
     except ValidationError as error:
@@ -133,6 +150,7 @@ def sandbox(
             faults,
             credentials_kind=credentials_kind,
             public_url=public_url,
+            tls_files=None if tls_cert is None or tls_key is None else (tls_cert, tls_key),
         )
     except StoreError as error:
         raise click.ClickException(str(error)) from error

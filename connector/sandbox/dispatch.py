@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from connector.sandbox import admin, clarify, integration
 from connector.sandbox.method import RESOURCE_ID, Call, Done, Method
 from connector.sandbox.problems import Problems
+from connector.sandbox.rollups import RollupError
 from connector.sandbox.rpc import (
     FORBIDDEN,
     INTERNAL_ERROR,
+    INVALID_PARAMS,
     RpcCall,
     RpcError,
     read_params,
@@ -58,14 +60,17 @@ def execute(
     now: float,
 ) -> Outcome:
     """Check and execute a call on behalf of an integration; never raises for anything the caller can do."""
+    problems = Problems()
     try:
-        problems = Problems()
         params = method.bind(read_params(rpc_call.params), version, problems)
         rpc_call.drop_params()
         _check_integration(params, integration_id, problems)
         done: Done = method.function(Call(store, settings, integration_id, params, problems, now, version))
     except RpcError as error:
         return fail(rpc_call.request_id, error, settings)
+    except RollupError as error:  # more buckets than the sandbox computes: known only with the data at hand
+        problems.add("data.rollup", str(error))
+        return fail(rpc_call.request_id, RpcError(INVALID_PARAMS, problems=problems), settings)
     except sqlite3.Error:
         _log.exception("the store failed during %s", method.name)
         return fail(rpc_call.request_id, RpcError(INTERNAL_ERROR), settings)

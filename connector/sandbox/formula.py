@@ -1,10 +1,23 @@
 """Formulas of clarify.evaluate: parsing and evaluating.
 
-Documented (docs api/1.1/methods/clarify/evaluate): formulas are those of calculated items, over aliases of items and of
-earlier calculations, with `gapfill(alias)` for items and `bucket_seconds()`. The page with the whole language is not at
-hand, so the rest is assumed to be what such languages have: + - * / % and ^ (power, which binds tightest and to the
-right), comparisons and `and`, `or`, `not` that give 1 and 0, parentheses, numbers, and the functions below. A missing
-value makes the result missing; so do a division by zero and everything that is no finite number.
+Documented: formulas are those of calculated items, over the aliases of items and of earlier calculations, with
+`gapfill(alias)` for items and `bucket_seconds()` (docs api/1.1/methods/clarify/evaluate); numbers, `<`, `>=` and `&&`,
+where what is true gives 1.0 (an example in Clarify's Go automation).
+
+Assumed, as the page with the whole language is not at hand: the other operators, which are, the tightest first,
+
+    ^            power, grouped to the right; -2 ^ 2 is -4
+    - + !        before a value
+    * / %        % has the sign of its left side
+    + -
+    < <= > >= = == !=    without chains
+    not          as `!`, but looser
+    && and
+    || or
+
+and the functions in `_FUNCTIONS`: `log` is the natural logarithm, `round` goes away from zero at a half. There are no
+constants, because any name can be an alias. A missing value makes the result missing, also one that `if`, `&&` or `||`
+could do without; so do a division by zero and everything that is no finite number.
 """
 
 from __future__ import annotations
@@ -14,32 +27,46 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 _LONGEST: Final = 4096
-_DEEPEST: Final = 40
+_DEEPEST: Final = 64
 _TOKEN: Final = re.compile(
-    r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
+    r"\s*(?:(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
     r"|(?P<sign><=|>=|==|!=|&&|\|\||[-+*/%^<>=!(),])|(?P<end>\Z)|(?P<bad>.))",
     re.DOTALL,
 )
 
 Values: TypeAlias = Sequence[float | None]
+_Function: TypeAlias = Callable[..., float]
 
 
 class FormulaError(ValueError):
     """A formula that cannot be: says where, and what was expected."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Inputs:
+class _Token(NamedTuple):
+    kind: str
+    text: str
+    at: int
+
+
+class _Inputs(NamedTuple):
     series: Mapping[str, Values]
     n: int
     bucket_seconds: Sequence[float]
     gapfill: Callable[[str], Values]
 
 
-_Node: TypeAlias = Callable[[_Inputs], Values]
+class _Apply(NamedTuple):
+    """A step that replaces the last columns by the function of them."""
+
+    function: _Function
+    columns: int
+
+
+_Load: TypeAlias = Callable[[_Inputs], Values]
+"""A step that adds a column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +77,8 @@ class Formula:
     """The aliases that it reads."""
     gap_filled: frozenset[str]
     """Those of them that stand in `gapfill`."""
-    _root: _Node
+    _steps: tuple[_Load | _Apply, ...]
+    """In reverse Polish notation, so that no formula is too deep to evaluate."""
 
     def evaluate(
         self,
@@ -60,8 +88,45 @@ class Formula:
         bucket_seconds: Sequence[float],
         gapfill: Callable[[str], Values],
     ) -> list[float | None]:
-        """The formula in each of the `n` buckets; `series` has the values of its names."""
-        return list(self._root(_Inputs(series, n, bucket_seconds, gapfill)))
+        """The formula in each of the `n` buckets; `series` has the values of its names.
+
+        Raises FormulaError for a name that is not among them.
+        """
+        unknown = sorted(self.names - series.keys())
+        if unknown:
+            raise FormulaError(f"there is no {unknown[0]!r}; there are {', '.join(sorted(series)) or 'no names'}")
+        inputs = _Inputs(series, n, bucket_seconds, gapfill)
+        columns: list[Values] = []
+        for step in self._steps:
+            if isinstance(step, _Apply):
+                arguments = columns[-step.columns :]
+                del columns[-step.columns :]
+                columns.append([_one(step.function, row) for row in zip(*arguments, strict=True)])
+            else:
+                columns.append(step(inputs))
+        (found,) = columns
+        return [value if value is not None and math.isfinite(value) else None for value in found]
+
+
+def parse(text: str) -> Formula:
+    """The formula. Raises FormulaError."""
+    if len(text) > _LONGEST:
+        raise FormulaError(f"a formula has at most {_LONGEST} characters, this one {len(text)}")
+    return _Parser(text).parse()
+
+
+def _one(function: _Function, values: tuple[float | None, ...]) -> float | None:
+    """The function of one bucket's values."""
+    if None in values:
+        return None
+    try:
+        found = float(function(*values))
+    except (ArithmeticError, ValueError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+# -- what there is --------------------------------------------------------------------------------
 
 
 def _either(x: float, y: float) -> float:
@@ -79,12 +144,18 @@ def _power(x: float, y: float) -> float:
     return float(found)
 
 
-_FUNCTIONS: Final[Mapping[str, tuple[int, int | None, Callable[..., float]]]] = {
+def _round(x: float) -> float:
+    # Not floor(x + 0.5): that sum is rounded itself, just below a half and above 2 ** 52.
+    whole = math.trunc(x)
+    return whole + math.copysign(1, x) if abs(x - whole) >= 0.5 else whole
+
+
+_FUNCTIONS: Final[Mapping[str, tuple[int, int | None, _Function]]] = {
     # name: (fewest arguments, most or None, function)
     "abs": (1, 1, abs),
     "ceil": (1, 1, math.ceil),
     "floor": (1, 1, math.floor),
-    "round": (1, 1, lambda x: math.floor(x + 0.5)),
+    "round": (1, 1, _round),
     "trunc": (1, 1, math.trunc),
     "sign": (1, 1, lambda x: (x > 0) - (x < 0)),
     "sqrt": (1, 1, math.sqrt),
@@ -104,220 +175,197 @@ _FUNCTIONS: Final[Mapping[str, tuple[int, int | None, Callable[..., float]]]] = 
     "acos": (1, 1, math.acos),
     "atan": (1, 1, math.atan),
     "atan2": (2, 2, math.atan2),
+    "pi": (0, 0, lambda: math.pi),
     "if": (3, 3, lambda condition, x, y: x if condition else y),
 }
-_CONSTANTS: Final = {"pi": math.pi, "e": math.e}
-_COMPARISONS: Final[Mapping[str, Callable[[float, float], float]]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "=": operator.eq,
-    "==": operator.eq,
-    "!=": operator.ne,
+_SPECIAL: Final = ("bucket_seconds", "gapfill")
+
+_LOOSEST, _BOTH, _NOT, _COMPARISON, _SUM, _PRODUCT = range(1, 7)
+_OPERATORS: Final[Mapping[str, tuple[int, _Function]]] = {
+    # sign: (how tightly it binds, function)
+    "||": (_LOOSEST, _either),
+    "or": (_LOOSEST, _either),
+    "&&": (_BOTH, _both),
+    "and": (_BOTH, _both),
+    "<": (_COMPARISON, operator.lt),
+    "<=": (_COMPARISON, operator.le),
+    ">": (_COMPARISON, operator.gt),
+    ">=": (_COMPARISON, operator.ge),
+    "=": (_COMPARISON, operator.eq),
+    "==": (_COMPARISON, operator.eq),
+    "!=": (_COMPARISON, operator.ne),
+    "+": (_SUM, operator.add),
+    "-": (_SUM, operator.sub),
+    "*": (_PRODUCT, operator.mul),
+    "/": (_PRODUCT, operator.truediv),
+    "%": (_PRODUCT, math.fmod),
 }
-_SUMS: Final[Mapping[str, Callable[[float, float], float]]] = {"+": operator.add, "-": operator.sub}
-_PRODUCTS: Final[Mapping[str, Callable[[float, float], float]]] = {
-    "*": operator.mul,
-    "/": operator.truediv,
-    "%": math.fmod,
-}
+_BEFORE: Final[Mapping[str, _Function | None]] = {"-": operator.neg, "+": None, "!": operator.not_}
+_WORDS: Final = ("and", "or", "not")
 
 
-def parse(text: str) -> Formula:
-    """The formula. Raises FormulaError."""
-    if len(text) > _LONGEST:
-        raise FormulaError(f"a formula has at most {_LONGEST} characters")
-    return _Parser(text).parse()
-
-
-def _each(function: Callable[..., float], parts: Sequence[_Node]) -> _Node:
-    """The function of the parts' values, bucket by bucket."""
-
-    def run(inputs: _Inputs) -> Values:
-        return [_one(function, values) for values in zip(*(part(inputs) for part in parts), strict=True)]
-
-    return run
-
-
-def _fold(first: _Node, rest: Sequence[tuple[Callable[[float, float], float], _Node]]) -> _Node:
-    """A chain of operators, from left to right."""
-    if not rest:
-        return first
-
-    def run(inputs: _Inputs) -> Values:
-        found = first(inputs)
-        for function, part in rest:
-            found = [_one(function, pair) for pair in zip(found, part(inputs), strict=True)]
-        return found
-
-    return run
-
-
-def _one(function: Callable[..., float], values: tuple[float | None, ...]) -> float | None:
-    if None in values:
-        return None
-    try:
-        found = float(function(*values))
-    except (ArithmeticError, ValueError):
-        return None
-    return found if math.isfinite(found) else None
+# -- parsing --------------------------------------------------------------------------------------
 
 
 class _Parser:
-    """Recursive descent; one method for each level of binding, the loosest first."""
+    """Recursive descent, with one method for all operators between two values. It writes the steps as it goes."""
 
     def __init__(self, text: str) -> None:
-        self._tokens: list[tuple[str, str, int]] = []
-        position = 0
-        while True:
-            found = _TOKEN.match(text, position)
-            assert found is not None  # noqa: S101 - the last alternative takes anything
-            kind = found.lastgroup or ""
-            at = found.start(kind)
-            if kind == "bad":
-                raise FormulaError(f"character {at + 1}: {found[kind]!r} has no place in a formula")
-            self._tokens.append((kind, found[kind], at))
-            if kind == "end":
-                break
-            position = found.end()
+        self._tokens = _read_tokens(text)
         self._next = 0
         self._depth = 0
+        self._steps: list[_Load | _Apply] = []
         self._names: set[str] = set()
         self._gap_filled: set[str] = set()
 
     def parse(self) -> Formula:
-        root = self._or()
-        if self._peek()[0] != "end":
+        self._expression(_LOOSEST)
+        if self._peek().kind != "end":
             raise self._unexpected("an operator or the end")
-        return Formula(frozenset(self._names), frozenset(self._gap_filled), root)
+        return Formula(frozenset(self._names), frozenset(self._gap_filled), tuple(self._steps))
 
-    def _peek(self) -> tuple[str, str, int]:
+    def _peek(self) -> _Token:
         return self._tokens[self._next]
 
     def _take(self, *texts: str) -> str | None:
         """The next token's text, if it is one of these."""
-        _, text, _ = self._peek()
+        text = self._peek().text
         if text not in texts:
             return None
         self._next += 1
         return text
 
-    def _unexpected(self, expected: str) -> FormulaError:
-        kind, text, at = self._peek()
-        found = "the end" if kind == "end" else repr(text)
-        return FormulaError(f"character {at + 1}: expected {expected}, found {found}")
-
-    def _deeper(self) -> None:
-        self._depth += 1
-        if self._depth > _DEEPEST:
-            raise FormulaError(f"character {self._peek()[2] + 1}: nested more than {_DEEPEST} deep")
-
-    def _or(self) -> _Node:
-        self._deeper()
-        left, rest = self._and(), []
-        while self._take("or", "||"):
-            rest.append((_either, self._and()))
-        self._depth -= 1
-        return _fold(left, rest)
-
-    def _and(self) -> _Node:
-        left, rest = self._not(), []
-        while self._take("and", "&&"):
-            rest.append((_both, self._not()))
-        return _fold(left, rest)
-
-    def _not(self) -> _Node:
-        if self._take("not", "!"):
-            self._deeper()
-            inner = self._not()
-            self._depth -= 1
-            return _each(operator.not_, (inner,))
-        return self._comparison()
-
-    def _comparison(self) -> _Node:
-        left = self._binary(_SUMS, lambda: self._binary(_PRODUCTS, self._sign))
-        sign = self._take(*_COMPARISONS)
-        if sign is None:
-            return left
-        right = self._binary(_SUMS, lambda: self._binary(_PRODUCTS, self._sign))
-        return _each(_COMPARISONS[sign], (left, right))
-
-    def _binary(self, operators: Mapping[str, Callable[[float, float], float]], part: Callable[[], _Node]) -> _Node:
-        left, rest = part(), []
-        while (sign := self._take(*operators)) is not None:
-            rest.append((operators[sign], part()))
-        return _fold(left, rest)
-
-    def _sign(self) -> _Node:
-        sign = self._take("-", "+")
-        if sign is None:
-            return self._power()
-        self._deeper()
-        inner = self._sign()
-        self._depth -= 1
-        return _each(operator.neg, (inner,)) if sign == "-" else inner
-
-    def _power(self) -> _Node:
-        base = self._atom()
-        if self._take("^"):
-            self._deeper()
-            exponent = self._sign()
-            self._depth -= 1
-            return _each(_power, (base, exponent))
-        return base
-
-    def _atom(self) -> _Node:
-        kind, text, _ = self._peek()
-        if kind == "number":
-            self._next += 1
-            return _constant(float(text))
-        if self._take("("):
-            inner = self._or()
-            self._expect(")")
-            return inner
-        if kind != "name" or text in ("and", "or", "not"):
-            raise self._unexpected("a number, a name or (")
-        self._next += 1
-        if self._take("("):
-            return self._call(text)
-        if text in _CONSTANTS:
-            return _constant(_CONSTANTS[text])
-        self._names.add(text)
-        return lambda inputs: inputs.series[text]
-
     def _expect(self, text: str) -> None:
         if self._take(text) is None:
             raise self._unexpected(repr(text))
 
-    def _call(self, name: str) -> _Node:
+    def _unexpected(self, expected: str) -> FormulaError:
+        token = self._peek()
+        found = "the end" if token.kind == "end" else repr(token.text)
+        return _error(token.at, f"expected {expected}, found {found}")
+
+    def _deeper(self, part: Callable[[], None]) -> None:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise _error(self._peek().at, f"nested more than {_DEEPEST} deep")
+        part()
+        self._depth -= 1
+
+    def _expression(self, loosest: int) -> None:
+        """Values with operators between them that bind at least so tightly."""
+        if loosest <= _NOT and self._take("not"):
+            self._deeper(lambda: self._expression(_NOT))
+            self._steps.append(_Apply(operator.not_, 1))
+        else:
+            self._value()
+        compared = False
+        while (sign := self._peek().text) in _OPERATORS:
+            tightness, function = _OPERATORS[sign]
+            if tightness < loosest:
+                return
+            if tightness == _COMPARISON and compared:
+                raise _error(self._peek().at, "comparisons make no chain: write a < b && b < c")
+            compared = tightness == _COMPARISON
+            self._next += 1
+            self._expression(tightness + 1)
+            self._steps.append(_Apply(function, 2))
+
+    def _value(self) -> None:
+        """One value, with signs before it and a power after it."""
+        sign = self._take(*_BEFORE)
+        if sign is not None:
+            self._deeper(self._value)
+            function = _BEFORE[sign]
+            if function is not None:
+                self._steps.append(_Apply(function, 1))
+            return
+        self._atom()
+        if self._take("^"):
+            self._deeper(self._value)
+            self._steps.append(_Apply(_power, 2))
+
+    def _atom(self) -> None:
+        token = self._peek()
+        if self._take("("):
+            self._deeper(lambda: self._expression(_LOOSEST))
+            self._expect(")")
+            return
+        if token.kind not in ("number", "name") or token.text in _WORDS:
+            raise self._unexpected("a number, a name or (")
+        self._next += 1
+        if token.kind == "number":
+            self._steps.append(_constant(token))
+        elif self._take("("):
+            self._call(token)
+        else:
+            self._names.add(token.text)
+            self._steps.append(lambda inputs: inputs.series[token.text])
+
+    def _call(self, called: _Token) -> None:
+        name = called.text
         if name == "bucket_seconds":
             self._expect(")")
-            return lambda inputs: inputs.bucket_seconds
-        if name == "gapfill":
-            kind, alias, _ = self._peek()
-            if kind != "name":
+            self._steps.append(lambda inputs: inputs.bucket_seconds)
+        elif name == "gapfill":
+            alias = self._peek()
+            if alias.kind != "name" or alias.text in _WORDS:
                 raise self._unexpected("the alias of an item")
             self._next += 1
             self._expect(")")
-            self._names.add(alias)
-            self._gap_filled.add(alias)
-            return lambda inputs: inputs.gapfill(alias)
-        if name not in _FUNCTIONS:
-            known = ", ".join(sorted([*_FUNCTIONS, "bucket_seconds", "gapfill"]))
-            at = self._tokens[self._next - 2][2]
-            raise FormulaError(f"character {at + 1}: there is no function {name!r}; there are {known}")
-        arguments = [self._or()]
+            self._names.add(alias.text)
+            self._gap_filled.add(alias.text)
+            self._steps.append(lambda inputs: inputs.gapfill(alias.text))
+        elif name in _FUNCTIONS:
+            self._apply(called, self._arguments())
+        else:
+            known = ", ".join(sorted([*_FUNCTIONS, *_SPECIAL]))
+            raise _error(called.at, f"there is no function {name!r}; there are {known}")
+
+    def _arguments(self) -> int:
+        """How many there are."""
+        if self._take(")"):
+            return 0
+        count = 1
+        self._deeper(lambda: self._expression(_LOOSEST))
         while self._take(","):
-            arguments.append(self._or())
+            count += 1
+            self._deeper(lambda: self._expression(_LOOSEST))
         self._expect(")")
-        fewest, most, function = _FUNCTIONS[name]
-        if not fewest <= len(arguments) <= (most or len(arguments)):
-            wanted = str(fewest) if fewest == most else f"{fewest} or more"
-            raise FormulaError(f"{name} takes {wanted} arguments, not {len(arguments)}")
-        return _each(function, arguments)
+        return count
+
+    def _apply(self, called: _Token, count: int) -> None:
+        fewest, most, function = _FUNCTIONS[called.text]
+        if not fewest <= count <= (count if most is None else most):
+            wanted = f"{fewest or 'no'} argument{'s' if fewest != 1 else ''}{' or more' if most is None else ''}"
+            raise _error(called.at, f"{called.text} takes {wanted}, not {count}")
+        if count == 0:
+            value = function()
+            self._steps.append(lambda inputs: [value] * inputs.n)
+        else:
+            self._steps.append(_Apply(function, count))
 
 
-def _constant(value: float) -> _Node:
-    found = value if math.isfinite(value) else None
-    return lambda inputs: [found] * inputs.n
+def _read_tokens(text: str) -> list[_Token]:
+    tokens: list[_Token] = []
+    position = 0
+    while not tokens or tokens[-1].kind != "end":
+        found = _TOKEN.match(text, position)
+        assert found is not None  # noqa: S101 - the last alternative takes anything
+        kind = found.lastgroup or ""
+        token = _Token(kind, found[kind], found.start(kind))
+        if kind == "bad":
+            raise _error(token.at, f"{token.text!r} has no place in a formula")
+        tokens.append(token)
+        position = found.end()
+    return tokens
+
+
+def _constant(token: _Token) -> _Load:
+    value = float(token.text)
+    if not math.isfinite(value):
+        raise _error(token.at, f"{token.text[:20]} is larger than any number here, which is some 1.8e308")
+    return lambda inputs: [value] * inputs.n
+
+
+def _error(at: int, problem: str) -> FormulaError:
+    return FormulaError(f"character {at + 1}: {problem}")

@@ -1,36 +1,50 @@
 """Rollups: samples in buckets of time. No I/O; times are integers of microseconds since the epoch.
 
-Buckets: docs api/1.1/types/fields, and clarify-go for what they say of origins. Edges follow the local clock of the
-time zone, so that a day is a day where the clock is changed; buckets that are not longer than the change itself (an
-hour) have a fixed length instead. Assumptions: with `window` the bucket's time is the window's start.
+Documented (docs api/1.1/types/fields, and clarify-go on the time zone of a query): the lengths, the origins, and that
+buckets follow the local clock if they are wider than the change of it. So a day is a day where the clock is changed,
+23 or 25 hours long; buckets not wider than the change, an hour in most zones, have one length of elapsed time.
+
+Assumptions: with `window` the bucket's time is the window's start. An edge that falls into the hour which the clock
+leaves out is at the end of it. An edge in the hour that the clock repeats is in the first of the two, or in the second
+one if the origin is in such a second hour. Months counted from a 29th, 30th or 31st start on the last day of a month
+that is too short. The first sample of all enters its state.
 """
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_right
+from bisect import bisect_left
+from calendar import monthrange
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from math import fsum
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from connector.sandbox.durations import DurationError, read_length
+
 _SECOND: Final = 1_000_000
 _DAY: Final = 86_400 * _SECOND
-_CLOCK_CHANGE: Final = 3600 * _SECOND
-"""Buckets longer than that follow the local clock."""
 _MONTH_AT_LEAST: Final = 28 * _DAY
+_YEAR_AT_LEAST: Final = 365 * _DAY
+_USUAL_CHANGE: Final = 3600 * _SECOND
+"""By how much the clock is changed in summer, in most zones."""
 _LONGEST_GAP: Final = 40 * _DAY
-_LONGEST: Final = 4000 * 366 * _DAY
+_MOST_SPANS: Final = 2_000_000
+"""So many buckets may the states of one series fill: more is a mistake, and would not fit into an answer."""
+
+_MICROSECOND: Final = timedelta(microseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - of a local clock
-_MICROSECOND: Final = timedelta(microseconds=1)
-_FIXED: Final = re.compile(
-    r"P(?=[0-9T])(?:([0-9]{1,6})W)?(?:([0-9]{1,9})D)?"
-    r"(?:T(?=[0-9])(?:([0-9]{1,9})H)?(?:([0-9]{1,12})M)?(?:([0-9]{1,12})(?:\.([0-9]{1,9}))?S)?)?"
-)
-_CALENDAR: Final = re.compile(r"P(?=[0-9])(?:([0-9]{1,4})Y)?(?:([0-9]{1,5})M)?")
+_NAIVE_2000: Final = datetime(2000, 1, 1)  # noqa: DTZ001 - of a local clock
+_YEAR_2000: Final = (_NAIVE_2000 - _NAIVE_EPOCH) // _MICROSECOND
+_CYCLE: Final = 146_097 * _DAY
+"""400 years, after which the calendar repeats."""
+_CYCLE_MONTHS: Final = 4800
+# Outside of what datetime holds, a zone has the offset that it has here.
+_FIRST_KNOWN: Final = (datetime(1, 1, 3, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST_KNOWN: Final = (datetime(9999, 12, 29, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 Samples = Sequence[tuple[int, float]]
 """(time, value), sorted by time."""
@@ -42,13 +56,20 @@ class RollupError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """How time is cut into buckets."""
+    """How time is cut into buckets. Made by `parse_rollup`."""
 
     fixed_us: int
+    """The length of a bucket; 0 if it is one of months, or the window."""
     months: int
     zone: ZoneInfo
-    origin: datetime
-    """An edge, on the local clock."""
+    origin_us: int
+    """An edge."""
+    local_origin_us: int
+    """The same on the local clock: microseconds since its 1970-01-01 00:00."""
+    fold: int
+    """Which of two is meant where the local clock shows a time twice, as in datetime."""
+    is_elapsed: bool
+    """Whether all buckets have the same length of elapsed time, whatever the local clock does."""
 
     @property
     def is_window(self) -> bool:
@@ -57,8 +78,9 @@ class Rollup:
 
     @property
     def shortest_us(self) -> int:
-        """The shortest that a bucket can be."""
-        return self.fixed_us or self.months * _MONTH_AT_LEAST
+        """The shortest that a bucket can be, leaving changes of the clock aside. 0 for `window`."""
+        years, months = divmod(self.months, 12)
+        return self.fixed_us or years * _YEAR_AT_LEAST + months * _MONTH_AT_LEAST
 
     def buckets(self, gte_us: int, lt_us: int) -> Iterator[tuple[int, int]]:
         """(start, end) of every bucket that overlaps the window from `gte_us` to before `lt_us`."""
@@ -72,25 +94,32 @@ class Rollup:
         while start < lt_us:
             number += 1
             end = self._edge(number)
-            if end > start:  # an edge in an hour that the clock leaves out falls onto the next one
+            if end > start:  # several edges in a time that the clock leaves out are one
                 yield start, end
             start = end
 
     def start_of(self, time_us: int) -> int:
-        """The start of the bucket that holds this time. Not for `window`."""
+        """The start of the bucket that holds this time. RollupError for `window`, which it depends on."""
+        if self.is_window:
+            raise RollupError("the bucket of a window starts where the window does")
         return self._edge(self._number(time_us))
+
+    def _around(self, time_us: int) -> tuple[int, int]:
+        """(start, end) of the bucket that holds this time."""
+        number = self._number(time_us)
+        return self._edge(number), self._edge(number + 1)
 
     def _number(self, time_us: int) -> int:
         """The number of the bucket that holds this time, counted from the origin."""
-        if self._is_elapsed:
-            return (time_us - self._elapsed_origin) // self.fixed_us
-        local = _local(time_us, self.zone)
+        if self.is_elapsed:
+            return (time_us - self.origin_us) // self.fixed_us
+        local = time_us + _offset(time_us, self.zone)
         if self.months:
-            months = (local.year - self.origin.year) * 12 + local.month - self.origin.month
-            number = months // self.months
+            number = (_month(local)[0] - _month(self.local_origin_us)[0]) // self.months
         else:
-            number = (local - self.origin) // _MICROSECOND // self.fixed_us
-        while self._edge(number) > time_us:  # where the local clock is ambiguous, or the origin is within a month
+            number = (local - self.local_origin_us) // self.fixed_us
+        # It is one of its neighbours where the local clock was changed, or if the origin is not the first of a month.
+        while self._edge(number) > time_us:
             number -= 1
         while self._edge(number + 1) <= time_us:
             number += 1
@@ -98,47 +127,13 @@ class Rollup:
 
     def _edge(self, number: int) -> int:
         """The start of this bucket."""
-        if self._is_elapsed:
-            return self._elapsed_origin + number * self.fixed_us
-        try:
-            if self.months:
-                month = self.origin.month - 1 + number * self.months
-                year = self.origin.year + month // 12
-                local = _in_month(self.origin, year, month % 12 + 1)
-            else:
-                local = self.origin + timedelta(microseconds=number * self.fixed_us)
-            return _microseconds(local.replace(tzinfo=self.zone))
-        except (OverflowError, ValueError):  # before the year 1, after the year 9999
-            return -_LONGEST if number < 0 else _LONGEST
-
-    @property
-    def _is_elapsed(self) -> bool:
-        return 0 < self.fixed_us <= _CLOCK_CHANGE or (self.fixed_us > 0 and self.zone.key == "UTC")
-
-    @property
-    def _elapsed_origin(self) -> int:
-        return _microseconds(self.origin.replace(tzinfo=self.zone))
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def _local(time_us: int, zone: ZoneInfo) -> datetime:
-    try:
-        return (_EPOCH + timedelta(microseconds=time_us)).astimezone(zone).replace(tzinfo=None)
-    except OverflowError:
-        return _NAIVE_EPOCH
-
-
-def _in_month(origin: datetime, year: int, month: int) -> datetime:
-    """The origin's day and time in another month, or the last day of a month that is too short."""
-    for day in range(origin.day, 27, -1):
-        try:
-            return origin.replace(year=year, month=month, day=day)
-        except ValueError:
-            continue
-    return origin.replace(year=year, month=month)
+        if self.is_elapsed:
+            return self.origin_us + number * self.fixed_us
+        if self.months:
+            local = _months_later(self.local_origin_us, number * self.months)
+        else:
+            local = self.local_origin_us + number * self.fixed_us
+        return _instant(local, self.zone, self.fold)
 
 
 def parse_rollup(
@@ -152,35 +147,90 @@ def parse_rollup(
     try:
         zone = ZoneInfo(time_zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise RollupError(f"{time_zone!r} is no time zone such as Europe/Oslo") from None
-    fixed, months = (0, 0) if text == "window" else _length(text)
-    if origin_us is not None:
-        origin = _local(origin_us, zone)
-    else:
-        origin = datetime(2000, 1, 1 if months else 2 + first_day_of_week)  # noqa: DTZ001 - a local clock; Monday is the 3rd
-    return Rollup(fixed, months, zone, origin)
+        raise RollupError(f"{time_zone[:60]!r} is no time zone such as Europe/Oslo") from None
+    fixed = months = 0
+    if text != "window":
+        try:
+            fixed, months = read_length(text)
+        except DurationError as error:
+            raise RollupError(str(error)) from None
+    if origin_us is None:
+        # The year 2000 began on a Saturday: the first Monday is the 3rd, and the 1st is the first Saturday.
+        days = 0 if months else (first_day_of_week + 1) % 7
+        origin_us = _instant(_YEAR_2000 + days * _DAY, zone, 0)
+    known = _EPOCH + timedelta(microseconds=_between_known(origin_us))
+    return Rollup(
+        fixed,
+        months,
+        zone,
+        origin_us,
+        local_origin_us=origin_us + _offset(origin_us, zone),
+        fold=known.astimezone(zone).fold,
+        is_elapsed=fixed > 0 and (zone.key == "UTC" or fixed <= _clock_change(zone)),
+    )
 
 
-def _length(text: str) -> tuple[int, int]:
-    """(µs, months) of a duration, one of which is 0."""
-    found = _FIXED.fullmatch(text)
-    if found is not None:
-        weeks, days, hours, minutes, seconds = (int(part or 0) for part in found.groups()[:5])
-        micros = int(((found[6] or "") + "000000")[:6])
-        fixed = (weeks * 7 + days) * _DAY + ((hours * 60 + minutes) * 60 + seconds) * _SECOND + micros
-        if 0 < fixed <= _LONGEST:
-            return fixed, 0
-        raise RollupError(f"{text!r} must be longer than nothing, and shorter than 4000 years")
-    found = _CALENDAR.fullmatch(text)
-    if found is None:
-        raise RollupError(
-            f"{text!r} is neither window nor a duration such as PT5M, P1DT12H or, by the calendar, P1M; months and "
-            "years go with nothing else"
-        )
-    months = int(found[1] or 0) * 12 + int(found[2] or 0)
-    if not 0 < months <= 4000 * 12:
-        raise RollupError(f"{text!r} must be longer than nothing, and shorter than 4000 years")
-    return 0, months
+# -- the local clock ------------------------------------------------------------------------------
+
+
+def _between_known(time_us: int) -> int:
+    return min(max(time_us, _FIRST_KNOWN), _LAST_KNOWN)
+
+
+def _offset(time_us: int, zone: ZoneInfo) -> int:
+    """What the local clock shows more than UTC."""
+    moment = _EPOCH + timedelta(microseconds=_between_known(time_us))
+    return (moment.astimezone(zone).replace(tzinfo=None) - moment.replace(tzinfo=None)) // _MICROSECOND
+
+
+def _instant(local_us: int, zone: ZoneInfo, fold: int) -> int:
+    """When the local clock shows this time; if it never does, the end of what it leaves out."""
+    time_us = local_us - _assumed_offset(local_us, zone, fold)
+    if time_us + _offset(time_us, zone) == local_us:
+        return time_us
+    before = local_us - _assumed_offset(local_us, zone, 1)
+    after = local_us - _assumed_offset(local_us, zone, 0)
+    unchanged = _offset(before, zone)
+    while after - before > 1:
+        middle = (before + after) // 2
+        if _offset(middle, zone) == unchanged:
+            before = middle
+        else:
+            after = middle
+    return after
+
+
+def _assumed_offset(local_us: int, zone: ZoneInfo, fold: int) -> int:
+    """The offset that a local time has; where there are two, or none, the earlier one with `fold` 0."""
+    local = _NAIVE_EPOCH + timedelta(microseconds=_between_known(local_us))
+    return (local.replace(tzinfo=UTC) - local.replace(tzinfo=zone, fold=fold)) // _MICROSECOND
+
+
+@lru_cache(maxsize=1024)
+def _clock_change(zone: ZoneInfo) -> int:
+    """By how much the clock is changed in summer: in most zones an hour, half of one or two in others."""
+    shifts = {
+        abs(datetime(year, month, 1, tzinfo=zone).dst() or timedelta())
+        for year in range(2000, 2038)
+        for month in range(1, 13)
+    }
+    return max(shifts) // _MICROSECOND or _USUAL_CHANGE
+
+
+def _month(local_us: int) -> tuple[int, datetime]:
+    """Months since January 2000, and the same day and time in a cycle of the calendar that datetime holds."""
+    cycles, rest = divmod(local_us - _YEAR_2000, _CYCLE)
+    moment = _NAIVE_2000 + timedelta(microseconds=rest)
+    return cycles * _CYCLE_MONTHS + (moment.year - 2000) * 12 + moment.month - 1, moment
+
+
+def _months_later(local_us: int, months: int) -> int:
+    """The same day and time so many months later, or the last day of a month that is too short."""
+    month, moment = _month(local_us)
+    cycles, within = divmod(month + months, _CYCLE_MONTHS)
+    year, month = 2000 + within // 12, within % 12 + 1
+    moved = moment.replace(year=year, month=month, day=min(moment.day, monthrange(year, month)[1]))
+    return _YEAR_2000 + cycles * _CYCLE + (moved - _NAIVE_2000) // _MICROSECOND
 
 
 # -- samples in buckets ---------------------------------------------------------------------------
@@ -188,47 +238,42 @@ def _length(text: str) -> tuple[int, int]:
 
 def _grouped(samples: Samples, rollup: Rollup, gte_us: int, lt_us: int) -> Iterator[tuple[int, list[float]]]:
     """(bucket start, values) for each bucket with samples. Buckets without any cost nothing."""
-    start = end = gte_us
-    values: list[float] = []
-    for time_us, value in samples:
-        if not gte_us <= time_us < lt_us:
-            continue
-        if values and time_us >= end:
-            yield start, values
-            values = []
-        if not values:
-            start, end = _bucket(rollup, time_us, gte_us, lt_us)
-        values.append(value)
-    if values:
-        yield start, values
+    index, last = bisect_left(samples, (gte_us,)), bisect_left(samples, (lt_us,))
+    while index < last:
+        start, end = (gte_us, lt_us) if rollup.is_window else rollup._around(samples[index][0])
+        following = bisect_left(samples, (end,), index, last)
+        yield start, [value for _, value in samples[index:following]]
+        index = following
 
 
-def _bucket(rollup: Rollup, time_us: int, gte_us: int, lt_us: int) -> tuple[int, int]:
-    if rollup.is_window:
-        return gte_us, lt_us
-    return next(rollup.buckets(time_us, time_us + 1))
-
-
-def _sum(values: list[float]) -> float:
+def _sum(values: Sequence[float]) -> float:
     try:
         return fsum(values)
     except OverflowError:
         return sum(values)
 
 
-_AGGREGATES: Final[Mapping[str, Callable[[list[float]], float]]] = {
+def _average(values: Sequence[float]) -> float:
+    try:
+        average = fsum(values) / len(values)
+    except OverflowError:
+        average = fsum(value / len(values) for value in values)
+    return min(max(average, min(values)), max(values))  # rounding must not carry it beyond its values
+
+
+_AGGREGATES: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
     "count": lambda values: float(len(values)),
     "min": min,
     "max": max,
     "sum": _sum,
-    "avg": lambda values: _sum(values) / len(values),
+    "avg": _average,
     "first": lambda values: values[0],
     "last": lambda values: values[-1],
 }
 
 
 def numeric(samples: Samples, rollup: Rollup, gte_us: int, lt_us: int) -> dict[str, dict[int, float]]:
-    """Aggregate → bucket start → value, for the buckets that have samples."""
+    """Aggregate → bucket start → value, for the buckets that have samples from `gte_us` to before `lt_us`."""
     found: dict[str, dict[int, float]] = {name: {} for name in _AGGREGATES}
     for start, values in _grouped(samples, rollup, gte_us, lt_us):
         for name, aggregate in _AGGREGATES.items():
@@ -242,35 +287,42 @@ def states(
     """State → bucket start → seconds in that state.
 
     A sample holds until the next one, but for at most `gap_us` (None: 40 days), and not beyond the window; the one
-    before the window counts for its beginning.
+    before the window counts for its beginning. RollupError if this fills millions of buckets.
     """
     longest = _LONGEST_GAP if gap_us is None else gap_us
     spent: dict[int, dict[int, int]] = {}
-    for index, (time_us, value) in enumerate(samples):
+    spans = 0
+    start, end = (gte_us, lt_us) if rollup.is_window else (0, 0)
+    first = max(0, bisect_left(samples, (gte_us,)) - 1)
+    for index in range(first, bisect_left(samples, (lt_us,))):
+        time_us, value = samples[index]
         following = samples[index + 1][0] if index + 1 < len(samples) else lt_us
         begins, ends = max(time_us, gte_us), min(following, time_us + longest, lt_us)
-        if begins >= ends:
-            continue
-        buckets = spent.setdefault(int(value), {})
-        for start, end in rollup.buckets(begins, ends) if not rollup.is_window else [(gte_us, lt_us)]:
-            part = min(ends, end) - max(begins, start)
+        while begins < ends:
+            if not start <= begins < end:
+                start, end = rollup._around(begins)
+                spans += 1
+                if spans > _MOST_SPANS:
+                    raise RollupError(f"the states fill more than {_MOST_SPANS} buckets: give longer ones")
+            part = min(ends, end) - begins
+            buckets = spent.setdefault(int(value), {})
             buckets[start] = buckets.get(start, 0) + part
-    return {
-        state: {start: part / _SECOND for start, part in sorted(buckets.items())} for state, buckets in spent.items()
-    }
+            begins += part
+    return {state: {start: part / _SECOND for start, part in buckets.items()} for state, buckets in spent.items()}
 
 
 def state_rate(samples: Samples, rollup: Rollup, gte_us: int, lt_us: int, state: int) -> dict[int, float]:
-    """Bucket start → how often the state was entered, for the buckets that have samples."""
-    times = [time_us for time_us, _ in samples]
-    first = bisect_right(times, gte_us - 1)
+    """Bucket start → how often the state was entered, for the buckets that have samples.
+
+    A sample enters the state if the one before it, which may be before the window, has another state.
+    """
+    first = bisect_left(samples, (gte_us,))
     before = int(samples[first - 1][1]) if first > 0 else None
     entered: dict[int, float] = {}
-    for time_us, value in samples[first:]:
-        if time_us >= lt_us:
-            break
-        start, _ = _bucket(rollup, time_us, gte_us, lt_us)
-        enters = int(value) == state and before != state
-        entered[start] = entered.get(start, 0.0) + enters
-        before = int(value)
+    for start, values in _grouped(samples, rollup, gte_us, lt_us):
+        entered[start] = 0.0
+        for value in values:
+            now = int(value)
+            entered[start] += now == state and before != state
+            before = now
     return entered

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -36,20 +38,23 @@ def run(
     *,
     credentials_kind: CredentialsKind = "client-credentials",
     public_url: str | None = None,
+    tls_files: tuple[Path, Path] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; prints `listening on URL` when requests are answered.
 
-    Call it in the main thread. Raises ValueError for a bad `listen` or `public_url`, OSError if the address
-    or the credentials file cannot be used, StoreError if the store cannot.
+    `tls_files` are a certificate and its key: then the listener speaks https. Call it in the main thread. Raises
+    ValueError for a bad `listen` or `public_url`, OSError if the address, the credentials file or the TLS files
+    cannot be used, StoreError if the store cannot.
     """
     address = Address.parse(listen)
+    tls = None if tls_files is None else _tls(*tls_files)
     with _listener(address) as sock, Store.open(store) as opened:
-        address = Address(address.host, sock.getsockname()[1])
+        address = Address(address.host, sock.getsockname()[1], tls=tls is not None)
         api_url = address.url if public_url is None else check_public_url(public_url)
         _warn(address, credentials_out, store, public_url, faults=faults)
         if credentials_out is not None:
             write_credentials(credentials_out, opened.integration(), api_url=api_url, kind=credentials_kind)
-        asyncio.run(_serve(sock, opened, settings, api_url, address.url, with_faults=faults))
+        asyncio.run(_serve(sock, opened, settings, api_url, address.url, tls, with_faults=faults))
 
 
 def _warn(
@@ -62,8 +67,9 @@ def _warn(
 ) -> None:
     if not address.is_loopback:
         _log.warning(
-            "the sandbox listens on %s, without TLS: other machines can connect%s",
+            "the sandbox listens on %s%s: other machines can connect%s",
             address.host,
+            "" if address.tls else ", without TLS",
             " and order faults" if faults else "",
         )
         if public_url is None:
@@ -89,12 +95,44 @@ def _listener(address: Address) -> socket.socket:
     return listener
 
 
+def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
+    """What TLS needs on the listener's side; OSError says which file cannot be used, and why."""
+    for path, content, begin in ((certificate, "certificate", "CERTIFICATE"), (key, "private key", "PRIVATE KEY")):
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise OSError(error.errno, f"cannot read the TLS {content} {path}: {error.strerror}") from error
+        if f"{begin}-----".encode() not in text:
+            raise _bad_file(f"there is no {content} in PEM form in {path}: it has a line -----BEGIN {begin}-----")
+    asked: list[str] = []
+
+    def no_password() -> str:
+        asked.append("for a password")
+        return ""
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key, password=no_password)
+    except ssl.SSLError as error:
+        if asked:
+            raise _bad_file(f"the TLS key {key} is encrypted: decrypt it with openssl pkey") from error
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise _bad_file(f"the TLS key {key} does not belong to the certificate {certificate}") from error
+        raise _bad_file(f"the TLS files {certificate} and {key} cannot be used: {error}") from error
+    return context
+
+
+def _bad_file(message: str) -> OSError:
+    return OSError(errno.EINVAL, message)
+
+
 async def _serve(
     sock: socket.socket,
     store: Store,
     settings: SandboxSettings,
     api_url: str,
     local_url: str,
+    tls: ssl.SSLContext | None,
     *,
     with_faults: bool,
 ) -> None:
@@ -113,6 +151,8 @@ async def _serve(
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
+    config.load()
+    config.ssl = tls  # uvicorn's own way, by file names, would ask for the password of an encrypted key
     server = _Server(config, on_ready=lambda: click.echo(f"listening on {local_url}"), on_stop=app.stop)
     await server.serve(sockets=[sock])
 

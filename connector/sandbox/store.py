@@ -386,6 +386,12 @@ class Store:
             return cast("int", self._connection.execute("SELECT count(*) FROM samples").fetchone()[0])
 
     @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for queries only; nobody else uses it meanwhile."""
+        with self._lock:
+            yield self._connection
+
+    @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """The connection, in a transaction that is committed in the end or rolled back on any exception."""
         with self._lock:

@@ -55,7 +55,7 @@ def request_token(sandbox: SandboxServer, **form: str) -> httpx.Response:
         ("POST", "v1/rpc/", 404),
         ("POST", "v1rpc", 404),
         ("POST", "v1/", 404),
-        ("GET", "", 404),
+        ("GET", "nothing", 404),
     ],
 )
 def test_other_methods_and_paths(sandbox: SandboxServer, method: str, path: str, status: int) -> None:

@@ -99,7 +99,7 @@ def test_metadata_is_upserted(sandbox: SandboxServer, client: Client, key: str) 
     stored = sandbox.signals()[key]
     assert stored.id == saved.id
     assert stored.attributes["labels"] == {"line": ["3"]}
-    assert stored.attributes["gapDetection"] == "P0DT0H5M0.000000S"
+    assert stored.attributes["gapDetection"] == "PT5M"
 
     second = Signal(name="Mill feed", valueType="enum", enumValues={"0": "off"}, annotations={"acme/line": "4"})
     saved = client.save_signals(signals_by_input={key: second}).result.signalsByInput[key]

@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.clarify.iso8601 import microseconds
 from connector.clarify.paging import bounds, pages, read_rollup, windows
+from connector.sandbox.rollups import parse_rollup
 
 DAY = 86_400_000_000
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -77,6 +78,26 @@ def test_windows_begin_at_the_edges_of_buckets() -> None:
     assert shifted is not None
     assert shifted.edge_before(us("2026-05-01T12:00:00Z")) == us("2026-03-15T06:00:00Z")
     assert shifted.edge_before(us("2025-12-31T00:00:00Z")) == us("2025-11-15T06:00:00Z")
+
+
+@settings(max_examples=200)
+@given(
+    text=st.sampled_from(["PT40M", "PT1H", "PT90M", "P1D", "P10D", "P2W", "P1M", "P5M", "P1Y"]),
+    zone=st.sampled_from(["UTC", "Europe/Oslo", "America/St_Johns"]),
+    first_day=st.integers(1, 7),
+    origin=st.sampled_from([None, "2026-01-31T06:00:00Z", "2026-03-29T01:30:00Z"]),
+    time_us=st.integers(10**15, 3 * 10**15),
+)
+def test_edges_are_those_of_the_sandbox(text: str, zone: str, first_day: int, origin: str | None, time_us: int) -> None:
+    """Two programs, written after the same description, agree where buckets begin."""
+    ours = read_rollup(text, time_zone=zone, first_day=first_day, origin=origin)
+    origin_us = None if origin is None else us(origin)
+    theirs = parse_rollup(text, time_zone=zone, first_day_of_week=first_day, origin_us=origin_us)
+    assert ours is not None
+    assert theirs is not None
+    edge = ours.edge_before(time_us)
+    assert edge <= time_us
+    assert theirs.start_of(edge) == edge
 
 
 @given(

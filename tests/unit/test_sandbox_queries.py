@@ -260,6 +260,12 @@ def test_seconds_in_each_state(store: Store) -> None:
     assert data == {"times": ["2026-05-01T06:00:00Z"], "series": {f"{item}_1": [30], f"{item}_2": [30]}}
 
 
+def test_more_buckets_than_can_be_computed(store: Store) -> None:
+    publish(store, view={"name": "a", "valueType": "enum"})
+    answer = data_of(store, {**WINDOW, "rollup": "PT0.000001S"}, switches={"windows": "ignore"})
+    assert "buckets" in problems(answer)["data.rollup"][0]
+
+
 def test_versions_of_data_frame(store: Store) -> None:
     assert problems(data_of(store, query={"total": False}, version="1.2beta1")) == {
         "query.total": ["unknown parameter"]

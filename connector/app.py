@@ -18,6 +18,7 @@ from connector import __version__
 from connector.clarify import Api, Credentials, Timeouts
 from connector.config import Config, FileSection, KafkaSection, MqttSection, SourceSection
 from connector.delivery.dead_letters import DeadLetterStore
+from connector.delivery.items import Publisher
 from connector.delivery.pace import effective_share
 from connector.delivery.signals import SignalSaver
 from connector.delivery.slots import Slots
@@ -109,6 +110,12 @@ class Connector:
             self.signals = SignalSaver(
                 self.client, self.state, Slots(delivery.metadata_requests_per_second, self._abort)
             )
+            self.items = Publisher(
+                self.client,
+                self.state,
+                Slots(delivery.metadata_requests_per_second, self._abort),
+                lambda input_id: not self.signals.is_waiting(input_id),
+            )
             sources = []
             for section in config.sources:
                 sources.append((make_source or _source)(section, open_log_file(config, section.name)))
@@ -132,6 +139,7 @@ class Connector:
     def start(self) -> None:
         """Start all threads."""
         self.signals.start()
+        self.items.start()
         self.pipeline.start()
 
     def stop(self) -> bool:
@@ -156,6 +164,7 @@ class Connector:
         self.pipeline.close(_CLOSE_SECONDS)
         self._abort.set()
         self.signals.close(_CLOSE_SECONDS)
+        self.items.close(_CLOSE_SECONDS)
         self._opened.close()
 
     def problems(self) -> list[str]:
@@ -180,8 +189,9 @@ class Connector:
             _log.warning("input_id_collision", detail=str(collision))
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
-        """Have metadata saved."""
+        """Have metadata saved, and signals published."""
         self.signals.want(signals)
+        self.items.want(signals)
 
 
 def open_log_file(config: Config, source: str) -> LogFile:

@@ -100,6 +100,26 @@ class Mapped(msgspec.Struct, gc=False):
     """The whole record was left out on purpose: a rule skips it, or no rule takes it."""
 
 
+class Overwrite(StrEnum):
+    """What becomes of an item that exists."""
+
+    UNEDITED = "unedited"
+    """It is updated unless somebody else has changed it since we did."""
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemMetadata:
+    """What a signal is published as, where that differs from the signal."""
+
+    name: str | None
+    description: str | None
+    labels: tuple[tuple[str, tuple[str, ...]], ...] | None
+    visible: bool
+    overwrite: Overwrite
+
+
 @dataclass(frozen=True, slots=True)
 class SignalMetadata:
     """What the mapping wants a signal to be called: complete, since a save resets what is left out."""
@@ -110,3 +130,7 @@ class SignalMetadata:
     value_type: str = "numeric"
     labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
     enum_values: tuple[tuple[str, str], ...] = ()
+    saved: bool = True
+    """Whether the mapping says any of it; if not, what Clarify has is left alone."""
+    item: ItemMetadata | None = None
+    """What it is published as; None if it is not."""

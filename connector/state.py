@@ -21,6 +21,8 @@ CREATE TABLE IF NOT EXISTS input_ids (input TEXT PRIMARY KEY, source TEXT, topic
     record TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS saved_signals (integration TEXT, input TEXT, digest TEXT, PRIMARY KEY (integration, input))
     WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS published_signals (integration TEXT, input TEXT, digest TEXT,
+    PRIMARY KEY (integration, input)) WITHOUT ROWID;
 """
 
 
@@ -69,6 +71,21 @@ class State:
         """Remember that Clarify has this metadata."""
         self._many(
             "INSERT OR REPLACE INTO saved_signals VALUES (?, ?, ?)",
+            [(integration, input_id, digest) for input_id, digest in digests],
+        )
+
+    def published_signals(self, integration: str) -> dict[str, str]:
+        """Input ID → digest of what was last published, or found to be somebody else's."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT input, digest FROM published_signals WHERE integration = ?", (integration,)
+            ).fetchall()
+        return dict(rows)
+
+    def add_published_signals(self, integration: str, digests: Iterable[tuple[str, str]]) -> None:
+        """Remember what was published."""
+        self._many(
+            "INSERT OR REPLACE INTO published_signals VALUES (?, ?, ?)",
             [(integration, input_id, digest) for input_id, digest in digests],
         )
 

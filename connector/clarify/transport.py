@@ -197,6 +197,8 @@ def _describe(error: httpx.RequestError) -> str:
     said = f"{kind}: {text}" if text else kind
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return f"The server's certificate is not trusted ({said}): check apiUrl, or name the CA file to trust."
+    if isinstance(error, httpx.RemoteProtocolError) and error.request.url.scheme == "http":
+        return f"The connection failed ({said}): if the server speaks TLS, apiUrl must begin with https://."
     return f"The connection failed ({said})."
 
 

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from connector.config.values import Bytes, Seconds, Section, text_of
-from connector.mapping.rules import AUTO_TIME, DEFAULT_INPUT, Rule, ValueRule, template_for
+from connector.mapping.rules import AUTO_TIME, DEFAULT_INPUT, Publishing, Rule, ValueRule, template_for
 from connector.mapping.templates import VALUE_VARIABLES, Template
 from connector.mapping.topics import parse_pattern
+from connector.records import Overwrite
 
 
 def _pattern(text: str) -> str:
@@ -21,6 +22,22 @@ def _pattern(text: str) -> str:
 TopicPatternText = Annotated[str, AfterValidator(_pattern)]
 LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9\-_/]{1,40}$")]
 EnumKey = Annotated[str, BeforeValidator(text_of), Field(pattern=r"^(0|[1-9]\d{0,3})$")]
+
+
+class PublishSection(Section):
+    """As what a rule's signals are published. What is not said follows the signal: unit, states, name …"""
+
+    name: str | None = Field(default=None, description="Template of the item's name. Default: the signal's name.")
+    description: str | None = Field(default=None, description="Template of the item's description.")
+    labels: dict[LabelKey, str] | None = Field(
+        default=None, description="Labels of the item: key → template of the value. Default: those of the signal."
+    )
+    visible: bool = Field(default=True, description="Whether the whole organisation sees the items.")
+    overwrite: Literal["unedited", "always", "never"] = Field(
+        default="unedited",
+        description="What becomes of an item that exists: `unedited` updates it unless somebody else has changed it "
+        "since the connector did, `always` and `never` say it all.",
+    )
 
 
 class ValueSection(Section):
@@ -35,6 +52,7 @@ class ValueSection(Section):
     enum_values: dict[EnumKey, str] = Field(
         default={}, description="Names of the states of an enum signal.", examples=[{"0": "off", "1": "on"}]
     )
+    publish: bool = Field(default=True, description="Whether this value is published, where its rule publishes.")
 
 
 class RuleSection(Section):
@@ -66,6 +84,12 @@ class RuleSection(Section):
     enum_values: dict[EnumKey, str] = Field(default={}, description="Names of the states of enum signals.")
     labels: dict[LabelKey, str] = Field(
         default={}, description="Labels: key → template of the value.", examples=[{"line": "{line}"}]
+    )
+    publish: bool | PublishSection = Field(
+        default=False,
+        description="Publish the signals as items, so that people see them in Clarify: `true`, or how. The integration "
+        "needs access to the admin namespace.",
+        examples=[True, {"name": "{machine} {field}", "visible": True}],
     )
     time: str = Field(
         default=AUTO_TIME,
@@ -128,6 +152,7 @@ class RuleSection(Section):
             shared_inputs=self.shared_inputs,
             values={path: _value_rule(names, path, value) for path, value in self.values.items()},
             other_values=self.other_values == "map",
+            publish=_publishing(names, self.publish),
         )
 
 
@@ -140,6 +165,19 @@ def _template(names: tuple[str, ...], field: str, text: str | None) -> Template 
         raise ValueError(f"{field}: {error}") from None
 
 
+def _publishing(names: tuple[str, ...], section: bool | PublishSection) -> Publishing | None:
+    if isinstance(section, bool):
+        return Publishing() if section else None
+    labels = section.labels
+    return Publishing(
+        name=_template(names, "publish.name", section.name),
+        description=_template(names, "publish.description", section.description),
+        labels=None if labels is None else tuple((label, template_for(names, text)) for label, text in labels.items()),
+        visible=section.visible,
+        overwrite=Overwrite(section.overwrite),
+    )
+
+
 def _value_rule(names: tuple[str, ...], path: str, section: ValueSection) -> ValueRule:
     where = f"values.{path}."
     return ValueRule(
@@ -150,6 +188,7 @@ def _value_rule(names: tuple[str, ...], path: str, section: ValueSection) -> Val
         unit=section.unit,
         value_type=section.type,
         enum_values=tuple(section.enum_values.items()),
+        publish=section.publish,
     )
 
 

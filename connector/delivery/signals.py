@@ -77,7 +77,9 @@ class SignalSaver:
         """These signals should have this metadata. Returns at once."""
         with self._changed:
             for input_id, metadata in signals:
-                digest = hashlib.sha256(orjson.dumps(asdict(metadata))).hexdigest()[:32]
+                if not metadata.saved:
+                    continue
+                digest = _digest(metadata)
                 if self._known.get(input_id) == digest:
                     continue
                 try:
@@ -85,6 +87,11 @@ class SignalSaver:
                 except ValueError as error:
                     self._give_up(input_id, digest, str(error))
             self._changed.notify_all()
+
+    def is_waiting(self, input_id: str) -> bool:
+        """Whether its metadata is still to be saved."""
+        with self._changed:
+            return input_id in self._wanted
 
     def waiting(self) -> int:
         """Signals whose metadata is still to be saved."""
@@ -158,6 +165,12 @@ class SignalSaver:
         self._known[input_id] = digest
         self.failed[input_id] = reason
         _log.error("signal_metadata_rejected", input=input_id, reason=reason, effect="its samples are not affected")
+
+
+def _digest(metadata: SignalMetadata) -> str:
+    """A digest of what is saved; as what the signal is published does not count."""
+    fields = {name: value for name, value in asdict(metadata).items() if name not in ("saved", "item")}
+    return hashlib.sha256(orjson.dumps(fields)).hexdigest()[:32]
 
 
 def _signal_info(input_id: str, metadata: SignalMetadata) -> SignalInfo:

@@ -27,13 +27,14 @@ from connector.mapping.rules import (
     AUTO_TIME,
     CREATE_TIME,
     RECEIVED_TIME,
+    Publishing,
     Rule,
     ValueRule,
     everything,
 )
 from connector.mapping.templates import HEADER, KEY
 from connector.mapping.times import TimeBounds, TimeError, format_time, is_time_name, parse_time
-from connector.records import Mapped, Reason, Record, Reject, Sample, SignalMetadata, TimeKind
+from connector.records import ItemMetadata, Mapped, Reason, Record, Reject, Sample, SignalMetadata, TimeKind
 
 _DECIMAL_TEXT: Final = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _MAX_DEPTH: Final = 32
@@ -549,8 +550,11 @@ def _wanted(plan: _TopicPlan, value_rule: ValueRule, path: str) -> str:
 
 
 def _metadata(plan: _TopicPlan, rule: Rule, value_rule: ValueRule, path: str, input_id: str) -> SignalMetadata | None:
-    value_says = value_rule.name or value_rule.description or value_rule.unit or value_rule.value_type
-    if not (rule.says_metadata or value_says):
+    says = bool(
+        rule.says_metadata or value_rule.name or value_rule.description or value_rule.unit or value_rule.value_type
+    )
+    publishing = rule.publish if value_rule.publish else None
+    if not says and publishing is None:
         return None
     variables = _variables(plan, path)
     name = value_rule.name or rule.name
@@ -562,6 +566,19 @@ def _metadata(plan: _TopicPlan, rule: Rule, value_rule: ValueRule, path: str, in
         value_type=value_rule.value_type or rule.value_type or "numeric",
         labels=tuple((key, (template.render(variables),)) for key, template in rule.labels),
         enum_values=value_rule.enum_values or rule.enum_values,
+        saved=says,
+        item=_item(publishing, variables) if publishing is not None else None,
+    )
+
+
+def _item(publishing: Publishing, variables: Mapping[str, str]) -> ItemMetadata:
+    labels = publishing.labels
+    return ItemMetadata(
+        name=publishing.name.render(variables) if publishing.name else None,
+        description=publishing.description.render(variables) if publishing.description else None,
+        labels=None if labels is None else tuple((key, (text.render(variables),)) for key, text in labels),
+        visible=publishing.visible,
+        overwrite=publishing.overwrite,
     )
 
 

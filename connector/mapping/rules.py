@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from connector.mapping.templates import HEADER, KEY, VALUE_VARIABLES, Template, parse_template
 from connector.mapping.topics import TopicPattern, parse_pattern
+from connector.records import Overwrite
 
 AUTO_TIME = "auto"
 ARRIVAL_TIME = "arrival"
@@ -18,6 +19,17 @@ RECEIVED_TIME = "received"
 _RECORD_TIMES = (ARRIVAL_TIME, CREATE_TIME, APPEND_TIME, RECEIVED_TIME)
 DEFAULT_INPUT = "{topic}:{path}"
 """How an input ID is made where no rule says otherwise; a payload without a path is just `{topic}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publishing:
+    """As what a rule's signals are published."""
+
+    name: Template | None = None
+    description: Template | None = None
+    labels: tuple[tuple[str, Template], ...] | None = None
+    visible: bool = True
+    overwrite: Overwrite = Overwrite.UNEDITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +43,8 @@ class ValueRule:
     unit: str | None = None
     value_type: str | None = None
     enum_values: tuple[tuple[str, str], ...] = ()
+    publish: bool = True
+    """Whether it is published where the rule publishes."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,7 @@ class Rule:
     values: Mapping[str, ValueRule] = field(default_factory=lambda: MappingProxyType({}))
     other_values: bool = True
     """Whether values that `values` does not name are mapped too."""
+    publish: Publishing | None = None
 
     @property
     def time_path(self) -> str | None:
@@ -66,6 +81,9 @@ class Rule:
         templates = [self.input, self.name, self.description, *(template for _, template in self.labels)]
         for value in self.values.values():
             templates += [value.input, value.name, value.description]
+        if self.publish is not None:
+            templates += [self.publish.name, self.publish.description]
+            templates += [template for _, template in self.publish.labels or ()]
         used = {name for template in templates if template for name in template.variables}
         return frozenset(name for name in used if name == KEY or name.startswith(HEADER))
 

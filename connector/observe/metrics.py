@@ -74,6 +74,12 @@ class _Numbers(Collector):
         yield CounterMetricFamily(
             "connector_signals_saved", "Signals whose metadata was saved", connector.signals.saved
         )
+        yield CounterMetricFamily(
+            "connector_signals_published", "Signals that were published as items", connector.items.published
+        )
+        yield CounterMetricFamily(
+            "connector_items_left_alone", "Items that somebody else had made or changed", connector.items.left_alone
+        )
         pace = connector.pipeline.pace
         gauges = (
             ("messages_in_memory", "Messages taken in and not settled yet", records),
@@ -82,6 +88,8 @@ class _Numbers(Collector):
             ("insert_held", "1 while Clarify does not let us in: a person must act", float(status.held)),
             ("signals_waiting", "Signals whose metadata is still to be saved", connector.signals.waiting()),
             ("signals_failed", "Signals whose metadata was rejected", len(connector.signals.failed)),
+            ("items_waiting", "Signals that are still to be published", connector.items.waiting()),
+            ("items_failed", "Signals that cannot be published", len(connector.items.failed)),
             ("dead_letters_kept", "Dead letters in the store", connector.dead_letters.count()),
             ("dead_letters_discarded", "Dead letters that had to go, ever", connector.dead_letters.discarded()),
             ("request_rate", "Inserts a second that we allow ourselves now", connector.pipeline.rate()),

@@ -122,7 +122,7 @@ def sandbox(
     faults: bool,
     **switches: object,
 ) -> None:
-    """Run a local Clarify: token endpoint, integration.insert and integration.saveSignals.
+    """Run a local Clarify: all methods of its API, and a page that shows what arrived.
 
     It checks requests as the documentation says, keeps the documented limits, and stores what it accepts.
     """

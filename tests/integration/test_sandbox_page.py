@@ -26,8 +26,6 @@ from tests.sandbox_server import SandboxServer
 from tests.waiting import wait_until
 
 HOSTILE = "<img src=x onerror=\"document.title='broken'\">'\"&amp;</script><script>document.title='broken'</script>"
-NOW = time.time()
-NOW_US = int(NOW) * 1_000_000
 SECOND = 1_000_000
 PAGE = "/sandbox/page"
 
@@ -36,6 +34,8 @@ class Sandbox:
     """The page, served from a thread of this process, over a store that the test fills."""
 
     def __init__(self, path: Path | None) -> None:
+        self.now = time.time()
+        self.now_us = int(self.now) * SECOND
         self.store = Store.open(path)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._socket.getsockname()[1])
@@ -54,17 +54,19 @@ class Sandbox:
             {key: list(samples.values())},
             duplicates="newest",
             nulls="ignore",
-            now=NOW,
+            now=self.now,
         )
 
     def save(self, key: str, annotations: Mapping[str, str] | None = None, **attributes: object) -> None:
         view = SignalView(default_attributes(key) | attributes, annotations or {})
-        self.store.save(self.store.integration().id, {key: view}, create_only=False, now=NOW)
+        self.store.save(self.store.integration().id, {key: view}, create_only=False, now=self.now)
 
     def publish(self, key: str, **attributes: object) -> str:
         view = SignalView(default_attributes(key) | {"visible": True} | attributes, {})
         signal = self.id(key)
-        return self.store.publish(self.store.integration().id, {signal: view}, create_only=False, now=NOW)[signal].id
+        return self.store.publish(self.store.integration().id, {signal: view}, create_only=False, now=self.now)[
+            signal
+        ].id
 
     def id(self, key: str) -> str:
         return self.store.signals()[key].id
@@ -102,7 +104,7 @@ def on_file(tmp_path: Path) -> Iterator[Sandbox]:
 
 
 def test_signals_with_their_newest_sample_count_and_item(sandbox: Sandbox) -> None:
-    sandbox.insert("a", {NOW_US - 90 * SECOND: 1, NOW_US - 80 * SECOND: 2.5})
+    sandbox.insert("a", {sandbox.now_us - 90 * SECOND: 1, sandbox.now_us - 80 * SECOND: 2.5})
     sandbox.save("b", name="Bare", engUnit="bar", labels={"hall": ["1", "2"]})
     item = sandbox.publish("a", name="Item A")
     answer = sandbox.get(f"{PAGE}/signals").json()
@@ -115,7 +117,7 @@ def test_signals_with_their_newest_sample_count_and_item(sandbox: Sandbox) -> No
             "input": "a",
             "unit": "",
             "labels": {},
-            "newest": [NOW_US - 80 * SECOND, 2.5],
+            "newest": [sandbox.now_us - 80 * SECOND, 2.5],
             "state": None,
             "samples": 2,
             "item": {"id": item, "name": "Item A"},
@@ -142,15 +144,15 @@ def test_counts_follow_new_samples(sandbox: Sandbox) -> None:
 
 def test_the_newest_come_first_and_what_is_live_stays_in_place(sandbox: Sandbox) -> None:
     sandbox.save("none")
-    sandbox.insert("old", {NOW_US - 4000 * SECOND: 1})
-    sandbox.insert("older", {NOW_US - 9000 * SECOND: 1})
-    sandbox.insert("live b", {NOW_US - 1 * SECOND: 1})
-    sandbox.insert("Live a", {NOW_US - 9 * SECOND: 1})
-    sandbox.insert("live 10", {NOW_US - 5 * SECOND: 1})
-    sandbox.insert("live 9", {NOW_US - 6 * SECOND: 1})
+    sandbox.insert("old", {sandbox.now_us - 4000 * SECOND: 1})
+    sandbox.insert("older", {sandbox.now_us - 9000 * SECOND: 1})
+    sandbox.insert("live b", {sandbox.now_us - 1 * SECOND: 1})
+    sandbox.insert("Live a", {sandbox.now_us - 9 * SECOND: 1})
+    sandbox.insert("live 10", {sandbox.now_us - 5 * SECOND: 1})
+    sandbox.insert("live 9", {sandbox.now_us - 6 * SECOND: 1})
     order = ["live 9", "live 10", "Live a", "live b", "old", "older", "none"]
     assert [row["name"] for row in sandbox.rows("signals")] == order
-    sandbox.insert("Live a", {NOW_US + 5 * SECOND: 1})
+    sandbox.insert("Live a", {sandbox.now_us + 5 * SECOND: 1})
     assert [row["name"] for row in sandbox.rows("signals")] == order
     assert [row["name"] for row in sandbox.rows("signals", limit=2)] == order[:2]
     assert sandbox.get(f"{PAGE}/signals", limit=2).json()["found"] == 7
@@ -213,7 +215,7 @@ def test_few_samples_are_given_one_by_one(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("points", [1, 7, 100, 999])
 def test_many_samples_become_buckets_that_lose_no_peak(sandbox: Sandbox, points: int) -> None:
-    samples = {NOW_US + number * 1000 + number % 3: float(number * 7919 % 1000) for number in range(1000)}
+    samples = {sandbox.now_us + number * 1000 + number % 3: float(number * 7919 % 1000) for number in range(1000)}
     sandbox.insert("a", samples)
     answer = sandbox.get(f"{PAGE}/samples", signal=sandbox.id("a"), points=points).json()
     rows = answer["rows"]
@@ -370,12 +372,14 @@ def browser(one_browser: Browser) -> Iterator[Browser]:
 
 def fill(sandbox: Sandbox) -> None:
     """Signals of all kinds, some with hostile names, and an item."""
-    sandbox.insert("hostile", {NOW_US - 600 * SECOND + number * 20 * SECOND: number % 7 * 1.5 for number in range(30)})
+    sandbox.insert(
+        "hostile", {sandbox.now_us - 600 * SECOND + number * 20 * SECOND: number % 7 * 1.5 for number in range(30)}
+    )
     sandbox.save(
         "hostile", {"<b>": "<i>"}, name=HOSTILE, engUnit="<u>", labels={"<s>": ["<em>"]}, description="</td><script>"
     )
     waves = {
-        NOW_US - number * SECOND // 4: 20 + (number % 997) / 50 + (50 if number == 7000 else 0)
+        sandbox.now_us - number * SECOND // 4: 20 + (number % 997) / 50 + (50 if number == 7000 else 0)
         for number in range(14_000)
     }
     sandbox.insert("plant/press/4/oil_temperature", waves)
@@ -388,7 +392,7 @@ def fill(sandbox: Sandbox) -> None:
         description="Measured in the return line, before the cooler.",
         sampleInterval="PT0.25S",
     )
-    modes = {NOW_US - number * 130 * SECOND: float(number // 2 % 4) for number in range(26)}
+    modes = {sandbox.now_us - number * 130 * SECOND: float(number // 2 % 4) for number in range(26)}
     sandbox.insert("plant/press/4/mode", modes)
     states = {"0": "off", "1": "set-up", "2": "automatic", "3": "fault: hydraulic pressure"}
     sandbox.save("plant/press/4/mode", name="Mode", valueType="enum", enumValues=states, labels={"hall": ["3"]})
@@ -400,7 +404,7 @@ def fill(sandbox: Sandbox) -> None:
     sandbox.publish("plant/press/4/oil_temperature", name="Press 4: oil", engUnit="°C", labels={"hall": ["3"]})
     for number in range(12):
         key = f"plant/pump/{number}/flow"
-        sandbox.insert(key, {NOW_US - 30 * SECOND: number * 1.25, NOW_US - 5 * SECOND: number * 1.5})
+        sandbox.insert(key, {sandbox.now_us - 30 * SECOND: number * 1.25, sandbox.now_us - 5 * SECOND: number * 1.5})
         sandbox.save(key, name=f"Pump {number} flow", engUnit="l/min", labels={"hall": [str(number % 3)]})
 
 
@@ -440,12 +444,12 @@ def test_a_hostile_name_is_shown_as_text_and_its_plot_has_points(on_file: Sandbo
 
 
 def test_new_samples_appear_without_a_reload_and_the_choice_stays(on_file: Sandbox, browser: Browser) -> None:
-    on_file.insert("a", {NOW_US - 60 * SECOND: 1, NOW_US - 30 * SECOND: 2})
+    on_file.insert("a", {on_file.now_us - 60 * SECOND: 1, on_file.now_us - 30 * SECOND: 2})
     browser.open(f"{on_file.url}/#signal/{on_file.id('a')}")
     see(browser, "document.querySelectorAll('#plot .point').length === 2", "2 points are drawn")
     browser.run("window.sameDocument = true")
-    on_file.insert("a", {NOW_US - 10 * SECOND: 41.5})
-    on_file.insert("b", {NOW_US - 10 * SECOND: 1})
+    on_file.insert("a", {on_file.now_us - 10 * SECOND: 41.5})
+    on_file.insert("b", {on_file.now_us - 10 * SECOND: 1})
     see(browser, "document.querySelectorAll('#plot .point').length === 3", "the new sample is drawn")
     see(browser, "document.querySelectorAll('#rows a').length === 2", "the new signal is listed")
     assert browser.text(f"{row(on_file, 'a')} .value") == "41.5"
@@ -503,7 +507,7 @@ def test_many_samples_are_drawn_as_an_envelope_that_shows_a_peak(on_file: Sandbo
         assert browser.run("return [...document.querySelectorAll('[aria-pressed=true][data-range]')].length") == 1
         assert "14\u202f000 samples in" in browser.text("#caption")
     begin = browser.run("return state.shown.from")
-    assert abs(NOW_US - 604_800 * SECOND - begin) < 600 * SECOND
+    assert abs(on_file.now_us - 604_800 * SECOND - begin) < 600 * SECOND
     picture(browser, "desktop-week")
 
 
@@ -576,7 +580,7 @@ def test_nothing_sticks_out_at_any_width(on_file: Sandbox, browser: Browser, wid
 
 def test_a_lost_sandbox_is_said_and_found_again(tmp_path: Path, one_browser: Browser) -> None:
     served = Sandbox(tmp_path / "store.sqlite")
-    served.insert("a", {NOW_US: 1})
+    served.insert("a", {served.now_us: 1})
     one_browser.open(f"{served.url}/#signal/{served.id('a')}")
     see(one_browser, "document.getElementById('state').textContent === 'live'", "the page is live")
     served.close()

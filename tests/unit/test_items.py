@@ -1,0 +1,272 @@
+"""The publisher without a network: what it asks, what it decides, and what it does about failures."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytest
+
+from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Retryable
+from connector.delivery.items import ANNOTATION, Publisher, digest_of
+from connector.delivery.slots import Slots
+from connector.records import ItemMetadata, Overwrite, SignalMetadata
+from tests.waiting import wait_until
+
+ID = "cq3t8v5e1k7n4m0r2s{:02d}"
+
+
+class Clarify:
+    """Signals and items, as the methods show them."""
+
+    integration = "cp1a5c9e3g7i2k6m0o4q"
+
+    def __init__(self, *inputs: str) -> None:
+        self.inputs = list(inputs)
+        self.items: dict[str, dict[str, Any]] = {}
+        self.annotations: dict[str, dict[str, str]] = {}
+        self.calls: list[str] = []
+        self.failures: list[Exception] = []
+
+    def call(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        self.calls.append(method)
+        if self.failures:
+            raise self.failures.pop(0)
+        if method == "admin.publishSignals":
+            for signal, view in params["itemsBySignal"].items():
+                annotations = self.annotations.setdefault(signal, {})
+                annotations |= view["annotations"]
+                self.items[signal] = {key: value for key, value in view.items() if key != "annotations"}
+            return {"itemsBySignal": {}}
+        wanted = params["query"]["filter"]
+        if method == "clarify.selectItems":
+            return {"data": [self.item(signal) for signal in self.items if signal in wanted["id"]["$in"]]}
+        signals = [self.signal(n) for n, key in enumerate(self.inputs) if key in wanted["input"]["$in"]]
+        included = {"items": [self.item(signal) for signal in self.items]} if params["include"] else None
+        return {"data": signals, "included": included}
+
+    def signal(self, number: int) -> dict[str, Any]:
+        signal = ID.format(number)
+        attributes = {"name": f"n{number}", "input": self.inputs[number], "labels": {"b": ["2", "1"]}, "engUnit": "bar"}
+        item = {"type": "items", "id": signal} if signal in self.items else None
+        return {"id": signal, "attributes": attributes, "relationships": {"item": {"data": item}}}
+
+    def item(self, signal: str) -> dict[str, Any]:
+        return {"id": signal, "attributes": self.items[signal], "meta": {"annotations": self.annotations[signal]}}
+
+
+class Memory:
+    def __init__(self) -> None:
+        self.known: dict[str, str] = {}
+        self.broken = False
+
+    def published_signals(self, integration: str) -> dict[str, str]:
+        return dict(self.known)
+
+    def add_published_signals(self, integration: str, digests: Iterable[tuple[str, str]]) -> None:
+        if self.broken:
+            raise sqlite3.OperationalError("database or disk is full")
+        self.known |= dict(digests)
+
+
+class Desk:
+    """A publisher that runs, and ends with the test."""
+
+    def __init__(self, clarify: Clarify, memory: Memory | None = None, described: Callable[[str], bool] | None = None):
+        self.abort = threading.Event()
+        slots = Slots(1000.0, self.abort)
+        self.memory = memory or Memory()
+        self.publisher = Publisher(
+            clarify, self.memory, slots, described or (lambda _: True), chance=lambda: 0.0, clock=self.clock
+        )
+        self.now = 0.0
+        slots.pause = lambda seconds: self.paused.append(seconds) is None  # type: ignore[method-assign]
+        self.paused: list[float] = []
+        self.publisher.start()
+
+    def clock(self) -> float:
+        return self.now
+
+    def want(self, *inputs: str, overwrite: Overwrite = Overwrite.UNEDITED, name: str | None = None) -> None:
+        item = ItemMetadata(name, None, None, True, overwrite)
+        self.publisher.want([(key, SignalMetadata(name=key, item=item)) for key in inputs])
+
+    def settle(self) -> None:
+        wait_until(lambda: self.publisher.waiting() == 0, 5, "all is done")
+
+    def close(self) -> None:
+        self.abort.set()
+        self.publisher.close(5)
+
+
+@pytest.fixture
+def desks() -> Any:
+    opened: list[Desk] = []
+
+    def make(*args: Any, **more: Any) -> Desk:
+        opened.append(Desk(*args, **more))
+        return opened[-1]
+
+    yield make
+    for desk in opened:
+        desk.close()
+
+
+def test_a_signal_becomes_an_item_like_itself(desks: Any) -> None:
+    clarify = Clarify("a")
+    desk = desks(clarify)
+    desk.want("a")
+    desk.settle()
+    item = clarify.items[ID.format(0)]
+    assert (item["name"], item["engUnit"], item["labels"], item["visible"]) == ("n0", "bar", {"b": ["2", "1"]}, True)
+    assert clarify.annotations[ID.format(0)] == {ANNOTATION: digest_of(item)}
+    assert desk.publisher.published == 1
+    again = desks(clarify, desk.memory)
+    again.want("a")
+    assert again.publisher.waiting() == 0
+    assert clarify.calls == ["admin.selectSignals", "admin.publishSignals"]
+
+
+def test_what_comes_back_has_the_digest_of_what_was_sent() -> None:
+    sent = {
+        "name": "a",
+        "labels": {"x": ["2", "1", "2"], "y": []},
+        "enumValues": {},
+        "visible": False,
+        "gapDetection": None,
+    }
+    back = {"name": "a", "labels": {"x": ["1", "2"]}, "visible": False, "description": "", "gapDetection": "PT1H30M"}
+    assert digest_of(sent) == digest_of(back)
+    assert digest_of(sent) != digest_of({**back, "visible": True})
+
+
+@pytest.mark.parametrize(
+    ("edited", "overwrite", "name"),
+    [
+        (False, Overwrite.UNEDITED, "new"),
+        (True, Overwrite.UNEDITED, "by hand"),
+        (True, Overwrite.ALWAYS, "new"),
+        (False, Overwrite.NEVER, "n0"),
+    ],
+)
+def test_items_that_exist(desks: Any, edited: bool, overwrite: Overwrite, name: str) -> None:
+    clarify = Clarify("a")
+    desk = desks(clarify)
+    desk.want("a")
+    desk.settle()
+    if edited:
+        clarify.items[ID.format(0)]["name"] = "by hand"
+    desk.want("a", overwrite=overwrite, name="new")
+    desk.settle()
+    assert clarify.items[ID.format(0)]["name"] == name
+    assert desk.publisher.left_alone == (name != "new")
+
+
+def test_an_item_without_our_mark_is_somebody_elses(desks: Any) -> None:
+    clarify = Clarify("a")
+    clarify.items[ID.format(0)], clarify.annotations[ID.format(0)] = {"name": "mine"}, {}
+    desk = desks(clarify)
+    desk.want("a")
+    desk.settle()
+    assert clarify.items[ID.format(0)] == {"name": "mine"}
+    assert desk.publisher.left_alone == 1
+
+
+def test_where_items_are_not_shown_beside_signals_they_are_asked_for(desks: Any) -> None:
+    clarify = Clarify("a", "b")
+    desk = desks(clarify)
+    desk.want("a")
+    desk.settle()
+    clarify.failures = [InvalidParams("no", problems=[Problem("include.0", "no enum values registered")])]
+    desk.want("a", name="new")
+    desk.settle()
+    assert clarify.calls[-4:] == [
+        "admin.selectSignals",
+        "admin.selectSignals",
+        "clarify.selectItems",
+        "admin.publishSignals",
+    ]
+    assert clarify.items[ID.format(0)]["name"] == "new"
+
+
+def test_where_items_cannot_be_seen_those_that_exist_are_left_alone(desks: Any) -> None:
+    clarify = Clarify("a", "b")
+    desk = desks(clarify)
+    desk.want("a")
+    desk.settle()
+    original = clarify.call
+
+    def call(method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        if method == "clarify.selectItems":
+            raise NotAllowed("Operation not permitted")
+        if params.get("include"):
+            raise InvalidParams("no", problems=[Problem("include.0", "no enum values registered")])
+        return original(method, params)
+
+    clarify.call = call  # type: ignore[method-assign]
+    desk.want("a", "b", name="new")
+    desk.settle()
+    assert clarify.items[ID.format(0)]["name"] == "n0"
+    assert clarify.items[ID.format(1)]["name"] == "new"
+
+
+def test_a_signal_that_does_not_exist_yet_is_looked_for_later(desks: Any) -> None:
+    clarify = Clarify()
+    desk = desks(clarify)
+    desk.want("late")
+    wait_until(lambda: clarify.calls == ["admin.selectSignals"], 5, "looked for")
+    clarify.inputs.append("late")
+    desk.now = 10.0
+    desk.settle()
+    assert ID.format(0) in clarify.items
+
+
+def test_an_item_waits_for_its_signals_metadata(desks: Any) -> None:
+    clarify = Clarify("a")
+    described: list[str] = []
+    desk = desks(clarify, described=described.__contains__)
+    desk.want("a")
+    assert clarify.calls == []
+    described.append("a")
+    desk.settle()
+    assert clarify.items
+
+
+@pytest.mark.parametrize("error", [Retryable("later"), NotAllowed("Operation not permitted")])
+def test_failures_are_tried_again(desks: Any, error: ClarifyError) -> None:
+    clarify = Clarify("a")
+    clarify.failures = [error]
+    desk = desks(clarify)
+    desk.want("a")
+    desk.settle()
+    assert len(desk.paused) == 1
+    assert desk.publisher.trouble is None
+
+
+def test_what_clarify_names_as_bad_is_set_aside_and_the_rest_published(desks: Any) -> None:
+    clarify = Clarify("a", "b")
+    original, problem = clarify.call, Problem(f"itemsBySignal.{ID.format(0)}.name", "too odd")
+
+    def call(method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        if ID.format(0) in params.get("itemsBySignal", {}):
+            raise InvalidParams("no", problems=[problem])
+        return original(method, params)
+
+    clarify.call = call  # type: ignore[method-assign]
+    desk = desks(clarify)
+    desk.want("a", "b")
+    desk.settle()
+    assert list(clarify.items) == [ID.format(1)]
+    assert list(desk.publisher.failed) == ["a"]
+
+
+def test_a_state_that_cannot_be_written_costs_only_a_question(desks: Any) -> None:
+    clarify, memory = Clarify("a"), Memory()
+    memory.broken = True
+    desk = desks(clarify, memory)
+    desk.want("a")
+    desk.settle()
+    assert clarify.items
+    assert memory.known == {}

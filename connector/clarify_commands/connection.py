@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from pydantic import ValidationError
 
 from connector.clarify import ClarifyError, Client, Credentials, CredentialsError
+from connector.clarify.validation import broken_rules
 
 _VARIABLE = "CLARIFY_CREDENTIALS"
 
@@ -24,7 +26,7 @@ def reaches_clarify(command: F) -> F:
 
     @wraps(command)
     def run(
-        credentials: Path | None, ca_file: Path | None, api_version: str, allow_insecure: bool, **more: object
+        credentials: str | None, ca_file: Path | None, api_version: str, allow_insecure: bool, **more: object
     ) -> object:
         if credentials is None:
             raise click.UsageError(f"name the credentials file: --credentials FILE, or {_VARIABLE} in the environment")
@@ -42,9 +44,9 @@ def reaches_clarify(command: F) -> F:
         click.option("--ca-file", type=click.Path(path_type=Path, exists=True), help="Certificates to trust, as PEM."),
         click.option(
             "--credentials",
-            type=click.Path(path_type=Path),
+            metavar="FILE",
             default=lambda: os.environ.get(_VARIABLE),
-            help=f"Credentials file of an integration.  [default: ${_VARIABLE}]",
+            help=f"Credentials file of an integration, or its text.  [default: ${_VARIABLE}]",
         ),
     ):
         decorated = option(decorated)
@@ -56,9 +58,11 @@ def reaches_clarify(command: F) -> F:
 def _one_line_errors() -> Iterator[None]:
     try:
         yield
-    except (ClarifyError, CredentialsError) as error:
-        raise click.ClickException(str(error)) from None
-    except (ValueError, ImportError) as error:
-        raise click.ClickException(str(error)) from None
     except BrokenPipeError:  # whoever reads our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or 'the file'}: {error.strerror or error}") from None
+    except ValidationError as error:
+        raise click.ClickException(broken_rules(error)) from None
+    except (ClarifyError, CredentialsError, ValueError, ImportError) as error:
+        raise click.ClickException(str(error)) from None

@@ -8,15 +8,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, TextIO
+from zoneinfo import ZoneInfo
 
 import click
 
 from connector.clarify import Client, DataFrame, DataSelection, iso8601, query
 from connector.clarify_commands.connection import reaches_clarify
-from connector.clarify_commands.filters import read_filter, with_filters
+from connector.clarify_commands.filters import both, read_filter, read_limit, with_filters
 from connector.clarify_commands.plot import draw, write_png
 from connector.clarify_commands.tables import progress_is_shown, write_csv, write_json, write_table
-from connector.clarify_commands.times import read_time
+from connector.clarify_commands.times import ZoneParameter, read_moment_option
 
 _ON_TERMINAL: Final = "-"
 
@@ -28,9 +29,11 @@ _ON_TERMINAL: Final = "-"
 @click.option("--from", "start", metavar="TIME", default="-7d", show_default=True, help="ISO 8601, or so long ago.")
 @click.option("--to", "end", metavar="TIME", default="now", show_default=True, help="Up to before this time.")
 @click.option("--rollup", metavar="DURATION", help="PT5M, P1D, P1M … or window.")
-@click.option("--time-zone", default="UTC", show_default=True, help="Where the buckets of a rollup begin.")
+@click.option(
+    "--time-zone", type=ZoneParameter(), default="UTC", show_default=True, help="Where the buckets of a rollup begin."
+)
 @click.option("--last", type=click.IntRange(1), help="Only the last so many values of each series.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many items.")
+@click.option("--limit", "-n", default="50", show_default=True, help="At most so many items, or all.")
 @click.option("--names/--ids", default=True, show_default=True, help="What columns are called.")
 @click.option("--format", "layout", type=click.Choice(("table", "csv", "json")), default="table", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
@@ -38,13 +41,15 @@ _ON_TERMINAL: Final = "-"
     "--plot", is_flag=False, flag_value=_ON_TERMINAL, metavar="[FILE.png]", help="Draw, in the terminal or as a PNG."
 )
 def data_frame(client: Client, conditions: Sequence[str], raw: str | None, ids: Sequence[str], start: str, end: str,
-               rollup: str | None, time_zone: str, last: int | None, limit: int, names: bool, layout: str,
+               rollup: str | None, time_zone: ZoneInfo, last: int | None, limit: str, names: bool, layout: str,
                output: Path | None, plot: str | None) -> None:  # fmt: skip
     """Show the data of items."""
     chosen = read_filter(conditions, raw)
     if ids:
         named = query.Filter(fields={"id": query.In(value=list(ids))})
-        chosen = chosen & named if isinstance(chosen, query.Filter) else {"$and": [chosen, named.to_query()]}
+        chosen = both(chosen, named)
+    if plot not in (None, _ON_TERMINAL) and not plot.lower().endswith(".png"):
+        raise click.UsageError(f"--plot {plot!r}: pictures are PNG files, so the name must end in .png")
     shown = progress_is_shown()
 
     def progress(done: int, total: int | None) -> None:
@@ -54,11 +59,11 @@ def data_frame(client: Client, conditions: Sequence[str], raw: str | None, ids: 
     selection = (
         client.data_frame(
             chosen,
-            limit=limit,
-            gte=read_time(start, "--from"),
-            lt=read_time(end, "--to"),
+            limit=read_limit(limit),
+            gte=read_moment_option(start, "--from"),
+            lt=read_moment_option(end, "--to"),
             rollup=rollup,
-            timeZone=time_zone,
+            timeZone=time_zone.key,
             last=last or -1,
             include=["item"],
             progress=progress,

@@ -66,6 +66,28 @@ def _condition(text: str) -> query.Filter:
     return query.Filter(fields={field: _SIGNS[sign](given)})
 
 
+Chosen = query.Filter | dict[str, Any]
+
+
+def both(one: Chosen, other: query.Filter) -> Chosen:
+    """What both let through."""
+    return one & other if isinstance(one, query.Filter) else {"$and": [one, other.to_query()]}
+
+
+def read_limit(text: str) -> int | None:
+    """The number of an option --limit; None for all. Raises click.UsageError."""
+    if text == "all":
+        return None
+    if not text.isdecimal() or not text.isascii():
+        raise click.UsageError(f"--limit must be a number or all, not {text!r}")
+    return int(text)
+
+
+def matches_all(chosen: Chosen) -> bool:
+    """Whether it is no condition at all."""
+    return not (chosen.to_query() if isinstance(chosen, query.Filter) else chosen)
+
+
 def with_filters(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options for filters."""
     for option in reversed(_OPTIONS):

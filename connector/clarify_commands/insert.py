@@ -8,18 +8,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime
 from math import isfinite
 from pathlib import Path
 from typing import Final, TextIO
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import click
 
-from connector.clarify import ClarifyError, Client, DataFrame, iso8601
+from connector.clarify import ClarifyError, Client, DataFrame
 from connector.clarify.models import check_input_id
 from connector.clarify_commands.connection import reaches_clarify
 from connector.clarify_commands.tables import progress_is_shown
+from connector.clarify_commands.times import ZoneParameter, read_time
 
 _ROWS: Final = 20_000
 """Lines in one block; with many columns fewer."""
@@ -46,6 +46,11 @@ class _Block:
         self.series.setdefault(input_id, {})[self.times.setdefault(time_us, len(self.times))] = value
         self.cells += 1
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether a frame of it would be mostly empty, and large: each of many series at times of its own."""
+        return len(self.times) * len(self.series) >= _CELLS * 4
+
     def frame(self) -> DataFrame:
         columns = {key: [cells.get(row) for row in range(len(self.times))] for key, cells in self.series.items()}
         return DataFrame.from_us(self.times, columns)
@@ -65,9 +70,15 @@ class _Reader:
         self.inputs = self._heading()
 
     def _lines(self, file: TextIO) -> Iterator[str]:
-        for line in file:
-            self._size += len(line)
-            yield line
+        try:
+            for line in file:
+                self._size += len(line)
+                yield line
+        except UnicodeDecodeError as error:
+            raise click.ClickException(
+                f"{self._name}, after line {self._rows.line_num}: byte 0x{error.object[error.start]:02x} is not UTF-8; "
+                "save the file as UTF-8"
+            ) from None
 
     def _heading(self) -> list[str]:
         heading = next(self._rows, None)
@@ -77,6 +88,8 @@ class _Reader:
             if tuple(title.strip().lower() for title in heading) != _LONG:
                 raise click.ClickException(f"{self._name}, line 1: with --long the columns are {', '.join(_LONG)}")
             return []
+        if _is_data(heading):
+            raise click.ClickException(f"{self._name}, line 1 is data: the first line must name the columns")
         inputs = [title.strip() for title in heading[1:]]
         for column, input_id in enumerate(inputs, 2):
             try:
@@ -96,7 +109,7 @@ class _Reader:
             except csv.Error as error:
                 self._note("", f"not CSV: {error}")
                 continue
-            if row is None or rows >= _ROWS or block.cells >= _CELLS:
+            if row is None or rows >= _ROWS or block.cells >= _CELLS or block.is_wide:
                 block.size, self._size = self._size, 0
                 if rows:
                     yield block
@@ -114,7 +127,7 @@ class _Reader:
             self._note("", f"{len(row)} columns, but the heading has {expected}")
             return
         try:
-            time_us = self._time(row[0].strip())
+            time_us = read_time(row[0].strip(), self._zone)
         except ValueError as error:
             self._note(", column 1", str(error))
             return
@@ -137,20 +150,6 @@ class _Reader:
         else:
             self._note(f", column {column} ({input_id})", f"{text[:40]!r} is no number that can be stored")
 
-    def _time(self, text: str) -> int:
-        if _NUMBER.fullmatch(text):
-            return iso8601.read(float(text) if any(c in text for c in ".eE") else int(text))
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            shown = repr(text[:40]) if text else "an empty cell"
-            raise ValueError(f"{shown} is no time such as 2026-05-01T06:00:00Z, nor a number since 1970") from None
-        if moment.tzinfo is None:
-            if self._zone is None:
-                raise ValueError(f"{text!r} has no time zone: add one, or name it with --time-zone")
-            moment = moment.replace(tzinfo=self._zone)
-        return iso8601.read(moment)
-
     def _note(self, where: str, what: str) -> None:
         self.wrong += 1
         if len(self.problems) < _SHOWN:
@@ -161,25 +160,21 @@ class _Reader:
 @reaches_clarify
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True, exists=True, dir_okay=False))
 @click.option("--long", is_flag=True, help="The columns are time, input, value: one value a line.")
-@click.option("--time-zone", metavar="ZONE", help="Of times without a zone, such as Europe/Oslo.")
+@click.option("--time-zone", type=ZoneParameter(), help="Of times without a zone, such as Europe/Oslo.")
 @click.option("--skip-bad", is_flag=True, help="Leave out what is wrong, instead of sending nothing.")
 @click.option("--from-line", type=click.IntRange(1), default=1, help="Go on at this line.")
-def insert(client: Client, file: Path, long: bool, time_zone: str | None, skip_bad: bool, from_line: int) -> None:
+def insert(client: Client, file: Path, long: bool, time_zone: ZoneInfo | None, skip_bad: bool, from_line: int) -> None:
     """Insert a CSV file: first column the time (ISO 8601, or a number since 1970), the others one input ID each.
 
     An empty cell is no value. A file is read twice: it is sent only if all of it is in order. What comes from standard
     input (-) is checked and sent block by block.
     """
-    try:
-        zone = ZoneInfo(time_zone) if time_zone else None
-    except (ZoneInfoNotFoundError, ValueError):
-        raise click.UsageError(f"--time-zone {time_zone!r} is no zone such as Europe/Oslo") from None
     is_stream = str(file) == "-"
     name = "standard input" if is_stream else str(file)
     length = 0 if is_stream else file.stat().st_size
     if not is_stream:
         with _opened(file) as opened, _bar("Checking", length) as bar:
-            reader = _Reader(name, opened, zone, long=long)
+            reader = _Reader(name, opened, time_zone, long=long)
             for block in reader.blocks(from_line):
                 bar.update(block.size)
         _report(reader)
@@ -188,7 +183,7 @@ def insert(client: Client, file: Path, long: bool, time_zone: str | None, skip_b
     samples = 0
     seen: set[str] = set()
     with _opened(file) as opened, _bar("Inserting", length) as bar:
-        reader = _Reader(name, opened, zone, long=long)
+        reader = _Reader(name, opened, time_zone, long=long)
         stored_to = from_line - 1
         for block in reader.blocks(from_line):
             if is_stream and reader.wrong and not skip_bad:
@@ -206,6 +201,15 @@ def insert(client: Client, file: Path, long: bool, time_zone: str | None, skip_b
         _report(reader)
     left_out = f", mistakes left out: {reader.wrong}" if reader.wrong else ""
     click.echo(f"inserted: {samples:,} values, signals: {len(seen):,}{left_out}", err=True)
+
+
+def _is_data(heading: list[str]) -> bool:
+    """Whether what should be titles is a line of data: a time, or nothing but numbers."""
+    try:
+        read_time(heading[0].strip(), ZoneInfo("UTC"))
+    except ValueError:
+        return False
+    return True
 
 
 def _opened(file: Path) -> TextIO | nullcontext[TextIO]:

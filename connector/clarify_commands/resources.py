@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,13 +11,14 @@ from typing import Any, Final
 
 import click
 
-from connector.clarify import Client, Item, ItemResource, SignalResource
+from connector.clarify import Client, Item, ItemResource, NotAllowed, SignalResource, query
 from connector.clarify.limits import PUBLISHED_SIGNALS
 from connector.clarify_commands.connection import reaches_clarify
-from connector.clarify_commands.filters import read_filter, with_filters
+from connector.clarify_commands.filters import both, matches_all, read_filter, read_limit, with_filters
 from connector.clarify_commands.tables import FORMATS, progress_is_shown, write_csv, write_json, write_table
 
 _SIGNAL_COLUMNS: Final = ("input", "name", "unit", "type", "labels", "id", "item")
+_BRACES: Final = re.compile(r"\{(?:name|input)\}")
 _ITEM_COLUMNS: Final = ("name", "unit", "type", "labels", "visible", "id")
 
 
@@ -31,23 +33,16 @@ def _selection(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_filters(command)
 
 
-def _limit(text: str) -> int | None:
-    if text == "all":
-        return None
-    if not text.isdecimal():
-        raise click.UsageError(f"--limit must be a number or all, not {text!r}")
-    return int(text)
-
-
 @click.command()
 @reaches_clarify
 @_selection
 def signals(client: Client, conditions: Sequence[str], raw: str | None, sort: Sequence[str], limit: str, skip: int,
             layout: str) -> None:  # fmt: skip
     """Show the integration's signals, with the items they are published as."""
-    chosen, most = read_filter(conditions, raw), _limit(limit)
+    chosen, most = read_filter(conditions, raw), read_limit(limit)
     with _watched("signals") as progress:
         found = list(client.iter_signals(chosen, sort, skip=skip, limit=most, progress=progress))
+    _say_if_cut(len(found), most)
     _write(_SIGNAL_COLUMNS, [_signal_row(one) for one in found], found, layout)
 
 
@@ -57,9 +52,10 @@ def signals(client: Client, conditions: Sequence[str], raw: str | None, sort: Se
 def items(client: Client, conditions: Sequence[str], raw: str | None, sort: Sequence[str], limit: str, skip: int,
           layout: str) -> None:  # fmt: skip
     """Show the items that the integration may see."""
-    chosen, most = read_filter(conditions, raw), _limit(limit)
+    chosen, most = read_filter(conditions, raw), read_limit(limit)
     with _watched("items") as progress:
         found = list(client.iter_items(chosen, sort, skip=skip, limit=most, progress=progress))
+    _say_if_cut(len(found), most)
     _write(_ITEM_COLUMNS, [_item_row(one) for one in found], found, layout)
 
 
@@ -67,51 +63,89 @@ def items(client: Client, conditions: Sequence[str], raw: str | None, sort: Sequ
 @reaches_clarify
 @with_filters
 @click.option("--all", "everything", is_flag=True, help="All signals of the integration.")
-@click.option("--visible/--hidden", default=True, show_default=True, help="Whether the whole organisation sees them.")
+@click.option("--signal", "ids", multiple=True, metavar="ID", help="The signal with this ID; several may be named.")
+@click.option(
+    "--visible/--hidden",
+    default=None,
+    help="Whether the whole organisation sees them.  [default: as they are; new ones visible]",
+)
 @click.option(
     "--name", default="{name}", show_default=True, help="Name of the items; {name} and {input} are filled in."
 )
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label more for the items.")
 @click.option("--create-only", is_flag=True, help="Leave items alone that exist.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be published.")
-def publish(client: Client, conditions: Sequence[str], raw: str | None, everything: bool, visible: bool, name: str,
-            labels: Sequence[str], create_only: bool, dry_run: bool) -> None:  # fmt: skip
+def publish(client: Client, conditions: Sequence[str], raw: str | None, everything: bool, ids: Sequence[str],
+            visible: bool | None, name: str, labels: Sequence[str], create_only: bool,
+            dry_run: bool) -> None:  # fmt: skip
     """Publish signals as items, with their metadata. Items that exist are overwritten, unless --create-only."""
-    if not (conditions or raw or everything):
-        raise click.UsageError("say which signals: --filter, --query, or --all")
-    more = _labels(labels)
     chosen = read_filter(conditions, raw)
+    if ids:
+        chosen = both(chosen, query.Filter(fields={"id": query.In(value=list(ids))}))
+    if matches_all(chosen) and not everything:
+        raise click.UsageError("say which signals: --filter, --query, --signal, or --all")
+    more = _labels(labels)
     with _watched("signals") as progress:
         found = list(client.iter_signals(chosen, progress=progress))
-    wanted = {one.id: _item(one, name, more, visible=visible) for one in found}
+    hidden = _hidden(client, found) if visible is None else frozenset[str]()
+    wanted = {
+        one.id: _item(one, name, more, visible=one.item not in hidden if visible is None else visible) for one in found
+    }
     if dry_run:
         rows = [(one.attributes.input, wanted[one.id].name, one.item or "(new)") for one in found]
         write_table(("input", "name", "item"), rows, sys.stdout)
         return
-    created = updated = 0
+    created = updated = done = 0
     left = iter(wanted.items())
     with click.progressbar(
         length=len(wanted), label="Publishing", file=sys.stderr, hidden=not progress_is_shown()
     ) as bar:
         while part := dict(islice(left, PUBLISHED_SIGNALS)):
-            result = client.publish_signals(part, create_only=create_only).raise_for_error().result
+            response = client.publish_signals(part, create_only=create_only)
+            if response.result is None:
+                click.echo(f"{done} of {len(wanted)} signals were published before this:", err=True)
+            result = response.raise_for_error().result
             assert result is not None  # noqa: S101 - there was no error
             created += sum(state.created for state in result.items_by_signal.values())
             updated += sum(state.updated for state in result.items_by_signal.values())
+            done += len(part)
             bar.update(len(part))
     unchanged = len(wanted) - created - updated
     click.echo(f"{created} items created, {updated} updated, {unchanged} as they were", err=True)
 
 
+def _hidden(client: Client, signals: Sequence[SignalResource]) -> frozenset[str]:
+    """Those of the signals' items that are hidden, so that publishing them anew does not show them."""
+    items = [one.item for one in signals if one.item is not None]
+    hidden = set()
+    for first in range(0, len(items), PUBLISHED_SIGNALS):
+        some = query.Filter(fields={"id": query.In(value=items[first : first + PUBLISHED_SIGNALS])})
+        try:
+            hidden |= {item.id for item in client.iter_items(some) if not item.attributes.visible}
+        except NotAllowed as error:
+            raise click.ClickException(
+                f"{error}\nwithout that it is not known which items are hidden: give --visible or --hidden"
+            ) from None
+    return frozenset(hidden)
+
+
 def _item(signal: SignalResource, name: str, labels: Mapping[str, list[str]], *, visible: bool) -> Item:
     attributes = signal.attributes
-    try:
-        title = name.format(name=attributes.name, input=attributes.input)
-    except (KeyError, IndexError, ValueError):
-        raise click.UsageError(f"--name {name!r} may have {{name}} and {{input}}, nothing else in braces") from None
+    if set("{}") & set(_BRACES.sub("", name)):
+        raise click.UsageError(f"--name {name!r} may have {{name}} and {{input}}, nothing else in braces")
+    known = {"{name}": attributes.name, "{input}": attributes.input}
     fields = attributes.model_dump(exclude={"input"})
-    fields |= {"name": title, "labels": {**attributes.labels, **labels}, "visible": visible}
+    fields |= {
+        "name": _BRACES.sub(lambda found: known[found[0]], name),
+        "labels": {**attributes.labels, **labels},
+        "visible": visible,
+    }
     return Item.model_validate(fields)
+
+
+def _say_if_cut(found: int, most: int | None) -> None:
+    if found and found == most:
+        click.echo(f"these are {found}, as many as --limit lets through; --limit all shows all", err=True)
 
 
 def _labels(given: Sequence[str]) -> dict[str, list[str]]:

@@ -1,28 +1,114 @@
-"""Times on the command line: ISO 8601, `now`, or so long ago (`-7d`) or ahead (`2h`)."""
+"""Times as people write them: `now`, `-7d`, ISO 8601 with or without a zone, numbers since 1970."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
-_RELATIVE: Final = re.compile(r"([+-]?)(\d+(?:\.\d+)?)([smhdw])")
+from connector.clarify import iso8601
+
+_RELATIVE: Final = re.compile(r"([+-])(\d{1,9})(s|m|h|d|w)")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_NUMBER: Final = re.compile(r"[+-]?\d{1,25}(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
+_COMPACT: Final = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+"""Forms of a date without separators, which look like a number since 1970."""
 
 
-def read_time(text: str, option: str) -> datetime:
-    """The time that is meant. Raises click.UsageError."""
-    now = datetime.now(UTC)
-    if text == "now":
-        return now
-    found = _RELATIVE.fullmatch(text)
+def read_time(text: str, zone: ZoneInfo | None) -> int:
+    """µs since 1970 of ISO 8601 text or a number in s, ms, µs or ns. ValueError says why it cannot be one.
+
+    A time without a zone is in `zone`; without that, and where clocks are changed, it is not clear what is meant.
+    """
+    if _NUMBER.fullmatch(text):
+        if _is_compact(text):
+            raise ValueError(f"{text!r} can be a date or a number since 1970: write a date as 2026-05-01")
+        return iso8601.read(float(text) if "." in text or "e" in text.lower() else int(text))
     try:
-        if found is not None:
-            length = timedelta(**{_UNITS[found[3]]: float(found[2])})
-            return now - length if found[1] == "-" else now + length
         moment = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        raise click.UsageError(f"{option} {text!r} is no time such as 2026-05-01T06:00:00Z, -7d or now") from None
-    return moment if moment.tzinfo else moment.astimezone()
+    except ValueError:
+        raise ValueError(f"{_shown(text)} is no time such as 2026-05-01T06:00:00Z or 1777615200") from None
+    if moment.tzinfo is None:
+        if zone is None:
+            raise ValueError(f"{text!r} has no time zone: add one, such as Z, or give --time-zone")
+        moment = _local(moment, zone, text)
+    return iso8601.microseconds(moment)
+
+
+def read_moment(text: str, zone: ZoneInfo | None, now: datetime) -> int:
+    """As `read_time`, and also `now` and, relative to it, `-7d` (s, m, h, d, w)."""
+    if text == "now":
+        return iso8601.microseconds(now)
+    relative = _RELATIVE.fullmatch(text)
+    if relative is None:
+        return read_time(text, zone) if zone is not None else iso8601.read(_number_or_text(text))
+    sign, number, unit = relative.groups()
+    try:
+        return iso8601.microseconds(now + timedelta(**{_UNITS[unit]: int(sign + number)}))
+    except OverflowError:
+        raise ValueError(f"{text!r} is further away than there are years") from None
+
+
+def _number_or_text(text: str) -> float | str:
+    if not _NUMBER.fullmatch(text):
+        return text
+    if _is_compact(text):
+        raise ValueError(f"{text!r} can be a date or a number since 1970: write a date as 2026-05-01")
+    return float(text)
+
+
+def _is_compact(text: str) -> bool:
+    form = _COMPACT.get(len(text))
+    if form is None or not text.startswith(("19", "20")):
+        return False
+    try:
+        datetime.strptime(text, form)  # noqa: DTZ007 - only whether it could be one
+    except ValueError:
+        return False
+    return True
+
+
+def _local(moment: datetime, zone: ZoneInfo, text: str) -> datetime:
+    first, second = moment.replace(tzinfo=zone), moment.replace(tzinfo=zone, fold=1)
+    before, after = first.utcoffset(), second.utcoffset()
+    if before != after:
+        assert before is not None  # noqa: S101 - it has a zone
+        assert after is not None  # noqa: S101
+        what = "does not exist" if before < after else "comes twice"
+        raise ValueError(
+            f"{text!r} {what} in {zone.key}, where clocks are changed then: write it with its offset, "
+            f"such as {first.isoformat()}"
+        )
+    return first
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:40] + "…")
+
+
+class ZoneParameter(click.ParamType[ZoneInfo]):
+    """The name of a time zone on the command line."""
+
+    name = "zone"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ZoneInfo:
+        """The zone itself."""
+        if isinstance(value, ZoneInfo):
+            return value
+        try:
+            return ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            self.fail(f"{value!r} is no time zone such as Europe/Oslo", param, ctx)
+
+
+def read_moment_option(text: str, option: str) -> datetime:
+    """The time that an option means; without a zone it is in that of this computer. Raises click.UsageError."""
+    now = datetime.now(UTC)
+    try:
+        moment = read_moment(text, None, now)
+    except ValueError as error:
+        raise click.UsageError(f"{option}: {error}") from None
+    return iso8601.to_datetime(moment)

@@ -124,12 +124,12 @@ def test_every_mistake_is_named_and_nothing_is_sent(sandbox: SandboxServer, tmp_
     refused = run(sandbox, "insert", str(file))
     assert refused.exit_code == 1
     assert refused.stderr.splitlines() == [
-        f"{file}, line 2, column 1: '2026-05-01T06:00:00' has no time zone: add one, or name it with --time-zone",
-        f"{file}, line 3, column 1: 'nope' is no time such as 2026-05-01T06:00:00Z, nor a number since 1970",
+        f"{file}, line 2, column 1: '2026-05-01T06:00:00' has no time zone: add one, such as Z, or give --time-zone",
+        f"{file}, line 3, column 1: 'nope' is no time such as 2026-05-01T06:00:00Z or 1777615200",
         f"{file}, line 4, column 2 (bad/a): 'x' is no number that can be stored",
         f"{file}, line 4, column 3 (bad/b): 'inf' is no number that can be stored",
         f"{file}, line 5: 2 columns, but the heading has 3",
-        f"{file}, line 7, column 1: an empty cell is no time such as 2026-05-01T06:00:00Z, nor a number since 1970",
+        f"{file}, line 7, column 1: '' is no time such as 2026-05-01T06:00:00Z or 1777615200",
         "Error: 6 mistakes, nothing was sent; mend them, or use --skip-bad",
     ]
     assert sandbox.samples("bad/a") == []
@@ -145,7 +145,9 @@ def test_every_mistake_is_named_and_nothing_is_sent(sandbox: SandboxServer, tmp_
         ("time,a b\n", [], "line 1, column 2: 'a b' cannot be an input ID"),
         ("time,a,a\n", [], "line 1: give a column of times, and a column for each input ID"),
         ("time,a\n", ["--long"], "with --long the columns are time, input, value"),
-        ("time,a\n", ["--time-zone", "Mars"], "--time-zone 'Mars' is no zone"),
+        ("time,a\n", ["--time-zone", "Mars"], "'Mars' is no time zone such as Europe/Oslo"),
+        ("time,a\n", ["--time-zone", "Europe"], "'Europe' is no time zone such as Europe/Oslo"),
+        ("2026-05-01T06:00:00Z,4.1\n", [], "line 1 is data: the first line must name the columns"),
     ],
 )
 def test_files_that_are_no_tables(
@@ -197,6 +199,40 @@ def test_memory_does_not_grow_with_the_file(sandbox: SandboxServer, tmp_path: Pa
     assert peak(200_000) < peak(25_000) * 1.25
 
 
+def test_times_that_are_not_clear(sandbox: SandboxServer, tmp_path: Path) -> None:
+    file = tmp_path / "clock.csv"
+    file.write_text("time,clock\n2026-10-25T02:30:00,1\n2026-03-29T02:30:00,2\n20260501,3\n")
+    refused = run(sandbox, "insert", str(file), "--time-zone", "Europe/Oslo")
+    assert refused.exit_code == 1
+    assert "comes twice in Europe/Oslo" in refused.stderr
+    assert "does not exist in Europe/Oslo" in refused.stderr
+    assert "'20260501' can be a date or a number since 1970" in refused.stderr
+
+
+def test_a_file_that_is_not_utf_8_is_named_with_its_line(sandbox: SandboxServer, tmp_path: Path) -> None:
+    file = tmp_path / "latin.csv"
+    file.write_bytes(b"time,input,value\n1777615200,a,1\n1777615200,\xe5,1\n")
+    refused = run(sandbox, "insert", str(file), "--long")
+    assert refused.exit_code == 1
+    assert "byte 0xe5 is not UTF-8" in refused.stderr
+
+
+def test_many_series_at_times_of_their_own_stay_small(sandbox: SandboxServer) -> None:
+    lines = "".join(f"{1777615200 + n},own/{n},1\n" for n in range(4000))
+    done = run(sandbox, "insert", "-", "--long", stdin="time,input,value\n" + lines)
+    assert "inserted: 4,000 values, signals: 4,000" in done.stderr
+
+
+def test_publishing_again_does_not_show_what_is_hidden(sandbox: SandboxServer) -> None:
+    run(sandbox, "insert", "-", stdin="time,hide/a\n1777615200,1\n")
+    for more, visible in ((["--hidden"], "no"), ([], "no"), (["--visible"], "yes"), ([], "yes")):
+        assert run(sandbox, "publish", "-f", "input=hide/a", "--name", "Hide {name}", *more).exit_code == 0
+        (item,) = table(run(sandbox, "items", "-f", "name=Hide hide/a", "--format", "csv").stdout)
+        assert item["visible"] == visible
+    (signal,) = table(run(sandbox, "signals", "-f", "input=hide/a", "--format", "csv").stdout)
+    assert "1 as they were" in run(sandbox, "publish", "--signal", signal["id"], "--name", "Hide {name}").stderr
+
+
 # -- errors ---------------------------------------------------------------------------------------
 
 
@@ -209,6 +245,15 @@ def test_credentials_are_asked_for(tmp_path: Path) -> None:
     assert "cannot be read: No such file" in missing.stderr
 
 
+def test_credentials_may_be_text_and_are_never_shown(sandbox: SandboxServer) -> None:
+    text = sandbox.credentials_path.read_text()
+    shown = CliRunner().invoke(main, ["signals"], env={"CLARIFY_CREDENTIALS": text})
+    assert shown.exit_code == 0, shown.output
+    broken = CliRunner().invoke(main, ["signals"], env={"CLARIFY_CREDENTIALS": text.replace("}", "", 1)})
+    assert broken.exit_code == 1
+    assert json.loads(text)["credentials"]["clientSecret"] not in broken.output
+
+
 @pytest.mark.parametrize(
     ("args", "status", "said"),
     [
@@ -218,12 +263,18 @@ def test_credentials_are_asked_for(tmp_path: Path) -> None:
         (["signals", "--query", "{"], 2, "--query is not JSON"),
         (["signals", "--query", "[]"], 2, "--query must be an object"),
         (["signals", "--limit", "many"], 2, "--limit must be a number or all"),
-        (["publish"], 2, "say which signals: --filter, --query, or --all"),
+        (["publish"], 2, "say which signals: --filter, --query, --signal, or --all"),
+        (["publish", "--query", "{}"], 2, "say which signals"),
+        (["publish", "--all", "--label", "a b=x"], 1, "labels.a b: label key must be"),
+        (["publish", "--all", "--name", "{name.x}"], 2, "may have {name} and {input}"),
+        (["data-frame", "--output", "no/such/folder.csv"], 1, "no/such/folder.csv: No such file or directory"),
+        (["data-frame", "--plot", "day.txt"], 2, "the name must end in .png"),
+        (["data-frame", "--from", "20260501"], 2, "can be a date or a number since 1970"),
         (["publish", "--all", "--label", "x"], 2, "'x' is not KEY=VALUE"),
         (["publish", "--all", "--name", "{colour}"], 2, "may have {name} and {input}"),
-        (["data-frame", "--from", "yesterday"], 2, "'yesterday' is no time such as"),
+        (["data-frame", "--from", "yesterday"], 2, "--from: 'yesterday' is no ISO 8601 time"),
         (["data-frame", "--rollup", "5m"], 1, "'5m' is no rollup"),
-        (["data-frame", "--time-zone", "Mars", "--rollup", "P1D"], 1, "'Mars' is no time zone"),
+        (["data-frame", "--time-zone", "Mars"], 2, "'Mars' is no time zone"),
     ],
 )
 def test_mistakes_are_one_line(plant: SandboxServer, args: list[str], status: int, said: str) -> None:

@@ -233,7 +233,7 @@ def _places(places: Places, published: int, width: int) -> list[Text]:
     plant = f"the machines have published {published:,} messages " if width >= WIDE else ""
     lines = [
         ("publish", places.hint, plant),
-        ("look at", f"sandbox {places.sandbox_url}  connector {places.status_url}", ""),
+        ("look at", f"sandbox {places.sandbox_url.removesuffix('v1/')}  connector {places.status_url}", ""),
         ("ledger", f"clarify-connector ledger {places.config}", ""),
         ("state", f"{places.folder}{kept}", "Ctrl-C: drain and stop "),
     ]

@@ -128,7 +128,7 @@ def test_everything_that_matters_is_on_the_screen(width: int, height: int) -> No
         "LEDGER ✓", "received", "= inserted", "+ dead-lettered", "+ filtered", "+ superseded", "+ waiting",
         "1,234", "5,678", "FRAMES 12", "7.3%", "27.3 kB", "9 ms", "DEAD LETTERS 40", "not_finite", "plant/hall-0/pump",
         "temperature = nan: no number", "SANDBOX 146 signals", "5,590 samples", "pump-00 temperature", "20.5 °C",
-        "mosquitto_pub -h 127.0.0.1 -p 41883 -t my/topic -m 21.5", "http://127.0.0.1:48090/v1/",
+        "mosquitto_pub -h 127.0.0.1 -p 41883 -t my/topic -m 21.5", "http://127.0.0.1:48090/ ",
         "http://127.0.0.1:49464/", "clarify-connector ledger /tmp/clarify-demo-abcdefgh/connector.yaml",
         "/tmp/clarify-demo-abcdefgh (removed at the end)", "Ctrl-C",
     ):  # fmt: skip

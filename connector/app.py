@@ -33,6 +33,8 @@ from connector.sources.mqtt import MqttSource
 from connector.sources.source import Source
 from connector.state import State
 
+_FINISH_SECONDS: Final = 5.0
+"""For publishing what the last frames brought into being: after an import there may be no next start."""
 _CLOSE_SECONDS: Final = 5.0
 WORKER_FOLDERS: Final = "worker-*"
 """Where, in state_dir, the second and further workers keep their state."""
@@ -155,6 +157,8 @@ class Connector:
                 samples_in_memory=samples,
                 effect="they are kept where they came from and sent after the next start",
             )
+        else:
+            self.items.finish(min(_FINISH_SECONDS, self._config.delivery.flush_timeout))
         self.close()
         return drained
 

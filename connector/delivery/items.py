@@ -13,14 +13,15 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 
 import orjson
 import structlog
 
-from connector.clarify import ClarifyError, InvalidParams, Item, NotAllowed
+from connector.clarify import ClarifyError, InvalidParams, Item, NotAllowed, Retryable
 from connector.clarify.limits import NAME_LENGTH, PUBLISHED_SIGNALS
 from connector.delivery.policy import Action, judge
 from connector.delivery.slots import Slots
@@ -130,6 +131,13 @@ class Publisher:
         with self._changed:
             return len(self._wanted)
 
+    def finish(self, timeout: float) -> bool:
+        """Wait until all is published that exists by now, as long as nothing is in the way; whether it is."""
+        with self._changed:
+            self._not_before.clear()
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: not self._wanted or self.trouble is not None, timeout)
+
     def close(self, timeout: float) -> None:
         """End after what is under way; the rest is published after the next start."""
         with self._changed:
@@ -149,8 +157,8 @@ class Publisher:
                 found = self._look_up(batch)
                 views = self._decide(batch, found)
                 keys = {found[input_id].id: input_id for input_id in views}
-                if views and not self._publish({found[input_id].id: view for input_id, view in views.items()}):
-                    return
+                if views:
+                    self._publish({found[input_id].id: view for input_id, view in views.items()})
             except _AbortedError:
                 return
             except ClarifyError as error:
@@ -211,16 +219,18 @@ class Publisher:
                 raise
             self._includes_items = False  # the service does not know this relationship, whatever its pages say
             return self._look_up(batch)
-        signals = {signal["attributes"]["input"]: signal for signal in result.get("data", [])}
-        items = {item["id"]: item for item in (result.get("included") or {}).get("items", [])}
-        linked = [item for signal in signals.values() if (item := _item_of(signal)) is not None]
+        with _as_documented("admin.selectSignals"):
+            signals = {signal["attributes"]["input"]: signal for signal in result.get("data") or ()}
+            items = {item["id"]: item for item in (result.get("included") or {}).get("items") or ()}
+            linked = [item for signal in signals.values() if (item := _item_of(signal)) is not None]
         if not self._includes_items and linked:
             items = self._items(linked)
         later = self._clock() + _LOOK_AGAIN_SECONDS
         with self._changed:
             for input_id in batch.keys() - signals.keys():
                 self._not_before[input_id] = later
-        return {input_id: _found(signal, items) for input_id, signal in signals.items() if input_id in batch}
+        with _as_documented("admin.selectSignals"):
+            return {input_id: _found(signal, items) for input_id, signal in signals.items() if input_id in batch}
 
     def _items(self, ids: list[str]) -> dict[str, Any]:
         if not self._sees_items:
@@ -237,7 +247,8 @@ class Publisher:
                 remedy="grant the integration access to the clarify namespace in Clarify's admin panel",
             )
             return {}
-        return {item["id"]: item for item in result.get("data", [])}
+        with _as_documented("clarify.selectItems"):
+            return {item["id"]: item for item in result.get("data") or ()}
 
     # -- what becomes of it -----------------------------------------------------------------------
 
@@ -280,13 +291,12 @@ class Publisher:
         attributes = signal.item_attributes
         return attributes is not None and signal.annotations.get(ANNOTATION) == digest_of(attributes)
 
-    def _publish(self, views: Mapping[str, dict[str, object]]) -> bool:
+    def _publish(self, views: Mapping[str, dict[str, object]]) -> None:
         marked = {signal: {**view, "annotations": {ANNOTATION: digest_of(view)}} for signal, view in views.items()}
         self._call(
             "admin.publishSignals",
             {"integration": self._client.integration, "itemsBySignal": marked, "createOnly": False},
         )
-        return True
 
     def _done(self, batch: Mapping[str, _Wanted]) -> None:
         if not batch:
@@ -315,10 +325,20 @@ class Publisher:
                 self._not_before.pop(input_id, None)
                 if self._wanted.get(input_id) == wanted:
                     del self._wanted[input_id]
+            self._changed.notify_all()
 
 
 class _AbortedError(Exception):
     """The connector stops."""
+
+
+@contextmanager
+def _as_documented(method: str) -> Iterator[None]:
+    """An answer of another shape is a failure like any other: it must not end the thread."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError) as error:
+        raise Retryable(f"The result makes no sense ({error!r}). Try again later.", code=200, method=method) from None
 
 
 def _item_of(signal: Mapping[str, Any]) -> str | None:

@@ -270,3 +270,28 @@ def test_a_state_that_cannot_be_written_costs_only_a_question(desks: Any) -> Non
     desk.settle()
     assert clarify.items
     assert memory.known == {}
+
+
+def test_an_answer_that_makes_no_sense_is_asked_for_again(desks: Any) -> None:
+    clarify = Clarify("a")
+    original, answers = clarify.call, [{"data": [{"id": 5}]}, {"data": 7}]
+
+    def call(method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        return answers.pop() if answers else original(method, params)
+
+    clarify.call = call  # type: ignore[method-assign]
+    desk = desks(clarify)
+    desk.want("a")
+    desk.settle()
+    assert len(desk.paused) == 2
+    assert clarify.items
+
+
+def test_before_the_end_what_has_come_into_being_is_published(desks: Any) -> None:
+    clarify = Clarify()
+    desk = desks(clarify)
+    desk.want("late")
+    wait_until(lambda: clarify.calls == ["admin.selectSignals"], 5, "looked for")
+    clarify.inputs.append("late")
+    assert desk.publisher.finish(5.0)
+    assert clarify.items

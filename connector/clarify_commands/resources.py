@@ -87,6 +87,8 @@ def publish(client: Client, conditions: Sequence[str], raw: str | None, everythi
     more = _labels(labels)
     with _watched("signals") as progress:
         found = list(client.iter_signals(chosen, progress=progress))
+    if missing := set(ids) - {one.id for one in found}:
+        raise click.ClickException(f"no such signal, or not let through by the filter: {', '.join(sorted(missing))}")
     hidden = _hidden(client, found) if visible is None else frozenset[str]()
     wanted = {
         one.id: _item(one, name, more, visible=one.item not in hidden if visible is None else visible) for one in found

@@ -265,6 +265,7 @@ def test_credentials_may_be_text_and_are_never_shown(sandbox: SandboxServer) -> 
         (["signals", "--limit", "many"], 2, "--limit must be a number or all"),
         (["publish"], 2, "say which signals: --filter, --query, --signal, or --all"),
         (["publish", "--query", "{}"], 2, "say which signals"),
+        (["publish", "--signal", "x" * 20], 1, "no such signal, or not let through by the filter: xxxx"),
         (["publish", "--all", "--label", "a b=x"], 1, "labels.a b: label key must be"),
         (["publish", "--all", "--name", "{name.x}"], 2, "may have {name} and {input}"),
         (["data-frame", "--output", "no/such/folder.csv"], 1, "no/such/folder.csv: No such file or directory"),

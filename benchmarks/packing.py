@@ -1,0 +1,186 @@
+"""How many requests the planner needs for what waits, against one frame of everything cut where it is full.
+
+    python -m benchmarks.packing [--json] [WORKLOAD ...]
+
+Each workload is given to the columns at once; the planner then makes frames until nothing is left. `union` is what
+other clients send: the rows of all series together, in order of time, cut where a frame is full. The lower bound counts
+every sample's digits and comma, each series' name and each time once, as if no frame had a null; it cannot be reached
+where times differ. Every sample must leave exactly once.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from connector.packing.frame import ENVELOPE, NULL, Column, TimeTexts, build_frame, encode_cells
+from connector.packing.planner import plan_frame
+
+MAX_BYTES: Final = 8 * 1024 * 1024 - 1024
+START: Final = 1_777_615_200_000_000
+SECOND: Final = 1_000_000
+Workload = Callable[[random.Random], Iterator[tuple[str, list[int]]]]
+"""Inputs and their times, in µs."""
+
+
+def _ms(chance: random.Random) -> int:
+    return chance.randrange(1000) * 1000
+
+
+def aligned(_: random.Random) -> Iterator[tuple[str, list[int]]]:
+    """1,000 signals, 60 common timestamps."""
+    times = [START + n * SECOND for n in range(60)]
+    for number in range(1000):
+        yield f"plant/line-{number // 50}/signal-{number}", times
+
+
+def devices(chance: random.Random) -> Iterator[tuple[str, list[int]]]:
+    """500 devices of 10 values, 60 s at 1 Hz, clocks of their own."""
+    for device in range(500):
+        times = [START + n * SECOND + _ms(chance) for n in range(60)]
+        for value in range(10):
+            yield f"plant/device-{device}/value-{value}", times
+
+
+def sporadic(chance: random.Random) -> Iterator[tuple[str, list[int]]]:
+    """10,000 signals, one sample each within a minute."""
+    for number in range(10_000):
+        yield f"plant/sporadic-{number}", [START + chance.randrange(60_000) * 1000]
+
+
+def sensors(chance: random.Random) -> Iterator[tuple[str, list[int]]]:
+    """2,000 signals, 10 s at 1 Hz, random ms."""
+    for number in range(2000):
+        yield f"plant/sensor-{number}", [START + n * SECOND + _ms(chance) for n in range(10)]
+
+
+def fast(chance: random.Random) -> Iterator[tuple[str, list[int]]]:
+    """100 signals, 60 s at 10 Hz, random ms."""
+    for number in range(100):
+        yield f"plant/fast-{number}", [START + n * SECOND // 10 + chance.randrange(100) * 1000 for n in range(600)]
+
+
+def mixed(chance: random.Random) -> Iterator[tuple[str, list[int]]]:
+    """200 devices of 1 to 40 values, rates from 10 Hz to one an hour, a tenth aligned, an hour's backlog."""
+    for device in range(200):
+        period = round(0.1 * (36_000 ** chance.random()) * SECOND)
+        is_aligned = chance.random() < 0.1
+        shift = 0 if is_aligned else chance.randrange(period // 1000 or 1) * 1000
+        jitter = 0 if is_aligned else max(1, period // 10_000)
+        first = START // period * period + shift
+        times = [first + n * period + chance.randrange(jitter or 1) * 1000 for n in range(3600 * SECOND // period or 1)]
+        for value in range(chance.randint(1, 40)):
+            yield f"plant/mixed-{device}/value-{value}", times
+
+
+def backfill(_: random.Random) -> Iterator[tuple[str, list[int]]]:
+    """50 signals, 100,000 samples each, common timestamps."""
+    times = [START + n * SECOND for n in range(100_000)]
+    for number in range(50):
+        yield f"plant/history-{number}", times
+
+
+WORKLOADS: Final[Mapping[str, Workload]] = {
+    work.__name__: work for work in (aligned, devices, sporadic, sensors, fast, mixed, backfill)
+}
+
+
+def columns_of(workload: Workload) -> dict[str, Column]:
+    """What waits."""
+    chance = random.Random(1)
+    columns: dict[str, Column] = {}
+    token = 0
+    for input_id, times in workload(chance):
+        values = array("d", (round(20 + chance.random() * 10, 2) for _ in times))
+        columns[input_id] = Column(array("q", times), values, array("q", range(token, token + len(times))), 0.0)
+        token += len(times)
+    return columns
+
+
+def plan_all(columns: dict[str, Column]) -> dict[str, Any]:
+    """Requests, bytes, density and CPU of the planner, until nothing waits."""
+    waiting = dict(columns)
+    requests = size = samples = cells = 0
+    cpu = 0.0
+    while waiting:
+        began = time.process_time()
+        plan = plan_frame(waiting, MAX_BYTES)
+        cpu += time.process_time() - began
+        frame = build_frame({key: waiting[key].head(n) for key, n in plan.items()})
+        assert len(frame.body) <= MAX_BYTES
+        requests += 1
+        size += len(frame.body)
+        samples += frame.samples
+        cells += frame.rows * len(frame.columns)
+        for key, n in plan.items():
+            left = waiting[key].tail(n)
+            if left.times:
+                waiting[key] = left
+            else:
+                del waiting[key]
+    assert samples == sum(len(column.times) for column in columns.values()), "every sample leaves exactly once"
+    return {"samples": samples, "requests": requests, "bytes": size, "density": round(samples / cells, 4),
+            "planner_cpu_s": round(cpu, 3)}  # fmt: skip
+
+
+def union(columns: Mapping[str, Column]) -> dict[str, int]:
+    """Requests and bytes of one frame of everything, cut by time where it is full. Sizes are exact."""
+    text = TimeTexts()
+    rows: dict[int, int] = {}
+    """Time → bytes of its values beyond what nulls in their place would take."""
+    for column in columns.values():
+        for time_us, value in zip(column.times, column.values, strict=True):
+            rows[time_us] = rows.get(time_us, 0) + len(encode_cells([value])) - 2 - (NULL - 1)
+    series = len(columns)
+    fixed = ENVELOPE + sum(len(key) + len('"":[],') for key in columns) - 1
+    requests, total, size = 0, 0, 0
+    for time_us in sorted(rows):
+        row = len(text(time_us)) + 3 + NULL * series + rows[time_us]
+        if size and size + row > MAX_BYTES:
+            requests, total, size = requests + 1, total + size, 0
+        size = (size or fixed) + row
+    return {"union_requests": requests + 1, "union_bytes": total + size}
+
+
+def lower_bound(columns: Mapping[str, Column]) -> int:
+    """Bytes that no packing can save."""
+    text = TimeTexts()
+    times = {time_us for column in columns.values() for time_us in column.times}
+    names = sum(len(key) + len('"":[],') for key in columns)
+    digits = sum(len(encode_cells(column.values.tolist())) - 2 for column in columns.values())
+    return ENVELOPE + names + digits + sum(len(text(time_us)) + 3 for time_us in times)
+
+
+def measure(name: str) -> dict[str, Any]:
+    """One workload."""
+    columns = columns_of(WORKLOADS[name])
+    bound = lower_bound(columns)
+    found = {"workload": name, **plan_all(columns), **union(columns), "lower_bound_bytes": bound}
+    found["bytes_to_bound"] = round(found["bytes"] / bound, 3)
+    return found
+
+
+def main(arguments: list[str]) -> None:
+    """Print one JSON object a workload, or a table."""
+    as_json = "--json" in arguments
+    names = [argument for argument in arguments if not argument.startswith("-")] or list(WORKLOADS)
+    for name in names:
+        found = measure(name)
+        if as_json:
+            print(json.dumps(found), flush=True)
+        else:
+            print(
+                f"{name:10} {found['samples']:>9,} samples  {found['requests']:>4} requests  "
+                f"union {found['union_requests']:>5}  {found['bytes'] / 1e6:8.1f} MB  x{found['bytes_to_bound']:<6}"
+                f"  density {found['density']:7.2%}  planner {found['planner_cpu_s']:7.2f} s",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

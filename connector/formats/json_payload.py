@@ -13,6 +13,7 @@ from typing import Final
 
 import orjson
 
+from connector.formats.format import PayloadError
 from connector.records import Reason
 
 _NUMBER: Final = re.compile(r"[+-]?(\d++(\.\d*+)?|\.\d++)([eE][+-]?\d+)?")
@@ -21,14 +22,6 @@ _NON_FINITE: Final = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _KEY: Final = re.compile(rb'"\s*:')
 _SPACED_COLON: Final = re.compile(rb"\s:")
 _EXACT_DIGITS: Final = 18
-
-
-class PayloadError(Exception):
-    """The payload cannot be decoded; `reason` is the dead letter's code and the text says where and why."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 class RepeatedKeys(dict[str, object]):

@@ -19,7 +19,8 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from connector.formats.json_payload import PayloadError, RepeatedKeys, decode, decode_repeated, may_repeat_keys
+from connector.formats.format import PayloadError
+from connector.formats.json_payload import RepeatedKeys, decode, decode_repeated, may_repeat_keys
 from connector.mapping.input_ids import InputIds, Origin
 from connector.mapping.rules import (
     APPEND_TIME,

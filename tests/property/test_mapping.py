@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from connector.clarify.limits import INPUT_ID
 from connector.config import RuleSection
-from connector.formats.json_payload import PayloadError, decode
+from connector.formats.format import PayloadError
+from connector.formats.json_payload import decode
 from connector.mapping.mapper import Mapper
 from connector.mapping.times import TIME_NAMES
 from connector.progress import Outcome, Progress

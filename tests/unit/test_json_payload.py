@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from connector.formats.json_payload import PayloadError, RepeatedKeys, decode, decode_repeated, may_repeat_keys
+from connector.formats.format import PayloadError
+from connector.formats.json_payload import RepeatedKeys, decode, decode_repeated, may_repeat_keys
 from connector.records import Reason
 
 

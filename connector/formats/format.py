@@ -1,9 +1,9 @@
 """What a format is: bytes → documents, without knowing topics or rules.
 
-A document is a tree of what JSON knows (objects as `dict[str, object]`, lists, text, numbers, booleans, null) and, where
-a format has them, aware `datetime`s for times and `bytes` for what is no text. A payload that is several documents
-(lines, rows) becomes `Documents`; one that cannot be read among them is a `BadDocument` in its place, so that it costs
-none of its neighbours.
+A document is a tree of what JSON knows (objects as `dict[str, object]`, lists, text, numbers, booleans, null) and,
+where a format has them, aware `datetime`s for times and `bytes` for what is no text. A payload that is several
+documents (lines, rows) becomes `Documents`; one that cannot be read among them is a `BadDocument` in its place, so
+that it costs none of its neighbours.
 """
 
 from __future__ import annotations

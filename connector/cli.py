@@ -29,10 +29,14 @@ _ELSEWHERE: Final = {
     "data-frame": "connector.clarify_commands.data_frame:data_frame",
     "demo": "connector.demo.cli:demo",
     "insert": "connector.clarify_commands.insert:insert",
+    "init": "connector.try_out.init:init",
     "items": "connector.clarify_commands.resources:items",
+    "preview": "connector.try_out.preview_command:preview",
     "publish": "connector.clarify_commands.resources:publish",
+    "record": "connector.try_out.record:record",
     "sandbox": "connector.sandbox.cli:sandbox",
     "signals": "connector.clarify_commands.resources:signals",
+    "test": "connector.try_out.run_tests:test",
 }
 """Commands that are imported when they are named: `health` is asked every half minute and must be quick."""
 

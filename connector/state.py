@@ -32,6 +32,12 @@ def read_claims(path: Path) -> dict[str, Origin]:
         return _claims(connection)
 
 
+def read_saved_signals(path: Path, integration: str) -> dict[str, str]:
+    """Input ID → digest of the metadata that Clarify has from us, from such a file."""
+    with closing(open_read_only(path)) as connection:
+        return _saved_signals(connection, integration)
+
+
 class State:
     """The open file; safe for threads. Every change is durable when its method returns."""
 
@@ -62,10 +68,7 @@ class State:
     def saved_signals(self, integration: str) -> dict[str, str]:
         """Input ID → digest of the metadata that Clarify has from us."""
         with self._lock:
-            rows = self._connection.execute(
-                "SELECT input, digest FROM saved_signals WHERE integration = ?", (integration,)
-            ).fetchall()
-        return dict(rows)
+            return _saved_signals(self._connection, integration)
 
     def add_saved_signals(self, integration: str, digests: Iterable[tuple[str, str]]) -> None:
         """Remember that Clarify has this metadata."""
@@ -104,6 +107,12 @@ class State:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+
+def _saved_signals(connection: sqlite3.Connection, integration: str) -> dict[str, str]:
+    return dict(
+        connection.execute("SELECT input, digest FROM saved_signals WHERE integration = ?", (integration,)).fetchall()
+    )
 
 
 def _knows_records(connection: sqlite3.Connection) -> bool:

@@ -83,7 +83,7 @@ def test_payloads_as_text_and_bytes() -> None:
         (b'{"topic": "t", "payload": 1, "time": "yesterday"}', "time:"),
         (b'{"topic": "t", "payload_base64": "?"}', "payload_base64"),
         (b'{"topic": "t", "payload": 1, "key": 5}', "key must be a text"),
-        (b'{"topic": "t", "payload": 1, "headers": []}', "headers must be"),
+        (b'{"topic": "t", "payload": 1, "headers": [5]}', "headers must be"),
     ],
 )
 def test_a_line_that_is_no_record_says_why_and_keeps_its_bytes(line: bytes, words: str) -> None:

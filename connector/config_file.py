@@ -55,9 +55,7 @@ class ConfigError(Exception):
         super().__init__("\n".join(lines))
 
 
-def load_config(
-    file: Path, environment: Mapping[str, str] | None = None, *, without_secrets: bool = False
-) -> Config:
+def load_config(file: Path, environment: Mapping[str, str] | None = None, *, without_secrets: bool = False) -> Config:
     """Read and check a configuration file; relative paths in it start at its folder. Raises `ConfigError`.
 
     With `without_secrets` a variable or a secret's file may be missing where it only says how something is reached:

@@ -6,7 +6,7 @@ import base64
 import difflib
 import time
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -200,16 +200,9 @@ def _plain(node: Any) -> Any:
         return {str(key): _plain(value) for key, value in node.items()}
     if isinstance(node, list):
         return [_plain(value) for value in node]
-    if isinstance(node, datetime):
+    if isinstance(node, date):  # a datetime is one too
         return node.isoformat().replace("+00:00", "Z")
-    if isinstance(node, date):
-        return node.isoformat()
-    if isinstance(node, bool):
-        return bool(node)
-    for kind in (int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return node
+    return next((kind(node) for kind in (bool, int, float, str) if isinstance(node, kind)), node)
 
 
 def _problem(document: CommentedMap, item: Any) -> Problem:
@@ -253,5 +246,3 @@ def _known(at: list[str | int]) -> list[str]:
     kind = kinds[named[-1]] if named else _File
     names = list(kind.model_fields)
     return names + [name for name in Step.model_fields if name not in names] if kind is Case else names
-
-

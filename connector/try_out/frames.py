@@ -141,7 +141,5 @@ def _summary(frame: Frame, shown: tuple[int, int] | None) -> FrameSummary:
 
 def _table(frame: Frame, times: list[int], series: int) -> FrameTable:
     inputs = sorted(frame.columns)[:series]
-    values = {
-        name: dict(zip(frame.columns[name].times, frame.columns[name].values, strict=True)) for name in inputs
-    }
+    values = {name: dict(zip(frame.columns[name].times, frame.columns[name].values, strict=True)) for name in inputs}
     return FrameTable(times, inputs, [[values[name].get(time_us) for name in inputs] for time_us in times])

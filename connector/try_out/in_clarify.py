@@ -50,9 +50,7 @@ class InClarify:
     """Input ID → which documented rule the metadata breaks; it would not be saved."""
 
 
-def compare_with_clarify(
-    config: Config, inputs: Collection[str], metadata: Mapping[str, SignalMetadata]
-) -> InClarify:
+def compare_with_clarify(config: Config, inputs: Collection[str], metadata: Mapping[str, SignalMetadata]) -> InClarify:
     """Ask Clarify for the signals of these inputs. Never raises for what a person can mend: then it says so."""
     invalid: dict[str, str] = {}
     wanted: dict[str, SignalInfo] = {}

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isclose
-from pathlib import Path
 
-from connector.config import Config
 from connector.mapping.times import format_time
 from connector.records import Mapped, Reject, Sample, SignalMetadata
 from connector.try_out.cases import ExpectedReject, ExpectedSample, ExpectedSignal, Placed, Step
@@ -49,9 +47,8 @@ class Result:
         return not self.failures
 
 
-def judge(file: Path, config: Config, placed: Placed) -> Result:
-    """Run one test on a mapping that has seen nothing before."""
-    mapping = TriedMapping(file, config, {})
+def judge(mapping: TriedMapping, placed: Placed) -> Result:
+    """Run one test, on a mapping that has seen nothing before."""
     result = Result(placed)
     several = len(placed.case.steps) > 1
     for number, (step, captured) in enumerate(zip(placed.case.steps, placed.records, strict=True), 1):
@@ -60,7 +57,11 @@ def judge(file: Path, config: Config, placed: Placed) -> Result:
         if rule is not None:
             result.rules.add(rule.number)
         if differences := _differences(step, mapped):
-            where = f"message {number} on topic {captured.record.topic!r}" if several else f"topic {captured.record.topic!r}"
+            where = (
+                f"message {number} on topic {captured.record.topic!r}"
+                if several
+                else f"topic {captured.record.topic!r}"
+            )
             result.failures.append(Failure(where, rule, differences))
     for input_id, expected in placed.case.signals.items():
         if differences := _metadata(input_id, expected, mapping.metadata.get(input_id)):

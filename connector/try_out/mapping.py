@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,19 +32,20 @@ class RuleAt:
 
 
 class TriedMapping:
-    """The mapping of one configuration file, as the connector would use it."""
+    """The mapping of one configuration, as the connector would use it."""
 
-    def __init__(self, file: Path, config: Config, claims: Mapping[str, Origin]) -> None:
+    def __init__(self, file: Path, config: Config, lines: Sequence[int], claims: Mapping[str, Origin]) -> None:
+        """`lines` are those of the rules in `file`; `claims` which input IDs were given out before."""
         self.file = file
         self.config = config
         self.rules = [
             RuleAt(number, line, section.topic)
-            for number, (line, section) in enumerate(zip(rule_lines(file), config.mapping.rules, strict=True), 1)
+            for number, (line, section) in enumerate(zip(lines, config.mapping.rules, strict=True), 1)
         ]
         self._compiled = config.rules()
         self._mapper = build_mapper(config, dict(claims))
         self._by_topic: dict[str, list[int]] = {}
-        self.origins: dict[str, Origin] = {value: origin for value, origin in claims.items()}
+        self.origins: dict[str, Origin] = dict(claims)
         """Input ID → where its values come from; without those that several topics share on purpose."""
         self.metadata: dict[str, SignalMetadata] = {}
         """Input ID → what the mapping says of its signal, where it says something."""
@@ -55,7 +56,7 @@ class TriedMapping:
         """Of a configuration file, with the input IDs that a connector on this machine has given out so far. Raises
         `ConfigError`."""
         config = load_config(file, without_secrets=without_secrets)
-        return cls(file, config, _claims(config))
+        return cls(file, config, rule_lines(file), _claims(config))
 
     def map(self, source: str, record: Record) -> Mapped:
         """What becomes of the record."""
@@ -63,7 +64,9 @@ class TriedMapping:
         try:
             mapped = mapper.map(source, record)
         except Exception as error:  # noqa: BLE001 - as in the pipeline: a bug must not hide what comes behind it
-            mapped = Mapped(rejects=[Reject(Reason.MAPPING_FAILED, f"a bug in the mapping: {error!r}; please report it")])
+            mapped = Mapped(
+                rejects=[Reject(Reason.MAPPING_FAILED, f"a bug in the mapping: {error!r}; please report it")]
+            )
         if mapper.ids.new_claims:
             self.origins.update(mapper.ids.new_claims)
             mapper.ids.new_claims = []

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import click
 from pydantic import TypeAdapter, ValidationError
@@ -22,18 +23,15 @@ from connector.try_out.live import listen, taps
 CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 
 
-class Duration(click.ParamType[float]):
-    """A duration as in the configuration → seconds."""
+_SECONDS: Final[TypeAdapter[float]] = TypeAdapter(Seconds)
 
-    name = "duration"
-    _adapter: TypeAdapter[float] = TypeAdapter(Seconds)
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Parse it, or say what one looks like."""
-        try:
-            return value if isinstance(value, float) else self._adapter.validate_python(value)
-        except ValidationError as error:
-            self.fail(error.errors()[0]["msg"].removeprefix("Value error, "), param, ctx)
+def duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """The callback of an option that is a duration as in the configuration: seconds."""
+    try:
+        return None if value is None else _SECONDS.validate_python(value)
+    except ValidationError as error:
+        raise click.BadParameter(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
 @contextmanager
@@ -81,7 +79,9 @@ def from_sources(
 
         click.echo(f"listening to {names}; Ctrl-C ends it early", err=True)
         hidden = not sys.stderr.isatty()
-        with click.progressbar(length=length, label="connecting", file=sys.stderr, show_eta=False, hidden=hidden) as bar:
+        with click.progressbar(
+            length=length, label="connecting", file=sys.stderr, show_eta=False, hidden=hidden
+        ) as bar:
             yield from listen(found, seconds=seconds, count=count, stop=stop, tick=show)
 
 
@@ -98,4 +98,3 @@ def _interrupted_by(stop: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-

@@ -14,13 +14,13 @@ from connector.config_file import load_config
 from connector.sources.lines import capture_line
 from connector.sources.tap import TapError
 from connector.try_out.capture import STDIN
-from connector.try_out.options import CONFIG, Duration, errors_for_people, from_sources
+from connector.try_out.options import CONFIG, duration, errors_for_people, from_sources
 
 
 @click.command()
 @CONFIG
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
-@click.option("--for", "seconds", metavar="DURATION", type=Duration(), help="Listen for this long, such as 30s.")
+@click.option("--for", "seconds", metavar="DURATION", callback=duration, help="Listen for this long, such as 30s.")
 @click.option("--count", type=click.IntRange(1), help="At most so many messages.")
 @click.option(
     "--source", "names", multiple=True, metavar="NAME", help="Only this source; several times for several.  [all]"
@@ -78,7 +78,9 @@ def record(
             "for what Kafka still has"
         )
     listed = ", ".join(f"{number} of {name}" for name, number in sorted(written.items()))
-    click.echo(f"{file}: {written.total()} messages" + (f" ({listed})" if len(sections) > 1 and listed else ""), err=True)
+    click.echo(
+        f"{file}: {written.total()} messages" + (f" ({listed})" if len(sections) > 1 and listed else ""), err=True
+    )
 
 
 def _opened(file: Path, *, append: bool) -> BinaryIO:

@@ -97,7 +97,11 @@ def _frame(frame: FrameSummary) -> dict[str, object]:
         "last": format_time(frame.last_us),
         "table": None
         if table is None
-        else {"times": [format_time(time_us) for time_us in table.times_us], "inputs": table.inputs, "cells": table.cells},
+        else {
+            "times": [format_time(time_us) for time_us in table.times_us],
+            "inputs": table.inputs,
+            "cells": table.cells,
+        },
     }
 
 

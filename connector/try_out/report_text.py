@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import shutil
 from typing import Final, TextIO
 
@@ -134,7 +133,7 @@ def _rejects(preview: Preview, out: TextIO, a_record: str) -> None:
         lines = ", ".join(map(str, group.lines)) + (", …" if group.count > len(group.lines) else "")
         where = f"value {group.path!r} of topic {group.topic!r}" if group.path else f"topic {group.topic!r}"
         value = f" (it is {group.value})" if group.value is not None else ""
-        out.write(f"  {group.count} × {group.reason}, {_rule_in_file(preview, group.rule)}: {where}{value}\n")
+        out.write(f"  {group.count} times {group.reason}, {_rule_in_file(preview, group.rule)}: {where}{value}\n")
         out.write(f"      {group.message}\n      {a_record} {lines}\n")
     _and_more(len(groups), out)
 
@@ -214,7 +213,7 @@ def _becomes(clarify: InClarify) -> str:
 def _shape(frame: FrameSummary) -> str:
     replaced = f", {frame.superseded} values replaced by a later one of the same time" if frame.superseded else ""
     return (
-        f"{frame.rows} times × {frame.series} series, {frame.samples} samples, {_bytes(frame.bytes)}, "
+        f"{frame.rows} rows of {frame.series} series, {frame.samples} samples, {_bytes(frame.bytes)}, "
         f"{frame.null_share:.1%} nulls{replaced}"
     )
 
@@ -236,5 +235,3 @@ def _rule_in_file(preview: Preview, rule: RuleAt | None) -> str:
 def _and_more(count: int, out: TextIO) -> None:
     if count > _FIRST:
         out.write(f"  … {count - _FIRST} more; --json has all of them\n")
-
-

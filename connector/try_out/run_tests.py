@@ -10,9 +10,8 @@ from xml.etree import ElementTree as ET
 import click
 
 from connector.clarify_commands.tables import write_json
-from connector.config import Config
-from connector.config_file import ConfigError, load_config
-from connector.try_out.cases import CaseFile, find_cases, load_cases
+from connector.config_file import ConfigError, load_config, rule_lines
+from connector.try_out.cases import find_cases, load_cases
 from connector.try_out.judge import Failure, Result, judge
 from connector.try_out.mapping import RuleAt, TriedMapping
 from connector.try_out.options import CONFIG
@@ -43,8 +42,10 @@ def test(config: Path, tests: tuple[Path, ...], as_json: bool, junit: Path | Non
         raise _CannotRunError("the tests cannot be run\n" + str(error)) from None
     if not files:
         raise _CannotRunError(f"there is no file whose name ends in -tests.yaml beside {config}; name one")
-    results = _run(config, loaded, files)
-    rules = TriedMapping(config, loaded, {}).rules
+    lines = rule_lines(config)
+    placed = [one for file in files for one in file.cases]
+    results = [judge(TriedMapping(config, loaded, lines, {}), one) for one in placed]
+    rules = TriedMapping(config, loaded, lines, {}).rules
     touched = {number for result in results for number in result.rules}
     untested = [rule for rule in rules if rule.number not in touched]
     failed = sum(not result.passed for result in results)
@@ -59,10 +60,6 @@ def test(config: Path, tests: tuple[Path, ...], as_json: bool, junit: Path | Non
         _write(config, results, untested, sys.stdout, verbose=verbose)
     if failed:
         sys.exit(1)
-
-
-def _run(config: Path, loaded: Config, files: list[CaseFile]) -> list[Result]:
-    return [judge(config, loaded, placed) for file in files for placed in file.cases]
 
 
 def _write(config: Path, results: list[Result], untested: list[RuleAt], out: TextIO, *, verbose: bool) -> None:
@@ -121,7 +118,12 @@ def _junit(config: Path, results: list[Result]) -> ET.ElementTree[ET.Element]:
     for result in results:
         placed = result.placed
         case = ET.SubElement(
-            suite, "testcase", classname=placed.file.stem, name=placed.case.name, file=str(placed.file), line=str(placed.line)
+            suite,
+            "testcase",
+            classname=placed.file.stem,
+            name=placed.case.name,
+            file=str(placed.file),
+            line=str(placed.line),
         )
         if not result.passed:
             text = "\n".join(line for failure in result.failures for line in _lines(config, failure))

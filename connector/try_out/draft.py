@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from connector.config import Config
 from connector.config.mapping import RuleSection
 from connector.try_out.grouping import TopicGroup, group_topics
@@ -63,11 +65,11 @@ def draft(observed: Observed, source: dict[str, object]) -> Draft:
     """A configuration for what came, with its rules tried on the samples."""
     separator = "." if source["type"] == "kafka" else "/"
     knows = _known()
-    rules = [_rule(group, knows) for group in group_topics(observed.topics.values(), separator)]
+    rules = _one_each([_rule(group, knows) for group in group_topics(observed.topics.values(), separator)])
     drafted = Draft(source, rules, observed)
     _try(drafted)
-    for rule in rules:
-        if not rule.signals and "preset" not in rule.settings:
+    for rule in drafted.rules:
+        if not rule.signals and not rule.settings.keys() & {"preset", "format"}:
             _leave_out(rule)
         _warn(rule)
     return drafted
@@ -102,13 +104,18 @@ def _rule(group: TopicGroup, knows: Mapping[str, Collection[str]]) -> DraftRule:
     rule = DraftRule(group, vendor, None, {"topic": group.pattern})
     if vendor is not None:
         preset = preset_for(vendor, knows.get("preset", ()))
-        if preset is not None:
-            rule.settings["preset"] = preset
-            rule.notes.append(f"{vendor.name} publishes like this; the preset knows its fields and times")
+        decoder = preset_for(vendor, knows.get("format", ()))
+        if preset is not None or decoder is not None:
+            setting: dict[str, object] = {"preset": preset} if preset is not None else {"format": decoder}
+            rule.settings = _with_topic(setting, vendor.whole or group.pattern)
+            rule.notes.append(
+                f"{vendor.name} publishes like this; the {next(iter(setting))} knows its fields and times"
+            )
             return rule
         rule.notes.append(f"{vendor.name} publishes like this")
     _decoding(rule, knows)
-    _timing(rule)
+    if "format" not in rule.settings or rule.settings["format"] != "influx":
+        _timing(rule)
     if any(len(seen.keys) > 1 for seen in group.topics):
         rule.settings["key"] = "#"
         keys = sorted({key for seen in group.topics for key in seen.keys})
@@ -116,6 +123,25 @@ def _rule(group: TopicGroup, knows: Mapping[str, Collection[str]]) -> DraftRule:
             f"its records have {len(keys)} keys, such as {_text(keys[0])}; each key is a device of its own"
         )
     return rule
+
+
+def _with_topic(setting: dict[str, object], pattern: str) -> dict[str, object]:
+    """A preset may have topics of its own; then the rule says none."""
+    try:
+        RuleSection.model_validate(setting)
+    except ValidationError:
+        return {"topic": pattern, **setting}
+    return dict(setting)
+
+
+def _one_each(rules: list[DraftRule]) -> list[DraftRule]:
+    """Groups whose rules came out the same are one."""
+    found: dict[str, DraftRule] = {}
+    for rule in rules:
+        known = found.setdefault(repr(rule.settings), rule)
+        if known is not rule:
+            known.group = TopicGroup(known.group.pattern, (), (*known.group.topics, *rule.group.topics))
+    return list(found.values())
 
 
 def _decoding(rule: DraftRule, knows: Mapping[str, Collection[str]]) -> None:
@@ -156,32 +182,46 @@ def _timing(rule: DraftRule) -> None:
 
 
 def _try(drafted: Draft) -> None:
-    """Map the samples with the drafted rules, to see what comes of them."""
+    """Map the samples with the drafted rules, to see what comes of them. A rule that takes nothing, because those
+    before it take it all, is dropped."""
     config = Config.model_validate(drafted.plain())
     mapping = TriedMapping(Path("draft"), config, [0] * len(drafted.rules), {})
     source = config.sources[0].name
-    found: list[dict[str, None]] = [{} for _ in drafted.rules]
-    reasons: list[str | None] = [None] * len(drafted.rules)
-    for group_number, rule in enumerate(drafted.rules):
-        elsewhere: set[int] = set()
-        for seen in rule.group.topics:
-            for record in seen.records:
-                mapped = mapping.map(source, record)
-                taken = mapping.rule_for(record)
-                number = taken.number - 1 if taken else group_number
-                if number != group_number:
-                    elsewhere.add(number + 1)
-                for input_id, _, _ in mapped.samples:
-                    found[number][input_id] = None
-                if mapped.rejects and reasons[number] is None:
-                    reasons[number] = mapped.rejects[0].message
-        if elsewhere:
-            listed = ", ".join(map(str, sorted(elsewhere)))
-            rule.notes.append(f"some of its topics are taken by rule {listed}, which stands before it")
-    for rule, inputs, reason in zip(drafted.rules, found, reasons, strict=True):
-        rule.signals = list(inputs)
-        if reason is not None and inputs:
-            rule.notes.append(f"some of it is rejected: {reason}")
+    tried = [_Tried() for _ in drafted.rules]
+    for own, rule in enumerate(drafted.rules):
+        for record in (record for seen in rule.group.topics for record in seen.records):
+            mapped = mapping.map(source, record)
+            taken = mapping.rule_for(record, mapped)
+            number = taken.number - 1 if taken else own
+            tried[number].took += 1
+            if number != own:
+                tried[own].elsewhere.add(number + 1)
+            tried[number].inputs.update(dict.fromkeys(input_id for input_id, _, _ in mapped.samples))
+            if mapped.rejects:
+                tried[number].reason = tried[number].reason or mapped.rejects[0].message
+    for rule, found in zip(drafted.rules, tried, strict=True):
+        rule.signals = list(found.inputs)
+        if found.elsewhere:
+            listed = ", ".join(map(str, sorted(found.elsewhere)))
+            rule.notes.append(f"some topics of this kind are taken by rule {listed}, which stands before it")
+        if found.reason is not None and found.inputs:
+            rule.notes.append(f"some of it is rejected: {found.reason}")
+    drafted.rules = [
+        rule
+        for rule, found in zip(drafted.rules, tried, strict=True)
+        if found.took or not any(seen.records for seen in rule.group.topics)
+    ]
+
+
+@dataclass(slots=True)
+class _Tried:
+    """What one drafted rule did with the samples."""
+
+    took: int = 0
+    inputs: dict[str, None] = field(default_factory=dict)
+    reason: str | None = None
+    elsewhere: set[int] = field(default_factory=set)
+    """Other rules that took samples of its topics."""
 
 
 def _leave_out(rule: DraftRule) -> None:

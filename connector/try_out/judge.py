@@ -53,7 +53,7 @@ def judge(mapping: TriedMapping, placed: Placed) -> Result:
     several = len(placed.case.steps) > 1
     for number, (step, captured) in enumerate(zip(placed.case.steps, placed.records, strict=True), 1):
         mapped = mapping.map(mapping.source_for(captured.source), captured.record)
-        rule = mapping.rule_for(captured.record)
+        rule = mapping.rule_for(captured.record, mapped)
         if rule is not None:
             result.rules.add(rule.number)
         if differences := _differences(step, mapped):

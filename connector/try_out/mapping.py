@@ -12,6 +12,7 @@ from connector.app import build_mapper
 from connector.config import Config
 from connector.config_file import load_config, rule_lines
 from connector.mapping.input_ids import Collision, Origin
+from connector.mapping.rules import Rule
 from connector.records import Mapped, Reason, Record, Reject, SignalMetadata
 from connector.state import read_claims
 
@@ -39,7 +40,7 @@ class TriedMapping:
         self.file = file
         self.config = config
         self.rules = [
-            RuleAt(number, line, section.topic)
+            RuleAt(number, line, section.topic or f"(preset {getattr(section, 'preset', '')})")
             for number, (line, section) in enumerate(zip(lines, config.mapping.rules, strict=True), 1)
         ]
         self._compiled = config.rules()
@@ -78,8 +79,13 @@ class TriedMapping:
             mapper.discovered = []
         return mapped
 
-    def rule_for(self, record: Record) -> RuleAt | None:
-        """The rule that takes this record; None if none does."""
+    def rule_for(self, record: Record, mapped: Mapped) -> RuleAt | None:
+        """The rule that took this record, of which this came; None if none did."""
+        if record.problem:
+            return None
+        said = next((number for number in map(_rule_of, mapped.rejects) if number is not None), None)
+        if said is not None:
+            return self._at(said)
         candidates = self._by_topic.get(record.topic)
         if candidates is None:
             if len(self._by_topic) >= _MAX_TOPICS:
@@ -91,14 +97,29 @@ class TriedMapping:
         for number in candidates:
             key = self._compiled[number].key
             if key is None or key.match(_key_text(record.key)) is not None:
-                return self.rules[number]
+                return self._at(_place_of(self._compiled[number], number))
         return None
+
+    def _at(self, number: int) -> RuleAt | None:
+        return self.rules[number] if number < len(self.rules) else None
 
     def source_for(self, name: str | None) -> str:
         """The source that a record of a capture counts as: the one that it names, if there is one of this name; else
         the first."""
         names = [section.name for section in self.config.sources]
         return name if name in names else names[0]
+
+
+def _rule_of(reject: Reject) -> int | None:
+    """Which rule took the record, from 0, where the mapper says so."""
+    number: int | None = getattr(reject, "rule", None)
+    return number
+
+
+def _place_of(rule: Rule, number: int) -> int:
+    """Which rule of the file this is, from 0: one in the file may compile to several."""
+    place: int | None = getattr(rule, "number", None)
+    return number if place is None else place
 
 
 def _claims(config: Config) -> dict[str, Origin]:

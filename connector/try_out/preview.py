@@ -83,7 +83,7 @@ class Preview:
         if taken.source is not None and source != taken.source:
             self.unknown_sources[taken.source] += 1
         mapped = self.mapping.map(source, record)
-        rule = None if record.problem else self.mapping.rule_for(record)
+        rule = self.mapping.rule_for(record, mapped)
         self._count(taken, mapped, rule)
         for input_id, time_us, value in mapped.samples:
             seen = self.signals.get(input_id)

@@ -199,6 +199,8 @@ def _summary(preview: Preview, clarify: InClarify, out: TextIO) -> None:
             f"(delivery.max_delay){saving}\n"
         )
     out.write(f"  signals    {len(preview.signals)}{_becomes(clarify)}\n")
+    if not messages["received"]:
+        out.write("  nothing came: are the topics right? Listen for longer, or take --from-beginning for Kafka\n")
 
 
 def _becomes(clarify: InClarify) -> str:

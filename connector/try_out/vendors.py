@@ -22,6 +22,8 @@ class Vendor:
     """Topics that give it away, with `*`."""
     payload: Callable[[object], bool] | None = None
     """Whether a document gives it away."""
+    whole: str | None = None
+    """The pattern of all that it publishes, where one rule has to see all of it."""
 
     def is_it(self, seen: TopicSeen) -> bool:
         """Whether this topic is of it."""
@@ -71,10 +73,10 @@ def _debezium(document: object) -> bool:
 
 
 VENDORS: Final = (
-    Vendor("Sparkplug B", ("sparkplugb", "sparkplug"), ("spBv1.0/*",)),
+    Vendor("Sparkplug B", ("sparkplugb", "sparkplug"), ("spBv1.0/*",), whole="spBv1.0/#"),
     Vendor("Tasmota", ("tasmota",), ("tele/*", "stat/*", "*/tele/*", "*/stat/*", "tasmota/*")),
     Vendor("Zigbee2MQTT", ("zigbee2mqtt",), ("zigbee2mqtt/*",)),
-    Vendor("Shelly (first generation)", ("shelly", "shellygen1", "shelly1"), ("shellies/*",)),
+    Vendor("Shelly (first generation)", ("shellygen1", "shelly1", "shelly"), ("shellies/*",)),
     Vendor("Shelly", ("shelly", "shellygen2", "shelly2"), ("shelly*/status/*", "shelly*/events/rpc")),
     Vendor("ChirpStack", ("chirpstack",), ("application/*/device/*/event/*",), _object("deviceInfo")),
     Vendor("ChirpStack (version 3)", ("chirpstack", "chirpstack3"), ("application/*/device/*/event/*",)),

@@ -132,6 +132,8 @@ def _time(rule: DraftRule) -> str:
     found = rule.time
     if "preset" in rule.settings:
         return "as the preset has it"
+    if rule.settings.get("format") == "influx":
+        return "that of each line"
     if found is None:
         return "none in the payload, so that of its arrival counts (Kafka: that of the record)"
     how = "found by its name" if found.known else "recognised by what stands in it"
@@ -145,6 +147,10 @@ def _suggestions(rule: DraftRule, indent: str) -> Iterator[str]:
     fields = _numbers(rule)
     bare = not fields
     yield f"{indent}# name: {_flow((levels + ' {field}').strip() if not bare else levels or '{topic}')}"
+    if len(names) < len(rule.group.levels):
+        kept = re.sub(r"[/.]?\{\w+\}", "", rule.group.pattern).strip("/.") or "values"
+        yield f"{indent}# input: {_flow(kept if bare else kept + ':{path}')}"
+        yield f"{indent}# shared_inputs: true"
     if names:
         labels = ", ".join(f"{name}: {_flow('{' + name + '}')}" for name in names)
         yield f"{indent}# labels: {{ {labels} }}"

@@ -85,9 +85,9 @@ def rule_lines(file: Path) -> list[int]:
     return [_line(document, ("mapping", "rules", number)) or 1 for number in range(len(rules))]
 
 
-def load_yaml(file: Path) -> CommentedMap:
-    """The document of a file beside the configuration. Raises `ConfigError`."""
-    return _read(file)
+def load_yaml(file: Path, what: str) -> CommentedMap:
+    """The document of a file beside the configuration; `what` says to people what it has. Raises `ConfigError`."""
+    return _read(file, what)
 
 
 def line_in(document: CommentedMap, *at: str | int) -> int:
@@ -95,7 +95,9 @@ def line_in(document: CommentedMap, *at: str | int) -> int:
     return _line(document, at) or 1
 
 
-def _read(file: Path) -> CommentedMap:
+def _read(
+    file: Path, what: str = "a configuration has sections such as clarify: and sources:; see config/ for examples"
+) -> CommentedMap:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -119,8 +121,7 @@ def _read(file: Path) -> CommentedMap:
     except YAMLError as error:
         raise ConfigError(file, [Problem(None, "", f"not valid YAML: {str(error).splitlines()[0]}")]) from None
     if not isinstance(document, CommentedMap):
-        message = "a configuration has sections such as clarify: and sources:; see config/ for examples"
-        raise ConfigError(file, [Problem(1, "", message)])
+        raise ConfigError(file, [Problem(1, "", what)])
     return document
 
 

@@ -19,6 +19,7 @@ from connector.records import Reason
 from connector.sources.lines import PAYLOADS, Captured, record_of
 
 _FILE: Final = "payload_file"
+_WHAT: Final = "a file of tests has tests:, a list; config/mapping-tests.yaml is an example"
 
 
 class _Part(BaseModel):
@@ -146,7 +147,7 @@ class CaseFile:
 
 def load_cases(path: Path) -> CaseFile:
     """Read a file of tests. Raises `ConfigError`, which names line, field and remedy."""
-    document = load_yaml(path)
+    document = load_yaml(path, _WHAT)
     try:
         found = _File.model_validate(_plain(document))
     except ValidationError as error:
@@ -173,7 +174,7 @@ def find_cases(config: Path) -> list[Path]:
     among them. Raises `ConfigError`."""
     found = []
     for path in sorted(config.parent.glob("*-tests.yaml")):
-        named = load_yaml(path).get("config")
+        named = load_yaml(path, _WHAT).get("config")
         if named is None or (path.parent / str(named)).resolve() == config.resolve():
             found.append(path)
     return found

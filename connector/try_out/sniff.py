@@ -85,6 +85,8 @@ def _of_text(content: bytes) -> Sniffed | None:
     if any(ord(char) < 0x20 and char not in "\t\r\n" for char in text[:1000]):
         return None
     text = text.strip()
+    if not text:
+        return Sniffed("empty")
     if _NUMBER.fullmatch(text):
         return Sniffed("number", documents=(float(text),))
     try:

@@ -34,7 +34,12 @@ from tests.waiting import free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
-EXAMPLES = [*sorted((ROOT / "config").glob("*.yaml")), DOCKER / "config.yaml", DOCKER / "config.kafka.yaml"]
+MAPPING_TESTS = sorted((ROOT / "config").glob("*-tests.yaml"))
+EXAMPLES = [
+    *sorted(set((ROOT / "config").glob("*.yaml")) - set(MAPPING_TESTS)),
+    DOCKER / "config.yaml",
+    DOCKER / "config.kafka.yaml",
+]
 ENVIRONMENT = {
     "MQTT_PASSWORD": "one",
     "NORTH_PASSWORD": "two",
@@ -99,7 +104,7 @@ def test_every_example_passes_the_check(example: Path, tmp_path: Path) -> None:
 
 def test_the_list_of_examples_is_complete() -> None:
     links = re.findall(r"^\| \[[^]]+\]\(([^)]+)\)", (ROOT / "config" / "README.md").read_text(), re.MULTILINE)
-    assert sorted((ROOT / "config" / link).resolve() for link in links) == sorted(EXAMPLES)
+    assert sorted((ROOT / "config" / link).resolve() for link in links) == sorted([*EXAMPLES, *MAPPING_TESTS])
 
 
 def test_secrets_come_from_environment_and_files(tmp_path: Path) -> None:

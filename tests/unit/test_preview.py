@@ -1,4 +1,4 @@
-"""`clarify-connector preview`: what would be sent, what would not and why, without a network and without credentials."""
+"""`clarify-connector preview`: what would be sent, what not and why, without a network or credentials."""
 
 from __future__ import annotations
 

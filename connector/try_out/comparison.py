@@ -38,13 +38,15 @@ class Comparison:
 def compare(now: Preview, other: Preview) -> Comparison:
     """What the other mapping changes."""
     before, after = set(now.signals), set(other.signals)
-    where_now = _by_origin(now.mapping.origins, before)
-    where_then = _by_origin(other.mapping.origins, after)
-    renamed = [
-        Renamed(input_id, where_then[origin], Origin(*origin, ""))
-        for origin, input_id in where_now.items()
-        if origin in where_then and where_then[origin] != input_id
-    ]
+    names = {section.name for section in now.mapping.config.sources}
+    shared = names & {section.name for section in other.mapping.config.sources}
+    where_now = _Origins(now.mapping.origins, before, shared)
+    where_then = _Origins(other.mapping.origins, after, shared)
+    renamed = []
+    for input_id, origin in where_now.by_input.items():
+        then = where_then.input_of(origin)
+        if then is not None and then != input_id and where_now.input_of(origin) == input_id:
+            renamed.append(Renamed(input_id, then, origin))
     return Comparison(
         other=other.mapping.file,
         kept=len(before & after),
@@ -55,10 +57,26 @@ def compare(now: Preview, other: Preview) -> Comparison:
     )
 
 
-def _by_origin(origins: Mapping[str, Origin], used: set[str]) -> dict[tuple[str, str, str], str]:
-    """Where a value comes from → its input ID; without what several records of a topic tell apart by key or header."""
-    found: dict[tuple[str, str, str], str] = {}
-    for input_id, origin in origins.items():
-        if input_id in used:
-            found[origin.source, origin.topic, origin.path] = input_id
-    return found
+class _Origins:
+    """Where values come from → their input IDs: exactly, or by topic and path where that is enough to tell them apart.
+
+    Two configurations may call a source differently, and may tell the records of a topic apart by other keys and
+    headers. A place that has several input IDs then stays without an answer.
+    """
+
+    def __init__(self, origins: Mapping[str, Origin], used: set[str], sources: set[str]) -> None:
+        self._sources = sources
+        self.by_input = {input_id: origin for input_id, origin in origins.items() if input_id in used}
+        self._exact = {self._named(origin): input_id for input_id, origin in self.by_input.items()}
+        self._by_place: dict[tuple[str, str, str], list[str]] = {}
+        for input_id, origin in self.by_input.items():
+            self._by_place.setdefault(self._named(origin)[:3], []).append(input_id)
+
+    def input_of(self, origin: Origin) -> str | None:
+        """The input ID of what comes from there, if that is plain."""
+        named = self._named(origin)
+        at_place = self._by_place.get(named[:3], [])
+        return self._exact.get(named) or (at_place[0] if len(at_place) == 1 else None)
+
+    def _named(self, origin: Origin) -> Origin:
+        return origin if origin.source in self._sources else origin._replace(source="")

@@ -119,7 +119,7 @@ def _rules(preview: Preview, out: TextIO) -> None:
             if counted
             else [0, 0, 0, 0, 0]
         )
-        rows.append([rule.number if rule else "", rule.line if rule else "", rule.topic if rule else "(none)", *counts])
+        rows.append([rule and rule.number, rule and rule.line, rule.topic if rule else "(none)", *counts])
     columns = ["rule", "line", "topic", "messages", "samples", "rejects", "messages left out", "values left out"]
     write_table(columns, rows, out)
 
@@ -133,7 +133,7 @@ def _rejects(preview: Preview, out: TextIO, a_record: str) -> None:
         lines = ", ".join(map(str, group.lines)) + (", …" if group.count > len(group.lines) else "")
         where = f"value {group.path!r} of topic {group.topic!r}" if group.path else f"topic {group.topic!r}"
         value = f" (it is {group.value})" if group.value is not None else ""
-        out.write(f"  {group.count} times {group.reason}, {_rule_in_file(preview, group.rule)}: {where}{value}\n")
+        out.write(f"  {group.count} × {group.reason}, {_rule_in_file(preview, group.rule)}: {where}{value}\n")  # noqa: RUF001
         out.write(f"      {group.message}\n      {a_record} {lines}\n")
     _and_more(len(groups), out)
 
@@ -169,7 +169,7 @@ def _comparison(comparison: Comparison, out: TextIO) -> None:
     for title, inputs in (("new", comparison.created), ("no more data", comparison.orphaned)):
         others = [input_id for input_id in inputs if input_id not in moved]
         if others:
-            out.write(f"  {title}: " + ", ".join(others[:_FIRST]) + "\n")
+            out.write(f"  {title}:\n" + "".join(f"    {input_id}\n" for input_id in others[:_FIRST]))
             _and_more(len(others), out)
 
 

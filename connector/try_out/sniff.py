@@ -93,10 +93,13 @@ def _of_text(content: bytes) -> Sniffed | None:
         return Sniffed("json", documents=(orjson.loads(text),))
     except orjson.JSONDecodeError:
         pass
-    lines = text.splitlines()
+    return _of_lines(text.splitlines()) or _words(text)
+
+
+def _of_lines(lines: list[str]) -> Sniffed | None:
     if any(len(line) > _LONGEST_LINE for line in lines[:_LINES_LOOKED_AT]):
-        return _words(text)
-    return _ndjson(lines) or _influx(lines) or _csv(lines) or _words(text)
+        return None
+    return _ndjson(lines) or _influx(lines) or _csv(lines)
 
 
 def _ndjson(lines: list[str]) -> Sniffed | None:

@@ -176,7 +176,25 @@ def test_a_change_of_mapping(folder: Path) -> None:
     assert found["samples"] == {"before": 10, "after": 21}
     text = preview(folder, "--input", folder / "capture.ndjson", "--compare", other).stdout
     assert "5 would be new, 2 would get no more data" in text
-    assert "new: elsewhere:v, m0.serial, m1.serial" in text
+    assert "  new:\n    elsewhere:v\n    m0.serial\n    m1.serial\n" in text
+
+
+def test_what_is_renamed_is_found_by_its_topic_where_sources_are_called_otherwise(folder: Path) -> None:
+    other = folder / "other.yaml"
+    other.write_text(CONFIG.replace("name: plant", "name: works").replace("/{field}", ".{field}"), encoding="utf-8")
+    renamed = of_capture(folder, "--compare", other)["comparison"]["renamed"]
+    assert [(found["before"], found["after"]) for found in renamed] == [("m0/temp", "m0.temp"), ("m1/temp", "m1.temp")]
+
+
+def test_records_that_keys_tell_apart_are_not_mixed_up(folder: Path) -> None:
+    rule = "    - {topic: keyed, key: '{device}', input: 'NAME'}\n"
+    for name, template in (("connector.yaml", "{device}/{field}"), ("other.yaml", "{device}.{field}")):
+        text = CONFIG.replace("    - topic: never/{x}\n", rule.replace("NAME", template))
+        (folder / name).write_text(text, encoding="utf-8")
+    keys = ["d2", "d1", "d3"]
+    (folder / "capture.ndjson").write_text("".join(line("keyed", {"v": 1}, key=key) for key in keys), encoding="utf-8")
+    renamed = of_capture(folder, "--compare", folder / "other.yaml")["comparison"]["renamed"]
+    assert [(found["before"], found["after"]) for found in renamed] == [(f"d{n}/v", f"d{n}.v") for n in (1, 2, 3)]
 
 
 def test_the_same_mapping_changes_nothing(folder: Path) -> None:

@@ -79,11 +79,11 @@ class SignalSaver:
             for input_id, metadata in signals:
                 if not metadata.saved:
                     continue
-                digest = metadata_digest(metadata)
+                digest = _digest(metadata)
                 if self._known.get(input_id) == digest:
                     continue
                 try:
-                    self._wanted[input_id] = (digest, signal_info(input_id, metadata))
+                    self._wanted[input_id] = (digest, _signal_info(input_id, metadata))
                 except ValueError as error:
                     self._give_up(input_id, digest, str(error))
             self._changed.notify_all()
@@ -167,14 +167,19 @@ class SignalSaver:
         _log.error("signal_metadata_rejected", input=input_id, reason=reason, effect="its samples are not affected")
 
 
-def metadata_digest(metadata: SignalMetadata) -> str:
-    """A digest of what is saved. As what the signal is published does not count."""
+def as_saved(input_id: str, metadata: SignalMetadata) -> tuple[SignalInfo, str]:
+    """What would be saved of this, and the digest that is remembered of it; ValueError says which documented rule it
+    breaks."""
+    return _signal_info(input_id, metadata), _digest(metadata)
+
+
+def _digest(metadata: SignalMetadata) -> str:
+    """A digest of what is saved; as what the signal is published does not count."""
     fields = {name: value for name, value in asdict(metadata).items() if name not in ("saved", "item")}
     return hashlib.sha256(orjson.dumps(fields)).hexdigest()[:32]
 
 
-def signal_info(input_id: str, metadata: SignalMetadata) -> SignalInfo:
-    """What is saved; ValueError says which documented rule it breaks."""
+def _signal_info(input_id: str, metadata: SignalMetadata) -> SignalInfo:
     return SignalInfo.model_validate(
         {
             "name": (metadata.name or input_id)[:NAME_LENGTH],

@@ -20,7 +20,7 @@ from connector.clarify import (
 )
 from connector.clarify.query import Filter, In
 from connector.config import Config
-from connector.delivery.signals import metadata_digest, signal_info
+from connector.delivery.signals import as_saved
 from connector.records import SignalMetadata
 from connector.state import read_saved_signals
 
@@ -53,13 +53,13 @@ class InClarify:
 def compare_with_clarify(config: Config, inputs: Collection[str], metadata: Mapping[str, SignalMetadata]) -> InClarify:
     """Ask Clarify for the signals of these inputs. Never raises for what a person can mend: then it says so."""
     invalid: dict[str, str] = {}
-    wanted: dict[str, SignalInfo] = {}
+    wanted: dict[str, tuple[SignalInfo, str]] = {}
     for input_id in inputs:
         said = metadata.get(input_id)
         if said is None or not said.saved:
             continue
         try:
-            wanted[input_id] = signal_info(input_id, said)
+            wanted[input_id] = as_saved(input_id, said)
         except ValueError as error:
             invalid[input_id] = str(error)
     section = config.clarify
@@ -80,9 +80,9 @@ def compare_with_clarify(config: Config, inputs: Collection[str], metadata: Mapp
     for input_id in inputs:
         if input_id not in found:
             answer.created.append(input_id)
-        elif input_id not in wanted or saved.get(input_id) == metadata_digest(metadata[input_id]):
+        elif input_id not in wanted or saved.get(input_id) == wanted[input_id][1]:
             answer.unchanged += 1  # also where somebody has edited it since: it is saved again only for a new mapping
-        elif changes := _changes(found[input_id], wanted[input_id]):
+        elif changes := _changes(found[input_id], wanted[input_id][0]):
             answer.changed[input_id] = changes
         else:
             answer.unchanged += 1

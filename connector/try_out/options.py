@@ -50,8 +50,7 @@ def errors_for_people() -> Iterator[None]:
 def from_capture(path: Path, topic: str | None) -> Iterator[Taken]:
     """The records of a capture, with a progress bar where somebody watches."""
     size = capture_size(path)
-    hidden = size is None or not sys.stderr.isatty()
-    with click.progressbar(length=size or 1, label=f"reading {path.name}", file=sys.stderr, hidden=hidden) as bar:
+    with click.progressbar(length=size or 1, label=f"reading {path.name}", file=_watched(size is not None)) as bar:
         yield from read_capture(path, topic, bar.update)
 
 
@@ -78,7 +77,6 @@ def from_sources(
             bar.update(max(0, min(done, length) - bar.pos))
 
         click.echo(f"listening to {names}; Ctrl-C ends it early", err=True)
-        hidden = not sys.stderr.isatty()
         with click.progressbar(
             length=length, label="connecting", file=sys.stderr, show_eta=False, hidden=hidden
         ) as bar:

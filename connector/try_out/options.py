@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import click
 from pydantic import TypeAdapter, ValidationError
@@ -77,10 +78,13 @@ def from_sources(
             bar.update(max(0, min(done, length) - bar.pos))
 
         click.echo(f"listening to {names}; Ctrl-C ends it early", err=True)
-        with click.progressbar(
-            length=length, label="connecting", file=sys.stderr, show_eta=False, hidden=hidden
-        ) as bar:
+        with click.progressbar(length=length, label="connecting", file=_watched(), show_eta=False) as bar:
             yield from listen(found, seconds=seconds, count=count, stop=stop, tick=show)
+
+
+def _watched(known: bool = True) -> TextIO:
+    """Where a progress bar goes: nowhere, unless somebody watches and its end is known."""
+    return sys.stderr if known and sys.stderr.isatty() else io.StringIO()
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from connector.delivery.sender import Inserter, Sender
 from connector.delivery.slots import Slots
 from connector.mapping.input_ids import Collision, Origin
 from connector.mapping.mapper import Mapper
-from connector.packing.frame import Frame, build_frame, without
+from connector.packing.frame import Frame, build_frame, encode_frame, without
 from connector.packing.pending import Pending
 from connector.packing.planner import Plan
 from connector.progress import Counts, Outcome, Progress
@@ -189,11 +189,12 @@ class Pipeline:
     def _send(self) -> None:
         while self._wait_until_due() and self._slots.wait():
             with self._changed:
-                plan = self._planner(self._pending.columns, self._limits.max_frame_bytes)
-                columns = self._pending.take(plan)
-                self._oldest = self._pending.oldest()
+                plan = self._planner(self._pending, self._limits.max_frame_bytes, self._clock())
+                slabs = self._pending.take(plan)
+                self._pending.forget_before(plan.left)
+                self._oldest = None if plan.left is None else self._pending.arrived(plan.left)
                 self._changed.notify_all()
-            if columns and not self.sender.deliver(build_frame(columns)):
+            if slabs and not self.sender.deliver(encode_frame(slabs)):
                 return
 
     def inserted(self, frame: Frame, seconds: float) -> None:
@@ -202,9 +203,7 @@ class Pipeline:
             self._progress.settle(frame.superseded, Outcome.SUPERSEDED)
             self._progress.settle(frame.inserted, Outcome.INSERTED)
         self.frames.append(
-            SentFrame(
-                self._clock(), frame.rows, len(frame.columns), frame.samples, len(frame.body), frame.density, seconds
-            )
+            SentFrame(self._clock(), frame.rows, frame.series, frame.samples, len(frame.body), frame.density, seconds)
         )
         self._commit()
 

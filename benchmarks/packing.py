@@ -5,7 +5,8 @@
 Each workload is given to the columns at once; the planner then makes frames until nothing is left. `union` is what
 other clients send: the rows of all series together, in order of time, cut where a frame is full. The lower bound counts
 every sample's digits and comma, each series' name and each time once, as if no frame had a null; it cannot be reached
-where times differ. Every sample must leave exactly once.
+where times differ. Every sample must leave exactly once. `mixed` is compared with the best of several methods that
+have all the time they want (`packing_offline`). See also `packing_sustained` and `packing_growth`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from benchmarks.packing_offline import best_offline
 from connector.packing.encoder import time_bytes, value_bytes
 from connector.packing.frame import ENVELOPE, NULL, Slab, encode_frame
 from connector.packing.pending import Pending
@@ -165,6 +167,11 @@ def measure(name: str) -> dict[str, Any]:
     bound = lower_bound(slabs)
     found = {"workload": name, **plan_all(pending), **union(slabs), "lower_bound_bytes": bound}
     found["bytes_to_bound"] = round(found["bytes"] / bound, 3)
+    if name == "mixed":
+        tried = best_offline(slabs, MAX_BYTES)
+        found["best_offline_requests"] = min(tried.values())
+        found["requests_to_offline"] = round(found["requests"] / found["best_offline_requests"], 3)
+        found["offline"] = tried
     return found
 
 

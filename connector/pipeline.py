@@ -32,7 +32,8 @@ from connector.records import Chunk, Mapped, Reason, Record, Reject, SignalMetad
 from connector.sources.source import Source, SourceFailedError, SourceFinishedError
 
 _POLL_SECONDS: Final = 0.2
-_OPEN_RECORDS: Final = 100_000
+OPEN_RECORDS: Final = 300_000
+"""Records that may be under way: memory for their bookkeeping, about 60 bytes each."""
 _RESUME_BELOW: Final = 0.75
 """Share of the room in use below which a source that was held is read again."""
 _BYTES_A_SAMPLE: Final = 12
@@ -374,7 +375,7 @@ class Pipeline:
         """Whether sources may be read; once full, only after a quarter is free: pausing has its price."""
         with self._changed:
             used = max(
-                self._pending.waiting / self._limits.max_waiting_samples, self._progress.open_records / _OPEN_RECORDS
+                self._pending.waiting / self._limits.max_waiting_samples, self._progress.open_records / OPEN_RECORDS
             )
             if used >= 1:
                 self._full = True

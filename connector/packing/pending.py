@@ -26,7 +26,7 @@ _FORGET_ABOVE: Final = 10_000
 class Table:
     """Inputs whose samples come together. `values` has the rows one after the other."""
 
-    __slots__ = ("_key", "_keyed", "inputs", "times", "tokens", "values", "width")
+    __slots__ = ("_key", "_keyed", "inputs", "sent", "times", "tokens", "values", "width")
 
     def __init__(self, inputs: tuple[str, ...]) -> None:
         self.inputs = inputs
@@ -36,6 +36,8 @@ class Table:
         self.tokens: array[int] = array("q")
         """Which record each row came from (see progress); rising."""
         self.values: array[float] = array("d")
+        self.sent = 0
+        """Rows taken out since somebody last asked for their number."""
         self._key = 0
         self._keyed = -1
 
@@ -67,6 +69,7 @@ class Table:
             self.times, self.tokens = self.times[rows:], self.tokens[rows:]
             self.values = self.values[rows * self.width :]
         self._keyed = -1
+        self.sent += rows
         return taken
 
     def keep(self, kept: Sequence[int]) -> None:
@@ -87,6 +90,7 @@ class Table:
         found.values = array("d", bytes(8 * len(self.times) * len(chosen)))
         for j, i in enumerate(chosen):
             found.values[j :: len(chosen)] = self.values[i :: self.width]
+        found.sent = self.sent
         return found
 
 
@@ -182,6 +186,13 @@ class Pending:
         gone = len(self._arrivals) if token is None else bisect_right(self._first_tokens, token) - 1
         if gone * 2 > len(self._arrivals):
             del self._first_tokens[:gone], self._arrivals[:gone]
+
+    def sent_rows(self) -> list[tuple[tuple[str, ...], int]]:
+        """(inputs, rows of them taken out since the last call)."""
+        found = [(table.inputs, table.sent) for table in self._tables]
+        for table in self._tables:
+            table.sent = 0
+        return found
 
     def drop(self, lost: Callable[[int], bool]) -> Counter[int]:
         """Drop the samples whose token is `lost`; how many of each such token those were."""

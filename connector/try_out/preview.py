@@ -59,6 +59,8 @@ class Preview:
 
     mapping: TriedMapping
     packer: Packer
+    aligned: Packer
+    """The same with times cut to whole seconds."""
     pace: LivePace
     messages: Counter[str] = field(default_factory=Counter)
     """`received`, and what became of them: `mapped`, `rejected`, `left_out`; one with both samples and rejects is
@@ -97,12 +99,14 @@ class Preview:
         for reject in mapped.rejects:
             self._group(taken, reject, rule)
         self.packer.add(mapped)
+        self.aligned.add(mapped)
         self.pace.add(mapped, (record.received_us or record.time_us) / 1e6)
         return mapped
 
     def finish(self) -> None:
         """Pack what is left."""
         self.packer.finish()
+        self.aligned.finish()
         self.pace.finish()
 
     def silent_rules(self) -> list[RuleAt]:
@@ -144,4 +148,4 @@ def new_preview(mapping: TriedMapping, *, frames: int, rows: int, series: int) -
     """A preview of which the first so many frames are kept for showing, with so many rows and series each."""
     delivery = mapping.config.delivery
     limits = FrameLimits(delivery.max_frame_bytes, delivery.max_waiting_samples, delivery.max_delay)
-    return Preview(mapping, Packer(limits, frames, rows, series), LivePace(limits))
+    return Preview(mapping, Packer(limits, frames, rows, series), Packer(limits, aligned=True), LivePace(limits))

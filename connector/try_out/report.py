@@ -5,7 +5,7 @@ from __future__ import annotations
 from connector.mapping.times import format_time
 from connector.records import SignalMetadata
 from connector.try_out.comparison import Comparison
-from connector.try_out.frames import FrameSummary, requests_when_aligned
+from connector.try_out.frames import FrameSummary
 from connector.try_out.in_clarify import InClarify
 from connector.try_out.mapping import RuleAt
 from connector.try_out.preview import Preview, RejectGroup, RuleCount
@@ -26,7 +26,11 @@ def as_json(preview: Preview, clarify: InClarify, comparison: Comparison | None)
         "requests": {
             "at_once": len(preview.packer.frames),
             "as_it_came": preview.pace.requests,
-            "aligned": requests_when_aligned(),
+            "aligned_to_seconds": {
+                "at_once": len(preview.aligned.frames),
+                "bytes": sum(frame.bytes for frame in preview.aligned.frames),
+                "values_replaced": sum(frame.superseded for frame in preview.aligned.frames),
+            },
         },
         "frames": [_frame(frame) for frame in preview.packer.frames],
         "signals": signals_as_json(preview, clarify),

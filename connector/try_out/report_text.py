@@ -8,13 +8,15 @@ from typing import Final, TextIO
 from connector.clarify_commands.tables import write_table
 from connector.mapping.times import format_time
 from connector.try_out.comparison import Comparison
-from connector.try_out.frames import FrameSummary, requests_when_aligned
+from connector.try_out.frames import FrameSummary
 from connector.try_out.in_clarify import InClarify
 from connector.try_out.mapping import RuleAt
 from connector.try_out.preview import Preview
 
 _FIRST: Final = 20
 """Rows of a table that may be long; --json has all of it."""
+_WORTH_SAYING: Final = 1.25
+"""How many times smaller the frames have to get before alignment is mentioned."""
 _TIME_WIDTH: Final = 27
 _MORE_WIDTH: Final = 12
 _CELL_WIDTH: Final = 8
@@ -192,15 +194,26 @@ def _summary(preview: Preview, clarify: InClarify, out: TextIO) -> None:
             f"  frames     {len(frames)}, {_bytes(total)}, {nulls / cells:.1%} nulls, "
             f"{total / max(1, preview.samples):.1f} bytes a sample\n"
         )
-        aligned = requests_when_aligned()
-        saving = "" if aligned is None else f", {aligned} with times aligned"
         out.write(
             f"  requests   {len(frames)} for all of it at once, {preview.pace.requests} as it came "
-            f"(delivery.max_delay){saving}\n"
+            "(delivery.max_delay)\n"
         )
+        _alignment(preview, total, out)
     out.write(f"  signals    {len(preview.signals)}{_becomes(clarify)}\n")
     if not messages["received"]:
         out.write("  nothing came: are the topics right? Listen for longer, or take --from-beginning for Kafka\n")
+
+
+def _alignment(preview: Preview, unaligned: int, out: TextIO) -> None:
+    """What cutting times to whole seconds would save, where it saves anything."""
+    frames = preview.aligned.frames
+    total = sum(frame.bytes for frame in frames)
+    if total * _WORTH_SAYING < unaligned:
+        replaced = sum(frame.superseded for frame in frames)
+        out.write(
+            f"             with times aligned to whole seconds {len(frames)}, {_bytes(total)}, at the cost of "
+            f"{replaced} values that others of the same second replace\n"
+        )
 
 
 def _becomes(clarify: InClarify) -> str:

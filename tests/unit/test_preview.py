@@ -10,8 +10,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from connector.cli import main
-from connector.packing.frame import build_frame
-from connector.packing.pending import Pending
 from connector.records import Mapped
 from connector.try_out.frames import FrameLimits, LivePace, Packer
 
@@ -247,7 +245,7 @@ def test_what_waits_is_bounded_like_the_connectors() -> None:
     found = packer(8_000_000, max_waiting=1000)
     for n in range(2000):
         found.add(mapped(("s", n * 10**6, 1.0)))
-        assert found._pending.waiting < 500
+        assert found.waiting < 500
     found.finish()
     assert sum(frame.samples for frame in found.frames) == 2000
 
@@ -260,9 +258,20 @@ def test_a_later_value_of_the_same_time_replaces_the_earlier() -> None:
     assert (frame.samples, frame.superseded) == (1, 1)
     assert frame.table is not None
     assert frame.table.cells == [[2.0]]
-    pending = Pending()
-    pending.add(0, [mapped(("s", 5, 1.0), ("s", 5, 2.0))], 0.0)
-    assert frame.bytes == len(build_frame(pending.columns).body)
+    assert frame.bytes == len('{"times":["1970-01-01T00:00:00.000005Z"],"series":{"s":[2]}}')
+
+
+def test_what_alignment_would_save(folder: Path) -> None:
+    lines = (line("never/a", {"ts": T0 + n / 10, f"v{n % 50}": n}) for n in range(500))
+    (folder / "capture.ndjson").write_text("".join(lines), encoding="utf-8")
+    found = of_capture(folder)
+    aligned = found["requests"]["aligned_to_seconds"]
+    assert aligned["at_once"] == 1
+    assert aligned["bytes"] * 5 < found["frames"][0]["bytes"]
+    assert aligned["values_replaced"] == 0
+    text = preview(folder, "--input", folder / "capture.ndjson").stdout
+    assert "with times aligned to whole seconds 1, " in text
+    assert "aligned" not in preview(folder, "--input", "-", text=line("never/a", {"ts": T0, "v": 1})).stdout
 
 
 def test_requests_as_it_came() -> None:

@@ -6,12 +6,11 @@ itself; what this version does not have is said in a comment instead.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-
-from pydantic import ValidationError
 
 from connector.config import Config
 from connector.config.mapping import RuleSection
@@ -24,6 +23,8 @@ from connector.try_out.vendors import Vendor, preset_for, vendor_of
 _NOT_NUMBERS: Final = ("text", "state", "number_with_unit", "binary", "empty")
 _FORMATS: Final = {"ndjson": "ndjson", "csv": "csv", "influx": "influx", "messagepack": "messagepack", "cbor": "cbor"}
 """What was recognised → its name in `format:`; JSON and numbers need none."""
+_ANY_SOURCE: Final = {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": ["#"]}
+_DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
 
 
 @dataclass(slots=True)
@@ -54,11 +55,7 @@ class Draft:
 
     def plain(self) -> dict[str, Any]:
         """The configuration as plain values."""
-        return {
-            "clarify": {"credentials": "clarify-credentials.json"},
-            "sources": [self.source],
-            "mapping": {"rules": [rule.settings for rule in self.rules], "unmatched": "dead_letter"},
-        }
+        return _whole(self.source, [rule.settings for rule in self.rules])
 
 
 def draft(observed: Observed, source: dict[str, object]) -> Draft:
@@ -107,11 +104,11 @@ def _rule(group: TopicGroup, knows: Mapping[str, Collection[str]]) -> DraftRule:
         decoder = preset_for(vendor, knows.get("format", ()))
         if preset is not None or decoder is not None:
             setting: dict[str, object] = {"preset": preset} if preset is not None else {"format": decoder}
-            rule.settings = _with_topic(setting, vendor.whole or group.pattern)
-            rule.notes.append(
-                f"{vendor.name} publishes like this; the {next(iter(setting))} knows its fields and times"
-            )
-            return rule
+            if (settings := _taking(setting, vendor.whole or group.pattern, group)) is not None:
+                rule.settings = settings
+                what = next(iter(setting))
+                rule.notes.append(f"{vendor.name} publishes like this; the {what} knows its fields and times")
+                return rule
         rule.notes.append(f"{vendor.name} publishes like this")
     _decoding(rule, knows)
     if "format" not in rule.settings or rule.settings["format"] != "influx":
@@ -125,13 +122,26 @@ def _rule(group: TopicGroup, knows: Mapping[str, Collection[str]]) -> DraftRule:
     return rule
 
 
-def _with_topic(setting: dict[str, object], pattern: str) -> dict[str, object]:
-    """A preset may have topics of its own; then the rule says none."""
-    try:
-        RuleSection.model_validate(setting)
-    except ValidationError:
-        return {"topic": pattern, **setting}
-    return dict(setting)
+def _taking(setting: dict[str, object], pattern: str, group: TopicGroup) -> dict[str, object] | None:
+    """A rule with this setting that takes all topics of the group: with the topics that a preset brings, else with
+    this pattern. None where there is none: a preset with topics of its own knows only those with values."""
+    for settings in (dict(setting), {"topic": pattern, **setting}):
+        try:
+            compiled = Config.model_validate(_whole(_ANY_SOURCE, [settings])).rules()
+        except ValueError:
+            continue
+        if all(any(rule.pattern.match(seen.topic) is not None for rule in compiled) for seen in group.topics):
+            return settings
+    return None
+
+
+def _whole(source: Mapping[str, object], rules: Sequence[Mapping[str, object]]) -> dict[str, Any]:
+    """A configuration as plain values."""
+    return {
+        "clarify": {"credentials": "clarify-credentials.json"},
+        "sources": [source],
+        "mapping": {"rules": rules, "unmatched": "dead_letter"},
+    }
 
 
 def _one_each(rules: list[DraftRule]) -> list[DraftRule]:
@@ -161,10 +171,13 @@ def _decoding(rule: DraftRule, knows: Mapping[str, Collection[str]]) -> None:
     if name != "csv" or (first.delimiter == "," and first.header):
         rule.settings["format"] = name
         return
+    cells = [cell for row in first.documents if isinstance(row, dict) for cell in row.values()]
     settings: dict[str, object] = {"type": name, "delimiter": "tab" if first.delimiter == "\t" else first.delimiter}
     if not first.header and isinstance(first.documents[0], dict):
         settings["columns"] = list(first.documents[0])
         rule.notes.append("its columns have no names; give them some")
+    if first.delimiter != "," and any(_DECIMAL_COMMA.fullmatch(str(cell)) for cell in cells):
+        settings["decimal"] = ","
     rule.settings["format"] = settings
 
 

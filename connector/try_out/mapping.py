@@ -64,9 +64,14 @@ class TriedMapping:
         mapper = self._mapper
         try:
             mapped = mapper.map(source, record)
-        except Exception as error:  # noqa: BLE001 - as in the pipeline: a bug must not hide what comes behind it
+        except Exception as error:  # noqa: BLE001 - as in the pipeline: it must not hide what comes behind it
             mapped = Mapped(
-                rejects=[Reject(Reason.MAPPING_FAILED, f"a bug in the mapping: {error!r}; please report it")]
+                rejects=[
+                    Reject(
+                        Reason.MAPPING_FAILED,
+                        f"it could not be mapped: {error!r}; unless a schema registry is away, please report it",
+                    )
+                ]
             )
         if mapper.ids.new_claims:
             self.origins.update(mapper.ids.new_claims)

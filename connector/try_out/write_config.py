@@ -97,7 +97,7 @@ def _rule(rule: DraftRule) -> Iterator[str]:
         yield from _comment(note[0].upper() + note[1:], indent)
     for number, (name, value) in enumerate(rule.settings.items()):
         yield f"{indent}{'- ' if number == 0 else '  '}{name}: {_flow(_escaped(value))}"
-    if rule.signals:
+    if rule.signals and "preset" not in rule.settings:
         yield from _suggestions(rule, indent + "  ")
 
 

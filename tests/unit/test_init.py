@@ -17,7 +17,7 @@ from backports import zstd
 from click.testing import CliRunner, Result
 
 from connector.cli import main
-from connector.config import KafkaSection, MqttSection
+from connector.config import KafkaSection, MqttSection, RuleSection
 from connector.config_file import load_config
 from connector.records import Record, TimeKind
 from connector.sources.lines import capture_line
@@ -292,6 +292,32 @@ def test_what_has_no_numbers_is_left_out() -> None:
 def test_a_time_that_no_name_gives_away_is_named() -> None:
     assert drafted({"a": [b'{"m": {"t": 1790000000}, "v": 1}']}) == [{"topic": "a", "time": "m.t"}]
     assert drafted({"a": [b'{"m": {"ts": 1790000000}, "v": 1}']}) == [{"topic": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("payload", "settings"),
+    [
+        (b"time;temp\n2026-05-01T06:00:00Z;21,5\n", {"format": {"type": "csv", "delimiter": ";", "decimal": ","}}),
+        (b"1\t2", {"format": {"type": "csv", "delimiter": "tab", "columns": ["column1", "column2"]}}),
+        (b'{"a": 1}\n{"a": 2}', {"format": "ndjson"}),
+        (b"cpu,host=a usage=1.5", {"format": "influx"}),
+        (cbor2.dumps({"a": 1}), {"format": "cbor"}),
+        (gzip.compress(b'{"a": 1}'), {"compression": "gzip"}),
+    ],
+)
+def test_a_format_is_named_where_this_version_reads_it_and_else_left_out(
+    payload: bytes, settings: dict[str, object]
+) -> None:
+    known = settings.keys() <= RuleSection.model_fields.keys()
+    assert drafted({"a": [payload]}) == [{"topic": "a", **(settings if known else {"skip": True})}]
+
+
+def test_a_preset_is_taken_where_this_version_has_one() -> None:
+    known = "preset" in RuleSection.model_fields
+    door = {"zigbee2mqtt/door": [b'{"contact": true, "battery": 97}']}
+    assert drafted(door) == [{"preset": "zigbee2mqtt"} if known else {"topic": "zigbee2mqtt/door"}]
+    [odd] = drafted({"tele/plug/odd/topic": [b'{"v": 1}']})  # a preset's topics are not all that are called so
+    assert odd == {"topic": "tele/plug/odd/topic"}
 
 
 def test_keys_tell_devices_apart() -> None:

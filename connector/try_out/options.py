@@ -14,6 +14,7 @@ from typing import Final, TextIO
 import click
 from pydantic import TypeAdapter, ValidationError
 
+from connector.app import StartError
 from connector.config import Seconds, SourceSection
 from connector.config_file import ConfigError
 from connector.observe.logs import configure_logs
@@ -37,12 +38,13 @@ def duration(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 
 @contextmanager
 def errors_for_people() -> Iterator[None]:
-    """What a person can mend is one message."""
+    """What a person can mend is one message, and what is logged does not get among the output."""
+    configure_logs("error", "text")
     try:
         yield
     except ConfigError as error:
         raise click.ClickException("the configuration cannot be used\n" + str(error)) from None
-    except (CaptureError, TapError) as error:
+    except (CaptureError, StartError, TapError) as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"{error.filename or 'the file'}: {error.strerror or error}") from None
@@ -64,7 +66,6 @@ def from_sources(
 ) -> Iterator[Taken]:
     """What the sources give from now on, with a progress bar where somebody watches. Ctrl-C ends the listening, and
     what was heard counts."""
-    configure_logs("error", "text")
     stop = threading.Event()
     with _interrupted_by(stop):
         found = taps(sections, from_beginning=from_beginning)

@@ -9,8 +9,10 @@ from xml.etree import ElementTree as ET
 
 import click
 
+from connector.app import StartError
 from connector.clarify_commands.tables import write_json
 from connector.config_file import ConfigError, load_config, rule_lines
+from connector.observe.logs import configure_logs
 from connector.try_out.cases import find_cases, load_cases
 from connector.try_out.judge import Failure, Result, judge
 from connector.try_out.mapping import RuleAt, TriedMapping
@@ -35,6 +37,7 @@ def test(config: Path, tests: tuple[Path, ...], as_json: bool, junit: Path | Non
     Without TESTS.yaml: all files beside CONFIG whose names end in -tests.yaml, but for those that say config: and name
     another one. Exits with 0 if all pass, 1 if one fails, 2 if they cannot be run. No network, no credentials.
     """
+    configure_logs("error", "text")
     try:
         loaded = load_config(config, without_secrets=True)
         files = [load_cases(path) for path in tests or find_cases(config)]
@@ -42,10 +45,13 @@ def test(config: Path, tests: tuple[Path, ...], as_json: bool, junit: Path | Non
         raise _CannotRunError("the tests cannot be run\n" + str(error)) from None
     if not files:
         raise _CannotRunError(f"there is no file whose name ends in -tests.yaml beside {config}; name one")
-    lines = rule_lines(config)
-    placed = [one for file in files for one in file.cases]
-    results = [judge(TriedMapping(config, loaded, lines, {}), one) for one in placed]
-    rules = TriedMapping(config, loaded, lines, {}).rules
+    try:
+        lines = rule_lines(config)
+        rules = TriedMapping(config, loaded, lines, {}).rules
+        placed = [one for file in files for one in file.cases]
+        results = [judge(TriedMapping(config, loaded, lines, {}), one) for one in placed]
+    except StartError as error:
+        raise _CannotRunError(str(error)) from None
     touched = {number for result in results for number in result.rules}
     untested = [rule for rule in rules if rule.number not in touched]
     failed = sum(not result.passed for result in results)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from click.testing import CliRunner, Result
 
 from connector.cli import main
@@ -51,6 +53,13 @@ CAPTURE = (
     + line("elsewhere", {"v": 1})
     + "no record\n"
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A command sets up logs for all of its process."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from connector.sources.kafka_status import Status
 from connector.sources.tap import TapError
 
 _BATCH: Final = 500
+_TROUBLE_SECONDS: Final = 10.0
 
 
 class KafkaTap:
@@ -28,6 +29,7 @@ class KafkaTap:
         self._status = Status(section.name)
         self._status.joined = True
         self._assigned = False
+        self._trouble_since: float | None = None
         try:
             self._finder = RangeFinder(section)
             options = reader_settings(section) | self._status.callbacks()
@@ -44,9 +46,10 @@ class KafkaTap:
             self._assign()
         if self._status.fatal:
             raise TapError(f"source {self.name}: {self._status.fatal}")
+        messages = self._consumer.consume(_BATCH, timeout)
         received_us = time.time_ns() // 1000
         by_topic: dict[str, list[Message]] = {}
-        for message in self._consumer.consume(_BATCH, timeout):
+        for message in messages:
             error = message.error()
             if error is None:
                 by_topic.setdefault(message.topic() or "", []).append(message)
@@ -56,11 +59,14 @@ class KafkaTap:
                 self._consumer.incremental_assign([TopicPartition(topic, number, OFFSET_BEGINNING)])
             else:
                 self._status.failed(error, message.topic())
+        if by_topic:
+            self._status.works()
+        self._give_up_without_brokers()
         record_time = self._section.timestamps == "record"
         return [
             record
-            for topic, messages in by_topic.items()
-            for record in to_records(topic, messages, received_us, record_time=record_time)
+            for topic, found in by_topic.items()
+            for record in to_records(topic, found, received_us, record_time=record_time)
         ]
 
     def listening(self) -> bool:
@@ -71,6 +77,20 @@ class KafkaTap:
         """Leave."""
         self._consumer.close()
         self._finder.close()
+
+    def _give_up_without_brokers(self) -> None:
+        """Trouble that lasts is looked into: on a quiet topic nothing else says that it is over."""
+        if not self._status.problems():
+            self._trouble_since = None
+        elif self._trouble_since is None:
+            self._trouble_since = time.monotonic()
+        elif time.monotonic() - self._trouble_since > _TROUBLE_SECONDS:
+            try:
+                self._finder.partitions()
+            except RangeError as error:
+                raise TapError(f"source {self.name}: {error}") from None
+            self._status.works()
+            self._trouble_since = None
 
     def _assign(self) -> None:
         """Where each partition ends is asked now, so that what is written from now on comes."""

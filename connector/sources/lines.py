@@ -153,7 +153,10 @@ def _payload(fields: dict[str, Any]) -> bytes | None:
         raise ValueError(f"exactly one of {', '.join(PAYLOADS)} is needed")
     value = fields[given[0]]
     if given[0] == "payload":
-        return orjson.dumps(value)
+        try:
+            return orjson.dumps(value)
+        except TypeError as error:
+            raise ValueError(f"payload cannot be JSON: {error}; give it as payload_text") from None
     if value is None:
         return None
     if not isinstance(value, str):

@@ -74,7 +74,7 @@ class MqttTap:
             self._end = self._connection.run(
                 may_read=lambda: self._queue.qsize() < _BATCHES, stopping=self._stopping.is_set
             )
-        except (OSError, ValueError) as error:  # a certificate file that cannot be used, for example
+        except Exception as error:  # noqa: BLE001 - whatever a broker makes paho raise is the end of listening
             self._end = End(str(error))
 
     def _take(self, connection: Connection, received: Received) -> None:

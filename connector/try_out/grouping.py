@@ -22,6 +22,8 @@ _IDENTIFIER: Final = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}|[0
 _STEM: Final = re.compile(r"([a-z]+)[-_ ]?\d+", re.IGNORECASE)
 _NOT_LITERAL: Final = frozenset("{}+#")
 _MANY: Final = 50
+_MAX_KINDS: Final = 100
+"""Kinds of one length and format that a topic is compared with."""
 _RESERVED: Final = ("header", "item", "payload")
 """What may have a meaning of its own in templates."""
 
@@ -71,7 +73,7 @@ def group_topics(topics: Iterable[TopicSeen], separator: str) -> list[TopicGroup
         levels = seen.topic.split(separator)
         likely = clusters.setdefault((_mask(levels[0]), len(levels), seen.kind), [])
         paths = seen.paths
-        for number, (common, members) in enumerate(likely):
+        for number, (common, members) in enumerate(likely[:_MAX_KINDS]):
             if _similar(common, paths):
                 members.append(seen)
                 likely[number] = (common | paths, members)

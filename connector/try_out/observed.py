@@ -9,7 +9,7 @@ from typing import Final
 from connector.records import Record, TimeKind
 from connector.try_out.sniff import Sniffed, sniff
 
-_MAX_TOPICS: Final = 20_000
+_MAX_TOPICS: Final = 5_000
 _SAMPLES: Final = 4
 _MAX_KEYS: Final = 200
 _MAX_SNIFFED: Final = 1024 * 1024

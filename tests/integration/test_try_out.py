@@ -25,10 +25,13 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from connector.clarify import Client, Signal
 from connector.cli import main
+from connector.config import KafkaSection
 from connector.mapping.times import format_time
+from connector.sources.kafka_tap import KafkaTap
+from connector.sources.tap import TapError
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess
-from tests.kafka_brokers import KafkaBroker
+from tests.kafka_brokers import KafkaBroker, MockKafka
 from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer
 from tests.waiting import wait_until
@@ -361,3 +364,20 @@ def test_ten_thousand_messages_with_a_progress_bar_in_little_memory(tmp_path: Pa
     assert len(set(re.findall(rb"(\d+)%", shown))) > 3
     print(f"peak: {usage.ru_maxrss / 1024:.0f} MiB")
     assert usage.ru_maxrss < 200 * 1024, f"{usage.ru_maxrss / 1024:.0f} MiB"
+
+
+def test_brokers_that_go_away_end_the_listening(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connector.sources.kafka_tap._TROUBLE_SECONDS", 0.5)
+    monkeypatch.setattr("connector.sources.kafka_range._QUERY_SECONDS", 1.0)
+    kafka = MockKafka()
+    kafka.create_topic("t", 2)
+    settings = {"type": "kafka", "bootstrap_servers": kafka.bootstrap, "topics": ["t"], "group_id": "g"}
+    tap = KafkaTap(KafkaSection.model_validate({**settings, "security": "plaintext"}))
+    try:
+        assert tap.poll(0.1) == []
+        assert tap.listening()
+        kafka.close()
+        with pytest.raises(TapError, match="source kafka: the brokers cannot be asked"):
+            wait_until(lambda: tap.poll(0.1), 60, "it is noticed")
+    finally:
+        tap.close()

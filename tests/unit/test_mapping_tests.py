@@ -239,6 +239,10 @@ def test_which_files_are_taken(folder: Path) -> None:
             "tests:\n  - {name: a, message: {topic: t, payload: 1}, filtered: true, rejects: [no_rule]}",
             "filtered: true means that nothing comes of it",
         ),
+        (
+            "tests:\n  - {name: a, message: {topic: t, payload: {v: 123456789012345678901234567890}}, samples: []}",
+            "payload cannot be JSON",
+        ),
         ("tests: [", "not valid YAML"),
         ("- a", "a file of tests has tests:, a list"),
     ],

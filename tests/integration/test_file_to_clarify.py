@@ -93,3 +93,34 @@ def test_standard_input(sandbox: SandboxServer, tmp_path: Path) -> None:
     ledger = connector.ledger()[1]
     assert ledger["messages"]["dead_lettered"] == 1
     assert ledger["balanced"]
+
+
+def test_new_signals_are_held_until_they_are_approved(sandbox: SandboxServer, tmp_path: Path) -> None:
+    data = tmp_path / "data.ndjson"
+    data.write_text(json.dumps({"time": START, "a": 1, "b": 2}) + "\n")
+    source = "  - {type: file, path: data.ndjson, topic: t}"
+    connector = ConnectorProcess(tmp_path, sandbox.credentials_path, source, f"{FAST}\nsignals: {{on_new: hold}}")
+    assert connector.start(ready=False).wait(60) == 0, connector.log()
+    assert sandbox.count_samples() == 0
+    assert "new_signals_held" in connector.log()
+    assert connector.ledger()[1]["samples"]["dead_lettered"] == 2
+    listed = cli("new-signals", connector.config)
+    assert listed.stdout.split() == ["t:a", "t:b"]
+    assert cli("new-signals", connector.config, "--approve", "x*").returncode == 1
+    assert cli("new-signals", connector.config, "--approve", "*:a").stdout.split() == ["approved", "t:a"]
+    with data.open("a") as file:
+        file.write(json.dumps({"time": START + 1, "a": 3, "b": 4}) + "\n")
+    assert connector.start(ready=False).wait(60) == 0, connector.log()
+    assert values(sandbox, "t:a") == {(START + 1) * 10**6: 3.0}
+    assert values(sandbox, "t:b") == {}
+    status, ledger = connector.ledger()
+    assert status == 0
+    assert ledger["samples"] == {
+        "received": 4, "inserted": 1, "dead_lettered": 3, "filtered": 0, "superseded": 0, "waiting": 0
+    }  # fmt: skip
+    assert ledger["packing"][0]["requests"] == 1
+
+
+def cli(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "connector", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)

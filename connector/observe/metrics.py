@@ -133,7 +133,10 @@ class _Numbers(Collector):
             yield GaugeMetricFamily(
                 "connector_samples_per_request",
                 "Samples a request, since the start",
-                packing.samples / max(1, packing.requests),
+                packing.samples_per_request,
+            )
+            yield GaugeMetricFamily(
+                "connector_density", "Share of all frames' cells with a value, since the start", packing.density
             )
             yield CounterMetricFamily("connector_full_requests", "Requests that were full", packing.full_requests)
             yield CounterMetricFamily(

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.waiting import free_port, listens, wait_until
+from tests.ports import free_port
+from tests.waiting import listens, wait_until
 
 USED: dict[str, int] = {}
 REQUIRE_REAL = os.environ.get("REQUIRE_REAL") == "1"
@@ -135,7 +136,7 @@ class NamedBroker:
         parts = urlsplit(url)
         self.host = parts.hostname or "127.0.0.1"
         self.port = parts.port or 1883
-        USED[f"the broker at {self.host}:{self.port} (MQTT_BROKER_URL)"] = 1
+        USED[f"the broker at {self.host}:{self.port} (MQTT_BROKER_URL)"] = 0  # not by us
 
     def close(self) -> None:
         """Nothing of ours."""

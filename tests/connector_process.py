@@ -12,7 +12,8 @@ from typing import Any, Self
 
 import httpx
 
-from tests.waiting import free_port, wait_until
+from tests.ports import free_port
+from tests.waiting import wait_until
 
 
 class ConnectorProcess:

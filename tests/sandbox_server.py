@@ -29,9 +29,10 @@ import httpx
 
 from connector.sandbox.address import Address
 from connector.sandbox.store import SignalRow, Store
+from tests.ports import free_port
 
-START_SECONDS = 20.0
-STOP_SECONDS = 5.0
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
 
 
 class SandboxServer:
@@ -58,7 +59,7 @@ class SandboxServer:
         self.store_path = store or self._directory / "store.sqlite"
         self.credentials_path = self._directory / "credentials.json"
         self._log_path = self._directory / "stderr.txt"
-        self._port = port or 0
+        self._port = port or free_port()
         self._with_faults = faults
         self._credentials_kind = credentials_kind
         self._public_url = public_url

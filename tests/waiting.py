@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from tests.ports import free_port  # noqa: F401 - where tests have looked for it
+
 T = TypeVar("T")
 
 
@@ -20,13 +22,6 @@ def wait_until(condition: Callable[[], T], seconds: float, what: str, every: flo
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:g} s: {what} (last: {value!r})")
         time.sleep(every)
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def listens(port: int, host: str = "127.0.0.1") -> bool:

@@ -29,8 +29,9 @@ from connector.sandbox.cli import sandbox
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess
 from tests.kafka_brokers import VERSION, Kafka, need_java
+from tests.ports import free_port
 from tests.sandbox_server import SandboxServer
-from tests.waiting import free_port, wait_until
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"

@@ -21,9 +21,10 @@ from connector.sources.log_file import LogFile
 from connector.sources.mqtt import MqttSource
 from connector.sources.source import SourceFailedError
 from tests.brokers import Mosquitto
+from tests.ports import free_port
 from tests.publisher import Publisher
 from tests.unit.scripted import ScriptedHandover
-from tests.waiting import free_port, wait_until
+from tests.waiting import wait_until
 
 
 @dataclass

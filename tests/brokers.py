@@ -124,7 +124,7 @@ class Mosquitto:
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(number)
-            process.wait(10)
+            process.wait(60)
 
 
 class NamedBroker:

@@ -149,7 +149,7 @@ class Browser:
         finally:
             self._http.close()
             self._process.terminate()
-            self._process.wait(20)
+            self._process.wait(60)
             shutil.rmtree(self._folder, ignore_errors=True)  # the browser may write a last file
 
     def __enter__(self) -> Self:

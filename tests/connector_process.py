@@ -39,7 +39,7 @@ class ConnectorProcess:
                 [sys.executable, "-m", "connector", "run", str(self.config)], stdout=log, stderr=log
             )
         if ready:
-            wait_until(lambda: self.readiness()[0] == 200, 20, f"ready; its log:\n{self.log()}")
+            wait_until(self._is_ready, 60, lambda: f"ready; its log:\n{self.log()}")
         return self
 
     @property
@@ -76,14 +76,18 @@ class ConnectorProcess:
     def readiness(self) -> tuple[int, list[str]]:
         """(status, problems) of /readyz; status 0 if it does not answer."""
         try:
-            answer = httpx.get(f"http://127.0.0.1:{self.observe_port}/readyz", timeout=5, trust_env=False)
+            answer = httpx.get(f"http://127.0.0.1:{self.observe_port}/readyz", timeout=30, trust_env=False)
         except httpx.TransportError:
             return 0, []
         return answer.status_code, answer.json()["problems"]
 
+    def _is_ready(self) -> bool:
+        assert self.running(), f"it ended by itself; its log:\n{self.log()}"
+        return self.readiness()[0] == 200
+
     def metrics(self) -> dict[str, float]:
         """Metric with labels → value."""
-        text = httpx.get(f"http://127.0.0.1:{self.observe_port}/metrics", timeout=5, trust_env=False).text
+        text = httpx.get(f"http://127.0.0.1:{self.observe_port}/metrics", timeout=30, trust_env=False).text
         lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}
 

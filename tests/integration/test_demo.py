@@ -75,7 +75,7 @@ class DemoProcess:
 
     def assert_nothing_left(self) -> None:
         """No process and no file."""
-        wait_until(lambda: not self.processes(), 15, f"no process is left of {self.processes()}")
+        wait_until(lambda: not self.processes(), 15, lambda: f"no process is left of {self.processes()}")
         assert list(self.temporary.iterdir()) == []
 
     def __enter__(self) -> DemoProcess:

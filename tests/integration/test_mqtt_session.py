@@ -100,7 +100,7 @@ def sources(tmp_path: Path) -> Iterator[Sources]:
 
 
 def wait_ready(source: MqttSource) -> None:
-    wait_until(lambda: not source.problems(), 10, f"ready: {source.problems()}")
+    wait_until(lambda: not source.problems(), 10, lambda: f"ready: {source.problems()}")
 
 
 def test_an_acknowledgement_of_an_earlier_connection_confirms_nothing(sources: Sources) -> None:

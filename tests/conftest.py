@@ -12,7 +12,7 @@ from xdist.remote import Producer
 
 from tests.brokers import USED, Broker, best_broker
 from tests.kafka_brokers import LEFT_OUT, NEEDS, KafkaBroker, best_kafka
-from tests.workers import TogetherByFile, how_many
+from tests.workers import TogetherByFile, how_many, longest_first
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +29,10 @@ def kafka() -> Iterator[KafkaBroker]:
     found = best_kafka()
     yield found
     found.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    longest_first(items)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:

@@ -1,5 +1,5 @@
-"""What all tests share: brokers, how tests are spread over processes, and the word at the end on which real components
-were used."""
+"""What all tests share: brokers, patience, how tests are spread over processes, and the word at the end on which real
+components were used."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 
 from tests.brokers import USED, Broker, best_broker
 from tests.kafka_brokers import LEFT_OUT, NEEDS, KafkaBroker, best_kafka
 from tests.workers import TogetherByFile, how_many, longest_first
+
+# A slow or busy machine is no reason to fail.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

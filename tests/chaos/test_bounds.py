@@ -89,7 +89,7 @@ def test_a_second_connector_with_the_same_state_is_refused(tmp_path: Path) -> No
             second = ConnectorProcess(tmp_path / "second", sandbox.credentials_path, source(broker.port))
             second.config.write_text(second.config.read_text().replace("state_dir: state", "state_dir: ../state"))
             second.start(ready=False)
-            assert second.wait(20) == 1
+            assert second.wait(60) == 1
             assert "is in use by another connector" in second.log()
             assert "Traceback" not in second.log()
 

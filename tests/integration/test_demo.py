@@ -48,7 +48,7 @@ class DemoProcess:
     def errors(self) -> str:
         return self._errors.read_text(errors="replace")
 
-    def finish(self, seconds: float = 60) -> tuple[int, str]:
+    def finish(self, seconds: float = 120) -> tuple[int, str]:
         """(exit status, standard output)."""
         output, _ = self.process.communicate(timeout=seconds)
         return self.process.returncode, (output or b"").decode()

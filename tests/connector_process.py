@@ -76,7 +76,7 @@ class ConnectorProcess:
     def readiness(self) -> tuple[int, list[str]]:
         """(status, problems) of /readyz; status 0 if it does not answer."""
         try:
-            answer = httpx.get(f"http://127.0.0.1:{self.observe_port}/readyz", timeout=30, trust_env=False)
+            answer = httpx.get(f"http://127.0.0.1:{self.observe_port}/readyz", timeout=15, trust_env=False)
         except httpx.TransportError:
             return 0, []
         return answer.status_code, answer.json()["problems"]

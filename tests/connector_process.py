@@ -60,7 +60,7 @@ class ConnectorProcess:
         process, self._process = self._process, None
         assert process is not None
         process.send_signal(signal.SIGTERM)
-        return process.wait(60)
+        return process.wait(120)
 
     def wait(self, seconds: float) -> int:
         """Its exit status, when it ends by itself."""
@@ -97,7 +97,7 @@ class ConnectorProcess:
             [sys.executable, "-m", "connector", "ledger", str(self.config), "--json"],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.stdout, done.stderr

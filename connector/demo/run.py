@@ -40,8 +40,8 @@ from connector.observe.pages import serve
 from connector.sandbox.store import Store
 
 _TURN_SECONDS: Final = 0.25
-_READY_SECONDS: Final = 15.0
-_ARRIVAL_SECONDS: Final = 10.0
+_READY_SECONDS: Final = 60.0
+_ARRIVAL_SECONDS: Final = 30.0
 _QUIET_SECONDS: Final = 0.5
 _DRAIN_MARGIN_SECONDS: Final = 2.0
 

@@ -37,7 +37,7 @@ def test_a_file_is_read_once_to_its_end_and_gone_on_with_when_it_grows(sandbox: 
     data.write_text(lines(0, 5000) + "broken {\n" + "\n" + lines(5000, 6000))
     source = "  - {type: file, path: data.ndjson, topic: plant/1}"
     connector = ConnectorProcess(tmp_path, sandbox.credentials_path, source, FAST)
-    assert connector.start(ready=False).wait(60) == 0, connector.log()
+    assert connector.start(ready=False).wait(240) == 0, connector.log()
     assert values(sandbox, "plant/1:v") == {(START + i) * 10**6: float(i) for i in range(6000)}
     status, ledger = connector.ledger()
     assert status == 0
@@ -46,7 +46,7 @@ def test_a_file_is_read_once_to_its_end_and_gone_on_with_when_it_grows(sandbox: 
     }  # fmt: skip
     with data.open("a") as file:
         file.write(lines(6000, 6100))
-    assert connector.start(ready=False).wait(60) == 0, connector.log()
+    assert connector.start(ready=False).wait(240) == 0, connector.log()
     assert connector.ledger()[1]["messages"]["received"] == 6102
     assert len(values(sandbox, "plant/1:v")) == 6100
 
@@ -58,7 +58,7 @@ def test_a_kill_in_the_middle_loses_nothing(sandbox: SandboxServer, tmp_path: Pa
     connector.start()
     wait_until(lambda: len(values(sandbox, "t:v")) > 2000, 30, "some of it arrived")
     connector.kill()
-    assert connector.start(ready=False).wait(90) == 0, connector.log()
+    assert connector.start(ready=False).wait(240) == 0, connector.log()
     assert values(sandbox, "t:v") == {(START + i) * 10**6: float(i) for i in range(30_000)}
     assert connector.ledger()[0] == 0
 
@@ -68,12 +68,12 @@ def test_another_file_under_the_same_name_is_refused(sandbox: SandboxServer, tmp
     data.write_text(lines(0, 10))
     source = "  - {type: file, path: data.ndjson, topic: t}"
     connector = ConnectorProcess(tmp_path, sandbox.credentials_path, source, FAST)
-    assert connector.start(ready=False).wait(60) == 0
+    assert connector.start(ready=False).wait(240) == 0
     data.write_text(lines(7, 10))
-    assert connector.start(ready=False).wait(60) == 1
+    assert connector.start(ready=False).wait(240) == 1
     assert "is not the file of which 10 lines were read before" in connector.log()
     data.write_text(lines(0, 4))
-    assert connector.start(ready=False).wait(60) == 1
+    assert connector.start(ready=False).wait(240) == 1
     assert "give the source another name" in connector.log()
 
 
@@ -85,7 +85,7 @@ def test_standard_input(sandbox: SandboxServer, tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-m", "connector", "run", str(connector.config)],
-        input=text + "no record\n", capture_output=True, text=True, timeout=60, check=False,
+        input=text + "no record\n", capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for n in range(3):

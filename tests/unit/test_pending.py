@@ -87,6 +87,26 @@ def test_arrival_times_are_kept_for_what_waits_only() -> None:
     assert pending.oldest() == 1000.0
 
 
+def test_a_bundle_ranks_where_it_was_added() -> None:
+    pending = Pending()
+    pending.add(-1, [Mapped([("w", 0, 9.0)])], 0.5)
+    add(pending, 10, 1, "a", now=1.0)
+    pending.add(-2, [Mapped([("w", 5, 8.0)])], 2.0)
+    add(pending, 20, 2, "a", now=3.0)
+    pending.add(-3, [Mapped([("w", 7, 6.0)])], 3.5)
+    assert pending.oldest() == 0.5
+    order: list[int] = []
+    while pending.waiting:
+        plan = plan_frame(pending, 1, 4.0)  # so little that one sample goes at a time
+        order += [token for slab in pending.take(plan) for token in slab.tokens]
+        pending.forget_before(plan.left)
+        assert (plan.left is None) == (pending.waiting == 0)
+    assert order == [-1, 10, -2, 20, -3]
+    pending.add(-4, [Mapped([("w", 8, 5.0)])], 5.0)
+    assert pending.drop(lambda token: token == -4) == {-4: 1}
+    assert pending.oldest() is None
+
+
 def test_how_often_signals_have_samples() -> None:
     seen: list[Rates] = []
     watch, pending = RateWatch(seen.append), Pending()

@@ -82,7 +82,13 @@ def read_rollup(
     first_day: int | None = None,
     origin: iso8601.Instant | None = None,
 ) -> Rollup | None:
-    """The rollup of a query. ValueError for what is neither a duration nor `window`."""
+    """The rollup of a query. ValueError for what is neither a duration nor `window`, and no time zone or weekday."""
+    try:
+        zone = ZoneInfo(time_zone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{time_zone!r} is no time zone such as Europe/Oslo") from None
+    if first_day is not None and not 1 <= first_day <= 7:
+        raise ValueError(f"firstDayOfWeek is 1 (Monday) to 7, not {first_day}")
     if rollup is None:
         return None
     if isinstance(rollup, timedelta):
@@ -92,12 +98,6 @@ def read_rollup(
         rollup = text
     if rollup == "window":
         return Rollup(rollup)
-    try:
-        zone = ZoneInfo(time_zone or "UTC")
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError(f"{time_zone!r} is no time zone such as Europe/Oslo") from None
-    if first_day is not None and not 1 <= first_day <= 7:
-        raise ValueError(f"firstDayOfWeek is 1 (Monday) to 7, not {first_day}")
     start = None
     if origin is not None:
         start = iso8601.to_datetime(iso8601.read(origin)).astimezone(zone).replace(tzinfo=None)

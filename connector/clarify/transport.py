@@ -197,9 +197,14 @@ def _describe(error: httpx.RequestError) -> str:
     said = f"{kind}: {text}" if text else kind
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return f"The server's certificate is not trusted ({said}): check apiUrl, or name the CA file to trust."
+    hint = ""
     if isinstance(error, httpx.RemoteProtocolError) and error.request.url.scheme == "http":
-        return f"The connection failed ({said}): if the server speaks TLS, apiUrl must begin with https://."
-    return f"The connection failed ({said})."
+        hint = ": if the server speaks TLS, apiUrl must begin with https://"
+    elif "WRONG_VERSION_NUMBER" in text:
+        hint = ": the server does not speak TLS, so apiUrl must begin with http://"
+    elif isinstance(error, httpx.ConnectError):
+        hint = ": check apiUrl and the network if it stays"
+    return f"The connection failed ({said}){hint}."
 
 
 def _trust(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:

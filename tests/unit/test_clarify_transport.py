@@ -37,7 +37,7 @@ def exchange(handler: Callable[[httpx.Request], httpx.Response], *, stores: bool
 @pytest.mark.parametrize(
     ("kind", "said", "unknown"),
     [
-        (httpx.ConnectError, "connection failed", False),
+        (httpx.ConnectError, "connection failed (ConnectError: it broke): check apiUrl and the network", False),
         (httpx.ConnectTimeout, "No connection in time", False),
         (httpx.PoolTimeout, "No connection in time", False),
         (httpx.ProxyError, "connection failed", False),

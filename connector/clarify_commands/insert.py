@@ -18,7 +18,7 @@ import click
 from connector.clarify import ClarifyError, Client, DataFrame
 from connector.clarify.models import check_input_id
 from connector.clarify_commands.connection import reaches_clarify
-from connector.clarify_commands.tables import progress_is_shown
+from connector.clarify_commands.progress import bar
 from connector.clarify_commands.times import ZoneParameter, read_time
 
 _ROWS: Final = 20_000
@@ -173,16 +173,16 @@ def insert(client: Client, file: Path, long: bool, time_zone: ZoneInfo | None, s
     name = "standard input" if is_stream else str(file)
     length = 0 if is_stream else file.stat().st_size
     if not is_stream:
-        with _opened(file) as opened, _bar("Checking", length) as bar:
+        with _opened(file) as opened, bar("Checking", length) as checked:
             reader = _Reader(name, opened, time_zone, long=long)
             for block in reader.blocks(from_line):
-                bar.update(block.size)
+                checked.update(block.size)
         _report(reader)
         if reader.wrong and not skip_bad:
             raise click.ClickException(f"{reader.wrong} mistakes, nothing was sent; mend them, or use --skip-bad")
     samples = 0
     seen: set[str] = set()
-    with _opened(file) as opened, _bar("Inserting", length) as bar:
+    with _opened(file) as opened, bar("Inserting", length) as inserted:
         reader = _Reader(name, opened, time_zone, long=long)
         stored_to = from_line - 1
         for block in reader.blocks(from_line):
@@ -196,7 +196,7 @@ def insert(client: Client, file: Path, long: bool, time_zone: ZoneInfo | None, s
             stored_to = block.last_line
             samples += block.cells
             seen |= block.series.keys()
-            bar.update(block.size)
+            inserted.update(block.size)
     if is_stream:
         _report(reader)
     left_out = f", mistakes left out: {reader.wrong}" if reader.wrong else ""
@@ -214,11 +214,6 @@ def _is_data(heading: list[str]) -> bool:
 
 def _opened(file: Path) -> TextIO | nullcontext[TextIO]:
     return nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8-sig", newline="")
-
-
-def _bar(label: str, length: int) -> click._termui_impl.ProgressBar[int]:
-    hidden = not length or not progress_is_shown()
-    return click.progressbar(length=max(1, length), label=label, file=sys.stderr, hidden=hidden)
 
 
 def _report(reader: _Reader) -> None:

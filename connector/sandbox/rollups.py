@@ -302,12 +302,13 @@ def states(
         time_us, value = samples[index]
         following = samples[index + 1][0] if index + 1 < len(samples) else lt_us
         begins, ends = max(time_us, gte_us), min(following, time_us + longest, lt_us)
+        if not rollup.is_window and ends > begins:
+            spans += (ends - begins) // rollup.shortest_us
+            if spans > _MOST_SPANS:
+                raise RollupError(f"the states fill more than {_MOST_SPANS} buckets: give longer ones")
         while begins < ends:
             if not start <= begins < end:
                 start, end = rollup._around(begins)
-                spans += 1
-                if spans > _MOST_SPANS:
-                    raise RollupError(f"the states fill more than {_MOST_SPANS} buckets: give longer ones")
             part = min(ends, end) - begins
             buckets = spent.setdefault(int(value), {})
             buckets[start] = buckets.get(start, 0) + part

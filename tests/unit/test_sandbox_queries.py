@@ -314,6 +314,7 @@ def test_partial_failure(store: Store) -> None:
         ({"calculations": [{"formula": "1", "alias": "b"}, {"formula": "gapfill(b)", "alias": "a"}]},
          "calculations.1.formula", "alias of an item"),
         ({"groups": []}, "groups", "unknown parameter"),
+        ({"data": {**WINDOW, "rollup": "PT0.1S"}}, "data.rollup", "more than 200000 buckets"),
     ],
 )  # fmt: skip
 def test_wrong_evaluations(store: Store, params: dict[str, Any], path: str, said: str) -> None:

@@ -106,10 +106,16 @@ class Client:
         would only wait at the server, and time out there.
     verify
         A CA file to trust instead of the usual authorities.
+    max_request_bytes
+        What an insert is split at, 8 MiB as documented.
+    user_agent
+        How the program presents itself to Clarify.
+    transport, clock, sleep, now
+        Take the place of the network and of time, for tests.
 
     CredentialsError and ValueError say what cannot be used.
 
-    >>> client = Client("clarify-credentials.json")
+    >>> with Client("clarify-credentials.json") as client: client.select_items().raise_for_error()
     """
 
     def __init__(
@@ -498,9 +504,11 @@ class Client:
             are fetched piece by piece.
         rollup
             A duration such as `PT5M`, months such as `P1M`, or `window` for one bucket. Each numeric item then becomes
-            the series `<item>_count`, `_min`, `_max`, `_sum` and `_avg`.
-        timeZone, firstDayOfWeek, origin
-            Where buckets begin.
+            the series `<item>_count`, `_min`, `_max`, `_sum` and `_avg`; an item with states the seconds in each state.
+        timeZone
+            Whose midnight and months buckets follow, such as `Europe/Oslo`.
+        firstDayOfWeek, origin
+            Where buckets are counted from: 1 (Monday) to 7, or a time, which wins.
         last
             Only the last so many values of each series, if over 0.
         include
@@ -517,7 +525,8 @@ class Client:
         Returns a Response with `result.data`, a DataFrame; `result.data.to_pandas()` for pandas. If a piece fails,
         `result` has what came before it.
 
-        >>> client.data_frame(filter={"name": "Boiler pressure"}, gte="2026-05-01T00:00:00Z", rollup="PT1H")
+        >>> response = client.data_frame(filter={"name": "Boiler pressure"}, gte="2026-05-01T00:00:00Z", rollup="PT1H")
+        >>> response.raise_for_error().result.data.to_pandas()
         """
         pieces = self.iter_data_frames(
             filter, sort, limit, skip, total, gte, lt, rollup, timeZone, firstDayOfWeek, origin, last, include,
@@ -548,7 +557,11 @@ class Client:
     ) -> Iterator[DataSelection]:
         """The pieces of `data_frame` one after another, for more data than fits into memory.
 
-        For each page of 50 items come all windows of time. Raises ClarifyError if a piece cannot be had.
+        The arguments are those of `data_frame`, but without a limit. For each page of 50 items come all windows of
+        time. Raises ClarifyError if a piece cannot be had.
+
+        >>> for piece in client.iter_data_frames(gte="2025-01-01T00:00:00Z", lt="2026-01-01T00:00:00Z"):
+        ...     print(len(piece.data.times), "times")
         """
         edges = paging.read_rollup(rollup, time_zone=timeZone, first_day=firstDayOfWeek, origin=origin)
         start, end = paging.bounds(gte, lt, self._now())

@@ -77,8 +77,11 @@ Duration = Annotated[str | timedelta | None, BeforeValidator(_duration)]
 class SignalInfo(ApiModel):
     """The metadata of a signal, all of it: saving resets every attribute that is not given here.
 
-    Only `annotations` are merged into the stored ones, and left out if None.
-    Source of the fields: docs api/1.1/types/views; of the limits: `limits`.
+    `labels` are lists of texts by key, `enum_values` the texts of states 0 to 9999, `sample_interval` and
+    `gap_detection` timedeltas or texts such as PT5M. Only `annotations` are merged into the stored ones, and left out
+    if None. Source of the fields: docs api/1.1/types/views; of the limits: `limits`.
+
+    >>> Signal(name="Mill", value_type="enum", enum_values={0: "off", 1: "on"}, labels={"site": ["Oslo"]})
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

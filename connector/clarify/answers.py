@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, Valida
 from connector.clarify.api_model import ApiModel
 from connector.clarify.data_frame import DataFrame
 from connector.clarify.errors import ClarifyError, Retryable
+from connector.clarify.rpc import stores
 from connector.clarify.validation import broken_rules
 
 ResultT = TypeVar("ResultT")
@@ -274,5 +275,5 @@ def read_answer(model: type[ModelT], result: Mapping[str, object], method: str) 
         f"The result makes no sense: {wrong[:500]}. Try again later; check the API version if it stays.",
         code=200,
         method=method,
-        outcome_unknown=True,
+        outcome_unknown=stores(method),
     )

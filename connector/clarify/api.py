@@ -161,7 +161,7 @@ class Api:
 
     def _post(self, method: str, body: bytes, header: str) -> Answer:
         headers = {**self._headers, "Authorization": header}
-        return self._transport.post(self._credentials.rpc_url, body, headers, method=method, stores=True)
+        return self._transport.post(self._credentials.rpc_url, body, headers, method=method, stores=rpc.stores(method))
 
     def _hider(self, header: str) -> Callable[[str], str]:
         """Takes the secret, and the token that this call was made with, out of a server's text."""

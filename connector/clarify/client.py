@@ -40,7 +40,7 @@ from connector.clarify.api import Api
 from connector.clarify.arguments import QueryFilter
 from connector.clarify.credentials import Credentials, CredentialsSource
 from connector.clarify.data_frame import DataFrame, as_data_frame
-from connector.clarify.errors import ClarifyError
+from connector.clarify.errors import ClarifyError, TooLarge
 from connector.clarify.iso8601 import Instant
 from connector.clarify.limits import (
     API_VERSION,
@@ -500,8 +500,8 @@ class Client:
             Which items, as in `select_items`. More than 50 are fetched page by page.
         gte, lt
             From when (inclusive) to when (exclusive); without both, a week back and a week ahead; with one of them,
-            40 days. Longer windows than the API allows (40 days, 400 for rollups of a minute, more for longer ones)
-            are fetched piece by piece.
+            40 days. Longer windows than the API allows (40 days, 400 for rollups of a minute, more for longer ones),
+            and answers of over 64 MiB, are fetched piece by piece.
         rollup
             A duration such as `PT5M`, months such as `P1M`, or `window` for one bucket. Each numeric item then becomes
             the series `<item>_count`, `_min`, `_max`, `_sum` and `_avg`; an item with states the seconds in each state.
@@ -514,7 +514,7 @@ class Client:
         include
             `["item"]` adds the items, to `result.included.items`.
         window_size
-            Shorter windows than the API allows, for data that is too dense for one answer.
+            Shorter windows than the API allows, where data is dense.
         series
             Only these series of the answer.
         outsidePoints
@@ -577,8 +577,9 @@ class Client:
         for page, (page_skip, size) in enumerate(paging.pages(skip, limit, DATA_FRAME_ITEMS)):
             if page > 0 and not self._any_item(filter, sort, page_skip):
                 return
-            for first, stop in windows:
-                params: dict[str, object] = {
+
+            def ask(first: int, stop: int, page_skip: int = page_skip, size: int = size) -> dict[str, object]:
+                return {
                     "query": arguments.resource_query(filter, sort, page_skip, size, total=total),
                     "data": arguments.data_query(
                         first, stop, rollup=edges.text if edges else None, last=last, series=series,
@@ -587,7 +588,9 @@ class Client:
                     "include": arguments.texts("include", include),
                     "format": _AS_FRAME,
                 }  # fmt: skip
-                yield read_answer(DataSelection, self._call(_DATA_FRAME, params), _DATA_FRAME)
+
+            for piece in self._each_window(_DATA_FRAME, windows, edges, ask):
+                yield piece
                 done += 1
                 if progress is not None:
                     progress(done, len(windows) if one_page else None)
@@ -653,21 +656,22 @@ class Client:
             settings["firstDayOfWeek"] = firstDayOfWeek
         rollup_text = edges.text
 
+        def ask(first: int, stop: int) -> dict[str, object]:
+            params: dict[str, object] = {
+                "items": chosen,
+                "calculations": formulas,
+                "data": arguments.data_query(
+                    first, stop, rollup=rollup_text, last=last, series=series,
+                    outside_points=outsidePoints, settings=settings,
+                ),
+                "include": arguments.texts("include", include),
+                "format": _AS_FRAME,
+            }  # fmt: skip
+            return {**params, "groups": grouped} if grouped else params
+
         def pieces() -> Iterator[DataSelection]:
-            for done, (first, stop) in enumerate(windows, 1):
-                params: dict[str, object] = {
-                    "items": chosen,
-                    "calculations": formulas,
-                    "data": arguments.data_query(
-                        first, stop, rollup=rollup_text, last=last, series=series,
-                        outside_points=outsidePoints, settings=settings,
-                    ),
-                    "include": arguments.texts("include", include),
-                    "format": _AS_FRAME,
-                }  # fmt: skip
-                if grouped:
-                    params["groups"] = grouped
-                yield read_answer(DataSelection, self._call(_EVALUATE, params), _EVALUATE)
+            for done, piece in enumerate(self._each_window(_EVALUATE, windows, edges, ask), 1):
+                yield piece
                 if progress is not None:
                     progress(done, len(windows))
 
@@ -763,6 +767,27 @@ class Client:
         query = arguments.resource_query(filter, sort, skip, 1, total=False)
         params: dict[str, object] = {"query": query, "include": [], "format": _AS_LIST}
         return bool(read_answer(ItemSelection, self._call(_SELECT_ITEMS, params), _SELECT_ITEMS).data)
+
+    def _each_window(
+        self,
+        method: str,
+        windows: list[tuple[int, int]],
+        rollup: paging.Rollup | None,
+        ask: Callable[[int, int], dict[str, object]],
+    ) -> Iterator[DataSelection]:
+        """The answers for all windows. Where one is too long, that window and those after it are cut in two."""
+        index = 0
+        while index < len(windows):
+            try:
+                answer = self._call(method, ask(*windows[index]))
+            except TooLarge:
+                smaller = paging.halved(windows[index:], rollup)
+                if smaller == windows[index:]:
+                    raise
+                windows[index:] = smaller
+                continue
+            index += 1
+            yield read_answer(DataSelection, answer, method)
 
     def _gather(self, pieces: Iterator[DataSelection], last: int) -> Response[DataSelection]:
         """One selection out of the pieces, as far as they could be had."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -166,6 +166,22 @@ def windows(
             stop = edge if edge > start else stop
         yield start, stop
         start = stop
+
+
+def halved(windows: Sequence[tuple[int, int]], rollup: Rollup | None) -> list[tuple[int, int]]:
+    """Each window in two, for answers that are too long. Where the first one cannot be cut, all are as they were."""
+    cut: list[tuple[int, int]] = []
+    for first, stop in windows:
+        middle = first + (stop - first) // 2
+        if rollup is not None:
+            middle = first if rollup.text == "window" else rollup.edge_before(middle)
+        if first < middle < stop:
+            cut += [(first, middle), (middle, stop)]
+        elif not cut:
+            return list(windows)
+        else:
+            cut.append((first, stop))
+    return cut
 
 
 def _size(size: str | timedelta) -> int:

@@ -127,7 +127,7 @@ class Transport:
         )
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], *, method: str, stores: bool) -> Answer:
-        """The answer to one POST, whatever its status; Retryable if there is none.
+        """The answer to one POST, whatever its status; Retryable if there is none, TooLarge if it is too long to read.
 
         `method` is what errors call this request; `stores` says whether it changes something in Clarify.
         """
@@ -150,6 +150,11 @@ class Transport:
             wrong = None
             if size > ANSWER_BYTES:
                 wrong = f"The answer is longer than {ANSWER_BYTES} bytes."
+                if not stores:
+                    code = response.status_code
+                    raise TooLarge(
+                        f"{wrong} Ask for less at once: fewer items, or a shorter time.", code=code, method=method
+                    )
             elif self._clock() > deadline:
                 wrong = f"The answer did not end within {self._timeouts.answer:g} s."
             if wrong is not None:

@@ -28,6 +28,7 @@ from connector.clarify import (
     TooLarge,
     query,
 )
+from connector.clarify.transport import ANSWER_BYTES
 
 INTEGRATION = "cp1a5c9e3g7i2k6m0o4q"
 SIGNAL = "cq3t8v5e1k7n4m0r2s6g"
@@ -343,6 +344,39 @@ def test_pages_and_windows_of_data() -> None:
     assert response.result is not None
     assert response.result.data.series == {"i0": (0, 0), "i50": (50, 50)}
     assert told == [(1, None), (2, None), (3, None), (4, None)]
+
+
+def days(params: dict[str, Any]) -> tuple[datetime, int]:
+    """Begin and length of the window that is asked for."""
+    first, stop = (datetime.fromisoformat(text) for text in params["data"]["filter"]["times"].values())
+    return first, (stop - first).days
+
+
+@pytest.mark.parametrize("method", ["data_frame", "evaluate"])
+def test_windows_of_dense_data_become_shorter(method: str) -> None:
+    def handle(_: str, params: dict[str, Any]) -> Any:
+        first, length = days(params)
+        if length > 13:
+            return httpx.Response(200, content=bytes(ANSWER_BYTES + 1))
+        return {"data": {"times": [first.isoformat()], "series": {"i": [length]}}}
+
+    client, server = client_of(handle)
+    told: list[Any] = []
+    window: dict[str, Any] = {"gte": "2026-01-01T00:00:00Z", "lt": "2026-03-22T00:00:00Z", "rollup": "PT10S"}
+    response = getattr(client, method)(**window, progress=lambda *args: told.append(args)).raise_for_error()
+    lengths = [days(params)[1] for _, params in server.calls]
+    assert lengths == [40, 20, *[10] * 8], "what was too long is not asked for twice"
+    assert sum(response.result.data.series["i"]) == 80
+    assert told[-1] == (8, 8)
+
+
+def test_an_answer_that_cannot_become_shorter() -> None:
+    client, server = client_of(lambda *_: httpx.Response(200, content=bytes(ANSWER_BYTES + 1)))
+    error = client.data_frame(rollup="window").error
+    assert error is not None
+    assert isinstance(error.exception, TooLarge)
+    assert "Ask for less at once" in error.message
+    assert len(server.calls) == 1
 
 
 def test_the_last_values_of_several_windows() -> None:

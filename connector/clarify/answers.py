@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Generic, Self, TypeVar
 
+import orjson
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from connector.clarify.api_model import ApiModel
@@ -257,6 +258,21 @@ class Response(Generic[ResultT]):
         if self.error is not None:
             raise self.error.exception
         return self
+
+    def model_dump(self, *, mode: str = "json", by_alias: bool = True) -> dict[str, Any]:
+        """As a dict with the API's names, for logs and files; as models of pydantic have it."""
+        error: dict[str, object] | None = None
+        if self.error is not None:
+            data = self.error.data
+            details = data.model_dump(mode=mode, by_alias=by_alias) if isinstance(data, ErrorData) else data
+            error = {"code": self.error.code, "message": self.error.message, "data": details}
+        result = self.result
+        dumped = result.model_dump(mode=mode, by_alias=by_alias) if isinstance(result, AnswerModel) else result
+        return {"jsonrpc": self.jsonrpc, "id": self.id, "result": dumped, "error": error}
+
+    def model_dump_json(self) -> str:
+        """The same as JSON text."""
+        return orjson.dumps(self.model_dump()).decode()
 
     def with_error(self, exception: ClarifyError) -> Response[ResultT]:
         """The same with what went wrong after it."""

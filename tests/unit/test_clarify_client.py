@@ -483,6 +483,31 @@ def test_details_of_errors() -> None:
     assert error.data == "{'params': 5}"
 
 
+def test_a_response_as_json() -> None:
+    client, _ = client_of(inserted)
+    dumped = orjson.loads(client.insert({"times": [1], "series": {"a": [1]}}).model_dump_json())
+    assert dumped == {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "result": {"signalsByInput": {"a": {"id": SIGNAL, "created": False}}},
+        "error": None,
+    }
+    details = {"trace": "t1", "pathErrors": [{"path": "params.query", "error": "bad"}]}
+    client, _ = client_of(lambda *_: {"code": -32602, "message": "no", "data": details})
+    dumped = orjson.loads(client.select_items().model_dump_json())
+    assert dumped["result"] is None
+    assert dumped["error"]["code"] == -32602
+    assert dumped["error"]["data"]["pathErrors"] == details["pathErrors"]
+    client, _ = client_of(lambda *_: 403)
+    assert client.select_items().model_dump()["error"]["data"] == "a fault on request"
+    frame = {"data": {"times": ["2026-05-01T06:00:00Z"], "series": {"a": [1.5]}}}
+    client, _ = client_of(lambda *_: frame)
+    assert client.data_frame().model_dump()["result"]["data"] == {
+        "times": ["2026-05-01T06:00:00Z"],
+        "series": {"a": [1.5]},
+    }
+
+
 def test_a_server_that_hangs() -> None:
     def hang(_: httpx.Request) -> httpx.Response:
         raise httpx.ReadTimeout("")

@@ -137,6 +137,20 @@ def test_times_in_every_form(sandbox: SandboxServer, tmp_path: Path) -> None:
     assert [time for time, _ in sandbox.samples("form")] == [(1777615200 + n) * 1_000_000 for n in range(4)]
 
 
+def test_columns_of_a_spreadsheet(sandbox: SandboxServer, tmp_path: Path) -> None:
+    file = tmp_path / "sheet.csv"
+    file.write_text("time;sheet/a;sheet/b\n1777615200;4,5;-1,5e3\n1777615201;;2\n")
+    guessed = run(sandbox, "insert", str(file))
+    assert "line 1: the columns seem to be separated by ';': say so with --delimiter" in guessed.stderr
+    done = run(sandbox, "insert", str(file), "--delimiter", ";", "--decimal-comma")
+    assert "inserted: 3 values, signals: 2" in done.stderr
+    assert [value for _, value in sandbox.samples("sheet/a") + sandbox.samples("sheet/b")] == [4.5, -1500, 2]
+    without = run(sandbox, "insert", str(file), "--delimiter", ";")
+    assert "line 2, column 2 (sheet/a): '4,5' is no number" in without.stderr
+    tabs = run(sandbox, "insert", "-", "--delimiter", "tab", stdin="time\tsheet/c\n1777615200\t7\n")
+    assert "inserted: 1 values, signals: 1" in tabs.stderr
+
+
 def test_one_value_a_line_from_standard_input(sandbox: SandboxServer) -> None:
     done = run(sandbox, "insert", "-", "--long", stdin="time,input,value\n1777615200,long/a,1\n1777615200,long/b,2.5\n")
     assert "inserted: 2 values, signals: 2" in done.stderr
@@ -295,6 +309,8 @@ def test_credentials_may_be_text_and_are_never_shown(sandbox: SandboxServer) -> 
         (["publish", "--all", "--name", "{name.x}"], 2, "may have {name} and {input}"),
         (["data-frame", "--output", "no/such/folder.csv"], 1, "no/such/folder.csv: No such file or directory"),
         (["data-frame", "--plot", "day.txt"], 2, "the name must end in .png"),
+        (["insert", "-", "--decimal-comma"], 2, "the columns need another delimiter"),
+        (["insert", "-", "--delimiter", ";;"], 2, "--delimiter must be one character, or tab, not ';;'"),
         (["data-frame", "--from", "20260501"], 2, "can be a date or a number since 1970"),
         (["publish", "--all", "--label", "x"], 2, "'x' is not KEY=VALUE"),
         (["publish", "--all", "--name", "{colour}"], 2, "may have {name} and {input}"),

@@ -16,7 +16,6 @@ from typing import Final, Self
 
 import httpx
 import orjson
-from pydantic import ValidationError
 
 from connector.clarify import rpc
 from connector.clarify.credentials import Credentials, CredentialsSource
@@ -27,7 +26,7 @@ from connector.clarify.models import SignalInfo, check_input_id
 from connector.clarify.results import InsertResult, SaveSignalsResult, insert_result, save_signals_result
 from connector.clarify.tokens import authorization
 from connector.clarify.transport import Answer, Timeouts, Transport
-from connector.clarify.validation import broken_rules
+from connector.clarify.validation import validated
 
 _INSERT: Final = "integration.insert"
 _SAVE_SIGNALS: Final = "integration.saveSignals"
@@ -170,9 +169,4 @@ class Api:
 
 
 def _signal(key: str, info: SignalInfo | Mapping[str, object]) -> SignalInfo:
-    if isinstance(info, SignalInfo):
-        return info
-    try:
-        return SignalInfo.model_validate(info)
-    except ValidationError as error:
-        raise ValueError(f"signal {key!r}: {broken_rules(error)}") from None
+    return info if isinstance(info, SignalInfo) else validated(SignalInfo, f"signal {key!r}", info)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
-
-from pydantic import ValidationError
+from operator import index
+from typing import Any, SupportsIndex, TypeAlias, TypeVar
 
 from connector.clarify import iso8601
 from connector.clarify.iso8601 import Instant
 from connector.clarify.models import Calculation, GroupAggregation, Item, ItemAggregation, ItemInfo, Signal, SignalInfo
 from connector.clarify.query import DataFilter, Filter, FilterError
-from connector.clarify.validation import broken_rules
+from connector.clarify.validation import validated
 
 QueryFilter: TypeAlias = Filter | Mapping[str, Any]
 ViewT = TypeVar("ViewT", bound=SignalInfo)
@@ -27,11 +26,12 @@ def texts(name: str, given: object) -> list[str]:
 
 def number(name: str, given: object, *, least: int | None = None) -> int:
     """A whole number, not below `least`."""
-    if isinstance(given, bool) or not isinstance(given, int):
+    if isinstance(given, bool) or not isinstance(given, SupportsIndex):
         raise ValueError(f"{name} is a whole number, not {given!r}")  # noqa: TRY004
-    if least is not None and given < least:
+    whole = index(given)  # of numpy's kinds too
+    if least is not None and whole < least:
         raise ValueError(f"{name} cannot be below {'zero' if least == 0 else least}")
-    return given
+    return whole
 
 
 def page(skip: object, limit: object) -> tuple[int, int | None]:
@@ -77,16 +77,11 @@ def aggregations(
     """Aggregations or calculations, or dicts of their fields, as the API takes them."""
     if isinstance(given, Mapping | kind):
         raise ValueError(f"{name} is a list of {kind.__name__}")  # noqa: TRY004
-    return [_aggregation(kind, f"{name}[{index}]", entry).to_wire() for index, entry in enumerate(given)]
-
-
-def _aggregation(kind: type[AggregationT], where: str, entry: AggregationT | Mapping[str, object]) -> AggregationT:
-    if isinstance(entry, kind):
-        return entry
-    try:
-        return kind.model_validate(entry)
-    except ValidationError as error:
-        raise ValueError(f"{where}: {broken_rules(error)}") from None
+    models = [
+        entry if isinstance(entry, kind) else validated(kind, f"{name}[{place}]", entry)
+        for place, entry in enumerate(given)
+    ]
+    return [model.to_wire() for model in models]
 
 
 def views(
@@ -115,7 +110,4 @@ def _view(kind: type[ViewT], key: str, view: SignalInfo | Mapping[str, object]) 
         if isinstance(view, ItemInfo):
             raise ValueError(f"{key!r}: an Item is published; the metadata of a signal is a Signal")  # noqa: TRY004
         return view
-    try:
-        return kind.model_validate(view)
-    except ValidationError as error:
-        raise ValueError(f"{key!r}: {broken_rules(error)}") from None
+    return validated(kind, repr(key), view)

@@ -82,6 +82,7 @@ _EVALUATE: Final = "clarify.evaluate"
 _AS_LIST: Final = {"dataAsArray": True, "groupIncludedByType": True}
 _AS_FRAME: Final = {"dataAsArray": False, "groupIncludedByType": True}
 _SAVED_SIGNALS: Final = 500
+_OK: Final = 200
 _FIRST_ENVELOPE: Final = 1024
 """Bytes around the data of an insert: its method, its ID and the integration's."""
 
@@ -780,9 +781,9 @@ class Client:
         while index < len(windows):
             try:
                 answer = self._call(method, ask(*windows[index]))
-            except TooLarge:
+            except TooLarge as error:
                 smaller = paging.halved(windows[index:], rollup)
-                if smaller == windows[index:]:
+                if error.code != _OK or smaller == windows[index:]:  # it is the request that is too large
                     raise
                 windows[index:] = smaller
                 continue

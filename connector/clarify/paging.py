@@ -22,6 +22,7 @@ _RAW_WINDOW: Final = 40 * _DAY
 _EVALUATE_WINDOWS: Final = ((_DAY, 1900 * _DAY), (60 * _SECOND, 400 * _DAY))
 _DATA_FRAME_WINDOWS: Final = ((30 * _DAY, 3660 * _DAY), *_EVALUATE_WINDOWS)
 """(rollup of at least, longest window), in µs."""
+_SHORTEST_WINDOW: Final = 60 * _SECOND
 _ONE_BOUND: Final = 40 * _DAY
 _NO_BOUND: Final = 7 * _DAY
 
@@ -169,13 +170,16 @@ def windows(
 
 
 def halved(windows: Sequence[tuple[int, int]], rollup: Rollup | None) -> list[tuple[int, int]]:
-    """Each window in two, for answers that are too long. Where the first one cannot be cut, all are as they were."""
+    """Each window in two, for answers that are too long. Where the first one cannot be cut, all are as they were.
+
+    What is shorter than a minute is not cut: then it is not the time that makes an answer long.
+    """
     cut: list[tuple[int, int]] = []
     for first, stop in windows:
         middle = first + (stop - first) // 2
         if rollup is not None:
             middle = first if rollup.text == "window" else rollup.edge_before(middle)
-        if first < middle < stop:
+        if first < middle < stop and stop - first > _SHORTEST_WINDOW:
             cut += [(first, middle), (middle, stop)]
         elif not cut:
             return list(windows)

@@ -372,11 +372,18 @@ def test_windows_of_dense_data_become_shorter(method: str) -> None:
 
 def test_an_answer_that_cannot_become_shorter() -> None:
     client, server = client_of(lambda *_: httpx.Response(200, content=bytes(ANSWER_BYTES + 1)))
-    error = client.data_frame(rollup="window").error
+    for rollup, start, calls in (("window", "2026-01-01T00:00:00Z", 1), (None, "2026-01-30T23:58:00Z", 2)):
+        server.calls.clear()
+        error = client.data_frame(rollup=rollup, gte=start, lt="2026-01-31T00:00:00Z").error
+        assert error is not None
+        assert isinstance(error.exception, TooLarge)
+        assert "Ask for less at once" in error.message
+        assert len(server.calls) == calls
+    server.calls.clear()
+    error = client.data_frame({"name": {"$in": ["x" * 100] * 90_000}}).error
     assert error is not None
-    assert isinstance(error.exception, TooLarge)
-    assert "Ask for less at once" in error.message
-    assert len(server.calls) == 1
+    assert "The request has" in error.message, "shorter windows would not make it smaller"
+    assert server.calls == []
 
 
 def test_the_last_values_of_several_windows() -> None:

@@ -161,7 +161,7 @@ def stock(clarify: Client) -> Client:
     return clarify
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(pair=filters)
 def test_any_filter_selects_what_a_predicate_does(stock: Client, pair: tuple[Filter, Predicate]) -> None:
     chosen, predicate = pair
@@ -303,6 +303,8 @@ def test_answers_that_are_lost_are_asked_for_again(sandbox: SandboxServer) -> No
         [
             {"method": "insert", "times": 1, "kind": "answer_lost"},
             {"method": "insert", "times": 1, "kind": "half_answer"},
+            {"method": "insert", "times": 1, "kind": "status", "status": 503, "carried_out": True},
+            {"method": "insert", "times": 1, "kind": "rpc_error", "code": -32015, "carried_out": True},
         ]
     )
     with Client(sandbox.credentials_path, rates=None, sleep=lambda _: None) as client:

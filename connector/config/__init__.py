@@ -16,6 +16,7 @@ from connector.config.file import FileSection
 from connector.config.kafka import KafkaSection
 from connector.config.mapping import MappingSection, RuleSection
 from connector.config.mqtt import MqttSection
+from connector.config.signals import SignalsSection
 from connector.config.values import Seconds, Section
 from connector.mapping.rules import Rule
 from connector.mapping.times import EPOCH, TimeBounds
@@ -43,6 +44,7 @@ class Config(Section):
     clarify: ClarifySection = Field(description="Where the data goes.")
     sources: list[SourceSection] = Field(min_length=1, description="Where the data comes from.")
     mapping: MappingSection = Field(default=MappingSection(), description="How payloads become samples.")
+    signals: SignalsSection = Field(default=SignalsSection(), description="Which signals may come into being.")
     delivery: DeliverySection = Field(default=DeliverySection(), description="How samples leave for Clarify.")
     dead_letters: DeadLettersSection = Field(default=DeadLettersSection(), description="What could not become samples.")
     workers: int = Field(

@@ -119,7 +119,9 @@ def _record(schema: AvroSchema, payload: bytes, start: int) -> object:
 
 
 def _one(schema: AvroSchema, stream: BytesIO) -> object:
-    return Plain(_MAX_MEMORY).of(_read(stream, schema.parsed, careful_reader if schema.is_recursive else schemaless_reader))
+    return Plain(_MAX_MEMORY).of(
+        _read(stream, schema.parsed, careful_reader if schema.is_recursive else schemaless_reader)
+    )
 
 
 def _read(stream: BytesIO, parsed: Any, reader: Callable[..., Any] = schemaless_reader) -> Any:

@@ -1,8 +1,8 @@
 """Avro schemas: text → what fastavro reads by, and what reading by it may cost.
 
 fastavro trusts data and schema. It ends the process on data that nests too deeply, which only a schema that refers to
-itself allows; it fills memory from a payload of a few bytes where an array's elements take none; and where they take few
-the memory is a large multiple of the payload. All of that can be told from the schema.
+itself allows; it fills memory from a payload of a few bytes where an array's elements take none; and where they take
+few, the memory is a large multiple of the payload. All of that can be told from the schema.
 """
 
 from __future__ import annotations

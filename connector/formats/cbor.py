@@ -10,11 +10,10 @@ from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Final
 
-from cbor2 import CBORDecodeError, CBORDecodeEOF, CBORDecoder, CBORSimpleValue, CBORTag, undefined
+from cbor2 import CBORDecodeEOF, CBORDecodeError, CBORDecoder, CBORSimpleValue, CBORTag, undefined
 
 from connector.formats.documents import Gathered
 from connector.formats.format import PayloadError
-
 from connector.formats.plain import Plain
 from connector.formats.survey import CBOR_CONTAINERS, check_containers, survey_cbor
 from connector.records import Reason

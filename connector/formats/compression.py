@@ -8,13 +8,13 @@ compressed once.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from connector.formats.format import Format, PayloadError
 from connector.records import Reason
 
-_PIECE: Final = 64 * 1024
+_PART: Final = 64 * 1024
 _ZLIB_HEADS: Final = (0x01, 0x5E, 0x9C, 0xDA)
 _ZLIB_BITS: Final = {"gzip": zlib.MAX_WBITS + 16, "zlib": zlib.MAX_WBITS, "deflate": -zlib.MAX_WBITS}
 _MAX_PIECES: Final = 1_000
@@ -80,35 +80,43 @@ def recognise(payload: bytes) -> str | None:
 
 
 def decompressed(payload: bytes, kind: str, max_bytes: int) -> bytes:
-    """What was compressed; `kind` may also be deflate, without any head. `PayloadError` if it is damaged, ends too early, or is longer than `max_bytes`."""
+    """What was compressed; `kind` may also be deflate, without any head. `PayloadError` if it is damaged, ends too
+    early, or is longer than `max_bytes`."""
     if not payload:
         raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
     make, failures = _library(kind)
-    pieces: list[bytes] = []
+    parts: list[bytes] = []
     size = 0
     rest = payload
     for _ in range(_MAX_PIECES):
         decompressor = make()
-        data, rest = rest, b""
-        while not decompressor.eof:
-            try:
-                piece = decompressor.decompress(data, max(1, min(_PIECE, max_bytes + 1 - size)))
-            except failures as error:
-                raise _damaged(kind, str(error)) from None
-            data = b""
-            size += len(piece)
-            if size > max_bytes:
-                raise PayloadError(
-                    Reason.DECOMPRESSED_TOO_LARGE,
-                    f"{len(payload)} bytes of {kind} become more than the {max_bytes} that a payload may have",
-                )
-            if not piece and not decompressor.eof and getattr(decompressor, "needs_input", True):
-                raise _damaged(kind, "it ends too early")
-            pieces.append(piece)
+        try:
+            for part in _parts(decompressor, rest):
+                size += len(part)
+                if size > max_bytes:
+                    raise PayloadError(
+                        Reason.DECOMPRESSED_TOO_LARGE,
+                        f"{len(payload)} bytes of {kind} become more than the {max_bytes} that a payload may have",
+                    )
+                parts.append(part)
+        except failures as error:
+            raise _damaged(kind, str(error)) from None
+        if not decompressor.eof:
+            raise _damaged(kind, "it ends too early")
         rest = decompressor.unused_data
         if not rest or kind == "deflate" or (kind == "gzip" and not rest.strip(b"\0")):
-            return b"".join(pieces)
+            return b"".join(parts)
     raise _damaged(kind, f"it has more than {_MAX_PIECES} pieces")
+
+
+def _parts(decompressor: _Decompressor, data: bytes) -> Iterator[bytes]:
+    """What is behind the data, part by part, until the end of the first piece, or of the data."""
+    empty = 0
+    while not decompressor.eof and empty < 2:
+        part = decompressor.decompress(data, _PART)
+        data = b""
+        empty = 0 if part else empty + 1
+        yield part
 
 
 def _damaged(kind: str, why: str) -> PayloadError:
@@ -122,7 +130,7 @@ def _library(kind: str) -> tuple[Callable[[], _Decompressor], type[Exception] | 
     if kind == "zstd":
         from backports import zstd  # noqa: PLC0415
 
-        options = {zstd.DecompressionParameter.window_log_max: _LARGEST_ZSTD_WINDOW}
+        options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _LARGEST_ZSTD_WINDOW}
         return (lambda: zstd.ZstdDecompressor(options=options)), zstd.ZstdError
     from lz4.frame import LZ4FrameDecompressor  # noqa: PLC0415
 
@@ -144,11 +152,6 @@ class _Zlib:
     def unused_data(self) -> bytes:
         """What is behind that end."""
         return self._inner.unused_data
-
-    @property
-    def needs_input(self) -> bool:
-        """Whether all of the input was looked at."""
-        return not self._inner.unconsumed_tail
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         """At most so many bytes of what is behind this data."""

@@ -82,7 +82,7 @@ class InfluxFormat:
         line.pair(fields, "field")
         while line.skip(","):
             line.pair(fields, "field")
-        document = {"measurement": _unescaped(measurement), "tags": tags, "fields": fields}
+        document: dict[str, object] = {"measurement": _unescaped(measurement), "tags": tags, "fields": fields}
         if line.spaces() and not line.is_at_end():
             document["time"] = self._time(line)
         line.end()
@@ -169,7 +169,11 @@ class _Line:
         """What is wrong at this place."""
         end = self._text.find("\n", self.position, self.position + 30)
         found = self._text[self.position : self.position + 30 if end < 0 else end]
-        column = self.position - self._text.rfind("\n", self._start, self.position) if "\n" in self._text[self._start:self.position] else self.position - self._start + 1
+        column = (
+            self.position - self._text.rfind("\n", self._start, self.position)
+            if "\n" in self._text[self._start : self.position]
+            else self.position - self._start + 1
+        )
         return _BadLineError(
             Reason.INVALID_LINE_PROTOCOL,
             f"column {column}: {what}; found {repr(found) if found else 'the end of the line'}",

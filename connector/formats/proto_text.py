@@ -9,7 +9,12 @@ import re
 from typing import Any, Final
 
 from antlr4.error.ErrorListener import ErrorListener
-from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+)
 from proto_schema_parser import ast
 from proto_schema_parser.parser import Parser
 
@@ -31,7 +36,7 @@ _ODD_NUMBER: Final = re.compile(r"(=\s*-?)(0[xX][0-9a-fA-F]+|0[0-7]+)\b")
 
 
 def parse_proto(text: str, name: str) -> FileDescriptorProto:
-    """The descriptor of a file with this text, which others import by this name. `PayloadError` if it cannot be read."""
+    """The descriptor of a file with this text, which others import by this name. `PayloadError` if it is none."""
     errors = _Errors()
     parser = Parser(setup_lexer=errors.listen, setup_parser=errors.listen)
     try:
@@ -50,7 +55,7 @@ def unusable(why: str) -> PayloadError:
     return PayloadError(Reason.SCHEMA_UNUSABLE, f"the Protobuf schema cannot be used: {why}")
 
 
-class _Errors(ErrorListener):  # type: ignore[misc]  # it has no types
+class _Errors(ErrorListener):  # type: ignore[misc] # it has no types
     """Keeps the first syntax error, which would otherwise be printed and passed over."""
 
     def __init__(self) -> None:
@@ -104,12 +109,7 @@ def _message(message: DescriptorProto, name: str, elements: list[Any], implicit:
         elif isinstance(element, ast.Group):
             _group(message, element, implicit)
         elif isinstance(element, ast.OneOf):
-            message.oneof_decl.add(name=element.name)
-            for member in element.elements:
-                if isinstance(member, ast.Field):
-                    _field(message, member).oneof_index = len(message.oneof_decl) - 1
-                elif isinstance(member, ast.Group):
-                    _group(message, member, implicit).oneof_index = len(message.oneof_decl) - 1
+            _oneof(message, element, implicit)
         elif isinstance(element, ast.Message):
             _message(message.nested_type.add(), element.name, element.elements, implicit)
         elif isinstance(element, ast.Enum):
@@ -128,6 +128,15 @@ def _field(message: DescriptorProto, element: ast.Field) -> FieldDescriptorProto
     field = message.field.add(name=element.name, number=element.number, label=_LABELS[element.cardinality])
     _set_type(field, element.type)
     return field
+
+
+def _oneof(message: DescriptorProto, element: ast.OneOf, implicit: bool) -> None:
+    message.oneof_decl.add(name=element.name)
+    for member in element.elements:
+        if isinstance(member, ast.Field):
+            _field(message, member).oneof_index = len(message.oneof_decl) - 1
+        elif isinstance(member, ast.Group):
+            _group(message, member, implicit).oneof_index = len(message.oneof_decl) - 1
 
 
 def _set_type(field: FieldDescriptorProto, name: str) -> None:

@@ -135,4 +135,6 @@ def _number(payload: bytes, at: int) -> tuple[int, int]:
 
 
 def _no_indexes(what: str) -> PayloadError:
-    return PayloadError(Reason.INVALID_PROTOBUF, f"{what} behind the schema's ID: was it written by a Protobuf serializer?")
+    return PayloadError(
+        Reason.INVALID_PROTOBUF, f"{what} behind the schema's ID: was it written by a Protobuf serializer?"
+    )

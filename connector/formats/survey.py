@@ -1,8 +1,8 @@
 """What the heads of MessagePack and CBOR items say, without making anything of them.
 
 An empty array is a byte there and sixty in memory, so a payload of nothing else would take a large multiple of
-itself; and a map may name a key twice, of which a decoder keeps one. Both are seen here. A head that cannot be read ends
-the survey: the decoder says what is wrong.
+itself; and a map may name a key twice, of which a decoder keeps one. Both are seen here. What is wrong with a payload
+is for its decoder to say.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ Surveyor: TypeAlias = Callable[[bytes], Survey]
 
 
 def check_containers(payload: bytes, heads: bytes, survey: Surveyor) -> None:
-    """`PayloadError` if the payload has too many arrays and maps. `heads` are the bytes that begin one; only if enough of
-    them stand anywhere in it is it looked at more closely."""
+    """`PayloadError` if the payload has too many arrays and maps. `heads` are the bytes that begin one; only if enough
+    of them stand anywhere in it is it looked at more closely."""
     if len(payload) <= MAX_CONTAINERS or len(payload) - len(payload.translate(None, heads)) <= MAX_CONTAINERS:
         return
     if survey(payload).containers > MAX_CONTAINERS:

@@ -1,4 +1,4 @@
-"""Answers of a schema registry, kept on disk: a file for each, since what it says of an ID or a version never changes."""
+"""Answers of a schema registry, kept on disk, a file for each: what it says of an ID or a version never changes."""
 
 from __future__ import annotations
 

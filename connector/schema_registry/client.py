@@ -1,8 +1,8 @@
 """A schema registry with Confluent's interface (Confluent, Karapace, Apicurio, Redpanda): ID → schema.
 
 What it says of an ID never changes, so it is asked once: the answer is kept in memory and on disk, and an outage stops
-only what needs a schema that is new. A registry that is away, slow, refuses us or answers nonsense says nothing about the
-data: `SchemaUnavailableError`. Only "there is no such schema", in the registry's own words, rejects a record.
+only what needs a schema that is new. A registry that is away, slow, refuses us or answers nonsense says nothing about
+the data: `SchemaUnavailableError`. Only "there is no such schema", in the registry's own words, rejects a record.
 https://docs.confluent.io/platform/current/schema-registry/develop/api.html
 """
 
@@ -137,7 +137,7 @@ class SchemaRegistry:
         if kept is not None and isinstance(kept.get("schema"), str):
             return kept
         found = self._asked(path, what)
-        answer = {key: found[key] for key in ("schema", "schemaType", "references") if key in found}
+        answer = {key: value for key, value in found.items() if key in ("schema", "schemaType", "references")}
         try:
             self._files.write(path, answer)
         except OSError as error:

@@ -101,7 +101,7 @@ def test_a_truncated_payload_is_refused_with_auto_too(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bomb_is_refused_before_it_takes_memory(kind: str) -> None:
-    bomb = COMPRESS[kind](b"\0" * 100 * MAX)
+    bomb = COMPRESS[kind](b"\0" * 20 * MAX)
     for declared in (kind, "auto"):
         tracemalloc.start()
         try:

@@ -124,6 +124,13 @@ def test_named_types_of_other_schemas_are_resolved() -> None:
     assert format_.decode(framed(1, data)) == {"temperature": {"value": 21.5, "unit": "F"}}
 
 
+def test_a_list_of_a_type_of_another_schema() -> None:
+    unit = {"type": "enum", "name": "plant.Unit", "symbols": ["C", "F"]}
+    main = registered(1, "AVRO", '{"type": "array", "items": "plant.Unit"}', {"plant.Unit": json.dumps(unit)})
+    data = written({"type": "array", "items": "int"}, [1, 0])
+    assert AvroFormat(KnownSchemas(main), max_bytes=MAX).decode(framed(1, data)) == ["F", "C"]
+
+
 @pytest.mark.parametrize(
     ("payload", "reason", "said"),
     [

@@ -1,4 +1,4 @@
-"""Avro, Protobuf and JSON Schema with a real schema registry, written by Confluent's own serializers and by Apache's and
+"""Avro, Protobuf and JSON Schema with a real schema registry, written by Confluent's serializers and by Apache's and
 protoc's encoders; and what an outage of the registry does."""
 
 from __future__ import annotations

@@ -181,8 +181,14 @@ def test_a_codec_that_is_not_read_is_named() -> None:
 
 # -- data that would be dangerous for its reader ------------------------------------------------------
 
-TREE = {"type": "record", "name": "Tree", "fields": [
-    {"name": "next", "type": ["null", "Tree"]}, {"name": "children", "type": {"type": "array", "items": "Tree"}}]}  # fmt: skip
+TREE = {
+    "type": "record",
+    "name": "Tree",
+    "fields": [
+        {"name": "next", "type": ["null", "Tree"]},
+        {"name": "children", "type": {"type": "array", "items": "Tree"}},
+    ],
+}
 
 
 def test_records_that_hold_themselves() -> None:
@@ -249,5 +255,5 @@ def test_many_small_records_take_no_large_multiple_of_memory() -> None:
     ],
 )
 def test_a_text_that_is_no_schema_is_an_error_in_words(text: str) -> None:
-    with pytest.raises(ValueError, match="^the Avro schema cannot be used"):
+    with pytest.raises(ValueError, match=r"^the Avro schema cannot be used"):
         AvroFormat(text, max_bytes=MAX)

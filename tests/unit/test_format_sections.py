@@ -1,4 +1,4 @@
-"""What a rule may say of its format: the short form and the sections, what is wrong with one, and what is built of it."""
+"""What a rule may say of its format: the short form and the sections, what is wrong with one, what is built of it."""
 
 from __future__ import annotations
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -19,11 +22,13 @@ from connector.clarify import Api, Credentials, Timeouts
 from connector.config import Config, FileSection, KafkaSection, MqttSection, SourceSection
 from connector.delivery.dead_letters import DeadLetterStore
 from connector.delivery.items import Publisher
+from connector.delivery.load import PackingAccount
 from connector.delivery.pace import effective_share
 from connector.delivery.signals import SignalSaver
 from connector.delivery.slots import Slots
 from connector.mapping.input_ids import Collision, Origin
 from connector.mapping.mapper import Mapper
+from connector.new_signals import NewSignals
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline
 from connector.records import SignalMetadata
@@ -36,6 +41,8 @@ from connector.state import State
 _FINISH_SECONDS: Final = 5.0
 """For publishing what the last frames brought into being: after an import there may be no next start."""
 _CLOSE_SECONDS: Final = 5.0
+PACKING_NOTE: Final = "packing"
+"""How the ledger finds what was said of packing."""
 WORKER_FOLDERS: Final = "worker-*"
 """Where, in state_dir, the second and further workers keep their state."""
 
@@ -122,6 +129,8 @@ class Connector:
             for section in config.sources:
                 sources.append((make_source or _source)(section, open_log_file(config, section.name)))
                 opened_sources.callback(sources[-1].close, _CLOSE_SECONDS)
+            guard = config.signals.guard()
+            self.new_signals = NewSignals(guard, self.state) if guard.active else None
             self.pipeline = Pipeline(
                 sources,
                 build_mapper(config, self.state.claims()),
@@ -131,6 +140,7 @@ class Connector:
                 self,
                 Limits(delivery.max_delay, delivery.max_frame_bytes, delivery.max_waiting_samples),
                 delivery.requests_per_second,
+                admit=None if self.new_signals is None else self.new_signals.admit,
                 share=lambda shares: effective_share(
                     delivery.share, [*shares, *[0.0] * (sources_in_all - len(shares))]
                 ),
@@ -191,6 +201,13 @@ class Connector:
         """Report collisions."""
         for collision in collisions:
             _log.warning("input_id_collision", detail=str(collision))
+
+    def packed(self, account: PackingAccount) -> None:
+        """Leave a note for the ledger, which reads files."""
+        try:
+            self.state.add_note(PACKING_NOTE, time.time(), json.dumps(asdict(account)))
+        except sqlite3.Error as error:
+            _log.debug("packing_not_noted", reason=str(error))
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
         """Have metadata saved, and signals published."""

@@ -26,7 +26,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from tests.brokers import REQUIRE_REAL, USED, docker_answers
 from tests.kafka_security import Security
 from tests.maven import fetched
-from tests.waiting import free_port, listens, wait_until
+from tests.ports import free_port
+from tests.waiting import listens, wait_until
 
 POM = Path(__file__).parent / "kafka" / "pom.xml"
 VERSION = re.findall(r"<kafka\.version>([^<]+)<", POM.read_text())[0]
@@ -238,7 +239,7 @@ class NamedKafka(_WithTopics):
 
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
-        USED[f"the Kafka at {bootstrap} (KAFKA_BOOTSTRAP_SERVERS)"] = 1
+        USED[f"the Kafka at {bootstrap} (KAFKA_BOOTSTRAP_SERVERS)"] = 0  # not by us
 
     def close(self) -> None:
         """Nothing of ours."""

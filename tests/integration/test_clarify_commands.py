@@ -192,7 +192,7 @@ def test_memory_does_not_grow_with_the_file(sandbox: SandboxServer, tmp_path: Pa
         )
         command = [sys.executable, "-c", program, "insert", str(file)]
         environment = {**os.environ, "CLARIFY_CREDENTIALS": str(sandbox.credentials_path)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=100)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=240)
         return int(done.stdout) / 1024
 
     assert resource.getpagesize() > 0

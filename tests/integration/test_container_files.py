@@ -29,8 +29,9 @@ from connector.sandbox.cli import sandbox
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess
 from tests.kafka_brokers import VERSION, Kafka, need_java
+from tests.ports import free_port
 from tests.sandbox_server import SandboxServer
-from tests.waiting import free_port, wait_until
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -384,7 +385,7 @@ def kafka_properties(environment: dict[str, str], places: dict[str, str], folder
     command = [java, "-cp", str(jars / "*"), "kafka.docker.KafkaDockerWrapper", "setup"]
     command += [word for option, made in folders.items() for word in (option, str(made))]
     done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     lines = (folders["-F"] / "server.properties").read_text().splitlines()

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -162,11 +163,13 @@ def check(config: Path) -> None:
         credentials = Credentials.load(loaded.clarify.credentials, allow_insecure=loaded.clarify.allow_insecure)
     except CredentialsError as error:
         raise click.ClickException(str(error)) from None
+    for name, registry in loaded.schema_registries.items():
+        _check_files(f"schema registry {name}", registry.files)
+        for warning in registry.warnings:
+            click.echo(f"warning: schema registry {name}: {warning}")
     for section in loaded.sources:
         warnings = section.warnings
-        for name, path in section.files.items():
-            if path is not None and not path.is_file():
-                raise click.ClickException(f"source {section.name}: {name}: there is no file {path}")
+        _check_files(f"source {section.name}", section.files)
         if section.type == "kafka":
             from connector.sources.kafka_settings import check_settings  # noqa: PLC0415
 
@@ -180,6 +183,12 @@ def check(config: Path) -> None:
         f"{config}: ok: {', '.join(f'{s.name} ({s.address})' for s in loaded.sources)} → {credentials.api_url}, "
         f"integration {credentials.integration}, {len(loaded.mapping.rules) or 'no'} mapping rules"
     )
+
+
+def _check_files(what: str, files: Mapping[str, Path | None]) -> None:
+    for name, path in files.items():
+        if path is not None and not path.is_file():
+            raise click.ClickException(f"{what}: {name}: there is no file {path}")
 
 
 @main.command()

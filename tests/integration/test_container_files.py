@@ -50,6 +50,7 @@ ENVIRONMENT = {
     "KAFKA_PASSWORD": "four",
     "SERVICE_API_KEY": "five",
     "SERVICE_API_SECRET": "six",
+    "SCHEMA_REGISTRY_PASSWORD": "seven",
 }
 AUTHORITY = trustme.CA()
 CERTIFICATE = AUTHORITY.issue_cert("connector.example.com")
@@ -243,7 +244,9 @@ def test_the_image_installs_only_what_the_lock_files_say() -> None:
     installs = [rest for word, rest in dockerfile() if word == "RUN" and "pip" in rest]
     assert all("--require-hashes" in rest or "--no-index" in rest for rest in installs)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    extra = sorted(re.match(r"[\w-]+", name)[0] for name in project["project"]["optional-dependencies"]["sandbox"])  # type: ignore[index]
+    extras = project["project"]["optional-dependencies"]
+    wanted = extras["sandbox"] + extras["json-schema"]
+    extra = sorted(re.match(r"[\w-]+", name)[0] for name in wanted)  # type: ignore[index]
     named = re.search(r"--requirement requirements\.lock ([\w -]+?) &&", installs[0])
     assert named
     assert sorted(named[1].split()) == extra

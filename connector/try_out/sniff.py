@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import Final
 
 import cbor2
-import lz4.frame  # type: ignore[import-untyped]
+import lz4.frame
 import msgspec
 import orjson
 from backports import zstd

@@ -74,6 +74,12 @@ class Reason(StrEnum):
     TIME_OUT_OF_RANGE = "time_out_of_range"
     NO_RULE = "no_rule"
     INSERT_REJECTED = "insert_rejected"
+    INVALID_SPARKPLUG = "invalid_sparkplug"
+    DATA_BEFORE_BIRTH = "data_before_birth"
+    UNKNOWN_ALIAS = "unknown_alias"
+    TYPE_MISMATCH = "type_mismatch"
+    NO_VALUE = "no_value"
+    TOO_MANY_METRICS = "too_many_metrics"
     MAPPING_FAILED = "mapping_failed"
 
 

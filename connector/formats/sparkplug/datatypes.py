@@ -124,17 +124,21 @@ def scalar(datatype: DataType, value: Scalar) -> Plain:
     """The value of a metric, property, parameter or cell of one of `SCALARS`; None if it has none. Raises
     `BadValueError`."""
     field = value.WhichOneof("value")
-    found: Plain = getattr(value, field) if field is not None else None
-    if field in _INTEGER_FIELDS and isinstance(found, int):
+    if field is None:
+        return None
+    found = getattr(value, field)
+    if field in _INTEGER_FIELDS:
         if datatype in _SIGNED:
             return signed(found, _SIGNED[datatype])
         if datatype in _UNSIGNED:
             return unsigned(found, _UNSIGNED[datatype])
         found = bool(found) if datatype is DataType.BOOLEAN and found in (0, 1) else found
         field = "boolean_value" if isinstance(found, bool) else field
-    if field is not None and field not in _FIELDS.get(datatype, ()):
+    if field not in _FIELDS.get(datatype, ()):
         raise BadValueError(f"declared as {datatype.name}, but sent as {field}")
-    return text(found) if isinstance(found, str | bytes) else found
+    found = text(found) if field == "string_value" else found
+    plain: Plain = found
+    return plain
 
 
 def signed(raw: int, bits: int) -> int:

@@ -2,7 +2,8 @@
 
 After a crash the records since the last commit come once more, and the state that was saved is newer than they are: a
 node may have given its aliases other meanings in between. So not only the last birth is kept, but the last few, each
-with the time at which its record arrived, which the journal gives back as it was. A table that a birth repeats is kept once.
+with the time at which its record arrived, which the journal gives back as it was. A table that a birth repeats is kept
+once.
 """
 
 from __future__ import annotations

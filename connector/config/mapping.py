@@ -2,16 +2,53 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
 
-from connector.config.values import Bytes, Seconds, Section, text_of
-from connector.mapping.rules import AUTO_TIME, DEFAULT_INPUT, Publishing, Rule, ValueRule, template_for
-from connector.mapping.templates import VALUE_VARIABLES, Template
+from connector.clarify.iso8601 import duration
+from connector.config.formats import Compression, FormatField, FormatSection, JsonFormatSection
+from connector.config.signal_fields import SignalFields, conversion_of, thinning_of
+from connector.config.values import Bytes, Seconds, Section
+from connector.formats.format import Format
+from connector.mapping.conditions import parse_conditions
+from connector.mapping.paths import Path, parse_path
+from connector.mapping.presets import PRESETS, PresetError, expand
+from connector.mapping.rules import (
+    AUTO_TIME,
+    DEFAULT_INPUT,
+    FIELD_TIME,
+    HEADER_TIME,
+    ITEM_INPUT,
+    RECORD_TIMES,
+    Labels,
+    Publishing,
+    Quality,
+    Rule,
+    TimeSource,
+    ValueRule,
+    template_for,
+)
+from connector.mapping.senml import resolve
+from connector.mapping.templates import ITEM_VARIABLES, VALUE_VARIABLES, Template
+from connector.mapping.times import time_reader
 from connector.mapping.topics import parse_pattern
+from connector.mapping.values import Conversion, States
 from connector.records import Overwrite
+
+BuildFormat: TypeAlias = Callable[[FormatSection, Compression], Format]
+"""Makes the format of a rule; raises ValueError."""
 
 
 def _pattern(text: str) -> str:
@@ -19,9 +56,19 @@ def _pattern(text: str) -> str:
     return text
 
 
+def _path(text: str) -> str:
+    parse_path(text)
+    return text
+
+
+def _list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 TopicPatternText = Annotated[str, AfterValidator(_pattern)]
-LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9\-_/]{1,40}$")]
-EnumKey = Annotated[str, BeforeValidator(text_of), Field(pattern=r"^(0|[1-9]\d{0,3})$")]
+PathText = Annotated[str, Field(min_length=1), AfterValidator(_path)]
+Scalar: TypeAlias = str | bool | int | float | None
+_GOOD: Final[list[bool | int | float | str]] = [True, "good", "ok", 192]
 
 
 class PublishSection(Section):
@@ -29,7 +76,7 @@ class PublishSection(Section):
 
     name: str | None = Field(default=None, description="Template of the item's name. Default: the signal's name.")
     description: str | None = Field(default=None, description="Template of the item's description.")
-    labels: dict[LabelKey, str] | None = Field(
+    labels: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9\-_/]{1,40}$")], str] | None = Field(
         default=None, description="Labels of the item: key → template of the value. Default: those of the signal."
     )
     visible: bool = Field(default=True, description="Whether the whole organisation sees the items.")
@@ -40,28 +87,114 @@ class PublishSection(Section):
     )
 
 
-class ValueSection(Section):
+class TimeSection(Section):
+    """Where the time of a rule's values comes from, and how it is written."""
+
+    field: PathText | None = Field(
+        default=None,
+        description="Path of the field that has the time, plain or JMESPath. In a rule with `iterate` it is looked for "
+        "in the item, then around it. Default: a field that is called like a time (`ts`, `timestamp`, `time` …).",
+        examples=["meta.measuredAt"],
+    )
+    header: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Header that has the time: of a Kafka record, or a user property of MQTT 5.",
+    )
+    format: Annotated[
+        list[Annotated[str, Field(min_length=1)]], BeforeValidator(_list, json_schema_input_type=list[str] | str)
+    ] = Field(
+        default=["auto"],
+        min_length=1,
+        description="How it is written: `auto` (ISO 8601 or an epoch number), `iso8601`, `excel` (days since "
+        "1899-12-30), or a pattern of strptime. Several are tried in turn.",
+        examples=["%d.%m.%Y %H:%M:%S"],
+    )
+    unit: Literal["s", "ms", "us", "ns"] | None = Field(
+        default=None, description="Unit of an epoch number. Default: told by its size."
+    )
+    zone: str | None = Field(
+        default=None,
+        description="Time zone (IANA) of times without one. Default: UTC. Where clocks go back, the first of two.",
+        examples=["Europe/Oslo"],
+    )
+    missing: Literal["reject", "arrival"] = Field(
+        default="reject", description="What becomes of values when the field or header is not there."
+    )
+    correct_clock: Seconds | None = Field(
+        default=None,
+        description="Correct the times of devices whose clocks are off by more than this, by as much as was measured. "
+        "Not for devices that send what they have stored. Default: measured and reported only.",
+    )
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        if self.field is not None and self.header is not None:
+            raise ValueError("field and header exclude each other; keep one")
+        time_reader(tuple(self.format), self.unit, self.zone)
+        return self
+
+    def compile(self) -> TimeSource:
+        """As the mapper uses it."""
+        kind = FIELD_TIME if self.field else HEADER_TIME if self.header else AUTO_TIME
+        return TimeSource(
+            kind,
+            parse_path(self.field) if self.field else None,
+            self.header or "",
+            time_reader(tuple(self.format), self.unit, self.zone),
+            self.missing == "arrival",
+            None if self.correct_clock is None else round(self.correct_clock * 1_000_000),
+        )
+
+
+class QualitySection(Section):
+    """The quality that stands beside the values of a rule, and what is done with it."""
+
+    path: PathText = Field(description="Where it is: in the payload, or in the item.", examples=["q"])
+    good: list[bool | int | float | str] = Field(
+        default=_GOOD, min_length=1, description="Values that are good. Capitals do not count. None at all is good too."
+    )
+    bad: Literal["keep", "drop", "null", "reject", "signal"] = Field(
+        default="drop",
+        description="What becomes of values whose quality is not good: `keep` them; `drop` them or take them for `null` "
+        "(both counted as filtered: Clarify has no value then); `reject` them as dead letters; `signal` keeps them, and "
+        "the quality becomes a signal of its own.",
+    )
+
+
+class ValueSection(SignalFields):
     """What a rule says of one value of the payload."""
 
+    path: PathText | None = Field(
+        default=None,
+        description="Where the value is, plain (`data.temp`, `values[0]`) or JMESPath; the key is then only its name, "
+        "for `{path}` and `{field}`. Default: the key itself.",
+        examples=["object.temperature", "sensors[?id=='t1'].value | [0]"],
+    )
     skip: bool = Field(default=False, description="Leave this value out (counted as filtered).")
     input: str | None = Field(default=None, description="Template of the input ID.")
-    name: str | None = Field(default=None, description="Template of the signal's name.")
-    description: str | None = Field(default=None, description="Template of the signal's description.")
-    unit: str | None = Field(default=None, max_length=255, description="Engineering unit.", examples=["°C"])
-    type: Literal["numeric", "enum"] | None = Field(default=None, description="Value type of the signal.")
-    enum_values: dict[EnumKey, str] = Field(
-        default={}, description="Names of the states of an enum signal.", examples=[{"0": "off", "1": "on"}]
-    )
     publish: bool = Field(default=True, description="Whether this value is published, where its rule publishes.")
 
 
-class RuleSection(Section):
-    """One rule: which topics it takes and what becomes of their values. The first rule that matches counts."""
+class RuleSection(SignalFields):
+    """One rule: which records it takes and what becomes of their values."""
 
-    topic: TopicPatternText = Field(
-        description="Topic pattern: `{name}` takes one level and names it, `+` takes one, `#` all that is left. Levels "
-        "are between slashes; in a pattern without any, between dots, as in Kafka's topics.",
-        examples=["plant/{line}/{machine}/telemetry", "plant.{line}.telemetry"],
+    preset: Literal[PRESETS] | None = Field(  # type: ignore[valid-type]
+        default=None,
+        description="Settings made for what a product or standard sends. What else the rule says comes on top.",
+        examples=["zigbee2mqtt"],
+    )
+    base: str | None = Field(
+        default=None,
+        description="With `preset`: what stands before the preset's own topics, where it was changed in the product.",
+        examples=["site1/zigbee2mqtt"],
+    )
+    topic: TopicPatternText | None = Field(
+        default=None,
+        description="Topic pattern: `{name}` takes one level and names it, `+` takes one, `#` all that is left, `**` any "
+        "number of levels in between, `{name...}` names them. Levels are between slashes; in a pattern without any, "
+        "between dots, as in Kafka's topics. Required without a preset.",
+        examples=["plant/{line}/{machine}/telemetry", "plant.{line}.telemetry", "{site...}/{device}/up"],
     )
     key: TopicPatternText | None = Field(
         default=None,
@@ -69,21 +202,57 @@ class RuleSection(Section):
         "topic's.",
         examples=["{line}/{machine}"],
     )
+    headers: dict[str, TopicPatternText] = Field(
+        default={},
+        description="The rule takes only records with these headers (Kafka; MQTT 5: user properties), each like its "
+        "pattern. Named levels can be used like the topic's.",
+        examples=[{"content-type": "application/json", "site": "{site}"}],
+    )
+    when: PathText | dict[PathText, Scalar | list[Scalar]] | None = Field(
+        default=None,
+        description="The rule takes only payloads like this: paths and what they must have (a list: one of it; null: "
+        "nothing), or a JMESPath expression that must be true.",
+        examples=[{"type": "measurement", "status": ["ok", "warn"]}, "contains(keys(@), 'temperature')"],
+    )
     skip: bool = Field(default=False, description="Leave these messages out (counted as filtered).")
+    format: FormatField | None = Field(  # type: ignore[valid-type]
+        default=None, description="How the payload is written: a name, or a section. Default: JSON.", examples=["csv"]
+    )
+    compression: Compression = Field(default="none", description="How the payload is compressed.")
+    prepare: Literal["senml"] | None = Field(
+        default=None, description="Resolve first what the notation leaves open: SenML's base names, times and values."
+    )
+    select: PathText | None = Field(
+        default=None,
+        description="Map only this part of the payload, plain or JMESPath. Where it is not there, the message is left "
+        "out (counted as filtered).",
+        examples=["payload.after"],
+    )
+    iterate: Annotated[list[PathText], BeforeValidator(_list, json_schema_input_type=list[str] | str)] = Field(
+        default=[],
+        description="Path of a list or an object whose items are mapped one by one (`@`: the payload itself); several: "
+        "each leads on from an item of the one before. `values`, `time` and `quality` are then looked for in the item.",
+        examples=["values", ["Messages", "Payload"]],
+    )
+    parallel: list[PathText] = Field(
+        default=[],
+        description="Paths of arrays of the same length: the n-th elements are one item, with the last names of the "
+        "paths.",
+        examples=[["time", "temperature"]],
+    )
+    item_name: PathText | None = Field(
+        default=None,
+        description="Where an item has its name, for `{item}`. Default: its key; none for elements of a list, which are "
+        "then readings of the same signals.",
+        examples=["id"],
+    )
     input: str | None = Field(
         default=None,
         description="Template of the input ID. Known are the named levels, `{source}`, `{topic}`, `{path}` (of the "
-        f"value in the payload), `{{field}}` (its last part), `{{key}}` and `{{header.NAME}}` (of a Kafka record). "
-        f"Default: `{DEFAULT_INPUT}`, in a rule with `key` `{{topic}}/{{key}}:{{path}}`.",
-        examples=["{line}/{machine}/{field}"],
-    )
-    name: str | None = Field(default=None, description="Template of the signal's name. Default: the input ID.")
-    description: str | None = Field(default=None, description="Template of the signal's description.")
-    unit: str | None = Field(default=None, max_length=255, description="Engineering unit.")
-    type: Literal["numeric", "enum"] | None = Field(default=None, description="Value type of the signals.")
-    enum_values: dict[EnumKey, str] = Field(default={}, description="Names of the states of enum signals.")
-    labels: dict[LabelKey, str] = Field(
-        default={}, description="Labels: key → template of the value.", examples=[{"line": "{line}"}]
+        f"value in the payload), `{{field}}` (its last part), `{{key}}`, `{{header.NAME}}`, `{{payload.PATH}}`, and with "
+        f"`iterate` `{{item}}`, `{{item.PATH}}` and `{{index}}`. Default: `{DEFAULT_INPUT}`, in a rule with `key` "
+        f"`{{topic}}/{{key}}:{{path}}`, with `iterate` `{ITEM_INPUT}`.",
+        examples=["{line}/{machine}/{field}", "{payload.device.id}/{field}"],
     )
     publish: bool | PublishSection = Field(
         default=False,
@@ -91,104 +260,290 @@ class RuleSection(Section):
         "needs access to the admin namespace.",
         examples=[True, {"name": "{machine} {field}", "visible": True}],
     )
-    time: str = Field(
+    time: Annotated[str, Field(min_length=1)] | TimeSection = Field(
         default=AUTO_TIME,
-        min_length=1,
         description="`auto`: a time field of the payload, else the record's own time. `arrival`: the record's own time "
         "(MQTT: when it came; Kafka: the timestamp that its producer or broker gave it). `create_time`, `append_time`: "
-        "Kafka's timestamp, if it is of this kind. `received`: when it was read. Or the dotted path of the field.",
+        "Kafka's timestamp, if it is of this kind. `received`: when it was read. Or the path of the field. Or a "
+        "section.",
     )
+    device: str | None = Field(
+        default=None,
+        description="Template of whose clock it is, for measuring clocks. Default: a device a topic (and key).",
+        examples=["{payload.deviceId}"],
+    )
+    quality: QualitySection | None = Field(default=None, description="The quality that stands beside the values.")
     values: dict[str, ValueSection] = Field(
         default={}, description="What to do with single values, by their dotted path in the payload."
     )
-    other_values: Literal["map", "filter"] = Field(
-        default="map", description="Whether values that `values` does not name are mapped too."
+    other_values: Literal["map", "filter"] | None = Field(
+        default=None,
+        description="Whether values that `values` does not name are mapped too. Default: `map`; `filter` where a value "
+        "has a JMESPath.",
     )
     shared_inputs: bool = Field(
         default=False,
         description="Several topics may feed one input ID on purpose. Otherwise the second one gets an ID of its "
         "own and a warning.",
     )
+    _written: dict[str, Any] = PrivateAttr(default={})
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _remember(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        section = handler(data)
+        if section.preset is not None:
+            if isinstance(data, dict):
+                section._written = data
+            section.compile_all()
+        return section
 
     @model_validator(mode="after")
-    def _compiles(self) -> RuleSection:
-        self.compile()
+    def _has_topic(self) -> Self:
+        if self.preset is None and self.topic is None:
+            raise ValueError("topic is required but missing")
+        if self.preset is None and self.base is not None:
+            raise ValueError("base is for a rule with preset; put it into topic")
         return self
 
     @model_validator(mode="after")
-    def _enums_are_enums(self) -> RuleSection:
-        if self.enum_values and "enum" not in (self.type, *(value.type for value in self.values.values())):
+    def _enums_are_enums(self) -> Self:
+        if self.preset is not None:
+            return self
+        if self.enum_values and not any(section.is_enum for section in (self, *self.values.values())):
             raise ValueError("enum_values without type: enum")
         for path, value in self.values.items():
-            if value.enum_values and (value.type or self.type) != "enum":
+            if value.enum_values and not (value.is_enum or (value.type is None and self.is_enum)):
                 raise ValueError(f"values.{path}: enum_values without type: enum")
         return self
 
-    def compile(self) -> Rule:
-        """The rule as the mapper uses it; a bad template raises `ValueError`."""
-        pattern = parse_pattern(self.topic)
+    @model_validator(mode="after")
+    def _compiles(self) -> Self:
+        if self.preset is None:
+            self.compile()
+        return self
+
+    def sections(self) -> list[RuleSection]:
+        """The rule itself, or what its preset makes of it. Raises ValueError."""
+        if self.preset is None:
+            return [self]
+        try:
+            return [
+                RuleSection.model_validate(written) for written in expand(self.preset, self._written or self._set())
+            ]
+        except PresetError as error:
+            raise ValueError(str(error)) from None
+        except ValueError as error:
+            raise ValueError(f"with preset {self.preset}: {_first_message(error)}") from None
+
+    def _set(self) -> dict[str, Any]:
+        return self.model_dump(exclude_unset=True)
+
+    def compile_all(self, build: BuildFormat | None = None, number: int | None = None) -> list[Rule]:
+        """The rules that it stands for: one, but for presets."""
+        return [section.compile(build, number) for section in self.sections()]
+
+    def compile(self, build: BuildFormat | None = None, number: int | None = None) -> Rule:
+        """The rule as the mapper uses it; a bad template raises `ValueError`. `number` is its place in the file."""
+        if self.preset is not None:
+            (rule,) = self.compile_all(build, number)
+            return rule
+        pattern = parse_pattern(self.topic or "#")
         key = parse_pattern(self.key) if self.key is not None else None
-        for where, found in (("topic", pattern), ("key", key)):
+        headers = tuple((name, parse_pattern(text)) for name, text in self.headers.items())
+        names: list[str] = []
+        for where, found in (("topic", pattern), ("key", key), *((f"headers.{name}", p) for name, p in headers)):
             for name in found.names if found else ():
-                if name in VALUE_VARIABLES:
+                if name in (*VALUE_VARIABLES, *ITEM_VARIABLES):
                     raise ValueError(
                         f"{where}: {{{name}}} has a meaning of its own in templates; name the level otherwise"
                     )
-        if key and (twice := set(pattern.names) & set(key.names)):
-            raise ValueError(f"key: {{{min(twice)}}} is a level of the topic already; name it otherwise")
-        names = (*pattern.names, *(key.names if key else ()))
-        return Rule(
-            pattern=pattern,
-            key=key,
-            skip=self.skip,
-            input=_template(names, "input", self.input),
-            name=_template(names, "name", self.name),
-            description=_template(names, "description", self.description),
-            unit=self.unit,
-            value_type=self.type,
-            enum_values=tuple(self.enum_values.items()),
-            labels=tuple((label, template_for(names, text)) for label, text in self.labels.items()),
-            time=self.time,
-            shared_inputs=self.shared_inputs,
-            values={path: _value_rule(names, path, value) for path, value in self.values.items()},
-            other_values=self.other_values == "map",
-            publish=_publishing(names, self.publish),
+                if name in names:
+                    raise ValueError(f"{where}: {{{name}}} is a level of the topic already; name it otherwise")
+                names.append(name)
+        templates = _Templates(tuple(names), items=bool(self.iterate or self.parallel))
+        return _Compiler(self, templates, headers).rule(build, number)
+
+
+class _Templates:
+    """Makes templates that know the levels of one rule."""
+
+    def __init__(self, names: tuple[str, ...], *, items: bool) -> None:
+        self._names = names
+        self._items = items
+
+    def of(self, field: str, text: str | None) -> Template | None:
+        """The template, None where there is none. Raises ValueError with the field's name."""
+        if text is None:
+            return None
+        try:
+            return template_for(self._names, text, items=self._items)
+        except ValueError as error:
+            raise ValueError(f"{field}: {error}") from None
+
+    def labels(self, field: str, texts: Mapping[str, str]) -> Labels:
+        """Those of several texts, by their keys."""
+        found = []
+        for key, text in texts.items():
+            template = self.of(f"{field}.{key}", text)
+            assert template is not None  # noqa: S101 - there is a text
+            found.append((key, template))
+        return tuple(found)
+
+
+class _Compiler:
+    """Compiles one section."""
+
+    def __init__(self, section: RuleSection, templates: _Templates, headers: tuple[Any, ...]) -> None:
+        self._section = section
+        self._templates = templates
+        self._headers = headers
+
+    def rule(self, build: BuildFormat | None, number: int | None) -> Rule:
+        """The rule as the mapper uses it."""
+        section, templates = self._section, self._templates
+        values: dict[str, ValueRule] = {}
+        expressions: list[tuple[Path, str]] = []
+        found: dict[str, ValueRule] = {}
+        for name, value in section.values.items():
+            path = _value_path(name, value)
+            if not path.plain:
+                expressions.append((path, name))
+                found[name] = self._value(name, value)
+            elif path.dotted in values:
+                raise ValueError(f"values.{name}: another value has the path {path.dotted!r} already")
+            else:
+                values[path.dotted] = self._value(name, value)
+        quality = section.quality
+        if quality is not None and quality.bad == "signal":
+            path = parse_path(quality.path)
+            if quality.path in found:
+                raise ValueError(f"quality: a value is called {quality.path!r} already; name it otherwise")
+            expressions.append((path, quality.path))
+            found[quality.path] = self._quality(quality)
+        other = section.other_values or ("filter" if any(not path.plain for path, _ in expressions) else "map")
+        rule = Rule(
+            pattern=parse_pattern(section.topic or "#"),
+            number=number,
+            key=parse_pattern(section.key) if section.key is not None else None,
+            headers=self._headers,
+            when=() if section.when is None else parse_conditions(section.when),
+            skip=section.skip,
+            format=self._format(build),
+            prepare=resolve if section.prepare == "senml" else None,
+            select=None if section.select is None else parse_path(section.select),
+            iterate=tuple(map(parse_path, section.iterate)),
+            parallel=tuple(map(parse_path, section.parallel)),
+            item_name=None if section.item_name is None else parse_path(section.item_name),
+            input=templates.of("input", section.input),
+            name=templates.of("name", section.name),
+            description=templates.of("description", section.description),
+            unit=templates.of("unit", section.unit),
+            value_type="enum" if section.is_enum else section.type,
+            enum_values=section.all_enum_values,
+            labels=templates.labels("labels", section.labels),
+            annotations=templates.labels("annotations", section.annotations),
+            sample_interval=_iso(section.sample_interval),
+            gap_detection=_iso(section.gap_detection),
+            conversion=conversion_of(section, None),
+            time=_time(section.time),
+            device=templates.of("device", section.device),
+            quality=None if quality is None else Quality(parse_path(quality.path), tuple(quality.good), quality.bad),
+            thinning=thinning_of(section.thin),
+            shared_inputs=section.shared_inputs,
+            values=values,
+            expressions=tuple(expressions),
+            other_values=other == "map",
+            publish=self._publishing(section.publish),
+        )
+        if not found:
+            return rule
+        of_found = replace(
+            rule, values=found, expressions=(), quality=None, other_values=True, inherit=True, time=rule.time
+        )
+        return replace(rule, found=of_found)
+
+    def _format(self, build: BuildFormat | None) -> Format | None:
+        section = self._section
+        plain = section.format is None or section.format.type == "json"
+        if build is None or (plain and section.compression == "none"):
+            return None
+        return build(section.format or JsonFormatSection(), section.compression)
+
+    def _value(self, name: str, section: ValueSection) -> ValueRule:
+        where = f"values.{name}."
+        templates = self._templates
+        return ValueRule(
+            named=None if section.path is None else name,
+            skip=section.skip,
+            input=templates.of(where + "input", section.input),
+            name=templates.of(where + "name", section.name),
+            description=templates.of(where + "description", section.description),
+            unit=templates.of(where + "unit", section.unit),
+            value_type="enum" if section.is_enum else section.type,
+            enum_values=section.all_enum_values,
+            labels=templates.labels(where + "labels", section.labels),
+            annotations=templates.labels(where + "annotations", section.annotations),
+            sample_interval=_iso(section.sample_interval),
+            gap_detection=_iso(section.gap_detection),
+            conversion=conversion_of(self._section, section),
+            thinning=thinning_of(section.thin) if section.thin else thinning_of(self._section.thin),
+            publish=section.publish,
+        )
+
+    def _quality(self, quality: QualitySection) -> ValueRule:
+        """A quality as a signal of its own: under its own path if the input says one, else behind that of the value."""
+        text = self._section.input
+        own = text is None or "{path}" in text or "{field}" in text
+        states = States({}, learn=True)
+        return ValueRule(
+            input=None if own else self._templates.of("input", f"{text}/quality"),
+            unit=self._templates.of("unit", ""),
+            value_type="numeric",
+            conversion=Conversion(states=states),
+            publish=False,
+        )
+
+    def _publishing(self, section: bool | PublishSection) -> Publishing | None:
+        if isinstance(section, bool):
+            return Publishing() if section else None
+        labels = section.labels
+        return Publishing(
+            name=self._templates.of("publish.name", section.name),
+            description=self._templates.of("publish.description", section.description),
+            labels=None if labels is None else self._templates.labels("publish.labels", labels),
+            visible=section.visible,
+            overwrite=Overwrite(section.overwrite),
         )
 
 
-def _template(names: tuple[str, ...], field: str, text: str | None) -> Template | None:
-    if text is None:
-        return None
-    try:
-        return template_for(names, text)
-    except ValueError as error:
-        raise ValueError(f"{field}: {error}") from None
+def _value_path(name: str, section: ValueSection) -> Path:
+    """Where a value is. Without `path` the key is the place, whatever signs are in it."""
+    return Path(name, tuple(name.split("."))) if section.path is None else parse_path(section.path)
 
 
-def _publishing(names: tuple[str, ...], section: bool | PublishSection) -> Publishing | None:
-    if isinstance(section, bool):
-        return Publishing() if section else None
-    labels = section.labels
-    return Publishing(
-        name=_template(names, "publish.name", section.name),
-        description=_template(names, "publish.description", section.description),
-        labels=None if labels is None else tuple((label, template_for(names, text)) for label, text in labels.items()),
-        visible=section.visible,
-        overwrite=Overwrite(section.overwrite),
-    )
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else duration(timedelta(seconds=seconds))
 
 
-def _value_rule(names: tuple[str, ...], path: str, section: ValueSection) -> ValueRule:
-    where = f"values.{path}."
-    return ValueRule(
-        skip=section.skip,
-        input=_template(names, where + "input", section.input),
-        name=_template(names, where + "name", section.name),
-        description=_template(names, where + "description", section.description),
-        unit=section.unit,
-        value_type=section.type,
-        enum_values=tuple(section.enum_values.items()),
-        publish=section.publish,
+def _time(written: str | TimeSection) -> TimeSource:
+    if isinstance(written, TimeSection):
+        return written.compile()
+    if written == AUTO_TIME or written in RECORD_TIMES:
+        return TimeSource(written)
+    return TimeSource(FIELD_TIME, parse_path(written))
+
+
+def _first_message(error: ValueError) -> str:
+    errors = getattr(error, "errors", None)
+    if errors is None:
+        return str(error)
+    first = errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return (
+        f"{where}: {first['msg'].removeprefix('Value error, ')}"
+        if where
+        else first["msg"].removeprefix("Value error, ")
     )
 
 
@@ -196,6 +551,14 @@ class MappingSection(Section):
     """How payloads become samples. Without rules, every numeric or boolean value of JSON becomes a sample."""
 
     rules: list[RuleSection] = Field(default=[], description="Rules, in order; the first that matches counts.")
+    presets: list[Literal[PRESETS]] = Field(  # type: ignore[valid-type]
+        default=[],
+        description="Presets with their own topics: each is like a rule of just `preset: NAME`, behind the others.",
+        examples=[["zigbee2mqtt", "tasmota"]],
+    )
+    match: Literal["first", "all"] = Field(
+        default="first", description="Whether a record is mapped by the first rule that takes it, or by all of them."
+    )
     unmatched: Literal["filter", "map", "dead_letter"] = Field(
         default="filter",
         description="A message that no rule takes: left out and counted (`filter`), mapped as if there were no "
@@ -217,8 +580,27 @@ class MappingSection(Section):
         default="3660d",  # type: ignore[assignment]
         description="Times further ahead of their arrival than this become dead letters.",
     )
+    clock_warning: Seconds = Field(
+        default="1m",  # type: ignore[assignment]
+        gt=0,
+        description="Devices whose clocks are off by more than this are reported in the log.",
+    )
 
     @field_validator("oldest_time")
     @classmethod
     def _with_zone(cls, value: datetime) -> datetime:
         return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+    @field_validator("presets")
+    @classmethod
+    def _have_topics(cls, value: list[str]) -> list[str]:
+        for name in value:
+            RuleSection(preset=name).compile_all()
+        return value
+
+    def compile(self, build: BuildFormat | None = None) -> list[Rule]:
+        """All rules, in order; `build` makes their formats. Raises ValueError."""
+        rules = [rule for number, section in enumerate(self.rules) for rule in section.compile_all(build, number)]
+        for name in self.presets:
+            rules += RuleSection(preset=name).compile_all(build)
+        return rules

@@ -6,7 +6,7 @@ name of an item), there is a plan for each combination of these texts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -22,17 +22,22 @@ from connector.records import ItemMetadata, Record, SignalMetadata
 _NO_VALUE_RULE: Final = ValueRule()
 _MOST_PLANS: Final = 100_000
 _LONGEST_TEXT: Final = 400
+FOUND: Final = "="
+"""Marks, in the record of an origin, what an expression found."""
 
 
 class Shape(NamedTuple):
     """What is known of the objects with certain keys at one place of a payload."""
 
+    keys: tuple[str, ...]
     entries: tuple[str | Shape | bool | None, ...]
-    """In the order of the keys: an input ID; `TIME` for the one with the time; False for what the rule leaves out;
-    None for what never had a number."""
+    """In the order of the keys: an input ID; `TIME` for the one with the time; the shape of the object in its place;
+    False for what the rule leaves out; None for what never had a number."""
     time_key: str | None
-    converted: tuple[Conversion | None, ...] | None
+    conversions: tuple[Conversion | None, ...] | None
     """What is done with each value; None if nothing is done with any."""
+    all_keys: int
+    """Keys in it and in the objects in it."""
 
 
 TIME: Final = ""
@@ -45,9 +50,8 @@ class Plan:
         "by_texts",
         "clock",
         "conversions",
-        "enums",
+        "found",
         "ids",
-        "paths",
         "record",
         "rule",
         "shapes",
@@ -66,10 +70,8 @@ class Plan:
         """Input ID of each path seen; None if the rule leaves it out."""
         self.conversions: dict[str, Conversion] = {}
         """Path → what is done with its values, where anything is."""
-        self.enums: dict[str, ValueRule] = {}
-        """Path → its rule, where states may be learned."""
-        self.paths: dict[str, str] = {}
-        """Input ID → its path."""
+        self.found: Plan | None = None
+        """The plan of what expressions find, which stands nowhere in the payload under its name."""
         self.shapes: dict[tuple[str, ...], Shape | None] = {}
         """By the keys of an object, in their order; None: not for the short way."""
         self.clock: Clock | None = None
@@ -81,11 +83,22 @@ class Plan:
         if known is not None:
             return known
         said = dict(zip(self.rule.dynamic, texts, strict=True))
-        plan = Plan(self.source, self.topic, self.rule, {**self.variables, **named, **said}, record_of(said))
+        identity = self.rule.identity
+        record = record_of({name: said[name] for name in identity}) if identity else ""
+        plan = Plan(self.source, self.topic, self.rule, {**self.variables, **named, **said}, record)
         if len(self.by_texts) >= _MOST_PLANS:
             self.by_texts.clear()
         self.by_texts[texts] = plan
         return plan
+
+    def for_found(self) -> Plan:
+        """The plan of what the rule's expressions find."""
+        if self.found is None:
+            assert self.rule.found is not None  # noqa: S101 - asked only where the rule has expressions
+            said = {**(orjson.loads(self.record) if self.record else {}), FOUND: ""}
+            self.found = Plan(self.source, self.topic, self.rule.found, self.variables, record_of(said))
+            self.found.clock = self.clock
+        return self.found
 
     def origin(self, path: str) -> Origin:
         """Where the values at this path come from."""
@@ -104,6 +117,8 @@ class TopicPlan:
     plain: Plan | None = None
     """The only one, where a record need only be decoded and walked."""
     choices: list[tuple[Rule, Plan]] = field(default_factory=list)
+    fallback: Plan | None = None
+    """For records that none of the choices takes."""
     keys_merged: bool = False
     """Whether records with different keys were seen, and no rule tells them apart."""
 
@@ -168,9 +183,18 @@ def header_of(record: Record, name: str) -> str | None:
 def value_rule(rule: Rule, path: str) -> ValueRule | None:
     """What the rule says of this path; None if the value is left out, or is the rule's time field."""
     found = rule.values.get(path)
+    if found is None and rule.inherit:
+        found = next((rule.values[start] for start in _starts(path) if start in rule.values), None)
     if found is None:
         return _NO_VALUE_RULE if rule.other_values and path != rule.time_path else None
     return None if found.skip else found
+
+
+def _starts(path: str) -> Iterator[str]:
+    """`a.b.c` → `a.b`, `a`."""
+    while "." in path:
+        path = path.rpartition(".")[0]
+        yield path
 
 
 def wanted_id(plan: Plan, value: ValueRule, path: str) -> str:
@@ -183,27 +207,6 @@ def wanted_id(plan: Plan, value: ValueRule, path: str) -> str:
     if plan.rule.iterates and plan.variables.get(ITEM):
         return f"{start}:{plan.variables[ITEM]}" + (f".{called}" if called else "")
     return f"{start}:{called}" if called else start
-
-
-def wanted_ids(plan: Plan, path: str) -> set[str]:
-    """All texts that values at this path want, or those that are called so by an expression's name."""
-    texts = set()
-    found = value_rule(plan.rule, path)
-    if found is not None:
-        texts.add(wanted_id(plan, found, path))
-    for _, rule in plan.rule.expressions:
-        name = rule.named or ""
-        if path == EXPRESSION + name or path.startswith(EXPRESSION + name + "."):
-            texts.add(wanted_id(plan, rule, path[len(EXPRESSION) :]))
-    if plan.rule.quality is not None and path.endswith(QUALITY):
-        texts.add(wanted_id(plan, _NO_VALUE_RULE, path.removesuffix(QUALITY)) + QUALITY)
-    return texts
-
-
-EXPRESSION: Final = "="
-"""Begins the path of a value that an expression found: it stands nowhere in the payload under this name."""
-QUALITY: Final = "/quality"
-"""Ends the input ID of the quality of a value."""
 
 
 def variables(plan: Plan, path: str) -> dict[str, str]:

@@ -134,8 +134,8 @@ class Rule:
     skip: bool = False
     format: Format | None = None
     """None: JSON."""
-    prepare: Callable[[object], object] | None = None
-    """Resolves what a notation leaves to be resolved, such as SenML's base values."""
+    prepare: Callable[[object, int], object] | None = None
+    """Resolves what a notation leaves to be resolved, such as SenML's base values; it gets the arrival in µs too."""
     select: Path | None = None
     """The part of the payload that is mapped."""
     iterate: tuple[Path, ...] = ()
@@ -162,8 +162,12 @@ class Rule:
     shared_inputs: bool = False
     values: Mapping[str, ValueRule] = field(default_factory=lambda: MappingProxyType({}))
     """By their path in the payload (in the item, in a rule that iterates)."""
-    expressions: tuple[tuple[Path, ValueRule], ...] = ()
-    """Values that JMESPath finds."""
+    expressions: tuple[tuple[Path, str], ...] = ()
+    """What JMESPath finds, and its name in `found`; a quality that is a signal of its own, too."""
+    found: Rule | None = None
+    """This rule for what the expressions find: its values are by their names."""
+    inherit: bool = False
+    """What a value rule says holds for all below its path."""
     other_values: bool = True
     """Whether values that `values` does not name are mapped too."""
     publish: Publishing | None = None
@@ -199,15 +203,22 @@ class Rule:
         """What its templates use that differs within one topic: `key`, `header.NAME`, `payload.PATH`, `item` …"""
         templates = [self.name, self.description, self.unit, self.device]
         templates += [template for _, template in (*self.labels, *self.annotations)]
-        inputs = [self.input]
-        for value in (*self.values.values(), *(value for _, value in self.expressions)):
+        for value in (*self.values.values(), *(self.found.values.values() if self.found else ())):
             templates += [value.name, value.description, value.unit]
             templates += [template for _, template in (*value.labels, *value.annotations)]
-            inputs.append(value.input)
         if self.publish is not None:
             templates += [self.publish.name, self.publish.description]
             templates += [template for _, template in self.publish.labels or ()]
-        used = {name for template in (*templates, *inputs) if template for name in template.variables}
+        used = {name for template in templates if template for name in template.variables}
+        return tuple(sorted({*filter(is_dynamic, used), *self.identity}))
+
+    @cached_property
+    def identity(self) -> tuple[str, ...]:
+        """Those of them that tell signals apart: what its input IDs use. A device that is called otherwise in a label
+        is still the same."""
+        templates = [self.input, *(value.input for value in self.values.values())]
+        templates += [value.input for value in (self.found.values.values() if self.found else ())]
+        used = {name for template in templates if template for name in template.variables}
         if self.key is not None:
             used.add(KEY)
         if self.iterates and self.input is None:
@@ -217,9 +228,7 @@ class Rule:
     @cached_property
     def paths(self) -> Mapping[str, Path]:
         """The places in payload and item that its templates use, by the variable's name."""
-        return {
-            name: parse_variable_path(name) for name in self.dynamic if name.startswith((PAYLOAD, ITEM_FIELD))
-        }
+        return {name: parse_variable_path(name) for name in self.dynamic if name.startswith((PAYLOAD, ITEM_FIELD))}
 
     @property
     def says_metadata(self) -> bool:

@@ -82,9 +82,7 @@ class Conversion:
             number = number * self.scale + self.offset
             if not isfinite(number):
                 raise ValueRejectedError(Reason.NOT_FINITE, "scale and offset take it beyond what a number can be")
-        if (self.minimum is not None and number < self.minimum) or (
-            self.maximum is not None and number > self.maximum
-        ):
+        if (self.minimum is not None and number < self.minimum) or (self.maximum is not None and number > self.maximum):
             if self.out_of_range == "drop":
                 return FILTERED
             raise ValueRejectedError(

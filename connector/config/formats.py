@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from connector.config.values import Section, text_of
 from connector.formats.schemas import Schemas
+from connector.mapping.sparkplug_rule import SparkplugRule
 
 if TYPE_CHECKING:
     from connector.formats.binary import Part
@@ -458,6 +459,54 @@ class JsonSchemaFormatSection(_SchemaFormatSection):
         return not self.check
 
 
+class SparkplugFormatSection(FormatSection):
+    """Sparkplug B: births, data and deaths of edge nodes and devices. What a message says depends on those before it, so
+    a rule with it must take births, data and deaths alike, and input IDs are by `{group}`, `{node}`, `{device}`,
+    `{descriptor}` (`GROUP/NODE` or `GROUP/NODE/DEVICE`) and `{metric}`; by default `{descriptor}/{metric}`."""
+
+    type: Literal["sparkplug_b"] = Field(description="The payload is Sparkplug B.")
+    bad_quality: Literal["keep", "drop", "reject", "signal"] = Field(
+        default="drop",
+        description="What becomes of values whose property `Quality` is not good (192 to 255; none at all is good): "
+        "`keep` them, `drop` them (counted as filtered), `reject` them as dead letters; `signal` keeps them, and the "
+        "quality becomes a signal of its own, `METRIC/_quality`.",
+    )
+    online: bool = Field(
+        default=False,
+        description="Make a signal `_online` of the births (1) and deaths (0) of each node and device.",
+    )
+    metadata: bool = Field(
+        default=True,
+        description="Save what births say of their metrics with the signals: name, unit, description, range, states, "
+        "and group, node and device as labels. What the rule says counts more.",
+    )
+    rebirth_requests: bool = Field(
+        default=False,
+        description="Ask nodes whose births are not known, or whose messages were lost, to send their births again "
+        "(`NCMD`, `Node Control/Rebirth`): seldom, and ever more seldom. The connector must be allowed to publish "
+        "to `spBv1.0/+/NCMD/+`. Otherwise it only listens.",
+    )
+    max_metrics: int = Field(
+        default=200_000,
+        ge=1,
+        description="Metrics of all nodes of a source that are remembered. Births beyond become dead letters.",
+    )
+    max_devices: int = Field(
+        default=10_000, ge=1, description="Nodes and devices of a source that are remembered, together."
+    )
+
+    def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
+        """None: messages depend on those before them, so the mapping hears them itself."""
+        del registry, max_payload
+        raise ValueError("sparkplug_b is no format of single payloads; it is for rules of a mapping")
+
+    def rule(self) -> SparkplugRule:
+        """As the mapper uses it."""
+        return SparkplugRule(
+            self.bad_quality, self.online, self.metadata, self.rebirth_requests, self.max_metrics, self.max_devices
+        )
+
+
 _AnyFormat: TypeAlias = Annotated[
     JsonFormatSection
     | NdjsonFormatSection
@@ -469,11 +518,12 @@ _AnyFormat: TypeAlias = Annotated[
     | BinaryFormatSection
     | AvroFormatSection
     | ProtobufFormatSection
-    | JsonSchemaFormatSection,
+    | JsonSchemaFormatSection
+    | SparkplugFormatSection,
     Field(discriminator="type"),
 ]
 FormatName: TypeAlias = Literal[
-    "json", "ndjson", "text", "csv", "influx", "messagepack", "cbor", "avro", "protobuf", "json_schema"
+    "json", "ndjson", "text", "csv", "influx", "messagepack", "cbor", "avro", "protobuf", "json_schema", "sparkplug_b"
 ]
 """The formats that need no setting."""
 

@@ -18,7 +18,13 @@ from pydantic import (
 )
 
 from connector.clarify.iso8601 import duration
-from connector.config.formats import Compression, FormatField, FormatSection, JsonFormatSection
+from connector.config.formats import (
+    Compression,
+    FormatField,
+    FormatSection,
+    JsonFormatSection,
+    SparkplugFormatSection,
+)
 from connector.config.signal_fields import SignalFields, conversion_of, thinning_of
 from connector.config.values import Bytes, Seconds, Section
 from connector.formats.format import Format
@@ -26,11 +32,13 @@ from connector.mapping.conditions import parse_conditions
 from connector.mapping.paths import Path, parse_path
 from connector.mapping.presets import PRESETS, PresetError, expand
 from connector.mapping.rules import (
+    ARRIVAL_TIME,
     AUTO_TIME,
     DEFAULT_INPUT,
     FIELD_TIME,
     HEADER_TIME,
     ITEM_INPUT,
+    RECEIVED_TIME,
     RECORD_TIMES,
     Labels,
     Publishing,
@@ -41,6 +49,7 @@ from connector.mapping.rules import (
     template_for,
 )
 from connector.mapping.senml import resolve
+from connector.mapping.sparkplug_rule import SPARKPLUG_INPUT, SPARKPLUG_VARIABLES
 from connector.mapping.templates import ITEM_VARIABLES, VALUE_VARIABLES, Template
 from connector.mapping.times import time_reader
 from connector.mapping.topics import parse_pattern
@@ -361,8 +370,30 @@ class RuleSection(SignalFields):
                 if name in names:
                     raise ValueError(f"{where}: {{{name}}} is a level of the topic already; name it otherwise")
                 names.append(name)
+        if isinstance(self.format, SparkplugFormatSection):
+            self._check_sparkplug()
+            names += SPARKPLUG_VARIABLES
         templates = _Templates(tuple(names), items=bool(self.iterate or self.parallel))
         return _Compiler(self, templates, headers).rule(build, number)
+
+    def _check_sparkplug(self) -> None:
+        """What is for single payloads is not for messages that depend on each other. Raises ValueError."""
+        for name in ("key", "headers", "when", "prepare", "select", "iterate", "parallel", "item_name", "device"):
+            if getattr(self, name):
+                raise ValueError(f"{name} is not for format sparkplug_b")
+        if self.quality is not None:
+            raise ValueError("quality is not for format sparkplug_b, which has bad_quality: a setting of the format")
+        if self.compression != "none":
+            raise ValueError("compression is not for format sparkplug_b: payloads say themselves if they are")
+        if self.time not in (AUTO_TIME, ARRIVAL_TIME, RECEIVED_TIME):
+            raise ValueError("time: with format sparkplug_b only auto (that of each metric), arrival and received")
+        if any(value.path is not None for value in self.values.values()):
+            raise ValueError("values: path is not for format sparkplug_b; the key is the name of the metric")
+        levels = (self.topic or "#").split("/")
+        if "**" not in levels[:3] and len(levels) > 2 and levels[2][:1] not in "+#{":
+            raise ValueError(
+                f"topic: level 3 is {levels[2]!r}, but births, data and deaths are all needed; write + in its place"
+            )
 
 
 class _Templates:
@@ -430,12 +461,13 @@ class _Compiler:
             when=() if section.when is None else parse_conditions(section.when),
             skip=section.skip,
             format=self._format(build),
+            sparkplug=section.format.rule() if isinstance(section.format, SparkplugFormatSection) else None,
             prepare=resolve if section.prepare == "senml" else None,
             select=None if section.select is None else parse_path(section.select),
             iterate=tuple(map(parse_path, section.iterate)),
             parallel=tuple(map(parse_path, section.parallel)),
             item_name=None if section.item_name is None else parse_path(section.item_name),
-            input=templates.of("input", section.input),
+            input=templates.of("input", section.input or self._default_input()),
             name=templates.of("name", section.name),
             description=templates.of("description", section.description),
             unit=templates.of("unit", section.unit),
@@ -463,8 +495,13 @@ class _Compiler:
         )
         return replace(rule, found=of_found)
 
+    def _default_input(self) -> str | None:
+        return SPARKPLUG_INPUT if isinstance(self._section.format, SparkplugFormatSection) else None
+
     def _format(self, build: BuildFormat | None) -> Format | None:
         section = self._section
+        if isinstance(section.format, SparkplugFormatSection):
+            return None
         plain = section.format is None or section.format.type == "json"
         if build is None or (plain and section.compression == "none"):
             return None

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from connector.app import calm_collector
 from connector.config import KafkaSection
 from connector.delivery.dead_letters import DeadLetter
-from connector.mapping.input_ids import Collision, Origin
+from connector.mapping.clock_skew import Skew
+from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
 from connector.observe.logs import configure_logs
 from connector.packing.pending import Pending
@@ -122,6 +123,14 @@ class _Nothing:
         raise AssertionError(collisions)
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None: ...
+
+    def learned(self, states: list[tuple[str, str, int]]) -> None: ...
+
+    def renamed(self, renames: list[Rename]) -> None: ...
+
+    def clocks_off(self, skews: list[Skew]) -> None: ...
+
+    def windows_done(self, done: Mapping[str, int]) -> None: ...
 
     def insert_encoded(self, data_json: bytes) -> Any:
         raise AssertionError(f"nothing is sent here, {len(data_json)} bytes")

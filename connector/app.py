@@ -7,9 +7,10 @@ import gc
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, TextIO
 
 import structlog
@@ -22,7 +23,8 @@ from connector.delivery.items import Publisher
 from connector.delivery.pace import effective_share
 from connector.delivery.signals import SignalSaver
 from connector.delivery.slots import Slots
-from connector.mapping.input_ids import Collision, Origin
+from connector.mapping.clock_skew import Skew
+from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline
@@ -51,11 +53,23 @@ def log_file_path(config: Config, source: str) -> Path:
     return config.state_dir / f"{source}.sqlite"
 
 
-def build_mapper(config: Config, claims: dict[str, Origin]) -> Mapper:
-    """The mapper that the configuration describes."""
+def build_mapper(
+    config: Config, claims: Mapping[str, Origin], states: Mapping[str, Mapping[str, int]] = MappingProxyType({})
+) -> Mapper:
+    """The mapper that the configuration describes. `claims` and `states` are what earlier runs remembered. Raises
+    `StartError` for a file of a format that cannot be used."""
+    try:
+        folder = config.state_dir / "schemas"
+        registries = {name: section.build(name, folder) for name, section in config.schema_registries.items()}
+        rules = config.rules(registries)
+    except (ValueError, OSError) as error:
+        raise StartError(str(error)) from None
     return Mapper(
-        config.rules(),
+        rules,
         claims=claims,
+        states=states,
+        match_all=config.mapping.match == "all",
+        clock_warning_us=round(config.mapping.clock_warning * 1_000_000),
         sources={source.name for source in config.sources},
         unmatched=config.mapping.unmatched,
         bounds=config.time_bounds(),
@@ -94,6 +108,7 @@ class Connector:
         self._config = config
         self._abort = threading.Event()
         self._unremembered: list[tuple[str, Origin]] = []
+        self._unlearned: list[tuple[str, str, int]] = []
         with ExitStack() as opened, ExitStack() as opened_sources:
             opened.callback(_lock(config.state_dir).close)
             self.client = Api(
@@ -124,13 +139,14 @@ class Connector:
                 opened_sources.callback(sources[-1].close, _CLOSE_SECONDS)
             self.pipeline = Pipeline(
                 sources,
-                build_mapper(config, self.state.claims()),
+                build_mapper(config, self.state.claims(), self.state.learned_states()),
                 self.client,
                 plan_frame,
                 self.dead_letters,
                 self,
                 Limits(delivery.max_delay, delivery.max_frame_bytes, delivery.max_waiting_samples),
                 delivery.requests_per_second,
+                windows_done=self.state.windows_done(),
                 share=lambda shares: effective_share(
                     delivery.share, [*shares, *[0.0] * (sources_in_all - len(shares))]
                 ),
@@ -191,6 +207,48 @@ class Connector:
         """Report collisions."""
         for collision in collisions:
             _log.warning("input_id_collision", detail=str(collision))
+
+    def learned(self, states: list[tuple[str, str, int]]) -> None:
+        """Remember the states of enum signals; where that cannot be written, with the next one."""
+        self._unlearned += states
+        for input_id, text, number in states:
+            _log.info("state_learned", input=input_id, state=text, number=number)
+        try:
+            self.state.add_learned_states(self._unlearned)
+        except sqlite3.Error as error:
+            _log.error("states_not_remembered", reason=str(error), effect="trying again with the next new state")
+        else:
+            self._unlearned = []
+
+    def renamed(self, renames: list[Rename]) -> None:
+        """Report signals that a change of the mapping gave another ID."""
+        for rename in renames:
+            _log.warning("signal_renamed", detail=str(rename))
+
+    def windows_done(self, done: Mapping[str, int]) -> None:
+        """Remember them, and go on trying until that is written: else a window could be inserted a second time with
+        a part of its values."""
+        while True:
+            try:
+                self.state.add_windows_done(done)
+            except sqlite3.Error as error:
+                _log.error("windows_not_remembered", reason=str(error), effect="nothing is committed; trying again")
+                if self._abort.wait(1.0):
+                    raise
+            else:
+                return
+
+    def clocks_off(self, skews: list[Skew]) -> None:
+        """Report clocks that are wrong."""
+        for skew in skews:
+            _log.warning(
+                "clock_off",
+                source=skew.source,
+                device=skew.device,
+                seconds=round(-skew.lag_us / 1e6, 1),
+                effect=f"its times are {'behind' if skew.lag_us > 0 else 'ahead'}, or it sends what it has stored",
+                remedy="set the device's clock; or set time: arrival or time.correct_clock in its rule",
+            )
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
         """Have metadata saved, and signals published."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,9 @@ CREATE TABLE IF NOT EXISTS saved_signals (integration TEXT, input TEXT, digest T
     WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS published_signals (integration TEXT, input TEXT, digest TEXT,
     PRIMARY KEY (integration, input)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS learned_states (input TEXT, text TEXT, number INTEGER, PRIMARY KEY (input, text))
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS windows_done (input TEXT PRIMARY KEY, until_us INTEGER) WITHOUT ROWID;
 """
 
 
@@ -89,12 +92,34 @@ class State:
             [(integration, input_id, digest) for input_id, digest in digests],
         )
 
+    def learned_states(self) -> dict[str, dict[str, int]]:
+        """Input ID → text → the number that it has for ever."""
+        with self._lock:
+            rows = self._connection.execute("SELECT input, text, number FROM learned_states").fetchall()
+        found: dict[str, dict[str, int]] = {}
+        for input_id, text, number in rows:
+            found.setdefault(input_id, {})[text] = number
+        return found
+
+    def add_learned_states(self, states: Iterable[tuple[str, str, int]]) -> None:
+        """Remember the numbers of these texts; one that is known keeps its number."""
+        self._many("INSERT OR IGNORE INTO learned_states VALUES (?, ?, ?)", list(states))
+
+    def windows_done(self) -> dict[str, int]:
+        """Input ID → µs up to which its windows are inserted."""
+        with self._lock:
+            return dict(self._connection.execute("SELECT input, until_us FROM windows_done").fetchall())
+
+    def add_windows_done(self, done: Mapping[str, int]) -> None:
+        """Remember up to where the windows of these inputs are inserted."""
+        self._many("INSERT OR REPLACE INTO windows_done VALUES (?, ?)", list(done.items()))
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._connection.close()
 
-    def _many(self, statement: str, rows: list[tuple[str, ...]]) -> None:
+    def _many(self, statement: str, rows: Sequence[tuple[str | int, ...]]) -> None:
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:

@@ -460,9 +460,9 @@ class JsonSchemaFormatSection(_SchemaFormatSection):
 
 
 class SparkplugFormatSection(FormatSection):
-    """Sparkplug B: births, data and deaths of edge nodes and devices. What a message says depends on those before it, so
-    a rule with it must take births, data and deaths alike, and input IDs are by `{group}`, `{node}`, `{device}`,
-    `{descriptor}` (`GROUP/NODE` or `GROUP/NODE/DEVICE`) and `{metric}`; by default `{descriptor}/{metric}`."""
+    """Sparkplug B: births, data and deaths of edge nodes and devices. What a message says depends on those before it,
+    so a rule with it must take all of them. Its templates know `{group}`, `{node}`, `{device}`, `{descriptor}`
+    (`GROUP/NODE` or `GROUP/NODE/DEVICE`) and `{metric}`; the default input is `{descriptor}/{metric}`."""
 
     type: Literal["sparkplug_b"] = Field(description="The payload is Sparkplug B.")
     bad_quality: Literal["keep", "drop", "reject", "signal"] = Field(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import (
@@ -17,47 +15,15 @@ from pydantic import (
     model_validator,
 )
 
-from connector.clarify.iso8601 import duration
-from connector.config.formats import (
-    Compression,
-    FormatField,
-    FormatSection,
-    JsonFormatSection,
-    SparkplugFormatSection,
-)
-from connector.config.signal_fields import SignalFields, conversion_of, thinning_of
+from connector.config.formats import Compression, FormatField
+from connector.config.mapping_rules import BuildFormat, compile_rule, first_message
+from connector.config.signal_fields import LabelKey, SignalFields
 from connector.config.values import Bytes, Seconds, Section
-from connector.formats.format import Format
-from connector.mapping.conditions import parse_conditions
-from connector.mapping.paths import Path, parse_path
+from connector.mapping.paths import parse_path
 from connector.mapping.presets import PRESETS, PresetError, expand
-from connector.mapping.rules import (
-    ARRIVAL_TIME,
-    AUTO_TIME,
-    DEFAULT_INPUT,
-    FIELD_TIME,
-    HEADER_TIME,
-    ITEM_INPUT,
-    RECEIVED_TIME,
-    RECORD_TIMES,
-    Labels,
-    Publishing,
-    Quality,
-    Rule,
-    TimeSource,
-    ValueRule,
-    template_for,
-)
-from connector.mapping.senml import resolve
-from connector.mapping.sparkplug_rule import SPARKPLUG_INPUT, SPARKPLUG_VARIABLES
-from connector.mapping.templates import ITEM_VARIABLES, VALUE_VARIABLES, Template
+from connector.mapping.rules import AUTO_TIME, DEFAULT_INPUT, FIELD_TIME, HEADER_TIME, ITEM_INPUT, Rule, TimeSource
 from connector.mapping.times import time_reader
 from connector.mapping.topics import parse_pattern
-from connector.mapping.values import Conversion, States
-from connector.records import Overwrite
-
-BuildFormat: TypeAlias = Callable[[FormatSection, Compression], Format]
-"""Makes the format of a rule; raises ValueError."""
 
 
 def _pattern(text: str) -> str:
@@ -85,7 +51,7 @@ class PublishSection(Section):
 
     name: str | None = Field(default=None, description="Template of the item's name. Default: the signal's name.")
     description: str | None = Field(default=None, description="Template of the item's description.")
-    labels: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9\-_/]{1,40}$")], str] | None = Field(
+    labels: dict[LabelKey, str] | None = Field(
         default=None, description="Labels of the item: key → template of the value. Default: those of the signal."
     )
     visible: bool = Field(default=True, description="Whether the whole organisation sees the items.")
@@ -165,9 +131,9 @@ class QualitySection(Section):
     )
     bad: Literal["keep", "drop", "null", "reject", "signal"] = Field(
         default="drop",
-        description="What becomes of values whose quality is not good: `keep` them; `drop` them or take them for `null` "
-        "(both counted as filtered: Clarify has no value then); `reject` them as dead letters; `signal` keeps them, and "
-        "the quality becomes a signal of its own.",
+        description="What becomes of values whose quality is not good: `keep` them; `drop` them or take them for "
+        "`null` (both counted as filtered: Clarify has no value then); `reject` them as dead letters; `signal` keeps "
+        "them, and the quality becomes a signal of its own.",
     )
 
 
@@ -200,9 +166,9 @@ class RuleSection(SignalFields):
     )
     topic: TopicPatternText | None = Field(
         default=None,
-        description="Topic pattern: `{name}` takes one level and names it, `+` takes one, `#` all that is left, `**` any "
-        "number of levels in between, `{name...}` names them. Levels are between slashes; in a pattern without any, "
-        "between dots, as in Kafka's topics. Required without a preset.",
+        description="Topic pattern: `{name}` takes one level and names it, `+` takes one, `#` all that is left, `**` "
+        "any number of levels in between, `{name...}` names them. Levels are between slashes; in a pattern without "
+        "any, between dots, as in Kafka's topics. Required without a preset.",
         examples=["plant/{line}/{machine}/telemetry", "plant.{line}.telemetry", "{site...}/{device}/up"],
     )
     key: TopicPatternText | None = Field(
@@ -224,7 +190,7 @@ class RuleSection(SignalFields):
         examples=[{"type": "measurement", "status": ["ok", "warn"]}, "contains(keys(@), 'temperature')"],
     )
     skip: bool = Field(default=False, description="Leave these messages out (counted as filtered).")
-    format: FormatField | None = Field(  # type: ignore[valid-type]
+    format: FormatField | None = Field(
         default=None, description="How the payload is written: a name, or a section. Default: JSON.", examples=["csv"]
     )
     compression: Compression = Field(default="none", description="How the payload is compressed.")
@@ -251,15 +217,15 @@ class RuleSection(SignalFields):
     )
     item_name: PathText | None = Field(
         default=None,
-        description="Where an item has its name, for `{item}`. Default: its key; none for elements of a list, which are "
-        "then readings of the same signals.",
+        description="Where an item has its name, for `{item}`. Default: its key; none for elements of a list, which "
+        "are then readings of the same signals.",
         examples=["id"],
     )
     input: str | None = Field(
         default=None,
         description="Template of the input ID. Known are the named levels, `{source}`, `{topic}`, `{path}` (of the "
-        f"value in the payload), `{{field}}` (its last part), `{{key}}`, `{{header.NAME}}`, `{{payload.PATH}}`, and with "
-        f"`iterate` `{{item}}`, `{{item.PATH}}` and `{{index}}`. Default: `{DEFAULT_INPUT}`, in a rule with `key` "
+        f"value in the payload), `{{field}}` (its last part), `{{key}}`, `{{header.NAME}}`, `{{payload.PATH}}`, and "
+        f"with `iterate` `{{item}}`, `{{item.PATH}}` and `{{index}}`. Default: `{DEFAULT_INPUT}`, in a rule with `key` "
         f"`{{topic}}/{{key}}:{{path}}`, with `iterate` `{ITEM_INPUT}`.",
         examples=["{line}/{machine}/{field}", "{payload.device.id}/{field}"],
     )
@@ -319,7 +285,7 @@ class RuleSection(SignalFields):
     def _enums_are_enums(self) -> Self:
         if self.preset is not None:
             return self
-        if self.enum_values and not any(section.is_enum for section in (self, *self.values.values())):
+        if self.enum_values and not (self.is_enum or any(value.is_enum for value in self.values.values())):
             raise ValueError("enum_values without type: enum")
         for path, value in self.values.items():
             if value.enum_values and not (value.is_enum or (value.type is None and self.is_enum)):
@@ -343,7 +309,7 @@ class RuleSection(SignalFields):
         except PresetError as error:
             raise ValueError(str(error)) from None
         except ValueError as error:
-            raise ValueError(f"with preset {self.preset}: {_first_message(error)}") from None
+            raise ValueError(f"with preset {self.preset}: {first_message(error)}") from None
 
     def _set(self) -> dict[str, Any]:
         return self.model_dump(exclude_unset=True)
@@ -357,231 +323,7 @@ class RuleSection(SignalFields):
         if self.preset is not None:
             (rule,) = self.compile_all(build, number)
             return rule
-        pattern = parse_pattern(self.topic or "#")
-        key = parse_pattern(self.key) if self.key is not None else None
-        headers = tuple((name, parse_pattern(text)) for name, text in self.headers.items())
-        names: list[str] = []
-        for where, found in (("topic", pattern), ("key", key), *((f"headers.{name}", p) for name, p in headers)):
-            for name in found.names if found else ():
-                if name in (*VALUE_VARIABLES, *ITEM_VARIABLES):
-                    raise ValueError(
-                        f"{where}: {{{name}}} has a meaning of its own in templates; name the level otherwise"
-                    )
-                if name in names:
-                    raise ValueError(f"{where}: {{{name}}} is a level of the topic already; name it otherwise")
-                names.append(name)
-        if isinstance(self.format, SparkplugFormatSection):
-            self._check_sparkplug()
-            names += SPARKPLUG_VARIABLES
-        templates = _Templates(tuple(names), items=bool(self.iterate or self.parallel))
-        return _Compiler(self, templates, headers).rule(build, number)
-
-    def _check_sparkplug(self) -> None:
-        """What is for single payloads is not for messages that depend on each other. Raises ValueError."""
-        for name in ("key", "headers", "when", "prepare", "select", "iterate", "parallel", "item_name", "device"):
-            if getattr(self, name):
-                raise ValueError(f"{name} is not for format sparkplug_b")
-        if self.quality is not None:
-            raise ValueError("quality is not for format sparkplug_b, which has bad_quality: a setting of the format")
-        if self.compression != "none":
-            raise ValueError("compression is not for format sparkplug_b: payloads say themselves if they are")
-        if self.time not in (AUTO_TIME, ARRIVAL_TIME, RECEIVED_TIME):
-            raise ValueError("time: with format sparkplug_b only auto (that of each metric), arrival and received")
-        if any(value.path is not None for value in self.values.values()):
-            raise ValueError("values: path is not for format sparkplug_b; the key is the name of the metric")
-        levels = (self.topic or "#").split("/")
-        if "**" not in levels[:3] and len(levels) > 2 and levels[2][:1] not in "+#{":
-            raise ValueError(
-                f"topic: level 3 is {levels[2]!r}, but births, data and deaths are all needed; write + in its place"
-            )
-
-
-class _Templates:
-    """Makes templates that know the levels of one rule."""
-
-    def __init__(self, names: tuple[str, ...], *, items: bool) -> None:
-        self._names = names
-        self._items = items
-
-    def of(self, field: str, text: str | None) -> Template | None:
-        """The template, None where there is none. Raises ValueError with the field's name."""
-        if text is None:
-            return None
-        try:
-            return template_for(self._names, text, items=self._items)
-        except ValueError as error:
-            raise ValueError(f"{field}: {error}") from None
-
-    def labels(self, field: str, texts: Mapping[str, str]) -> Labels:
-        """Those of several texts, by their keys."""
-        found = []
-        for key, text in texts.items():
-            template = self.of(f"{field}.{key}", text)
-            assert template is not None  # noqa: S101 - there is a text
-            found.append((key, template))
-        return tuple(found)
-
-
-class _Compiler:
-    """Compiles one section."""
-
-    def __init__(self, section: RuleSection, templates: _Templates, headers: tuple[Any, ...]) -> None:
-        self._section = section
-        self._templates = templates
-        self._headers = headers
-
-    def rule(self, build: BuildFormat | None, number: int | None) -> Rule:
-        """The rule as the mapper uses it."""
-        section, templates = self._section, self._templates
-        values: dict[str, ValueRule] = {}
-        expressions: list[tuple[Path, str]] = []
-        found: dict[str, ValueRule] = {}
-        for name, value in section.values.items():
-            path = _value_path(name, value)
-            if not path.plain:
-                expressions.append((path, name))
-                found[name] = self._value(name, value)
-            elif path.dotted in values:
-                raise ValueError(f"values.{name}: another value has the path {path.dotted!r} already")
-            else:
-                values[path.dotted] = self._value(name, value)
-        quality = section.quality
-        if quality is not None and quality.bad == "signal":
-            path = parse_path(quality.path)
-            if quality.path in found:
-                raise ValueError(f"quality: a value is called {quality.path!r} already; name it otherwise")
-            expressions.append((path, quality.path))
-            found[quality.path] = self._quality(quality)
-        other = section.other_values or ("filter" if any(not path.plain for path, _ in expressions) else "map")
-        rule = Rule(
-            pattern=parse_pattern(section.topic or "#"),
-            number=number,
-            key=parse_pattern(section.key) if section.key is not None else None,
-            headers=self._headers,
-            when=() if section.when is None else parse_conditions(section.when),
-            skip=section.skip,
-            format=self._format(build),
-            sparkplug=section.format.rule() if isinstance(section.format, SparkplugFormatSection) else None,
-            prepare=resolve if section.prepare == "senml" else None,
-            select=None if section.select is None else parse_path(section.select),
-            iterate=tuple(map(parse_path, section.iterate)),
-            parallel=tuple(map(parse_path, section.parallel)),
-            item_name=None if section.item_name is None else parse_path(section.item_name),
-            input=templates.of("input", section.input or self._default_input()),
-            name=templates.of("name", section.name),
-            description=templates.of("description", section.description),
-            unit=templates.of("unit", section.unit),
-            value_type="enum" if section.is_enum else section.type,
-            enum_values=section.all_enum_values,
-            labels=templates.labels("labels", section.labels),
-            annotations=templates.labels("annotations", section.annotations),
-            sample_interval=_iso(section.sample_interval),
-            gap_detection=_iso(section.gap_detection),
-            conversion=conversion_of(section, None),
-            time=_time(section.time),
-            device=templates.of("device", section.device),
-            quality=None if quality is None else Quality(parse_path(quality.path), tuple(quality.good), quality.bad),
-            thinning=thinning_of(section.thin),
-            shared_inputs=section.shared_inputs,
-            values=values,
-            expressions=tuple(expressions),
-            other_values=other == "map",
-            publish=self._publishing(section.publish),
-        )
-        if not found:
-            return rule
-        of_found = replace(
-            rule, values=found, expressions=(), quality=None, other_values=True, inherit=True, time=rule.time
-        )
-        return replace(rule, found=of_found)
-
-    def _default_input(self) -> str | None:
-        return SPARKPLUG_INPUT if isinstance(self._section.format, SparkplugFormatSection) else None
-
-    def _format(self, build: BuildFormat | None) -> Format | None:
-        section = self._section
-        if isinstance(section.format, SparkplugFormatSection):
-            return None
-        plain = section.format is None or section.format.type == "json"
-        if build is None or (plain and section.compression == "none"):
-            return None
-        return build(section.format or JsonFormatSection(), section.compression)
-
-    def _value(self, name: str, section: ValueSection) -> ValueRule:
-        where = f"values.{name}."
-        templates = self._templates
-        return ValueRule(
-            named=None if section.path is None else name,
-            skip=section.skip,
-            input=templates.of(where + "input", section.input),
-            name=templates.of(where + "name", section.name),
-            description=templates.of(where + "description", section.description),
-            unit=templates.of(where + "unit", section.unit),
-            value_type="enum" if section.is_enum else section.type,
-            enum_values=section.all_enum_values,
-            labels=templates.labels(where + "labels", section.labels),
-            annotations=templates.labels(where + "annotations", section.annotations),
-            sample_interval=_iso(section.sample_interval),
-            gap_detection=_iso(section.gap_detection),
-            conversion=conversion_of(self._section, section),
-            thinning=thinning_of(section.thin) if section.thin else thinning_of(self._section.thin),
-            publish=section.publish,
-        )
-
-    def _quality(self, quality: QualitySection) -> ValueRule:
-        """A quality as a signal of its own: under its own path if the input says one, else behind that of the value."""
-        text = self._section.input
-        own = text is None or "{path}" in text or "{field}" in text
-        states = States({}, learn=True)
-        return ValueRule(
-            input=None if own else self._templates.of("input", f"{text}/quality"),
-            unit=self._templates.of("unit", ""),
-            value_type="numeric",
-            conversion=Conversion(states=states),
-            publish=False,
-        )
-
-    def _publishing(self, section: bool | PublishSection) -> Publishing | None:
-        if isinstance(section, bool):
-            return Publishing() if section else None
-        labels = section.labels
-        return Publishing(
-            name=self._templates.of("publish.name", section.name),
-            description=self._templates.of("publish.description", section.description),
-            labels=None if labels is None else self._templates.labels("publish.labels", labels),
-            visible=section.visible,
-            overwrite=Overwrite(section.overwrite),
-        )
-
-
-def _value_path(name: str, section: ValueSection) -> Path:
-    """Where a value is. Without `path` the key is the place, whatever signs are in it."""
-    return Path(name, tuple(name.split("."))) if section.path is None else parse_path(section.path)
-
-
-def _iso(seconds: float | None) -> str | None:
-    return None if seconds is None else duration(timedelta(seconds=seconds))
-
-
-def _time(written: str | TimeSection) -> TimeSource:
-    if isinstance(written, TimeSection):
-        return written.compile()
-    if written == AUTO_TIME or written in RECORD_TIMES:
-        return TimeSource(written)
-    return TimeSource(FIELD_TIME, parse_path(written))
-
-
-def _first_message(error: ValueError) -> str:
-    errors = getattr(error, "errors", None)
-    if errors is None:
-        return str(error)
-    first = errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return (
-        f"{where}: {first['msg'].removeprefix('Value error, ')}"
-        if where
-        else first["msg"].removeprefix("Value error, ")
-    )
+        return compile_rule(self, build, number)
 
 
 class MappingSection(Section):

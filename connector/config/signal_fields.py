@@ -84,8 +84,8 @@ class SignalFields(Section):
     unknown_state: Literal["reject", "drop", "learn"] | None = Field(
         default=None,
         description="A text that is no state: a dead letter, left out (filtered), or learned: it gets the next free "
-        "number, for ever. `learn` makes it an enum signal. Default: `reject` where a value has states of its own, else "
-        "`drop`.",
+        "number, for ever. `learn` makes it an enum signal. Default: `reject` where a value has states of its own, "
+        "else `drop`.",
     )
     labels: dict[LabelKey, str] = Field(
         default={}, description="Labels: key → template of the value.", examples=[{"line": "{line}"}]

@@ -21,7 +21,8 @@ class Item(NamedTuple):
 
     name: str
     """What it is called: by its key or by the rule's `item_name`; else empty."""
-    index: int
+    place: int
+    """Its place in the list, from 0."""
     value: object
     outer: tuple[object, ...]
     """The items around it, from the inside out, and the whole payload."""
@@ -36,7 +37,7 @@ def items_of(rule: Rule, document: object) -> Iterator[Item]:
         found = _rows(rule.parallel, found)
     for item in found:
         name = item.name if rule.item_name is None else text_of(rule.item_name.find(item.value))
-        yield Item(name, item.index, item.value, item.outer)
+        yield Item(name, item.place, item.value, item.outer)
 
 
 def _members(path: Path, around: Iterator[Item]) -> Iterator[Item]:

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from math import isfinite
 from types import MappingProxyType
 from typing import Final
 
 import orjson
 
-from connector.formats.format import BadDocument, Documents, Format, PayloadError
-from connector.formats.json_payload import RepeatedKeys, decode, decode_repeated, may_repeat_keys
-from connector.formats.sparkplug.host import Limits, Owner
-from connector.mapping.clock_skew import Clocks
+from connector.formats.format import PayloadError
+from connector.formats.json_payload import decode, decode_repeated, may_repeat_keys
+from connector.formats.sparkplug.host import Owner
+from connector.mapping.clock_skew import Clocks, Skew
+from connector.mapping.decoded import Decoded
 from connector.mapping.input_ids import InputIds, Origin
 from connector.mapping.items import items_of
 from connector.mapping.paths import MISSING
@@ -47,15 +50,16 @@ from connector.mapping.rules import (
     TimeSource,
     everything,
 )
-from connector.mapping.sparkplug import SparkplugMapping, SparkplugPlan, described
-from connector.mapping.sparkplug_rule import SparkplugRule, variables_of
+from connector.mapping.sparkplug import SparkplugMapping, SparkplugPlan, limits_of
+from connector.mapping.sparkplug_rule import variables_of
 from connector.mapping.states import LearnedStates
 from connector.mapping.templates import ITEM_FIELD, KEY, PAYLOAD
 from connector.mapping.thinning import Thinner
 from connector.mapping.times import TimeBounds, TimeError
-from connector.mapping.walk import NO_TIME, NOT_YET, Walker, Work, count, cut, leaves, repeated, shown_value
+from connector.mapping.walk import NO_TIME, NOT_YET, Walker, Work, cut, leaves, shown_value
 from connector.records import Mapped, Reason, Record, Reject, SignalMetadata
 
+_CLOCKS_SECONDS: Final = 30.0
 _MAX_PLANS: Final = 100_000
 _MAX_SHAPES: Final = 100
 """A topic, before they are learnt anew: each message may have other keys."""
@@ -78,6 +82,7 @@ class Mapper:
         without_retained: Collection[str] = (),
         unmatched: str = "filter",
         match_all: bool = False,
+        clock_warning_us: int = 60_000_000,
         bounds: TimeBounds | None = None,
         max_payload_bytes: int = 4 * 1024 * 1024,
         max_values: int = 20_000,
@@ -97,12 +102,14 @@ class Mapper:
         self._fallback = everything() if unmatched == "map" or not rules else None
         self._reject_unmatched = unmatched == "dead_letter"
         self._match_all = match_all
+        self._clock_warning_us = clock_warning_us
+        self._clocks_at = 0.0
         self._bounds = bounds or TimeBounds()
         self._max_payload_bytes = max_payload_bytes
         self._walker = Walker(self._bounds, max_values, self._new_id, self._learn)
         self.sparkplug = SparkplugMapping(
             self._bounds,
-            _sparkplug_limits(self._rules, max_payload_bytes, max_values),
+            limits_of(self._rules, max_payload_bytes, max_values),
             births,
             new_id=self._new_id,
             learn=self._learn,
@@ -152,6 +159,14 @@ class Mapper:
             return False
         topic.keys_merged = True
         return True
+
+    def clocks_off(self, now: float) -> list[Skew]:
+        """Clocks that are found to be off, each once; asked for as often as one likes, looked for twice a minute.
+        `now` is in seconds, on any clock that only rises."""
+        if now < self._clocks_at:
+            return []
+        self._clocks_at = now + _CLOCKS_SECONDS
+        return self.clocks.newly_off(self._clock_warning_us)
 
     def forget(self, source: str) -> None:
         """What was mapped of this source may come again, and may not have been sent."""
@@ -239,7 +254,7 @@ class Mapper:
             plan.conversions[path] = conversion
         thinning = value.thinning or rule.thinning
         if thinning is not None:
-            self.thinner.how[input_id] = thinning
+            self.thinner.add(input_id, thinning)
         self._discover(plan, path, input_id)
         return input_id
 
@@ -247,11 +262,8 @@ class Mapper:
         value = value_rule(plan.rule, path)
         if value is not None:
             called = path if value.named is None else value.named
-            learned = self.states.of(input_id)
-            if isinstance(plan, SparkplugPlan):
-                found = described(plan, value, called, input_id, learned)
-            else:
-                found = metadata(plan, value, called, input_id, learned)
+            describe = plan.described if isinstance(plan, SparkplugPlan) else partial(metadata, plan)
+            found = describe(value, called, input_id, self.states.of(input_id))
             if found is not None:
                 self.discovered.append((input_id, found))
 
@@ -305,7 +317,7 @@ class Mapper:
             return None  # the walk says what is wrong with it, where it is needed
         samples: list[tuple[str, int, float]] = []
         filtered = self._walker.take_known(shape, obj, time_us, newest_us, plan.rule.time.read, samples)
-        if filtered < 0 or not samples:
+        if filtered < 0 or not samples or (payload is None and not all(isfinite(value) for _, _, value in samples)):
             return None
         if self.thinner.how:
             kept = self.thinner.thin(plan.source, samples)
@@ -442,7 +454,7 @@ class Mapper:
     # -- all other records ------------------------------------------------------------------------
 
     def _map_by_rules(self, source: str, record: Record, topic: TopicPlan, payload: bytes) -> Mapped:
-        decoded = _Decoded(record, payload, self._max_payload_bytes)
+        decoded = Decoded(record, payload, self._max_payload_bytes)
         result = Mapped()
         taken = skipped = 0
         for rule, plan in topic.choices:
@@ -486,7 +498,7 @@ class Mapper:
         return self._named(rule, None if rule.key is None else key_of(record), headers)
 
     def _by_rule(
-        self, rule: Rule, plan: Plan, record: Record, named: Mapping[str, str], decoded: _Decoded
+        self, rule: Rule, plan: Plan, record: Record, named: Mapping[str, str], decoded: Decoded
     ) -> Mapped | None:
         """What the rule makes of the documents that it takes and no rule before it took; None if there are none."""
         if rule.sparkplug is not None:
@@ -578,12 +590,12 @@ class Mapper:
             seen += 1
             inside += leaves(item.value)
             if rule.dynamic:
-                said = {**texts, **item_texts(rule, item.name, item.index, item.value, item.outer)}
+                said = {**texts, **item_texts(rule, item.name, item.place, item.value, item.outer)}
                 base = self._plan_for(plan, said, named)
             elif base.clock is None:
                 self._set_clock(base)
             self._walker.check_count(work)
-            place = item.name or str(item.index)
+            place = item.name or str(item.place)
             self._walk_document(work, record, base, item.value, (*item.outer, *around), place)
         work.plan, work.place = base, ""
         work.filtered += max(0, total - inside) + max(0, outside)
@@ -626,93 +638,6 @@ class Mapper:
             Reason.PAYLOAD_TOO_LARGE,
             f"{len(payload)} bytes; at most {self._max_payload_bytes} are mapped (mapping.max_payload)",
         )
-
-
-class _Decoded:
-    """A payload, decoded once for each format that its rules want, and which of its documents are taken."""
-
-    def __init__(self, record: Record, payload: bytes, most: int) -> None:
-        self._record = record
-        self._payload = payload
-        self._most = most
-        self._by: dict[int, tuple[list[tuple[int, object]], list[Reject]]] = {}
-        self._open: dict[int, dict[int, object]] = {}
-        self._bad: dict[int, list[Reject]] = {}
-
-    def by(self, form: Format | None) -> tuple[list[tuple[int, object]], list[Reject]]:
-        """The documents that no rule took yet, by number, and rejects of values whose key stands twice. Raises
-        `PayloadError`."""
-        at = id(form)
-        if at not in self._by:
-            if len(self._payload) > self._most:
-                raise PayloadError(
-                    Reason.PAYLOAD_TOO_LARGE,
-                    f"{len(self._payload)} bytes; at most {self._most} are mapped (mapping.max_payload)",
-                )
-            repeats: list[Reject] = []
-            if form is None:
-                documents: list[object] = [_json(self._payload, repeats)]
-            else:
-                document = form.decode(self._payload)
-                documents = list(document) if isinstance(document, Documents) else [document]
-            bad = [document for document in documents if isinstance(document, BadDocument)]
-            self._bad[at] = [Reject(b.reason, f"{b.where}: {b.message}", b.where, b.text and cut(b.text)) for b in bad]
-            good = [(i, document) for i, document in enumerate(documents) if not isinstance(document, BadDocument)]
-            if not good and not bad:
-                raise PayloadError(Reason.EMPTY_PAYLOAD, "there is no document in the payload")
-            self._by[at] = (good, repeats)
-            self._open[at] = dict(good)
-        good, repeats = self._by[at]
-        return [(i, document) for i, document in good if i in self._open[at]], repeats
-
-    def take(self, form: Format | None, number: int) -> None:
-        """A rule takes this document."""
-        self._open[id(form)].pop(number, None)
-
-    def take_bad(self, form: Format | None) -> list[Reject]:
-        """The rejects of documents that could not be read, once."""
-        return self._bad.pop(id(form), [])
-
-    def failed(self, form: Format | None) -> None:
-        """Nothing more is to be had of this format."""
-        self._open.pop(id(form), None)
-
-    def has_more(self, form: Format | None) -> bool:
-        """Whether documents are left that no rule took."""
-        return bool(self._open.get(id(form)))
-
-    def rest(self) -> list[object]:
-        """The documents that no rule took, in the format of which most are left."""
-        return max((list(left.values()) for left in self._open.values()), key=len, default=[])
-
-
-def _sparkplug_limits(rules: Sequence[Rule], max_payload_bytes: int, max_values: int) -> Limits:
-    """The widest that any rule allows: all of them hear the same nodes."""
-    said = [rule.sparkplug for rule in rules if rule.sparkplug is not None] or [SparkplugRule()]
-    return Limits(
-        max_payload_bytes, max_values, max(one.max_devices for one in said), max(one.max_metrics for one in said)
-    )
-
-
-def _json(payload: bytes, repeats: list[Reject]) -> object:
-    document = decode(payload)
-    if isinstance(document, dict | list):
-        keys = count(document)[1]
-        if keys and may_repeat_keys(payload, keys):
-            document = _without_repeats(decode_repeated(payload), "", repeats)
-    return document
-
-
-def _without_repeats(value: object, path: str, repeats: list[Reject]) -> object:
-    """The document with plain objects, and a reject for each value whose key came again."""
-    prefix = path + "." if path else ""
-    if isinstance(value, dict):
-        if isinstance(value, RepeatedKeys):
-            repeats.extend(repeated(key, prefix + key, replaced) for key, replaced in value.replaced)
-        return {key: _without_repeats(inner, prefix + key, repeats) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_repeats(inner, f"{prefix}{i}", repeats) for i, inner in enumerate(value)]
-    return value
 
 
 def _joined(one: Mapped, other: Mapped) -> Mapped:

@@ -14,7 +14,7 @@ _OWN_TIMES: Final = {CREATE_TIME: TimeKind.CREATED, APPEND_TIME: TimeKind.APPEND
 
 
 def record_time(record: Record, wanted: str, work: Work, check_bounds: Callable[[int, int], None]) -> int:
-    """The record's own time, where its kind is wanted and it is plausible; else `NO_TIME`, with the reason in `work`."""
+    """The record's own time, where its kind is wanted and it is plausible; else `NO_TIME`, the reason in `work`."""
     if wanted == RECEIVED_TIME:
         return work.arrival_us
     kind = _OWN_TIMES.get(wanted)

@@ -20,7 +20,7 @@ from connector.formats.sparkplug.topic import data_topic
 from connector.formats.sparkplug.values import Value
 from connector.mapping.plans import Plan, metadata, value_rule
 from connector.mapping.rules import AUTO_TIME, RECEIVED_TIME, Rule, ValueRule
-from connector.mapping.sparkplug_rule import variables_of
+from connector.mapping.sparkplug_rule import SparkplugRule, variables_of
 from connector.mapping.times import TimeBounds, TimeError
 from connector.mapping.values import FILTERED, NOT_FINITE, Conversion, ValueRejectedError
 from connector.mapping.walk import cut
@@ -318,33 +318,39 @@ class SparkplugPlan(Plan):
         value = value_rule(self.rule, path)
         return None if value is None else value.conversion or self.rule.conversion
 
+    def described(
+        self, value: ValueRule, path: str, input_id: str, learned: Mapping[str, int]
+    ) -> SignalMetadata | None:
+        """The signal's metadata: what the rule says, and for the rest what the births say."""
+        said = metadata(self, value, path, input_id, learned)
+        birth = self.births.get(path)
+        if birth is None or not self.sparkplug.metadata:
+            return said
+        rule = self.rule
+        found = said if said is not None else SignalMetadata(name=input_id)
+        whole = path in (birth.path, ONLINE)  # else it is an element or a cell, of which only the whole was described
+        name = f"{self.variables['descriptor']} online" if path == ONLINE else birth.display_name or birth.path
+        states = birth.states if whole and not found.enum_values else ()
+        is_integer = type_of(birth.datatype) not in (DataType.FLOAT, DataType.DOUBLE)
+        as_enum = bool(states) and is_integer and value.value_type is None and rule.value_type is None
+        return replace(
+            found,
+            name=found.name if value.name or rule.name else name if whole else name + path.removeprefix(birth.path),
+            description=found.description or birth.description,
+            unit=found.unit or birth.unit,
+            value_type="enum" if as_enum else found.value_type,
+            enum_values=states if as_enum else found.enum_values,
+            labels=_labels(self, found),
+            annotations=(*found.annotations, *_annotations(birth, found)),
+            saved=True,
+        )
 
-def described(
-    plan: SparkplugPlan, value: ValueRule, path: str, input_id: str, learned: Mapping[str, int]
-) -> SignalMetadata | None:
-    """The signal's metadata: what the rule says, and for the rest what the births say."""
-    said = metadata(plan, value, path, input_id, learned)
-    birth = plan.births.get(path)
-    if birth is None or not plan.sparkplug.metadata:
-        return said
-    rule = plan.rule
-    found = said if said is not None else SignalMetadata(name=input_id)
-    name = (plan.variables["descriptor"] + " online") if path == ONLINE else birth.display_name or path
-    own = path in (birth.path, ONLINE)  # else it is an element or a cell, of which only the whole was described
-    states = birth.states if own and not found.enum_values else ()
-    is_integer = type_of(birth.datatype) not in (DataType.FLOAT, DataType.DOUBLE)
-    as_enum = bool(states) and is_integer and value.value_type is None and rule.value_type is None
-    return replace(
-        found,
-        name=found.name if value.name or rule.name else name if own else f"{name}{path.removeprefix(birth.path)}",
-        description=found.description or birth.description,
-        unit=found.unit or birth.unit,
-        value_type="enum" if as_enum else found.value_type,
-        enum_values=states if as_enum else found.enum_values,
-        labels=_labels(plan, found),
-        annotations=(*found.annotations, *_annotations(birth, found)),
-        saved=True,
-    )
+
+def limits_of(rules: Iterable[Rule], max_payload_bytes: int, max_values: int) -> Limits:
+    """The widest that any rule allows: all of them hear the same nodes."""
+    said = [rule.sparkplug for rule in rules if rule.sparkplug is not None] or [SparkplugRule()]
+    devices, metrics = max(one.max_devices for one in said), max(one.max_metrics for one in said)
+    return Limits(max_payload_bytes, max_values, devices, metrics)
 
 
 def _labels(plan: SparkplugPlan, said: SignalMetadata) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -55,7 +55,7 @@ def parse_template(text: str, known: Collection[str]) -> Template:
             raise TemplateError(f"{text!r}: only plain {{name}} is understood, no formats")
         if name is None or name in known or any(name.startswith(start) and name != start for start in open_ended):
             continue
-        if name == ITEM or name.startswith(ITEM_FIELD) or name == INDEX:
+        if name in (ITEM, INDEX) or name.startswith(ITEM_FIELD):
             raise TemplateError(f"{text!r}: {{{name}}} is known only in a rule with iterate or parallel")
         near = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {{{near[0]}}}? " if near else ""

@@ -47,7 +47,14 @@ class Thinner:
     def __init__(self) -> None:
         self.how: dict[str, Thinning] = {}
         """Input ID → how it is thinned, where it is."""
+        self.windows = False
+        """Whether any of them is down-sampled."""
         self._last: dict[str, tuple[str, int, float]] = {}
+
+    def add(self, input_id: str, thinning: Thinning) -> None:
+        """A signal that is thinned."""
+        self.how[input_id] = thinning
+        self.windows = self.windows or thinning.window_us > 0
 
     def thin(self, source: str, samples: list[Sample]) -> list[Sample]:
         """The samples that are kept, in their order."""

@@ -127,7 +127,7 @@ UNITS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0}
 ISO: Final = "iso8601"
 AUTO: Final = "auto"
 EXCEL: Final = "excel"
-_EXCEL_EPOCH: Final = datetime(1899, 12, 30)
+_EXCEL_EPOCH: Final = datetime(1899, 12, 30)  # noqa: DTZ001 - its zone is the rule's
 _SHORTEST_FRACTION: Final = re.compile(r"(\.\d{6})\d+")
 
 
@@ -174,7 +174,7 @@ def _check_format(written: str) -> None:
         raise ValueError(f"format {written!r} cannot be read: {error}") from None
 
 
-def _read_as(written: str, value: object, unit: str | None, zone: tzinfo) -> int:
+def _read_as(written: str, value: object, unit: str | None, zone: tzinfo) -> int:  # noqa: PLR0911 - one a notation
     if isinstance(value, datetime):
         return _micros(value, zone)
     if written == EXCEL:

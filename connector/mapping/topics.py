@@ -37,7 +37,7 @@ class TopicPattern:
         return found.groupdict("") if found else None
 
 
-def parse_pattern(text: str) -> TopicPattern:
+def parse_pattern(text: str) -> TopicPattern:  # noqa: PLR0912 - a branch for each kind of level
     """Compile a pattern, or raise `PatternError`."""
     if not text:
         raise PatternError("a topic pattern must not be empty; use '#' for all topics")

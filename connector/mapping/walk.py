@@ -2,8 +2,8 @@
 
 The time of a value is that of the nearest object around it that has a time field, else the one that the rule says.
 Elements of a list that carry a time of their own are readings of the same signals, so their index is no part of the
-path; other elements are told apart by their index. Objects whose keys were seen before take a shorter way, `take_known`,
-which gives the same.
+path; other elements are told apart by their index. Objects whose keys were seen before take a shorter way,
+`take_known`, which gives the same.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Walker:
 
     # -- objects with keys seen before ------------------------------------------------------------
 
-    def take_known(
+    def take_known(  # noqa: C901, PLR0911, PLR0912 - the hot path: a call for each branch would cost a third
         self, shape: Shape, obj: dict[str, object], time_us: int, newest_us: int, read: ReadTime, samples: list[Sample]
     ) -> int:
         """Add the samples of an object with the keys of `shape`; how many values were left out. -1 for whatever is
@@ -113,7 +113,7 @@ class Walker:
                 kind is float or kind is int or kind is bool
             ):  # what is not finite comes only where JSON's reader gave up
                 if entry:
-                    if type(entry) is Shape or not -1e308 <= value <= 1e308:  # type: ignore[operator]
+                    if type(entry) is Shape:
                         return -1
                     samples.append((entry, time_us, value))  # type: ignore[arg-type]
                 elif entry is False:
@@ -134,7 +134,7 @@ class Walker:
                     filtered += 1
         return filtered
 
-    def _take_converted(
+    def _take_converted(  # noqa: C901, PLR0911, PLR0912 - as above
         self, shape: Shape, obj: dict[str, object], time_us: int, newest_us: int, read: ReadTime, samples: list[Sample]
     ) -> int:
         filtered = 0
@@ -173,8 +173,8 @@ class Walker:
         return filtered
 
     def learn_shape(self, plan: Plan, obj: dict[str, object], path: str = "", depth: int = 1) -> Shape | None:
-        """What is known of objects like this one after they were walked; None if they are not for `take_known`, `NOT_YET`
-        if this one did not tell."""
+        """What is known of objects like this one after they were walked; None if they are not for `take_known`,
+        `NOT_YET` if this one did not tell."""
         rule = plan.rule
         if len(obj) > self._max_values or depth > _MAX_DEPTH:
             return None
@@ -209,7 +209,7 @@ class Walker:
 
     # -- the long way -----------------------------------------------------------------------------
 
-    def _object(self, work: Work, obj: dict[str, object], path: str, time_us: int, look: bool, depth: int) -> None:
+    def _object(self, work: Work, obj: dict[str, object], path: str, time_us: int, look: bool, depth: int) -> None:  # noqa: PLR0912
         plan = work.plan
         work.keys += len(obj)
         time_key: str | None = None
@@ -248,7 +248,7 @@ class Walker:
                 work.keys += 1
                 work.rejects.append(repeated(key, prefix + key, value))
 
-    def _value(self, work: Work, value: object, path: str, time_us: int, look: bool, depth: int) -> None:
+    def _value(self, work: Work, value: object, path: str, time_us: int, look: bool, depth: int) -> None:  # noqa: PLR0912
         if isinstance(value, dict | list):
             if depth >= _MAX_DEPTH:
                 work.rejects.append(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
 
 from connector.clarify import InvalidParams, NotAllowed, Problem, Retryable
 from connector.config import RuleSection
 from connector.delivery.dead_letters import DeadLetter, DeadLettersError
-from connector.mapping.input_ids import Collision, Origin
+from connector.mapping.clock_skew import Skew
+from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline
@@ -45,6 +46,10 @@ class Notes:
         self.claims: dict[str, Origin] = {}
         self.collisions: list[Collision] = []
         self.signals: dict[str, SignalMetadata] = {}
+        self.states: list[tuple[str, str, int]] = []
+        self.renames: list[Rename] = []
+        self.skews: list[Skew] = []
+        self.windows: dict[str, int] = {}
         self.failure: Exception | None = None
 
     def claimed(self, claims: list[tuple[str, Origin]]) -> None:
@@ -57,6 +62,18 @@ class Notes:
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
         self.signals.update(signals)
+
+    def learned(self, states: list[tuple[str, str, int]]) -> None:
+        self.states += states
+
+    def renamed(self, renames: list[Rename]) -> None:
+        self.renames += renames
+
+    def clocks_off(self, skews: list[Skew]) -> None:
+        self.skews += skews
+
+    def windows_done(self, done: Mapping[str, int]) -> None:
+        self.windows.update(done)
 
 
 class Bench:

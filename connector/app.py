@@ -7,7 +7,7 @@ import gc
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
@@ -21,11 +21,14 @@ from connector.config import Config, FileSection, KafkaSection, MqttSection, Sou
 from connector.delivery.dead_letters import DeadLetterStore
 from connector.delivery.items import Publisher
 from connector.delivery.pace import effective_share
+from connector.delivery.rebirths import RebirthRequester
 from connector.delivery.signals import SignalSaver
 from connector.delivery.slots import Slots
+from connector.formats.sparkplug.host import Owner
 from connector.mapping.clock_skew import Skew
 from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
+from connector.mapping.sparkplug import Noted, added_up
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline
 from connector.records import SignalMetadata
@@ -54,10 +57,13 @@ def log_file_path(config: Config, source: str) -> Path:
 
 
 def build_mapper(
-    config: Config, claims: Mapping[str, Origin], states: Mapping[str, Mapping[str, int]] = MappingProxyType({})
+    config: Config,
+    claims: Mapping[str, Origin],
+    states: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+    births: Mapping[str, Iterable[tuple[Owner, bytes]]] = MappingProxyType({}),
 ) -> Mapper:
-    """The mapper that the configuration describes. `claims` and `states` are what earlier runs remembered. Raises
-    `StartError` for a file of a format that cannot be used."""
+    """The mapper that the configuration describes. `claims`, `states` and `births` are what earlier runs remembered.
+    Raises `StartError` for a file of a format that cannot be used."""
     try:
         folder = config.state_dir / "schemas"
         registries = {name: section.build(name, folder) for name, section in config.schema_registries.items()}
@@ -68,6 +74,7 @@ def build_mapper(
         rules,
         claims=claims,
         states=states,
+        births=births,
         match_all=config.mapping.match == "all",
         clock_warning_us=round(config.mapping.clock_warning * 1_000_000),
         sources={source.name for source in config.sources},
@@ -137,9 +144,10 @@ class Connector:
             for section in config.sources:
                 sources.append((make_source or _source)(section, open_log_file(config, section.name)))
                 opened_sources.callback(sources[-1].close, _CLOSE_SECONDS)
+            self.rebirths = RebirthRequester({s.name: s.publish for s in sources if isinstance(s, MqttSource)})
             self.pipeline = Pipeline(
                 sources,
-                build_mapper(config, self.state.claims(), self.state.learned_states()),
+                build_mapper(config, self.state.claims(), self.state.learned_states(), self.state.births()),
                 self.client,
                 plan_frame,
                 self.dead_letters,
@@ -183,6 +191,7 @@ class Connector:
         self.pipeline.abort()
         self.pipeline.close(_CLOSE_SECONDS)
         self._abort.set()
+        self.rebirths.close(_CLOSE_SECONDS)
         self.signals.close(_CLOSE_SECONDS)
         self.items.close(_CLOSE_SECONDS)
         self._opened.close()
@@ -219,6 +228,30 @@ class Connector:
             _log.error("states_not_remembered", reason=str(error), effect="trying again with the next new state")
         else:
             self._unlearned = []
+
+    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+        """Remember them, and go on trying until that is written: else what follows could not be read."""
+        while True:
+            try:
+                self.state.keep_births(source, said)
+            except sqlite3.Error as error:
+                _log.error("births_not_remembered", reason=str(error), effect="intake waits; trying again")
+                if self._abort.wait(1.0):
+                    raise
+            else:
+                return
+
+    def noted(self, notes: list[Noted]) -> None:
+        """Report losses and births that are needed, and have nodes asked for them."""
+        self.rebirths.note(notes)
+        for (source, group, node), lost in added_up(notes).items():
+            _log.warning(
+                "sparkplug_messages_lost",
+                source=source,
+                node=f"{group}/{node}",
+                messages=lost,
+                effect="they did not reach us: Sparkplug is published with QoS 0",
+            )
 
     def renamed(self, renames: list[Rename]) -> None:
         """Report signals that a change of the mapping gave another ID."""

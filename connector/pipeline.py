@@ -23,9 +23,11 @@ from connector.delivery.pace import Pace, effective_share
 from connector.delivery.sender import Inserter, Sender
 from connector.delivery.slots import Slots
 from connector.formats.format import SchemaUnavailableError
+from connector.formats.sparkplug.host import Owner
 from connector.mapping.clock_skew import Skew
 from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
+from connector.mapping.sparkplug import Noted
 from connector.mapping.windows import Closed, Windows
 from connector.packing.frame import Frame, build_frame, without
 from connector.packing.pending import Pending
@@ -77,6 +79,13 @@ class Discoveries(Protocol):
 
     def clocks_off(self, skews: list[Skew]) -> None:
         """The clocks of these devices are wrong."""
+
+    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+        """What Sparkplug's nodes and devices have said (None: to be forgotten): without it, what they send later cannot
+        be read. Durable when it returns."""
+
+    def noted(self, notes: list[Noted]) -> None:
+        """Losses of Sparkplug's nodes, births that are needed, births that came."""
 
     def windows_done(self, done: Mapping[str, int]) -> None:
         """The windows of these inputs are inserted up to this time in µs. Durable when it returns."""
@@ -211,6 +220,7 @@ class Pipeline:
         if self.schema_trouble.pop(chunk.source, None):
             del self._schema_tries[chunk.source]
             _log.info("schema_available", source=chunk.source)
+        self._keep_births(chunk.source)
         self._keep_rejects(chunk, mapped)
         now = self._clock()
         with self._changed:
@@ -398,6 +408,11 @@ class Pipeline:
             progress = self._progress
             return progress.abandoned_records, progress.abandoned_samples, progress.late_samples
 
+    def sparkplug_gauges(self) -> dict[str, dict[str, float]]:
+        """Source → numbers about the nodes of Sparkplug that were heard there, for their gauges."""
+        with self._mapping_lock:
+            return self._mapper.sparkplug.gauges()
+
     def sources(self) -> list[Source]:
         """The sources, for their gauges."""
         return list(self._sources.values())
@@ -561,6 +576,16 @@ class Pipeline:
         if mapper.discovered:
             signals, mapper.discovered = mapper.discovered, []
             self._discoveries.discovered(signals)
+
+    def _keep_births(self, source: str) -> None:
+        """Before anything of the chunk can be committed."""
+        with self._mapping_lock:
+            said = self._mapper.sparkplug.take_changes(source)
+            notes, self._mapper.sparkplug.noted = self._mapper.sparkplug.noted, []
+        if said:
+            self._discoveries.births(source, said)
+        if notes:
+            self._discoveries.noted(notes)
 
     def _keep_rejects(self, chunk: Chunk, mapped: list[Mapped]) -> None:
         letters = [

@@ -7,6 +7,7 @@ where the rule says nothing else, and when a birth says something new they are d
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from math import isfinite
@@ -49,6 +50,15 @@ class Noted(NamedTuple):
     arrived_us: int
     ask: bool
     """Whether the rule lets us ask it."""
+
+
+def added_up(notes: Iterable[Noted]) -> dict[tuple[str, str, str], int]:
+    """(source, group, node) → messages that were lost, of those that lost any."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for note in notes:
+        if note.lost:
+            found[note.source, note.group, note.node] += note.lost
+    return dict(found)
 
 
 class SparkplugMapping:

@@ -32,6 +32,10 @@ _SOURCE_HELP = {
     "file_lines_total": "Lines read",
     "file_bytes_total": "Bytes read, lines that were settled before included",
     "file_finished": "1 when the end was reached",
+    "sparkplug_nodes_and_devices": "Nodes and devices of Sparkplug whose births are remembered",
+    "sparkplug_metrics": "Metrics in these births",
+    "sparkplug_lost_messages_total": "Messages of Sparkplug's nodes that never reached us, by their sequence numbers",
+    "sparkplug_late_deaths_total": "Deaths of sessions that another birth had followed already: ignored",
     "journal_bytes": "Bytes that wait in the journal",
     "journal_max_bytes": "Bound of the journal in bytes",
     "journal_unread_messages": "Messages in the journal that were not taken in yet",
@@ -78,6 +82,9 @@ class _Numbers(Collector):
             "connector_signals_published", "Signals that were published as items", connector.items.published
         )
         yield CounterMetricFamily(
+            "connector_sparkplug_rebirth_requests", "Requests to nodes to send their births", connector.rebirths.sent
+        )
+        yield CounterMetricFamily(
             "connector_items_left_alone", "Items that somebody else had made or changed", connector.items.left_alone
         )
         pace = connector.pipeline.pace
@@ -111,8 +118,9 @@ class _Numbers(Collector):
 
     def _sources(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
+        said = self._connector.pipeline.sparkplug_gauges()
         for source in self._connector.pipeline.sources():
-            for name, value in source.gauges().items():
+            for name, value in (source.gauges() | said.get(source.name, {})).items():
                 family = families.get(name)
                 if family is None:
                     kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily

@@ -11,9 +11,11 @@ import pytest
 from connector.clarify import InvalidParams, NotAllowed, Problem, Retryable
 from connector.config import RuleSection
 from connector.delivery.dead_letters import DeadLetter, DeadLettersError
+from connector.formats.sparkplug.host import Owner
 from connector.mapping.clock_skew import Skew
 from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
+from connector.mapping.sparkplug import Noted
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline
 from connector.progress import Counts
@@ -50,6 +52,8 @@ class Notes:
         self.renames: list[Rename] = []
         self.skews: list[Skew] = []
         self.windows: dict[str, int] = {}
+        self.nodes: dict[Owner, bytes | None] = {}
+        self.sparkplug: list[Noted] = []
         self.failure: Exception | None = None
 
     def claimed(self, claims: list[tuple[str, Origin]]) -> None:
@@ -68,6 +72,14 @@ class Notes:
 
     def renamed(self, renames: list[Rename]) -> None:
         self.renames += renames
+
+    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+        if self.failure:
+            raise self.failure
+        self.nodes.update(said)
+
+    def noted(self, notes: list[Noted]) -> None:
+        self.sparkplug += notes
 
     def clocks_off(self, skews: list[Skew]) -> None:
         self.skews += skews

@@ -8,8 +8,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 from connector.clarify.iso8601 import duration
-from connector.config.formats import Compression, FormatSection, JsonFormatSection, SparkplugFormatSection
+from connector.config.formats import Compression, FormatSection, JsonFormatSection
 from connector.config.signal_fields import conversion_of, thinning_of
+from connector.config.sparkplug_format import SparkplugFormatSection
 from connector.config.sparkplug_rules import check_sparkplug_rule
 from connector.formats.format import Format
 from connector.mapping.conditions import parse_conditions

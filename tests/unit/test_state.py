@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from connector.formats.sparkplug.host import Owner
 from connector.mapping.input_ids import Origin
 from connector.state import State, read_claims
 
@@ -68,4 +69,21 @@ def test_a_file_of_an_earlier_version_is_read_and_goes_on(tmp_path: Path) -> Non
     state = State(path)
     state.add_claims([("y", Origin("kafka", "t", "v", '{"key":"a"}'))])
     assert state.claims() == {"x": Origin("mqtt", "t", "v"), "y": Origin("kafka", "t", "v", '{"key":"a"}')}
+    state.close()
+
+
+def test_what_nodes_said_survives_a_restart_by_source_and_can_be_forgotten(tmp_path: Path) -> None:
+    node, device = Owner("g", "n"), Owner("g", "n", "d\0ø")
+    state = State(tmp_path / "state.sqlite")
+    state.keep_births("mqtt", [(node, b"a"), (device, b"b\0")])
+    state.keep_births("other", [(node, b"c")])
+    state.keep_births("mqtt", [(node, b"newer"), (Owner("g", "unknown"), None)])
+    state.close()
+    state = State(tmp_path / "state.sqlite")
+    assert {source: dict(said) for source, said in state.births().items()} == {
+        "mqtt": {node: b"newer", device: b"b\0"},
+        "other": {node: b"c"},
+    }
+    state.keep_births("mqtt", [(node, None), (device, None)])
+    assert state.births() == {"other": [(node, b"c")]}
     state.close()

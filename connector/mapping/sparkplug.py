@@ -185,10 +185,10 @@ class SparkplugMapping:
         own_us = _own_time(record, plan.rule)
         entries, samples = plan.entries, mapped.samples
         for value in decoded.values:
-            path, number, time_us, birth, quality, _ = value
+            path, number, quality = value.path, value.value, value.quality
             entry = entries.get(path)
-            if entry is None or entry.birth is not birth:
-                entry = self._entry(plan, path, birth, number)
+            if entry is None or entry.birth is not value.birth:
+                entry = self._entry(plan, path, value.birth, number)
                 if entry is None:
                     mapped.filtered += 1
                     continue
@@ -200,7 +200,7 @@ class SparkplugMapping:
                     message = f"its quality is {quality}; good is {GOOD.start} to {GOOD.stop - 1}"
                     mapped.rejects.append(Reject(Reason.BAD_QUALITY, message, path, cut(repr(number))))
                     continue
-            time_us = time_us if own_us is None else own_us
+            time_us = value.time_us if own_us is None else own_us
             if not oldest_us <= time_us <= newest_us:
                 mapped.rejects.append(self._time_reject(value, time_us, arrived_us))
                 continue

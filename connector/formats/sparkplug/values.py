@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+import msgspec
+
 from connector.formats.format import PayloadError
 from connector.formats.sparkplug.births import Known, MetricBirth, Table, is_control
 from connector.formats.sparkplug.datatypes import (
@@ -32,7 +34,7 @@ _NO_TABLE: Final = Table(())
 _INTEGERS: Final = ("int_value", "long_value")
 
 
-class Value(NamedTuple):
+class Value(msgspec.Struct, gc=False):
     """One value of a message."""
 
     path: str

@@ -344,7 +344,7 @@ class Pipeline:
             if self._progress.any_abandoned:
                 self._progress.dropped(self._windows.forget(self._progress.is_abandoned))
                 for token in [token for token in self._window_starts if self._progress.is_abandoned(token)]:
-                    del self._window_starts[token]
+                    self._windows.reopen(*self._window_starts.pop(token))
                 self._progress.dropped(self._pending.drop(self._progress.is_abandoned))
                 self._oldest = self._pending.oldest()
             self._changed.notify_all()

@@ -13,7 +13,8 @@ from pydantic import Field, model_validator
 
 from connector.config.delivery import ClarifySection, DeadLettersSection, DeliverySection
 from connector.config.file import FileSection
-from connector.config.formats import NO_REGISTRIES, Compression, FormatSection, Registries, build_format
+from connector.config.format_section import NO_REGISTRIES, FormatSection, Registries
+from connector.config.formats import Compression, build_format
 from connector.config.kafka import KafkaSection
 from connector.config.mapping import MappingSection, RuleSection
 from connector.config.mqtt import MqttSection

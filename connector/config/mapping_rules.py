@@ -108,7 +108,7 @@ class _Compiler:
             path = _value_path(name, value)
             if not path.plain:
                 expressions.append((path, name))
-                found[name] = self._value(name, value)
+                found[name] = replace(self._value(name, value), named=None)
             elif path.dotted in values:
                 raise ValueError(f"values.{name}: another value has the path {path.dotted!r} already")
             else:

@@ -5,25 +5,30 @@ from __future__ import annotations
 from connector.formats.format import BadDocument, Documents, Format, PayloadError
 from connector.formats.json_payload import RepeatedKeys, decode, decode_repeated, may_repeat_keys
 from connector.mapping.walk import count, cut, repeated
-from connector.records import Reason, Record, Reject
+from connector.records import Reason, Reject
 
 
 class Decoded:
     """A payload, decoded once for each format that its rules want, and which of its documents are taken."""
 
-    def __init__(self, record: Record, payload: bytes, most: int) -> None:
-        self._record = record
+    def __init__(self, payload: bytes, most: int, *, once: bool) -> None:
+        """At most `most` bytes are decoded; with `once`, a document is for the first rule that takes it."""
+        self._once = once
         self._payload = payload
         self._most = most
         self._by: dict[int, tuple[list[tuple[int, object]], list[Reject]]] = {}
         self._open: dict[int, dict[int, object]] = {}
         self._bad: dict[int, list[Reject]] = {}
+        self._unreadable: set[int] = set()
 
     def by(self, form: Format | None) -> tuple[list[tuple[int, object]], list[Reject]]:
         """The documents that no rule took yet, by number, and rejects of values whose key stands twice. Raises
         `PayloadError`."""
         at = id(form)
+        if at in self._unreadable:
+            return [], []  # that was said already
         if at not in self._by:
+            self._unreadable.add(at)
             if len(self._payload) > self._most:
                 raise PayloadError(
                     Reason.PAYLOAD_TOO_LARGE,
@@ -40,6 +45,7 @@ class Decoded:
             good = [(i, document) for i, document in enumerate(documents) if not isinstance(document, BadDocument)]
             if not good and not bad:
                 raise PayloadError(Reason.EMPTY_PAYLOAD, "there is no document in the payload")
+            self._unreadable.discard(at)
             self._by[at] = (good, repeats)
             self._open[at] = dict(good)
         good, repeats = self._by[at]
@@ -47,7 +53,8 @@ class Decoded:
 
     def take(self, form: Format | None, number: int) -> None:
         """A rule takes this document."""
-        self._open[id(form)].pop(number, None)
+        if self._once:
+            self._open[id(form)].pop(number, None)
 
     def take_bad(self, form: Format | None) -> list[Reject]:
         """The rejects of documents that could not be read, once."""

@@ -454,7 +454,7 @@ class Mapper:
     # -- all other records ------------------------------------------------------------------------
 
     def _map_by_rules(self, source: str, record: Record, topic: TopicPlan, payload: bytes) -> Mapped:
-        decoded = Decoded(record, payload, self._max_payload_bytes)
+        decoded = Decoded(payload, self._max_payload_bytes, once=not self._match_all)
         result = Mapped()
         taken = skipped = 0
         for rule, plan in topic.choices:
@@ -547,7 +547,7 @@ class Mapper:
         outside = 0
         if rule.select is not None:
             selected = rule.select.find(document)
-            if selected is MISSING:
+            if selected is MISSING or selected is None:
                 return Mapped(skipped=True, filtered=leaves(document))
             outside = leaves(document) - leaves(selected)
         if rule.iterates:

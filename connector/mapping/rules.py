@@ -13,6 +13,7 @@ from connector.mapping.conditions import Condition
 from connector.mapping.paths import Path, parse_path
 from connector.mapping.sparkplug_rule import SparkplugRule
 from connector.mapping.templates import (
+    HEADER,
     ITEM,
     ITEM_FIELD,
     ITEM_VARIABLES,
@@ -225,6 +226,7 @@ class Rule:
         used = {name for template in templates if template for name in template.variables}
         if self.key is not None:
             used.add(KEY)
+        used.update(HEADER + name for name, pattern in self.headers if pattern.names)
         if self.iterates and self.input is None:
             used.add(ITEM)
         return tuple(sorted(filter(is_dynamic, used)))

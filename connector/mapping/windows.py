@@ -116,6 +116,11 @@ class Windows:
         )
         return closed
 
+    def reopen(self, input_id: str, start_us: int) -> None:
+        """This window was closed, but its sample was dropped: its values will come again."""
+        signal = self._signals[input_id]
+        signal.done_us = self._done[input_id] = min(signal.done_us, start_us)
+
     def done(self, input_id: str) -> int:
         """Up to where, in µs, the windows of this input are closed."""
         return self._done[input_id]

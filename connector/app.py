@@ -145,9 +145,18 @@ class Connector:
                 sources.append((make_source or _source)(section, open_log_file(config, section.name)))
                 opened_sources.callback(sources[-1].close, _CLOSE_SECONDS)
             self.rebirths = RebirthRequester({s.name: s.publish for s in sources if isinstance(s, MqttSource)})
+            mapper = build_mapper(config, self.state.claims(), self.state.learned_states(), self.state.births())
+            for source, owner, why in mapper.sparkplug.unreadable:
+                _log.error(
+                    "births_unreadable",
+                    source=source,
+                    node="/".join(filter(None, owner)),
+                    reason=why,
+                    effect="its data cannot be read before it sends its births again",
+                )
             self.pipeline = Pipeline(
                 sources,
-                build_mapper(config, self.state.claims(), self.state.learned_states(), self.state.births()),
+                mapper,
                 self.client,
                 plan_frame,
                 self.dead_letters,

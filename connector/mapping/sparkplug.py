@@ -80,12 +80,13 @@ class SparkplugMapping:
         known; `check_time` raises `TimeError` for (time, arrival) that are not plausible."""
         self._bounds = bounds
         self._limits = limits
-        self._remembered = dict(remembered)
         self._new_id = new_id
         self._learn = learn
         self._discover = discover
         self._check_time = check_time
-        self._hosts: dict[str, Host] = {}
+        self._hosts = {source: Host(limits, said) for source, said in remembered.items()}
+        self.unreadable = [(source, *lost) for source, host in self._hosts.items() for lost in host.unreadable]
+        """(source, node or device, why) of what was remembered and cannot be read."""
         self._plans: dict[tuple[str, int, str], SparkplugPlan] = {}
         self._last: tuple[str, Record, Decoded] | None = None
         self.noted: list[Noted] = []
@@ -98,13 +99,6 @@ class SparkplugMapping:
         None: to be deleted."""
         host = self._hosts.get(source)
         return host.take_changes() if host is not None else []
-
-    def take_unreadable(self) -> list[tuple[str, Owner, str]]:
-        """(source, node or device, why) of what was remembered and could not be read, once."""
-        found = [(source, *lost) for source, host in self._hosts.items() for lost in host.unreadable]
-        for host in self._hosts.values():
-            host.unreadable.clear()
-        return found
 
     def gauges(self) -> dict[str, dict[str, float]]:
         """Source → numbers for the metrics."""
@@ -147,8 +141,8 @@ class SparkplugMapping:
         self._last = None
         host = self._hosts.get(source)
         if host is None:
-            host = self._hosts[source] = Host(self._limits, self._remembered.pop(source, ()))
-        arrived_us = record.received_us or record.time_us
+            host = self._hosts[source] = Host(self._limits)
+        arrived_us = record.time_us  # the same when it is read again
         decoded = host.decode(record.topic, record.payload or b"", arrived_us)
         self._last = source, record, decoded
         is_node_birth = decoded.online is True and not decoded.topic.device

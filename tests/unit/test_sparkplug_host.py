@@ -298,6 +298,25 @@ def test_one_unknown_alias_costs_only_itself() -> None:
     assert "1 of its metrics" in decoded.want_rebirth
 
 
+@pytest.mark.parametrize("what", ["too many metrics", "unreadable", "no room"])
+def test_a_birth_that_cannot_be_taken_ends_what_was_said_before_it(what: str) -> None:
+    broker = Broker(Host(Limits(max_values=3, max_metrics=5)))
+    broker.send("g/NBIRTH/n", metric("a", DataType.FLOAT, 0.5, alias=1), seq=0)
+    broker.send("g/DBIRTH/n/d", metric("x", DataType.FLOAT, 0.5, alias=1), seq=1)
+    broker.send("g/NBIRTH/other", *(metric(f"m{n}", DataType.FLOAT, 0.5) for n in range(3)), seq=0)
+    many = {"too many metrics": 4, "no room": 3}.get(what, 0)
+    bad = payload(*(metric(f"b{n}", DataType.FLOAT, 0.5, alias=n) for n in range(many))) if many else b"\xff"
+    for topic in ("g/DBIRTH/n/d", "g/NBIRTH/n"):
+        with pytest.raises(PayloadError):
+            broker.raw(topic, bad)
+        data_topic = topic.replace("BIRTH", "DATA")
+        decoded = broker.send(data_topic, metric(None, None, 1.5, alias=1, field="float_value"))
+        assert problems(decoded) == [(Reason.DATA_BEFORE_BIRTH, None)], "the aliases may mean something else now"
+    again = restarted(broker)
+    decoded = again.send("g/NDATA/n", metric(None, None, 1.5, alias=1, field="float_value"))
+    assert problems(decoded) == [(Reason.DATA_BEFORE_BIRTH, None)]
+
+
 # -- deaths ------------------------------------------------------------------------------------------------
 
 

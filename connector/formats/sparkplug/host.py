@@ -34,6 +34,7 @@ from connector.formats.sparkplug.values import MetricReader, Problem, Value
 from connector.records import Reason
 
 _PARTS_A_VALUE: Final = 8
+_BIRTHS: Final = (Kind.NODE_BIRTH, Kind.DEVICE_BIRTH)
 _MAX_TOPICS: Final = 100_000
 
 
@@ -150,27 +151,39 @@ class Host:
                 Reason.PAYLOAD_TOO_LARGE,
                 f"{len(data)} bytes; at most {limits.max_payload_bytes} are mapped (mapping.max_payload)",
             )
-        payload = decode_payload(data, limits.max_payload_bytes, limits.max_values * _PARTS_A_VALUE)
-        time_us = payload.timestamp * 1000 if payload.HasField("timestamp") else arrival_us
-        decoded = Decoded(topic, time_us)
         node = self._node(topic)
         if arrival_us > node.known_until_us:
             node.known_until_us = 0
+        try:
+            payload = decode_payload(data, limits.max_payload_bytes, limits.max_values * _PARTS_A_VALUE)
+        except PayloadError:
+            if topic.kind in _BIRTHS:
+                self._void(node, topic, arrival_us)
+            raise
+        decoded = Decoded(topic, payload.timestamp * 1000 if payload.HasField("timestamp") else arrival_us)
+        self._hear(node, topic, payload, data, decoded, arrival_us)
+        return decoded
+
+    def _hear(
+        self, node: _Node, topic: Topic, payload: Payload, data: bytes, decoded: Decoded, arrival_us: int
+    ) -> None:
         if topic.kind is Kind.NODE_DEATH:
             decoded.time_us = arrival_us  # its payload was written when the node connected
             self._node_death(node, payload, decoded, arrival_us)
-            return decoded
+            return
         self._count_lost(node, topic, payload, data, decoded, arrival_us)
         if topic.kind is Kind.DEVICE_DEATH:
             self._device_death(node, decoded, arrival_us)
             decoded.filtered = len(payload.metrics)
-            return decoded
-        if topic.kind in (Kind.NODE_BIRTH, Kind.DEVICE_BIRTH):
-            self._birth(node, payload, decoded, arrival_us)
+        elif topic.kind in _BIRTHS:
+            try:
+                self._birth(node, payload, decoded, arrival_us)
+            except PayloadError:
+                self._void(node, topic, arrival_us)
+                raise
             self._read(payload, self._table(node, topic, arrival_us), decoded)
         else:
             self._data(node, payload, decoded, arrival_us)
-        return decoded
 
     def _topic(self, text: str) -> Topic:
         try:
@@ -232,6 +245,15 @@ class Host:
             return  # it says what we know already
         self._make_room(len(table), Owner(topic.group, topic.node, topic.device))
         self._add(node, topic, Epoch(arrival_us, session, table, None if topic.device else _bd_seq(payload.metrics)))
+
+    def _void(self, node: _Node, topic: Topic, arrival_us: int) -> None:
+        """A birth that we cannot take: what was said before it does not hold any more all the same."""
+        line = self._line_of(node, topic)
+        if node.known_until_us and line.began_at(arrival_us) is not None:
+            return  # read again
+        epoch = self._in_force(line, node, arrival_us)
+        if epoch is not None and epoch.table is not None:
+            self._add(node, topic, Epoch(arrival_us, epoch.session, None))
 
     def _node_death(self, node: _Node, payload: Payload, decoded: Decoded, arrival_us: int) -> None:
         topic = decoded.topic

@@ -25,6 +25,9 @@ _STATES: Final = ("enumvalues", "enumvalue", "enum", "states", "enumeration", "e
 _QUALITY: Final = "quality"
 _MOST_STATES: Final = 1000
 _TEXT_LENGTH: Final = 1000
+_UNIT_LENGTH: Final = 255
+_STATE_LENGTH: Final = 128
+"""What Clarify takes of each, in characters; births may say more."""
 _STATE: Final = re.compile(r"\s*(\d{1,4})\s*[:=]\s*([^;,]+?)\s*(?:[;,]|$)")
 
 GOOD: Final = range(192, 256)
@@ -42,7 +45,7 @@ class Properties:
     @property
     def unit(self) -> str:
         """The engineering unit."""
-        return self._text(_UNIT)
+        return self._text(_UNIT)[:_UNIT_LENGTH]
 
     @property
     def description(self) -> str:
@@ -144,5 +147,5 @@ def _states(pairs: Iterator[tuple[str, object]]) -> tuple[tuple[str, str], ...]:
     found: dict[str, str] = {}
     for key, name in pairs:
         if len(found) < _MOST_STATES and key.isascii() and key.isdigit() and len(key) <= 4 and name not in (None, ""):
-            found.setdefault(str(int(key)), str(name))
+            found.setdefault(str(int(key)), str(name)[:_STATE_LENGTH])
     return tuple(found.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import tracemalloc
 from typing import Any
 
@@ -208,17 +209,33 @@ def test_messages_out_of_order_and_twice_leave_the_count_of_those_that_never_cam
 def test_a_bomb_takes_no_more_memory_than_a_small_multiple_of_itself() -> None:
     """Python's memory; that of the decoder is bounded by counting the parts beforehand."""
     bombs = [
-        b"\x12\x00" * 2_000_000,
-        b"\x12\x80\x89\x7a" + b"\x12\x00" * 1_000_000,
+        b"\x12\x00" * 600_000,
+        payload(metric("t", DataType.TEMPLATE, {"metrics": [{}] * 200_000}, field="template_value")),
         payload(metric("a", DataType.INT8_ARRAY, b"\0" * 1_000_000, field="bytes_value")),
         payload(metric("s", DataType.STRING_ARRAY, b"\0" * 1_000_000, field="bytes_value")),
+    ]
+    long = "n" * 200_000
+    members = [metric("m", DataType.INT8, 1)] * 5_000
+    defined = [metric(f"m{number}", DataType.INT8, 1) for number in range(5_000)]
+    bombs += [
+        b"\x12\x00" * 130_000,
+        payload(metric(long, DataType.TEMPLATE, {"metrics": members}, field="template_value")),
+        payload(metric(long, DataType.INT8_ARRAY, b"\0" * 10_000, field="bytes_value")),
+        payload(metric("m", DataType.INT8, 300, said={"states": "0=" + " " * 200_000 + "x" + " " * 200_000})),
+        payload(
+            metric("T", DataType.TEMPLATE, {"is_definition": True, "metrics": defined}, field="template_value"),
+            *[metric("i", DataType.TEMPLATE, {"template_ref": "T"}, field="template_value")] * 5_000,
+            metric("bad", DataType.INT8, 300),
+        ),
     ]
     for bomb in bombs:
         mapper = Mapper(RULES)
         tracemalloc.start()
-        mapped = mapper.map("mqtt", Record("spBv1.0/g/NDATA/n", bomb, NOW))
+        begin = time.process_time()
+        mapped = [mapper.map("mqtt", Record(f"spBv1.0/g/{kind}/n", bomb, NOW)) for kind in ("NDATA", "NBIRTH")]
+        seconds = time.process_time() - begin
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert mapped.samples == []
-        assert mapped.rejects
-        assert peak < 8 * len(bomb) + 1_000_000
+        assert all(len(one.samples) <= 1 and one.rejects for one in mapped)
+        assert peak < 16 * len(bomb) + 10_000_000
+        assert seconds < 20, "no more than linear, with tracing"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -31,6 +32,13 @@ _NUMBER_FIELDS: Final = {
     DataType.UINT64: "long_value",
     DataType.DATE_TIME: "long_value",
 }
+
+
+LONGEST_PATH: Final = 1000
+"""Characters of a metric's name, with those of the templates around it: a long name would stand before each member."""
+_NOTHING: Final[Mapping[str, MetricBirth]] = MappingProxyType({})
+_Definitions: TypeAlias = Mapping[str, Mapping[str, "MetricBirth"]]
+"""Template → path below it → what is said of that member."""
 
 
 class TooManyMetricsError(Exception):
@@ -121,25 +129,26 @@ def read_births(
             limit -= len(members)
         else:
             instances.append(metric)
-    known = {**definitions, **defined}
+    known = {name: {birth.path: birth for birth in said} for name, said in {**definitions, **defined}.items()}
     for metric in instances:
         if metric.name:
-            _birth(metric, text(metric.name), known, {}, found, limit)
+            _birth(metric, text(metric.name), None, known, found, limit)
     return found, defined
 
 
 def _birth(
     metric: Metric,
     path: str,
-    definitions: dict[str, list[MetricBirth]],
-    inherited: dict[str, MetricBirth],
+    from_definition: MetricBirth | None,
+    definitions: _Definitions,
     found: list[MetricBirth],
     limit: int,
 ) -> None:
+    if len(path) > LONGEST_PATH:
+        return  # its values are rejected
     if len(found) >= limit:
         raise TooManyMetricsError
     field = metric.WhichOneof("value")
-    from_definition = inherited.get(path)
     datatype = metric.datatype or (from_definition.datatype if from_definition else 0)
     if not datatype and field is not None:
         datatype = untyped(field) or 0
@@ -149,14 +158,13 @@ def _birth(
         _members(metric, path + "/", definitions, found, limit)
 
 
-def _members(
-    metric: Metric, prefix: str, definitions: dict[str, list[MetricBirth]], found: list[MetricBirth], limit: int
-) -> None:
+def _members(metric: Metric, prefix: str, definitions: _Definitions, found: list[MetricBirth], limit: int) -> None:
     template = metric.template_value
-    inherited = {prefix + birth.path: birth for birth in definitions.get(text(template.template_ref), ())}
+    defined = definitions.get(text(template.template_ref), _NOTHING)
     for member in template.metrics:
         if member.name:
-            _birth(member, prefix + text(member.name), definitions, inherited, found, limit)
+            name = text(member.name)
+            _birth(member, prefix + name, defined.get(name), definitions, found, limit)
 
 
 def _said(metric: Metric, path: str, datatype: int) -> MetricBirth:

@@ -28,7 +28,8 @@ _TEXT_LENGTH: Final = 1000
 _UNIT_LENGTH: Final = 255
 _STATE_LENGTH: Final = 128
 """What Clarify takes of each, in characters; births may say more."""
-_STATE: Final = re.compile(r"\s*(\d{1,4})\s*[:=]\s*([^;,]+?)\s*(?:[;,]|$)")
+_BETWEEN_STATES: Final = re.compile(r"[;,]")
+_BEFORE_NAME: Final = re.compile(r"[:=]")
 
 GOOD: Final = range(192, 256)
 """Quality codes for good, as OPC writes them: 192 is plain good. 0 is bad, 500 stale; no property at all is good."""
@@ -140,12 +141,16 @@ def _declared(said: str) -> Iterator[tuple[str, object]]:
     elif isinstance(document, list):
         yield from ((str(number), name) for number, name in enumerate(document))
     else:
-        yield from ((found[1], found[2]) for found in _STATE.finditer(said))
+        for part in _BETWEEN_STATES.split(said, _MOST_STATES):
+            number, *name = _BEFORE_NAME.split(part, 1)
+            yield number.strip(), "".join(name).strip()
 
 
 def _states(pairs: Iterator[tuple[str, object]]) -> tuple[tuple[str, str], ...]:
     found: dict[str, str] = {}
     for key, name in pairs:
-        if len(found) < _MOST_STATES and key.isascii() and key.isdigit() and len(key) <= 4 and name not in (None, ""):
+        if len(found) >= _MOST_STATES:
+            break
+        if key.isascii() and key.isdigit() and len(key) <= 4 and name != "" and isinstance(name, str | int | float):
             found.setdefault(str(int(key)), str(name)[:_STATE_LENGTH])
     return tuple(found.items())

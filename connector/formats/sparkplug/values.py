@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from connector.formats.format import PayloadError
-from connector.formats.sparkplug.births import Known, MetricBirth, Table, is_control
+from connector.formats.sparkplug.births import LONGEST_PATH, Known, MetricBirth, Table, is_control
 from connector.formats.sparkplug.datatypes import (
     ARRAYS,
     SCALARS,
@@ -31,6 +31,7 @@ from connector.formats.sparkplug.schema import DataSet, Metric
 from connector.records import Reason
 
 _NO_TABLE: Final = Table(())
+_SHOWN_PATH: Final = 200
 _INTEGERS: Final = ("int_value", "long_value")
 
 
@@ -120,7 +121,8 @@ class MetricReader:
 
     def _reject(self, reason: Reason, message: str, path: str, value: object = None) -> None:
         shown = None if value is None else repr(value)
-        self.problems.append(Problem(reason, message, path, shown and shown[:80]))
+        self.problems.append(Problem(reason, message, path[:_SHOWN_PATH], shown and shown[:80]))
+        self._check()
 
     # -- everything that is no plain number ---------------------------------------------------------
 
@@ -143,6 +145,11 @@ class MetricReader:
         self._named(metric, path, known, self._time_of(metric, self._time_us))
 
     def _named(self, metric: Metric, path: str, known: Known | None, time_us: int) -> None:
+        if len(path) > LONGEST_PATH:
+            self._reject(
+                Reason.INVALID_SPARKPLUG, f"a name of {len(path)} characters; at most {LONGEST_PATH} are taken", path
+            )
+            return
         field = metric.WhichOneof("value")
         left_out = is_control(path) if known is None else known.left_out
         if left_out or metric.is_transient or metric.is_null:
@@ -243,6 +250,8 @@ class MetricReader:
                 if len(columns) == len(types)
                 else f"a data set of {len(columns)} columns with {len(types)} types"
             )
+        if any(len(column) > LONGEST_PATH for column in columns):
+            raise BadValueError(f"a column with a name of more than {LONGEST_PATH} characters")
         times = [at for at, datatype in enumerate(types) if datatype is DataType.DATE_TIME]
         time_at = times[0] if len(times) == 1 else None
         for index, row in enumerate(table.rows):

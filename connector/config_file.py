@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ from connector.config.file import STDIN
 _REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)\}")
 _UNION_MEMBER: Final = re.compile(r"\[key\]|literal\[.*\]|constrained-\w+")
 """What pydantic puts into a place that the file does not have."""
+_FIELD: Final = re.compile(r"([^\s:]+): ")
 _MAX_SECRET_BYTES: Final = 64 * 1024
 
 Path_ = tuple[str | int, ...]
@@ -174,10 +175,16 @@ def _problem(document: CommentedMap, item: Any) -> Problem:
     message = item["msg"].removeprefix("Value error, ")
     if kind == "union_tag_invalid":
         at = (*at, "type")
-        message = f"{item['ctx']['tag']!r} is no kind of source; use {item['ctx']['expected_tags']}"
+        what = "source" if at[0] == "sources" else "format"
+        tag, known = item["ctx"]["tag"], item["ctx"]["expected_tags"]
+        near = difflib.get_close_matches(tag, re.findall(r"'([^']*)'", known), 1)
+        message = f"{tag!r} is no kind of {what}; " + (f"did you mean {near[0]}? " if near else "") + f"use {known}"
     elif kind == "union_tag_not_found":
         at = (*at, "type")
         message = "is required but missing"
+    elif kind == "literal_error" and isinstance(item["input"], str):
+        near = difflib.get_close_matches(item["input"], re.findall(r"'([^']*)'", str(item["ctx"]["expected"])), 1)
+        message += f"; did you mean {near[0]}?" if near else ""
     elif kind == "extra_forbidden":
         known = _known_fields(full[:-1])
         near = difflib.get_close_matches(str(at[-1]), known, 1)
@@ -185,37 +192,74 @@ def _problem(document: CommentedMap, item: Any) -> Problem:
         message = f"there is no such setting; {hint}"
     elif kind == "missing":
         message = "is required but missing"
+    elif kind == "value_error" and at[:1] in ((), ("mapping",)):
+        at, message = _deeper(document, at, message)
     elif kind in ("model_type", "model_attributes_type", "dict_type"):
         message = "must be a section, that is settings with a name and a value each"
     return Problem(_line(document, at), _dotted(at), message)
 
 
+def _deeper(document: CommentedMap, at: Path_, message: str) -> tuple[Path_, str]:
+    """A section's own check names the field that it means, before a colon: where the file has it, that is the place."""
+    node: Any = document
+    for part in at:
+        try:
+            node = node[part]
+        except (KeyError, IndexError, TypeError):
+            return at, message
+    found = _FIELD.match(message)
+    left = re.sub(r"\[(\d+)\]", r".\1", found[1]) if found else ""
+    rest = message[found.end() :] if found else ""
+    while left:
+        keys = node if isinstance(node, CommentedMap) else range(len(node)) if isinstance(node, CommentedSeq) else ()
+        key = max((key for key in keys if _begins(left, str(key))), key=lambda key: len(str(key)), default=None)
+        if key is None:
+            break
+        at, node, left = (*at, key), node[key], left[len(str(key)) + 1 :]
+        message = f"{left}: {rest}" if left else rest
+    return at, message
+
+
+def _begins(text: str, key: str) -> bool:
+    return text == key or text.startswith(key + ".")
+
+
 def _without_kind(at: Path_) -> Path_:
-    """Where sections are told apart by their `type`, pydantic names it behind the index; the file does not."""
-    if len(at) > 2 and at[0] == "sources" and isinstance(at[1], int):
-        return (*at[:2], *at[3:])
-    return at
+    """Where sections are told apart by their `type`, pydantic names it in the place; the file does not."""
+    return tuple(part for part, _, is_kind in _steps(at) if not is_kind)
 
 
 def _known_fields(at: Path_) -> list[str]:
     schema = Config.model_json_schema()
+    node = schema
+    for _, node, _ in _steps(at):  # noqa: B007 - the last one counts
+        pass
+    return list(_resolved(node, schema).get("properties", {}))
+
+
+def _steps(at: Path_) -> Iterator[tuple[str | int, dict[str, Any], bool]]:
+    """Down the JSON Schema: each part of a place, what is there, and whether the part is only a section's kind."""
+    schema = Config.model_json_schema()
     node: dict[str, Any] = schema
     for part in at:
         node = _resolved(node, schema)
-        if isinstance(part, int):
+        kinds = node.get("discriminator", {}).get("mapping", {})
+        is_kind = part in kinds
+        if is_kind:
+            node = {"$ref": kinds[part]}
+        elif isinstance(part, int):
             node = node.get("items", {})
-        elif part in node.get("discriminator", {}).get("mapping", {}):
-            node = {"$ref": node["discriminator"]["mapping"][part]}
         elif part in node.get("properties", {}):
             node = node["properties"][part]
         else:
             extra = node.get("additionalProperties", {})
             node = extra if isinstance(extra, dict) else {}
-    return list(_resolved(node, schema).get("properties", {}))
+        yield part, node, is_kind
 
 
 def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    node = next((option for option in node.get("anyOf", []) if "$ref" in option), node)  # a section, or null or a word
+    sections = (option for option in node.get("anyOf", []) if "$ref" in option or "discriminator" in option)
+    node = next(sections, node)  # a section, or null or a word
     while "$ref" in node:
         node = schema["$defs"][node["$ref"].rpartition("/")[2]]
     return node
@@ -256,4 +300,6 @@ def _anchored(section: Any, folder: Path) -> Any:
             changes[name] = _anchored(value, folder)
         elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
             changes[name] = [_anchored(item, folder) for item in value]
+        elif isinstance(value, dict) and any(isinstance(item, BaseModel) for item in value.values()):
+            changes[name] = {key: _anchored(item, folder) for key, item in value.items()}
     return section.model_copy(update=changes)

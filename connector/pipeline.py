@@ -408,6 +408,15 @@ class Pipeline:
             progress = self._progress
             return progress.abandoned_records, progress.abandoned_samples, progress.late_samples
 
+    def clocks(self, most: int) -> list[Skew]:
+        """The devices whose clocks are furthest off."""
+        with self._mapping_lock:
+            return self._mapper.clocks.worst(most)
+
+    def late_for_windows(self) -> int:
+        """Values that came after the window that they belong to was closed."""
+        return self._windows.late
+
     def sparkplug_gauges(self) -> dict[str, dict[str, float]]:
         """Source → numbers about the nodes of Sparkplug that were heard there, for their gauges."""
         with self._mapping_lock:

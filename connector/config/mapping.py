@@ -21,7 +21,16 @@ from connector.config.signal_fields import LabelKey, SignalFields
 from connector.config.values import Bytes, Seconds, Section
 from connector.mapping.paths import parse_path
 from connector.mapping.presets import PRESETS, PresetError, expand
-from connector.mapping.rules import AUTO_TIME, DEFAULT_INPUT, FIELD_TIME, HEADER_TIME, ITEM_INPUT, Rule, TimeSource
+from connector.mapping.rules import (
+    AUTO_TIME,
+    DEFAULT_INPUT,
+    FIELD_TIME,
+    HEADER_TIME,
+    ITEM_INPUT,
+    RECORD_TIMES,
+    Rule,
+    TimeSource,
+)
 from connector.mapping.times import time_reader
 from connector.mapping.topics import parse_pattern
 
@@ -34,6 +43,12 @@ def _pattern(text: str) -> str:
 def _path(text: str) -> str:
     parse_path(text)
     return text
+
+
+def _time(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return {"take": value} if value in (AUTO_TIME, *RECORD_TIMES) else {"field": value}
 
 
 def _list(value: object) -> object:
@@ -65,6 +80,9 @@ class PublishSection(Section):
 class TimeSection(Section):
     """Where the time of a rule's values comes from, and how it is written."""
 
+    take: Literal["auto", "arrival", "create_time", "append_time", "received"] = Field(
+        default="auto", description="Which time, where neither `field` nor `header` says one: as the word by itself."
+    )
     field: PathText | None = Field(
         default=None,
         description="Path of the field that has the time, plain or JMESPath. In a rule with `iterate` it is looked for "
@@ -111,7 +129,7 @@ class TimeSection(Section):
 
     def compile(self) -> TimeSource:
         """As the mapper uses it."""
-        kind = FIELD_TIME if self.field else HEADER_TIME if self.header else AUTO_TIME
+        kind = FIELD_TIME if self.field else HEADER_TIME if self.header else self.take
         return TimeSource(
             kind,
             parse_path(self.field) if self.field else None,
@@ -235,8 +253,8 @@ class RuleSection(SignalFields):
         "needs access to the admin namespace.",
         examples=[True, {"name": "{machine} {field}", "visible": True}],
     )
-    time: Annotated[str, Field(min_length=1)] | TimeSection = Field(
-        default=AUTO_TIME,
+    time: Annotated[TimeSection, BeforeValidator(_time, json_schema_input_type=str | TimeSection)] = Field(
+        default="auto",  # type: ignore[assignment]
         description="`auto`: a time field of the payload, else the record's own time. `arrival`: the record's own time "
         "(MQTT: when it came; Kafka: the timestamp that its producer or broker gave it). `create_time`, `append_time`: "
         "Kafka's timestamp, if it is of this kind. `received`: when it was read. Or the path of the field. Or a "
@@ -307,7 +325,7 @@ class RuleSection(SignalFields):
                 RuleSection.model_validate(written) for written in expand(self.preset, self._written or self._set())
             ]
         except PresetError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(f"{error.field}: {error}") from None
         except ValueError as error:
             raise ValueError(f"with preset {self.preset}: {first_message(error)}") from None
 

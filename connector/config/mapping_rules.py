@@ -16,14 +16,10 @@ from connector.formats.format import Format
 from connector.mapping.conditions import parse_conditions
 from connector.mapping.paths import Path, parse_path
 from connector.mapping.rules import (
-    AUTO_TIME,
-    FIELD_TIME,
-    RECORD_TIMES,
     Labels,
     Publishing,
     Quality,
     Rule,
-    TimeSource,
     ValueRule,
     template_for,
 )
@@ -35,7 +31,7 @@ from connector.mapping.values import Conversion, States
 from connector.records import Overwrite
 
 if TYPE_CHECKING:
-    from connector.config.mapping import PublishSection, RuleSection, TimeSection, ValueSection
+    from connector.config.mapping import PublishSection, RuleSection, ValueSection
 
 BuildFormat: TypeAlias = Callable[[FormatSection, Compression], Format]
 """Makes the format of a rule; raises ValueError."""
@@ -146,7 +142,7 @@ class _Compiler:
             sample_interval=_iso(section.sample_interval),
             gap_detection=_iso(section.gap_detection),
             conversion=conversion_of(section, None),
-            time=_time(section.time),
+            time=section.time.compile(),
             device=templates.of("device", section.device),
             quality=None if quality is None else Quality(parse_path(quality.path), tuple(quality.good), quality.bad),
             thinning=thinning_of(section.thin),
@@ -224,14 +220,6 @@ def _value_path(name: str, section: ValueSection) -> Path:
 
 def _iso(seconds: float | None) -> str | None:
     return None if seconds is None else duration(timedelta(seconds=seconds))
-
-
-def _time(written: str | TimeSection) -> TimeSource:
-    if not isinstance(written, str):
-        return written.compile()
-    if written == AUTO_TIME or written in RECORD_TIMES:
-        return TimeSource(written)
-    return TimeSource(FIELD_TIME, parse_path(written))
 
 
 def first_message(error: ValueError) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
@@ -13,6 +14,8 @@ from connector.config.values import Seconds, Section
 
 if TYPE_CHECKING:
     from connector.schema_registry.client import SchemaRegistry
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]{0,63}")
 
 
 def _url(text: str) -> str:
@@ -34,7 +37,13 @@ def _urls(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-RegistryName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,63}$")]
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("a name is of letters, digits, - and _, at most 64")
+    return text
+
+
+RegistryName = Annotated[str, AfterValidator(_name)]
 
 
 class SchemaRegistrySection(Section):

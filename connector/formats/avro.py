@@ -16,7 +16,7 @@ from fastavro import schemaless_reader
 from fastavro._read_py import schemaless_reader as careful_reader
 from fastavro.schema import parse_schema
 
-from connector.formats.avro_schemas import AvroSchema, parse_avro
+from connector.formats.avro_schemas import VALUE, AvroSchema, parse_avro
 from connector.formats.compression import decompressed
 from connector.formats.documents import Gathered
 from connector.formats.format import Documents, PayloadError
@@ -119,9 +119,8 @@ def _record(schema: AvroSchema, payload: bytes, start: int) -> object:
 
 
 def _one(schema: AvroSchema, stream: BytesIO) -> object:
-    return Plain(_MAX_MEMORY).of(
-        _read(stream, schema.parsed, careful_reader if schema.is_recursive else schemaless_reader)
-    )
+    found = _read(stream, schema.parsed, careful_reader if schema.is_recursive else schemaless_reader)
+    return Plain(_MAX_MEMORY).of(found[VALUE])
 
 
 def _read(stream: BytesIO, parsed: Any, reader: Callable[..., Any] = schemaless_reader) -> Any:

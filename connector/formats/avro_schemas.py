@@ -19,6 +19,7 @@ from connector.formats.format import PayloadError
 from connector.formats.schemas import NamedSchema
 from connector.records import Reason
 
+VALUE: Final = "value"
 _POINTER: Final = 8
 _SCALARS: Final = {
     # type: (bytes in the payload, bytes in memory), both at least
@@ -36,6 +37,7 @@ class AvroSchema:
     """A schema, ready for fastavro."""
 
     parsed: Any
+    """A record whose one field, `VALUE`, is of the schema."""
     is_recursive: bool
     """Whether data may nest as deeply as it likes."""
     factor: float
@@ -49,9 +51,11 @@ def parse_avro(text: str, references: Sequence[NamedSchema] = ()) -> AvroSchema:
     try:
         for reference in references:
             parse_schema(json.loads(reference.text), named_schemas=named, _write_hint=False)
-        parsed = parse_schema(json.loads(text), named_schemas=named, _write_hint=False)
+        # A record of one field is written as the field. Of a record fastavro remembers that it was parsed.
+        field = {"name": VALUE, "type": json.loads(text)}
+        parsed = parse_schema({"type": "record", "name": "_Document", "fields": [field]}, named_schemas=named)
         survey = _Survey(named)
-        survey.of(parsed)
+        survey.of(parsed["fields"][0]["type"])
     except PayloadError:
         raise
     except RecursionError:

@@ -169,11 +169,7 @@ class _Line:
         """What is wrong at this place."""
         end = self._text.find("\n", self.position, self.position + 30)
         found = self._text[self.position : self.position + 30 if end < 0 else end]
-        column = (
-            self.position - self._text.rfind("\n", self._start, self.position)
-            if "\n" in self._text[self._start : self.position]
-            else self.position - self._start + 1
-        )
+        column = self.position - max(self._text.rfind("\n", self._start, self.position), self._start - 1)
         return _BadLineError(
             Reason.INVALID_LINE_PROTOCOL,
             f"column {column}: {what}; found {repr(found) if found else 'the end of the line'}",

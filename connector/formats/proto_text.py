@@ -5,6 +5,7 @@ What a name means (messages and enums of this file and of its imports) is found 
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from google.protobuf.descriptor_pb2 import (
     FieldDescriptorProto,
     FileDescriptorProto,
 )
+from google.protobuf.message import DecodeError
 from proto_schema_parser import ast
 from proto_schema_parser.parser import Parser
 
@@ -32,6 +34,7 @@ _LABELS: Final = {
     ast.FieldCardinality.REQUIRED: FieldDescriptorProto.LABEL_REQUIRED,
     ast.FieldCardinality.REPEATED: FieldDescriptorProto.LABEL_REPEATED,
 }
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/]+={0,2}\s*")
 _ODD_NUMBER: Final = re.compile(r"(=\s*-?)(0[xX][0-9a-fA-F]+|0[0-7]+)\b")
 
 
@@ -48,6 +51,19 @@ def parse_proto(text: str, name: str) -> FileDescriptorProto:
     if errors.first:
         raise unusable(f"{name}: {errors.first}")
     return _file(parsed, name)
+
+
+def parse_registered(text: str, name: str) -> FileDescriptorProto:
+    """The descriptor of a schema as a registry has it: the text of a file, or, as some producers register it, its
+    serialized descriptor in base64. `PayloadError` if it is neither."""
+    if not _BASE64.fullmatch(text):
+        return parse_proto(text, name)
+    try:
+        file = FileDescriptorProto.FromString(base64.b64decode(text))
+    except (ValueError, DecodeError):
+        raise unusable(f"{name} is neither a .proto file nor a descriptor") from None
+    file.name = name
+    return file
 
 
 def unusable(why: str) -> PayloadError:

@@ -25,7 +25,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 
 from connector.formats.format import PayloadError
-from connector.formats.proto_text import parse_proto, unusable
+from connector.formats.proto_text import parse_proto, parse_registered, unusable
 
 _WELL_KNOWN: Final = {
     module.DESCRIPTOR.name: module.DESCRIPTOR.serialized_pb
@@ -120,12 +120,12 @@ class ProtobufSchema:
 
 
 def from_texts(text: str, references: Mapping[str, str]) -> ProtobufSchema:
-    """The schema of a .proto text; `references` are the texts of what it imports, by their names there."""
+    """The schema of a text in a registry; `references` are the texts of what it imports, by their names there."""
 
     def find(name: str) -> FileDescriptorProto | None:
-        return parse_proto(references[name], name) if name in references else None
+        return parse_registered(references[name], name) if name in references else None
 
-    return ProtobufSchema(parse_proto(text, "schema.proto"), find)
+    return ProtobufSchema(parse_registered(text, "schema.proto"), find)
 
 
 def from_proto_file(path: Path, folder: Path) -> ProtobufSchema:

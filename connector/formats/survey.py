@@ -53,7 +53,7 @@ def survey_messagepack(payload: bytes) -> Survey:
     """The heads of a MessagePack payload."""
     found = Survey()
     at, end = 0, len(payload)
-    while at < end:
+    while at < end and found.containers <= MAX_CONTAINERS:
         head = payload[at]
         at += 1
         if 0xA0 <= head < 0xC0:
@@ -81,7 +81,7 @@ def survey_cbor(payload: bytes) -> Survey:
     """The heads of CBOR items; of a map of unknown length no entries are counted."""
     found = Survey()
     at, end = 0, len(payload)
-    while at < end:
+    while at < end and found.containers <= MAX_CONTAINERS:
         major, argument = payload[at] >> 5, payload[at] & 0x1F
         at += 1
         if 24 <= argument < 28:

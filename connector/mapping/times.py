@@ -138,13 +138,13 @@ def time_reader(formats: tuple[str, ...] = (AUTO,), unit: str | None = None, zon
     for written in formats:
         _check_format(written)
     if unit is not None and unit not in UNITS:
-        raise ValueError(f"unit {unit!r} is none of {', '.join(UNITS)}")
+        raise ValueError(f"unit: {unit!r} is none of {', '.join(UNITS)}")
     if formats == (AUTO,) and unit is None and zone is None:
         return parse_time
     try:
         where: tzinfo = ZoneInfo(zone) if zone else UTC
     except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
-        raise ValueError(f"zone {zone!r} is no IANA time zone, such as Europe/Oslo") from None
+        raise ValueError(f"zone: {zone!r} is no IANA time zone, such as Europe/Oslo") from None
 
     def read(value: object) -> int:
         problem: TimeError | None = None
@@ -166,12 +166,12 @@ def _check_format(written: str) -> None:
         return
     if "%" not in written:
         raise ValueError(
-            f"format {written!r} is neither {AUTO}, {ISO} nor {EXCEL}, nor a pattern such as %d.%m.%Y %H:%M:%S"
+            f"format: {written!r} is neither {AUTO}, {ISO} nor {EXCEL}, nor a pattern such as %d.%m.%Y %H:%M:%S"
         )
     try:
         datetime.strptime(datetime.now(UTC).strftime(written), written)  # noqa: DTZ007 - only whether it can be read
     except (ValueError, re.error) as error:
-        raise ValueError(f"format {written!r} cannot be read: {error}") from None
+        raise ValueError(f"format: {written!r} cannot be read: {error}") from None
 
 
 def _read_as(written: str, value: object, unit: str | None, zone: tzinfo) -> int:  # noqa: PLR0911 - one a notation

@@ -42,6 +42,10 @@ _SOURCE_HELP = {
 }
 
 
+_CLOCKS = 20
+"""Devices whose clocks are shown: a fleet has too many for a page."""
+
+
 class _Numbers(Collector):
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
@@ -65,8 +69,25 @@ class _Numbers(Collector):
         yield CounterMetricFamily(
             "connector_late_samples", "Samples that were settled after their partition had gone to another member", late
         )
+        yield from self._mapping()
         yield from self._sender()
         yield from self._sources()
+
+    def _mapping(self) -> Iterator[Metric]:
+        pipeline = self._connector.pipeline
+        yield CounterMetricFamily(
+            "connector_late_window_values",
+            "Values left out because the window that they belong to was stored already",
+            pipeline.late_for_windows(),
+        )
+        clocks = GaugeMetricFamily(
+            "connector_clock_offset_seconds",
+            "How far a device's clock is ahead of ours (negative: behind), of those that are furthest off",
+            labels=["source", "device"],
+        )
+        for skew in pipeline.clocks(_CLOCKS):
+            clocks.add_metric([skew.source, skew.device], -skew.lag_us / 1e6)
+        yield clocks
 
     def _sender(self) -> Iterator[Metric]:
         connector = self._connector

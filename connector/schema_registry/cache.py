@@ -27,9 +27,10 @@ class SchemaFiles:
         """What was kept; None if nothing was, or if it is damaged."""
         try:
             found = json.loads(self._path(key).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
-        return found["answer"] if isinstance(found, dict) and found.get("key") == key else None
+        answer = found.get("answer") if isinstance(found, dict) and found.get("key") == key else None
+        return answer if isinstance(answer, dict) else None
 
     def write(self, key: str, answer: dict[str, Any]) -> None:
         """Keep it; on disk when this returns. Raises `OSError`."""

@@ -28,7 +28,7 @@ from connector.schema_registry.cache import SchemaFiles
 _log = structlog.get_logger(__name__)
 
 _NOT_FOUND: Final = range(40400, 40500)
-"""Of its error codes: no such schema, subject or version."""
+"""Of its error codes: no such schema, subject or version. 404 alone: no such path, so the address is wrong."""
 _ASK_AGAIN_SECONDS: Final = 60.0
 """After it said that there is no such schema."""
 _MAX_ANSWER: Final = 16 * 1024 * 1024
@@ -168,7 +168,7 @@ class SchemaRegistry:
         status, body = self._get(url + path)
         said = _json(body)
         code = said.get("error_code") if isinstance(said, dict) else None
-        if status == 404 and isinstance(code, int) and (code in _NOT_FOUND or code == 404):
+        if status == 404 and code in _NOT_FOUND:
             raise PayloadError(Reason.SCHEMA_NOT_FOUND, self._said(f"has no {what}"))
         if status == 200 and isinstance(said, dict) and isinstance(said.get("schema"), str):
             return said

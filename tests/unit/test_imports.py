@@ -20,6 +20,7 @@ ONLY = {
     "connector.mapping": ("connector.records", "connector.formats", "connector.clarify.limits"),
     "connector.packing": ("connector.records", "connector.formats", "connector.clarify.limits"),
     "connector.progress": ("connector.records",),
+    "connector.schema_registry": ("connector.records", "connector.formats"),
 }
 NEVER = {
     # room: what it may not import
@@ -118,6 +119,8 @@ def test_every_rule_is_about_something_that_exists() -> None:
         ("connector.clarify.client", "from connector.records import Record"),
         ("connector.sandbox.app", "from connector.clarify.limits import INPUT_ID"),
         ("connector.formats.json_payload", "from ..mapping import mapper"),
+        ("connector.formats.avro", "from connector.schema_registry.client import SchemaRegistry"),
+        ("connector.schema_registry.client", "from connector.config import Config"),
         ("connector.mapping.mapper", "from connector.clarify import Client"),
         ("connector.mapping.mapper", "from connector.clarify.client import Client"),
         ("connector.mapping.mapper", "import connector.config"),

@@ -18,7 +18,11 @@ PRESETS: Final = tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
 class PresetError(ValueError):
-    """The preset cannot be used like this; the text says what to change."""
+    """The preset cannot be used like this; the text says what to change, `field` where."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 @cache
@@ -41,13 +45,13 @@ def expand(name: str, written: Mapping[str, Any]) -> list[dict[str, Any]]:
     if topic is not None:
         if len(rules) > 1:
             raise PresetError(
-                f"preset {name} has topics of its own; instead of topic say base, what stands before them"
+                "topic", f"preset {name} has topics of its own; instead of topic say base, what stands before them"
             )
         if base is not None:
-            raise PresetError("topic and base exclude each other; keep one")
+            raise PresetError("base", "topic and base exclude each other; keep one")
         rules[0]["topic"] = topic
     elif any("topic" not in rule for rule in rules):
-        raise PresetError(f"preset {name} is for any topic: say which, with topic")
+        raise PresetError("preset", f"preset {name} is for any topic: say which, with topic")
     else:
         base = preset.get("base", "") if base is None else base
         for rule in rules:

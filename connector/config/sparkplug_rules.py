@@ -21,8 +21,10 @@ def check_sparkplug_rule(section: RuleSection) -> None:
         raise ValueError("quality is not for format sparkplug_b, which has bad_quality: a setting of the format")
     if section.compression != "none":
         raise ValueError("compression is not for format sparkplug_b: payloads say themselves if they are")
-    if not isinstance(section.time, str) or section.time not in (AUTO_TIME, ARRIVAL_TIME, RECEIVED_TIME):
+    if section.time.compile().kind not in (AUTO_TIME, ARRIVAL_TIME, RECEIVED_TIME):
         raise ValueError("time: with format sparkplug_b only auto (that of each metric), arrival and received")
+    if section.time.correct_clock is not None:
+        raise ValueError("time: correct_clock is not for format sparkplug_b; use time: arrival for wrong clocks")
     if any(value.path is not None for value in section.values.values()):
         raise ValueError("values: path is not for format sparkplug_b; the key is the name of the metric")
     levels = (section.topic or "#").split("/")

@@ -33,7 +33,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.before: int | None = None
-        self.least: int | None = None
+        self.least = 0
         self.until = 0
         self.count = 0
         self.reported = False
@@ -42,16 +42,16 @@ class Clock:
         """A message that arrived then has this newest time."""
         lag = arrived_us - newest_us
         if arrived_us >= self.until:
-            self.before = self.least if arrived_us < self.until + _PERIOD_US else None
+            self.before = self.least if self.count and arrived_us < self.until + _PERIOD_US else None
             self.least, self.until = lag, arrived_us + _PERIOD_US
-        elif self.least is None or lag < self.least:
+        elif lag < self.least:
             self.least = lag
         self.count += 1
 
     @property
     def lag_us(self) -> int | None:
         """The least lag; None as long as too few messages came."""
-        if self.count < _FEWEST or self.least is None:
+        if self.count < _FEWEST:
             return None
         return self.least if self.before is None else min(self.least, self.before)
 

@@ -53,18 +53,18 @@ from connector.mapping.rules import (
 from connector.mapping.sparkplug import SparkplugMapping, SparkplugPlan, limits_of
 from connector.mapping.sparkplug_rule import variables_of
 from connector.mapping.states import LearnedStates
-from connector.mapping.templates import ITEM_FIELD, KEY, PAYLOAD
+from connector.mapping.templates import ITEM, ITEM_FIELD, KEY, PAYLOAD
 from connector.mapping.thinning import Thinner
 from connector.mapping.times import TimeBounds, TimeError
 from connector.mapping.walk import NO_TIME, NOT_YET, Walker, Work, cut, leaves, shown_value
-from connector.records import Mapped, Reason, Record, Reject, SignalMetadata
+from connector.records import Mapped, Reason, Record, Reject, Sample, SignalMetadata
 
 _CLOCKS_SECONDS: Final = 30.0
 _MAX_PLANS: Final = 100_000
 _MAX_SHAPES: Final = 100
 """A topic, before they are learnt anew: each message may have other keys."""
-_NEW_SHAPE: Final = Shape((), (), None, None, -2)
-_WALKED_TIMES: Final = (AUTO_TIME, ARRIVAL_TIME)
+_NEW_SHAPE: Final = Shape((), (), None, None, -2, 0)
+_SHAPED_TIMES: Final = (AUTO_TIME, ARRIVAL_TIME, FIELD_TIME)
 
 
 class Mapper:
@@ -286,6 +286,11 @@ class Mapper:
             return self._map_any(record, plan, decode(payload), payload)
         if type(document) is not dict:
             return self._map_any(record, plan, document, payload)
+        shape = plan.last_named
+        if shape is not None and shape.keys == tuple(document):
+            mapped = self._map_named(record, plan, shape, document, payload)
+            if mapped is not None:
+                return mapped
         return self._map_object(record, plan, document, payload)
 
     def _map_object(self, record: Record, plan: Plan, obj: dict[str, object], payload: bytes | None) -> Mapped:
@@ -297,13 +302,52 @@ class Mapper:
             if mapped is not None:
                 return mapped
         mapped = self._map_any(record, plan, obj, payload)
-        if shape is not None and plan.rule.time.kind in _WALKED_TIMES and not plan.rule.time.correct_above_us:
+        if shape is not None and plan.rule.time.kind in _SHAPED_TIMES and not plan.rule.time.correct_above_us:
             learned = self._walker.learn_shape(plan, obj)  # the walk may have given its keys inputs
             if learned is not NOT_YET:
                 if len(plan.shapes) >= _MAX_SHAPES:
                     plan.shapes.clear()
                 plan.shapes[keys] = learned
+                plan.last_named = learned if learned is not None and learned.named is not None else None
         return mapped
+
+    def _map_named(
+        self, record: Record, plan: Plan, shape: Shape, obj: dict[str, object], payload: bytes
+    ) -> Mapped | None:
+        """The same as `_map_known`, where only some keys of a flat object are mapped: the others are not looked at."""
+        if (
+            payload.rfind(b"{") != 0  # nothing in it has an object or a list, and no key stands twice; a text with such
+            or payload.rfind(b"[") >= 0  # a sign in it only takes the longer way
+            or payload.count(b":") != shape.all_keys
+            or self.thinner.how
+        ):
+            return None
+        time_us = arrived_us = record.time_us
+        bounds = self._bounds
+        if shape.named_time is not None:
+            try:
+                time_us = plan.read_time(obj[shape.named_time])
+            except (TimeError, KeyError):
+                return None
+        newest_us = (record.received_us or arrived_us) + bounds.newest_after_arrival_us
+        if not bounds.oldest_us <= time_us <= newest_us:
+            return None
+        samples: list[Sample] = []
+        for name, input_id in shape.named or ():
+            value = obj[name]
+            kind = type(value)
+            if kind is not float and kind is not int and kind is not bool:
+                return None
+            samples.append((input_id, time_us, value))  # type: ignore[arg-type]
+        if not samples:
+            return None
+        clock = plan.clock
+        if clock is not None and time_us != arrived_us and not record.retained:
+            if arrived_us < clock.until and arrived_us - time_us >= clock.least:  # as `note` would find
+                clock.count += 1
+            else:
+                clock.note(arrived_us, time_us)
+        return Mapped(samples, [], shape.left_out)
 
     def _map_known(
         self, record: Record, plan: Plan, shape: Shape, obj: dict[str, object], payload: bytes | None
@@ -313,18 +357,24 @@ class Mapper:
             return None  # without more colons than keys, none stands twice
         time_us = record.time_us
         newest_us = (record.received_us or time_us) + self._bounds.newest_after_arrival_us
-        if record.time_kind and not self._bounds.oldest_us <= time_us <= newest_us:
+        time = plan.rule.time
+        samples: list[Sample] = []
+        if time.kind == FIELD_TIME:
+            found = self._walker.known_time(time, obj, newest_us)
+            if found is None:
+                return None
+            time_us = found
+        elif record.time_kind and not self._bounds.oldest_us <= time_us <= newest_us:
             return None  # the walk says what is wrong with it, where it is needed
-        samples: list[tuple[str, int, float]] = []
-        filtered = self._walker.take_known(shape, obj, time_us, newest_us, plan.rule.time.read, samples)
+        filtered = self._walker.take_known(shape, obj, time_us, newest_us, time.read, samples)
         if filtered < 0 or not samples or (payload is None and not all(isfinite(value) for _, _, value in samples)):
             return None
         if self.thinner.how:
             kept = self.thinner.thin(plan.source, samples)
             filtered += len(samples) - len(kept)
             samples = kept
-        if shape.time_key is not None and plan.clock is not None and samples and not record.retained:
-            plan.clock.note(time_us, samples[0][1])
+        if plan.clock is not None and samples and samples[0][1] != record.time_us and not record.retained:
+            plan.clock.note(record.time_us, samples[0][1])
         return Mapped(samples, [], filtered)
 
     def _map_any(self, record: Record, plan: Plan, value: object, payload: bytes | None) -> Mapped:
@@ -586,17 +636,26 @@ class Mapper:
         total = leaves(selected)
         around = outer if outer[0] is not selected else ()
         base = plan
+        by_name = rule.dynamic == (ITEM,)
         for item in items_of(rule, selected):
             seen += 1
-            inside += leaves(item.value)
-            if rule.dynamic:
+            if by_name:
+                known = plan.by_texts.get((item.name,))
+                base = known or self._plan_for(plan, {ITEM: item.name}, named)
+            elif rule.dynamic:
                 said = {**texts, **item_texts(rule, item.name, item.place, item.value, item.outer)}
                 base = self._plan_for(plan, said, named)
             elif base.clock is None:
                 self._set_clock(base)
+            taken = self._take_item(work, record, base, item.value)
+            if taken >= 0:
+                inside += taken
+                continue
+            inside += leaves(item.value)
             self._walker.check_count(work)
             place = item.name or str(item.place)
             self._walk_document(work, record, base, item.value, (*item.outer, *around), place)
+            self._learn_item(base, item.value)
         work.plan, work.place = base, ""
         work.filtered += max(0, total - inside) + max(0, outside)
         if not seen:
@@ -605,6 +664,45 @@ class Mapper:
                 f"there is nothing to take items from at {' → '.join(path.text for path in rule.iterate) or '@'}",
             )
         return self._finish(work, record, base, selected)
+
+    def _take_item(self, work: Work, record: Record, plan: Plan, obj: object) -> int:  # noqa: PLR0911 - ways out
+        """Take an item that is an object with keys seen before; how many leaves it has. -1 for any other: it is to be
+        walked."""
+        if type(obj) is not dict:
+            return -1
+        shape = plan.shapes.get(tuple(obj))
+        if shape is None:
+            return -1
+        rule = plan.rule
+        if rule.quality is not None and rule.quality.use != "keep":
+            quality = rule.quality.path.find(obj)
+            if quality is not MISSING and not _is_in(quality, rule.quality.good):
+                return -1
+        newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
+        time_us = record.time_us
+        if rule.time.kind == FIELD_TIME:
+            found = self._walker.known_time(rule.time, obj, newest_us)
+            if found is None:
+                return -1
+            time_us = found
+        elif (rule.time.kind == AUTO_TIME and shape.time_key is None) or record.time_kind:
+            return -1  # it may be that of an object around it
+        samples: list[Sample] = []
+        filtered = self._walker.take_known(shape, obj, time_us, newest_us, rule.time.read, samples)
+        if filtered < 0 or not all(isfinite(value) for _, _, value in samples):
+            return -1
+        work.samples += samples
+        work.filtered += filtered
+        return shape.leaves
+
+    def _learn_item(self, plan: Plan, value: object) -> None:
+        rule = plan.rule
+        if type(value) is dict and not rule.expressions and rule.time.kind in _SHAPED_TIMES:
+            shape = self._walker.learn_shape(plan, value)
+            if shape is not None and shape is not NOT_YET:
+                if len(plan.shapes) >= _MAX_SHAPES:
+                    plan.shapes.clear()
+                plan.shapes[tuple(value)] = shape
 
     def _unmatched(self, source: str, record: Record, payload: bytes) -> Mapped:
         """A record that no rule takes."""

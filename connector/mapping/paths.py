@@ -15,6 +15,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 _EXPRESSION: Final = re.compile(r"[][*|?&(){}'\"`,<>=!]")
+_NAMES: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _INDEX: Final = re.compile(r"\[(\d+)\]")
 WHOLE: Final = "@"
 """The path of the whole payload."""
@@ -42,11 +43,13 @@ class Path:
     parts: tuple[str, ...] = ()
     expression: Any = field(default=None, compare=False, repr=False)
     """The library's, where the path is not plain."""
+    either: tuple[Path, ...] = ()
+    """Plain paths of which the first counts that leads to something, `a || b`."""
 
     @property
     def plain(self) -> bool:
-        """Whether it is a look-up."""
-        return self.expression is None
+        """Whether it is one look-up."""
+        return self.expression is None and not self.either
 
     @property
     def dotted(self) -> str:
@@ -56,11 +59,25 @@ class Path:
     def find(self, document: object) -> object:
         """What stands there; `MISSING` if nothing does (for JMESPath, null is nothing)."""
         if self.expression is None:
-            return lookup(document, self.parts)
+            parts = self.parts
+            if len(parts) == 1 and type(document) is dict:
+                return document.get(parts[0], MISSING)
+            if self.either:
+                return self._first(document)
+            return lookup(document, parts)
         try:
             found = self.expression.search(document)
         except (JMESPathError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError):
             return MISSING  # a function was given what it does not take: it is not there in this payload
+        return MISSING if found is None else found
+
+    def _first(self, document: object) -> object:
+        """As JMESPath has it: what is null, false or empty does not count, unless it is the last."""
+        found: object = MISSING
+        for path in self.either:
+            found = path.find(document)
+            if not (found is MISSING or found is None or found is False or found in ("", [], {})):
+                return found
         return MISSING if found is None else found
 
 
@@ -74,6 +91,9 @@ def parse_path(text: str) -> Path:
         if not all(parts):
             raise PathError(f"{text!r}: between two dots, and at either end, stands a name")
         return Path(text, parts)
+    either = [part.strip() for part in plain.split("||")]
+    if len(either) > 1 and all(_NAMES.fullmatch(part) for part in either):
+        return Path(text, either=tuple(Path(part, tuple(part.split("."))) for part in either))
     try:
         return Path(text, (), jmespath.compile(text))
     except JMESPathError as error:

@@ -38,6 +38,15 @@ class Shape(NamedTuple):
     """What is done with each value; None if nothing is done with any."""
     all_keys: int
     """Keys in it and in the objects in it."""
+    leaves: int
+    """Values in it and in the objects in it, its time included."""
+    named: tuple[tuple[str, str], ...] | None = None
+    """Key and input ID of those that are mapped, where no object may stand in it: then the others need not be looked
+    at."""
+    named_time: str | None = None
+    """Key of its time, if it has one."""
+    left_out: int = 0
+    """How many others there are."""
 
 
 TIME: Final = ""
@@ -52,6 +61,8 @@ class Plan:
         "conversions",
         "found",
         "ids",
+        "last_named",
+        "read_time",
         "record",
         "rule",
         "shapes",
@@ -64,6 +75,7 @@ class Plan:
         self.source = source
         self.topic = topic
         self.rule = rule
+        self.read_time = rule.time.read
         self.variables = {"source": source, "topic": topic, KEY: "", **variables}
         self.record = record
         self.ids: dict[str, str | None] = {}
@@ -74,6 +86,8 @@ class Plan:
         """The plan of what expressions find, which stands nowhere in the payload under its name."""
         self.shapes: dict[tuple[str, ...], Shape | None] = {}
         """By the keys of an object, in their order; None: not for the short way."""
+        self.last_named: Shape | None = None
+        """The shape of the last object of which only some keys are mapped: mostly the next one is like it."""
         self.clock: Clock | None = None
         self.by_texts: dict[tuple[str, ...], Plan] = {}
 

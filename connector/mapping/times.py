@@ -69,6 +69,8 @@ def is_time_name(name: str) -> bool:
 
 def parse_time(value: object) -> int:
     """Any understood form → µs since the epoch; raises `TimeError`."""
+    if type(value) is int and 10**11 <= value < 10**14:  # most of them, in ms
+        return value * 1_000
     if type(value) is str:
         return _from_text(value)
     if type(value) is int or type(value) is float:

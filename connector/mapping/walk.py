@@ -14,8 +14,9 @@ from typing import Final
 
 from connector.formats.format import PayloadError
 from connector.formats.json_payload import RepeatedKeys
+from connector.mapping.paths import MISSING
 from connector.mapping.plans import TIME, Plan, Shape, value_rule
-from connector.mapping.rules import AUTO_TIME
+from connector.mapping.rules import AUTO_TIME, TimeSource
 from connector.mapping.times import ReadTime, TimeBounds, TimeError, format_time, is_time_name
 from connector.mapping.values import DECIMAL_TEXT, NOT_FINITE, Conversion, ValueRejectedError
 from connector.records import Reason, Record, Reject, Sample
@@ -26,7 +27,8 @@ NO_TIME: Final = -(2**62)
 """Stands in a sample for a time that the record does not have, until the sample is taken back."""
 
 
-NOT_YET: Final = Shape((), (), None, None, -1)
+_SCALARS: Final = frozenset((str, int, float, bool, type(None)))
+NOT_YET: Final = Shape((), (), None, None, -1, 0)
 
 
 class Work:
@@ -134,6 +136,17 @@ class Walker:
                     filtered += 1
         return filtered
 
+    def known_time(self, time: TimeSource, obj: dict[str, object], newest_us: int) -> int | None:
+        """The time of an object in its field; None where that is not plain to see."""
+        found = MISSING if time.path is None else time.path.find(obj)
+        if found is MISSING:
+            return None
+        try:
+            time_us = time.read(found)
+        except TimeError:
+            return None
+        return time_us if self._bounds.oldest_us <= time_us <= newest_us else None
+
     def _take_converted(  # noqa: C901, PLR0911, PLR0912 - as above
         self, shape: Shape, obj: dict[str, object], time_us: int, newest_us: int, read: ReadTime, samples: list[Sample]
     ) -> int:
@@ -182,7 +195,7 @@ class Walker:
         prefix = path + "." if path else ""
         entries: list[str | Shape | bool | None] = []
         conversions: list[Conversion | None] = []
-        keys = len(obj)
+        keys = found = len(obj)
         for key, value in obj.items():
             at = prefix + key
             conversions.append(plan.conversions.get(at))
@@ -192,6 +205,7 @@ class Walker:
                     return inner
                 entries.append(inner)
                 keys += inner.all_keys
+                found += inner.leaves - 1
             elif isinstance(value, list):
                 return None
             elif key == time_key:
@@ -205,7 +219,14 @@ class Walker:
             else:
                 entries.append(None)
         some = tuple(conversions) if any(conversions) else None
-        return Shape(tuple(obj), tuple(entries), time_key, some, keys)
+        named = None
+        named_time = time_key if rule.time.path is None else rule.time.path.text
+        left_out = entries.count(False)
+        if some is None and left_out and all(isinstance(entry, str) or entry is False for entry in entries):
+            named = tuple(
+                (key, entry) for key, entry in zip(obj, entries, strict=True) if isinstance(entry, str) and entry
+            )
+        return Shape(tuple(obj), tuple(entries), time_key, some, keys, found, named, named_time, left_out)
 
     # -- the long way -----------------------------------------------------------------------------
 
@@ -392,17 +413,20 @@ def leaves(document: object) -> int:
 
 def count(document: object) -> tuple[int, int]:
     """(leaves, keys) of a document."""
-    found = keys = 0
+    keys = 0
     left = [document]
-    while left:
-        value = left.pop()
+    found = 1
+    for value in left:  # which grows
         if isinstance(value, dict):
-            keys += len(value)
-            left.extend(value.values())
+            n = len(value)
+            keys += n
+            left += [inner for inner in value.values() if type(inner) not in _SCALARS]
         elif isinstance(value, list):
-            left.extend(value)
+            n = len(value)
+            left += [inner for inner in value if type(inner) not in _SCALARS]
         else:
-            found += 1
+            continue
+        found += n - 1
     return found, keys
 
 

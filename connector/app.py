@@ -9,10 +9,11 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, TextIO
 
 import structlog
@@ -24,10 +25,14 @@ from connector.delivery.dead_letters import DeadLetterStore
 from connector.delivery.items import Publisher
 from connector.delivery.load import PackingAccount
 from connector.delivery.pace import effective_share
+from connector.delivery.rebirths import RebirthRequester
 from connector.delivery.signals import SignalSaver
 from connector.delivery.slots import Slots
-from connector.mapping.input_ids import Collision, Origin
+from connector.formats.sparkplug.host import Owner
+from connector.mapping.clock_skew import Skew
+from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
+from connector.mapping.sparkplug import Noted, added_up
 from connector.new_signals import NewSignals
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline
@@ -58,11 +63,27 @@ def log_file_path(config: Config, source: str) -> Path:
     return config.state_dir / f"{source}.sqlite"
 
 
-def build_mapper(config: Config, claims: dict[str, Origin]) -> Mapper:
-    """The mapper that the configuration describes."""
+def build_mapper(
+    config: Config,
+    claims: Mapping[str, Origin],
+    states: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+    births: Mapping[str, Iterable[tuple[Owner, bytes]]] = MappingProxyType({}),
+) -> Mapper:
+    """The mapper that the configuration describes. `claims`, `states` and `births` are what earlier runs remembered.
+    Raises `StartError` for a file of a format that cannot be used."""
+    try:
+        folder = config.state_dir / "schemas"
+        registries = {name: section.build(name, folder) for name, section in config.schema_registries.items()}
+        rules = config.rules(registries)
+    except (ValueError, OSError) as error:
+        raise StartError(str(error)) from None
     return Mapper(
-        config.rules(),
+        rules,
         claims=claims,
+        states=states,
+        births=births,
+        match_all=config.mapping.match == "all",
+        clock_warning_us=round(config.mapping.clock_warning * 1_000_000),
         sources={source.name for source in config.sources},
         unmatched=config.mapping.unmatched,
         bounds=config.time_bounds(),
@@ -101,6 +122,7 @@ class Connector:
         self._config = config
         self._abort = threading.Event()
         self._unremembered: list[tuple[str, Origin]] = []
+        self._unlearned: list[tuple[str, str, int]] = []
         with ExitStack() as opened, ExitStack() as opened_sources:
             opened.callback(_lock(config.state_dir).close)
             self.client = Api(
@@ -131,9 +153,19 @@ class Connector:
                 opened_sources.callback(sources[-1].close, _CLOSE_SECONDS)
             guard = config.signals.guard()
             self.new_signals = NewSignals(guard, self.state) if guard.active else None
+            self.rebirths = RebirthRequester({s.name: s.publish for s in sources if isinstance(s, MqttSource)})
+            mapper = build_mapper(config, self.state.claims(), self.state.learned_states(), self.state.births())
+            for source, owner, why in mapper.sparkplug.unreadable:
+                _log.error(
+                    "births_unreadable",
+                    source=source,
+                    node="/".join(filter(None, owner)),
+                    reason=why,
+                    effect="its data cannot be read before it sends its births again",
+                )
             self.pipeline = Pipeline(
                 sources,
-                build_mapper(config, self.state.claims()),
+                mapper,
                 self.client,
                 plan_frame,
                 self.dead_letters,
@@ -141,6 +173,7 @@ class Connector:
                 Limits(delivery.max_delay, delivery.max_frame_bytes, delivery.max_waiting_samples),
                 delivery.requests_per_second,
                 admit=None if self.new_signals is None else self.new_signals.admit,
+                windows_done=self.state.windows_done(),
                 share=lambda shares: effective_share(
                     delivery.share, [*shares, *[0.0] * (sources_in_all - len(shares))]
                 ),
@@ -177,6 +210,7 @@ class Connector:
         self.pipeline.abort()
         self.pipeline.close(_CLOSE_SECONDS)
         self._abort.set()
+        self.rebirths.close(_CLOSE_SECONDS)
         self.signals.close(_CLOSE_SECONDS)
         self.items.close(_CLOSE_SECONDS)
         self._opened.close()
@@ -208,6 +242,72 @@ class Connector:
             self.state.add_note(PACKING_NOTE, time.time(), json.dumps(asdict(account)))
         except sqlite3.Error as error:
             _log.debug("packing_not_noted", reason=str(error))
+
+    def learned(self, states: list[tuple[str, str, int]]) -> None:
+        """Remember the states of enum signals; where that cannot be written, with the next one."""
+        self._unlearned += states
+        for input_id, text, number in states:
+            _log.info("state_learned", input=input_id, state=text, number=number)
+        try:
+            self.state.add_learned_states(self._unlearned)
+        except sqlite3.Error as error:
+            _log.error("states_not_remembered", reason=str(error), effect="trying again with the next new state")
+        else:
+            self._unlearned = []
+
+    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+        """Remember them, and go on trying until that is written: else what follows could not be read."""
+        while True:
+            try:
+                self.state.keep_births(source, said)
+            except sqlite3.Error as error:
+                _log.error("births_not_remembered", reason=str(error), effect="intake waits; trying again")
+                if self._abort.wait(1.0):
+                    raise
+            else:
+                return
+
+    def noted(self, notes: list[Noted]) -> None:
+        """Report losses and births that are needed, and have nodes asked for them."""
+        self.rebirths.note(notes)
+        for (source, group, node), lost in added_up(notes).items():
+            _log.warning(
+                "sparkplug_messages_lost",
+                source=source,
+                node=f"{group}/{node}",
+                messages=lost,
+                effect="they did not reach us: Sparkplug is published with QoS 0",
+            )
+
+    def renamed(self, renames: list[Rename]) -> None:
+        """Report signals that a change of the mapping gave another ID."""
+        for rename in renames:
+            _log.warning("signal_renamed", detail=str(rename))
+
+    def windows_done(self, done: Mapping[str, int]) -> None:
+        """Remember them, and go on trying until that is written: else a window could be inserted a second time with
+        a part of its values."""
+        while True:
+            try:
+                self.state.add_windows_done(done)
+            except sqlite3.Error as error:
+                _log.error("windows_not_remembered", reason=str(error), effect="nothing is committed; trying again")
+                if self._abort.wait(1.0):
+                    raise
+            else:
+                return
+
+    def clocks_off(self, skews: list[Skew]) -> None:
+        """Report clocks that are wrong."""
+        for skew in skews:
+            _log.warning(
+                "clock_off",
+                source=skew.source,
+                device=skew.device,
+                seconds=round(-skew.lag_us / 1e6, 1),
+                effect=f"its times are {'behind' if skew.lag_us > 0 else 'ahead'}, or it sends what it has stored",
+                remedy="set the device's clock; or set time: arrival or time.correct_clock in its rule",
+            )
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
         """Have metadata saved, and signals published."""

@@ -20,6 +20,7 @@ from connector import __version__
 
 if TYPE_CHECKING:
     from connector.config import Config
+    from connector.formats.schemas import RegisteredSchema
 
 _log = structlog.get_logger(__name__)
 
@@ -152,6 +153,13 @@ def _run(config: Path, loaded: Config, worker: int | None) -> None:
         raise click.ClickException(connector.pipeline.failure)
 
 
+class _Unasked:
+    """Stands for a schema registry where nothing is decoded."""
+
+    def schema(self, schema_id: int) -> RegisteredSchema:
+        raise NotImplementedError(schema_id)
+
+
 @main.command()
 @_CONFIG
 def check(config: Path) -> None:
@@ -179,6 +187,16 @@ def check(config: Path) -> None:
                 raise click.ClickException(str(error)) from None
         for warning in warnings:
             click.echo(f"warning: source {section.name}: {warning}")
+    for name, registry in loaded.schema_registries.items():
+        for field, path in registry.files.items():
+            if path is not None and not path.is_file():
+                raise click.ClickException(f"schema_registries.{name}: {field}: there is no file {path}")
+        for warning in registry.warnings:
+            click.echo(f"warning: schema registry {name}: {warning}")
+    try:
+        loaded.rules(dict.fromkeys(loaded.schema_registries, _Unasked()))
+    except ValueError as error:
+        raise click.ClickException(f"mapping.rules: {error}") from None
     click.echo(
         f"{config}: ok: {', '.join(f'{s.name} ({s.address})' for s in loaded.sources)} → {credentials.api_url}, "
         f"integration {credentials.integration}, {len(loaded.mapping.rules) or 'no'} mapping rules"

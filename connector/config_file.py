@@ -22,6 +22,7 @@ from connector.config.file import STDIN
 _REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)\}")
 _UNION_MEMBER: Final = re.compile(r"\[key\]|literal\[.*\]|constrained-\w+")
 """What pydantic puts into a place that the file does not have."""
+_FIELD: Final = re.compile(r"([^\s:]+): ")
 _MAX_SECRET_BYTES: Final = 64 * 1024
 
 _ELSEWHERE: Final = ("clarify", "sources", "state_dir", "observe", "dead_letters")
@@ -212,6 +213,9 @@ def _problem(document: CommentedMap, item: Any) -> Problem:
     elif kind == "union_tag_not_found":
         at = (*at, "type")
         message = "is required but missing"
+    elif kind == "literal_error" and isinstance(item["input"], str):
+        near = difflib.get_close_matches(item["input"], re.findall(r"'([^']*)'", str(item["ctx"]["expected"])), 1)
+        message += f"; did you mean {near[0]}?" if near else ""
     elif kind == "extra_forbidden":
         known = _known_fields(full[:-1])
         near = difflib.get_close_matches(str(at[-1]), known, 1)
@@ -219,9 +223,36 @@ def _problem(document: CommentedMap, item: Any) -> Problem:
         message = f"there is no such setting; {hint}"
     elif kind == "missing":
         message = "is required but missing"
+    elif kind == "value_error" and at[:1] in ((), ("mapping",)):
+        at, message = _deeper(document, at, message)
     elif kind in ("model_type", "model_attributes_type", "dict_type"):
         message = "must be a section, that is settings with a name and a value each"
     return Problem(_line(document, at), _dotted(at), message)
+
+
+def _deeper(document: CommentedMap, at: Path_, message: str) -> tuple[Path_, str]:
+    """A section's own check names the field that it means, before a colon: where the file has it, that is the place."""
+    node: Any = document
+    for part in at:
+        try:
+            node = node[part]
+        except (KeyError, IndexError, TypeError):
+            return at, message
+    found = _FIELD.match(message)
+    left = re.sub(r"\[(\d+)\]", r".\1", found[1]) if found else ""
+    rest = message[found.end() :] if found else ""
+    while left:
+        keys = node if isinstance(node, CommentedMap) else range(len(node)) if isinstance(node, CommentedSeq) else ()
+        key = max((key for key in keys if _begins(left, str(key))), key=lambda key: len(str(key)), default=None)
+        if key is None:
+            break
+        at, node, left = (*at, key), node[key], left[len(str(key)) + 1 :]
+        message = f"{left}: {rest}" if left else rest
+    return at, message
+
+
+def _begins(text: str, key: str) -> bool:
+    return text == key or text.startswith(key + ".")
 
 
 def _without_kind(at: Path_) -> Path_:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -23,8 +23,13 @@ from connector.delivery.load import Load, PackingAccount
 from connector.delivery.pace import Pace, effective_share
 from connector.delivery.sender import Inserter, Sender
 from connector.delivery.slots import Slots
-from connector.mapping.input_ids import Collision, Origin
+from connector.formats.format import SchemaUnavailableError
+from connector.formats.sparkplug.host import Owner
+from connector.mapping.clock_skew import Skew
+from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
+from connector.mapping.sparkplug import Noted
+from connector.mapping.windows import Closed, Windows
 from connector.packing.frame import Frame, build_frame, encode_frame, without
 from connector.packing.pending import Pending
 from connector.packing.planner import Plan
@@ -42,6 +47,7 @@ _BYTES_A_SAMPLE: Final = 12
 """A sample in a dense frame: enough to see that a request's worth waits; the planner knows exactly."""
 _RECENT_FRAMES: Final = 50
 _ACCOUNT_SECONDS: Final = 10.0
+_LONGEST_SCHEMA_WAIT: Final = 60.0
 
 _log = structlog.get_logger(__name__)
 
@@ -71,6 +77,25 @@ class Discoveries(Protocol):
 
     def packed(self, account: PackingAccount) -> None:
         """How well frames are filled and whether the load fits: told every now and then, and at the end."""
+
+    def learned(self, states: list[tuple[str, str, int]]) -> None:
+        """These inputs have these states by these numbers, for ever."""
+
+    def renamed(self, renames: list[Rename]) -> None:
+        """These origins had another ID in an earlier run."""
+
+    def clocks_off(self, skews: list[Skew]) -> None:
+        """The clocks of these devices are wrong."""
+
+    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+        """What Sparkplug's nodes and devices have said (None: to be forgotten): without it, what they send later cannot
+        be read. Durable when it returns."""
+
+    def noted(self, notes: list[Noted]) -> None:
+        """Losses of Sparkplug's nodes, births that are needed, births that came."""
+
+    def windows_done(self, done: Mapping[str, int]) -> None:
+        """The windows of these inputs are inserted up to this time in µs. Durable when it returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +136,23 @@ class Pipeline:
         *,
         admit: Callable[[list[Mapped]], list[Mapped]] | None = None,
         share: Callable[[Sequence[float]], float] = _mean,
+        windows_done: Mapping[str, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sources = {source.name: source for source in sources}
         self._mapper = mapper
         self._admit = admit
         self._mapping_lock = threading.Lock()
+        self._windows = Windows(mapper.thinner.how, windows_done or {})
+        self._window_starts: dict[int, tuple[str, int]] = {}
+        """Token of a window's sample that is under way → its input, and the start of the window in µs."""
+        self._stood = 0.0
+        """How long, in seconds, sources were held because Clarify took nothing: time that does not count for windows,
+        since the rest of them waits in the log."""
+        self._looked = clock()
+        self.schema_trouble: dict[str, str] = {}
+        """Source → which schema it waits for, and why that cannot be had."""
+        self._schema_tries: dict[str, int] = {}
         self._planner = planner
         self._dead_letters = dead_letters
         self._discoveries = discoveries
@@ -185,6 +221,17 @@ class Pipeline:
         with self._mapping_lock:
             mapped = self._map(chunk)
             self._announce()
+        while len(mapped) < len(chunk.records):  # a schema is missing: nothing of it is rejected for that
+            self._wait_for_schema(chunk)
+            if self._aborted.is_set():
+                return
+            with self._mapping_lock:
+                mapped += self._map(chunk, len(mapped))
+                self._announce()
+        if self.schema_trouble.pop(chunk.source, None):
+            del self._schema_tries[chunk.source]
+            _log.info("schema_available", source=chunk.source)
+        self._keep_births(chunk.source)
         if self._admit is not None:
             mapped = self._admit(mapped)
         self._keep_rejects(chunk, mapped)
@@ -192,6 +239,10 @@ class Pipeline:
         with self._changed:
             token = self._progress.begin(chunk, mapped)
             before = self._pending.waiting
+            if self._mapper.thinner.windows:
+                mapped, late, closed = self._windows.take(token, mapped, now - self._stood)
+                self._progress.settle(late, Outcome.FILTERED)
+                self._add_closed(closed, now)
             self._pending.add(token, mapped, now)
             self._load.came(self._pending.waiting - before, now)
             if self._oldest is None and self._pending.waiting:
@@ -232,6 +283,8 @@ class Pipeline:
 
     def inserted(self, frame: Frame, seconds: float) -> None:
         """Clarify has this frame: settle what was in it."""
+        if self._window_starts:
+            self._remember_windows(frame)
         with self._changed:
             self._progress.settle(frame.superseded, Outcome.SUPERSEDED)
             self._progress.settle(frame.inserted, Outcome.INSERTED)
@@ -262,6 +315,8 @@ class Pipeline:
                     )
             self.reasons[Reason.INSERT_REJECTED] += len(letters)
         self._add_letters(letters)
+        if self._window_starts:
+            self._remember_windows(frame)
         with self._changed:
             self._progress.settle(frame.superseded, Outcome.SUPERSEDED)
             self._progress.settle(frame.inserted, Outcome.DEAD_LETTERED)
@@ -302,6 +357,8 @@ class Pipeline:
             self._changed.notify_all()
             try:
                 while self._progress.open_in(source, partitions):
+                    if self._windows.held and self._progress.only_open(source, partitions, self._windows.tokens()):
+                        return False  # windows that are open are left to whoever reads on
                     left = until - self._clock()
                     if left <= 0 or self._aborted.is_set() or self.stopped.is_set() or self.sender.status.trouble:
                         return False
@@ -315,7 +372,11 @@ class Pipeline:
         """Drop what is under way in these partitions."""
         with self._commit_lock, self._changed:
             records = self._progress.forget(source, partitions)
+            self._mapper.forget(source)
             if self._progress.any_abandoned:
+                self._progress.dropped(self._windows.forget(self._progress.is_abandoned))
+                for token in [token for token in self._window_starts if self._progress.is_abandoned(token)]:
+                    self._windows.reopen(*self._window_starts.pop(token))
                 self._progress.dropped(self._pending.drop(self._progress.is_abandoned))
                 self._oldest = self._pending.oldest()
             self._changed.notify_all()
@@ -356,7 +417,7 @@ class Pipeline:
     def waiting(self) -> tuple[int, int]:
         """(records, samples) that were taken in and are not settled yet."""
         with self._changed:
-            return self._progress.open_records, self._pending.waiting
+            return self._progress.open_records, self._pending.waiting + self._windows.held
 
     def oldest_seconds(self) -> float:
         """How long the sample that has waited longest has waited, in seconds."""
@@ -381,6 +442,7 @@ class Pipeline:
             found.append(f"Clarify: {self.sender.status.trouble}")
         if self.failure:
             found.append(self.failure)
+        found += [f"{name}: {trouble}" for name, trouble in dict(self.schema_trouble).items()]
         return found
 
     def abandoned(self) -> tuple[int, int, int]:
@@ -388,6 +450,20 @@ class Pipeline:
         with self._changed:
             progress = self._progress
             return progress.abandoned_records, progress.abandoned_samples, progress.late_samples
+
+    def clocks(self, most: int) -> list[Skew]:
+        """The devices whose clocks are furthest off."""
+        with self._mapping_lock:
+            return self._mapper.clocks.worst(most)
+
+    def late_for_windows(self) -> int:
+        """Values that came after the window that they belong to was closed."""
+        return self._windows.late
+
+    def sparkplug_gauges(self) -> dict[str, dict[str, float]]:
+        """Source → numbers about the nodes of Sparkplug that were heard there, for their gauges."""
+        with self._mapping_lock:
+            return self._mapper.sparkplug.gauges()
 
     def sources(self) -> list[Source]:
         """The sources, for their gauges."""
@@ -418,8 +494,13 @@ class Pipeline:
         """Whether sources may be read; once full, only after a quarter is free: pausing has its price."""
         with self._changed:
             used = max(
-                self._pending.waiting / self._limits.max_waiting_samples, self._progress.open_records / OPEN_RECORDS
+                (self._pending.waiting + self._windows.held) / self._limits.max_waiting_samples,
+                self._progress.open_records / OPEN_RECORDS,
             )
+            now = self._clock()
+            if self._full and self._pending.waiting:
+                self._stood += now - self._looked
+            self._looked = now
             if used >= 1:
                 self._full = True
             elif used <= _RESUME_BELOW:
@@ -434,6 +515,8 @@ class Pipeline:
         """Wait until a frame should leave; False when there will never be another one."""
         with self._changed:
             while not self._aborted.is_set():
+                if self._windows.held:
+                    self._close_windows()
                 age = None if self._oldest is None else self._clock() - self._oldest
                 ending = self._draining.is_set() or self._finished == len(self._sources)
                 flushing = ending and self._intake_running == 0
@@ -453,12 +536,16 @@ class Pipeline:
                     self._changed.wait(min(_POLL_SECONDS, self._limits.max_delay - age))
         return False
 
-    def _map(self, chunk: Chunk) -> list[Mapped]:
+    def _map(self, chunk: Chunk, first: int = 0) -> list[Mapped]:
+        """What the records from `first` on become, up to one whose schema cannot be had now."""
         source, map_record = chunk.source, self._mapper.map
         mapped: list[Mapped] = []
-        for record in chunk.records:
+        for record in chunk.records[first:] if first else chunk.records:
             try:
                 mapped.append(map_record(source, record))
+            except SchemaUnavailableError as error:
+                self.schema_trouble[source] = str(error)
+                return mapped
             except Exception as error:  # noqa: BLE001 - a poison record must not stop what is behind it
                 _log.exception("mapping_failed", source=source)
                 message = f"a bug in the mapping: {error!r}; please report it"
@@ -474,8 +561,64 @@ class Pipeline:
             )
         return mapped
 
+    def _wait_for_schema(self, chunk: Chunk) -> None:
+        """A second, then longer; the source keeps what comes meanwhile."""
+        tries = self._schema_tries[chunk.source] = self._schema_tries.get(chunk.source, 0) + 1
+        if tries == 1:
+            _log.error(
+                "schema_unavailable",
+                source=chunk.source,
+                reason=self.schema_trouble[chunk.source],
+                effect="this source waits; trying again",
+            )
+        until = self._clock() + min(_LONGEST_SCHEMA_WAIT, 2.0 ** min(tries - 1, 10))
+        while self._clock() < until and not self._aborted.is_set():
+            self._sources[chunk.source].hold()
+            self._wait_a_little()
+
+    def _add_closed(self, closed: list[Closed], now: float) -> None:
+        """Windows that are complete: each is one sample that stands for all of its values."""
+        for window in closed:
+            token = self._progress.bundle(window.tokens, window.last)
+            self._window_starts[token] = (window.input_id, window.start_us)
+            self._pending.add(token, [Mapped([(window.input_id, window.start_us, window.value)])], now)
+        if closed and self._oldest is None:
+            self._oldest = now
+
+    def _close_windows(self) -> None:
+        """Close the windows whose time is up."""
+        ended = self._intake_running == 0 and self._finished == len(self._sources)
+        closed = self._windows.end() if ended else self._windows.due(self._clock() - self._stood)
+        self._add_closed(closed, self._clock())
+
+    def _remember_windows(self, frame: Frame) -> None:
+        """Before anything of a window is committed: a part of its values must not make it a second time."""
+        with self._changed:
+            starts = self._window_starts
+            done = {
+                starts.pop(token)[0]: 0
+                for token in (*frame.inserted, *frame.superseded)
+                if token < 0 and token in starts
+            }
+            for input_id in done:
+                done[input_id] = self._windows.done(input_id)
+            for input_id, start_us in starts.values():  # of these nothing is remembered before they are inserted too
+                if input_id in done:
+                    done[input_id] = min(done[input_id], start_us)
+        if done:
+            self._discoveries.windows_done(done)
+
     def _announce(self) -> None:
         mapper = self._mapper
+        if mapper.states.new:
+            states, mapper.states.new = mapper.states.new, []
+            self._discoveries.learned(states)
+        if mapper.ids.renames:
+            renames, mapper.ids.renames = mapper.ids.renames, []
+            self._discoveries.renamed(renames)
+        skews = mapper.clocks_off(self._clock())
+        if skews:
+            self._discoveries.clocks_off(skews)
         if mapper.ids.new_claims:
             claims, mapper.ids.new_claims = mapper.ids.new_claims, []
             self._discoveries.claimed(claims)
@@ -485,6 +628,16 @@ class Pipeline:
         if mapper.discovered:
             signals, mapper.discovered = mapper.discovered, []
             self._discoveries.discovered(signals)
+
+    def _keep_births(self, source: str) -> None:
+        """Before anything of the chunk can be committed."""
+        with self._mapping_lock:
+            said = self._mapper.sparkplug.take_changes(source)
+            notes, self._mapper.sparkplug.noted = self._mapper.sparkplug.noted, []
+        if said:
+            self._discoveries.births(source, said)
+        if notes:
+            self._discoveries.noted(notes)
 
     def _keep_rejects(self, chunk: Chunk, mapped: list[Mapped]) -> None:
         letters = [

@@ -83,6 +83,11 @@ class Reason(StrEnum):
     TOO_MANY_VALUES = "too_many_values"
     NO_NUMERIC_VALUE = "no_numeric_value"
     NOT_FINITE = "not_finite"
+    NOT_A_NUMBER = "not_a_number"
+    OUT_OF_RANGE = "out_of_range"
+    UNKNOWN_STATE = "unknown_state"
+    BAD_QUALITY = "bad_quality"
+    WRONG_STRUCTURE = "wrong_structure"
     DUPLICATE_KEY = "duplicate_key"
     TIME_UNREADABLE = "time_unreadable"
     TIME_OUT_OF_RANGE = "time_out_of_range"
@@ -90,6 +95,12 @@ class Reason(StrEnum):
     SIGNAL_HELD = "signal_held"
     SIGNAL_REJECTED = "signal_rejected"
     INSERT_REJECTED = "insert_rejected"
+    INVALID_SPARKPLUG = "invalid_sparkplug"
+    DATA_BEFORE_BIRTH = "data_before_birth"
+    UNKNOWN_ALIAS = "unknown_alias"
+    TYPE_MISMATCH = "type_mismatch"
+    NO_VALUE = "no_value"
+    TOO_MANY_METRICS = "too_many_metrics"
     MAPPING_FAILED = "mapping_failed"
 
 
@@ -103,6 +114,8 @@ class Reject:
     path: str | None = None
     value: str | None = None
     """The value as text, where there is one."""
+    rule: int | None = None
+    """Which rule of the mapping took the record, counted from 0."""
 
 
 class Mapped(msgspec.Struct, gc=False):
@@ -146,6 +159,11 @@ class SignalMetadata:
     value_type: str = "numeric"
     labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
     enum_values: tuple[tuple[str, str], ...] = ()
+    sample_interval: str | None = None
+    """ISO 8601 duration."""
+    gap_detection: str | None = None
+    """ISO 8601 duration."""
+    annotations: tuple[tuple[str, str], ...] = ()
     saved: bool = True
     """Whether the mapping says any of it; if not, what Clarify has is left alone."""
     item: ItemMetadata | None = None

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from connector.formats.sparkplug.host import Owner
 from connector.mapping.input_ids import Origin
 from connector.sqlite_files import open_durable, open_read_only
 
@@ -26,6 +27,11 @@ CREATE TABLE IF NOT EXISTS published_signals (integration TEXT, input TEXT, dige
     PRIMARY KEY (integration, input)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, at REAL, text TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS guarded_signals (input TEXT PRIMARY KEY, status TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS learned_states (input TEXT, text TEXT, number INTEGER, PRIMARY KEY (input, text))
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sparkplug_births (source TEXT, grp TEXT, node TEXT, device TEXT, said BLOB,
+    PRIMARY KEY (source, grp, node, device)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS windows_done (input TEXT PRIMARY KEY, until_us INTEGER) WITHOUT ROWID;
 """
 
 
@@ -164,16 +170,66 @@ class State:
             ).fetchall()
         return [row[0] for row in rows]
 
+    def learned_states(self) -> dict[str, dict[str, int]]:
+        """Input ID → text → the number that it has for ever."""
+        with self._lock:
+            rows = self._connection.execute("SELECT input, text, number FROM learned_states").fetchall()
+        found: dict[str, dict[str, int]] = {}
+        for input_id, text, number in rows:
+            found.setdefault(input_id, {})[text] = number
+        return found
+
+    def add_learned_states(self, states: Iterable[tuple[str, str, int]]) -> None:
+        """Remember the numbers of these texts; one that is known keeps its number."""
+        self._many("INSERT OR IGNORE INTO learned_states VALUES (?, ?, ?)", list(states))
+
+    def windows_done(self) -> dict[str, int]:
+        """Input ID → µs up to which its windows are inserted."""
+        with self._lock:
+            return dict(self._connection.execute("SELECT input, until_us FROM windows_done").fetchall())
+
+    def add_windows_done(self, done: Mapping[str, int]) -> None:
+        """Remember up to where the windows of these inputs are inserted."""
+        self._many("INSERT OR REPLACE INTO windows_done VALUES (?, ?)", list(done.items()))
+
+    def births(self) -> dict[str, list[tuple[Owner, bytes]]]:
+        """Source → what Sparkplug's nodes and devices had said."""
+        with self._lock:
+            rows = self._connection.execute("SELECT source, grp, node, device, said FROM sparkplug_births").fetchall()
+        found: dict[str, list[tuple[Owner, bytes]]] = {}
+        for source, group, node, device, said in rows:
+            found.setdefault(source, []).append((Owner(group, node, device), said))
+        return found
+
+    def keep_births(self, source: str, births: Iterable[tuple[Owner, bytes | None]]) -> None:
+        """Remember what these nodes and devices have said; forget those that come with None."""
+        with self._transaction():
+            for owner, said in births:
+                if said is None:
+                    self._connection.execute(
+                        "DELETE FROM sparkplug_births WHERE (source, grp, node, device) = (?, ?, ?, ?)",
+                        (source, *owner),
+                    )
+                else:
+                    self._connection.execute(
+                        "INSERT OR REPLACE INTO sparkplug_births VALUES (?, ?, ?, ?, ?)", (source, *owner, said)
+                    )
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._connection.close()
 
     def _many(self, statement: str, rows: Sequence[tuple[str | float, ...]]) -> None:
+        with self._transaction():
+            self._connection.executemany(statement, rows)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                self._connection.executemany(statement, rows)
+                yield
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:

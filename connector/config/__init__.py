@@ -13,12 +13,15 @@ from pydantic import Field, model_validator
 
 from connector.config.delivery import ClarifySection, DeadLettersSection, DeliverySection
 from connector.config.file import FileSection
+from connector.config.format_section import NO_REGISTRIES, FormatSection, Registries
+from connector.config.formats import Compression, build_format
 from connector.config.kafka import KafkaSection
 from connector.config.mapping import MappingSection, RuleSection
 from connector.config.mqtt import MqttSection
 from connector.config.registry import RegistryName, SchemaRegistrySection
 from connector.config.signals import SignalsSection
 from connector.config.values import Seconds, Section
+from connector.formats.format import Format
 from connector.mapping.rules import Rule
 from connector.mapping.times import EPOCH, TimeBounds
 
@@ -83,9 +86,23 @@ class Config(Section):
             )
         return self
 
-    def rules(self) -> list[Rule]:
-        """The mapping's rules, compiled."""
-        return [rule.compile() for rule in self.mapping.rules]
+    @model_validator(mode="after")
+    def _registries_exist(self) -> Config:
+        for number, rule in enumerate(self.mapping.rules):
+            for section in rule.sections():
+                problem = None if section.format is None else section.format.registry_problem(self.schema_registries)
+                if problem:
+                    raise ValueError(f"mapping.rules[{number}].format: {problem}")
+        return self
+
+    def rules(self, registries: Registries = NO_REGISTRIES) -> list[Rule]:
+        """The mapping's rules, compiled; `registries` are the schema registries that formats may ask. Raises
+        ValueError for a file of a format that cannot be used."""
+
+        def build(section: FormatSection, compression: Compression) -> Format:
+            return build_format(section, compression, registry=registries, max_payload=self.mapping.max_payload)
+
+        return self.mapping.compile(build)
 
     def time_bounds(self) -> TimeBounds:
         """Which times are plausible."""

@@ -32,10 +32,18 @@ _SOURCE_HELP = {
     "file_lines_total": "Lines read",
     "file_bytes_total": "Bytes read, lines that were settled before included",
     "file_finished": "1 when the end was reached",
+    "sparkplug_nodes_and_devices": "Nodes and devices of Sparkplug whose births are remembered",
+    "sparkplug_metrics": "Metrics in these births",
+    "sparkplug_lost_messages_total": "Messages of Sparkplug's nodes that never reached us, by their sequence numbers",
+    "sparkplug_late_deaths_total": "Deaths of sessions that another birth had followed already: ignored",
     "journal_bytes": "Bytes that wait in the journal",
     "journal_max_bytes": "Bound of the journal in bytes",
     "journal_unread_messages": "Messages in the journal that were not taken in yet",
 }
+
+
+_CLOCKS = 20
+"""Devices whose clocks are shown: a fleet has too many for a page."""
 
 
 class _Numbers(Collector):
@@ -61,9 +69,26 @@ class _Numbers(Collector):
         yield CounterMetricFamily(
             "connector_late_samples", "Samples that were settled after their partition had gone to another member", late
         )
+        yield from self._mapping()
         yield from self._sender()
         yield from self._packing()
         yield from self._sources()
+
+    def _mapping(self) -> Iterator[Metric]:
+        pipeline = self._connector.pipeline
+        yield CounterMetricFamily(
+            "connector_late_window_values",
+            "Values left out because the window that they belong to was stored already",
+            pipeline.late_for_windows(),
+        )
+        clocks = GaugeMetricFamily(
+            "connector_clock_offset_seconds",
+            "How far a device's clock is ahead of ours (negative: behind), of those that are furthest off",
+            labels=["source", "device"],
+        )
+        for skew in pipeline.clocks(_CLOCKS):
+            clocks.add_metric([skew.source, skew.device], -skew.lag_us / 1e6)
+        yield clocks
 
     def _sender(self) -> Iterator[Metric]:
         connector = self._connector
@@ -77,6 +102,9 @@ class _Numbers(Collector):
         )
         yield CounterMetricFamily(
             "connector_signals_published", "Signals that were published as items", connector.items.published
+        )
+        yield CounterMetricFamily(
+            "connector_sparkplug_rebirth_requests", "Requests to nodes to send their births", connector.rebirths.sent
         )
         yield CounterMetricFamily(
             "connector_items_left_alone", "Items that somebody else had made or changed", connector.items.left_alone
@@ -163,8 +191,9 @@ class _Numbers(Collector):
 
     def _sources(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
+        said = self._connector.pipeline.sparkplug_gauges()
         for source in self._connector.pipeline.sources():
-            for name, value in source.gauges().items():
+            for name, value in (source.gauges() | said.get(source.name, {})).items():
                 family = families.get(name)
                 if family is None:
                     kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily

@@ -39,6 +39,7 @@ _READS_PER_TURN: Final = 256
 _TURN_BYTES: Final = 1024 * 1024
 _READ_AHEAD: Final = 64 * 1024
 _TICK_SECONDS: Final = 0.5
+_OUTGOING: Final = 1000
 TAKEN_OVER: Final = 0x8E
 """MQTT 5 reason code 142, "session taken over": another client connected with our client ID."""
 
@@ -112,6 +113,7 @@ class Connection:
         self._records: list[Record] = []
         self._mids: list[int] = []
         self._turn_bytes = 0
+        self._outgoing: deque[tuple[str, bytes]] = deque(maxlen=_OUTGOING)
         self._acks: deque[list[int]] = deque()
         self._acks_lock = threading.Lock()
         self._open = True
@@ -139,6 +141,16 @@ class Connection:
                 return
             self._acks.append(mids)
         self.wake()
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        """Send this message, QoS 0, behind the acknowledgements that wait; False if the connection has ended, or too
+        much waits already."""
+        with self._acks_lock:
+            if not self._open or len(self._outgoing) == _OUTGOING:
+                return False
+            self._outgoing.append((topic, payload))
+        self.wake()
+        return True
 
     def wake(self) -> None:
         """Let the loop look around at once."""
@@ -258,6 +270,8 @@ class Connection:
                 while self._wake_receiver.recv(4096):
                     continue
         self._send_acks()
+        while self._outgoing:
+            client.publish(*self._outgoing.popleft(), qos=0)
         if client.want_write():
             client.loop_write()
         if sock in readable or pending:

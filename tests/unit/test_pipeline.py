@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
 from connector.clarify import InvalidParams, NotAllowed, Problem, Retryable
 from connector.config import RuleSection
+from connector.config.mapping import MappingSection
 from connector.delivery.dead_letters import DeadLetter, DeadLettersError
 from connector.delivery.load import PackingAccount
-from connector.mapping.input_ids import Collision, Origin
+from connector.formats.format import SchemaUnavailableError
+from connector.formats.sparkplug.datatypes import DataType
+from connector.formats.sparkplug.host import Owner
+from connector.mapping.clock_skew import Skew
+from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
+from connector.mapping.sparkplug import Noted
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline
 from connector.progress import Counts
 from connector.records import Mapped, Reason, Record, SignalMetadata
+from tests.sparkplug_payloads import metric, payload
 from tests.unit.scripted import Clock, ListSource, ScriptedClarify, Stored
 from tests.waiting import wait_until
 
@@ -46,8 +54,15 @@ class Notes:
         self.claims: dict[str, Origin] = {}
         self.collisions: list[Collision] = []
         self.signals: dict[str, SignalMetadata] = {}
+        self.states: list[tuple[str, str, int]] = []
+        self.renames: list[Rename] = []
+        self.skews: list[Skew] = []
+        self.windows: dict[str, int] = {}
+        self.nodes: dict[Owner, bytes | None] = {}
+        self.sparkplug: list[Noted] = []
         self.failure: Exception | None = None
         self.packing: PackingAccount | None = None
+        self.births_failure: Exception | None = None
 
     def claimed(self, claims: list[tuple[str, Origin]]) -> None:
         if self.failure:
@@ -62,6 +77,26 @@ class Notes:
 
     def packed(self, account: PackingAccount) -> None:
         self.packing = account
+
+    def learned(self, states: list[tuple[str, str, int]]) -> None:
+        self.states += states
+
+    def renamed(self, renames: list[Rename]) -> None:
+        self.renames += renames
+
+    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+        if self.births_failure:
+            raise self.births_failure
+        self.nodes.update(said)
+
+    def noted(self, notes: list[Noted]) -> None:
+        self.sparkplug += notes
+
+    def clocks_off(self, skews: list[Skew]) -> None:
+        self.skews += skews
+
+    def windows_done(self, done: Mapping[str, int]) -> None:
+        self.windows.update(done)
 
 
 class Bench:
@@ -184,6 +219,27 @@ def test_claims_and_metadata_are_announced_before_a_sample_leaves(bench: Make) -
 
 def taken_in(b: Bench, samples: int) -> None:
     wait_until(lambda: b.pipeline.waiting()[1] == samples, SECONDS, f"{samples} samples wait", every=0.002)
+
+
+def test_births_are_kept_before_anything_that_came_of_them_is_committed(bench: Make) -> None:
+    rules = MappingSection(rules=[{"preset": "sparkplug"}]).compile()  # type: ignore[list-item]
+    births = payload(metric("m", DataType.FLOAT, 1.5, alias=1), seq=0, time_ms=TIME // 1000)
+    data = payload(metric(None, None, 2.5, field="float_value", alias=1), seq=3, time_ms=TIME // 1000 + 1)
+    b = bench(mapper=Mapper(rules))
+    b.notes.births_failure = sqlite3.OperationalError("disk full")
+    b.start()
+    b.source.put(record(births, "spBv1.0/g/NBIRTH/n"))
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert "disk full" in (b.pipeline.failure or "")
+    assert (b.source.position, b.clarify.stored) == (0, {}), "nothing of it left, and it comes again"
+
+    b = bench(mapper=Mapper(rules)).start()
+    b.source.put(record(births, "spBv1.0/g/NBIRTH/n"), record(data, "spBv1.0/g/NDATA/n", TIME + 1))
+    b.committed(2)
+    assert b.clarify.stored == {("g/n/m", TIME): 1.5, ("g/n/m", TIME + 1000): 2.5}
+    assert list(b.notes.nodes) == [Owner("g", "n")]
+    assert [(note.lost, note.born) for note in b.notes.sparkplug] == [(0, True), (2, False)]
+    b.finish()
 
 
 def test_on_a_quiet_stream_a_frame_leaves_after_max_delay(bench: Make) -> None:
@@ -560,3 +616,106 @@ def test_sources_that_end_end_the_pipeline(bench: Make) -> None:
     assert b.pipeline.stopped.wait(SECONDS)
     assert (first.position, second.position) == (3, 2)
     assert b.pipeline.failure is None
+
+
+# -- down-sampling ---------------------------------------------------------------------------------
+
+MINUTE = {"topic": "#", "thin": {"window": "1m", "by": "mean", "wait": "5s"}}
+
+
+def minutes(n: int, second: int = 0) -> Record:
+    """A value `second` seconds after the beginning of a minute."""
+    return record(n, time_us=TIME // 60_000_000 * 60_000_000 + second * 1_000_000)
+
+
+def test_nothing_of_a_window_is_committed_before_its_value_is_inserted(bench: Make) -> None:
+    b = bench(mapper=Mapper([RuleSection.model_validate(MINUTE).compile()]), clock=(clock := Clock())).start()
+    b.source.put(minutes(1, 0), minutes(3, 30))
+    taken_in(b, 2)
+    assert (b.source.position, b.clarify.requests) == (0, [])
+    b.source.put(minutes(7, 66))
+    start = TIME // 60_000_000 * 60_000_000
+
+    def committed() -> bool:
+        clock.now += 0.1
+        return b.source.position == 2
+
+    wait_until(committed, SECONDS, "the first window", every=0.002)
+    assert b.clarify.stored == {("t", start): 2.0}
+    assert b.notes.windows == {"t": start + 60_000_000}
+    assert b.source.messages() == Counts(received=2, inserted=1, filtered=1)
+
+    def all_committed() -> bool:
+        clock.now += 1.0
+        return b.source.position == 3
+
+    wait_until(all_committed, SECONDS, "the second, by the clock", every=0.002)
+    assert b.clarify.stored[("t", start + 60_000_000)] == 7.0
+
+
+def test_a_stop_leaves_open_windows_to_the_next_start(bench: Make) -> None:
+    b = bench(mapper=Mapper([RuleSection.model_validate(MINUTE).compile()]), clock=Clock()).start()
+    b.source.put(minutes(1, 0), minutes(3, 30))
+    taken_in(b, 2)
+    b.pipeline.drain()
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert (b.source.position, b.clarify.requests) == (0, [])
+
+
+def test_a_window_whose_sample_clarify_rejects_is_settled(bench: Make) -> None:
+    def judge(frame: Stored) -> None:
+        raise InvalidParams("no", code=-32602, problems=[Problem("data.series.t", "no")])
+
+    mapper = Mapper([RuleSection.model_validate(MINUTE).compile()])
+    b = bench(mapper=mapper, clarify=ScriptedClarify(judge=judge), clock=(clock := Clock())).start()
+    b.source.put(minutes(1, 0), minutes(3, 30), minutes(7, 66))
+
+    def committed() -> bool:
+        clock.now += 1.0
+        return b.source.position == 3
+
+    wait_until(committed, SECONDS, "all of it", every=0.002)
+    assert [(letter.position, letter.value) for letter in b.letters.letters] == [(2, "2.0"), (3, "7.0")]
+    assert b.source.messages() == Counts(received=3, dead_lettered=2, filtered=1)
+
+
+def test_settling_does_not_wait_for_open_windows(bench: Make) -> None:
+    b = bench(mapper=Mapper([RuleSection.model_validate(MINUTE).compile()]), clock=Clock()).start()
+    b.source.put(minutes(1, 0))
+    taken_in(b, 1)
+    assert not b.pipeline.settle("mqtt", ["p"], 3600.0), "at once, though the clock stands still"
+    assert b.pipeline.forget("mqtt", ["p"]) == 1
+    assert b.pipeline.waiting() == (0, 0)
+
+
+# -- schema registries -----------------------------------------------------------------------------
+
+
+def test_records_whose_schema_cannot_be_had_wait_and_are_not_rejected(bench: Make) -> None:
+    """Also not thinned a second time: what was mapped before stays mapped."""
+
+    class Registered:
+        name = "avro"
+        away = True
+
+        def decode(self, payload: bytes) -> object:
+            if payload == b"3" and self.away:
+                raise SchemaUnavailableError("the registry does not answer")
+            return int(payload)
+
+    rule = RuleSection.model_validate({"topic": "#", "thin": {"change_only": True}, "time": "arrival"}).compile()
+    form = Registered()
+    b = bench(mapper=Mapper([replace(rule, format=form)]), clock=(clock := Clock())).start()
+    b.source.put(minutes(1, 0), minutes(2, 1), minutes(3, 2), minutes(4, 3))
+    wait_until(b.pipeline.problems, SECONDS, "a problem", every=0.002)
+    assert b.pipeline.problems() == ["mqtt: the registry does not answer"]
+    form.away = False
+
+    def committed() -> bool:
+        clock.now += 1.0
+        return b.source.position == 4
+
+    wait_until(committed, SECONDS, "all of it", every=0.002)
+    assert sorted(b.clarify.stored.values()) == [1, 2, 3, 4]
+    assert b.letters.letters == []
+    assert b.pipeline.problems() == []

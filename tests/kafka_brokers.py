@@ -53,6 +53,7 @@ SETTINGS = {
     "group.min.session.timeout.ms": "1000",
     "group.consumer.min.session.timeout.ms": "1000",
     "group.consumer.min.heartbeat.interval.ms": "100",
+    "group.consumer.heartbeat.interval.ms": "300",
     # What has expired goes at once, so that a test can see it gone.
     "log.retention.check.interval.ms": "500",
     "log.initial.task.delay.ms": "500",
@@ -76,8 +77,8 @@ class KafkaBroker(Protocol):
         """Create it and wait until every partition has a leader."""
 
 
-class _WithTopics:
-    """Topics through Kafka's own admin interface."""
+class RealKafka:
+    """One with Kafka's own admin interface."""
 
     bootstrap: str
     _admin: AdminClient | None = None
@@ -108,7 +109,7 @@ class _WithTopics:
         return sum(partition.leader >= 0 for partition in found) == partitions
 
 
-class Kafka(_WithTopics):
+class Kafka(RealKafka):
     """An Apache Kafka process of our own, broker and controller in one, which a test may stop, kill and start again
     on the same port with the same data."""
 
@@ -232,7 +233,7 @@ class Kafka(_WithTopics):
             raise
 
 
-class NamedKafka(_WithTopics):
+class NamedKafka(RealKafka):
     """The cluster that KAFKA_BOOTSTRAP_SERVERS names; ours to use, not to stop."""
 
     real = True
@@ -245,7 +246,7 @@ class NamedKafka(_WithTopics):
         """Nothing of ours."""
 
 
-class ContainerKafka(_WithTopics):
+class ContainerKafka(RealKafka):
     """Apache Kafka in a container, through Testcontainers; it too may be stopped, killed and started again."""
 
     real = True
@@ -396,6 +397,13 @@ def need_kafka(properties: Mapping[str, str] | None = None) -> Kafka | Container
     if not docker_answers():
         _leave_out(NEEDS)
     return ContainerKafka(properties)
+
+
+def need_real(kafka: KafkaBroker) -> RealKafka:
+    """This Kafka, if it is one; or a skip with the reason."""
+    if not isinstance(kafka, RealKafka):
+        _leave_out(NEEDS)
+    return kafka
 
 
 def best_kafka() -> Kafka | NamedKafka | ContainerKafka | MockKafka:

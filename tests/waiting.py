@@ -10,15 +10,18 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], seconds: float, what: str, every: float = 0.05) -> T:
-    """The condition's first true value; fails with `what` if there is none within `seconds`."""
+def wait_until(condition: Callable[[], T], seconds: float, what: str | Callable[[], str], every: float = 0.05) -> T:
+    """The condition's first true value; fails with `what` if there is none within `seconds`. Text that changes
+    meanwhile, such as a log, is asked for then."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what} (last: {value!r})")
+            raise AssertionError(
+                f"not within {seconds:g} s: {what if isinstance(what, str) else what()} (last: {value!r})"
+            )
         time.sleep(every)
 
 

@@ -8,12 +8,15 @@ reset because data has expired is a loss, and is reported as one, with its range
 librdkafka's assignment is changed inside these callbacks only. Between the moment at which the group wants
 partitions back and the callback that says so, librdkafka takes any change of the assignment for our answer: the
 group goes on, another member gets the partitions, and we work on them still. Which moment that is cannot be seen
-from here. So every partition is assigned with an explicit start, found out inside the callback (`kafka_starts`), and
-where a position turns out to be invalid later (its data expired while it waited, or the log was cut), we leave the
-group and join it again: the new assignment finds a start for it. Both are requests that librdkafka puts off until a
-rebalance is over. What was taken from such a partition is settled before; the others' is settled as at any
-revocation. Every now and then it is checked that the group, librdkafka and we mean the same partitions
-(`kafka_membership`); where not, nothing more is committed of any of them, and we join anew.
+from here. So every partition is assigned with an explicit start, found out inside the callback (`kafka_starts`).
+Where a position turns out to be invalid later (its data expired while it waited, or the log was cut) and no callback
+comes by, we leave the group with this consumer and join it with a new one, whose assignment finds a start. That is
+safe in any state: closing a consumer first gives us the callback that was pending, and then the last one.
+(Unsubscribing is not: with the new protocol and a revocation pending, librdkafka 2.16 never joins again.) What was
+taken from the partition in question is settled before; what was taken from the others as at any revocation.
+
+Every now and then it is checked that the group, librdkafka and we mean the same partitions (`kafka_membership`);
+where not, nothing more is committed of any of them, and we join anew.
 """
 
 from __future__ import annotations
@@ -58,21 +61,23 @@ _log = structlog.get_logger(__name__)
 class KafkaSource:
     """A `Source` over one membership in a consumer group."""
 
-    def __init__(self, settings: KafkaSection, file: LogFile, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: KafkaSection,
+        file: LogFile,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        consumer: Callable[..., Consumer] = Consumer,
+    ) -> None:
         """ValueError if librdkafka does not take the settings."""
         self.name = settings.name
         self._settings = settings
         self._file = file
         self._clock = clock
         self._status = Status(settings.name)
-        options = consumer_settings(settings) | self._status.callbacks()
-        try:
-            self._consumer = Consumer(options, logger=self._status.logger)
-        except KafkaException as error:
-            raise ValueError(refusal(settings, error)) from None
+        self._make_consumer = consumer
+        self._consumer = self._new_consumer()
         self._eager = settings.group_protocol == "classic" and settings.assignor != "cooperative-sticky"
-        within = min(_START_SECONDS, settings.max_poll_interval / 4)
-        self._starts = StartFinder(self._consumer, settings.auto_offset_reset, within)
         self._settlements = Settlements(settings.name, file, self._store)
         self._lock = threading.Lock()
         self._owned: dict[str, OwnedPartition] = {}
@@ -373,20 +378,27 @@ class KafkaSource:
 
     # -- the membership ---------------------------------------------------------------------------
 
+    def _new_consumer(self) -> Consumer:
+        """ValueError if librdkafka does not take the settings."""
+        options = consumer_settings(self._settings) | self._status.callbacks()
+        try:
+            return self._make_consumer(options, logger=self._status.logger)
+        except KafkaException as error:
+            raise ValueError(refusal(self._settings, error)) from None
+
     def _subscribe(self) -> None:
         self._consumer.subscribe(
             self._settings.subscription, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
     def _rejoin(self, reason: str) -> None:
-        """Leave the group and join it again; during a rebalance librdkafka waits until that is over."""
+        """Leave the group, which calls us back, and join it as another member."""
         self._next_rejoin = self._clock() + _REJOIN_SECONDS
         _log.warning("kafka_rejoins", source=self.name, reason=reason)
-        try:
-            self._consumer.unsubscribe()
-            self._subscribe()
-        except KafkaException as error:
-            self._status.note(f"joining the group again failed: {error.args[0].str()}")
+        self._leave()
+        self._give_up(list(self._owned))
+        self._consumer = self._new_consumer()
+        self._subscribe()
 
     def _verify(self) -> None:
         """Never work on a partition that is not ours."""
@@ -422,9 +434,11 @@ class KafkaSource:
         starts: dict[str, Start] = {}
         if not self._closing and (partitions or again):
             taken = {owned.name: owned.next_taken for owned in stuck if owned.next_taken is not None}
-            starts = self._starts.find([*partitions, *again], taken, self._refused)
-            if self._starts.trouble:
-                self._status.note(f"where to begin could not be asked for: {self._starts.trouble}")
+            within = min(_START_SECONDS, self._settings.max_poll_interval / 4)
+            finder = StartFinder(consumer, self._settings.auto_offset_reset, within)
+            starts = finder.find([*partitions, *again], taken, self._refused)
+            if finder.trouble:
+                self._status.note(f"where to begin could not be asked for: {finder.trouble}")
         try:
             if self._eager:
                 consumer.assign(_from(partitions, starts))

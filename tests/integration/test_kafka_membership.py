@@ -38,10 +38,12 @@ class Watched(Consumer):
     still work on."""
 
     unasked: ClassVar[list[str]] = []
+    made: ClassVar[list[Watched]] = []
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._called_back = False
+        self.made.append(self)
 
     def subscribe(self, topics: list[str], **callbacks: Any) -> None:  # type: ignore[override]
         super().subscribe(topics, **{name: self._noting(callback) for name, callback in callbacks.items()})
@@ -245,3 +247,67 @@ def test_a_stuck_partition_does_not_keep_what_the_group_wants_back(
         assert list(member.read.values()).count(after) == 2
     finally:
         other.close()
+
+
+@pytest.mark.parametrize("settings", PROTOCOLS, ids=lambda found: found["group_protocol"])
+def test_with_latest_what_comes_after_the_first_start_is_never_left_out(
+    kafka: KafkaBroker, make: Callable[..., Member], settings: dict[str, str]
+) -> None:
+    """Whoever takes a partition over before anything of it was settled must not begin at its end once more."""
+    real = need_real(kafka)
+    topic = f"latest-{settings['group_protocol']}"
+    real.create_topic(topic, PARTITIONS)
+    fill(real, topic, 3)
+    first = make(topic, auto_offset_reset="latest", **settings)
+    first.poll_until(lambda: first.owned == PARTITIONS, "it owns all")
+    first.close()
+    fill(real, topic, 2)
+    second = make(topic, auto_offset_reset="error", **settings)
+    second.poll_until(lambda: sum(map(len, second.read.values())) == 2 * PARTITIONS, "all of the new ones")
+    assert second.read == {name: [3, 4] for name in names(topic)}
+
+
+def test_a_log_that_ends_before_the_position_is_read_from_its_first_record_and_committed(
+    kafka: KafkaBroker, make: Callable[..., Member]
+) -> None:
+    """As after the topic was made anew, or the only replica that was left had less of it."""
+    real = need_real(kafka)
+    topic = "cut"
+    real.create_topic(topic, PARTITIONS)
+    fill(real, topic, 4)
+    group = Consumer({"bootstrap.servers": real.bootstrap, "group.id": topic})
+    group.commit(offsets=[TopicPartition(topic, number, 9) for number in range(PARTITIONS)], asynchronous=False)
+    group.close()
+    second = make(topic)
+    second.poll_until(lambda: sum(map(len, second.read.values())) == 4 * PARTITIONS, "all of the new ones")
+    assert second.read == {name: [0, 1, 2, 3] for name in names(topic)}
+    (incident, *_) = read_statement(second.path, lambda row: None).incidents
+    assert "position 9 is not in the log any more" in incident
+    second.close()
+    third = make(topic)
+    third.poll_until(lambda: third.owned == PARTITIONS, "it owns all")
+    fill(real, topic, 1)
+    third.poll_until(lambda: sum(map(len, third.read.values())) >= PARTITIONS, "what came last")
+    assert third.read == {name: [4] for name in names(topic)}, "the group's positions went back"
+
+
+@pytest.mark.parametrize("settings", PROTOCOLS, ids=lambda found: found["group_protocol"])
+def test_a_partition_that_the_group_did_not_give_is_not_worked_on(
+    kafka: KafkaBroker, make: Callable[..., Member], settings: dict[str, str]
+) -> None:
+    real = need_real(kafka)
+    topic, foreign = f"ours-{settings['group_protocol']}", f"foreign-{settings['group_protocol']}"
+    for name in (topic, foreign):
+        real.create_topic(name, PARTITIONS)
+        fill(real, name, 3)
+    member = make(topic, **settings)
+    member.poll_until(lambda: sum(map(len, member.read.values())) == 3 * PARTITIONS, "all of its own")
+    Watched.made[-1].incremental_assign([TopicPartition(foreign, 0, 0)])
+    assert Watched.unasked == ["incremental_assign"]
+    Watched.unasked.clear()
+    member.clock.now += 10
+    member.poll_until(lambda: member.source.gauges()["kafka_disagreements_total"] == 1, "it is noticed")
+    member.poll_until(lambda: member.owned == PARTITIONS and not member.source.problems(), "it has joined anew")
+    fill(real, topic, 1)
+    member.poll_until(lambda: sum(map(len, member.read.values())) == 4 * PARTITIONS, "its own goes on")
+    assert member.read == {name: [0, 1, 2, 3] for name in names(topic)}

@@ -38,7 +38,7 @@ class ConnectorProcess:
                 [sys.executable, "-m", "connector", "run", str(self.config)], stdout=log, stderr=log
             )
         if ready:
-            wait_until(lambda: self.readiness()[0] == 200, 20, f"ready; its log:\n{self.log()}")
+            wait_until(lambda: self.readiness()[0] == 200, 60, lambda: f"ready; its log:\n{self.log()}")
         return self
 
     @property

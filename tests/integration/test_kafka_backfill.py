@@ -181,24 +181,3 @@ def test_what_expires_before_it_is_read_is_reported(
     assert source.done == source.total == end
     (incident,) = read_statement(path, lambda row: None).incidents
     assert f"{topic}[0]: the data from offset 0 to before {min(end, 10)} had expired" in incident
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ((), "give --from and --to, or --offsets"),
-        (("--from", "yesterday", "--to", "2026-01-01T00:00:00Z"), "'yesterday' is no time"),
-        (("--from", "2026-01-01T00:00:00", "--to", "2026-01-02T00:00:00Z"), "has no zone"),
-        (("--from", "2026-01-03T00:00:00Z", "--to", "2026-01-02T00:00:00Z"), "is not before"),
-        (("--offsets", "t=5"), "is not understood"),
-        (("--offsets", "t[0]=5:5"), "must be before"),
-        (("--from", "2026-01-01T00:00:00Z", "--to", "2026-01-02T00:00:00Z", "--source", "x"), "no Kafka source 'x'"),
-    ],
-)
-def test_what_cannot_be_asked(
-    kafka: KafkaBroker, sandbox: SandboxServer, tmp_path: Path, options: tuple[str, ...], words: str
-) -> None:
-    connector = connector_for(kafka, "t", sandbox, tmp_path, "max_delay: 100ms")
-    text = finished(backfill(connector, *options), 1)
-    assert words in text
-    assert "Traceback" not in text

@@ -397,16 +397,23 @@ class KafkaSource:
         _log.warning("kafka_rejoins", source=self.name, reason=reason)
         self._leave()
         self._give_up(list(self._owned))
-        self._consumer = self._new_consumer()
+        try:
+            self._consumer = self._new_consumer()
+        except ValueError as error:  # such as a certificate that is not there any more
+            raise SourceFailedError(str(error)) from None
         self._subscribe()
 
     def _verify(self) -> None:
         """Never work on a partition that is not ours."""
         now = self._clock()
-        if now < self._next_check:
+        if now < self._next_check or self._status.fatal:
             return
         self._next_check = now + _CHECK_SECONDS
-        assigned = {partition_name(found.topic, found.partition) for found in self._consumer.assignment()}
+        try:
+            assigned = {partition_name(found.topic, found.partition) for found in self._consumer.assignment()}
+        except KafkaException as error:
+            self._status.note(f"which partitions are assigned could not be asked for: {error.args[0].str()}")
+            return
         wrong = self._check.difference(
             self._owned.keys(),
             assigned,
@@ -437,7 +444,7 @@ class KafkaSource:
             within = min(_START_SECONDS, self._settings.max_poll_interval / 4)
             finder = StartFinder(consumer, self._settings.auto_offset_reset, within)
             starts = finder.find([*partitions, *again], taken, self._refused)
-            if finder.trouble:
+            if finder.trouble and any(start.offset is None for start in starts.values()):
                 self._status.note(f"where to begin could not be asked for: {finder.trouble}")
         try:
             if self._eager:

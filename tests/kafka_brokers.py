@@ -159,7 +159,7 @@ class Kafka(RealKafka):
         with (self.folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         self._process = process
-        wait_until(lambda: listens(self.port) or process.poll() is not None, 60, "Kafka listens")
+        wait_until(lambda: listens(self.port) or process.poll() is not None, 100, "Kafka listens")
         assert process.poll() is None, f"Kafka ended: {self.log()[-5000:]}"
         _wait_answers(self.admin())
         USED["Apache Kafka on this machine"] = USED.get("Apache Kafka on this machine", 0) + 1

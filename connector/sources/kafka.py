@@ -53,7 +53,8 @@ _REJOIN_SECONDS: Final = 30.0
 """From one joining anew to the next: each moves partitions between members."""
 _CHECK_SECONDS: Final = 5.0
 _PAUSE_AFTER_SECONDS: Final = 3.0
-"""Pausing throws away what was prefetched, so a short wait for room is not worth it."""
+"""Pausing throws away what was prefetched, so a short wait for room is not worth it. Nothing is polled meanwhile,
+though, and the group must not take that for hanging."""
 
 _log = structlog.get_logger(__name__)
 
@@ -94,6 +95,7 @@ class KafkaSource:
         self._batch = 100
         self._message_bytes = 1000.0
         self._held_since: float | None = None
+        self._pause_after = min(_PAUSE_AFTER_SECONDS, settings.max_poll_interval / 4)
         self._paused = False
         self._share = 1.0
         self._share_unknown = True
@@ -138,7 +140,7 @@ class KafkaSource:
         self._verify()
         if self._held_since is None:
             self._held_since = now
-        if now - self._held_since < _PAUSE_AFTER_SECONDS or self._draining.is_set():
+        if now - self._held_since < self._pause_after or self._draining.is_set():
             return
         try:
             self._consumer.pause(self._consumer.assignment())  # also those that came while we were paused

@@ -173,7 +173,7 @@ def test_a_kill_brings_some_again_and_loses_nothing(
 def test_a_stall_longer_than_the_poll_interval_keeps_the_membership(
     kafka: KafkaBroker, topic: str, sandbox: SandboxServer, make: Make
 ) -> None:
-    timing = "session_timeout: 2s, max_poll_interval: 2s, drain_timeout: 1s"
+    timing = "session_timeout: 2s, max_poll_interval: 3s, drain_timeout: 1s"
     connector = make(timing, "delivery: {max_delay: 100ms, requests_per_second: 50, max_waiting_samples: 1000}")
     with connector.start():
         write(kafka, topic, numbers(0, 300))
@@ -187,7 +187,7 @@ def test_a_stall_longer_than_the_poll_interval_keeps_the_membership(
             "reading is paused",
             every=0.2,
         )
-        stalled_until = time.monotonic() + 6  # three times the poll interval
+        stalled_until = time.monotonic() + 9  # three times the poll interval
         wait_until(lambda: time.monotonic() > stalled_until, 20, "the stall is over")
         assert connector.metrics()['connector_kafka_rebalances_total{source="kafka"}'] == rebalances
         sandbox.start()

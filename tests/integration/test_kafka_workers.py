@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.brokers import Mosquitto, need_mosquitto
 from tests.connector_process import ConnectorProcess
@@ -62,6 +62,13 @@ def shares(connector: ConnectorProcess) -> list[float]:
     return [metrics.get(f'connector_request_share{{worker="{worker}"}}', -1.0) for worker in (1, 2)]
 
 
+def committed(kafka: KafkaBroker, topic: str) -> int:
+    group = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": topic})
+    found = group.committed([TopicPartition(topic, number) for number in range(PARTITIONS)], timeout=10)
+    group.close()
+    return sum(max(0, partition.offset) for partition in found)
+
+
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -92,6 +99,8 @@ def test_two_workers_share_partitions_and_rate_and_one_may_die(
         ]
         assert received == [1000, 1000]
 
+        # What is not committed yet would come again to the other one, whose ledger does not know it.
+        wait_until(lambda: committed(kafka, topic) == 2000, 20, "all of it is committed", every=0.2)
         victim = children(connector.pid)[1]
         os.kill(victim, signal.SIGKILL)
         produce(kafka, topic, range(2000, 4000))

@@ -29,6 +29,7 @@ _SOURCE_HELP = {
     "kafka_late_settlements_total": "Settlements refused because their partition had gone",
     "kafka_redelivered_total": "Records that came again after this member had settled them",
     "kafka_expired_total": "Records that were gone from the log before they could be read: a loss",
+    "kafka_disagreements_total": "Times that the partitions we worked on were not those the group gave us",
     "file_lines_total": "Lines read",
     "file_bytes_total": "Bytes read, lines that were settled before included",
     "file_finished": "1 when the end was reached",

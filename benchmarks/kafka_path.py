@@ -28,9 +28,12 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from connector.app import calm_collector
 from connector.config import KafkaSection
 from connector.delivery.dead_letters import DeadLetter
+from connector.delivery.load import PackingAccount
+from connector.formats.sparkplug.host import Owner
 from connector.mapping.clock_skew import Skew
 from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
+from connector.mapping.sparkplug import Noted
 from connector.observe.logs import configure_logs
 from connector.packing.pending import Pending
 from connector.packing.planner import plan_frame
@@ -123,10 +126,15 @@ class _Nothing:
         raise AssertionError(collisions)
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None: ...
+    def packed(self, account: PackingAccount) -> None: ...
 
     def learned(self, states: list[tuple[str, str, int]]) -> None: ...
 
     def renamed(self, renames: list[Rename]) -> None: ...
+
+    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None: ...
+
+    def noted(self, notes: list[Noted]) -> None: ...
 
     def clocks_off(self, skews: list[Skew]) -> None: ...
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TextIO
@@ -20,12 +23,17 @@ from connector.clarify import Api, Credentials, Timeouts
 from connector.config import Config, FileSection, KafkaSection, MqttSection, SourceSection
 from connector.delivery.dead_letters import DeadLetterStore
 from connector.delivery.items import Publisher
+from connector.delivery.load import PackingAccount
 from connector.delivery.pace import effective_share
+from connector.delivery.rebirths import RebirthRequester
 from connector.delivery.signals import SignalSaver
 from connector.delivery.slots import Slots
+from connector.formats.sparkplug.host import Owner
 from connector.mapping.clock_skew import Skew
 from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
+from connector.mapping.sparkplug import Noted, added_up
+from connector.new_signals import NewSignals
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline
 from connector.records import SignalMetadata
@@ -38,6 +46,8 @@ from connector.state import State
 _FINISH_SECONDS: Final = 5.0
 """For publishing what the last frames brought into being: after an import there may be no next start."""
 _CLOSE_SECONDS: Final = 5.0
+PACKING_NOTE: Final = "packing"
+"""How the ledger finds what was said of packing."""
 WORKER_FOLDERS: Final = "worker-*"
 """Where, in state_dir, the second and further workers keep their state."""
 
@@ -54,10 +64,13 @@ def log_file_path(config: Config, source: str) -> Path:
 
 
 def build_mapper(
-    config: Config, claims: Mapping[str, Origin], states: Mapping[str, Mapping[str, int]] = MappingProxyType({})
+    config: Config,
+    claims: Mapping[str, Origin],
+    states: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+    births: Mapping[str, Iterable[tuple[Owner, bytes]]] = MappingProxyType({}),
 ) -> Mapper:
-    """The mapper that the configuration describes. `claims` and `states` are what earlier runs remembered. Raises
-    `StartError` for a file of a format that cannot be used."""
+    """The mapper that the configuration describes. `claims`, `states` and `births` are what earlier runs remembered.
+    Raises `StartError` for a file of a format that cannot be used."""
     try:
         folder = config.state_dir / "schemas"
         registries = {name: section.build(name, folder) for name, section in config.schema_registries.items()}
@@ -68,6 +81,7 @@ def build_mapper(
         rules,
         claims=claims,
         states=states,
+        births=births,
         match_all=config.mapping.match == "all",
         clock_warning_us=round(config.mapping.clock_warning * 1_000_000),
         sources={source.name for source in config.sources},
@@ -137,15 +151,28 @@ class Connector:
             for section in config.sources:
                 sources.append((make_source or _source)(section, open_log_file(config, section.name)))
                 opened_sources.callback(sources[-1].close, _CLOSE_SECONDS)
+            guard = config.signals.guard()
+            self.new_signals = NewSignals(guard, self.state) if guard.active else None
+            self.rebirths = RebirthRequester({s.name: s.publish for s in sources if isinstance(s, MqttSource)})
+            mapper = build_mapper(config, self.state.claims(), self.state.learned_states(), self.state.births())
+            for source, owner, why in mapper.sparkplug.unreadable:
+                _log.error(
+                    "births_unreadable",
+                    source=source,
+                    node="/".join(filter(None, owner)),
+                    reason=why,
+                    effect="its data cannot be read before it sends its births again",
+                )
             self.pipeline = Pipeline(
                 sources,
-                build_mapper(config, self.state.claims(), self.state.learned_states()),
+                mapper,
                 self.client,
                 plan_frame,
                 self.dead_letters,
                 self,
                 Limits(delivery.max_delay, delivery.max_frame_bytes, delivery.max_waiting_samples),
                 delivery.requests_per_second,
+                admit=None if self.new_signals is None else self.new_signals.admit,
                 windows_done=self.state.windows_done(),
                 share=lambda shares: effective_share(
                     delivery.share, [*shares, *[0.0] * (sources_in_all - len(shares))]
@@ -183,6 +210,7 @@ class Connector:
         self.pipeline.abort()
         self.pipeline.close(_CLOSE_SECONDS)
         self._abort.set()
+        self.rebirths.close(_CLOSE_SECONDS)
         self.signals.close(_CLOSE_SECONDS)
         self.items.close(_CLOSE_SECONDS)
         self._opened.close()
@@ -208,6 +236,13 @@ class Connector:
         for collision in collisions:
             _log.warning("input_id_collision", detail=str(collision))
 
+    def packed(self, account: PackingAccount) -> None:
+        """Leave a note for the ledger, which reads files."""
+        try:
+            self.state.add_note(PACKING_NOTE, time.time(), json.dumps(asdict(account)))
+        except sqlite3.Error as error:
+            _log.debug("packing_not_noted", reason=str(error))
+
     def learned(self, states: list[tuple[str, str, int]]) -> None:
         """Remember the states of enum signals; where that cannot be written, with the next one."""
         self._unlearned += states
@@ -219,6 +254,30 @@ class Connector:
             _log.error("states_not_remembered", reason=str(error), effect="trying again with the next new state")
         else:
             self._unlearned = []
+
+    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+        """Remember them, and go on trying until that is written: else what follows could not be read."""
+        while True:
+            try:
+                self.state.keep_births(source, said)
+            except sqlite3.Error as error:
+                _log.error("births_not_remembered", reason=str(error), effect="intake waits; trying again")
+                if self._abort.wait(1.0):
+                    raise
+            else:
+                return
+
+    def noted(self, notes: list[Noted]) -> None:
+        """Report losses and births that are needed, and have nodes asked for them."""
+        self.rebirths.note(notes)
+        for (source, group, node), lost in added_up(notes).items():
+            _log.warning(
+                "sparkplug_messages_lost",
+                source=source,
+                node=f"{group}/{node}",
+                messages=lost,
+                effect="they did not reach us: Sparkplug is published with QoS 0",
+            )
 
     def renamed(self, renames: list[Rename]) -> None:
         """Report signals that a change of the mapping gave another ID."""

@@ -25,6 +25,11 @@ _UNION_MEMBER: Final = re.compile(r"\[key\]|literal\[.*\]|constrained-\w+")
 _FIELD: Final = re.compile(r"([^\s:]+): ")
 _MAX_SECRET_BYTES: Final = 64 * 1024
 
+_ELSEWHERE: Final = ("clarify", "sources", "state_dir", "observe", "dead_letters")
+"""Sections that say where data comes from and goes to, not what becomes of it."""
+_UNSET: Final = "unset"
+"""Stands for what an environment variable or a secret file would say, where it is not needed."""
+
 Path_ = tuple[str | int, ...]
 
 
@@ -51,22 +56,49 @@ class ConfigError(Exception):
         super().__init__("\n".join(lines))
 
 
-def load_config(file: Path, environment: Mapping[str, str] | None = None) -> Config:
-    """Read and check a configuration file; relative paths in it start at its folder. Raises `ConfigError`."""
+def load_config(file: Path, environment: Mapping[str, str] | None = None, *, without_secrets: bool = False) -> Config:
+    """Read and check a configuration file; relative paths in it start at its folder. Raises `ConfigError`.
+
+    With `without_secrets` a variable or a secret's file may be missing where it only says how something is reached:
+    for trying the mapping on a machine that has none of them.
+    """
     document = _read(file)
     problems: list[Problem] = []
     folder = file.resolve().parent
     plain = _Expansion(document, folder, os.environ if environment is None else environment, problems).of(document)
-    if problems:
+    missing = [problem for problem in problems if without_secrets and problem.field.startswith(_ELSEWHERE)]
+    if len(missing) < len(problems):
         raise ConfigError(file, problems)
     try:
         config: Config = _anchored(Config.model_validate(plain), folder)
     except ValidationError as error:
-        raise ConfigError(file, _merged([_problem(document, item) for item in error.errors()])) from None
+        raise ConfigError(file, missing + _merged([_problem(document, item) for item in error.errors()])) from None
     return config
 
 
-def _read(file: Path) -> CommentedMap:
+def rule_lines(file: Path) -> list[int]:
+    """The line on which each rule of the mapping begins. Raises `ConfigError`."""
+    document = _read(file)
+    mapping = document.get("mapping")
+    rules = mapping.get("rules") if isinstance(mapping, CommentedMap) else None
+    if not isinstance(rules, CommentedSeq):
+        return []
+    return [_line(document, ("mapping", "rules", number)) or 1 for number in range(len(rules))]
+
+
+def load_yaml(file: Path, what: str) -> CommentedMap:
+    """The document of a file beside the configuration; `what` says to people what it has. Raises `ConfigError`."""
+    return _read(file, what)
+
+
+def line_in(document: CommentedMap, *at: str | int) -> int:
+    """The line on which this part of a document begins."""
+    return _line(document, at) or 1
+
+
+def _read(
+    file: Path, what: str = "a configuration has sections such as clarify: and sources:; see config/ for examples"
+) -> CommentedMap:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -90,8 +122,7 @@ def _read(file: Path) -> CommentedMap:
     except YAMLError as error:
         raise ConfigError(file, [Problem(None, "", f"not valid YAML: {str(error).splitlines()[0]}")]) from None
     if not isinstance(document, CommentedMap):
-        message = "a configuration has sections such as clarify: and sources:; see config/ for examples"
-        raise ConfigError(file, [Problem(1, "", message)])
+        raise ConfigError(file, [Problem(1, "", what)])
     return document
 
 
@@ -122,7 +153,7 @@ class _Expansion:
                 return self._referenced(found[1])
             except _ReferenceError as error:
                 self._problems.append(Problem(_line(self._document, at), _dotted(at), str(error)))
-                return ""
+                return _UNSET
 
         return _REFERENCE.sub(filled, str(node))
 

@@ -19,28 +19,34 @@ from typing import Final, Protocol
 import structlog
 
 from connector.delivery.dead_letters import DeadLetter, DeadLettersError
+from connector.delivery.load import Load, PackingAccount
 from connector.delivery.pace import Pace, effective_share
 from connector.delivery.sender import Inserter, Sender
 from connector.delivery.slots import Slots
 from connector.formats.format import SchemaUnavailableError
+from connector.formats.sparkplug.host import Owner
 from connector.mapping.clock_skew import Skew
 from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
+from connector.mapping.sparkplug import Noted
 from connector.mapping.windows import Closed, Windows
-from connector.packing.frame import Frame, build_frame, without
+from connector.packing.frame import Frame, build_frame, encode_frame, without
 from connector.packing.pending import Pending
 from connector.packing.planner import Plan
+from connector.packing.rates import Rates
 from connector.progress import Counts, Outcome, Progress
 from connector.records import Chunk, Mapped, Reason, Record, Reject, SignalMetadata
 from connector.sources.source import Source, SourceFailedError, SourceFinishedError
 
 _POLL_SECONDS: Final = 0.2
-_OPEN_RECORDS: Final = 100_000
+OPEN_RECORDS: Final = 300_000
+"""Records that may be under way: memory for their bookkeeping, about 60 bytes each."""
 _RESUME_BELOW: Final = 0.75
 """Share of the room in use below which a source that was held is read again."""
 _BYTES_A_SAMPLE: Final = 12
 """A sample in a dense frame: enough to see that a request's worth waits; the planner knows exactly."""
 _RECENT_FRAMES: Final = 50
+_ACCOUNT_SECONDS: Final = 10.0
 _LONGEST_SCHEMA_WAIT: Final = 60.0
 
 _log = structlog.get_logger(__name__)
@@ -69,6 +75,9 @@ class Discoveries(Protocol):
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
         """These signals should have this metadata."""
 
+    def packed(self, account: PackingAccount) -> None:
+        """How well frames are filled and whether the load fits: told every now and then, and at the end."""
+
     def learned(self, states: list[tuple[str, str, int]]) -> None:
         """These inputs have these states by these numbers, for ever."""
 
@@ -77,6 +86,13 @@ class Discoveries(Protocol):
 
     def clocks_off(self, skews: list[Skew]) -> None:
         """The clocks of these devices are wrong."""
+
+    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+        """What Sparkplug's nodes and devices have said (None: to be forgotten): without it, what they send later cannot
+        be read. Durable when it returns."""
+
+    def noted(self, notes: list[Noted]) -> None:
+        """Losses of Sparkplug's nodes, births that are needed, births that came."""
 
     def windows_done(self, done: Mapping[str, int]) -> None:
         """The windows of these inputs are inserted up to this time in µs. Durable when it returns."""
@@ -118,12 +134,14 @@ class Pipeline:
         limits: Limits,
         requests_per_second: float,
         *,
+        admit: Callable[[list[Mapped]], list[Mapped]] | None = None,
         share: Callable[[Sequence[float]], float] = _mean,
         windows_done: Mapping[str, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sources = {source.name: source for source in sources}
         self._mapper = mapper
+        self._admit = admit
         self._mapping_lock = threading.Lock()
         self._windows = Windows(mapper.thinner.how, windows_done or {})
         self._window_starts: dict[int, tuple[str, int]] = {}
@@ -145,6 +163,8 @@ class Pipeline:
         self._pending = Pending()
         self._oldest: float | None = None
         self._progress = Progress()
+        self._load = Load(limits.max_frame_bytes, limits.max_waiting_samples)
+        self._account_due = 0.0
         self._draining = threading.Event()
         self._aborted = threading.Event()
         self._intake_running = len(self._sources)
@@ -211,15 +231,20 @@ class Pipeline:
         if self.schema_trouble.pop(chunk.source, None):
             del self._schema_tries[chunk.source]
             _log.info("schema_available", source=chunk.source)
+        self._keep_births(chunk.source)
+        if self._admit is not None:
+            mapped = self._admit(mapped)
         self._keep_rejects(chunk, mapped)
         now = self._clock()
         with self._changed:
             token = self._progress.begin(chunk, mapped)
+            before = self._pending.waiting
             if self._mapper.thinner.windows:
                 mapped, late, closed = self._windows.take(token, mapped, now - self._stood)
                 self._progress.settle(late, Outcome.FILTERED)
                 self._add_closed(closed, now)
             self._pending.add(token, mapped, now)
+            self._load.came(self._pending.waiting - before, now)
             if self._oldest is None and self._pending.waiting:
                 self._oldest = now
             self.messages.received = self._progress.received_records
@@ -230,12 +255,31 @@ class Pipeline:
     def _send(self) -> None:
         while self._wait_until_due() and self._slots.wait():
             with self._changed:
-                plan = self._planner(self._pending.columns, self._limits.max_frame_bytes)
-                columns = self._pending.take(plan)
-                self._oldest = self._pending.oldest()
+                waiting = self._pending.waiting
+                plan = self._planner(self._pending, self._limits.max_frame_bytes, self._clock())
+                slabs = self._pending.take(plan)
+                self._pending.forget_before(plan.left)
+                self._oldest = None if plan.left is None else self._pending.arrived(plan.left)
                 self._changed.notify_all()
-            if columns and not self.sender.deliver(build_frame(columns)):
-                return
+            if slabs:
+                frame = encode_frame(slabs)
+                self._made(frame, waiting)
+                if not self.sender.deliver(frame):
+                    return
+        self._tell_packing()
+
+    def _made(self, frame: Frame, waiting: int) -> None:
+        """For the forecast: this frame was made when so many samples waited."""
+        now = self._clock()
+        with self._changed:
+            self._load.made(frame, waiting, self._pending, self.pace.rate, now)
+        if now >= self._account_due:
+            self._account_due = now + _ACCOUNT_SECONDS
+            self._tell_packing()
+
+    def _tell_packing(self) -> None:
+        if (account := self.packing()) is not None:
+            self._discoveries.packed(account)
 
     def inserted(self, frame: Frame, seconds: float) -> None:
         """Clarify has this frame: settle what was in it."""
@@ -245,9 +289,7 @@ class Pipeline:
             self._progress.settle(frame.superseded, Outcome.SUPERSEDED)
             self._progress.settle(frame.inserted, Outcome.INSERTED)
         self.frames.append(
-            SentFrame(
-                self._clock(), frame.rows, len(frame.columns), frame.samples, len(frame.body), frame.density, seconds
-            )
+            SentFrame(self._clock(), frame.rows, frame.series, frame.samples, len(frame.body), frame.density, seconds)
         )
         self._commit()
 
@@ -382,6 +424,17 @@ class Pipeline:
         oldest = self._oldest
         return 0.0 if oldest is None else max(0.0, self._clock() - oldest)
 
+    def packing(self) -> PackingAccount | None:
+        """How well frames are filled and whether the load fits; None before the first frame."""
+        rate = self.pace.rate
+        with self._changed:
+            return self._load.account(self._pending.waiting, rate, self._clock())
+
+    @property
+    def signal_rates(self) -> Rates | None:
+        """How often signals have samples, in the last window that is over."""
+        return self._load.rates
+
     def problems(self) -> list[str]:
         """Why the pipeline is not ready."""
         found = [f"{name}: {problem}" for name, source in self._sources.items() for problem in source.problems()]
@@ -406,6 +459,11 @@ class Pipeline:
     def late_for_windows(self) -> int:
         """Values that came after the window that they belong to was closed."""
         return self._windows.late
+
+    def sparkplug_gauges(self) -> dict[str, dict[str, float]]:
+        """Source → numbers about the nodes of Sparkplug that were heard there, for their gauges."""
+        with self._mapping_lock:
+            return self._mapper.sparkplug.gauges()
 
     def sources(self) -> list[Source]:
         """The sources, for their gauges."""
@@ -437,7 +495,7 @@ class Pipeline:
         with self._changed:
             used = max(
                 (self._pending.waiting + self._windows.held) / self._limits.max_waiting_samples,
-                self._progress.open_records / _OPEN_RECORDS,
+                self._progress.open_records / OPEN_RECORDS,
             )
             now = self._clock()
             if self._full and self._pending.waiting:
@@ -570,6 +628,16 @@ class Pipeline:
         if mapper.discovered:
             signals, mapper.discovered = mapper.discovered, []
             self._discoveries.discovered(signals)
+
+    def _keep_births(self, source: str) -> None:
+        """Before anything of the chunk can be committed."""
+        with self._mapping_lock:
+            said = self._mapper.sparkplug.take_changes(source)
+            notes, self._mapper.sparkplug.noted = self._mapper.sparkplug.noted, []
+        if said:
+            self._discoveries.births(source, said)
+        if notes:
+            self._discoveries.noted(notes)
 
     def _keep_rejects(self, chunk: Chunk, mapped: list[Mapped]) -> None:
         letters = [

@@ -92,7 +92,15 @@ class Reason(StrEnum):
     TIME_UNREADABLE = "time_unreadable"
     TIME_OUT_OF_RANGE = "time_out_of_range"
     NO_RULE = "no_rule"
+    SIGNAL_HELD = "signal_held"
+    SIGNAL_REJECTED = "signal_rejected"
     INSERT_REJECTED = "insert_rejected"
+    INVALID_SPARKPLUG = "invalid_sparkplug"
+    DATA_BEFORE_BIRTH = "data_before_birth"
+    UNKNOWN_ALIAS = "unknown_alias"
+    TYPE_MISMATCH = "type_mismatch"
+    NO_VALUE = "no_value"
+    TOO_MANY_METRICS = "too_many_metrics"
     MAPPING_FAILED = "mapping_failed"
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from connector.formats.sparkplug.host import Owner
 from connector.mapping.input_ids import Origin
 from connector.sqlite_files import open_durable, open_read_only
 
@@ -23,16 +25,67 @@ CREATE TABLE IF NOT EXISTS saved_signals (integration TEXT, input TEXT, digest T
     WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS published_signals (integration TEXT, input TEXT, digest TEXT,
     PRIMARY KEY (integration, input)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, at REAL, text TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS guarded_signals (input TEXT PRIMARY KEY, status TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS learned_states (input TEXT, text TEXT, number INTEGER, PRIMARY KEY (input, text))
     WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sparkplug_births (source TEXT, grp TEXT, node TEXT, device TEXT, said BLOB,
+    PRIMARY KEY (source, grp, node, device)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS windows_done (input TEXT PRIMARY KEY, until_us INTEGER) WITHOUT ROWID;
 """
+
+
+class SignalStatus(StrEnum):
+    """What became of a signal when it was new, where new ones are guarded."""
+
+    KNOWN = "known"
+    HELD = "held"
+    APPROVED = "approved"
+    """Held until somebody approved it, and not let in by the running connector yet."""
 
 
 def read_claims(path: Path) -> dict[str, Origin]:
     """Input ID → the origin that owns it, from a file that somebody else may have open."""
     with closing(open_read_only(path)) as connection:
         return _claims(connection)
+
+
+def read_saved_signals(path: Path, integration: str) -> dict[str, str]:
+    """Input ID → digest of the metadata that Clarify has from us, from such a file."""
+    with closing(open_read_only(path)) as connection:
+        return _saved_signals(connection, integration)
+
+
+def read_held(path: Path) -> list[str]:
+    """The input IDs of signals that wait for an approval, from a file that somebody else may have open."""
+    with closing(open_read_only(path)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'guarded_signals'").fetchone():
+            return []
+        rows = connection.execute("SELECT input FROM guarded_signals WHERE status = 'held' ORDER BY input").fetchall()
+        return [row[0] for row in rows]
+
+
+def approve(path: Path, inputs: Iterable[str]) -> int:
+    """Approve these held signals; a running connector lets them in within seconds. Returns how many there were."""
+    with closing(open_durable(path, _SCHEMA)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        n = sum(
+            connection.execute(
+                "UPDATE guarded_signals SET status = 'approved' WHERE input = ? AND status = 'held'", (input_id,)
+            ).rowcount
+            for input_id in inputs
+        )
+        connection.execute("COMMIT")
+        return n
+
+
+def read_note(path: Path, name: str) -> tuple[float, str] | None:
+    """(seconds since the epoch, text) of the newest note of this name, from a file that somebody else may have open."""
+    with closing(open_read_only(path)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'notes'").fetchone():
+            return None  # written by an earlier version
+        row = connection.execute("SELECT at, text FROM notes WHERE name = ?", (name,)).fetchone()
+        return None if row is None else (row[0], row[1])
 
 
 class State:
@@ -65,10 +118,7 @@ class State:
     def saved_signals(self, integration: str) -> dict[str, str]:
         """Input ID → digest of the metadata that Clarify has from us."""
         with self._lock:
-            rows = self._connection.execute(
-                "SELECT input, digest FROM saved_signals WHERE integration = ?", (integration,)
-            ).fetchall()
-        return dict(rows)
+            return _saved_signals(self._connection, integration)
 
     def add_saved_signals(self, integration: str, digests: Iterable[tuple[str, str]]) -> None:
         """Remember that Clarify has this metadata."""
@@ -92,6 +142,34 @@ class State:
             [(integration, input_id, digest) for input_id, digest in digests],
         )
 
+    def add_note(self, name: str, at: float, text: str) -> None:
+        """Keep this in place of the last note of this name."""
+        self._many("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", [(name, at, text)])
+
+    def signal_statuses(self) -> dict[str, SignalStatus]:
+        """Input ID → what became of it, for all signals since new ones are guarded."""
+        with self._lock:
+            rows = self._connection.execute("SELECT input, status FROM guarded_signals").fetchall()
+        return {input_id: SignalStatus(status) for input_id, status in rows}
+
+    def add_signal_statuses(self, statuses: Sequence[tuple[str, SignalStatus]]) -> None:
+        """Remember what became of these; what somebody has approved meanwhile stays approved."""
+        self._many(
+            "INSERT INTO guarded_signals VALUES (?, ?) ON CONFLICT DO UPDATE SET status = excluded.status "
+            "WHERE guarded_signals.status != 'approved'",
+            statuses,
+        )
+
+    def take_approved(self) -> list[str]:
+        """What was approved since the last call, and is known from now on."""
+        with self._lock:
+            if not self._connection.execute("SELECT 1 FROM guarded_signals WHERE status = 'approved'").fetchone():
+                return []
+            rows = self._connection.execute(
+                "UPDATE guarded_signals SET status = 'known' WHERE status = 'approved' RETURNING input"
+            ).fetchall()
+        return [row[0] for row in rows]
+
     def learned_states(self) -> dict[str, dict[str, int]]:
         """Input ID → text → the number that it has for ever."""
         with self._lock:
@@ -114,21 +192,55 @@ class State:
         """Remember up to where the windows of these inputs are inserted."""
         self._many("INSERT OR REPLACE INTO windows_done VALUES (?, ?)", list(done.items()))
 
+    def births(self) -> dict[str, list[tuple[Owner, bytes]]]:
+        """Source → what Sparkplug's nodes and devices had said."""
+        with self._lock:
+            rows = self._connection.execute("SELECT source, grp, node, device, said FROM sparkplug_births").fetchall()
+        found: dict[str, list[tuple[Owner, bytes]]] = {}
+        for source, group, node, device, said in rows:
+            found.setdefault(source, []).append((Owner(group, node, device), said))
+        return found
+
+    def keep_births(self, source: str, births: Iterable[tuple[Owner, bytes | None]]) -> None:
+        """Remember what these nodes and devices have said; forget those that come with None."""
+        with self._transaction():
+            for owner, said in births:
+                if said is None:
+                    self._connection.execute(
+                        "DELETE FROM sparkplug_births WHERE (source, grp, node, device) = (?, ?, ?, ?)",
+                        (source, *owner),
+                    )
+                else:
+                    self._connection.execute(
+                        "INSERT OR REPLACE INTO sparkplug_births VALUES (?, ?, ?, ?, ?)", (source, *owner, said)
+                    )
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._connection.close()
 
-    def _many(self, statement: str, rows: Sequence[tuple[str | int, ...]]) -> None:
+    def _many(self, statement: str, rows: Sequence[tuple[str | float, ...]]) -> None:
+        with self._transaction():
+            self._connection.executemany(statement, rows)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                self._connection.executemany(statement, rows)
+                yield
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+
+def _saved_signals(connection: sqlite3.Connection, integration: str) -> dict[str, str]:
+    return dict(
+        connection.execute("SELECT input, digest FROM saved_signals WHERE integration = ?", (integration,)).fetchall()
+    )
 
 
 def _knows_records(connection: sqlite3.Connection) -> bool:

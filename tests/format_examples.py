@@ -59,10 +59,8 @@ _AVRO = {
 }
 _AVRO_TREE = {"type": "record", "name": "T", "fields": [
     {"name": "n", "type": ["null", "T"]}, {"name": "c", "type": {"type": "array", "items": "T"}}]}  # fmt: skip
-_AVRO_RECORD = (
-    b"\x80\xa0\xf2\xe8\xe6\x63\x02\0\0\0\0\0\x80\x35\x40\x02\x02\x02k\x06\0\0\x02\x04\xfb\x2e\x90\xb6\x02\x06H"
-    + (b"12345678-1234-5678-1234-567812345678abc")
-)
+_AVRO_RECORD = bytes.fromhex("80a0f2e8e6630200000000008035400202026b0600000204fb2e90b6020648")
+_AVRO_RECORD += b"12345678-1234-5678-1234-567812345678abc"
 _PROTO = """
 syntax = "proto3";
 import "google/protobuf/timestamp.proto";

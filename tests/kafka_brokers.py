@@ -7,6 +7,7 @@ mock cluster (a stand-in: no groups that survive it, no expiry, no security).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -26,7 +27,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from tests.brokers import REQUIRE_REAL, USED, docker_answers
 from tests.kafka_security import Security
 from tests.maven import fetched
-from tests.waiting import free_port, listens, wait_until
+from tests.ports import free_port
+from tests.waiting import listens, wait_until
 
 POM = Path(__file__).parent / "kafka" / "pom.xml"
 VERSION = re.findall(r"<kafka\.version>([^<]+)<", POM.read_text())[0]
@@ -52,6 +54,7 @@ SETTINGS = {
     "group.min.session.timeout.ms": "1000",
     "group.consumer.min.session.timeout.ms": "1000",
     "group.consumer.min.heartbeat.interval.ms": "100",
+    "group.consumer.heartbeat.interval.ms": "300",
     # What has expired goes at once, so that a test can see it gone.
     "log.retention.check.interval.ms": "500",
     "log.initial.task.delay.ms": "500",
@@ -75,8 +78,8 @@ class KafkaBroker(Protocol):
         """Create it and wait until every partition has a leader."""
 
 
-class _WithTopics:
-    """Topics through Kafka's own admin interface."""
+class RealKafka:
+    """One with Kafka's own admin interface."""
 
     bootstrap: str
     _admin: AdminClient | None = None
@@ -107,7 +110,7 @@ class _WithTopics:
         return sum(partition.leader >= 0 for partition in found) == partitions
 
 
-class Kafka(_WithTopics):
+class Kafka(RealKafka):
     """An Apache Kafka process of our own, broker and controller in one, which a test may stop, kill and start again
     on the same port with the same data."""
 
@@ -156,7 +159,7 @@ class Kafka(_WithTopics):
         with (self.folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         self._process = process
-        wait_until(lambda: listens(self.port) or process.poll() is not None, 60, "Kafka listens")
+        wait_until(lambda: listens(self.port) or process.poll() is not None, 100, "Kafka listens")
         assert process.poll() is None, f"Kafka ended: {self.log()[-5000:]}"
         _wait_answers(self.admin())
         USED["Apache Kafka on this machine"] = USED.get("Apache Kafka on this machine", 0) + 1
@@ -203,11 +206,22 @@ class Kafka(_WithTopics):
 
     def _format(self) -> None:
         """Give the data folder its cluster's name, and the users of SCRAM."""
+        kept = self._jars.with_name(f"{self._jars.name}-formatted")
+        if self.security is None and kept.exists():
+            shutil.copytree(kept, self.folder / "data")
+            return
         users = self.security.scram_users if self.security else ()
         command = [*self._command(heap=128), "kafka.tools.StorageTool", "format", "--config", str(self.config)]
         command += ["--cluster-id", "Y2xhcmlmeS1jb25uZWN0bw", *(f"--add-scram={user}" for user in users)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, f"Kafka's data folder could not be formatted: {done.stdout}{done.stderr}"
+        if self.security is None:  # it is always the same, and takes a Java of its own: once for all tests
+            mine = Path(tempfile.mkdtemp(dir=kept.parent)) / kept.name
+            shutil.copytree(self.folder / "data", mine)
+            if not kept.exists():
+                with contextlib.suppress(OSError):  # somebody else was faster
+                    mine.rename(kept)
+            shutil.rmtree(mine.parent)
 
     def _command(self, heap: int) -> list[str]:
         # A short life: what pays off only after minutes is left out.
@@ -231,20 +245,20 @@ class Kafka(_WithTopics):
             raise
 
 
-class NamedKafka(_WithTopics):
+class NamedKafka(RealKafka):
     """The cluster that KAFKA_BOOTSTRAP_SERVERS names; ours to use, not to stop."""
 
     real = True
 
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
-        USED[f"the Kafka at {bootstrap} (KAFKA_BOOTSTRAP_SERVERS)"] = 1
+        USED[f"the Kafka at {bootstrap} (KAFKA_BOOTSTRAP_SERVERS)"] = 0  # not by us
 
     def close(self) -> None:
         """Nothing of ours."""
 
 
-class ContainerKafka(_WithTopics):
+class ContainerKafka(RealKafka):
     """Apache Kafka in a container, through Testcontainers; it too may be stopped, killed and started again."""
 
     real = True
@@ -369,6 +383,13 @@ def need_kafka(properties: Mapping[str, str] | None = None) -> Kafka | Container
     if not docker_answers():
         _leave_out(NEEDS)
     return ContainerKafka(properties)
+
+
+def need_real(kafka: KafkaBroker) -> RealKafka:
+    """This Kafka, if it is one; or a skip with the reason."""
+    if not isinstance(kafka, RealKafka):
+        _leave_out(NEEDS)
+    return kafka
 
 
 def best_kafka() -> Kafka | NamedKafka | ContainerKafka | MockKafka:

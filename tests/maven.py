@@ -36,6 +36,7 @@ def _fetch(maven: str, pom: Path, goal: str, folder: Path) -> None:
         shutil.rmtree(half)  # of one that was killed
     command = [maven, "--batch-mode", "--no-transfer-progress", "--quiet", "--file", str(pom)]
     command += [f"dependency:{goal}", "-DincludeScope=runtime", f"-DoutputDirectory={half}"]
+    command += [f"-DmarkersDirectory={half / 'markers'}"]  # not in the sources
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"Maven could not fetch {folder.name}: {done.stdout[-3000:]}{done.stderr[-1000:]}")

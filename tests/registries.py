@@ -20,7 +20,8 @@ import pytest
 from tests.brokers import REQUIRE_REAL, USED
 from tests.kafka_brokers import java_program, leash
 from tests.maven import fetched
-from tests.waiting import free_port, wait_until
+from tests.ports import free_port
+from tests.waiting import wait_until
 
 POM = Path(__file__).parent / "registry" / "pom.xml"
 VERSION = re.findall(r"<apicurio\.version>([^<]+)<", POM.read_text())[0]

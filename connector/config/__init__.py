@@ -19,6 +19,7 @@ from connector.config.kafka import KafkaSection
 from connector.config.mapping import MappingSection, RuleSection
 from connector.config.mqtt import MqttSection
 from connector.config.registry import RegistryName, SchemaRegistrySection
+from connector.config.signals import SignalsSection
 from connector.config.values import Seconds, Section
 from connector.formats.format import Format
 from connector.mapping.rules import Rule
@@ -52,6 +53,7 @@ class Config(Section):
         examples=[{"main": {"url": "https://registry.example.com:8081"}}],
     )
     mapping: MappingSection = Field(default=MappingSection(), description="How payloads become samples.")
+    signals: SignalsSection = Field(default=SignalsSection(), description="Which signals may come into being.")
     delivery: DeliverySection = Field(default=DeliverySection(), description="How samples leave for Clarify.")
     dead_letters: DeadLettersSection = Field(default=DeadLettersSection(), description="What could not become samples.")
     workers: int = Field(

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 from connector.config.binary_formats import BinaryFormatSection, CborFormatSection, MessagePackFormatSection
 from connector.config.format_section import MAX_PAYLOAD, NO_REGISTRIES, FormatSection, Registries
 from connector.config.schema_formats import AvroFormatSection, JsonSchemaFormatSection, ProtobufFormatSection
+from connector.config.sparkplug_format import SparkplugFormatSection
 from connector.config.text_formats import (
     CsvFormatSection,
     InfluxFormatSection,
@@ -39,11 +40,12 @@ _AnyFormat: TypeAlias = Annotated[
     | BinaryFormatSection
     | AvroFormatSection
     | ProtobufFormatSection
-    | JsonSchemaFormatSection,
+    | JsonSchemaFormatSection
+    | SparkplugFormatSection,
     Field(discriminator="type"),
 ]
 FormatName: TypeAlias = Literal[
-    "json", "ndjson", "text", "csv", "influx", "messagepack", "cbor", "avro", "protobuf", "json_schema"
+    "json", "ndjson", "text", "csv", "influx", "messagepack", "cbor", "avro", "protobuf", "json_schema", "sparkplug_b"
 ]
 """The formats that need no setting."""
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from connector.clarify.iso8601 import duration
 from connector.config.formats import Compression, FormatSection, JsonFormatSection
 from connector.config.signal_fields import conversion_of, thinning_of
+from connector.config.sparkplug_format import SparkplugFormatSection
+from connector.config.sparkplug_rules import check_sparkplug_rule
 from connector.formats.format import Format
 from connector.mapping.conditions import parse_conditions
 from connector.mapping.paths import Path, parse_path
@@ -22,6 +24,7 @@ from connector.mapping.rules import (
     template_for,
 )
 from connector.mapping.senml import resolve
+from connector.mapping.sparkplug_rule import SPARKPLUG_INPUT, SPARKPLUG_VARIABLES
 from connector.mapping.templates import ITEM_VARIABLES, VALUE_VARIABLES, Template
 from connector.mapping.topics import TopicPattern, parse_pattern
 from connector.mapping.values import Conversion, States
@@ -47,6 +50,9 @@ def compile_rule(section: RuleSection, build: BuildFormat | None, number: int | 
             if name in names:
                 raise ValueError(f"{where}: {{{name}}} is a level of the topic already; name it otherwise")
             names.append(name)
+    if isinstance(section.format, SparkplugFormatSection):
+        check_sparkplug_rule(section)
+        names += SPARKPLUG_VARIABLES
     templates = _Templates(tuple(names), items=bool(section.iterate or section.parallel))
     return _Compiler(section, templates, headers).rule(build, number)
 
@@ -90,6 +96,7 @@ class _Compiler:
     def rule(self, build: BuildFormat | None, number: int | None) -> Rule:
         """The rule as the mapper uses it."""
         section, templates = self._section, self._templates
+        sparkplug = section.format.rule() if isinstance(section.format, SparkplugFormatSection) else None
         values: dict[str, ValueRule] = {}
         expressions: list[tuple[Path, str]] = []
         found: dict[str, ValueRule] = {}
@@ -117,13 +124,14 @@ class _Compiler:
             headers=self._headers,
             when=() if section.when is None else parse_conditions(section.when),
             skip=section.skip,
-            format=self._format(build),
+            format=None if sparkplug else self._format(build),
+            sparkplug=sparkplug,
             prepare=resolve if section.prepare == "senml" else None,
             select=None if section.select is None else parse_path(section.select),
             iterate=tuple(map(parse_path, section.iterate)),
             parallel=tuple(map(parse_path, section.parallel)),
             item_name=None if section.item_name is None else parse_path(section.item_name),
-            input=templates.of("input", section.input),
+            input=templates.of("input", section.input or (SPARKPLUG_INPUT if sparkplug else None)),
             name=templates.of("name", section.name),
             description=templates.of("description", section.description),
             unit=templates.of("unit", section.unit),

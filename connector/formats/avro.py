@@ -27,6 +27,8 @@ from connector.records import Reason
 
 _MAX_MEMORY: Final = 128 * 1024 * 1024
 _MAX_SCHEMAS: Final = 10_000
+_MAX_SCHEMA_BYTES: Final = 256 * 1024
+"""Of a container, whose schema anybody may have written; to read a longer one takes seconds."""
 _CONTAINER: Final = b"Obj\x01"
 _METADATA: Final = parse_schema({"type": "map", "values": "bytes"})
 _LONG: Final = parse_schema("long")
@@ -85,7 +87,10 @@ class AvroFormat:
         if codec not in _CODECS:
             known = ", ".join(name.decode() for name in _CODECS)
             raise _wrong(f"its codec {codec[:20]!r} is not read (known: {known})")
-        schema = parse_avro(metadata.get("avro.schema", b"").decode("utf-8", "replace"))
+        text = metadata.get("avro.schema", b"")
+        if len(text) > _MAX_SCHEMA_BYTES:
+            raise _wrong(f"its schema has {len(text)} bytes; at most {_MAX_SCHEMA_BYTES} are read")
+        schema = parse_avro(text.decode("utf-8", "replace"))
         sync = stream.read(_SYNC)
         gathered = Gathered()
         left = self._max_bytes

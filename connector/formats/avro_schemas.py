@@ -53,7 +53,7 @@ def parse_avro(text: str, references: Sequence[NamedSchema] = ()) -> AvroSchema:
             parse_schema(json.loads(reference.text), named_schemas=named, _write_hint=False)
         # A record of one field is written as the field. Of a record fastavro remembers that it was parsed.
         field = {"name": VALUE, "type": json.loads(text)}
-        parsed = parse_schema({"type": "record", "name": "_Document", "fields": [field]}, named_schemas=named)
+        parsed: Any = parse_schema({"type": "record", "name": "_Document", "fields": [field]}, named_schemas=named)
         survey = _Survey(named)
         survey.of(parsed["fields"][0]["type"])
     except PayloadError:

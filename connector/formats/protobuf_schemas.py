@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
-from google.protobuf import (
-    any_pb2,
-    api_pb2,
-    descriptor_pb2,
-    duration_pb2,
-    empty_pb2,
-    field_mask_pb2,
-    source_context_pb2,
-    struct_pb2,
-    timestamp_pb2,
-    type_pb2,
-    wrappers_pb2,
-)
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -27,22 +15,13 @@ from google.protobuf.message import DecodeError
 from connector.formats.format import PayloadError
 from connector.formats.proto_text import parse_proto, parse_registered, unusable
 
-_WELL_KNOWN: Final = {
-    module.DESCRIPTOR.name: module.DESCRIPTOR.serialized_pb
-    for module in (
-        any_pb2,
-        api_pb2,
-        descriptor_pb2,
-        duration_pb2,
-        empty_pb2,
-        field_mask_pb2,
-        source_context_pb2,
-        struct_pb2,
-        timestamp_pb2,
-        type_pb2,
-        wrappers_pb2,
+_WELL_KNOWN: Final = frozenset(
+    f"google/protobuf/{name}.proto"
+    for name in (
+        "any", "api", "descriptor", "duration", "empty", "field_mask", "source_context", "struct", "timestamp", "type",
+        "wrappers",
     )
-}
+)  # fmt: skip
 _CONFLUENT: Final = {
     # What Confluent's registry knows by itself, as far as it says how data is written.
     "confluent/type/decimal.proto": 'syntax = "proto3"; package confluent.type; '
@@ -94,7 +73,7 @@ class ProtobufSchema:
         for name in file.dependency:
             if name in _WELL_KNOWN:
                 if name not in self._added:
-                    self._add(FileDescriptorProto.FromString(_WELL_KNOWN[name]), (*importers, file.name))
+                    self._add(_well_known(name), (*importers, file.name))
             else:
                 imported = self._find(name)
                 if imported is None and name in _CONFLUENT:
@@ -117,6 +96,12 @@ class ProtobufSchema:
         except (TypeError, KeyError) as error:
             hint = f" (not found: {', '.join(missing)})" if missing else ""
             raise unusable(f"{file.name}: {str(error)[:300]}{hint}") from None
+
+
+def _well_known(name: str) -> FileDescriptorProto:
+    """A file that comes with Protobuf's own library."""
+    module = import_module(name.removesuffix(".proto").replace("/", ".") + "_pb2")
+    return FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb)
 
 
 def from_texts(text: str, references: Mapping[str, str]) -> ProtobufSchema:

@@ -9,8 +9,9 @@ samples); a record that gives nothing at all is a reject.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from math import isfinite
 from types import MappingProxyType
 from typing import Final
@@ -19,6 +20,7 @@ import orjson
 
 from connector.formats.format import PayloadError
 from connector.formats.json_payload import decode, decode_repeated, may_repeat_keys
+from connector.formats.sparkplug.host import Owner
 from connector.mapping.clock_skew import Clocks, Skew
 from connector.mapping.decoded import Decoded
 from connector.mapping.input_ids import InputIds, Origin
@@ -48,6 +50,8 @@ from connector.mapping.rules import (
     TimeSource,
     everything,
 )
+from connector.mapping.sparkplug import SparkplugMapping, SparkplugPlan, limits_of
+from connector.mapping.sparkplug_rule import variables_of
 from connector.mapping.states import LearnedStates
 from connector.mapping.templates import ITEM, ITEM_FIELD, KEY, PAYLOAD
 from connector.mapping.thinning import Thinner
@@ -73,6 +77,7 @@ class Mapper:
         *,
         claims: Mapping[str, Origin] = MappingProxyType({}),
         states: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+        births: Mapping[str, Iterable[tuple[Owner, bytes]]] = MappingProxyType({}),
         sources: Collection[str] | None = None,
         without_retained: Collection[str] = (),
         unmatched: str = "filter",
@@ -85,8 +90,8 @@ class Mapper:
         """`unmatched` (`filter`, `dead_letter` or `map`) says what becomes of a record that no rule takes;
         without any rule every record is mapped. With `match_all` every rule that takes a record maps it, else the
         first. `claims` is which origin owned which input ID in earlier runs, `states` which states of which input were
-        learned; IDs of sources that are not in `sources` any more may be taken over. Retained messages of the sources
-        in `without_retained` are left out."""
+        learned, `births` what Sparkplug's nodes had said, by source; IDs of sources that are not in `sources` any more
+        may be taken over. Retained messages of the sources in `without_retained` are left out."""
         self.ids = InputIds(claims, self._wanted_today)
         self.states = LearnedStates(states)
         self.clocks = Clocks()
@@ -102,6 +107,15 @@ class Mapper:
         self._bounds = bounds or TimeBounds()
         self._max_payload_bytes = max_payload_bytes
         self._walker = Walker(self._bounds, max_values, self._new_id, self._learn)
+        self.sparkplug = SparkplugMapping(
+            self._bounds,
+            limits_of(self._rules, max_payload_bytes, max_values),
+            births,
+            new_id=self._new_id,
+            learn=self._learn,
+            discover=self._discover,
+            check_time=self._walker.check_bounds,
+        )
         self._topics: dict[tuple[str, str], TopicPlan] = {}
         self.discovered: list[tuple[str, SignalMetadata]] = []
         """Signals seen for the first time, or with a state that is new, whose rule says metadata; the caller takes
@@ -165,7 +179,8 @@ class Mapper:
         for rule in self._rules:
             levels = rule.pattern.match(name)
             if levels is not None:
-                topic.choices.append((rule, Plan(source, name, rule, levels)))
+                known = levels if rule.sparkplug is None else {**levels, **variables_of(name)}
+                topic.choices.append((rule, Plan(source, name, rule, known)))
                 if not self._match_all and not (rule.key or rule.headers or rule.when):
                     break
         if not topic.choices and self._fallback is not None:
@@ -247,7 +262,8 @@ class Mapper:
         value = value_rule(plan.rule, path)
         if value is not None:
             called = path if value.named is None else value.named
-            found = metadata(plan, value, called, input_id, self.states.of(input_id))
+            describe = plan.described if isinstance(plan, SparkplugPlan) else partial(metadata, plan)
+            found = describe(value, called, input_id, self.states.of(input_id))
             if found is not None:
                 self.discovered.append((input_id, found))
 
@@ -535,6 +551,8 @@ class Mapper:
         self, rule: Rule, plan: Plan, record: Record, named: Mapping[str, str], decoded: Decoded
     ) -> Mapped | None:
         """What the rule makes of the documents that it takes and no rule before it took; None if there are none."""
+        if rule.sparkplug is not None:
+            return self._map_sparkplug(rule, plan, record)
         result: Mapped | None = None
         try:
             documents, keys_repeat = decoded.by(rule.format)
@@ -557,6 +575,17 @@ class Mapper:
                 result = _joined(result, Mapped(rejects=keys_repeat))
                 keys_repeat.clear()
         return result
+
+    def _map_sparkplug(self, rule: Rule, plan: Plan, record: Record) -> Mapped:
+        try:
+            mapped = self.sparkplug.map(plan.source, record, rule)
+        except PayloadError as error:
+            return _rejected(error.reason, str(error))
+        if self.thinner.how:
+            kept = self.thinner.thin(plan.source, mapped.samples)
+            mapped.filtered += len(mapped.samples) - len(kept)
+            mapped.samples = kept
+        return mapped
 
     def _map_document(
         self, rule: Rule, plan: Plan, record: Record, named: Mapping[str, str], document: object

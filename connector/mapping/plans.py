@@ -225,6 +225,8 @@ def wanted_id(plan: Plan, value: ValueRule, path: str) -> str:
 
 def variables(plan: Plan, path: str) -> dict[str, str]:
     """What templates of this value may use."""
+    if plan.rule.sparkplug is not None:
+        return {**plan.variables, "path": path, "metric": path, "field": path.rpartition("/")[2]}
     return {**plan.variables, "path": path, "field": path.rpartition(".")[2]}
 
 

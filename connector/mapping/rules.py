@@ -11,6 +11,7 @@ from typing import Literal
 from connector.formats.format import Format
 from connector.mapping.conditions import Condition
 from connector.mapping.paths import Path, parse_path
+from connector.mapping.sparkplug_rule import SparkplugRule
 from connector.mapping.templates import (
     HEADER,
     ITEM,
@@ -135,6 +136,8 @@ class Rule:
     skip: bool = False
     format: Format | None = None
     """None: JSON."""
+    sparkplug: SparkplugRule | None = None
+    """Its messages are Sparkplug B, whose meaning depends on those before them."""
     prepare: Callable[[object, int], object] | None = None
     """Resolves what a notation leaves to be resolved, such as SenML's base values; it gets the arrival in µs too."""
     select: Path | None = None
@@ -189,6 +192,7 @@ class Rule:
         """Whether a record needs nothing but to be decoded and walked."""
         return not (
             self.format
+            or self.sparkplug
             or self.prepare
             or self.select
             or self.iterates

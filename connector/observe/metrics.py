@@ -29,9 +29,14 @@ _SOURCE_HELP = {
     "kafka_late_settlements_total": "Settlements refused because their partition had gone",
     "kafka_redelivered_total": "Records that came again after this member had settled them",
     "kafka_expired_total": "Records that were gone from the log before they could be read: a loss",
+    "kafka_disagreements_total": "Times that the partitions we worked on were not those the group gave us",
     "file_lines_total": "Lines read",
     "file_bytes_total": "Bytes read, lines that were settled before included",
     "file_finished": "1 when the end was reached",
+    "sparkplug_nodes_and_devices": "Nodes and devices of Sparkplug whose births are remembered",
+    "sparkplug_metrics": "Metrics in these births",
+    "sparkplug_lost_messages_total": "Messages of Sparkplug's nodes that never reached us, by their sequence numbers",
+    "sparkplug_late_deaths_total": "Deaths of sessions that another birth had followed already: ignored",
     "journal_bytes": "Bytes that wait in the journal",
     "journal_max_bytes": "Bound of the journal in bytes",
     "journal_unread_messages": "Messages in the journal that were not taken in yet",
@@ -67,6 +72,7 @@ class _Numbers(Collector):
         )
         yield from self._mapping()
         yield from self._sender()
+        yield from self._packing()
         yield from self._sources()
 
     def _mapping(self) -> Iterator[Metric]:
@@ -97,6 +103,9 @@ class _Numbers(Collector):
         )
         yield CounterMetricFamily(
             "connector_signals_published", "Signals that were published as items", connector.items.published
+        )
+        yield CounterMetricFamily(
+            "connector_sparkplug_rebirth_requests", "Requests to nodes to send their births", connector.rebirths.sent
         )
         yield CounterMetricFamily(
             "connector_items_left_alone", "Items that somebody else had made or changed", connector.items.left_alone
@@ -130,10 +139,62 @@ class _Numbers(Collector):
             yield GaugeMetricFamily("connector_frame_density", "Share of its cells with a value", frames[-1].density)
             yield GaugeMetricFamily("connector_insert_seconds", "How long its insert took", frames[-1].seconds)
 
+    def _packing(self) -> Iterator[Metric]:
+        packing = self._connector.pipeline.packing()
+        if packing is not None:
+            gauges = (
+                ("inflow_samples_per_second", "Samples a second that come in", packing.inflow),
+                ("capacity_samples_per_second", "Samples a second that leave at the present packing", packing.capacity),
+                (
+                    "most_samples_per_second",
+                    "Samples a second that could leave with as much waiting as may",
+                    packing.most,
+                ),
+                ("backlog_seconds", "How long what waits lasts at the present packing", packing.backlog_seconds),
+                (
+                    "load_sustainable",
+                    "0 while more comes in than could ever leave",
+                    float((packing.factor or 1.0) >= 1),
+                ),
+            )
+            for name, text, value in gauges:
+                yield GaugeMetricFamily(f"connector_{name}", text, value)
+            yield GaugeMetricFamily(
+                "connector_samples_per_request",
+                "Samples a request, since the start",
+                packing.samples_per_request,
+            )
+            yield GaugeMetricFamily(
+                "connector_density", "Share of all frames' cells with a value, since the start", packing.density
+            )
+            yield CounterMetricFamily("connector_full_requests", "Requests that were full", packing.full_requests)
+            yield CounterMetricFamily(
+                "connector_requests_saved_by_alignment",
+                "Full requests that alignment to whole seconds would have saved",
+                packing.aligned_saves,
+            )
+        if self._connector.new_signals is not None:
+            texts = {
+                "signals_let_in": "Signals that may have samples",
+                "signals_held": "New signals that wait for an approval",
+                "samples_not_let_in": "Samples of new signals that became dead letters",
+            }
+            for name, value in self._connector.new_signals.gauges().items():
+                yield GaugeMetricFamily(f"connector_{name}", texts[name], value)
+        rates = self._connector.pipeline.signal_rates
+        if rates is not None:
+            for name, text, n in (
+                ("signals_active", "Signals with samples in the last ten minutes", rates.signals),
+                ("signals_over_one_a_minute", "Signals with more than one sample a minute", rates.over_average),
+                ("signals_over_one_a_second", "Signals with more than one sample a second", rates.over_burst),
+            ):
+                yield GaugeMetricFamily(f"connector_{name}", text, n)
+
     def _sources(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
+        said = self._connector.pipeline.sparkplug_gauges()
         for source in self._connector.pipeline.sources():
-            for name, value in source.gauges().items():
+            for name, value in (source.gauges() | said.get(source.name, {})).items():
                 family = families.get(name)
                 if family is None:
                     kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily

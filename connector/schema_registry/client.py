@@ -78,7 +78,7 @@ class SchemaRegistry:
         )
         self._lock = threading.Lock()
         self._known: dict[int, RegisteredSchema] = {}
-        self._missing: dict[int, tuple[float, PayloadError]] = {}
+        self._missing: dict[int, tuple[float, Reason, str]] = {}
         self._failed: tuple[float, str] | None = None
 
     def schema(self, schema_id: int) -> RegisteredSchema:
@@ -91,11 +91,11 @@ class SchemaRegistry:
                 return self._known[schema_id]
             missing = self._missing.get(schema_id)
             if missing is not None and self._clock() - missing[0] < _ASK_AGAIN_SECONDS:
-                raise missing[1].with_traceback(None)
+                raise PayloadError(*missing[1:])
             try:
                 found = self._assembled(schema_id)
             except PayloadError as error:
-                self._remember(self._missing, schema_id, (self._clock(), error))
+                self._remember(self._missing, schema_id, (self._clock(), error.reason, str(error)))
                 raise
             self._remember(self._known, schema_id, found)
             return found
@@ -115,13 +115,7 @@ class SchemaRegistry:
 
     def _resolve(self, answer: dict[str, Any], into: dict[str, NamedSchema], above: tuple[str, ...]) -> None:
         """Add what the answer refers to, each behind what it refers to itself."""
-        for reference in answer.get("references") or ():
-            try:
-                name, subject, version = reference["name"], reference["subject"], int(reference["version"])
-            except (KeyError, TypeError, ValueError):
-                raise SchemaUnavailableError(self._said("answered with a reference that names no subject")) from None
-            if not isinstance(name, str) or not isinstance(subject, str):
-                raise SchemaUnavailableError(self._said("answered with a reference that is no text"))
+        for name, subject, version in _references(answer):
             if name in into:
                 continue
             if name in above or len(into) + len(above) > _MAX_REFERENCES:
@@ -132,9 +126,9 @@ class SchemaRegistry:
             into[name] = NamedSchema(name, found["schema"])
 
     def _answer(self, path: str, what: str) -> dict[str, Any]:
-        """What the registry says, or said before. Checked: it has a schema, which is text."""
+        """What the registry says, or said before: a schema, and perhaps references, as they should be."""
         kept = self._files.read(path)
-        if kept is not None and isinstance(kept.get("schema"), str):
+        if kept is not None and _is_schema(kept):
             return kept
         found = self._asked(path, what)
         answer = {key: value for key, value in found.items() if key in ("schema", "schemaType", "references")}
@@ -170,7 +164,7 @@ class SchemaRegistry:
         code = said.get("error_code") if isinstance(said, dict) else None
         if status == 404 and code in _NOT_FOUND:
             raise PayloadError(Reason.SCHEMA_NOT_FOUND, self._said(f"has no {what}"))
-        if status == 200 and isinstance(said, dict) and isinstance(said.get("schema"), str):
+        if status == 200 and isinstance(said, dict) and _is_schema(said):
             return said
         raise SchemaUnavailableError(_advice(status, said))
 
@@ -199,6 +193,22 @@ class SchemaRegistry:
         if len(where) >= _MAX_REMEMBERED:
             where.clear()
         where[key] = value
+
+
+def _is_schema(answer: dict[str, Any]) -> bool:
+    try:
+        _references(answer)
+    except (KeyError, TypeError, ValueError):
+        return False
+    return isinstance(answer.get("schema"), str)
+
+
+def _references(answer: dict[str, Any]) -> list[tuple[str, str, int]]:
+    """Name, subject and version of what a schema refers to."""
+    return [
+        (str(reference["name"]), str(reference["subject"]), int(reference["version"]))
+        for reference in answer.get("references") or ()
+    ]
 
 
 def _advice(status: int, said: object) -> str:

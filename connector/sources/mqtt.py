@@ -97,6 +97,11 @@ class MqttSource:
         """All that this session gets."""
         return 1.0
 
+    def publish(self, topic: str, payload: bytes) -> bool:
+        """Hand a message to the broker, QoS 0; False if we are not connected, and then it is not kept."""
+        connection = self._connection
+        return connection is not None and connection.ready and connection.publish(topic, payload)
+
     def commit(self, commit: Commit) -> None:
         """To the journal."""
         self._journal.commit(commit)

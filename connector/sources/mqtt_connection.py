@@ -39,6 +39,7 @@ _READS_PER_TURN: Final = 256
 _TURN_BYTES: Final = 1024 * 1024
 _READ_AHEAD: Final = 64 * 1024
 _TICK_SECONDS: Final = 0.5
+_OUTGOING: Final = 1000
 TAKEN_OVER: Final = 0x8E
 """MQTT 5 reason code 142, "session taken over": another client connected with our client ID."""
 
@@ -97,18 +98,22 @@ class Connection:
         received: Callable[[Connection, Received], None],
         subscribed: Callable[[Connection, frozenset[str]], None],
         stale: Callable[[int], None],
+        keep_session: bool = True,
     ) -> None:
         """`received` (what was read) and `subscribed` (which filters are in force now) are called in the thread
-        that calls `run`; `stale` (so many acknowledgements came too late) in any."""
+        that calls `run`; `stale` (so many acknowledgements came too late) in any. Without `keep_session` the broker
+        begins with a new session, and forgets it at the end."""
         self._settings = settings
         self._received = received
         self._subscribed = subscribed
         self._stale = stale
+        self._keep_session = keep_session
         self._remembered_filters = remembered_filters
         self._v5 = settings.protocol == "5"
         self._records: list[Record] = []
         self._mids: list[int] = []
         self._turn_bytes = 0
+        self._outgoing: deque[tuple[str, bytes]] = deque(maxlen=_OUTGOING)
         self._acks: deque[list[int]] = deque()
         self._acks_lock = threading.Lock()
         self._open = True
@@ -137,6 +142,16 @@ class Connection:
             self._acks.append(mids)
         self.wake()
 
+    def publish(self, topic: str, payload: bytes) -> bool:
+        """Send this message, QoS 0, behind the acknowledgements that wait; False if the connection has ended, or too
+        much waits already."""
+        with self._acks_lock:
+            if not self._open or len(self._outgoing) == _OUTGOING:
+                return False
+            self._outgoing.append((topic, payload))
+        self.wake()
+        return True
+
     def wake(self) -> None:
         """Let the loop look around at once."""
         with contextlib.suppress(OSError):  # full: it is awake already; closed: it has ended
@@ -161,7 +176,7 @@ class Connection:
     def _make_client(self, client_id: str) -> _ReadAheadClient:
         settings = self._settings
         url = urlsplit(settings.url)
-        options: dict[str, Any] = {} if self._v5 else {"clean_session": False}
+        options: dict[str, Any] = {} if self._v5 else {"clean_session": not self._keep_session}
         client = _ReadAheadClient(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -194,10 +209,14 @@ class Connection:
         try:
             if self._v5:
                 properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-                properties.SessionExpiryInterval = round(self._settings.session_expiry)
+                properties.SessionExpiryInterval = round(self._settings.session_expiry) if self._keep_session else 0
                 properties.ReceiveMaximum = self._settings.receive_maximum
                 self._client.connect(
-                    url.hostname or "", port, keepalive=keepalive, clean_start=False, properties=properties
+                    url.hostname or "",
+                    port,
+                    keepalive=keepalive,
+                    clean_start=not self._keep_session,
+                    properties=properties,
                 )
             else:
                 self._client.connect(url.hostname or "", port, keepalive=keepalive)
@@ -251,6 +270,8 @@ class Connection:
                 while self._wake_receiver.recv(4096):
                     continue
         self._send_acks()
+        while self._outgoing:
+            client.publish(*self._outgoing.popleft(), qos=0)
         if client.want_write():
             client.loop_write()
         if sock in readable or pending:

@@ -21,9 +21,10 @@ from connector.sources.log_file import LogFile
 from connector.sources.mqtt import MqttSource
 from connector.sources.source import SourceFailedError
 from tests.brokers import Mosquitto
+from tests.ports import free_port
 from tests.publisher import Publisher
 from tests.unit.scripted import ScriptedHandover
-from tests.waiting import free_port, wait_until
+from tests.waiting import wait_until
 
 
 @dataclass
@@ -99,7 +100,7 @@ def sources(tmp_path: Path) -> Iterator[Sources]:
 
 
 def wait_ready(source: MqttSource) -> None:
-    wait_until(lambda: not source.problems(), 10, f"ready: {source.problems()}")
+    wait_until(lambda: not source.problems(), 10, lambda: f"ready: {source.problems()}")
 
 
 def test_an_acknowledgement_of_an_earlier_connection_confirms_nothing(sources: Sources) -> None:
@@ -164,6 +165,29 @@ def test_acknowledgements_go_out_and_in_order(sources: Sources, protocol: str) -
         again = HeldJournal()
         source = sources.make(broker, again, protocol=protocol)
         wait_ready(source)
+        publisher.raw("t/n", "last")
+        wait_until(again.payloads, 10, "the last message")
+        assert again.payloads() == [b"last"], "everything else was acknowledged"
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_what_we_publish_does_not_disturb_the_acknowledgements(sources: Sources, protocol: str) -> None:
+    journal, told = HeldJournal(), HeldJournal()
+    with Mosquitto() as broker, Publisher(broker.port) as publisher:
+        source = sources.make(broker, journal, protocol=protocol, receive_maximum=10)
+        wait_ready(source)
+        wait_ready(sources.make(broker, told, topics=["told/#"], client_id="told", qos=0))
+        for i in range(300):
+            publisher.raw("t/n", str(i))
+            if i % 10 == 0:
+                assert source.publish("told/n", str(i).encode())
+        wait_until(lambda: journal.confirm() >= 300, 20, "all 300, acknowledged as they come", every=0.005)
+        wait_until(lambda: len(told.payloads()) == 30, 10, "what we published")
+        assert told.payloads() == [str(i).encode() for i in range(0, 300, 10)]
+        source.close(5)
+        assert not source.publish("told/n", b"not connected")
+        again = HeldJournal()
+        wait_ready(sources.make(broker, again, protocol=protocol))
         publisher.raw("t/n", "last")
         wait_until(again.payloads, 10, "the last message")
         assert again.payloads() == [b"last"], "everything else was acknowledged"

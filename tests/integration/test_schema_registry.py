@@ -1,4 +1,4 @@
-"""Avro, Protobuf and JSON Schema with a real schema registry, written by Confluent's own serializers and by Apache's and
+"""Avro, Protobuf and JSON Schema with a real schema registry, written by Confluent's serializers and by Apache's and
 protoc's encoders; and what an outage of the registry does."""
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from connector.config.registry import SchemaRegistrySection
 from connector.formats.format import Format, PayloadError, SchemaUnavailableError
 from connector.records import Reason
 from connector.schema_registry.client import SchemaRegistry
+from tests.ports import free_port
 from tests.registries import Registry, need_registry
 from tests.schemas import framed
 from tests.unit.test_avro import EXPECTED, TELEMETRY, WRITTEN, written
 from tests.unit.test_protobuf import COMMON, FULL, UNITS, classes, folder, full
 from tests.unit.test_protobuf import TELEMETRY as PROTO
-from tests.waiting import free_port
 
 __all__ = ["classes", "folder", "full"]  # fixtures
 

@@ -24,8 +24,10 @@ VARIANTS = 16
 LONGEST_SECONDS = 10.0
 """For an input of less than a kilobyte, on a machine that does much else."""
 MORE_MEMORY = 512 * 1024 * 1024
-_SPLICES = (b"\0", b"\xff" * 8, b"\x7f\xff\xff\xff", b"\x80" * 9, b"\x9b\x7f" + b"\xff" * 7, b'"', b"\\", b",", b"=", b" ", b"\n",
-            b"\x1f\x8b\x08", b"\xdd\xff\xff\xff\xff", b"\xbf", b"\xc1", b"\xd8\x1c", b"\xd8\x1d\0", b"1e999", b"NaN")  # fmt: skip
+_SPLICES = (
+    b"\0", b"\xff" * 8, b"\x7f\xff\xff\xff", b"\x80" * 9, b"\x9b\x7f" + b"\xff" * 7, b'"', b"\\", b",", b"=", b" ",
+    b"\n", b"\x1f\x8b\x08", b"\xdd\xff\xff\xff\xff", b"\xbf", b"\xc1", b"\xd8\x1c", b"\xd8\x1d\0", b"1e999", b"NaN",
+)  # fmt: skip
 
 
 def changed(payload: bytes, dice: random.Random) -> bytes:

@@ -124,6 +124,13 @@ def test_named_types_of_other_schemas_are_resolved() -> None:
     assert format_.decode(framed(1, data)) == {"temperature": {"value": 21.5, "unit": "F"}}
 
 
+def test_a_list_of_a_type_of_another_schema() -> None:
+    unit = {"type": "enum", "name": "plant.Unit", "symbols": ["C", "F"]}
+    main = registered(1, "AVRO", '{"type": "array", "items": "plant.Unit"}', {"plant.Unit": json.dumps(unit)})
+    data = written({"type": "array", "items": "int"}, [1, 0])
+    assert AvroFormat(KnownSchemas(main), max_bytes=MAX).decode(framed(1, data)) == ["F", "C"]
+
+
 @pytest.mark.parametrize(
     ("payload", "reason", "said"),
     [
@@ -174,8 +181,14 @@ def test_a_codec_that_is_not_read_is_named() -> None:
 
 # -- data that would be dangerous for its reader ------------------------------------------------------
 
-TREE = {"type": "record", "name": "Tree", "fields": [
-    {"name": "next", "type": ["null", "Tree"]}, {"name": "children", "type": {"type": "array", "items": "Tree"}}]}  # fmt: skip
+TREE = {
+    "type": "record",
+    "name": "Tree",
+    "fields": [
+        {"name": "next", "type": ["null", "Tree"]},
+        {"name": "children", "type": {"type": "array", "items": "Tree"}},
+    ],
+}
 
 
 def test_records_that_hold_themselves() -> None:
@@ -242,5 +255,5 @@ def test_many_small_records_take_no_large_multiple_of_memory() -> None:
     ],
 )
 def test_a_text_that_is_no_schema_is_an_error_in_words(text: str) -> None:
-    with pytest.raises(ValueError, match="^the Avro schema cannot be used"):
+    with pytest.raises(ValueError, match=r"^the Avro schema cannot be used"):
         AvroFormat(text, max_bytes=MAX)

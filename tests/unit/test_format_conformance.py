@@ -32,12 +32,15 @@ def check_document(value: object, depth: int = 0) -> None:
 
 def decoded(format_: Format, payload: bytes) -> object:
     """Its documents, or the reason why there are none; anything else is a failure."""
+    refused: PayloadError | None = None
     try:
         found = format_.decode(payload)
     except PayloadError as error:
-        assert error.reason in Reason
-        assert 0 < len(str(error)) < 1_000
-        return error.reason
+        refused = error
+    if refused is not None:
+        assert refused.reason in Reason
+        assert 0 < len(str(refused)) < 1_000
+        return refused.reason
     if not isinstance(found, Documents):
         check_document(found)
         return found

@@ -34,6 +34,15 @@ NEVER = {
     ),
     "connector.delivery": ("connector.sources", "connector.pipeline", "connector.app", "connector.cli"),
     "connector.pipeline": ("connector.config", "connector.app", "connector.cli"),
+    "connector.try_out": (
+        "connector.sources.mqtt",
+        "connector.sources.kafka",
+        "connector.sources.journal",
+        "connector.sources.log_file",
+        "connector.delivery.sender",
+        "connector.pipeline",
+        "connector.cli",
+    ),
     "connector.config": ("connector.sources", "connector.delivery", "connector.pipeline", "connector.app"),
 }
 ADAPTERS_KNOWN_TO = (
@@ -43,6 +52,7 @@ ADAPTERS_KNOWN_TO = (
     "connector.cli",
     "connector.ledger",
     "connector.demo",
+    "connector.try_out",
 )
 SEAM = "connector.sources.source"
 """The one module of connector.sources that others may know: what a source is."""
@@ -137,6 +147,8 @@ def test_every_rule_is_about_something_that_exists() -> None:
         ("connector.config", "from connector.sources.mqtt import MqttSource"),
         ("connector.observe.pages", "from connector.sources.log_file import LogFile"),
         ("connector.state", "from connector.sources import mqtt"),
+        ("connector.try_out.live", "from connector.sources.mqtt import MqttSource"),
+        ("connector.try_out.preview", "from connector.delivery.sender import Sender"),
     ],
 )
 def test_an_import_the_wrong_way_is_found(module: str, source: str) -> None:
@@ -156,6 +168,7 @@ def test_an_import_the_wrong_way_is_found(module: str, source: str) -> None:
             "from connector.sources.source import Source\nfrom connector.mapping.mapper import Mapper",
         ),
         ("connector.app", "from connector.sources.mqtt import MqttSource"),
+        ("connector.try_out.live", "from connector.sources.mqtt_tap import MqttTap"),
         ("connector.demo.run", "from connector.sources.journal import DiskJournal"),
         (
             "connector.sources.mqtt",

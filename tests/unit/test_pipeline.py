@@ -11,15 +11,21 @@ import pytest
 
 from connector.clarify import InvalidParams, NotAllowed, Problem, Retryable
 from connector.config import RuleSection
+from connector.config.mapping import MappingSection
 from connector.delivery.dead_letters import DeadLetter, DeadLettersError
+from connector.delivery.load import PackingAccount
 from connector.formats.format import SchemaUnavailableError
+from connector.formats.sparkplug.datatypes import DataType
+from connector.formats.sparkplug.host import Owner
 from connector.mapping.clock_skew import Skew
 from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
+from connector.mapping.sparkplug import Noted
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline
 from connector.progress import Counts
 from connector.records import Mapped, Reason, Record, SignalMetadata
+from tests.sparkplug_payloads import metric, payload
 from tests.unit.scripted import Clock, ListSource, ScriptedClarify, Stored
 from tests.waiting import wait_until
 
@@ -52,7 +58,11 @@ class Notes:
         self.renames: list[Rename] = []
         self.skews: list[Skew] = []
         self.windows: dict[str, int] = {}
+        self.nodes: dict[Owner, bytes | None] = {}
+        self.sparkplug: list[Noted] = []
         self.failure: Exception | None = None
+        self.packing: PackingAccount | None = None
+        self.births_failure: Exception | None = None
 
     def claimed(self, claims: list[tuple[str, Origin]]) -> None:
         if self.failure:
@@ -65,11 +75,22 @@ class Notes:
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
         self.signals.update(signals)
 
+    def packed(self, account: PackingAccount) -> None:
+        self.packing = account
+
     def learned(self, states: list[tuple[str, str, int]]) -> None:
         self.states += states
 
     def renamed(self, renames: list[Rename]) -> None:
         self.renames += renames
+
+    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+        if self.births_failure:
+            raise self.births_failure
+        self.nodes.update(said)
+
+    def noted(self, notes: list[Noted]) -> None:
+        self.sparkplug += notes
 
     def clocks_off(self, skews: list[Skew]) -> None:
         self.skews += skews
@@ -198,6 +219,27 @@ def test_claims_and_metadata_are_announced_before_a_sample_leaves(bench: Make) -
 
 def taken_in(b: Bench, samples: int) -> None:
     wait_until(lambda: b.pipeline.waiting()[1] == samples, SECONDS, f"{samples} samples wait", every=0.002)
+
+
+def test_births_are_kept_before_anything_that_came_of_them_is_committed(bench: Make) -> None:
+    rules = MappingSection(rules=[{"preset": "sparkplug"}]).compile()  # type: ignore[list-item]
+    births = payload(metric("m", DataType.FLOAT, 1.5, alias=1), seq=0, time_ms=TIME // 1000)
+    data = payload(metric(None, None, 2.5, field="float_value", alias=1), seq=3, time_ms=TIME // 1000 + 1)
+    b = bench(mapper=Mapper(rules))
+    b.notes.births_failure = sqlite3.OperationalError("disk full")
+    b.start()
+    b.source.put(record(births, "spBv1.0/g/NBIRTH/n"))
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert "disk full" in (b.pipeline.failure or "")
+    assert (b.source.position, b.clarify.stored) == (0, {}), "nothing of it left, and it comes again"
+
+    b = bench(mapper=Mapper(rules)).start()
+    b.source.put(record(births, "spBv1.0/g/NBIRTH/n"), record(data, "spBv1.0/g/NDATA/n", TIME + 1))
+    b.committed(2)
+    assert b.clarify.stored == {("g/n/m", TIME): 1.5, ("g/n/m", TIME + 1000): 2.5}
+    assert list(b.notes.nodes) == [Owner("g", "n")]
+    assert [(note.lost, note.born) for note in b.notes.sparkplug] == [(0, True), (2, False)]
+    b.finish()
 
 
 def test_on_a_quiet_stream_a_frame_leaves_after_max_delay(bench: Make) -> None:

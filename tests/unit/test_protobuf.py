@@ -128,7 +128,7 @@ def full(classes: Any) -> bytes:
         counts=[1, -2], plain=[0.5, 1.5], flags={1: True, -2: False}, states={True: "ON"}, unit=2,
     )  # fmt: skip
     message.history.append(99)
-    message.time.FromDatetime(datetime(2024, 5, 1, 12, 0, 0, 500001))
+    message.time.FromDatetime(datetime(2024, 5, 1, 12, 0, 0, 500001, tzinfo=UTC))
     message.values["in"].value = 21.5
     message.values["in"].unit = 1
     message.inner.a = 3
@@ -279,7 +279,7 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         from_proto_file(tmp_path / "none.proto", tmp_path, "M")
     (tmp_path / "bad.proto").write_bytes(b"\xff")
-    with pytest.raises(ValueError, match="bad.proto"):
+    with pytest.raises(ValueError, match=r"bad\.proto"):
         from_proto_file(tmp_path / "bad.proto", tmp_path, "M")
     with pytest.raises(ValueError, match="descriptor set"):
         from_descriptor_file(tmp_path / "bad.proto", "M")

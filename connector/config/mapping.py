@@ -143,7 +143,11 @@ class TimeSection(Section):
 class QualitySection(Section):
     """The quality that stands beside the values of a rule, and what is done with it."""
 
-    path: PathText = Field(description="Where it is: in the payload, or in the item.", examples=["q"])
+    path: PathText | None = Field(
+        default=None,
+        description="Where it is: in the payload, or in the item. Required, unless a preset says it.",
+        examples=["q"],
+    )
     good: list[bool | int | float | str] = Field(
         default=_GOOD, min_length=1, description="Values that are good. Capitals do not count. None at all is good too."
     )
@@ -297,6 +301,8 @@ class RuleSection(SignalFields):
             raise ValueError("topic is required but missing")
         if self.preset is None and self.base is not None:
             raise ValueError("base is for a rule with preset; put it into topic")
+        if self.preset is None and self.quality is not None and self.quality.path is None:
+            raise ValueError("quality: path is required but missing")
         return self
 
     @model_validator(mode="after")

@@ -110,12 +110,12 @@ class _Compiler:
             else:
                 values[path.dotted] = self._value(name, value)
         quality = section.quality
+        where = quality.path if quality is not None and quality.path else "@"
         if quality is not None and quality.bad == "signal":
-            path = parse_path(quality.path)
-            if quality.path in found:
-                raise ValueError(f"quality: a value is called {quality.path!r} already; name it otherwise")
-            expressions.append((path, quality.path))
-            found[quality.path] = self._quality()
+            if where in found:
+                raise ValueError(f"quality: a value is called {where!r} already; name it otherwise")
+            expressions.append((parse_path(where), where))
+            found[where] = self._quality()
         other = section.other_values or ("filter" if any(not path.plain for path, _ in expressions) else "map")
         rule = Rule(
             pattern=parse_pattern(section.topic or "#"),
@@ -144,7 +144,7 @@ class _Compiler:
             conversion=conversion_of(section, None),
             time=section.time.compile(),
             device=templates.of("device", section.device),
-            quality=None if quality is None else Quality(parse_path(quality.path), tuple(quality.good), quality.bad),
+            quality=None if quality is None else Quality(parse_path(where), tuple(quality.good), quality.bad),
             thinning=thinning_of(section.thin),
             shared_inputs=section.shared_inputs,
             values=values,

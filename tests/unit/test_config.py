@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector.config import Config
+from connector.config import Config, RuleSection
 from connector.config_file import ConfigError, load_config, rule_lines
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -72,7 +72,8 @@ def test_every_example_can_be_used(example: Path, tmp_path: Path) -> None:
         text = text.replace(f"${{file:{reference}}}", f"${{file:{secret}}}")
     config = load_config(write(tmp_path, text), EveryVariable())
     assert config.sources
-    assert len(config.rules()) == len(config.mapping.rules)
+    rules = [*config.mapping.rules, *(RuleSection(preset=name) for name in config.mapping.presets)]
+    assert len(config.rules()) == sum(len(rule.sections()) for rule in rules)
 
 
 class EveryVariable(dict[str, str]):

@@ -40,7 +40,8 @@ def expand(name: str, written: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rules that a rule with this preset stands for; what it says itself comes on top. Raises `PresetError`."""
     preset = _read(name)
     own = {key: value for key, value in written.items() if key not in ("preset", "base", "topic")}
-    rules = [_merged(rule, own) for rule in preset["rules"]]
+    # a rule that leaves messages out is not about their values
+    rules = [dict(rule) if rule.get("skip") else _merged(rule, own) for rule in preset["rules"]]
     topic, base = written.get("topic"), written.get("base")
     if topic is not None:
         if len(rules) > 1:

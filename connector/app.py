@@ -17,7 +17,8 @@ import structlog
 from connector import __version__
 from connector.clarify import Api, Credentials, Timeouts
 from connector.config import Config, FileSection, KafkaSection, MqttSection, SourceSection
-from connector.delivery.dead_letters import DeadLetterStore
+from connector.dead_letters.opening import open_writer
+from connector.dead_letters.writer import DeadLetterWriter
 from connector.delivery.items import Publisher
 from connector.delivery.pace import effective_share
 from connector.delivery.signals import SignalSaver
@@ -85,10 +86,12 @@ class Connector:
         sources_in_all: int | None = None,
         make_source: Callable[[SourceSection, LogFile], Source] | None = None,
         state_file: Path | None = None,
+        dead_letters: DeadLetterWriter | None = None,
     ) -> None:
         """Open all files; no network yet. Raises `StartError` or `CredentialsError`, and then leaves nothing open.
         `sources_in_all` counts also those that only another worker runs. A backfill makes other sources of the same
-        sections, and shares the `state_file` of the live connector."""
+        sections, and shares the `state_file` of the live connector; a replay has a writer of `dead_letters` of its
+        own."""
         sources_in_all = sources_in_all or len(config.sources)
         credentials = Credentials.load(config.clarify.credentials, allow_insecure=config.clarify.allow_insecure)
         self._config = config
@@ -105,8 +108,7 @@ class Connector:
             opened.callback(self.client.close)
             self.state = State(state_file or config.state_dir / "state.sqlite")
             opened.callback(self.state.close)
-            letters = config.state_dir / "dead-letters.sqlite"
-            self.dead_letters = DeadLetterStore(letters, config.dead_letters.max_bytes)
+            self.dead_letters = dead_letters or open_writer(config)
             opened.callback(self.dead_letters.close)
             delivery = config.delivery
             self.signals = SignalSaver(
@@ -140,6 +142,7 @@ class Connector:
 
     def start(self) -> None:
         """Start all threads."""
+        self.dead_letters.store.start()
         self.signals.start()
         self.items.start()
         self.pipeline.start()
@@ -173,7 +176,7 @@ class Connector:
 
     def problems(self) -> list[str]:
         """Why the connector is not ready; empty if it is."""
-        return self.pipeline.problems()
+        return self.pipeline.problems() + self.dead_letters.problems()
 
     # -- what the mapping discovers ---------------------------------------------------------------
 

@@ -174,7 +174,8 @@ def _problem(document: CommentedMap, item: Any) -> Problem:
     message = item["msg"].removeprefix("Value error, ")
     if kind == "union_tag_invalid":
         at = (*at, "type")
-        message = f"{item['ctx']['tag']!r} is no kind of source; use {item['ctx']['expected_tags']}"
+        what = "source" if at[0] == "sources" else "store"
+        message = f"{item['ctx']['tag']!r} is no kind of {what}; use {item['ctx']['expected_tags']}"
     elif kind == "union_tag_not_found":
         at = (*at, "type")
         message = "is required but missing"
@@ -194,6 +195,8 @@ def _without_kind(at: Path_) -> Path_:
     """Where sections are told apart by their `type`, pydantic names it behind the index; the file does not."""
     if len(at) > 2 and at[0] == "sources" and isinstance(at[1], int):
         return (*at[:2], *at[3:])
+    if len(at) > 1 and at[0] == "dead_letters":
+        return (at[0], *at[2:])
     return at
 
 

@@ -40,7 +40,7 @@ def _section(lines: list[str], schema: dict[str, Any], node: dict[str, Any], tit
     required = node.get("required", [])
     sections: list[tuple[str, dict[str, Any]]] = []
     for name, field in node["properties"].items():
-        kinds = field.get("items", {}).get("discriminator", {}).get("mapping", {})
+        kinds = {**field.get("discriminator", {}), **field.get("items", {}).get("discriminator", {})}.get("mapping", {})
         sections += [
             (f"{name}: {kind}", schema["$defs"][reference.rpartition("/")[2]]) for kind, reference in kinds.items()
         ]
@@ -80,7 +80,8 @@ def _type(schema: dict[str, Any], field: dict[str, Any]) -> str:
 
 def _default(field: dict[str, Any]) -> str:
     default = field.get("default")
-    if default is None or default in ([], {}) or any("$ref" in choice for choice in (field, *field.get("anyOf", []))):
+    sections = (field, *field.get("anyOf", []), *field.get("oneOf", []))
+    if default is None or default in ([], {}) or any("$ref" in choice for choice in sections):
         return ""
     return f"`{json.dumps(default, ensure_ascii=False)}`"
 

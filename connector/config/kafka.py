@@ -35,6 +35,12 @@ def _server(text: str) -> str:
     return text
 
 
+BootstrapServers = Annotated[
+    list[Annotated[str, AfterValidator(_server)]],
+    BeforeValidator(_servers, json_schema_input_type=list[str] | str),
+]
+
+
 class SaslSection(Section):
     """How to log in to Kafka."""
 
@@ -85,10 +91,9 @@ class KafkaSection(Section):
 
     type: Literal["kafka"] = Field(description="This source is a Kafka cluster.")
     name: SourceName = Field(default="kafka", description="A name for logs, metrics, the ledger and its file. Keep it.")
-    bootstrap_servers: Annotated[
-        list[Annotated[str, AfterValidator(_server)]],
-        BeforeValidator(_servers, json_schema_input_type=list[str] | str),
-    ] = Field(min_length=1, description="Servers to begin with: a list, or text with commas.", examples=["kafka:9093"])
+    bootstrap_servers: BootstrapServers = Field(
+        min_length=1, description="Servers to begin with: a list, or text with commas.", examples=["kafka:9093"]
+    )
     topics: list[Annotated[str, AfterValidator(checked_topic)]] = Field(
         min_length=1,
         description="Topics, by name, or by a pattern that begins with `^` (a regular expression for the whole name, "

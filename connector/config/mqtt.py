@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from connector.config.tls import TlsSection
 from connector.config.values import Bytes, Seconds, Section, SourceName, text_of
@@ -32,6 +32,30 @@ def _subscription(text: str) -> str:
     return text
 
 
+def _checked_url(value: str) -> str:
+    url = value if "://" in value else "mqtts://" + value
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError("cannot be read as an address; write for example mqtts://broker.example.com:8883") from None
+    if parts.scheme not in MQTT_PORTS:
+        raise ValueError(f"scheme {parts.scheme!r} is not known; use mqtts, mqtt, wss or ws")
+    if not parts.hostname:
+        raise ValueError("the address has no host; write for example mqtts://broker.example.com:8883")
+    if parts.username or parts.password:
+        raise ValueError("user and password do not belong into the URL; use username and password")
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError("the port is not a number from 1 to 65535") from None
+    if port == 0:
+        raise ValueError("port 0 cannot be connected to")
+    if parts.scheme in ("mqtt", "mqtts") and parts.path not in ("", "/"):
+        raise ValueError("a path belongs only to ws:// and wss:// addresses")
+    return url
+
+
+BrokerUrl = Annotated[str, AfterValidator(_checked_url)]
 TopicFilter = Annotated[str, AfterValidator(_subscription)]
 
 
@@ -62,7 +86,7 @@ class MqttSection(Section):
     name: SourceName = Field(
         default="mqtt", description="A name for logs, metrics, the ledger and the journal's file. Keep it."
     )
-    url: str = Field(
+    url: BrokerUrl = Field(
         description="Address of the broker: `mqtts://host:8883` (TLS), `mqtt://host:1883` (clear text), "
         "`wss://host/path` or `ws://host/path` (websockets). Without a scheme: mqtts.",
         examples=["mqtts://broker.example.com"],
@@ -124,32 +148,6 @@ class MqttSection(Section):
         description="Where messages wait: `disk` (default), `memory`, or a section with more settings.",
     )
 
-    @field_validator("url")
-    @classmethod
-    def _checked_url(cls, value: str) -> str:
-        url = value if "://" in value else "mqtts://" + value
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            raise ValueError(
-                "cannot be read as an address; write for example mqtts://broker.example.com:8883"
-            ) from None
-        if parts.scheme not in MQTT_PORTS:
-            raise ValueError(f"scheme {parts.scheme!r} is not known; use mqtts, mqtt, wss or ws")
-        if not parts.hostname:
-            raise ValueError("the address has no host; write for example mqtts://broker.example.com:8883")
-        if parts.username or parts.password:
-            raise ValueError("user and password do not belong into the URL; use username and password")
-        try:
-            port = parts.port
-        except ValueError:
-            raise ValueError("the port is not a number from 1 to 65535") from None
-        if port == 0:
-            raise ValueError("port 0 cannot be connected to")
-        if parts.scheme in ("mqtt", "mqtts") and parts.path not in ("", "/"):
-            raise ValueError("a path belongs only to ws:// and wss:// addresses")
-        return url
-
     @model_validator(mode="after")
     def _consistent(self) -> MqttSection:
         if self.password and not self.username:
@@ -162,6 +160,19 @@ class MqttSection(Section):
         if self.journal.storage == "memory" and self.qos == 0:
             raise ValueError("journal: memory with qos: 0 loses what waits at every restart; use qos: 1 or disk")
         return self
+
+    def takes(self, url: str, topic: str) -> bool:
+        """Whether what is published to this topic at the broker of this address comes to us."""
+        from paho.mqtt.client import topic_matches_sub  # noqa: PLC0415 - only this question needs it
+
+        mine, other = urlsplit(self.url), urlsplit(url)
+        if (mine.hostname, mine.port or MQTT_PORTS[mine.scheme]) != (
+            other.hostname,
+            other.port or MQTT_PORTS[other.scheme],
+        ):
+            return False
+        filters = (text.split("/", 2)[2] if text.startswith("$share/") else text for text in self.topics)
+        return any(topic_matches_sub(text, topic) for text in filters)
 
     @property
     def address(self) -> str:

@@ -16,7 +16,8 @@ from confluent_kafka.admin import AdminClient
 from connector.config.kafka import KafkaSection
 from connector.progress import Commit, Counts, Tally
 from connector.sources.kafka import KafkaSource
-from connector.sources.kafka_settings import admin_settings, consumer_settings
+from connector.kafka_connection import admin_settings
+from connector.sources.kafka_settings import consumer_settings
 from connector.sources.log_file import LogFile
 from tests.kafka_brokers import Kafka, KafkaBroker, need_java
 from tests.kafka_security import MECHANISMS, PASSWORD, USER, Security

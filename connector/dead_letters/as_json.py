@@ -17,6 +17,7 @@ from connector.dead_letters.letter import Cut, DeadLetter, time_text
 from connector.records import Record, Reject
 
 _FORMAT: Final = 1
+_SMALL: Final = 256
 _OFTEN_EMPTY: Final = ("more", "missing", "cut", "configuration", "version", "headers")
 
 
@@ -121,10 +122,14 @@ def _record(found: dict[str, Any], payload: bytes | None) -> Record:
 
 
 def _as_text(data: bytes) -> tuple[str, str]:
+    """As text where that is text; base64 also where text would be longer, as control characters in JSON are."""
     try:
-        return "text", data.decode()
+        text = data.decode()
     except UnicodeDecodeError:
         return "base64", base64.b64encode(data).decode()
+    if len(orjson.dumps(text)) > len(data) * 4 // 3 + _SMALL:
+        return "base64", base64.b64encode(data).decode()
+    return "text", text
 
 
 def _as_bytes(found: dict[str, Any], text: str, encoded: str) -> bytes | None:

@@ -14,9 +14,9 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
 from connector.config.kafka import KafkaSection
+from connector.kafka_connection import admin_settings
 from connector.progress import Commit, Counts, Tally
 from connector.sources.kafka import KafkaSource
-from connector.kafka_connection import admin_settings
 from connector.sources.kafka_settings import consumer_settings
 from connector.sources.log_file import LogFile
 from tests.kafka_brokers import Kafka, KafkaBroker, need_java

@@ -98,7 +98,7 @@ class Connector:
         self._abort = threading.Event()
         self._unremembered: list[tuple[str, Origin]] = []
         with ExitStack() as opened, ExitStack() as opened_sources:
-            opened.callback(_lock(config.state_dir).close)
+            opened.callback(lock_state_dir(config.state_dir).close)
             self.client = Api(
                 credentials,
                 timeout=Timeouts(read=config.clarify.timeout, write=config.clarify.timeout),
@@ -227,8 +227,8 @@ def _source(section: SourceSection, file: LogFile) -> Source:
     return MqttSource(section, file, journal)
 
 
-def _lock(folder: Path) -> TextIO:
-    """Only one connector may use a state_dir: two would send and settle the same messages."""
+def lock_state_dir(folder: Path) -> TextIO:
+    """Only one connector may use a state_dir: two would send and settle the same messages. Raises `StartError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("a+", encoding="ascii")

@@ -27,6 +27,7 @@ _CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=Fals
 
 _ELSEWHERE: Final = {
     "data-frame": "connector.clarify_commands.data_frame:data_frame",
+    "dead-letters": "connector.dead_letter_commands.cli:dead_letters",
     "demo": "connector.demo.cli:demo",
     "insert": "connector.clarify_commands.insert:insert",
     "items": "connector.clarify_commands.resources:items",
@@ -172,6 +173,12 @@ def check(config: Path) -> None:
                 raise click.ClickException(str(error)) from None
         for warning in warnings:
             click.echo(f"warning: source {section.name}: {warning}")
+    letters = loaded.dead_letters
+    for name, path in letters.files.items():
+        if path is not None and not path.is_file():
+            raise click.ClickException(f"dead_letters: {name}: there is no file {path}")
+    for warning in letters.warnings:
+        click.echo(f"warning: dead_letters: {warning}")
     click.echo(
         f"{config}: ok: {', '.join(f'{s.name} ({s.address})' for s in loaded.sources)} → {credentials.api_url}, "
         f"integration {credentials.integration}, {len(loaded.mapping.rules) or 'no'} mapping rules"

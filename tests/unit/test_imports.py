@@ -32,6 +32,14 @@ NEVER = {
         "connector.cli",
     ),
     "connector.delivery": ("connector.sources", "connector.pipeline", "connector.app", "connector.cli"),
+    "connector.dead_letters": (
+        "connector.sources",
+        "connector.delivery",
+        "connector.pipeline",
+        "connector.app",
+        "connector.cli",
+        "connector.dead_letter_commands",
+    ),
     "connector.pipeline": ("connector.config", "connector.app", "connector.cli"),
     "connector.config": ("connector.sources", "connector.delivery", "connector.pipeline", "connector.app"),
 }
@@ -40,6 +48,7 @@ ADAPTERS_KNOWN_TO = (
     "connector.app",
     "connector.backfill",
     "connector.cli",
+    "connector.dead_letter_commands",
     "connector.ledger",
     "connector.demo",
 )
@@ -128,6 +137,8 @@ def test_every_rule_is_about_something_that_exists() -> None:
         ("connector.sources.journal", "from connector.packing import planner"),
         ("connector.sources.mqtt", "if TYPE_CHECKING:\n    from connector.pipeline import Pipeline"),
         ("connector.delivery.sender", "from connector.sources.source import Source"),
+        ("connector.dead_letters.writer", "from connector.sources.log_file import LogFile"),
+        ("connector.dead_letters.kafka_store", "from connector.pipeline import Pipeline"),
         ("connector.pipeline", "from connector.sources.mqtt import MqttSource"),
         ("connector.pipeline", "from connector.sources import journal"),
         ("connector.pipeline", "from connector.config import Config"),

@@ -109,7 +109,8 @@ class Connector:
             self.state = State(state_file or config.state_dir / "state.sqlite")
             opened.callback(self.state.close)
             self.dead_letters = dead_letters or open_writer(config)
-            opened.callback(self.dead_letters.close)
+            if dead_letters is None:  # else it stays open for whoever gave it
+                opened.callback(self.dead_letters.close)
             delivery = config.delivery
             self.signals = SignalSaver(
                 self.client, self.state, Slots(delivery.metadata_requests_per_second, self._abort)

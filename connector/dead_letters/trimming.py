@@ -86,11 +86,13 @@ def _fitting(record: Record, max_payload: int) -> tuple[Record, Cut | None]:
     headers: list[tuple[str, str]] = []
     room = _SMALL_PARTS
     for name, value in record.headers:
-        room -= len(name.encode("utf-8", "replace")) + len(value.encode("utf-8", "replace"))
+        pair = _utf8(name), _utf8(value)
+        room -= sum(len(text.encode()) for text in pair)
         if room < 0:
-            changes["headers"] = tuple(headers)
             break
-        headers.append((name, value))
+        headers.append(pair)
+    if tuple(headers) != record.headers:
+        changes["headers"] = tuple(headers)
     topic = _cut_text(record.topic, _SMALL_PARTS)
     if topic != record.topic:
         changes["topic"] = topic
@@ -111,9 +113,12 @@ def _short(reject: Reject) -> Reject:
 
 def _cut_text(text: str, length: int) -> str:
     """What is cut ends in a hash of the whole, so that two texts stay apart; what UTF-8 cannot say is escaped."""
-    if not text.isascii():
-        text = text.encode("utf-8", "backslashreplace").decode()
+    text = _utf8(text)
     if len(text) <= length:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     return f"{text[: length - 9]}…{digest}"
+
+
+def _utf8(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -22,7 +22,7 @@ def refusal(fault: BadValue, params: bytes | None) -> RpcError | None:
     if fault.names == "nothing":
         return RpcError(INVALID_PARAMS, data={"trace": "0" * 20})
     problems = Problems()
-    paths = {
+    paths: dict[str, Callable[[str, int], str]] = {
         "series": lambda key, _: f"data.series.{key}",
         "cell": lambda key, index: f"data.series.{key}[{index}]",
         "cell_dot": lambda key, index: f"data.series.{key}.{index}",

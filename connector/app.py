@@ -39,6 +39,8 @@ _FINISH_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 5.0
 WORKER_FOLDERS: Final = "worker-*"
 """Where, in state_dir, the second and further workers keep their state."""
+BACKFILL_FOLDERS: Final = "backfill/*"
+"""Where, in state_dir, backfills keep theirs."""
 
 _log = structlog.get_logger(__name__)
 

@@ -19,7 +19,6 @@ from connector.dead_letters.store import DeadLettersError, Gone, ReadableStore, 
 if TYPE_CHECKING:
     from connector.config import Config
 
-_FOLDERS: Final = ("worker-*", "backfill/*")
 UNBOUNDED: Final = 2**62
 _AT_ONCE: Final = 200
 
@@ -86,8 +85,11 @@ class LettersFile:
 @contextmanager
 def open_shelves(config: Config) -> Iterator[list[Shelf]]:
     """All stores of this configuration that can be read. Raises OSError, ValueError or sqlite3.Error."""
+    from connector.app import BACKFILL_FOLDERS, WORKER_FOLDERS  # noqa: PLC0415 - `--help` needs none of it
+
     root = config.state_dir
-    folders = [root, *(folder for pattern in _FOLDERS for folder in sorted(root.glob(pattern)) if folder.is_dir())]
+    others = (folder for pattern in (WORKER_FOLDERS, BACKFILL_FOLDERS) for folder in sorted(root.glob(pattern)))
+    folders = [root, *filter(Path.is_dir, others)]
     with ExitStack() as opened:
         shelves: dict[str, Shelf] = {}
         for folder in folders:

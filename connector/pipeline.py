@@ -447,7 +447,7 @@ class Pipeline:
             for position, record, result in zip(chunk.positions, chunk.records, mapped, strict=True)
             if result.rejects
         ]
-        return not letters or self._add_letters(letters)
+        return not letters or self._add_letters(letters, self._sources[chunk.source].hold)
 
     def _rejects_by_record(self, frame: Frame, reason: str) -> dict[tuple[str, str], dict[int, _Rejected]]:
         """(source, partition) → position → what of its record was in this frame."""
@@ -479,8 +479,9 @@ class Pipeline:
             left = left[done:]
         return True
 
-    def _add_letters(self, letters: list[DeadLetter]) -> bool:
-        """Nothing counts as settled before its letter is durable, so this goes on until it is; False if aborted."""
+    def _add_letters(self, letters: list[DeadLetter], hold: Callable[[], None] = lambda: None) -> bool:
+        """Nothing counts as settled before its letter is durable, so this goes on until it is; False if aborted.
+        Meanwhile a source whose intake waits for it is held, so that it keeps its membership."""
         delay = _FIRST_DELAY
         while True:
             try:
@@ -493,8 +494,10 @@ class Pipeline:
                     effect="intake waits, nothing is dropped",
                     next_try_in_seconds=round(pause, 1),
                 )
-                if self._aborted.wait(pause):
-                    return False
+                for _ in range(1 + int(pause / _POLL_SECONDS)):
+                    if self._aborted.wait(_POLL_SECONDS):
+                        return False
+                    hold()
                 delay = min(2 * delay, _LAST_DELAY)
             else:
                 break

@@ -15,8 +15,8 @@ from connector.config.tls import TlsSection
 from connector.config.values import Bytes, Seconds, Section, text_of
 
 WhenFull: TypeAlias = Literal["discard_oldest", "stop"]
-_LEAST_TO_STOP: Final = 8
-"""A store that stops when it is full has room for this many of the largest letters, so that none blocks for ever."""
+_LEAST_TO_STOP: Final = 32 * 1024**2
+"""A store that stops when it is full has room for more than is ever written to it at once."""
 
 
 class _LettersSection(Section):
@@ -57,10 +57,10 @@ class SqliteLettersSection(_LettersSection):
 
     @model_validator(mode="after")
     def _room_for_some(self) -> SqliteLettersSection:
-        if self.when_full == "stop" and self.max_bytes < _LEAST_TO_STOP * self.max_payload:
+        if self.when_full == "stop" and self.max_bytes < max(_LEAST_TO_STOP, 8 * self.max_payload):
             raise ValueError(
-                f"max_bytes must be at least {_LEAST_TO_STOP} times max_payload with when_full: stop, so that a large "
-                "message cannot block everything for good"
+                "max_bytes must be at least 32MiB, and eight times max_payload, with when_full: stop: what is written "
+                "at once would never fit otherwise"
             )
         return self
 
@@ -90,6 +90,11 @@ class FileLettersSection(_LettersSection):
     def _room_for_some(self) -> FileLettersSection:
         if self.max_file_bytes < 2 * self.max_payload:
             raise ValueError("max_file_bytes must be at least twice max_payload: a letter is one line of one file")
+        if self.when_full == "stop" and self.max_file_bytes * self.max_files < _LEAST_TO_STOP:
+            raise ValueError(
+                "max_file_bytes times max_files must be at least 32MiB with when_full: stop: what is written at once "
+                "would never fit otherwise"
+            )
         return self
 
 

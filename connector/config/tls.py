@@ -10,7 +10,7 @@ from connector.config.values import Section
 
 
 class TlsSection(Section):
-    """TLS for a source. Certificates are checked against the system's authorities unless `ca_file` is given."""
+    """TLS to a broker. Certificates are checked against the system's authorities unless `ca_file` is given."""
 
     ca_file: Path | None = Field(default=None, description="PEM file of the broker's certificate authority.")
     cert_file: Path | None = Field(default=None, description="PEM file of our own certificate (mutual TLS).")

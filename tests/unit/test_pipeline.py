@@ -392,6 +392,17 @@ def test_nothing_counts_as_settled_before_its_letter_is_written(bench: Make) -> 
     b.finish()
 
 
+def test_while_letters_cannot_be_written_the_source_is_held(bench: Make) -> None:
+    """A Kafka member that does not poll for minutes would be thrown out of its group."""
+    b = bench()
+    b.letters.failures = 2
+    b.start()
+    b.source.put(record("bad"), record(1))
+    b.committed(2)
+    assert b.source.holds >= 2
+    assert len(b.letters.letters) == 1
+
+
 def test_an_abort_while_letters_cannot_be_written_settles_nothing_and_is_no_failure(bench: Make) -> None:
     b = bench()
     b.letters.failures = 10**9

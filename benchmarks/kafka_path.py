@@ -28,6 +28,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from connector.app import calm_collector
 from connector.config import KafkaSection
 from connector.dead_letters.letter import DeadLetter
+from connector.delivery.load import PackingAccount
 from connector.mapping.input_ids import Collision, Origin
 from connector.mapping.mapper import Mapper
 from connector.observe.logs import configure_logs
@@ -122,6 +123,7 @@ class _Nothing:
         raise AssertionError(collisions)
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None: ...
+    def packed(self, account: PackingAccount) -> None: ...
 
     def insert_encoded(self, data_json: bytes) -> Any:
         raise AssertionError(f"nothing is sent here, {len(data_json)} bytes")

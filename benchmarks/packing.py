@@ -5,7 +5,8 @@
 Each workload is given to the columns at once; the planner then makes frames until nothing is left. `union` is what
 other clients send: the rows of all series together, in order of time, cut where a frame is full. The lower bound counts
 every sample's digits and comma, each series' name and each time once, as if no frame had a null; it cannot be reached
-where times differ. Every sample must leave exactly once.
+where times differ. Every sample must leave exactly once. `mixed` is compared with the best of several methods that
+have all the time they want (`packing_offline`). See also `packing_sustained` and `packing_growth`.
 """
 
 from __future__ import annotations
@@ -14,58 +15,61 @@ import json
 import random
 import sys
 import time
-from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from connector.packing.frame import ENVELOPE, NULL, Column, TimeTexts, build_frame, encode_cells
+from benchmarks.packing_offline import best_offline
+from connector.packing.encoder import time_bytes, value_bytes
+from connector.packing.frame import ENVELOPE, NULL, Slab, encode_frame
+from connector.packing.pending import Pending
 from connector.packing.planner import plan_frame
+from connector.records import Mapped
 
 MAX_BYTES: Final = 8 * 1024 * 1024 - 1024
 START: Final = 1_777_615_200_000_000
 SECOND: Final = 1_000_000
-Workload = Callable[[random.Random], Iterator[tuple[str, list[int]]]]
-"""Inputs and their times, in µs."""
+Messages = tuple[list[str], list[int]]
+"""Inputs that are published together, and at which times, in µs."""
+Workload = Callable[[random.Random], Iterator[Messages]]
 
 
 def _ms(chance: random.Random) -> int:
     return chance.randrange(1000) * 1000
 
 
-def aligned(_: random.Random) -> Iterator[tuple[str, list[int]]]:
+def aligned(_: random.Random) -> Iterator[Messages]:
     """1,000 signals, 60 common timestamps."""
     times = [START + n * SECOND for n in range(60)]
     for number in range(1000):
-        yield f"plant/line-{number // 50}/signal-{number}", times
+        yield [f"plant/line-{number // 50}/signal-{number}"], times
 
 
-def devices(chance: random.Random) -> Iterator[tuple[str, list[int]]]:
+def devices(chance: random.Random) -> Iterator[Messages]:
     """500 devices of 10 values, 60 s at 1 Hz, clocks of their own."""
     for device in range(500):
         times = [START + n * SECOND + _ms(chance) for n in range(60)]
-        for value in range(10):
-            yield f"plant/device-{device}/value-{value}", times
+        yield [f"plant/device-{device}/value-{value}" for value in range(10)], times
 
 
-def sporadic(chance: random.Random) -> Iterator[tuple[str, list[int]]]:
+def sporadic(chance: random.Random) -> Iterator[Messages]:
     """10,000 signals, one sample each within a minute."""
     for number in range(10_000):
-        yield f"plant/sporadic-{number}", [START + chance.randrange(60_000) * 1000]
+        yield [f"plant/sporadic-{number}"], [START + chance.randrange(60_000) * 1000]
 
 
-def sensors(chance: random.Random) -> Iterator[tuple[str, list[int]]]:
+def sensors(chance: random.Random) -> Iterator[Messages]:
     """2,000 signals, 10 s at 1 Hz, random ms."""
     for number in range(2000):
-        yield f"plant/sensor-{number}", [START + n * SECOND + _ms(chance) for n in range(10)]
+        yield [f"plant/sensor-{number}"], [START + n * SECOND + _ms(chance) for n in range(10)]
 
 
-def fast(chance: random.Random) -> Iterator[tuple[str, list[int]]]:
+def fast(chance: random.Random) -> Iterator[Messages]:
     """100 signals, 60 s at 10 Hz, random ms."""
     for number in range(100):
-        yield f"plant/fast-{number}", [START + n * SECOND // 10 + chance.randrange(100) * 1000 for n in range(600)]
+        yield [f"plant/fast-{number}"], [START + n * SECOND // 10 + chance.randrange(100) * 1000 for n in range(600)]
 
 
-def mixed(chance: random.Random) -> Iterator[tuple[str, list[int]]]:
+def mixed(chance: random.Random) -> Iterator[Messages]:
     """200 devices of 1 to 40 values, rates from 10 Hz to one an hour, a tenth aligned, an hour's backlog."""
     for device in range(200):
         period = round(0.1 * (36_000 ** chance.random()) * SECOND)
@@ -74,15 +78,14 @@ def mixed(chance: random.Random) -> Iterator[tuple[str, list[int]]]:
         jitter = 0 if is_aligned else max(1, period // 10_000)
         first = START // period * period + shift
         times = [first + n * period + chance.randrange(jitter or 1) * 1000 for n in range(3600 * SECOND // period or 1)]
-        for value in range(chance.randint(1, 40)):
-            yield f"plant/mixed-{device}/value-{value}", times
+        yield [f"plant/mixed-{device}/value-{value}" for value in range(chance.randint(1, 40))], times
 
 
-def backfill(_: random.Random) -> Iterator[tuple[str, list[int]]]:
+def backfill(_: random.Random) -> Iterator[Messages]:
     """50 signals, 100,000 samples each, common timestamps."""
     times = [START + n * SECOND for n in range(100_000)]
     for number in range(50):
-        yield f"plant/history-{number}", times
+        yield [f"plant/history-{number}"], times
 
 
 WORKLOADS: Final[Mapping[str, Workload]] = {
@@ -90,78 +93,85 @@ WORKLOADS: Final[Mapping[str, Workload]] = {
 }
 
 
-def columns_of(workload: Workload) -> dict[str, Column]:
+def pending_of(workload: Workload) -> Pending:
     """What waits."""
     chance = random.Random(1)
-    columns: dict[str, Column] = {}
+    pending = Pending()
     token = 0
-    for input_id, times in workload(chance):
-        values = array("d", (round(20 + chance.random() * 10, 2) for _ in times))
-        columns[input_id] = Column(array("q", times), values, array("q", range(token, token + len(times))), 0.0)
+    for inputs, times in workload(chance):
+        mapped = [
+            Mapped([(input_id, time_us, round(20 + chance.random() * 10, 2)) for input_id in inputs])
+            for time_us in times
+        ]
+        pending.add(token, mapped, 0.0)
         token += len(times)
-    return columns
+    return pending
 
 
-def plan_all(columns: dict[str, Column]) -> dict[str, Any]:
+def plan_all(pending: Pending) -> dict[str, Any]:
     """Requests, bytes, density and CPU of the planner, until nothing waits."""
-    waiting = dict(columns)
+    waiting = pending.waiting
     requests = size = samples = cells = 0
-    cpu = 0.0
-    while waiting:
+    cpu = encoding = 0.0
+    while pending.waiting:
         began = time.process_time()
-        plan = plan_frame(waiting, MAX_BYTES)
-        cpu += time.process_time() - began
-        frame = build_frame({key: waiting[key].head(n) for key, n in plan.items()})
-        assert len(frame.body) <= MAX_BYTES
+        plan = plan_frame(pending, MAX_BYTES, 0.0)
+        slabs = pending.take(plan)
+        planned = time.process_time()
+        frame = encode_frame(slabs)
+        cpu += planned - began
+        encoding += time.process_time() - planned
+        assert len(frame.body) == plan.size <= MAX_BYTES
         requests += 1
-        size += len(frame.body)
+        size += plan.size
         samples += frame.samples
-        cells += frame.rows * len(frame.columns)
-        for key, n in plan.items():
-            left = waiting[key].tail(n)
-            if left.times:
-                waiting[key] = left
-            else:
-                del waiting[key]
-    assert samples == sum(len(column.times) for column in columns.values()), "every sample leaves exactly once"
+        cells += frame.rows * frame.series
+    assert samples == waiting, "every sample leaves exactly once"
     return {"samples": samples, "requests": requests, "bytes": size, "density": round(samples / cells, 4),
-            "planner_cpu_s": round(cpu, 3)}  # fmt: skip
+            "planner_cpu_s": round(cpu, 3), "encoder_cpu_s": round(encoding, 3)}  # fmt: skip
 
 
-def union(columns: Mapping[str, Column]) -> dict[str, int]:
+def union(slabs: Sequence[Slab]) -> dict[str, int]:
     """Requests and bytes of one frame of everything, cut by time where it is full. Sizes are exact."""
-    text = TimeTexts()
     rows: dict[int, int] = {}
     """Time → bytes of its values beyond what nulls in their place would take."""
-    for column in columns.values():
-        for time_us, value in zip(column.times, column.values, strict=True):
-            rows[time_us] = rows.get(time_us, 0) + len(encode_cells([value])) - 2 - (NULL - 1)
-    series = len(columns)
-    fixed = ENVELOPE + sum(len(key) + len('"":[],') for key in columns) - 1
+    for slab in slabs:
+        width = len(slab.inputs)
+        for row, time_us in enumerate(slab.times):
+            digits = value_bytes(slab.values[row * width : (row + 1) * width])
+            rows[time_us] = rows.get(time_us, 0) + digits - width * (NULL - 1)
+    names = [input_id for slab in slabs for input_id in slab.inputs]
+    series = len(names)
+    fixed = ENVELOPE + sum(len(name) + len('"":[],') for name in names) - 2 - series
     requests, total, size = 0, 0, 0
     for time_us in sorted(rows):
-        row = len(text(time_us)) + 3 + NULL * series + rows[time_us]
+        row = time_bytes([time_us]) + 3 + NULL * series + rows[time_us]
         if size and size + row > MAX_BYTES:
             requests, total, size = requests + 1, total + size, 0
         size = (size or fixed) + row
     return {"union_requests": requests + 1, "union_bytes": total + size}
 
 
-def lower_bound(columns: Mapping[str, Column]) -> int:
+def lower_bound(slabs: Sequence[Slab]) -> int:
     """Bytes that no packing can save."""
-    text = TimeTexts()
-    times = {time_us for column in columns.values() for time_us in column.times}
-    names = sum(len(key) + len('"":[],') for key in columns)
-    digits = sum(len(encode_cells(column.values.tolist())) - 2 for column in columns.values())
-    return ENVELOPE + names + digits + sum(len(text(time_us)) + 3 for time_us in times)
+    times = {time_us for slab in slabs for time_us in slab.times}
+    names = sum(len(name) + len('"":[],') for slab in slabs for name in slab.inputs)
+    cells = sum(value_bytes(slab.values) + len(slab.values) - len(slab.inputs) for slab in slabs)
+    return ENVELOPE - 2 + names + cells + time_bytes(times) + 3 * len(times)
 
 
 def measure(name: str) -> dict[str, Any]:
     """One workload."""
-    columns = columns_of(WORKLOADS[name])
-    bound = lower_bound(columns)
-    found = {"workload": name, **plan_all(columns), **union(columns), "lower_bound_bytes": bound}
+    pending = pending_of(WORKLOADS[name])
+    slabs = [table.head(len(table.times)) for table in pending.tables()]
+    bound = lower_bound(slabs)
+    found = {"workload": name, **plan_all(pending), **union(slabs), "lower_bound_bytes": bound}
     found["bytes_to_bound"] = round(found["bytes"] / bound, 3)
+    if name == "mixed":
+        tried = best_offline(slabs, MAX_BYTES)
+        found["best_offline_requests"] = min(tried.values())
+        found["requests_to_offline"] = round(found["requests"] / found["best_offline_requests"], 3)
+        found["offline"] = tried
     return found
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -20,6 +23,7 @@ from connector.config import Config, FileSection, KafkaSection, MqttSection, Sou
 from connector.dead_letters.opening import open_writer
 from connector.dead_letters.writer import DeadLetterWriter
 from connector.delivery.items import Publisher
+from connector.delivery.load import PackingAccount
 from connector.delivery.pace import effective_share
 from connector.delivery.signals import SignalSaver
 from connector.delivery.slots import Slots
@@ -37,6 +41,8 @@ from connector.state import State
 _FINISH_SECONDS: Final = 5.0
 """For publishing what the last frames brought into being: after an import there may be no next start."""
 _CLOSE_SECONDS: Final = 5.0
+PACKING_NOTE: Final = "packing"
+"""How the ledger finds what was said of packing."""
 WORKER_FOLDERS: Final = "worker-*"
 """Where, in state_dir, the second and further workers keep their state."""
 BACKFILL_FOLDERS: Final = "backfill/*"
@@ -197,6 +203,13 @@ class Connector:
         """Report collisions."""
         for collision in collisions:
             _log.warning("input_id_collision", detail=str(collision))
+
+    def packed(self, account: PackingAccount) -> None:
+        """Leave a note for the ledger, which reads files."""
+        try:
+            self.state.add_note(PACKING_NOTE, time.time(), json.dumps(asdict(account)))
+        except sqlite3.Error as error:
+            _log.debug("packing_not_noted", reason=str(error))
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
         """Have metadata saved, and signals published."""

@@ -11,17 +11,20 @@ all replicas when several configurations are given, are added up. Together the r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from connector.app import WORKER_FOLDERS, build_mapper
+from connector.app import PACKING_NOTE, WORKER_FOLDERS, build_mapper
 from connector.config import Config
+from connector.delivery.load import PackingAccount
 from connector.mapping.input_ids import Origin
 from connector.mapping.mapper import Mapper
+from connector.mapping.times import format_time
 from connector.progress import Counts
 from connector.sources.log_file import Range, Row, read_statement
-from connector.state import read_claims
+from connector.state import read_claims, read_note
 
 
 @dataclass(slots=True)
@@ -105,6 +108,8 @@ class Ledger:
     """The account of a whole connector."""
 
     sources: dict[str, SourceLedger] = field(default_factory=dict)
+    packing: list[tuple[float, PackingAccount]] = field(default_factory=list)
+    """Of each process: when it said so (seconds since the epoch), and how it filled its frames since its start."""
 
     @property
     def total(self) -> TopicAccount:
@@ -129,6 +134,10 @@ class Ledger:
             "messages": asdict(total.messages),
             "samples": asdict(total.samples),
             "sources": {name: asdict(source) for name, source in self.sources.items()},
+            "packing": [
+                {"at": format_time(round(at * 1e6)), **asdict(account), "factor": account.factor}
+                for at, account in self.packing
+            ],
         }
 
 
@@ -140,6 +149,7 @@ def read_ledger(*configs: Config, all_members: bool = False) -> Ledger:
     for config in configs:
         for folder in [config.state_dir, *sorted(config.state_dir.glob(WORKER_FOLDERS))]:
             mapper = build_mapper(config, _claims(folder / "state.sqlite"))
+            ledger.packing.extend(_packing(folder / "state.sqlite"))
             for section in config.sources:
                 path = folder / f"{section.name}.sqlite"
                 source = ledger.sources.setdefault(section.name, SourceLedger())
@@ -154,6 +164,13 @@ def read_ledger(*configs: Config, all_members: bool = False) -> Ledger:
 
 def _claims(path: Path) -> dict[str, Origin]:
     return read_claims(path) if path.exists() else {}
+
+
+def _packing(path: Path) -> Iterator[tuple[float, PackingAccount]]:
+    note = read_note(path, PACKING_NOTE) if path.exists() else None
+    if note is not None:
+        at, text = note
+        yield at, PackingAccount(**json.loads(text))
 
 
 def _read_source(source: SourceLedger, name: str, path: Path, mapper: Mapper) -> list[Range]:
@@ -251,5 +268,22 @@ def as_table(ledger: Ledger) -> str:
         if source.expired:
             lines.append(f"  {source.expired} messages had expired before they could be read")
         lines.extend(f"  PROBLEM: {problem}" for problem in source.problems)
+    lines.extend(_packing_line(at, account) for at, account in ledger.packing)
     lines.append("The ledger balances." if ledger.balanced else "THE LEDGER DOES NOT BALANCE.")
     return "\n".join(lines)
+
+
+def _packing_line(at: float, packing: PackingAccount) -> str:
+    a_request = packing.samples / packing.requests if packing.requests else 0.0
+    line = (
+        f"packing at {format_time(int(at) * 1_000_000)}: {packing.requests} requests, {a_request:,.0f} samples each; "
+        f"{packing.inflow:,.0f} samples/s come in, a backlog of {packing.backlog_seconds:,.0f} s waits"
+    )
+    if packing.factor is not None:
+        line += f"; {min(packing.factor, 1000):,.2g} times as much could be carried"
+    if packing.full_requests:
+        line += (
+            f"; alignment to whole seconds would have saved {packing.aligned_saves:,.0f} of {packing.full_requests} "
+            "full requests"
+        )
+    return line

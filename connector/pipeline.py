@@ -21,20 +21,23 @@ import structlog
 
 from connector.dead_letters.letter import DeadLetter, letter_of
 from connector.dead_letters.store import DeadLettersError
+from connector.delivery.load import Load, PackingAccount
 from connector.delivery.pace import Pace, effective_share
 from connector.delivery.sender import Inserter, Sender
 from connector.delivery.slots import Slots
 from connector.mapping.input_ids import Collision, Origin
 from connector.mapping.mapper import Mapper
-from connector.packing.frame import Frame, build_frame, without
+from connector.packing.frame import Frame, build_frame, encode_frame, without
 from connector.packing.pending import Pending
 from connector.packing.planner import Plan
+from connector.packing.rates import Rates
 from connector.progress import Counts, Outcome, Progress
 from connector.records import Chunk, Mapped, Reason, Reject, SignalMetadata
 from connector.sources.source import Source, SourceFailedError, SourceFinishedError
 
 _POLL_SECONDS: Final = 0.2
-_OPEN_RECORDS: Final = 100_000
+OPEN_RECORDS: Final = 300_000
+"""Records that may be under way: memory for their bookkeeping, about 60 bytes each."""
 _RESUME_BELOW: Final = 0.75
 """Share of the room in use below which a source that was held is read again."""
 _BYTES_A_SAMPLE: Final = 12
@@ -45,6 +48,7 @@ _REREAD_BYTES: Final = 8 * 1024 * 1024
 _FIRST_DELAY: Final = 1.0
 _LAST_DELAY: Final = 30.0
 """Seconds between attempts to write dead letters."""
+_ACCOUNT_SECONDS: Final = 10.0
 
 _log = structlog.get_logger(__name__)
 
@@ -78,6 +82,9 @@ class Discoveries(Protocol):
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
         """These signals should have this metadata."""
+
+    def packed(self, account: PackingAccount) -> None:
+        """How well frames are filled and whether the load fits: told every now and then, and at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +139,8 @@ class Pipeline:
         self._pending = Pending()
         self._oldest: float | None = None
         self._progress = Progress()
+        self._load = Load(limits.max_frame_bytes, limits.max_waiting_samples)
+        self._account_due = 0.0
         self._draining = threading.Event()
         self._aborted = threading.Event()
         self._intake_running = len(self._sources)
@@ -193,7 +202,9 @@ class Pipeline:
         now = self._clock()
         with self._changed:
             token = self._progress.begin(chunk, mapped)
+            before = self._pending.waiting
             self._pending.add(token, mapped, now)
+            self._load.came(self._pending.waiting - before, now)
             if self._oldest is None and self._pending.waiting:
                 self._oldest = now
             self.messages.received = self._progress.received_records
@@ -204,12 +215,31 @@ class Pipeline:
     def _send(self) -> None:
         while self._wait_until_due() and self._slots.wait():
             with self._changed:
-                plan = self._planner(self._pending.columns, self._limits.max_frame_bytes)
-                columns = self._pending.take(plan)
-                self._oldest = self._pending.oldest()
+                waiting = self._pending.waiting
+                plan = self._planner(self._pending, self._limits.max_frame_bytes, self._clock())
+                slabs = self._pending.take(plan)
+                self._pending.forget_before(plan.left)
+                self._oldest = None if plan.left is None else self._pending.arrived(plan.left)
                 self._changed.notify_all()
-            if columns and not self.sender.deliver(build_frame(columns)):
-                return
+            if slabs:
+                frame = encode_frame(slabs)
+                self._made(frame, waiting)
+                if not self.sender.deliver(frame):
+                    return
+        self._tell_packing()
+
+    def _made(self, frame: Frame, waiting: int) -> None:
+        """For the forecast: this frame was made when so many samples waited."""
+        now = self._clock()
+        with self._changed:
+            self._load.made(frame, waiting, self._pending, self.pace.rate, now)
+        if now >= self._account_due:
+            self._account_due = now + _ACCOUNT_SECONDS
+            self._tell_packing()
+
+    def _tell_packing(self) -> None:
+        if (account := self.packing()) is not None:
+            self._discoveries.packed(account)
 
     def inserted(self, frame: Frame, seconds: float) -> None:
         """Clarify has this frame: settle what was in it."""
@@ -217,9 +247,7 @@ class Pipeline:
             self._progress.settle(frame.superseded, Outcome.SUPERSEDED)
             self._progress.settle(frame.inserted, Outcome.INSERTED)
         self.frames.append(
-            SentFrame(
-                self._clock(), frame.rows, len(frame.columns), frame.samples, len(frame.body), frame.density, seconds
-            )
+            SentFrame(self._clock(), frame.rows, frame.series, frame.samples, len(frame.body), frame.density, seconds)
         )
         self._commit()
 
@@ -329,6 +357,17 @@ class Pipeline:
         oldest = self._oldest
         return 0.0 if oldest is None else max(0.0, self._clock() - oldest)
 
+    def packing(self) -> PackingAccount | None:
+        """How well frames are filled and whether the load fits; None before the first frame."""
+        rate = self.pace.rate
+        with self._changed:
+            return self._load.account(self._pending.waiting, rate, self._clock())
+
+    @property
+    def signal_rates(self) -> Rates | None:
+        """How often signals have samples, in the last window that is over."""
+        return self._load.rates
+
     def problems(self) -> list[str]:
         """Why the pipeline is not ready."""
         found = [f"{name}: {problem}" for name, source in self._sources.items() for problem in source.problems()]
@@ -373,7 +412,7 @@ class Pipeline:
         """Whether sources may be read; once full, only after a quarter is free: pausing has its price."""
         with self._changed:
             used = max(
-                self._pending.waiting / self._limits.max_waiting_samples, self._progress.open_records / _OPEN_RECORDS
+                self._pending.waiting / self._limits.max_waiting_samples, self._progress.open_records / OPEN_RECORDS
             )
             if used >= 1:
                 self._full = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS saved_signals (integration TEXT, input TEXT, digest T
     WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS published_signals (integration TEXT, input TEXT, digest TEXT,
     PRIMARY KEY (integration, input)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, at REAL, text TEXT) WITHOUT ROWID;
 """
 
 
@@ -30,6 +31,15 @@ def read_claims(path: Path) -> dict[str, Origin]:
     """Input ID → the origin that owns it, from a file that somebody else may have open."""
     with closing(open_read_only(path)) as connection:
         return _claims(connection)
+
+
+def read_note(path: Path, name: str) -> tuple[float, str] | None:
+    """(seconds since the epoch, text) of the newest note of this name, from a file that somebody else may have open."""
+    with closing(open_read_only(path)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'notes'").fetchone():
+            return None  # written by an earlier version
+        row = connection.execute("SELECT at, text FROM notes WHERE name = ?", (name,)).fetchone()
+        return None if row is None else (row[0], row[1])
 
 
 class State:
@@ -89,12 +99,16 @@ class State:
             [(integration, input_id, digest) for input_id, digest in digests],
         )
 
+    def add_note(self, name: str, at: float, text: str) -> None:
+        """Keep this in place of the last note of this name."""
+        self._many("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", [(name, at, text)])
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._connection.close()
 
-    def _many(self, statement: str, rows: list[tuple[str, ...]]) -> None:
+    def _many(self, statement: str, rows: Sequence[tuple[str | float, ...]]) -> None:
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:

@@ -68,9 +68,10 @@ class DeliverySection(Section):
         description="saveSignals calls a second. Clarify's documented limit is 1.",
     )
     max_waiting_samples: int = Field(
-        default=500_000,
+        default=1_000_000,
         ge=1000,
-        description="Samples held in memory (24 bytes each). Above it, reading from the sources pauses.",
+        description="Samples held in memory: 10 bytes each where messages have several values, 30 where they have one, "
+        "80 where thousands of signals have a few samples each. Above it, reading from the sources pauses.",
     )
     flush_timeout: Seconds = Field(
         default="20s",  # type: ignore[assignment]

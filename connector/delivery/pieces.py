@@ -45,12 +45,7 @@ def joined(first: Columns, second: Columns) -> Columns:
         if mine is None:
             both[input_id] = column
         else:
-            both[input_id] = Column(
-                mine.times + column.times,
-                mine.values + column.values,
-                mine.tokens + column.tokens,
-                min(mine.since, column.since),
-            )
+            both[input_id] = Column(mine.times + column.times, mine.values + column.values, mine.tokens + column.tokens)
     return both
 
 
@@ -90,5 +85,4 @@ def _at(column: Column, indexes: Sequence[int]) -> Column | None:
         array("q", (column.times[i] for i in indexes)),
         array("d", (column.values[i] for i in indexes)),
         array("q", (column.tokens[i] for i in indexes)),
-        column.since,
     )

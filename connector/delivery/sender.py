@@ -61,18 +61,21 @@ class Ledger(Protocol):
 class _Piece:
     """A part of the frame that is being delivered."""
 
-    columns: Columns
     family: object
     """The same for all pieces of one search: these were no larger than the server takes when they were one."""
-    frame: Frame | None = None
-    """Encoded, where it is already."""
+    content: Frame | Columns
+    """A frame where it is encoded already: most are sent once, and never taken apart."""
     is_other_half: bool = False
     """The piece before it was cut from something bad: if that one is good, this one is bad."""
     is_bad: bool = False
     """Something in it is bad, as far as is known without having sent it."""
 
+    @property
+    def columns(self) -> Columns:
+        return self.content.columns if isinstance(self.content, Frame) else self.content
+
     def as_frame(self) -> Frame:
-        return self.frame or build_frame(self.columns)
+        return self.content if isinstance(self.content, Frame) else build_frame(self.content)
 
 
 @dataclass(slots=True)
@@ -110,7 +113,7 @@ class Sender:
 
     def deliver(self, frame: Frame) -> bool:
         """Deliver this frame in the slot that the caller has taken; False if aborted before its end."""
-        work = deque([_Piece(frame.columns, object(), frame)])
+        work = deque([_Piece(object(), frame)])
         attempt = 0
         have_slot = True
         while work:
@@ -126,8 +129,9 @@ class Sender:
                     work.popleft()
                     attempt = 0
                     continue
-                work[0] = replace(work[0], columns=left.columns, frame=left)
+                work[0] = replace(work[0], content=left)
             current = work[0].as_frame()
+            work[0] = replace(work[0], content=current)  # encoded once, however often it is sent
             started = self._clock()
             self.status.requests += 1
             self.status.bytes_sent += len(current.body)
@@ -220,8 +224,8 @@ def _search(work: deque[_Piece], size: int) -> None:
     piece = work.popleft()
     _put_back(work, {}, piece.family)
     first, second = cut(piece.columns, size // 2)
-    work.appendleft(_Piece(second, piece.family, is_other_half=True))
-    work.appendleft(_Piece(first, piece.family))
+    work.appendleft(_Piece(piece.family, second, is_other_half=True))
+    work.appendleft(_Piece(piece.family, first))
 
 
 def _divide(work: deque[_Piece], size: int) -> None:
@@ -230,8 +234,8 @@ def _divide(work: deque[_Piece], size: int) -> None:
     if work and work[0].is_other_half:
         work[0] = replace(work[0], is_other_half=False)
     first, second = cut(piece.columns, size // 2)
-    work.appendleft(_Piece(second, object()))
-    work.appendleft(_Piece(first, object()))
+    work.appendleft(_Piece(object(), second))
+    work.appendleft(_Piece(object(), first))
 
 
 def _put_back(work: deque[_Piece], columns: Columns, family: object) -> None:
@@ -239,4 +243,4 @@ def _put_back(work: deque[_Piece], columns: Columns, family: object) -> None:
     while work and work[0].family is family:
         columns = joined(columns, work.popleft().columns)
     if columns:
-        work.appendleft(_Piece(columns, family))
+        work.appendleft(_Piece(family, columns))

@@ -62,6 +62,7 @@ class _Numbers(Collector):
             "connector_late_samples", "Samples that were settled after their partition had gone to another member", late
         )
         yield from self._sender()
+        yield from self._packing()
         yield from self._sources()
 
     def _sender(self) -> Iterator[Metric]:
@@ -116,6 +117,46 @@ class _Numbers(Collector):
             yield GaugeMetricFamily("connector_frame_samples", "Samples in the newest frame", frames[-1].samples)
             yield GaugeMetricFamily("connector_frame_density", "Share of its cells with a value", frames[-1].density)
             yield GaugeMetricFamily("connector_insert_seconds", "How long its insert took", frames[-1].seconds)
+
+    def _packing(self) -> Iterator[Metric]:
+        packing = self._connector.pipeline.packing()
+        if packing is not None:
+            gauges = (
+                ("inflow_samples_per_second", "Samples a second that come in", packing.inflow),
+                ("capacity_samples_per_second", "Samples a second that leave at the present packing", packing.capacity),
+                (
+                    "most_samples_per_second",
+                    "Samples a second that could leave with as much waiting as may",
+                    packing.most,
+                ),
+                ("backlog_seconds", "How long what waits lasts at the present packing", packing.backlog_seconds),
+                (
+                    "load_sustainable",
+                    "0 while more comes in than could ever leave",
+                    float((packing.factor or 1.0) >= 1),
+                ),
+            )
+            for name, text, value in gauges:
+                yield GaugeMetricFamily(f"connector_{name}", text, value)
+            yield GaugeMetricFamily(
+                "connector_samples_per_request",
+                "Samples a request, since the start",
+                packing.samples / max(1, packing.requests),
+            )
+            yield CounterMetricFamily("connector_full_requests", "Requests that were full", packing.full_requests)
+            yield CounterMetricFamily(
+                "connector_requests_saved_by_alignment",
+                "Full requests that alignment to whole seconds would have saved",
+                packing.aligned_saves,
+            )
+        rates = self._connector.pipeline.signal_rates
+        if rates is not None:
+            for name, text, n in (
+                ("signals_active", "Signals with samples in the last ten minutes", rates.signals),
+                ("signals_over_one_a_minute", "Signals with more than one sample a minute", rates.over_average),
+                ("signals_over_one_a_second", "Signals with more than one sample a second", rates.over_burst),
+            ):
+                yield GaugeMetricFamily(f"connector_{name}", text, n)
 
     def _sources(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}

@@ -1,44 +1,63 @@
-"""A frame: columns → the exact bytes of one data frame, with the account of what is in it.
+"""A frame: slabs of samples → the exact bytes of one data frame, with the account of what is in it.
 
-Cells that have no value cost five bytes (`null,`); the size of a frame is known before it is sent, because
-it is the size of these bytes. Times are RFC 3339, as short as they are exact; a whole number is written
-without `.0`. Where one input has two values at the same time, the later arrival is in the frame and the
-earlier one counts as superseded.
+A data frame is a matrix: each of its series has a cell for each of its times, and a cell without a value costs five
+bytes (`null,`). Most frames are mostly nulls, so a series is written as its values with runs of nulls between them;
+series that have the same times share where these runs are. Where one input has two values at the same time, the
+later arrival is in the frame and the earlier one counts as superseded.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import cached_property
+from itertools import pairwise
+from operator import lt
+from typing import Final
 
-import orjson
+from connector.packing.encoder import TimeTexts, encode_values
 
-ENVELOPE = len('{"times":[],"series":{}}')
-NULL = len("null,")
+ENVELOPE: Final = len('{"times":[],"series":{}}')
+NULL: Final = len("null,")
+
+
+@dataclass(frozen=True, slots=True)
+class Slab:
+    """Rows of inputs whose samples came together: one time and one token a row, a value for each input."""
+
+    inputs: tuple[str, ...]
+    times: array[int]
+    """µs since the epoch, in order of arrival: unsorted, and a time may stand twice."""
+    tokens: array[int]
+    """Which record each row came from (see progress)."""
+    values: array[float]
+    """The rows one after the other: for each row, a value for each input."""
+
+    @property
+    def samples(self) -> int:
+        """How many values it has."""
+        return len(self.values)
 
 
 @dataclass(slots=True)
 class Column:
-    """Samples of one input that wait, in order of arrival: three arrays of the same length."""
+    """Samples of one input, in order of arrival: three arrays of the same length."""
 
     times: array[int]
     """µs since the epoch."""
     values: array[float]
     tokens: array[int]
     """Which record each came from (see progress)."""
-    since: float
-    """When the first of them arrived, on the caller's clock, in seconds."""
 
     def head(self, n: int) -> Column:
         """The first `n` samples, as a column of their own."""
-        return Column(self.times[:n], self.values[:n], self.tokens[:n], self.since)
+        return Column(self.times[:n], self.values[:n], self.tokens[:n])
 
     def tail(self, n: int) -> Column:
         """All but the first `n` samples."""
-        return Column(self.times[n:], self.values[n:], self.tokens[n:], self.since)
+        return Column(self.times[n:], self.values[n:], self.tokens[n:])
 
     def where(self, keep: Callable[[int], bool]) -> Column:
         """The samples whose token `keep` agrees to; the column itself if that is all of them."""
@@ -49,18 +68,19 @@ class Column:
             array("q", (self.times[i] for i in kept)),
             array("d", (self.values[i] for i in kept)),
             array("q", (self.tokens[i] for i in kept)),
-            self.since,
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Frame:
     """One data frame, ready to be sent."""
 
-    columns: Mapping[str, Column]
+    slabs: Sequence[Slab]
+    """What is in it; each input in one slab only."""
     body: bytes
     """`{"times":[…],"series":{…}}`, encoded."""
     rows: int
+    series: int
     samples: int
     """Values in it: cells that are not null."""
     inserted: Counter[int]
@@ -71,33 +91,17 @@ class Frame:
     @property
     def density(self) -> float:
         """Share of the cells that have a value, 0 to 1."""
-        cells = self.rows * len(self.columns)
+        cells = self.rows * self.series
         return self.samples / cells if cells else 0.0
 
-
-class TimeTexts:
-    """µs since the epoch → RFC 3339 text, remembering the last second's text: rows are mostly neighbours."""
-
-    def __init__(self) -> None:
-        self._second: int | None = None
-        self._text = ""
-
-    def __call__(self, time_us: int) -> str:
-        second, fraction = divmod(time_us, 1_000_000)
-        if second != self._second:
-            self._second = second
-            self._text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
-        if fraction == 0:
-            return self._text + "Z"
-        if fraction % 1000 == 0:
-            return f"{self._text}.{fraction // 1000:03d}".rstrip("0") + "Z"
-        return f"{self._text}.{fraction:06d}".rstrip("0") + "Z"
-
-
-def encode_cells(cells: list[float] | list[float | None]) -> bytes:
-    """A column's cells as JSON, brackets included, in the shortest form that reads back the same."""
-    encoded = orjson.dumps(cells).replace(b".0,", b",")
-    return encoded[:-3] + b"]" if encoded.endswith(b".0]") else encoded
+    @cached_property
+    def columns(self) -> Mapping[str, Column]:
+        """Its samples by input, for when it has to be taken apart."""
+        return {
+            input_id: Column(slab.times, slab.values[i :: len(slab.inputs)], slab.tokens)
+            for slab in self.slabs
+            for i, input_id in enumerate(slab.inputs)
+        }
 
 
 def without(columns: Mapping[str, Column], lost: Callable[[int], bool]) -> tuple[dict[str, Column], Counter[int]]:
@@ -115,41 +119,96 @@ def without(columns: Mapping[str, Column], lost: Callable[[int], bool]) -> tuple
 
 def build_frame(columns: Mapping[str, Column]) -> Frame:
     """Encode these columns as one frame. Columns may differ in their times and repeat them."""
-    rows, superseded = _rows(columns)
+    return encode_frame([Slab((key,), found.times, found.tokens, found.values) for key, found in columns.items()])
+
+
+def encode_frame(slabs: Sequence[Slab]) -> Frame:
+    """Encode these slabs as one frame. No input may be in two of them."""
+    times = sorted({time_us for same in _by_times(slabs) for time_us in same})
+    index = {time_us: row for row, time_us in enumerate(times)}
     text = TimeTexts()
-    parts = [b'{"times":', orjson.dumps([text(time_us) for time_us in rows]), b',"series":{']
-    index = {time_us: i for i, time_us in enumerate(rows)}
-    rows_array = array("q", rows)
+    parts = [b'{"times":["', '","'.join([text(time_us) for time_us in times]).encode(), b'"],"series":{']
     inserted: Counter[int] = Counter()
-    samples = 0
-    for number, (input_id, column) in enumerate(columns.items()):
-        if column.times == rows_array:
-            encoded = encode_cells(column.values.tolist())
-            samples += len(rows)
-        else:
-            cells: list[float | None] = [None] * len(rows)
-            for time_us, value in zip(column.times, column.values, strict=True):
-                cells[index[time_us]] = value  # the later arrival stands
-            encoded = encode_cells(cells)
-            samples += len(set(column.times))
-        inserted.update(column.tokens)
-        parts += (b',"' if number else b'"', input_id.encode(), b'":', encoded)
-    parts.append(b"}}")
-    inserted.subtract(superseded)
-    return Frame(columns, b"".join(parts), len(rows), samples, +inserted, superseded)
-
-
-def _rows(columns: Mapping[str, Column]) -> tuple[list[int], Counter[int]]:
-    """The sorted union of all times, and the tokens of values that a later arrival replaced."""
-    union: set[int] = set()
     superseded: Counter[int] = Counter()
-    for column in columns.values():
-        distinct = set(column.times)
-        if len(distinct) < len(column.times):
-            last: dict[int, int] = {}
-            for time_us, token in zip(column.times, column.tokens, strict=True):
-                if time_us in last:
-                    superseded[last[time_us]] += 1
-                last[time_us] = token
-        union |= distinct
-    return sorted(union), superseded
+    samples = series = 0
+    timelines: dict[bytes, _Timeline] = {}
+    for slab in slabs:
+        width = len(slab.inputs)
+        key = slab.times.tobytes()
+        timeline = timelines.get(key)
+        if timeline is None:
+            timeline = timelines[key] = _Timeline(slab.times, index)
+        kept = timeline.kept
+        for i, input_id in enumerate(slab.inputs):
+            values = slab.values if width == 1 else slab.values[i::width]
+            if kept is not None:
+                values = array("d", [values[row] for row in kept])
+            parts.append(b'%b"%b":[' % (b"," if series else b"", input_id.encode()))
+            series += 1
+            timeline.write(values, parts)
+            parts.append(b"]")
+        samples += width * timeline.rows
+        _count(inserted, slab.tokens, width)
+        for token in (slab.tokens[row] for row in timeline.replaced):
+            superseded[token] += width
+    parts.append(b"}}")
+    if superseded:
+        inserted.subtract(superseded)
+        inserted = +inserted
+    return Frame(slabs, b"".join(parts), len(times), series, samples, inserted, superseded)
+
+
+class _Timeline:
+    """Where the values of slabs that have the same times stand among the frame's rows."""
+
+    def __init__(self, times: array[int], index: Mapping[int, int]) -> None:
+        self.kept: list[int] | None = None
+        """Which of a slab's rows are in the frame, in the order of the frame; None if they are all, in order."""
+        self.replaced: Collection[int] = ()
+        """Which of a slab's rows were replaced by a later one of the same time."""
+        self.rows = len(times)
+        if not in_order(times):
+            last = {time_us: row for row, time_us in enumerate(times)}  # the later arrival stands
+            self.kept = [last[time_us] for time_us in sorted(last)]
+            self.rows = len(self.kept)
+            if self.rows < len(times):
+                self.replaced = set(range(len(times))).difference(self.kept)
+            at = [index[time_us] for time_us in sorted(last)]
+        else:
+            at = [index[time_us] for time_us in times]
+        self._pieces: list[bytes] | None = None
+        """Runs of nulls, with room for the values between them; None if there are none."""
+        if self.rows < len(index):
+            gaps = [at[0], *(after - before - 1 for before, after in pairwise(at)), len(index) - 1 - at[-1]]
+            runs = {gap: b"," + b"null," * gap for gap in set(gaps)}
+            self._pieces = [b""] * (2 * self.rows + 1)
+            self._pieces[::2] = [runs[gap] for gap in gaps]
+            self._pieces[0] = b"null," * gaps[0]
+            self._pieces[-1] = b",null" * gaps[-1]
+
+    def write(self, values: array[float], parts: list[bytes]) -> None:
+        """Append a series' cells to `parts`."""
+        encoded = encode_values(values)
+        if self._pieces is None:
+            parts.append(encoded)
+        else:
+            self._pieces[1::2] = encoded.split(b",")
+            parts.append(b"".join(self._pieces))
+
+
+def in_order(times: array[int]) -> bool:
+    """Whether the times rise from row to row."""
+    return all(map(lt, times, times[1:]))
+
+
+def _by_times(slabs: Sequence[Slab]) -> list[array[int]]:
+    """The slabs' times, those that are the same once."""
+    return list({slab.times.tobytes(): slab.times for slab in slabs}.values())
+
+
+def _count(counts: Counter[int], tokens: array[int], width: int) -> None:
+    if width == 1:
+        counts.update(tokens)
+        return
+    for token in tokens:
+        counts[token] += width

@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connector.mapping.times import TimeError, format_time, parse_time
-from connector.packing.frame import TimeTexts
+from connector.packing.encoder import TimeTexts
 from tests.property.fuzz import FUZZ
 
 FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999

@@ -12,6 +12,7 @@ from connector.clarify import InvalidParams, NotAllowed, Problem, Retryable
 from connector.config import RuleSection
 from connector.dead_letters.letter import DeadLetter
 from connector.dead_letters.store import DeadLettersError
+from connector.delivery.load import PackingAccount
 from connector.mapping.input_ids import Collision, Origin
 from connector.mapping.mapper import Mapper
 from connector.packing.planner import plan_frame
@@ -49,6 +50,7 @@ class Notes:
         self.collisions: list[Collision] = []
         self.signals: dict[str, SignalMetadata] = {}
         self.failure: Exception | None = None
+        self.packing: PackingAccount | None = None
 
     def claimed(self, claims: list[tuple[str, Origin]]) -> None:
         if self.failure:
@@ -60,6 +62,9 @@ class Notes:
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
         self.signals.update(signals)
+
+    def packed(self, account: PackingAccount) -> None:
+        self.packing = account
 
 
 class Bench:

@@ -28,7 +28,7 @@ def frame_of(cells: Cells) -> Frame:
         tokens = range(token, token + len(samples))
         token += len(samples)
         times = array("q", [time_us for time_us, _ in samples])
-        columns[name] = Column(times, array("d", [value for _, value in samples]), array("q", tokens), 0.0)
+        columns[name] = Column(times, array("d", [value for _, value in samples]), array("q", tokens))
     return build_frame(columns)
 
 

@@ -1,0 +1,137 @@
+"""How well frames are filled, whether the load fits, and how often signals have samples: counted here, and said in the
+log before data is at risk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from connector.packing.forecast import Forecast, FrameSize, Outlook
+from connector.packing.frame import Frame
+from connector.packing.pending import Pending
+from connector.packing.rates import Rates, RateWatch
+
+_SURE_SECONDS: Final = 30.0
+"""A load has to be too much for so long before it is reported: after a start, much comes at once."""
+_WELL: Final = 1.2
+_RATES_AGAIN_SECONDS: Final = 6 * 3600.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PackingAccount:
+    """How well frames were filled since the start, and how it stands. Rates are in samples a second."""
+
+    requests: int
+    samples: int
+    bytes: int
+    full_requests: int
+    aligned_saves: float
+    """How many of the full requests alignment to whole seconds would have saved."""
+    inflow: float
+    capacity: float
+    """At the present packing."""
+    most: float
+    """With as much waiting as may: what is above cannot be carried."""
+    backlog_seconds: float
+    """How long what waits lasts at the present packing."""
+
+    @property
+    def factor(self) -> float | None:
+        """How many times the inflow could be carried; None without any."""
+        return self.most / self.inflow if self.inflow > 1e-3 else None
+
+
+class Load:
+    """The load of one pipeline, whose lock is around every call."""
+
+    def __init__(self, max_frame_bytes: int, max_waiting_samples: int) -> None:
+        self._forecast = Forecast(max_frame_bytes, max_waiting_samples)
+        self._watch = RateWatch(self._rates_seen)
+        self.rates: Rates | None = None
+        """How often signals have samples, in the last window that is over."""
+        self._requests = self._samples = self._bytes = 0
+        self._now = 0.0
+        self._too_much_since: float | None = None
+        self._reported = False
+        self._rates_reported: float | None = None
+
+    def came(self, samples: int, now: float) -> None:
+        """So many samples came in."""
+        self._forecast.came(samples, now)
+
+    def made(self, frame: Frame, waiting: int, pending: Pending, rate: float, now: float) -> None:
+        """This frame was made when `waiting` samples waited; what is left is in `pending`. `rate` is in requests a
+        second."""
+        self._now = now
+        self._requests += 1
+        self._samples += frame.samples
+        self._bytes += len(frame.body)
+        size = FrameSize(len(frame.body), frame.rows, frame.series, frame.samples, waiting)
+        full = self._forecast.full(size.bytes)
+        self._forecast.left(size, {time_us for slab in frame.slabs for time_us in slab.times} if full else None)
+        self._watch.look(pending, now)
+        if (outlook := self.outlook(pending.waiting, rate, now)) is not None:
+            self._look(outlook, now)
+
+    def outlook(self, waiting: int, rate: float, now: float) -> Outlook | None:
+        """Whether the load fits, with so many samples waiting; None before the first frame."""
+        return self._forecast.outlook(waiting, rate, now)
+
+    def account(self, waiting: int, rate: float, now: float) -> PackingAccount | None:
+        """How it stands; None before the first frame."""
+        outlook = self.outlook(waiting, rate, now)
+        if outlook is None:
+            return None
+        return PackingAccount(
+            self._requests,
+            self._samples,
+            self._bytes,
+            self._forecast.full_requests,
+            self._forecast.aligned_saves,
+            outlook.inflow,
+            outlook.capacity,
+            outlook.most,
+            outlook.backlog_seconds,
+        )
+
+    def _look(self, outlook: Outlook, now: float) -> None:
+        if outlook.sustainable:
+            self._too_much_since = None
+            if self._reported and outlook.factor >= _WELL:
+                self._reported = False
+                _log.info("load_fits_again", samples_per_second=round(outlook.inflow), factor=round(outlook.factor, 2))
+            return
+        if self._too_much_since is None:
+            self._too_much_since = now
+        if now - self._too_much_since >= _SURE_SECONDS and not self._reported:
+            self._reported = True
+            _log.error(
+                "load_not_sustainable",
+                samples_per_second=round(outlook.inflow),
+                most_samples_per_second=round(outlook.most),
+                factor=round(outlook.factor, 2),
+                backlog_seconds=round(outlook.backlog_seconds),
+                effect="what cannot leave waits in the journal or in Kafka, more and more of it",
+                remedy="align the times of a rule (align: 1s), send less of it, or use a second integration",
+            )
+
+    def _rates_seen(self, rates: Rates) -> None:
+        self.rates = rates
+        if not rates.over_average:
+            return
+        if self._rates_reported is not None and self._now - self._rates_reported < _RATES_AGAIN_SECONDS:
+            return
+        self._rates_reported = self._now
+        _log.warning(
+            "signals_faster_than_clarify_asks_for",
+            signals=rates.signals,
+            more_than_one_a_minute=rates.over_average,
+            more_than_one_a_second=rates.over_burst,
+            fastest={input_id: f"{rate:.3g}/s" for input_id, rate in rates.fastest},
+            remedy="Clarify asks for at most one sample of a signal a minute on average, and one a second in bursts: "
+            "thin them in their rule",
+        )

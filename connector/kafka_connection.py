@@ -5,35 +5,15 @@ What each of librdkafka's settings means: its CONFIGURATION.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from connector.config.kafka import SaslSection
-from connector.config.librdkafka import Setting
-from connector.config.tls import TlsSection
+from connector.config.kafka_connection import KafkaConnectionSection
 
 _CONNECTION: Final = ("broker.", "client.", "connections.", "debug", "https.", "retry.", "sasl.", "socket.", "ssl.")
 """What settings begin with that are about the connection, not about reading or writing."""
 
 
-class KafkaConnection(Protocol):
-    """What the sections have that name a cluster."""
-
-    @property
-    def bootstrap_servers(self) -> Sequence[str]: ...
-    @property
-    def client_id(self) -> str: ...
-    @property
-    def security(self) -> str: ...
-    @property
-    def tls(self) -> TlsSection: ...
-    @property
-    def sasl(self) -> SaslSection | None: ...
-    @property
-    def librdkafka(self) -> Mapping[str, Setting]: ...
-
-
-def admin_settings(section: KafkaConnection) -> dict[str, Any]:
+def admin_settings(section: KafkaConnectionSection) -> dict[str, Any]:
     """Settings of a client that neither reads nor writes; the others begin with these."""
     settings = {
         "bootstrap.servers": ",".join(section.bootstrap_servers),
@@ -47,7 +27,7 @@ def admin_settings(section: KafkaConnection) -> dict[str, Any]:
     return settings | {name: value for name, value in section.librdkafka.items() if name.startswith(_CONNECTION)}
 
 
-def _security(section: KafkaConnection) -> dict[str, Any]:
+def _security(section: KafkaConnectionSection) -> dict[str, Any]:
     tls, sasl = section.tls, section.sasl
     encrypted = section.security == "tls"
     settings: dict[str, Any] = {

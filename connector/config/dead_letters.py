@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from connector.config.kafka import BootstrapServers, SaslSection
+from connector.config.kafka_connection import KafkaConnectionSection
 from connector.config.kafka_topics import checked_topic
-from connector.config.librdkafka import Setting, checked_settings
-from connector.config.mqtt import BrokerUrl
-from connector.config.tls import TlsSection
-from connector.config.values import Bytes, Seconds, Section, text_of
+from connector.config.mqtt_connection import MqttConnectionSection
+from connector.config.values import Bytes, Seconds, Section
 
 WhenFull: TypeAlias = Literal["discard_oldest", "stop"]
 _LEAST_TO_STOP: Final = 32 * 1024**2
@@ -98,35 +96,18 @@ class FileLettersSection(_LettersSection):
         return self
 
 
-class MqttLettersSection(_LettersSection):
+class MqttLettersSection(MqttConnectionSection, _LettersSection):
     """A topic of an MQTT broker: each letter is one message, as JSON. They cannot be listed or replayed from there."""
 
     type: Literal["mqtt"] = Field(description="Published to an MQTT topic.")
-    url: BrokerUrl = Field(
-        description="Address of the broker, as for an MQTT source.", examples=["mqtts://broker.example.com"]
-    )
     topic: str = Field(
         default="clarify-connector/dead-letters",
         min_length=1,
         pattern=r"^[^+#\x00]+$",
         description="The topic. Our own sources must not be subscribed to it.",
     )
-    protocol: Annotated[
-        Literal["5", "3.1.1"], BeforeValidator(text_of, json_schema_input_type=Literal["5", "3.1.1", 5])
-    ] = Field(default="5", description="MQTT version.")
     client_id: str | None = Field(
         default=None, min_length=1, max_length=200, description="Our name at the broker. Default: a new one each time."
-    )
-    username: str | None = Field(default=None, description="User name at the broker.")
-    password: SecretStr | None = Field(
-        default=None, description="Password at the broker. Use `${ENV}` or `${file:/run/secrets/…}`."
-    )
-    tls: TlsSection = Field(default=TlsSection(), description="Certificates, for mqtts and wss.")
-    keepalive: Seconds = Field(
-        default="30s",  # type: ignore[assignment]
-        ge=5,
-        le=65_535,
-        description="A connection that is silent for longer is given up.",
     )
     timeout: Seconds = Field(
         default="10s",  # type: ignore[assignment]
@@ -135,17 +116,6 @@ class MqttLettersSection(_LettersSection):
         description="How long to wait for the broker's acknowledgement before trying again.",
     )
 
-    @model_validator(mode="after")
-    def _consistent(self) -> MqttLettersSection:
-        if self.password and not self.username:
-            raise ValueError("password without username; MQTT needs both")
-        return self
-
-    @property
-    def files(self) -> dict[str, Path | None]:
-        """The files that it names."""
-        return self.tls.files
-
     @property
     def warnings(self) -> list[str]:
         """What works, and is not wise."""
@@ -153,10 +123,7 @@ class MqttLettersSection(_LettersSection):
             "letters in an MQTT topic cannot be listed or replayed, and a broker keeps none for which nobody has a "
             "session: see that somebody subscribes"
         )
-        found = [nowhere]
-        if self.password and self.url.startswith(("mqtt://", "ws://")):
-            found.append("the password travels in clear text; use mqtts:// or wss://")
-        return found
+        return [nowhere, *super().warnings]
 
 
 def _one_topic(text: str) -> str:
@@ -165,60 +132,27 @@ def _one_topic(text: str) -> str:
     return checked_topic(text)
 
 
-class KafkaLettersSection(_LettersSection):
+class KafkaLettersSection(KafkaConnectionSection, _LettersSection):
     """A Kafka topic: each letter is one record, with the original bytes as its value and where it came from in its
     headers. The topic must exist; how much it keeps is its own setting."""
 
     type: Literal["kafka"] = Field(description="Written to a Kafka topic.")
-    bootstrap_servers: BootstrapServers = Field(
-        min_length=1, description="Servers to begin with: a list, or text with commas.", examples=["kafka:9093"]
-    )
     topic: Annotated[str, AfterValidator(_one_topic)] = Field(
         description="The topic. Our own sources must not read it.", examples=["plant.telemetry.dead-letters"]
     )
-    client_id: str = Field(default="clarify-connector", min_length=1, description="Our name in the brokers' logs.")
-    security: Literal["tls", "plaintext"] = Field(
-        default="tls", description="`plaintext` lets anybody in between read and change everything."
-    )
-    tls: TlsSection = Field(default=TlsSection(), description="Certificates, for `security: tls`.")
-    sasl: SaslSection | None = Field(default=None, description="How to log in.")
     timeout: Seconds = Field(
         default="10s",  # type: ignore[assignment]
         ge=1,
         le=600,
         description="How long to wait for the brokers' acknowledgement before trying again.",
     )
-    librdkafka: Annotated[dict[str, Setting], BeforeValidator(checked_settings)] = Field(
-        default={},
-        repr=False,
-        description="Further settings of librdkafka, by their own names. Those that would break a guarantee are "
-        "refused.",
-        examples=[{"compression.type": "zstd"}],
-    )
 
     @model_validator(mode="after")
-    def _consistent(self) -> KafkaLettersSection:
-        if self.security == "plaintext" and self.tls != TlsSection():
-            raise ValueError("tls settings with security: plaintext; remove one of the two")
+    def _keeps_its_guarantees(self) -> KafkaLettersSection:
         for name in self.librdkafka:
             if name in _GUARANTEES:
                 raise ValueError(f"librdkafka.{name} cannot be passed through: {_GUARANTEES[name]}")
         return self
-
-    @property
-    def files(self) -> dict[str, Path | None]:
-        """The files that it names."""
-        return self.tls.files
-
-    @property
-    def warnings(self) -> list[str]:
-        """What works, and is not wise."""
-        found = []
-        if self.sasl and self.security == "plaintext":
-            found.append(f"{self.sasl.mechanism} over plaintext: the log-in can be read on the way; use security: tls")
-        if self.security == "tls" and not self.tls.verify:
-            found.append("tls.verify is false: anybody in between can read and change everything")
-        return found
 
 
 _GUARANTEES: Final = {

@@ -24,7 +24,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from connector.config.dead_letters import MqttLettersSection
-from connector.config.mqtt import MQTT_PORTS
+from connector.config.mqtt_connection import MQTT_PORTS
 from connector.dead_letters.as_json import to_json
 from connector.dead_letters.letter import DeadLetter
 from connector.dead_letters.store import DeadLettersError, Usage

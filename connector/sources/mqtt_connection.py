@@ -29,7 +29,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from connector.config.mqtt import MQTT_PORTS, MqttSection
+from connector.config.mqtt import MqttSection
+from connector.config.mqtt_connection import MQTT_PORTS
 from connector.mqtt_network import explained, refusal, tls_context
 from connector.records import Record
 

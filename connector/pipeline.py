@@ -15,6 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
 import structlog
@@ -23,6 +24,7 @@ from connector.dead_letters.letter import DeadLetter, letter_of
 from connector.dead_letters.store import DeadLettersError
 from connector.delivery.load import Load, PackingAccount
 from connector.delivery.pace import Pace, effective_share
+from connector.delivery.pieces import by_record
 from connector.delivery.sender import Inserter, Sender
 from connector.delivery.slots import Slots
 from connector.mapping.input_ids import Collision, Origin
@@ -32,7 +34,7 @@ from connector.packing.pending import Pending
 from connector.packing.planner import Plan
 from connector.packing.rates import Rates
 from connector.progress import Counts, Outcome, Progress
-from connector.records import Chunk, Mapped, Reason, Reject, SignalMetadata
+from connector.records import Chunk, Mapped, Reason, Reject, Sample, SignalMetadata
 from connector.sources.source import Source, SourceFailedError, SourceFinishedError
 
 _POLL_SECONDS: Final = 0.2
@@ -253,9 +255,11 @@ class Pipeline:
 
     def rejected(self, frame: Frame, reason: str) -> None:
         """Clarify named this frame's data as bad: dead letters first, then it is settled."""
-        for place, rejects in self._rejects_by_record(frame, reason).items():
-            if not self._keep_rejected(*place, rejects):
-                return  # aborted: what is not settled comes again
+        records = by_record(frame.columns)
+        while part := list(islice(records, _LETTERS_AT_ONCE)):  # a frame may hold the samples of very many records
+            for place, rejected in self._located(part, reason).items():
+                if not self._keep_rejected(*place, rejected):
+                    return  # aborted: what is not settled comes again
         with self._changed:
             self._progress.settle(frame.superseded, Outcome.SUPERSEDED)
             self._progress.settle(frame.inserted, Outcome.DEAD_LETTERED)
@@ -488,16 +492,19 @@ class Pipeline:
         ]
         return not letters or self._add_letters(letters, self._sources[chunk.source].hold)
 
-    def _rejects_by_record(self, frame: Frame, reason: str) -> dict[tuple[str, str], dict[int, _Rejected]]:
-        """(source, partition) → position → what of its record was in this frame."""
+    def _located(
+        self, records: list[tuple[int, list[Sample]]], reason: str
+    ) -> dict[tuple[str, str], dict[int, _Rejected]]:
+        """(source, partition) → position → what of its record Clarify did not take."""
         found: dict[tuple[str, str], dict[int, _Rejected]] = {}
         with self._changed:
-            for input_id, column in frame.columns.items():
-                for time_us, value, token in zip(column.times, column.values, column.tokens, strict=True):
-                    source, partition, position, topic = self._progress.locate(token)
-                    records = found.setdefault((source, partition), {})
-                    reject = Reject(Reason.INSERT_REJECTED, reason, None, repr(value), input_id, time_us)
-                    records.setdefault(position, _Rejected(topic, [])).rejects.append(reject)
+            for token, samples in records:
+                source, partition, position, topic = self._progress.locate(token)
+                rejects = [
+                    Reject(Reason.INSERT_REJECTED, reason, None, repr(value), input_id, time_us)
+                    for input_id, time_us, value in samples
+                ]
+                found.setdefault((source, partition), {})[position] = _Rejected(topic, rejects)
         return found
 
     def _keep_rejected(self, source: str, partition: str, rejected: dict[int, _Rejected]) -> bool:
@@ -505,11 +512,10 @@ class Pipeline:
         they never stand in memory together. False if aborted."""
         left = sorted(rejected)
         while left:
-            part = left[:_LETTERS_AT_ONCE]
-            again = self._sources[source].read_again(partition, part, _REREAD_BYTES)
+            again = self._sources[source].read_again(partition, left, _REREAD_BYTES)
             done = max(1, again.done)
             letters = []
-            for position in part[:done]:
+            for position in left[:done]:
                 about = rejected[position]
                 record = again.records.get(position)
                 letters.append(letter_of(source, partition, position, about.topic, about.rejects, record, again.why))

@@ -139,6 +139,7 @@ class KafkaPlace:
         self.kafka = kafka
         self.topic = f"letters-{uuid.uuid4().hex[:8]}"
         self._config = config
+        self._timeout = "10s"
         kafka.create_topic(self.topic, 2, config)
 
     def section(self, **more: Any) -> KafkaLettersSection:
@@ -148,7 +149,7 @@ class KafkaPlace:
                 "bootstrap_servers": self.kafka.bootstrap,
                 "topic": self.topic,
                 "security": "plaintext",
-                "timeout": "1s",
+                "timeout": self._timeout,
                 **more,
             }
         )
@@ -157,13 +158,14 @@ class KafkaPlace:
         return KafkaLetters(self.section(**more))
 
     def kept(self) -> list[DeadLetter]:
-        store = self.open(timeout="10s")
+        store = self.open()
         found = letters_in(store)
         store.close()
         return found
 
     def fail(self) -> None:
         self.topic += "-missing"
+        self._timeout = "1s"  # which no acknowledgement ever comes within
 
     def mend(self) -> None:
         self.kafka.create_topic(self.topic, 2, self._config)

@@ -7,7 +7,9 @@ changes it.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import TypeAlias
 
 from connector.clarify import NamedInFrame
@@ -73,6 +75,25 @@ def without_named(columns: Columns, named: NamedInFrame) -> tuple[Columns, Colum
             if found is not None:
                 taken[input_id] = found
     return bad, good
+
+
+def by_record(columns: Columns) -> Iterator[tuple[int, list[tuple[str, int, float]]]]:
+    """Token → the samples of its record, (input ID, time in µs, value); the tokens rising. Takes a few bytes a sample,
+    however many there are."""
+    inputs = list(columns)
+    starts: list[int] = []
+    tokens = array("q")
+    for column in columns.values():
+        starts.append(len(tokens))
+        tokens.extend(column.tokens)
+
+    def sample(at: int) -> tuple[str, int, float]:
+        number = bisect_right(starts, at) - 1
+        column = columns[inputs[number]]
+        return inputs[number], column.times[at - starts[number]], column.values[at - starts[number]]
+
+    for token, places in groupby(sorted(range(len(tokens)), key=tokens.__getitem__), key=tokens.__getitem__):
+        yield token, [sample(at) for at in places]
 
 
 def _at(column: Column, indexes: Sequence[int]) -> Column | None:

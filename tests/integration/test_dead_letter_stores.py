@@ -275,10 +275,17 @@ def test_the_count_of_what_was_discarded_survives_a_restart(place: Place) -> Non
 _ADDS = """
 import sys
 from pathlib import Path
-from tests.dead_letter_places import FilePlace, SqlitePlace, a_letter
-store = {"sqlite": SqlitePlace, "file": FilePlace}[sys.argv[1]](Path(sys.argv[2])).open()
+from connector.dead_letters.file_store import FileLetters
+from connector.dead_letters.letter import letter_of
+from connector.dead_letters.sqlite_store import SqliteLetters
+from connector.records import Reason, Record, Reject
+folder = Path(sys.argv[2])
+store = SqliteLetters(folder / "dead-letters.sqlite", 10**9) if sys.argv[1] == "sqlite" else FileLetters(
+    folder / "letters", 10**9, 8)
+def letter(i, size):
+    return letter_of("s", "p", i, "t", [Reject(Reason.INVALID_JSON, "no")], Record("t", bytes(size), i))
 for i in range(100_000):
-    store.add([a_letter(2 * i, bytes(20_000)), a_letter(2 * i + 1)])
+    store.add([letter(2 * i, 20_000), letter(2 * i + 1, 10)])
     print(i, flush=True)
 """
 
@@ -358,7 +365,7 @@ def test_a_letter_that_is_too_large_for_the_kafka_topic_is_cut_until_it_fits_and
     if not kafka.real:
         pytest.skip("librdkafka's mock cluster has no limits of topics")
     place = KafkaPlace(kafka, {"max.message.bytes": "20000"})
-    store = place.open(timeout="10s")
+    store = place.open()
     store.add([a_letter(1, os.urandom(200_000)), *(a_letter(i, os.urandom(9000)) for i in range(2, 6))])
     found = {letter.position: letter for letter in place.kept()}
     store.close()

@@ -9,9 +9,12 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Refused, Retryable, TooLarge
 from connector.delivery.pace import Pace
+from connector.delivery.pieces import by_record, cut, joined, values_in
 from connector.delivery.policy import HOLD_DELAY
 from connector.delivery.sender import Sender
 from connector.delivery.slots import Slots
@@ -394,3 +397,29 @@ def test_an_error_that_is_none_of_clarifys_is_not_swallowed() -> None:
     with pytest.raises(RuntimeError, match="a bug"):
         desk.deliver(SIX)
     assert desk.account.settled == Counter()
+
+
+SAMPLES = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), min_size=1, max_size=6)
+"""(time, token)"""
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from("abc"), SAMPLES, max_size=3), st.integers(0, 20))
+def test_pieces_are_cut_joined_and_sorted_by_record_without_losing_a_value(
+    cells: dict[str, list[tuple[int, int]]], n: int
+) -> None:
+    columns = {
+        name: Column(
+            array("q", [t for t, _ in found]), array("d", range(len(found))), array("q", [k for _, k in found])
+        )
+        for name, found in cells.items()
+    }
+    first, second = cut(columns, n)
+    assert values_in(first) == min(n, values_in(columns))
+    assert all(column.times for column in (*first.values(), *second.values()))
+    assert joined(first, second) == columns
+    records = list(by_record(columns))
+    assert [token for token, _ in records] == sorted({k for found in cells.values() for _, k in found})
+    assert Counter((token, *sample) for token, samples in records for sample in samples) == Counter(
+        (token, name, t, float(i)) for name, found in cells.items() for i, (t, token) in enumerate(found)
+    )

@@ -16,8 +16,8 @@ _REMEDIES: Final[dict[str, str]] = {
     "so in its rule; then replay.",
     Reason.NESTED_TOO_DEEPLY: "The payload is nested more deeply than any measurement. Mend the device, or skip the "
     "topic.",
-    Reason.PAYLOAD_TOO_LARGE: "Mend the device, or raise mapping.max_payload; and dead_letters.max_payload, so that such "
-    "messages are kept whole and can be replayed.",
+    Reason.PAYLOAD_TOO_LARGE: "Mend the device, or raise mapping.max_payload; and dead_letters.max_payload, so that "
+    "such messages are kept whole and can be replayed.",
     Reason.TOO_MANY_VALUES: "Raise mapping.max_values and replay, or skip values that nobody needs.",
     Reason.NO_NUMERIC_VALUE: "There is no number in it. Skip its topic in the mapping, or map its states to numbers; "
     "then replay.",

@@ -288,7 +288,8 @@ def _from_message(message: Message) -> DeadLetter | Gone:
             raise NoLetterError("it has neither key nor value")
         return Gone(key.decode("utf-8", "replace"))
     headers = message.headers() or []
-    for name, text in headers.items() if isinstance(headers, dict) else headers:
+    pairs = list(headers.items()) if isinstance(headers, dict) else headers
+    for name, text in reversed(pairs):  # ours is the last: the original record may have one of that name
         if name == LETTER and isinstance(text, bytes):
             return from_json(text, value)
     raise NoLetterError(f"it has no header {LETTER}")

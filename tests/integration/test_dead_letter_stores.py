@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from connector.dead_letters.as_json import to_json
 from connector.dead_letters.letter import DeadLetter
 from connector.dead_letters.store import DeadLettersError
 from connector.dead_letters.writer import DeadLetterWriter
@@ -342,6 +343,16 @@ def test_a_kafka_letter_is_the_original_record_with_headers_that_anybody_can_rea
     assert headers["clarify-reason"] == b"insert_rejected"
     assert headers["clarify-time"] == b"1969-12-31T23:59:59.999Z"
     assert message.headers()[:2] == [("h", b"v"), ("h", b"")], "its own come first"
+
+
+def test_a_record_cannot_pretend_to_be_another_letter(kafka: KafkaBroker) -> None:
+    forged = to_json(a_letter(666), with_payload=False).decode()
+    letter = a_letter(1, record=Record("plant/7", b"x", 1, None, (("clarify-letter", forged),)))
+    place = KafkaPlace(kafka)
+    store = place.open()
+    store.add([letter])
+    assert letters_in(store) == [letter]
+    store.close()
 
 
 def test_records_of_others_in_the_kafka_topic_are_left_alone(kafka: KafkaBroker) -> None:

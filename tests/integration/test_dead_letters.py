@@ -4,8 +4,6 @@ run it."""
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from click.testing import CliRunner
 from confluent_kafka import Producer
 
@@ -21,6 +18,7 @@ from connector.cli import main
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess
 from tests.dead_letter_places import KafkaPlace, MqttPlace
+from tests.in_process import left_as_it_was
 from tests.kafka_brokers import KafkaBroker
 from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer
@@ -43,15 +41,8 @@ def record(topic: str, payload: str) -> str:
 
 def command(connector: ConnectorProcess, name: str, *options: str) -> tuple[int, str, str]:
     """(exit status, output, what it said beside) of `dead-letters NAME`."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    umask = os.umask(0o077)
-    try:
+    with left_as_it_was():
         done = CliRunner().invoke(main, ["dead-letters", name, str(connector.config), *options])
-    finally:  # `replay` is meant to have a process of its own
-        os.umask(umask)
-        structlog.reset_defaults()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.exit_code, done.stdout, done.stderr

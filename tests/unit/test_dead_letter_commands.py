@@ -20,6 +20,7 @@ from connector.dead_letters.letter import DeadLetter
 from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.records import Reason, Record, Reject
 from tests.dead_letter_places import a_letter, letters_in
+from tests.in_process import left_as_it_was
 
 NOW_US = 1_790_000_000_000_000
 GOOD = """\
@@ -69,7 +70,8 @@ def filled(config: Path) -> Path:
 
 
 def cli(name: str, config: Path, *options: str, answer: str | None = None) -> Result:
-    return CliRunner().invoke(main, ["dead-letters", name, str(config), *options], input=answer)
+    with left_as_it_was():
+        return CliRunner().invoke(main, ["dead-letters", name, str(config), *options], input=answer)
 
 
 def listed(config: Path, *options: str) -> list[int]:

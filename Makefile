@@ -3,6 +3,10 @@
 PYTHON ?=
 ARGS ?=
 
+# Tests and demo start hundreds of Python processes: what one has compiled is kept for the next, also where the
+# environment says otherwise (as in many containers), which makes each of them start in half the time.
+export PYTHONDONTWRITEBYTECODE =
+
 # One lock file for every platform and every supported Python, with hashes and without any address.
 COMPILE = .venv/bin/uv pip compile pyproject.toml $(ARGS) --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
@@ -14,7 +18,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo 'make demo ARGS="--for 20s --json"   options for the demo; make demo ARGS=--help lists them'
-	@echo 'make test ARGS="-k planner -x"      options for pytest'
+	@echo 'make test ARGS="-k planner -x"      options for pytest; ARGS=-n0 runs one test after the other'
 	@echo 'make test PYTHON=python3.12         another interpreter'
 
 demo: setup ## broker, simulated machines, connector and a local Clarify, all on this computer

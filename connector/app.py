@@ -29,6 +29,7 @@ from connector.delivery.signals import SignalSaver
 from connector.delivery.slots import Slots
 from connector.mapping.input_ids import Collision, Origin
 from connector.mapping.mapper import Mapper
+from connector.new_signals import NewSignals
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline
 from connector.records import SignalMetadata
@@ -133,6 +134,8 @@ class Connector:
             for section in config.sources:
                 sources.append((make_source or _source)(section, open_log_file(config, section.name)))
                 opened_sources.callback(sources[-1].close, _CLOSE_SECONDS)
+            guard = config.signals.guard()
+            self.new_signals = NewSignals(guard, self.state) if guard.active else None
             self.pipeline = Pipeline(
                 sources,
                 build_mapper(config, self.state.claims()),
@@ -142,6 +145,7 @@ class Connector:
                 self,
                 Limits(delivery.max_delay, delivery.max_frame_bytes, delivery.max_waiting_samples),
                 delivery.requests_per_second,
+                admit=None if self.new_signals is None else self.new_signals.admit,
                 share=lambda shares: effective_share(
                     delivery.share, [*shares, *[0.0] * (sources_in_all - len(shares))]
                 ),

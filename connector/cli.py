@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,10 +31,14 @@ _ELSEWHERE: Final = {
     "dead-letters": "connector.dead_letter_commands.cli:dead_letters",
     "demo": "connector.demo.cli:demo",
     "insert": "connector.clarify_commands.insert:insert",
+    "init": "connector.try_out.init:init",
     "items": "connector.clarify_commands.resources:items",
+    "preview": "connector.try_out.preview_command:preview",
     "publish": "connector.clarify_commands.resources:publish",
+    "record": "connector.try_out.record:record",
     "sandbox": "connector.sandbox.cli:sandbox",
     "signals": "connector.clarify_commands.resources:signals",
+    "test": "connector.try_out.run_tests:test",
 }
 """Commands that are imported when they are named: `health` is asked every half minute and must be quick."""
 
@@ -159,11 +164,13 @@ def check(config: Path) -> None:
         credentials = Credentials.load(loaded.clarify.credentials, allow_insecure=loaded.clarify.allow_insecure)
     except CredentialsError as error:
         raise click.ClickException(str(error)) from None
+    for name, registry in loaded.schema_registries.items():
+        _check_files(f"schema registry {name}", registry.files)
+        for warning in registry.warnings:
+            click.echo(f"warning: schema registry {name}: {warning}")
     for section in loaded.sources:
         warnings = section.warnings
-        for name, path in section.files.items():
-            if path is not None and not path.is_file():
-                raise click.ClickException(f"source {section.name}: {name}: there is no file {path}")
+        _check_files(f"source {section.name}", section.files)
         if section.type == "kafka":
             from connector.sources.kafka_settings import check_settings  # noqa: PLC0415
 
@@ -183,6 +190,12 @@ def check(config: Path) -> None:
         f"{config}: ok: {', '.join(f'{s.name} ({s.address})' for s in loaded.sources)} → {credentials.api_url}, "
         f"integration {credentials.integration}, {len(loaded.mapping.rules) or 'no'} mapping rules"
     )
+
+
+def _check_files(what: str, files: Mapping[str, Path | None]) -> None:
+    for name, path in files.items():
+        if path is not None and not path.is_file():
+            raise click.ClickException(f"{what}: {name}: there is no file {path}")
 
 
 @main.command()
@@ -277,6 +290,42 @@ def backfill(
         raise click.ClickException("interrupted; the same command goes on where it stopped")
     if reader.expired or not account.balanced:
         sys.exit(1)
+
+
+@main.command("new-signals")
+@_CONFIG
+@click.option("--approve", "patterns", multiple=True, metavar="PATTERN", help="Let these in: an input ID, or with *.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list instead of lines.")
+def new_signals(config: Path, patterns: tuple[str, ...], as_json: bool) -> None:
+    """List the new signals that are held (signals.on_new, signals.max), or approve some of them.
+
+    A running connector lets approved signals in within seconds; their samples so far are dead letters, to be replayed.
+    """
+    from fnmatch import fnmatchcase  # noqa: PLC0415 - only this command needs it
+
+    from connector.app import WORKER_FOLDERS  # noqa: PLC0415
+    from connector.state import approve, read_held  # noqa: PLC0415
+
+    folder = _load(config).state_dir
+    files = [path / "state.sqlite" for path in (folder, *sorted(folder.glob(WORKER_FOLDERS)))]
+    try:
+        held = {file: read_held(file) for file in files if file.exists()}
+        if not patterns:
+            inputs = sorted({input_id for found in held.values() for input_id in found})
+            click.echo(json.dumps(inputs) if as_json else "\n".join(inputs) or "No signal is held.")
+            return
+        wanted = {
+            file: [input_id for input_id in found if any(fnmatchcase(input_id, pattern) for pattern in patterns)]
+            for file, found in held.items()
+        }
+        for file, inputs in wanted.items():
+            approve(file, inputs)
+    except sqlite3.Error as error:
+        raise click.ClickException(f"the state in {folder} cannot be used: {error}") from None
+    approved = sorted({input_id for inputs in wanted.values() for input_id in inputs})
+    if not approved:
+        raise click.ClickException(f"no held signal is like {' or '.join(patterns)}; without --approve they are listed")
+    click.echo(json.dumps(approved) if as_json else "\n".join(f"approved {input_id}" for input_id in approved))
 
 
 @main.command()

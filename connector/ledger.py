@@ -135,7 +135,13 @@ class Ledger:
             "samples": asdict(total.samples),
             "sources": {name: asdict(source) for name, source in self.sources.items()},
             "packing": [
-                {"at": format_time(round(at * 1e6)), **asdict(account), "factor": account.factor}
+                {
+                    "at": format_time(round(at * 1e6)),
+                    **asdict(account),
+                    "factor": account.factor,
+                    "samples_per_request": account.samples_per_request,
+                    "density": account.density,
+                }
                 for at, account in self.packing
             ],
         }
@@ -274,9 +280,9 @@ def as_table(ledger: Ledger) -> str:
 
 
 def _packing_line(at: float, packing: PackingAccount) -> str:
-    a_request = packing.samples / packing.requests if packing.requests else 0.0
     line = (
-        f"packing at {format_time(int(at) * 1_000_000)}: {packing.requests} requests, {a_request:,.0f} samples each; "
+        f"packing at {format_time(int(at) * 1_000_000)}: {packing.requests} requests, "
+        f"{packing.samples_per_request:,.0f} samples each, density {packing.density:.1%}; "
         f"{packing.inflow:,.0f} samples/s come in, a backlog of {packing.backlog_seconds:,.0f} s waits"
     )
     if packing.factor is not None:

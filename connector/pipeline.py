@@ -125,11 +125,13 @@ class Pipeline:
         limits: Limits,
         requests_per_second: float,
         *,
+        admit: Callable[[list[Mapped]], list[Mapped]] | None = None,
         share: Callable[[Sequence[float]], float] = _mean,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sources = {source.name: source for source in sources}
         self._mapper = mapper
+        self._admit = admit
         self._mapping_lock = threading.Lock()
         self._planner = planner
         self._dead_letters = dead_letters
@@ -199,6 +201,8 @@ class Pipeline:
         with self._mapping_lock:
             mapped = self._map(chunk)
             self._announce()
+        if self._admit is not None:
+            mapped = self._admit(mapped)
         if not self._keep_rejects(chunk, mapped):
             return  # aborted: the chunk stays with its source
         now = self._clock()

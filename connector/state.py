@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -24,13 +25,52 @@ CREATE TABLE IF NOT EXISTS saved_signals (integration TEXT, input TEXT, digest T
 CREATE TABLE IF NOT EXISTS published_signals (integration TEXT, input TEXT, digest TEXT,
     PRIMARY KEY (integration, input)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, at REAL, text TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS guarded_signals (input TEXT PRIMARY KEY, status TEXT) WITHOUT ROWID;
 """
+
+
+class SignalStatus(StrEnum):
+    """What became of a signal when it was new, where new ones are guarded."""
+
+    KNOWN = "known"
+    HELD = "held"
+    APPROVED = "approved"
+    """Held until somebody approved it, and not let in by the running connector yet."""
 
 
 def read_claims(path: Path) -> dict[str, Origin]:
     """Input ID → the origin that owns it, from a file that somebody else may have open."""
     with closing(open_read_only(path)) as connection:
         return _claims(connection)
+
+
+def read_saved_signals(path: Path, integration: str) -> dict[str, str]:
+    """Input ID → digest of the metadata that Clarify has from us, from such a file."""
+    with closing(open_read_only(path)) as connection:
+        return _saved_signals(connection, integration)
+
+
+def read_held(path: Path) -> list[str]:
+    """The input IDs of signals that wait for an approval, from a file that somebody else may have open."""
+    with closing(open_read_only(path)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'guarded_signals'").fetchone():
+            return []
+        rows = connection.execute("SELECT input FROM guarded_signals WHERE status = 'held' ORDER BY input").fetchall()
+        return [row[0] for row in rows]
+
+
+def approve(path: Path, inputs: Iterable[str]) -> int:
+    """Approve these held signals; a running connector lets them in within seconds. Returns how many there were."""
+    with closing(open_durable(path, _SCHEMA)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        n = sum(
+            connection.execute(
+                "UPDATE guarded_signals SET status = 'approved' WHERE input = ? AND status = 'held'", (input_id,)
+            ).rowcount
+            for input_id in inputs
+        )
+        connection.execute("COMMIT")
+        return n
 
 
 def read_note(path: Path, name: str) -> tuple[float, str] | None:
@@ -72,10 +112,7 @@ class State:
     def saved_signals(self, integration: str) -> dict[str, str]:
         """Input ID → digest of the metadata that Clarify has from us."""
         with self._lock:
-            rows = self._connection.execute(
-                "SELECT input, digest FROM saved_signals WHERE integration = ?", (integration,)
-            ).fetchall()
-        return dict(rows)
+            return _saved_signals(self._connection, integration)
 
     def add_saved_signals(self, integration: str, digests: Iterable[tuple[str, str]]) -> None:
         """Remember that Clarify has this metadata."""
@@ -103,6 +140,30 @@ class State:
         """Keep this in place of the last note of this name."""
         self._many("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", [(name, at, text)])
 
+    def signal_statuses(self) -> dict[str, SignalStatus]:
+        """Input ID → what became of it, for all signals since new ones are guarded."""
+        with self._lock:
+            rows = self._connection.execute("SELECT input, status FROM guarded_signals").fetchall()
+        return {input_id: SignalStatus(status) for input_id, status in rows}
+
+    def add_signal_statuses(self, statuses: Sequence[tuple[str, SignalStatus]]) -> None:
+        """Remember what became of these; what somebody has approved meanwhile stays approved."""
+        self._many(
+            "INSERT INTO guarded_signals VALUES (?, ?) ON CONFLICT DO UPDATE SET status = excluded.status "
+            "WHERE guarded_signals.status != 'approved'",
+            statuses,
+        )
+
+    def take_approved(self) -> list[str]:
+        """What was approved since the last call, and is known from now on."""
+        with self._lock:
+            if not self._connection.execute("SELECT 1 FROM guarded_signals WHERE status = 'approved'").fetchone():
+                return []
+            rows = self._connection.execute(
+                "UPDATE guarded_signals SET status = 'known' WHERE status = 'approved' RETURNING input"
+            ).fetchall()
+        return [row[0] for row in rows]
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
@@ -118,6 +179,12 @@ class State:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+
+def _saved_signals(connection: sqlite3.Connection, integration: str) -> dict[str, str]:
+    return dict(
+        connection.execute("SELECT input, digest FROM saved_signals WHERE integration = ?", (integration,)).fetchall()
+    )
 
 
 def _knows_records(connection: sqlite3.Connection) -> bool:

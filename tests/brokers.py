@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.waiting import free_port, listens, wait_until
+from tests.ports import free_port
+from tests.waiting import listens, wait_until
 
 USED: dict[str, int] = {}
 REQUIRE_REAL = os.environ.get("REQUIRE_REAL") == "1"
@@ -123,7 +124,7 @@ class Mosquitto:
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(number)
-            process.wait(10)
+            process.wait(60)
 
 
 class NamedBroker:
@@ -135,7 +136,7 @@ class NamedBroker:
         parts = urlsplit(url)
         self.host = parts.hostname or "127.0.0.1"
         self.port = parts.port or 1883
-        USED[f"the broker at {self.host}:{self.port} (MQTT_BROKER_URL)"] = 1
+        USED[f"the broker at {self.host}:{self.port} (MQTT_BROKER_URL)"] = 0  # not by us
 
     def close(self) -> None:
         """Nothing of ours."""

@@ -20,7 +20,8 @@ import httpx
 import pytest
 
 from tests.brokers import REQUIRE_REAL, USED
-from tests.waiting import free_port, listens, wait_until
+from tests.ports import free_port
+from tests.waiting import listens, wait_until
 
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key under which WebDriver names elements
 _DESKTOP = (1280, 800)
@@ -148,7 +149,7 @@ class Browser:
         finally:
             self._http.close()
             self._process.terminate()
-            self._process.wait(20)
+            self._process.wait(60)
             shutil.rmtree(self._folder, ignore_errors=True)  # the browser may write a last file
 
     def __enter__(self) -> Self:

@@ -1,13 +1,23 @@
-"""What all tests share: brokers, and the word at the end on which real components were used."""
+"""What all tests share: brokers, patience, how tests are spread over processes, and the word at the end on which real
+components were used."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
 
 from tests.brokers import USED, Broker, best_broker
 from tests.kafka_brokers import LEFT_OUT, NEEDS, KafkaBroker, best_kafka
+from tests.workers import TogetherByFile, how_many, longest_first
+
+# A slow or busy machine is no reason to fail.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +34,33 @@ def kafka() -> Iterator[KafkaBroker]:
     found = best_kafka()
     yield found
     found.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    longest_first(items)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else how_many(config)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> TogetherByFile:
+    return TogetherByFile(config, log)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands over what it used."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["used"], output["left_out"] = USED, LEFT_OUT
+
+
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker used adds to what the others used; one that died has nothing to say, and the run has failed."""
+    output: dict[str, Any] = getattr(node, "workeroutput", {})
+    for name, times in output.get("used", {}).items():
+        USED[name] = USED.get(name, 0) + times
+    LEFT_OUT.extend(output.get("left_out", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -12,7 +12,8 @@ from typing import Any, Self
 
 import httpx
 
-from tests.waiting import free_port, wait_until
+from tests.ports import free_port
+from tests.waiting import wait_until
 
 
 class ConnectorProcess:
@@ -38,7 +39,7 @@ class ConnectorProcess:
                 [sys.executable, "-m", "connector", "run", str(self.config)], stdout=log, stderr=log
             )
         if ready:
-            wait_until(lambda: self.readiness()[0] == 200, 20, f"ready; its log:\n{self.log()}")
+            wait_until(self._is_ready, 60, lambda: f"ready; its log:\n{self.log()}")
         return self
 
     @property
@@ -59,7 +60,7 @@ class ConnectorProcess:
         process, self._process = self._process, None
         assert process is not None
         process.send_signal(signal.SIGTERM)
-        return process.wait(60)
+        return process.wait(120)
 
     def wait(self, seconds: float) -> int:
         """Its exit status, when it ends by itself."""
@@ -75,14 +76,18 @@ class ConnectorProcess:
     def readiness(self) -> tuple[int, list[str]]:
         """(status, problems) of /readyz; status 0 if it does not answer."""
         try:
-            answer = httpx.get(f"http://127.0.0.1:{self.observe_port}/readyz", timeout=5, trust_env=False)
+            answer = httpx.get(f"http://127.0.0.1:{self.observe_port}/readyz", timeout=15, trust_env=False)
         except httpx.TransportError:
             return 0, []
         return answer.status_code, answer.json()["problems"]
 
+    def _is_ready(self) -> bool:
+        assert self.running(), f"it ended by itself; its log:\n{self.log()}"
+        return self.readiness()[0] == 200
+
     def metrics(self) -> dict[str, float]:
         """Metric with labels → value."""
-        text = httpx.get(f"http://127.0.0.1:{self.observe_port}/metrics", timeout=5, trust_env=False).text
+        text = httpx.get(f"http://127.0.0.1:{self.observe_port}/metrics", timeout=30, trust_env=False).text
         lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}
 
@@ -92,7 +97,7 @@ class ConnectorProcess:
             [sys.executable, "-m", "connector", "ledger", str(self.config), "--json"],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.stdout, done.stderr

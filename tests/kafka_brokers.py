@@ -7,8 +7,6 @@ mock cluster (a stand-in: no groups that survive it, no expiry, no security).
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -27,7 +25,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.brokers import REQUIRE_REAL, USED, docker_answers
 from tests.kafka_security import Security
-from tests.waiting import free_port, listens, wait_until
+from tests.maven import fetched
+from tests.ports import free_port
+from tests.waiting import listens, wait_until
 
 POM = Path(__file__).parent / "kafka" / "pom.xml"
 VERSION = re.findall(r"<kafka\.version>([^<]+)<", POM.read_text())[0]
@@ -153,7 +153,7 @@ class Kafka(_WithTopics):
         self.config.write_text("".join(f"{key}={value}\n" for key, value in self.properties.items()))
         if not (self.folder / "data").exists():
             self._format()
-        command = [*_leash(), *self._command(heap=512), "kafka.Kafka", str(self.config)]
+        command = [*leash(), *self._command(heap=512), "kafka.Kafka", str(self.config)]
         with (self.folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         self._process = process
@@ -239,7 +239,7 @@ class NamedKafka(_WithTopics):
 
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
-        USED[f"the Kafka at {bootstrap} (KAFKA_BOOTSTRAP_SERVERS)"] = 1
+        USED[f"the Kafka at {bootstrap} (KAFKA_BOOTSTRAP_SERVERS)"] = 0  # not by us
 
     def close(self) -> None:
         """Nothing of ours."""
@@ -351,33 +351,7 @@ def java_program() -> str | None:
 
 def kafka_jars() -> Path | None:
     """The folder with Kafka's jars, fetched if need be; None where that takes a Maven and there is none."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clarify-connector"
-    digest = hashlib.sha256(POM.read_bytes()).hexdigest()[:8]
-    jars = caches / f"kafka-{VERSION}-{digest}"
-    if jars.exists():
-        return jars
-    maven = shutil.which("mvn")
-    if maven is None:
-        return None
-    caches.mkdir(parents=True, exist_ok=True)
-    with (caches / "kafka.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes second finds it done
-        if not jars.exists():
-            _fetch(maven, jars)
-    return jars
-
-
-def _fetch(maven: str, jars: Path) -> None:
-    """Let Maven copy the jars, which takes it several minutes at worst; they appear all at once or not at all."""
-    half = jars.parent / "fetching"
-    if half.exists():
-        shutil.rmtree(half)  # of one that was killed
-    command = [maven, "--batch-mode", "--no-transfer-progress", "--quiet", "--file", str(POM)]
-    command += ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={half}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"Maven could not fetch Apache Kafka {VERSION}: {done.stdout[-3000:]}{done.stderr[-1000:]}")
-    half.rename(jars)
+    return fetched(POM, f"kafka-{VERSION}", "copy-dependencies")
 
 
 def need_java() -> tuple[str, Path]:
@@ -412,7 +386,7 @@ def best_kafka() -> Kafka | NamedKafka | ContainerKafka | MockKafka:
     return MockKafka()
 
 
-def _leash() -> list[str]:
+def leash() -> list[str]:
     """What makes a process end with us, however we end, where there is such a thing: half a gigabyte is too much to
     leave behind. It would already end with the thread that started it, so only the main thread may."""
     program = shutil.which("setpriv")

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from tests.waiting import free_port
+from tests.ports import free_port
 
 USER = "alice"
 PASSWORD = "alice-secret"

@@ -29,9 +29,10 @@ import httpx
 
 from connector.sandbox.address import Address
 from connector.sandbox.store import SignalRow, Store
+from tests.ports import free_port
 
-START_SECONDS = 20.0
-STOP_SECONDS = 5.0
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
 
 
 class SandboxServer:
@@ -58,7 +59,7 @@ class SandboxServer:
         self.store_path = store or self._directory / "store.sqlite"
         self.credentials_path = self._directory / "credentials.json"
         self._log_path = self._directory / "stderr.txt"
-        self._port = port or 0
+        self._port = port or free_port()
         self._with_faults = faults
         self._credentials_kind = credentials_kind
         self._public_url = public_url
@@ -199,7 +200,7 @@ class SandboxServer:
         if credentials["type"] == "basic-auth":
             return "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()
         form = {"grant_type": "client_credentials", "client_id": user, "client_secret": secret}
-        answer = httpx.post(f"{self.url}oauth/token", data=form, trust_env=False).raise_for_status()
+        answer = httpx.post(f"{self.url}oauth/token", data=form, trust_env=False, timeout=60).raise_for_status()
         return f"Bearer {answer.json()['access_token']}"
 
     def rpc(self, method: str, params: object, *, request_id: object = 1, **headers: str) -> httpx.Response:
@@ -216,7 +217,7 @@ class SandboxServer:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         given.setdefault("authorization", self.authorization())
         given.setdefault("content-type", "application/json")
-        return httpx.post(f"{self.url}rpc", content=body, headers=given, trust_env=False, timeout=30)
+        return httpx.post(f"{self.url}rpc", content=body, headers=given, trust_env=False, timeout=60)
 
     # Faults
 
@@ -235,7 +236,7 @@ class SandboxServer:
 
     def _admin(self, method: str, path: str, body: object = None) -> httpx.Response:
         url = f"http://127.0.0.1:{self._port}/sandbox/{path}"
-        with httpx.Client(trust_env=False, timeout=10) as client:
+        with httpx.Client(trust_env=False, timeout=60) as client:
             answer = client.request(method, url, json=body)
         if answer.is_error:
             raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text}")

@@ -5,28 +5,30 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
+
+from tests.ports import free_port  # noqa: F401 - where tests have looked for it
 
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], seconds: float, what: str, every: float = 0.05) -> T:
-    """The condition's first true value; fails with `what` if there is none within `seconds`."""
+PATIENCE: Final = 60.0
+"""The shortest deadline, in seconds: it costs nothing when things work, and a busy machine is no reason to fail."""
+
+
+def wait_until(condition: Callable[[], T], seconds: float, what: str | Callable[[], str], every: float = 0.05) -> T:
+    """The condition's first true value; fails if there is none within `seconds` (or within `PATIENCE`, if that is
+    longer) with `what`, which may be made only then, such as from a log."""
+    seconds = max(seconds, PATIENCE)
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what} (last: {value!r})")
+            said = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {seconds:g} s: {said} (last: {value!r})")
         time.sleep(every)
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def listens(port: int, host: str = "127.0.0.1") -> bool:

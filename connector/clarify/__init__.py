@@ -28,7 +28,7 @@ from connector.clarify.answers import (
 )
 from connector.clarify.api import Api
 from connector.clarify.async_client import AsyncClient
-from connector.clarify.client import ApiVersionError, Client
+from connector.clarify.client import Client
 from connector.clarify.credentials import Credentials, Login
 from connector.clarify.data_frame import DataFrame
 from connector.clarify.errors import (
@@ -47,6 +47,7 @@ from connector.clarify.models import Calculation, GroupAggregation, Item, ItemAg
 from connector.clarify.pacing import NO_RETRIES, Retries
 from connector.clarify.results import Created, InsertResult, Saved, SaveSignalsResult
 from connector.clarify.transport import Timeouts
+from connector.clarify.versions import ApiVersionError
 
 __all__ = [
     "INPUT_ID",

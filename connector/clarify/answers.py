@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Generic, Self, TypeVar
 
+import orjson
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from connector.clarify.api_model import ApiModel
 from connector.clarify.data_frame import DataFrame
 from connector.clarify.errors import ClarifyError, Retryable
+from connector.clarify.rpc import stores
 from connector.clarify.validation import broken_rules
 
 ResultT = TypeVar("ResultT")
@@ -257,6 +259,21 @@ class Response(Generic[ResultT]):
             raise self.error.exception
         return self
 
+    def model_dump(self, *, mode: str = "json", by_alias: bool = True) -> dict[str, Any]:
+        """As a dict with the API's names, for logs and files; as models of pydantic have it."""
+        error: dict[str, object] | None = None
+        if self.error is not None:
+            data = self.error.data
+            details = data.model_dump(mode=mode, by_alias=by_alias) if isinstance(data, ErrorData) else data
+            error = {"code": self.error.code, "message": self.error.message, "data": details}
+        result = self.result
+        dumped = result.model_dump(mode=mode, by_alias=by_alias) if isinstance(result, AnswerModel) else result
+        return {"jsonrpc": self.jsonrpc, "id": self.id, "result": dumped, "error": error}
+
+    def model_dump_json(self) -> str:
+        """The same as JSON text."""
+        return orjson.dumps(self.model_dump()).decode()
+
     def with_error(self, exception: ClarifyError) -> Response[ResultT]:
         """The same with what went wrong after it."""
         return replace(self, error=Error.of(exception))
@@ -274,5 +291,5 @@ def read_answer(model: type[ModelT], result: Mapping[str, object], method: str) 
         f"The result makes no sense: {wrong[:500]}. Try again later; check the API version if it stays.",
         code=200,
         method=method,
-        outcome_unknown=True,
+        outcome_unknown=stores(method),
     )

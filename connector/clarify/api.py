@@ -16,7 +16,6 @@ from typing import Final, Self
 
 import httpx
 import orjson
-from pydantic import ValidationError
 
 from connector.clarify import rpc
 from connector.clarify.credentials import Credentials, CredentialsSource
@@ -27,7 +26,7 @@ from connector.clarify.models import SignalInfo, check_input_id
 from connector.clarify.results import InsertResult, SaveSignalsResult, insert_result, save_signals_result
 from connector.clarify.tokens import authorization
 from connector.clarify.transport import Answer, Timeouts, Transport
-from connector.clarify.validation import broken_rules
+from connector.clarify.validation import validated
 
 _INSERT: Final = "integration.insert"
 _SAVE_SIGNALS: Final = "integration.saveSignals"
@@ -161,7 +160,7 @@ class Api:
 
     def _post(self, method: str, body: bytes, header: str) -> Answer:
         headers = {**self._headers, "Authorization": header}
-        return self._transport.post(self._credentials.rpc_url, body, headers, method=method, stores=True)
+        return self._transport.post(self._credentials.rpc_url, body, headers, method=method, stores=rpc.stores(method))
 
     def _hider(self, header: str) -> Callable[[str], str]:
         """Takes the secret, and the token that this call was made with, out of a server's text."""
@@ -170,9 +169,4 @@ class Api:
 
 
 def _signal(key: str, info: SignalInfo | Mapping[str, object]) -> SignalInfo:
-    if isinstance(info, SignalInfo):
-        return info
-    try:
-        return SignalInfo.model_validate(info)
-    except ValidationError as error:
-        raise ValueError(f"signal {key!r}: {broken_rules(error)}") from None
+    return info if isinstance(info, SignalInfo) else validated(SignalInfo, f"signal {key!r}", info)

@@ -2,17 +2,20 @@
 
 async with AsyncClient("clarify-credentials.json") as client:
     (await client.insert(frame)).raise_for_error()
+    async for signal in client.iter_signals(): ...
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import wraps
+from itertools import islice
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from connector.clarify.client import Client
+from connector.clarify.limits import SELECTED_RESOURCES
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,11 +31,34 @@ def _awaited(method: Callable[Concatenate[Client, P], R]) -> Callable[Concatenat
     return run
 
 
+def _iterated(
+    method: Callable[Concatenate[Client, P], Iterator[R]], at_once: int
+) -> Callable[Concatenate[AsyncClient, P], AsyncIterator[R]]:
+    """The iterator of the client; a thread fetches so many at once."""
+
+    @wraps(method)
+    async def run(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
+        found = method(self.client, *args, **kwargs)
+        while some := await asyncio.to_thread(lambda: list(islice(found, at_once))):
+            for one in some:
+                yield one
+
+    return run
+
+
 class AsyncClient:
-    """As `Client`, which is its `client`; the methods are documented there."""
+    """As `Client`, which is its `client`; made with the same arguments, the methods are documented there.
+
+    A call that is cancelled is not awaited any more, but goes on to its end, as it may be at the server already.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.client = Client(*args, **kwargs)
+
+    @property
+    def integration(self) -> str:
+        """The ID of the integration whose credentials these are."""
+        return self.client.integration
 
     insert = _awaited(Client.insert)
     save_signals = _awaited(Client.save_signals)
@@ -43,6 +69,9 @@ class AsyncClient:
     disconnect_signals = _awaited(Client.disconnect_signals)
     data_frame = _awaited(Client.data_frame)
     evaluate = _awaited(Client.evaluate)
+    iter_signals = _iterated(Client.iter_signals, SELECTED_RESOURCES)
+    iter_items = _iterated(Client.iter_items, SELECTED_RESOURCES)
+    iter_data_frames = _iterated(Client.iter_data_frames, 1)
 
     async def close(self) -> None:
         """Close the connections."""

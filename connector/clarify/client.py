@@ -19,9 +19,8 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import httpx
-from pydantic import ValidationError
 
-from connector.clarify import iso8601, paging
+from connector.clarify import arguments, paging
 from connector.clarify.answers import (
     AnswerModel,
     DataSelection,
@@ -38,9 +37,10 @@ from connector.clarify.answers import (
     read_answer,
 )
 from connector.clarify.api import Api
+from connector.clarify.arguments import QueryFilter
 from connector.clarify.credentials import Credentials, CredentialsSource
 from connector.clarify.data_frame import DataFrame, as_data_frame
-from connector.clarify.errors import ClarifyError
+from connector.clarify.errors import ClarifyError, TooLarge
 from connector.clarify.iso8601 import Instant
 from connector.clarify.limits import (
     API_VERSION,
@@ -63,10 +63,9 @@ from connector.clarify.models import (
     check_resource_id,
 )
 from connector.clarify.pacing import Pacing, Retries, documented_rates
-from connector.clarify.query import DataFilter, Filter
 from connector.clarify.splitting import split
 from connector.clarify.transport import Timeouts
-from connector.clarify.validation import broken_rules
+from connector.clarify.versions import CONNECTING, ApiVersionError, adapted, read_version
 
 Progress = Callable[[int, int | None], object]
 """Called after each part of a long call: how much is done, and of how much, None if that is not known."""
@@ -83,17 +82,11 @@ _EVALUATE: Final = "clarify.evaluate"
 _AS_LIST: Final = {"dataAsArray": True, "groupIncludedByType": True}
 _AS_FRAME: Final = {"dataAsArray": False, "groupIncludedByType": True}
 _SAVED_SIGNALS: Final = 500
+_OK: Final = 200
 _FIRST_ENVELOPE: Final = 1024
 """Bytes around the data of an insert: its method, its ID and the integration's."""
 
 ModelT = TypeVar("ModelT", bound=AnswerModel)
-ViewT = TypeVar("ViewT", bound=SignalInfo)
-AggregationT = TypeVar("AggregationT", ItemAggregation, GroupAggregation, Calculation)
-QueryFilter = Filter | Mapping[str, Any]
-
-
-class ApiVersionError(ValueError):
-    """The method is not part of the API version that this client uses."""
 
 
 class Client:
@@ -102,7 +95,8 @@ class Client:
     clarify_credentials
         Path of a credentials file, its text, or a dict of it; OAuth 2.0 and basic authentication.
     api_version
-        `1.1`, or `1.2` for groups in `evaluate`, `connect_signals` and `disconnect_signals`.
+        `1.1`, or `1.2` for groups in `evaluate`, `connect_signals` and `disconnect_signals`; also its pre-releases,
+        such as `1.2beta1`.
     timeout
         Bounds for connecting, reading and writing, in seconds.
     retries
@@ -113,10 +107,16 @@ class Client:
         would only wait at the server, and time out there.
     verify
         A CA file to trust instead of the usual authorities.
+    max_request_bytes
+        What an insert is split at, 8 MiB as documented.
+    user_agent
+        How the program presents itself to Clarify.
+    transport, clock, sleep, now
+        Take the place of the network and of time, for tests.
 
     CredentialsError and ValueError say what cannot be used.
 
-    >>> client = Client("clarify-credentials.json")
+    >>> with Client("clarify-credentials.json") as client: client.select_items().raise_for_error()
     """
 
     def __init__(
@@ -135,9 +135,8 @@ class Client:
         now: Callable[[], datetime] = paging.utc_now,
         user_agent: str = "clarify-connector",
     ) -> None:
-        if api_version is not None and not isinstance(api_version, str):
-            raise TypeError(f"api_version must be a text such as '1.2', not {api_version!r}")
-        self.api_version = api_version or API_VERSION
+        self.api_version = API_VERSION if api_version is None else api_version
+        self._version = read_version(self.api_version)
         self._api = Api(
             clarify_credentials,
             api_version=self.api_version,
@@ -235,7 +234,7 @@ class Client:
         if isinstance(input_ids, Mapping):
             signals_by_input = {**input_ids, **(signals_by_input or {})}
             input_ids = ()
-        views = _views(Signal, check_input_id, "input_ids", "signals", input_ids, signals, signals_by_input)
+        views = arguments.views(Signal, check_input_id, "input_ids", "signals", input_ids, signals, signals_by_input)
         return self._save(
             _SAVE, "signalsByInput", SaveSignalsResponse, views, create_only, integration, _SAVED_SIGNALS, progress
         )
@@ -268,7 +267,7 @@ class Client:
         if isinstance(signal_ids, Mapping):
             items_by_signal = {**signal_ids, **(items_by_signal or {})}
             signal_ids = ()
-        views = _views(Item, check_resource_id, "signal_ids", "items", signal_ids, items, items_by_signal)
+        views = arguments.views(Item, check_resource_id, "signal_ids", "items", signal_ids, items, items_by_signal)
         return self._save(
             _PUBLISH,
             "itemsBySignal",
@@ -323,6 +322,8 @@ class Client:
         total: bool = False,
         include: Sequence[str] = (),
         integration: str | None = None,
+        *,
+        progress: Progress | None = None,
     ) -> Response[SignalSelection]:
         """Signals of the integration, with their metadata. API: admin.selectSignals.
 
@@ -336,13 +337,15 @@ class Client:
             Count all that match, into `result.meta.total`.
         include
             `["item"]` adds the items that the signals are published as, to `result.included.items`.
+        progress
+            Called after each page with the number so far, and of all once that is known.
 
         Returns a Response with `result.data`, a list of resources (`id`, `attributes`, `meta`, `relationships`).
 
         >>> client.select_signals(filter=query.Filter(fields={"name": query.Regex(value="^Boiler")}))
         """
         more = {"integration": integration or self.integration}
-        return self._select(_SELECT_SIGNALS, SignalSelection, filter, skip, limit, sort, total, include, more)
+        return self._select(_SELECT_SIGNALS, SignalSelection, filter, skip, limit, sort, total, include, more, progress)
 
     def select_items(
         self,
@@ -352,6 +355,8 @@ class Client:
         limit: int | None = 10,
         sort: Sequence[str] = (),
         total: bool = False,
+        *,
+        progress: Progress | None = None,
     ) -> Response[ItemSelection]:
         """Items of the organisation that the integration may see, with their metadata. API: clarify.selectItems.
 
@@ -359,7 +364,7 @@ class Client:
 
         >>> client.select_items(filter=query.Filter(fields={"labels.type": query.Equal(value="pump")}), limit=100)
         """
-        return self._select(_SELECT_ITEMS, ItemSelection, filter, skip, limit, sort, total, include, {})
+        return self._select(_SELECT_ITEMS, ItemSelection, filter, skip, limit, sort, total, include, {}, progress)
 
     def iter_signals(
         self,
@@ -451,13 +456,15 @@ class Client:
         integration: str | None,
         more: Mapping[str, object],
     ) -> Response[SignalSelection]:
-        self._need("1.2", method)
+        self._need_1_2(method)
+        skip, limit = arguments.page(skip, limit)
+        most = SELECTED_RESOURCES if limit is None else limit
         params = {
             "integration": integration or self.integration,
             **more,
-            "query": _query(filter, sort, skip, SELECTED_RESOURCES if limit is None else limit, total=total),
+            "query": arguments.resource_query(filter, sort, skip, most, total=total),
             "dryRun": dry_run,
-            "include": list(include),
+            "include": arguments.texts("include", include),
             "format": _AS_LIST,
         }
         try:
@@ -485,6 +492,7 @@ class Client:
         window_size: str | timedelta | None = None,
         *,
         series: Sequence[str] = (),
+        outsidePoints: bool = False,  # noqa: N803
         progress: Progress | None = None,
     ) -> Response[DataSelection]:
         """The data of items. API: clarify.dataFrame.
@@ -493,32 +501,37 @@ class Client:
             Which items, as in `select_items`. More than 50 are fetched page by page.
         gte, lt
             From when (inclusive) to when (exclusive); without both, a week back and a week ahead; with one of them,
-            40 days. Longer windows than the API allows (40 days, 400 for rollups of a minute, more for longer ones)
-            are fetched piece by piece.
+            40 days. Longer windows than the API allows (40 days, 400 for rollups of a minute, more for longer ones),
+            and answers of over 64 MiB, are fetched piece by piece.
         rollup
             A duration such as `PT5M`, months such as `P1M`, or `window` for one bucket. Each numeric item then becomes
-            the series `<item>_count`, `_min`, `_max`, `_sum` and `_avg`.
-        timeZone, firstDayOfWeek, origin
-            Where buckets begin.
+            the series `<item>_count`, `_min`, `_max`, `_sum` and `_avg`; an item with states the seconds in each state.
+        timeZone
+            Whose midnight and months buckets follow, such as `Europe/Oslo`.
+        firstDayOfWeek, origin
+            Where buckets are counted from: 1 (Monday) to 7, or a time, which wins.
         last
             Only the last so many values of each series, if over 0.
         include
             `["item"]` adds the items, to `result.included.items`.
         window_size
-            Shorter windows than the API allows, for data that is too dense for one answer.
+            Shorter windows than the API allows, where data is dense.
         series
             Only these series of the answer.
+        outsidePoints
+            Also the last value before the window and the first one after it.
         progress
             Called after each piece with the number of pieces done; of how many is known while items are not paged.
 
         Returns a Response with `result.data`, a DataFrame; `result.data.to_pandas()` for pandas. If a piece fails,
         `result` has what came before it.
 
-        >>> client.data_frame(filter={"name": "Boiler pressure"}, gte="2026-05-01T00:00:00Z", rollup="PT1H")
+        >>> response = client.data_frame(filter={"name": "Boiler pressure"}, gte="2026-05-01T00:00:00Z", rollup="PT1H")
+        >>> response.raise_for_error().result.data.to_pandas()
         """
         pieces = self.iter_data_frames(
             filter, sort, limit, skip, total, gte, lt, rollup, timeZone, firstDayOfWeek, origin, last, include,
-            window_size, series=series, progress=progress,
+            window_size, series=series, outsidePoints=outsidePoints, progress=progress,
         )  # fmt: skip
         return self._gather(pieces, last)
 
@@ -540,30 +553,45 @@ class Client:
         window_size: str | timedelta | None = None,
         *,
         series: Sequence[str] = (),
+        outsidePoints: bool = False,  # noqa: N803
         progress: Progress | None = None,
     ) -> Iterator[DataSelection]:
         """The pieces of `data_frame` one after another, for more data than fits into memory.
 
-        For each page of 50 items come all windows of time. Raises ClarifyError if a piece cannot be had.
+        The arguments are those of `data_frame`, but without a limit. For each page of 50 items come all windows of
+        time. Raises ClarifyError if a piece cannot be had.
+
+        >>> for piece in client.iter_data_frames(gte="2025-01-01T00:00:00Z", lt="2026-01-01T00:00:00Z"):
+        ...     print(len(piece.data.times), "times")
         """
         edges = paging.read_rollup(rollup, time_zone=timeZone, first_day=firstDayOfWeek, origin=origin)
         start, end = paging.bounds(gte, lt, self._now())
         windows = list(paging.windows(start, end, edges, data_frame=True, size=window_size))
-        extra = {"timeZone": timeZone or "UTC", "firstDayOfWeek": firstDayOfWeek or 1, "origin": _origin(origin)}
+        settings: dict[str, object] = {
+            "timeZone": timeZone or "UTC",
+            "firstDayOfWeek": firstDayOfWeek or 1,
+            "origin": arguments.origin_text(origin),
+        }
+        skip, limit = arguments.page(skip, limit)
         one_page = limit is not None and limit <= DATA_FRAME_ITEMS
         done = 0
         for page, (page_skip, size) in enumerate(paging.pages(skip, limit, DATA_FRAME_ITEMS)):
             if page > 0 and not self._any_item(filter, sort, page_skip):
                 return
-            for first, stop in windows:
-                data = _data_query(first, stop, edges.text if edges else None, last, series, extra)
-                params = {
-                    "query": _query(filter, sort, page_skip, size, total=total),
-                    "data": data,
-                    "include": list(include),
+
+            def ask(first: int, stop: int, page_skip: int = page_skip, size: int = size) -> dict[str, object]:
+                return {
+                    "query": arguments.resource_query(filter, sort, page_skip, size, total=total),
+                    "data": arguments.data_query(
+                        first, stop, rollup=edges.text if edges else None, last=last, series=series,
+                        outside_points=outsidePoints, settings=settings,
+                    ),
+                    "include": arguments.texts("include", include),
                     "format": _AS_FRAME,
-                }
-                yield read_answer(DataSelection, self._call(_DATA_FRAME, params), _DATA_FRAME)
+                }  # fmt: skip
+
+            for piece in self._each_window(_DATA_FRAME, windows, edges, ask):
+                yield piece
                 done += 1
                 if progress is not None:
                     progress(done, len(windows) if one_page else None)
@@ -609,10 +637,12 @@ class Client:
         ... )
         """
         if groups:
-            self._need("1.2", "groups in clarify.evaluate")
-        chosen = [_model(ItemAggregation, f"items[{i}]", entry).to_wire() for i, entry in enumerate(items)]
-        grouped = [_model(GroupAggregation, f"groups[{i}]", entry).to_wire() for i, entry in enumerate(groups)]
-        formulas = [_model(Calculation, f"calculations[{i}]", entry).to_wire() for i, entry in enumerate(calculations)]
+            self._need_1_2("groups in clarify.evaluate")
+        chosen = arguments.aggregations(ItemAggregation, "items", items)
+        grouped = arguments.aggregations(GroupAggregation, "groups", groups)
+        formulas = arguments.aggregations(Calculation, "calculations", calculations)
+        if any("engUnit" in entry for entry in (*chosen, *formulas)):
+            self._need_1_2("engUnit in clarify.evaluate")
         if len({entry["id"] for entry in chosen}) > EVALUATED_ITEMS or len(formulas) > CALCULATIONS:
             raise ValueError(f"at most {EVALUATED_ITEMS} different items and {CALCULATIONS} calculations in one call")
         edges = paging.read_rollup(rollup, time_zone=timeZone, first_day=firstDayOfWeek, origin=origin)
@@ -620,27 +650,29 @@ class Client:
             raise ValueError("evaluate needs a rollup: a duration such as PT5M, months such as P1M, or window")
         start, end = paging.bounds(gte, lt, self._now())
         windows = list(paging.windows(start, end, edges, data_frame=False, size=window_size))
-        extra: dict[str, object] = {"origin": _origin(origin)}
+        settings: dict[str, object] = {"origin": arguments.origin_text(origin)}
         if timeZone is not None:
-            extra["timeZone"] = timeZone
+            settings["timeZone"] = timeZone
         if firstDayOfWeek is not None:
-            extra["firstDayOfWeek"] = firstDayOfWeek
-        if outsidePoints:
-            extra["outsidePoints"] = True
+            settings["firstDayOfWeek"] = firstDayOfWeek
         rollup_text = edges.text
 
+        def ask(first: int, stop: int) -> dict[str, object]:
+            params: dict[str, object] = {
+                "items": chosen,
+                "calculations": formulas,
+                "data": arguments.data_query(
+                    first, stop, rollup=rollup_text, last=last, series=series,
+                    outside_points=outsidePoints, settings=settings,
+                ),
+                "include": arguments.texts("include", include),
+                "format": _AS_FRAME,
+            }  # fmt: skip
+            return {**params, "groups": grouped} if grouped else params
+
         def pieces() -> Iterator[DataSelection]:
-            for done, (first, stop) in enumerate(windows, 1):
-                params: dict[str, object] = {
-                    "items": chosen,
-                    "calculations": formulas,
-                    "data": _data_query(first, stop, rollup_text, last, series, extra),
-                    "include": list(include),
-                    "format": _AS_FRAME,
-                }
-                if grouped:
-                    params["groups"] = grouped
-                yield read_answer(DataSelection, self._call(_EVALUATE, params), _EVALUATE)
+            for done, piece in enumerate(self._each_window(_EVALUATE, windows, edges, ask), 1):
+                yield piece
                 if progress is not None:
                     progress(done, len(windows))
 
@@ -648,8 +680,9 @@ class Client:
 
     # -- details ----------------------------------------------------------------------------------
 
-    def _call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
-        return self._pacing.run(method, lambda: self._api.call(method, params))
+    def _call(self, method: str, params: dict[str, object]) -> dict[str, object]:
+        name, sent = adapted(method, params, self._version)
+        return self._pacing.run(method, lambda: self._api.call(name, sent))
 
     def _next_id(self) -> int:
         with self._lock:
@@ -662,12 +695,11 @@ class Client:
     def _failed(self, exception: ClarifyError) -> Response[Any]:
         return Response(None, None, self._next_id()).with_error(exception)
 
-    def _need(self, version: str, what: str) -> None:
-        have = tuple(int(part) for part in self.api_version.replace("alpha", ".").replace("beta", ".").split(".")[:2])
-        if have < tuple(map(int, version.split("."))):
+    def _need_1_2(self, what: str) -> None:
+        if self._version < CONNECTING:
             raise ApiVersionError(
-                f"{what} needs API {version}, and this client uses {self.api_version}: "
-                f'create it with Client(..., api_version="{version}")'
+                f"{what} needs API 1.2, and this client uses {self.api_version}: "
+                'create it with Client(..., api_version="1.2")'
             )
 
     def _select(
@@ -681,13 +713,14 @@ class Client:
         total: bool,
         include: Sequence[str],
         more: Mapping[str, object],
+        progress: Progress | None,
     ) -> Response[_SelectionT]:
         data: list[Any] = []
         included: Included | None = None
         meta: SelectionMeta | None = None
         failure: ClarifyError | None = None
         try:
-            for page in self._pages(method, model, filter, skip, limit, sort, total, include, more, None):
+            for page in self._pages(method, model, filter, skip, limit, sort, total, include, more, progress):
                 data += page.data
                 meta = meta or page.meta
                 included = included.and_more(page.included) if included is not None else page.included
@@ -712,12 +745,13 @@ class Client:
         progress: Progress | None,
     ) -> Iterator[_SelectionT]:
         done = 0
+        skip, limit = arguments.page(skip, limit)
         pages = paging.pages(skip, limit, SELECTED_RESOURCES) if limit != 0 else iter([(skip, 0)])
         for page_skip, size in pages:
             params = {
                 **more,
-                "query": _query(filter, sort, page_skip, size, total=total),
-                "include": list(include),
+                "query": arguments.resource_query(filter, sort, page_skip, size, total=total),
+                "include": arguments.texts("include", include),
                 "format": _AS_LIST,
             }
             page = read_answer(model, self._call(method, params), method)
@@ -731,8 +765,30 @@ class Client:
 
     def _any_item(self, filter: QueryFilter | None, sort: Sequence[str], skip: int) -> bool:  # noqa: A002
         """Whether there is another page of items: a data frame does not say how many there were."""
-        params = {"query": _query(filter, sort, skip, 1, total=False), "include": [], "format": _AS_LIST}
+        query = arguments.resource_query(filter, sort, skip, 1, total=False)
+        params: dict[str, object] = {"query": query, "include": [], "format": _AS_LIST}
         return bool(read_answer(ItemSelection, self._call(_SELECT_ITEMS, params), _SELECT_ITEMS).data)
+
+    def _each_window(
+        self,
+        method: str,
+        windows: list[tuple[int, int]],
+        rollup: paging.Rollup | None,
+        ask: Callable[[int, int], dict[str, object]],
+    ) -> Iterator[DataSelection]:
+        """The answers for all windows. Where one is too long, that window and those after it are cut in two."""
+        index = 0
+        while index < len(windows):
+            try:
+                answer = self._call(method, ask(*windows[index]))
+            except TooLarge as error:
+                smaller = paging.halved(windows[index:], rollup)
+                if error.code != _OK or smaller == windows[index:]:  # it is the request that is too large
+                    raise
+                windows[index:] = smaller
+                continue
+            index += 1
+            yield read_answer(DataSelection, answer, method)
 
     def _gather(self, pieces: Iterator[DataSelection], last: int) -> Response[DataSelection]:
         """One selection out of the pieces, as far as they could be had."""
@@ -757,62 +813,3 @@ class Client:
 
 
 _SelectionT = TypeVar("_SelectionT", SignalSelection, ItemSelection)
-
-
-def _model(kind: type[AggregationT], where: str, entry: AggregationT | Mapping[str, object]) -> AggregationT:
-    if isinstance(entry, kind):
-        return entry
-    try:
-        return kind.model_validate(entry)
-    except ValidationError as error:
-        raise ValueError(f"{where}: {broken_rules(error)}") from None
-
-
-def _views(
-    kind: type[ViewT],
-    check_key: Callable[[object], str],
-    keys_name: str,
-    views_name: str,
-    keys: Sequence[str],
-    views: Sequence[SignalInfo | Mapping[str, object]],
-    by_key: Mapping[str, SignalInfo | Mapping[str, object]] | None,
-) -> dict[str, SignalInfo]:
-    """Checked metadata by key, out of two lists and a map; ValueError names the key and the rule."""
-    if isinstance(keys, str) or len(keys) != len(views):
-        raise ValueError(f"{keys_name} and {views_name} must be lists of one length")
-    found: dict[str, SignalInfo] = {}
-    for key, view in [*(by_key or {}).items(), *zip(keys, views, strict=True)]:
-        check_key(key)
-        if isinstance(view, SignalInfo):
-            found[key] = view if kind is Signal or isinstance(view, ItemInfo) else Item.of_signal(view)
-            continue
-        try:
-            found[key] = kind.model_validate(view)
-        except ValidationError as error:
-            raise ValueError(f"{key!r}: {broken_rules(error)}") from None
-    return found
-
-
-def _query(
-    filter: QueryFilter | None,  # noqa: A002 - the API's name
-    sort: Sequence[str],
-    skip: int,
-    limit: int,
-    *,
-    total: bool,
-) -> dict[str, object]:
-    if isinstance(sort, str):
-        raise ValueError(f"sort is a list of field paths, such as [{sort!r}]")  # noqa: TRY004
-    chosen = filter.to_query() if isinstance(filter, Filter) else dict(filter or {})
-    return {"filter": chosen, "sort": list(sort), "limit": limit, "skip": skip, "total": total}
-
-
-def _data_query(
-    start: int, end: int, rollup: str | None, last: int, series: Sequence[str], extra: Mapping[str, object]
-) -> dict[str, object]:
-    window = DataFilter(iso8601.to_datetime(start), iso8601.to_datetime(end), series).to_query()
-    return {"filter": window, "rollup": rollup, "last": last, **extra}
-
-
-def _origin(origin: Instant | None) -> str | None:
-    return None if origin is None else iso8601.text(iso8601.read(origin))

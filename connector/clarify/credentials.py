@@ -163,6 +163,10 @@ def _read(source: CredentialsSource) -> tuple[str, Mapping[str, object]]:
     """What to call the source in a message, and its fields, not yet checked."""
     if isinstance(source, Mapping):
         return "credentials", source
+    if not isinstance(source, str | os.PathLike):
+        raise CredentialsError(
+            f"credentials must be a path, JSON text or a dict, not {type(source).__name__}. {_REMEDY}"
+        )
     if isinstance(source, str) and _is_json_text(source):
         where, content = "credentials (JSON text)", source.encode(errors="replace")
     else:

@@ -7,8 +7,9 @@ merged and written in passes that run in C.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from itertools import chain
 from math import inf, isfinite, isnan
 from numbers import Integral, Real
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 import orjson
 
 from connector.clarify import iso8601
+from connector.clarify.columns import TIME_COLUMNS, column_times, column_values, pandas_columns
 from connector.clarify.iso8601 import Instant
 from connector.clarify.models import check_input_id
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 _INT_MIN: Final = -(2**63)  # integers beyond 64 bits travel as the nearest float64
 _INT_MAX: Final = 2**64 - 1
 _PLAIN: Final = frozenset((float, int, type(None)))
-_TIME_COLUMNS: Final = frozenset(("times", "time", "timestamp", "timestamps", "datetime", "date", "ts"))
 
 Value: TypeAlias = float | int | None
 """One cell of a data frame; None is "no value here"."""
@@ -54,8 +55,10 @@ class DataFrame:
         times: Iterable[Instant] = (),
         series: Mapping[str, Iterable[Value]] | None = None,
     ) -> None:
-        if isinstance(times, str | bytes):
-            raise ValueError("times must be a list of times, not a text")  # noqa: TRY004
+        if isinstance(times, str | bytes | Mapping) or not isinstance(times, Iterable):
+            raise ValueError(f"times must be a list of times, not {_kind(times)}")  # noqa: TRY004
+        if not isinstance(series, Mapping | None):
+            raise ValueError(f"series must be a dict of input ID → values, not {_kind(series)}")  # noqa: TRY004
         self._times = _times(times)
         self._series = {check_input_id(key): _values(key, values) for key, values in (series or {}).items()}
         for key, values in self._series.items():
@@ -116,7 +119,7 @@ class DataFrame:
             if unknown or not isinstance(times, Iterable) or not isinstance(series, Mapping):
                 raise ValueError('a data frame is {"times": [...], "series": {"<input ID>": [...], ...}}')
             return cls(times, series)
-        named = [key for key in data if str(key).lower() in _TIME_COLUMNS]
+        named = [key for key in data if str(key).lower() in TIME_COLUMNS]
         columns = named or [key for key, values in data.items() if _begins_with_time(values)]
         if len(columns) != 1:
             found = ", ".join(map(repr, columns)) or "none"
@@ -133,28 +136,12 @@ class DataFrame:
 
     @classmethod
     def from_pandas(cls, data: Any, time_col: str | None = None) -> DataFrame:
-        """A frame from pandas: the index is the times, or the column `time_col`, or the only column of datetimes.
+        """A frame from pandas: the index is the times, or the column `time_col`, or the only column of times.
 
-        A Series needs a name, which becomes the input ID. ValueError if it is not clear what the times are.
+        Times are datetimes or ISO 8601 texts. A Series needs a name, which becomes the input ID. ValueError if it is
+        not clear what the times are, if one of them is missing, and for two columns of one name.
         """
-        if not hasattr(data, "columns"):
-            if data.name is None:
-                raise ValueError("a Series needs a name, which becomes the input ID: series.rename('...')")
-            data = data.to_frame()
-        if time_col is None and data.index.dtype.kind != "M":
-            columns = [column for column in data.columns if data[column].dtype.kind == "M"]
-            if len(columns) != 1:
-                raise ValueError(
-                    "the times are not clear: set a DatetimeIndex, or name the column with time_col "
-                    f"(columns of datetimes: {', '.join(map(str, columns)) or 'none'})"
-                )
-            time_col = columns[0]
-        if time_col is None:
-            return cls(_pandas_times(data.index), {str(column): data[column] for column in data.columns})
-        if time_col not in data.columns:
-            raise ValueError(f"there is no column {time_col!r}; there are {', '.join(map(str, data.columns))}")
-        series = {str(column): data[column] for column in data.columns if column != time_col}
-        return cls(_pandas_times(data[time_col]), series)
+        return cls(*pandas_columns(data, time_col))
 
     def to_pandas(self) -> pd.DataFrame:
         """A pandas DataFrame: one column a series, NaN where there is no value, the times in UTC as its index.
@@ -272,26 +259,9 @@ def as_data_frame(data: object) -> DataFrame:
 
 
 def _times(times: Iterable[Instant]) -> tuple[int, ...]:
-    dtype = getattr(times, "dtype", None)
-    if getattr(dtype, "kind", None) == "M":
-        return tuple(_pandas_times(times))
-    if dtype is not None:
-        times = times.tolist()  # type: ignore[attr-defined]
+    if getattr(times, "dtype", None) is not None:
+        return tuple(column_times(times))
     return tuple(iso8601.read_all(times))
-
-
-def _pandas_times(times: Any) -> list[int]:
-    """Microseconds out of a column of datetimes; without a zone they are in the zone of this computer."""
-    if not str(times.dtype).startswith("datetime64["):
-        return iso8601.read_all(times)
-    zone = getattr(times.dtype, "tz", None)
-    if zone is None:
-        as_datetimes: Callable[[], list[Any]] = times.astype("datetime64[us]").tolist
-        return iso8601.read_all(as_datetimes())
-    values = times.dt if hasattr(times, "dt") else times
-    plain = values.tz_convert("UTC")
-    plain = (plain.dt if hasattr(plain, "dt") else plain).tz_localize(None)
-    return [int(us) for us in plain.astype("datetime64[us]").astype("int64")]
 
 
 def _begins_with_time(values: object) -> bool:
@@ -299,11 +269,15 @@ def _begins_with_time(values: object) -> bool:
     return isinstance(first, str | datetime)
 
 
+def _kind(value: object) -> str:
+    return "a text" if isinstance(value, str | bytes) else type(value).__name__
+
+
 def _values(key: str, values: Iterable[Value]) -> tuple[Value, ...]:
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise ValueError(f"series {key!r} must be a list of numbers and None")  # noqa: TRY004
     if hasattr(values, "tolist"):  # numpy and pandas give their own kinds of numbers one by one
-        values = values.tolist()
+        values = column_values(values)
     cells = tuple(values)
     if _are_plain(cells):
         return cells
@@ -347,7 +321,9 @@ def _number(value: object) -> float | int | None:
         if _INT_MIN <= whole <= _INT_MAX:
             return whole
         value = _nearest_float(whole)
-    if not isinstance(value, Real):
+    if type(value).__name__ == "NAType":  # of pandas, which need not be there
+        return None
+    if not isinstance(value, Real | Decimal):
         raise ValueError(f"{value!r} is no number: give a float, int, bool or None")  # noqa: TRY004
     number = float(value)
     if isnan(number):

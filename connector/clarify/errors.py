@@ -6,8 +6,8 @@
     │                       -32021, answers that make no sense, and everything that is not listed here
     ├── InvalidParams     set the named series or inputs aside, send the rest
     │                       RPC -32602
-    ├── TooLarge          send less at once
-    │                       413, and requests over the limit, which are not sent at all
+    ├── TooLarge          send, or ask for, less at once
+    │                       413, requests over the limit, which are not sent at all, answers of over 64 MiB
     ├── NotAllowed        keep the data, alarm, try again slowly: a person must grant access
     │                       401, 403, RPC -32003, a refusing token endpoint
     ├── Refused           keep the data, alarm, try again slowly: a person must mend set-up or program
@@ -196,7 +196,7 @@ def _is_cell_too(key: str, rest: str, keys: frozenset[str], rows: int) -> bool:
 
 
 class TooLarge(ClarifyError):  # noqa: N818
-    """The request is larger than Clarify takes: split it."""
+    """The request is larger than Clarify takes, or the answer than is read: split it."""
 
 
 class NotAllowed(ClarifyError):  # noqa: N818

@@ -49,6 +49,8 @@ def read(instant: object) -> int:
     A time without a zone is in the zone of this computer. A number is in seconds, milliseconds, microseconds or
     nanoseconds since 1970, whichever its size says (up to 2e10 they are seconds). ValueError as for `microseconds`.
     """
+    if instant != instant:  # noqa: PLR0124 - NaT of numpy and pandas, and NaN
+        raise ValueError(f"{instant} is no time: leave out what has none")
     if isinstance(instant, str):
         instant = _parsed(instant)
     if isinstance(instant, datetime):

@@ -77,8 +77,11 @@ Duration = Annotated[str | timedelta | None, BeforeValidator(_duration)]
 class SignalInfo(ApiModel):
     """The metadata of a signal, all of it: saving resets every attribute that is not given here.
 
-    Only `annotations` are merged into the stored ones, and left out if None.
-    Source of the fields: docs api/1.1/types/views; of the limits: `limits`.
+    `labels` are lists of texts by key, `enum_values` the texts of states 0 to 9999, `sample_interval` and
+    `gap_detection` timedeltas or texts such as PT5M. Only `annotations` are merged into the stored ones, and left out
+    if None. Source of the fields: docs api/1.1/types/views; of the limits: `limits`.
+
+    >>> Signal(name="Mill", value_type="enum", enum_values={0: "off", 1: "on"}, labels={"site": ["Oslo"]})
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -126,9 +129,9 @@ class ItemInfo(SignalInfo):
     """Whether the whole organisation sees the item."""
 
     @classmethod
-    def of_signal(cls, signal: SignalInfo, *, visible: bool = False) -> Self:
-        """An item with the metadata of a signal."""
-        return cls.model_validate({**signal.model_dump(), "visible": visible})
+    def of_signal(cls, signal: ApiModel, *, visible: bool = False) -> Self:
+        """An item with the metadata of a signal: a Signal, or the `attributes` of one that was selected."""
+        return cls.model_validate({**signal.model_dump(exclude={"input"}), "visible": visible})
 
     def to_wire(self) -> dict[str, object]:
         """The complete save view, as publishSignals takes it."""
@@ -172,11 +175,11 @@ class _Aggregation(ApiModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: State | None = None
-    """For the state aggregations: which state."""
+    """Which state; the state aggregations need it."""
     lead: Offset | None = None
-    """Shift the buckets forward by so many."""
+    """Show the value of so many buckets later."""
     lag: Offset | None = None
-    """Shift the buckets back by so many."""
+    """Show the value of so many buckets before."""
     alias: Alias
     """What formulas call it, and its key in the answer."""
     eng_unit: str | None = None
@@ -188,8 +191,8 @@ class _Aggregation(ApiModel):
 
 
 def _check_state(aggregation: str, state: int | None) -> None:
-    if (state is None) == (aggregation in _OF_STATES):
-        raise ValueError(f"{aggregation} needs a state" if state is None else f"{aggregation} takes no state")
+    if state is None and aggregation in _OF_STATES:
+        raise ValueError(f"{aggregation} needs a state")
 
 
 class ItemAggregation(_Aggregation):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -22,6 +22,7 @@ _RAW_WINDOW: Final = 40 * _DAY
 _EVALUATE_WINDOWS: Final = ((_DAY, 1900 * _DAY), (60 * _SECOND, 400 * _DAY))
 _DATA_FRAME_WINDOWS: Final = ((30 * _DAY, 3660 * _DAY), *_EVALUATE_WINDOWS)
 """(rollup of at least, longest window), in µs."""
+_SHORTEST_WINDOW: Final = 60 * _SECOND
 _ONE_BOUND: Final = 40 * _DAY
 _NO_BOUND: Final = 7 * _DAY
 
@@ -82,7 +83,13 @@ def read_rollup(
     first_day: int | None = None,
     origin: iso8601.Instant | None = None,
 ) -> Rollup | None:
-    """The rollup of a query. ValueError for what is neither a duration nor `window`."""
+    """The rollup of a query. ValueError for what is neither a duration nor `window`, and no time zone or weekday."""
+    try:
+        zone = ZoneInfo(time_zone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{time_zone!r} is no time zone such as Europe/Oslo") from None
+    if first_day is not None and not 1 <= first_day <= 7:
+        raise ValueError(f"firstDayOfWeek is 1 (Monday) to 7, not {first_day}")
     if rollup is None:
         return None
     if isinstance(rollup, timedelta):
@@ -92,12 +99,6 @@ def read_rollup(
         rollup = text
     if rollup == "window":
         return Rollup(rollup)
-    try:
-        zone = ZoneInfo(time_zone or "UTC")
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError(f"{time_zone!r} is no time zone such as Europe/Oslo") from None
-    if first_day is not None and not 1 <= first_day <= 7:
-        raise ValueError(f"firstDayOfWeek is 1 (Monday) to 7, not {first_day}")
     start = None
     if origin is not None:
         start = iso8601.to_datetime(iso8601.read(origin)).astimezone(zone).replace(tzinfo=None)
@@ -166,6 +167,25 @@ def windows(
             stop = edge if edge > start else stop
         yield start, stop
         start = stop
+
+
+def halved(windows: Sequence[tuple[int, int]], rollup: Rollup | None) -> list[tuple[int, int]]:
+    """Each window in two, for answers that are too long. Where the first one cannot be cut, all are as they were.
+
+    What is shorter than a minute is not cut: then it is not the time that makes an answer long.
+    """
+    cut: list[tuple[int, int]] = []
+    for first, stop in windows:
+        middle = first + (stop - first) // 2
+        if rollup is not None:
+            middle = first if rollup.text == "window" else rollup.edge_before(middle)
+        if first < middle < stop and stop - first > _SHORTEST_WINDOW:
+            cut += [(first, middle), (middle, stop)]
+        elif not cut:
+            return list(windows)
+        else:
+            cut.append((first, stop))
+    return cut
 
 
 def _size(size: str | timedelta) -> int:

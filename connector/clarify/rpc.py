@@ -40,10 +40,19 @@ def request(request_id: int, method: str, *params: bytes) -> bytes:
     )
 
 
+_READING: Final = ("clarify.", "admin.select", "admin.signals.select")
+"""How the names of methods begin that change nothing in Clarify."""
+
+
+def stores(method: str) -> bool:
+    """Whether a method changes something in Clarify, so that the outcome of a broken call is open."""
+    return not method.startswith(_READING)
+
+
 def result(answer: Answer, request_id: int, *, method: str, hide: Callable[[str], str]) -> dict[str, object]:
     """The result of a call, or the error that the answer stands for. `hide` takes secrets out of text."""
     if answer.status != 200:
-        raise failure(answer, method=method, stores=True, hide=hide)
+        raise failure(answer, method=method, stores=stores(method), hide=hide)
     envelope = _decode(answer.body)
     if envelope is None:
         raise _senseless("The answer is not a JSON object", answer, method, hide)
@@ -77,7 +86,7 @@ def _senseless(wrong: str, answer: Answer, method: str, hide: Callable[[str], st
         method=method,
         trace=hide_trace(answer.trace, hide),
         retry_after=answer.retry_after,
-        outcome_unknown=True,
+        outcome_unknown=stores(method),
     )
 
 
@@ -116,7 +125,7 @@ def _error(error: object, answer: Answer, method: str, hide: Callable[[str], str
         method=method,
         trace=trace,
         retry_after=answer.retry_after,
-        outcome_unknown=code not in _NOT_DONE,
+        outcome_unknown=stores(method) and code not in _NOT_DONE,
     )
 
 

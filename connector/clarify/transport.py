@@ -127,7 +127,7 @@ class Transport:
         )
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], *, method: str, stores: bool) -> Answer:
-        """The answer to one POST, whatever its status; Retryable if there is none.
+        """The answer to one POST, whatever its status; Retryable if there is none, TooLarge if it is too long to read.
 
         `method` is what errors call this request; `stores` says whether it changes something in Clarify.
         """
@@ -150,6 +150,11 @@ class Transport:
             wrong = None
             if size > ANSWER_BYTES:
                 wrong = f"The answer is longer than {ANSWER_BYTES} bytes."
+                if not stores:
+                    code = response.status_code
+                    raise TooLarge(
+                        f"{wrong} Ask for less at once: fewer items, or a shorter time.", code=code, method=method
+                    )
             elif self._clock() > deadline:
                 wrong = f"The answer did not end within {self._timeouts.answer:g} s."
             if wrong is not None:
@@ -197,9 +202,14 @@ def _describe(error: httpx.RequestError) -> str:
     said = f"{kind}: {text}" if text else kind
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return f"The server's certificate is not trusted ({said}): check apiUrl, or name the CA file to trust."
+    hint = ""
     if isinstance(error, httpx.RemoteProtocolError) and error.request.url.scheme == "http":
-        return f"The connection failed ({said}): if the server speaks TLS, apiUrl must begin with https://."
-    return f"The connection failed ({said})."
+        hint = ": if the server speaks TLS, apiUrl must begin with https://"
+    elif "WRONG_VERSION_NUMBER" in text:
+        hint = ": the server does not speak TLS, so apiUrl must begin with http://"
+    elif isinstance(error, httpx.ConnectError):
+        hint = ": check apiUrl and the network if it stays"
+    return f"The connection failed ({said}){hint}."
 
 
 def _trust(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
+from typing import TypeVar
 
+from pydantic import BaseModel, ValidationError
+
+_UNKNOWN = "extra_forbidden"  # what pydantic calls a field that is not known
 _OWN_RULE = "Value error, "  # what pydantic puts before the message of a ValueError
+
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def validated(model: type[ModelT], where: str, fields: object) -> ModelT:
+    """The model of these fields. ValueError says where, and which rules are broken."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise ValueError(f"{where}: {broken_rules(error)}") from None
 
 
 def broken_rules(error: ValidationError) -> str:
@@ -12,6 +26,6 @@ def broken_rules(error: ValidationError) -> str:
     rules = []
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         field = ".".join(str(part) for part in problem["loc"] if part != "[key]")
-        rule = problem["msg"].removeprefix(_OWN_RULE)
+        rule = "unknown field" if problem["type"] == _UNKNOWN else problem["msg"].removeprefix(_OWN_RULE)
         rules.append(f"{field}: {rule}" if field else rule)
     return "; ".join(rules)

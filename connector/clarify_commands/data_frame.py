@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, TextIO
@@ -12,11 +12,13 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from connector.clarify import Client, DataFrame, DataSelection, iso8601, query
+from connector.clarify import Client, DataFrame, iso8601, query
+from connector.clarify_commands.charts import Chart, charts, titled
 from connector.clarify_commands.connection import reaches_clarify
 from connector.clarify_commands.filters import both, read_filter, read_limit, with_filters
 from connector.clarify_commands.plot import draw, write_png
-from connector.clarify_commands.tables import progress_is_shown, write_csv, write_json, write_table
+from connector.clarify_commands.progress import watched
+from connector.clarify_commands.tables import write_csv, write_json, write_table
 from connector.clarify_commands.times import ZoneParameter, read_moment_option
 
 _ON_TERMINAL: Final = "-"
@@ -28,7 +30,7 @@ _ON_TERMINAL: Final = "-"
 @click.option("--item", "ids", multiple=True, metavar="ID", help="The item with this ID; several may be named.")
 @click.option("--from", "start", metavar="TIME", default="-7d", show_default=True, help="ISO 8601, or so long ago.")
 @click.option("--to", "end", metavar="TIME", default="now", show_default=True, help="Up to before this time.")
-@click.option("--rollup", metavar="DURATION", help="PT5M, P1D, P1M … or window.")
+@click.option("--rollup", metavar="DURATION", help="PT5M, P1D, P1M … or window. A plot shows avg, min and max.")
 @click.option(
     "--time-zone", type=ZoneParameter(), default="UTC", show_default=True, help="Where the buckets of a rollup begin."
 )
@@ -50,54 +52,33 @@ def data_frame(client: Client, conditions: Sequence[str], raw: str | None, ids: 
         chosen = both(chosen, named)
     if plot not in (None, _ON_TERMINAL) and not plot.lower().endswith(".png"):
         raise click.UsageError(f"--plot {plot!r}: pictures are PNG files, so the name must end in .png")
-    shown = progress_is_shown()
-
-    def progress(done: int, total: int | None) -> None:
-        if shown:
-            click.echo(f"\r{done} of {total or '?'} requests", err=True, nl=False)
-
-    selection = (
-        client.data_frame(
-            chosen,
-            limit=read_limit(limit),
-            gte=read_moment_option(start, "--from"),
-            lt=read_moment_option(end, "--to"),
-            rollup=rollup,
-            timeZone=time_zone.key,
-            last=last or -1,
-            include=["item"],
-            progress=progress,
+    with watched("Reading", "requests") as progress:
+        selection = (
+            client.data_frame(
+                chosen,
+                limit=read_limit(limit),
+                gte=read_moment_option(start, "--from"),
+                lt=read_moment_option(end, "--to"),
+                rollup=rollup,
+                timeZone=time_zone.key,
+                last=last or -1,
+                include=["item"],
+                progress=progress,
+            )
+            .raise_for_error()
+            .result
         )
-        .raise_for_error()
-        .result
-    )
     assert selection is not None  # noqa: S101 - there was no error
-    if shown:
-        click.echo("\r\033[K", err=True, nl=False)
-    frame = _titled(selection) if names else selection.data
+    frame = titled(selection) if names else selection.data
     if not frame.series:
         click.echo("no item matches", err=True)
     if plot is not None:
-        _plot(frame, plot, output)
+        if frame.series:
+            _plot(charts(selection, names=names), plot, output)
         return
     with ExitStack() as opened:
         out: TextIO = opened.enter_context(output.open("w", encoding="utf-8")) if output else sys.stdout
         _write(frame, layout, out)
-
-
-def _titled(selection: DataSelection) -> DataFrame:
-    """The frame with items' names for their IDs; two items of one name keep their IDs beside it."""
-    names = {one.id: one.attributes.name for one in (selection.included.items if selection.included else [])}
-    taken: dict[str, int] = {}
-    for name in names.values():
-        taken[name] = taken.get(name, 0) + 1
-    series = {}
-    for key, values in selection.data.series.items():
-        item, _, rest = key.partition("_")
-        name = names.get(item, item)
-        title = name if taken.get(name, 1) == 1 else f"{name} ({item})"
-        series[f"{title} {rest}" if rest else title] = values
-    return DataFrame.from_us(selection.data.times_us, series)
 
 
 def _write(frame: DataFrame, layout: str, out: TextIO) -> None:
@@ -109,16 +90,12 @@ def _write(frame: DataFrame, layout: str, out: TextIO) -> None:
     (write_table if layout == "table" else write_csv)(["time", *frame.series], rows, out)
 
 
-def _plot(frame: DataFrame, where: str, output: Path | None) -> None:
-    series: Mapping[str, list[tuple[int, float]]] = {
-        key: [(time, value) for time, value in zip(frame.times_us, values, strict=True) if value is not None]
-        for key, values in frame.series.items()
-    }
+def _plot(charts: Sequence[Chart], where: str, output: Path | None) -> None:
     if where != _ON_TERMINAL:
-        write_png(series, Path(where))
+        write_png(charts, Path(where))
         click.echo(f"{where} written", err=True)
         return
-    text = draw(series, min(shutil.get_terminal_size().columns, 120))
+    text = draw(charts, min(shutil.get_terminal_size().columns, 120))
     if output is not None:
         output.write_text(text, encoding="utf-8")
     else:

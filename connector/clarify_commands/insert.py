@@ -18,7 +18,7 @@ import click
 from connector.clarify import ClarifyError, Client, DataFrame
 from connector.clarify.models import check_input_id
 from connector.clarify_commands.connection import reaches_clarify
-from connector.clarify_commands.tables import progress_is_shown
+from connector.clarify_commands.progress import bar
 from connector.clarify_commands.times import ZoneParameter, read_time
 
 _ROWS: Final = 20_000
@@ -26,6 +26,8 @@ _ROWS: Final = 20_000
 _CELLS: Final = 500_000
 _SHOWN: Final = 20
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_DELIMITERS: Final = {"\t": "tab"}
+"""Those that are hard to type, and their names."""
 _LONG: Final = ("time", "input", "value")
 
 
@@ -56,15 +58,24 @@ class _Block:
         return DataFrame.from_us(self.times, columns)
 
 
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How a file is to be read."""
+
+    zone: ZoneInfo | None
+    long: bool
+    delimiter: str
+    decimal_comma: bool
+
+
 class _Reader:
     """Reads a file block by block, and notes what is wrong with it."""
 
-    def __init__(self, name: str, file: TextIO, zone: ZoneInfo | None, *, long: bool) -> None:
+    def __init__(self, name: str, file: TextIO, layout: _Layout) -> None:
         self._name = name
         self._size = 0
-        self._rows = csv.reader(self._lines(file))
-        self._zone = zone
-        self._long = long
+        self._rows = csv.reader(self._lines(file), delimiter=layout.delimiter)
+        self._layout = layout
         self.problems: list[str] = []
         self.wrong = 0
         self.inputs = self._heading()
@@ -84,7 +95,12 @@ class _Reader:
         heading = next(self._rows, None)
         if heading is None:
             raise click.ClickException(f"{self._name} is empty: the first line names the columns")
-        if self._long:
+        if len(heading) == 1 and (other := next((sign for sign in ";\t|," if sign in heading[0]), None)):
+            raise click.ClickException(
+                f"{self._name}, line 1: the columns seem to be separated by {_DELIMITERS.get(other, other)!r}: "
+                "say so with --delimiter"
+            )
+        if self._layout.long:
             if tuple(title.strip().lower() for title in heading) != _LONG:
                 raise click.ClickException(f"{self._name}, line 1: with --long the columns are {', '.join(_LONG)}")
             return []
@@ -122,16 +138,16 @@ class _Reader:
                 self._add(block, row)
 
     def _add(self, block: _Block, row: list[str]) -> None:
-        expected = 3 if self._long else len(self.inputs) + 1
+        expected = 3 if self._layout.long else len(self.inputs) + 1
         if len(row) != expected:
             self._note("", f"{len(row)} columns, but the heading has {expected}")
             return
         try:
-            time_us = read_time(row[0].strip(), self._zone)
+            time_us = read_time(row[0].strip(), self._layout.zone)
         except ValueError as error:
             self._note(", column 1", str(error))
             return
-        if self._long:
+        if self._layout.long:
             try:
                 self._cell(block, time_us, check_input_id(row[1].strip()), row[2], 3)
             except ValueError as error:
@@ -144,6 +160,8 @@ class _Reader:
         text = text.strip()
         if not text:
             return
+        if self._layout.decimal_comma and text.count(",") == 1 and "." not in text:
+            text = text.replace(",", ".")
         value = float(text) if _NUMBER.fullmatch(text) else float("nan")
         if isfinite(value):
             block.add(time_us, input_id, value)
@@ -161,29 +179,33 @@ class _Reader:
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True, exists=True, dir_okay=False))
 @click.option("--long", is_flag=True, help="The columns are time, input, value: one value a line.")
 @click.option("--time-zone", type=ZoneParameter(), help="Of times without a zone, such as Europe/Oslo.")
+@click.option("--delimiter", default=",", show_default=True, help="What separates columns: a character, or tab.")
+@click.option("--decimal-comma", is_flag=True, help="Numbers such as 4,1; then the columns need another delimiter.")
 @click.option("--skip-bad", is_flag=True, help="Leave out what is wrong, instead of sending nothing.")
 @click.option("--from-line", type=click.IntRange(1), default=1, help="Go on at this line.")
-def insert(client: Client, file: Path, long: bool, time_zone: ZoneInfo | None, skip_bad: bool, from_line: int) -> None:
+def insert(client: Client, file: Path, long: bool, time_zone: ZoneInfo | None, delimiter: str, decimal_comma: bool,
+           skip_bad: bool, from_line: int) -> None:  # fmt: skip
     """Insert a CSV file: first column the time (ISO 8601, or a number since 1970), the others one input ID each.
 
     An empty cell is no value. A file is read twice: it is sent only if all of it is in order. What comes from standard
     input (-) is checked and sent block by block.
     """
+    layout = _Layout(time_zone, long, _read_delimiter(delimiter, decimal_comma=decimal_comma), decimal_comma)
     is_stream = str(file) == "-"
     name = "standard input" if is_stream else str(file)
     length = 0 if is_stream else file.stat().st_size
     if not is_stream:
-        with _opened(file) as opened, _bar("Checking", length) as bar:
-            reader = _Reader(name, opened, time_zone, long=long)
+        with _opened(file) as opened, bar("Checking", length) as checked:
+            reader = _Reader(name, opened, layout)
             for block in reader.blocks(from_line):
-                bar.update(block.size)
+                checked.update(block.size)
         _report(reader)
         if reader.wrong and not skip_bad:
             raise click.ClickException(f"{reader.wrong} mistakes, nothing was sent; mend them, or use --skip-bad")
     samples = 0
     seen: set[str] = set()
-    with _opened(file) as opened, _bar("Inserting", length) as bar:
-        reader = _Reader(name, opened, time_zone, long=long)
+    with _opened(file) as opened, bar("Inserting", length) as inserted:
+        reader = _Reader(name, opened, layout)
         stored_to = from_line - 1
         for block in reader.blocks(from_line):
             if is_stream and reader.wrong and not skip_bad:
@@ -196,11 +218,20 @@ def insert(client: Client, file: Path, long: bool, time_zone: ZoneInfo | None, s
             stored_to = block.last_line
             samples += block.cells
             seen |= block.series.keys()
-            bar.update(block.size)
+            inserted.update(block.size)
     if is_stream:
         _report(reader)
     left_out = f", mistakes left out: {reader.wrong}" if reader.wrong else ""
     click.echo(f"inserted: {samples:,} values, signals: {len(seen):,}{left_out}", err=True)
+
+
+def _read_delimiter(text: str, *, decimal_comma: bool) -> str:
+    delimiter = next((sign for sign, name in _DELIMITERS.items() if name == text), text)
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise click.UsageError(f"--delimiter must be one character, or tab, not {text!r}")
+    if decimal_comma and delimiter == ",":
+        raise click.UsageError("with --decimal-comma the columns need another delimiter, such as --delimiter ';'")
+    return delimiter
 
 
 def _is_data(heading: list[str]) -> bool:
@@ -214,11 +245,6 @@ def _is_data(heading: list[str]) -> bool:
 
 def _opened(file: Path) -> TextIO | nullcontext[TextIO]:
     return nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8-sig", newline="")
-
-
-def _bar(label: str, length: int) -> click._termui_impl.ProgressBar[int]:
-    hidden = not length or not progress_is_shown()
-    return click.progressbar(length=max(1, length), label=label, file=sys.stderr, hidden=hidden)
 
 
 def _report(reader: _Reader) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -15,7 +14,8 @@ from connector.clarify import Client, Item, ItemResource, NotAllowed, SignalReso
 from connector.clarify.limits import PUBLISHED_SIGNALS
 from connector.clarify_commands.connection import reaches_clarify
 from connector.clarify_commands.filters import both, matches_all, read_filter, read_limit, with_filters
-from connector.clarify_commands.tables import FORMATS, progress_is_shown, write_csv, write_json, write_table
+from connector.clarify_commands.progress import bar, watched
+from connector.clarify_commands.tables import FORMATS, write_csv, write_json, write_table
 
 _SIGNAL_COLUMNS: Final = ("input", "name", "unit", "type", "labels", "id", "item")
 _BRACES: Final = re.compile(r"\{(?:name|input)\}")
@@ -40,7 +40,7 @@ def signals(client: Client, conditions: Sequence[str], raw: str | None, sort: Se
             layout: str) -> None:  # fmt: skip
     """Show the integration's signals, with the items they are published as."""
     chosen, most = read_filter(conditions, raw), read_limit(limit)
-    with _watched("signals") as progress:
+    with watched("Reading", "signals") as progress:
         found = list(client.iter_signals(chosen, sort, skip=skip, limit=most, progress=progress))
     _say_if_cut(len(found), most)
     _write(_SIGNAL_COLUMNS, [_signal_row(one) for one in found], found, layout)
@@ -53,7 +53,7 @@ def items(client: Client, conditions: Sequence[str], raw: str | None, sort: Sequ
           layout: str) -> None:  # fmt: skip
     """Show the items that the integration may see."""
     chosen, most = read_filter(conditions, raw), read_limit(limit)
-    with _watched("items") as progress:
+    with watched("Reading", "items") as progress:
         found = list(client.iter_items(chosen, sort, skip=skip, limit=most, progress=progress))
     _say_if_cut(len(found), most)
     _write(_ITEM_COLUMNS, [_item_row(one) for one in found], found, layout)
@@ -85,7 +85,7 @@ def publish(client: Client, conditions: Sequence[str], raw: str | None, everythi
     if matches_all(chosen) and not everything:
         raise click.UsageError("say which signals: --filter, --query, --signal, or --all")
     more = _labels(labels)
-    with _watched("signals") as progress:
+    with watched("Reading", "signals") as progress:
         found = list(client.iter_signals(chosen, progress=progress))
     if missing := set(ids) - {one.id for one in found}:
         raise click.ClickException(f"no such signal, or not let through by the filter: {', '.join(sorted(missing))}")
@@ -99,9 +99,7 @@ def publish(client: Client, conditions: Sequence[str], raw: str | None, everythi
         return
     created = updated = done = 0
     left = iter(wanted.items())
-    with click.progressbar(
-        length=len(wanted), label="Publishing", file=sys.stderr, hidden=not progress_is_shown()
-    ) as bar:
+    with bar("Publishing", len(wanted)) as published:
         while part := dict(islice(left, PUBLISHED_SIGNALS)):
             response = client.publish_signals(part, create_only=create_only)
             if response.result is None:
@@ -111,7 +109,7 @@ def publish(client: Client, conditions: Sequence[str], raw: str | None, everythi
             created += sum(state.created for state in result.items_by_signal.values())
             updated += sum(state.updated for state in result.items_by_signal.values())
             done += len(part)
-            bar.update(len(part))
+            published.update(len(part))
     unchanged = len(wanted) - created - updated
     click.echo(f"{created} items created, {updated} updated, {unchanged} as they were", err=True)
 
@@ -187,17 +185,3 @@ def _write(
     else:
         resources = [one.model_dump(mode="json", by_alias=True) for one in found]
         write_json(resources, sys.stdout, lines=layout == "ndjson")
-
-
-@contextmanager
-def _watched(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A line on the terminal that counts, for as long as it takes."""
-    shown = progress_is_shown()
-
-    def progress(done: int, _: int | None) -> None:
-        if shown:
-            click.echo(f"\r{done:,} {what}", err=True, nl=False)
-
-    yield progress
-    if shown:
-        click.echo("\r\033[K", err=True, nl=False)

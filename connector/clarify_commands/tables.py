@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Final, TextIO
 
@@ -46,11 +45,6 @@ def write_json(value: object, out: TextIO, *, lines: bool = False) -> None:
             out.write(orjson.dumps(entry).decode() + "\n")
     else:
         out.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
-
-
-def progress_is_shown() -> bool:
-    """Whether a person watches the standard error."""
-    return sys.stderr.isatty()
 
 
 def _shown(cell: object) -> str:

@@ -22,6 +22,8 @@ from connector.config.file import FileSection
 from connector.config.kafka import KafkaSection
 from connector.config.mapping import MappingSection, RuleSection
 from connector.config.mqtt import MqttSection
+from connector.config.registry import RegistryName, SchemaRegistrySection
+from connector.config.signals import SignalsSection
 from connector.config.values import Seconds, Section
 from connector.mapping.rules import Rule
 from connector.mapping.times import EPOCH, TimeBounds
@@ -48,7 +50,13 @@ class Config(Section):
 
     clarify: ClarifySection = Field(description="Where the data goes.")
     sources: list[SourceSection] = Field(min_length=1, description="Where the data comes from.")
+    schema_registries: dict[RegistryName, SchemaRegistrySection] = Field(
+        default={},
+        description="Schema registries by their names, for the formats avro, protobuf and json_schema.",
+        examples=[{"main": {"url": "https://registry.example.com:8081"}}],
+    )
     mapping: MappingSection = Field(default=MappingSection(), description="How payloads become samples.")
+    signals: SignalsSection = Field(default=SignalsSection(), description="Which signals may come into being.")
     delivery: DeliverySection = Field(default=DeliverySection(), description="How samples leave for Clarify.")
     dead_letters: DeadLettersSection = Field(
         default=SqliteLettersSection(),

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from connector.clarify.iso8601 import microseconds
-from connector.clarify_commands.tables import FORMATS, progress_is_shown, write_csv, write_json, write_table
+from connector.clarify_commands.progress import progress_is_shown
+from connector.clarify_commands.tables import FORMATS, write_csv, write_json, write_table
 from connector.clarify_commands.times import read_moment_option
 from connector.config.dead_letters import MqttLettersSection
 from connector.dead_letter_commands.remedies import remedy

@@ -28,6 +28,8 @@ class PackingAccount:
     requests: int
     samples: int
     bytes: int
+    cells: int
+    """Rows times series, over all frames."""
     full_requests: int
     aligned_saves: float
     """How many of the full requests alignment to whole seconds would have saved."""
@@ -38,6 +40,16 @@ class PackingAccount:
     """With as much waiting as may: what is above cannot be carried."""
     backlog_seconds: float
     """How long what waits lasts at the present packing."""
+
+    @property
+    def samples_per_request(self) -> float:
+        """The mean."""
+        return self.samples / self.requests if self.requests else 0.0
+
+    @property
+    def density(self) -> float:
+        """Share of the cells that have a value, 0 to 1."""
+        return self.samples / self.cells if self.cells else 0.0
 
     @property
     def factor(self) -> float | None:
@@ -53,7 +65,7 @@ class Load:
         self._watch = RateWatch(self._rates_seen)
         self.rates: Rates | None = None
         """How often signals have samples, in the last window that is over."""
-        self._requests = self._samples = self._bytes = 0
+        self._requests = self._samples = self._bytes = self._cells = 0
         self._now = 0.0
         self._too_much_since: float | None = None
         self._reported = False
@@ -70,6 +82,7 @@ class Load:
         self._requests += 1
         self._samples += frame.samples
         self._bytes += len(frame.body)
+        self._cells += frame.rows * frame.series
         size = FrameSize(len(frame.body), frame.rows, frame.series, frame.samples, waiting)
         full = self._forecast.full(size.bytes)
         self._forecast.left(size, {time_us for slab in frame.slabs for time_us in slab.times} if full else None)
@@ -90,6 +103,7 @@ class Load:
             self._requests,
             self._samples,
             self._bytes,
+            self._cells,
             self._forecast.full_requests,
             self._forecast.aligned_saves,
             outlook.inflow,

@@ -167,6 +167,12 @@ class SignalSaver:
         _log.error("signal_metadata_rejected", input=input_id, reason=reason, effect="its samples are not affected")
 
 
+def as_saved(input_id: str, metadata: SignalMetadata) -> tuple[SignalInfo, str]:
+    """What would be saved of this, and the digest that is remembered of it; ValueError says which documented rule it
+    breaks."""
+    return _signal_info(input_id, metadata), _digest(metadata)
+
+
 def _digest(metadata: SignalMetadata) -> str:
     """A digest of what is saved; as what the signal is published does not count."""
     fields = {name: value for name, value in asdict(metadata).items() if name not in ("saved", "item")}

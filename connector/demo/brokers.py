@@ -25,7 +25,7 @@ Protocol = Literal["5", "3.1.1"]
 _PLACES: Final = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 """Where systems install Mosquitto, and what is not on a plain user's PATH."""
 _ATTEMPTS: Final = 5
-_START_SECONDS: Final = 15.0
+_START_SECONDS: Final = 60.0
 _VERSION: Final = re.compile(r"mosquitto version (\S+)")
 
 WaitFor = Callable[[Callable[[], bool], float, str], None]

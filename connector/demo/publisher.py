@@ -26,7 +26,7 @@ from connector.demo.plant import Message, Plant
 _MOST_OPEN: Final = 1000
 """Messages without an acknowledgement: at the bound the plant falls behind instead of filling the memory."""
 _REPORT_SECONDS: Final = 0.5
-_CONNECT_SECONDS: Final = 10.0
+_CONNECT_SECONDS: Final = 30.0
 _LAST_ACKS_SECONDS: Final = 5.0
 
 

@@ -19,6 +19,8 @@ class Result:
     reasons: Mapping[str, int]
     """Reason → dead letters."""
     requests: int
+    density: float
+    """Share of all frames' cells that had a value, 0 to 1."""
     signals: int
     sandbox_samples: int
     """Distinct samples (input and time) that the sandbox holds."""
@@ -31,6 +33,11 @@ class Result:
     def published(self) -> int:
         """Messages that the plant was acknowledged for."""
         return sum(self.acknowledged.values())
+
+    @property
+    def samples_per_request(self) -> float:
+        """The mean."""
+        return self.ledger.total.samples.inserted / self.requests if self.requests else 0.0
 
     def problems(self) -> list[str]:
         """Why this demo was not a success; empty if it was."""
@@ -65,6 +72,8 @@ class Result:
             **asdict(total.messages),
             "balanced": self.ledger.balanced,
             "requests": self.requests,
+            "samples_per_request": round(self.samples_per_request, 1),
+            "density": round(self.density, 4),
             "seconds": round(self.seconds, 2),
             "samples": asdict(total.samples),
             "signals": self.signals,
@@ -88,7 +97,8 @@ class Result:
         fate = f"{missing:,} of them did not arrive" if missing else "all of them arrived"
         sentences = [f"{self.broker} acknowledged {self.published:,} messages to the plant; {fate}."]
         sentences.append(
-            f"The samples took {self.requests:,} requests; the sandbox holds {self.sandbox_samples:,} different ones "
+            f"The samples took {self.requests:,} requests, {self.samples_per_request:,.0f} samples each, in frames of "
+            f"which {self.density:.0%} had values; the sandbox holds {self.sandbox_samples:,} different ones "
             f"of {self.signals:,} signals."
         )
         if self.reasons:

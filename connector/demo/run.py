@@ -40,8 +40,8 @@ from connector.observe.pages import serve
 from connector.sandbox.store import Store
 
 _TURN_SECONDS: Final = 0.25
-_READY_SECONDS: Final = 15.0
-_ARRIVAL_SECONDS: Final = 10.0
+_READY_SECONDS: Final = 60.0
+_ARRIVAL_SECONDS: Final = 30.0
 _QUIET_SECONDS: Final = 0.5
 _DRAIN_MARGIN_SECONDS: Final = 2.0
 
@@ -149,11 +149,13 @@ def run_demo(options: Options, screen: Screen, signals: StopSignals) -> Result:
         if plant.topics is None:
             show.troubles.append("the plant did not say what it was acknowledged for")
         pipeline = connector.running.pipeline
+        packing = pipeline.packing()
         return Result(
             ledger=read_ledger(config),
             acknowledged=plant.topics or {},
             reasons=dict(pipeline.reasons),
             requests=pipeline.sender.status.requests,
+            density=0.0 if packing is None else packing.density,
             signals=len(store.signals()),
             sandbox_samples=store.count_samples(),
             broker=broker.name,

@@ -10,7 +10,7 @@ from connector.demo.brokers import WaitFor
 from connector.demo.children import Child
 from connector.demo.configuration import CREDENTIALS_NAME
 
-_START_SECONDS: Final = 20.0
+_START_SECONDS: Final = 60.0
 _READY: Final = "listening on "
 
 

@@ -169,7 +169,9 @@ def _ledger(reading: Reading, width: int) -> RenderableType:
 
 def _frames(reading: Reading, width: int, lines: int) -> RenderableType:
     columns = [
-        _Column(f"FRAMES {reading.requests:,}"),
+        _Column(
+            f"FRAMES {reading.requests:,}, {reading.samples.inserted / max(1, reading.requests):,.0f} samples each"
+        ),
         _Column("rows", 7, "right"),
         _Column("× series", 9, "right"),  # noqa: RUF001 - it is meant
         _Column("samples", 9, "right"),

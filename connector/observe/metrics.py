@@ -141,7 +141,10 @@ class _Numbers(Collector):
             yield GaugeMetricFamily(
                 "connector_samples_per_request",
                 "Samples a request, since the start",
-                packing.samples / max(1, packing.requests),
+                packing.samples_per_request,
+            )
+            yield GaugeMetricFamily(
+                "connector_density", "Share of all frames' cells with a value, since the start", packing.density
             )
             yield CounterMetricFamily("connector_full_requests", "Requests that were full", packing.full_requests)
             yield CounterMetricFamily(
@@ -149,6 +152,14 @@ class _Numbers(Collector):
                 "Full requests that alignment to whole seconds would have saved",
                 packing.aligned_saves,
             )
+        if self._connector.new_signals is not None:
+            texts = {
+                "signals_let_in": "Signals that may have samples",
+                "signals_held": "New signals that wait for an approval",
+                "samples_not_let_in": "Samples of new signals that became dead letters",
+            }
+            for name, value in self._connector.new_signals.gauges().items():
+                yield GaugeMetricFamily(f"connector_{name}", texts[name], value)
         rates = self._connector.pipeline.signal_rates
         if rates is not None:
             for name, text, n in (

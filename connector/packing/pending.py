@@ -107,10 +107,16 @@ class Pending:
         self._first_tokens: array[int] = array("q")
         self._arrivals: array[float] = array("d")
         """When the records from the token beside it on arrived, on the caller's clock, in seconds."""
+        self._ranks: dict[int, int] = {}
+        """Token of a bundle → its rank among the records' tokens."""
+        self._next_rank = 0
 
     def add(self, token: int, mapped: Sequence[Mapped], now: float) -> None:
         """Add the samples of these records; `token` leads back to the first, `token + 1` to the second. Tokens rise
-        from call to call."""
+        from call to call; a negative one is that of a bundle (see progress), which ranks where it is added."""
+        if token < 0:
+            self._add_bundle(token, mapped, now)
+            return
         homes = self._homes
         first_token, added = token, 0
         for result in mapped:
@@ -139,6 +145,17 @@ class Pending:
             self.waiting += added
             self._first_tokens.append(first_token)
             self._arrivals.append(now)
+            self._next_rank = token
+
+    def rank(self, token: int) -> int:
+        """The order in which records and bundles came: a record's rank is its token."""
+        return token if token >= 0 else self._ranks[token]
+
+    def first_ranks(self, tables: Sequence[Table]) -> list[int]:
+        """The rank of the first row of each of these tables."""
+        if self._ranks:
+            return [self.rank(table.tokens[0]) for table in tables]
+        return [table.tokens[0] for table in tables]
 
     def tables(self) -> Iterator[Table]:
         """The tables in which something waits, always in the same order."""
@@ -165,25 +182,27 @@ class Pending:
             self._forget_empty()
         return found, together
 
-    def arrived(self, token: int) -> float:
+    def arrived(self, rank: int) -> float:
         """When the record of a waiting sample arrived, on the caller's clock, in seconds."""
-        return self._arrivals[bisect_right(self._first_tokens, token) - 1]
+        return self._arrivals[bisect_right(self._first_tokens, rank) - 1]
 
     def oldest(self) -> float | None:
         """When the sample that has waited longest arrived, on the caller's clock; None if nothing waits."""
-        tokens = [table.tokens[0] for table in self._tables if table.tokens]
-        return self.arrived(min(tokens)) if tokens else None
+        ranks = self.first_ranks([table for table in self._tables if table.tokens])
+        return self.arrived(min(ranks)) if ranks else None
 
     def take(self, plan: Iterable[tuple[Table, int]]) -> list[Slab]:
         """Take the first rows of each table named by the plan out."""
         taken = [table.take(rows) for table, rows in plan]
         self.waiting -= sum(slab.samples for slab in taken)
+        if self._ranks:
+            self._forget_bundles(token for slab in taken for token in slab.tokens)
         return taken
 
-    def forget_before(self, token: int | None) -> None:
+    def forget_before(self, rank: int | None) -> None:
         """Nothing that waits came from a record before this one (None: nothing waits): when those arrived need not be
         known any more."""
-        gone = len(self._arrivals) if token is None else bisect_right(self._first_tokens, token) - 1
+        gone = len(self._arrivals) if rank is None else bisect_right(self._first_tokens, rank) - 1
         if gone * 2 > len(self._arrivals):
             del self._first_tokens[:gone], self._arrivals[:gone]
 
@@ -205,6 +224,8 @@ class Pending:
                         dropped[token] += table.width
                 table.keep(kept)
         self.waiting -= dropped.total()
+        if self._ranks:
+            self._forget_bundles(dropped)
         return dropped
 
     def split(self, table: Table, inputs: Collection[str]) -> Table:
@@ -217,6 +238,20 @@ class Pending:
         return parts[0]
 
     # -- details ----------------------------------------------------------------------------------
+
+    def _add_bundle(self, token: int, mapped: Sequence[Mapped], now: float) -> None:
+        """A bundle is a single sample."""
+        self._ranks[token] = self._next_rank
+        self._first_tokens.append(self._next_rank)
+        self._arrivals.append(now)
+        for result in mapped:
+            self.waiting += len(result.samples)
+            self._add_one_by_one(token, result.samples)
+
+    def _forget_bundles(self, tokens: Iterable[int]) -> None:
+        for token in tokens:
+            if token < 0:
+                del self._ranks[token]
 
     def _add_one_by_one(self, token: int, samples: Sequence[Sample]) -> None:
         """Add a record that does not fill one table: a row is what has one time, each input once."""

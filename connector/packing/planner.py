@@ -54,20 +54,18 @@ class Plan(list[Part]):
         self.size = size
         """The frame's length in bytes."""
         self.left = left
-        """The token of the oldest record that is not in it, or not all of it; None if this is all that waits."""
+        """The rank of the oldest record that is not in it, or not all of it; None if this is all that waits."""
 
 
 class _Group:
     """Tables that have the same times."""
 
-    __slots__ = ("rows", "series", "tables", "token")
+    __slots__ = ("rows", "series", "tables")
 
     def __init__(self, tables: list[Table]) -> None:
         self.tables = tables
         self.rows = len(tables[0].times)
         self.series = sum(table.width for table in tables)
-        self.token = min(table.tokens[0] for table in tables)
-        """Of its oldest record."""
 
     @property
     def key_bytes(self) -> int:
@@ -161,9 +159,9 @@ class _Choice:
         self._pending = pending
         self._now = now
         self._tables, self._together = pending.groups()
-        self._tokens = [table.tokens[0] for table in self._tables]
+        self._ranks = pending.first_ranks(self._tables)
         for number, tables in self._together.items():
-            self._tokens[number] = min(table.tokens[0] for table in tables)
+            self._ranks[number] = min(pending.first_ranks(tables))
         self._kinds = self._by_kind()
 
     def __bool__(self) -> bool:
@@ -171,15 +169,15 @@ class _Choice:
 
     def pop_oldest(self) -> _Group:
         """The group that has waited longest."""
-        return self.pop(min(filter(None, self._kinds), key=lambda kind: self._tokens[kind[-1]]))
+        return self.pop(min(filter(None, self._kinds), key=lambda kind: self._ranks[kind[-1]]))
 
     def pop(self, kind: _Kind) -> _Group:
         """The oldest group of this kind."""
         return self._group(kind.pop())
 
-    def oldest_tokens(self) -> Iterator[int]:
-        """The token of the oldest group of each kind."""
-        return (self._tokens[kind[-1]] for kind in self._kinds if kind)
+    def oldest_ranks(self) -> Iterator[int]:
+        """The rank of the oldest group of each kind."""
+        return (self._ranks[kind[-1]] for kind in self._kinds if kind)
 
     def ranked(self, size: _Size) -> list[tuple[float, int, _Kind]]:
         """The kinds with what they are worth, as a heap."""
@@ -190,7 +188,7 @@ class _Choice:
     def worth(self, kind: _Kind, size: _Size) -> float:
         """How well the oldest group of this kind fits this frame, times its age."""
         number = kind[-1]
-        age = max(0.0, self._now - self._pending.arrived(self._tokens[number])) + _PATIENCE_SECONDS
+        age = max(0.0, self._now - self._pending.arrived(self._ranks[number])) + _PATIENCE_SECONDS
         table = self._tables[number]
         proportion = sqrt(len(table.times) * size.series / (self._series(number, table) * size.rows))
         return age / (proportion + 1 / proportion)
@@ -217,7 +215,7 @@ class _Choice:
                 like[rows << 32 | series] = kind
             kind.append(number)
         for kind in kinds.values():
-            kind.sort(key=self._tokens.__getitem__, reverse=True)
+            kind.sort(key=self._ranks.__getitem__, reverse=True)
         return list(kinds.values())
 
 
@@ -238,17 +236,17 @@ def plan_frame(pending: Pending, max_bytes: int, now: float) -> Plan:
     else:
         parts = _first_part(pending, size, oldest)
         refused = [oldest]
-    return Plan(parts, size.total, min(_left(parts, refused, choice), default=None))
+    return Plan(parts, size.total, min(_left(parts, refused, choice, pending), default=None))
 
 
-def _left(parts: list[Part], refused: list[_Group], choice: _Choice) -> Iterator[int]:
-    """Tokens of records that are left, the oldest among them."""
-    yield from choice.oldest_tokens()
+def _left(parts: list[Part], refused: list[_Group], choice: _Choice, pending: Pending) -> Iterator[int]:
+    """Ranks of records that are left, the oldest among them."""
+    yield from choice.oldest_ranks()
     if refused:
         going = dict(parts)
         for table in (table for group in refused for table in group.tables):
             if (rows := going.get(table, 0)) < len(table.tokens):
-                yield table.tokens[rows]
+                yield pending.rank(table.tokens[rows])
 
 
 def _fill(parts: list[Part], size: _Size, choice: _Choice) -> list[_Group]:
@@ -286,7 +284,7 @@ def _first_part(pending: Pending, size: _Size, group: _Group) -> list[Part]:
     """What goes of a group that is too large for a frame: fewer series where their names are most of what is paid
     twice, else fewer rows."""
     parts: list[Part] = []
-    group.tables.sort(key=lambda table: table.tokens[0])
+    group.tables.sort(key=lambda table: pending.rank(table.tokens[0]))
     if group.key_bytes > group.rows * (_LEAST_TIME + _QUOTES):
         for table in group.tables:
             if not size.take(_Group([table]), group.rows):

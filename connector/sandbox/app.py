@@ -181,6 +181,8 @@ class SandboxApp:
         fault = self._faults.take([method.name, method.nickname])
         if isinstance(fault, faults.RpcErrorFault):
             self._stats.faults[fault.kind] += 1
+            if fault.carried_out:
+                await self._perform(method, call, version)
             error = RpcError(fault.code, fault.message, data=fault.data)
             return self._respond(dispatch.fail(call.request_id, error, self._settings))
         if isinstance(fault, faults.BadValue):
@@ -311,6 +313,8 @@ class SandboxApp:
                 await self._pause(fault.seconds)
                 return await proceed()
             case faults.Status():
+                if fault.carried_out:
+                    await proceed()
                 again = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
                 return PlainTextResponse("a fault on request", fault.status, again)
             case faults.Timeout():

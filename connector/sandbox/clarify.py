@@ -22,6 +22,8 @@ _MOST_SERIES: Final = 50
 _DEFAULT_SERIES: Final = 10
 _ROLLED_UP: Final = ("count", "min", "max", "sum", "avg")
 _FORMAT: Final = Parameter("format")
+_INTEGRATION: Final = Parameter("integration")
+"""In no table of parameters, but in the documentation's examples."""
 
 Series = dict[str, Mapping[int, float]]
 """Series key → time in µs → value."""
@@ -87,14 +89,14 @@ METHODS = (
         nickname="select_items",
         aliases=(("clarify.items.select", _NEW),),
         function=select_items,
-        parameters=(Parameter("query"), Parameter("include"), _FORMAT),
+        parameters=(Parameter("query"), Parameter("include"), _FORMAT, _INTEGRATION),
         rate=10.0,
     ),
     Method(
         name="clarify.dataFrame",
         nickname="data_frame",
         function=data_frame,
-        parameters=(Parameter("query"), Parameter("data"), Parameter("include"), _FORMAT),
+        parameters=(Parameter("query"), Parameter("data"), Parameter("include"), _FORMAT, _INTEGRATION),
     ),
     Method(
         name="clarify.evaluate",
@@ -107,6 +109,7 @@ METHODS = (
             Parameter("include"),
             _FORMAT,
             Parameter("groups", since=_NEW),
+            _INTEGRATION,
         ),
     ),
 )

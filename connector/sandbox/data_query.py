@@ -112,12 +112,12 @@ def _rollup(given: Mapping[str, object], problems: Problems) -> Rollup | None:
     try:
         return parse_rollup(
             rollup,
-            time_zone="UTC" if zone is None else zone,
-            first_day_of_week=1 if first_day is None else first_day,
+            time_zone=zone or "UTC",  # what is empty is not set
+            first_day_of_week=first_day or 1,
             origin_us=origin,
         )
     except RollupError as error:
-        problems.add("data.rollup", str(error))
+        problems.add(f"data.{error.field}", str(error))
         return None
 
 

@@ -224,12 +224,10 @@ def _read_calculations(call: Call, aliases: set[str], item_aliases: set[str]) ->
 
 
 def _buckets(call: Call, data: DataQuery, rollup: Rollup, shifts: Sequence[int]) -> _Buckets:
-    inside = []
-    for edge in rollup.buckets(data.first_us, data.end_us):
-        inside.append(edge)
-        if len(inside) > _MOST_BUCKETS:
-            call.problems.add("data.rollup", f"more than {_MOST_BUCKETS} buckets")
-            refuse_if_wrong(call)
+    if not rollup.is_window and (data.end_us - data.first_us) // rollup.shortest_us > _MOST_BUCKETS:
+        call.problems.add("data.rollup", f"more than {_MOST_BUCKETS} buckets")
+        refuse_if_wrong(call)
+    inside = list(rollup.buckets(data.first_us, data.end_us))
     if rollup.is_window or not inside:
         return _Buckets(tuple(inside), 0, len(inside))
     before, after = max(0, -min(shifts, default=0)), max(0, max(shifts, default=0))

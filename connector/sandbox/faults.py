@@ -30,16 +30,20 @@ class Latency(_Rule):
     seconds: float = Field(ge=0, le=3600)
 
 
-class Status(_Rule):
-    """Answer with an HTTP status, without storing anything."""
+class _Refusal(_Rule):
+    carried_out: bool = Field(False, description="do what the request asks for before the error is answered")
+
+
+class Status(_Refusal):
+    """Answer with an HTTP status."""
 
     kind: Literal["status"]
     status: int = Field(ge=400, le=599)
     retry_after: int | None = Field(None, ge=0)
 
 
-class RpcErrorFault(_Rule):
-    """Answer with an RPC error, without storing anything; never matches a token request."""
+class RpcErrorFault(_Refusal):
+    """Answer with an RPC error; never matches a token request."""
 
     kind: Literal["rpc_error"]
     code: int

@@ -51,7 +51,11 @@ Samples = Sequence[tuple[int, float]]
 
 
 class RollupError(ValueError):
-    """A rollup that cannot be; the message says why."""
+    """A rollup that cannot be; the message says why, `field` what is wrong: rollup, timeZone or firstDayOfWeek."""
+
+    def __init__(self, message: str, field: str = "rollup") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +143,15 @@ class Rollup:
 def parse_rollup(
     text: str | None, *, time_zone: str = "UTC", first_day_of_week: int = 1, origin_us: int | None = None
 ) -> Rollup | None:
-    """The rollup of a query; None for data as it is. Raises RollupError."""
-    if text is None:
-        return None
+    """The rollup of a query; None for data as it is. Raises RollupError, also for what only a rollup would need."""
     if not 1 <= first_day_of_week <= 7:
-        raise RollupError(f"firstDayOfWeek must be 1 (Monday) to 7 (Sunday), not {first_day_of_week}")
+        raise RollupError(f"must be 1 (Monday) to 7 (Sunday), not {first_day_of_week}", "firstDayOfWeek")
     try:
         zone = ZoneInfo(time_zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise RollupError(f"{time_zone[:60]!r} is no time zone such as Europe/Oslo") from None
+        raise RollupError(f"{time_zone[:60]!r} is no time zone such as Europe/Oslo", "timeZone") from None
+    if text is None:
+        return None
     fixed = months = 0
     if text != "window":
         try:
@@ -298,12 +302,13 @@ def states(
         time_us, value = samples[index]
         following = samples[index + 1][0] if index + 1 < len(samples) else lt_us
         begins, ends = max(time_us, gte_us), min(following, time_us + longest, lt_us)
+        if not rollup.is_window and ends > begins:
+            spans += (ends - begins) // rollup.shortest_us
+            if spans > _MOST_SPANS:
+                raise RollupError(f"the states fill more than {_MOST_SPANS} buckets: give longer ones")
         while begins < ends:
             if not start <= begins < end:
                 start, end = rollup._around(begins)
-                spans += 1
-                if spans > _MOST_SPANS:
-                    raise RollupError(f"the states fill more than {_MOST_SPANS} buckets: give longer ones")
             part = min(ends, end) - begins
             buckets = spent.setdefault(int(value), {})
             buckets[start] = buckets.get(start, 0) + part

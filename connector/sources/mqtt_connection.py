@@ -98,13 +98,16 @@ class Connection:
         received: Callable[[Connection, Received], None],
         subscribed: Callable[[Connection, frozenset[str]], None],
         stale: Callable[[int], None],
+        keep_session: bool = True,
     ) -> None:
         """`received` (what was read) and `subscribed` (which filters are in force now) are called in the thread
-        that calls `run`; `stale` (so many acknowledgements came too late) in any."""
+        that calls `run`; `stale` (so many acknowledgements came too late) in any. Without `keep_session` the broker
+        begins with a new session, and forgets it at the end."""
         self._settings = settings
         self._received = received
         self._subscribed = subscribed
         self._stale = stale
+        self._keep_session = keep_session
         self._remembered_filters = remembered_filters
         self._v5 = settings.protocol == "5"
         self._records: list[Record] = []
@@ -162,7 +165,7 @@ class Connection:
     def _make_client(self, client_id: str) -> _ReadAheadClient:
         settings = self._settings
         url = urlsplit(settings.url)
-        options: dict[str, Any] = {} if self._v5 else {"clean_session": False}
+        options: dict[str, Any] = {} if self._v5 else {"clean_session": not self._keep_session}
         client = _ReadAheadClient(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -195,10 +198,14 @@ class Connection:
         try:
             if self._v5:
                 properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-                properties.SessionExpiryInterval = round(self._settings.session_expiry)
+                properties.SessionExpiryInterval = round(self._settings.session_expiry) if self._keep_session else 0
                 properties.ReceiveMaximum = self._settings.receive_maximum
                 self._client.connect(
-                    url.hostname or "", port, keepalive=keepalive, clean_start=False, properties=properties
+                    url.hostname or "",
+                    port,
+                    keepalive=keepalive,
+                    clean_start=not self._keep_session,
+                    properties=properties,
                 )
             else:
                 self._client.connect(url.hostname or "", port, keepalive=keepalive)

@@ -38,7 +38,7 @@ def test_at_the_bound_reading_stops_and_nothing_is_dropped(tmp_path: Path, journ
                 status, problems = connector.readiness()
                 return status == 503 and any("reading" in problem and "stopped" in problem for problem in problems)
 
-            wait_until(full, 30, f"unready because of its bound: {connector.readiness()}")
+            wait_until(full, 30, lambda: f"unready because of its bound: {connector.readiness()}")
             assert connector.metrics()['connector_journal_bytes{source="plant"}'] < 256 * 1024
             sandbox.start()
             wait_until(lambda: sandbox.count_samples() == 5_000, 100, "everything, after all", every=0.5)
@@ -89,7 +89,7 @@ def test_a_second_connector_with_the_same_state_is_refused(tmp_path: Path) -> No
             second = ConnectorProcess(tmp_path / "second", sandbox.credentials_path, source(broker.port))
             second.config.write_text(second.config.read_text().replace("state_dir: state", "state_dir: ../state"))
             second.start(ready=False)
-            assert second.wait(20) == 1
+            assert second.wait(60) == 1
             assert "is in use by another connector" in second.log()
             assert "Traceback" not in second.log()
 

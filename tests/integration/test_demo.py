@@ -48,7 +48,7 @@ class DemoProcess:
     def errors(self) -> str:
         return self._errors.read_text(errors="replace")
 
-    def finish(self, seconds: float = 60) -> tuple[int, str]:
+    def finish(self, seconds: float = 120) -> tuple[int, str]:
         """(exit status, standard output)."""
         output, _ = self.process.communicate(timeout=seconds)
         return self.process.returncode, (output or b"").decode()
@@ -75,7 +75,7 @@ class DemoProcess:
 
     def assert_nothing_left(self) -> None:
         """No process and no file."""
-        wait_until(lambda: not self.processes(), 15, f"no process is left of {self.processes()}")
+        wait_until(lambda: not self.processes(), 15, lambda: f"no process is left of {self.processes()}")
         assert list(self.temporary.iterdir()) == []
 
     def __enter__(self) -> DemoProcess:

@@ -37,7 +37,7 @@ def test_a_file_is_read_once_to_its_end_and_gone_on_with_when_it_grows(sandbox: 
     data.write_text(lines(0, 5000) + "broken {\n" + "\n" + lines(5000, 6000))
     source = "  - {type: file, path: data.ndjson, topic: plant/1}"
     connector = ConnectorProcess(tmp_path, sandbox.credentials_path, source, FAST)
-    assert connector.start(ready=False).wait(60) == 0, connector.log()
+    assert connector.start(ready=False).wait(240) == 0, connector.log()
     assert values(sandbox, "plant/1:v") == {(START + i) * 10**6: float(i) for i in range(6000)}
     status, ledger = connector.ledger()
     assert status == 0
@@ -46,7 +46,7 @@ def test_a_file_is_read_once_to_its_end_and_gone_on_with_when_it_grows(sandbox: 
     }  # fmt: skip
     with data.open("a") as file:
         file.write(lines(6000, 6100))
-    assert connector.start(ready=False).wait(60) == 0, connector.log()
+    assert connector.start(ready=False).wait(240) == 0, connector.log()
     assert connector.ledger()[1]["messages"]["received"] == 6102
     assert len(values(sandbox, "plant/1:v")) == 6100
 
@@ -58,7 +58,7 @@ def test_a_kill_in_the_middle_loses_nothing(sandbox: SandboxServer, tmp_path: Pa
     connector.start()
     wait_until(lambda: len(values(sandbox, "t:v")) > 2000, 30, "some of it arrived")
     connector.kill()
-    assert connector.start(ready=False).wait(90) == 0, connector.log()
+    assert connector.start(ready=False).wait(240) == 0, connector.log()
     assert values(sandbox, "t:v") == {(START + i) * 10**6: float(i) for i in range(30_000)}
     assert connector.ledger()[0] == 0
 
@@ -68,12 +68,12 @@ def test_another_file_under_the_same_name_is_refused(sandbox: SandboxServer, tmp
     data.write_text(lines(0, 10))
     source = "  - {type: file, path: data.ndjson, topic: t}"
     connector = ConnectorProcess(tmp_path, sandbox.credentials_path, source, FAST)
-    assert connector.start(ready=False).wait(60) == 0
+    assert connector.start(ready=False).wait(240) == 0
     data.write_text(lines(7, 10))
-    assert connector.start(ready=False).wait(60) == 1
+    assert connector.start(ready=False).wait(240) == 1
     assert "is not the file of which 10 lines were read before" in connector.log()
     data.write_text(lines(0, 4))
-    assert connector.start(ready=False).wait(60) == 1
+    assert connector.start(ready=False).wait(240) == 1
     assert "give the source another name" in connector.log()
 
 
@@ -85,7 +85,7 @@ def test_standard_input(sandbox: SandboxServer, tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-m", "connector", "run", str(connector.config)],
-        input=text + "no record\n", capture_output=True, text=True, timeout=60, check=False,
+        input=text + "no record\n", capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for n in range(3):
@@ -93,3 +93,34 @@ def test_standard_input(sandbox: SandboxServer, tmp_path: Path) -> None:
     ledger = connector.ledger()[1]
     assert ledger["messages"]["dead_lettered"] == 1
     assert ledger["balanced"]
+
+
+def test_new_signals_are_held_until_they_are_approved(sandbox: SandboxServer, tmp_path: Path) -> None:
+    data = tmp_path / "data.ndjson"
+    data.write_text(json.dumps({"time": START, "a": 1, "b": 2}) + "\n")
+    source = "  - {type: file, path: data.ndjson, topic: t}"
+    connector = ConnectorProcess(tmp_path, sandbox.credentials_path, source, f"{FAST}\nsignals: {{on_new: hold}}")
+    assert connector.start(ready=False).wait(60) == 0, connector.log()
+    assert sandbox.count_samples() == 0
+    assert "new_signals_held" in connector.log()
+    assert connector.ledger()[1]["samples"]["dead_lettered"] == 2
+    listed = cli("new-signals", connector.config)
+    assert listed.stdout.split() == ["t:a", "t:b"]
+    assert cli("new-signals", connector.config, "--approve", "x*").returncode == 1
+    assert cli("new-signals", connector.config, "--approve", "*:a").stdout.split() == ["approved", "t:a"]
+    with data.open("a") as file:
+        file.write(json.dumps({"time": START + 1, "a": 3, "b": 4}) + "\n")
+    assert connector.start(ready=False).wait(60) == 0, connector.log()
+    assert values(sandbox, "t:a") == {(START + 1) * 10**6: 3.0}
+    assert values(sandbox, "t:b") == {}
+    status, ledger = connector.ledger()
+    assert status == 0
+    assert ledger["samples"] == {
+        "received": 4, "inserted": 1, "dead_lettered": 3, "filtered": 0, "superseded": 0, "waiting": 0
+    }  # fmt: skip
+    assert ledger["packing"][0]["requests"] == 1
+
+
+def cli(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "connector", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)

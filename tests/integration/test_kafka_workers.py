@@ -116,7 +116,8 @@ def test_two_workers_share_partitions_and_rate_and_one_may_die(
         status, ledger = connector.ledger()
         assert status == 0, ledger
         account = ledger["sources"]["kafka"]
-        assert account["appended"] - account["redelivered"] <= 4000 <= account["appended"]
+        # What the killed one had settled and not committed may have come again to the other, who cannot know it.
+        assert 0 <= account["redelivered"] <= account["appended"] - 4000
         assert ledger["samples"]["inserted"] == ledger["samples"]["received"]
         assert (tmp_path / "state" / "worker-2" / "kafka.sqlite").exists()
         assert "Traceback" not in connector.log()

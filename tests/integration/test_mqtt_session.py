@@ -21,9 +21,10 @@ from connector.sources.log_file import LogFile
 from connector.sources.mqtt import MqttSource
 from connector.sources.source import SourceFailedError
 from tests.brokers import Mosquitto
+from tests.ports import free_port
 from tests.publisher import Publisher
 from tests.unit.scripted import ScriptedHandover
-from tests.waiting import free_port, wait_until
+from tests.waiting import wait_until
 
 
 @dataclass
@@ -99,7 +100,7 @@ def sources(tmp_path: Path) -> Iterator[Sources]:
 
 
 def wait_ready(source: MqttSource) -> None:
-    wait_until(lambda: not source.problems(), 10, f"ready: {source.problems()}")
+    wait_until(lambda: not source.problems(), 10, lambda: f"ready: {source.problems()}")
 
 
 def test_an_acknowledgement_of_an_earlier_connection_confirms_nothing(sources: Sources) -> None:

@@ -54,7 +54,7 @@ def test_what_mosquitto_pub_publishes_arrives_to_the_microsecond(sandbox: Sandbo
             subprocess.run(
                 [program, "-h", broker.host, "-p", str(broker.port), "-q", "1", "-t", topic, "-m", payload],
                 check=True,
-                timeout=10,
+                timeout=60,
             )
         wait_until(lambda: sandbox.count_samples() >= 9, 15, "nine samples in the sandbox")
         assert connector.stop() == 0

@@ -82,7 +82,7 @@ def test_items_follow_the_mapping_but_not_over_a_person(
 ) -> None:
     with connector(tmp_path, sandbox, broker, rules()).start() as running:
         send(broker, "press", "oven")
-        wait_until(lambda: len(items(sandbox)) == 2, 20, f"both are published\n{running.log()}")
+        wait_until(lambda: len(items(sandbox)) == 2, 20, lambda: f"both are published\n{running.log()}")
         press = items(sandbox)["l1/press/pressure"]
         assert press.attributes["name"] == "press pressure"
         assert press.attributes["engUnit"] == "bar"
@@ -102,7 +102,9 @@ def test_items_follow_the_mapping_but_not_over_a_person(
         send(broker, "press", "oven")
         name = "pressure of oven"
         wait_until(
-            lambda: items(sandbox)["l1/oven/pressure"].attributes["name"] == name, 20, f"updated\n{running.log()}"
+            lambda: items(sandbox)["l1/oven/pressure"].attributes["name"] == name,
+            20,
+            lambda: f"updated\n{running.log()}",
         )
         assert items(sandbox)["l1/oven/pressure"].attributes["engUnit"] == "mbar"
         wait_until(lambda: "item_left_alone" in running.log(), 20, "it says what it leaves alone")
@@ -127,7 +129,9 @@ def test_items_follow_the_mapping_but_not_over_a_person(
         send(broker, "press", "oven")
         name = "pressure of press"
         wait_until(
-            lambda: items(sandbox)["l1/press/pressure"].attributes["name"] == name, 20, f"it wins\n{running.log()}"
+            lambda: items(sandbox)["l1/press/pressure"].attributes["name"] == name,
+            20,
+            lambda: f"it wins\n{running.log()}",
         )
         assert items(sandbox)["l1/press/pressure"].attributes["gapDetection"] == "PT2H"
         assert running.stop() == 0
@@ -144,12 +148,13 @@ def test_items_that_exist_already_are_left_alone_and_the_rest_is_made(
         person.publish_signals({signal: Item(name="Mine")}).raise_for_error()
     with connector(tmp_path, sandbox, broker, rules(overwrite="never")).start() as running:
         send(broker, "press", "oven")
-        wait_until(lambda: "l1/oven/pressure" in items(sandbox), 20, f"the new one\n{running.log()}")
+        wait_until(lambda: "l1/oven/pressure" in items(sandbox), 20, lambda: f"the new one\n{running.log()}")
         assert running.stop() == 0
     assert items(sandbox)["l1/press/pressure"].attributes["name"] == "Mine"
     assert "item_left_alone" not in running.log(), "it is meant"
 
 
+@pytest.mark.parametrize("sandbox", ["accept"], indirect=True)
 def test_publishing_that_is_not_allowed_is_said_and_costs_no_data(
     sandbox: SandboxServer, broker: Mosquitto, tmp_path: Path
 ) -> None:

@@ -125,6 +125,14 @@ def test_rpc_error(sandbox: SandboxServer, key: str) -> None:
     assert key not in sandbox.signals()
 
 
+def test_an_error_after_the_request_was_carried_out(sandbox: SandboxServer, key: str) -> None:
+    order(sandbox, "status", status=503, carried_out=True)
+    order(sandbox, "rpc_error", code=-32015, carried_out=True)
+    assert insert(sandbox, f"{key}/status").status_code == 503
+    assert insert(sandbox, f"{key}/rpc").json()["error"]["code"] == -32015
+    assert {f"{key}/status", f"{key}/rpc"} <= sandbox.signals().keys()
+
+
 def test_revoke_tokens(sandbox: SandboxServer, key: str) -> None:
     token = sandbox.authorization()
     assert insert(sandbox, key, authorization=token).status_code == 200

@@ -28,6 +28,7 @@ from connector.clarify import (
     TooLarge,
     query,
 )
+from connector.clarify.transport import ANSWER_BYTES
 
 INTEGRATION = "cp1a5c9e3g7i2k6m0o4q"
 SIGNAL = "cq3t8v5e1k7n4m0r2s6g"
@@ -125,6 +126,9 @@ def test_more_signals_than_one_answer_holds(limit: int | None, skip: int, stock:
 def test_signals_one_after_another_with_progress() -> None:
     client, _ = client_of(selecting(2100))
     told: list[tuple[int, int | None]] = []
+    client.select_signals(limit=None, progress=lambda done, total: told.append((done, total)))
+    assert told == [(1000, None), (2000, None), (2100, 2100)]
+    told.clear()
     found = list(client.iter_signals(progress=lambda done, total: told.append((done, total))))
     assert [one.attributes.input for one in found] == [f"i{n}" for n in range(2100)]
     assert told == [(1000, None), (2000, None), (2100, 2100)]
@@ -166,8 +170,6 @@ def test_what_is_sent() -> None:
             "format": {"dataAsArray": True, "groupIncludedByType": True},
         }),
     ]  # fmt: skip
-    with pytest.raises(ValueError, match=r"sort is a list of field paths, such as \['name'\]"):
-        client.select_items(sort="name")
 
 
 # -- writing --------------------------------------------------------------------------------------
@@ -241,7 +243,7 @@ def test_saving_both_ways() -> None:
     [
         (lambda c: c.save_signals(["a"], []), "input_ids and signals must be lists of one length"),
         (lambda c: c.save_signals(["a b"], [Signal(name="A")]), "'a b' cannot be an input ID"),
-        (lambda c: c.save_signals(["a"], [{"nam": "A"}]), "'a': name: Field required; nam: Extra inputs"),
+        (lambda c: c.save_signals(["a"], [{"nam": "A"}]), "'a': name: Field required; nam: unknown field"),
         (lambda c: c.publish_signals(["x"], [Item(name="A")]), "'x' cannot be an ID"),
         (
             lambda c: c.publish_signals({SIGNAL: {"name": "A", "visible": "perhaps"}}),
@@ -259,7 +261,24 @@ def test_saving_both_ways() -> None:
         (lambda c: c.evaluate("PT1H", calculations=[{"formula": "1", "alias": "a"}] * 101), "at most 50 .* and 100"),
         (lambda c: c.connect_signals(SIGNAL), r"needs API 1.2.*api_version=\"1.2\""),
         (lambda c: c.evaluate("PT1H", groups=[{}]), "groups in clarify.evaluate needs API 1.2"),
-        (lambda c: c.select_items(skip=-1), "below zero"),
+        (lambda c: c.select_items(skip=-1), "skip cannot be below zero"),
+        (lambda c: c.select_items(limit="5"), "limit is a whole number, not '5'"),
+        (lambda c: c.select_items(sort="name"), r"sort is a list, such as \['name'\]"),
+        (lambda c: c.select_signals(include="item"), r"include is a list, such as \['item'\]"),
+        (lambda c: c.select_signals("name"), "filter is a Filter, or a dict .* not 'name'"),
+        (lambda c: c.save_signals(["a"], [Item(name="A")]), "'a': an Item is published"),
+        (lambda c: c.data_frame(series="a"), r"series is a list, such as \['a'\]"),
+        (lambda c: c.data_frame(last=True), "last is a whole number, not True"),
+        (lambda c: c.data_frame(timeZone="Mars"), "'Mars' is no time zone"),
+        (lambda c: c.data_frame(firstDayOfWeek=8), r"firstDayOfWeek is 1 \(Monday\) to 7, not 8"),
+        (
+            lambda c: c.evaluate("PT1H", items={"id": SIGNAL, "aggregation": "avg", "alias": "a"}),
+            "items is a list of ItemAggregation",
+        ),
+        (
+            lambda c: c.evaluate("PT1H", calculations=[{"formula": "1", "alias": "a", "engUnit": "bar"}]),
+            "engUnit in clarify.evaluate needs API 1.2",
+        ),
     ],
 )
 def test_mistakes_are_named_before_anything_is_sent(call: Callable[[Client], Any], said: str) -> None:
@@ -279,7 +298,27 @@ def test_connecting_in_version_1_2() -> None:
     assert server.calls[1][1]["query"]["limit"] == 1000
     with pytest.raises(TypeError, match="api_version must be a text"):
         Client(CREDENTIALS, 1.2)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"such as 1\.1, 1\.2 or 1\.2beta1, not 'latest'"):
+        Client(CREDENTIALS, "latest")
     assert issubclass(ApiVersionError, ValueError)
+
+
+def test_what_the_pre_releases_of_1_2_call_differently() -> None:
+    def handle(method: str, params: dict[str, Any]) -> Any:
+        return {"data": {"times": [], "series": {}}} if "clarify" in method else selecting(0)(method, params)
+
+    client, server = client_of(handle, api_version="1.2beta1")
+    client.connect_signals(SIGNAL).raise_for_error()
+    client.disconnect_signals().raise_for_error()
+    client.data_frame().raise_for_error()
+    group = {"filter": {"name": "a"}, "timeAggregation": "avg", "groupAggregation": "sum", "alias": "g"}
+    client.evaluate("P1D", groups=[group]).raise_for_error()
+    connect, disconnect, data_frame, evaluate = server.calls
+    assert (connect[0], disconnect[0]) == ("admin.connectSignals", "admin.disconnectSignals")
+    assert "total" not in data_frame[1]["query"]
+    assert evaluate[1]["groups"] == [
+        {"query": {"filter": {"name": "a"}}, "timeAggregation": "avg", "groupAggregation": "sum", "alias": "g"}
+    ]
 
 
 # -- data -----------------------------------------------------------------------------------------
@@ -307,6 +346,46 @@ def test_pages_and_windows_of_data() -> None:
     assert told == [(1, None), (2, None), (3, None), (4, None)]
 
 
+def days(params: dict[str, Any]) -> tuple[datetime, int]:
+    """Begin and length of the window that is asked for."""
+    first, stop = (datetime.fromisoformat(text) for text in params["data"]["filter"]["times"].values())
+    return first, (stop - first).days
+
+
+@pytest.mark.parametrize("method", ["data_frame", "evaluate"])
+def test_windows_of_dense_data_become_shorter(method: str) -> None:
+    def handle(_: str, params: dict[str, Any]) -> Any:
+        first, length = days(params)
+        if length > 13:
+            return httpx.Response(200, content=bytes(ANSWER_BYTES + 1))
+        return {"data": {"times": [first.isoformat()], "series": {"i": [length]}}}
+
+    client, server = client_of(handle)
+    told: list[Any] = []
+    window: dict[str, Any] = {"gte": "2026-01-01T00:00:00Z", "lt": "2026-03-22T00:00:00Z", "rollup": "PT10S"}
+    response = getattr(client, method)(**window, progress=lambda *args: told.append(args)).raise_for_error()
+    lengths = [days(params)[1] for _, params in server.calls]
+    assert lengths == [40, 20, *[10] * 8], "what was too long is not asked for twice"
+    assert sum(response.result.data.series["i"]) == 80
+    assert told[-1] == (8, 8)
+
+
+def test_an_answer_that_cannot_become_shorter() -> None:
+    client, server = client_of(lambda *_: httpx.Response(200, content=bytes(ANSWER_BYTES + 1)))
+    for rollup, start, calls in (("window", "2026-01-01T00:00:00Z", 1), (None, "2026-01-30T23:58:00Z", 2)):
+        server.calls.clear()
+        error = client.data_frame(rollup=rollup, gte=start, lt="2026-01-31T00:00:00Z").error
+        assert error is not None
+        assert isinstance(error.exception, TooLarge)
+        assert "Ask for less at once" in error.message
+        assert len(server.calls) == calls
+    server.calls.clear()
+    error = client.data_frame({"name": {"$in": ["x" * 100] * 90_000}}).error
+    assert error is not None
+    assert "The request has" in error.message, "shorter windows would not make it smaller"
+    assert server.calls == []
+
+
 def test_the_last_values_of_several_windows() -> None:
     def handle(_: str, params: dict[str, Any]) -> Any:
         return {"data": {"times": [params["data"]["filter"]["times"]["$gte"]], "series": {"i": [1]}}}
@@ -326,6 +405,9 @@ def test_the_window_without_bounds_is_a_week_around_now() -> None:
         assert params["data"]["filter"]["times"] == {"$gte": "2026-04-24T12:00:00Z", "$lt": "2026-05-08T12:00:00Z"}
     assert server.calls[1][1]["data"]["filter"]["series"] == {"$in": ["a"]}
     assert "groups" not in server.calls[1][1], "API 1.1 refuses it"
+    assert "outsidePoints" not in server.calls[0][1]["data"], "not documented: only if it is asked for"
+    client.data_frame(outsidePoints=True).raise_for_error()
+    assert server.calls[2][1]["data"]["outsidePoints"] is True
 
 
 # -- turns and repetition -------------------------------------------------------------------------
@@ -408,6 +490,31 @@ def test_details_of_errors() -> None:
     assert error.data == "{'params': 5}"
 
 
+def test_a_response_as_json() -> None:
+    client, _ = client_of(inserted)
+    dumped = orjson.loads(client.insert({"times": [1], "series": {"a": [1]}}).model_dump_json())
+    assert dumped == {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "result": {"signalsByInput": {"a": {"id": SIGNAL, "created": False}}},
+        "error": None,
+    }
+    details = {"trace": "t1", "pathErrors": [{"path": "params.query", "error": "bad"}]}
+    client, _ = client_of(lambda *_: {"code": -32602, "message": "no", "data": details})
+    dumped = orjson.loads(client.select_items().model_dump_json())
+    assert dumped["result"] is None
+    assert dumped["error"]["code"] == -32602
+    assert dumped["error"]["data"]["pathErrors"] == details["pathErrors"]
+    client, _ = client_of(lambda *_: 403)
+    assert client.select_items().model_dump()["error"]["data"] == "a fault on request"
+    frame = {"data": {"times": ["2026-05-01T06:00:00Z"], "series": {"a": [1.5]}}}
+    client, _ = client_of(lambda *_: frame)
+    assert client.data_frame().model_dump()["result"]["data"] == {
+        "times": ["2026-05-01T06:00:00Z"],
+        "series": {"a": [1.5]},
+    }
+
+
 def test_a_server_that_hangs() -> None:
     def hang(_: httpx.Request) -> httpx.Response:
         raise httpx.ReadTimeout("")
@@ -432,8 +539,36 @@ def test_the_same_methods_for_asyncio() -> None:
     assert [response.error for response in responses] == [None] * 3
     assert len(server.calls) == 3
     public = {name for name, method in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")}
-    assert public - set(dir(AsyncClient)) == {"iter_signals", "iter_items", "iter_data_frames"}
+    assert public <= set(dir(AsyncClient))
     assert "integration.insert" in (inspect.getdoc(AsyncClient.insert) or "")
+
+
+def test_iterators_for_asyncio() -> None:
+    server = Server(selecting(2100))
+
+    async def use() -> list[str]:
+        async with AsyncClient(CREDENTIALS, transport=httpx.MockTransport(server), rates=None) as client:
+            assert client.integration == INTEGRATION
+            return [one.attributes.input async for one in client.iter_signals()]
+
+    assert asyncio.run(use()) == [f"i{n}" for n in range(2100)]
+    assert len(server.calls) == 3
+
+
+def test_an_iterator_for_asyncio_raises_where_a_page_fails() -> None:
+    def handle(method: str, params: dict[str, Any]) -> Any:
+        return 403 if params["query"]["skip"] else selecting(9999)(method, params)
+
+    found = []
+
+    async def use() -> None:
+        async with AsyncClient(CREDENTIALS, transport=httpx.MockTransport(Server(handle)), rates=None) as client:
+            async for one in client.iter_signals():
+                found.append(one)
+
+    with pytest.raises(NotAllowed):
+        asyncio.run(use())
+    assert len(found) == 1000
 
 
 def test_every_method_explains_itself() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import traceback
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -165,6 +166,12 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
     with pytest.raises(CredentialsError, match="cannot be read"):
         Credentials.load("a\0b")
+
+
+@pytest.mark.parametrize("source", [None, 5, ["credentials.json"]])
+def test_what_cannot_be_credentials(source: Any) -> None:
+    with pytest.raises(CredentialsError, match="credentials must be a path, JSON text or a dict, not"):
+        Credentials.load(source)
 
 
 @pytest.mark.parametrize("kind", ["client-credentials", "basic-auth"])

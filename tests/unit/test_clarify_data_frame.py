@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import IntEnum
 from fractions import Fraction
 from typing import Any
@@ -173,6 +174,64 @@ def test_what_pandas_data_needs() -> None:
         DataFrame.from_pandas(pd.DataFrame({"a": [1.0]}))
     with pytest.raises(ValueError, match="there is no column 'b'; there are a"):
         DataFrame.from_pandas(pd.DataFrame({"a": [1.0]}), time_col="b")
+
+
+IN_UTC = pd.to_datetime([T0, "2026-05-01T06:00:01Z"])
+
+
+def test_a_pandas_index_or_column_of_texts_is_the_times() -> None:
+    expected = DataFrame(times=[T0], series={"a": [1]})
+    assert DataFrame.from_pandas(pd.DataFrame({"a": [1]}, index=[T0])) == expected
+    assert DataFrame.from_pandas(pd.DataFrame({"when": [T0], "a": [1]})) == expected
+    named = pd.DataFrame({"Time": IN_UTC, "seen": IN_UTC})
+    with pytest.raises(ValueError, match=r"series 'seen', value 0: '2026-.*' is no number"):
+        DataFrame.from_pandas(named.astype({"seen": str}))  # the named column is the times, the other is not
+    with pytest.raises(ValueError, match=r"the times are not clear.*: t, u\)"):
+        DataFrame.from_pandas(pd.DataFrame({"t": IN_UTC, "u": IN_UTC, "a": [1, 2]}))
+
+
+def test_what_is_missing_in_pandas_data_is_none() -> None:
+    columns = {"i": pd.array([1, None], dtype="Int64"), "b": pd.array([None, True], dtype="boolean"), "o": [None, 2.5]}
+    frame = DataFrame.from_pandas(pd.DataFrame(columns, index=IN_UTC))
+    assert frame.series == {"i": (1, None), "b": (None, 1), "o": (None, 2.5)}
+    assert DataFrame(times=IN_UTC, series={"a": columns["i"].tolist()}).series == {"a": (1, None)}
+    assert DataFrame(times=[T0], series={"a": [Decimal("1.5")]}).series == {"a": (1.5,)}
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pd.DatetimeIndex([T0, None]),
+        pd.DatetimeIndex(["2026-05-01", None]),
+        np.array(["2026-05-01", "NaT"], dtype="datetime64[s]"),
+        [np.datetime64("2026-05-01"), np.datetime64("NaT")],
+        [pd.Timestamp(T0), pd.NaT],
+    ],
+)
+def test_a_missing_time_is_no_time_in_1677(times: Any) -> None:
+    with pytest.raises(ValueError, match=r"times\[1\].*leave"):
+        DataFrame(times=times, series={"a": [1, 2]})
+
+
+def test_two_columns_of_one_name() -> None:
+    with pytest.raises(ValueError, match="several columns of one name: 1, a"):
+        DataFrame.from_pandas(pd.DataFrame([[1, 2, 3, 4]], columns=["a", "a", 1, "1"], index=IN_UTC[:1]))
+
+
+@pytest.mark.parametrize(
+    ("times", "series", "said"),
+    [
+        (None, None, "times must be a list of times, not NoneType"),
+        ("2026-05-01", None, "times must be a list of times, not a text"),
+        ({"a": [1]}, [T0], "times must be a list of times, not dict"),
+        ([T0], [1], "series must be a dict of input ID → values, not list"),
+        ([T0], {"a": {"b": 1}}, "series 'a' must be a list of numbers and None"),
+        ([T0], {"a": 1}, "series 'a' must be a list of numbers and None"),
+    ],
+)
+def test_what_is_no_frame_at_all(times: Any, series: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        DataFrame(times, series)
 
 
 def test_merging() -> None:

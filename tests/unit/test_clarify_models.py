@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from connector.clarify import Calculation, GroupAggregation, Item, ItemAggregation, Signal, SignalInfo, query
+from connector.clarify.answers import SavedSignal
 from connector.clarify.validation import broken_rules
 
 T0 = "2026-05-01T06:00:00Z"
@@ -94,7 +95,7 @@ def test_limits_are_inclusive() -> None:
         ({"sampleInterval": "P1M"}, "sampleInterval", "no fixed duration"),
         ({"gap_detection": 300}, "gapDetection", "ISO 8601 text"),
         ({"gapDetection": timedelta(seconds=-1)}, "gapDetection", "below zero"),
-        ({"unit": "bar"}, "unit", "not permitted"),
+        ({"unit": "bar"}, "unit", "unknown field"),
     ],
 )
 def test_a_broken_rule_names_the_field(change: dict[str, object], place: str, rule: str) -> None:
@@ -120,6 +121,10 @@ def test_an_item_is_a_signal_and_its_visibility() -> None:
     signal = Signal(name="Boiler", labels={"hall": ["3"]}, annotations={"a": "b"})
     item = Item.of_signal(signal, visible=True)
     assert item.to_wire() == {**signal.to_wire(), "visible": True}
+    selected = SavedSignal(name="Boiler", labels={"hall": ["3"]}, input="boiler", gap_detection=timedelta(minutes=5))
+    assert (
+        Item.of_signal(selected).to_wire() == Item(name="Boiler", labels={"hall": ["3"]}, gapDetection="PT5M").to_wire()
+    )
 
 
 def test_aggregations_on_the_wire() -> None:
@@ -140,6 +145,8 @@ def test_aggregations_on_the_wire() -> None:
         "alias": "on",
         "engUnit": "s",
     }
+    # Clarify's own client shows a state with any aggregation.
+    assert ItemAggregation(id=item, aggregation="max", state=1, alias="a").to_wire()["state"] == 1
     group = GroupAggregation(
         filter=query.Filter(fields={"labels.type": "pump"}).to_query(),
         time_aggregation="max",
@@ -165,9 +172,9 @@ def test_aggregations_on_the_wire() -> None:
         ({"alias": "1a"}, "alias: must be a letter or _"),
         ({"alias": "a" * 29}, "alias: must be"),
         ({"aggregation": "state-rate"}, "state-rate needs a state"),
-        ({"state": 1}, "avg takes no state"),
+        ({"state": 10_000}, "state: Input should be less than or equal to 9999"),
         ({"lead": 1001}, "lead: Input should be less than or equal to 1000"),
-        ({"more": 1}, "more: Extra inputs are not permitted"),
+        ({"more": 1}, "more: unknown field"),
     ],
 )
 def test_refused_aggregations(fields: dict[str, Any], said: str) -> None:

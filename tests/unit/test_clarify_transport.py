@@ -16,7 +16,7 @@ import httpx
 import pytest
 import trustme
 
-from connector.clarify import Retryable, Timeouts
+from connector.clarify import Retryable, Timeouts, TooLarge
 from connector.clarify.transport import ANSWER_BYTES, Transport, retry_after
 
 URL = "https://api.clarify.io/v1/rpc"
@@ -37,7 +37,7 @@ def exchange(handler: Callable[[httpx.Request], httpx.Response], *, stores: bool
 @pytest.mark.parametrize(
     ("kind", "said", "unknown"),
     [
-        (httpx.ConnectError, "connection failed", False),
+        (httpx.ConnectError, "connection failed (ConnectError: it broke): check apiUrl and the network", False),
         (httpx.ConnectTimeout, "No connection in time", False),
         (httpx.PoolTimeout, "No connection in time", False),
         (httpx.ProxyError, "connection failed", False),
@@ -83,6 +83,8 @@ def test_an_answer_is_bounded_in_size() -> None:
     error = exchange(answer)
     assert "longer than 67108864 bytes" in str(error)
     assert error.outcome_unknown
+    with closing(transport(answer)) as line, pytest.raises(TooLarge, match="Ask for less at once"):
+        line.post(URL, b"", {}, method="clarify.dataFrame", stores=False)
 
 
 def test_an_answer_is_bounded_in_time() -> None:

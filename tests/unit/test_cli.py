@@ -177,6 +177,18 @@ def test_credentials_that_cannot_be_used(config: Path, command: str, content: st
     assert "credentials.json" in refused(command, config)
 
 
+def test_check_of_schema_registries(config: Path) -> None:
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text + "schema_registries: {main: {url: 'http://registry', token: t0ken}}\n", encoding="utf-8")
+    result = cli("check", config)
+    assert result.exit_code == 0, result.output
+    assert "warning: schema registry main: credentials over http" in result.output
+    assert "t0ken" not in result.output
+    more = "schema_registries: {main: {url: 'https://registry', tls: {ca_file: no.pem}}}\n"
+    config.write_text(text + more, encoding="utf-8")
+    assert "schema registry main: tls.ca_file: there is no file" in refused("check", config)
+
+
 def test_check_looks_for_certificate_files(config: Path) -> None:
     text = GOOD.replace("topics: [x]", "topics: [x], tls: {ca_file: no.pem}").replace("mqtt://", "mqtts://")
     config.write_text(text, encoding="utf-8")

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from connector.config import Config
-from connector.config_file import ConfigError, load_config
+from connector.config_file import ConfigError, load_config, rule_lines
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "config").glob("*.yaml"))
+CONFIG = Path(__file__).parents[2] / "config"
+EXAMPLES = sorted(set(CONFIG.glob("*.yaml")) - set(CONFIG.glob("*-tests.yaml")))
 GOOD = """\
 clarify:
   credentials: credentials.json
@@ -467,3 +468,42 @@ def test_letters_must_not_come_back_as_records(tmp_path: Path) -> None:
     letters = "dead_letters: {type: kafka, bootstrap_servers: 'kafka.example.com:9093', topic: plant.letters}\n"
     assert load(tmp_path, KAFKA + letters).dead_letters.type == "kafka"
     assert "would come back" in complaint(tmp_path, KAFKA.replace("[plant]", "['^plant.*']") + letters)
+
+
+# -- without secrets -------------------------------------------------------------------------------
+
+
+SECRETS = (
+    GOOD
+    + "    password: ${BROKER_PASSWORD}\n    username: ${file:/nowhere/user}\nmapping:\n  rules:\n    - topic: a/b\n"
+)
+
+
+def test_without_secrets_what_only_says_how_something_is_reached_may_be_missing(tmp_path: Path) -> None:
+    assert "BROKER_PASSWORD is not set" in complaint(tmp_path, SECRETS)
+    config = load_config(write(tmp_path, SECRETS), {}, without_secrets=True)
+    assert config.mapping.rules[0].topic == "a/b"
+    used = load_config(write(tmp_path, SECRETS), {"BROKER_PASSWORD": "p4ss"}, without_secrets=True)
+    assert used.sources[0].password is not None
+    assert used.sources[0].password.get_secret_value() == "p4ss"
+
+
+def test_without_secrets_what_says_what_becomes_of_data_is_still_needed(tmp_path: Path) -> None:
+    text = SECRETS + "      name: ${SITE} press\n"
+    with pytest.raises(ConfigError) as refused:
+        load_config(write(tmp_path, text), {}, without_secrets=True)
+    assert "mapping.rules[0].name: the environment variable SITE is not set" in str(refused.value)
+
+
+def test_without_secrets_an_error_that_comes_of_a_missing_one_names_it(tmp_path: Path) -> None:
+    text = KAFKA.replace("kafka.example.com:9093", "${SERVERS}")
+    with pytest.raises(ConfigError) as refused:
+        load_config(write(tmp_path, text), {}, without_secrets=True)
+    assert "the environment variable SERVERS is not set" in str(refused.value)
+
+
+def test_each_rule_is_found_in_its_file(tmp_path: Path) -> None:
+    file = write(tmp_path, GOOD + "mapping:\n  rules:\n    - topic: a\n    # b\n    - skip: true\n      topic: b\n")
+    assert rule_lines(file) == [9, 11]
+    assert rule_lines(write(tmp_path, GOOD)) == []
+    assert rule_lines(write(tmp_path, GOOD + "mapping:\n")) == []

@@ -24,6 +24,7 @@ GOOD = Result(
     acknowledged={"a": 5, "b": 2},
     reasons={"not_finite": 1},
     requests=3,
+    density=0.25,
     signals=4,
     sandbox_samples=20,
     broker="mosquitto 2.0.11",

@@ -17,10 +17,10 @@ def test_the_first_signal_asks_to_stop_and_the_second_to_hurry(number: signal.Si
     with StopSignals() as signals:
         assert not signals.stop.is_set()
         os.kill(os.getpid(), number)
-        assert signals.stop.wait(5)
+        assert signals.stop.wait(60)
         assert not signals.hurry.is_set()
         os.kill(os.getpid(), number)
-        assert signals.hurry.wait(5)
+        assert signals.hurry.wait(60)
     assert signal.getsignal(number) is before
 
 

@@ -137,7 +137,7 @@ def test_without_the_extra_the_command_says_what_to_install(package: str) -> Non
         f"import sys; sys.modules[{package!r}] = None\n"
         "from connector.sandbox.cli import sandbox; sandbox(['--listen', '127.0.0.1:0'])"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1
     assert "pip install 'clarify-connector[sandbox]'" in result.stderr
     assert len(result.stderr.splitlines()) == 1

@@ -177,6 +177,12 @@ def test_methods_on_signals_take_their_integration_first() -> None:
         assert (method.parameters[0].name == "integration" and method.parameters[0].required) is of_signals
 
 
+def test_methods_on_items_take_an_integration_too_as_the_documentation_shows(store: Store) -> None:
+    for method in ("clarify.selectItems", "clarify.dataFrame"):
+        assert "result" in call(store, method, {"integration": store.integration().id})
+        assert call(store, method, {"integration": "a" * 20})["error"]["code"] == -32003
+
+
 # The integration
 
 

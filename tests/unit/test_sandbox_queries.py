@@ -215,7 +215,9 @@ def data_of(store: Store, data: Any = WINDOW, **more: Any) -> dict[str, Any]:
         ({"filter": {"series": {"$nin": ["a"]}}}, "data.filter.series", "$in"),
         ({"rollup": 60}, "data.rollup", "a duration or window"),
         ({"rollup": "5 minutes"}, "data.rollup", "5 minutes"),
-        ({"rollup": "P1D", "timeZone": "Mars/Olympus"}, "data.rollup", "Mars/Olympus"),
+        ({"rollup": "P1D", "timeZone": "Mars/Olympus"}, "data.timeZone", "Mars/Olympus"),
+        ({"timeZone": "Mars/Olympus"}, "data.timeZone", "Mars/Olympus"),
+        ({"rollup": "P1D", "firstDayOfWeek": 8}, "data.firstDayOfWeek", "1 (Monday) to 7 (Sunday), not 8"),
         ({"last": 1.5}, "data.last", "integer"),
         ({"outsidePoints": "yes"}, "data.outsidePoints", "true or false"),
         ({"filter": {"times": {"$gte": "2026-01-01T00:00:00Z", "$lt": "2026-05-01T00:00:00Z"}}}, "data.filter.times",
@@ -237,7 +239,8 @@ def test_longer_windows_where_they_are_not_refused(store: Store) -> None:
 def test_the_year_one_and_nulls_count_as_missing(store: Store) -> None:
     publish(store)
     missing = {"$gte": "0001-01-01T00:00:00Z", "$lt": "0001-01-01T00:00:00Z"}
-    for data in (None, {}, {"filter": {"times": missing, "series": {}}, "rollup": None, "origin": None, "last": -1}):
+    for data in (None, {}, {"filter": {"times": missing, "series": {}}, "rollup": None, "origin": None, "last": -1},
+                 {"timeZone": "", "firstDayOfWeek": 0, "origin": ""}):  # fmt: skip
         assert data_of(store, data)["result"]["data"]["times"] == TIMES
 
 
@@ -311,6 +314,7 @@ def test_partial_failure(store: Store) -> None:
         ({"calculations": [{"formula": "1", "alias": "b"}, {"formula": "gapfill(b)", "alias": "a"}]},
          "calculations.1.formula", "alias of an item"),
         ({"groups": []}, "groups", "unknown parameter"),
+        ({"data": {**WINDOW, "rollup": "PT0.1S"}}, "data.rollup", "more than 200000 buckets"),
     ],
 )  # fmt: skip
 def test_wrong_evaluations(store: Store, params: dict[str, Any], path: str, said: str) -> None:

@@ -124,7 +124,7 @@ def test_no_zones(zone: str) -> None:
 
 @pytest.mark.parametrize("first_day", [-1, 0, 8])
 def test_no_days_of_the_week(first_day: int) -> None:
-    with pytest.raises(RollupError, match=rf"firstDayOfWeek must be 1 \(Monday\) to 7 \(Sunday\), not {first_day}"):
+    with pytest.raises(RollupError, match=rf"must be 1 \(Monday\) to 7 \(Sunday\), not {first_day}"):
         parse_rollup("P1D", first_day_of_week=first_day)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from connector.mapping.input_ids import Origin
-from connector.state import State, read_claims
+from connector.state import SignalStatus, State, approve, read_claims, read_held, read_note
 
 
 def test_claims_and_digests_survive_a_restart(tmp_path: Path) -> None:
@@ -69,3 +69,34 @@ def test_a_file_of_an_earlier_version_is_read_and_goes_on(tmp_path: Path) -> Non
     state.add_claims([("y", Origin("kafka", "t", "v", '{"key":"a"}'))])
     assert state.claims() == {"x": Origin("mqtt", "t", "v"), "y": Origin("kafka", "t", "v", '{"key":"a"}')}
     state.close()
+
+
+def test_notes_are_replaced_and_read_by_others(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    state = State(path)
+    assert read_note(path, "packing") is None
+    state.add_note("packing", 1.5, "old")
+    state.add_note("packing", 2.5, "new")
+    assert read_note(path, "packing") == (2.5, "new")
+    state.close()
+
+
+def test_an_approval_by_another_process_arrives_once_and_is_not_undone(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    state = State(path)
+    assert read_held(path) == []
+    state.add_signal_statuses([("a", SignalStatus.KNOWN), ("b", SignalStatus.HELD), ("c", SignalStatus.HELD)])
+    assert read_held(path) == ["b", "c"]
+    assert approve(path, ["b", "a", "nobody"]) == 1
+    state.add_signal_statuses([("b", SignalStatus.HELD)])  # a connector that has not looked yet
+    assert state.take_approved() == ["b"]
+    assert state.take_approved() == []
+    assert state.signal_statuses() == {"a": "known", "b": "known", "c": "held"}
+    state.close()
+
+
+def test_notes_and_held_signals_of_a_file_of_an_earlier_version(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    sqlite3.connect(path).execute("CREATE TABLE input_ids (input TEXT PRIMARY KEY, source, topic, path)").close()
+    assert read_note(path, "packing") is None
+    assert read_held(path) == []

@@ -73,7 +73,7 @@ class Running:
         return [worker.pid for worker in self.supervisor.workers if worker.pid]
 
     def end(self) -> int | None:
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         return self.status
 
@@ -226,7 +226,7 @@ def test_metrics_of_all_say_whose_they_are() -> None:
 
 
 def page(server: ObserveServer, path: str) -> tuple[int, dict[str, Any]]:
-    answer = httpx.get(f"http://127.0.0.1:{server.port}{path}", timeout=10, trust_env=False)
+    answer = httpx.get(f"http://127.0.0.1:{server.port}{path}", timeout=60, trust_env=False)
     return answer.status_code, answer.json()
 
 

@@ -1,0 +1,113 @@
+"""What is given to the client's methods, checked before anything is sent: a mistake is a ValueError that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import index
+from typing import Any, SupportsIndex, TypeAlias, TypeVar
+
+from connector.clarify import iso8601
+from connector.clarify.iso8601 import Instant
+from connector.clarify.models import Calculation, GroupAggregation, Item, ItemAggregation, ItemInfo, Signal, SignalInfo
+from connector.clarify.query import DataFilter, Filter, FilterError
+from connector.clarify.validation import validated
+
+QueryFilter: TypeAlias = Filter | Mapping[str, Any]
+ViewT = TypeVar("ViewT", bound=SignalInfo)
+AggregationT = TypeVar("AggregationT", ItemAggregation, GroupAggregation, Calculation)
+
+
+def texts(name: str, given: object) -> list[str]:
+    """A list of texts."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ValueError(f"{name} is a list, such as [{given!r}]")  # noqa: TRY004
+    return list(given)
+
+
+def number(name: str, given: object, *, least: int | None = None) -> int:
+    """A whole number, not below `least`."""
+    if isinstance(given, bool) or not isinstance(given, SupportsIndex):
+        raise ValueError(f"{name} is a whole number, not {given!r}")  # noqa: TRY004
+    whole = index(given)  # of numpy's kinds too
+    if least is not None and whole < least:
+        raise ValueError(f"{name} cannot be below {'zero' if least == 0 else least}")
+    return whole
+
+
+def page(skip: object, limit: object) -> tuple[int, int | None]:
+    """Which part of what matches; a limit of None is all of it."""
+    return number("skip", skip, least=0), None if limit is None else number("limit", limit, least=0)
+
+
+def resource_query(
+    chosen: QueryFilter | None, sort: Iterable[str], skip: int, limit: int, *, total: bool
+) -> dict[str, object]:
+    """The query of resources, as the API takes it."""
+    if not isinstance(chosen, Filter | Mapping | None):
+        raise FilterError(f"filter is a Filter, or a dict such as {{'name': 'Pressure'}}, not {chosen!r}")
+    where = chosen.to_query() if isinstance(chosen, Filter) else dict(chosen or {})
+    fields = texts("sort", sort)
+    return {"filter": where, "sort": fields, "limit": limit, "skip": skip, "total": bool(total)}
+
+
+def data_query(
+    start: int,
+    end: int,
+    *,
+    rollup: str | None,
+    last: object,
+    series: Iterable[str],
+    outside_points: bool,
+    settings: Mapping[str, object],
+) -> dict[str, object]:
+    """The query for data in a window of µs, as the API takes it; `settings` say where buckets begin."""
+    window = DataFilter(iso8601.to_datetime(start), iso8601.to_datetime(end), texts("series", series)).to_query()
+    more = {"outsidePoints": True} if outside_points else {}
+    return {"filter": window, "rollup": rollup, "last": number("last", last), **settings, **more}
+
+
+def origin_text(origin: Instant | None) -> str | None:
+    """Where buckets are counted from, as the API takes it."""
+    return None if origin is None else iso8601.text(iso8601.read(origin))
+
+
+def aggregations(
+    kind: type[AggregationT], name: str, given: Iterable[AggregationT | Mapping[str, object]]
+) -> list[dict[str, object]]:
+    """Aggregations or calculations, or dicts of their fields, as the API takes them."""
+    if isinstance(given, Mapping | kind):
+        raise ValueError(f"{name} is a list of {kind.__name__}")  # noqa: TRY004
+    models = [
+        entry if isinstance(entry, kind) else validated(kind, f"{name}[{place}]", entry)
+        for place, entry in enumerate(given)
+    ]
+    return [model.to_wire() for model in models]
+
+
+def views(
+    kind: type[ViewT],
+    check_key: Callable[[object], str],
+    keys_name: str,
+    views_name: str,
+    keys: Sequence[str],
+    given: Sequence[SignalInfo | Mapping[str, object]],
+    by_key: Mapping[str, SignalInfo | Mapping[str, object]] | None,
+) -> dict[str, SignalInfo]:
+    """Metadata by key, out of two lists and a map."""
+    if isinstance(keys, str) or isinstance(given, SignalInfo | Mapping) or len(keys) != len(given):
+        raise ValueError(f"{keys_name} and {views_name} must be lists of one length")
+    found: dict[str, SignalInfo] = {}
+    for key, view in [*(by_key or {}).items(), *zip(keys, given, strict=True)]:
+        check_key(key)
+        found[key] = _view(kind, key, view)
+    return found
+
+
+def _view(kind: type[ViewT], key: str, view: SignalInfo | Mapping[str, object]) -> SignalInfo:
+    if isinstance(view, SignalInfo):
+        if kind is not Signal:
+            return view if isinstance(view, ItemInfo) else Item.of_signal(view)
+        if isinstance(view, ItemInfo):
+            raise ValueError(f"{key!r}: an Item is published; the metadata of a signal is a Signal")  # noqa: TRY004
+        return view
+    return validated(kind, repr(key), view)

@@ -1,0 +1,95 @@
+"""Columns of numpy and pandas as plain Python: which of them are the times, and what is in them.
+
+Neither package is imported here: whoever has such columns has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from itertools import islice
+from typing import Any, Final
+
+from connector.clarify import iso8601
+
+TIME_COLUMNS: Final = frozenset(("times", "time", "timestamp", "timestamps", "datetime", "date", "ts"))
+"""Names by which a column of times is known."""
+_NOT_A_TIME: Final = -(2**63)
+"""How numpy and pandas keep a missing time."""
+
+
+def pandas_columns(data: Any, time_col: str | None) -> tuple[Any, dict[str, Any]]:
+    """The times and the series of a pandas DataFrame or Series. ValueError if it is not clear which they are."""
+    if not hasattr(data, "columns"):
+        if data.name is None:
+            raise ValueError("a Series needs a name, which becomes the input ID: series.rename('...')")
+        data = data.to_frame()
+    names = list(map(str, data.columns))
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"there are several columns of one name: {', '.join(repeated)}")
+    if time_col is not None and time_col not in data.columns:
+        raise ValueError(f"there is no column {time_col!r}; there are {', '.join(names)}")
+    if time_col is None and not _are_times(data.index):
+        time_col = _time_column(data)
+    times = data.index if time_col is None else data[time_col]
+    return times, {str(column): data[column] for column in data.columns if column != time_col}
+
+
+def _time_column(data: Any) -> Any:
+    found = [column for column in data.columns if _are_times(data[column])]
+    named = [column for column in found if str(column).lower() in TIME_COLUMNS]
+    if len(named) == 1:
+        return named[0]
+    if len(found) == 1:
+        return found[0]
+    raise ValueError(
+        "the times are not clear: set a DatetimeIndex, or name the column with time_col "
+        f"(columns of times: {', '.join(map(str, found)) or 'none'})"
+    )
+
+
+def _are_times(column: Any) -> bool:
+    """Whether these are datetimes, or begin with one, or with a text that says a time."""
+    if column.dtype.kind == "M":
+        return True
+    first = next(iter(islice(column, 1)), None)
+    if isinstance(first, str):
+        try:
+            datetime.fromisoformat(first)
+        except ValueError:
+            return False
+        return True
+    return isinstance(first, datetime)
+
+
+def column_times(times: Any) -> list[int]:
+    """µs since 1970 out of a column of times; without a zone they are in that of this computer. ValueError names the
+    index of what is no time, or missing."""
+    if times.dtype.kind != "M":
+        return iso8601.read_all(times.tolist())
+    zone = getattr(times.dtype, "tz", None)
+    if zone is not None:
+        times = _without_zone(_without_zone(times, "tz_convert", "UTC"), "tz_localize", None)
+    counted = times.astype("datetime64[us]").astype("int64").tolist()
+    if _NOT_A_TIME in counted:
+        raise ValueError(f"times[{counted.index(_NOT_A_TIME)}] is missing: leave its row out")
+    if zone is not None:
+        return list(map(int, counted))
+    as_datetimes: Callable[[], list[Any]] = times.astype("datetime64[us]").tolist
+    return iso8601.read_all(as_datetimes())
+
+
+def _without_zone(times: Any, method: str, argument: str | None) -> Any:
+    """A column has its methods for times below `dt`, an index at itself."""
+    return getattr(getattr(times, "dt", times), method)(argument)
+
+
+def column_values(values: Any) -> Iterable[Any]:
+    """What is in a column, None where something is missing."""
+    if not hasattr(values, "isna"):  # numpy's
+        listed: list[Any] = values.tolist()
+        return listed
+    missing = values.isna()
+    if not missing.any():
+        return list(values.tolist())
+    return [None if is_missing else value for value, is_missing in zip(values.tolist(), missing, strict=True)]

@@ -1,0 +1,88 @@
+"""What the series of a data frame are called, and which of them belong into one chart: one chart for each item."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from connector.clarify import DataFrame, DataSelection, ItemResource
+
+Points: TypeAlias = Sequence[tuple[int, float]]
+"""(time in µs, value), sorted by time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One item over time."""
+
+    title: str
+    lines: Mapping[str, Points]
+    """Label → points; the label is empty if there is nothing to tell apart."""
+    band: tuple[Points, Points] | None = None
+    """Least and greatest values around the line, of a rollup."""
+    levels: Mapping[int, str] = field(default_factory=dict)
+    """Value → text of that state, of an item with states: its value holds until the next one."""
+    is_share: bool = False
+    """Whether the lines are the seconds spent in each state."""
+
+
+def titled(selection: DataSelection) -> DataFrame:
+    """The frame with names for IDs and texts for states; two items of one name keep their IDs beside it."""
+    titles = _titles(selection)
+    items = _items(selection)
+    series = {}
+    for key, values in selection.data.series.items():
+        item, _, rest = key.partition("_")
+        part = _state(items.get(item), rest)
+        series[f"{titles.get(item, item)} {part}" if part else titles.get(item, item)] = values
+    return DataFrame.from_us(selection.data.times_us, series)
+
+
+def charts(selection: DataSelection, *, names: bool) -> list[Chart]:
+    """One chart for each item; of a rollup its average, with least and greatest values, or the time in each state."""
+    titles = _titles(selection) if names else {}
+    items = _items(selection)
+    parts: dict[str, dict[str, Points]] = {}
+    for key, values in selection.data.series.items():
+        item, _, rest = key.partition("_")
+        points = [(t, v) for t, v in zip(selection.data.times_us, values, strict=True) if v is not None]
+        parts.setdefault(item, {})[rest] = points
+    return [_chart(titles.get(item, item), items.get(item), found) for item, found in parts.items()]
+
+
+def _chart(title: str, item: ItemResource | None, parts: Mapping[str, Points]) -> Chart:
+    if item is not None and item.attributes.eng_unit:
+        title = f"{title} ({item.attributes.eng_unit})"
+    if "" in parts:
+        is_enum = item is not None and item.attributes.value_type == "enum"
+        states = {int(value): text for value, text in item.attributes.enum_values.items()} if item and is_enum else {}
+        if is_enum:
+            states |= {int(value): str(int(value)) for _, value in parts[""] if int(value) not in states}
+        return Chart(title, {"": parts[""]}, levels=states)
+    if "avg" in parts:
+        band = (parts["min"], parts["max"]) if {"min", "max"} <= parts.keys() else None
+        return Chart(title, {"avg": parts["avg"]}, band=band)
+    times = sorted({time_us for points in parts.values() for time_us, _ in points})
+    shares = {}
+    for part, points in parts.items():  # a state that is missing in a bucket had none of it
+        spent = dict(points)
+        shares[_state(item, part)] = [(time_us, spent.get(time_us, 0.0)) for time_us in times]
+    return Chart(title, shares, is_share=True)
+
+
+def _items(selection: DataSelection) -> dict[str, ItemResource]:
+    return {one.id: one for one in (selection.included.items if selection.included else [])}
+
+
+def _titles(selection: DataSelection) -> dict[str, str]:
+    """Item → its name, with its ID if another one has that name too."""
+    names = {item: one.attributes.name for item, one in _items(selection).items()}
+    taken = Counter(names.values())
+    return {item: name if taken[name] == 1 else f"{name} ({item})" for item, name in names.items()}
+
+
+def _state(item: ItemResource | None, part: str) -> str:
+    """What the part of a rollup is called: of an item with states their texts."""
+    return part if item is None else item.attributes.enum_values.get(part, part)

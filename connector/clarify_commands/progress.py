@@ -1,0 +1,45 @@
+"""Progress on the terminal: a bar where it is known how much there is, else a count; nothing where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import click
+
+from connector.clarify.client import Progress
+
+
+def progress_is_shown() -> bool:
+    """Whether a person watches the standard error."""
+    return sys.stderr.isatty()
+
+
+def bar(label: str, length: int) -> click._termui_impl.ProgressBar[int]:
+    """A bar for something of which the length is known; of none at all it is hidden."""
+    hidden = not length or not progress_is_shown()
+    return click.progressbar(length=max(1, length), label=label, file=sys.stderr, hidden=hidden)
+
+
+@contextmanager
+def watched(label: str, what: str) -> Iterator[Progress | None]:
+    """What to give a call of the client as its `progress`: a bar once it is known of how much, until then a count."""
+    if not progress_is_shown():
+        yield None
+        return
+    with ExitStack() as opened:
+        shown: click._termui_impl.ProgressBar[int] | None = None
+
+        def progress(done: int, total: int | None) -> None:
+            nonlocal shown
+            if shown is None and total is not None and done < total:
+                click.echo("\r\033[K", err=True, nl=False)
+                shown = opened.enter_context(bar(label, total))
+            if shown is None:
+                click.echo(f"\r{label}: {done:,} {what}", err=True, nl=False)
+            else:
+                shown.update(done - shown.pos)
+
+        yield progress
+    click.echo("\r\033[K", err=True, nl=False)

@@ -1,8 +1,0 @@
-"""How Hypothesis works here: a slow or busy machine is no reason to fail."""
-
-from __future__ import annotations
-
-from hypothesis import HealthCheck, settings
-
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")

@@ -18,14 +18,15 @@ _REMEDIES: Final[dict[str, str]] = {
     "device; then replay.",
     Reason.DECOMPRESSED_TOO_LARGE: "The payload becomes larger than mapping.max_payload. Raise that, or mend the "
     "device.",
-    Reason.NO_SCHEMA_ID: "The payload does not begin with the ID of a schema. Mend its producer, or name the schema in the "
-    "rule; then replay.",
+    Reason.NO_SCHEMA_ID: "The payload does not begin with the ID of a schema. Mend its producer, or name the schema in "
+    "the rule; then replay.",
     Reason.SCHEMA_NOT_FOUND: "The registry has no such schema. Register it, or mend schema_registry; then replay.",
     Reason.SCHEMA_UNUSABLE: "The schema cannot be used: see the message. Mend it; then replay.",
     Reason.SCHEMA_VIOLATED: "The payload does not fit its schema. Mend its producer, or the schema; then replay.",
     Reason.SIGNAL_HELD: "A new signal waits for approval: clarify-connector new-signals CONFIG --approve PATTERN; "
     "then replay.",
-    Reason.SIGNAL_REJECTED: "New signals are not let in (signals.on_new). Let this one in, if it is wanted; then replay.",
+    Reason.SIGNAL_REJECTED: "New signals are not let in (signals.on_new). Let this one in, if it is wanted; then "
+    "replay.",
     Reason.NESTED_TOO_DEEPLY: "The payload is nested more deeply than any measurement. Mend the device, or skip the "
     "topic.",
     Reason.PAYLOAD_TOO_LARGE: "Mend the device, or raise mapping.max_payload; and dead_letters.max_payload, so that "
@@ -45,7 +46,10 @@ _REMEDIES: Final[dict[str, str]] = {
     "in the mapping, or ask Clarify's support with the trace; then replay.",
     Reason.MAPPING_FAILED: "A fault of the connector: report it with this letter; replay after an update.",
 }
-_INVALID: Final = "The payload is not what its rule says that it is, or is cut off. Mend format in the rule, or the device; then replay."
+_INVALID: Final = (
+    "The payload is not what its rule says that it is, or is cut off. Mend the format in the rule, or the device; then "
+    "replay."
+)
 _UNKNOWN: Final = "See the message; mend the mapping or the device, then replay."
 
 

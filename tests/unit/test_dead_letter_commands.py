@@ -113,7 +113,7 @@ def test_which_letters_are_meant(filled: Path, options: list[str], meant: list[i
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--reason", "nonsense"], "there are duplicate_key, empty_payload"),
+        (["--reason", "nonsense"], "there is no reason 'nonsense'; there are "),
         (["--topic", "a/#/b"], "'#' may stand only at the end"),
         (["--since", "yesterday"], "is no ISO 8601 time"),
     ],

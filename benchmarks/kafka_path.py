@@ -27,7 +27,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from connector.app import calm_collector
 from connector.config import KafkaSection
-from connector.delivery.dead_letters import DeadLetter
+from connector.dead_letters.letter import DeadLetter
 from connector.delivery.load import PackingAccount
 from connector.formats.sparkplug.host import Owner
 from connector.mapping.clock_skew import Skew

@@ -21,7 +21,8 @@ import structlog
 from connector import __version__
 from connector.clarify import Api, Credentials, Timeouts
 from connector.config import Config, FileSection, KafkaSection, MqttSection, SourceSection
-from connector.delivery.dead_letters import DeadLetterStore
+from connector.dead_letters.opening import open_writer
+from connector.dead_letters.writer import DeadLetterWriter
 from connector.delivery.items import Publisher
 from connector.delivery.load import PackingAccount
 from connector.delivery.pace import effective_share
@@ -41,7 +42,7 @@ from connector.sources.journal import DiskJournal, MemoryJournal
 from connector.sources.log_file import LogFile
 from connector.sources.mqtt import MqttSource
 from connector.sources.source import Source
-from connector.state import State
+from connector.state import Memory, State
 
 _FINISH_SECONDS: Final = 5.0
 """For publishing what the last frames brought into being: after an import there may be no next start."""
@@ -50,6 +51,8 @@ PACKING_NOTE: Final = "packing"
 """How the ledger finds what was said of packing."""
 WORKER_FOLDERS: Final = "worker-*"
 """Where, in state_dir, the second and further workers keep their state."""
+BACKFILL_FOLDERS: Final = "backfill/*"
+"""Where, in state_dir, backfills keep theirs."""
 
 _log = structlog.get_logger(__name__)
 
@@ -95,6 +98,11 @@ def build_mapper(
     )
 
 
+def mapper_with(config: Config, memory: Memory) -> Mapper:
+    """The same, with what a running connector remembers."""
+    return build_mapper(config, memory.claims, memory.states, memory.births)
+
+
 def calm_collector() -> None:
     """Let the garbage collector look for cycles seldom: a batch of records makes ten thousand objects, and none of
     them is part of a cycle. With Python's own thresholds that takes a third of the intake's time."""
@@ -113,10 +121,12 @@ class Connector:
         sources_in_all: int | None = None,
         make_source: Callable[[SourceSection, LogFile], Source] | None = None,
         state_file: Path | None = None,
+        dead_letters: DeadLetterWriter | None = None,
     ) -> None:
         """Open all files; no network yet. Raises `StartError` or `CredentialsError`, and then leaves nothing open.
         `sources_in_all` counts also those that only another worker runs. A backfill makes other sources of the same
-        sections, and shares the `state_file` of the live connector."""
+        sections, and shares the `state_file` of the live connector; a replay has a writer of `dead_letters` of its
+        own."""
         sources_in_all = sources_in_all or len(config.sources)
         credentials = Credentials.load(config.clarify.credentials, allow_insecure=config.clarify.allow_insecure)
         self._config = config
@@ -124,7 +134,7 @@ class Connector:
         self._unremembered: list[tuple[str, Origin]] = []
         self._unlearned: list[tuple[str, str, int]] = []
         with ExitStack() as opened, ExitStack() as opened_sources:
-            opened.callback(_lock(config.state_dir).close)
+            opened.callback(lock_state_dir(config.state_dir).close)
             self.client = Api(
                 credentials,
                 timeout=Timeouts(read=config.clarify.timeout, write=config.clarify.timeout),
@@ -134,9 +144,9 @@ class Connector:
             opened.callback(self.client.close)
             self.state = State(state_file or config.state_dir / "state.sqlite")
             opened.callback(self.state.close)
-            letters = config.state_dir / "dead-letters.sqlite"
-            self.dead_letters = DeadLetterStore(letters, config.dead_letters.max_bytes)
-            opened.callback(self.dead_letters.close)
+            self.dead_letters = dead_letters or open_writer(config)
+            if dead_letters is None:  # else it stays open for whoever gave it
+                opened.callback(self.dead_letters.close)
             delivery = config.delivery
             self.signals = SignalSaver(
                 self.client, self.state, Slots(delivery.metadata_requests_per_second, self._abort)
@@ -183,6 +193,7 @@ class Connector:
 
     def start(self) -> None:
         """Start all threads."""
+        self.dead_letters.store.start()
         self.signals.start()
         self.items.start()
         self.pipeline.start()
@@ -217,7 +228,7 @@ class Connector:
 
     def problems(self) -> list[str]:
         """Why the connector is not ready; empty if it is."""
-        return self.pipeline.problems()
+        return self.pipeline.problems() + self.dead_letters.problems()
 
     # -- what the mapping discovers ---------------------------------------------------------------
 
@@ -341,8 +352,8 @@ def _source(section: SourceSection, file: LogFile) -> Source:
     return MqttSource(section, file, journal)
 
 
-def _lock(folder: Path) -> TextIO:
-    """Only one connector may use a state_dir: two would send and settle the same messages."""
+def lock_state_dir(folder: Path) -> TextIO:
+    """Only one connector may use a state_dir: two would send and settle the same messages. Raises `StartError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("a+", encoding="ascii")

@@ -19,7 +19,7 @@ import structlog
 from connector import __version__
 
 if TYPE_CHECKING:
-    from connector.config import Config
+    from connector.config import Config, SourceSection
     from connector.formats.schemas import RegisteredSchema
 
 _log = structlog.get_logger(__name__)
@@ -29,6 +29,7 @@ _CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=Fals
 
 _ELSEWHERE: Final = {
     "data-frame": "connector.clarify_commands.data_frame:data_frame",
+    "dead-letters": "connector.dead_letter_commands.cli:dead_letters",
     "demo": "connector.demo.cli:demo",
     "insert": "connector.clarify_commands.insert:insert",
     "init": "connector.try_out.init:init",
@@ -176,31 +177,32 @@ def check(config: Path) -> None:
         for warning in registry.warnings:
             click.echo(f"warning: schema registry {name}: {warning}")
     for section in loaded.sources:
-        warnings = section.warnings
-        _check_files(f"source {section.name}", section.files)
-        if section.type == "kafka":
-            from connector.sources.kafka_settings import check_settings  # noqa: PLC0415
-
-            try:
-                warnings += check_settings(section)
-            except ValueError as error:
-                raise click.ClickException(str(error)) from None
-        for warning in warnings:
-            click.echo(f"warning: source {section.name}: {warning}")
-    for name, registry in loaded.schema_registries.items():
-        for field, path in registry.files.items():
-            if path is not None and not path.is_file():
-                raise click.ClickException(f"schema_registries.{name}: {field}: there is no file {path}")
-        for warning in registry.warnings:
-            click.echo(f"warning: schema registry {name}: {warning}")
+        _check_source(section)
     try:
         loaded.rules(dict.fromkeys(loaded.schema_registries, _Unasked()))
     except ValueError as error:
         raise click.ClickException(f"mapping.rules: {error}") from None
+    _check_files("dead_letters", loaded.dead_letters.files)
+    for warning in loaded.dead_letters.warnings:
+        click.echo(f"warning: dead_letters: {warning}")
     click.echo(
         f"{config}: ok: {', '.join(f'{s.name} ({s.address})' for s in loaded.sources)} → {credentials.api_url}, "
         f"integration {credentials.integration}, {len(loaded.mapping.rules) or 'no'} mapping rules"
     )
+
+
+def _check_source(section: SourceSection) -> None:
+    warnings = section.warnings
+    _check_files(f"source {section.name}", section.files)
+    if section.type == "kafka":
+        from connector.sources.kafka_settings import check_settings  # noqa: PLC0415 - librdkafka is loaded for it
+
+        try:
+            warnings += check_settings(section)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from None
+    for warning in warnings:
+        click.echo(f"warning: source {section.name}: {warning}")
 
 
 def _check_files(what: str, files: Mapping[str, Path | None]) -> None:

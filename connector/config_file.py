@@ -206,7 +206,7 @@ def _problem(document: CommentedMap, item: Any) -> Problem:
     message = item["msg"].removeprefix("Value error, ")
     if kind == "union_tag_invalid":
         at = (*at, "type")
-        what = "source" if at[0] == "sources" else "format"
+        what = {"sources": "source", "dead_letters": "store"}.get(str(at[0]), "format")
         tag, known = item["ctx"]["tag"], item["ctx"]["expected_tags"]
         near = difflib.get_close_matches(tag, re.findall(r"'([^']*)'", known), 1)
         message = f"{tag!r} is no kind of {what}; " + (f"did you mean {near[0]}? " if near else "") + f"use {known}"

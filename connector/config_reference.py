@@ -89,7 +89,8 @@ def _type(schema: dict[str, Any], field: dict[str, Any]) -> str:
 
 def _default(field: dict[str, Any]) -> str:
     default = field.get("default")
-    if default is None or default in ([], {}) or any("$ref" in choice for choice in (field, *field.get("anyOf", []))):
+    sections = (field, *field.get("anyOf", []), *field.get("oneOf", []))
+    if default is None or default in ([], {}) or any("$ref" in choice for choice in sections):
         return ""
     return f"`{json.dumps(default, ensure_ascii=False)}`"
 

@@ -16,15 +16,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from connector.app import PACKING_NOTE, WORKER_FOLDERS, build_mapper
+from connector.app import PACKING_NOTE, WORKER_FOLDERS, mapper_with
 from connector.config import Config
 from connector.delivery.load import PackingAccount
-from connector.mapping.input_ids import Origin
 from connector.mapping.mapper import Mapper
 from connector.mapping.times import format_time
 from connector.progress import Counts
 from connector.sources.log_file import Range, Row, read_statement
-from connector.state import read_claims, read_note
+from connector.state import read_memory, read_note
 
 
 @dataclass(slots=True)
@@ -154,7 +153,7 @@ def read_ledger(*configs: Config, all_members: bool = False) -> Ledger:
     ranges: dict[str, list[Range]] = {}
     for config in configs:
         for folder in [config.state_dir, *sorted(config.state_dir.glob(WORKER_FOLDERS))]:
-            mapper = build_mapper(config, _claims(folder / "state.sqlite"))
+            mapper = mapper_with(config, read_memory(folder / "state.sqlite"))
             ledger.packing.extend(_packing(folder / "state.sqlite"))
             for section in config.sources:
                 path = folder / f"{section.name}.sqlite"
@@ -166,10 +165,6 @@ def read_ledger(*configs: Config, all_members: bool = False) -> Ledger:
         source.partitions = _by_partition(found)
         _find_problems(source, all_members)
     return ledger
-
-
-def _claims(path: Path) -> dict[str, Origin]:
-    return read_claims(path) if path.exists() else {}
 
 
 def _packing(path: Path) -> Iterator[tuple[float, PackingAccount]]:

@@ -9,18 +9,22 @@ for what is under way to be settled quickly, and has the rest forgotten.
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from itertools import islice
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 
-from connector.delivery.dead_letters import DeadLetter, DeadLettersError
+from connector.dead_letters.letter import DeadLetter, letter_of
+from connector.dead_letters.store import DeadLettersError
 from connector.delivery.load import Load, PackingAccount
 from connector.delivery.pace import Pace, effective_share
+from connector.delivery.pieces import by_record
 from connector.delivery.sender import Inserter, Sender
 from connector.delivery.slots import Slots
 from connector.formats.format import SchemaUnavailableError
@@ -35,7 +39,7 @@ from connector.packing.pending import Pending
 from connector.packing.planner import Plan
 from connector.packing.rates import Rates
 from connector.progress import Counts, Outcome, Progress
-from connector.records import Chunk, Mapped, Reason, Record, Reject, SignalMetadata
+from connector.records import Chunk, Mapped, Reason, Reject, Sample, SignalMetadata
 from connector.sources.source import Source, SourceFailedError, SourceFinishedError
 
 _POLL_SECONDS: Final = 0.2
@@ -46,6 +50,11 @@ _RESUME_BELOW: Final = 0.75
 _BYTES_A_SAMPLE: Final = 12
 """A sample in a dense frame: enough to see that a request's worth waits; the planner knows exactly."""
 _RECENT_FRAMES: Final = 50
+_LETTERS_AT_ONCE: Final = 1000
+_REREAD_BYTES: Final = 8 * 1024 * 1024
+_FIRST_DELAY: Final = 1.0
+_LAST_DELAY: Final = 30.0
+"""Seconds between attempts to write dead letters."""
 _ACCOUNT_SECONDS: Final = 10.0
 _LONGEST_SCHEMA_WAIT: Final = 60.0
 
@@ -54,6 +63,13 @@ _log = structlog.get_logger(__name__)
 
 def _mean(shares: Sequence[float]) -> float:
     return effective_share("auto", shares)
+
+
+class _Rejected(NamedTuple):
+    """What of one record Clarify did not take."""
+
+    topic: str
+    rejects: list[Reject]
 
 
 class DeadLetters(Protocol):
@@ -234,7 +250,8 @@ class Pipeline:
         self._keep_births(chunk.source)
         if self._admit is not None:
             mapped = self._admit(mapped)
-        self._keep_rejects(chunk, mapped)
+        if not self._keep_rejects(chunk, mapped):
+            return  # aborted: the chunk stays with its source
         now = self._clock()
         with self._changed:
             token = self._progress.begin(chunk, mapped)
@@ -295,26 +312,11 @@ class Pipeline:
 
     def rejected(self, frame: Frame, reason: str) -> None:
         """Clarify named this frame's data as bad: dead letters first, then it is settled."""
-        letters = []
-        with self._changed:
-            for input_id, column in frame.columns.items():
-                for time_us, value, token in zip(column.times, column.values, column.tokens, strict=True):
-                    source, partition, position, topic = self._progress.locate(token)
-                    letters.append(
-                        DeadLetter(
-                            source,
-                            partition,
-                            position,
-                            topic,
-                            time_us,
-                            Reason.INSERT_REJECTED,
-                            reason,
-                            f"{input_id}@{time_us}",
-                            repr(value),
-                        )
-                    )
-            self.reasons[Reason.INSERT_REJECTED] += len(letters)
-        self._add_letters(letters)
+        records = by_record(frame.columns)
+        while part := list(islice(records, _LETTERS_AT_ONCE)):  # a frame may hold the samples of very many records
+            for place, rejected in self._located(part, reason).items():
+                if not self._keep_rejected(*place, rejected):
+                    return  # aborted: what is not settled comes again
         if self._window_starts:
             self._remember_windows(frame)
         with self._changed:
@@ -639,29 +641,72 @@ class Pipeline:
         if notes:
             self._discoveries.noted(notes)
 
-    def _keep_rejects(self, chunk: Chunk, mapped: list[Mapped]) -> None:
+    def _keep_rejects(self, chunk: Chunk, mapped: list[Mapped]) -> bool:
         letters = [
-            letter
+            letter_of(chunk.source, chunk.partition, position, record.topic, result.rejects, record)
             for position, record, result in zip(chunk.positions, chunk.records, mapped, strict=True)
             if result.rejects
-            for letter in _letters(chunk, position, record, result.rejects)
         ]
-        if letters:
-            self._add_letters(letters)
-            with self._changed:
-                self.reasons.update(letter.reason for letter in letters)
+        return not letters or self._add_letters(letters, self._sources[chunk.source].hold)
 
-    def _add_letters(self, letters: list[DeadLetter]) -> None:
-        """Nothing counts as settled before its letter is durable, so this goes on until it is."""
+    def _located(
+        self, records: list[tuple[int, list[Sample]]], reason: str
+    ) -> dict[tuple[str, str], dict[int, _Rejected]]:
+        """(source, partition) → position → what of its record Clarify did not take."""
+        found: dict[tuple[str, str], dict[int, _Rejected]] = {}
+        with self._changed:
+            for token, samples in records:
+                source, partition, position, topic = self._progress.locate(token)
+                rejects = [
+                    Reject(Reason.INSERT_REJECTED, reason, None, repr(value), input_id, time_us)
+                    for input_id, time_us, value in samples
+                ]
+                found.setdefault((source, partition), {})[position] = _Rejected(topic, rejects)
+        return found
+
+    def _keep_rejected(self, source: str, partition: str, rejected: dict[int, _Rejected]) -> bool:
+        """Letters about records that were mapped long ago: each is read again from its log, a part at a time, so that
+        they never stand in memory together. False if aborted."""
+        left = sorted(rejected)
+        while left:
+            again = self._sources[source].read_again(partition, left, _REREAD_BYTES)
+            done = max(1, again.done)
+            letters = []
+            for position in left[:done]:
+                about = rejected[position]
+                record = again.records.get(position)
+                letters.append(letter_of(source, partition, position, about.topic, about.rejects, record, again.why))
+            if not self._add_letters(letters):
+                return False
+            left = left[done:]
+        return True
+
+    def _add_letters(self, letters: list[DeadLetter], hold: Callable[[], None] = lambda: None) -> bool:
+        """Nothing counts as settled before its letter is durable, so this goes on until it is; False if aborted.
+        Meanwhile a source whose intake waits for it is held, so that it keeps its membership."""
+        delay = _FIRST_DELAY
         while True:
             try:
                 self._dead_letters.add(letters)
             except DeadLettersError as error:
-                _log.error("dead_letters_not_written", reason=str(error), effect="intake waits; trying again")
-                if self._aborted.wait(1.0):
-                    raise
+                pause = delay * (0.5 + 0.5 * random.random())  # noqa: S311 - jitter
+                _log.error(
+                    "dead_letters_not_written",
+                    reason=str(error),
+                    effect="intake waits, nothing is dropped",
+                    next_try_in_seconds=round(pause, 1),
+                )
+                for _ in range(1 + int(pause / _POLL_SECONDS)):
+                    if self._aborted.wait(_POLL_SECONDS):
+                        return False
+                    hold()
+                delay = min(2 * delay, _LAST_DELAY)
             else:
-                return
+                break
+        with self._changed:
+            for letter in letters:
+                self.reasons.update(letter.reasons)
+        return True
 
     @staticmethod
     def _count(total: Counts, part: Counts) -> None:
@@ -669,28 +714,3 @@ class Pipeline:
         total.dead_lettered += part.dead_lettered
         total.superseded += part.superseded
         total.filtered += part.filtered
-
-
-def _letters(chunk: Chunk, position: int, record: Record, rejects: list[Reject]) -> list[DeadLetter]:
-    """One letter a reject: each with a name of its own, since a path may occur more than once, the first with
-    the payload, since a large message with thousands of bad values must not be stored thousands of times."""
-    letters: list[DeadLetter] = []
-    seen: Counter[str] = Counter()
-    for reject in rejects:
-        path = reject.path or ""
-        seen[path] += 1
-        letters.append(
-            DeadLetter(
-                chunk.source,
-                chunk.partition,
-                position,
-                record.topic,
-                record.time_us,
-                reject.reason,
-                reject.message,
-                path if seen[path] == 1 else f"{path} ({seen[path]})",
-                reject.value,
-                None if letters else record.payload,
-            )
-        )
-    return letters

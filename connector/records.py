@@ -114,6 +114,10 @@ class Reject:
     path: str | None = None
     value: str | None = None
     """The value as text, where there is one."""
+    input_id: str | None = None
+    """Of a sample that Clarify did not take: its input ID,"""
+    time_us: int | None = None
+    """and its time, in µs."""
     rule: int | None = None
     """Which rule of the mapping took the record, counted from 0."""
 

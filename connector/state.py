@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -48,6 +49,31 @@ def read_claims(path: Path) -> dict[str, Origin]:
     """Input ID → the origin that owns it, from a file that somebody else may have open."""
     with closing(open_read_only(path)) as connection:
         return _claims(connection)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a mapping has to remember over restarts."""
+
+    claims: dict[str, Origin] = field(default_factory=dict)
+    """Input ID → the origin that owns it."""
+    states: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Input ID → text → the number that it has for ever."""
+    births: dict[str, list[tuple[Owner, bytes]]] = field(default_factory=dict)
+    """Source → what Sparkplug's nodes and devices had said."""
+
+
+def read_memory(path: Path) -> Memory:
+    """All of it, from a file that somebody else may have open; nothing if there is none."""
+    if not path.exists():
+        return Memory()
+    with closing(open_read_only(path)) as connection:
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+        return Memory(
+            _claims(connection),
+            _learned_states(connection) if "learned_states" in tables else {},
+            _births(connection) if "sparkplug_births" in tables else {},
+        )
 
 
 def read_saved_signals(path: Path, integration: str) -> dict[str, str]:
@@ -173,11 +199,7 @@ class State:
     def learned_states(self) -> dict[str, dict[str, int]]:
         """Input ID → text → the number that it has for ever."""
         with self._lock:
-            rows = self._connection.execute("SELECT input, text, number FROM learned_states").fetchall()
-        found: dict[str, dict[str, int]] = {}
-        for input_id, text, number in rows:
-            found.setdefault(input_id, {})[text] = number
-        return found
+            return _learned_states(self._connection)
 
     def add_learned_states(self, states: Iterable[tuple[str, str, int]]) -> None:
         """Remember the numbers of these texts; one that is known keeps its number."""
@@ -195,11 +217,7 @@ class State:
     def births(self) -> dict[str, list[tuple[Owner, bytes]]]:
         """Source → what Sparkplug's nodes and devices had said."""
         with self._lock:
-            rows = self._connection.execute("SELECT source, grp, node, device, said FROM sparkplug_births").fetchall()
-        found: dict[str, list[tuple[Owner, bytes]]] = {}
-        for source, group, node, device, said in rows:
-            found.setdefault(source, []).append((Owner(group, node, device), said))
-        return found
+            return _births(self._connection)
 
     def keep_births(self, source: str, births: Iterable[tuple[Owner, bytes | None]]) -> None:
         """Remember what these nodes and devices have said; forget those that come with None."""
@@ -252,3 +270,19 @@ def _claims(connection: sqlite3.Connection) -> dict[str, Origin]:
     more = ", record" if _knows_records(connection) else ""
     rows = connection.execute(f"SELECT input, source, topic, path{more} FROM input_ids")  # noqa: S608 - constants
     return {row[0]: Origin(*row[1:]) for row in rows}
+
+
+def _learned_states(connection: sqlite3.Connection) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for input_id, text, number in connection.execute("SELECT input, text, number FROM learned_states"):
+        found.setdefault(input_id, {})[text] = number
+    return found
+
+
+def _births(connection: sqlite3.Connection) -> dict[str, list[tuple[Owner, bytes]]]:
+    found: dict[str, list[tuple[Owner, bytes]]] = {}
+    for source, group, node, device, said in connection.execute(
+        "SELECT source, grp, node, device, said FROM sparkplug_births"
+    ):
+        found.setdefault(source, []).append((Owner(group, node, device), said))
+    return found

@@ -11,7 +11,13 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from connector.config.delivery import ClarifySection, DeadLettersSection, DeliverySection
+from connector.config.dead_letters import (
+    DeadLettersSection,
+    KafkaLettersSection,
+    MqttLettersSection,
+    SqliteLettersSection,
+)
+from connector.config.delivery import ClarifySection, DeliverySection
 from connector.config.file import FileSection
 from connector.config.format_section import NO_REGISTRIES, FormatSection, Registries
 from connector.config.formats import Compression, build_format
@@ -55,7 +61,10 @@ class Config(Section):
     mapping: MappingSection = Field(default=MappingSection(), description="How payloads become samples.")
     signals: SignalsSection = Field(default=SignalsSection(), description="Which signals may come into being.")
     delivery: DeliverySection = Field(default=DeliverySection(), description="How samples leave for Clarify.")
-    dead_letters: DeadLettersSection = Field(default=DeadLettersSection(), description="What could not become samples.")
+    dead_letters: DeadLettersSection = Field(
+        default=SqliteLettersSection(),
+        description="Messages and values that could not become samples, with the reason: where they are kept.",
+    )
     workers: int = Field(
         default=1,
         ge=1,
@@ -93,6 +102,29 @@ class Config(Section):
                 problem = None if section.format is None else section.format.registry_problem(self.schema_registries)
                 if problem:
                     raise ValueError(f"mapping.rules[{number}].format: {problem}")
+        return self
+
+    @model_validator(mode="after")
+    def _letters_do_not_come_back(self) -> Config:
+        """A letter that is read again becomes another letter, and so on for ever."""
+        letters = self.dead_letters
+        for source in self.sources:
+            if (isinstance(letters, MqttLettersSection) and isinstance(source, MqttSection)) and source.takes(
+                letters.url, letters.topic
+            ):
+                raise ValueError(
+                    f"dead_letters.topic {letters.topic!r} is one that source {source.name!r} subscribes to: each "
+                    "letter would come back as a message; take another topic"
+                )
+            if (
+                (isinstance(letters, KafkaLettersSection) and isinstance(source, KafkaSection))
+                and set(letters.bootstrap_servers) & set(source.bootstrap_servers)
+                and source.matches(letters.topic)
+            ):
+                raise ValueError(
+                    f"dead_letters.topic {letters.topic!r} is one that source {source.name!r} reads: each letter would "
+                    "come back as a record; take another topic"
+                )
         return self
 
     def rules(self, registries: Registries = NO_REGISTRIES) -> list[Rule]:

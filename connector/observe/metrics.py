@@ -111,6 +111,7 @@ class _Numbers(Collector):
             "connector_items_left_alone", "Items that somebody else had made or changed", connector.items.left_alone
         )
         pace = connector.pipeline.pace
+        usage, blocked = connector.dead_letters.usage(), connector.dead_letters.trouble is not None
         gauges = (
             ("messages_in_memory", "Messages taken in and not settled yet", records),
             ("samples_in_memory", "Samples that wait in the columns", samples),
@@ -120,8 +121,8 @@ class _Numbers(Collector):
             ("signals_failed", "Signals whose metadata was rejected", len(connector.signals.failed)),
             ("items_waiting", "Signals that are still to be published", connector.items.waiting()),
             ("items_failed", "Signals that cannot be published", len(connector.items.failed)),
-            ("dead_letters_kept", "Dead letters in the store", connector.dead_letters.count()),
-            ("dead_letters_discarded", "Dead letters that had to go, ever", connector.dead_letters.discarded()),
+            ("dead_letters_blocked", "1 while dead letters cannot be written: intake waits", float(blocked)),
+            ("dead_letters_discarded", "Dead letters that had to go, ever", usage.discarded),
             ("request_rate", "Inserts a second that we allow ourselves now", connector.pipeline.rate()),
             ("request_share", "Our share of the allowed rate", pace.share),
             (
@@ -133,6 +134,13 @@ class _Numbers(Collector):
         )
         for name, text, value in gauges:
             yield GaugeMetricFamily(f"connector_{name}", text, value)
+        for name, text, size in (
+            ("dead_letters_kept", "Dead letters in the store", usage.kept),
+            ("dead_letters_bytes", "Bytes of dead letters in the store", usage.bytes),
+            ("dead_letters_max_bytes", "Bound of the store of dead letters in bytes", usage.max_bytes),
+        ):
+            if size is not None:  # of a topic only its brokers know
+                yield GaugeMetricFamily(f"connector_{name}", text, size)
         frames = list(connector.pipeline.frames)
         if frames:
             yield GaugeMetricFamily("connector_frame_samples", "Samples in the newest frame", frames[-1].samples)

@@ -25,7 +25,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -34,6 +34,7 @@ from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException,
 from connector.config.kafka import KafkaSection
 from connector.progress import Commit
 from connector.records import Chunk
+from connector.sources.kafka_again import KafkaAgain
 from connector.sources.kafka_membership import MembershipCheck
 from connector.sources.kafka_records import to_records
 from connector.sources.kafka_settings import consumer_settings, refusal
@@ -42,7 +43,7 @@ from connector.sources.kafka_status import Status
 from connector.sources.log_file import LogFile
 from connector.sources.partitions import OwnedPartition, Settled, partition_name
 from connector.sources.settlements import Settlements
-from connector.sources.source import Handover, SourceFailedError
+from connector.sources.source import Handover, Reread, SourceFailedError
 
 _BATCH: Final = 1000
 _BATCH_BYTES: Final = 4 * 1024 * 1024
@@ -80,6 +81,7 @@ class KafkaSource:
         self._consumer = self._new_consumer()
         self._eager = settings.group_protocol == "classic" and settings.assignor != "cooperative-sticky"
         self._settlements = Settlements(settings.name, file, self._store)
+        self._again = KafkaAgain(settings)
         self._lock = threading.Lock()
         self._owned: dict[str, OwnedPartition] = {}
         self._ready: deque[Chunk] = deque()
@@ -163,6 +165,10 @@ class KafkaSource:
             settled = owned.settle(commit.position)
         self._settlements.add(commit, settled)
 
+    def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
+        """By a consumer of its own."""
+        return self._again.read(partition, positions, max_bytes)
+
     def stop_reading(self) -> None:
         """Take nothing more; the membership stays until `close`."""
         self._draining.set()
@@ -174,6 +180,7 @@ class KafkaSource:
         self._closed = self._closing = True
         self._draining.set()
         until = time.monotonic() + timeout
+        self._again.close()
         self._settlements.close(timeout)
         self._settlements.tell()  # the thread that polled has ended
         self._note_losses()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -19,13 +19,14 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Me
 from connector.config.kafka import KafkaSection
 from connector.progress import Commit
 from connector.records import Chunk
+from connector.sources.kafka_again import KafkaAgain
 from connector.sources.kafka_records import to_records
 from connector.sources.kafka_settings import reader_settings
 from connector.sources.kafka_status import Status
 from connector.sources.log_file import LogFile
 from connector.sources.partitions import OwnedPartition, partition_name
 from connector.sources.settlements import Settlements
-from connector.sources.source import Handover, SourceFailedError, SourceFinishedError
+from connector.sources.source import Handover, Reread, SourceFailedError, SourceFinishedError
 
 _QUERY_SECONDS: Final = 10.0
 _BATCH: Final = 500
@@ -139,6 +140,7 @@ class KafkaRangeSource:
         self._status = Status(section.name)
         self._status.joined = True
         self._settlements = Settlements(section.name, file, None)
+        self._again = KafkaAgain(section)
         self._lock = threading.Lock()
         self._ready: deque[Chunk] = deque()
         self._draining = threading.Event()
@@ -197,6 +199,10 @@ class KafkaRangeSource:
                 self._left[commit.partition] = end - min(end, part.range.next)
         self._settlements.add(commit, settled)
 
+    def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
+        """By a consumer of its own."""
+        return self._again.read(partition, positions, max_bytes)
+
     def stop_reading(self) -> None:
         """Read no more."""
         self._draining.set()
@@ -204,6 +210,7 @@ class KafkaRangeSource:
     def close(self, timeout: float) -> None:
         """Write what is settled."""
         self._draining.set()
+        self._again.close()
         self._settlements.close(timeout)
         self._consumer.close()
         self._file.close()

@@ -248,6 +248,29 @@ class LogFile:
         ).fetchone()
         return None if found is None else _checked_row(*found)
 
+    def read_at(self, positions: Iterable[int], max_bytes: int) -> tuple[dict[int, Record], int]:
+        """The records at the first of these positions (rising), as many as have about `max_bytes` together, and at how
+        many positions was looked. For any thread. Raises sqlite3.Error."""
+        found: dict[int, Record] = {}
+        row: Row | None = None
+        size = done = 0
+        with closing(open_read_only(self.path)) as connection:
+            for position in positions:
+                if size >= max_bytes:
+                    break
+                done += 1
+                if row is None or position > row.last:
+                    stored = connection.execute(
+                        "SELECT first, count, crc, body FROM journal WHERE first <= ? ORDER BY first DESC LIMIT 1",
+                        (position,),
+                    ).fetchone()
+                    checked = None if stored is None else _checked_row(*stored)
+                    row = checked if isinstance(checked, Row) else None
+                if row is not None and row.first <= position <= row.last:
+                    found[position] = row.records[position - row.first]
+                    size += len(found[position].payload or b"")
+        return found, done
+
     def suspect(self) -> None:
         """Have the file checked at the next start, whatever its size. Raises OSError."""
         _suspected(self.path).touch()

@@ -17,7 +17,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -28,7 +28,7 @@ from connector.records import Chunk
 from connector.sources.journal import Batch, Journal
 from connector.sources.log_file import LogFile
 from connector.sources.mqtt_connection import Connection, End, Received
-from connector.sources.source import Handover, SourceFailedError
+from connector.sources.source import Handover, Reread, SourceFailedError
 
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 30.0
@@ -105,6 +105,10 @@ class MqttSource:
     def commit(self, commit: Commit) -> None:
         """To the journal."""
         self._journal.commit(commit)
+
+    def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:  # noqa: ARG002 - it has one
+        """From the journal."""
+        return self._journal.read_again(positions, max_bytes)
 
     def stop_reading(self) -> None:
         """Read no more; the connection stays for the acknowledgements of what is still on its way."""

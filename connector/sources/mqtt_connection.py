@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import ssl
 import threading
 import time
 from collections import deque
@@ -30,7 +29,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from connector.config.mqtt import MQTT_PORTS, MqttSection
+from connector.config.mqtt import MqttSection
+from connector.config.mqtt_connection import MQTT_PORTS
+from connector.mqtt_network import explained, refusal, tls_context
 from connector.records import Record
 
 _CONNECT_SECONDS: Final = 10.0
@@ -192,7 +193,7 @@ class Connection:
             password = settings.password.get_secret_value() if settings.password else None
             client.username_pw_set(settings.username, password)
         if url.scheme in ("mqtts", "wss"):
-            client.tls_set_context(_tls_context(settings))
+            client.tls_set_context(tls_context(settings.tls))
         client.connect_timeout = _CONNECT_SECONDS
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
@@ -221,7 +222,7 @@ class Connection:
             else:
                 self._client.connect(url.hostname or "", port, keepalive=keepalive)
         except (OSError, ValueError) as error:  # ValueError: a certificate that does not fit the name
-            return End(f"cannot connect to {url.hostname}:{port}: {_explained(error)}")
+            return End(f"cannot connect to {url.hostname}:{port}: {explained(error, _CONNECT_SECONDS)}")
         return None
 
     def _serve(self, may_read: Callable[[], bool], stopping: Callable[[], bool]) -> End:
@@ -318,7 +319,7 @@ class Connection:
         self, client: Client, _userdata: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         if reason.is_failure:
-            self._end = End(_refusal(reason, self._settings), refused=True)
+            self._end = End(refusal(reason.getName(), self._settings.protocol), refused=True)
             return
         self._connack = True
         self.session_present = flags.session_present
@@ -395,44 +396,3 @@ class Connection:
         if message.qos:
             self._mids.append(message.mid)
         self._turn_bytes += len(payload)
-
-
-def _tls_context(settings: MqttSection) -> ssl.SSLContext:
-    tls = settings.tls
-    context = ssl.create_default_context(cafile=str(tls.ca_file) if tls.ca_file else None)
-    if tls.cert_file:
-        password = tls.key_password.get_secret_value() if tls.key_password else None
-        context.load_cert_chain(tls.cert_file, tls.key_file, password)
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _explained(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"its certificate is not trusted ({error.verify_message}); give the authority in tls.ca_file, and check "
-            "that the host name in the URL is the one in the certificate"
-        )
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed ({error.reason or error}); does the port speak TLS, and does the broker want a certificate?"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused; is the broker running, and is this its port?"
-    if isinstance(error, socket.gaierror):
-        return "the host name is not known"
-    if isinstance(error, TimeoutError):
-        return f"no answer within {_CONNECT_SECONDS:g} s; is a firewall in between?"
-    return str(error) or type(error).__name__
-
-
-def _refusal(reason: ReasonCode, settings: MqttSection) -> str:
-    name = reason.getName()
-    hints = {
-        "Unsupported protocol version": f"set protocol: {'3.1.1' if settings.protocol == '5' else '5'}",
-        "Bad user name or password": "check username and password",
-        "Not authorized": "check username, password and the broker's access list",
-        "Client identifier not valid": "set another client_id",
-    }
-    hint = hints.get(name)
-    return f"the broker refused the connection: {name}" + (f"; {hint}" if hint else "")

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import TypeAdapter, ValidationError
 
 from connector.config import KafkaSection, MqttSection
-from connector.config.mqtt import MQTT_PORTS
+from connector.config.mqtt_connection import MQTT_PORTS
 
 MQTT_PASSWORD: Final = "MQTT_PASSWORD"  # noqa: S105 - the name of an environment variable
 KAFKA_PASSWORD: Final = "KAFKA_PASSWORD"  # noqa: S105 - as above

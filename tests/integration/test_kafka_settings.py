@@ -22,9 +22,10 @@ from confluent_kafka.admin import (
 )
 
 from connector.config.kafka import KafkaSection
+from connector.kafka_connection import admin_settings
 from connector.progress import Commit, Counts, Tally
 from connector.sources.kafka import KafkaSource
-from connector.sources.kafka_settings import admin_settings, consumer_settings
+from connector.sources.kafka_settings import consumer_settings
 from connector.sources.log_file import LogFile
 from tests.integration.test_kafka_broker import produce as write
 from tests.integration.test_kafka_broker import read

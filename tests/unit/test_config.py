@@ -413,6 +413,81 @@ def test_a_password_in_the_address_is_refused_and_not_repeated(tmp_path: Path, h
     assert "sources[0].url" in found
 
 
+# -- dead letters ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "kind"),
+    [
+        ("{}", "sqlite"),
+        ("{max_bytes: 1MiB}", "sqlite"),
+        ("{type: file, path: letters}", "file"),
+        ("{type: mqtt, url: broker.example.com}", "mqtt"),
+        ("{type: kafka, bootstrap_servers: 'k:9092', topic: letters}", "kafka"),
+    ],
+)
+def test_kinds_of_dead_letter_stores(tmp_path: Path, section: str, kind: str) -> None:
+    assert load(tmp_path, GOOD + f"dead_letters: {section}\n").dead_letters.type == kind
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("{type: nothing}", "dead_letters.type: 'nothing' is no kind of store; use 'sqlite', 'file', 'mqtt', 'kafka'"),
+        (
+            "{type: file, max_bytes: 1MiB}",
+            "dead_letters.max_bytes: there is no such setting; did you mean max_file_bytes?",
+        ),
+        ("{max_files: 3}", "dead_letters.max_files: there is no such setting"),
+        ("{type: kafka, topic: letters}", "dead_letters.bootstrap_servers: is required but missing"),
+        ("{type: kafka, bootstrap_servers: 'k:1', topic: ^a}", "must be one topic, not a pattern"),
+        (
+            "{type: kafka, bootstrap_servers: 'k:1', topic: a, librdkafka: {acks: 1}}",
+            "a letter counts when all replicas",
+        ),
+        ("{type: mqtt, url: 'mqtt://h', topic: 'a/#'}", "dead_letters.topic: "),
+        ("{type: mqtt, url: 'mqtt://h', password: x}", "password without username"),
+        ("{type: mqtt, url: 'http://h'}", "scheme 'http' is not known"),
+        ("{when_full: stop, max_bytes: 1MiB}", "max_bytes must be at least 32MiB"),
+        ("{type: file, max_file_bytes: 2MiB, max_files: 4, when_full: stop}", "at least 32MiB"),
+        ("{type: file, max_file_bytes: 64KiB}", "at least twice max_payload"),
+        ("[a]", "dead_letters: must be a section"),
+    ],
+)
+def test_dead_letter_stores_that_cannot_be_used(tmp_path: Path, section: str, said: str) -> None:
+    assert said in complaint(tmp_path, GOOD + f"dead_letters: {section}\n")
+
+
+@pytest.mark.parametrize(
+    ("url", "topic", "comes_back"),
+    [
+        ("mqtts://broker.example.com", "plant/letters", True),
+        ("broker.example.com:8883", "plant/letters", True),
+        ("mqtts://broker.example.com", "letters", False),
+        ("mqtts://other.example.com", "plant/letters", False),
+        ("mqtts://broker.example.com:1884", "plant/letters", False),
+    ],
+)
+def test_letters_must_not_come_back_as_messages(tmp_path: Path, url: str, topic: str, comes_back: bool) -> None:
+    text = GOOD + f"dead_letters: {{type: mqtt, url: '{url}', topic: {topic}}}\n"
+    if comes_back:
+        assert "take another topic" in complaint(tmp_path, text)
+    else:
+        assert load(tmp_path, text).dead_letters.type == "mqtt"
+
+
+def test_letters_must_not_come_back_through_a_shared_subscription(tmp_path: Path) -> None:
+    text = GOOD.replace("plant/#", "$share/g/plant/#")
+    text += "dead_letters: {type: mqtt, url: broker.example.com, topic: plant/letters}\n"
+    assert "would come back" in complaint(tmp_path, text)
+
+
+def test_letters_must_not_come_back_as_records(tmp_path: Path) -> None:
+    letters = "dead_letters: {type: kafka, bootstrap_servers: 'kafka.example.com:9093', topic: plant.letters}\n"
+    assert load(tmp_path, KAFKA + letters).dead_letters.type == "kafka"
+    assert "would come back" in complaint(tmp_path, KAFKA.replace("[plant]", "['^plant.*']") + letters)
+
+
 # -- without secrets -------------------------------------------------------------------------------
 
 

@@ -12,7 +12,8 @@ import pytest
 from connector.clarify import InvalidParams, NotAllowed, Problem, Retryable
 from connector.config import RuleSection
 from connector.config.mapping import MappingSection
-from connector.delivery.dead_letters import DeadLetter, DeadLettersError
+from connector.dead_letters.letter import DeadLetter
+from connector.dead_letters.store import DeadLettersError
 from connector.delivery.load import PackingAccount
 from connector.formats.format import SchemaUnavailableError
 from connector.formats.sparkplug.datatypes import DataType
@@ -39,8 +40,10 @@ class Letters:
     def __init__(self) -> None:
         self.letters: list[DeadLetter] = []
         self.failures = 0
+        self.calls = 0
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
+        self.calls += 1
         if self.failures:
             self.failures -= 1
             raise DeadLettersError("disk full")
@@ -341,11 +344,13 @@ def test_a_series_that_clarify_names_becomes_dead_letters_and_then_counts_as_set
     b.source.put(record('{"good": 1, "bad": 2}'), record('{"bad": 3}', time_us=TIME + 1))
     b.committed(2)
     assert b.clarify.stored == {("t:good", TIME): 1.0}
-    assert [(found.position, found.item, found.value, found.reason) for found in b.letters.letters] == [
-        (1, f"t:bad@{TIME}", "2.0", Reason.INSERT_REJECTED),
-        (2, f"t:bad@{TIME + 1}", "3.0", Reason.INSERT_REJECTED),
+    rejects = [(found.position, *found.rejects) for found in b.letters.letters]
+    assert [(position, r.input_id, r.time_us, r.value, r.reason) for position, r in rejects] == [
+        (1, "t:bad", TIME, "2.0", Reason.INSERT_REJECTED),
+        (2, "t:bad", TIME + 1, "3.0", Reason.INSERT_REJECTED),
     ]
-    assert all("no such unit" in found.message for found in b.letters.letters)
+    assert all("no such unit" in reject.message for _, reject in rejects)
+    assert [found.record for found in b.letters.letters] == [b.source.records[1], b.source.records[2]]
     assert b.source.messages() == Counts(received=2, inserted=1, dead_lettered=1)
     assert b.source.samples() == Counts(received=3, inserted=1, dead_lettered=2)
     assert b.pipeline.reasons == {Reason.INSERT_REJECTED: 2}
@@ -360,8 +365,9 @@ def test_what_cannot_be_mapped_becomes_a_dead_letter_with_its_bytes_and_blocks_n
     assert sorted(by_position) == [1, 3, 4]
     first = by_position[1]
     assert (first.source, first.partition, first.topic, first.time_us) == ("mqtt", "p", "t", TIME)
-    assert (first.reason, first.item, first.payload) == (Reason.NOT_UTF8, "", b"\xff\x00")
-    assert (by_position[3].item, by_position[3].value) == ("a", "nan")
+    assert first.record == b.source.records[1]
+    assert [(reject.reason, reject.path) for reject in first.rejects] == [(Reason.NOT_UTF8, None)]
+    assert [(reject.path, reject.value) for reject in by_position[3].rejects] == [("a", "nan")]
     assert set(b.clarify.stored) == {("good", TIME), ("half:b", TIME)}
     assert b.source.messages() == Counts(received=4, inserted=2, dead_lettered=2)
     assert b.source.samples() == Counts(received=3, inserted=2, dead_lettered=1)
@@ -375,16 +381,44 @@ def test_a_chunk_of_which_nothing_is_left_is_committed_without_a_request(bench: 
     assert b.source.messages() == Counts(received=5, filtered=5)
 
 
-def test_each_bad_value_is_a_letter_of_its_own_and_the_payload_is_kept_once(bench: Make) -> None:
+def test_a_record_is_one_letter_with_each_of_its_bad_values(bench: Make) -> None:
     """A large message with thousands of bad values must not be stored thousands of times."""
     b = bench().start()
     readings = ",".join(f'{{"ts": {1_790_000_000 + i}, "v": NaN}}' for i in range(3))
     b.source.put(record(f'{{"x": 1, "readings": [{readings}]}}'))
     b.committed(1)
-    letters = b.letters.letters
-    assert [found.payload is not None for found in letters] == [True, False, False]
-    assert len({(found.position, found.item) for found in letters}) == 3
+    (letter,) = b.letters.letters
+    assert [reject.path for reject in letter.rejects] == ["readings.v"] * 3
+    assert letter.record == b.source.records[1]
     assert b.source.samples() == Counts(received=4, inserted=1, dead_lettered=3)
+    assert b.pipeline.reasons == {Reason.NOT_FINITE: 3}
+
+
+def refuses_everything(frame: Stored) -> None:
+    raise InvalidParams("no", code=-32602, problems=[Problem(f"data.series.{name}", "no") for name, _ in frame])
+
+
+def test_records_of_rejected_samples_are_read_again_a_part_at_a_time(
+    bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connector.pipeline._REREAD_BYTES", 30)
+    b = bench(clarify=ScriptedClarify(judge=refuses_everything)).start()
+    b.source.put(*series(50))
+    b.committed(50)
+    assert {found.position: found.record for found in b.letters.letters} == b.source.records
+    assert b.letters.calls > 2
+    assert b.source.messages() == Counts(received=50, dead_lettered=50)
+
+
+def test_a_record_that_cannot_be_read_again_has_a_letter_that_says_so(bench: Make) -> None:
+    b = bench(clarify=ScriptedClarify(judge=refuses_everything))
+    b.source.put(*series(3))
+    del b.source.records[2]
+    b.start()
+    b.committed(3)
+    letter = next(found for found in b.letters.letters if found.position == 2)
+    assert (letter.record, letter.missing) == (None, "it is gone")
+    assert [(reject.input_id, reject.value) for reject in letter.rejects] == [("t", "1.0")]
 
 
 class PoisonedMapper(Mapper):
@@ -401,8 +435,8 @@ def test_a_record_that_breaks_the_mapping_does_not_stop_what_is_behind_it(bench:
     b.source.put(record(1), record(2, "poison"), record(3, "u"))
     b.committed(3)
     (letter,) = b.letters.letters
-    assert (letter.reason, letter.position) == (Reason.MAPPING_FAILED, 2)
-    assert "a bug" in letter.message
+    assert (letter.rejects[0].reason, letter.position) == (Reason.MAPPING_FAILED, 2)
+    assert "a bug" in letter.rejects[0].message
     assert set(b.clarify.stored) == {("t", TIME), ("u", TIME)}
     b.finish()
     assert b.pipeline.failure is None
@@ -417,6 +451,41 @@ def test_nothing_counts_as_settled_before_its_letter_is_written(bench: Make) -> 
     b.committed(2)
     assert len(b.letters.letters) == 1
     b.finish()
+
+
+def test_while_letters_cannot_be_written_the_source_is_held(bench: Make) -> None:
+    """A Kafka member that does not poll for minutes would be thrown out of its group."""
+    b = bench()
+    b.letters.failures = 2
+    b.start()
+    b.source.put(record("bad"), record(1))
+    b.committed(2)
+    assert b.source.holds >= 2
+    assert len(b.letters.letters) == 1
+
+
+def test_an_abort_while_letters_cannot_be_written_settles_nothing_and_is_no_failure(bench: Make) -> None:
+    b = bench()
+    b.letters.failures = 10**9
+    b.start()
+    b.source.put(record("bad"), record(1))
+    wait_until(lambda: b.letters.calls, SECONDS, "a try", every=0.002)
+    b.pipeline.abort()
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert b.pipeline.failure is None
+    assert (b.source.position, b.letters.letters, b.clarify.requests) == (0, [], [])
+
+
+def test_an_abort_while_letters_of_rejected_samples_cannot_be_written_settles_nothing(bench: Make) -> None:
+    b = bench(clarify=ScriptedClarify(judge=refuses_everything))
+    b.letters.failures = 10**9
+    b.start()
+    b.source.put(record(1))
+    wait_until(lambda: b.letters.calls, SECONDS, "a try", every=0.002)
+    b.pipeline.abort()
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert b.pipeline.failure is None
+    assert b.source.position == 0
 
 
 def test_two_values_of_one_time_count_as_superseded(bench: Make) -> None:

@@ -287,4 +287,9 @@ def _packing_line(at: float, packing: PackingAccount) -> str:
             f"; alignment to whole seconds would have saved {packing.aligned_saves:,.0f} of {packing.full_requests} "
             "full requests"
         )
+    if packing.aligned or packing.not_aligned:
+        line += (
+            f"; {packing.aligned:,} samples were moved by up to {packing.greatest_shift_us / 1e6:g} s, with "
+            f"{packing.collisions:,} collisions; {packing.not_aligned:,} would have been moved too far"
+        )
     return line

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
@@ -430,7 +430,17 @@ class Pipeline:
         """How well frames are filled and whether the load fits; None before the first frame."""
         rate = self.pace.rate
         with self._changed:
-            return self._load.account(self._pending.waiting, rate, self._clock())
+            account = self._load.account(self._pending.waiting, rate, self._clock())
+        shifts = self._mapper.aligner.shifts
+        if account is None or not shifts.aligned + shifts.left:
+            return account
+        return replace(
+            account,
+            aligned=shifts.aligned,
+            not_aligned=shifts.left,
+            collisions=shifts.collisions,
+            greatest_shift_us=shifts.greatest_us,
+        )
 
     @property
     def signal_rates(self) -> Rates | None:

@@ -19,6 +19,7 @@ from connector.config.formats import Compression, FormatField
 from connector.config.mapping_rules import BuildFormat, compile_rule, first_message
 from connector.config.signal_fields import LabelKey, SignalFields
 from connector.config.values import Bytes, Seconds, Section
+from connector.mapping.align import Grid
 from connector.mapping.paths import parse_path
 from connector.mapping.presets import PRESETS, PresetError, expand
 from connector.mapping.rules import (
@@ -173,6 +174,29 @@ class ValueSection(SignalFields):
     publish: bool = Field(default=True, description="Whether this value is published, where its rule publishes.")
 
 
+class AlignSection(Section):
+    """Times moved to a common grid, so that devices whose clocks do not agree share rows: what was measured changes."""
+
+    to: Seconds = Field(ge=0.001, description="The grid's step.", examples=["1s", "100ms"])
+    how: Literal["nearest", "floor"] = Field(
+        default="nearest", description="Where a time goes: to the nearest step, or to the one before it."
+    )
+    max_shift: Seconds | None = Field(
+        default=None,
+        ge=0,
+        description="A time that would be moved farther stays as it is, counted. Default: the step bounds it.",
+    )
+
+    def grid(self) -> Grid:
+        """As the aligner has it."""
+        most = None if self.max_shift is None else round(self.max_shift * 1_000_000)
+        return Grid(round(self.to * 1_000_000), self.how, most)
+
+
+def _as_align(value: object) -> object:
+    return {"to": value} if isinstance(value, str | int | float) and not isinstance(value, bool) else value
+
+
 class RuleSection(SignalFields):
     """One rule: which records it takes and what becomes of their values."""
 
@@ -263,6 +287,15 @@ class RuleSection(SignalFields):
         "(MQTT: when it came; Kafka: the timestamp that its producer or broker gave it). `create_time`, `append_time`: "
         "Kafka's timestamp, if it is of this kind. `received`: when it was read. Or the path of the field. Or a "
         "section.",
+    )
+    align: Annotated[
+        AlignSection | None, BeforeValidator(_as_align, json_schema_input_type=AlignSection | str | None)
+    ] = Field(
+        default=None,
+        description="Move the values' times to a grid, such as `1s`: devices whose clocks do not agree then share "
+        "rows, and a request carries up to a hundred times more. It changes what was measured. Two values of a signal "
+        "that end on one time are a collision: the later one stands. Default: times stay as they are.",
+        examples=["1s", {"to": "100ms", "how": "floor"}],
     )
     device: str | None = Field(
         default=None,

@@ -146,6 +146,7 @@ class _Compiler:
             device=templates.of("device", section.device),
             quality=None if quality is None else Quality(parse_path(where), tuple(quality.good), quality.bad),
             thinning=thinning_of(section.thin),
+            align=None if section.align is None else section.align.grid(),
             shared_inputs=section.shared_inputs,
             values=values,
             expressions=tuple(expressions),

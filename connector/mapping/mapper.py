@@ -21,6 +21,7 @@ import orjson
 from connector.formats.format import PayloadError
 from connector.formats.json_payload import decode, decode_repeated, may_repeat_keys
 from connector.formats.sparkplug.host import Owner
+from connector.mapping.align import Aligner
 from connector.mapping.clock_skew import Clocks, Skew
 from connector.mapping.decoded import Decoded
 from connector.mapping.input_ids import InputIds, Origin
@@ -96,6 +97,7 @@ class Mapper:
         self.states = LearnedStates(states)
         self.clocks = Clocks()
         self.thinner = Thinner()
+        self.aligner = Aligner()
         self._sources = sources
         self._without_retained = frozenset(without_retained)
         self._rules = tuple(rules)
@@ -139,6 +141,8 @@ class Mapper:
             mapped = self._map_payload(record, plan, payload)
         except PayloadError as error:
             mapped = _rejected(error.reason, str(error))
+        if plan.rule.align is not None:
+            mapped.samples = self.aligner.align(mapped.samples, plan.rule.align)
         return mapped if not mapped.rejects or plan.rule.number is None else _pointing(mapped, plan.rule)
 
     def merges_keys(self, source: str, one: Record, other: Record) -> bool:
@@ -523,6 +527,8 @@ class Mapper:
             taken += 1
             if mapped.skipped:
                 skipped += 1
+            if rule.align is not None:
+                mapped.samples = self.aligner.align(mapped.samples, rule.align)
             result = _joined(result, _pointing(mapped, rule))
             if not self._match_all and not decoded.has_more(rule.format):
                 break

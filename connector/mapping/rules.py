@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from connector.formats.format import Format
+from connector.mapping.align import Grid
 from connector.mapping.conditions import Condition
 from connector.mapping.paths import Path, parse_path
 from connector.mapping.sparkplug_rule import SparkplugRule
@@ -163,6 +164,8 @@ class Rule:
     """Whose clock it is; None: a device a topic."""
     quality: Quality | None = None
     thinning: Thinning | None = None
+    align: Grid | None = None
+    """Where the times of its samples are moved to."""
     shared_inputs: bool = False
     values: Mapping[str, ValueRule] = field(default_factory=lambda: MappingProxyType({}))
     """By their path in the payload (in the item, in a rule that iterates)."""

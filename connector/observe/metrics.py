@@ -175,6 +175,17 @@ class _Numbers(Collector):
             yield GaugeMetricFamily(
                 "connector_density", "Share of all frames' cells with a value, since the start", packing.density
             )
+            for name, text, n in (
+                ("samples_aligned", "Samples whose time was moved to a grid", packing.aligned),
+                ("samples_not_aligned", "Samples that would have been moved too far", packing.not_aligned),
+                ("align_collisions", "Samples that ended on the time of the one before them", packing.collisions),
+            ):
+                yield CounterMetricFamily(f"connector_{name}", text, n)
+            yield GaugeMetricFamily(
+                "connector_align_greatest_shift_seconds",
+                "The farthest that a sample was moved",
+                packing.greatest_shift_us / 1e6,
+            )
             yield CounterMetricFamily("connector_full_requests", "Requests that were full", packing.full_requests)
             yield CounterMetricFamily(
                 "connector_requests_saved_by_alignment",

@@ -192,6 +192,7 @@ def test_fuzz_the_count_of_losses_never_goes_below_what_is_missing(numbers: list
     twice=st.sets(st.integers(0, 7), max_size=3),
     start=st.integers(0, 255),
 )
+@example(arrival=[0, 4, 2, 3, 1, 5, 6, 7], lost=set(), twice={2, 3}, start=0)
 def test_messages_out_of_order_and_twice_leave_the_count_of_those_that_never_came(
     arrival: list[int], lost: set[int], twice: set[int], start: int
 ) -> None:

@@ -47,6 +47,7 @@ class Sequence:
             return 0
         elif number in self._missing:
             self._missing.discard(number)
+            self._recent[number] = fingerprint  # it may come twice, too
             self._aside = aside
             return -1
         elif aside is not None and aside[0] == number:

@@ -140,8 +140,11 @@ class Other:
             if self.owned + member.owned > PARTITIONS:
                 self.overlaps.append(member.owned)
 
+        def on_revoke(_: Consumer, old: list[TopicPartition]) -> None:
+            self.owned -= len(old)  # it may have had all of them while the member joined anew
+
         self.consumer = Consumer(settings)
-        self.consumer.subscribe([topic], on_assign=on_assign)
+        self.consumer.subscribe([topic], on_assign=on_assign, on_revoke=on_revoke, on_lost=on_revoke)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 

@@ -236,9 +236,8 @@ def test_from_birth_to_death_over_a_crash(tmp_path: Path) -> None:
         assert metrics['connector_sparkplug_late_deaths_total{source="mqtt"}'] == 1
         assert metrics["connector_sparkplug_rebirth_requests_total"] == len(told) == 2
         letters = sqlite3.connect(connector.folder / "state" / "dead-letters.sqlite")
-        assert letters.execute("SELECT topic, reason FROM letters").fetchall() == [
-            ("spBv1.0/plant/NDATA/late", "data_before_birth")
-        ]
+        ((topic, reasons),) = letters.execute("SELECT topic, reasons FROM letters").fetchall()
+        assert (topic, "data_before_birth" in reasons) == ("spBv1.0/plant/NDATA/late", True)
         letters.close()
         status, ledger = connector.ledger()
         assert (status, ledger["balanced"]) == (0, True)

@@ -1,0 +1,66 @@
+"""A byte of a journal goes bad while nobody looks; what was at stake, and what an operator then does.
+
+Before the byte is flipped, everything that waits in the file is written down. Only of that may anything be missing in
+the end, and only what the connector reports.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from connector.sources.log_file import Row, read_statement
+from tests.chaos.harness.messages import MARK
+
+_BAD_ROW: Final = re.compile(r"is damaged: (\d+) messages from position (\d+) on")
+
+
+@dataclass(slots=True)
+class Damage:
+    """One flipped byte."""
+
+    where: str
+    marks: dict[str, int] = field(default_factory=dict)
+    """What waited in the file: mark → position."""
+    reports: list[str] = field(default_factory=list)
+    """What the connector said about it."""
+
+
+def flip(journal: Path, dice: float, folder: Path) -> Damage:
+    """Flip one bit of the closed file, anywhere in it; a copy of what it was stays in `folder`."""
+    with closing(sqlite3.connect(journal)) as file:  # what stands in the -wal goes where it belongs
+        file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(journal, folder / f"{journal.name}.before-damage")
+    damage = Damage("")
+
+    def note(row: Row) -> None:
+        for position, record in enumerate(row.records, row.first):
+            if mark := MARK.search(record.payload or b""):
+                damage.marks[mark[0].decode()] = position
+
+    read_statement(journal, note)
+    at = int(dice * journal.stat().st_size)
+    with journal.open("r+b") as bytes_:
+        bytes_.seek(at)
+        (old,) = bytes_.read(1)
+        bytes_.seek(at)
+        bytes_.write(bytes([old ^ 0x10]))
+    damage.where = f"byte {at} of {journal.stat().st_size} of {journal.name}, in which {len(damage.marks)} messages wait"
+    return damage
+
+
+def remove_bad_rows(journal: Path, log: str) -> str | None:
+    """What a person does whom the connector tells at its end which messages fail their checksum: give up exactly
+    these. Returns what was reported; None if that was not why it ended."""
+    found = list(_BAD_ROW.finditer(log))
+    if not found:
+        return None
+    count, first = int(found[-1][1]), int(found[-1][2])
+    with closing(sqlite3.connect(journal, isolation_level=None)) as file:
+        removed = file.execute("DELETE FROM journal WHERE first = ? AND count = ?", (first, count)).rowcount
+    return f"{count} messages from position {first} on fail their checksum" if removed else None

@@ -1,0 +1,208 @@
+"""A run from start to verdict."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from tests.chaos.harness.evidence import count_letters, letter_marks, read_ledger, stored_samples
+from tests.chaos.harness.faults import Faults
+from tests.chaos.harness.machine import TinyDisk, faketime_library
+from tests.chaos.harness.messages import Message, read_truth
+from tests.chaos.harness.schedule import CLARIFY, KAFKA, KINDS, MOSQUITTO, MQTT, ON_DATA, Fault, plan
+from tests.chaos.harness.stage import PARTITIONS, Stage
+from tests.chaos.harness.verdict import Lifted, Result, Verdict, judge, resumed
+
+_TICK: Final = 0.1
+_KAFKA_STREAMS: Final = tuple(f"p{partition}" for partition in range(PARTITIONS))
+_DRAIN_SECONDS: Final = 300.0
+"""An MQTT source that suspects a take-over waits for two minutes; sending waits for half a one at most."""
+_SHOWN: Final = 5
+
+
+def run(
+    folder: Path,
+    tell: Callable[[str], None],
+    *,
+    seed: int,
+    cycles: int,
+    seconds: float,
+    kafka_members: int,
+    kinds: Collection[str] = KINDS,
+) -> Result:
+    """Everything, in this folder, whose logs and truth stay there."""
+    began = time.monotonic()
+    left_out = _impossible(folder, kinds)
+    for kind, why in left_out.items():
+        tell(f"LEFT OUT: {kind}: {why}")
+    cycles_planned = plan(
+        seed, cycles, seconds, kafka_members=kafka_members, kinds=kinds, left_out=left_out.keys()
+    )
+    stage = Stage(
+        folder,
+        seed,
+        kafka_members=kafka_members,
+        with_clock="clock_jump" in kinds and "clock_jump" not in left_out,
+        with_disk="full_disk" in kinds and "full_disk" not in left_out,
+    )
+    try:
+        stage.start(tell)
+        faults = Faults(stage, tell)
+        lifted: list[Lifted] = []
+        for number, planned in enumerate(cycles_planned, 1):
+            lifted += _cycle(faults, planned, seconds)
+            tell(f"cycle {number} of {cycles} is over: {stage.sandbox.count_samples()} samples stored")
+        faults.lift_all()
+        tell("no fault any more")
+        written = {name: publisher.order("finish") for name, publisher in stage.publishers.items()}
+        truth = [message for path in stage.truths.values() for message in read_truth(path)]
+        tell(f"{len(truth)} messages are published; waiting until all have arrived")
+        drained = time.monotonic()
+        _wait_for_all(stage, faults, truth)
+        drained = time.monotonic() - drained
+        problems = _stop(stage, tell)
+        if written["kafka"][2] or written["kafka"][3]:
+            problems.append(f"Kafka did not acknowledge everything: {written['kafka'][2:]}")
+        sent = stage.sandbox.stats()["samples"]
+        stored = stored_samples(stage.sandbox)
+        letters = [mark for member in stage.members.values() for mark in letter_marks(member.dead_letters)]
+        ledgers = {name: read_ledger([stage.members[name].process]) for name in MQTT}
+        ledgers[KAFKA] = read_ledger([member.process for member in stage.group()])
+        damaged = {mark for damage in faults.damages for mark in damage.marks}
+        verdict = judge(truth, stored, letters, damaged, reported=_missing(ledgers["m0"]) if damaged else 0)
+        balanced, complaints = _balanced(ledgers, verdict, bool(faults.damages))
+        problems += complaints
+        _explain(verdict, ledgers, folder, tell)
+        return Result(
+            seed=seed,
+            cycles=cycles,
+            published=verdict.published,
+            inserted=verdict.inserted,
+            dead_lettered=verdict.dead_lettered,
+            lost=len(verdict.lost),
+            lost_and_reported=len(verdict.lost_and_reported),
+            invented=len(verdict.invented),
+            duplicates_sent=sent - len(stored),
+            published_again=written["mqtt"][1],
+            kills=faults.kills,
+            cuts=faults.cuts,
+            balanced=balanced,
+            seconds=round(time.monotonic() - began, 1),
+            drained_seconds=round(drained, 1),
+            faults=dict(sorted(faults.counts.items())),
+            left_out=left_out,
+            resumed=resumed(lifted, stored, truth),
+            exits=sum(len(member.exits) for member in stage.members.values()),
+            problems=problems,
+            folder=str(folder),
+        )
+    finally:
+        stage.close()
+
+
+def _impossible(folder: Path, kinds: Collection[str]) -> dict[str, str]:
+    """Faults that this machine cannot have, and why."""
+    found = {}
+    if "clock_jump" in kinds and faketime_library() is None:
+        found["clock_jump"] = "there is no libfaketime (Debian: apt-get install faketime)"
+    if "full_disk" in kinds and not TinyDisk.possible(folder):
+        found["full_disk"] = "mounting a tiny disk takes root"
+    return found
+
+
+def _cycle(faults: Faults, planned: list[Fault], seconds: float) -> list[Lifted]:
+    """Play one cycle; returns what was lifted when."""
+    waiting = list(planned)
+    in_force: list[Fault] = []
+    lifted: list[Lifted] = []
+    began = time.monotonic()
+    while waiting or in_force or time.monotonic() - began < seconds:
+        now = time.monotonic() - began
+        for fault in [fault for fault in in_force if fault.end <= now]:
+            faults.lift(fault)
+            in_force.remove(fault)
+            lifted.append(Lifted(fault.kind, time.time_ns() // 1000, _streams(fault)))
+        if waiting and waiting[0].begin <= now:
+            fault = waiting.pop(0)
+            faults.begin(fault)
+            in_force.append(fault)
+        faults.supervise()
+        time.sleep(_TICK)
+    return lifted
+
+
+def _streams(fault: Fault) -> tuple[str, ...]:
+    """The streams that a fault holds up."""
+    if fault.kind in ON_DATA:
+        return ()
+    if fault.target in MQTT:
+        return (fault.target,)
+    if fault.target == CLARIFY:
+        return (*MQTT, *_KAFKA_STREAMS)
+    return MQTT if fault.target == MOSQUITTO else _KAFKA_STREAMS
+
+
+def _wait_for_all(stage: Stage, faults: Faults, truth: list[Message]) -> None:
+    """Until as much has arrived as was published, or until it takes too long, or nothing moves any more."""
+    samples = sum(message.key is not None for message in truth)
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    paths = [member.dead_letters for member in stage.members.values()]
+    while time.monotonic() < deadline:
+        faults.supervise()
+        if stage.sandbox.count_samples() + _lost_to_damage(stage, faults) >= samples:
+            if count_letters(paths) >= len(truth) - samples or faults.damages:
+                return
+        time.sleep(0.5)
+
+
+def _lost_to_damage(stage: Stage, faults: Faults) -> int:
+    """Messages that m0's ledger says a damaged journal cost. Asked for only where there was damage: it takes a second."""
+    return _missing(read_ledger([stage.members["m0"].process])) if faults.damages else 0
+
+
+def _missing(ledger: Mapping[str, Any]) -> int:
+    """Messages that came in and are not accounted for, as the ledger itself says."""
+    source = ledger["sources"]["plant"]
+    counted = sum(topic["messages"]["received"] for topic in source["topics"].values())
+    return max(0, int(source["appended"]) - counted)
+
+
+def _stop(stage: Stage, tell: Callable[[str], None]) -> list[str]:
+    """Stop all connectors in order; what went wrong."""
+    problems = []
+    for member in stage.members.values():
+        status = member.process.stop() if member.process.running() else None
+        if status != 0:
+            problems.append(f"{member.name} ended with {status}; see {member.process.log_path}")
+    tell("all connectors are stopped")
+    return problems
+
+
+def _balanced(ledgers: Mapping[str, Mapping[str, Any]], verdict: Verdict, damaged: bool) -> tuple[bool, list[str]]:
+    """Whether every account is right. What a flipped byte took may be missing in m0's, if it says so."""
+    problems = []
+    for name, ledger in ledgers.items():
+        waiting = ledger["messages"]["waiting"]
+        if waiting:
+            problems.append(f"{name}: {waiting} messages still wait")
+        if not ledger["balanced"] and not (damaged and name == "m0" and _declared(ledger)):
+            found = [problem for source in ledger["sources"].values() for problem in source["problems"]]
+            return False, [*problems, f"{name}: the ledger does not balance: {'; '.join(found[:_SHOWN])}"]
+    return True, problems
+
+
+def _declared(ledger: Mapping[str, Any]) -> bool:
+    """Whether a ledger that does not balance names the damage as the reason."""
+    return any("damaged" in text for source in ledger["sources"].values() for text in source["incidents"])
+
+
+def _explain(verdict: Verdict, ledgers: Mapping[str, Any], folder: Path, tell: Callable[[str], None]) -> None:
+    for what in ("lost", "lost_and_reported", "invented"):
+        found = getattr(verdict, what)
+        if found:
+            tell(f"{what}: {len(found)}, for example {', '.join(found[:_SHOWN])}; all are in {folder / what}.txt")
+            (folder / f"{what}.txt").write_text("\n".join(found) + "\n")
+    (folder / "ledgers.json").write_text(json.dumps(ledgers, indent=1))

@@ -156,11 +156,6 @@ class SandboxServer:
         return self._process.pid
 
     @property
-    def port(self) -> int:
-        """Where it listens."""
-        return self._port
-
-    @property
     def url(self) -> str:
         """The base URL of the API, with the trailing slash."""
         return f"http://127.0.0.1:{self._port}/v1/"

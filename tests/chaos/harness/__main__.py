@@ -57,7 +57,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--cycles", type=int, default=3, help="how many rounds of faults (default: 3)")
     parser.add_argument("--seconds", type=float, default=12.0, help="how long a cycle lasts at least (default: 12)")
-    parser.add_argument("--seed", type=int, default=1, help="what chance begins with: the same faults at the same times")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="what chance begins with: the same faults at the same times"
+    )
     parser.add_argument("--members", type=int, default=MOST_KAFKA, help="replicas in the Kafka group (default: 3)")
     parser.add_argument("--only", nargs="+", choices=KINDS, metavar="KIND", help=f"only these: {', '.join(KINDS)}")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the story")
@@ -72,11 +74,12 @@ def _told(result: Result) -> str:
     """For people."""
     lines = [
         "",
-        f"{result.published} messages were published: {result.inserted} are inserted, {result.dead_lettered} are dead "
+        f"{result.published} messages were published: {result.inserted} are inserted, {result.dead_lettered} are dead",
         f"letters, {result.lost} are lost, {result.invented} were invented.",
-        f"{result.kills} kills, {result.cuts} cuts, {sum(result.faults.values())} faults in all, "
-        f"{result.seconds:.0f} s; everything had arrived {result.drained_seconds:.0f} s after the last.",
-        f"{result.duplicates_sent} samples were sent more than once, {result.published_again} messages published again.",
+        f"{result.kills} kills, {result.cuts} cuts, {sum(result.faults.values())} faults in all, {result.seconds:.0f} s;",
+        f"everything had arrived {result.drained_seconds:.0f} s after the last one.",
+        f"{result.duplicates_sent} samples were sent more than once, and {result.published_again} messages published",
+        "again that Mosquitto may have forgotten.",
     ]
     if result.lost_and_reported:
         lines.append(f"{result.lost_and_reported} messages went with a damaged journal, and were reported.")
@@ -88,7 +91,9 @@ def _told(result: Result) -> str:
     lines += [f"  left out: {kind}: {why}" for kind, why in result.left_out.items()]
     lines += [f"PROBLEM: {problem}" for problem in result.problems]
     lines.append("The ledgers balance." if result.balanced else "THE LEDGERS DO NOT BALANCE.")
-    lines.append(f"Everything is accounted for (seed {result.seed})." if result.good else f"FAILED (seed {result.seed}).")
+    lines.append(
+        f"Everything is accounted for (seed {result.seed})." if result.good else f"FAILED (seed {result.seed})."
+    )
     return "\n".join(lines)
 
 

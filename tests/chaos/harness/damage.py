@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from connector.sources.log_file import Row, read_statement
 from tests.chaos.harness.messages import MARK
@@ -50,8 +51,32 @@ def flip(journal: Path, dice: float, folder: Path) -> Damage:
         (old,) = bytes_.read(1)
         bytes_.seek(at)
         bytes_.write(bytes([old ^ 0x10]))
-    damage.where = f"byte {at} of {journal.stat().st_size} of {journal.name}, in which {len(damage.marks)} messages wait"
+    damage.where = (
+        f"byte {at} of {journal.stat().st_size} of {journal.name}, in which {len(damage.marks)} messages wait"
+    )
     return damage
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a run may miss because bytes were flipped."""
+
+    marks: frozenset[str] = frozenset()
+    reported: int = 0
+    """How many messages the connector says are missing: never more than these may be."""
+
+
+def may_be_missing(damages: Sequence[Damage], ledger: Mapping[str, Any]) -> Allowed:
+    """Messages that waited when a byte was flipped, as many of them as the ledger of that connector reports. Where it
+    reports that the account itself was damaged, it cannot say how many."""
+    if not damages:
+        return Allowed()
+    marks = frozenset(mark for damage in damages for mark in damage.marks)
+    source = ledger["sources"]["plant"]
+    if any("account could not be read" in problem for problem in source["problems"]):
+        return Allowed(marks, len(marks))
+    counted = sum(topic["messages"]["received"] for topic in source["topics"].values())
+    return Allowed(marks, max(0, int(source["appended"]) - counted))
 
 
 def remove_bad_rows(journal: Path, log: str) -> str | None:

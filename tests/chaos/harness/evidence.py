@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,6 @@ def letter_marks(path: Path) -> list[str]:
         return []
     with closing(open_read_only(path)) as store:
         return [_mark(row) for row in store.execute("SELECT * FROM letters")]
-
-
-def count_letters(paths: Iterable[Path]) -> int:
-    """How many different messages have a dead letter."""
-    return len({mark for path in paths for mark in letter_marks(path)} - {""})
 
 
 def _mark(row: Sequence[object]) -> str:

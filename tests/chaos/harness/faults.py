@@ -139,7 +139,9 @@ class Faults:
     def _lift_mosquitto_kill(self, _fault: Fault, _member: Member | None) -> None:
         self._stage.mosquitto.start()
         again = self._stage.publishers["mqtt"].order("again", self._saved_at - _SAVE_MARGIN)[1]
-        self._tell(f"Mosquitto is back with what it saved {self._killed_at - self._saved_at:.1f} s before; {again} again")
+        self._tell(
+            f"Mosquitto is back with what it saved {self._killed_at - self._saved_at:.1f} s before; {again} again"
+        )
 
     def _begin_mosquitto_forgets(self, _fault: Fault, _member: Member | None) -> None:
         """Killed, and its file is gone: nobody has a session. Before, all that was published is brought into safety."""
@@ -269,7 +271,7 @@ class Faults:
     def _unread(member: Member) -> float:
         if not member.process.running() or not member.process.readiness()[0]:
             return 0
-        return member.process.metrics().get('connector_messages_in_memory', 0)
+        return member.process.metrics().get("connector_messages_in_memory", 0)
 
     def _begin_poison(self, fault: Fault, _member: Member | None) -> None:
         self._stage.publishers["mqtt" if fault.target == MOSQUITTO else "kafka"].order("poison", _POISON)

@@ -1,8 +1,8 @@
 """The messages of a run, and the file that remembers them.
 
 Every message carries a mark of its own, `chaos:STREAM:NUMBER`, by which it is found again in dead letters and in
-journals. A stream is what one session (m0, m1) or one Kafka partition (p0, p1, …) carries, in order. A line of the truth
-is written before its message leaves: what is not in it was invented.
+journals. A stream is what one session (m0, m1) or one Kafka partition (p0, p1, …) carries, in order. A line of the
+truth is written before its message leaves: what is not in it was invented.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The MQTT publisher: QoS 1, over every restart of the broker, and again what the broker may have forgotten.
 
-`python -m tests.chaos.harness.publish_mqtt PORT TRUTH SEED RATE`. What a broker has acknowledged but not saved when it is
-killed is lost with it, and no client can help that. So the publisher is told when the broker last saved, and publishes
-everything again that was acknowledged since: until then it does not count as published.
+`python -m tests.chaos.harness.publish_mqtt PORT TRUTH SEED RATE`. What a broker has acknowledged but not saved when it
+is killed is lost with it, and no client can help that. So the publisher is told when the broker last saved, and
+publishes everything again that was acknowledged since: until then it does not count as published.
 """
 
 from __future__ import annotations

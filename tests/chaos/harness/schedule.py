@@ -29,12 +29,16 @@ ON_DATA: Final = ("poison", "rebalance")
 ALWAYS: Final = ("kill_mqtt", "kill_kafka", "cut_broker", "cut_clarify")
 DEALT: Final = (*ON_PROCESSES, *ON_BROKERS, *ON_WAYS, *ON_CLARIFY, *ON_MACHINES, *ON_DATA)
 KINDS: Final = (*ALWAYS, *DEALT)
-KILLS: Final = frozenset(("kill_mqtt", "kill_kafka", "mosquitto_kill", "mosquitto_forgets", "kafka_kill", "damaged_journal"))
+KILLS: Final = frozenset(
+    ("kill_mqtt", "kill_kafka", "mosquitto_kill", "mosquitto_forgets", "kafka_kill", "damaged_journal")
+)
 CUTS: Final = frozenset(("cut_broker", "cut_clarify"))
 
 _LEAST_A_CYCLE: Final = 3
 _MOST_A_CYCLE: Final = 7
-_AT_ONCE: Final = frozenset(("kill_mqtt", "kill_kafka", "mosquitto_forgets", "damaged_journal", "poison", "expired_token"))
+_AT_ONCE: Final = frozenset(
+    ("kill_mqtt", "kill_kafka", "mosquitto_forgets", "damaged_journal", "poison", "expired_token")
+)
 """These are over when they have been done."""
 
 
@@ -72,12 +76,12 @@ def plan(
     """
     chance = random.Random(seed)
     allowed = [kind for kind in KINDS if kind in kinds and kind not in left_out]
-    always = [kind for kind in ALWAYS if kind in allowed]
-    cards = [kind for kind in DEALT if kind in allowed]
+    always: list[str] = [kind for kind in ALWAYS if kind in allowed]
+    cards: list[str] = [kind for kind in DEALT if kind in allowed]
     hand: list[str] = []
     found = []
     for cycle in range(cycles):
-        wanted = list(always)
+        wanted = [*always]
         for _ in range(min(len(cards), max(_LEAST_A_CYCLE, min(_MOST_A_CYCLE, math.ceil(len(cards) / cycles))))):
             if not hand:
                 hand = chance.sample(cards, len(cards))
@@ -102,45 +106,30 @@ def _cycle(chance: random.Random, number: int, kinds: Sequence[str], seconds: fl
 
 
 def _target(chance: random.Random, kind: str, kafka: list[str]) -> str:
-    anyone = chance.choice([*MQTT, *kafka])
-    member = chance.choice(kafka)
-    session = chance.choice(MQTT)
+    members = {"kill_kafka": kafka, "rebalance": kafka, "kill_mqtt": MQTT, "poison": (MOSQUITTO, KAFKA)}
+    if kind in ON_BROKERS:
+        return kind.partition("_")[0]
     if kind in ON_CLARIFY:
         return CLARIFY
-    if kind.startswith("mosquitto"):
-        return MOSQUITTO
-    if kind == "kafka_kill":
-        return KAFKA
-    if kind in ("kill_kafka", "rebalance"):
-        return member
-    if kind == "kill_mqtt":
-        return session
     if kind in ON_MACHINES:
         return "m0"
-    if kind == "poison":
-        return chance.choice((MOSQUITTO, KAFKA))
-    return anyone
+    return chance.choice(members.get(kind, (*MQTT, *kafka)))
 
 
 def _touches(kind: str, target: str) -> frozenset[str]:
-    sessions = (f"{member}{way}" for member in MQTT for way in ("", ">broker", ">clarify"))
-    if kind == "mosquitto_forgets":  # all that was published must be in safety before
-        return frozenset((MOSQUITTO, CLARIFY, *sessions))
-    if kind == "mosquitto_kill":
-        return frozenset((MOSQUITTO, *(f"{member}>broker" for member in MQTT)))
-    if kind == "damaged_journal":
-        return frozenset((target, f"{target}>broker", f"{target}>clarify", CLARIFY))
-    if kind == "full_disk":
-        return frozenset((target, MOSQUITTO))
+    ways = {way: f"{target}>{way}" for way in ("broker", "clarify")}
+    everything = (f"{member}{way}" for member in MQTT for way in ("", ">broker", ">clarify"))
+    special = {
+        "mosquitto_forgets": (MOSQUITTO, CLARIFY, *everything),  # all that was published must be in safety before
+        "mosquitto_kill": (MOSQUITTO, *(f"{member}>broker" for member in MQTT)),
+        "damaged_journal": (target, *ways.values(), CLARIFY),
+        "full_disk": (target, MOSQUITTO),
+        "poison": (),
+    }
+    if kind in special:
+        return frozenset(special[kind])
     if kind.endswith("_broker"):
-        return frozenset((f"{target}>broker", MOSQUITTO if target in MQTT else KAFKA))
+        return frozenset((ways["broker"], MOSQUITTO if target in MQTT else KAFKA))
     if kind.endswith(("_clarify", "_answer")):
-        return frozenset((f"{target}>clarify",))
-    if kind == "poison":
-        return frozenset()
+        return frozenset((ways["clarify"],))
     return frozenset((target,))
-
-
-def groups(member: str) -> str:
-    """Whose streams a member carries: its own, or its consumer group's."""
-    return member if member in MQTT else KAFKA

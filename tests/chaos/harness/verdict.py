@@ -6,10 +6,11 @@ import statistics
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from tests.chaos.harness.messages import Message, stream_of
 
+_JUST_BEFORE_US: Final = 3_000_000
 Stored = Mapping[tuple[str, int], tuple[float, int]]
 """(input ID, time in µs) → (value, when it was stored, in µs)."""
 
@@ -62,16 +63,17 @@ def judge(
 
 @dataclass(frozen=True, slots=True)
 class Lifted:
-    """A fault that was over at a moment (µs since the epoch), and the streams that it had held up."""
+    """A fault that is over, when it began and ended (µs since the epoch), and the streams that it held up."""
 
     kind: str
-    at_us: int
+    begin_us: int
+    end_us: int
     streams: tuple[str, ...]
 
 
 def resumed(lifted: Sequence[Lifted], stored: Stored, truth: Iterable[Message]) -> dict[str, dict[str, float]]:
     """For each kind of fault: how often, and the seconds from its end until every stream that it had held up was
-    stored again, in the middle and at worst."""
+    stored again, in the middle and at worst. Only those count beside which nothing else held these streams up."""
     stream = {message.key: stream_of(message.mark) for message in truth if message.key}
     moments: dict[str, list[int]] = {}
     for key, (_, at) in stored.items():
@@ -81,13 +83,23 @@ def resumed(lifted: Sequence[Lifted], stored: Stored, truth: Iterable[Message]) 
         times.sort()
     seconds: dict[str, list[float]] = {}
     for fault in lifted:
-        waits = [_next_after(moments.get(name, []), fault.at_us) for name in fault.streams]
-        if waits and None not in waits:
-            seconds.setdefault(fault.kind, []).append(max(wait for wait in waits if wait is not None))
+        waits = [_next_after(moments.get(name, []), fault.end_us) for name in fault.streams]
+        if not waits or None in waits:
+            continue
+        longest = max(wait for wait in waits if wait is not None)
+        if not any(_beside(fault, other, longest) for other in lifted if other is not fault):
+            seconds.setdefault(fault.kind, []).append(longest)
     return {
         kind: {"times": len(found), "median_s": round(statistics.median(found), 1), "max_s": round(max(found), 1)}
         for kind, found in sorted(seconds.items())
     }
+
+
+def _beside(fault: Lifted, other: Lifted, seconds: float) -> bool:
+    """Whether the other one held the same up, between the end of this one and so many seconds later, or just before."""
+    just_before = fault.end_us - _JUST_BEFORE_US
+    same = bool(set(fault.streams) & set(other.streams))
+    return same and other.begin_us < fault.end_us + seconds * 1e6 and other.end_us > just_before
 
 
 def _next_after(times: Sequence[int], at: int) -> float | None:

@@ -65,6 +65,10 @@ def test_kinds_can_be_chosen_and_left_out() -> None:
     assert {fault.kind for cycle in chosen for fault in cycle} == {"kill_mqtt", "full_disk"}
 
 
+def test_each_kind_alone_in_its_turn() -> None:
+    assert [[fault.kind for fault in cycle] for cycle in plan(1, len(KINDS), 12.0, alone=True)] == [[k] for k in KINDS]
+
+
 def test_every_kind_is_dealt_or_always_there() -> None:
     assert len(KINDS) == len(set(KINDS)) == len(ALWAYS) + len(DEALT)
 

@@ -41,6 +41,7 @@ def main() -> int:
             seconds=asked.seconds,
             kafka_members=asked.members,
             kinds=asked.only or KINDS,
+            alone=asked.alone,
         )
     except BaseException as error:
         story.tell(f"the run broke off: {error!r}")
@@ -62,6 +63,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--members", type=int, default=MOST_KAFKA, help="replicas in the Kafka group (default: 3)")
     parser.add_argument("--only", nargs="+", choices=KINDS, metavar="KIND", help=f"only these: {', '.join(KINDS)}")
+    parser.add_argument("--alone", action="store_true", help="one fault a cycle, each kind in turn: to measure them")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the story")
     parser.add_argument("--folder", type=Path, help="where to keep logs and truth (default: a new one)")
     asked = parser.parse_args()
@@ -76,17 +78,19 @@ def _told(result: Result) -> str:
         "",
         f"{result.published} messages were published: {result.inserted} are inserted, {result.dead_lettered} are dead",
         f"letters, {result.lost} are lost, {result.invented} were invented.",
-        f"{result.kills} kills, {result.cuts} cuts, {sum(result.faults.values())} faults in all, {result.seconds:.0f} s;",
-        f"everything had arrived {result.drained_seconds:.0f} s after the last one.",
-        f"{result.duplicates_sent} samples were sent more than once, and {result.published_again} messages published",
-        "again that Mosquitto may have forgotten.",
+        f"{result.kills} kills, {result.cuts} cuts, {sum(result.faults.values())} faults in all,",
+        f"{result.seconds:.0f} s; everything had arrived {result.drained_seconds:.0f} s after the last one.",
+        f"{result.duplicates_sent} samples were sent more than once, and {result.published_again} messages",
+        "published again that Mosquitto may have forgotten.",
     ]
     if result.lost_and_reported:
         lines.append(f"{result.lost_and_reported} messages went with a damaged journal, and were reported.")
     for kind, figures in result.resumed.items():
+        twice = result.duplicates_after.get(kind)
         lines.append(
             f"  after {kind.replace('_', ' '):<18} {figures['times']:>3} times: data again within "
             f"{figures['median_s']:5.1f} s, at worst {figures['max_s']:5.1f} s"
+            + ("" if twice is None else f"; {twice} samples sent again")
         )
     lines += [f"  left out: {kind}: {why}" for kind, why in result.left_out.items()]
     lines += [f"PROBLEM: {problem}" for problem in result.problems]

@@ -33,13 +33,16 @@ def run(
     seconds: float,
     kafka_members: int,
     kinds: Collection[str] = KINDS,
+    alone: bool = False,
 ) -> Result:
     """Everything, in this folder, whose logs and truth stay there."""
     began = time.monotonic()
     left_out = _impossible(folder, kinds)
     for kind, why in left_out.items():
         tell(f"LEFT OUT: {kind}: {why}")
-    cycles_planned = plan(seed, cycles, seconds, kafka_members=kafka_members, kinds=kinds, left_out=left_out.keys())
+    cycles_planned = plan(
+        seed, cycles, seconds, kafka_members=kafka_members, kinds=kinds, left_out=left_out.keys(), alone=alone
+    )
     stage = Stage(
         folder,
         seed,
@@ -51,8 +54,12 @@ def run(
         stage.start(tell)
         faults = Faults(stage, tell)
         lifted: list[Lifted] = []
+        twice: dict[str, list[int]] = {}
         for number, planned in enumerate(cycles_planned, 1):
+            before = _duplicates(stage)
             lifted += _cycle(faults, planned, seconds)
+            if len(planned) == 1:
+                twice.setdefault(planned[0].kind, []).append(_duplicates(stage) - before)
             tell(f"cycle {number} of {cycles} is over: {stage.sandbox.count_samples()} samples stored")
         faults.lift_all()
         tell("no fault any more")
@@ -65,7 +72,7 @@ def run(
         problems = _stop(stage, tell)
         if written["kafka"][2] or written["kafka"][3]:
             problems.append(f"Kafka did not acknowledge everything: {written['kafka'][2:]}")
-        sent = stage.sandbox.stats()["samples"]
+        duplicates = _duplicates(stage)
         stored = stored_samples(stage.sandbox)
         letters = [mark for member in stage.members.values() for mark in letter_marks(member.dead_letters)]
         ledgers = {name: read_ledger([stage.members[name].process]) for name in MQTT}
@@ -84,7 +91,7 @@ def run(
             lost=len(verdict.lost),
             lost_and_reported=len(verdict.lost_and_reported),
             invented=len(verdict.invented),
-            duplicates_sent=sent - len(stored),
+            duplicates_sent=duplicates,
             published_again=written["mqtt"][1],
             kills=faults.kills,
             cuts=faults.cuts,
@@ -93,6 +100,7 @@ def run(
             drained_seconds=round(drained, 1),
             faults=dict(sorted(faults.counts.items())),
             left_out=left_out,
+            duplicates_after={kind: round(sum(found) / len(found)) for kind, found in sorted(twice.items())},
             resumed=resumed(lifted, stored, truth),
             exits=sum(len(member.exits) for member in stage.members.values()),
             problems=problems,
@@ -135,6 +143,11 @@ def _cycle(faults: Faults, planned: list[Fault], seconds: float) -> list[Lifted]
         faults.supervise()
         time.sleep(_TICK)
     return lifted
+
+
+def _duplicates(stage: Stage) -> int:
+    """Samples that were sent although they were stored already."""
+    return int(stage.sandbox.stats()["samples"]) - stage.sandbox.count_samples()
 
 
 def _streams(fault: Fault) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 MQTT: Final = ("m0", "m1")
@@ -69,15 +69,21 @@ def plan(
     kafka_members: int = MOST_KAFKA,
     kinds: Collection[str] = KINDS,
     left_out: Collection[str] = (),
+    alone: bool = False,
 ) -> list[list[Fault]]:
     """The faults of each cycle, by their beginning. The same arguments give the same plan.
 
-    `kinds` limits what happens to these; `left_out` is what this machine cannot do.
+    `kinds` limits what happens to these; `left_out` is what this machine cannot do. With `alone` each cycle has one
+    fault, each kind in its turn, so that what is measured belongs to it.
     """
     chance = random.Random(seed)
     allowed = [kind for kind in KINDS if kind in kinds and kind not in left_out]
     always: list[str] = [kind for kind in ALWAYS if kind in allowed]
     cards: list[str] = [kind for kind in DEALT if kind in allowed]
+    members = [f"k{i}" for i in range(kafka_members)]
+    if alone:
+        turns = [_cycle(chance, cycle, [allowed[cycle % len(allowed)]], seconds, members) for cycle in range(cycles)]
+        return [[replace(fault, begin=0.0, end=fault.end - fault.begin) for fault in turn] for turn in turns]
     hand: list[str] = []
     found = []
     for cycle in range(cycles):
@@ -87,7 +93,7 @@ def plan(
                 hand = chance.sample(cards, len(cards))
             wanted.append(hand.pop())
         chance.shuffle(wanted)
-        found.append(_cycle(chance, cycle, wanted, seconds, [f"k{i}" for i in range(kafka_members)]))
+        found.append(_cycle(chance, cycle, wanted, seconds, members))
     return found
 
 

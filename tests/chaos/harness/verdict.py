@@ -129,6 +129,8 @@ class Result:
     faults: Mapping[str, int]
     left_out: Mapping[str, str]
     resumed: Mapping[str, Mapping[str, float]]
+    duplicates_after: Mapping[str, int]
+    """Samples sent again after each kind of fault, on average: known where a fault was alone in its cycle."""
     exits: int
     problems: Sequence[str]
     folder: str

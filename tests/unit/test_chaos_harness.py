@@ -175,11 +175,21 @@ def test_rows_that_fail_their_checksum_are_given_up_as_the_log_advises(tmp_path:
         assert again.first_waiting == 4
 
 
+def ledger(**more: object) -> dict[str, object]:
+    topics = {"t": {"messages": {"received": 7}}}
+    return {"sources": {"plant": {"appended": 10, "problems": [], "incidents": [], "topics": topics, **more}}}
+
+
 def test_as_many_may_be_missing_as_the_ledger_says() -> None:
-    ledger = {"sources": {"plant": {"appended": 10, "problems": [], "topics": {"t": {"messages": {"received": 7}}}}}}
-    assert may_be_missing([], ledger).reported == 0
-    found = may_be_missing([Damage("", {"chaos:m0:1": 1})], ledger)
+    damage = Damage("", {"chaos:m0:1": 1}, ["3 messages from position 1 on fail their checksum"])
+    found = may_be_missing([damage], ledger())
     assert (found.marks, found.reported) == (frozenset({"chaos:m0:1"}), 3)
+    assert may_be_missing([Damage("", damage.marks)], ledger(incidents=["the file was damaged"])).reported == 3
+
+
+def test_nothing_may_be_missing_that_nobody_reported() -> None:
+    assert may_be_missing([], ledger(incidents=["the file was damaged"])).reported == 0
+    assert may_be_missing([Damage("", {"chaos:m0:1": 1})], ledger()).reported == 0
 
 
 def test_dead_letters_are_known_by_their_mark(tmp_path: Path) -> None:

@@ -67,12 +67,13 @@ class Allowed:
 
 
 def may_be_missing(damages: Sequence[Damage], ledger: Mapping[str, Any]) -> Allowed:
-    """Messages that waited when a byte was flipped, as many of them as the ledger of that connector reports. Where it
-    reports that the account itself was damaged, it cannot say how many."""
-    if not damages:
+    """Messages that waited when a byte was flipped, as many of them as the ledger of that connector misses, if it was
+    said that the file is damaged. Where the account itself was damaged and that was said, nobody knows how many."""
+    source = ledger["sources"]["plant"]
+    said = any(damage.reports for damage in damages) or any("damaged" in text for text in source["incidents"])
+    if not damages or not said:
         return Allowed()
     marks = frozenset(mark for damage in damages for mark in damage.marks)
-    source = ledger["sources"]["plant"]
     if any("account could not be read" in problem for problem in source["problems"]):
         return Allowed(marks, len(marks))
     counted = sum(topic["messages"]["received"] for topic in source["topics"].values())

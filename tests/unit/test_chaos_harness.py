@@ -157,8 +157,7 @@ def test_a_flipped_byte_and_what_was_at_stake(tmp_path: Path) -> None:
     before = path.read_bytes()
     damage = flip(path, 0.6, tmp_path)
     after = path.read_bytes()
-    assert len(damage.marks) == 50
-    assert damage.marks["chaos:m0:7"] == 8
+    assert damage.marks == {f"chaos:m0:{n}" for n in range(50)}
     assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
     assert (tmp_path / "plant.sqlite.before-damage").read_bytes() == before
 
@@ -181,7 +180,7 @@ def ledger(**more: object) -> dict[str, object]:
 
 
 def test_as_many_may_be_missing_as_the_ledger_says() -> None:
-    damage = Damage("", {"chaos:m0:1": 1}, ["3 messages from position 1 on fail their checksum"])
+    damage = Damage("", frozenset({"chaos:m0:1"}), ["3 messages from position 1 on fail their checksum"])
     found = may_be_missing([damage], ledger())
     assert (found.marks, found.reported) == (frozenset({"chaos:m0:1"}), 3)
     assert may_be_missing([Damage("", damage.marks)], ledger(incidents=["the file was damaged"])).reported == 3
@@ -189,7 +188,7 @@ def test_as_many_may_be_missing_as_the_ledger_says() -> None:
 
 def test_nothing_may_be_missing_that_nobody_reported() -> None:
     assert may_be_missing([], ledger(incidents=["the file was damaged"])).reported == 0
-    assert may_be_missing([Damage("", {"chaos:m0:1": 1})], ledger()).reported == 0
+    assert may_be_missing([Damage("", frozenset({"chaos:m0:1"}))], ledger()).reported == 0
 
 
 def test_dead_letters_are_known_by_their_mark(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.chaos.harness.damage import may_be_missing
 from tests.chaos.harness.evidence import letter_marks, read_ledger, stored_samples
 from tests.chaos.harness.faults import Faults
 from tests.chaos.harness.machine import TinyDisk, faketime_library
-from tests.chaos.harness.messages import Message, read_truth
+from tests.chaos.harness.messages import KAFKA_TOPIC, Message, read_truth
 from tests.chaos.harness.schedule import CLARIFY, KAFKA, KINDS, MOSQUITTO, MQTT, ON_DATA, Fault, plan
 from tests.chaos.harness.stage import PARTITIONS, Stage
 from tests.chaos.harness.verdict import Lifted, Result, Verdict, judge, resumed
@@ -80,7 +80,7 @@ def run(
         allowed = may_be_missing(faults.damages, ledgers["m0"])
         verdict = judge(truth, stored, letters, allowed.marks, allowed.reported)
         balanced, complaints = _balanced(ledgers, allowed.reported)
-        problems += complaints
+        problems += complaints + _unsettled(ledgers[KAFKA], written["kafka"][1])
         _explain(verdict, ledgers, folder, tell)
         return Result(
             seed=seed,
@@ -203,6 +203,20 @@ def _balanced(ledgers: Mapping[str, Mapping[str, Any]], reported: int) -> tuple[
             found = [problem for source in ledger["sources"].values() for problem in source["problems"]]
             problems.append(f"{name}: the ledger does not balance: {'; '.join(found[:_SHOWN])}")
     return balanced, problems
+
+
+def _unsettled(ledger: Mapping[str, Any], written: list[int]) -> list[str]:
+    """Partitions of which the group's ledger does not say that all records are settled, each of them."""
+    wanted: dict[str, tuple[int, int, list[object]]] = {
+        f"{KAFKA_TOPIC}[{number}]": (0, records, []) for number, records in enumerate(written)
+    }
+    settled = ledger["sources"]["kafka"]["partitions"]
+    found = {name: (part["first"], part["next"], part["gaps"]) for name, part in settled.items()}
+    return [
+        f"{name}: settled (first, next, gaps) {found.get(name)}, but written {wanted.get(name)}"
+        for name in sorted(found.keys() | wanted.keys())
+        if found.get(name) != wanted.get(name)
+    ]
 
 
 def _explain(verdict: Verdict, ledgers: Mapping[str, Any], folder: Path, tell: Callable[[str], None]) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Final
 
 from tests.chaos.harness.damage import Damage, flip, remove_bad_rows
-from tests.chaos.harness.machine import wait_for_save
 from tests.chaos.harness.schedule import CUTS, KILLS, MOSQUITTO, Fault
 from tests.chaos.harness.stage import Member, Stage
 from tests.waiting import wait_until
@@ -163,7 +162,9 @@ class Faults:
             return all(self._subscribed(member) for member in stage.sessions())
 
         wait_until(connected, _ARRIVAL_SECONDS, "the connectors have new sessions", every=0.25)
-        wait_for_save(stage.mosquitto.database, time.time())
+        subscribed_at = time.time()
+        saved = stage.mosquitto.database
+        wait_until(lambda: saved.exists() and saved.stat().st_mtime > subscribed_at, 60, "Mosquitto saved them")
         stage.publishers["mqtt"].order("go")
         self._tell("Mosquitto came back without its file; the connectors have new sessions")
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-
-from tests.waiting import wait_until
 
 _LIBRARIES: Final = (
     "/usr/lib/*/faketime/libfaketimeMT.so.1",
@@ -87,12 +84,3 @@ class TinyDisk:
         with contextlib.suppress(OSError):
             self.folder.rmdir()
             aside.rename(self.folder)
-
-
-def wait_for_save(database: Path, since: float, seconds: float = 60) -> None:
-    """Wait until Mosquitto has saved its sessions after this time."""
-    wait_until(
-        lambda: database.exists() and database.stat().st_mtime > since,
-        seconds,
-        f"Mosquitto saved its sessions after {time.ctime(since)}",
-    )

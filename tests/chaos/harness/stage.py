@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -131,6 +132,9 @@ class Stage:
                 120,
                 lambda member=member: f"{member.name} is ready; its log:\n{member.process.log()[-3000:]}",  # type: ignore[misc]
             )
+        ready = time.time()
+        saved = self.mosquitto.database
+        wait_until(lambda: saved.exists() and saved.stat().st_mtime > ready, 60, "Mosquitto saved the new sessions")
         self._publish("mqtt", "publish_mqtt", self.mosquitto.port, self.truths["mqtt"], self._seed, MQTT_RATE)
         self._publish(
             "kafka", "publish_kafka", self.kafka.bootstrap, PARTITIONS, self.truths["kafka"], self._seed, KAFKA_RATE
@@ -138,12 +142,14 @@ class Stage:
         return self
 
     def close(self) -> None:
-        """End everything, and leave the logs in the folder."""
+        """End everything, and leave the logs and what was stored in the folder."""
         for name, broker in (("mosquitto", self.mosquitto), ("kafka", self.kafka)):
             log = broker.folder / "log.txt"
             if log.exists():
                 shutil.copy(log, self.folder / f"{name}.log")
-        (self.folder / "sandbox.log").write_text(self.sandbox.log())
+        if self.sandbox.store_path.exists():
+            (self.folder / "sandbox.log").write_text(self.sandbox.log())
+            shutil.copy(self.sandbox.store_path, self.folder / "sandbox.sqlite")
         self._opened.close()
 
     def sessions(self) -> Iterator[Member]:

@@ -95,7 +95,7 @@ class Stage:
         self._loop = Loop()
         self._opened.callback(self._loop.close)
         self.sandbox = SandboxServer(requests_per_second=20, token_seconds=20)
-        self._opened.callback(self.sandbox.kill)
+        self._opened.callback(self.sandbox.close)
         self.mosquitto = Mosquitto(persistence=True)
         self._opened.callback(self.mosquitto.close)
         self.kafka = Kafka()
@@ -149,7 +149,9 @@ class Stage:
                 shutil.copy(log, self.folder / f"{name}.log")
         if self.sandbox.store_path.exists():
             (self.folder / "sandbox.log").write_text(self.sandbox.log())
-            shutil.copy(self.sandbox.store_path, self.folder / "sandbox.sqlite")
+            self.sandbox.kill()
+            for store in self.sandbox.store_path.parent.glob(self.sandbox.store_path.name + "*"):
+                shutil.copy(store, self.folder / store.name.replace("store", "sandbox"))
         self._opened.close()
 
     def sessions(self) -> Iterator[Member]:

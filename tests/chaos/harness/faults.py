@@ -201,10 +201,19 @@ class Faults:
         member.clarify.slow_down(_SLOW_BYTES * (1 + fault.dice))
 
     def _begin_lost_answer(self, _fault: Fault, member: Member) -> None:
-        member.clarify.break_answers(2, 0.0)
+        self._break_answers(member, 0.0, "answer_lost")
 
     def _begin_half_answer(self, fault: Fault, member: Member) -> None:
-        member.clarify.break_answers(2, fault.dice)
+        self._break_answers(member, fault.dice, "half_answer")
+
+    def _break_answers(self, member: Member, share: float, kind: str) -> None:
+        """On the way to one member, whatever is answered (it may be a token); and at Clarify, the next insert's."""
+        member.clarify.break_answers(2, share)
+        self._stage.sandbox.faults([{"method": "insert", "times": 1, "kind": kind}])
+
+    def _mend_answers(self, fault: Fault, member: Member) -> None:
+        self._mend_clarify(fault, member)
+        self._stage.sandbox.clear_faults()
 
     def _mend_broker(self, _fault: Fault, member: Member) -> None:
         member.broker.mend()
@@ -214,7 +223,7 @@ class Faults:
 
     _lift_cut_broker = _lift_hole_broker = _lift_slow_broker = _mend_broker
     _lift_cut_clarify = _lift_hole_clarify = _lift_slow_clarify = _mend_clarify
-    _lift_lost_answer = _lift_half_answer = _mend_clarify
+    _lift_lost_answer = _lift_half_answer = _mend_answers
 
     # -- Clarify ----------------------------------------------------------------------------------
 

@@ -136,6 +136,8 @@ def _touches(kind: str, target: str) -> frozenset[str]:
         return frozenset(special[kind])
     if kind.endswith("_broker"):
         return frozenset((ways["broker"], MOSQUITTO if target in MQTT else KAFKA))
-    if kind.endswith(("_clarify", "_answer")):
+    if kind.endswith("_answer"):
+        return frozenset((ways["clarify"], CLARIFY))
+    if kind.endswith("_clarify"):
         return frozenset((ways["clarify"],))
     return frozenset((target,))

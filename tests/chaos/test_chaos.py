@@ -20,9 +20,13 @@ CYCLES = 3
 @pytest.mark.timeout(900)
 def test_a_short_run_loses_nothing(tmp_path: Path) -> None:
     needs()
-    command = [sys.executable, "-m", "tests.chaos.harness", "--cycles", str(CYCLES), "--seed", SEED, "--json"]
+    command = [sys.executable, "-m", "tests.chaos.harness", "--cycles", str(CYCLES), "--seed", SEED, "--seconds", "9"]
     done = subprocess.run(
-        [*command, "--folder", str(tmp_path / "run")], capture_output=True, text=True, timeout=840, check=False
+        [*command, "--json", "--folder", str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        timeout=840,
+        check=False,
     )
     story = tmp_path / "run" / "timeline.log"
     told = f"{done.stderr[-3000:]}\n{story.read_text() if story.exists() else ''}"

@@ -75,11 +75,14 @@ def may_be_missing(damages: Sequence[Damage], ledger: Mapping[str, Any]) -> Allo
 
 def remove_bad_rows(journal: Path, log: str) -> str | None:
     """What a person does whom the connector tells at its end which messages fail their checksum: give up exactly
-    these. Returns what was reported; None if that was not why it ended."""
+    these. Returns what was reported; None if that was not why it ended, or if it cannot be done now."""
     found = list(_BAD_ROW.finditer(log))
     if not found:
         return None
     count, first = int(found[-1][1]), int(found[-1][2])
-    with closing(sqlite3.connect(journal, isolation_level=None)) as file:
-        removed = file.execute("DELETE FROM journal WHERE first = ? AND count = ?", (first, count)).rowcount
+    try:
+        with closing(sqlite3.connect(journal, isolation_level=None)) as file:
+            removed = file.execute("DELETE FROM journal WHERE first = ? AND count = ?", (first, count)).rowcount
+    except sqlite3.OperationalError:  # the disk is full, too: the connector will end once more, and then
+        return None
     return f"{count} messages from position {first} on fail their checksum" if removed else None

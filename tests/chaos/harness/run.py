@@ -13,7 +13,7 @@ from tests.chaos.harness.evidence import letter_marks, read_ledger, stored_sampl
 from tests.chaos.harness.faults import Faults
 from tests.chaos.harness.machine import TinyDisk, faketime_library
 from tests.chaos.harness.messages import KAFKA_TOPIC, Message, read_truth
-from tests.chaos.harness.schedule import CLARIFY, KAFKA, KINDS, MOSQUITTO, MQTT, ON_DATA, Fault, plan
+from tests.chaos.harness.schedule import CLARIFY, KAFKA, KINDS, MOSQUITTO, MQTT, Fault, plan
 from tests.chaos.harness.stage import PARTITIONS, Stage
 from tests.chaos.harness.verdict import Lifted, Result, Verdict, judge, resumed
 
@@ -152,7 +152,7 @@ def _duplicates(stage: Stage) -> int:
 
 def _streams(fault: Fault) -> tuple[str, ...]:
     """The streams that a fault holds up."""
-    if fault.kind in ON_DATA:
+    if fault.kind == "poison":
         return ()
     if fault.target in MQTT:
         return (fault.target,)

@@ -12,12 +12,13 @@ COMPILE = .venv/bin/uv pip compile pyproject.toml $(ARGS) --quiet --universal --
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench lock setup clean
+.PHONY: help demo test chaos lint format bench lock setup clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo 'make demo ARGS="--for 20s --json"   options for the demo; make demo ARGS=--help lists them'
+	@echo 'make chaos ARGS="--cycles 20 --seed 1 --json"   make chaos ARGS=--help lists them'
 	@echo 'make test ARGS="-k planner -x"      options for pytest; ARGS=-n0 runs one test after the other'
 	@echo 'make test PYTHON=python3.12         another interpreter'
 
@@ -26,6 +27,9 @@ demo: setup ## broker, simulated machines, connector and a local Clarify, all on
 
 test: setup ## all tests; what needs a Mosquitto, or Java and Maven for Kafka, is left out where there is none
 	@.venv/bin/pytest $(ARGS)
+
+chaos: setup ## kill, cut and fill everything, and compare what arrived with what was published
+	@.venv/bin/python -m tests.chaos.harness $(ARGS)
 
 lint: setup ## style, formatting and types: ruff and mypy
 	.venv/bin/ruff check .

@@ -3,7 +3,8 @@
 Both subscribe with MQTT 5 and QoS 1 to the same Mosquitto, which has the same messages queued in their
 persistent sessions, so that neither waits for a publisher. The bare subscriber only counts. The connector
 journals, decodes, maps, packs and inserts into a sandbox; its time ends when its ledger has settled the last
-message. They take turns, several rounds, each in a process of its own; the medians are compared.
+message. The connector runs a second time with its journal in memory: the difference is what the journal on disk costs.
+They take turns, several rounds, each in a process of its own; the medians are compared.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from tests.brokers import Mosquitto
 from tests.sandbox_server import SandboxServer
 
 MACHINES = 200
+_IN_FLIGHT = {"disk": 1000, "memory": 65_535}
+"""Messages that the broker may send before they are acknowledged: in memory that is when they are settled."""
 
 
 def payload(i: int) -> bytes:
@@ -157,22 +160,26 @@ def compare(messages: int, rounds: int) -> dict[str, object]:
     """The comparison: medians over the rounds, and their ratios."""
     plain: list[dict[str, float]] = []
     ours: list[dict[str, float]] = []
+    in_memory: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, SandboxServer(rate_limiter="off") as sandbox:
         for number in range(rounds):
             with Mosquitto() as broker:
-                state = Path(folder) / str(number)
-                config = Path(folder) / f"{number}.yaml"
-                config.write_text(
-                    f"clarify: {{credentials: {sandbox.credentials_path}}}\n"
-                    f"sources:\n  - {{type: mqtt, url: 'mqtt://127.0.0.1:{broker.port}', topics: ['plant/#'],"
-                    " client_id: ours}\n"
-                    f"state_dir: {state}\nobserve: {{listen: null}}\ndelivery: {{max_delay: 1s}}\n"
-                )
-                for client_id in ("bare", "ours"):
+                configs = {}
+                for journal in ("disk", "memory"):
+                    configs[journal] = Path(folder) / f"{number}-{journal}.yaml"
+                    configs[journal].write_text(
+                        f"clarify: {{credentials: {sandbox.credentials_path}}}\n"
+                        f"sources:\n  - {{type: mqtt, url: 'mqtt://127.0.0.1:{broker.port}', topics: ['plant/#'],"
+                        f" client_id: {journal}, journal: {journal}, receive_maximum: {_IN_FLIGHT[journal]}}}\n"
+                        f"state_dir: {Path(folder) / f'{number}-{journal}'}\nobserve: {{listen: null}}\n"
+                        "delivery: {max_delay: 1s}\n"
+                    )
+                for client_id in ("bare", *configs):
                     register(broker.port, client_id)
                 publish(broker.port, messages)
                 plain.append(_run("bare", str(broker.port), "bare", str(messages)))
-                ours.append(_run("connector", str(config), str(messages)))
+                ours.append(_run("connector", str(configs["disk"]), str(messages)))
+                in_memory.append(_run("connector", str(configs["memory"]), str(messages)))
 
     def median(runs: list[dict[str, float]], key: str) -> float:
         return statistics.median(run[key] for run in runs)
@@ -188,6 +195,10 @@ def compare(messages: int, rounds: int) -> dict[str, object]:
         "ratio_until_settled": round(messages / median(ours, "seconds") / bare_rate, 2),
         "bare_cpu_us_per_message": round(median(plain, "cpu") / messages * 1e6, 1),
         "connector_cpu_us_per_message": round(median(ours, "cpu") / messages * 1e6, 1),
+        "in_memory_cpu_us_per_message": round(median(in_memory, "cpu") / messages * 1e6, 1),
+        "journal_share_of_cpu": round(1 - median(in_memory, "cpu") / median(ours, "cpu"), 2),
+        "journal_seconds_until_settled": round(median(ours, "seconds"), 1),
+        "in_memory_seconds_until_settled": round(median(in_memory, "seconds"), 1),
         "requests": median(ours, "requests"),
         "connector_peak_mib": round(median(ours, "peak_mib")),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",

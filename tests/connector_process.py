@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,16 +20,27 @@ from tests.waiting import wait_until
 class ConnectorProcess:
     """One connector; it can be killed and started again on the same state."""
 
-    def __init__(self, folder: Path, credentials: Path, sources: str, more: str = "") -> None:
-        """`sources` is the YAML of the list of sources; `more` is further YAML for the top level."""
+    def __init__(
+        self,
+        folder: Path,
+        credentials: Path,
+        sources: str,
+        more: str = "",
+        *,
+        timeout: str = "20s",
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """`sources` is the YAML of the list of sources; `more` is further YAML for the top level. `timeout` is how long
+        it waits for Clarify, `env` what is in its environment beside ours."""
         self.folder = folder
         self.observe_port = free_port()
         self.config = folder / "connector.yaml"
         self.config.write_text(
-            f"clarify:\n  credentials: {credentials}\nsources:\n{sources}\nstate_dir: state\n"
+            f"clarify:\n  credentials: {credentials}\n  timeout: {timeout}\nsources:\n{sources}\nstate_dir: state\n"
             f"observe:\n  listen: 127.0.0.1:{self.observe_port}\n{more}\n"
         )
         self.log_path = folder / "connector.log"
+        self._env = {**os.environ, **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, ready: bool = True) -> Self:
@@ -36,7 +48,7 @@ class ConnectorProcess:
         assert self._process is None
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "connector", "run", str(self.config)], stdout=log, stderr=log
+                [sys.executable, "-m", "connector", "run", str(self.config)], stdout=log, stderr=log, env=self._env
             )
         if ready:
             wait_until(self._is_ready, 60, lambda: f"ready; its log:\n{self.log()}")

@@ -53,10 +53,11 @@ class Publisher:
         self.sent[f"{topic}:value", self._clock_us] = value
         self.raw(topic, payload)
 
-    def raw(self, topic: str, payload: bytes | str, **more: Any) -> None:
-        """Any message."""
-        self._client.publish(topic, payload, qos=1, **more)  # queued while there is no connection
+    def raw(self, topic: str, payload: bytes | str, **more: Any) -> int:
+        """Any message; returns its message ID."""
+        sent = self._client.publish(topic, payload, qos=1, **more)  # queued while there is no connection
         self.messages += 1
+        return sent.mid
 
     def _acknowledged(self, *_: Any) -> None:
         self._acknowledgements += 1

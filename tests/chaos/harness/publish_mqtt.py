@@ -1,0 +1,110 @@
+"""The MQTT publisher: QoS 1, over every restart of the broker, and again what the broker may have forgotten.
+
+`python -m tests.chaos.harness.publish_mqtt PORT TRUTH SEED RATE`. What a broker has acknowledged but not saved when it
+is killed is lost with it, and no client can help that. So the publisher is told when the broker last saved, and
+publishes everything again that was acknowledged since: until then it does not count as published.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any, Final
+
+from tests.chaos.harness.messages import Message, Truth
+from tests.chaos.harness.orders import Orders
+from tests.publisher import Publisher
+
+STREAMS: Final = ("m0", "m1")
+FIELD: Final = "value"
+_MACHINES: Final = 20
+_FORGET_AFTER: Final = 120.0
+"""Seconds after which a message is saved for certain."""
+
+
+class Remembering(Publisher):
+    """Knows when each message was acknowledged."""
+
+    def __init__(self, port: int, truth: Truth, seed: int) -> None:
+        super().__init__(port, seed=seed)
+        self._truth = truth
+        self._chance = random.Random(seed)
+        self._under_way: dict[int, Message] = {}
+        self._acked: deque[tuple[int, float]] = deque()
+        self._known: deque[tuple[float, Message]] = deque()
+        self.again = 0
+
+    def send(self, stream: str, *, good: bool = False) -> Message:
+        """The next message of a stream."""
+        topic = f"{stream}/line{self._chance.randrange(3)}/machine{self._chance.randrange(_MACHINES)}"
+        message = self._truth.message(stream, topic, FIELD, good=good)
+        self._send(message)
+        return message
+
+    def send_again(self, acknowledged_since: float) -> int:
+        """Everything that was acknowledged since this time (seconds since the epoch)."""
+        self.take_acknowledgements()
+        unsafe = [message for at, message in self._known if at >= acknowledged_since]
+        self._known = deque((at, message) for at, message in self._known if at < acknowledged_since)
+        for message in unsafe:
+            self._send(message)
+        self.again += len(unsafe)
+        return len(unsafe)
+
+    def take_acknowledgements(self) -> None:
+        """Note what was acknowledged. In our own thread: paho holds a lock while it calls back."""
+        for _ in range(len(self._acked)):
+            number, at = self._acked.popleft()
+            self._known.append((at, self._under_way.pop(number)))
+        oldest = time.time() - _FORGET_AFTER
+        while self._known and self._known[0][0] < oldest:
+            self._known.popleft()
+
+    def _send(self, message: Message) -> None:
+        self._under_way[self.raw(message.topic, message.payload)] = message
+
+    def _acknowledged(self, *details: Any) -> None:
+        super()._acknowledged(*details)
+        self._acked.append((details[2], time.time()))
+
+
+def main(port: int, truth: Path, seed: int, rate: float) -> None:
+    """Publish until told otherwise."""
+    orders = Orders()
+    held = False
+    notes = Truth(truth, seed)
+    due = time.monotonic()
+    with Remembering(port, notes, seed) as publisher:
+        while True:
+            while not held and (now := time.monotonic()) >= due:
+                due = max(due + 1 / rate, now - 1)
+                publisher.send(STREAMS[publisher.messages % 2])
+            order = orders.next(0.1 if held else max(0.0, due - time.monotonic()))
+            publisher.take_acknowledgements()
+            match order:
+                case ["hold"]:  # the last of each stream: when it has arrived, all before it have
+                    held = True
+                    last = [publisher.send(stream, good=True).key for stream in STREAMS]
+                    publisher.wait_acknowledged(180)
+                    orders.answer("held", last)
+                case ["go"]:
+                    held, due = False, time.monotonic()
+                    orders.answer("going")
+                case ["again", since]:
+                    orders.answer("again", publisher.send_again(since))
+                case ["poison", n]:
+                    notes.poison_due += n
+                    orders.answer("poison", n)
+                case ["finish"]:
+                    held = True
+                    publisher.wait_acknowledged(180)
+                    orders.answer("finished", publisher.again)
+                case ["quit"]:
+                    return
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

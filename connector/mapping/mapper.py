@@ -51,6 +51,7 @@ from connector.mapping.rules import (
     TimeSource,
     everything,
 )
+from connector.mapping.shares import Share
 from connector.mapping.sparkplug import SparkplugMapping, SparkplugPlan, limits_of
 from connector.mapping.sparkplug_rule import variables_of
 from connector.mapping.states import LearnedStates
@@ -119,6 +120,7 @@ class Mapper:
             check_time=self._walker.check_bounds,
         )
         self._topics: dict[tuple[str, str], TopicPlan] = {}
+        self._shares: list[Share] = []
         self.discovered: list[tuple[str, SignalMetadata]] = []
         """Signals seen for the first time, or with a state that is new, whose rule says metadata; the caller takes
         them away."""
@@ -144,6 +146,17 @@ class Mapper:
         if plan.rule.align is not None:
             mapped.samples = self.aligner.align(mapped.samples, plan.rule.align)
         return mapped if not mapped.rejects or plan.rule.number is None else _pointing(mapped, plan.rule)
+
+    def shares(self, source: str, record: Record, mapped: Mapped) -> list[Share]:
+        """Which rules took a record, and what each made of it. To be asked right after `map` gave `mapped` for it."""
+        topic = self._topics.get((source, record.topic))
+        if record.payload is None or record.problem or topic is None:
+            return []
+        if record.retained and source in self._without_retained:
+            return []
+        if topic.plain is None:
+            return self._shares
+        return [Share(topic.plain.rule.number, len(mapped.samples), len(mapped.rejects), mapped.filtered)]
 
     def merges_keys(self, source: str, one: Record, other: Record) -> bool:
         """Whether these records of one topic have different keys that no rule looks at, so that what may be two
@@ -511,6 +524,7 @@ class Mapper:
         decoded = Decoded(payload, self._max_payload_bytes, once=not self._match_all)
         result = Mapped()
         taken = skipped = 0
+        shares = self._shares = []
         for rule, plan in topic.choices:
             named = self._takes(rule, record)
             if named is None:
@@ -518,6 +532,7 @@ class Mapper:
             if rule.skip and not rule.when:
                 taken += 1
                 skipped += 1
+                shares.append(Share(rule.number, 0, 0, 0))
                 if self._match_all:
                     continue
                 break
@@ -529,6 +544,7 @@ class Mapper:
                 skipped += 1
             if rule.align is not None:
                 mapped.samples = self.aligner.align(mapped.samples, rule.align)
+            shares.append(Share(rule.number, len(mapped.samples), len(mapped.rejects), mapped.filtered))
             result = _joined(result, _pointing(mapped, rule))
             if not self._match_all and not decoded.has_more(rule.format):
                 break

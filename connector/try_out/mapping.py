@@ -13,6 +13,7 @@ from connector.config_file import load_config, rule_lines
 from connector.formats.format import SchemaUnavailableError
 from connector.mapping.input_ids import Collision, Origin
 from connector.mapping.shares import Share
+from connector.mapping.windows import Windows
 from connector.records import Mapped, Reason, Record, Reject, SignalMetadata
 from connector.state import read_claims
 
@@ -54,6 +55,10 @@ class TriedMapping:
         `ConfigError`."""
         config = load_config(file, without_secrets=without_secrets)
         return cls(file, config, rule_lines(file), _claims(config))
+
+    def windows(self) -> Windows:
+        """For what the mapping down-samples: as the connector's, but nothing was sent before."""
+        return Windows(self._mapper.thinner.how, {})
 
     def map(self, source: str, record: Record) -> Mapped:
         """What becomes of the record. Raises `SchemaUnavailableError`: nothing is known of it."""

@@ -9,7 +9,8 @@ from typing import Final
 
 from connector.formats.format import SchemaUnavailableError
 from connector.mapping.shares import Share
-from connector.records import Reason, Reject, Sample
+from connector.mapping.windows import Closed, Windows
+from connector.records import Mapped, Reason, Reject, Sample
 from connector.try_out.capture import Taken
 from connector.try_out.frames import FrameLimits, LivePace, Packer
 from connector.try_out.mapping import RuleAt, TriedMapping
@@ -27,6 +28,7 @@ class RuleCount:
     samples: int = 0
     rejects: int = 0
     values_left_out: int = 0
+    values_in_windows: int = 0
     messages_left_out: int = 0
 
 
@@ -89,8 +91,22 @@ class Preview:
     rejects: dict[tuple[object, ...], RejectGroup] = field(default_factory=dict)
     other_rejects: int = 0
     """Rejects of further kinds, where there are too many kinds."""
+    values_in_windows: int = 0
+    """Values that went into down-sampling windows,"""
+    windows_closed: int = 0
+    """the windows that they became, each one sample,"""
+    late_for_windows: int = 0
+    """and values, among those left out, that came when their window was closed."""
     schema_trouble: dict[str, SchemaTrouble] = field(default_factory=dict)
     """By why the schema cannot be had: nothing is known of what becomes of these messages."""
+    _windows: Windows = field(init=False)
+    _now: float = float("-inf")
+    """When the newest message arrived, in seconds."""
+    _windowed: dict[str, tuple[RuleAt | None, str]] = field(default_factory=dict)
+    """Input that is down-sampled → the rule and topic of its values."""
+
+    def __post_init__(self) -> None:
+        self._windows = self.mapping.windows()
 
     def take(self, taken: Taken) -> None:
         """Map one record."""
@@ -107,19 +123,31 @@ class Preview:
             return
         self.messages["mapped" if mapped.samples else "rejected" if mapped.rejects else "left_out"] += 1
         self.values_left_out += mapped.filtered
+        self._now = max(self._now, (record.received_us or record.time_us) / 1e6)
         samples, rejects = iter(mapped.samples), iter(mapped.rejects)
+        sent: list[Sample] = []
+        closed: list[Closed] = []
         for rule, share in self.mapping.shares(source, record, mapped):
-            self._count(rule, share)
-            for sample in islice(samples, share.samples):
-                self._see(sample, rule, record.topic)
+            counted = self._count(rule, share)
             for reject in islice(rejects, share.rejects):
                 self._group(taken, reject, rule)
-        self.packer.add(mapped)
-        self.aligned.add(mapped)
-        self.pace.add(mapped, (record.received_us or record.time_us) / 1e6)
+            made = list(islice(samples, share.samples))
+            left, late, complete = self._windows.take(0, [Mapped(made)], self._now)
+            closed += complete
+            kept = left[0].samples
+            sent += kept
+            if len(kept) != len(made):
+                for gone in {sample[0] for sample in made}.difference(sample[0] for sample in kept):
+                    self._windowed.setdefault(gone, (rule, record.topic))
+                self._count_windowed(counted, len(made) - len(kept), late.total())
+            for sample in kept:
+                self._see(sample, rule, record.topic)
+        closed += self._windows.due(self._now)
+        self._pack(sent + self._from_windows(closed))
 
     def finish(self) -> None:
-        """Pack what is left."""
+        """Close the windows that are open, as where a log has ended, and pack what is left."""
+        self._pack(self._from_windows(self._windows.end()))
         self.packer.finish()
         self.aligned.finish()
         self.pace.finish()
@@ -127,6 +155,30 @@ class Preview:
     def silent_rules(self) -> list[RuleAt]:
         """Rules that took nothing."""
         return [rule for rule in self.mapping.rules if rule.number not in self.by_rule]
+
+    def _pack(self, samples: list[Sample]) -> None:
+        mapped = Mapped(samples)
+        self.packer.add(mapped)
+        self.aligned.add(mapped)
+        self.pace.add(mapped, self._now)
+
+    def _from_windows(self, closed: list[Closed]) -> list[Sample]:
+        found: list[Sample] = [(window.input_id, window.start_us, window.value) for window in closed]
+        self.windows_closed += len(found)
+        for sample in found:
+            rule, topic = self._windowed[sample[0]]
+            self.by_rule[rule.number if rule else 0].samples += 1
+            self._see(sample, rule, topic)
+        return found
+
+    def _count_windowed(self, counted: RuleCount, gone: int, late: int) -> None:
+        """Of these values, which a rule made, `late` were left out and the others are in windows: no samples yet."""
+        counted.samples -= gone
+        counted.values_left_out += late
+        counted.values_in_windows += gone - late
+        self.values_left_out += late
+        self.late_for_windows += late
+        self.values_in_windows += gone - late
 
     def _see(self, sample: Sample, rule: RuleAt | None, topic: str) -> None:
         input_id, time_us, value = sample
@@ -147,7 +199,7 @@ class Preview:
         if len(trouble.lines) < _EXAMPLES:
             trouble.lines.append(taken.line)
 
-    def _count(self, rule: RuleAt | None, share: Share) -> None:
+    def _count(self, rule: RuleAt | None, share: Share) -> RuleCount:
         number = rule.number if rule else 0
         counted = self.by_rule.get(number)
         if counted is None:
@@ -157,6 +209,7 @@ class Preview:
         counted.rejects += share.rejects
         counted.values_left_out += share.filtered
         counted.messages_left_out += not share.samples and not share.rejects
+        return counted
 
     def _group(self, taken: Taken, reject: Reject, rule: RuleAt | None) -> None:
         key = (reject.reason, rule.number if rule else 0, reject.path)

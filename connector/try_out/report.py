@@ -23,6 +23,11 @@ def as_json(preview: Preview, clarify: InClarify, comparison: Comparison | None)
         "payload_bytes": preview.payload_bytes,
         "samples": preview.samples,
         "values_left_out": preview.values_left_out,
+        "windows": {
+            "values": preview.values_in_windows,
+            "samples": preview.windows_closed,
+            "values_too_late": preview.late_for_windows,
+        },
         "first": _time(preview.first_us),
         "last": _time(preview.last_us),
         "rules": [_rule_count(preview.by_rule[number]) for number in sorted(preview.by_rule)],
@@ -93,6 +98,7 @@ def _rule_count(counted: RuleCount) -> dict[str, object]:
         "rejects": counted.rejects,
         "messages_left_out": counted.messages_left_out,
         "values_left_out": counted.values_left_out,
+        "values_in_windows": counted.values_in_windows,
     }
 
 

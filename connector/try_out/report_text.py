@@ -203,6 +203,12 @@ def _summary(preview: Preview, clarify: InClarify, out: TextIO) -> None:
     if preview.first_us is not None and preview.last_us is not None:
         span = f", from {format_time(preview.first_us)} to {format_time(preview.last_us)}"
     out.write(f"  samples    {preview.samples}{span}; {preview.values_left_out} values left out\n")
+    if preview.values_in_windows or preview.late_for_windows:
+        late = f"; {preview.late_for_windows} came too late and are left out" if preview.late_for_windows else ""
+        out.write(
+            f"  windows    {preview.values_in_windows} values went into {preview.windows_closed} windows, "
+            f"each one sample (thin){late}\n"
+        )
     if frames:
         total = sum(frame.bytes for frame in frames)
         cells = sum(frame.rows * frame.series for frame in frames)

@@ -281,6 +281,34 @@ def test_messages_whose_schema_registry_is_away_are_no_rejects(folder: Path) -> 
     assert "registry be reached from here" in text
 
 
+def test_what_is_down_sampled_is_shown_as_it_would_be_sent(folder: Path) -> None:
+    (folder / "connector.yaml").write_text(
+        CONFIG.replace("        temp: {unit: °C}\n", "        temp: {thin: {window: 10s, by: mean}}\n"),
+        encoding="utf-8",
+    )
+    seconds = [*range(25), 3]  # the last is of a window that is closed
+    (folder / "capture.ndjson").write_text(
+        "".join(line("plant/m/telemetry", {"ts": T0 + s, "temp": s, "raw": s}, time=T0 + s) for s in seconds),
+        encoding="utf-8",
+    )
+    found = of_capture(folder)
+    assert found["windows"] == {"values": 25, "samples": 3, "values_too_late": 1}
+    assert found["messages"]["mapped"] == 26
+    inputs = {signal["input"]: signal for signal in found["signals"]}
+    assert (inputs["m/temp"]["samples"], inputs["m/raw"]["samples"]) == (3, 26)
+    assert inputs["m/temp"]["rule"]["number"] == 2
+    assert found["samples"] == 29
+    (counted,) = found["rules"]
+    assert (counted["samples"], counted["values_in_windows"], counted["values_left_out"]) == (29, 25, 1)
+    sent = sum(frame["samples"] + frame["superseded"] for frame in found["frames"])
+    assert sent == found["samples"]
+    (frame,) = found["frames"]
+    temp = frame["table"]["inputs"].index("m/temp")
+    assert frame["table"]["cells"][0][temp] == 4.5
+    text = preview(folder, "--input", folder / "capture.ndjson").stdout
+    assert "25 values went into 3 windows, each one sample (thin); 1 came too late and are left out" in text
+
+
 def test_the_same_mapping_changes_nothing(folder: Path) -> None:
     found = of_capture(folder, "--compare", folder / "connector.yaml")["comparison"]
     assert (found["kept"], found["renamed"], found["created"], found["orphaned"]) == (2, [], [], [])

@@ -65,7 +65,7 @@ TRACK_START = 1_320_067_464
 
 
 def _track_samples() -> set[tuple[str, int, float]]:
-    found = {(f"{DEVICE}/%EL", (TRACK_START + 150) * 1_000_000, 98)}
+    found: set[tuple[str, int, float]] = {(f"{DEVICE}/%EL", (TRACK_START + 150) * 1_000_000, 98)}
     for seconds, humidity, longitude, latitude in [*MINUTES, (180, 21.2, 24.30628, 60.07967)]:
         at = (TRACK_START + seconds) * 1_000_000
         found |= {(DEVICE, at, humidity), (f"{DEVICE}/lon", at, longitude), (f"{DEVICE}/lat", at, latitude)}

@@ -3,9 +3,9 @@
     python -m benchmarks.mapping [--json] [CASE ...]
 
 The bare decode is what no mapping can do without: `orjson.loads` for JSON, `csv.DictReader` with `float` for CSV,
-`fastavro` with a schema that is known for Avro, and Protobuf with each metric read once for Sparkplug. Both run in turn in
-one process, in many short rounds, by CPU time. The ratio is the median of the rounds', and the times are those of the
-best: on a machine that others use too, a round disturbs both alike. `map` includes the decode.
+`fastavro` with a schema that is known for Avro, and Protobuf with each metric read once for Sparkplug. Both run in turn
+in one process, in many short rounds, by CPU time. The ratio is the median of the rounds', and the times are those of
+the best: on a machine that others use too, a round disturbs both alike. `map` includes the decode.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ from connector.records import Reason
 _RELATIVE_BELOW: Final = 2**28
 _VERSION: Final = 10
 _BASE: Final = ("bn", "bt", "bu", "bv", "bs", "bver")
+_MOST_BITS: Final = 1000
+"""Of a whole number; sums of such are still within a float's range."""
 _VALUES: Final = ("v", "vs", "vb", "vd")
 _TEXTS: Final = ("bn", "bu", "n", "u")
 _NUMBERS: Final = ("bt", "bv", "bs", "t", "v", "s")
@@ -62,6 +64,8 @@ def _check(fields: dict[str, object], number: int) -> None:
         value = fields.get(key, 0)
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise _wrong(number, f"{key} is no number ({value!r:.40})")
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise _wrong(number, f"{key} is a number of {value.bit_length()} bits, more than can be stored")
     for key in _TEXTS:
         if not isinstance(fields.get(key, ""), str):
             raise _wrong(number, f"{key} is no text ({fields[key]!r:.40})")

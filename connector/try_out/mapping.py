@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from connector.app import build_mapper
@@ -91,7 +92,12 @@ class TriedMapping:
             len(mapped.rejects) - sum(share.rejects for share in found),
             mapped.filtered - sum(share.filtered for share in found),
         )
-        shares = [(self._at(share.rule), share) for share in found]
+        shares: list[tuple[RuleAt | None, Share]] = []
+        for number, of_rule in groupby(
+            found, key=lambda share: share.rule
+        ):  # a preset is several rules with one number
+            _, samples, rejects, filtered = zip(*of_rule, strict=True)
+            shares.append((self._at(number), Share(number, sum(samples), sum(rejects), sum(filtered))))
         return [*shares, (None, left)] if any(left) or not shares else shares
 
     def _at(self, number: int | None) -> RuleAt | None:

@@ -258,6 +258,15 @@ def test_where_all_rules_match_each_sample_is_of_its_own(folder: Path) -> None:
     assert rejects == [3]
 
 
+def test_a_preset_of_several_rules_counts_a_message_once(folder: Path) -> None:
+    preset = '    - {preset: tasmota}\n    - {topic: "tele/#", input: "other/{path}"}\n'
+    text = BY_WHEN.replace("MATCH", "match: all").split("  rules:\n")[0] + "  rules:\n" + preset
+    (folder / "connector.yaml").write_text(text, encoding="utf-8")
+    (folder / "capture.ndjson").write_text(line("tele/plug/STATE", {"Uptime": "0T", "Heap": 25}), encoding="utf-8")
+    rules = {entry["rule"]["number"]: entry["messages"] for entry in of_capture(folder)["rules"]}
+    assert rules == {1: 1, 2: 1}
+
+
 def test_messages_whose_schema_registry_is_away_are_no_rejects(folder: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen

@@ -213,3 +213,13 @@ def test_cbor_has_numbers_for_the_field_names() -> None:
     found = using.map("mqtt", Record("sensors/pack", cbor2.dumps(pack), ARRIVAL))
     at = 1_320_078_429_000_000
     assert (found.samples, found.rejects) == ([("dev:temp", at, 23.1), ("dev:open", at - 1_000_000, 0)], [])
+
+
+@pytest.mark.parametrize("field", ["t", "bt", "v", "bv", "s", "bs"])
+@pytest.mark.parametrize("number", [10**400, -(10**400), float("nan"), float("inf"), float("-inf")])
+def test_a_number_beyond_all_measure_is_a_reject(field: str, number: float) -> None:
+    rule = {"preset": "senml", "topic": "sensors/pack", "format": "cbor"}
+    using = Mapper(MappingSection.model_validate({"rules": [rule]}).compile(build_format))
+    found = using.map("mqtt", Record("sensors/pack", cbor2.dumps([{"n": "a", "v": 1, "s": 1, field: number}]), ARRIVAL))
+    assert found.rejects
+    assert all(sample[2] == 1 for sample in found.samples)

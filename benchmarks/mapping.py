@@ -2,10 +2,10 @@
 
     python -m benchmarks.mapping [--json] [CASE ...]
 
-The bare decode is what no mapping can do without: `orjson.loads` for JSON, `csv.DictReader` with `float` for CSV, and
-`fastavro` with a schema that is known for Avro. Both run in turn in one process, in many short rounds, by CPU time. The
-ratio is the median of the rounds', and the times are those of the best: on a machine that others use too, a round
-disturbs both alike. `map` includes the decode.
+The bare decode is what no mapping can do without: `orjson.loads` for JSON, `csv.DictReader` with `float` for CSV,
+`fastavro` with a schema that is known for Avro, and Protobuf with each metric read once for Sparkplug. Both run in turn
+in one process, in many short rounds, by CPU time. The ratio is the median of the rounds', and the times are those of
+the best: on a machine that others use too, a round disturbs both alike. `map` includes the decode.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -25,12 +25,14 @@ from typing import Any, Final
 import fastavro
 import orjson
 
+from benchmarks import sparkplug
 from connector.config.formats import build_format
 from connector.config.mapping import MappingSection
 from connector.mapping.mapper import Mapper
-from connector.records import Record
+from connector.records import Mapped, Record
 
 ARRIVAL: Final = 1_790_000_000_000_000
+_SPARKPLUG: Final = "Sparkplug"
 _ROUNDS: Final = 40
 _ROUND_SECONDS: Final = 0.01
 _READING: Final = {
@@ -161,21 +163,34 @@ def measure(case: Case) -> dict[str, Any]:
     rules = [] if case.rule is None else [{"topic": "#", **case.rule}]
     mapper = Mapper(MappingSection.model_validate({"rules": rules}).compile(build_format))
     record = Record("plant/line1/press", case.payload, ARRIVAL)
+    return _measured(case.name, case.payload, lambda: case.decode(case.payload), lambda: mapper.map("plant", record))
+
+
+def _measured(name: str, payload: bytes, decode: Callable[[], object], map_one: Callable[[], Mapped]) -> dict[str, Any]:
     for _ in range(5):
-        mapped = mapper.map("plant", record)
-    assert not mapped.rejects, mapped.rejects
+        mapped = map_one()
+        assert not mapped.rejects, mapped.rejects
     samples = len(mapped.samples)
-    bare, mapping = _rounds(lambda: case.decode(case.payload), lambda: mapper.map("plant", record))
+    bare, mapping = _rounds(decode, map_one)
     bare_us, map_us = min(bare), min(mapping)
     return {
-        "case": case.name,
-        "bytes": len(case.payload),
+        "case": name,
+        "bytes": len(payload),
         "samples": samples,
         "bare_us": round(bare_us, 3),
         "map_us": round(map_us, 3),
         "us_per_sample": round(map_us / samples, 3),
         "ratio": round(statistics.median(one / other for one, other in zip(mapping, bare, strict=True)), 2),
     }
+
+
+def _all(folder: str, wanted: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """What was found for each case, or for those that are wanted."""
+    for case in cases(folder):
+        if not wanted or case.name in wanted:
+            yield measure(case)
+    if not wanted or _SPARKPLUG in wanted:
+        yield _measured(_SPARKPLUG, *sparkplug.works())
 
 
 def _rounds(*works: Callable[[], object]) -> list[list[float]]:
@@ -202,7 +217,7 @@ def compare() -> dict[str, Any]:
         return {
             "what": "mapping a message, its decode included, against the bare decode of the same payload",
             "machine": f"{platform.machine()}, Python {platform.python_version()}",
-            "cases": [measure(case) for case in cases(folder)],
+            "cases": list(_all(folder)),
         }
 
 
@@ -210,10 +225,7 @@ def main(arguments: list[str]) -> None:
     """Print a line a case, or one JSON object each."""
     wanted = [argument for argument in arguments if not argument.startswith("-")]
     with TemporaryDirectory() as folder:
-        for case in cases(folder):
-            if wanted and case.name not in wanted:
-                continue
-            found = measure(case)
+        for found in _all(folder, wanted):
             if "--json" in arguments:
                 print(json.dumps(found), flush=True)
             else:

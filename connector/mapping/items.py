@@ -13,6 +13,7 @@ from connector.formats.format import PayloadError
 from connector.mapping.paths import MISSING, Path
 from connector.mapping.plans import text_of
 from connector.mapping.rules import Rule
+from connector.mapping.walk import leaves
 from connector.records import Reason
 
 
@@ -30,6 +31,13 @@ class Item(NamedTuple):
 
 def items_of(rule: Rule, document: object) -> Iterator[Item]:
     """The items of a document. Raises `PayloadError` where parallel arrays are none, or differ in length."""
+    if len(rule.iterate) == 1 and not rule.parallel:  # most rules: one list
+        elements = rule.iterate[0].find(document)
+        if isinstance(elements, list):
+            around, named = (document,), rule.item_name
+            for index, value in enumerate(elements):
+                yield Item("" if named is None else text_of(named.find(value)), index, value, around)
+            return
     found: Iterator[Item] = iter((Item("", 0, document, ()),))
     for path in rule.iterate:
         found = _members(path, found)
@@ -38,6 +46,18 @@ def items_of(rule: Rule, document: object) -> Iterator[Item]:
     for item in found:
         name = item.name if rule.item_name is None else text_of(rule.item_name.find(item.value))
         yield Item(name, item.place, item.value, item.outer)
+
+
+def leaves_beside(rule: Rule, document: object) -> int | None:
+    """How many values of the document are in none of its items; None where that is not plain to see beforehand."""
+    if len(rule.iterate) != 1 or rule.parallel or not rule.iterate[0].plain:
+        return None
+    parts = rule.iterate[0].parts
+    if not parts:
+        return 0
+    if len(parts) > 1 or not isinstance(document, dict):
+        return None
+    return sum(leaves(value) for key, value in document.items() if key != parts[0])
 
 
 def _members(path: Path, around: Iterator[Item]) -> Iterator[Item]:

@@ -1,8 +1,13 @@
 """SenML (RFC 8428): a pack of records → resolved records, each with its full name, absolute time and no base fields.
 
-Section 4.6 of the RFC: base fields (`bn`, `bt`, `bu`, `bv`, `bs`, `bver`) hold from the record on in which they stand.
-A name is the base name and the record's; a time the sum of both; below 2^28 it is relative to now, for which the time
-of arrival stands. Value and sum have their base added. `u` is the record's unit, else the base unit.
+Base fields (`bn`, `bt`, `bu`, `bv`, `bs`, `bver`) hold from the record on in which they stand (section 4.1). A name is
+the base name and the record's; a time the sum of both; below 2^28 it is relative to now, for which the time of arrival
+stands (4.5.3). Value and sum have their base added (4.5.4); a record without a value may have a sum alone. `u` is the
+record's unit, else the base unit.
+
+The RFC's own example 5.1.3 gives humidity, longitude and latitude one name and tells them apart by the unit alone. As
+values of one signal they would replace each other, so there the unit becomes a part of the name, `name/lon`: for a
+record without a name of its own whose unit is not the base unit, and for any further unit of a name in one pack.
 """
 
 from __future__ import annotations
@@ -15,6 +20,11 @@ from connector.records import Reason
 _RELATIVE_BELOW: Final = 2**28
 _VERSION: Final = 10
 _BASE: Final = ("bn", "bt", "bu", "bv", "bs", "bver")
+_MOST_BITS: Final = 1000
+"""Of a whole number; sums of such are still within a float's range."""
+_VALUES: Final = ("v", "vs", "vb", "vd")
+_TEXTS: Final = ("bn", "bu", "n", "u")
+_NUMBERS: Final = ("bt", "bv", "bs", "t", "v", "s")
 _CBOR_LABELS: Final = {
     -1: "bver", -2: "bn", -3: "bt", -4: "bu", -5: "bv", -6: "bs",
     0: "n", 1: "u", 2: "v", 3: "vs", 4: "vb", 5: "s", 6: "t", 7: "ut", 8: "vd",
@@ -29,6 +39,7 @@ def resolve(document: object, arrival_us: int) -> object:
     if not isinstance(records, list):
         raise PayloadError(Reason.WRONG_STRUCTURE, "no SenML pack: it is an array of records")
     base: dict[str, object] = {}
+    units: dict[str, object] = {}
     resolved: list[object] = []
     for number, record in enumerate(records):
         if not isinstance(record, dict):
@@ -36,49 +47,66 @@ def resolve(document: object, arrival_us: int) -> object:
         fields = {_LABELS.get(str(key), str(key)): value for key, value in record.items()}
         _check(fields, number)
         base.update({key: fields[key] for key in _BASE if key in fields})
-        one = _resolved({key: value for key, value in fields.items() if key not in _BASE}, base, number, arrival_us)
-        if one:
-            resolved.append(one)
+        own = {key: value for key, value in fields.items() if key not in _BASE}
+        if own:  # else it says something of the others
+            resolved.append(_resolved(own, base, units, number, arrival_us))
     return resolved
 
 
 def _check(fields: dict[str, object], number: int) -> None:
     version = fields.get("bver", _VERSION)
-    if not isinstance(version, int) or version > _VERSION:
-        raise PayloadError(
-            Reason.WRONG_STRUCTURE, f"SenML record {number} has version {version!r}; known is {_VERSION}"
-        )
+    if not isinstance(version, int) or isinstance(version, bool) or not 0 < version <= _VERSION:
+        raise _wrong(number, f"version (bver) {version!r:.40} is not known; known is {_VERSION} and below")
     unknown = [key for key in fields if key.endswith("_")]
-    if unknown:  # section 4.4: such a field must be understood
-        raise PayloadError(Reason.WRONG_STRUCTURE, f"SenML record {number}: field {unknown[0]!r} must be understood")
+    if unknown:  # section 4.4: who does not understand such a field must say so
+        raise _wrong(number, f"field {unknown[0]!r:.40} must be understood (it ends in _), and is not known")
+    for key in _NUMBERS:
+        value = fields.get(key, 0)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise _wrong(number, f"{key} is no number ({value!r:.40})")
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise _wrong(number, f"{key} is a number of {value.bit_length()} bits, more than can be stored")
+    for key in _TEXTS:
+        if not isinstance(fields.get(key, ""), str):
+            raise _wrong(number, f"{key} is no text ({fields[key]!r:.40})")
+    values = [key for key in _VALUES if key in fields]
+    if len(values) > 1:
+        raise _wrong(number, f"it has several values ({', '.join(values)}); one is allowed")
 
 
 def _resolved(
-    record: dict[str, object], base: dict[str, object], number: int, arrival_us: int
-) -> dict[str, object] | None:
-    if not record.keys() & {"v", "vs", "vb", "vd", "s"} and not ("n" in record and ("bv" in base or "bs" in base)):
-        return None  # only base fields: it says something of the others
-    for key in ("t", "v", "s"):
-        bad = [value for value in (record.get(key, 0), base.get("b" + key, 0)) if not _is_number(value)]
-        if bad:
-            raise PayloadError(Reason.WRONG_STRUCTURE, f"SenML record {number}: {key} is no number ({bad[0]!r:.40})")
+    record: dict[str, object], base: dict[str, object], units: dict[str, object], number: int, arrival_us: int
+) -> dict[str, object]:
     found = {key: value for key, value in record.items() if key != "ut"}
-    found["n"] = f"{base.get('bn', '')}{record.get('n', '')}"
+    unit = record.get("u", base.get("bu"))
+    found["n"] = _name(record, base, unit, units, number)
     time = _number(base.get("bt")) + _number(record.get("t"))
     found["t"] = arrival_us / 1e6 + time if time < _RELATIVE_BELOW else time
     if not record.keys() & {"vs", "vb", "vd"}:
         for key in ("v", "s"):
             if key in record or "b" + key in base:
                 found[key] = _number(record.get(key)) + _number(base.get("b" + key))
-    unit = record.get("u", base.get("bu"))
-    if isinstance(unit, str):
+    if unit is not None:
         found["u"] = unit
     return found
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _name(
+    record: dict[str, object], base: dict[str, object], unit: object, units: dict[str, object], number: int
+) -> str:
+    """`units` is the first unit of each name so far."""
+    name = f"{base.get('bn', '')}{record.get('n', '')}"
+    if not name:
+        raise _wrong(number, "it has no name: neither n nor bn")
+    if unit is None:
+        return name
+    other_than_base = not record.get("n") and unit != base.get("bu", unit)
+    return f"{name}/{unit}" if other_than_base or units.setdefault(name, unit) != unit else name
 
 
 def _number(value: object) -> float:
     return value if isinstance(value, int | float) else 0
+
+
+def _wrong(number: int, what: str) -> PayloadError:
+    return PayloadError(Reason.WRONG_STRUCTURE, f"SenML record {number}: {what}")

@@ -204,7 +204,7 @@ def _try(drafted: Draft) -> None:
     for own, rule in enumerate(drafted.rules):
         for record in (record for seen in rule.group.topics for record in seen.records):
             mapped = mapping.map(source, record)
-            taken = mapping.rule_for(record, mapped)
+            taken = next((took for took, _ in mapping.shares(source, record, mapped) if took is not None), None)
             number = taken.number - 1 if taken else own
             tried[number].took += 1
             if number != own:

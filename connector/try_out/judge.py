@@ -28,7 +28,8 @@ class Failure:
     """What differs for one message, or for the signals of a test."""
 
     where: str
-    rule: RuleAt | None
+    rules: list[RuleAt]
+    """Those that took the message."""
     differences: list[Difference]
 
 
@@ -48,24 +49,24 @@ class Result:
 
 
 def judge(mapping: TriedMapping, placed: Placed) -> Result:
-    """Run one test, on a mapping that has seen nothing before."""
+    """Run one test, on a mapping that has seen nothing before. Raises `SchemaUnavailableError`."""
     result = Result(placed)
     several = len(placed.case.steps) > 1
     for number, (step, captured) in enumerate(zip(placed.case.steps, placed.records, strict=True), 1):
-        mapped = mapping.map(mapping.source_for(captured.source), captured.record)
-        rule = mapping.rule_for(captured.record, mapped)
-        if rule is not None:
-            result.rules.add(rule.number)
+        source = mapping.source_for(captured.source)
+        mapped = mapping.map(source, captured.record)
+        rules = [rule for rule, _ in mapping.shares(source, captured.record, mapped) if rule is not None]
+        result.rules.update(rule.number for rule in rules)
         if differences := _differences(step, mapped):
             where = (
                 f"message {number} on topic {captured.record.topic!r}"
                 if several
                 else f"topic {captured.record.topic!r}"
             )
-            result.failures.append(Failure(where, rule, differences))
+            result.failures.append(Failure(where, rules, differences))
     for input_id, expected in placed.case.signals.items():
         if differences := _metadata(input_id, expected, mapping.metadata.get(input_id)):
-            result.failures.append(Failure(f"signal {input_id!r}", None, differences))
+            result.failures.append(Failure(f"signal {input_id!r}", [], differences))
     return result
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Final
 
 from connector.app import build_mapper
 from connector.config import Config
 from connector.config_file import load_config, rule_lines
+from connector.formats.format import SchemaUnavailableError
 from connector.mapping.input_ids import Collision, Origin
-from connector.mapping.rules import Rule
+from connector.mapping.shares import Share
+from connector.mapping.windows import Windows
 from connector.records import Mapped, Reason, Record, Reject, SignalMetadata
 from connector.state import read_claims
-
-_MAX_TOPICS: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,7 @@ class TriedMapping:
             RuleAt(number, line, section.topic or f"(preset {getattr(section, 'preset', '')})")
             for number, (line, section) in enumerate(zip(lines, config.mapping.rules, strict=True), 1)
         ]
-        self._compiled = config.rules()
         self._mapper = build_mapper(config, dict(claims))
-        self._by_topic: dict[str, list[int]] = {}
         self.origins: dict[str, Origin] = dict(claims)
         """Input ID → where its values come from; without those that several topics share on purpose."""
         self.metadata: dict[str, SignalMetadata] = {}
@@ -59,20 +57,20 @@ class TriedMapping:
         config = load_config(file, without_secrets=without_secrets)
         return cls(file, config, rule_lines(file), _claims(config))
 
+    def windows(self) -> Windows:
+        """For what the mapping down-samples: as the connector's, but nothing was sent before."""
+        return Windows(self._mapper.thinner.how, {})
+
     def map(self, source: str, record: Record) -> Mapped:
-        """What becomes of the record."""
+        """What becomes of the record. Raises `SchemaUnavailableError`: nothing is known of it."""
         mapper = self._mapper
         try:
             mapped = mapper.map(source, record)
+        except SchemaUnavailableError:
+            raise
         except Exception as error:  # noqa: BLE001 - as in the pipeline: it must not hide what comes behind it
-            mapped = Mapped(
-                rejects=[
-                    Reject(
-                        Reason.MAPPING_FAILED,
-                        f"it could not be mapped: {error!r}; unless a schema registry is away, please report it",
-                    )
-                ]
-            )
+            message = f"a bug in the mapping: {error!r}; please report it"
+            mapped = Mapped(rejects=[Reject(Reason.MAPPING_FAILED, message)])
         if mapper.ids.new_claims:
             self.origins.update(mapper.ids.new_claims)
             mapper.ids.new_claims = []
@@ -84,47 +82,32 @@ class TriedMapping:
             mapper.discovered = []
         return mapped
 
-    def rule_for(self, record: Record, mapped: Mapped) -> RuleAt | None:
-        """The rule that took this record, of which this came; None if none did."""
-        if record.problem:
-            return None
-        said = next((number for number in map(_rule_of, mapped.rejects) if number is not None), None)
-        if said is not None:
-            return self._at(said)
-        candidates = self._by_topic.get(record.topic)
-        if candidates is None:
-            if len(self._by_topic) >= _MAX_TOPICS:
-                self._by_topic.clear()
-            candidates = [
-                number for number, rule in enumerate(self._compiled) if rule.pattern.match(record.topic) is not None
-            ]
-            self._by_topic[record.topic] = candidates
-        for number in candidates:
-            key = self._compiled[number].key
-            if key is None or key.match(_key_text(record.key)) is not None:
-                return self._at(_place_of(self._compiled[number], number))
-        return None
+    def shares(self, source: str, record: Record, mapped: Mapped) -> list[tuple[RuleAt | None, Share]]:
+        """What each rule made of this record, whose outcome `map` just gave; what no rule made is behind the others,
+        with None, and alone where no rule took the record."""
+        found = self._mapper.shares(source, record, mapped)
+        left = Share(
+            None,
+            len(mapped.samples) - sum(share.samples for share in found),
+            len(mapped.rejects) - sum(share.rejects for share in found),
+            mapped.filtered - sum(share.filtered for share in found),
+        )
+        shares: list[tuple[RuleAt | None, Share]] = []
+        for number, of_rule in groupby(
+            found, key=lambda share: share.rule
+        ):  # a preset is several rules with one number
+            _, samples, rejects, filtered = zip(*of_rule, strict=True)
+            shares.append((self._at(number), Share(number, sum(samples), sum(rejects), sum(filtered))))
+        return [*shares, (None, left)] if any(left) or not shares else shares
 
-    def _at(self, number: int) -> RuleAt | None:
-        return self.rules[number] if number < len(self.rules) else None
+    def _at(self, number: int | None) -> RuleAt | None:
+        return None if number is None or number >= len(self.rules) else self.rules[number]
 
     def source_for(self, name: str | None) -> str:
         """The source that a record of a capture counts as: the one that it names, if there is one of this name; else
         the first."""
         names = [section.name for section in self.config.sources]
         return name if name in names else names[0]
-
-
-def _rule_of(reject: Reject) -> int | None:
-    """Which rule took the record, from 0, where the mapper says so."""
-    number: int | None = getattr(reject, "rule", None)
-    return number
-
-
-def _place_of(rule: Rule, number: int) -> int:
-    """Which rule of the file this is, from 0: one in the file may compile to several."""
-    place: int | None = getattr(rule, "number", None)
-    return number if place is None else place
 
 
 def _claims(config: Config) -> dict[str, Origin]:
@@ -135,10 +118,3 @@ def _claims(config: Config) -> dict[str, Origin]:
         return read_claims(path)
     except sqlite3.Error:
         return {}
-
-
-def _key_text(key: bytes | None) -> str:
-    try:
-        return (key or b"").decode()
-    except UnicodeDecodeError:
-        return (key or b"").hex()

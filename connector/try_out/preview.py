@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
-from connector.records import Mapped, Reason, Reject
+from connector.formats.format import SchemaUnavailableError
+from connector.mapping.shares import Share
+from connector.mapping.windows import Closed, Windows
+from connector.records import Mapped, Reason, Reject, Sample
 from connector.try_out.capture import Taken
 from connector.try_out.frames import FrameLimits, LivePace, Packer
 from connector.try_out.mapping import RuleAt, TriedMapping
@@ -24,6 +28,7 @@ class RuleCount:
     samples: int = 0
     rejects: int = 0
     values_left_out: int = 0
+    values_in_windows: int = 0
     messages_left_out: int = 0
 
 
@@ -54,6 +59,15 @@ class RejectGroup:
 
 
 @dataclass(slots=True)
+class SchemaTrouble:
+    """Messages whose schema could not be had."""
+
+    count: int = 0
+    lines: list[int] = field(default_factory=list)
+    """Of the input; the first few."""
+
+
+@dataclass(slots=True)
 class Preview:
     """Takes records in, one after another; `finish` when there are no more."""
 
@@ -63,8 +77,8 @@ class Preview:
     """The same with times cut to whole seconds."""
     pace: LivePace
     messages: Counter[str] = field(default_factory=Counter)
-    """`received`, and what became of them: `mapped`, `rejected`, `left_out`; one with both samples and rejects is
-    `mapped`."""
+    """`received`, and what became of them: `mapped`, `rejected`, `left_out` or `waiting_for_schema`; one with both
+    samples and rejects is `mapped`."""
     payload_bytes: int = 0
     samples: int = 0
     values_left_out: int = 0
@@ -77,34 +91,63 @@ class Preview:
     rejects: dict[tuple[object, ...], RejectGroup] = field(default_factory=dict)
     other_rejects: int = 0
     """Rejects of further kinds, where there are too many kinds."""
+    values_in_windows: int = 0
+    """Values that went into down-sampling windows,"""
+    windows_closed: int = 0
+    """the windows that they became, each one sample,"""
+    late_for_windows: int = 0
+    """and values, among those left out, that came when their window was closed."""
+    schema_trouble: dict[str, SchemaTrouble] = field(default_factory=dict)
+    """By why the schema cannot be had: nothing is known of what becomes of these messages."""
+    _windows: Windows = field(init=False)
+    _now: float = float("-inf")
+    """When the newest message arrived, in seconds."""
+    _windowed: dict[str, tuple[RuleAt | None, str]] = field(default_factory=dict)
+    """Input that is down-sampled → the rule and topic of its values."""
 
-    def take(self, taken: Taken) -> Mapped:
+    def __post_init__(self) -> None:
+        self._windows = self.mapping.windows()
+
+    def take(self, taken: Taken) -> None:
         """Map one record."""
         record = taken.record
         source = self.mapping.source_for(taken.source)
         if taken.source is not None and source != taken.source:
             self.unknown_sources[taken.source] += 1
-        mapped = self.mapping.map(source, record)
-        rule = self.mapping.rule_for(record, mapped)
-        self._count(taken, mapped, rule)
-        for input_id, time_us, value in mapped.samples:
-            seen = self.signals.get(input_id)
-            if seen is None:
-                seen = self.signals[input_id] = SignalSeen(rule=rule, topic=record.topic)
-            seen.samples += 1
-            if time_us >= seen.last_us:
-                seen.last_us, seen.last_value = time_us, value
-            self.first_us = time_us if self.first_us is None else min(self.first_us, time_us)
-            self.last_us = time_us if self.last_us is None else max(self.last_us, time_us)
-        for reject in mapped.rejects:
-            self._group(taken, reject, rule)
-        self.packer.add(mapped)
-        self.aligned.add(mapped)
-        self.pace.add(mapped, (record.received_us or record.time_us) / 1e6)
-        return mapped
+        self.messages["received"] += 1
+        self.payload_bytes += len(record.payload or b"")
+        try:
+            mapped = self.mapping.map(source, record)
+        except SchemaUnavailableError as error:
+            self._wait(taken, str(error))
+            return
+        self.messages["mapped" if mapped.samples else "rejected" if mapped.rejects else "left_out"] += 1
+        self.values_left_out += mapped.filtered
+        self._now = max(self._now, (record.received_us or record.time_us) / 1e6)
+        samples, rejects = iter(mapped.samples), iter(mapped.rejects)
+        sent: list[Sample] = []
+        closed: list[Closed] = []
+        for rule, share in self.mapping.shares(source, record, mapped):
+            counted = self._count(rule, share)
+            for reject in islice(rejects, share.rejects):
+                self._group(taken, reject, rule)
+            made = list(islice(samples, share.samples))
+            left, late, complete = self._windows.take(0, [Mapped(made)], self._now)
+            closed += complete
+            kept = left[0].samples
+            sent += kept
+            if len(kept) != len(made):
+                for gone in {sample[0] for sample in made}.difference(sample[0] for sample in kept):
+                    self._windowed.setdefault(gone, (rule, record.topic))
+                self._count_windowed(counted, len(made) - len(kept), late.total())
+            for sample in kept:
+                self._see(sample, rule, record.topic)
+        closed += self._windows.due(self._now)
+        self._pack(sent + self._from_windows(closed))
 
     def finish(self) -> None:
-        """Pack what is left."""
+        """Close the windows that are open, as where a log has ended, and pack what is left."""
+        self._pack(self._from_windows(self._windows.end()))
         self.packer.finish()
         self.aligned.finish()
         self.pace.finish()
@@ -113,21 +156,60 @@ class Preview:
         """Rules that took nothing."""
         return [rule for rule in self.mapping.rules if rule.number not in self.by_rule]
 
-    def _count(self, taken: Taken, mapped: Mapped, rule: RuleAt | None) -> None:
+    def _pack(self, samples: list[Sample]) -> None:
+        mapped = Mapped(samples)
+        self.packer.add(mapped)
+        self.aligned.add(mapped)
+        self.pace.add(mapped, self._now)
+
+    def _from_windows(self, closed: list[Closed]) -> list[Sample]:
+        found: list[Sample] = [(window.input_id, window.start_us, window.value) for window in closed]
+        self.windows_closed += len(found)
+        for sample in found:
+            rule, topic = self._windowed[sample[0]]
+            self.by_rule[rule.number if rule else 0].samples += 1
+            self._see(sample, rule, topic)
+        return found
+
+    def _count_windowed(self, counted: RuleCount, gone: int, late: int) -> None:
+        """Of these values, which a rule made, `late` were left out and the others are in windows: no samples yet."""
+        counted.samples -= gone
+        counted.values_left_out += late
+        counted.values_in_windows += gone - late
+        self.values_left_out += late
+        self.late_for_windows += late
+        self.values_in_windows += gone - late
+
+    def _see(self, sample: Sample, rule: RuleAt | None, topic: str) -> None:
+        input_id, time_us, value = sample
+        seen = self.signals.get(input_id)
+        if seen is None:
+            seen = self.signals[input_id] = SignalSeen(rule=rule, topic=topic)
+        seen.samples += 1
+        if time_us >= seen.last_us:
+            seen.last_us, seen.last_value = time_us, value
+        self.samples += 1
+        self.first_us = time_us if self.first_us is None else min(self.first_us, time_us)
+        self.last_us = time_us if self.last_us is None else max(self.last_us, time_us)
+
+    def _wait(self, taken: Taken, why: str) -> None:
+        self.messages["waiting_for_schema"] += 1
+        trouble = self.schema_trouble.setdefault(why, SchemaTrouble())
+        trouble.count += 1
+        if len(trouble.lines) < _EXAMPLES:
+            trouble.lines.append(taken.line)
+
+    def _count(self, rule: RuleAt | None, share: Share) -> RuleCount:
         number = rule.number if rule else 0
         counted = self.by_rule.get(number)
         if counted is None:
             counted = self.by_rule[number] = RuleCount(rule)
-        self.messages["received"] += 1
-        self.messages["mapped" if mapped.samples else "rejected" if mapped.rejects else "left_out"] += 1
-        self.payload_bytes += len(taken.record.payload or b"")
-        self.samples += len(mapped.samples)
-        self.values_left_out += mapped.filtered
         counted.messages += 1
-        counted.samples += len(mapped.samples)
-        counted.rejects += len(mapped.rejects)
-        counted.values_left_out += mapped.filtered
-        counted.messages_left_out += not mapped.samples and not mapped.rejects
+        counted.samples += share.samples
+        counted.rejects += share.rejects
+        counted.values_left_out += share.filtered
+        counted.messages_left_out += not share.samples and not share.rejects
+        return counted
 
     def _group(self, taken: Taken, reject: Reject, rule: RuleAt | None) -> None:
         key = (reject.reason, rule.number if rule else 0, reject.path)

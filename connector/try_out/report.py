@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from connector.mapping.times import format_time
 from connector.records import SignalMetadata
 from connector.try_out.comparison import Comparison
@@ -10,15 +12,22 @@ from connector.try_out.in_clarify import InClarify
 from connector.try_out.mapping import RuleAt
 from connector.try_out.preview import Preview, RejectGroup, RuleCount
 
+_OUTCOMES: Final = ("received", "mapped", "rejected", "left_out", "waiting_for_schema")
+
 
 def as_json(preview: Preview, clarify: InClarify, comparison: Comparison | None) -> dict[str, object]:
     """All of it. Times are RFC 3339 text."""
     messages = preview.messages
     found: dict[str, object] = {
-        "messages": {name: messages[name] for name in ("received", "mapped", "rejected", "left_out")},
+        "messages": {name: messages[name] for name in _OUTCOMES},
         "payload_bytes": preview.payload_bytes,
         "samples": preview.samples,
         "values_left_out": preview.values_left_out,
+        "windows": {
+            "values": preview.values_in_windows,
+            "samples": preview.windows_closed,
+            "values_too_late": preview.late_for_windows,
+        },
         "first": _time(preview.first_us),
         "last": _time(preview.last_us),
         "rules": [_rule_count(preview.by_rule[number]) for number in sorted(preview.by_rule)],
@@ -38,6 +47,10 @@ def as_json(preview: Preview, clarify: InClarify, comparison: Comparison | None)
         "collisions": [str(collision) for collision in preview.mapping.collisions],
         "rejects": [_reject(group) for group in preview.rejects.values()],
         "rejects_of_further_kinds": preview.other_rejects,
+        "schema_unavailable": [
+            {"message": why, "count": trouble.count, "lines": trouble.lines}
+            for why, trouble in preview.schema_trouble.items()
+        ],
         "unknown_sources": dict(preview.unknown_sources),
     }
     if comparison is not None:
@@ -85,6 +98,7 @@ def _rule_count(counted: RuleCount) -> dict[str, object]:
         "rejects": counted.rejects,
         "messages_left_out": counted.messages_left_out,
         "values_left_out": counted.values_left_out,
+        "values_in_windows": counted.values_in_windows,
     }
 
 

@@ -34,6 +34,7 @@ def write_report(
     _signals(preview, clarify, out)
     _rules(preview, out)
     _rejects(preview, out, a_record)
+    _schema_trouble(preview, out, a_record)
     _warnings(preview, clarify, out)
     if comparison is not None:
         _comparison(comparison, out)
@@ -140,6 +141,20 @@ def _rejects(preview: Preview, out: TextIO, a_record: str) -> None:
     _and_more(len(groups), out)
 
 
+def _schema_trouble(preview: Preview, out: TextIO, a_record: str) -> None:
+    """Nothing is wrong with these messages, so they are no rejects."""
+    if not preview.schema_trouble:
+        return
+    _heading(f"Not mapped: their schema cannot be had now ({preview.messages['waiting_for_schema']} messages)", out)
+    for why, trouble in preview.schema_trouble.items():
+        lines = ", ".join(map(str, trouble.lines)) + (", …" if trouble.count > len(trouble.lines) else "")
+        out.write(f"  {why}\n      {a_record} {lines}\n")
+    out.write(
+        "  The connector would keep them and ask again; nothing is lost. To see what becomes of them, let the schema\n"
+        "  registry be reached from here: is its url right, is it up, may this machine ask it?\n"
+    )
+
+
 def _warnings(preview: Preview, clarify: InClarify, out: TextIO) -> None:
     found = [str(collision) for collision in preview.mapping.collisions]
     found += [f"{name}: its metadata would not be saved: {why}" for name, why in clarify.invalid.items()]
@@ -180,12 +195,20 @@ def _summary(preview: Preview, clarify: InClarify, out: TextIO) -> None:
     _heading("Summary", out)
     out.write(
         f"  messages   {messages['received']}: {messages['mapped']} mapped, {messages['rejected']} rejected, "
-        f"{messages['left_out']} left out\n"
+        f"{messages['left_out']} left out"
+        + (f", {messages['waiting_for_schema']} wait for their schema" if preview.schema_trouble else "")
+        + "\n"
     )
     span = ""
     if preview.first_us is not None and preview.last_us is not None:
         span = f", from {format_time(preview.first_us)} to {format_time(preview.last_us)}"
     out.write(f"  samples    {preview.samples}{span}; {preview.values_left_out} values left out\n")
+    if preview.values_in_windows or preview.late_for_windows:
+        late = f"; {preview.late_for_windows} came too late and are left out" if preview.late_for_windows else ""
+        out.write(
+            f"  windows    {preview.values_in_windows} values went into {preview.windows_closed} windows, "
+            f"each one sample (thin){late}\n"
+        )
     if frames:
         total = sum(frame.bytes for frame in frames)
         cells = sum(frame.rows * frame.series for frame in frames)

@@ -12,6 +12,7 @@ import click
 from connector.app import StartError
 from connector.clarify_commands.tables import write_json
 from connector.config_file import ConfigError, load_config, rule_lines
+from connector.formats.format import SchemaUnavailableError
 from connector.observe.logs import configure_logs
 from connector.try_out.cases import find_cases, load_cases
 from connector.try_out.judge import Failure, Result, judge
@@ -52,6 +53,11 @@ def test(config: Path, tests: tuple[Path, ...], as_json: bool, junit: Path | Non
         results = [judge(TriedMapping(config, loaded, lines, {}), one) for one in placed]
     except StartError as error:
         raise _CannotRunError(str(error)) from None
+    except SchemaUnavailableError as error:
+        raise _CannotRunError(
+            f"the tests cannot be run: {error}. Let the registry be reached from here, or run the connector once where "
+            "it can be: schemas that were seen are kept in state_dir"
+        ) from None
     touched = {number for result in results for number in result.rules}
     untested = [rule for rule in rules if rule.number not in touched]
     failed = sum(not result.passed for result in results)
@@ -86,7 +92,8 @@ def _write(config: Path, results: list[Result], untested: list[RuleAt], out: Tex
 
 
 def _lines(config: Path, failure: Failure) -> list[str]:
-    taken = f", taken by rule {failure.rule.number} ({config}:{failure.rule.line})" if failure.rule else ""
+    rules = " and ".join(f"rule {rule.number} ({config}:{rule.line})" for rule in failure.rules)
+    taken = f", taken by {rules}" if rules else ""
     return [f"{failure.where}{taken}: - expected, + came", *(f"  {difference}" for difference in failure.differences)]
 
 
@@ -104,8 +111,7 @@ def _as_json(results: list[Result], untested: list[RuleAt]) -> dict[str, object]
                 "failures": [
                     {
                         "where": failure.where,
-                        "rule": failure.rule.number if failure.rule else None,
-                        "rule_line": failure.rule.line if failure.rule else None,
+                        "rules": [{"number": rule.number, "line": rule.line} for rule in failure.rules],
                         "differences": [str(difference) for difference in failure.differences],
                     }
                     for failure in result.failures

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -188,7 +189,7 @@ def test_for_programs(folder: Path) -> None:
     bad = GOOD.replace("value: 1.5}", "value: 1.6}")
     found: dict[str, Any] = json.loads(run(folder, bad, "--json", status=1).stdout)
     assert (found["passed"], found["failed"]) == (1, 1)
-    assert found["tests"][0]["failures"][0]["rule_line"] == 6
+    assert found["tests"][0]["failures"][0]["rules"] == [{"number": 1, "line": 6}]
     report = folder / "report.xml"
     run(folder, bad, "--junit", str(report), status=1)
     suite = ET.parse(report).getroot()
@@ -256,3 +257,16 @@ def test_a_mistake_in_a_test_names_line_field_and_remedy(folder: Path, text: str
 def test_a_configuration_that_cannot_be_used_is_no_failed_test(folder: Path) -> None:
     (folder / "connector.yaml").write_text(CONFIG.replace("input:", "inpt:"), encoding="utf-8")
     assert "did you mean input?" in run(folder, GOOD, status=2).output
+
+
+def test_without_its_schema_registry_a_test_cannot_be_run(folder: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        text = CONFIG.replace("      skip: true\n", "      format: {type: avro, registry: main}\n")
+        text += f"schema_registries: {{main: {{url: 'http://127.0.0.1:{nobody.getsockname()[1]}'}}}}\n"
+        (folder / "connector.yaml").write_text(text, encoding="utf-8")
+        message = {"topic": "secret", "payload_base64": base64.b64encode(b"\0\0\0\0\x07\x02").decode()}
+        tests = json.dumps({"tests": [{"name": "a", "message": message, "samples": []}]})
+        output = " ".join(run(folder, tests, status=2).output.split())
+    assert "the tests cannot be run: the schema registry main cannot be asked for" in output
+    assert "Let the registry be reached from here" in output

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,7 +90,13 @@ def of_capture(folder: Path, *options: str | Path) -> dict[str, Any]:
 
 def test_every_message_and_value_is_accounted_for(folder: Path) -> None:
     found = of_capture(folder)
-    assert found["messages"] == {"received": 16, "mapped": 10, "rejected": 5, "left_out": 1}
+    assert found["messages"] == {
+        "received": 16,
+        "mapped": 10,
+        "rejected": 5,
+        "left_out": 1,
+        "waiting_for_schema": 0,
+    }
     assert found["samples"] == 10
     assert found["values_left_out"] == 20  # a serial and a text in each of ten
     assert (found["first"], found["last"]) == ("2026-09-21T14:13:20Z", "2026-09-21T14:13:24Z")
@@ -202,6 +210,112 @@ def test_records_that_keys_tell_apart_are_not_mixed_up(folder: Path) -> None:
     (folder / "capture.ndjson").write_text("".join(line("keyed", {"v": 1}, key=key) for key in keys), encoding="utf-8")
     renamed = of_capture(folder, "--compare", folder / "other.yaml")["comparison"]["renamed"]
     assert [(found["before"], found["after"]) for found in renamed] == [(f"d{n}/v", f"d{n}.v") for n in (1, 2, 3)]
+
+
+BY_WHEN = """\
+clarify: {credentials: nowhere.json}
+sources: [{type: mqtt, url: "mqtts://broker.example.com", topics: ["#"]}]
+mapping:
+  MATCH
+  rules:
+    - {topic: t, when: {kind: a}, input: "a/{field}"}
+    - {topic: t, headers: {unit: "{unit}"}, input: "{unit}/{field}"}
+    - {topic: t, when: {kind: b}, input: "b/{field}", values: {v: {max: 5, out_of_range: reject}}}
+    - {topic: t, input: "rest/{field}"}
+"""
+BY_WHEN_CAPTURE = (
+    line("t", {"kind": "a", "v": 1})
+    + line("t", {"kind": "b", "v": 2})
+    + line("t", {"kind": "b", "v": 9})
+    + line("t", {"kind": "c", "w": 3})
+    + line("t", {"kind": "c", "v": 4}, headers=[["unit", "bar"]])
+)
+
+
+def _taken_by(folder: Path, match: str) -> tuple[dict[str, int], dict[int, int], list[int]]:
+    """Input → its rule, rule → its messages, and the rules of rejects."""
+    (folder / "connector.yaml").write_text(BY_WHEN.replace("MATCH", match), encoding="utf-8")
+    (folder / "capture.ndjson").write_text(BY_WHEN_CAPTURE, encoding="utf-8")
+    found = of_capture(folder)
+    return (
+        {signal["input"]: signal["rule"]["number"] for signal in found["signals"]},
+        {entry["rule"]["number"]: entry["messages"] for entry in found["rules"]},
+        [group["rule"]["number"] for group in found["rejects"]],
+    )
+
+
+def test_conditions_and_headers_count_for_the_rule_that_is_named(folder: Path) -> None:
+    inputs, messages, rejects = _taken_by(folder, "match: first")
+    assert inputs == {"a/v": 1, "bar/v": 2, "b/v": 3, "rest/w": 4}
+    assert messages == {1: 1, 2: 1, 3: 2, 4: 1}
+    assert rejects == [3]
+
+
+def test_where_all_rules_match_each_sample_is_of_its_own(folder: Path) -> None:
+    inputs, messages, rejects = _taken_by(folder, "match: all")
+    assert inputs == {"a/v": 1, "bar/v": 2, "b/v": 3, "rest/v": 4, "rest/w": 4}
+    assert messages == {1: 1, 2: 1, 3: 2, 4: 5}
+    assert rejects == [3]
+
+
+def test_a_preset_of_several_rules_counts_a_message_once(folder: Path) -> None:
+    preset = '    - {preset: tasmota}\n    - {topic: "tele/#", input: "other/{path}"}\n'
+    text = BY_WHEN.replace("MATCH", "match: all").split("  rules:\n")[0] + "  rules:\n" + preset
+    (folder / "connector.yaml").write_text(text, encoding="utf-8")
+    (folder / "capture.ndjson").write_text(line("tele/plug/STATE", {"Uptime": "0T", "Heap": 25}), encoding="utf-8")
+    rules = {entry["rule"]["number"]: entry["messages"] for entry in of_capture(folder)["rules"]}
+    assert rules == {1: 1, 2: 1}
+
+
+def test_messages_whose_schema_registry_is_away_are_no_rejects(folder: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        (folder / "connector.yaml").write_text(
+            CONFIG.replace("    - topic: never/{x}\n", "    - {topic: avro, format: {type: avro, registry: main}}\n")
+            + f"schema_registries: {{main: {{url: 'http://127.0.0.1:{nobody.getsockname()[1]}'}}}}\n",
+            encoding="utf-8",
+        )
+        record = {"topic": "avro", "payload_base64": base64.b64encode(b"\0\0\0\0\x07\x02").decode()}
+        (folder / "capture.ndjson").write_text((json.dumps(record) + "\n") * 3, encoding="utf-8")
+        found = of_capture(folder)
+        text = preview(folder, "--input", folder / "capture.ndjson").stdout
+    assert found["rejects"] == []
+    assert (found["messages"]["received"], found["messages"]["waiting_for_schema"]) == (3, 3)
+    (trouble,) = found["schema_unavailable"]
+    assert (trouble["count"], trouble["lines"]) == (3, [1, 2, 3])
+    assert "main" in trouble["message"]
+    assert "7" in trouble["message"]
+    assert "mapping_failed" not in text
+    assert "3 wait for their schema" in text
+    assert "registry be reached from here" in text
+
+
+def test_what_is_down_sampled_is_shown_as_it_would_be_sent(folder: Path) -> None:
+    (folder / "connector.yaml").write_text(
+        CONFIG.replace("        temp: {unit: °C}\n", "        temp: {thin: {window: 10s, by: mean}}\n"),
+        encoding="utf-8",
+    )
+    seconds = [*range(25), 3]  # the last is of a window that is closed
+    (folder / "capture.ndjson").write_text(
+        "".join(line("plant/m/telemetry", {"ts": T0 + s, "temp": s, "raw": s}, time=T0 + s) for s in seconds),
+        encoding="utf-8",
+    )
+    found = of_capture(folder)
+    assert found["windows"] == {"values": 25, "samples": 3, "values_too_late": 1}
+    assert found["messages"]["mapped"] == 26
+    inputs = {signal["input"]: signal for signal in found["signals"]}
+    assert (inputs["m/temp"]["samples"], inputs["m/raw"]["samples"]) == (3, 26)
+    assert inputs["m/temp"]["rule"]["number"] == 2
+    assert found["samples"] == 29
+    (counted,) = found["rules"]
+    assert (counted["samples"], counted["values_in_windows"], counted["values_left_out"]) == (29, 25, 1)
+    sent = sum(frame["samples"] + frame["superseded"] for frame in found["frames"])
+    assert sent == found["samples"]
+    (frame,) = found["frames"]
+    temp = frame["table"]["inputs"].index("m/temp")
+    assert frame["table"]["cells"][0][temp] == 4.5
+    text = preview(folder, "--input", folder / "capture.ndjson").stdout
+    assert "25 values went into 3 windows, each one sample (thin); 1 came too late and are left out" in text
 
 
 def test_the_same_mapping_changes_nothing(folder: Path) -> None:

@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from connector.progress import Commit, Counts, Tally
 from connector.records import Chunk, Record
 from connector.sources.journal import Batch, DiskJournal
-from connector.sources.log_file import LogFile, read_statement
+from connector.sources.log_file import LogFile
+from connector.sources.log_statement import read_statement
 from tests.waiting import wait_until
 
 SECONDS = 20.0

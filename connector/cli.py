@@ -28,8 +28,10 @@ _CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=Fals
 _ELSEWHERE: Final = {
     "data-frame": "connector.clarify_commands.data_frame:data_frame",
     "demo": "connector.demo.cli:demo",
+    "drain": "connector.drain_command:drain",
     "insert": "connector.clarify_commands.insert:insert",
     "items": "connector.clarify_commands.resources:items",
+    "journal": "connector.journal_commands:journal",
     "publish": "connector.clarify_commands.resources:publish",
     "sandbox": "connector.sandbox.cli:sandbox",
     "signals": "connector.clarify_commands.resources:signals",

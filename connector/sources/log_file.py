@@ -24,7 +24,7 @@ import structlog
 
 from connector.progress import Commit
 from connector.records import Record
-from connector.sources.log_mark import Mark, MarkDamagedError, MarkFile
+from connector.sources.log_mark import Mark, MarkDamagedError, MarkFile, read_mark
 from connector.sources.log_recovery import Known, SetAside, recover, recovering_file
 from connector.sources.log_schema import (
     CHECK_BELOW_BYTES,
@@ -385,15 +385,9 @@ def mark_file(path: Path) -> Path:
 def _marked(path: Path) -> Known | None:
     """What the mark of a damaged file says."""
     try:
-        file = MarkFile(mark_file(path))
-    except OSError:
-        return None
-    try:
-        mark = file.read()
+        mark = read_mark(mark_file(path))
     except (OSError, MarkDamagedError):
         return None
-    finally:
-        file.close()
     return None if mark is None else Known(mark.next_position, mark.settled_to)
 
 

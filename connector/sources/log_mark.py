@@ -43,14 +43,7 @@ class MarkFile:
 
     def read(self) -> Mark | None:
         """The mark; None if there is none yet. Raises `MarkDamagedError`, OSError."""
-        content = os.pread(self._descriptor, _SIZE + 1, 0)
-        if not content:
-            return None
-        body, rest = content[: _FORMAT.size], content[_FORMAT.size :]
-        if len(rest) != _CHECKSUM.size or _CHECKSUM.unpack(rest)[0] != zlib.crc32(body):
-            raise MarkDamagedError("it fails its checksum")
-        incarnation, next_position, settled_to = _FORMAT.unpack(body)
-        return Mark(incarnation.rstrip(b"\0").decode("ascii", "replace"), next_position, settled_to)
+        return _parsed(os.pread(self._descriptor, _SIZE + 1, 0))
 
     def write(self, mark: Mark) -> None:
         """Put this in place of the last one. Raises OSError."""
@@ -62,3 +55,18 @@ class MarkFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def read_mark(path: Path) -> Mark | None:
+    """The mark in this file, without making one. Raises `MarkDamagedError`, OSError."""
+    return _parsed(path.read_bytes()) if path.exists() else None
+
+
+def _parsed(content: bytes) -> Mark | None:
+    if not content:
+        return None
+    body, rest = content[: _FORMAT.size], content[_FORMAT.size :]
+    if len(rest) != _CHECKSUM.size or _CHECKSUM.unpack(rest)[0] != zlib.crc32(body):
+        raise MarkDamagedError("it fails its checksum")
+    incarnation, next_position, settled_to = _FORMAT.unpack(body)
+    return Mark(incarnation.rstrip(b"\0").decode("ascii", "replace"), next_position, settled_to)

@@ -42,6 +42,7 @@ ADAPTERS_KNOWN_TO = (
     "connector.cli",
     "connector.ledger",
     "connector.demo",
+    "connector.journal_commands",
 )
 SEAM = "connector.sources.source"
 """The one module of connector.sources that others may know: what a source is."""

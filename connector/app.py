@@ -154,10 +154,11 @@ class Connector:
         self.items.start()
         self.pipeline.start()
 
-    def stop(self) -> bool:
-        """Drain within `flush_timeout`, then close everything. True if nothing was left behind."""
+    def stop(self, *, at_once: bool = False) -> bool:
+        """Drain within `flush_timeout` (`at_once`: there was time for that already), then close everything. True if
+        nothing was left behind."""
         self.pipeline.drain()
-        drained = self.pipeline.stopped.wait(self._config.delivery.flush_timeout)
+        drained = self.pipeline.stopped.wait(0 if at_once else self._config.delivery.flush_timeout)
         if not drained:
             records, samples = self.pipeline.waiting()
             _log.warning(

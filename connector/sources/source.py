@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from connector.progress import Commit
 from connector.records import Chunk
@@ -71,3 +71,15 @@ class Source(Protocol):
 
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics: name → value."""
+
+
+@runtime_checkable
+class LeavingSource(Protocol):
+    """A source whose log is given to others, or kept for us, while we are away: what a drain has to tell it."""
+
+    def leave(self, *, end_session: bool) -> None:
+        """Begin to give up what others can take over, or everything with `end_session`; go on receiving what is
+        already meant for us. Returns at once."""
+
+    def leaving(self) -> str | None:
+        """What is still to be done before nothing is left outside that only we would get; None when it is done."""

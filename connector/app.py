@@ -26,6 +26,7 @@ from connector.delivery.load import PackingAccount
 from connector.delivery.pace import effective_share
 from connector.delivery.signals import SignalSaver
 from connector.delivery.slots import Slots
+from connector.loss_watch import LossWatch
 from connector.mapping.input_ids import Collision, Origin
 from connector.mapping.mapper import Mapper
 from connector.new_signals import NewSignals
@@ -145,6 +146,7 @@ class Connector:
                     delivery.share, [*shares, *[0.0] * (sources_in_all - len(shares))]
                 ),
             )
+            self.losses = LossWatch(sources, config.observe.loss_warning)
             opened_sources.pop_all()  # from here on the pipeline closes them
             self._opened = opened.pop_all()
 
@@ -153,6 +155,7 @@ class Connector:
         self.signals.start()
         self.items.start()
         self.pipeline.start()
+        self.losses.start()
 
     def stop(self, *, at_once: bool = False) -> bool:
         """Drain within `flush_timeout` (`at_once`: there was time for that already), then close everything. True if
@@ -175,6 +178,7 @@ class Connector:
 
     def close(self) -> None:
         """Stop at once and release everything."""
+        self.losses.close(_CLOSE_SECONDS)
         self.pipeline.abort()
         self.pipeline.close(_CLOSE_SECONDS)
         self._abort.set()
@@ -184,7 +188,7 @@ class Connector:
 
     def problems(self) -> list[str]:
         """Why the connector is not ready; empty if it is."""
-        return self.pipeline.problems()
+        return self.pipeline.problems() + self.losses.problems()
 
     # -- what the mapping discovers ---------------------------------------------------------------
 

@@ -18,6 +18,7 @@ import structlog
 from connector import __version__
 
 if TYPE_CHECKING:
+    from connector.app import Connector
     from connector.config import Config
 
 _log = structlog.get_logger(__name__)
@@ -100,7 +101,6 @@ def _cannot_listen(loaded: Config, error: OSError) -> str:
 def _run(config: Path, loaded: Config, worker: int | None) -> None:
     from connector.app import Connector, StartError, calm_collector  # noqa: PLC0415 - only this command needs all
     from connector.clarify import CredentialsError  # noqa: PLC0415
-    from connector.drain import DrainFiles, drain  # noqa: PLC0415
     from connector.observe.logs import configure_logs  # noqa: PLC0415
     from connector.observe.pages import serve  # noqa: PLC0415
 
@@ -139,23 +139,26 @@ def _run(config: Path, loaded: Config, worker: int | None) -> None:
         signal.signal(number, on_signal)
     calm_collector()
     _log.info("started", version=__version__, config=str(config), state_dir=str(loaded.state_dir))
-    drain_files = DrainFiles(loaded.state_dir)
-    drain_files.clear()
-    connector.start()
-    request = None
-    while not stop.is_set() and not connector.pipeline.stopped.wait(0.5):
-        # not a wait for `stop`: its lock would be held when the signal handler sets it
-        if (request := drain_files.asked()) is not None:
-            break
-    if request is not None:
-        drained = drain(connector, request, drain_files.tell, stop.is_set)
-    else:
-        drained = connector.stop()
+    drained = _until_stopped(connector, loaded.state_dir, stop)
     if pages is not None:
         pages.close()
     _log.info("stopped", drained=drained)
     if connector.pipeline.failure:
         raise click.ClickException(connector.pipeline.failure)
+
+
+def _until_stopped(connector: Connector, folder: Path, stop: threading.Event) -> bool:
+    """Carry data until a signal, a failure or a drain; whether nothing was left behind."""
+    from connector.drain import DrainFiles, drain  # noqa: PLC0415
+
+    files = DrainFiles(folder)
+    files.clear()
+    connector.start()
+    while not stop.is_set() and not connector.pipeline.stopped.wait(0.5):
+        # not a wait for `stop`: its lock would be held when the signal handler sets it
+        if (request := files.asked()) is not None:
+            return drain(connector, request, files.tell, stop.is_set)
+    return connector.stop()
 
 
 @main.command()

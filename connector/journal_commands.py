@@ -81,7 +81,9 @@ def stats_command(config: Path, topics: int, as_json: bool) -> None:
             time.sleep(max(0.0, began + _RATE_SECONDS - time.monotonic()))
             after, seconds = counters(path), time.monotonic() - began
         except sqlite3.Error as error:
-            raise click.ClickException(f"{path} cannot be read: {error}; see clarify-connector journal verify") from None
+            raise click.ClickException(
+                f"{path} cannot be read: {error}; see clarify-connector journal verify"
+            ) from None
         rates = ((after[0] - before[0]) / seconds, (after[1] - before[1]) / seconds)
         if as_json:
             content = asdict(stats) | {"topics": dict(stats.topics.most_common(topics))}
@@ -145,11 +147,10 @@ def _bar(path: Path) -> Iterator[Callable[[int], None]]:
 
 
 def _lines(path: Path, stats: Stats, rates: tuple[float, float], topics: int) -> str:
+    held, file, free, wal = (n / _MIB for n in (stats.bytes, stats.file_bytes, stats.free_bytes, stats.wal_bytes))
     lines = [
-        f"{path}: {stats.messages} messages wait, {stats.bytes / _MIB:,.1f} MiB of topics and payloads, in {stats.rows} "
-        "rows",
-        f"  the file has {stats.file_bytes / _MIB:,.1f} MiB, {stats.free_bytes / _MIB:,.1f} of them free; its write-ahead "
-        f"log {stats.wal_bytes / _MIB:,.1f} MiB",
+        f"{path}: {stats.messages} messages wait, {held:,.1f} MiB of topics and payloads, in {stats.rows} rows",
+        f"  the file has {file:,.1f} MiB, {free:,.1f} of them free; its write-ahead log {wal:,.1f} MiB",
         f"  ever: {stats.next_position - 1} came in, {stats.settled_messages} are settled, {stats.lost_messages} lost",
         f"  now: {rates[0]:,.0f} a second come in, {rates[1]:,.0f} are settled",
     ]

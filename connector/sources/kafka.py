@@ -18,9 +18,12 @@ import structlog
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from connector.config.kafka import KafkaSection
+from connector.loss_forecast import Horizon
 from connector.progress import Commit
 from connector.records import Chunk
+from connector.sources.kafka_horizons import KafkaHorizons, PartitionView
 from connector.sources.kafka_records import to_records
+from connector.sources.kafka_retention import Retention
 from connector.sources.kafka_settings import consumer_settings, refusal
 from connector.sources.kafka_status import Status
 from connector.sources.log_file import LogFile
@@ -54,6 +57,10 @@ class KafkaSource:
         except KafkaException as error:
             raise ValueError(refusal(settings, error)) from None
         self._settlements = Settlements(settings.name, file, self._store)
+        self._horizons = KafkaHorizons()
+        self._retention = Retention(settings)
+        self._record_times: dict[str, float] = {}
+        """Partition → time of the last record that was read of it, in seconds since the epoch."""
         self._lock = threading.Lock()
         self._owned: dict[str, OwnedPartition] = {}
         self._ready: deque[Chunk] = deque()
@@ -181,6 +188,17 @@ class KafkaSource:
             "kafka_expired_total": self._expired,
         }
 
+    def horizons(self, now: float) -> list[Horizon]:
+        """Retention, of the partitions that are ours."""
+        with self._lock:
+            owned = {name: found.next_taken for name, found in self._owned.items()}
+        views = [
+            PartitionView(name, topic, low, position, lag, self._record_times.get(name))
+            for name, topic, low, lag in self._status.log_starts()
+            if (position := owned.get(name)) is not None
+        ]
+        return self._horizons.look(now, time.time(), views, self._retention.of({view.topic for view in views}, now))
+
     # -- records ----------------------------------------------------------------------------------
 
     def _take(self, messages: list[Message]) -> None:
@@ -217,6 +235,7 @@ class KafkaSource:
         with self._lock:
             owned.take(positions)
         self._received += len(run)
+        self._record_times[owned.name] = run[-1].timestamp()[1] / 1000
         self._status.works()
         self._ready.append(Chunk(self.name, owned.name, positions, records))
         some = records[:: max(1, len(records) // 16)]

@@ -171,8 +171,8 @@ def _check_account(connection: sqlite3.Connection, found: Findings) -> None:
     off = appended - _received(tallies) - waiting - lost
     if off:
         found.problems.append(
-            f"{appended} messages came in, but {_received(tallies)} are settled, {waiting} wait and {lost} are known to "
-            f"be lost: {abs(off)} are {'missing' if off > 0 else 'too many'}"
+            f"{appended} messages came in, but {_received(tallies)} are settled, {waiting} wait and {lost} are known "
+            f"to be lost: {abs(off)} are {'missing' if off > 0 else 'too many'}"
         )
     for topic, tally in tallies.items():
         if any(counts.received != counts.settled for counts in (tally.messages, tally.samples)):
@@ -198,7 +198,7 @@ def read_stats(path: Path, progress: Progress) -> Stats:
     stats.file_bytes = path.stat().st_size
     wal = beside(path, "-wal")
     stats.wal_bytes = wal.stat().st_size if wal.exists() else 0
-    for _, row in read_rows(path, lambda problem: None):
+    for _, row in read_rows(path, lambda _: None):
         stats.rows += 1
         if row is None:
             continue

@@ -24,11 +24,13 @@ from typing import Final
 import structlog
 
 from connector.config import MqttSection
+from connector.loss_forecast import Horizon
 from connector.progress import Commit
 from connector.records import Chunk
 from connector.sources.journal import Batch, Journal
 from connector.sources.log_file import LogFile
 from connector.sources.mqtt_connection import Connection, End, Received, end_session
+from connector.sources.mqtt_horizons import MqttHorizons
 from connector.sources.source import Handover, SourceFailedError
 
 _FIRST_DELAY: Final = 0.5
@@ -64,6 +66,7 @@ class MqttSource:
         self._chance = chance
         self.client_id = settings.client_id or _kept_client_id(file)
         self._filters = _remembered_filters(file)
+        self._horizons = MqttHorizons(file.path.parent, settings.broker_queue, settings.session_expiry)
         self._leave: frozenset[str] = frozenset()
         self._leaving_now = False
         self._left = False
@@ -170,6 +173,15 @@ class MqttSource:
             "mqtt_stale_acks_total": self._stale_acks,
             **self._journal.gauges(),
         }
+
+    def horizons(self, now: float) -> list[Horizon]:
+        """The journal's bound, the disk, the broker's queue, the session's end."""
+        gauges = self.gauges()
+        return self._horizons.look(
+            now,
+            gauges,
+            reading=bool(gauges["mqtt_connected"]) and gauges["journal_bytes"] < gauges["journal_max_bytes"],
+        )
 
     # -- the network thread -----------------------------------------------------------------------
 

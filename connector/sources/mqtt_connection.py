@@ -379,7 +379,11 @@ class Connection:
             gone = sorted(self._remembered_filters - wanted)
             if gone:
                 client.unsubscribe(gone)
-            if not self._v5 and self._remembered_filters == wanted - self._leave and self._settings.retained != "always":
+            if (
+                not self._v5
+                and self._remembered_filters == wanted - self._leave
+                and self._settings.retained != "always"
+            ):
                 # Before MQTT 5, subscribing again would bring every retained message again.
                 self._granted(wanted - self._leave)
                 return

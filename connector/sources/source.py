@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol, runtime_checkable
 
+from connector.loss_forecast import Horizon
 from connector.progress import Commit
 from connector.records import Chunk
 
@@ -71,6 +72,16 @@ class Source(Protocol):
 
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics: name → value."""
+
+
+@runtime_checkable
+class ThreatenedSource(Protocol):
+    """A source of which something can be lost while it waits to be read."""
+
+    name: str
+
+    def horizons(self, now: float) -> list[Horizon]:
+        """What stands between now and a loss; called by one thread, every few seconds, with times that rise."""
 
 
 @runtime_checkable

@@ -368,7 +368,9 @@ def test_disk_confines_a_row_that_fails_its_checksum_and_goes_on(path: Path) -> 
     assert (loss.first, loss.next, loss.records, loss.acknowledged) == (2, 4, 2, None)
     assert "checksum" in loss.reason
     kept = sqlite3.connect(path)
-    assert b"to be DAMAGED" in kept.execute("SELECT body FROM damaged_rows").fetchone()[0], "kept for whoever can use it"
+    assert b"to be DAMAGED" in kept.execute("SELECT body FROM damaged_rows").fetchone()[0], (
+        "kept for whoever can use it"
+    )
     kept.close()
     said = read_statement(path, lambda row: pytest.fail("nothing waits"))
     assert said.appended == settled(path) + said.lost

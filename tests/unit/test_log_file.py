@@ -274,8 +274,10 @@ def test_from_a_file_with_one_bad_page_both_ends_are_carried_over(used_file: Pat
     assert said.appended == 600
     assert settled(said) == SETTLED
     (loss,) = said.losses
-    assert (loss.first, loss.next) == (missing := (lost := [w for w in WRITTEN[SETTLED:] if w not in recovered]) and (
-        WRITTEN.index(lost[0]) + 1, WRITTEN.index(lost[-1]) + 2))
+    assert (loss.first, loss.next) == (
+        missing := (lost := [w for w in WRITTEN[SETTLED:] if w not in recovered])
+        and (WRITTEN.index(lost[0]) + 1, WRITTEN.index(lost[-1]) + 2)
+    )
     assert loss.records == missing[1] - missing[0] == len(lost)
 
 

@@ -255,10 +255,10 @@ class DiskJournal:
             if isinstance(found, DamagedError):
                 self._confine(position, found)
                 return None
-            if found is not None and found.first > position:
-                raise sqlite3.DatabaseError(f"positions {position} to {found.first - 1} are not there")
-            if found is None and position < end:
-                raise sqlite3.DatabaseError(f"positions {position} to {end - 1} are not there")
+            gap = found.first if found is not None else end
+            if gap > position:
+                self._after_gap(position, gap)
+                return None
         except sqlite3.OperationalError as error:
             self._read_failure = str(error)
             _log.error("journal_unreadable", source=self._source, reason=str(error), effect="trying again")
@@ -279,6 +279,12 @@ class DiskJournal:
         return found
 
     # -- damage (the thread that met it) ----------------------------------------------------------
+
+    def _after_gap(self, position: int, end: int) -> None:
+        """Rows that should be there are not: the file's structure is not to be trusted."""
+        error = sqlite3.DatabaseError(f"positions {position} to {end - 1} are not there")
+        if not self._recover(error):
+            raise SourceFailedError(self._damage or str(error))
 
     def _confine(self, position: int, damage: DamagedError) -> None:
         self._report(self._file.confine(position, str(damage)))

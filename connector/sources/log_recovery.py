@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from connector.sources.log_first_page import readable
 from connector.sources.log_schema import (
     CHECK_BELOW_BYTES,
     COLUMNS,
@@ -102,7 +103,7 @@ def _rename_beside(old: Path, new: Path) -> None:
 def _salvage(damaged: Path, writer: sqlite3.Connection, kept_as: Path, reason: str, known: Known | None) -> SetAside:
     """Carry over what the damaged file still gives, in one transaction, with a note of what happened."""
     writer.execute("BEGIN IMMEDIATE")
-    with closing(sqlite3.connect(damaged, isolation_level=None)) as old:
+    with readable(damaged) as source, closing(sqlite3.connect(source, isolation_level=None)) as old:
         recovered, after = _salvage_rows(old, writer)
         complete = _salvage_account(old, writer)
     found = SetAside(kept_as, reason, recovered)
@@ -209,8 +210,8 @@ def _salvage_account(old: sqlite3.Connection, writer: sqlite3.Connection) -> boo
 
 def _old_table(old: sqlite3.Connection, table: str, columns: str, damage: list[str]) -> Iterator[tuple[Any, ...]]:
     """All of a table, which an earlier version did not have."""
-    if next(_while_readable(old, f"SELECT 1 FROM sqlite_schema WHERE name = '{table}'", []), None):
-        yield from _while_readable(old, f"SELECT {columns} FROM {table}", damage)
+    if next(_while_readable(old, f"SELECT 1 FROM sqlite_schema WHERE name = '{table}'", []), None):  # noqa: S608
+        yield from _while_readable(old, f"SELECT {columns} FROM {table}", damage)  # noqa: S608 - constants
 
 
 def _while_readable(

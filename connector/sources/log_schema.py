@@ -131,7 +131,7 @@ def open_checked(path: Path, check_below_bytes: int) -> sqlite3.Connection:
         _check(connection, path, check_below_bytes)
         known = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         if not set(_TABLES) <= known:  # nothing is written where nothing is missing: the disk may be full
-            connection.executescript(f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; {_SCHEMA} COMMIT")
+            create(connection)
         if not connection.execute("SELECT 1 FROM meta WHERE key = 'incarnation'").fetchone():
             connection.execute("INSERT INTO meta VALUES ('incarnation', ?)", (secrets.token_hex(4),))
         for table, columns in _TABLES.items():
@@ -140,6 +140,11 @@ def open_checked(path: Path, check_below_bytes: int) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Make all tables that are missing."""
+    connection.executescript(f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; {_SCHEMA} COMMIT")
 
 
 def _check(connection: sqlite3.Connection, path: Path, below_bytes: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.loss_forecast import Horizon, Trend, duration, seconds_to_loss, threats
+from connector.loss_forecast import Horizon, Trend, seconds_to_loss, threats
 from connector.sources.kafka_horizons import KafkaHorizons, PartitionView
 from connector.sources.mqtt_horizons import MqttHorizons
 

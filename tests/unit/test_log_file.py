@@ -274,11 +274,8 @@ def test_from_a_file_with_one_bad_page_both_ends_are_carried_over(used_file: Pat
     assert said.appended == 600
     assert settled(said) == SETTLED
     (loss,) = said.losses
-    assert (loss.first, loss.next) == (
-        missing := (lost := [w for w in WRITTEN[SETTLED:] if w not in recovered])
-        and (WRITTEN.index(lost[0]) + 1, WRITTEN.index(lost[-1]) + 2)
-    )
-    assert loss.records == missing[1] - missing[0] == len(lost)
+    lost = [i for i, record in enumerate(WRITTEN) if i >= SETTLED and record not in recovered]
+    assert (loss.first, loss.next, loss.records) == (lost[0] + 1, lost[-1] + 2, len(lost)), "exactly what is missing"
 
 
 def test_a_database_of_another_program_is_set_aside_untouched(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ class KafkaSource:
         self._share = 1.0
         self._share_unknown = True
         self._next_share = 0.0
+        self._leaving = self._left = False
         self._draining = threading.Event()
         self._closing = False
         self._closed = False
@@ -95,9 +96,11 @@ class KafkaSource:
     def poll(self, timeout: float) -> Chunk | None:
         """The next records of one partition."""
         self._held_since = None
-        if self._paused:
+        if self._paused and not self._leaving:
             self._resume()
-        if not self._ready and not self._draining.is_set():
+        if self._leaving and not self._draining.is_set():
+            self._go_on_leaving(timeout)
+        elif not self._ready and not self._draining.is_set():
             if self._status.fatal:
                 raise SourceFailedError(self._status.fatal)
             self._settlements.tell()
@@ -134,6 +137,14 @@ class KafkaSource:
                 return
             settled = owned.settle(commit.position)
         self._settlements.add(commit, settled)
+
+    def leave(self, *, end_session: bool) -> None:  # noqa: ARG002 - a group has members only
+        """Read nothing more, and stay a member until what was read is settled and committed."""
+        self._leaving = True
+
+    def leaving(self) -> str | None:
+        """Settling and committing."""
+        return None if self._left or not self._leaving else "settling what was read, and committing it"
 
     def stop_reading(self) -> None:
         """Take nothing more; the membership stays until `close`."""
@@ -249,6 +260,28 @@ class KafkaSource:
             self._resets[partition_name(topic, number)] = 0.0
         else:
             self._status.failed(error, topic)
+
+    def _go_on_leaving(self, timeout: float) -> None:
+        """Serve the group without reading: a commit in the middle of a rebalance fails, and is tried again."""
+        self._settlements.tell()
+        try:
+            self._consumer.pause(self._consumer.assignment())  # also those that came just now
+            message = self._consumer.poll(timeout)
+            if message is not None:
+                self._take([message])
+            with self._lock:
+                under_way = any(owned.under_way for owned in self._owned.values())
+            self._left = not (under_way or self._ready or self._settlements.unfinished) and self._commit_now()
+        except KafkaException as error:
+            self._status.note(f"leaving the group: {error.args[0].str()}")
+
+    def _commit_now(self) -> bool:
+        """Whether the group has all positions that we have settled."""
+        try:
+            self._consumer.commit(asynchronous=False)
+        except KafkaException as error:
+            return bool(error.args[0].code() == KafkaError._NO_OFFSET)  # nothing is new
+        return True
 
     def _resume(self) -> None:
         try:

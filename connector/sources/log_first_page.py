@@ -1,4 +1,4 @@
-"""A file's first page holds SQLite's header and the tables' definitions: one damaged byte there, and nothing can be read.
+"""A file's first page holds SQLite's header and the definitions: one damaged byte there, and nothing can be read.
 
 But it is the same in all our files, so a copy with the first page of a new file can be read all the same: the rows say
 by their checksums whether it fits.

@@ -100,7 +100,7 @@ class Settlements:
     @property
     def unfinished(self) -> bool:
         """Whether anything is still on its way into the ledger or to the log."""
-        with self._changed:
+        with self._writing, self._changed:
             return bool(self._waiting or self._untold)
 
     def close(self, timeout: float) -> None:

@@ -128,6 +128,11 @@ def test_a_drain_that_takes_too_long_keeps_the_rest(tmp_path: Path, sandbox: San
                 publisher.publish(f"plant/{i}")
             publisher.wait_acknowledged()
             wait_until(lambda: connector.metrics()['connector_messages_total{outcome="received"}'] == 50, 60, "in")
+            wait_until(
+                lambda: 'connector_time_to_loss_seconds{cause="journal",source="mqtt"}' in connector.metrics(),
+                60,
+                "the forecast",
+            )
             status, said = drain(connector, "--within", "2")
             assert status == 1
             assert "50 messages wait for the next start" in said

@@ -126,7 +126,7 @@ def test_after_a_damaged_file_was_set_aside_the_loss_shows(tmp_path: Path, page:
     assert file.set_aside is not None
     ledger = read_ledger(config)
     assert not (ledger.balanced and file.set_aside.recovered_records < 100)
-    assert not (ledger.balanced and page == 0)
+    assert ledger.balanced or page != 0, "the first page is the same in all files: it costs nothing"
     if not ledger.balanced:
         assert str(file.set_aside.kept_as) in as_table(ledger)
 

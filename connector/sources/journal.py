@@ -252,11 +252,11 @@ class DiskJournal:
         position = self._file.after_losses(self._next)
         try:
             found = self._file.read_next(position)
-            if isinstance(found, DamagedError):
+            if isinstance(found, DamagedError) and found.first == position:
                 self._confine(position, found)
                 return None
-            gap = found.first if found is not None else end
-            if gap > position:
+            gap = end if found is None or found.first is None else found.first
+            if gap > position or isinstance(found, DamagedError):
                 self._after_gap(position, gap)
                 return None
         except sqlite3.OperationalError as error:

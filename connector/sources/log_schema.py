@@ -67,7 +67,11 @@ _decode: Final = msgspec.msgpack.Decoder(list[Record]).decode
 
 
 class DamagedError(Exception):
-    """The file is damaged, or one row of it."""
+    """The file is damaged, or one row of it: then `first` is the position that it claims."""
+
+    def __init__(self, message: str, first: int | None = None) -> None:
+        super().__init__(message)
+        self.first = first
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +187,11 @@ def checked_row(first: int, count: int, crc: int, body: object) -> Row | Damaged
     """The row, if it is what was written."""
     where = f"{count} messages from position {first} on"
     if not isinstance(body, bytes) or checksum(first, count, body) != crc:
-        return DamagedError(f"{where} fail their checksum")
+        return DamagedError(f"{where} fail their checksum", first)
     try:
         records = _decode(body)
     except msgspec.DecodeError as error:
-        return DamagedError(f"{where} cannot be decoded: {error}")
+        return DamagedError(f"{where} cannot be decoded: {error}", first)
     return Row(first, records)
 
 

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,10 +27,13 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from connector.app import calm_collector
 from connector.config import KafkaSection
-from connector.delivery.dead_letters import DeadLetter
+from connector.dead_letters.letter import DeadLetter
 from connector.delivery.load import PackingAccount
-from connector.mapping.input_ids import Collision, Origin
+from connector.formats.sparkplug.host import Owner
+from connector.mapping.clock_skew import Skew
+from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
+from connector.mapping.sparkplug import Noted
 from connector.observe.logs import configure_logs
 from connector.packing.pending import Pending
 from connector.packing.planner import plan_frame
@@ -124,6 +127,18 @@ class _Nothing:
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None: ...
     def packed(self, account: PackingAccount) -> None: ...
+
+    def learned(self, states: list[tuple[str, str, int]]) -> None: ...
+
+    def renamed(self, renames: list[Rename]) -> None: ...
+
+    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None: ...
+
+    def noted(self, notes: list[Noted]) -> None: ...
+
+    def clocks_off(self, skews: list[Skew]) -> None: ...
+
+    def windows_done(self, done: Mapping[str, int]) -> None: ...
 
     def insert_encoded(self, data_json: bytes) -> Any:
         raise AssertionError(f"nothing is sent here, {len(data_json)} bytes")

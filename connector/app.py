@@ -9,10 +9,11 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, TextIO
 
 import structlog
@@ -20,15 +21,20 @@ import structlog
 from connector import __version__
 from connector.clarify import Api, Credentials, Timeouts
 from connector.config import Config, FileSection, KafkaSection, MqttSection, SourceSection
-from connector.delivery.dead_letters import DeadLetterStore
+from connector.dead_letters.opening import open_writer
+from connector.dead_letters.writer import DeadLetterWriter
 from connector.delivery.items import Publisher
 from connector.delivery.load import PackingAccount
 from connector.delivery.pace import effective_share
+from connector.delivery.rebirths import RebirthRequester
 from connector.delivery.signals import SignalSaver
 from connector.delivery.slots import Slots
+from connector.formats.sparkplug.host import Owner
 from connector.loss_watch import LossWatch
-from connector.mapping.input_ids import Collision, Origin
+from connector.mapping.clock_skew import Skew
+from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
+from connector.mapping.sparkplug import Noted, added_up
 from connector.new_signals import NewSignals
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline
@@ -37,7 +43,7 @@ from connector.sources.journal import DiskJournal, MemoryJournal
 from connector.sources.log_file import LogFile
 from connector.sources.mqtt import MqttSource
 from connector.sources.source import Source
-from connector.state import State
+from connector.state import Memory, State
 
 _FINISH_SECONDS: Final = 5.0
 """For publishing what the last frames brought into being: after an import there may be no next start."""
@@ -46,6 +52,8 @@ PACKING_NOTE: Final = "packing"
 """How the ledger finds what was said of packing."""
 WORKER_FOLDERS: Final = "worker-*"
 """Where, in state_dir, the second and further workers keep their state."""
+BACKFILL_FOLDERS: Final = "backfill/*"
+"""Where, in state_dir, backfills keep theirs."""
 
 _log = structlog.get_logger(__name__)
 
@@ -59,11 +67,27 @@ def log_file_path(config: Config, source: str) -> Path:
     return config.state_dir / f"{source}.sqlite"
 
 
-def build_mapper(config: Config, claims: dict[str, Origin]) -> Mapper:
-    """The mapper that the configuration describes."""
+def build_mapper(
+    config: Config,
+    claims: Mapping[str, Origin],
+    states: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+    births: Mapping[str, Iterable[tuple[Owner, bytes]]] = MappingProxyType({}),
+) -> Mapper:
+    """The mapper that the configuration describes. `claims`, `states` and `births` are what earlier runs remembered.
+    Raises `StartError` for a file of a format that cannot be used."""
+    try:
+        folder = config.state_dir / "schemas"
+        registries = {name: section.build(name, folder) for name, section in config.schema_registries.items()}
+        rules = config.rules(registries)
+    except (ValueError, OSError) as error:
+        raise StartError(str(error)) from None
     return Mapper(
-        config.rules(),
+        rules,
         claims=claims,
+        states=states,
+        births=births,
+        match_all=config.mapping.match == "all",
+        clock_warning_us=round(config.mapping.clock_warning * 1_000_000),
         sources={source.name for source in config.sources},
         unmatched=config.mapping.unmatched,
         bounds=config.time_bounds(),
@@ -73,6 +97,11 @@ def build_mapper(config: Config, claims: dict[str, Origin]) -> Mapper:
             source.name for source in config.sources if isinstance(source, MqttSection) and source.retained == "never"
         },
     )
+
+
+def mapper_with(config: Config, memory: Memory) -> Mapper:
+    """The same, with what a running connector remembers."""
+    return build_mapper(config, memory.claims, memory.states, memory.births)
 
 
 def calm_collector() -> None:
@@ -93,17 +122,20 @@ class Connector:
         sources_in_all: int | None = None,
         make_source: Callable[[SourceSection, LogFile], Source] | None = None,
         state_file: Path | None = None,
+        dead_letters: DeadLetterWriter | None = None,
     ) -> None:
         """Open all files; no network yet. Raises `StartError` or `CredentialsError`, and then leaves nothing open.
         `sources_in_all` counts also those that only another worker runs. A backfill makes other sources of the same
-        sections, and shares the `state_file` of the live connector."""
+        sections, and shares the `state_file` of the live connector; a replay has a writer of `dead_letters` of its
+        own."""
         sources_in_all = sources_in_all or len(config.sources)
         credentials = Credentials.load(config.clarify.credentials, allow_insecure=config.clarify.allow_insecure)
         self._config = config
         self._abort = threading.Event()
         self._unremembered: list[tuple[str, Origin]] = []
+        self._unlearned: list[tuple[str, str, int]] = []
         with ExitStack() as opened, ExitStack() as opened_sources:
-            opened.callback(_lock(config.state_dir).close)
+            opened.callback(lock_state_dir(config.state_dir).close)
             self.client = Api(
                 credentials,
                 timeout=Timeouts(read=config.clarify.timeout, write=config.clarify.timeout),
@@ -113,9 +145,9 @@ class Connector:
             opened.callback(self.client.close)
             self.state = State(state_file or config.state_dir / "state.sqlite")
             opened.callback(self.state.close)
-            letters = config.state_dir / "dead-letters.sqlite"
-            self.dead_letters = DeadLetterStore(letters, config.dead_letters.max_bytes)
-            opened.callback(self.dead_letters.close)
+            self.dead_letters = dead_letters or open_writer(config)
+            if dead_letters is None:  # else it stays open for whoever gave it
+                opened.callback(self.dead_letters.close)
             delivery = config.delivery
             self.signals = SignalSaver(
                 self.client, self.state, Slots(delivery.metadata_requests_per_second, self._abort)
@@ -132,9 +164,19 @@ class Connector:
                 opened_sources.callback(sources[-1].close, _CLOSE_SECONDS)
             guard = config.signals.guard()
             self.new_signals = NewSignals(guard, self.state) if guard.active else None
+            self.rebirths = RebirthRequester({s.name: s.publish for s in sources if isinstance(s, MqttSource)})
+            mapper = build_mapper(config, self.state.claims(), self.state.learned_states(), self.state.births())
+            for source, owner, why in mapper.sparkplug.unreadable:
+                _log.error(
+                    "births_unreadable",
+                    source=source,
+                    node="/".join(filter(None, owner)),
+                    reason=why,
+                    effect="its data cannot be read before it sends its births again",
+                )
             self.pipeline = Pipeline(
                 sources,
-                build_mapper(config, self.state.claims()),
+                mapper,
                 self.client,
                 plan_frame,
                 self.dead_letters,
@@ -142,6 +184,7 @@ class Connector:
                 Limits(delivery.max_delay, delivery.max_frame_bytes, delivery.max_waiting_samples),
                 delivery.requests_per_second,
                 admit=None if self.new_signals is None else self.new_signals.admit,
+                windows_done=self.state.windows_done(),
                 share=lambda shares: effective_share(
                     delivery.share, [*shares, *[0.0] * (sources_in_all - len(shares))]
                 ),
@@ -152,6 +195,7 @@ class Connector:
 
     def start(self) -> None:
         """Start all threads."""
+        self.dead_letters.store.start()
         self.signals.start()
         self.items.start()
         self.pipeline.start()
@@ -182,13 +226,14 @@ class Connector:
         self.pipeline.abort()
         self.pipeline.close(_CLOSE_SECONDS)
         self._abort.set()
+        self.rebirths.close(_CLOSE_SECONDS)
         self.signals.close(_CLOSE_SECONDS)
         self.items.close(_CLOSE_SECONDS)
         self._opened.close()
 
     def problems(self) -> list[str]:
         """Why the connector is not ready; empty if it is."""
-        return self.pipeline.problems() + self.losses.problems()
+        return self.pipeline.problems() + self.dead_letters.problems() + self.losses.problems()
 
     # -- what the mapping discovers ---------------------------------------------------------------
 
@@ -213,6 +258,72 @@ class Connector:
             self.state.add_note(PACKING_NOTE, time.time(), json.dumps(asdict(account)))
         except sqlite3.Error as error:
             _log.debug("packing_not_noted", reason=str(error))
+
+    def learned(self, states: list[tuple[str, str, int]]) -> None:
+        """Remember the states of enum signals; where that cannot be written, with the next one."""
+        self._unlearned += states
+        for input_id, text, number in states:
+            _log.info("state_learned", input=input_id, state=text, number=number)
+        try:
+            self.state.add_learned_states(self._unlearned)
+        except sqlite3.Error as error:
+            _log.error("states_not_remembered", reason=str(error), effect="trying again with the next new state")
+        else:
+            self._unlearned = []
+
+    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+        """Remember them, and go on trying until that is written: else what follows could not be read."""
+        while True:
+            try:
+                self.state.keep_births(source, said)
+            except sqlite3.Error as error:
+                _log.error("births_not_remembered", reason=str(error), effect="intake waits; trying again")
+                if self._abort.wait(1.0):
+                    raise
+            else:
+                return
+
+    def noted(self, notes: list[Noted]) -> None:
+        """Report losses and births that are needed, and have nodes asked for them."""
+        self.rebirths.note(notes)
+        for (source, group, node), lost in added_up(notes).items():
+            _log.warning(
+                "sparkplug_messages_lost",
+                source=source,
+                node=f"{group}/{node}",
+                messages=lost,
+                effect="they did not reach us: Sparkplug is published with QoS 0",
+            )
+
+    def renamed(self, renames: list[Rename]) -> None:
+        """Report signals that a change of the mapping gave another ID."""
+        for rename in renames:
+            _log.warning("signal_renamed", detail=str(rename))
+
+    def windows_done(self, done: Mapping[str, int]) -> None:
+        """Remember them, and go on trying until that is written: else a window could be inserted a second time with
+        a part of its values."""
+        while True:
+            try:
+                self.state.add_windows_done(done)
+            except sqlite3.Error as error:
+                _log.error("windows_not_remembered", reason=str(error), effect="nothing is committed; trying again")
+                if self._abort.wait(1.0):
+                    raise
+            else:
+                return
+
+    def clocks_off(self, skews: list[Skew]) -> None:
+        """Report clocks that are wrong."""
+        for skew in skews:
+            _log.warning(
+                "clock_off",
+                source=skew.source,
+                device=skew.device,
+                seconds=round(-skew.lag_us / 1e6, 1),
+                effect=f"its times are {'behind' if skew.lag_us > 0 else 'ahead'}, or it sends what it has stored",
+                remedy="set the device's clock; or set time: arrival or time.correct_clock in its rule",
+            )
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
         """Have metadata saved, and signals published."""
@@ -246,8 +357,8 @@ def _source(section: SourceSection, file: LogFile) -> Source:
     return MqttSource(section, file, journal)
 
 
-def _lock(folder: Path) -> TextIO:
-    """Only one connector may use a state_dir: two would send and settle the same messages."""
+def lock_state_dir(folder: Path) -> TextIO:
+    """Only one connector may use a state_dir: two would send and settle the same messages. Raises `StartError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("a+", encoding="ascii")

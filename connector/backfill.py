@@ -28,6 +28,7 @@ from connector.sources.kafka_range import (
     remember_ends,
 )
 from connector.sources.log_file import LogFile
+from connector.sources.partitions import split_partition_name
 from connector.sources.source import Source
 
 _OFFSETS: Final = re.compile(r"(?P<topic>[a-zA-Z0-9._\-]+)\[(?P<number>\d+)\]=(?P<first>\d+):(?P<end>\d+)")
@@ -149,7 +150,7 @@ class Backfill:
                 remember_ends(file, self._find(section))
                 known = ends_of(file)
             self.ranges = dict(known)
-            ranges = [OffsetRange(*_split(name), first, end) for name, (first, end) in known.items()]
+            ranges = [OffsetRange(*split_partition_name(name), first, end) for name, (first, end) in known.items()]
             self._source = KafkaRangeSource(section, file, ranges, self._asked.times_ms)
         except KafkaException as error:
             raise BackfillError(f"source {section.name}: {error.args[0].str()}") from None
@@ -175,8 +176,3 @@ class Backfill:
             return ranges
         finally:
             finder.close()
-
-
-def _split(name: str) -> tuple[str, int]:
-    topic, _, number = name.rpartition("[")
-    return topic, int(number[:-1])

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,8 @@ from connector import __version__
 
 if TYPE_CHECKING:
     from connector.app import Connector
-    from connector.config import Config
+    from connector.config import Config, SourceSection
+    from connector.formats.schemas import RegisteredSchema
 
 _log = structlog.get_logger(__name__)
 
@@ -28,14 +30,19 @@ _CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=Fals
 
 _ELSEWHERE: Final = {
     "data-frame": "connector.clarify_commands.data_frame:data_frame",
+    "dead-letters": "connector.dead_letter_commands.cli:dead_letters",
     "demo": "connector.demo.cli:demo",
     "drain": "connector.drain_command:drain",
     "insert": "connector.clarify_commands.insert:insert",
+    "init": "connector.try_out.init:init",
     "items": "connector.clarify_commands.resources:items",
     "journal": "connector.journal_commands:journal",
+    "preview": "connector.try_out.preview_command:preview",
     "publish": "connector.clarify_commands.resources:publish",
+    "record": "connector.try_out.record:record",
     "sandbox": "connector.sandbox.cli:sandbox",
     "signals": "connector.clarify_commands.resources:signals",
+    "test": "connector.try_out.run_tests:test",
 }
 """Commands that are imported when they are named: `health` is asked every half minute and must be quick."""
 
@@ -161,6 +168,13 @@ def _until_stopped(connector: Connector, folder: Path, stop: threading.Event) ->
     return connector.stop()
 
 
+class _Unasked:
+    """Stands for a schema registry where nothing is decoded."""
+
+    def schema(self, schema_id: int) -> RegisteredSchema:
+        raise NotImplementedError(schema_id)
+
+
 @main.command()
 @_CONFIG
 def check(config: Path) -> None:
@@ -172,24 +186,43 @@ def check(config: Path) -> None:
         credentials = Credentials.load(loaded.clarify.credentials, allow_insecure=loaded.clarify.allow_insecure)
     except CredentialsError as error:
         raise click.ClickException(str(error)) from None
+    for name, registry in loaded.schema_registries.items():
+        _check_files(f"schema registry {name}", registry.files)
+        for warning in registry.warnings:
+            click.echo(f"warning: schema registry {name}: {warning}")
     for section in loaded.sources:
-        warnings = section.warnings
-        for name, path in section.files.items():
-            if path is not None and not path.is_file():
-                raise click.ClickException(f"source {section.name}: {name}: there is no file {path}")
-        if section.type == "kafka":
-            from connector.sources.kafka_settings import check_settings  # noqa: PLC0415
-
-            try:
-                warnings += check_settings(section)
-            except ValueError as error:
-                raise click.ClickException(str(error)) from None
-        for warning in warnings:
-            click.echo(f"warning: source {section.name}: {warning}")
+        _check_source(section)
+    try:
+        loaded.rules(dict.fromkeys(loaded.schema_registries, _Unasked()))
+    except ValueError as error:
+        raise click.ClickException(f"mapping.rules: {error}") from None
+    _check_files("dead_letters", loaded.dead_letters.files)
+    for warning in loaded.dead_letters.warnings:
+        click.echo(f"warning: dead_letters: {warning}")
     click.echo(
         f"{config}: ok: {', '.join(f'{s.name} ({s.address})' for s in loaded.sources)} → {credentials.api_url}, "
         f"integration {credentials.integration}, {len(loaded.mapping.rules) or 'no'} mapping rules"
     )
+
+
+def _check_source(section: SourceSection) -> None:
+    warnings = section.warnings
+    _check_files(f"source {section.name}", section.files)
+    if section.type == "kafka":
+        from connector.sources.kafka_settings import check_settings  # noqa: PLC0415 - librdkafka is loaded for it
+
+        try:
+            warnings += check_settings(section)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from None
+    for warning in warnings:
+        click.echo(f"warning: source {section.name}: {warning}")
+
+
+def _check_files(what: str, files: Mapping[str, Path | None]) -> None:
+    for name, path in files.items():
+        if path is not None and not path.is_file():
+            raise click.ClickException(f"{what}: {name}: there is no file {path}")
 
 
 @main.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,13 @@ from connector.config.file import STDIN
 _REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)\}")
 _UNION_MEMBER: Final = re.compile(r"\[key\]|literal\[.*\]|constrained-\w+")
 """What pydantic puts into a place that the file does not have."""
+_FIELD: Final = re.compile(r"([^\s:]+): ")
 _MAX_SECRET_BYTES: Final = 64 * 1024
+
+_ELSEWHERE: Final = ("clarify", "sources", "state_dir", "observe", "dead_letters")
+"""Sections that say where data comes from and goes to, not what becomes of it."""
+_UNSET: Final = "unset"
+"""Stands for what an environment variable or a secret file would say, where it is not needed."""
 
 Path_ = tuple[str | int, ...]
 
@@ -50,22 +56,49 @@ class ConfigError(Exception):
         super().__init__("\n".join(lines))
 
 
-def load_config(file: Path, environment: Mapping[str, str] | None = None) -> Config:
-    """Read and check a configuration file; relative paths in it start at its folder. Raises `ConfigError`."""
+def load_config(file: Path, environment: Mapping[str, str] | None = None, *, without_secrets: bool = False) -> Config:
+    """Read and check a configuration file; relative paths in it start at its folder. Raises `ConfigError`.
+
+    With `without_secrets` a variable or a secret's file may be missing where it only says how something is reached:
+    for trying the mapping on a machine that has none of them.
+    """
     document = _read(file)
     problems: list[Problem] = []
     folder = file.resolve().parent
     plain = _Expansion(document, folder, os.environ if environment is None else environment, problems).of(document)
-    if problems:
+    missing = [problem for problem in problems if without_secrets and problem.field.startswith(_ELSEWHERE)]
+    if len(missing) < len(problems):
         raise ConfigError(file, problems)
     try:
         config: Config = _anchored(Config.model_validate(plain), folder)
     except ValidationError as error:
-        raise ConfigError(file, _merged([_problem(document, item) for item in error.errors()])) from None
+        raise ConfigError(file, missing + _merged([_problem(document, item) for item in error.errors()])) from None
     return config
 
 
-def _read(file: Path) -> CommentedMap:
+def rule_lines(file: Path) -> list[int]:
+    """The line on which each rule of the mapping begins. Raises `ConfigError`."""
+    document = _read(file)
+    mapping = document.get("mapping")
+    rules = mapping.get("rules") if isinstance(mapping, CommentedMap) else None
+    if not isinstance(rules, CommentedSeq):
+        return []
+    return [_line(document, ("mapping", "rules", number)) or 1 for number in range(len(rules))]
+
+
+def load_yaml(file: Path, what: str) -> CommentedMap:
+    """The document of a file beside the configuration; `what` says to people what it has. Raises `ConfigError`."""
+    return _read(file, what)
+
+
+def line_in(document: CommentedMap, *at: str | int) -> int:
+    """The line on which this part of a document begins."""
+    return _line(document, at) or 1
+
+
+def _read(
+    file: Path, what: str = "a configuration has sections such as clarify: and sources:; see config/ for examples"
+) -> CommentedMap:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -89,8 +122,7 @@ def _read(file: Path) -> CommentedMap:
     except YAMLError as error:
         raise ConfigError(file, [Problem(None, "", f"not valid YAML: {str(error).splitlines()[0]}")]) from None
     if not isinstance(document, CommentedMap):
-        message = "a configuration has sections such as clarify: and sources:; see config/ for examples"
-        raise ConfigError(file, [Problem(1, "", message)])
+        raise ConfigError(file, [Problem(1, "", what)])
     return document
 
 
@@ -121,7 +153,7 @@ class _Expansion:
                 return self._referenced(found[1])
             except _ReferenceError as error:
                 self._problems.append(Problem(_line(self._document, at), _dotted(at), str(error)))
-                return ""
+                return _UNSET
 
         return _REFERENCE.sub(filled, str(node))
 
@@ -174,10 +206,16 @@ def _problem(document: CommentedMap, item: Any) -> Problem:
     message = item["msg"].removeprefix("Value error, ")
     if kind == "union_tag_invalid":
         at = (*at, "type")
-        message = f"{item['ctx']['tag']!r} is no kind of source; use {item['ctx']['expected_tags']}"
+        what = {"sources": "source", "dead_letters": "store"}.get(str(at[0]), "format")
+        tag, known = item["ctx"]["tag"], item["ctx"]["expected_tags"]
+        near = difflib.get_close_matches(tag, re.findall(r"'([^']*)'", known), 1)
+        message = f"{tag!r} is no kind of {what}; " + (f"did you mean {near[0]}? " if near else "") + f"use {known}"
     elif kind == "union_tag_not_found":
         at = (*at, "type")
         message = "is required but missing"
+    elif kind == "literal_error" and isinstance(item["input"], str):
+        near = difflib.get_close_matches(item["input"], re.findall(r"'([^']*)'", str(item["ctx"]["expected"])), 1)
+        message += f"; did you mean {near[0]}?" if near else ""
     elif kind == "extra_forbidden":
         known = _known_fields(full[:-1])
         near = difflib.get_close_matches(str(at[-1]), known, 1)
@@ -185,37 +223,74 @@ def _problem(document: CommentedMap, item: Any) -> Problem:
         message = f"there is no such setting; {hint}"
     elif kind == "missing":
         message = "is required but missing"
+    elif kind == "value_error" and at[:1] in ((), ("mapping",)):
+        at, message = _deeper(document, at, message)
     elif kind in ("model_type", "model_attributes_type", "dict_type"):
         message = "must be a section, that is settings with a name and a value each"
     return Problem(_line(document, at), _dotted(at), message)
 
 
+def _deeper(document: CommentedMap, at: Path_, message: str) -> tuple[Path_, str]:
+    """A section's own check names the field that it means, before a colon: where the file has it, that is the place."""
+    node: Any = document
+    for part in at:
+        try:
+            node = node[part]
+        except (KeyError, IndexError, TypeError):
+            return at, message
+    found = _FIELD.match(message)
+    left = re.sub(r"\[(\d+)\]", r".\1", found[1]) if found else ""
+    rest = message[found.end() :] if found else ""
+    while left:
+        keys = node if isinstance(node, CommentedMap) else range(len(node)) if isinstance(node, CommentedSeq) else ()
+        key = max((key for key in keys if _begins(left, str(key))), key=lambda key: len(str(key)), default=None)
+        if key is None:
+            break
+        at, node, left = (*at, key), node[key], left[len(str(key)) + 1 :]
+        message = f"{left}: {rest}" if left else rest
+    return at, message
+
+
+def _begins(text: str, key: str) -> bool:
+    return text == key or text.startswith(key + ".")
+
+
 def _without_kind(at: Path_) -> Path_:
-    """Where sections are told apart by their `type`, pydantic names it behind the index; the file does not."""
-    if len(at) > 2 and at[0] == "sources" and isinstance(at[1], int):
-        return (*at[:2], *at[3:])
-    return at
+    """Where sections are told apart by their `type`, pydantic names it in the place; the file does not."""
+    return tuple(part for part, _, is_kind in _steps(at) if not is_kind)
 
 
 def _known_fields(at: Path_) -> list[str]:
     schema = Config.model_json_schema()
+    node = schema
+    for _, node, _ in _steps(at):  # noqa: B007 - the last one counts
+        pass
+    return list(_resolved(node, schema).get("properties", {}))
+
+
+def _steps(at: Path_) -> Iterator[tuple[str | int, dict[str, Any], bool]]:
+    """Down the JSON Schema: each part of a place, what is there, and whether the part is only a section's kind."""
+    schema = Config.model_json_schema()
     node: dict[str, Any] = schema
     for part in at:
         node = _resolved(node, schema)
-        if isinstance(part, int):
+        kinds = node.get("discriminator", {}).get("mapping", {})
+        is_kind = part in kinds
+        if is_kind:
+            node = {"$ref": kinds[part]}
+        elif isinstance(part, int):
             node = node.get("items", {})
-        elif part in node.get("discriminator", {}).get("mapping", {}):
-            node = {"$ref": node["discriminator"]["mapping"][part]}
         elif part in node.get("properties", {}):
             node = node["properties"][part]
         else:
             extra = node.get("additionalProperties", {})
             node = extra if isinstance(extra, dict) else {}
-    return list(_resolved(node, schema).get("properties", {}))
+        yield part, node, is_kind
 
 
 def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    node = next((option for option in node.get("anyOf", []) if "$ref" in option), node)  # a section, or null or a word
+    sections = (option for option in node.get("anyOf", []) if "$ref" in option or "discriminator" in option)
+    node = next(sections, node)  # a section, or null or a word
     while "$ref" in node:
         node = schema["$defs"][node["$ref"].rpartition("/")[2]]
     return node
@@ -256,4 +331,6 @@ def _anchored(section: Any, folder: Path) -> Any:
             changes[name] = _anchored(value, folder)
         elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
             changes[name] = [_anchored(item, folder) for item in value]
+        elif isinstance(value, dict) and any(isinstance(item, BaseModel) for item in value.values()):
+            changes[name] = {key: _anchored(item, folder) for key, item in value.items()}
     return section.model_copy(update=changes)

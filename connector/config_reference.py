@@ -40,7 +40,7 @@ def _section(lines: list[str], schema: dict[str, Any], node: dict[str, Any], tit
     required = node.get("required", [])
     sections: list[tuple[str, dict[str, Any]]] = []
     for name, field in node["properties"].items():
-        kinds = field.get("items", {}).get("discriminator", {}).get("mapping", {})
+        kinds = _kinds(field)
         sections += [
             (f"{name}: {kind}", schema["$defs"][reference.rpartition("/")[2]]) for kind, reference in kinds.items()
         ]
@@ -54,6 +54,15 @@ def _section(lines: list[str], schema: dict[str, Any], node: dict[str, Any], tit
         _section(lines, schema, inner, inner_title)
 
 
+def _kinds(field: dict[str, Any]) -> dict[str, str]:
+    """The sections, by their `type`, of which a field holds one: directly, as one choice, or in a list."""
+    for candidate in (field, *field.get("anyOf", []), field.get("items", {})):
+        found: dict[str, str] = candidate.get("discriminator", {}).get("mapping", {})
+        if found:
+            return found
+    return {}
+
+
 def _inner(schema: dict[str, Any], field: dict[str, Any]) -> dict[str, Any] | None:
     """The section that a field holds: directly, as one choice, in a list, or as the values of a map."""
     for candidate in (field, *field.get("anyOf", []), field.get("items", {}), field.get("additionalProperties", {})):
@@ -65,7 +74,7 @@ def _inner(schema: dict[str, Any], field: dict[str, Any]) -> dict[str, Any] | No
 
 def _type(schema: dict[str, Any], field: dict[str, Any]) -> str:
     if "anyOf" in field:
-        return " or ".join(_type(schema, option) for option in field["anyOf"])
+        return " or ".join(dict.fromkeys(_type(schema, option) for option in field["anyOf"]))
     if "$ref" in field or "discriminator" in field:
         return "section" + (", by its `type`" if "discriminator" in field else "")
     if "const" in field or "enum" in field:
@@ -80,7 +89,8 @@ def _type(schema: dict[str, Any], field: dict[str, Any]) -> str:
 
 def _default(field: dict[str, Any]) -> str:
     default = field.get("default")
-    if default is None or default in ([], {}) or any("$ref" in choice for choice in (field, *field.get("anyOf", []))):
+    sections = (field, *field.get("anyOf", []), *field.get("oneOf", []))
+    if default is None or default in ([], {}) or any("$ref" in choice for choice in sections):
         return ""
     return f"`{json.dumps(default, ensure_ascii=False)}`"
 

@@ -16,16 +16,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from connector.app import PACKING_NOTE, WORKER_FOLDERS, build_mapper
+from connector.app import PACKING_NOTE, WORKER_FOLDERS, mapper_with
 from connector.config import Config
 from connector.delivery.load import PackingAccount
-from connector.mapping.input_ids import Origin
 from connector.mapping.mapper import Mapper
 from connector.mapping.times import format_time
 from connector.progress import Counts
 from connector.sources.log_schema import Range, Row
 from connector.sources.log_statement import read_statement
-from connector.state import read_claims, read_note
+from connector.state import read_memory, read_note
 
 
 @dataclass(slots=True)
@@ -157,7 +156,7 @@ def read_ledger(*configs: Config, all_members: bool = False) -> Ledger:
     ranges: dict[str, list[Range]] = {}
     for config in configs:
         for folder in [config.state_dir, *sorted(config.state_dir.glob(WORKER_FOLDERS))]:
-            mapper = build_mapper(config, _claims(folder / "state.sqlite"))
+            mapper = mapper_with(config, read_memory(folder / "state.sqlite"))
             ledger.packing.extend(_packing(folder / "state.sqlite"))
             for section in config.sources:
                 path = folder / f"{section.name}.sqlite"
@@ -169,10 +168,6 @@ def read_ledger(*configs: Config, all_members: bool = False) -> Ledger:
         source.partitions = _by_partition(found)
         _find_problems(source, all_members)
     return ledger
-
-
-def _claims(path: Path) -> dict[str, Origin]:
-    return read_claims(path) if path.exists() else {}
 
 
 def _packing(path: Path) -> Iterator[tuple[float, PackingAccount]]:
@@ -301,5 +296,10 @@ def _packing_line(at: float, packing: PackingAccount) -> str:
         line += (
             f"; alignment to whole seconds would have saved {packing.aligned_saves:,.0f} of {packing.full_requests} "
             "full requests"
+        )
+    if packing.aligned or packing.not_aligned:
+        line += (
+            f"; {packing.aligned:,} samples were moved by up to {packing.greatest_shift_us / 1e6:g} s, with "
+            f"{packing.collisions:,} collisions; {packing.not_aligned:,} would have been moved too far"
         )
     return line

@@ -9,28 +9,37 @@ for what is under way to be settled quickly, and has the rest forgotten.
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 
-from connector.delivery.dead_letters import DeadLetter, DeadLettersError
+from connector.dead_letters.letter import DeadLetter, letter_of
+from connector.dead_letters.store import DeadLettersError
 from connector.delivery.load import Load, PackingAccount
 from connector.delivery.pace import Pace, effective_share
+from connector.delivery.pieces import by_record
 from connector.delivery.sender import Inserter, Sender
 from connector.delivery.slots import Slots
-from connector.mapping.input_ids import Collision, Origin
+from connector.formats.format import SchemaUnavailableError
+from connector.formats.sparkplug.host import Owner
+from connector.mapping.clock_skew import Skew
+from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
+from connector.mapping.sparkplug import Noted
+from connector.mapping.windows import Closed, Windows
 from connector.packing.frame import Frame, build_frame, encode_frame, without
 from connector.packing.pending import Pending
 from connector.packing.planner import Plan
 from connector.packing.rates import Rates
 from connector.progress import Counts, Outcome, Progress
-from connector.records import Chunk, Mapped, Reason, Record, Reject, SignalMetadata
+from connector.records import Chunk, Mapped, Reason, Reject, Sample, SignalMetadata
 from connector.sources.source import Source, SourceFailedError, SourceFinishedError
 
 _POLL_SECONDS: Final = 0.2
@@ -41,13 +50,26 @@ _RESUME_BELOW: Final = 0.75
 _BYTES_A_SAMPLE: Final = 12
 """A sample in a dense frame: enough to see that a request's worth waits; the planner knows exactly."""
 _RECENT_FRAMES: Final = 50
+_LETTERS_AT_ONCE: Final = 1000
+_REREAD_BYTES: Final = 8 * 1024 * 1024
+_FIRST_DELAY: Final = 1.0
+_LAST_DELAY: Final = 30.0
+"""Seconds between attempts to write dead letters."""
 _ACCOUNT_SECONDS: Final = 10.0
+_LONGEST_SCHEMA_WAIT: Final = 60.0
 
 _log = structlog.get_logger(__name__)
 
 
 def _mean(shares: Sequence[float]) -> float:
     return effective_share("auto", shares)
+
+
+class _Rejected(NamedTuple):
+    """What of one record Clarify did not take."""
+
+    topic: str
+    rejects: list[Reject]
 
 
 class DeadLetters(Protocol):
@@ -71,6 +93,25 @@ class Discoveries(Protocol):
 
     def packed(self, account: PackingAccount) -> None:
         """How well frames are filled and whether the load fits: told every now and then, and at the end."""
+
+    def learned(self, states: list[tuple[str, str, int]]) -> None:
+        """These inputs have these states by these numbers, for ever."""
+
+    def renamed(self, renames: list[Rename]) -> None:
+        """These origins had another ID in an earlier run."""
+
+    def clocks_off(self, skews: list[Skew]) -> None:
+        """The clocks of these devices are wrong."""
+
+    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+        """What Sparkplug's nodes and devices have said (None: to be forgotten): without it, what they send later cannot
+        be read. Durable when it returns."""
+
+    def noted(self, notes: list[Noted]) -> None:
+        """Losses of Sparkplug's nodes, births that are needed, births that came."""
+
+    def windows_done(self, done: Mapping[str, int]) -> None:
+        """The windows of these inputs are inserted up to this time in µs. Durable when it returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +152,23 @@ class Pipeline:
         *,
         admit: Callable[[list[Mapped]], list[Mapped]] | None = None,
         share: Callable[[Sequence[float]], float] = _mean,
+        windows_done: Mapping[str, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sources = {source.name: source for source in sources}
         self._mapper = mapper
         self._admit = admit
         self._mapping_lock = threading.Lock()
+        self._windows = Windows(mapper.thinner.how, windows_done or {})
+        self._window_starts: dict[int, tuple[str, int]] = {}
+        """Token of a window's sample that is under way → its input, and the start of the window in µs."""
+        self._stood = 0.0
+        """How long, in seconds, sources were held because Clarify took nothing: time that does not count for windows,
+        since the rest of them waits in the log."""
+        self._looked = clock()
+        self.schema_trouble: dict[str, str] = {}
+        """Source → which schema it waits for, and why that cannot be had."""
+        self._schema_tries: dict[str, int] = {}
         self._planner = planner
         self._dead_letters = dead_letters
         self._discoveries = discoveries
@@ -185,13 +237,29 @@ class Pipeline:
         with self._mapping_lock:
             mapped = self._map(chunk)
             self._announce()
+        while len(mapped) < len(chunk.records):  # a schema is missing: nothing of it is rejected for that
+            self._wait_for_schema(chunk)
+            if self._aborted.is_set():
+                return
+            with self._mapping_lock:
+                mapped += self._map(chunk, len(mapped))
+                self._announce()
+        if self.schema_trouble.pop(chunk.source, None):
+            del self._schema_tries[chunk.source]
+            _log.info("schema_available", source=chunk.source)
+        self._keep_births(chunk.source)
         if self._admit is not None:
             mapped = self._admit(mapped)
-        self._keep_rejects(chunk, mapped)
+        if not self._keep_rejects(chunk, mapped):
+            return  # aborted: the chunk stays with its source
         now = self._clock()
         with self._changed:
             token = self._progress.begin(chunk, mapped)
             before = self._pending.waiting
+            if self._mapper.thinner.windows:
+                mapped, late, closed = self._windows.take(token, mapped, now - self._stood)
+                self._progress.settle(late, Outcome.FILTERED)
+                self._add_closed(closed, now)
             self._pending.add(token, mapped, now)
             self._load.came(self._pending.waiting - before, now)
             if self._oldest is None and self._pending.waiting:
@@ -232,6 +300,8 @@ class Pipeline:
 
     def inserted(self, frame: Frame, seconds: float) -> None:
         """Clarify has this frame: settle what was in it."""
+        if self._window_starts:
+            self._remember_windows(frame)
         with self._changed:
             self._progress.settle(frame.superseded, Outcome.SUPERSEDED)
             self._progress.settle(frame.inserted, Outcome.INSERTED)
@@ -242,26 +312,13 @@ class Pipeline:
 
     def rejected(self, frame: Frame, reason: str) -> None:
         """Clarify named this frame's data as bad: dead letters first, then it is settled."""
-        letters = []
-        with self._changed:
-            for input_id, column in frame.columns.items():
-                for time_us, value, token in zip(column.times, column.values, column.tokens, strict=True):
-                    source, partition, position, topic = self._progress.locate(token)
-                    letters.append(
-                        DeadLetter(
-                            source,
-                            partition,
-                            position,
-                            topic,
-                            time_us,
-                            Reason.INSERT_REJECTED,
-                            reason,
-                            f"{input_id}@{time_us}",
-                            repr(value),
-                        )
-                    )
-            self.reasons[Reason.INSERT_REJECTED] += len(letters)
-        self._add_letters(letters)
+        records = by_record(frame.columns)
+        while part := list(islice(records, _LETTERS_AT_ONCE)):  # a frame may hold the samples of very many records
+            for place, rejected in self._located(part, reason).items():
+                if not self._keep_rejected(*place, rejected):
+                    return  # aborted: what is not settled comes again
+        if self._window_starts:
+            self._remember_windows(frame)
         with self._changed:
             self._progress.settle(frame.superseded, Outcome.SUPERSEDED)
             self._progress.settle(frame.inserted, Outcome.DEAD_LETTERED)
@@ -302,6 +359,8 @@ class Pipeline:
             self._changed.notify_all()
             try:
                 while self._progress.open_in(source, partitions):
+                    if self._windows.held and self._progress.only_open(source, partitions, self._windows.tokens()):
+                        return False  # windows that are open are left to whoever reads on
                     left = until - self._clock()
                     if left <= 0 or self._aborted.is_set() or self.stopped.is_set() or self.sender.status.trouble:
                         return False
@@ -315,7 +374,11 @@ class Pipeline:
         """Drop what is under way in these partitions."""
         with self._commit_lock, self._changed:
             records = self._progress.forget(source, partitions)
+            self._mapper.forget(source)
             if self._progress.any_abandoned:
+                self._progress.dropped(self._windows.forget(self._progress.is_abandoned))
+                for token in [token for token in self._window_starts if self._progress.is_abandoned(token)]:
+                    self._windows.reopen(*self._window_starts.pop(token))
                 self._progress.dropped(self._pending.drop(self._progress.is_abandoned))
                 self._oldest = self._pending.oldest()
             self._changed.notify_all()
@@ -356,7 +419,7 @@ class Pipeline:
     def waiting(self) -> tuple[int, int]:
         """(records, samples) that were taken in and are not settled yet."""
         with self._changed:
-            return self._progress.open_records, self._pending.waiting
+            return self._progress.open_records, self._pending.waiting + self._windows.held
 
     def oldest_seconds(self) -> float:
         """How long the sample that has waited longest has waited, in seconds."""
@@ -367,7 +430,17 @@ class Pipeline:
         """How well frames are filled and whether the load fits; None before the first frame."""
         rate = self.pace.rate
         with self._changed:
-            return self._load.account(self._pending.waiting, rate, self._clock())
+            account = self._load.account(self._pending.waiting, rate, self._clock())
+        shifts = self._mapper.aligner.shifts
+        if account is None or not shifts.aligned + shifts.left:
+            return account
+        return replace(
+            account,
+            aligned=shifts.aligned,
+            not_aligned=shifts.left,
+            collisions=shifts.collisions,
+            greatest_shift_us=shifts.greatest_us,
+        )
 
     @property
     def signal_rates(self) -> Rates | None:
@@ -381,6 +454,7 @@ class Pipeline:
             found.append(f"Clarify: {self.sender.status.trouble}")
         if self.failure:
             found.append(self.failure)
+        found += [f"{name}: {trouble}" for name, trouble in dict(self.schema_trouble).items()]
         return found
 
     def abandoned(self) -> tuple[int, int, int]:
@@ -388,6 +462,20 @@ class Pipeline:
         with self._changed:
             progress = self._progress
             return progress.abandoned_records, progress.abandoned_samples, progress.late_samples
+
+    def clocks(self, most: int) -> list[Skew]:
+        """The devices whose clocks are furthest off."""
+        with self._mapping_lock:
+            return self._mapper.clocks.worst(most)
+
+    def late_for_windows(self) -> int:
+        """Values that came after the window that they belong to was closed."""
+        return self._windows.late
+
+    def sparkplug_gauges(self) -> dict[str, dict[str, float]]:
+        """Source → numbers about the nodes of Sparkplug that were heard there, for their gauges."""
+        with self._mapping_lock:
+            return self._mapper.sparkplug.gauges()
 
     def sources(self) -> list[Source]:
         """The sources, for their gauges."""
@@ -418,8 +506,13 @@ class Pipeline:
         """Whether sources may be read; once full, only after a quarter is free: pausing has its price."""
         with self._changed:
             used = max(
-                self._pending.waiting / self._limits.max_waiting_samples, self._progress.open_records / OPEN_RECORDS
+                (self._pending.waiting + self._windows.held) / self._limits.max_waiting_samples,
+                self._progress.open_records / OPEN_RECORDS,
             )
+            now = self._clock()
+            if self._full and self._pending.waiting:
+                self._stood += now - self._looked
+            self._looked = now
             if used >= 1:
                 self._full = True
             elif used <= _RESUME_BELOW:
@@ -434,6 +527,8 @@ class Pipeline:
         """Wait until a frame should leave; False when there will never be another one."""
         with self._changed:
             while not self._aborted.is_set():
+                if self._windows.held:
+                    self._close_windows()
                 age = None if self._oldest is None else self._clock() - self._oldest
                 ending = self._draining.is_set() or self._finished == len(self._sources)
                 flushing = ending and self._intake_running == 0
@@ -453,12 +548,16 @@ class Pipeline:
                     self._changed.wait(min(_POLL_SECONDS, self._limits.max_delay - age))
         return False
 
-    def _map(self, chunk: Chunk) -> list[Mapped]:
+    def _map(self, chunk: Chunk, first: int = 0) -> list[Mapped]:
+        """What the records from `first` on become, up to one whose schema cannot be had now."""
         source, map_record = chunk.source, self._mapper.map
         mapped: list[Mapped] = []
-        for record in chunk.records:
+        for record in chunk.records[first:] if first else chunk.records:
             try:
                 mapped.append(map_record(source, record))
+            except SchemaUnavailableError as error:
+                self.schema_trouble[source] = str(error)
+                return mapped
             except Exception as error:  # noqa: BLE001 - a poison record must not stop what is behind it
                 _log.exception("mapping_failed", source=source)
                 message = f"a bug in the mapping: {error!r}; please report it"
@@ -474,8 +573,64 @@ class Pipeline:
             )
         return mapped
 
+    def _wait_for_schema(self, chunk: Chunk) -> None:
+        """A second, then longer; the source keeps what comes meanwhile."""
+        tries = self._schema_tries[chunk.source] = self._schema_tries.get(chunk.source, 0) + 1
+        if tries == 1:
+            _log.error(
+                "schema_unavailable",
+                source=chunk.source,
+                reason=self.schema_trouble[chunk.source],
+                effect="this source waits; trying again",
+            )
+        until = self._clock() + min(_LONGEST_SCHEMA_WAIT, 2.0 ** min(tries - 1, 10))
+        while self._clock() < until and not self._aborted.is_set():
+            self._sources[chunk.source].hold()
+            self._wait_a_little()
+
+    def _add_closed(self, closed: list[Closed], now: float) -> None:
+        """Windows that are complete: each is one sample that stands for all of its values."""
+        for window in closed:
+            token = self._progress.bundle(window.tokens, window.last)
+            self._window_starts[token] = (window.input_id, window.start_us)
+            self._pending.add(token, [Mapped([(window.input_id, window.start_us, window.value)])], now)
+        if closed and self._oldest is None:
+            self._oldest = now
+
+    def _close_windows(self) -> None:
+        """Close the windows whose time is up."""
+        ended = self._intake_running == 0 and self._finished == len(self._sources)
+        closed = self._windows.end() if ended else self._windows.due(self._clock() - self._stood)
+        self._add_closed(closed, self._clock())
+
+    def _remember_windows(self, frame: Frame) -> None:
+        """Before anything of a window is committed: a part of its values must not make it a second time."""
+        with self._changed:
+            starts = self._window_starts
+            done = {
+                starts.pop(token)[0]: 0
+                for token in (*frame.inserted, *frame.superseded)
+                if token < 0 and token in starts
+            }
+            for input_id in done:
+                done[input_id] = self._windows.done(input_id)
+            for input_id, start_us in starts.values():  # of these nothing is remembered before they are inserted too
+                if input_id in done:
+                    done[input_id] = min(done[input_id], start_us)
+        if done:
+            self._discoveries.windows_done(done)
+
     def _announce(self) -> None:
         mapper = self._mapper
+        if mapper.states.new:
+            states, mapper.states.new = mapper.states.new, []
+            self._discoveries.learned(states)
+        if mapper.ids.renames:
+            renames, mapper.ids.renames = mapper.ids.renames, []
+            self._discoveries.renamed(renames)
+        skews = mapper.clocks_off(self._clock())
+        if skews:
+            self._discoveries.clocks_off(skews)
         if mapper.ids.new_claims:
             claims, mapper.ids.new_claims = mapper.ids.new_claims, []
             self._discoveries.claimed(claims)
@@ -486,29 +641,82 @@ class Pipeline:
             signals, mapper.discovered = mapper.discovered, []
             self._discoveries.discovered(signals)
 
-    def _keep_rejects(self, chunk: Chunk, mapped: list[Mapped]) -> None:
+    def _keep_births(self, source: str) -> None:
+        """Before anything of the chunk can be committed."""
+        with self._mapping_lock:
+            said = self._mapper.sparkplug.take_changes(source)
+            notes, self._mapper.sparkplug.noted = self._mapper.sparkplug.noted, []
+        if said:
+            self._discoveries.births(source, said)
+        if notes:
+            self._discoveries.noted(notes)
+
+    def _keep_rejects(self, chunk: Chunk, mapped: list[Mapped]) -> bool:
         letters = [
-            letter
+            letter_of(chunk.source, chunk.partition, position, record.topic, result.rejects, record)
             for position, record, result in zip(chunk.positions, chunk.records, mapped, strict=True)
             if result.rejects
-            for letter in _letters(chunk, position, record, result.rejects)
         ]
-        if letters:
-            self._add_letters(letters)
-            with self._changed:
-                self.reasons.update(letter.reason for letter in letters)
+        return not letters or self._add_letters(letters, self._sources[chunk.source].hold)
 
-    def _add_letters(self, letters: list[DeadLetter]) -> None:
-        """Nothing counts as settled before its letter is durable, so this goes on until it is."""
+    def _located(
+        self, records: list[tuple[int, list[Sample]]], reason: str
+    ) -> dict[tuple[str, str], dict[int, _Rejected]]:
+        """(source, partition) → position → what of its record Clarify did not take."""
+        found: dict[tuple[str, str], dict[int, _Rejected]] = {}
+        with self._changed:
+            for token, samples in records:
+                source, partition, position, topic = self._progress.locate(token)
+                rejects = [
+                    Reject(Reason.INSERT_REJECTED, reason, None, repr(value), input_id, time_us)
+                    for input_id, time_us, value in samples
+                ]
+                found.setdefault((source, partition), {})[position] = _Rejected(topic, rejects)
+        return found
+
+    def _keep_rejected(self, source: str, partition: str, rejected: dict[int, _Rejected]) -> bool:
+        """Letters about records that were mapped long ago: each is read again from its log, a part at a time, so that
+        they never stand in memory together. False if aborted."""
+        left = sorted(rejected)
+        while left:
+            again = self._sources[source].read_again(partition, left, _REREAD_BYTES)
+            done = max(1, again.done)
+            letters = []
+            for position in left[:done]:
+                about = rejected[position]
+                record = again.records.get(position)
+                letters.append(letter_of(source, partition, position, about.topic, about.rejects, record, again.why))
+            if not self._add_letters(letters):
+                return False
+            left = left[done:]
+        return True
+
+    def _add_letters(self, letters: list[DeadLetter], hold: Callable[[], None] = lambda: None) -> bool:
+        """Nothing counts as settled before its letter is durable, so this goes on until it is; False if aborted.
+        Meanwhile a source whose intake waits for it is held, so that it keeps its membership."""
+        delay = _FIRST_DELAY
         while True:
             try:
                 self._dead_letters.add(letters)
             except DeadLettersError as error:
-                _log.error("dead_letters_not_written", reason=str(error), effect="intake waits; trying again")
-                if self._aborted.wait(1.0):
-                    raise
+                pause = delay * (0.5 + 0.5 * random.random())  # noqa: S311 - jitter
+                _log.error(
+                    "dead_letters_not_written",
+                    reason=str(error),
+                    effect="intake waits, nothing is dropped",
+                    next_try_in_seconds=round(pause, 1),
+                )
+                for _ in range(1 + int(pause / _POLL_SECONDS)):
+                    if self._aborted.wait(_POLL_SECONDS):
+                        return False
+                    hold()
+                delay = min(2 * delay, _LAST_DELAY)
             else:
-                return
+                break
+        with self._changed:
+            for letter in letters:
+                self.reasons.update(letter.reasons)
+        return True
 
     @staticmethod
     def _count(total: Counts, part: Counts) -> None:
@@ -516,28 +724,3 @@ class Pipeline:
         total.dead_lettered += part.dead_lettered
         total.superseded += part.superseded
         total.filtered += part.filtered
-
-
-def _letters(chunk: Chunk, position: int, record: Record, rejects: list[Reject]) -> list[DeadLetter]:
-    """One letter a reject: each with a name of its own, since a path may occur more than once, the first with
-    the payload, since a large message with thousands of bad values must not be stored thousands of times."""
-    letters: list[DeadLetter] = []
-    seen: Counter[str] = Counter()
-    for reject in rejects:
-        path = reject.path or ""
-        seen[path] += 1
-        letters.append(
-            DeadLetter(
-                chunk.source,
-                chunk.partition,
-                position,
-                record.topic,
-                record.time_us,
-                reject.reason,
-                reject.message,
-                path if seen[path] == 1 else f"{path} ({seen[path]})",
-                reject.value,
-                None if letters else record.payload,
-            )
-        )
-    return letters

@@ -7,6 +7,9 @@ when every chunk before it in its partition is settled too (the contiguous prefi
 the tally of its chunks: per topic, how many messages and values came in and what became of them. Only this
 file changes these numbers.
 
+One sample may stand for several values (the value of a window): its token is that of a *bundle*, a negative number.
+When it is settled, the value that came last has its outcome, and the others are filtered.
+
 A partition that goes to another owner is *forgotten*: its open chunks are abandoned, never committed, and what is
 settled of them later (a request was on its way) is counted as late.
 
@@ -17,8 +20,8 @@ filtered. Values count each by itself.
 from __future__ import annotations
 
 from array import array
-from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
 
@@ -153,6 +156,9 @@ class Progress:
         self.late_samples = 0
         """Settled after their partition was forgotten."""
         self._abandoned: dict[int, _OpenChunk] = {}
+        self._bundles: dict[int, tuple[int, Mapping[int, int]]] = {}
+        """Token of a bundle → the token of its last value, and the tokens of all of them."""
+        self._next_bundle = -1
         self._topics: dict[str, str] = {}
         """One string object a topic: chunks remember the topic of every open record."""
 
@@ -187,8 +193,30 @@ class Progress:
         self.received_samples += sum(opened.values)
         return number << INDEX_BITS
 
+    def bundle(self, tokens: Mapping[int, int], last: int) -> int:
+        """A token for one sample that stands for all these values, of which `last` came last."""
+        token = self._next_bundle
+        self._next_bundle -= 1
+        self._bundles[token] = (last, tokens)
+        return token
+
+    def _unbundled(self, tokens: Mapping[int, int]) -> tuple[dict[int, int], Counter[int]]:
+        """The tokens with each bundle's last value in its place, and the other values of the bundles."""
+        found = {token: n for token, n in tokens.items() if token >= 0}
+        others: Counter[int] = Counter()
+        for token in tokens:
+            if token < 0:
+                last, all_of_it = self._bundles.pop(token)
+                others.update(all_of_it)
+                others[last] -= 1
+                found[last] = found.get(last, 0) + 1
+        return found, +others
+
     def settle(self, tokens: Mapping[int, int], outcome: Outcome) -> None:
         """Settle values: token → how many values of that record, all with this outcome."""
+        if self._bundles and min(tokens, default=0) < 0:
+            tokens, others = self._unbundled(tokens)
+            self.settle(others, Outcome.FILTERED)
         chunks = self._chunks
         for token, n in tokens.items():
             number = token >> INDEX_BITS
@@ -223,6 +251,12 @@ class Progress:
                 ready.append(Commit(source, partition, position, tallies))
         return ready
 
+    def only_open(self, source: str, partitions: Collection[str], tokens: Iterable[int]) -> bool:
+        """Whether all that is open in these partitions are these values."""
+        held = Counter(token >> INDEX_BITS for token in tokens)
+        numbers = [n for partition in partitions for n in self._order.get((source, partition), ())]
+        return all(self._chunks[number].open == held[number] for number in numbers)
+
     def open_in(self, source: str, partitions: Collection[str]) -> bool:
         """Whether anything of these partitions is under way."""
         return any(self._order.get((source, partition)) for partition in partitions)
@@ -247,11 +281,16 @@ class Progress:
         return bool(self._abandoned)
 
     def is_abandoned(self, token: int) -> bool:
-        """Whether this record's partition was forgotten while it was under way."""
+        """Whether this record's partition was forgotten while it was under way; of a bundle, those of all values."""
+        if token < 0:
+            return all(one >> INDEX_BITS in self._abandoned for one in self._bundles[token][1])
         return token >> INDEX_BITS in self._abandoned
 
     def dropped(self, tokens: Mapping[int, int]) -> None:
         """Values of abandoned chunks will not be sent: token → how many."""
+        if min(tokens, default=0) < 0:
+            tokens, others = self._unbundled(tokens)
+            self.dropped(others)
         for token, n in tokens.items():
             self._take_late(token >> INDEX_BITS, n)
 
@@ -265,6 +304,8 @@ class Progress:
 
     def locate(self, token: int) -> tuple[str, str, int, str]:
         """(source, partition, position, topic) of a record that is still under way."""
+        if token < 0:
+            token = self._bundles[token][0]
         number = token >> INDEX_BITS
         chunk = self._chunks.get(number) or self._abandoned[number]
         index = token & (MAX_CHUNK - 1)

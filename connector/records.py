@@ -64,11 +64,30 @@ class Reason(StrEnum):
     EMPTY_PAYLOAD = "empty_payload"
     NOT_UTF8 = "not_utf8"
     INVALID_JSON = "invalid_json"
+    INVALID_TEXT = "invalid_text"
+    INVALID_ROW = "invalid_row"
+    INVALID_LINE_PROTOCOL = "invalid_line_protocol"
+    INVALID_MESSAGEPACK = "invalid_messagepack"
+    INVALID_CBOR = "invalid_cbor"
+    INVALID_BINARY = "invalid_binary"
+    INVALID_AVRO = "invalid_avro"
+    INVALID_PROTOBUF = "invalid_protobuf"
+    INVALID_COMPRESSION = "invalid_compression"
+    DECOMPRESSED_TOO_LARGE = "decompressed_too_large"
+    NO_SCHEMA_ID = "no_schema_id"
+    SCHEMA_NOT_FOUND = "schema_not_found"
+    SCHEMA_UNUSABLE = "schema_unusable"
+    SCHEMA_VIOLATED = "schema_violated"
     NESTED_TOO_DEEPLY = "nested_too_deeply"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     TOO_MANY_VALUES = "too_many_values"
     NO_NUMERIC_VALUE = "no_numeric_value"
     NOT_FINITE = "not_finite"
+    NOT_A_NUMBER = "not_a_number"
+    OUT_OF_RANGE = "out_of_range"
+    UNKNOWN_STATE = "unknown_state"
+    BAD_QUALITY = "bad_quality"
+    WRONG_STRUCTURE = "wrong_structure"
     DUPLICATE_KEY = "duplicate_key"
     TIME_UNREADABLE = "time_unreadable"
     TIME_OUT_OF_RANGE = "time_out_of_range"
@@ -76,6 +95,12 @@ class Reason(StrEnum):
     SIGNAL_HELD = "signal_held"
     SIGNAL_REJECTED = "signal_rejected"
     INSERT_REJECTED = "insert_rejected"
+    INVALID_SPARKPLUG = "invalid_sparkplug"
+    DATA_BEFORE_BIRTH = "data_before_birth"
+    UNKNOWN_ALIAS = "unknown_alias"
+    TYPE_MISMATCH = "type_mismatch"
+    NO_VALUE = "no_value"
+    TOO_MANY_METRICS = "too_many_metrics"
     MAPPING_FAILED = "mapping_failed"
 
 
@@ -89,6 +114,12 @@ class Reject:
     path: str | None = None
     value: str | None = None
     """The value as text, where there is one."""
+    input_id: str | None = None
+    """Of a sample that Clarify did not take: its input ID,"""
+    time_us: int | None = None
+    """and its time, in µs."""
+    rule: int | None = None
+    """Which rule of the mapping took the record, counted from 0."""
 
 
 class Mapped(msgspec.Struct, gc=False):
@@ -132,6 +163,11 @@ class SignalMetadata:
     value_type: str = "numeric"
     labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
     enum_values: tuple[tuple[str, str], ...] = ()
+    sample_interval: str | None = None
+    """ISO 8601 duration."""
+    gap_detection: str | None = None
+    """ISO 8601 duration."""
+    annotations: tuple[tuple[str, str], ...] = ()
     saved: bool = True
     """Whether the mapping says any of it; if not, what Clarify has is left alone."""
     item: ItemMetadata | None = None

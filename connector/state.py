@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from connector.formats.sparkplug.host import Owner
 from connector.mapping.input_ids import Origin
 from connector.sqlite_files import open_durable, open_read_only
 
@@ -26,6 +28,11 @@ CREATE TABLE IF NOT EXISTS published_signals (integration TEXT, input TEXT, dige
     PRIMARY KEY (integration, input)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, at REAL, text TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS guarded_signals (input TEXT PRIMARY KEY, status TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS learned_states (input TEXT, text TEXT, number INTEGER, PRIMARY KEY (input, text))
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sparkplug_births (source TEXT, grp TEXT, node TEXT, device TEXT, said BLOB,
+    PRIMARY KEY (source, grp, node, device)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS windows_done (input TEXT PRIMARY KEY, until_us INTEGER) WITHOUT ROWID;
 """
 
 
@@ -42,6 +49,37 @@ def read_claims(path: Path) -> dict[str, Origin]:
     """Input ID → the origin that owns it, from a file that somebody else may have open."""
     with closing(open_read_only(path)) as connection:
         return _claims(connection)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a mapping has to remember over restarts."""
+
+    claims: dict[str, Origin] = field(default_factory=dict)
+    """Input ID → the origin that owns it."""
+    states: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Input ID → text → the number that it has for ever."""
+    births: dict[str, list[tuple[Owner, bytes]]] = field(default_factory=dict)
+    """Source → what Sparkplug's nodes and devices had said."""
+
+
+def read_memory(path: Path) -> Memory:
+    """All of it, from a file that somebody else may have open; nothing if there is none."""
+    if not path.exists():
+        return Memory()
+    with closing(open_read_only(path)) as connection:
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+        return Memory(
+            _claims(connection),
+            _learned_states(connection) if "learned_states" in tables else {},
+            _births(connection) if "sparkplug_births" in tables else {},
+        )
+
+
+def read_saved_signals(path: Path, integration: str) -> dict[str, str]:
+    """Input ID → digest of the metadata that Clarify has from us, from such a file."""
+    with closing(open_read_only(path)) as connection:
+        return _saved_signals(connection, integration)
 
 
 def read_held(path: Path) -> list[str]:
@@ -106,10 +144,7 @@ class State:
     def saved_signals(self, integration: str) -> dict[str, str]:
         """Input ID → digest of the metadata that Clarify has from us."""
         with self._lock:
-            rows = self._connection.execute(
-                "SELECT input, digest FROM saved_signals WHERE integration = ?", (integration,)
-            ).fetchall()
-        return dict(rows)
+            return _saved_signals(self._connection, integration)
 
     def add_saved_signals(self, integration: str, digests: Iterable[tuple[str, str]]) -> None:
         """Remember that Clarify has this metadata."""
@@ -161,21 +196,69 @@ class State:
             ).fetchall()
         return [row[0] for row in rows]
 
+    def learned_states(self) -> dict[str, dict[str, int]]:
+        """Input ID → text → the number that it has for ever."""
+        with self._lock:
+            return _learned_states(self._connection)
+
+    def add_learned_states(self, states: Iterable[tuple[str, str, int]]) -> None:
+        """Remember the numbers of these texts; one that is known keeps its number."""
+        self._many("INSERT OR IGNORE INTO learned_states VALUES (?, ?, ?)", list(states))
+
+    def windows_done(self) -> dict[str, int]:
+        """Input ID → µs up to which its windows are inserted."""
+        with self._lock:
+            return dict(self._connection.execute("SELECT input, until_us FROM windows_done").fetchall())
+
+    def add_windows_done(self, done: Mapping[str, int]) -> None:
+        """Remember up to where the windows of these inputs are inserted."""
+        self._many("INSERT OR REPLACE INTO windows_done VALUES (?, ?)", list(done.items()))
+
+    def births(self) -> dict[str, list[tuple[Owner, bytes]]]:
+        """Source → what Sparkplug's nodes and devices had said."""
+        with self._lock:
+            return _births(self._connection)
+
+    def keep_births(self, source: str, births: Iterable[tuple[Owner, bytes | None]]) -> None:
+        """Remember what these nodes and devices have said; forget those that come with None."""
+        with self._transaction():
+            for owner, said in births:
+                if said is None:
+                    self._connection.execute(
+                        "DELETE FROM sparkplug_births WHERE (source, grp, node, device) = (?, ?, ?, ?)",
+                        (source, *owner),
+                    )
+                else:
+                    self._connection.execute(
+                        "INSERT OR REPLACE INTO sparkplug_births VALUES (?, ?, ?, ?, ?)", (source, *owner, said)
+                    )
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._connection.close()
 
     def _many(self, statement: str, rows: Sequence[tuple[str | float, ...]]) -> None:
+        with self._transaction():
+            self._connection.executemany(statement, rows)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                self._connection.executemany(statement, rows)
+                yield
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+
+def _saved_signals(connection: sqlite3.Connection, integration: str) -> dict[str, str]:
+    return dict(
+        connection.execute("SELECT input, digest FROM saved_signals WHERE integration = ?", (integration,)).fetchall()
+    )
 
 
 def _knows_records(connection: sqlite3.Connection) -> bool:
@@ -187,3 +270,19 @@ def _claims(connection: sqlite3.Connection) -> dict[str, Origin]:
     more = ", record" if _knows_records(connection) else ""
     rows = connection.execute(f"SELECT input, source, topic, path{more} FROM input_ids")  # noqa: S608 - constants
     return {row[0]: Origin(*row[1:]) for row in rows}
+
+
+def _learned_states(connection: sqlite3.Connection) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for input_id, text, number in connection.execute("SELECT input, text, number FROM learned_states"):
+        found.setdefault(input_id, {})[text] = number
+    return found
+
+
+def _births(connection: sqlite3.Connection) -> dict[str, list[tuple[Owner, bytes]]]:
+    found: dict[str, list[tuple[Owner, bytes]]] = {}
+    for source, group, node, device, said in connection.execute(
+        "SELECT source, grp, node, device, said FROM sparkplug_births"
+    ):
+        found.setdefault(source, []).append((Owner(group, node, device), said))
+    return found

@@ -21,6 +21,7 @@ from typing import Final
 import structlog
 
 from connector.config import Config, KafkaSection, SourceSection
+from connector.config.dead_letters import MqttLettersSection
 
 _FIRST_DELAY: Final = 1.0
 _LAST_DELAY: Final = 30.0
@@ -56,8 +57,18 @@ def config_for_worker(config: Config, worker: int) -> Config:
     observe = config.observe
     if observe.listen is not None:
         observe = observe.model_copy(update={"listen": "127.0.0.1:0"})
-    folder = worker_folder(config.state_dir, worker)
-    return config.model_copy(update={"sources": sources, "delivery": delivery, "state_dir": folder, "observe": observe})
+    letters = config.dead_letters
+    if isinstance(letters, MqttLettersSection) and letters.client_id:
+        letters = letters.model_copy(update={"client_id": f"{letters.client_id}-{worker}"})
+    return config.model_copy(
+        update={
+            "sources": sources,
+            "delivery": delivery,
+            "state_dir": worker_folder(config.state_dir, worker),
+            "observe": observe,
+            "dead_letters": letters,
+        }
+    )
 
 
 def stop_with_supervisor(stop: Callable[[], None]) -> None:

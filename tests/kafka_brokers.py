@@ -7,8 +7,7 @@ mock cluster (a stand-in: no groups that survive it, no expiry, no security).
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
+import contextlib
 import os
 import re
 import shutil
@@ -27,6 +26,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.brokers import REQUIRE_REAL, USED, docker_answers
 from tests.kafka_security import Security
+from tests.maven import fetched
 from tests.ports import free_port
 from tests.waiting import listens, wait_until
 
@@ -54,6 +54,7 @@ SETTINGS = {
     "group.min.session.timeout.ms": "1000",
     "group.consumer.min.session.timeout.ms": "1000",
     "group.consumer.min.heartbeat.interval.ms": "100",
+    "group.consumer.heartbeat.interval.ms": "300",
     # What has expired goes at once, so that a test can see it gone.
     "log.retention.check.interval.ms": "500",
     "log.initial.task.delay.ms": "500",
@@ -77,8 +78,8 @@ class KafkaBroker(Protocol):
         """Create it and wait until every partition has a leader."""
 
 
-class _WithTopics:
-    """Topics through Kafka's own admin interface."""
+class RealKafka:
+    """One with Kafka's own admin interface."""
 
     bootstrap: str
     _admin: AdminClient | None = None
@@ -109,7 +110,7 @@ class _WithTopics:
         return sum(partition.leader >= 0 for partition in found) == partitions
 
 
-class Kafka(_WithTopics):
+class Kafka(RealKafka):
     """An Apache Kafka process of our own, broker and controller in one, which a test may stop, kill and start again
     on the same port with the same data."""
 
@@ -154,11 +155,11 @@ class Kafka(_WithTopics):
         self.config.write_text("".join(f"{key}={value}\n" for key, value in self.properties.items()))
         if not (self.folder / "data").exists():
             self._format()
-        command = [*_leash(), *self._command(heap=512), "kafka.Kafka", str(self.config)]
+        command = [*leash(), *self._command(heap=512), "kafka.Kafka", str(self.config)]
         with (self.folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         self._process = process
-        wait_until(lambda: listens(self.port) or process.poll() is not None, 60, "Kafka listens")
+        wait_until(lambda: listens(self.port) or process.poll() is not None, 100, "Kafka listens")
         assert process.poll() is None, f"Kafka ended: {self.log()[-5000:]}"
         _wait_answers(self.admin())
         USED["Apache Kafka on this machine"] = USED.get("Apache Kafka on this machine", 0) + 1
@@ -205,11 +206,22 @@ class Kafka(_WithTopics):
 
     def _format(self) -> None:
         """Give the data folder its cluster's name, and the users of SCRAM."""
+        kept = self._jars.with_name(f"{self._jars.name}-formatted")
+        if self.security is None and kept.exists():
+            shutil.copytree(kept, self.folder / "data")
+            return
         users = self.security.scram_users if self.security else ()
         command = [*self._command(heap=128), "kafka.tools.StorageTool", "format", "--config", str(self.config)]
         command += ["--cluster-id", "Y2xhcmlmeS1jb25uZWN0bw", *(f"--add-scram={user}" for user in users)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, f"Kafka's data folder could not be formatted: {done.stdout}{done.stderr}"
+        if self.security is None:  # it is always the same, and takes a Java of its own: once for all tests
+            mine = Path(tempfile.mkdtemp(dir=kept.parent)) / kept.name
+            shutil.copytree(self.folder / "data", mine)
+            if not kept.exists():
+                with contextlib.suppress(OSError):  # somebody else was faster
+                    mine.rename(kept)
+            shutil.rmtree(mine.parent)
 
     def _command(self, heap: int) -> list[str]:
         # A short life: what pays off only after minutes is left out.
@@ -233,7 +245,7 @@ class Kafka(_WithTopics):
             raise
 
 
-class NamedKafka(_WithTopics):
+class NamedKafka(RealKafka):
     """The cluster that KAFKA_BOOTSTRAP_SERVERS names; ours to use, not to stop."""
 
     real = True
@@ -246,7 +258,7 @@ class NamedKafka(_WithTopics):
         """Nothing of ours."""
 
 
-class ContainerKafka(_WithTopics):
+class ContainerKafka(RealKafka):
     """Apache Kafka in a container, through Testcontainers; it too may be stopped, killed and started again."""
 
     real = True
@@ -352,33 +364,7 @@ def java_program() -> str | None:
 
 def kafka_jars() -> Path | None:
     """The folder with Kafka's jars, fetched if need be; None where that takes a Maven and there is none."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clarify-connector"
-    digest = hashlib.sha256(POM.read_bytes()).hexdigest()[:8]
-    jars = caches / f"kafka-{VERSION}-{digest}"
-    if jars.exists():
-        return jars
-    maven = shutil.which("mvn")
-    if maven is None:
-        return None
-    caches.mkdir(parents=True, exist_ok=True)
-    with (caches / "kafka.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes second finds it done
-        if not jars.exists():
-            _fetch(maven, jars)
-    return jars
-
-
-def _fetch(maven: str, jars: Path) -> None:
-    """Let Maven copy the jars, which takes it several minutes at worst; they appear all at once or not at all."""
-    half = jars.parent / "fetching"
-    if half.exists():
-        shutil.rmtree(half)  # of one that was killed
-    command = [maven, "--batch-mode", "--no-transfer-progress", "--quiet", "--file", str(POM)]
-    command += ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={half}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"Maven could not fetch Apache Kafka {VERSION}: {done.stdout[-3000:]}{done.stderr[-1000:]}")
-    half.rename(jars)
+    return fetched(POM, f"kafka-{VERSION}", "copy-dependencies")
 
 
 def need_java() -> tuple[str, Path]:
@@ -399,6 +385,13 @@ def need_kafka(properties: Mapping[str, str] | None = None) -> Kafka | Container
     return ContainerKafka(properties)
 
 
+def need_real(kafka: KafkaBroker) -> RealKafka:
+    """This Kafka, if it is one; or a skip with the reason."""
+    if not isinstance(kafka, RealKafka):
+        _leave_out(NEEDS)
+    return kafka
+
+
 def best_kafka() -> Kafka | NamedKafka | ContainerKafka | MockKafka:
     """The best Kafka to be had, started."""
     named = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
@@ -413,7 +406,7 @@ def best_kafka() -> Kafka | NamedKafka | ContainerKafka | MockKafka:
     return MockKafka()
 
 
-def _leash() -> list[str]:
+def leash() -> list[str]:
     """What makes a process end with us, however we end, where there is such a thing: half a gigabyte is too much to
     leave behind. It would already end with the thread that started it, so only the main thread may."""
     program = shutil.which("setpriv")

@@ -26,8 +26,13 @@ The names say what to do or what is the case; an "Error" at their end would only
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Final
+
+_INDEX: Final = re.compile(r"\[(\d{1,9})\]|\.(\d{1,9})(?![^.\[])")
+"""What may follow the name of an array in a path: one of its elements, as `[3]` or as `.3`."""
 
 
 class ClarifyError(Exception):
@@ -85,6 +90,20 @@ class Problem:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class NamedInFrame:
+    """What of a data frame the problems name: whole series, single cells of a series, whole rows."""
+
+    series: frozenset[str] = frozenset()
+    cells: frozenset[tuple[str, int]] = frozenset()
+    """(key of the series, index)."""
+    rows: frozenset[int] = frozenset()
+    """Indexes of times."""
+
+    def __bool__(self) -> bool:
+        return bool(self.series or self.cells or self.rows)
+
+
 class InvalidParams(ClarifyError):  # noqa: N818
     """Clarify found parameters invalid and did not carry out the request.
 
@@ -115,6 +134,35 @@ class InvalidParams(ClarifyError):  # noqa: N818
         found = (_longest(p.path[len(start) :], sent) for p in self.problems if p.path.startswith(start))
         return {key for key in found if key is not None}
 
+    def named_in_frame(self, keys: Collection[str], rows: int) -> NamedInFrame:
+        """What of a frame with these series and so many rows the problems name exactly.
+
+        Left out is a path that may mean two things (`data.series.a.3`, where there are a series `a.3` and a cell 3
+        of a series `a`), and an index that the frame does not have.
+        """
+        sent = frozenset(keys)
+        series: set[str] = set()
+        cells: set[tuple[str, int]] = set()
+        times: set[int] = set()
+        for problem in self.problems:
+            if problem.path.startswith("data.times"):
+                index = _index(problem.path.removeprefix("data.times"))
+                if index is not None and index < rows:
+                    times.add(index)
+            elif problem.path.startswith("data.series."):
+                rest = problem.path.removeprefix("data.series.")
+                key = _longest(rest, sent)
+                if key is None:
+                    continue
+                index = _index(rest[len(key) :])
+                if index is None and not _is_cell_too(key, rest, sent, rows):
+                    series.add(key)
+                elif index is not None and index < rows:
+                    cells.add((key, index))
+        return NamedInFrame(
+            frozenset(series), frozenset(cell for cell in cells if cell[0] not in series), frozenset(times)
+        )
+
     def guilty_series(self, keys: Iterable[str]) -> set[str]:
         """Those of the series `keys` of an insert which a problem names."""
         return self.guilty("data.series", keys)
@@ -133,6 +181,18 @@ def _longest(rest: str, keys: frozenset[str]) -> str | None:
             return rest[:end]
         end = max(rest.rfind(".", 0, end), rest.rfind("[", 0, end))
     return None
+
+
+def _index(rest: str) -> int | None:
+    """The element that the rest of a path begins with."""
+    found = _INDEX.match(rest)
+    return int(found[1] or found[2]) if found else None
+
+
+def _is_cell_too(key: str, rest: str, keys: frozenset[str], rows: int) -> bool:
+    """Whether a path that is the name of a series may also mean a cell of another one."""
+    other, _, last = key.rpartition(".")
+    return rest == key and other in keys and last.isascii() and last.isdigit() and int(last) < rows
 
 
 class TooLarge(ClarifyError):  # noqa: N818

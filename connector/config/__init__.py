@@ -11,13 +11,23 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from connector.config.delivery import ClarifySection, DeadLettersSection, DeliverySection
+from connector.config.dead_letters import (
+    DeadLettersSection,
+    KafkaLettersSection,
+    MqttLettersSection,
+    SqliteLettersSection,
+)
+from connector.config.delivery import ClarifySection, DeliverySection
 from connector.config.file import FileSection
+from connector.config.format_section import NO_REGISTRIES, FormatSection, Registries
+from connector.config.formats import Compression, build_format
 from connector.config.kafka import KafkaSection
 from connector.config.mapping import MappingSection, RuleSection
 from connector.config.mqtt import MqttSection
+from connector.config.registry import RegistryName, SchemaRegistrySection
 from connector.config.signals import SignalsSection
 from connector.config.values import Seconds, Section
+from connector.formats.format import Format
 from connector.mapping.rules import Rule
 from connector.mapping.times import EPOCH, TimeBounds
 
@@ -49,10 +59,18 @@ class Config(Section):
 
     clarify: ClarifySection = Field(description="Where the data goes.")
     sources: list[SourceSection] = Field(min_length=1, description="Where the data comes from.")
+    schema_registries: dict[RegistryName, SchemaRegistrySection] = Field(
+        default={},
+        description="Schema registries by their names, for the formats avro, protobuf and json_schema.",
+        examples=[{"main": {"url": "https://registry.example.com:8081"}}],
+    )
     mapping: MappingSection = Field(default=MappingSection(), description="How payloads become samples.")
     signals: SignalsSection = Field(default=SignalsSection(), description="Which signals may come into being.")
     delivery: DeliverySection = Field(default=DeliverySection(), description="How samples leave for Clarify.")
-    dead_letters: DeadLettersSection = Field(default=DeadLettersSection(), description="What could not become samples.")
+    dead_letters: DeadLettersSection = Field(
+        default=SqliteLettersSection(),
+        description="Messages and values that could not become samples, with the reason: where they are kept.",
+    )
     workers: int = Field(
         default=1,
         ge=1,
@@ -83,9 +101,46 @@ class Config(Section):
             )
         return self
 
-    def rules(self) -> list[Rule]:
-        """The mapping's rules, compiled."""
-        return [rule.compile() for rule in self.mapping.rules]
+    @model_validator(mode="after")
+    def _registries_exist(self) -> Config:
+        for number, rule in enumerate(self.mapping.rules):
+            for section in rule.sections():
+                problem = None if section.format is None else section.format.registry_problem(self.schema_registries)
+                if problem:
+                    raise ValueError(f"mapping.rules[{number}].format: {problem}")
+        return self
+
+    @model_validator(mode="after")
+    def _letters_do_not_come_back(self) -> Config:
+        """A letter that is read again becomes another letter, and so on for ever."""
+        letters = self.dead_letters
+        for source in self.sources:
+            if (isinstance(letters, MqttLettersSection) and isinstance(source, MqttSection)) and source.takes(
+                letters.url, letters.topic
+            ):
+                raise ValueError(
+                    f"dead_letters.topic {letters.topic!r} is one that source {source.name!r} subscribes to: each "
+                    "letter would come back as a message; take another topic"
+                )
+            if (
+                (isinstance(letters, KafkaLettersSection) and isinstance(source, KafkaSection))
+                and set(letters.bootstrap_servers) & set(source.bootstrap_servers)
+                and source.matches(letters.topic)
+            ):
+                raise ValueError(
+                    f"dead_letters.topic {letters.topic!r} is one that source {source.name!r} reads: each letter would "
+                    "come back as a record; take another topic"
+                )
+        return self
+
+    def rules(self, registries: Registries = NO_REGISTRIES) -> list[Rule]:
+        """The mapping's rules, compiled; `registries` are the schema registries that formats may ask. Raises
+        ValueError for a file of a format that cannot be used."""
+
+        def build(section: FormatSection, compression: Compression) -> Format:
+            return build_format(section, compression, registry=registries, max_payload=self.mapping.max_payload)
+
+        return self.mapping.compile(build)
 
     def time_bounds(self) -> TimeBounds:
         """Which times are plausible."""

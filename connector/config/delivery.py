@@ -1,4 +1,4 @@
-"""The sections on where the data goes and how: Clarify, delivery, dead letters."""
+"""The sections on where the data goes and how: Clarify, delivery."""
 
 from __future__ import annotations
 
@@ -83,13 +83,3 @@ class DeliverySection(Section):
     def max_frame_bytes(self) -> int:
         """What is left of `max_bytes` for the frame itself."""
         return self.max_bytes - _ENVELOPE_BYTES
-
-
-class DeadLettersSection(Section):
-    """Messages and values that could not become samples, with the reason. They are kept in state_dir."""
-
-    max_bytes: Bytes = Field(
-        default="256MiB",  # type: ignore[assignment]
-        ge=64 * 1024,
-        description="How much is kept. Above it the oldest are discarded, counted and logged.",
-    )

@@ -25,7 +25,7 @@ class FileSection(Section):
         default="payload",
         description="What a line is: the payload of a message of `topic`, or a whole record, as a JSON object with "
         "`topic`, `payload` (JSON), `payload_text` or `payload_base64`, and perhaps `time` (RFC 3339 or Unix time), "
-        "`key` and `headers`.",
+        "`key`, `headers` and more: what `clarify-connector record` writes. docs/try-out.md describes it.",
     )
     topic: str | None = Field(
         default=None, min_length=1, description="The topic of all lines, with `records: payload`.", examples=["plant/3"]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from connector.config.tls import TlsSection
-from connector.config.values import Bytes, Seconds, Section, SourceName, text_of
-
-MQTT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+from connector.config.mqtt_connection import MQTT_PORTS, MqttConnectionSection
+from connector.config.values import Bytes, Seconds, Section, SourceName
 
 
 def _subscription(text: str) -> str:
@@ -55,43 +52,24 @@ def _journal(value: object) -> object:
     return {"storage": value} if isinstance(value, str) else value
 
 
-class MqttSection(Section):
+class MqttSection(MqttConnectionSection):
     """An MQTT broker."""
 
     type: Literal["mqtt"] = Field(description="This source is an MQTT broker.")
     name: SourceName = Field(
         default="mqtt", description="A name for logs, metrics, the ledger and the journal's file. Keep it."
     )
-    url: str = Field(
-        description="Address of the broker: `mqtts://host:8883` (TLS), `mqtt://host:1883` (clear text), "
-        "`wss://host/path` or `ws://host/path` (websockets). Without a scheme: mqtts.",
-        examples=["mqtts://broker.example.com"],
-    )
     topics: list[TopicFilter] = Field(
         min_length=1,
         description="Topic filters to subscribe to; `$share/GROUP/FILTER` for a shared subscription.",
         examples=[["plant/#"]],
     )
-    protocol: Annotated[
-        Literal["5", "3.1.1"], BeforeValidator(text_of, json_schema_input_type=Literal["5", "3.1.1", 5])
-    ] = Field(default="5", description="MQTT version.")
     client_id: str | None = Field(
         default=None,
         min_length=1,
         max_length=200,
         description="The session's name at the broker: one for each running connector, always the same. "
         "Default: made once and kept in state_dir.",
-    )
-    username: str | None = Field(default=None, description="User name at the broker.")
-    password: SecretStr | None = Field(
-        default=None, description="Password at the broker. Use `${ENV}` or `${file:/run/secrets/…}`."
-    )
-    tls: TlsSection = Field(default=TlsSection(), description="Certificates, for mqtts and wss.")
-    keepalive: Seconds = Field(
-        default="30s",  # type: ignore[assignment]
-        ge=5,
-        le=65_535,
-        description="A connection that is silent for longer is given up.",
     )
     session_expiry: Seconds = Field(
         default="7d",  # type: ignore[assignment]
@@ -130,36 +108,8 @@ class MqttSection(Section):
         description="Where messages wait: `disk` (default), `memory`, or a section with more settings.",
     )
 
-    @field_validator("url")
-    @classmethod
-    def _checked_url(cls, value: str) -> str:
-        url = value if "://" in value else "mqtts://" + value
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            raise ValueError(
-                "cannot be read as an address; write for example mqtts://broker.example.com:8883"
-            ) from None
-        if parts.scheme not in MQTT_PORTS:
-            raise ValueError(f"scheme {parts.scheme!r} is not known; use mqtts, mqtt, wss or ws")
-        if not parts.hostname:
-            raise ValueError("the address has no host; write for example mqtts://broker.example.com:8883")
-        if parts.username or parts.password:
-            raise ValueError("user and password do not belong into the URL; use username and password")
-        try:
-            port = parts.port
-        except ValueError:
-            raise ValueError("the port is not a number from 1 to 65535") from None
-        if port == 0:
-            raise ValueError("port 0 cannot be connected to")
-        if parts.scheme in ("mqtt", "mqtts") and parts.path not in ("", "/"):
-            raise ValueError("a path belongs only to ws:// and wss:// addresses")
-        return url
-
     @model_validator(mode="after")
     def _consistent(self) -> MqttSection:
-        if self.password and not self.username:
-            raise ValueError("password without username; MQTT needs both")
         if self.journal.storage == "memory" and not self.client_id:
             raise ValueError(
                 "journal: memory needs a client_id of your own: without a stable one the broker "
@@ -169,19 +119,20 @@ class MqttSection(Section):
             raise ValueError("journal: memory with qos: 0 loses what waits at every restart; use qos: 1 or disk")
         return self
 
+    def takes(self, url: str, topic: str) -> bool:
+        """Whether what is published to this topic at the broker of this address comes to us."""
+        from paho.mqtt.client import topic_matches_sub  # noqa: PLC0415 - only this question needs it
+
+        mine, other = urlsplit(self.url), urlsplit(url)
+        if (mine.hostname, mine.port or MQTT_PORTS[mine.scheme]) != (
+            other.hostname,
+            other.port or MQTT_PORTS[other.scheme],
+        ):
+            return False
+        filters = (text.split("/", 2)[2] if text.startswith("$share/") else text for text in self.topics)
+        return any(topic_matches_sub(text, topic) for text in filters)
+
     @property
     def address(self) -> str:
         """Where it is, for people."""
         return self.url
-
-    @property
-    def files(self) -> dict[str, Path | None]:
-        """The files that it names."""
-        return self.tls.files
-
-    @property
-    def warnings(self) -> list[str]:
-        """What works, and is not wise."""
-        if self.password and self.url.startswith(("mqtt://", "ws://")):
-            return ["the password travels in clear text; use mqtts:// or wss://"]
-        return []

@@ -10,15 +10,15 @@ from connector.config.values import Section
 
 
 class TlsSection(Section):
-    """TLS for a source. Certificates are checked against the system's authorities unless `ca_file` is given."""
+    """TLS. Certificates are checked against the system's authorities unless `ca_file` is given."""
 
-    ca_file: Path | None = Field(default=None, description="PEM file of the broker's certificate authority.")
+    ca_file: Path | None = Field(default=None, description="PEM file of the server's certificate authority.")
     cert_file: Path | None = Field(default=None, description="PEM file of our own certificate (mutual TLS).")
     key_file: Path | None = Field(default=None, description="PEM file of the certificate's private key.")
     key_password: SecretStr | None = Field(default=None, description="Password of the private key.")
     verify: bool = Field(
         default=True,
-        description="Check the broker's certificate and name. `false` lets anybody in between read and change "
+        description="Check the server's certificate and name. `false` lets anybody in between read and change "
         "everything: for test networks only.",
     )
 

@@ -40,6 +40,13 @@ class PackingAccount:
     """With as much waiting as may: what is above cannot be carried."""
     backlog_seconds: float
     """How long what waits lasts at the present packing."""
+    aligned: int = 0
+    """Samples whose time was moved to a grid."""
+    not_aligned: int = 0
+    """Samples that would have been moved too far."""
+    collisions: int = 0
+    """Samples that ended on the time of the one before them of the same input."""
+    greatest_shift_us: int = 0
 
     @property
     def samples_per_request(self) -> float:

@@ -3,7 +3,7 @@
 | failure                                            | verdict                                          |
 |----------------------------------------------------|--------------------------------------------------|
 | time-out, connection, 5xx, 408, 429, -32015, other | send the same again after a back-off with jitter |
-| -32602 that names series                           | set exactly those aside, send the rest           |
+| -32602 that names series or values                 | set exactly those aside, send the rest           |
 | -32602 that names nothing, 413                     | halve                                            |
 | -32602 that names something else than data         | hold: a person must act, the data is not blamed  |
 | 401, 403, -32003, refused requests                 | hold                                             |
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Refused, Retryable, TooLarge
+from connector.clarify import ClarifyError, InvalidParams, NamedInFrame, NotAllowed, Refused, Retryable, TooLarge
 
 FIRST_DELAY: Final = 1.0
 LAST_DELAY: Final = 30.0
@@ -44,6 +44,20 @@ class Verdict:
     action: Action
     delay: float = 0.0
     guilty: frozenset[str] = frozenset()
+    named: NamedInFrame | None = None
+    """What of a frame is to be set aside."""
+
+
+def judge_frame(
+    error: ClarifyError, attempt: int, keys: Collection[str], rows: int, chance: Callable[[], float]
+) -> Verdict:
+    """The verdict on a failed insert of a frame with these series and so many rows; otherwise as `judge`."""
+    verdict = judge(error, attempt, keys, "data.series", chance)
+    if not isinstance(error, InvalidParams):
+        return verdict
+    if named := error.named_in_frame(keys, rows):
+        return Verdict(Action.SET_ASIDE, named=named)
+    return Verdict(Action.HALVE) if verdict.action is Action.SET_ASIDE else verdict
 
 
 def judge(

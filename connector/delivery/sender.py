@@ -4,6 +4,11 @@ A frame that must be divided (bad series named by the server, too large, or bad 
 smaller frames that are worked off in order, so that a later value of the same input and time never travels
 before an earlier one. What is not settled when the sender is aborted stays unsettled: its source delivers it
 again.
+
+A bad value without a name is searched for: of a piece that is bad, the first half is sent. If it is good the bad
+value is in the other half, which is then not sent, but halved itself; if it is bad, the other half is laid aside
+with the rest, which is sent as one piece when the value is found. So one bad value among n costs log2(n) requests
+to find, one to make sure of it, and one for the rest. A value is given up only after it failed alone.
 """
 
 from __future__ import annotations
@@ -12,14 +17,15 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import structlog
 
-from connector.clarify import ClarifyError, InsertResult, Retryable
+from connector.clarify import ClarifyError, InsertResult, InvalidParams, Retryable
 from connector.delivery.pace import Pace
-from connector.delivery.policy import HOLD_DELAY, Action, Verdict, judge
+from connector.delivery.pieces import Columns, cut, joined, values_in, without_named
+from connector.delivery.policy import HOLD_DELAY, Action, Verdict, judge_frame
 from connector.delivery.slots import Slots
 from connector.packing.frame import Frame, build_frame
 
@@ -49,6 +55,27 @@ class Ledger(Protocol):
 
     def still_ours(self, frame: Frame) -> Frame | None:
         """The frame without what was given away since it was made; None if nothing is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A part of the frame that is being delivered."""
+
+    family: object
+    """The same for all pieces of one search: these were no larger than the server takes when they were one."""
+    content: Frame | Columns
+    """A frame where it is encoded already: most are sent once, and never taken apart."""
+    is_other_half: bool = False
+    """The piece before it was cut from something bad: if that one is good, this one is bad."""
+    is_bad: bool = False
+    """Something in it is bad, as far as is known without having sent it."""
+
+    @property
+    def columns(self) -> Columns:
+        return self.content.columns if isinstance(self.content, Frame) else self.content
+
+    def as_frame(self) -> Frame:
+        return self.content if isinstance(self.content, Frame) else build_frame(self.content)
 
 
 @dataclass(slots=True)
@@ -86,20 +113,25 @@ class Sender:
 
     def deliver(self, frame: Frame) -> bool:
         """Deliver this frame in the slot that the caller has taken; False if aborted before its end."""
-        work = deque([frame])
+        work = deque([_Piece(object(), frame)])
         attempt = 0
         have_slot = True
         while work:
+            if work[0].is_bad and (size := values_in(work[0].columns)) > 1:
+                _search(work, size)
+                continue
             if not have_slot and not self._slots.wait():
                 return False
             have_slot = False
             if attempt:  # it has waited, for hours perhaps
-                left = self._ledger.still_ours(work[0])
+                left = self._ledger.still_ours(work[0].as_frame())
                 if left is None:
                     work.popleft()
+                    attempt = 0
                     continue
-                work[0] = left
-            current = work[0]
+                work[0] = replace(work[0], content=left)
+            current = work[0].as_frame()
+            work[0] = replace(work[0], content=current)  # encoded once, however often it is sent
             started = self._clock()
             self.status.requests += 1
             self.status.bytes_sent += len(current.body)
@@ -110,37 +142,55 @@ class Sender:
                 self.status.failures += 1
                 if self._pace is not None and _too_much(error, self._clock() - started):
                     self._pace.throttled(str(error))
-                pieces = self._after_failure(current, error, attempt)
-                if pieces is None:
+                before = work[0]
+                if not self._after_failure(work, error, attempt):
                     return False
-                if pieces != [current]:
+                if not work or work[0] is not before:
                     attempt = 0
-                work.popleft()
-                work.extendleft(reversed(pieces))
             else:
                 attempt = 0
                 self._recovered()
                 work.popleft()
+                if work and work[0].is_other_half:
+                    work[0] = replace(work[0], is_other_half=False, is_bad=True)
                 seconds = self._clock() - started
                 if self._pace is not None:
                     self._pace.answered(seconds, len(current.body))
                 self._ledger.inserted(current, seconds)
         return True
 
-    def _after_failure(self, frame: Frame, error: ClarifyError, attempt: int) -> list[Frame] | None:
-        """What is to be sent instead of this frame; None if aborted."""
-        verdict = judge(error, attempt, frame.columns.keys(), "data.series", self._chance)
-        if verdict.action is Action.HALVE and frame.samples + frame.superseded.total() == 1:
-            if error.code is not None and error.code < 0:
-                self._set_aside(frame, set(frame.columns), error)
-                return []
-            verdict = Verdict(Action.HOLD, HOLD_DELAY)  # a single sample cannot be too large: it is not the data
+    def _after_failure(self, work: deque[_Piece], error: ClarifyError, attempt: int) -> bool:
+        """Put what is to be sent instead of the first piece in its place; False if aborted."""
+        piece = work[0]
+        frame = piece.as_frame()
+        verdict = judge_frame(error, attempt, frame.columns.keys(), frame.rows, self._chance)
+        bad: Columns = {}
+        good = piece.columns
+        if verdict.named is not None:
+            bad, good = without_named(piece.columns, verdict.named)
+        size = values_in(piece.columns)
         action = verdict.action
+        if action is Action.SET_ASIDE and not bad:  # it names cells without a value
+            action = Action.HALVE
+        if action is Action.HALVE and size == 1:
+            if isinstance(error, InvalidParams):
+                action, bad, good = Action.SET_ASIDE, piece.columns, {}
+            else:  # a single value cannot be too large: it is not the data
+                verdict = Verdict(Action.HOLD, HOLD_DELAY)
+                action = Action.HOLD
         if action is Action.SET_ASIDE:
-            return self._set_aside(frame, verdict.guilty, error)
+            _log.error("insert_rejected", inputs=sorted(bad)[:20], values=values_in(bad), reason=str(error))
+            self._ledger.rejected(build_frame(bad), str(error))
+            work.popleft()
+            _put_back(work, good, piece.family)
+            return True
         if action is Action.HALVE:
-            _log.warning("frame_halved", bytes=len(frame.body), series=len(frame.columns), reason=str(error))
-            return _halves(frame)
+            _log.warning("frame_halved", bytes=len(frame.body), values=size, reason=str(error))
+            if isinstance(error, InvalidParams):
+                _search(work, size)
+            else:
+                _divide(work, size)
+            return True
         delay = max(verdict.delay, 1.0)
         self.status.trouble = str(error)
         self.status.held = action is Action.HOLD
@@ -150,14 +200,7 @@ class Sender:
             )
         else:
             _log.warning("insert_failed", reason=str(error), attempt=attempt, next_try_in_seconds=round(delay, 1))
-        return [frame] if self._slots.pause(delay) else None
-
-    def _set_aside(self, frame: Frame, guilty: frozenset[str] | set[str], error: ClarifyError) -> list[Frame]:
-        _log.error("insert_rejected", inputs=sorted(guilty)[:20], count=len(guilty), reason=str(error))
-        bad = {input_id: column for input_id, column in frame.columns.items() if input_id in guilty}
-        good = {input_id: column for input_id, column in frame.columns.items() if input_id not in guilty}
-        self._ledger.rejected(build_frame(bad), str(error))
-        return [build_frame(good)] if good else []
+        return self._slots.pause(delay)
 
     def _recovered(self) -> None:
         if self.status.trouble is not None:
@@ -175,12 +218,29 @@ def _too_much(error: ClarifyError, seconds: float) -> bool:
     )
 
 
-def _halves(frame: Frame) -> list[Frame]:
-    """The frame in two: by series, or, of a single series, by time of arrival."""
-    columns = list(frame.columns.items())
-    if len(columns) > 1:
-        middle = len(columns) // 2
-        return [build_frame(dict(columns[:middle])), build_frame(dict(columns[middle:]))]
-    ((input_id, column),) = columns
-    middle = len(column.times) // 2
-    return [build_frame({input_id: column.head(middle)}), build_frame({input_id: column.tail(middle)})]
+def _search(work: deque[_Piece], size: int) -> None:
+    """The first piece holds something bad that was not named: send its first half by itself. What waited as the other
+    half of it is probably good, since the bad value is in this one."""
+    piece = work.popleft()
+    _put_back(work, {}, piece.family)
+    first, second = cut(piece.columns, size // 2)
+    work.appendleft(_Piece(piece.family, second, is_other_half=True))
+    work.appendleft(_Piece(piece.family, first))
+
+
+def _divide(work: deque[_Piece], size: int) -> None:
+    """The first piece is too large: two of them, which are never joined again."""
+    piece = work.popleft()
+    if work and work[0].is_other_half:
+        work[0] = replace(work[0], is_other_half=False)
+    first, second = cut(piece.columns, size // 2)
+    work.appendleft(_Piece(object(), second))
+    work.appendleft(_Piece(object(), first))
+
+
+def _put_back(work: deque[_Piece], columns: Columns, family: object) -> None:
+    """Something bad was found: all that is left of the family, which is probably good, is one piece again."""
+    while work and work[0].family is family:
+        columns = joined(columns, work.popleft().columns)
+    if columns:
+        work.appendleft(_Piece(family, columns))

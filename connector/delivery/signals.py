@@ -18,7 +18,7 @@ import orjson
 import structlog
 
 from connector.clarify import ClarifyError, SaveSignalsResult, SignalInfo
-from connector.clarify.limits import NAME_LENGTH
+from connector.clarify.limits import DESCRIPTION_LENGTH, NAME_LENGTH
 from connector.delivery.policy import Action, judge
 from connector.delivery.slots import Slots
 from connector.records import SignalMetadata
@@ -167,9 +167,17 @@ class SignalSaver:
         _log.error("signal_metadata_rejected", input=input_id, reason=reason, effect="its samples are not affected")
 
 
+def as_saved(input_id: str, metadata: SignalMetadata) -> tuple[SignalInfo, str]:
+    """What would be saved of this, and the digest that is remembered of it; ValueError says which documented rule it
+    breaks."""
+    return _signal_info(input_id, metadata), _digest(metadata)
+
+
 def _digest(metadata: SignalMetadata) -> str:
     """A digest of what is saved; as what the signal is published does not count."""
-    fields = {name: value for name, value in asdict(metadata).items() if name not in ("saved", "item")}
+    later = {name for name in ("sample_interval", "gap_detection", "annotations") if not getattr(metadata, name)}
+    # fields that came later do not count where they say nothing: what is saved already need not be saved again
+    fields = {name: value for name, value in asdict(metadata).items() if name not in {"saved", "item", *later}}
     return hashlib.sha256(orjson.dumps(fields)).hexdigest()[:32]
 
 
@@ -177,10 +185,13 @@ def _signal_info(input_id: str, metadata: SignalMetadata) -> SignalInfo:
     return SignalInfo.model_validate(
         {
             "name": (metadata.name or input_id)[:NAME_LENGTH],
-            "description": metadata.description,
+            "description": metadata.description[:DESCRIPTION_LENGTH],
             "labels": {key: list(values) for key, values in metadata.labels},
             "value_type": metadata.value_type,
             "eng_unit": metadata.unit,
             "enum_values": dict(metadata.enum_values),
+            "sample_interval": metadata.sample_interval,
+            "gap_detection": metadata.gap_detection,
+            "annotations": dict(metadata.annotations) or None,
         }
     )

@@ -14,7 +14,7 @@ from typing import Final
 
 from connector.app import Connector
 from connector.config import Config
-from connector.delivery.dead_letters import DeadLetter
+from connector.dead_letters.letter import DeadLetter
 from connector.demo.plant_process import PlantProcess
 from connector.ledger import Account, read_ledger
 from connector.pipeline import SentFrame

@@ -203,8 +203,9 @@ def _letters(reading: Reading, width: int, lines: int) -> RenderableType:
     ]
     rows = []
     for letter in reading.letters[:lines]:
-        value = f"{letter.item} = {letter.value}: " if letter.item and letter.value is not None else ""
-        rows.append([letter.reason, letter.topic, value + letter.message])
+        reject = letter.rejects[0]
+        value = f"{reject.path} = {reject.value}: " if reject.path and reject.value is not None else ""
+        rows.append([str(reject.reason), letter.topic, value + reject.message])
     return _table(columns, rows, lines, width)
 
 

@@ -22,6 +22,15 @@ class PayloadError(Exception):
         self.reason = reason
 
 
+class SchemaUnavailableError(Exception):
+    """The schema that the payload needs cannot be had now: its registry is away, too slow, or refuses us.
+
+    Nothing is wrong with the payload, so it is never rejected for that. Whoever decodes keeps the record and all
+    behind it, says that it is not ready (the text says why and what to do), and decodes the same payload again after
+    a wait that grows from try to try. Schemas that were seen before are known without their registry.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class BadDocument:
     """One of several documents of a payload that could not be read."""
@@ -45,4 +54,5 @@ class Format(Protocol):
 
     def decode(self, payload: bytes) -> object:
         """The payload's document, or its `Documents`. Raises `PayloadError` and nothing else, whatever the bytes
-        are; takes memory of at most a small multiple of them."""
+        are (formats with a schema registry also `SchemaUnavailableError`); takes memory of at most a small multiple
+        of them."""

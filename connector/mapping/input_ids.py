@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -52,6 +52,22 @@ class Collision:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """An origin that had an ID in an earlier run has another one now: to Clarify that is a new signal."""
+
+    before: str
+    now: str
+    origin: Origin
+
+    def __str__(self) -> str:
+        return (
+            f"{self.origin} was input {self.before!r} and is {self.now!r} now, since the mapping has changed: a new "
+            f"signal, which is billed, without the history of the old one. If that was not meant, let the mapping give "
+            f"it its old input ID again."
+        )
+
+
 def legal_id(text: str) -> str:
     """The input ID for a wanted text: the text itself if it is legal, else cleaned, with a hash of it."""
     if INPUT_ID.match(text):
@@ -71,13 +87,18 @@ def _before_hash(clean: str) -> str:
 class InputIds:
     """Who owns which input ID. `claims` is what earlier runs remembered: ID → origin.
 
-    `wanted_today` gives the text that an origin wants, None if it is not mapped any more: the mapping may
+    `wanted_today` gives the texts that an origin wants, none if it is not mapped any more: the mapping may
     have changed since the claim was made.
     """
 
-    def __init__(self, claims: Mapping[str, Origin], wanted_today: Callable[[Origin], str | None]) -> None:
+    def __init__(self, claims: Mapping[str, Origin], wanted_today: Callable[[Origin], Collection[str]]) -> None:
         self._claims = dict(claims)
         self._wanted_today = wanted_today
+        self._earlier: dict[tuple[str, str, str], list[str]] = {}
+        """What earlier runs gave to the values at one place, whatever their records."""
+        for input_id, origin in claims.items():
+            self._earlier.setdefault(origin[:3], []).append(input_id)
+        self.renames: list[Rename] = []
         self.new_claims: list[tuple[str, Origin]] = []
         """Claims since the caller last took them: to be remembered before a sample leaves."""
         self.collisions: list[Collision] = []
@@ -107,13 +128,23 @@ class InputIds:
         return given
 
     def _still_owns(self, owner: Origin, input_id: str) -> bool:
-        """Whether the owner uses this ID today: as the one that it wants, or as one given to it in a collision."""
-        text = self._wanted_today(owner)
-        if text is None:
-            return False
-        wanted = legal_id(text)
-        return input_id == wanted or input_id[:-_HASH_LENGTH] == _before_hash(wanted)
+        """Whether the owner uses this ID today: as one that it wants, or as one given to it in a collision."""
+        return any(
+            input_id == wanted or input_id[:-_HASH_LENGTH] == _before_hash(wanted)
+            for wanted in map(legal_id, self._wanted_today(owner))
+        )
 
     def _claim(self, input_id: str, origin: Origin) -> None:
+        for earlier in self._earlier.get(origin[:3], ()):
+            owner = self._claims.get(earlier)
+            same = owner is not None and owner[:3] == origin[:3]
+            # where records were told apart and still are, another record's ID is none of ours
+            related = (
+                same and owner is not None and (owner.record == origin.record or not (owner.record and origin.record))
+            )
+            if related and owner is not None and not self._still_owns(owner, earlier):
+                self.renames.append(Rename(earlier, input_id, origin))
+                self._earlier[origin[:3]].remove(earlier)
+                break
         self._claims[input_id] = origin
         self.new_claims.append((input_id, origin))

@@ -9,9 +9,17 @@ from dataclasses import dataclass
 
 KEY = "key"
 HEADER = "header."
+PAYLOAD = "payload."
+ITEM = "item"
+ITEM_FIELD = "item."
+INDEX = "index"
 VALUE_VARIABLES = ("source", "topic", "path", "field", KEY)
 """What every template knows beside the named levels: the source's name, the whole topic, the value's path
-in the payload (dotted), the last part of that path, and the record's key; also `header.NAME`, for any name."""
+in the payload (dotted), the last part of that path, and the record's key; also `header.NAME`, for any name, and
+`payload.PATH`, the text or number that the payload has there."""
+ITEM_VARIABLES = (ITEM, INDEX)
+"""What the templates of a rule with `iterate` know too: the item's own name, its place in the list; also
+`item.PATH`, what the item has there."""
 
 
 class TemplateError(ValueError):
@@ -41,12 +49,22 @@ def parse_template(text: str, known: Collection[str]) -> Template:
         parsed = list(string.Formatter().parse(text))
     except ValueError as error:
         raise TemplateError(f"{text!r}: {error}; write {{{{ and }}}} for literal braces") from None
+    open_ended = [HEADER, PAYLOAD, *([ITEM_FIELD] if ITEM in known else [])]
     for _, name, spec, conversion in parsed:
         if spec or conversion:
             raise TemplateError(f"{text!r}: only plain {{name}} is understood, no formats")
-        if name is not None and name not in known and not name.startswith(HEADER):
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {{{near[0]}}}? " if near else ""
-            options = ", ".join("{" + option + "}" for option in (*known, "header.NAME"))
-            raise TemplateError(f"{text!r}: {{{name}}} is not known here; {hint}known are {options}")
+        if name is None or name in known or any(name.startswith(start) and name != start for start in open_ended):
+            continue
+        if name in (ITEM, INDEX) or name.startswith(ITEM_FIELD):
+            raise TemplateError(f"{text!r}: {{{name}}} is known only in a rule with iterate or parallel")
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {{{near[0]}}}? " if near else ""
+        places = ["header.NAME", *(start + "PATH" for start in open_ended[1:])]
+        options = ", ".join("{" + option + "}" for option in (*known, *places))
+        raise TemplateError(f"{text!r}: {{{name}}} is not known here; {hint}known are {options}")
     return Template(text, tuple((literal, name) for literal, name, _, _ in parsed))
+
+
+def is_dynamic(name: str) -> bool:
+    """Whether this variable differs from record to record, or from item to item, of one topic."""
+    return name in (KEY, ITEM, INDEX) or name.startswith((HEADER, PAYLOAD, ITEM_FIELD))

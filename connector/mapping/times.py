@@ -8,9 +8,11 @@ is what Clarify stores, is cut off; a number with a fraction is rounded, since i
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
+from zoneinfo import ZoneInfo
 
 TIME_NAMES: Final = frozenset(
     {
@@ -67,15 +69,28 @@ def is_time_name(name: str) -> bool:
 
 def parse_time(value: object) -> int:
     """Any understood form → µs since the epoch; raises `TimeError`."""
+    if type(value) is int and 10**11 <= value < 10**14:  # most of them, in ms
+        return value * 1_000
     if type(value) is str:
         return _from_text(value)
     if type(value) is int or type(value) is float:
         return _from_number(value)
+    if isinstance(value, datetime):  # a format that has times of its own
+        return _micros(value, UTC)
     shown = "an object or a list" if isinstance(value, dict | list) else repr(value)
     raise TimeError(f"{shown} is neither text nor a number")
 
 
-def _from_text(text: str) -> int:
+def _micros(moment: datetime, zone: tzinfo) -> int:
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone)
+    try:
+        return (moment - EPOCH) // _MICROSECOND
+    except OverflowError:
+        raise TimeError(f"{moment} is beyond what a time can be") from None
+
+
+def _from_text(text: str, zone: tzinfo = UTC) -> int:
     if len(text) > 64:
         raise TimeError(f"{text[:40]!r}… is too long for a time")
     text = text.strip()
@@ -89,9 +104,7 @@ def _from_text(text: str) -> int:
     except ValueError:
         shown = text if len(text) <= 40 else text[:40] + "…"
         raise TimeError(f"{shown!r} is neither ISO 8601 nor an epoch number") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - EPOCH) // _MICROSECOND
+    return _micros(moment, zone)
 
 
 def _from_number(number: float) -> int:
@@ -106,6 +119,100 @@ def _from_number(number: float) -> int:
     if size < 1e17:
         return round(number)
     return whole // 1_000
+
+
+ReadTime = Callable[[object], int]
+"""A way to read a time: whatever the payload has → µs since the epoch. Raises `TimeError`."""
+
+UNITS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0}
+"""Units of an epoch number, in µs; a nanosecond is less than one."""
+ISO: Final = "iso8601"
+AUTO: Final = "auto"
+EXCEL: Final = "excel"
+_EXCEL_EPOCH: Final = datetime(1899, 12, 30)  # noqa: DTZ001 - its zone is the rule's
+_SHORTEST_FRACTION: Final = re.compile(r"(\.\d{6})\d+")
+
+
+def time_reader(formats: tuple[str, ...] = (AUTO,), unit: str | None = None, zone: str | None = None) -> ReadTime:
+    """How times are read that are written in one of these formats: `auto`, `iso8601`, `excel` (days since 1899-12-30)
+    or a pattern of `strptime`. `unit` is that of epoch numbers; `zone` that of times without one (of those that a
+    change of the clocks makes twice, the first). Raises ValueError for what is no format, unit or zone."""
+    for written in formats:
+        _check_format(written)
+    if unit is not None and unit not in UNITS:
+        raise ValueError(f"unit: {unit!r} is none of {', '.join(UNITS)}")
+    if formats == (AUTO,) and unit is None and zone is None:
+        return parse_time
+    try:
+        where: tzinfo = ZoneInfo(zone) if zone else UTC
+    except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+        raise ValueError(f"zone: {zone!r} is no IANA time zone, such as Europe/Oslo") from None
+
+    def read(value: object) -> int:
+        problem: TimeError | None = None
+        for written in formats:
+            try:
+                return _read_as(written, value, unit, where)
+            except TimeError as error:
+                problem = error
+        assert problem is not None  # noqa: S101 - there is at least one format
+        if len(formats) > 1:
+            raise TimeError(f"{_short(value)} is in none of the formats {', '.join(formats)}")
+        raise problem
+
+    return read
+
+
+def _check_format(written: str) -> None:
+    if written in (AUTO, ISO, EXCEL):
+        return
+    if "%" not in written:
+        raise ValueError(
+            f"format: {written!r} is neither {AUTO}, {ISO} nor {EXCEL}, nor a pattern such as %d.%m.%Y %H:%M:%S"
+        )
+    try:
+        datetime.strptime(datetime.now(UTC).strftime(written), written)  # noqa: DTZ007 - only whether it can be read
+    except (ValueError, re.error) as error:
+        raise ValueError(f"format: {written!r} cannot be read: {error}") from None
+
+
+def _read_as(written: str, value: object, unit: str | None, zone: tzinfo) -> int:  # noqa: PLR0911 - one a notation
+    if isinstance(value, datetime):
+        return _micros(value, zone)
+    if written == EXCEL:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 3e6:
+            raise TimeError(f"{_short(value)} is no number of days since 1899-12-30")
+        return _micros(_EXCEL_EPOCH + timedelta(days=value), zone)
+    if written in (AUTO, ISO):
+        if type(value) is str:
+            if written == AUTO and unit and _NUMBER.fullmatch(value.strip()) and value[4:5] != "-":
+                return _in_unit(float(value) if set(value) & set(".eE") else int(value), unit)
+            return _from_text(value, zone)
+        if (type(value) is int or type(value) is float) and written == AUTO:
+            return _in_unit(value, unit) if unit else _from_number(value)
+        if written == AUTO:
+            return parse_time(value)
+    if not isinstance(value, str):
+        raise TimeError(f"{_short(value)} is no text in the format {written}")
+    try:
+        # strptime's %f reads at most six digits; finer than a microsecond is cut off
+        moment = datetime.strptime(_SHORTEST_FRACTION.sub(r"\1", value.strip()), written)  # noqa: DTZ007 - has its zone
+    except ValueError:
+        raise TimeError(f"{_short(value)} is not in the format {written}") from None
+    return _micros(moment, zone)
+
+
+def _in_unit(number: float, unit: str) -> int:
+    if not abs(number) < 1e20:  # also NaN
+        raise TimeError(f"{number!r} is no epoch time in {unit}")
+    factor = UNITS[unit]
+    whole = int(number)
+    return whole * factor + round((number - whole) * factor) if factor else whole // 1_000
+
+
+def _short(value: object) -> str:
+    text = "an object or a list" if isinstance(value, dict | list) else repr(value)
+    return text if len(text) <= 40 else text[:40] + "…"
 
 
 def format_time(time_us: int) -> str:

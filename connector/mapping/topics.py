@@ -1,7 +1,9 @@
-"""Topic patterns with named levels: `plant/{line}/+/telemetry`, `+/state`, `sensors/#`.
+"""Topic patterns with named levels: `plant/{line}/+/telemetry`, `+/state`, `sensors/#`, `{site...}/{device}/up`.
 
 `{name}` takes exactly one level and names it, `+` takes one level, `#` (only at the end) takes all that is
-left, none included: MQTT's own rules. Topics that begin with `$` are not taken by a leading wildcard.
+left, none included: MQTT's own rules. `**` takes any number of levels wherever it stands, none included, and
+`{name...}` names them, as they stand in the topic; one of them may stand before the end. A leading slash is
+a level of its own, empty, as in MQTT. Topics that begin with `$` are not taken by a leading wildcard.
 Kafka's topics have no slashes: a pattern without one has its levels between dots, `plant.{line}.telemetry`.
 """
 
@@ -11,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-_NAMED: Final = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
+_NAMED: Final = re.compile(r"\{([a-z_][a-z0-9_]*)(\.\.\.)?\}")
 
 
 class PatternError(ValueError):
@@ -32,43 +34,59 @@ class TopicPattern:
         if self._wild_start and topic.startswith("$"):
             return None
         found = self._regex.fullmatch(topic)
-        return found.groupdict() if found else None
+        return found.groupdict("") if found else None
 
 
-def parse_pattern(text: str) -> TopicPattern:
+def parse_pattern(text: str) -> TopicPattern:  # noqa: PLR0912 - a branch for each kind of level
     """Compile a pattern, or raise `PatternError`."""
     if not text:
         raise PatternError("a topic pattern must not be empty; use '#' for all topics")
     names: list[str] = []
-    parts: list[str] = []
-    separator = "." if "/" not in text and set(text) & set("{+#") else "/"
-    levels = text.split(separator)
+    separator = "." if "/" not in text and set(text) & set("{+#*") else "/"
+    levels = _split(text, separator)
     other = "[^/]*" if separator == "/" or len(levels) == 1 else "[^./]*"
+    between = re.escape(separator)
+    body = ""
+    owed = ""
+    """The separator that stands before the next level, unless that takes none."""
+    deep = 0
     for number, level in enumerate(levels, 1):
+        last = number == len(levels)
         named = _NAMED.fullmatch(level)
+        if named and named[1] in names:
+            raise PatternError(f"level {number}: the name {{{named[1]}}} stands twice")
         if named:
-            name = named[1]
-            if name in names:
-                raise PatternError(f"level {number}: the name {{{name}}} stands twice")
-            names.append(name)
-            parts.append(f"(?P<{name}>{other})")
+            names.append(named[1])
+        if level == "#" and not last:
+            raise PatternError(f"level {number}: '#' may stand only at the end; use '**' for any number of levels")
+        if level in ("#", "**") or (named and named[2]):
+            group = f"(?P<{named[1]}>.*?)" if named else ".*?"
+            if last:
+                body += f"(?:{owed}{group})?" if owed else group
+            else:
+                deep += 1
+                # any number of levels with the separator behind them, or none and no separator
+                body += f"{owed}(?:{group}{between})??"
+                owed = ""
+                continue
+        elif named:
+            body += f"{owed}(?P<{named[1]}>{other})"
         elif level == "+":
-            parts.append(other)
-        elif level == "#":
-            if number != len(levels):
-                raise PatternError(f"level {number}: '#' may stand only at the end")
-            break
-        elif set(level) & set("{}+#"):
+            body += owed + other
+        elif set(level) & set("{}+#") or "**" in level:
             raise PatternError(
                 f"level {number} ({level!r}): a wildcard or {{name}} must fill its whole level; "
                 "names are small letters, digits and _"
             )
         else:
-            parts.append(re.escape(level))
-    between = re.escape(separator)
-    body = between.join(parts)
-    if levels[-1] == "#":
-        body = f"{body}(?:{between}.*)?" if parts else ".*"
-    first = levels[0]
-    wild = first in ("+", "#") or bool(_NAMED.fullmatch(first))
+            body += owed + re.escape(level)
+        owed = between
+    if deep > 1:  # each multiplies the ways to match a long topic
+        raise PatternError("only one '**' or {name...} may stand before the end of a pattern")
+    wild = levels[0] in ("+", "#", "**") or bool(_NAMED.fullmatch(levels[0]))
     return TopicPattern(text, tuple(names), re.compile(body, re.DOTALL), wild)
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """The levels; the dots of `{name...}` are no separators."""
+    return [level.replace("\0", "...") for level in text.replace("...}", "\0}").split(separator)]

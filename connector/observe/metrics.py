@@ -29,13 +29,22 @@ _SOURCE_HELP = {
     "kafka_late_settlements_total": "Settlements refused because their partition had gone",
     "kafka_redelivered_total": "Records that came again after this member had settled them",
     "kafka_expired_total": "Records that were gone from the log before they could be read: a loss",
+    "kafka_disagreements_total": "Times that the partitions we worked on were not those the group gave us",
     "file_lines_total": "Lines read",
     "file_bytes_total": "Bytes read, lines that were settled before included",
     "file_finished": "1 when the end was reached",
+    "sparkplug_nodes_and_devices": "Nodes and devices of Sparkplug whose births are remembered",
+    "sparkplug_metrics": "Metrics in these births",
+    "sparkplug_lost_messages_total": "Messages of Sparkplug's nodes that never reached us, by their sequence numbers",
+    "sparkplug_late_deaths_total": "Deaths of sessions that another birth had followed already: ignored",
     "journal_bytes": "Bytes that wait in the journal",
     "journal_max_bytes": "Bound of the journal in bytes",
     "journal_unread_messages": "Messages in the journal that were not taken in yet",
 }
+
+
+_CLOCKS = 20
+"""Devices whose clocks are shown: a fleet has too many for a page."""
 
 
 class _Numbers(Collector):
@@ -61,9 +70,26 @@ class _Numbers(Collector):
         yield CounterMetricFamily(
             "connector_late_samples", "Samples that were settled after their partition had gone to another member", late
         )
+        yield from self._mapping()
         yield from self._sender()
         yield from self._packing()
         yield from self._sources()
+
+    def _mapping(self) -> Iterator[Metric]:
+        pipeline = self._connector.pipeline
+        yield CounterMetricFamily(
+            "connector_late_window_values",
+            "Values left out because the window that they belong to was stored already",
+            pipeline.late_for_windows(),
+        )
+        clocks = GaugeMetricFamily(
+            "connector_clock_offset_seconds",
+            "How far a device's clock is ahead of ours (negative: behind), of those that are furthest off",
+            labels=["source", "device"],
+        )
+        for skew in pipeline.clocks(_CLOCKS):
+            clocks.add_metric([skew.source, skew.device], -skew.lag_us / 1e6)
+        yield clocks
 
     def _sender(self) -> Iterator[Metric]:
         connector = self._connector
@@ -79,9 +105,13 @@ class _Numbers(Collector):
             "connector_signals_published", "Signals that were published as items", connector.items.published
         )
         yield CounterMetricFamily(
+            "connector_sparkplug_rebirth_requests", "Requests to nodes to send their births", connector.rebirths.sent
+        )
+        yield CounterMetricFamily(
             "connector_items_left_alone", "Items that somebody else had made or changed", connector.items.left_alone
         )
         pace = connector.pipeline.pace
+        usage, blocked = connector.dead_letters.usage(), connector.dead_letters.trouble is not None
         gauges = (
             ("messages_in_memory", "Messages taken in and not settled yet", records),
             ("samples_in_memory", "Samples that wait in the columns", samples),
@@ -91,8 +121,8 @@ class _Numbers(Collector):
             ("signals_failed", "Signals whose metadata was rejected", len(connector.signals.failed)),
             ("items_waiting", "Signals that are still to be published", connector.items.waiting()),
             ("items_failed", "Signals that cannot be published", len(connector.items.failed)),
-            ("dead_letters_kept", "Dead letters in the store", connector.dead_letters.count()),
-            ("dead_letters_discarded", "Dead letters that had to go, ever", connector.dead_letters.discarded()),
+            ("dead_letters_blocked", "1 while dead letters cannot be written: intake waits", float(blocked)),
+            ("dead_letters_discarded", "Dead letters that had to go, ever", usage.discarded),
             ("request_rate", "Inserts a second that we allow ourselves now", connector.pipeline.rate()),
             ("request_share", "Our share of the allowed rate", pace.share),
             (
@@ -104,6 +134,13 @@ class _Numbers(Collector):
         )
         for name, text, value in gauges:
             yield GaugeMetricFamily(f"connector_{name}", text, value)
+        for name, text, size in (
+            ("dead_letters_kept", "Dead letters in the store", usage.kept),
+            ("dead_letters_bytes", "Bytes of dead letters in the store", usage.bytes),
+            ("dead_letters_max_bytes", "Bound of the store of dead letters in bytes", usage.max_bytes),
+        ):
+            if size is not None:  # of a topic only its brokers know
+                yield GaugeMetricFamily(f"connector_{name}", text, size)
         frames = list(connector.pipeline.frames)
         if frames:
             yield GaugeMetricFamily("connector_frame_samples", "Samples in the newest frame", frames[-1].samples)
@@ -138,6 +175,17 @@ class _Numbers(Collector):
             yield GaugeMetricFamily(
                 "connector_density", "Share of all frames' cells with a value, since the start", packing.density
             )
+            for name, text, n in (
+                ("samples_aligned", "Samples whose time was moved to a grid", packing.aligned),
+                ("samples_not_aligned", "Samples that would have been moved too far", packing.not_aligned),
+                ("align_collisions", "Samples that ended on the time of the one before them", packing.collisions),
+            ):
+                yield CounterMetricFamily(f"connector_{name}", text, n)
+            yield GaugeMetricFamily(
+                "connector_align_greatest_shift_seconds",
+                "The farthest that a sample was moved",
+                packing.greatest_shift_us / 1e6,
+            )
             yield CounterMetricFamily("connector_full_requests", "Requests that were full", packing.full_requests)
             yield CounterMetricFamily(
                 "connector_requests_saved_by_alignment",
@@ -163,8 +211,9 @@ class _Numbers(Collector):
 
     def _sources(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
+        said = self._connector.pipeline.sparkplug_gauges()
         for source in self._connector.pipeline.sources():
-            for name, value in source.gauges().items():
+            for name, value in (source.gauges() | said.get(source.name, {})).items():
                 family = families.get(name)
                 if family is None:
                     kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily

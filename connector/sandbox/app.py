@@ -27,7 +27,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from connector.sandbox import auth, dispatch, faults, tokens
+from connector.sandbox import auth, bad_values, dispatch, faults, tokens
 from connector.sandbox.address import BASE_PATH
 from connector.sandbox.connection import CutResponse, HalfResponse
 from connector.sandbox.faults import FAULT_RULES, Fault, FaultPlan
@@ -185,6 +185,12 @@ class SandboxApp:
                 await self._perform(method, call, version)
             error = RpcError(fault.code, fault.message, data=fault.data)
             return self._respond(dispatch.fail(call.request_id, error, self._settings))
+        if isinstance(fault, faults.BadValue):
+            refused = bad_values.refusal(fault, call.params)
+            if refused is not None:
+                self._stats.faults[fault.kind] += 1
+                return self._respond(dispatch.fail(call.request_id, refused, self._settings))
+            fault = None
         return await self._under(fault, partial(self._perform, method, call, version))
 
     async def _read_json(self, request: Request) -> bytes:
@@ -323,7 +329,7 @@ class SandboxApp:
                 await self._in_worker(partial(self._store.renew_signing_key, self._integration.id))
                 self._integration = await self._in_worker(self._store.integration)
                 return _unauthorized()
-            case faults.Cut() | faults.RpcErrorFault():
+            case faults.Cut() | faults.RpcErrorFault() | faults.BadValue():
                 return CutResponse()
 
     async def _add_faults(self, request: Request) -> Response:

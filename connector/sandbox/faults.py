@@ -51,6 +51,14 @@ class RpcErrorFault(_Refusal):
     data: dict[str, object] | None = None
 
 
+class BadValue(_Rule):
+    """Refuse inserts that hold this value, with -32602 that names it as told; others are carried out as usual."""
+
+    kind: Literal["bad_value"]
+    value: float
+    names: Literal["series", "cell", "cell_dot", "row", "nothing"] = "series"
+
+
 class Timeout(_Rule):
     """Keep the connection open without an answer, store nothing, then close it."""
 
@@ -83,7 +91,7 @@ class RevokeTokens(_Rule):
 
 
 Fault = Annotated[
-    Latency | Status | RpcErrorFault | Timeout | Cut | AnswerLost | HalfAnswer | RevokeTokens,
+    Latency | Status | RpcErrorFault | BadValue | Timeout | Cut | AnswerLost | HalfAnswer | RevokeTokens,
     Field(discriminator="kind"),
 ]
 FAULT_RULES: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])

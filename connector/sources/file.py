@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -19,12 +20,12 @@ import structlog
 
 from connector.config.file import FileSection
 from connector.progress import Commit
-from connector.records import Chunk
+from connector.records import Chunk, Record
 from connector.sources.lines import Line, LineSplitter, to_record
 from connector.sources.log_file import LogFile
 from connector.sources.partitions import OwnedPartition
 from connector.sources.settlements import Settlements
-from connector.sources.source import Handover, SourceFailedError, SourceFinishedError
+from connector.sources.source import Handover, Reread, SourceFailedError, SourceFinishedError
 
 _PIECE: Final = 64 * 1024
 _PIECES_AHEAD: Final = 8
@@ -48,6 +49,9 @@ class FileSource:
         self._settlements = Settlements(settings.name, file, None)
         self._splitter = LineSplitter(settings.max_line)
         self._lines: deque[Line] = deque()
+        self._chunks: deque[tuple[int, int]] = deque()
+        """Of each chunk that is not committed: its first line's number, and where in the file that begins."""
+        self._next_byte = 0
         self._to_skip = first - 1
         self._stream: BinaryIO | None = None
         self._ahead: queue.Queue[bytes] = queue.Queue(_PIECES_AHEAD)
@@ -86,11 +90,14 @@ class FileSource:
             self._add(self._splitter.end() if self._ended else self._splitter.feed(data))
         now_us = time.time_ns() // 1000
         records = [to_record(line, self._settings, now_us) for line in self._lines]
+        length = sum(line.length + 1 for line in self._lines)
         self._lines.clear()
         with self._lock:
             first = self._owned.next_taken or 1
             positions = range(first, first + len(records))
             self._owned.take(positions)
+            self._chunks.append((first, self._next_byte))
+            self._next_byte += length
         self._read_lines += len(records)
         return Chunk(self.name, self._owned.name, positions, records)
 
@@ -101,7 +108,22 @@ class FileSource:
         """These lines are settled."""
         with self._lock:
             settled = self._owned.settle(commit.position)
+            while len(self._chunks) > 1 and self._chunks[1][0] <= commit.position:
+                self._chunks.popleft()
         self._settlements.add(commit, settled)
+
+    def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:  # noqa: ARG002 - it has one
+        """From the file, beginning with the chunk that the first of them is in."""
+        if self._settings.is_stdin:
+            return Reread({}, len(positions), "standard input cannot be read again")
+        with self._lock:
+            start = next((chunk for chunk in reversed(self._chunks) if chunk[0] <= positions[0]), (1, 0))
+        try:
+            with self._settings.path.open("rb") as stream:
+                found, done = self._read_lines_at(stream, start, positions, max_bytes)
+        except OSError as error:
+            return Reread({}, len(positions), f"{self._settings.path} could not be read again: {error.strerror}")
+        return Reread(found, done, f"{self._settings.path} does not have it any more")
 
     def stop_reading(self) -> None:
         """Read no more."""
@@ -134,9 +156,34 @@ class FileSource:
 
     # -- reading ----------------------------------------------------------------------------------
 
+    def _read_lines_at(
+        self, stream: BinaryIO, start: tuple[int, int], positions: Sequence[int], max_bytes: int
+    ) -> tuple[dict[int, Record], int]:
+        """The records of these lines, and how many were looked for; `start` is a line's number and its place."""
+        number, offset = start
+        stream.seek(offset)
+        splitter = LineSplitter(self._settings.max_line)
+        now_us = time.time_ns() // 1000
+        found: dict[int, Record] = {}
+        done = size = 0
+        ended = False
+        while not ended:
+            data = stream.read(_PIECE)
+            ended = not data
+            for line in splitter.feed(data) if data else splitter.end():
+                if number == positions[done]:
+                    found[number] = to_record(line, self._settings, now_us)
+                    size += line.length
+                    done += 1
+                    if done == len(positions) or size >= max_bytes:
+                        return found, done
+                number += 1
+        return found, len(positions)
+
     def _add(self, lines: list[Line]) -> None:
         skipped = min(self._to_skip, len(lines))
         self._to_skip -= skipped
+        self._next_byte += sum(line.length + 1 for line in lines[:skipped])
         self._lines.extend(lines[skipped:])
         if self._ended and self._to_skip:
             raise SourceFailedError(

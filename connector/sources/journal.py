@@ -21,7 +21,7 @@ import secrets
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -31,7 +31,7 @@ from connector.progress import MAX_CHUNK, Commit
 from connector.records import Chunk, Record
 from connector.sources.log_file import Confined, LogFile
 from connector.sources.log_schema import DamagedError, Row
-from connector.sources.source import SourceFailedError
+from connector.sources.source import Reread, SourceFailedError
 
 _LINGER_SECONDS: Final = 0.004
 """How long a commit waits for company when messages come fast; the bound for a commit is 20 ms."""
@@ -90,6 +90,9 @@ class Journal(Protocol):
 
     def commit(self, commit: Commit) -> None:
         """As `Source.commit`."""
+
+    def read_again(self, positions: Sequence[int], max_bytes: int) -> Reread:
+        """As `Source.read_again`."""
 
     def close(self, timeout: float) -> None:
         """As `Source.close`."""
@@ -204,6 +207,14 @@ class DiskJournal:
         with self._changed:
             self._commits.append(commit)
             self._changed.notify_all()
+
+    def read_again(self, positions: Sequence[int], max_bytes: int) -> Reread:
+        """They stay in the file until they are committed."""
+        try:
+            found, done = self._file.read_at(positions, max_bytes)
+        except sqlite3.Error as error:
+            return Reread({}, len(positions), f"the journal could not be read: {error}")
+        return Reread(found, done, "the journal does not have it")
 
     def close(self, timeout: float) -> None:
         """Write what has come in and the last commits, then close the file."""
@@ -548,6 +559,16 @@ class MemoryJournal:
         self._count()
         for batch in settled:
             batch.durable()
+
+    def read_again(self, positions: Sequence[int], max_bytes: int) -> Reread:  # noqa: ARG002 - nothing is copied
+        """They stay in memory until they are committed."""
+        wanted = set(positions)
+        found: dict[int, Record] = {}
+        with self._changed:
+            for last, batch in self._unsettled:
+                first = last - len(batch.records) + 1
+                found.update((first + i, r) for i, r in enumerate(batch.records) if first + i in wanted)
+        return Reread(found, len(positions), "it is not in memory any more")
 
     def _count(self) -> None:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -19,13 +19,14 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Me
 from connector.config.kafka import KafkaSection
 from connector.progress import Commit
 from connector.records import Chunk
+from connector.sources.kafka_again import KafkaAgain
 from connector.sources.kafka_records import to_records
 from connector.sources.kafka_settings import reader_settings
 from connector.sources.kafka_status import Status
 from connector.sources.log_file import LogFile
 from connector.sources.partitions import OwnedPartition, partition_name
 from connector.sources.settlements import Settlements
-from connector.sources.source import Handover, SourceFailedError, SourceFinishedError
+from connector.sources.source import Handover, Reread, SourceFailedError, SourceFinishedError
 
 _QUERY_SECONDS: Final = 10.0
 _BATCH: Final = 500
@@ -139,6 +140,7 @@ class KafkaRangeSource:
         self._status = Status(section.name)
         self._status.joined = True
         self._settlements = Settlements(section.name, file, None)
+        self._again = KafkaAgain(section)
         self._lock = threading.Lock()
         self._ready: deque[Chunk] = deque()
         self._draining = threading.Event()
@@ -157,6 +159,8 @@ class KafkaRangeSource:
             if start < found.end:
                 self._owned[name] = OwnedPartition(found.topic, found.number, start)
         self._unread = set(self._owned)
+        self._expired: set[str] = set()
+        """Partitions whose position is not in the log any more; where they go on is to be found out."""
         options = reader_settings(section) | self._status.callbacks() | {"enable.partition.eof": True}
         self._consumer = Consumer(options, logger=self._status.logger)
 
@@ -179,6 +183,7 @@ class KafkaRangeSource:
                 raise SourceFinishedError
             if self._status.fatal:
                 raise SourceFailedError(self._status.fatal)
+            self._go_on_after_loss()
             self._take(self._consumer.consume(_BATCH, timeout))
         return self._ready.popleft() if self._ready else None
 
@@ -194,6 +199,10 @@ class KafkaRangeSource:
                 self._left[commit.partition] = end - min(end, part.range.next)
         self._settlements.add(commit, settled)
 
+    def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
+        """By a consumer of its own."""
+        return self._again.read(partition, positions, max_bytes)
+
     def stop_reading(self) -> None:
         """Read no more."""
         self._draining.set()
@@ -201,6 +210,7 @@ class KafkaRangeSource:
     def close(self, timeout: float) -> None:
         """Write what is settled."""
         self._draining.set()
+        self._again.close()
         self._settlements.close(timeout)
         self._consumer.close()
         self._file.close()
@@ -228,7 +238,7 @@ class KafkaRangeSource:
             if error is None:
                 runs.setdefault(name, []).append(message)
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-                self._expired(name)
+                self._expired.add(name)
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._at_end(name, message.offset() or 0)
             else:
@@ -266,11 +276,22 @@ class KafkaRangeSource:
             if not owned.under_way:
                 self._left[name] = 0
 
-    def _expired(self, name: str) -> None:
-        owned = self._owned[name]
+    def _go_on_after_loss(self) -> None:
+        for name in sorted(self._expired):
+            owned = self._owned[name]
+            where = TopicPartition(owned.topic, owned.number)
+            try:
+                low, _ = self._consumer.get_watermark_offsets(where, timeout=_QUERY_SECONDS, cached=False)
+            except KafkaException as error:
+                self._status.note(f"{name}: where its log begins could not be asked for: {error.args[0].str()}")
+                return
+            self._expired.discard(name)
+            self._skip(owned, where, low)
+
+    def _skip(self, owned: OwnedPartition, where: TopicPartition, low: int) -> None:
+        """What lies before `low` has expired."""
+        name = owned.name
         expected = owned.next_taken or 0
-        where = TopicPartition(owned.topic, owned.number)
-        low, _ = self._consumer.get_watermark_offsets(where, timeout=_QUERY_SECONDS, cached=False)
         start = min(max(low, expected), self._ends[name])
         what = f"{name}: the data from offset {expected} to before {start} had expired before it could be read"
         _log.error("kafka_data_expired", source=self.name, partition=name, first_lost=expected, next_available=start)
@@ -283,6 +304,8 @@ class KafkaRangeSource:
             self._consumer.incremental_assign([TopicPartition(owned.topic, owned.number, start)])
         else:
             self._unread.discard(name)
+            if not owned.under_way:
+                self._left[name] = 0
 
 
 def ends_of(file: LogFile) -> Mapping[str, tuple[int, int]]:

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from connector.config.kafka import KafkaSection
-from connector.sources.kafka_settings import admin_settings
+from connector.kafka_connection import admin_settings
 
 _SECONDS: Final = 5.0
 _ASK_AGAIN_SECONDS: Final = 600.0

@@ -10,11 +10,10 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaException
 
 from connector.config.kafka import KafkaSection
+from connector.kafka_connection import admin_settings
 
 _HEARTBEATS_A_SESSION: Final = 4
 _FETCH_BYTES: Final = 1024 * 1024
-_CONNECTION: Final = ("broker.", "client.", "connections.", "debug", "https.", "retry.", "sasl.", "socket.", "ssl.")
-"""What settings begin with that are about the connection, not about reading."""
 _OURS: Final = {
     "ssl.ca.location": "tls.ca_file",
     "ssl.certificate.location": "tls.cert_file",
@@ -62,20 +61,6 @@ def reader_settings(section: KafkaSection) -> dict[str, Any]:
     }
     passed = {name: value for name, value in section.librdkafka.items() if not name.startswith("group.")}
     return settings | passed
-
-
-def admin_settings(section: KafkaSection) -> dict[str, Any]:
-    """How to reach the cluster, and as whom."""
-    settings = {
-        "bootstrap.servers": ",".join(section.bootstrap_servers),
-        "client.id": section.client_id,
-        "socket.keepalive.enable": True,
-        "reconnect.backoff.max.ms": 5000,
-        "allow.auto.create.topics": False,
-        "log_level": 6,
-        **_security(section),
-    }
-    return settings | {name: value for name, value in section.librdkafka.items() if name.startswith(_CONNECTION)}
 
 
 def check_settings(section: KafkaSection) -> list[str]:
@@ -145,40 +130,3 @@ def _prefetch(section: KafkaSection) -> dict[str, Any]:
         "fetch.message.max.bytes": _FETCH_BYTES,
         "fetch.queue.backoff.ms": 10,
     }
-
-
-def _security(section: KafkaSection) -> dict[str, Any]:
-    tls, sasl = section.tls, section.sasl
-    encrypted = section.security == "tls"
-    settings: dict[str, Any] = {
-        "security.protocol": ("SASL_" if sasl else "") + ("SSL" if encrypted else "PLAINTEXT"),
-    }
-    if encrypted:
-        files = {
-            "ssl.ca.location": tls.ca_file,
-            "ssl.certificate.location": tls.cert_file,
-            "ssl.key.location": tls.key_file or tls.cert_file,
-        }
-        settings |= {name: str(file) for name, file in files.items() if file}
-        if tls.key_password:
-            settings["ssl.key.password"] = tls.key_password.get_secret_value()
-        settings["enable.ssl.certificate.verification"] = tls.verify
-        settings["ssl.endpoint.identification.algorithm"] = "https" if tls.verify else "none"
-    if sasl is None:
-        return settings
-    settings["sasl.mechanism"] = sasl.mechanism
-    if sasl.mechanism == "OAUTHBEARER":
-        settings["sasl.oauthbearer.method"] = "oidc"
-        settings["sasl.oauthbearer.client.id"] = sasl.client_id
-        settings["sasl.oauthbearer.token.endpoint.url"] = sasl.token_url
-        if sasl.scope:
-            settings["sasl.oauthbearer.scope"] = sasl.scope
-        if sasl.extensions:
-            settings["sasl.oauthbearer.extensions"] = ",".join(f"{key}={val}" for key, val in sasl.extensions.items())
-        if sasl.client_secret:
-            settings["sasl.oauthbearer.client.secret"] = sasl.client_secret.get_secret_value()
-    else:
-        settings["sasl.username"] = sasl.username
-        if sasl.password:
-            settings["sasl.password"] = sasl.password.get_secret_value()
-    return settings

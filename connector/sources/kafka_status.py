@@ -27,6 +27,10 @@ class Status:
         self._topics: dict[str, str] = {}
         """Topic → what is wrong with it; librdkafka says so once."""
         self._statistics = b"{}"
+        self.reports = 0
+        """How many statistics came."""
+        self.group_count: int | None = None
+        """How many partitions the group has given us, as of the last statistics; None while it rebalances."""
         self.logger = _logger(source)
 
     def callbacks(self) -> dict[str, Callable[..., None]]:
@@ -97,9 +101,13 @@ class Status:
     def _on_statistics(self, text: str) -> None:
         self._statistics = text.encode()
         found: dict[str, Any] = orjson.loads(self._statistics)
+        group = found.get("cgrp", {})
+        steady = group.get("join_state") == "steady"
+        self.group_count = group.get("assignment_size") if steady else None
+        self.reports += 1
         if any(broker["state"] == "UP" and broker["nodeid"] >= 0 for broker in found["brokers"].values()):
             self._trouble = None
-            self.joined = found.get("cgrp", {}).get("join_state") == "steady" or self.joined
+            self.joined = steady or self.joined
 
 
 class _ToStructlog(logging.Handler):

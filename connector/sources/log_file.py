@@ -15,7 +15,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -49,7 +49,7 @@ from connector.sources.log_schema import (
     suspected_file,
 )
 from connector.sources.reserve import Reserve, reserve_file
-from connector.sqlite_files import open_durable
+from connector.sqlite_files import open_durable, open_read_only
 
 KEEP_FREE_PAGES: Final = 4096
 """Free pages that the file keeps for what comes next (16 MiB); what is beyond goes back to the disk when it is idle."""
@@ -283,6 +283,29 @@ class LogFile:
             if first <= position < after:
                 position = after
         return position
+
+    def read_at(self, positions: Iterable[int], max_bytes: int) -> tuple[dict[int, Record], int]:
+        """The records at the first of these positions (rising), as many as have about `max_bytes` together, and at how
+        many positions was looked. For any thread. Raises sqlite3.Error."""
+        found: dict[int, Record] = {}
+        row: Row | None = None
+        size = done = 0
+        with closing(open_read_only(self.path)) as connection:
+            for position in positions:
+                if size >= max_bytes:
+                    break
+                done += 1
+                if row is None or position > row.last:
+                    stored = connection.execute(
+                        "SELECT first, count, crc, body FROM journal WHERE first <= ? ORDER BY first DESC LIMIT 1",
+                        (position,),
+                    ).fetchone()
+                    checked = None if stored is None else checked_row(*stored)
+                    row = checked if isinstance(checked, Row) else None
+                if row is not None and row.first <= position <= row.last:
+                    found[position] = row.records[position - row.first]
+                    size += len(found[position].payload or b"")
+        return found, done
 
     def suspect(self) -> None:
         """Have the file checked at the next start, whatever its size. Raises OSError."""

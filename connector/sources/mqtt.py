@@ -18,7 +18,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -31,7 +31,7 @@ from connector.sources.journal import Batch, Journal
 from connector.sources.log_file import LogFile
 from connector.sources.mqtt_connection import Connection, End, Received, end_session
 from connector.sources.mqtt_horizons import MqttHorizons
-from connector.sources.source import Handover, SourceFailedError
+from connector.sources.source import Handover, Reread, SourceFailedError
 
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 30.0
@@ -106,9 +106,18 @@ class MqttSource:
         """All that this session gets."""
         return 1.0
 
+    def publish(self, topic: str, payload: bytes) -> bool:
+        """Hand a message to the broker, QoS 0; False if we are not connected, and then it is not kept."""
+        connection = self._connection
+        return connection is not None and connection.ready and connection.publish(topic, payload)
+
     def commit(self, commit: Commit) -> None:
         """To the journal."""
         self._journal.commit(commit)
+
+    def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:  # noqa: ARG002 - it has one
+        """From the journal."""
+        return self._journal.read_again(positions, max_bytes)
 
     def stop_reading(self) -> None:
         """Read no more; the connection stays for the acknowledgements of what is still on its way."""

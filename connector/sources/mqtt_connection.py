@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import ssl
 import threading
 import time
 from collections import deque
@@ -30,7 +29,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from connector.config.mqtt import MQTT_PORTS, MqttSection
+from connector.config.mqtt import MqttSection
+from connector.config.mqtt_connection import MQTT_PORTS
+from connector.mqtt_network import explained, refusal, tls_context
 from connector.records import Record
 
 _CONNECT_SECONDS: Final = 10.0
@@ -39,6 +40,7 @@ _READS_PER_TURN: Final = 256
 _TURN_BYTES: Final = 1024 * 1024
 _READ_AHEAD: Final = 64 * 1024
 _TICK_SECONDS: Final = 0.5
+_OUTGOING: Final = 1000
 TAKEN_OVER: Final = 0x8E
 """MQTT 5 reason code 142, "session taken over": another client connected with our client ID."""
 
@@ -134,16 +136,19 @@ class Connection:
         received: Callable[[Connection, Received], None],
         subscribed: Callable[[Connection, frozenset[str]], None],
         stale: Callable[[int], None],
+        keep_session: bool = True,
         leave: frozenset[str] = frozenset(),
         ends_session: Callable[[], bool] = lambda: False,
     ) -> None:
         """`received` (what was read) and `subscribed` (which filters are in force now) are called in the thread
-        that calls `run`; `stale` (so many acknowledgements came too late) in any. Filters in `leave` are given up as
-        if `leave()` had been called. `ends_session` is asked at the end: whether the broker may forget us."""
+        that calls `run`; `stale` (so many acknowledgements came too late) in any. Without `keep_session` the broker
+        begins with a new session, and forgets it at the end. Filters in `leave` are given up as if `leave()` had been
+        called. `ends_session` is asked at the end: whether the broker may forget us."""
         self._settings = settings
         self._received = received
         self._subscribed = subscribed
         self._stale = stale
+        self._keep_session = keep_session
         self._remembered_filters = remembered_filters
         self._leave = leave
         self._ends_session = ends_session
@@ -154,6 +159,7 @@ class Connection:
         self._records: list[Record] = []
         self._mids: list[int] = []
         self._turn_bytes = 0
+        self._outgoing: deque[tuple[str, bytes]] = deque(maxlen=_OUTGOING)
         self._acks: deque[list[int]] = deque()
         self._acks_lock = threading.Lock()
         self._open = True
@@ -193,6 +199,16 @@ class Connection:
         was acknowledged."""
         return self._departure.quiet
 
+    def publish(self, topic: str, payload: bytes) -> bool:
+        """Send this message, QoS 0, behind the acknowledgements that wait; False if the connection has ended, or too
+        much waits already."""
+        with self._acks_lock:
+            if not self._open or len(self._outgoing) == _OUTGOING:
+                return False
+            self._outgoing.append((topic, payload))
+        self.wake()
+        return True
+
     def wake(self) -> None:
         """Let the loop look around at once."""
         with contextlib.suppress(OSError):  # full: it is awake already; closed: it has ended
@@ -217,7 +233,7 @@ class Connection:
     def _make_client(self, client_id: str) -> _ReadAheadClient:
         settings = self._settings
         url = urlsplit(settings.url)
-        options: dict[str, Any] = {} if self._v5 else {"clean_session": False}
+        options: dict[str, Any] = {} if self._v5 else {"clean_session": not self._keep_session}
         client = _ReadAheadClient(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -244,15 +260,19 @@ class Connection:
         try:
             if self._v5:
                 properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-                properties.SessionExpiryInterval = round(self._settings.session_expiry)
+                properties.SessionExpiryInterval = round(self._settings.session_expiry) if self._keep_session else 0
                 properties.ReceiveMaximum = self._settings.receive_maximum
                 self._client.connect(
-                    url.hostname or "", port, keepalive=keepalive, clean_start=False, properties=properties
+                    url.hostname or "",
+                    port,
+                    keepalive=keepalive,
+                    clean_start=not self._keep_session,
+                    properties=properties,
                 )
             else:
                 self._client.connect(url.hostname or "", port, keepalive=keepalive)
         except (OSError, ValueError) as error:  # ValueError: a certificate that does not fit the name
-            return End(f"cannot connect to {url.hostname}:{port}: {_explained(error)}")
+            return End(f"cannot connect to {url.hostname}:{port}: {explained(error, _CONNECT_SECONDS)}")
         return None
 
     def _serve(self, may_read: Callable[[], bool], stopping: Callable[[], bool]) -> End:
@@ -302,6 +322,8 @@ class Connection:
                 while self._wake_receiver.recv(4096):
                     continue
         self._send_acks()
+        while self._outgoing:
+            client.publish(*self._outgoing.popleft(), qos=0)
         if client.want_write():
             client.loop_write()
         if sock in readable or pending:
@@ -369,7 +391,7 @@ class Connection:
         self, client: Client, _userdata: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         if reason.is_failure:
-            self._end = End(_refusal(reason, self._settings), refused=True)
+            self._end = End(refusal(reason.getName(), self._settings.protocol), refused=True)
             return
         self._connack = True
         self.session_present = flags.session_present
@@ -490,46 +512,5 @@ def _set_up(client: Client, settings: MqttSection) -> None:
         password = settings.password.get_secret_value() if settings.password else None
         client.username_pw_set(settings.username, password)
     if url.scheme in ("mqtts", "wss"):
-        client.tls_set_context(_tls_context(settings))
+        client.tls_set_context(tls_context(settings.tls))
     client.connect_timeout = _CONNECT_SECONDS
-
-
-def _tls_context(settings: MqttSection) -> ssl.SSLContext:
-    tls = settings.tls
-    context = ssl.create_default_context(cafile=str(tls.ca_file) if tls.ca_file else None)
-    if tls.cert_file:
-        password = tls.key_password.get_secret_value() if tls.key_password else None
-        context.load_cert_chain(tls.cert_file, tls.key_file, password)
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _explained(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"its certificate is not trusted ({error.verify_message}); give the authority in tls.ca_file, and check "
-            "that the host name in the URL is the one in the certificate"
-        )
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed ({error.reason or error}); does the port speak TLS, and does the broker want a certificate?"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused; is the broker running, and is this its port?"
-    if isinstance(error, socket.gaierror):
-        return "the host name is not known"
-    if isinstance(error, TimeoutError):
-        return f"no answer within {_CONNECT_SECONDS:g} s; is a firewall in between?"
-    return str(error) or type(error).__name__
-
-
-def _refusal(reason: ReasonCode, settings: MqttSection) -> str:
-    name = reason.getName()
-    hints = {
-        "Unsupported protocol version": f"set protocol: {'3.1.1' if settings.protocol == '5' else '5'}",
-        "Bad user name or password": "check username and password",
-        "Not authorized": "check username, password and the broker's access list",
-        "Client identifier not valid": "set another client_id",
-    }
-    hint = hints.get(name)
-    return f"the broker refused the connection: {name}" + (f"; {hint}" if hint else "")

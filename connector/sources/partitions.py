@@ -15,6 +15,12 @@ def partition_name(topic: str, number: int) -> str:
     return f"{topic}[{number}]"
 
 
+def split_partition_name(name: str) -> tuple[str, int]:
+    """Topic and number of a partition that is called so."""
+    topic, _, number = name.rpartition("[")
+    return topic, int(number[:-1])
+
+
 @dataclass(frozen=True, slots=True)
 class _Taken:
     """One chunk that was given out."""

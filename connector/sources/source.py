@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from connector.loss_forecast import Horizon
 from connector.progress import Commit
-from connector.records import Chunk
+from connector.records import Chunk, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """Records that were read once more."""
+
+    records: Mapping[int, Record]
+    """By their position."""
+    done: int
+    """How many of the positions that were asked for were looked for."""
+    why: str = ""
+    """Why some of these are missing."""
 
 
 class SourceFailedError(Exception):
@@ -33,7 +46,7 @@ class Handover(Protocol):
 class Source(Protocol):
     """A replayable log: partitions with positions, read in chunks, committed as a contiguous prefix.
 
-    `poll` and `hold` are called by one intake thread, `commit` by any.
+    `poll` and `hold` are called by one intake thread, the others by any.
     """
 
     name: str
@@ -57,6 +70,12 @@ class Source(Protocol):
 
         May return before it is durable; `close` waits for that. Commits of a partition come in order.
         """
+
+    def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
+        """Records that were polled and are not committed, as they came: the first of these (rising) positions, as many
+        as have about `max_bytes` together, at least one. For a dead letter about a sample that was sent already.
+
+        Called by any one thread, beside `poll`. Does not raise, and does not wait for long."""
 
     def stop_reading(self) -> None:
         """Take no more from outside (a shutdown has begun); what was taken in can still be polled."""

@@ -35,7 +35,12 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
-EXAMPLES = [*sorted((ROOT / "config").glob("*.yaml")), DOCKER / "config.yaml", DOCKER / "config.kafka.yaml"]
+MAPPING_TESTS = sorted((ROOT / "config").glob("*-tests.yaml"))
+EXAMPLES = [
+    *sorted(set((ROOT / "config").glob("*.yaml")) - set(MAPPING_TESTS)),
+    DOCKER / "config.yaml",
+    DOCKER / "config.kafka.yaml",
+]
 ENVIRONMENT = {
     "MQTT_PASSWORD": "one",
     "NORTH_PASSWORD": "two",
@@ -45,6 +50,7 @@ ENVIRONMENT = {
     "KAFKA_PASSWORD": "four",
     "SERVICE_API_KEY": "five",
     "SERVICE_API_SECRET": "six",
+    "SCHEMA_REGISTRY_PASSWORD": "seven",
 }
 AUTHORITY = trustme.CA()
 CERTIFICATE = AUTHORITY.issue_cert("connector.example.com")
@@ -100,7 +106,7 @@ def test_every_example_passes_the_check(example: Path, tmp_path: Path) -> None:
 
 def test_the_list_of_examples_is_complete() -> None:
     links = re.findall(r"^\| \[[^]]+\]\(([^)]+)\)", (ROOT / "config" / "README.md").read_text(), re.MULTILINE)
-    assert sorted((ROOT / "config" / link).resolve() for link in links) == sorted(EXAMPLES)
+    assert sorted((ROOT / "config" / link).resolve() for link in links) == sorted([*EXAMPLES, *MAPPING_TESTS])
 
 
 def test_secrets_come_from_environment_and_files(tmp_path: Path) -> None:
@@ -238,7 +244,9 @@ def test_the_image_installs_only_what_the_lock_files_say() -> None:
     installs = [rest for word, rest in dockerfile() if word == "RUN" and "pip" in rest]
     assert all("--require-hashes" in rest or "--no-index" in rest for rest in installs)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    extra = sorted(re.match(r"[\w-]+", name)[0] for name in project["project"]["optional-dependencies"]["sandbox"])  # type: ignore[index]
+    extras = project["project"]["optional-dependencies"]
+    wanted = extras["sandbox"] + extras["json-schema"]
+    extra = sorted(re.match(r"[\w-]+", name)[0] for name in wanted)  # type: ignore[index]
     named = re.search(r"--requirement requirements\.lock ([\w -]+?) &&", installs[0])
     assert named
     assert sorted(named[1].split()) == extra

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,14 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from connector.config.kafka import KafkaSection
+from connector.progress import Commit, Counts, Tally
+from connector.sources.kafka_range import KafkaRangeSource, OffsetRange
+from connector.sources.log_file import LogFile
+from connector.sources.log_statement import read_statement
+from connector.sources.source import SourceFinishedError
 from tests.connector_process import ConnectorProcess
-from tests.kafka_brokers import Kafka, need_kafka
+from tests.kafka_brokers import KafkaBroker, need_real
 from tests.sandbox_server import SandboxServer
 from tests.waiting import wait_until
 
@@ -23,18 +30,12 @@ RECORDS = 3000
 START = int(time.time()) - RECORDS
 
 
-@pytest.fixture(scope="module")
-def own_kafka() -> Iterator[Kafka]:
-    with need_kafka() as kafka:
-        yield kafka  # type: ignore[misc]
-
-
 @pytest.fixture
-def topic(own_kafka: Kafka, request: pytest.FixtureRequest) -> str:
+def topic(kafka: KafkaBroker, request: pytest.FixtureRequest) -> str:
     """A topic with a record a second, in turn over its partitions; number i is value i."""
-    name = request.node.name[:60].replace("[", ".").replace("]", "")
-    own_kafka.create_topic(name, PARTITIONS)
-    producer = Producer({"bootstrap.servers": own_kafka.bootstrap, "enable.idempotence": True})
+    name = f"{request.node.name[:60]}-{uuid.uuid4().hex[:8]}"
+    need_real(kafka).create_topic(name, PARTITIONS)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "enable.idempotence": True})
     for i in range(RECORDS):
         producer.produce(name, json.dumps({"v": i}).encode(), partition=i % PARTITIONS, timestamp=(START + i) * 1000)
     assert producer.flush(30) == 0
@@ -47,7 +48,9 @@ def sandbox() -> Iterator[SandboxServer]:
         yield server
 
 
-def connector_for(kafka: Kafka, topic: str, sandbox: SandboxServer, folder: Path, delivery: str) -> ConnectorProcess:
+def connector_for(
+    kafka: KafkaBroker, topic: str, sandbox: SandboxServer, folder: Path, delivery: str
+) -> ConnectorProcess:
     source = f"""
   - type: kafka
     bootstrap_servers: "{kafka.bootstrap}"
@@ -85,37 +88,37 @@ def stored(sandbox: SandboxServer, topic: str) -> dict[int, float]:
     return dict(sandbox.samples(f"{topic}:v")) if f"{topic}:v" in sandbox.signals() else {}
 
 
-def committed(kafka: Kafka, topic: str) -> list[int]:
+def committed(kafka: KafkaBroker, topic: str) -> list[int]:
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": topic})
     found = consumer.committed([TopicPartition(topic, p) for p in range(PARTITIONS)], timeout=10)
     consumer.close()
     return [partition.offset for partition in found]
 
 
-def test_a_span_of_time(own_kafka: Kafka, topic: str, sandbox: SandboxServer, tmp_path: Path) -> None:
-    connector = connector_for(own_kafka, topic, sandbox, tmp_path, "max_delay: 100ms, requests_per_second: 50")
+def test_a_span_of_time(kafka: KafkaBroker, topic: str, sandbox: SandboxServer, tmp_path: Path) -> None:
+    connector = connector_for(kafka, topic, sandbox, tmp_path, "max_delay: 100ms, requests_per_second: 50")
     text = finished(backfill(connector, "--from", at(500), "--to", at(1400)))
     assert stored(sandbox, topic) == expected(500, 1400), text
     assert "The ledger balances." in text
-    assert committed(own_kafka, topic) == [-1001] * PARTITIONS
+    assert committed(kafka, topic) == [-1001] * PARTITIONS
     again = finished(backfill(connector, "--from", at(500), "--to", at(1400)))
     assert "going on after" in again
 
 
 def test_records_that_are_out_of_order_are_found(
-    own_kafka: Kafka, topic: str, sandbox: SandboxServer, tmp_path: Path
+    kafka: KafkaBroker, topic: str, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
     """One from the middle of the span stands at the end, behind later ones."""
-    producer = Producer({"bootstrap.servers": own_kafka.bootstrap, "enable.idempotence": True})
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "enable.idempotence": True})
     producer.produce(topic, b'{"v": 0.5}', partition=1, timestamp=(START + 700) * 1000 + 500)
     assert producer.flush(30) == 0
-    connector = connector_for(own_kafka, topic, sandbox, tmp_path, "max_delay: 100ms, requests_per_second: 50")
+    connector = connector_for(kafka, topic, sandbox, tmp_path, "max_delay: 100ms, requests_per_second: 50")
     finished(backfill(connector, "--from", at(500), "--to", at(1400)))
     assert stored(sandbox, topic) == expected(500, 1400) | {(START + 700) * 10**6 + 500_000: 0.5}
 
 
-def test_offsets_of_one_partition(own_kafka: Kafka, topic: str, sandbox: SandboxServer, tmp_path: Path) -> None:
-    connector = connector_for(own_kafka, topic, sandbox, tmp_path, "max_delay: 100ms, requests_per_second: 50")
+def test_offsets_of_one_partition(kafka: KafkaBroker, topic: str, sandbox: SandboxServer, tmp_path: Path) -> None:
+    connector = connector_for(kafka, topic, sandbox, tmp_path, "max_delay: 100ms, requests_per_second: 50")
     finished(backfill(connector, "--offsets", f"{topic}[1]=100:103"))
     assert stored(sandbox, topic) == {(START + i) * 10**6: float(i) for i in (301, 304, 307)}
     text = finished(backfill(connector, "--offsets", f"{topic}[1]=100:5000"), 1)
@@ -124,17 +127,17 @@ def test_offsets_of_one_partition(own_kafka: Kafka, topic: str, sandbox: Sandbox
 
 
 def test_an_interrupted_one_goes_on_beside_the_live_connector(
-    own_kafka: Kafka, topic: str, sandbox: SandboxServer, tmp_path: Path
+    kafka: KafkaBroker, topic: str, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
     slow = "max_delay: 100ms, requests_per_second: 5, max_bytes: 5KiB"
-    connector = connector_for(own_kafka, topic, sandbox, tmp_path, slow)
+    connector = connector_for(kafka, topic, sandbox, tmp_path, slow)
     first = backfill(connector, "--from", at(0), "--to", at(RECORDS))
     wait_until(lambda: len(stored(sandbox, topic)) > 1200, 30, "some of it arrived")
     first.kill()
     first.communicate()
     assert len(stored(sandbox, topic)) < RECORDS
     with connector.start():
-        wait_until(lambda: sum(committed(own_kafka, topic)) == RECORDS, 60, "the live one has it all", every=0.5)
+        wait_until(lambda: sum(committed(kafka, topic)) == RECORDS, 60, "the live one has it all", every=0.5)
         text = finished(backfill(connector, "--from", at(0), "--to", at(RECORDS)))
         assert "going on after" in text
         assert "going on after 0" not in text
@@ -143,22 +146,39 @@ def test_an_interrupted_one_goes_on_beside_the_live_connector(
     assert stored(sandbox, topic) == expected(0, RECORDS)
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ((), "give --from and --to, or --offsets"),
-        (("--from", "yesterday", "--to", "2026-01-01T00:00:00Z"), "'yesterday' is no time"),
-        (("--from", "2026-01-01T00:00:00", "--to", "2026-01-02T00:00:00Z"), "has no zone"),
-        (("--from", "2026-01-03T00:00:00Z", "--to", "2026-01-02T00:00:00Z"), "is not before"),
-        (("--offsets", "t=5"), "is not understood"),
-        (("--offsets", "t[0]=5:5"), "must be before"),
-        (("--from", "2026-01-01T00:00:00Z", "--to", "2026-01-02T00:00:00Z", "--source", "x"), "no Kafka source 'x'"),
-    ],
-)
-def test_what_cannot_be_asked(
-    own_kafka: Kafka, sandbox: SandboxServer, tmp_path: Path, options: tuple[str, ...], words: str
+@pytest.mark.parametrize(("end", "left"), [(15, [10, 11, 12, 13, 14]), (5, [])], ids=["partly", "wholly"])
+def test_what_expires_before_it_is_read_is_reported(
+    kafka: KafkaBroker, tmp_path: Path, end: int, left: list[int]
 ) -> None:
-    connector = connector_for(own_kafka, "t", sandbox, tmp_path, "max_delay: 100ms")
-    text = finished(backfill(connector, *options), 1)
-    assert words in text
-    assert "Traceback" not in text
+    real = need_real(kafka)
+    topic = f"expired-{uuid.uuid4().hex[:8]}"
+    real.create_topic(topic)
+    producer = Producer({"bootstrap.servers": real.bootstrap})
+    for i in range(20):
+        producer.produce(topic, b"%d" % i)
+    assert producer.flush(30) == 0
+    section = KafkaSection.model_validate(
+        {"type": "kafka", "bootstrap_servers": real.bootstrap, "topics": [topic], "group_id": topic,
+         "security": "plaintext"}
+    )  # fmt: skip
+    path = tmp_path / "kafka.sqlite"
+    source = KafkaRangeSource(section, LogFile.open(path), [OffsetRange(topic, 0, 0, end)])
+    real.delete_records(topic, 0, before=10)
+    source.start(None)  # type: ignore[arg-type]
+    read: list[int] = []
+    try:
+        while True:
+            chunk = source.poll(0.1)
+            if chunk is not None:
+                read += chunk.positions
+                n = len(chunk.positions)
+                counts = Counts(received=n, inserted=n)
+                source.commit(Commit("kafka", chunk.partition, chunk.positions[-1], {topic: Tally(counts, counts)}))
+    except SourceFinishedError:
+        pass
+    source.close(10)
+    assert read == left
+    assert source.expired == min(end, 10)
+    assert source.done == source.total == end
+    (incident,) = read_statement(path, lambda row: None).incidents
+    assert f"{topic}[0]: the data from offset 0 to before {min(end, 10)} had expired" in incident

@@ -5,19 +5,30 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from connector.config.kafka import KafkaSection
+from connector.kafka_connection import admin_settings
 from connector.progress import Commit, Counts, Tally
 from connector.sources.kafka import KafkaSource
-from connector.sources.kafka_settings import admin_settings, consumer_settings
+from connector.sources.kafka_settings import consumer_settings
 from connector.sources.log_file import LogFile
+from tests.integration.test_kafka_broker import produce as write
+from tests.integration.test_kafka_broker import read
 from tests.kafka_brokers import Kafka, KafkaBroker, need_java
 from tests.kafka_security import MECHANISMS, PASSWORD, USER, Security
 from tests.waiting import wait_until
@@ -41,12 +52,25 @@ def produce(bootstrap: str, *topics: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def secure() -> Iterator[Security]:
+def secure_kafka() -> Iterator[Kafka]:
     need_java()
     with Kafka(secure=True) as kafka:
         kafka.create_topic("plant")
-        assert kafka.security is not None
-        yield kafka.security
+        yield kafka
+
+
+@pytest.fixture
+def secure(secure_kafka: Kafka) -> Security:
+    assert secure_kafka.security is not None
+    return secure_kafka.security
+
+
+def lets_in(topic: str, settings: dict[str, str]) -> bool:
+    try:
+        Producer({**settings, "log_level": 0}).list_topics(topic, timeout=3)
+    except KafkaException:
+        return False
+    return True
 
 
 def login(mechanism: str, security: Security, secret: str = PASSWORD) -> dict[str, str]:
@@ -75,6 +99,50 @@ def test_every_mechanism_lets_us_in(secure: Security, mechanism: str, listener: 
         wait_until(lambda: consumer.poll(0.1) is None and assigned.is_set(), 20, "a member of the group")
     finally:
         consumer.close()
+
+
+def test_the_secure_listeners_let_in_whom_they_should(secure_kafka: Kafka) -> None:
+    """The Kafka that these tests rely on is one: also to those that it should not let in."""
+    kafka, security = secure_kafka, secure_kafka.security
+    assert security
+    topic = "guarded"
+    kafka.create_topic(topic)
+    write(kafka.bootstrap, topic, [b"4.2"])
+    for listener in ("SASL_SSL", "SASL_PLAINTEXT"):
+        for mechanism in MECHANISMS:
+            assert read(security.client(listener, mechanism), topic, 1) == [b"4.2"], (listener, mechanism)
+    assert security.tokens.given >= 2
+    assert read(security.client("SSL"), topic, 1) == [b"4.2"]
+    # And not the others.
+    trusted = security.client("SASL_SSL")
+    without_certificate = security.client("SSL")
+    for name in ("ssl.certificate.location", "ssl.key.location"):
+        del without_certificate[name]
+    others = (
+        trusted | {"sasl.password": "wrong"},
+        trusted | {"sasl.mechanism": "PLAIN", "sasl.password": "wrong"},
+        security.client("SASL_SSL", "OAUTHBEARER") | {"sasl.oauthbearer.client.secret": "wrong"},
+        {name: value for name, value in trusted.items() if name != "ssl.ca.location"},
+        without_certificate,
+    )
+    with ThreadPoolExecutor() as pool:  # each tries until its time is over
+        assert list(pool.map(partial(lets_in, topic), others)) == [False] * len(others)
+    # A rule that forbids is obeyed.
+    rule = AclBinding(
+        ResourceType.TOPIC,
+        topic,
+        ResourcePatternType.LITERAL,
+        f"User:{USER}",
+        "*",
+        AclOperation.READ,
+        AclPermissionType.DENY,
+    )
+    kafka.admin().create_acls([rule])[rule].result(20)
+    client = Producer(trusted)
+    wait_until(lambda: client.list_topics(topic, timeout=10).topics[topic].error, 20, "alice may not see the topic")
+    error = client.list_topics(topic, timeout=10).topics[topic].error
+    assert error is not None
+    assert error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
 
 # -- patterns --------------------------------------------------------------------------------------

@@ -170,6 +170,29 @@ def test_acknowledgements_go_out_and_in_order(sources: Sources, protocol: str) -
         assert again.payloads() == [b"last"], "everything else was acknowledged"
 
 
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_what_we_publish_does_not_disturb_the_acknowledgements(sources: Sources, protocol: str) -> None:
+    journal, told = HeldJournal(), HeldJournal()
+    with Mosquitto() as broker, Publisher(broker.port) as publisher:
+        source = sources.make(broker, journal, protocol=protocol, receive_maximum=10)
+        wait_ready(source)
+        wait_ready(sources.make(broker, told, topics=["told/#"], client_id="told", qos=0))
+        for i in range(300):
+            publisher.raw("t/n", str(i))
+            if i % 10 == 0:
+                assert source.publish("told/n", str(i).encode())
+        wait_until(lambda: journal.confirm() >= 300, 20, "all 300, acknowledged as they come", every=0.005)
+        wait_until(lambda: len(told.payloads()) == 30, 10, "what we published")
+        assert told.payloads() == [str(i).encode() for i in range(0, 300, 10)]
+        source.close(5)
+        assert not source.publish("told/n", b"not connected")
+        again = HeldJournal()
+        wait_ready(sources.make(broker, again, protocol=protocol))
+        publisher.raw("t/n", "last")
+        wait_until(again.payloads, 10, "the last message")
+        assert again.payloads() == [b"last"], "everything else was acknowledged"
+
+
 def test_a_full_journal_stops_reading_without_losing_the_connection(sources: Sources) -> None:
     journal = HeldJournal()
     with Mosquitto() as broker, Publisher(broker.port) as publisher:

@@ -10,8 +10,10 @@ from pathlib import Path
 import pyclarify
 import pytest
 
+from connector.dead_letters.sqlite_store import SqliteLetters
 from tests.brokers import Broker, Mosquitto, mosquitto_pub_program
 from tests.connector_process import ConnectorProcess
+from tests.dead_letter_places import letters_in
 from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer
 from tests.waiting import wait_until
@@ -145,7 +147,6 @@ BAD = [
 
 
 def test_bad_input_becomes_dead_letters_and_its_neighbours_arrive(sandbox: SandboxServer, tmp_path: Path) -> None:
-    import sqlite3
 
     long_topic = "bad/" + "x" * 300
     with Mosquitto() as broker, ConnectorProcess(
@@ -168,16 +169,14 @@ def test_bad_input_becomes_dead_letters_and_its_neighbours_arrive(sandbox: Sandb
         assert odd.pop("bad/text-number:v") == [(1777615200000000, 12.5)]
         assert odd.pop("bad/duplicate-keys:v")[0][1] == 2
         assert sorted(samples[0][1] for samples in odd.values()) == [1.5, 2.5]
-        letters = sqlite3.connect(connector.folder / "state" / "dead-letters.sqlite")
-        kept = {
-            topic: (reason, payload)
-            for topic, reason, payload in letters.execute(
-                "SELECT topic, reason, payload FROM letters WHERE payload IS NOT NULL"  # the first of each message
-            )
-        }
-        letters.close()
+        store = SqliteLetters(connector.folder / "state" / "dead-letters.sqlite", 10**9)
+        kept = {letter.topic: letter for letter in letters_in(store)}
+        store.close()
         for name, payload, reason in BAD:
-            assert kept[f"bad/{name.replace(' ', '-')}"] == (reason, payload)
+            letter = kept[f"bad/{name.replace(' ', '-')}"]
+            assert letter.record is not None
+            assert (letter.rejects[0].reason, letter.record.payload) == (reason, payload[: 512 * 1024])
+            assert letter.whole is (len(payload) <= 512 * 1024)
         status, ledger = connector.ledger()
         assert status == 0, json.dumps(ledger, indent=1)
         assert ledger["messages"]["received"] == publisher.messages

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import os
-import shutil
 import ssl
 import subprocess
 import uuid
@@ -28,10 +25,10 @@ from cryptography.hazmat.primitives.serialization import (
 
 from connector.clarify import NO_RETRIES, Client, DataFrame
 from connector.sandbox.cli import sandbox as command
-from tests.brokers import REQUIRE_REAL, USED
+from tests.brokers import USED
+from tests.node_packages import need_node
 from tests.sandbox_server import SandboxServer
 
-JS = Path(__file__).parents[1] / "js"
 NOON_US = 1_777_636_800_000_000  # 2026-05-01T12:00:00Z
 
 
@@ -171,45 +168,8 @@ def test_a_damaged_file_is_explained(files: Files, tmp_path: Path) -> None:
 # Clarify's JavaScript client
 
 
-def need_js_client() -> tuple[str, Path]:
-    """Node and the folder with the client in it; a skip without Node, a failure where the real is required."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        if REQUIRE_REAL:
-            pytest.fail("REQUIRE_REAL=1, but there is no node with npm on this machine")
-        pytest.skip("needs Node.js 18 or newer with npm (Debian: apt-get install nodejs npm)")
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clarify-connector"
-    sources = [JS / name for name in ("package.json", "package-lock.json", "insert.mjs")]
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:8]
-    folder = caches / f"js-{digest}"
-    caches.mkdir(parents=True, exist_ok=True)
-    with (caches / "js.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes second finds it done
-        if not folder.exists():
-            _install(npm, sources, folder)
-    return node, folder
-
-
-def _install(npm: str, sources: list[Path], folder: Path) -> None:
-    """Let npm install what the lock file says; it appears all at once or not at all."""
-    half = folder.parent / "js-installing"
-    if half.exists():
-        shutil.rmtree(half)  # of one that was killed
-    half.mkdir()
-    for source in sources:
-        shutil.copy(source, half)
-    arguments = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    done = subprocess.run(arguments, cwd=half, capture_output=True, text=True, timeout=240, check=False)
-    if done.returncode != 0:
-        reason = f"npm could not install Clarify's JavaScript client: {done.stderr[-1000:]}"
-        if REQUIRE_REAL:
-            pytest.fail(f"REQUIRE_REAL=1, but {reason}")
-        pytest.skip(reason)
-    half.rename(folder)
-
-
 def run_js(sandbox: SandboxServer, ca_file: Path | None, suffix: str) -> subprocess.CompletedProcess[str]:
-    node, folder = need_js_client()
+    node, folder = need_node()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NODE_")}
     if ca_file is not None:
         environment["NODE_EXTRA_CA_CERTS"] = str(ca_file)

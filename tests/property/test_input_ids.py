@@ -19,7 +19,7 @@ Wants = dict[Origin, str]
 
 def run(claims: dict[str, Origin], wants: Wants, order: Random) -> dict[Origin, str]:
     """One run of a connector: every origin gets its ID, in any order; the claims are remembered."""
-    ids = InputIds(claims, wants.get)
+    ids = InputIds(claims, lambda origin: {wants[origin]} if origin in wants else set())
     arriving = list(wants.items())
     order.shuffle(arriving)
     given_ids = {origin: ids.assign(origin, text) for origin, text in arriving}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import orjson
@@ -14,7 +14,7 @@ from connector.clarify import ClarifyError, InsertResult, Saved, SaveSignalsResu
 from connector.mapping.times import EPOCH
 from connector.progress import Commit, Counts, Tallies, merge
 from connector.records import Chunk, Record
-from connector.sources.source import Handover, SourceFailedError, SourceFinishedError
+from connector.sources.source import Handover, Reread, SourceFailedError, SourceFinishedError
 
 Stored = dict[tuple[str, int], float]
 """(input ID, time in µs) → value: what Clarify has."""
@@ -140,6 +140,8 @@ class ListSource:
         self._changed = threading.Condition()
         self._chunks: deque[Chunk] = deque()
         self._next = 1
+        self.records: dict[int, Record] = {}
+        """All that was put in, by position."""
         self.failure: str | None = None
         self.finished = False
         self.polls = 0
@@ -152,6 +154,7 @@ class ListSource:
         with self._changed:
             positions = range(self._next, self._next + len(records))
             self._chunks.append(Chunk(self.name, "p", positions, list(records)))
+            self.records.update(zip(positions, records, strict=True))
             self._next += len(records)
             self._changed.notify_all()
 
@@ -226,6 +229,15 @@ class ListSource:
     def commit(self, commit: Commit) -> None:
         assert commit.position > self.position, "positions only rise"
         self.commits.append(commit)
+
+    def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
+        found: dict[int, Record] = {}
+        for done, position in enumerate(positions):
+            if sum(len(record.payload or b"") for record in found.values()) >= max_bytes:
+                return Reread(found, done, "it is gone")
+            if position in self.records:
+                found[position] = self.records[position]
+        return Reread(found, len(positions), "it is gone")
 
     def stop_reading(self) -> None:
         with self._changed:

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector.config import RuleSection
 from connector.mapping.align import Aligner, Grid
+from connector.mapping.mapper import Mapper
+from connector.records import Record
 
 SECOND = 1_000_000
 
@@ -60,6 +63,22 @@ def test_the_same_sample_again_is_no_collision() -> None:
     aligner.align([("a", 10_100_000, 1.0)], Grid(SECOND))
     aligner.align([("a", 10_100_000, 1.0)], Grid(SECOND))
     assert aligner.shifts.collisions == 0
+
+
+def test_a_rule_aligns_its_samples_and_no_other_does() -> None:
+    rules = [
+        {"topic": "a/#", "align": "1s"},
+        {"topic": "b/{d}", "align": {"to": "100ms", "how": "floor"}, "when": {"ok": True}},
+        {"topic": "#"},
+    ]
+    mapper = Mapper([RuleSection.model_validate(rule).compile() for rule in rules])
+    times = []
+    for topic, payload in (("a/x", b'{"v": 1}'), ("b/x", b'{"v": 1, "ok": true}'), ("c", b'{"v": 1}')):
+        mapped = mapper.map("mqtt", Record(topic, payload, 1_790_000_000_678_900))
+        times.append({time_us for _, time_us, _ in mapped.samples})
+    assert times == [{1_790_000_001_000_000}, {1_790_000_000_600_000}, {1_790_000_000_678_900}]
+    assert mapper.aligner.shifts.aligned == 3
+    assert mapper.aligner.shifts.greatest_us == 321_100
 
 
 def test_what_would_be_moved_too_far_stays() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,8 +49,11 @@ def _as_it_was() -> Iterator[None]:
     """`run` is meant to have a process of its own: it sets up logs and permissions for all of it."""
     umask = os.umask(0)
     os.umask(umask)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     os.umask(umask)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     structlog.reset_defaults()
 
 
@@ -177,6 +181,18 @@ def test_credentials_that_cannot_be_used(config: Path, command: str, content: st
     assert "credentials.json" in refused(command, config)
 
 
+def test_check_of_schema_registries(config: Path) -> None:
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text + "schema_registries: {main: {url: 'http://registry', token: t0ken}}\n", encoding="utf-8")
+    result = cli("check", config)
+    assert result.exit_code == 0, result.output
+    assert "warning: schema registry main: credentials over http" in result.output
+    assert "t0ken" not in result.output
+    more = "schema_registries: {main: {url: 'https://registry', tls: {ca_file: no.pem}}}\n"
+    config.write_text(text + more, encoding="utf-8")
+    assert "schema registry main: tls.ca_file: there is no file" in refused("check", config)
+
+
 def test_check_looks_for_certificate_files(config: Path) -> None:
     text = GOOD.replace("topics: [x]", "topics: [x], tls: {ca_file: no.pem}").replace("mqtt://", "mqtts://")
     config.write_text(text, encoding="utf-8")
@@ -284,3 +300,21 @@ def test_every_setting_is_explained() -> None:
         for name, field in section.get("properties", {}).items():
             assert field.get("description") or "$ref" in field, f"{section.get('title')}.{name}"
             assert f"| `{name}` |" in table
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "give --from and --to, or --offsets"),
+        (("--from", "yesterday", "--to", "2026-01-01T00:00:00Z"), "'yesterday' is no time"),
+        (("--from", "2026-01-01T00:00:00", "--to", "2026-01-02T00:00:00Z"), "has no zone"),
+        (("--from", "2026-01-03T00:00:00Z", "--to", "2026-01-02T00:00:00Z"), "is not before"),
+        (("--offsets", "t=5"), "is not understood"),
+        (("--offsets", "t[0]=5:5"), "must be before"),
+        (("--from", "2026-01-01T00:00:00Z", "--to", "2026-01-02T00:00:00Z", "--source", "x"), "no Kafka source 'x'"),
+    ],
+)
+def test_a_backfill_that_cannot_be_asked_for(config: Path, options: tuple[str, ...], words: str) -> None:
+    kafka = "  - {type: kafka, bootstrap_servers: '127.0.0.1:1', topics: [t], group_id: g, security: plaintext}\n"
+    config.write_text(GOOD.replace("sources:\n", f"sources:\n{kafka}"), encoding="utf-8")
+    assert words in refused("backfill", config, *options)

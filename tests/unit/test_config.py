@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from connector.config import Config
-from connector.config_file import ConfigError, load_config
+from connector.config import Config, RuleSection
+from connector.config_file import ConfigError, load_config, rule_lines
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "config").glob("*.yaml"))
+CONFIG = Path(__file__).parents[2] / "config"
+EXAMPLES = sorted(set(CONFIG.glob("*.yaml")) - set(CONFIG.glob("*-tests.yaml")))
 GOOD = """\
 clarify:
   credentials: credentials.json
@@ -71,7 +72,8 @@ def test_every_example_can_be_used(example: Path, tmp_path: Path) -> None:
         text = text.replace(f"${{file:{reference}}}", f"${{file:{secret}}}")
     config = load_config(write(tmp_path, text), EveryVariable())
     assert config.sources
-    assert len(config.rules()) == len(config.mapping.rules)
+    rules = [*config.mapping.rules, *(RuleSection(preset=name) for name in config.mapping.presets)]
+    assert len(config.rules()) == sum(len(rule.sections()) for rule in rules)
 
 
 class EveryVariable(dict[str, str]):
@@ -257,24 +259,41 @@ MISTAKES = [
     (GOOD + "mapping: {rules: {topic: x}}\n", 7, "mapping.rules", "list"),
     (
         GOOD + RULE + "      input: '{lnie}'\n",
-        9,
-        "mapping.rules[0]",
-        "input: '{lnie}': {lnie} is not known here; did you",
+        10,
+        "mapping.rules[0].input",
+        "'{lnie}': {lnie} is not known here; did you mean {line}?",
     ),
-    (GOOD + RULE + "      values: {a: {name: '{x}'}}\n", 9, "mapping.rules[0]", "values.a.name: '{x}'"),
+    (
+        GOOD + RULE + "      values:\n        a:\n          name: '{x}'\n",
+        12,
+        "mapping.rules[0].values.a.name",
+        "'{x}': {x} is",
+    ),
+    (
+        GOOD + RULE + "      values:\n        a.b: {path: 'x[?'}\n",
+        11,
+        'mapping.rules[0].values."a.b".path',
+        "nor JMESPath",
+    ),
+    (GOOD + RULE + "      preset: kepwear\n", 10, "mapping.rules[0].preset", "did you mean kepware?"),
+    (GOOD + RULE + "      preset: tasmota\n", 9, "mapping.rules[0].topic", "instead of topic say base"),
+    (GOOD + RULE + "      time: {zone: Europe/Olso}\n", 10, "mapping.rules[0].time.zone", "no IANA time zone"),
+    (GOOD + RULE + "      thin:\n        windwo: 1m\n", 11, "mapping.rules[0].thin.windwo", "did you mean window?"),
+    (GOOD + "mapping: {presets: [senml]}\n", 7, "mapping.presets", "say which, with topic"),
+    (GOOD + RULE + "      format: avro\n", 10, "mapping.rules[0].format", "declare it, or add a registry"),
     (GOOD + RULE + "      labels: {'a b': x}\n", 10, "mapping.rules[0].labels.a b", "pattern"),
-    (GOOD + RULE + "      labels: {a: '{x}'}\n", 9, "mapping.rules[0]", "'{x}': {x} is not known here"),
+    (GOOD + RULE + "      labels: {a: '{x}'}\n", 10, "mapping.rules[0].labels.a", "'{x}': {x} is not known here"),
     (GOOD + RULE + "      enum_values: {10000: x}\n", 10, "mapping.rules[0].enum_values.10000", "pattern"),
     (GOOD + RULE + "      enum_values: {1: on}\n", 9, "mapping.rules[0]", "enum_values without type: enum"),
     (
         GOOD + RULE + "      values: {a: {enum_values: {1: x}}}\n",
-        9,
-        "mapping.rules[0]",
-        "values.a: enum_values without",
+        10,
+        "mapping.rules[0].values.a",
+        "enum_values without",
     ),
-    (GOOD + RULE + "      time: ''\n", 10, "mapping.rules[0].time", "at least 1 character"),
+    (GOOD + RULE + "      time: ''\n", 10, "mapping.rules[0].time.field", "at least 1 character"),
     (GOOD + RULE.replace("line", "Line"), 9, "mapping.rules[0].topic", "names are small letters"),
-    (GOOD + RULE.replace("line", "field"), 9, "mapping.rules[0]", "{field} has a meaning of its own"),
+    (GOOD + RULE.replace("line", "field"), 9, "mapping.rules[0].topic", "{field} has a meaning of its own"),
     (GOOD + RULE.replace("#", "#/x"), 9, "mapping.rules[0].topic", "level 3: '#' may stand only at the end"),
     (GOOD + "    username: ${NOT_SET}\n", 7, "sources[0].username", "NOT_SET is not set; set it, or write ${NOT_SET:-"),
     (GOOD + "    username: ${a b}\n", 7, "sources[0].username", "${a b} is not understood; use ${NAME}"),
@@ -392,3 +411,117 @@ def test_a_password_in_the_address_is_refused_and_not_repeated(tmp_path: Path, h
     found = complaint(tmp_path, GOOD.replace("mqtts://broker.example.com", f"'mqtts://me:{SECRET}@{host}'"))
     assert SECRET not in found
     assert "sources[0].url" in found
+
+
+# -- dead letters ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "kind"),
+    [
+        ("{}", "sqlite"),
+        ("{max_bytes: 1MiB}", "sqlite"),
+        ("{type: file, path: letters}", "file"),
+        ("{type: mqtt, url: broker.example.com}", "mqtt"),
+        ("{type: kafka, bootstrap_servers: 'k:9092', topic: letters}", "kafka"),
+    ],
+)
+def test_kinds_of_dead_letter_stores(tmp_path: Path, section: str, kind: str) -> None:
+    assert load(tmp_path, GOOD + f"dead_letters: {section}\n").dead_letters.type == kind
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("{type: nothing}", "dead_letters.type: 'nothing' is no kind of store; use 'sqlite', 'file', 'mqtt', 'kafka'"),
+        (
+            "{type: file, max_bytes: 1MiB}",
+            "dead_letters.max_bytes: there is no such setting; did you mean max_file_bytes?",
+        ),
+        ("{max_files: 3}", "dead_letters.max_files: there is no such setting"),
+        ("{type: kafka, topic: letters}", "dead_letters.bootstrap_servers: is required but missing"),
+        ("{type: kafka, bootstrap_servers: 'k:1', topic: ^a}", "must be one topic, not a pattern"),
+        (
+            "{type: kafka, bootstrap_servers: 'k:1', topic: a, librdkafka: {acks: 1}}",
+            "a letter counts when all replicas",
+        ),
+        ("{type: mqtt, url: 'mqtt://h', topic: 'a/#'}", "dead_letters.topic: "),
+        ("{type: mqtt, url: 'mqtt://h', password: x}", "password without username"),
+        ("{type: mqtt, url: 'http://h'}", "scheme 'http' is not known"),
+        ("{when_full: stop, max_bytes: 1MiB}", "max_bytes must be at least 32MiB"),
+        ("{type: file, max_file_bytes: 2MiB, max_files: 4, when_full: stop}", "at least 32MiB"),
+        ("{type: file, max_file_bytes: 64KiB}", "at least twice max_payload"),
+        ("[a]", "dead_letters: must be a section"),
+    ],
+)
+def test_dead_letter_stores_that_cannot_be_used(tmp_path: Path, section: str, said: str) -> None:
+    assert said in complaint(tmp_path, GOOD + f"dead_letters: {section}\n")
+
+
+@pytest.mark.parametrize(
+    ("url", "topic", "comes_back"),
+    [
+        ("mqtts://broker.example.com", "plant/letters", True),
+        ("broker.example.com:8883", "plant/letters", True),
+        ("mqtts://broker.example.com", "letters", False),
+        ("mqtts://other.example.com", "plant/letters", False),
+        ("mqtts://broker.example.com:1884", "plant/letters", False),
+    ],
+)
+def test_letters_must_not_come_back_as_messages(tmp_path: Path, url: str, topic: str, comes_back: bool) -> None:
+    text = GOOD + f"dead_letters: {{type: mqtt, url: '{url}', topic: {topic}}}\n"
+    if comes_back:
+        assert "take another topic" in complaint(tmp_path, text)
+    else:
+        assert load(tmp_path, text).dead_letters.type == "mqtt"
+
+
+def test_letters_must_not_come_back_through_a_shared_subscription(tmp_path: Path) -> None:
+    text = GOOD.replace("plant/#", "$share/g/plant/#")
+    text += "dead_letters: {type: mqtt, url: broker.example.com, topic: plant/letters}\n"
+    assert "would come back" in complaint(tmp_path, text)
+
+
+def test_letters_must_not_come_back_as_records(tmp_path: Path) -> None:
+    letters = "dead_letters: {type: kafka, bootstrap_servers: 'kafka.example.com:9093', topic: plant.letters}\n"
+    assert load(tmp_path, KAFKA + letters).dead_letters.type == "kafka"
+    assert "would come back" in complaint(tmp_path, KAFKA.replace("[plant]", "['^plant.*']") + letters)
+
+
+# -- without secrets -------------------------------------------------------------------------------
+
+
+SECRETS = (
+    GOOD
+    + "    password: ${BROKER_PASSWORD}\n    username: ${file:/nowhere/user}\nmapping:\n  rules:\n    - topic: a/b\n"
+)
+
+
+def test_without_secrets_what_only_says_how_something_is_reached_may_be_missing(tmp_path: Path) -> None:
+    assert "BROKER_PASSWORD is not set" in complaint(tmp_path, SECRETS)
+    config = load_config(write(tmp_path, SECRETS), {}, without_secrets=True)
+    assert config.mapping.rules[0].topic == "a/b"
+    used = load_config(write(tmp_path, SECRETS), {"BROKER_PASSWORD": "p4ss"}, without_secrets=True)
+    assert used.sources[0].password is not None
+    assert used.sources[0].password.get_secret_value() == "p4ss"
+
+
+def test_without_secrets_what_says_what_becomes_of_data_is_still_needed(tmp_path: Path) -> None:
+    text = SECRETS + "      name: ${SITE} press\n"
+    with pytest.raises(ConfigError) as refused:
+        load_config(write(tmp_path, text), {}, without_secrets=True)
+    assert "mapping.rules[0].name: the environment variable SITE is not set" in str(refused.value)
+
+
+def test_without_secrets_an_error_that_comes_of_a_missing_one_names_it(tmp_path: Path) -> None:
+    text = KAFKA.replace("kafka.example.com:9093", "${SERVERS}")
+    with pytest.raises(ConfigError) as refused:
+        load_config(write(tmp_path, text), {}, without_secrets=True)
+    assert "the environment variable SERVERS is not set" in str(refused.value)
+
+
+def test_each_rule_is_found_in_its_file(tmp_path: Path) -> None:
+    file = write(tmp_path, GOOD + "mapping:\n  rules:\n    - topic: a\n    # b\n    - skip: true\n      topic: b\n")
+    assert rule_lines(file) == [9, 11]
+    assert rule_lines(write(tmp_path, GOOD)) == []
+    assert rule_lines(write(tmp_path, GOOD + "mapping:\n")) == []

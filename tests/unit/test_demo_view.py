@@ -9,11 +9,12 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from connector.delivery.dead_letters import DeadLetter
+from connector.dead_letters.letter import letter_of
 from connector.demo.observer import Rates, Reading, SignalValue, choose_signals
 from connector.demo.view import Places, Stage, progress_line, render
 from connector.ledger import Account
 from connector.pipeline import SentFrame
+from connector.records import Reason, Reject
 from connector.sandbox.store import SignalRow
 
 PLACES = Places(
@@ -55,7 +56,14 @@ BUSY = replace(
     oldest_seconds=0.7,
     frames=tuple((i * 1.01, SentFrame(0.0, 34, 133, 331, 27_300, 0.073, 0.009)) for i in range(50)),
     letters=tuple(
-        DeadLetter("plant", "p", i, f"plant/hall-{i}/pump", 0, "not_finite", "no number", "temperature", "nan")
+        letter_of(
+            "plant",
+            "p",
+            i,
+            f"plant/hall-{i}/pump",
+            [Reject(Reason.NOT_FINITE, "no number", "temperature", "nan")],
+            None,
+        )
         for i in range(40)
     ),
     reasons={"not_finite": 40},
@@ -76,8 +84,13 @@ HOSTILE = replace(
     oldest_seconds=1e9,
     frames=((1e9, SentFrame(0.0, 10**9, 10**9, 10**12, 10**9, 1.0, 1e6)),) * 50,
     letters=tuple(
-        DeadLetter(
-            "s", "p", 1, "\x1b[2J\r\n\x07" + "主题/" * 200, 0, "reason" * 20, "why\n\x1b[31m" * 99, "\x9b1m", "\0"
+        letter_of(
+            "s",
+            "p",
+            1,
+            "\x1b[2J\r\n\x07" + "主题/" * 200,
+            [Reject(Reason.NOT_FINITE, "why\n\x1b[31m" * 99, "\x9b1m", "\0")],
+            None,
         )
         for _ in range(40)
     ),

@@ -20,6 +20,7 @@ ONLY = {
     "connector.mapping": ("connector.records", "connector.formats", "connector.clarify.limits"),
     "connector.packing": ("connector.records", "connector.formats", "connector.clarify.limits"),
     "connector.progress": ("connector.records",),
+    "connector.schema_registry": ("connector.records", "connector.formats"),
 }
 NEVER = {
     # room: what it may not import
@@ -32,7 +33,24 @@ NEVER = {
         "connector.cli",
     ),
     "connector.delivery": ("connector.sources", "connector.pipeline", "connector.app", "connector.cli"),
+    "connector.dead_letters": (
+        "connector.sources",
+        "connector.delivery",
+        "connector.pipeline",
+        "connector.app",
+        "connector.cli",
+        "connector.dead_letter_commands",
+    ),
     "connector.pipeline": ("connector.config", "connector.app", "connector.cli"),
+    "connector.try_out": (
+        "connector.sources.mqtt",
+        "connector.sources.kafka",
+        "connector.sources.journal",
+        "connector.sources.log_file",
+        "connector.delivery.sender",
+        "connector.pipeline",
+        "connector.cli",
+    ),
     "connector.config": ("connector.sources", "connector.delivery", "connector.pipeline", "connector.app"),
 }
 ADAPTERS_KNOWN_TO = (
@@ -40,9 +58,11 @@ ADAPTERS_KNOWN_TO = (
     "connector.app",
     "connector.backfill",
     "connector.cli",
+    "connector.dead_letter_commands",
     "connector.ledger",
     "connector.demo",
     "connector.journal_commands",
+    "connector.try_out",
 )
 SEAM = "connector.sources.source"
 """The one module of connector.sources that others may know: what a source is."""
@@ -119,6 +139,8 @@ def test_every_rule_is_about_something_that_exists() -> None:
         ("connector.clarify.client", "from connector.records import Record"),
         ("connector.sandbox.app", "from connector.clarify.limits import INPUT_ID"),
         ("connector.formats.json_payload", "from ..mapping import mapper"),
+        ("connector.formats.avro", "from connector.schema_registry.client import SchemaRegistry"),
+        ("connector.schema_registry.client", "from connector.config import Config"),
         ("connector.mapping.mapper", "from connector.clarify import Client"),
         ("connector.mapping.mapper", "from connector.clarify.client import Client"),
         ("connector.mapping.mapper", "import connector.config"),
@@ -129,12 +151,16 @@ def test_every_rule_is_about_something_that_exists() -> None:
         ("connector.sources.journal", "from connector.packing import planner"),
         ("connector.sources.mqtt", "if TYPE_CHECKING:\n    from connector.pipeline import Pipeline"),
         ("connector.delivery.sender", "from connector.sources.source import Source"),
+        ("connector.dead_letters.writer", "from connector.sources.log_file import LogFile"),
+        ("connector.dead_letters.kafka_store", "from connector.pipeline import Pipeline"),
         ("connector.pipeline", "from connector.sources.mqtt import MqttSource"),
         ("connector.pipeline", "from connector.sources import journal"),
         ("connector.pipeline", "from connector.config import Config"),
         ("connector.config", "from connector.sources.mqtt import MqttSource"),
         ("connector.observe.pages", "from connector.sources.log_file import LogFile"),
         ("connector.state", "from connector.sources import mqtt"),
+        ("connector.try_out.live", "from connector.sources.mqtt import MqttSource"),
+        ("connector.try_out.preview", "from connector.delivery.sender import Sender"),
     ],
 )
 def test_an_import_the_wrong_way_is_found(module: str, source: str) -> None:
@@ -154,6 +180,7 @@ def test_an_import_the_wrong_way_is_found(module: str, source: str) -> None:
             "from connector.sources.source import Source\nfrom connector.mapping.mapper import Mapper",
         ),
         ("connector.app", "from connector.sources.mqtt import MqttSource"),
+        ("connector.try_out.live", "from connector.sources.mqtt_tap import MqttTap"),
         ("connector.demo.run", "from connector.sources.journal import DiskJournal"),
         (
             "connector.sources.mqtt",

@@ -182,6 +182,29 @@ def test_the_ledger_has_what_was_committed(make: Callable[..., Journal], path: P
     assert said.settled["t"].messages == Counts(received=30, inserted=30)
 
 
+def test_records_can_be_read_again_until_they_are_committed(make: Callable[..., Journal], path: Path) -> None:
+    durable = Durable()
+    with started(make(LogFile.open(path))) as journal:
+        for i in range(10):
+            journal.append(durable.batch(i))
+        chunks = poll_all(journal, 30)
+        wanted = {p: r for chunk in chunks for p, r in zip(chunk.positions, chunk.records, strict=True)}
+        assert journal.read_again([1, 2, 17, 30], MIB).records == {p: wanted[p] for p in (1, 2, 17, 30)}
+        found: dict[int, Record] = {}
+        left = sorted(wanted)
+        while left:
+            part = journal.read_again(left, 25)
+            assert part.done >= 1
+            found |= part.records
+            left = left[part.done :]
+        assert found == wanted
+        gone = journal.read_again([5, 99], MIB)
+        assert sorted(gone.records) == [5]
+        assert gone.why
+        journal.commit(commit_of(*chunks))
+        wait_until(lambda: not journal.read_again([5], MIB).records, SECONDS, "committed and gone", every=0.01)
+
+
 def test_positions_and_partitions_never_name_two_records(make: Callable[..., Journal], path: Path) -> None:
     """Dead letters are identified by them, also when what was not committed comes again in another order."""
     seen: dict[tuple[str, int], bytes] = {}

@@ -15,7 +15,8 @@ from confluent_kafka.admin import AdminClient
 from pydantic import ValidationError
 
 from connector.config.kafka import KafkaSection
-from connector.sources.kafka_settings import admin_settings, check_settings, consumer_settings, reader_settings
+from connector.kafka_connection import admin_settings
+from connector.sources.kafka_settings import check_settings, consumer_settings, reader_settings
 
 SECRET = "hunter2-and-more"
 LEAST: dict[str, Any] = {"type": "kafka", "bootstrap_servers": "kafka:9093", "topics": ["plant"], "group_id": "g"}

@@ -38,6 +38,15 @@ def test_a_fenced_member_cannot_go_on() -> None:
     assert "same instance_id" in status.problems()[0]
 
 
+def test_how_many_partitions_the_group_gave_is_known_while_nothing_moves() -> None:
+    status = Status("kafka")
+    assert status.group_count is None
+    for report, (state, known) in enumerate([("steady", 3), ("wait-unassign-call", None), ("steady", 3)], 1):
+        group = {"join_state": state, "assignment_size": 3}
+        status.callbacks()["stats_cb"](json.dumps({"brokers": {}, "topics": {}, "cgrp": group}))
+        assert (status.group_count, status.reports) == (known, report)
+
+
 def test_lag_is_that_of_our_partitions() -> None:
     status = Status("kafka")
     partitions = {"0": {"consumer_lag": 5}, "1": {"consumer_lag": 7}, "2": {"consumer_lag": -1}}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.config import FileSection
-from connector.records import TimeKind
-from connector.sources.lines import Line, LineSplitter, to_record
+from connector.records import Record, TimeKind
+from connector.sources.lines import Line, LineSplitter, capture_line, captured, to_record
 
 NOW = 1_790_000_000_000_000
 
@@ -83,7 +84,7 @@ def test_payloads_as_text_and_bytes() -> None:
         (b'{"topic": "t", "payload": 1, "time": "yesterday"}', "time:"),
         (b'{"topic": "t", "payload_base64": "?"}', "payload_base64"),
         (b'{"topic": "t", "payload": 1, "key": 5}', "key must be a text"),
-        (b'{"topic": "t", "payload": 1, "headers": []}', "headers must be"),
+        (b'{"topic": "t", "payload": 1, "headers": [5]}', "headers must be"),
     ],
 )
 def test_a_line_that_is_no_record_says_why_and_keeps_its_bytes(line: bytes, words: str) -> None:
@@ -96,3 +97,60 @@ def test_a_line_that_is_no_record_says_why_and_keeps_its_bytes(line: bytes, word
 def test_any_line_becomes_a_record(line: bytes) -> None:
     found = record_of(line)
     assert found.problem or found.topic
+
+
+# -- captures --------------------------------------------------------------------------------------
+
+
+times = st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999)
+records = st.builds(
+    Record,
+    topic=st.text(min_size=1, max_size=30),
+    payload=st.none() | st.binary(max_size=50) | st.text(max_size=50).map(str.encode),
+    time_us=times,
+    key=st.none() | st.binary(max_size=10),
+    headers=st.lists(st.tuples(st.text(max_size=5), st.text(max_size=5)), max_size=3).map(tuple),
+    retained=st.booleans(),
+)
+
+
+@given(records, st.sampled_from(list(TimeKind)), times.filter(bool), st.text(min_size=1, max_size=10))
+def test_a_record_comes_out_of_a_capture_as_it_went_in(
+    record: Record, kind: TimeKind, received_us: int, source: str
+) -> None:
+    record = msgspec.structs.replace(record, time_kind=kind, received_us=received_us if kind else 0)
+    line = capture_line(source, record)
+    assert line.count(b"\n") == 1
+    assert line.endswith(b"\n")
+    assert captured(line[:-1], NOW, "t") == (source, record)
+
+
+@pytest.mark.parametrize("time_ms", [2**63 // 1000, -(2**63) // 1000])
+def test_a_time_that_has_no_text_is_still_a_line(time_ms: int) -> None:
+    record = Record("t", b"1", time_ms * 1000, time_kind=TimeKind.CREATED, received_us=NOW)
+    found = captured(capture_line("s", record).strip(), NOW, "t").record
+    assert found.problem == ""
+    assert abs(found.time_us) > 60_000_000_000_000_000  # as far from now as a text goes: rejected like the real one
+
+
+def test_arrival_is_the_kind_of_a_recorded_mqtt_message() -> None:
+    found = record_of(b'{"topic": "t", "payload": 1, "time": "2026-01-02T03:04:05Z", "time_kind": "arrival"}')
+    assert (found.time_us, found.time_kind, found.received_us) == (1_767_323_045_000_000, TimeKind.ARRIVAL, 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b'{"topic": "t", "payload": 1, "time_kind": "yesterday"}', "time_kind must be one of"),
+        (b'{"topic": "t", "payload": 1, "time_kind": 5}', "time_kind must be one of"),
+        (b'{"topic": "t", "payload": 1, "time_kind": "create_time"}', "without a time"),
+        (b'{"topic": "t", "payload": 1, "retained": "yes"}', "retained must be"),
+        (b'{"topic": "t", "payload": 1, "source": 5}', "source must be"),
+        (b'{"topic": "t", "payload": 1, "key": "a", "key_base64": "YQ=="}', "either key or key_base64"),
+        (b'{"topic": "t", "payload": 1, "key_base64": "?"}', "key_base64"),
+        (b'{"topic": "t", "payload": 1, "headers": [["a"]]}', "headers must be"),
+        (b'{"topic": "t", "payload": 1, "received": "x"}', "received:"),
+    ],
+)
+def test_what_a_capture_cannot_say(line: bytes, words: str) -> None:
+    assert re.search(words, record_of(line).problem), record_of(line).problem

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
 from connector.clarify import InvalidParams, NotAllowed, Problem, Retryable
 from connector.config import RuleSection
-from connector.delivery.dead_letters import DeadLetter, DeadLettersError
+from connector.config.mapping import MappingSection
+from connector.dead_letters.letter import DeadLetter
+from connector.dead_letters.store import DeadLettersError
 from connector.delivery.load import PackingAccount
-from connector.mapping.input_ids import Collision, Origin
+from connector.formats.format import SchemaUnavailableError
+from connector.formats.sparkplug.datatypes import DataType
+from connector.formats.sparkplug.host import Owner
+from connector.mapping.clock_skew import Skew
+from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
+from connector.mapping.sparkplug import Noted
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline
 from connector.progress import Counts
 from connector.records import Mapped, Reason, Record, SignalMetadata
+from tests.sparkplug_payloads import metric, payload
 from tests.unit.scripted import Clock, ListSource, ScriptedClarify, Stored
 from tests.waiting import wait_until
 
@@ -31,8 +40,10 @@ class Letters:
     def __init__(self) -> None:
         self.letters: list[DeadLetter] = []
         self.failures = 0
+        self.calls = 0
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
+        self.calls += 1
         if self.failures:
             self.failures -= 1
             raise DeadLettersError("disk full")
@@ -46,8 +57,15 @@ class Notes:
         self.claims: dict[str, Origin] = {}
         self.collisions: list[Collision] = []
         self.signals: dict[str, SignalMetadata] = {}
+        self.states: list[tuple[str, str, int]] = []
+        self.renames: list[Rename] = []
+        self.skews: list[Skew] = []
+        self.windows: dict[str, int] = {}
+        self.nodes: dict[Owner, bytes | None] = {}
+        self.sparkplug: list[Noted] = []
         self.failure: Exception | None = None
         self.packing: PackingAccount | None = None
+        self.births_failure: Exception | None = None
 
     def claimed(self, claims: list[tuple[str, Origin]]) -> None:
         if self.failure:
@@ -62,6 +80,26 @@ class Notes:
 
     def packed(self, account: PackingAccount) -> None:
         self.packing = account
+
+    def learned(self, states: list[tuple[str, str, int]]) -> None:
+        self.states += states
+
+    def renamed(self, renames: list[Rename]) -> None:
+        self.renames += renames
+
+    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+        if self.births_failure:
+            raise self.births_failure
+        self.nodes.update(said)
+
+    def noted(self, notes: list[Noted]) -> None:
+        self.sparkplug += notes
+
+    def clocks_off(self, skews: list[Skew]) -> None:
+        self.skews += skews
+
+    def windows_done(self, done: Mapping[str, int]) -> None:
+        self.windows.update(done)
 
 
 class Bench:
@@ -186,6 +224,27 @@ def taken_in(b: Bench, samples: int) -> None:
     wait_until(lambda: b.pipeline.waiting()[1] == samples, SECONDS, f"{samples} samples wait", every=0.002)
 
 
+def test_births_are_kept_before_anything_that_came_of_them_is_committed(bench: Make) -> None:
+    rules = MappingSection(rules=[{"preset": "sparkplug"}]).compile()  # type: ignore[list-item]
+    births = payload(metric("m", DataType.FLOAT, 1.5, alias=1), seq=0, time_ms=TIME // 1000)
+    data = payload(metric(None, None, 2.5, field="float_value", alias=1), seq=3, time_ms=TIME // 1000 + 1)
+    b = bench(mapper=Mapper(rules))
+    b.notes.births_failure = sqlite3.OperationalError("disk full")
+    b.start()
+    b.source.put(record(births, "spBv1.0/g/NBIRTH/n"))
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert "disk full" in (b.pipeline.failure or "")
+    assert (b.source.position, b.clarify.stored) == (0, {}), "nothing of it left, and it comes again"
+
+    b = bench(mapper=Mapper(rules)).start()
+    b.source.put(record(births, "spBv1.0/g/NBIRTH/n"), record(data, "spBv1.0/g/NDATA/n", TIME + 1))
+    b.committed(2)
+    assert b.clarify.stored == {("g/n/m", TIME): 1.5, ("g/n/m", TIME + 1000): 2.5}
+    assert list(b.notes.nodes) == [Owner("g", "n")]
+    assert [(note.lost, note.born) for note in b.notes.sparkplug] == [(0, True), (2, False)]
+    b.finish()
+
+
 def test_on_a_quiet_stream_a_frame_leaves_after_max_delay(bench: Make) -> None:
     clock = Clock()
     b = bench(max_delay=60.0, clock=clock).start()
@@ -285,11 +344,13 @@ def test_a_series_that_clarify_names_becomes_dead_letters_and_then_counts_as_set
     b.source.put(record('{"good": 1, "bad": 2}'), record('{"bad": 3}', time_us=TIME + 1))
     b.committed(2)
     assert b.clarify.stored == {("t:good", TIME): 1.0}
-    assert [(found.position, found.item, found.value, found.reason) for found in b.letters.letters] == [
-        (1, f"t:bad@{TIME}", "2.0", Reason.INSERT_REJECTED),
-        (2, f"t:bad@{TIME + 1}", "3.0", Reason.INSERT_REJECTED),
+    rejects = [(found.position, *found.rejects) for found in b.letters.letters]
+    assert [(position, r.input_id, r.time_us, r.value, r.reason) for position, r in rejects] == [
+        (1, "t:bad", TIME, "2.0", Reason.INSERT_REJECTED),
+        (2, "t:bad", TIME + 1, "3.0", Reason.INSERT_REJECTED),
     ]
-    assert all("no such unit" in found.message for found in b.letters.letters)
+    assert all("no such unit" in reject.message for _, reject in rejects)
+    assert [found.record for found in b.letters.letters] == [b.source.records[1], b.source.records[2]]
     assert b.source.messages() == Counts(received=2, inserted=1, dead_lettered=1)
     assert b.source.samples() == Counts(received=3, inserted=1, dead_lettered=2)
     assert b.pipeline.reasons == {Reason.INSERT_REJECTED: 2}
@@ -304,8 +365,9 @@ def test_what_cannot_be_mapped_becomes_a_dead_letter_with_its_bytes_and_blocks_n
     assert sorted(by_position) == [1, 3, 4]
     first = by_position[1]
     assert (first.source, first.partition, first.topic, first.time_us) == ("mqtt", "p", "t", TIME)
-    assert (first.reason, first.item, first.payload) == (Reason.NOT_UTF8, "", b"\xff\x00")
-    assert (by_position[3].item, by_position[3].value) == ("a", "nan")
+    assert first.record == b.source.records[1]
+    assert [(reject.reason, reject.path) for reject in first.rejects] == [(Reason.NOT_UTF8, None)]
+    assert [(reject.path, reject.value) for reject in by_position[3].rejects] == [("a", "nan")]
     assert set(b.clarify.stored) == {("good", TIME), ("half:b", TIME)}
     assert b.source.messages() == Counts(received=4, inserted=2, dead_lettered=2)
     assert b.source.samples() == Counts(received=3, inserted=2, dead_lettered=1)
@@ -319,16 +381,44 @@ def test_a_chunk_of_which_nothing_is_left_is_committed_without_a_request(bench: 
     assert b.source.messages() == Counts(received=5, filtered=5)
 
 
-def test_each_bad_value_is_a_letter_of_its_own_and_the_payload_is_kept_once(bench: Make) -> None:
+def test_a_record_is_one_letter_with_each_of_its_bad_values(bench: Make) -> None:
     """A large message with thousands of bad values must not be stored thousands of times."""
     b = bench().start()
     readings = ",".join(f'{{"ts": {1_790_000_000 + i}, "v": NaN}}' for i in range(3))
     b.source.put(record(f'{{"x": 1, "readings": [{readings}]}}'))
     b.committed(1)
-    letters = b.letters.letters
-    assert [found.payload is not None for found in letters] == [True, False, False]
-    assert len({(found.position, found.item) for found in letters}) == 3
+    (letter,) = b.letters.letters
+    assert [reject.path for reject in letter.rejects] == ["readings.v"] * 3
+    assert letter.record == b.source.records[1]
     assert b.source.samples() == Counts(received=4, inserted=1, dead_lettered=3)
+    assert b.pipeline.reasons == {Reason.NOT_FINITE: 3}
+
+
+def refuses_everything(frame: Stored) -> None:
+    raise InvalidParams("no", code=-32602, problems=[Problem(f"data.series.{name}", "no") for name, _ in frame])
+
+
+def test_records_of_rejected_samples_are_read_again_a_part_at_a_time(
+    bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connector.pipeline._REREAD_BYTES", 30)
+    b = bench(clarify=ScriptedClarify(judge=refuses_everything)).start()
+    b.source.put(*series(50))
+    b.committed(50)
+    assert {found.position: found.record for found in b.letters.letters} == b.source.records
+    assert b.letters.calls > 2
+    assert b.source.messages() == Counts(received=50, dead_lettered=50)
+
+
+def test_a_record_that_cannot_be_read_again_has_a_letter_that_says_so(bench: Make) -> None:
+    b = bench(clarify=ScriptedClarify(judge=refuses_everything))
+    b.source.put(*series(3))
+    del b.source.records[2]
+    b.start()
+    b.committed(3)
+    letter = next(found for found in b.letters.letters if found.position == 2)
+    assert (letter.record, letter.missing) == (None, "it is gone")
+    assert [(reject.input_id, reject.value) for reject in letter.rejects] == [("t", "1.0")]
 
 
 class PoisonedMapper(Mapper):
@@ -345,8 +435,8 @@ def test_a_record_that_breaks_the_mapping_does_not_stop_what_is_behind_it(bench:
     b.source.put(record(1), record(2, "poison"), record(3, "u"))
     b.committed(3)
     (letter,) = b.letters.letters
-    assert (letter.reason, letter.position) == (Reason.MAPPING_FAILED, 2)
-    assert "a bug" in letter.message
+    assert (letter.rejects[0].reason, letter.position) == (Reason.MAPPING_FAILED, 2)
+    assert "a bug" in letter.rejects[0].message
     assert set(b.clarify.stored) == {("t", TIME), ("u", TIME)}
     b.finish()
     assert b.pipeline.failure is None
@@ -361,6 +451,41 @@ def test_nothing_counts_as_settled_before_its_letter_is_written(bench: Make) -> 
     b.committed(2)
     assert len(b.letters.letters) == 1
     b.finish()
+
+
+def test_while_letters_cannot_be_written_the_source_is_held(bench: Make) -> None:
+    """A Kafka member that does not poll for minutes would be thrown out of its group."""
+    b = bench()
+    b.letters.failures = 2
+    b.start()
+    b.source.put(record("bad"), record(1))
+    b.committed(2)
+    assert b.source.holds >= 2
+    assert len(b.letters.letters) == 1
+
+
+def test_an_abort_while_letters_cannot_be_written_settles_nothing_and_is_no_failure(bench: Make) -> None:
+    b = bench()
+    b.letters.failures = 10**9
+    b.start()
+    b.source.put(record("bad"), record(1))
+    wait_until(lambda: b.letters.calls, SECONDS, "a try", every=0.002)
+    b.pipeline.abort()
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert b.pipeline.failure is None
+    assert (b.source.position, b.letters.letters, b.clarify.requests) == (0, [], [])
+
+
+def test_an_abort_while_letters_of_rejected_samples_cannot_be_written_settles_nothing(bench: Make) -> None:
+    b = bench(clarify=ScriptedClarify(judge=refuses_everything))
+    b.letters.failures = 10**9
+    b.start()
+    b.source.put(record(1))
+    wait_until(lambda: b.letters.calls, SECONDS, "a try", every=0.002)
+    b.pipeline.abort()
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert b.pipeline.failure is None
+    assert b.source.position == 0
 
 
 def test_two_values_of_one_time_count_as_superseded(bench: Make) -> None:
@@ -560,3 +685,107 @@ def test_sources_that_end_end_the_pipeline(bench: Make) -> None:
     assert b.pipeline.stopped.wait(SECONDS)
     assert (first.position, second.position) == (3, 2)
     assert b.pipeline.failure is None
+
+
+# -- down-sampling ---------------------------------------------------------------------------------
+
+MINUTE = {"topic": "#", "thin": {"window": "1m", "by": "mean", "wait": "5s"}}
+
+
+def minutes(n: int, second: int = 0) -> Record:
+    """A value `second` seconds after the beginning of a minute."""
+    return record(n, time_us=TIME // 60_000_000 * 60_000_000 + second * 1_000_000)
+
+
+def test_nothing_of_a_window_is_committed_before_its_value_is_inserted(bench: Make) -> None:
+    b = bench(mapper=Mapper([RuleSection.model_validate(MINUTE).compile()]), clock=(clock := Clock())).start()
+    b.source.put(minutes(1, 0), minutes(3, 30))
+    taken_in(b, 2)
+    assert (b.source.position, b.clarify.requests) == (0, [])
+    b.source.put(minutes(7, 66))
+    start = TIME // 60_000_000 * 60_000_000
+
+    def committed() -> bool:
+        clock.now += 0.1
+        return b.source.position == 2
+
+    wait_until(committed, SECONDS, "the first window", every=0.002)
+    assert b.clarify.stored == {("t", start): 2.0}
+    assert b.notes.windows == {"t": start + 60_000_000}
+    assert b.source.messages() == Counts(received=2, inserted=1, filtered=1)
+
+    def all_committed() -> bool:
+        clock.now += 1.0
+        return b.source.position == 3
+
+    wait_until(all_committed, SECONDS, "the second, by the clock", every=0.002)
+    assert b.clarify.stored[("t", start + 60_000_000)] == 7.0
+
+
+def test_a_stop_leaves_open_windows_to_the_next_start(bench: Make) -> None:
+    b = bench(mapper=Mapper([RuleSection.model_validate(MINUTE).compile()]), clock=Clock()).start()
+    b.source.put(minutes(1, 0), minutes(3, 30))
+    taken_in(b, 2)
+    b.pipeline.drain()
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert (b.source.position, b.clarify.requests) == (0, [])
+
+
+def test_a_window_whose_sample_clarify_rejects_is_settled(bench: Make) -> None:
+    def judge(frame: Stored) -> None:
+        raise InvalidParams("no", code=-32602, problems=[Problem("data.series.t", "no")])
+
+    mapper = Mapper([RuleSection.model_validate(MINUTE).compile()])
+    b = bench(mapper=mapper, clarify=ScriptedClarify(judge=judge), clock=(clock := Clock())).start()
+    b.source.put(minutes(1, 0), minutes(3, 30), minutes(7, 66))
+
+    def committed() -> bool:
+        clock.now += 1.0
+        return b.source.position == 3
+
+    wait_until(committed, SECONDS, "all of it", every=0.002)
+    letters = [(letter.position, letter.rejects[0].value) for letter in b.letters.letters]
+    assert letters == [(2, "2.0"), (3, "7.0")]
+    assert b.source.messages() == Counts(received=3, dead_lettered=2, filtered=1)
+
+
+def test_settling_does_not_wait_for_open_windows(bench: Make) -> None:
+    b = bench(mapper=Mapper([RuleSection.model_validate(MINUTE).compile()]), clock=Clock()).start()
+    b.source.put(minutes(1, 0))
+    taken_in(b, 1)
+    assert not b.pipeline.settle("mqtt", ["p"], 3600.0), "at once, though the clock stands still"
+    assert b.pipeline.forget("mqtt", ["p"]) == 1
+    assert b.pipeline.waiting() == (0, 0)
+
+
+# -- schema registries -----------------------------------------------------------------------------
+
+
+def test_records_whose_schema_cannot_be_had_wait_and_are_not_rejected(bench: Make) -> None:
+    """Also not thinned a second time: what was mapped before stays mapped."""
+
+    class Registered:
+        name = "avro"
+        away = True
+
+        def decode(self, payload: bytes) -> object:
+            if payload == b"3" and self.away:
+                raise SchemaUnavailableError("the registry does not answer")
+            return int(payload)
+
+    rule = RuleSection.model_validate({"topic": "#", "thin": {"change_only": True}, "time": "arrival"}).compile()
+    form = Registered()
+    b = bench(mapper=Mapper([replace(rule, format=form)]), clock=(clock := Clock())).start()
+    b.source.put(minutes(1, 0), minutes(2, 1), minutes(3, 2), minutes(4, 3))
+    wait_until(b.pipeline.problems, SECONDS, "a problem", every=0.002)
+    assert b.pipeline.problems() == ["mqtt: the registry does not answer"]
+    form.away = False
+
+    def committed() -> bool:
+        clock.now += 1.0
+        return b.source.position == 4
+
+    wait_until(committed, SECONDS, "all of it", every=0.002)
+    assert sorted(b.clarify.stored.values()) == [1, 2, 3, 4]
+    assert b.letters.letters == []
+    assert b.pipeline.problems() == []

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Refused, Retryable, TooLarge
-from connector.delivery.policy import FIRST_DELAY, HOLD_DELAY, LAST_DELAY, Action, Verdict, judge
+from connector.clarify import (
+    ClarifyError,
+    InvalidParams,
+    NamedInFrame,
+    NotAllowed,
+    Problem,
+    Refused,
+    Retryable,
+    TooLarge,
+)
+from connector.delivery.policy import FIRST_DELAY, HOLD_DELAY, LAST_DELAY, Action, Verdict, judge, judge_frame
 
 KEYS = ["a", "a.b", "c"]
 
@@ -75,3 +84,36 @@ def test_a_server_that_asks_for_time_gets_it_within_reason() -> None:
 def test_holding_is_slow_but_goes_on(chance: float) -> None:
     delay = verdict(NotAllowed("no", code=403), attempt=50, chance=chance).delay
     assert HOLD_DELAY / 2 <= delay <= HOLD_DELAY * 2
+
+
+@pytest.mark.parametrize(
+    ("paths", "named"),
+    [
+        (["data.series.a"], NamedInFrame(series=frozenset({"a"}))),
+        (["data.series.a[3]"], NamedInFrame(cells=frozenset({("a", 3)}))),
+        (["data.series.a.3"], NamedInFrame(cells=frozenset({("a", 3)}))),
+        (["data.series.a[0]", "data.series.c.9"], NamedInFrame(cells=frozenset({("a", 0), ("c", 9)}))),
+        (["data.series.a[3]", "data.series.a"], NamedInFrame(series=frozenset({"a"}))),
+        (["data.series.a[3].value"], NamedInFrame(cells=frozenset({("a", 3)}))),
+        (["data.series.a.b"], NamedInFrame(series=frozenset({"a.b"}))),
+        (["data.series.a.b.2"], NamedInFrame(cells=frozenset({("a.b", 2)}))),
+        (["data.series.a.7", "data.series.a.7.1"], NamedInFrame(cells=frozenset({("a.7", 1)}))),
+        (["data.times[4]"], NamedInFrame(rows=frozenset({4}))),
+        (["data.times.4", "data.series.c"], NamedInFrame(series=frozenset({"c"}), rows=frozenset({4}))),
+        (["data.times"], None),
+        (["data.times[10]"], None),
+        (["data.series.a[10]"], None),
+        (["data.series.a.7"], None),
+        (["data.series.unknown[1]"], None),
+    ],
+)
+def test_what_of_a_frame_is_named(paths: list[str], named: NamedInFrame | None) -> None:
+    """Ten rows, and a series `a.7` beside `a`: `a.7` may be that or a cell, so it is looked for."""
+    found = judge_frame(invalid(*paths), 1, [*KEYS, "a.7"], 10, lambda: 0.5)
+    assert found.named == named
+    assert found.action is (Action.HALVE if named is None else Action.SET_ASIDE)
+
+
+def test_a_frame_is_judged_like_any_request_where_data_is_not_to_blame() -> None:
+    for error in (invalid("integration"), NotAllowed("no", code=401), Retryable("no"), TooLarge("no", code=413)):
+        assert judge_frame(error, 1, KEYS, 10, lambda: 0.5) == verdict(error)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from connector.sandbox.faults import FAULT_RULES, FaultPlan
+from connector.sandbox.bad_values import refusal
+from connector.sandbox.faults import FAULT_RULES, BadValue, FaultPlan
 
 INSERT = ["integration.insert", "insert"]
 SAVE = ["integration.saveSignals", "save"]
@@ -90,3 +91,38 @@ def test_an_rpc_error_never_applies_to_a_token_request() -> None:
 def test_bad_rules_are_refused(rule: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         plan(rule)
+
+
+@pytest.mark.parametrize(
+    ("names", "paths"),
+    [
+        ("series", ["data.series.a"]),
+        ("cell", ["data.series.a[0]", "data.series.a[2]"]),
+        ("cell_dot", ["data.series.a.0", "data.series.a.2"]),
+        ("row", ["data.times[0]", "data.times[2]"]),
+    ],
+)
+def test_a_bad_value_is_named_as_told(names: str, paths: list[str]) -> None:
+    (fault,) = FAULT_RULES.validate_json(json.dumps([{"kind": "bad_value", "value": 7, "names": names}]))
+    assert isinstance(fault, BadValue)
+    error = refusal(fault, b'{"data": {"times": [], "series": {"a": [7, null, 7.0], "b": [1, 2, 3]}}}')
+    assert error is not None
+    assert error.problems is not None
+    assert list(error.problems.messages) == paths
+
+
+def test_a_bad_value_without_a_name_and_requests_without_it() -> None:
+    (fault,) = FAULT_RULES.validate_json('[{"kind": "bad_value", "value": 7, "names": "nothing"}]')
+    assert isinstance(fault, BadValue)
+    error = refusal(fault, b'{"data": {"series": {"a": [7]}}}')
+    assert error is not None
+    assert (error.code, error.problems) == (-32602, None)
+    for params in (
+        b'{"data": {"series": {"a": [8, null]}}}',
+        b"{}",
+        b"[",
+        None,
+        b"[]",
+        b'{"data": {"series": {"a": 7}}}',
+    ):
+        assert refusal(fault, params) is None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from connector.formats.sparkplug.host import Owner
 from connector.mapping.input_ids import Origin
 from connector.state import SignalStatus, State, approve, read_claims, read_held, read_note
 
@@ -100,3 +101,20 @@ def test_notes_and_held_signals_of_a_file_of_an_earlier_version(tmp_path: Path) 
     sqlite3.connect(path).execute("CREATE TABLE input_ids (input TEXT PRIMARY KEY, source, topic, path)").close()
     assert read_note(path, "packing") is None
     assert read_held(path) == []
+
+
+def test_what_nodes_said_survives_a_restart_by_source_and_can_be_forgotten(tmp_path: Path) -> None:
+    node, device = Owner("g", "n"), Owner("g", "n", "d\0ø")
+    state = State(tmp_path / "state.sqlite")
+    state.keep_births("mqtt", [(node, b"a"), (device, b"b\0")])
+    state.keep_births("other", [(node, b"c")])
+    state.keep_births("mqtt", [(node, b"newer"), (Owner("g", "unknown"), None)])
+    state.close()
+    state = State(tmp_path / "state.sqlite")
+    assert {source: dict(said) for source, said in state.births().items()} == {
+        "mqtt": {node: b"newer", device: b"b\0"},
+        "other": {node: b"c"},
+    }
+    state.keep_births("mqtt", [(node, None), (device, None)])
+    assert state.births() == {"other": [(node, b"c")]}
+    state.close()

@@ -1,0 +1,1 @@
+"""Dead letters: what could not become a sample, kept durably, and what a person can do with it later."""

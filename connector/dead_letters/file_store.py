@@ -1,0 +1,277 @@
+"""Dead letters in files of newline-delimited JSON: for log collectors, jq and editors.
+
+Letters are appended to the newest file and synced to disk. A file that has grown to its size is closed and the next
+one begun; with more files than allowed the oldest is removed, its letters counted for good and logged, or nothing
+more is taken. What was replayed or dropped is taken out by writing a file anew beside itself and renaming it. All
+changes, of any process, are made under one lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+import orjson
+import structlog
+
+from connector.dead_letters.as_json import NoLetterError, from_json, to_json
+from connector.dead_letters.letter import DeadLetter
+from connector.dead_letters.store import DeadLettersError, DeadLettersFullError, Told, Usage
+
+_PATTERN: Final = "dead-letters-*.ndjson"
+_COUNT_FILE: Final = "discarded.json"
+_RECENT_SECONDS: Final = 600.0
+_PIECE: Final = 1024 * 1024
+
+_log = structlog.get_logger(__name__)
+
+
+class _Counted(NamedTuple):
+    """How many lines a file had when it was counted last."""
+
+    inode: int
+    size: int
+    lines: int
+
+
+class FileLetters:
+    """The folder: a `ReadableStore`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        max_file_bytes: int,
+        max_files: int,
+        when_full: Literal["discard_oldest", "stop"] = "discard_oldest",
+    ) -> None:
+        """Raises OSError if the folder cannot be used."""
+        self._folder = folder
+        self._max_file_bytes = max_file_bytes
+        self._max_files = max_files
+        self._stop_when_full = when_full == "stop"
+        self._lock = threading.Lock()
+        self._discarded_at: float | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock_file = (folder / "lock").open("ab")
+        self._lines: dict[Path, _Counted] = {}
+
+    @property
+    def address(self) -> str:
+        """The folder."""
+        return str(self._folder)
+
+    def start(self) -> None:
+        """Nothing to connect to."""
+
+    def add(self, letters: Sequence[DeadLetter]) -> None:
+        """Append these letters, and sync them to disk."""
+        try:
+            with self._locked():
+                waiting = [to_json(letter) + b"\n" for letter in letters]
+                while waiting:
+                    waiting = waiting[self._append(waiting) :]
+        except OSError as error:
+            raise DeadLettersError(f"dead letters cannot be written to {self._folder}: {error.strerror}") from error
+
+    def usage(self) -> Usage:
+        """How full it is; lines are counted anew only in files that have changed."""
+        files = self._files()
+        try:
+            kept, used = sum(map(self._count, files)), sum(path.stat().st_size for path in files)
+        except OSError:
+            return Usage(discarded=self._discarded())  # a file has just gone; the next answer will know
+        return Usage(kept, used, self._max_file_bytes * self._max_files, self._discarded())
+
+    def problems(self) -> list[str]:
+        """Letters were discarded a moment ago."""
+        if self._discarded_at is None or time.monotonic() - self._discarded_at > _RECENT_SECONDS:
+            return []
+        text = (
+            f"the store reaches their bound ({self._max_files} files of {self._max_file_bytes} bytes): the oldest are "
+            f"being discarded, {self._discarded()} so far"
+        )
+        return [text]
+
+    def close(self) -> None:
+        """Release the folder."""
+        with self._lock:
+            self._lock_file.close()
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def read(self, told: Told = lambda _done, _total: None) -> Iterator[DeadLetter]:
+        """All letters, file by file; a line that was torn by a crash is passed over: its letter came again."""
+        files = self._files()
+        total = sum(path.stat().st_size for path in files if path.exists())
+        done = 0
+        for path in files:
+            try:
+                stream = path.open("rb")
+            except FileNotFoundError:  # discarded meanwhile
+                continue
+            except OSError as error:
+                raise DeadLettersError(f"{path} cannot be read: {error.strerror}") from error
+            with stream:
+                for line in stream:
+                    done += len(line)
+                    try:
+                        yield from_json(line)
+                    except NoLetterError as error:
+                        if line.endswith(b"\n"):
+                            _log.warning("dead_letter_unreadable", file=str(path), reason=str(error))
+                    told(done, max(total, done))
+
+    def forget(self, keys: Collection[str]) -> None:
+        """Take these letters out; a file of which nothing is left is removed."""
+        gone = set(keys)
+        try:
+            with self._locked():
+                for path in self._files():
+                    self._rewrite(path, gone)
+        except OSError as error:
+            raise DeadLettersError(f"{self._folder} cannot be changed: {error.strerror}") from error
+
+    # -- details ----------------------------------------------------------------------------------
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob(_PATTERN))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._lock:
+            if self._lock_file.closed:
+                raise DeadLettersError(f"{self._folder} is closed")
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    def _append(self, lines: list[bytes]) -> int:
+        """Write as many of these lines as the newest file has room for, at least one; returns how many."""
+        files = self._files()
+        newest = files[-1] if files else None
+        if newest is None or newest.stat().st_size + len(lines[0]) > self._max_file_bytes:
+            self._make_room(files)
+            number = int(newest.stem.rpartition("-")[2]) + 1 if newest else 1
+            newest = self._folder / f"dead-letters-{number:06d}.ndjson"
+        with newest.open("ab") as stream:
+            size = stream.tell()
+            if size and not _ends_a_line(newest):
+                stream.write(b"\n")  # what a crash has torn stays a line of its own
+                size += 1
+            taken = 0
+            while taken < len(lines) and (not taken or size + len(lines[taken]) <= self._max_file_bytes):
+                stream.write(lines[taken])
+                size += len(lines[taken])
+                taken += 1
+            stream.flush()
+            os.fsync(stream.fileno())
+        _sync_folder(self._folder)
+        return taken
+
+    def _make_room(self, files: list[Path]) -> None:
+        if len(files) < self._max_files:
+            return
+        if self._stop_when_full:
+            raise DeadLettersFullError(
+                f"the dead letters in {self._folder} have reached their bound ({self._max_files} files of "
+                f"{self._max_file_bytes} bytes) and dead_letters.when_full is stop: replay or drop some "
+                "(clarify-connector dead-letters), move files away, or raise max_files"
+            )
+        gone = files[: len(files) - self._max_files + 1]
+        letters = sum(map(self._count, gone))
+        _write_durably(self._folder / _COUNT_FILE, orjson.dumps({"letters": self._discarded() + letters}))
+        for path in gone:
+            path.unlink(missing_ok=True)
+            self._lines.pop(path, None)
+        self._discarded_at = time.monotonic()
+        _log.error(
+            "dead_letters_discarded",
+            letters=letters,
+            files=[path.name for path in gone],
+            max_files=self._max_files,
+            remedy="raise dead_letters.max_files, and mend what sends them",
+        )
+
+    def _rewrite(self, path: Path, gone: set[str]) -> None:
+        kept = changed = False
+        beside = path.with_name(path.name + ".new")
+        with path.open("rb") as old, beside.open("wb") as new:
+            for line in old:
+                if _key_of(line) in gone:
+                    changed = True
+                else:
+                    kept = True
+                    new.write(line)
+            new.flush()
+            os.fsync(new.fileno())
+        if not changed:
+            beside.unlink()
+        elif kept:
+            beside.replace(path)
+        else:
+            beside.unlink()
+            path.unlink()
+        _sync_folder(self._folder)
+
+    def _discarded(self) -> int:
+        try:
+            return int(orjson.loads((self._folder / _COUNT_FILE).read_bytes())["letters"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+
+    def _count(self, path: Path) -> int:
+        """Lines of a file; of one that has grown only what is new is read."""
+        found = path.stat()
+        known = self._lines.get(path)
+        if known is None or known.inode != found.st_ino or known.size > found.st_size:
+            known = _Counted(found.st_ino, 0, 0)
+        if known.size < found.st_size:
+            lines, size = known.lines, known.size
+            with path.open("rb") as stream:
+                stream.seek(size)
+                while piece := stream.read(_PIECE):
+                    lines += piece.count(b"\n")
+                    size += len(piece)
+            known = _Counted(known.inode, size, lines)
+        self._lines[path] = known
+        return known.lines
+
+
+def _key_of(line: bytes) -> str | None:
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return found.get("id") if isinstance(found, dict) else None
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1) == b"\n"
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    beside = path.with_name(path.name + ".new")
+    with beside.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    """So that a file's name, too, is there after a power cut."""
+    found = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(found)
+    finally:
+        os.close(found)

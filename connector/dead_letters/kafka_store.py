@@ -1,0 +1,302 @@
+"""Dead letters in a Kafka topic: the original bytes as the value, where they came from in the headers.
+
+A letter counts when all in-sync replicas have it (`acks=all`, idempotent). Its key is the letter's own, so that a
+letter written again after a crash replaces itself; what was replayed or dropped is marked by a record with that key
+and no value. So the topic may be compacted, or just expire.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from connector.config.dead_letters import KafkaLettersSection
+from connector.dead_letters.as_json import NoLetterError, from_json, to_json
+from connector.dead_letters.letter import DeadLetter, time_text
+from connector.dead_letters.store import DeadLettersError, Gone, Told, Usage
+from connector.dead_letters.trimming import shrunk
+from connector.kafka_connection import admin_settings
+
+LETTER: Final = "clarify-letter"
+"""The header with all that is not the payload, as JSON."""
+_ENVELOPE: Final = 512 * 1024
+"""Room in a record for its headers."""
+_QUERY_SECONDS: Final = 10.0
+_RETRY_SECONDS: Final = 5.0
+_MARGIN_SECONDS: Final = 5.0
+_BATCH: Final = 500
+_TOO_LARGE: Final = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
+_NO_TOPIC: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
+
+_log = structlog.get_logger(__name__)
+
+
+class KafkaLetters:
+    """The topic: a `ReadableStore`."""
+
+    def __init__(self, section: KafkaLettersSection) -> None:
+        """ValueError if librdkafka does not take the settings."""
+        self._section = section
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._trouble: str | None = "not connected yet"
+        self._fatal = False
+        self._logger = _quiet_logger()
+        try:
+            self._producer: Producer | None = self._make_producer()
+        except (KafkaException, TypeError, ValueError) as error:
+            detail = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+            for value in section.librdkafka.values():  # somebody may have put a secret under a wrong name
+                if isinstance(value, str) and value:
+                    detail = detail.replace(f'"{value}"', '"…"')
+            raise ValueError(f"dead_letters: librdkafka refuses the settings: {detail}") from None
+        self._looking = threading.Thread(target=self._look, name="dead-letters-kafka", daemon=True)
+
+    @property
+    def address(self) -> str:
+        """Cluster and topic."""
+        return f"Kafka topic {self._section.topic} at {','.join(self._section.bootstrap_servers)}"
+
+    def start(self) -> None:
+        """See in the background that the topic is there."""
+        self._looking.start()
+
+    def add(self, letters: Sequence[DeadLetter]) -> None:
+        """Produce these letters and wait until all replicas have them."""
+        with self._lock:
+            for letter, error in self._deliver(letters):
+                self._deliver_alone(letter, error)
+            self._trouble = None
+
+    def usage(self) -> Usage:
+        """Only the brokers know."""
+        return Usage()
+
+    def problems(self) -> list[str]:
+        """The brokers or the topic were not there at the last look."""
+        return [f"{self.address}: {self._trouble}"] if self._trouble else []
+
+    def close(self) -> None:
+        """Release the connection; what is under way was reported as not kept."""
+        self._closing.set()
+        with self._lock:
+            if self._producer is not None:
+                self._producer.purge()
+                self._producer.flush(1.0)
+                self._producer = None
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def read(self, told: Told = lambda _done, _total: None) -> Iterator[DeadLetter | Gone]:
+        """Everything from the topic's beginning to the end that it has now."""
+        settings = admin_settings(self._section) | {
+            "group.id": f"clarify-dead-letters-{secrets.token_hex(4)}",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        }
+        consumer = Consumer(settings, logger=self._logger)
+        try:
+            yield from self._read(consumer, told)
+        except KafkaException as error:
+            raise DeadLettersError(f"{self.address} cannot be read: {self._explained(error.args[0])}") from None
+        finally:
+            consumer.close()
+
+    def forget(self, keys: Collection[str]) -> None:
+        """Mark these letters as gone, and wait until all replicas know."""
+        with self._lock:
+            errors: list[KafkaError] = []
+            for key in keys:
+                self._produce(errors, key=key.encode(), value=None)
+            self._wait()
+            if errors:
+                raise DeadLettersError(f"{self.address}: {self._explained(errors[0])}")
+
+    # -- details ----------------------------------------------------------------------------------
+
+    def _make_producer(self) -> Producer:
+        section = self._section
+        settings: dict[str, Any] = {
+            **admin_settings(section),
+            "enable.idempotence": True,
+            "acks": "all",
+            "message.timeout.ms": round(section.timeout * 1000),
+            "message.max.bytes": max(1_000_000, section.max_payload + _ENVELOPE),
+            "linger.ms": 5,
+            "error_cb": self._on_error,
+            **section.librdkafka,
+        }
+        return Producer(settings, logger=self._logger)
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._fatal = self._fatal or error.fatal()
+
+    def _deliver(self, letters: Sequence[DeadLetter]) -> list[tuple[DeadLetter, KafkaError]]:
+        """Produce these; those that did not arrive, each with its error."""
+        errors: list[list[KafkaError]] = [[] for _ in letters]
+        for letter, found in zip(letters, errors, strict=True):
+            self._produce_letter(letter, found)
+        self._wait()
+        return [(letter, found[0]) for letter, found in zip(letters, errors, strict=True) if found]
+
+    def _deliver_alone(self, letter: DeadLetter, error: KafkaError) -> None:
+        """A letter that did not arrive: a batch may be too large where each letter in it is not, and a letter that is
+        too large by itself must not block the others for good, so it is cut."""
+        left: DeadLetter | None = letter
+        while left is not None and error.code() in _TOO_LARGE:
+            failed = self._deliver([left])
+            if not failed:
+                return
+            error = failed[0][1]
+            left = shrunk(left)
+        self._trouble = self._explained(error)
+        raise DeadLettersError(f"{self.address}: {self._trouble}")
+
+    def _produce_letter(self, letter: DeadLetter, errors: list[KafkaError]) -> None:
+        record = letter.record
+        first = letter.rejects[0]
+        headers: list[tuple[str, str | bytes | None]] = list(record.headers) if record else []
+        headers += [
+            ("clarify-source", letter.source),
+            ("clarify-topic", letter.topic),
+            ("clarify-partition", letter.partition),
+            ("clarify-position", str(letter.position)),
+            ("clarify-time", time_text(letter.time_us)),
+            ("clarify-reason", str(first.reason)),
+            ("clarify-message", first.message),
+            ("clarify-configuration", letter.configuration),
+            ("clarify-connector", letter.version),
+            (LETTER, to_json(letter, with_payload=False)),
+        ]
+        self._produce(errors, key=letter.key.encode(), value=(record and record.payload) or b"", headers=headers)
+
+    def _produce(self, errors: list[KafkaError], **message: Any) -> None:
+        producer = self._producer
+        if producer is None:
+            raise DeadLettersError(f"{self.address} is closed")
+
+        def delivered(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                errors.append(error)
+
+        until = time.monotonic() + self._section.timeout + _MARGIN_SECONDS
+        while True:
+            try:
+                producer.produce(self._section.topic, on_delivery=delivered, **message)
+            except BufferError:  # librdkafka's queue is full: let some of it go
+                producer.poll(0.1)
+                if time.monotonic() > until:
+                    raise DeadLettersError(f"{self.address}: nothing is delivered any more") from None
+            except KafkaException as error:
+                errors.append(error.args[0])
+                return
+            else:
+                return
+
+    def _wait(self) -> None:
+        """Until every message is delivered or given up, which librdkafka does after the time-out."""
+        producer = self._producer
+        assert producer is not None  # noqa: S101 - something was just produced
+        left = producer.flush(self._section.timeout + _MARGIN_SECONDS)
+        if left or self._fatal:  # an idempotent producer may be of no use any more
+            self._fatal = False
+            producer.purge()
+            producer.flush(1.0)
+            self._producer = self._make_producer()
+        if left:
+            raise DeadLettersError(f"{self.address}: no acknowledgement within {self._section.timeout:g} s")
+
+    def _read(self, consumer: Consumer, told: Told) -> Iterator[DeadLetter | Gone]:
+        topic = self._section.topic
+        found = consumer.list_topics(topic, timeout=_QUERY_SECONDS).topics[topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        ends: dict[int, int] = {}
+        total = done = strangers = 0
+        for number in found.partitions:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_QUERY_SECONDS)
+            if low < high:
+                ends[number] = high
+                total += high - low
+        consumer.assign([TopicPartition(topic, number, 0) for number in ends])
+        until = time.monotonic() + self._section.timeout + _MARGIN_SECONDS
+        while ends:
+            messages = consumer.consume(_BATCH, 1.0)
+            if messages:
+                until = time.monotonic() + self._section.timeout + _MARGIN_SECONDS
+            elif time.monotonic() > until:
+                raise DeadLettersError(f"{self.address}: nothing comes any more, {total - done} records before the end")
+            for message in messages:
+                number, offset = message.partition() or 0, message.offset() or 0
+                error = message.error()
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                    raise KafkaException(error)
+                if error is not None or offset + 1 >= ends.get(number, 0):
+                    ends.pop(number, None)
+                if error is not None:
+                    continue
+                done += 1
+                try:
+                    yield _from_message(message)
+                except NoLetterError:
+                    strangers += 1
+                told(done, max(total, done))
+        if strangers:
+            _log.warning("no_dead_letters", topic=topic, records=strangers, effect="they are left alone")
+
+    def _look(self) -> None:
+        """Until the topic was seen, or a letter was written."""
+        while not self._closing.is_set() and self._trouble is not None:
+            producer = self._producer
+            if producer is None:
+                return
+            try:
+                found = producer.list_topics(self._section.topic, timeout=_QUERY_SECONDS)
+                error = found.topics[self._section.topic].error
+            except KafkaException as failure:
+                error = failure.args[0]
+            trouble = self._explained(error) if error is not None else None
+            if trouble is not None and trouble != self._trouble:
+                _log.error("dead_letters_unreachable", store=self.address, reason=trouble, effect="trying again")
+            self._trouble = trouble
+            self._closing.wait(_RETRY_SECONDS)
+
+    def _explained(self, error: KafkaError) -> str:
+        if error.code() in _NO_TOPIC:
+            return f"the topic {self._section.topic!r} does not exist; create it"
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return "not allowed; the user needs Write (and for the commands Read) on the topic"
+        if error.code() == KafkaError._MSG_TIMED_OUT:
+            return f"no acknowledgement within {self._section.timeout:g} s; are the brokers running?"
+        return error.str()
+
+
+def _from_message(message: Message) -> DeadLetter | Gone:
+    key, value = message.key(), message.value()
+    if value is None:
+        if key is None:
+            raise NoLetterError("it has neither key nor value")
+        return Gone(key.decode("utf-8", "replace"))
+    headers = message.headers() or []
+    pairs = list(headers.items()) if isinstance(headers, dict) else headers
+    for name, text in reversed(pairs):  # ours is the last: the original record may have one of that name
+        if name == LETTER and isinstance(text, bytes):
+            return from_json(text, value)
+    raise NoLetterError(f"it has no header {LETTER}")
+
+
+def _quiet_logger() -> logging.Logger:
+    """librdkafka's own lines say less than the errors that we report, and repeat them."""
+    logger = logging.getLogger("connector.dead_letters.librdkafka")
+    logger.setLevel(logging.CRITICAL)
+    return logger

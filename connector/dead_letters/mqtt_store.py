@@ -1,0 +1,250 @@
+"""Dead letters published to an MQTT topic: each is one message of JSON, with QoS 1.
+
+A letter counts when the broker has acknowledged it. What the broker does with it then is the broker's: without a
+subscriber that has a session it keeps nothing, so where a broker says that nobody is there (MQTT 5), we say it too.
+When an acknowledgement does not come in time the connection is thrown away with all that was on its way, so that
+nothing piles up in it; the letters are sent again on a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
+from urllib.parse import urlsplit
+
+import structlog
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from connector.config.dead_letters import MqttLettersSection
+from connector.config.mqtt_connection import MQTT_PORTS
+from connector.dead_letters.as_json import to_json
+from connector.dead_letters.letter import DeadLetter
+from connector.dead_letters.store import DeadLettersError, Usage
+from connector.dead_letters.trimming import shrunk
+from connector.mqtt_network import explained, refusal, tls_context
+
+_CONNECT_SECONDS: Final = 10.0
+_FIRST_DELAY: Final = 1
+_LAST_DELAY: Final = 30
+_PACKET_OVERHEAD: Final = 256
+_NOBODY: Final = 0x10
+"""MQTT 5 reason code of PUBACK: the message was accepted, but nobody subscribes."""
+_TOO_LARGE: Final = 0x95
+_FAILURE: Final = 0x80
+
+_log = structlog.get_logger(__name__)
+
+
+class MqttLetters:
+    """The topic: a `DeadLetterStore` that cannot be read."""
+
+    def __init__(self, section: MqttLettersSection) -> None:
+        """ValueError if a certificate file cannot be used."""
+        self._section = section
+        self._adding = threading.Lock()
+        self._changed = threading.Condition()
+        self._client: Client | None = None
+        self._connected = False
+        self._max_packet: int | None = None
+        self._answers: dict[int, int] = {}
+        """Packet ID → reason code of its acknowledgement."""
+        self._trouble = "not connected yet"
+        self._nobody = False
+        self._closed = False
+        url = urlsplit(section.url)
+        self._host, self._port = url.hostname or "", url.port or MQTT_PORTS[url.scheme]
+        self._tls = None
+        if url.scheme in ("mqtts", "wss"):
+            try:
+                self._tls = tls_context(section.tls)
+            except (OSError, ValueError) as error:
+                raise ValueError(f"dead_letters.tls: {explained(error, _CONNECT_SECONDS)}") from None
+
+    @property
+    def address(self) -> str:
+        """Broker and topic."""
+        return f"MQTT topic {self._section.topic} at {self._host}:{self._port}"
+
+    def start(self) -> None:
+        """Connect in the background, and again whenever the connection is lost."""
+        with self._adding:
+            self._renew()
+
+    def add(self, letters: Sequence[DeadLetter]) -> None:
+        """Publish these letters and wait until the broker has acknowledged each."""
+        with self._adding:
+            waiting: list[DeadLetter] = list(letters)
+            while waiting:
+                waiting = self._publish(waiting)
+
+    def usage(self) -> Usage:
+        """Only the broker knows."""
+        return Usage()
+
+    def problems(self) -> list[str]:
+        """No connection, or nobody subscribes."""
+        if not self._connected:
+            return [f"{self.address}: {self._trouble}"]
+        if self._nobody:
+            return [f"{self.address}: nobody subscribes, so the broker keeps none of the letters"]
+        return []
+
+    def close(self) -> None:
+        """End the connection."""
+        with self._adding:
+            self._closed = True
+            self._drop()
+
+    # -- details ----------------------------------------------------------------------------------
+
+    def _publish(self, letters: list[DeadLetter]) -> list[DeadLetter]:
+        """Publish these; returns those that were too large, cut. Raises `DeadLettersError`."""
+        client = self._ready_client()
+        until = time.monotonic() + self._section.timeout
+        sent: dict[int, DeadLetter] = {}
+        too_large: list[DeadLetter] = []
+        for letter in letters:
+            body = to_json(letter)
+            if self._max_packet is not None and len(body) + _PACKET_OVERHEAD > self._max_packet:
+                too_large.append(letter)
+                continue
+            result = client.publish(self._section.topic, body, qos=1, properties=self._properties(letter))
+            if result.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
+                self._fail(f"cannot publish: {result.rc!r}")
+            sent[result.mid] = letter
+        with self._changed:
+            self._changed.wait_for(lambda: sent.keys() <= self._answers.keys(), until - time.monotonic())
+            answers = {mid: self._answers.pop(mid) for mid in sent if mid in self._answers}
+            why = "" if self._connected else f" ({self._trouble})"
+        if len(answers) < len(sent):
+            self._fail(
+                f"{len(sent) - len(answers)} letters were not acknowledged within {self._section.timeout:g} s{why}"
+            )
+        too_large += [letter for mid, letter in sent.items() if answers[mid] == _TOO_LARGE]
+        refused = sorted({code for code in answers.values() if code >= _FAILURE and code != _TOO_LARGE})
+        if refused:
+            names = ", ".join(ReasonCode(PacketTypes.PUBACK, identifier=code).getName() for code in refused)
+            self._fail(f"the broker does not take them: {names}; may this user publish there?")
+        self._see_nobody(any(code == _NOBODY for code in answers.values()))
+        smaller = [shrunk(letter) for letter in too_large]
+        if None in smaller:
+            self._fail("a letter is too large for the broker, however much is cut of it")
+        return [letter for letter in smaller if letter is not None]
+
+    def _ready_client(self) -> Client:
+        if self._client is None:
+            self._renew()
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._connected, self._section.timeout) or self._client is None:
+                raise DeadLettersError(f"{self.address}: {self._trouble}")
+            return self._client
+
+    def _fail(self, why: str) -> NoReturn:
+        """Never under the lock: the client's thread may wait for it, and has to end."""
+        self._drop()
+        raise DeadLettersError(f"{self.address}: {why}")
+
+    def _see_nobody(self, nobody: bool) -> None:
+        if nobody and not self._nobody:
+            _log.error(
+                "dead_letters_without_reader",
+                store=self.address,
+                effect="the broker accepts letters and keeps none of them",
+                remedy="let a client with a persistent session subscribe, or choose another store",
+            )
+        self._nobody = nobody
+
+    def _properties(self, letter: DeadLetter) -> Properties | None:
+        if self._section.protocol != "5":
+            return None
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.ContentType = "application/json"
+        properties.UserProperty = [("reason", str(letter.rejects[0].reason)), ("source", letter.source)]
+        return properties
+
+    # -- the connection ---------------------------------------------------------------------------
+
+    def _renew(self) -> None:
+        """A new connection, on which nothing of an old one is repeated."""
+        self._drop()
+        if self._closed:
+            return
+        section = self._section
+        url = urlsplit(section.url)
+        v5 = section.protocol == "5"
+        options: dict[str, Any] = {} if v5 else {"clean_session": True}
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=section.client_id or f"clarify-dead-letters-{secrets.token_hex(4)}",
+            protocol=MQTTProtocolVersion.MQTTv5 if v5 else MQTTProtocolVersion.MQTTv311,
+            transport="websockets" if url.scheme in ("ws", "wss") else "tcp",
+            **options,
+        )
+        if url.scheme in ("ws", "wss"):
+            client.ws_set_options(path=(url.path or "/mqtt") + (f"?{url.query}" if url.query else ""))
+        if section.username is not None:
+            client.username_pw_set(section.username, section.password.get_secret_value() if section.password else None)
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+        client.connect_timeout = _CONNECT_SECONDS
+        client.reconnect_delay_set(_FIRST_DELAY, _LAST_DELAY)
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        self._client = client
+        client.connect_async(self._host, self._port, keepalive=max(1, round(section.keepalive)))
+        client.loop_start()
+
+    def _drop(self) -> None:
+        client, self._client = self._client, None
+        if client is None:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            client.disconnect()
+        client.loop_stop()
+        with self._changed:
+            self._connected = False
+            self._answers.clear()
+
+    def _on_connect(
+        self, client: Client, _userdata: Any, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        with self._changed:
+            if reason.is_failure:
+                self._say(refusal(reason.getName(), self._section.protocol))
+            elif client is self._client:
+                self._connected = True
+                self._max_packet = getattr(properties, "MaximumPacketSize", None)
+                _log.info("dead_letters_connected", store=self.address)
+            self._changed.notify_all()
+
+    def _on_connect_fail(self, _client: Client, _userdata: Any) -> None:
+        with self._changed:
+            self._say("cannot connect; is the broker running, is this its port, and does it speak TLS there?")
+
+    def _on_disconnect(
+        self, _client: Client, _userdata: Any, _flags: DisconnectFlags, reason: ReasonCode, _properties: Any
+    ) -> None:
+        with self._changed:
+            if self._connected:
+                self._say(f"the connection was lost: {reason.getName()}")
+            self._connected = False
+
+    def _on_publish(self, _client: Client, _userdata: Any, mid: int, reason: ReasonCode, _properties: Any) -> None:
+        with self._changed:
+            self._answers[mid] = int(reason.value)
+            self._changed.notify_all()
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            _log.warning("dead_letters_unreachable", store=self.address, reason=trouble, effect="trying again")
+        self._trouble = trouble

@@ -1,0 +1,268 @@
+"""Dead letters in an SQLite file: the store that needs nothing else, and the form in which letters are looked through.
+
+Several processes may have the file open: how full it is, is kept by triggers, in the transaction of every change.
+Above its bound the oldest letters are discarded, counted for good and logged, or nothing more is taken.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+import structlog
+
+from connector.dead_letters.letter import DeadLetter, letter_of
+from connector.dead_letters.store import DeadLettersError, DeadLettersFullError, Told, Usage
+from connector.records import Reason, Record, Reject
+from connector.sqlite_files import open_durable
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS letters (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE,
+    source TEXT NOT NULL, partition TEXT NOT NULL, position INTEGER NOT NULL, topic TEXT NOT NULL,
+    bytes INTEGER NOT NULL, reasons TEXT NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS letters_by_record ON letters (source, partition, position);
+CREATE TABLE IF NOT EXISTS discarded (reason TEXT PRIMARY KEY, letters INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS used (one INTEGER PRIMARY KEY CHECK (one = 1), letters INTEGER, bytes INTEGER);
+INSERT OR IGNORE INTO used SELECT 1, count(*), total(bytes) FROM letters;
+CREATE TRIGGER IF NOT EXISTS letter_added AFTER INSERT ON letters BEGIN
+    UPDATE used SET letters = letters + 1, bytes = bytes + NEW.bytes;
+END;
+CREATE TRIGGER IF NOT EXISTS letter_removed AFTER DELETE ON letters BEGIN
+    UPDATE used SET letters = letters - 1, bytes = bytes - OLD.bytes;
+END;
+"""
+_INSERT: Final = (
+    "INSERT OR IGNORE INTO letters (key, source, partition, position, topic, bytes, reasons, body) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_OVERHEAD: Final = 256
+"""Bytes that a row takes beside its body, about."""
+_DISCARD_SHARE: Final = 0.1
+_PAGE: Final = 200
+_RECENT_SECONDS: Final = 600.0
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(DeadLetter).decode
+_log = structlog.get_logger(__name__)
+
+
+class SqliteLetters:
+    """The open file: a `ReadableStore`."""
+
+    def __init__(
+        self, path: Path, max_bytes: int, when_full: Literal["discard_oldest", "stop"] = "discard_oldest"
+    ) -> None:
+        """Raises sqlite3.Error if the file cannot be used."""
+        self._path = path
+        self._lock = threading.Lock()
+        self._max_bytes = max_bytes
+        self._stop_when_full = when_full == "stop"
+        self._discarded_at: float | None = None
+        try:
+            self._connection = open_durable(path)
+            try:
+                _migrate(self._connection)
+                self._connection.executescript(_SCHEMA)
+            except BaseException:
+                self._connection.close()
+                raise
+        except sqlite3.Error as error:
+            raise type(error)(f"{path}: {error}; move it away to go on without the dead letters in it") from error
+
+    @property
+    def address(self) -> str:
+        """The file."""
+        return str(self._path)
+
+    def start(self) -> None:
+        """Nothing to connect to."""
+
+    def add(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep these letters, in one durable transaction."""
+        with self._lock:
+            connection = self._connection
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                for letter in letters:
+                    body = _encode(letter)
+                    connection.execute(_INSERT, _row(letter, body))
+                self._make_room()
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise DeadLettersError(f"dead letters cannot be written to {self._path}: {error}") from error
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def usage(self) -> Usage:
+        """How full it is."""
+        with self._lock:
+            kept, used = self._connection.execute("SELECT letters, bytes FROM used").fetchone()
+            gone = self._connection.execute("SELECT total(letters) FROM discarded").fetchone()[0]
+        return Usage(int(kept), int(used), self._max_bytes, int(gone))
+
+    def problems(self) -> list[str]:
+        """Letters were discarded a moment ago."""
+        if self._discarded_at is None or time.monotonic() - self._discarded_at > _RECENT_SECONDS:
+            return []
+        text = (
+            f"the store reaches their bound ({self._max_bytes} bytes): the oldest are being discarded, "
+            f"{self.usage().discarded} so far"
+        )
+        return [text]
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def read(self, told: Told = lambda _done, _total: None) -> Iterator[DeadLetter]:
+        """All letters in the order in which they were written."""
+        number, done = 0, 0
+        total = self.usage().kept or 0
+        while page := self._page("number, body", "number > ? ORDER BY number LIMIT ?", number, _PAGE):
+            for number, body in page:  # noqa: B007 - the last one is where the next page begins
+                yield _decode(body)
+            done += len(page)
+            told(done, max(total, done))
+
+    def by_record(self, source: str) -> Iterator[DeadLetter]:
+        """The letters of one source, in the order of partitions and positions."""
+        at: tuple[str, int, int] = ("", -(2**62), 0)
+        while page := self._page(
+            "partition, position, number, body",
+            "source = ? AND (partition, position, number) > (?, ?, ?) ORDER BY partition, position, number LIMIT ?",
+            source,
+            *at,
+            _PAGE,
+        ):
+            for *_, body in page:
+                yield _decode(body)
+            at = page[-1][:3]
+
+    def of_record(self, source: str, partition: str, position: int) -> list[DeadLetter]:
+        """All letters about one record."""
+        found = self._page("body", "source = ? AND partition = ? AND position = ?", source, partition, position)
+        return [_decode(body) for (body,) in found]
+
+    def sources(self) -> list[str]:
+        """Which sources there are letters of."""
+        return [source for (source,) in self._page("DISTINCT source", "1 ORDER BY source")]
+
+    def forget(self, keys: Collection[str]) -> None:
+        """Remove these letters."""
+        left = iter(keys)
+        while part := list(islice(left, _PAGE)):
+            with self._lock:
+                try:
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    self._connection.executemany("DELETE FROM letters WHERE key = ?", [(key,) for key in part])
+                    self._connection.execute("COMMIT")
+                except sqlite3.Error as error:
+                    raise DeadLettersError(f"{self._path} cannot be changed: {error}") from error
+                finally:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+
+    # -- details ----------------------------------------------------------------------------------
+
+    def _page(self, columns: str, condition: str, *values: str | int) -> list[tuple]:  # type: ignore[type-arg]
+        statement = f"SELECT {columns} FROM letters WHERE {condition}"  # noqa: S608 - constants
+        with self._lock:
+            try:
+                return self._connection.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise DeadLettersError(f"{self._path} cannot be read: {error}") from error
+
+    def _make_room(self) -> None:
+        """At the bound: discard the oldest until a tenth of it is free again, or refuse."""
+        used = int(self._connection.execute("SELECT bytes FROM used").fetchone()[0])
+        if used <= self._max_bytes:
+            return
+        if self._stop_when_full:
+            raise DeadLettersFullError(
+                f"the dead letters in {self._path} have reached their bound ({self._max_bytes} bytes) and "
+                "dead_letters.when_full is stop: replay or drop some (clarify-connector dead-letters), or raise "
+                "max_bytes"
+            )
+        goal = used - self._max_bytes * (1 - _DISCARD_SHARE)
+        freed = last = letters = 0
+        reasons: Counter[str] = Counter()
+        for number, found, size in self._connection.execute(
+            "SELECT number, reasons, bytes FROM letters ORDER BY number"
+        ):
+            if freed >= goal:
+                break
+            last = number
+            freed += size
+            letters += 1
+            reasons[found.partition(" ")[0]] += 1
+        self._connection.execute("DELETE FROM letters WHERE number <= ?", (last,))
+        self._connection.executemany(
+            "INSERT INTO discarded VALUES (?, ?) "
+            "ON CONFLICT (reason) DO UPDATE SET letters = letters + excluded.letters",
+            reasons.items(),
+        )
+        self._discarded_at = time.monotonic()
+        _log.error(
+            "dead_letters_discarded",
+            letters=letters,
+            reasons=dict(reasons),
+            max_bytes=self._max_bytes,
+            remedy="raise dead_letters.max_bytes, and mend what sends them",
+        )
+
+
+def _row(letter: DeadLetter, body: bytes) -> tuple[str | int | bytes, ...]:
+    size = len(body) + len(letter.topic) + _OVERHEAD
+    reasons = " ".join(sorted(letter.reasons))
+    return (letter.key, letter.source, letter.partition, letter.position, letter.topic, size, reasons, body)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Earlier versions kept a row for each value, and of the record only its bytes: once, with its first value."""
+    columns = [row[1] for row in connection.execute("PRAGMA table_info(letters)")]
+    if "item" not in columns:
+        return
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE; ALTER TABLE letters RENAME TO letters_before; {_SCHEMA}")
+        _carry_over(connection)
+        connection.execute("DROP TABLE letters_before")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _carry_over(connection: sqlite3.Connection) -> None:
+    rows = connection.execute(
+        "SELECT source, partition, position, topic, at_us, reason, message, item, value, payload FROM letters_before "
+        "ORDER BY number"
+    )
+    for source, partition, position, topic, at_us, reason, message, item, value, payload in rows:
+        sample = reason == Reason.INSERT_REJECTED
+        input_id, _, time_us = item.rpartition("@") if sample else (None, "", None)
+        reject = Reject(
+            Reason(reason),
+            message,
+            None if sample or not item else item,
+            value,
+            input_id,
+            int(time_us) if time_us else None,
+        )
+        record = None if payload is None else Record(topic, payload, at_us)
+        why = "an earlier version of the connector kept it only with the first value of its message"
+        letter = letter_of(source, partition, position, topic, [reject], record, why)
+        body = _encode(letter)
+        connection.execute(_INSERT, _row(letter, body))

@@ -1,0 +1,87 @@
+"""Asks Sparkplug's nodes for their births: what `formats.sparkplug.rebirths` finds due is published to the broker."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+import structlog
+
+from connector.formats.sparkplug.rebirths import Pace, Rebirths, request
+from connector.mapping.sparkplug import Noted
+
+_TICK_SECONDS: Final = 0.5
+
+_log = structlog.get_logger(__name__)
+
+Publish = Callable[[str, bytes], bool]
+"""Hands (topic, payload) to a broker, QoS 0; False where that cannot be done now, and then nothing is kept."""
+
+
+class RebirthRequester:
+    """Asks in a thread of its own, which begins when there is something to ask for."""
+
+    def __init__(
+        self,
+        publishers: Mapping[str, Publish],
+        *,
+        pace: Pace | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`publishers` are the sources that can publish; requests to others are not made."""
+        self._publishers = publishers
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._sources = {source: Rebirths(pace) for source in publishers}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.sent = 0
+        """Requests that were handed to a broker."""
+
+    def note(self, notes: Iterable[Noted]) -> None:
+        """Births that are needed, and births that came."""
+        now = self._clock()
+        with self._lock:
+            for note in notes:
+                known = self._sources.get(note.source)
+                if known is None:
+                    continue
+                if note.born:
+                    known.born(note.group, note.node, now)
+                elif note.rebirth and note.ask:
+                    known.want(note.group, note.node, now, self._wall_clock() - note.arrived_us / 1e6)
+                    self._start()
+
+    def tick(self) -> None:
+        """Send what is due."""
+        with self._lock:
+            due = [(source, *node) for source, known in self._sources.items() for node in known.due(self._clock())]
+        for source, group, node in due:
+            command = request(group, node, round(self._wall_clock() * 1000))
+            sent = self._publishers[source](command.topic, command.payload)
+            self.sent += sent
+            _log.info(
+                "sparkplug_rebirth_requested" if sent else "sparkplug_rebirth_not_requested",
+                source=source,
+                node=f"{group}/{node}",
+                **({} if sent else {"reason": "not connected to the broker; trying again later"}),
+            )
+
+    def close(self, timeout: float) -> None:
+        """Ask no more."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _start(self) -> None:
+        if self._thread is None and not self._stopping.is_set():
+            self._thread = threading.Thread(target=self._run, name="rebirths", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_TICK_SECONDS):
+            self.tick()

@@ -1,0 +1,199 @@
+"""What a birth says: the metrics of a node or device, each with its type, its alias and what its properties tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from connector.formats.sparkplug.datatypes import DataType, reader_of, text, type_of, untyped
+from connector.formats.sparkplug.properties import Properties
+from connector.formats.sparkplug.schema import Metric
+
+CONTROL: Final = ("Node Control/", "Device Control/")
+"""Metrics to be written to, not measurements."""
+BD_SEQ: Final = "bdSeq"
+"""The metric that ties a death to its birth."""
+
+_NUMBER_FIELDS: Final = {
+    DataType.FLOAT: "float_value",
+    DataType.DOUBLE: "double_value",
+    DataType.BOOLEAN: "boolean_value",
+    DataType.INT8: "int_value",
+    DataType.INT16: "int_value",
+    DataType.INT32: "int_value",
+    DataType.INT64: "long_value",
+    DataType.UINT8: "int_value",
+    DataType.UINT16: "int_value",
+    DataType.UINT32: "int_value",
+    DataType.UINT64: "long_value",
+    DataType.DATE_TIME: "long_value",
+}
+
+
+LONGEST_PATH: Final = 1000
+"""Characters of a metric's name, with those of the templates around it: a long name would stand before each member."""
+_NOTHING: Final[Mapping[str, MetricBirth]] = MappingProxyType({})
+_Definitions: TypeAlias = Mapping[str, Mapping[str, "MetricBirth"]]
+"""Template → path below it → what is said of that member."""
+
+
+class TooManyMetricsError(Exception):
+    """More metrics than may be remembered."""
+
+
+class MetricBirth(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
+    """What is known of a metric, or of a member of a template: its path has the names with slashes between."""
+
+    path: str
+    datatype: int = 0
+    alias: int | None = None
+    transient: bool = False
+    """Declared as not to be stored in a historian."""
+    unit: str = ""
+    description: str = ""
+    display_name: str = ""
+    low: float | None = None
+    high: float | None = None
+    states: tuple[tuple[str, str], ...] = ()
+
+
+class Known:
+    """A metric of a birth, ready to read values of it."""
+
+    __slots__ = ("birth", "convert", "datatype", "field", "get", "left_out")
+
+    def __init__(self, birth: MetricBirth) -> None:
+        self.birth = birth
+        self.datatype = type_of(birth.datatype)
+        self.left_out = birth.transient or is_control(birth.path)
+        self.field: str | None = None
+        self.get: Callable[[Any], Any] | None = None
+        """Reads the number out of a metric; None if it is no plain number."""
+        self.convert: Callable[[int], int] | None = None
+        if self.datatype in _NUMBER_FIELDS and not self.left_out:
+            self.read_from(_NUMBER_FIELDS[self.datatype])
+
+    def read_from(self, field: str) -> None:
+        """Read numbers out of this field: devices differ in which they use for an integer."""
+        assert self.datatype is not None  # noqa: S101 - asked only for numbers
+        self.field = field
+        self.get = attrgetter(field)
+        self.convert = reader_of(self.datatype, field)
+
+
+class Table:
+    """The metrics of one birth, by path and by alias. Never changed once it is made."""
+
+    def __init__(self, births: Iterable[MetricBirth], definitions: dict[str, list[MetricBirth]] | None = None) -> None:
+        self.metrics = {birth.path: Known(birth) for birth in births}
+        self.aliases: dict[int | None, Known] = {
+            known.birth.alias: known for known in self.metrics.values() if known.birth.alias is not None
+        }
+        self.definitions = definitions or {}
+        """Template → its members, with paths that begin below it."""
+
+    def __len__(self) -> int:
+        return len(self.metrics) + sum(map(len, self.definitions.values()))
+
+    def births(self) -> list[MetricBirth]:
+        """All of its metrics."""
+        return [known.birth for known in self.metrics.values()]
+
+    def same_as(self, other: Table) -> bool:
+        """Whether both say the same."""
+        return self.births() == other.births() and self.definitions == other.definitions
+
+
+def is_control(path: str) -> bool:
+    """Whether this metric serves the protocol, not a measurement."""
+    return path == BD_SEQ or path.startswith(CONTROL)
+
+
+def read_births(
+    metrics: Iterable[Metric], definitions: dict[str, list[MetricBirth]], limit: int
+) -> tuple[list[MetricBirth], dict[str, list[MetricBirth]]]:
+    """(what the metrics of a birth message say, the templates defined in it). `definitions` are those known before.
+    Raises `TooManyMetricsError`."""
+    found: list[MetricBirth] = []
+    defined: dict[str, list[MetricBirth]] = {}
+    instances: list[Metric] = []
+    for metric in metrics:
+        if metric.WhichOneof("value") == "template_value" and metric.template_value.is_definition:
+            members: list[MetricBirth] = []
+            _members(metric, "", {}, members, limit)
+            defined[text(metric.name)] = members
+            limit -= len(members)
+        else:
+            instances.append(metric)
+    known = {name: {birth.path: birth for birth in said} for name, said in {**definitions, **defined}.items()}
+    for metric in instances:
+        if metric.name:
+            _birth(metric, text(metric.name), None, known, found, limit)
+    return found, defined
+
+
+def _birth(
+    metric: Metric,
+    path: str,
+    from_definition: MetricBirth | None,
+    definitions: _Definitions,
+    found: list[MetricBirth],
+    limit: int,
+) -> None:
+    if len(path) > LONGEST_PATH:
+        return  # its values are rejected
+    if len(found) >= limit:
+        raise TooManyMetricsError
+    field = metric.WhichOneof("value")
+    datatype = metric.datatype or (from_definition.datatype if from_definition else 0)
+    if not datatype and field is not None:
+        datatype = untyped(field) or 0
+    said = _said(metric, path, datatype)
+    found.append(said if from_definition is None else _with_defaults(said, from_definition))
+    if field == "template_value":
+        _members(metric, path + "/", definitions, found, limit)
+
+
+def _members(metric: Metric, prefix: str, definitions: _Definitions, found: list[MetricBirth], limit: int) -> None:
+    template = metric.template_value
+    defined = definitions.get(text(template.template_ref), _NOTHING)
+    for member in template.metrics:
+        if member.name:
+            name = text(member.name)
+            _birth(member, prefix + name, defined.get(name), definitions, found, limit)
+
+
+def _said(metric: Metric, path: str, datatype: int) -> MetricBirth:
+    alias = metric.alias if metric.HasField("alias") else None
+    description = text(metric.metadata.description) if metric.HasField("metadata") else ""
+    if not metric.HasField("properties"):
+        return MetricBirth(path, datatype, alias, metric.is_transient, description=description)
+    properties = Properties(metric.properties)
+    return MetricBirth(
+        path,
+        datatype,
+        alias,
+        metric.is_transient,
+        properties.unit,
+        properties.description or description,
+        properties.display_name,
+        properties.low,
+        properties.high,
+        properties.states,
+    )
+
+
+def _with_defaults(said: MetricBirth, defined: MetricBirth) -> MetricBirth:
+    return msgspec.structs.replace(
+        said,
+        unit=said.unit or defined.unit,
+        description=said.description or defined.description,
+        display_name=said.display_name or defined.display_name,
+        low=said.low if said.low is not None else defined.low,
+        high=said.high if said.high is not None else defined.high,
+        states=said.states or defined.states,
+    )

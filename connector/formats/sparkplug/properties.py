@@ -1,0 +1,156 @@
+"""What the properties of a metric say, by the names that vendors give them.
+
+The specification names only `Quality`. The others are those of Ignition's tags (`engUnit`, `engLow`, `engHigh`,
+`documentation`, `tooltip`), as they stand in its own births, and what other gateways write for the same things. Case,
+blanks and underscores do not count.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import orjson
+
+from connector.formats.sparkplug.datatypes import SCALARS, BadValueError, Plain, scalar, text, type_of, untyped
+from connector.formats.sparkplug.schema import PropertySet, PropertyValue
+
+_UNIT: Final = ("engunit", "engunits", "engineeringunit", "engineeringunits", "unit", "units", "uom", "eu")
+_DESCRIPTION: Final = ("documentation", "description", "desc", "tooltip", "comment")
+_DISPLAY_NAME: Final = ("displayname", "friendlyname", "label")
+_LOW: Final = ("englow", "low", "min", "minimum", "rangelow", "lowlimit")
+_HIGH: Final = ("enghigh", "high", "max", "maximum", "rangehigh", "highlimit")
+_STATES: Final = ("enumvalues", "enumvalue", "enum", "states", "enumeration", "enumstrings")
+_QUALITY: Final = "quality"
+_MOST_STATES: Final = 1000
+_TEXT_LENGTH: Final = 1000
+_UNIT_LENGTH: Final = 255
+_STATE_LENGTH: Final = 128
+"""What Clarify takes of each, in characters; births may say more."""
+_BETWEEN_STATES: Final = re.compile(r"[;,]")
+_BEFORE_NAME: Final = re.compile(r"[:=]")
+
+GOOD: Final = range(192, 256)
+"""Quality codes for good, as OPC writes them: 192 is plain good. 0 is bad, 500 stale; no property at all is good."""
+
+
+class Properties:
+    """A set of properties, to be asked for what it says; the first of several names that is there counts."""
+
+    def __init__(self, properties: PropertySet) -> None:
+        self._values: dict[str, PropertyValue] = {}
+        for key, value in zip(properties.keys, properties.values, strict=False):
+            self._values.setdefault(_plain(text(key)), value)
+
+    @property
+    def unit(self) -> str:
+        """The engineering unit."""
+        return self._text(_UNIT)[:_UNIT_LENGTH]
+
+    @property
+    def description(self) -> str:
+        """What a person wrote about the metric."""
+        return self._text(_DESCRIPTION)
+
+    @property
+    def display_name(self) -> str:
+        """The name for people."""
+        return self._text(_DISPLAY_NAME)
+
+    @property
+    def low(self) -> float | None:
+        """The lower end of its range."""
+        return self._number(_LOW)
+
+    @property
+    def high(self) -> float | None:
+        """The upper end of its range."""
+        return self._number(_HIGH)
+
+    @property
+    def states(self) -> tuple[tuple[str, str], ...]:
+        """What its numbers mean: (number, name). Declared as a property set, as a JSON object, or as `0=off, 1=on`."""
+        for name in _STATES:
+            value = self._values.get(name)
+            if value is None:
+                continue
+            if value.WhichOneof("value") == "propertyset_value":
+                nested = value.propertyset_value
+                pairs = ((text(key), _property(item)) for key, item in zip(nested.keys, nested.values, strict=False))
+                return _states(pairs)
+            return _states(_declared(str(_property(value) or "")))
+        return ()
+
+    def _text(self, names: tuple[str, ...]) -> str:
+        for name in names:
+            if name in self._values:
+                found = _property(self._values[name])
+                if found not in (None, ""):
+                    return str(found)[:_TEXT_LENGTH]
+        return ""
+
+    def _number(self, names: tuple[str, ...]) -> float | None:
+        for name in names:
+            if name in self._values:
+                found = _property(self._values[name])
+                if isinstance(found, int | float) and not isinstance(found, bool):
+                    return float(found)
+        return None
+
+
+def quality_of(properties: PropertySet) -> int | None:
+    """The quality code, where there is one."""
+    for key, value in zip(properties.keys, properties.values, strict=False):
+        if len(key) == len(_QUALITY) and text(key).lower() == _QUALITY:
+            found = _property(value)
+            return int(found) if isinstance(found, int) else None
+    return None
+
+
+def is_good(quality: int | None) -> bool:
+    """Whether a value of this quality is to be trusted; nothing said is good."""
+    return quality is None or quality in GOOD
+
+
+def _plain(key: str) -> str:
+    return key.replace(" ", "").replace("_", "").lower()
+
+
+def _property(value: PropertyValue) -> Plain:
+    """The property's value; None for none, and for what is no plain value."""
+    field = value.WhichOneof("value")
+    if field is None or value.is_null:
+        return None
+    datatype = type_of(value.type) or untyped(field)
+    try:
+        if datatype in SCALARS:
+            return scalar(datatype, value)
+    except BadValueError:
+        pass
+    return getattr(value, field) if field in ("int_value", "long_value") else None
+
+
+def _declared(said: str) -> Iterator[tuple[str, object]]:
+    try:
+        document = orjson.loads(said)
+    except orjson.JSONDecodeError:
+        document = None
+    if isinstance(document, dict):
+        yield from document.items()
+    elif isinstance(document, list):
+        yield from ((str(number), name) for number, name in enumerate(document))
+    else:
+        for part in _BETWEEN_STATES.split(said, _MOST_STATES):
+            number, *name = _BEFORE_NAME.split(part, 1)
+            yield number.strip(), "".join(name).strip()
+
+
+def _states(pairs: Iterator[tuple[str, object]]) -> tuple[tuple[str, str], ...]:
+    found: dict[str, str] = {}
+    for key, name in pairs:
+        if len(found) >= _MOST_STATES:
+            break
+        if key.isascii() and key.isdigit() and len(key) <= 4 and name != "" and isinstance(name, str | int | float):
+            found.setdefault(str(int(key)), str(name)[:_STATE_LENGTH])
+    return tuple(found.items())

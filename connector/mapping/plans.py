@@ -1,0 +1,279 @@
+"""Plans: what is known of one topic under one rule, so that it is found out once and not for each record.
+
+Where the rule's templates use what differs from record to record (its key, a header, a field of the payload, the
+name of an item), there is a plan for each combination of these texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import orjson
+
+from connector.mapping.clock_skew import Clock
+from connector.mapping.input_ids import Origin
+from connector.mapping.rules import Labels, Publishing, Rule, ValueRule
+from connector.mapping.templates import HEADER, ITEM, ITEM_FIELD, KEY, PAYLOAD
+from connector.mapping.values import Conversion
+from connector.records import ItemMetadata, Record, SignalMetadata
+
+_NO_VALUE_RULE: Final = ValueRule()
+_MOST_PLANS: Final = 100_000
+_LONGEST_TEXT: Final = 400
+FOUND: Final = "="
+"""Marks, in the record of an origin, what an expression found."""
+
+
+class Shape(NamedTuple):
+    """What is known of the objects with certain keys at one place of a payload."""
+
+    keys: tuple[str, ...]
+    entries: tuple[str | Shape | bool | None, ...]
+    """In the order of the keys: an input ID; `TIME` for the one with the time; the shape of the object in its place;
+    False for what the rule leaves out; None for what never had a number."""
+    time_key: str | None
+    conversions: tuple[Conversion | None, ...] | None
+    """What is done with each value; None if nothing is done with any."""
+    all_keys: int
+    """Keys in it and in the objects in it."""
+    leaves: int
+    """Values in it and in the objects in it, its time included."""
+    named: tuple[tuple[str, str], ...] | None = None
+    """Key and input ID of those that are mapped, where no object may stand in it: then the others need not be looked
+    at."""
+    named_time: str | None = None
+    """Key of its time, if it has one."""
+    left_out: int = 0
+    """How many others there are."""
+
+
+TIME: Final = ""
+
+
+class Plan:
+    """One topic under one rule; with texts of the record, one kind of its records."""
+
+    __slots__ = (
+        "by_texts",
+        "clock",
+        "conversions",
+        "found",
+        "ids",
+        "last_named",
+        "read_time",
+        "record",
+        "rule",
+        "shapes",
+        "source",
+        "topic",
+        "variables",
+    )
+
+    def __init__(self, source: str, topic: str, rule: Rule, variables: Mapping[str, str], record: str = "") -> None:
+        self.source = source
+        self.topic = topic
+        self.rule = rule
+        self.read_time = rule.time.read
+        self.variables = {"source": source, "topic": topic, KEY: "", **variables}
+        self.record = record
+        self.ids: dict[str, str | None] = {}
+        """Input ID of each path seen; None if the rule leaves it out."""
+        self.conversions: dict[str, Conversion] = {}
+        """Path → what is done with its values, where anything is."""
+        self.found: Plan | None = None
+        """The plan of what expressions find, which stands nowhere in the payload under its name."""
+        self.shapes: dict[tuple[str, ...], Shape | None] = {}
+        """By the keys of an object, in their order; None: not for the short way."""
+        self.last_named: Shape | None = None
+        """The shape of the last object of which only some keys are mapped: mostly the next one is like it."""
+        self.clock: Clock | None = None
+        self.by_texts: dict[tuple[str, ...], Plan] = {}
+
+    def with_texts(self, texts: tuple[str, ...], named: Mapping[str, str]) -> Plan:
+        """The plan for these texts of the rule's dynamic variables; `named` are the levels of a key."""
+        known = self.by_texts.get(texts)
+        if known is not None:
+            return known
+        said = dict(zip(self.rule.dynamic, texts, strict=True))
+        identity = self.rule.identity
+        record = record_of({name: said[name] for name in identity}) if identity else ""
+        plan = Plan(self.source, self.topic, self.rule, {**self.variables, **named, **said}, record)
+        if len(self.by_texts) >= _MOST_PLANS:
+            self.by_texts.clear()
+        self.by_texts[texts] = plan
+        return plan
+
+    def for_found(self) -> Plan:
+        """The plan of what the rule's expressions find."""
+        if self.found is None:
+            assert self.rule.found is not None  # noqa: S101 - asked only where the rule has expressions
+            said = {**(orjson.loads(self.record) if self.record else {}), FOUND: ""}
+            self.found = Plan(self.source, self.topic, self.rule.found, self.variables, record_of(said))
+            self.found.clock = self.clock
+        return self.found
+
+    def origin(self, path: str) -> Origin:
+        """Where the values at this path come from."""
+        return Origin(self.source, self.topic, path, self.record)
+
+
+def record_of(said: Mapping[str, str]) -> str:
+    """How an origin writes what tells its records apart."""
+    return orjson.dumps(dict(sorted(said.items()))).decode()
+
+
+@dataclass(slots=True)
+class TopicPlan:
+    """Which rules may take a topic's records, in order."""
+
+    plain: Plan | None = None
+    """The only one, where a record need only be decoded and walked."""
+    choices: list[tuple[Rule, Plan]] = field(default_factory=list)
+    fallback: Plan | None = None
+    """For records that none of the choices takes."""
+    keys_merged: bool = False
+    """Whether records with different keys were seen, and no rule tells them apart."""
+
+
+def text_of(value: object) -> str:
+    """How a template writes what a payload has: text as it is, 21 and 21.0 as 21, nothing for what is not there."""
+    if isinstance(value, str):
+        return value[:_LONGEST_TEXT]
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**18 else repr(float(value)) if abs(value) < 10**300 else ""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    return ""
+
+
+def record_texts(rule: Rule, record: Record, document: object) -> dict[str, str]:
+    """The dynamic variables that a record and its payload tell."""
+    texts = {}
+    for name in rule.dynamic:
+        if name == KEY:
+            texts[name] = key_of(record)
+        elif name.startswith(HEADER):
+            texts[name] = header_of(record, name.removeprefix(HEADER)) or ""
+        elif name.startswith(PAYLOAD):
+            texts[name] = text_of(rule.paths[name].find(document))
+    return texts
+
+
+def item_texts(rule: Rule, name: str, index: int, item: object, outer: tuple[object, ...]) -> dict[str, str]:
+    """The dynamic variables that an item tells; what it does not have is looked for in the items around it."""
+    texts = {}
+    for variable in rule.dynamic:
+        if variable == ITEM:
+            texts[variable] = name
+        elif variable.startswith(ITEM_FIELD):
+            path = rule.paths[variable]
+            texts[variable] = next((text for o in (item, *outer) if (text := text_of(path.find(o)))), "")
+        elif variable == "index":
+            texts[variable] = str(index)
+    return texts
+
+
+def key_of(record: Record) -> str:
+    """The record's key as text; hexadecimal, where it is none."""
+    key = record.key or b""
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return key.hex()
+
+
+def header_of(record: Record, name: str) -> str | None:
+    """The last header of this name (MQTT 5: user property)."""
+    return next((value for header, value in reversed(record.headers) if header == name), None)
+
+
+# -- what a value is called ------------------------------------------------------------------------
+
+
+def value_rule(rule: Rule, path: str) -> ValueRule | None:
+    """What the rule says of this path; None if the value is left out, or is the rule's time field."""
+    found = rule.values.get(path)
+    if found is None and rule.inherit:
+        found = next((rule.values[start] for start in _starts(path) if start in rule.values), None)
+    if found is None:
+        return _NO_VALUE_RULE if rule.other_values and path != rule.time_path else None
+    return None if found.skip else found
+
+
+def _starts(path: str) -> Iterator[str]:
+    """`a.b.c` → `a.b`, `a`."""
+    while "." in path:
+        path = path.rpartition(".")[0]
+        yield path
+
+
+def wanted_id(plan: Plan, value: ValueRule, path: str) -> str:
+    """The text that this value wants for its input ID."""
+    called = path if value.named is None else value.named
+    template = value.input or plan.rule.input
+    if template is not None:
+        return template.render(variables(plan, called))
+    start = f"{plan.topic}/{plan.variables[KEY]}" if plan.rule.key else plan.topic
+    if plan.rule.iterates and plan.variables.get(ITEM):
+        return f"{start}:{plan.variables[ITEM]}" + (f".{called}" if called else "")
+    return f"{start}:{called}" if called else start
+
+
+def variables(plan: Plan, path: str) -> dict[str, str]:
+    """What templates of this value may use."""
+    if plan.rule.sparkplug is not None:
+        return {**plan.variables, "path": path, "metric": path, "field": path.rpartition("/")[2]}
+    return {**plan.variables, "path": path, "field": path.rpartition(".")[2]}
+
+
+def metadata(
+    plan: Plan, value: ValueRule, called: str, input_id: str, learned: Mapping[str, int]
+) -> SignalMetadata | None:
+    """What the signal should be called, as far as the rule says anything; `learned` are its states beside the
+    declared ones."""
+    rule = plan.rule
+    says = rule.says_metadata or value.says_metadata
+    publishing = rule.publish if value.publish else None
+    if not says and publishing is None:
+        return None
+    known = variables(plan, called)
+    name = value.name or rule.name
+    description = value.description or rule.description
+    unit = value.unit or rule.unit
+    enum_values = value.enum_values or rule.enum_values
+    if learned:
+        enum_values = tuple(({str(number): text for text, number in learned.items()} | dict(enum_values)).items())
+    return SignalMetadata(
+        name=(name.render(known) if name else "") or input_id,
+        description=description.render(known) if description else "",
+        unit=unit.render(known) if unit else "",
+        value_type=value.value_type or rule.value_type or "numeric",
+        labels=_labels((*rule.labels, *value.labels), known),
+        enum_values=enum_values,
+        sample_interval=value.sample_interval or rule.sample_interval,
+        gap_detection=value.gap_detection or rule.gap_detection,
+        annotations=tuple((key, text.render(known)) for key, text in (*rule.annotations, *value.annotations)),
+        saved=says,
+        item=_item(publishing, known) if publishing is not None else None,
+    )
+
+
+def _labels(written: Labels, known: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Each label once, the last word on it counts; one whose text is empty is left out."""
+    texts = {key: template.render(known) for key, template in written}
+    return tuple((key, (text,)) for key, text in texts.items() if text)
+
+
+def _item(publishing: Publishing, known: Mapping[str, str]) -> ItemMetadata:
+    labels = publishing.labels
+    return ItemMetadata(
+        name=publishing.name.render(known) if publishing.name else None,
+        description=publishing.description.render(known) if publishing.description else None,
+        labels=None if labels is None else _labels(labels, known),
+        visible=publishing.visible,
+        overwrite=publishing.overwrite,
+    )

@@ -1,0 +1,378 @@
+"""Sparkplug B → samples: what the host heard, under the names of a rule.
+
+A node's or device's values have one origin, the topic of its data, whichever message brings them. Input IDs are looked
+up once a metric; after that a value costs a few dictionary look-ups. Births give signals their names, units and states
+where the rule says nothing else, and when a birth says something new they are discovered again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from math import isfinite
+from typing import Final, NamedTuple
+
+from connector.formats.sparkplug.births import MetricBirth
+from connector.formats.sparkplug.datatypes import DataType, type_of
+from connector.formats.sparkplug.host import Decoded, Host, Limits, Owner
+from connector.formats.sparkplug.properties import GOOD, is_good
+from connector.formats.sparkplug.topic import data_topic
+from connector.formats.sparkplug.values import Value
+from connector.mapping.plans import Plan, metadata, value_rule
+from connector.mapping.rules import AUTO_TIME, RECEIVED_TIME, Rule, ValueRule
+from connector.mapping.sparkplug_rule import SparkplugRule, variables_of
+from connector.mapping.times import TimeBounds, TimeError
+from connector.mapping.values import FILTERED, NOT_FINITE, Conversion, ValueRejectedError
+from connector.mapping.walk import cut
+from connector.records import Mapped, Reason, Record, Reject, Sample, SignalMetadata
+
+ONLINE: Final = "_online"
+"""The metric that is made of births and deaths: 1 from a birth on, 0 from a death on."""
+QUALITY: Final = "_quality"
+"""What is put behind a metric's name for its quality."""
+_ONLINE_BIRTH: Final = MetricBirth(ONLINE, DataType.BOOLEAN, states=(("0", "offline"), ("1", "online")))
+_MAX_PLANS: Final = 100_000
+
+
+class Noted(NamedTuple):
+    """Something about a node that a person, or the node, should hear of."""
+
+    source: str
+    group: str
+    node: str
+    lost: int
+    """Messages that were found missing; 0 for none."""
+    rebirth: str
+    """Why its births are needed; empty if they are not."""
+    born: bool
+    """Whether it has sent its births."""
+    arrived_us: int
+    ask: bool
+    """Whether the rule lets us ask it."""
+
+
+def added_up(notes: Iterable[Noted]) -> dict[tuple[str, str, str], int]:
+    """(source, group, node) → messages that were lost, of those that lost any."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for note in notes:
+        if note.lost:
+            found[note.source, note.group, note.node] += note.lost
+    return dict(found)
+
+
+class SparkplugMapping:
+    """Maps the messages of all sources that carry Sparkplug B. For one thread at a time."""
+
+    def __init__(
+        self,
+        bounds: TimeBounds,
+        limits: Limits,
+        remembered: Mapping[str, Iterable[tuple[Owner, bytes]]],
+        *,
+        new_id: Callable[[Plan, str], str | None],
+        learn: Callable[[Plan, str, str], int],
+        discover: Callable[[Plan, str, str], None],
+        check_time: Callable[[int, int], None],
+    ) -> None:
+        """`remembered` is what earlier runs stored of `take_changes`, by source. `new_id` gives a metric its input ID,
+        None if the rule leaves it out; `learn` the number of a state's name; `discover` makes the signal's metadata
+        known; `check_time` raises `TimeError` for (time, arrival) that are not plausible."""
+        self._bounds = bounds
+        self._limits = limits
+        self._new_id = new_id
+        self._learn = learn
+        self._discover = discover
+        self._check_time = check_time
+        self._hosts = {source: Host(limits, said) for source, said in remembered.items()}
+        self.unreadable = [(source, *lost) for source, host in self._hosts.items() for lost in host.unreadable]
+        """(source, node or device, why) of what was remembered and cannot be read."""
+        self._plans: dict[tuple[str, int, str], SparkplugPlan] = {}
+        self._last: tuple[str, Record, Decoded] | None = None
+        self.noted: list[Noted] = []
+        """Losses, births that are needed and births that came, since the caller last took them."""
+
+    # -- for whoever watches, and for whoever stores ------------------------------------------------
+
+    def take_changes(self, source: str) -> list[tuple[Owner, bytes | None]]:
+        """What was heard of births and deaths in this source: to be stored before what was mapped of it is committed.
+        None: to be deleted."""
+        host = self._hosts.get(source)
+        return host.take_changes() if host is not None else []
+
+    def gauges(self) -> dict[str, dict[str, float]]:
+        """Source → numbers for the metrics."""
+        found: dict[str, dict[str, float]] = {}
+        for source, host in list(self._hosts.items()):
+            owners, metrics = host.sizes()
+            found[source] = {
+                "sparkplug_nodes_and_devices": owners,
+                "sparkplug_metrics": metrics,
+                "sparkplug_lost_messages_total": sum(host.lost().values()),
+                "sparkplug_late_deaths_total": host.late_deaths,
+            }
+        return found
+
+    # -- one message --------------------------------------------------------------------------------
+
+    def map(self, source: str, record: Record, rule: Rule) -> Mapped:
+        """What this record becomes under this rule. Raises `PayloadError` for one that cannot be read as a whole."""
+        decoded = self._decode(source, record, rule)
+        topic = decoded.topic
+        if not topic.group:  # the state of a host
+            return Mapped(skipped=True)
+        plan = self._plan(source, rule, Owner(topic.group, topic.node, topic.device))
+        mapped = Mapped(
+            [],
+            [Reject(*problem) for problem in decoded.problems],
+            decoded.filtered,
+        )
+        self._take(plan, record, decoded, mapped)
+        if decoded.online is not None and plan.sparkplug.online:
+            self._say_online(source, record, rule, decoded, mapped)
+        mapped.skipped = not mapped.samples and not mapped.rejects
+        return mapped
+
+    def _decode(self, source: str, record: Record, rule: Rule) -> Decoded:
+        """Each record is heard once, however many rules take it."""
+        last = self._last
+        if last is not None and last[1] is record and last[0] == source:
+            return last[2]
+        self._last = None
+        host = self._hosts.get(source)
+        if host is None:
+            host = self._hosts[source] = Host(self._limits)
+        arrived_us = record.time_us  # the same when it is read again
+        decoded = host.decode(record.topic, record.payload or b"", arrived_us)
+        self._last = source, record, decoded
+        is_node_birth = decoded.online is True and not decoded.topic.device
+        if decoded.lost > 0 or decoded.want_rebirth or is_node_birth:
+            ask = rule.sparkplug is not None and rule.sparkplug.rebirths
+            topic = decoded.topic
+            self.noted.append(
+                Noted(
+                    source,
+                    topic.group,
+                    topic.node,
+                    max(0, decoded.lost),
+                    decoded.want_rebirth,
+                    is_node_birth,
+                    arrived_us,
+                    ask,
+                )
+            )
+        return decoded
+
+    def _plan(self, source: str, rule: Rule, owner: Owner) -> SparkplugPlan:
+        topic = data_topic(*owner)
+        plan = self._plans.get((source, id(rule), topic))
+        if plan is None:
+            if len(self._plans) >= _MAX_PLANS:
+                self._plans.clear()
+            plan = self._plans[source, id(rule), topic] = SparkplugPlan(source, topic, rule)
+        return plan
+
+    def _take(self, plan: SparkplugPlan, record: Record, decoded: Decoded, mapped: Mapped) -> None:
+        """The hot path: values → samples."""
+        arrived_us = record.received_us or record.time_us
+        oldest_us, newest_us = self._bounds.oldest_us, arrived_us + self._bounds.newest_after_arrival_us
+        own_us = _own_time(record, plan.rule)
+        entries, samples = plan.entries, mapped.samples
+        for value in decoded.values:
+            path, number, quality = value.path, value.value, value.quality
+            entry = entries.get(path)
+            if entry is None or entry.birth is not value.birth:
+                entry = self._entry(plan, path, value.birth, number)
+                if entry is None:
+                    mapped.filtered += 1
+                    continue
+            if quality is not None and quality not in GOOD:
+                if plan.sparkplug.bad_quality == "drop":
+                    mapped.filtered += 1
+                    continue
+                if plan.sparkplug.bad_quality == "reject":
+                    message = f"its quality is {quality}; good is {GOOD.start} to {GOOD.stop - 1}"
+                    mapped.rejects.append(Reject(Reason.BAD_QUALITY, message, path, cut(repr(number))))
+                    continue
+            time_us = value.time_us if own_us is None else own_us
+            if not oldest_us <= time_us <= newest_us:
+                mapped.rejects.append(self._time_reject(value, time_us, arrived_us))
+                continue
+            if entry.conversion is not None:
+                self._convert(plan, entry, value, time_us, mapped)
+            elif isinstance(number, str):
+                mapped.filtered += 1
+                continue
+            elif -1e308 <= number <= 1e308 or isfinite(number):
+                samples.append((entry.input_id, time_us, number))
+            else:
+                mapped.rejects.append(Reject(Reason.NOT_FINITE, NOT_FINITE, path, cut(repr(number))))
+                continue
+            if plan.sparkplug.bad_quality == "signal":
+                self._say_quality(plan, path, quality, time_us, samples)
+
+    def _entry(self, plan: SparkplugPlan, path: str, birth: MetricBirth | None, value: object) -> _Entry | None:
+        """What is known of a metric, and make known what its birth says; None if it is no signal."""
+        known = plan.entries.get(path)
+        if known is None:
+            if path in plan.texts and isinstance(value, str):
+                return None
+            conversion = plan.conversion_of(path)
+            if isinstance(value, str) and conversion is None:
+                plan.texts.add(path)  # text, where no rule makes a number of it
+                return None
+            if birth is not None:
+                plan.births[path] = birth
+            input_id = plan.ids[path] if path in plan.ids else self._new_id(plan, path)
+            if input_id is None:
+                return None
+            known = plan.entries[path] = _Entry(input_id, conversion)
+            known.birth = birth
+            return known
+        if birth is not None and birth != plan.births.get(path):
+            plan.births[path] = birth
+            self._discover(plan, path, known.input_id)
+        known.birth = birth
+        return known
+
+    def _convert(self, plan: SparkplugPlan, entry: _Entry, value: Value, time_us: int, mapped: Mapped) -> None:
+        assert entry.conversion is not None  # noqa: S101 - asked only then
+        try:
+            number = entry.conversion.apply(value.value, lambda text: self._learn(plan, value.path, text))
+        except ValueRejectedError as error:
+            mapped.rejects.append(Reject(error.reason, str(error), value.path, cut(repr(value.value))))
+            return
+        if number == FILTERED or isinstance(number, str):
+            mapped.filtered += 1
+        else:
+            mapped.samples.append((entry.input_id, time_us, number))
+
+    def _time_reject(self, value: Value, time_us: int, arrived_us: int) -> Reject:
+        why = f"{time_us} µs since 1970 is no plausible time"
+        try:
+            self._check_time(time_us, arrived_us)
+        except TimeError as error:
+            why = str(error)
+        return Reject(Reason.TIME_OUT_OF_RANGE, why, value.path, cut(repr(value.value)))
+
+    # -- signals that are made of what the protocol says ---------------------------------------------
+
+    def _say_quality(
+        self, plan: SparkplugPlan, path: str, quality: int | None, time_us: int, samples: list[Sample]
+    ) -> None:
+        """Each quality that is said; and that it is good again, where nothing is said any more."""
+        bad_before = path in plan.bad
+        if quality is None and not bad_before:
+            return
+        if is_good(quality):
+            plan.bad.discard(path)
+        else:
+            plan.bad.add(path)
+        entry = self._entry(plan, f"{path}/{QUALITY}", None, 0)
+        if entry is not None:
+            samples.append((entry.input_id, time_us, GOOD.start if quality is None else quality & 0xFFFFFFFF))
+
+    def _say_online(self, source: str, record: Record, rule: Rule, decoded: Decoded, mapped: Mapped) -> None:
+        topic = decoded.topic
+        owners = decoded.died if decoded.online is False else (Owner(topic.group, topic.node, topic.device),)
+        own_us = _own_time(record, rule)
+        time_us = decoded.time_us if own_us is None else own_us
+        try:
+            self._check_time(time_us, record.received_us or record.time_us)
+        except TimeError:
+            time_us = record.time_us
+        for owner in owners:
+            entry = self._entry(self._plan(source, rule, owner), ONLINE, _ONLINE_BIRTH, 0)
+            if entry is None:
+                mapped.filtered += 1
+            else:
+                mapped.samples.append((entry.input_id, time_us, int(decoded.online is True)))
+
+
+class _Entry:
+    """A metric that is a signal."""
+
+    __slots__ = ("birth", "conversion", "input_id")
+
+    def __init__(self, input_id: str, conversion: Conversion | None) -> None:
+        self.input_id = input_id
+        self.conversion = conversion
+        self.birth: MetricBirth | None = None
+        """The one that came with its last value: asked by identity, for it is the same until the next birth."""
+
+
+class SparkplugPlan(Plan):
+    """One node or device under one rule."""
+
+    __slots__ = ("bad", "births", "entries", "sparkplug", "texts")
+
+    def __init__(self, source: str, topic: str, rule: Rule) -> None:
+        assert rule.sparkplug is not None  # noqa: S101 - made only for such rules
+        super().__init__(source, topic, rule, {**(rule.pattern.match(topic) or {}), **variables_of(topic)})
+        self.sparkplug = rule.sparkplug
+        self.entries: dict[str, _Entry] = {}
+        self.births: dict[str, MetricBirth] = {}
+        """What was last said of each metric."""
+        self.texts: set[str] = set()
+        self.bad: set[str] = set()
+        """Metrics whose quality was last said not to be good."""
+
+    def conversion_of(self, path: str) -> Conversion | None:
+        """What the rule does with this metric's values."""
+        value = value_rule(self.rule, path)
+        return None if value is None else value.conversion or self.rule.conversion
+
+    def described(
+        self, value: ValueRule, path: str, input_id: str, learned: Mapping[str, int]
+    ) -> SignalMetadata | None:
+        """The signal's metadata: what the rule says, and for the rest what the births say."""
+        said = metadata(self, value, path, input_id, learned)
+        birth = self.births.get(path)
+        if birth is None or not self.sparkplug.metadata:
+            return said
+        rule = self.rule
+        found = said if said is not None else SignalMetadata(name=input_id)
+        whole = path in (birth.path, ONLINE)  # else it is an element or a cell, of which only the whole was described
+        name = f"{self.variables['descriptor']} online" if path == ONLINE else birth.display_name or birth.path
+        states = birth.states if whole and not found.enum_values else ()
+        is_integer = type_of(birth.datatype) not in (DataType.FLOAT, DataType.DOUBLE)
+        as_enum = bool(states) and is_integer and value.value_type is None and rule.value_type is None
+        return replace(
+            found,
+            name=found.name if value.name or rule.name else name if whole else name + path.removeprefix(birth.path),
+            description=found.description or birth.description,
+            unit=found.unit or birth.unit,
+            value_type="enum" if as_enum else found.value_type,
+            enum_values=states if as_enum else found.enum_values,
+            labels=_labels(self, found),
+            annotations=(*found.annotations, *_annotations(birth, found)),
+            saved=True,
+        )
+
+
+def limits_of(rules: Iterable[Rule], max_payload_bytes: int, max_values: int) -> Limits:
+    """The widest that any rule allows: all of them hear the same nodes."""
+    said = [rule.sparkplug for rule in rules if rule.sparkplug is not None] or [SparkplugRule()]
+    devices, metrics = max(one.max_devices for one in said), max(one.max_metrics for one in said)
+    return Limits(max_payload_bytes, max_values, devices, metrics)
+
+
+def _labels(plan: SparkplugPlan, said: SignalMetadata) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Those of the rule, and group, node and device where it says nothing else."""
+    known = {key for key, _ in said.labels}
+    own = ((key, plan.variables[key]) for key in ("group", "node", "device"))
+    return (*said.labels, *((key, (text,)) for key, text in own if text and key not in known))
+
+
+def _annotations(birth: MetricBirth, said: SignalMetadata) -> Iterable[tuple[str, str]]:
+    known = {key for key, _ in said.annotations}
+    for key, number in (("range_low", birth.low), ("range_high", birth.high)):
+        if number is not None and key not in known:
+            yield key, f"{number:g}"
+
+
+def _own_time(record: Record, rule: Rule) -> int | None:
+    """The record's time, where the rule wants it; None for that of each metric."""
+    if rule.time.kind == AUTO_TIME:
+        return None
+    return (record.received_us or record.time_us) if rule.time.kind == RECEIVED_TIME else record.time_us

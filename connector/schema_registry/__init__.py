@@ -1,0 +1,1 @@
+"""A schema registry with Confluent's interface: its client, and the schemas that it keeps on disk."""

@@ -1,0 +1,47 @@
+"""Answers of a schema registry, kept on disk, a file for each: what it says of an ID or a version never changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+_PLAIN: Final = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+class SchemaFiles:
+    """A folder of answers for one registry. Safe for several processes: a file appears whole or not at all."""
+
+    def __init__(self, folder: Path, name: str, urls: Sequence[str]) -> None:
+        """Another registry of the same name, at another address, has a folder of its own: its IDs mean other schemas.
+        Raises `OSError` if the folder cannot be made."""
+        digest = hashlib.sha256("\n".join(sorted(urls)).encode()).hexdigest()[:12]
+        self._folder = folder / f"{name}-{digest}"
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """What was kept; None if nothing was, or if it is damaged."""
+        try:
+            found = json.loads(self._path(key).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return None
+        answer = found.get("answer") if isinstance(found, dict) and found.get("key") == key else None
+        return answer if isinstance(answer, dict) else None
+
+    def write(self, key: str, answer: dict[str, Any]) -> None:
+        """Keep it; on disk when this returns. Raises `OSError`."""
+        path = self._path(key)
+        half = path.with_name(f"{path.name}.{os.getpid()}.new")
+        with half.open("w", encoding="utf-8") as file:
+            json.dump({"key": key, "answer": answer}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        half.replace(path)
+
+    def _path(self, key: str) -> Path:
+        digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+        return self._folder / f"{_PLAIN.sub('_', key)[:80]}-{digest}.json"

@@ -1,0 +1,75 @@
+"""Captures: files of records, read one line at a time. What a line may say stands in `sources.lines`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+from connector.records import Record
+from connector.sources.lines import Line, LineSplitter, captured
+
+STDIN: Final = Path("-")
+_PIECE: Final = 64 * 1024
+_MAX_LINE: Final = 64 * 1024 * 1024
+
+
+class CaptureError(Exception):
+    """The capture cannot be read; the text says why."""
+
+
+class Taken(NamedTuple):
+    """One record, and where it stands."""
+
+    line: int
+    """From 1; of a capture, or the number of a message that was listened to."""
+    source: str | None
+    """Where it came from, if that is known."""
+    record: Record
+
+
+def capture_size(path: Path) -> int | None:
+    """Bytes, if that is known before it is read."""
+    try:
+        return path.stat().st_size if path != STDIN and path.is_file() else None
+    except OSError:
+        return None
+
+
+def read_capture(path: Path, topic: str | None, read: Callable[[int], object] = lambda _: None) -> Iterator[Taken]:
+    """The records of a capture, in its order; of a file of payloads, one a line, with a `topic`.
+
+    `read` is told how many bytes were read, piece by piece. Raises `CaptureError`.
+    """
+    splitter = LineSplitter(_MAX_LINE)
+    number = 0
+    now_us = time.time_ns() // 1000
+    try:
+        with _opened(path) as stream:
+            while True:
+                piece = stream.read(_PIECE)
+                for line in splitter.feed(piece) if piece else splitter.end():
+                    number += 1
+                    yield _taken(number, line, topic, now_us)
+                if not piece:
+                    return
+                read(len(piece))
+    except OSError as error:
+        raise CaptureError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _opened(path: Path) -> BinaryIO:
+    return sys.stdin.buffer if path == STDIN else path.open("rb")
+
+
+def _taken(number: int, line: Line, topic: str | None, now_us: int) -> Taken:
+    where = topic or "(no topic)"
+    if line.cut:
+        problem = f"the line has {line.length} bytes; at most {_MAX_LINE} are read"
+        return Taken(number, None, Record(where, line.content, now_us, problem=problem))
+    if topic is not None:
+        return Taken(number, None, Record(topic, line.content, now_us))
+    found = captured(line.content, now_us, where)
+    return Taken(number, found.source, found.record)

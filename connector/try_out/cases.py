@@ -1,0 +1,249 @@
+"""Tests of a mapping, as people write them in YAML: messages in, and what should come of each."""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml.comments import CommentedMap
+
+from connector.config_file import ConfigError, Problem, line_in, load_yaml
+from connector.mapping.times import parse_time
+from connector.records import Reason
+from connector.sources.lines import PAYLOADS, Captured, record_of
+
+_FILE: Final = "payload_file"
+_WHAT: Final = "a file of tests has tests:, a list; config/mapping-tests.yaml is an example"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExpectedSample(_Part):
+    """A sample that should come. Without `time` any time will do."""
+
+    input: str
+    value: float
+    time: str | float | None = None
+
+    @property
+    def time_us(self) -> int | None:
+        """µs since the epoch."""
+        return None if self.time is None else parse_time(self.time)
+
+    @field_validator("time")
+    @classmethod
+    def _readable(cls, value: str | float | None) -> str | float | None:
+        if value is not None:
+            parse_time(value)
+        return value
+
+
+class ExpectedReject(_Part):
+    """A reject that should come."""
+
+    reason: Reason
+    path: str | None = None
+    message: str | None = None
+    """Text that stands in its message."""
+
+
+class ExpectedSignal(_Part):
+    """Metadata that a signal should have; what is not said is not looked at."""
+
+    name: str | None = None
+    description: str | None = None
+    unit: str | None = None
+    type: str | None = None
+    labels: dict[str, str | list[str]] | None = None
+    enum_values: dict[str, str] | None = None
+
+    @field_validator("enum_values", mode="before")
+    @classmethod
+    def _text_keys(cls, value: object) -> object:
+        return {str(key): text for key, text in value.items()} if isinstance(value, dict) else value
+
+
+class Step(_Part):
+    """One message, and what should come of it."""
+
+    message: dict[str, Any]
+    """As a line of a capture, or with `payload_file`."""
+    samples: list[ExpectedSample] | None = None
+    other_samples: bool = False
+    """Whether samples that are not named may come too."""
+    rejects: list[ExpectedReject] | None = None
+    filtered: bool | None = None
+    """The whole message is left out on purpose."""
+    filtered_values: int | None = None
+    """So many of its values are left out on purpose."""
+
+    @field_validator("rejects", mode="before")
+    @classmethod
+    def _words(cls, value: object) -> object:
+        """`rejects: [invalid_json]` for short."""
+        if not isinstance(value, list):
+            return value
+        return [{"reason": entry} if isinstance(entry, str) else entry for entry in value]
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Step:
+        if self.samples is None and self.rejects is None and self.filtered is None:
+            raise ValueError("say what should come of the message: samples, rejects or filtered: true")
+        if self.filtered and (self.samples or self.rejects):
+            raise ValueError("filtered: true means that nothing comes of it; remove samples and rejects")
+        return self
+
+
+class Case(_Part):
+    """One test: a message, or several in order that one mapping sees (for formats that remember)."""
+
+    name: str = Field(min_length=1)
+    steps: list[Step] = Field(min_length=1)
+    signals: dict[str, ExpectedSignal] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_message(cls, value: object) -> object:
+        """A test with one message needs no `steps`."""
+        if not isinstance(value, dict) or "steps" in value:
+            return value
+        own = {"name", "signals"}
+        step = {key: part for key, part in value.items() if key not in own}
+        return {**{key: part for key, part in value.items() if key in own}, "steps": [step]}
+
+
+class _File(_Part):
+    config: str | None = None
+    tests: list[Case] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A test, and where it stands. `records` are the messages of its steps."""
+
+    file: Path
+    line: int
+    case: Case
+    records: list[Captured]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFile:
+    """A file of tests."""
+
+    path: Path
+    config: Path | None
+    """The configuration that they are for, where it says so."""
+    cases: list[Placed]
+
+
+def load_cases(path: Path) -> CaseFile:
+    """Read a file of tests. Raises `ConfigError`, which names line, field and remedy."""
+    document = load_yaml(path, _WHAT)
+    try:
+        found = _File.model_validate(_plain(document))
+    except ValidationError as error:
+        raise ConfigError(path, [_problem(document, item) for item in error.errors()]) from None
+    problems: list[Problem] = []
+    cases = []
+    now_us = time.time_ns() // 1000
+    for number, case in enumerate(found.tests):
+        records = []
+        for index, step in enumerate(case.steps):
+            try:
+                records.append(_record(step.message, path.parent, now_us))
+            except ValueError as error:
+                at = ("tests", number, *(("steps", index) if "steps" in document["tests"][number] else ()), "message")
+                problems.append(Problem(line_in(document, *at), f"{case.name!r}: message", str(error)))
+        cases.append(Placed(path, line_in(document, "tests", number), case, records))
+    if problems:
+        raise ConfigError(path, problems)
+    return CaseFile(path, path.parent / found.config if found.config else None, cases)
+
+
+def find_cases(config: Path) -> list[Path]:
+    """Files beside a configuration whose names end in `-tests.yaml`; those that name another configuration are not
+    among them. Raises `ConfigError`."""
+    found = []
+    for path in sorted(config.parent.glob("*-tests.yaml")):
+        named = load_yaml(path, _WHAT).get("config")
+        if named is None or (path.parent / str(named)).resolve() == config.resolve():
+            found.append(path)
+    return found
+
+
+def _record(message: dict[str, Any], folder: Path, now_us: int) -> Captured:
+    """The record of a message; its payload may be a file's content."""
+    if _FILE not in message:
+        return record_of(message, now_us)
+    if given := [name for name in PAYLOADS if name in message]:
+        raise ValueError(f"either {_FILE} or {given[0]}")
+    path = folder / str(message[_FILE])
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{_FILE}: {path} cannot be read: {error.strerror}") from None
+    rest = {key: value for key, value in message.items() if key != _FILE}
+    return record_of({**rest, "payload_base64": base64.b64encode(content).decode()}, now_us)
+
+
+def _plain(node: Any) -> Any:
+    """YAML → what JSON knows. A time that YAML has recognised becomes text again."""
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    if isinstance(node, date):  # a datetime is one too
+        return node.isoformat().replace("+00:00", "Z")
+    return next((kind(node) for kind in (bool, int, float, str) if isinstance(node, kind)), node)
+
+
+def _problem(document: CommentedMap, item: Any) -> Problem:
+    at = [part for part in item["loc"] if part not in ("float", "str")]
+    shown = _as_written(document, at)
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        known = _known(at[:-1])
+        near = difflib.get_close_matches(str(at[-1]), known, 1)
+        message = "is not known here; " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}")
+    elif item["type"] == "enum":
+        reasons = [reason.value for reason in Reason]
+        near = difflib.get_close_matches(str(item["input"]), reasons, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(reasons)}"
+        message = f"{item['input']!r} is no reason for a reject; {hint}"
+    elif item["type"] == "missing":
+        message = "is required but missing"
+    elif item["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        message = "must be a section, that is names with a value each"
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in shown).removeprefix(".")
+    return Problem(line_in(document, *shown), text, message)
+
+
+def _as_written(document: CommentedMap, at: list[str | int]) -> list[str | int]:
+    """Without the `steps` that a test with one message does not write."""
+    if len(at) >= 4 and at[0] == "tests" and at[2] == "steps":
+        try:
+            written = "steps" in document["tests"][at[1]]
+        except (KeyError, IndexError, TypeError):
+            written = True
+        if not written:
+            return [*at[:2], *at[4:]]
+    return at
+
+
+def _known(at: list[str | int]) -> list[str]:
+    kinds: dict[str, type[BaseModel]] = {
+        "tests": Case, "steps": Step, "samples": ExpectedSample, "rejects": ExpectedReject, "signals": ExpectedSignal,
+    }  # fmt: skip
+    named = [part for part in at if isinstance(part, str) and part in kinds]
+    kind = kinds[named[-1]] if named else _File
+    names = list(kind.model_fields)
+    return names + [name for name in Step.model_fields if name not in names] if kind is Case else names

@@ -1,0 +1,82 @@
+"""What a change of mapping does to signals: which input IDs it would create, and which would get no more data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from connector.mapping.input_ids import Origin
+from connector.try_out.preview import Preview
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """One value that gets another input ID."""
+
+    before: str
+    after: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """From the configuration to the other one, over the same records."""
+
+    other: Path
+    kept: int
+    """Input IDs that both give."""
+    renamed: list[Renamed]
+    created: list[str]
+    """Input IDs that only the other one gives, those of renamed values included: new, billable signals."""
+    orphaned: list[str]
+    """Input IDs that only this one gives, those of renamed values included: signals that would get no more data."""
+    samples: tuple[int, int]
+    """With this one, with the other one."""
+
+
+def compare(now: Preview, other: Preview) -> Comparison:
+    """What the other mapping changes."""
+    before, after = set(now.signals), set(other.signals)
+    names = {section.name for section in now.mapping.config.sources}
+    shared = names & {section.name for section in other.mapping.config.sources}
+    where_now = _Origins(now.mapping.origins, before, shared)
+    where_then = _Origins(other.mapping.origins, after, shared)
+    renamed = []
+    for input_id, origin in where_now.by_input.items():
+        then = where_then.input_of(origin)
+        if then is not None and then != input_id and where_now.input_of(origin) == input_id:
+            renamed.append(Renamed(input_id, then, origin))
+    return Comparison(
+        other=other.mapping.file,
+        kept=len(before & after),
+        renamed=sorted(renamed, key=lambda found: found.before),
+        created=sorted(after - before),
+        orphaned=sorted(before - after),
+        samples=(now.samples, other.samples),
+    )
+
+
+class _Origins:
+    """Where values come from → their input IDs: exactly, or by topic and path where that is enough to tell them apart.
+
+    Two configurations may call a source differently, and may tell the records of a topic apart by other keys and
+    headers. A place that has several input IDs then stays without an answer.
+    """
+
+    def __init__(self, origins: Mapping[str, Origin], used: set[str], sources: set[str]) -> None:
+        self._sources = sources
+        self.by_input = {input_id: origin for input_id, origin in origins.items() if input_id in used}
+        self._exact = {self._named(origin): input_id for input_id, origin in self.by_input.items()}
+        self._by_place: dict[tuple[str, str, str], list[str]] = {}
+        for input_id, origin in self.by_input.items():
+            self._by_place.setdefault(self._named(origin)[:3], []).append(input_id)
+
+    def input_of(self, origin: Origin) -> str | None:
+        """The input ID of what comes from there, if that is plain."""
+        named = self._named(origin)
+        at_place = self._by_place.get(named[:3], [])
+        return self._exact.get(named) or (at_place[0] if len(at_place) == 1 else None)
+
+    def _named(self, origin: Origin) -> Origin:
+        return origin if origin.source in self._sources else origin._replace(source="")

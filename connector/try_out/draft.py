@@ -1,0 +1,269 @@
+"""A first mapping for what was observed: a rule for each group of topics, and what people should know of it.
+
+What a rule may say differs between versions, so the names of formats and presets are asked of the configuration
+itself; what this version does not have is said in a comment instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from connector.config import Config
+from connector.config.mapping import RuleSection
+from connector.try_out.grouping import TopicGroup, group_topics
+from connector.try_out.mapping import TriedMapping
+from connector.try_out.observed import Observed
+from connector.try_out.time_fields import TimeField, find_time
+from connector.try_out.vendors import Vendor, preset_for, vendor_of
+
+_NOT_NUMBERS: Final = ("text", "state", "number_with_unit", "binary", "empty")
+_FORMATS: Final = {"ndjson": "ndjson", "csv": "csv", "influx": "influx", "messagepack": "messagepack", "cbor": "cbor"}
+"""What was recognised → its name in `format:`; JSON and numbers need none."""
+_ANY_SOURCE: Final = {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": ["#"]}
+_DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
+
+
+@dataclass(slots=True)
+class DraftRule:
+    """One rule to be written, with what was seen."""
+
+    group: TopicGroup
+    vendor: Vendor | None
+    time: TimeField | None
+    settings: dict[str, object] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    signals: list[str] = field(default_factory=list)
+    """Input IDs that the sample messages gave."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """A whole configuration to be written."""
+
+    source: dict[str, object]
+    rules: list[DraftRule]
+    observed: Observed
+
+    @property
+    def signals(self) -> int:
+        """How many signals the samples gave."""
+        return len({name for rule in self.rules for name in rule.signals})
+
+    def plain(self) -> dict[str, Any]:
+        """The configuration as plain values."""
+        return _whole(self.source, [rule.settings for rule in self.rules])
+
+
+def draft(observed: Observed, source: dict[str, object]) -> Draft:
+    """A configuration for what came, with its rules tried on the samples."""
+    separator = "." if source["type"] == "kafka" else "/"
+    knows = _known()
+    rules = _one_each([_rule(group, knows) for group in group_topics(observed.topics.values(), separator)])
+    drafted = Draft(source, rules, observed)
+    _try(drafted)
+    for rule in drafted.rules:
+        if not rule.signals and not rule.settings.keys() & {"preset", "format"}:
+            _leave_out(rule)
+        _warn(rule)
+    return drafted
+
+
+def _known() -> dict[str, list[str]]:
+    """Setting of a rule → the names that it may have, where this version has the setting."""
+    schema = RuleSection.model_json_schema()
+    return {
+        name: sorted(_words(schema["properties"][name], schema))
+        for name in ("format", "compression", "preset")
+        if name in RuleSection.model_fields
+    }
+
+
+def _words(node: Any, schema: Mapping[str, Any], depth: int = 0) -> set[str]:
+    """All constants that may stand at this place of a JSON Schema, also as the `type` of a section."""
+    found: set[str] = set()
+    if depth > 6 or not isinstance(node, dict):
+        return found
+    found |= {word for word in (*node.get("enum", ()), node.get("const")) if isinstance(word, str)}
+    found |= set(node.get("discriminator", {}).get("mapping", {}))
+    for part in (*node.get("anyOf", ()), *node.get("oneOf", ())):
+        found |= _words(part, schema, depth + 1)
+    if "$ref" in node:
+        found |= _words(schema["$defs"][node["$ref"].rpartition("/")[2]], schema, depth + 1)
+    return found
+
+
+def _rule(group: TopicGroup, knows: Mapping[str, Collection[str]]) -> DraftRule:
+    vendor = vendor_of(group.topics)
+    rule = DraftRule(group, vendor, None, {"topic": group.pattern})
+    if vendor is not None:
+        preset = preset_for(vendor, knows.get("preset", ()))
+        decoder = preset_for(vendor, knows.get("format", ()))
+        if preset is not None or decoder is not None:
+            setting: dict[str, object] = {"preset": preset} if preset is not None else {"format": decoder}
+            if (settings := _taking(setting, vendor.whole or group.pattern, group)) is not None:
+                rule.settings = settings
+                what = next(iter(setting))
+                rule.notes.append(f"{vendor.name} publishes like this; the {what} knows its fields and times")
+                return rule
+        rule.notes.append(f"{vendor.name} publishes like this")
+    _decoding(rule, knows)
+    if "format" not in rule.settings or rule.settings["format"] != "influx":
+        _timing(rule)
+    if any(len(seen.keys) > 1 for seen in group.topics):
+        rule.settings["key"] = "#"
+        keys = sorted({key for seen in group.topics for key in seen.keys})
+        rule.notes.append(
+            f"its records have {len(keys)} keys, such as {_text(keys[0])}; each key is a device of its own"
+        )
+    return rule
+
+
+def _taking(setting: dict[str, object], pattern: str, group: TopicGroup) -> dict[str, object] | None:
+    """A rule with this setting that takes all topics of the group: with the topics that a preset brings, else with
+    this pattern. None where there is none: a preset with topics of its own knows only those with values."""
+    for settings in (dict(setting), {"topic": pattern, **setting}):
+        try:
+            compiled = Config.model_validate(_whole(_ANY_SOURCE, [settings])).rules()
+        except ValueError:
+            continue
+        if all(any(rule.pattern.match(seen.topic) is not None for rule in compiled) for seen in group.topics):
+            return settings
+    return None
+
+
+def _whole(source: Mapping[str, object], rules: Sequence[Mapping[str, object]]) -> dict[str, Any]:
+    """A configuration as plain values."""
+    return {
+        "clarify": {"credentials": "clarify-credentials.json"},
+        "sources": [source],
+        "mapping": {"rules": rules, "unmatched": "dead_letter"},
+    }
+
+
+def _one_each(rules: list[DraftRule]) -> list[DraftRule]:
+    """Groups whose rules came out the same are one."""
+    found: dict[str, DraftRule] = {}
+    for rule in rules:
+        known = found.setdefault(repr(rule.settings), rule)
+        if known is not rule:
+            known.group = TopicGroup(known.group.pattern, (), (*known.group.topics, *rule.group.topics))
+    return list(found.values())
+
+
+def _decoding(rule: DraftRule, knows: Mapping[str, Collection[str]]) -> None:
+    format_, compression = rule.group.kind
+    if compression != "none":
+        if compression in knows.get("compression", ()):
+            rule.settings["compression"] = compression
+        else:
+            rule.notes.append(f"its payloads are compressed ({compression}), which this version does not unpack")
+    name = _FORMATS.get(format_)
+    if name is None:
+        return
+    if name not in knows.get("format", ()):
+        rule.notes.append(f"its payloads are {name}, which this version does not read")
+        return
+    first = next(seen for seen in rule.group.topics[0].sniffed if seen.format == format_)
+    if name != "csv" or (first.delimiter == "," and first.header):
+        rule.settings["format"] = name
+        return
+    cells = [cell for row in first.documents if isinstance(row, dict) for cell in row.values()]
+    settings: dict[str, object] = {"type": name, "delimiter": "tab" if first.delimiter == "\t" else first.delimiter}
+    if not first.header and isinstance(first.documents[0], dict):
+        settings["columns"] = list(first.documents[0])
+        rule.notes.append("its columns have no names; give them some")
+    if first.delimiter != "," and any(_DECIMAL_COMMA.fullmatch(str(cell)) for cell in cells):
+        settings["decimal"] = ","
+    rule.settings["format"] = settings
+
+
+def _timing(rule: DraftRule) -> None:
+    record = rule.group.topics[0].records[0] if rule.group.topics[0].records else None
+    if record is None:
+        return
+    documents = [document for seen in rule.group.topics[:20] for document in seen.documents]
+    found = find_time(documents, record.received_us or record.time_us)
+    rule.time = found
+    if found is None:
+        return
+    if not found.known:
+        rule.settings["time"] = found.path
+
+
+def _try(drafted: Draft) -> None:
+    """Map the samples with the drafted rules, to see what comes of them. A rule that takes nothing, because those
+    before it take it all, is dropped."""
+    config = Config.model_validate(drafted.plain())
+    mapping = TriedMapping(Path("draft"), config, [0] * len(drafted.rules), {})
+    source = config.sources[0].name
+    tried = [_Tried() for _ in drafted.rules]
+    for own, rule in enumerate(drafted.rules):
+        for record in (record for seen in rule.group.topics for record in seen.records):
+            mapped = mapping.map(source, record)
+            taken = mapping.rule_for(record, mapped)
+            number = taken.number - 1 if taken else own
+            tried[number].took += 1
+            if number != own:
+                tried[own].elsewhere.add(number + 1)
+            tried[number].inputs.update(dict.fromkeys(input_id for input_id, _, _ in mapped.samples))
+            if mapped.rejects:
+                tried[number].reason = tried[number].reason or mapped.rejects[0].message
+    for rule, found in zip(drafted.rules, tried, strict=True):
+        rule.signals = list(found.inputs)
+        if found.elsewhere:
+            listed = ", ".join(map(str, sorted(found.elsewhere)))
+            rule.notes.append(f"some topics of this kind are taken by rule {listed}, which stands before it")
+        if found.reason is not None and found.inputs:
+            rule.notes.append(f"some of it is rejected: {found.reason}")
+    drafted.rules = [
+        rule
+        for rule, found in zip(drafted.rules, tried, strict=True)
+        if found.took or not any(seen.records for seen in rule.group.topics)
+    ]
+
+
+@dataclass(slots=True)
+class _Tried:
+    """What one drafted rule did with the samples."""
+
+    took: int = 0
+    inputs: dict[str, None] = field(default_factory=dict)
+    reason: str | None = None
+    elsewhere: set[int] = field(default_factory=set)
+    """Other rules that took samples of its topics."""
+
+
+def _leave_out(rule: DraftRule) -> None:
+    format_, _ = rule.group.kind
+    rule.settings = {"topic": rule.settings["topic"], "skip": True}
+    if format_ == "state":
+        rule.notes.append("states as text, no numbers: left out")
+    elif format_ == "number_with_unit":
+        rule.notes.append("numbers with a unit in the text: left out")
+    elif format_ in _NOT_NUMBERS:
+        rule.notes.append(f"{'nothing' if format_ == 'empty' else format_} in it, no numbers: left out")
+    else:
+        rule.notes.append("no numbers or booleans came of it: left out")
+
+
+def _warn(rule: DraftRule) -> None:
+    for level in rule.group.levels:
+        if level.looks_like_an_id:
+            rule.notes.append(
+                f"CAREFUL: {{{level.name}}} looks like an ID that is new with each message ({level.values[0]!r}). Each "
+                "value makes signals of its own, and signals are billed: take it out of input, and set shared_inputs: "
+                "true"
+            )
+        elif level.many:
+            rule.notes.append(
+                f"{{{level.name}}} has {len(level.values)} values so far; each makes signals of its own, and signals "
+                "are billed"
+            )
+
+
+def _text(value: bytes) -> str:
+    return repr(value.decode("utf-8", "backslashreplace")[:40])

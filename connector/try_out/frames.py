@@ -1,0 +1,187 @@
+"""Samples → the frames that would leave: all use of `connector.packing` by the commands is here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from connector.packing.frame import Frame, encode_frame
+from connector.packing.pending import Pending
+from connector.packing.planner import plan_frame
+from connector.records import Mapped
+
+_BYTES_A_SAMPLE: Final = 12
+"""As in the pipeline: enough to see that a request's worth waits."""
+_SECOND_US: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class FrameLimits:
+    """How large a frame may be, how much may wait, and for how long (in seconds)."""
+
+    max_bytes: int
+    max_waiting_samples: int
+    max_delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTable:
+    """The beginning of a frame, for people: a cell is None where the frame has a null."""
+
+    times_us: list[int]
+    inputs: list[str]
+    cells: list[list[float | None]]
+    """A row for each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSummary:
+    """What one frame is."""
+
+    rows: int
+    series: int
+    samples: int
+    superseded: int
+    """Values that a later one of the same input and time replaces."""
+    bytes: int
+    first_us: int
+    last_us: int
+    table: FrameTable | None = None
+
+    @property
+    def null_share(self) -> float:
+        """Part of its cells that are null, 0 to 1."""
+        cells = self.rows * self.series
+        return 1 - self.samples / cells if cells else 0.0
+
+
+class _Waiting:
+    """The samples that wait, and frames out of them, on a clock of the caller's."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._pending = Pending()
+        self._token = 0
+        self.oldest: float | None = None
+        """When the sample that has waited longest came."""
+
+    @property
+    def samples(self) -> int:
+        """How many wait."""
+        return self._pending.waiting
+
+    def add(self, mapped: Mapped, now: float) -> None:
+        """One more record."""
+        if mapped.samples:
+            self._pending.add(self._token, [mapped], now)
+            self._token += 1
+            if self.oldest is None:
+                self.oldest = now
+
+    def take(self, now: float) -> Frame:
+        """The next frame. Something must wait."""
+        plan = plan_frame(self._pending, self._max_bytes, now)
+        slabs = self._pending.take(plan)
+        self._pending.forget_before(plan.left)
+        self.oldest = None if plan.left is None else self._pending.arrived(plan.left)
+        return encode_frame(slabs)
+
+
+@dataclass(slots=True)
+class Packer:
+    """Packs all samples as densely as it can: as if they waited together, up to what the connector lets wait.
+
+    With `aligned` times are cut to whole seconds before, to see what that would save.
+    """
+
+    limits: FrameLimits
+    shown_frames: int = 0
+    shown_rows: int = 0
+    shown_series: int = 0
+    aligned: bool = False
+    frames: list[FrameSummary] = field(default_factory=list)
+    _waiting: _Waiting = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._waiting = _Waiting(self.limits.max_bytes)
+
+    def add(self, mapped: Mapped) -> None:
+        """Take the samples of one record in."""
+        self._waiting.add(_cut_to_seconds(mapped) if self.aligned else mapped, 0.0)
+        while self._full():
+            self._pack_one()
+
+    def finish(self) -> None:
+        """Pack what is left."""
+        while self._waiting.samples:
+            self._pack_one()
+
+    @property
+    def waiting(self) -> int:
+        """Samples that are in no frame yet."""
+        return self._waiting.samples
+
+    def _full(self) -> bool:
+        waiting = self._waiting.samples
+        return waiting * 2 >= self.limits.max_waiting_samples or waiting * _BYTES_A_SAMPLE >= self.limits.max_bytes * 2
+
+    def _pack_one(self) -> None:
+        table = len(self.frames) < self.shown_frames
+        frame = self._waiting.take(0.0)
+        self.frames.append(_summary(frame, (self.shown_rows, self.shown_series) if table else None))
+
+
+@dataclass(slots=True)
+class LivePace:
+    """Counts the requests that the same samples take when they come one after another, as they came."""
+
+    limits: FrameLimits
+    requests: int = 0
+    _now: float = float("-inf")
+    _waiting: _Waiting = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._waiting = _Waiting(self.limits.max_bytes)
+
+    def add(self, mapped: Mapped, arrival: float) -> None:
+        """The samples of a record that arrived at this time, in seconds on any clock."""
+        self._now = max(self._now, arrival)
+        oldest = self._waiting.oldest
+        if oldest is not None and self._now - oldest >= self.limits.max_delay:
+            self.finish()
+        self._waiting.add(mapped, self._now)
+        if self._waiting.samples * _BYTES_A_SAMPLE >= self.limits.max_bytes:
+            self._send_one()
+
+    def finish(self) -> None:
+        """Send what is left."""
+        while self._waiting.samples:
+            self._send_one()
+
+    def _send_one(self) -> None:
+        self._waiting.take(self._now)
+        self.requests += 1
+
+
+def _cut_to_seconds(mapped: Mapped) -> Mapped:
+    return Mapped([(name, time_us - time_us % _SECOND_US, value) for name, time_us, value in mapped.samples])
+
+
+def _summary(frame: Frame, shown: tuple[int, int] | None) -> FrameSummary:
+    times = sorted({time_us for slab in frame.slabs for time_us in slab.times})
+    return FrameSummary(
+        rows=frame.rows,
+        series=frame.series,
+        samples=frame.samples,
+        superseded=frame.superseded.total(),
+        bytes=len(frame.body),
+        first_us=times[0],
+        last_us=times[-1],
+        table=None if shown is None else _table(frame, times[: shown[0]], shown[1]),
+    )
+
+
+def _table(frame: Frame, times: list[int], series: int) -> FrameTable:
+    inputs = sorted(frame.columns)[:series]
+    values = {name: dict(zip(frame.columns[name].times, frame.columns[name].values, strict=True)) for name in inputs}
+    return FrameTable(times, inputs, [[values[name].get(time_us) for name in inputs] for time_us in times])

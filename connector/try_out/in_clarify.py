@@ -1,0 +1,116 @@
+"""The signals of a preview beside those that Clarify has: which would come into being, and which would change."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from connector.clarify import (
+    NO_RETRIES,
+    ClarifyError,
+    Client,
+    Credentials,
+    CredentialsError,
+    NotAllowed,
+    SignalInfo,
+    SignalResource,
+    Timeouts,
+)
+from connector.clarify.query import Filter, In
+from connector.config import Config
+from connector.delivery.signals import as_saved
+from connector.records import SignalMetadata
+from connector.state import read_saved_signals
+
+_PER_QUERY: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One attribute that saving would change."""
+
+    attribute: str
+    before: object
+    after: object
+
+
+@dataclass(slots=True)
+class InClarify:
+    """The answer. Where Clarify could not be asked, `not_asked` says why and the rest is empty."""
+
+    not_asked: str | None = None
+    asked: str = ""
+    """Where."""
+    created: list[str] = field(default_factory=list)
+    changed: dict[str, list[Change]] = field(default_factory=dict)
+    unchanged: int = 0
+    invalid: dict[str, str] = field(default_factory=dict)
+    """Input ID → which documented rule the metadata breaks; it would not be saved."""
+
+
+def compare_with_clarify(config: Config, inputs: Collection[str], metadata: Mapping[str, SignalMetadata]) -> InClarify:
+    """Ask Clarify for the signals of these inputs. Never raises for what a person can mend: then it says so."""
+    invalid: dict[str, str] = {}
+    wanted: dict[str, tuple[SignalInfo, str]] = {}
+    for input_id in inputs:
+        said = metadata.get(input_id)
+        if said is None or not said.saved:
+            continue
+        try:
+            wanted[input_id] = as_saved(input_id, said)
+        except ValueError as error:
+            invalid[input_id] = str(error)
+    section = config.clarify
+    if not section.credentials.is_file():
+        return InClarify(f"there is no credentials file {section.credentials}", invalid=invalid)
+    try:
+        credentials = Credentials.load(section.credentials, allow_insecure=section.allow_insecure)
+        timeouts = Timeouts(connect=5, read=section.timeout, write=section.timeout)
+        with Client(credentials, timeout=timeouts, retries=NO_RETRIES, verify=section.ca_file) as client:
+            found = _signals(client, inputs)
+    except NotAllowed as error:
+        reason = f"{error}; reading signals needs access to the admin namespace in the integration's settings"
+        return InClarify(reason, invalid=invalid)
+    except (ClarifyError, CredentialsError, OSError, ValueError) as error:
+        return InClarify(str(error), invalid=invalid)
+    saved = _already_saved(config, credentials.integration)
+    answer = InClarify(asked=f"{credentials.api_url}, integration {credentials.integration}", invalid=invalid)
+    for input_id in inputs:
+        if input_id not in found:
+            answer.created.append(input_id)
+        elif input_id not in wanted or saved.get(input_id) == wanted[input_id][1]:
+            answer.unchanged += 1  # also where somebody has edited it since: it is saved again only for a new mapping
+        elif changes := _changes(found[input_id], wanted[input_id][0]):
+            answer.changed[input_id] = changes
+        else:
+            answer.unchanged += 1
+    return answer
+
+
+def _signals(client: Client, inputs: Collection[str]) -> dict[str, SignalResource]:
+    found: dict[str, SignalResource] = {}
+    listed = list(inputs)
+    for start in range(0, len(listed), _PER_QUERY):
+        for signal in client.iter_signals(Filter(fields={"input": In(value=listed[start : start + _PER_QUERY])})):
+            found[signal.attributes.input] = signal
+    return found
+
+
+def _already_saved(config: Config, integration: str) -> Mapping[str, str]:
+    """Input ID → digest of what a connector on this machine has saved."""
+    path = config.state_dir / "state.sqlite"
+    try:
+        return read_saved_signals(path, integration) if path.is_file() else {}
+    except sqlite3.Error:
+        return {}
+
+
+def _changes(signal: SignalResource, wanted: SignalInfo) -> list[Change]:
+    """What saving would change. Annotations are merged there, so those that the mapping does not say are left alone."""
+    now, then = signal.attributes.model_dump(by_alias=True), wanted.to_wire()
+    then.pop("annotations", None)
+    return [
+        Change(name, now.get(name), after) for name, after in then.items() if (now.get(name) or None) != (after or None)
+    ]

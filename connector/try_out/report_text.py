@@ -1,0 +1,252 @@
+"""A preview for people: tables as wide as the terminal."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Final, TextIO
+
+from connector.clarify_commands.tables import write_table
+from connector.mapping.times import format_time
+from connector.try_out.comparison import Comparison
+from connector.try_out.frames import FrameSummary
+from connector.try_out.in_clarify import InClarify
+from connector.try_out.mapping import RuleAt
+from connector.try_out.preview import Preview
+
+_FIRST: Final = 20
+"""Rows of a table that may be long; --json has all of it."""
+_WORTH_SAYING: Final = 1.25
+"""How many times smaller the frames have to get before alignment is mentioned."""
+_TIME_WIDTH: Final = 27
+_MORE_WIDTH: Final = 12
+_CELL_WIDTH: Final = 8
+_NAME_WIDTH: Final = 24
+
+
+def write_report(
+    preview: Preview, clarify: InClarify, comparison: Comparison | None, out: TextIO, *, a_record: str
+) -> None:
+    """All of it, what matters most at the end, where a terminal shows it. `a_record` is what the records' numbers
+    count: lines, or messages."""
+    for number, frame in enumerate(preview.packer.frames, 1):
+        if frame.table is not None:
+            _frame(number, len(preview.packer.frames), frame, out)
+    _signals(preview, clarify, out)
+    _rules(preview, out)
+    _rejects(preview, out, a_record)
+    _warnings(preview, clarify, out)
+    if comparison is not None:
+        _comparison(comparison, out)
+    _summary(preview, clarify, out)
+
+
+def _heading(text: str, out: TextIO) -> None:
+    out.write(f"\n{text}\n")
+
+
+def _frame(number: int, of: int, frame: FrameSummary, out: TextIO) -> None:
+    table = frame.table
+    assert table is not None  # noqa: S101 - asked above
+    _heading(f"Frame {number} of {of}: {_shape(frame)}", out)
+    shown = _series_that_fit(table.inputs)
+    more = frame.series - shown
+    columns = ["time", *map(_end_of, table.inputs[:shown]), *([f"… {more} more"] if more else [])]
+    blank: list[object] = ["…"] if more else []
+    rows: list[list[object]] = [
+        [format_time(time_us), *("null" if cell is None else cell for cell in cells[:shown]), *blank]
+        for time_us, cells in zip(table.times_us, table.cells, strict=True)
+    ]
+    write_table(columns, rows, out)
+    if frame.rows > len(rows):
+        out.write(f"… {frame.rows - len(rows)} more rows\n")
+
+
+def _series_that_fit(inputs: list[str]) -> int:
+    room = shutil.get_terminal_size().columns - _TIME_WIDTH - _MORE_WIDTH
+    fitting = 0
+    for input_id in inputs:
+        room -= max(len(_end_of(input_id)), _CELL_WIDTH) + 2
+        if room < 0 and fitting:
+            break
+        fitting += 1
+    return fitting
+
+
+def _end_of(input_id: str) -> str:
+    """Inputs differ at their end."""
+    return input_id if len(input_id) <= _NAME_WIDTH else "…" + input_id[1 - _NAME_WIDTH :]
+
+
+def _signals(preview: Preview, clarify: InClarify, out: TextIO) -> None:
+    if not preview.signals:
+        return
+    created = set(clarify.created)
+    ordered = sorted(
+        preview.signals.items(), key=lambda item: (item[0] not in created, item[0] not in clarify.changed, item[0])
+    )
+    _heading(f"Signals ({len(ordered)})", out)
+    rows = []
+    for input_id, seen in ordered[:_FIRST]:
+        metadata = preview.mapping.metadata.get(input_id)
+        becomes = "?" if clarify.not_asked else "new" if input_id in created else "as it is"
+        if input_id in clarify.changed:
+            becomes = "changed: " + ", ".join(change.attribute for change in clarify.changed[input_id])
+        rows.append(
+            [
+                input_id,
+                metadata.name if metadata else "",
+                metadata.unit if metadata else "",
+                metadata.value_type if metadata else "",
+                seen.samples,
+                seen.last_value,
+                _rule(seen.rule),
+                becomes,
+            ]
+        )
+    write_table(["input", "name", "unit", "type", "samples", "last", "rule", "in Clarify"], rows, out)
+    _and_more(len(ordered), out)
+
+
+def _rules(preview: Preview, out: TextIO) -> None:
+    if not preview.mapping.rules:
+        return
+    _heading(f"Rules of {preview.mapping.file}", out)
+    rows: list[list[object]] = []
+    for rule in [*preview.mapping.rules, None]:
+        counted = preview.by_rule.get(rule.number if rule else 0)
+        if counted is None and rule is None:
+            continue
+        counts = (
+            [counted.messages, counted.samples, counted.rejects, counted.messages_left_out, counted.values_left_out]
+            if counted
+            else [0, 0, 0, 0, 0]
+        )
+        rows.append([rule and rule.number, rule and rule.line, rule.topic if rule else "(none)", *counts])
+    columns = ["rule", "line", "topic", "messages", "samples", "rejects", "messages left out", "values left out"]
+    write_table(columns, rows, out)
+
+
+def _rejects(preview: Preview, out: TextIO, a_record: str) -> None:
+    if not preview.rejects:
+        return
+    groups = sorted(preview.rejects.values(), key=lambda group: -group.count)
+    _heading(f"Rejects ({sum(group.count for group in groups) + preview.other_rejects}), by kind", out)
+    for group in groups[:_FIRST]:
+        lines = ", ".join(map(str, group.lines)) + (", …" if group.count > len(group.lines) else "")
+        where = f"value {group.path!r} of topic {group.topic!r}" if group.path else f"topic {group.topic!r}"
+        value = f" (it is {group.value})" if group.value is not None else ""
+        out.write(f"  {group.count} × {group.reason}, {_rule_in_file(preview, group.rule)}: {where}{value}\n")  # noqa: RUF001
+        out.write(f"      {group.message}\n      {a_record} {lines}\n")
+    _and_more(len(groups), out)
+
+
+def _warnings(preview: Preview, clarify: InClarify, out: TextIO) -> None:
+    found = [str(collision) for collision in preview.mapping.collisions]
+    found += [f"{name}: its metadata would not be saved: {why}" for name, why in clarify.invalid.items()]
+    found += [
+        f"{count} messages are of a source {name!r}, which the configuration does not have; they were mapped as those "
+        f"of {preview.mapping.source_for(None)!r}"
+        for name, count in preview.unknown_sources.items()
+    ]
+    if found:
+        _heading("Warnings", out)
+        for line in found[:_FIRST]:
+            out.write(f"  {line}\n")
+        _and_more(len(found), out)
+
+
+def _comparison(comparison: Comparison, out: TextIO) -> None:
+    _heading(f"With {comparison.other} instead", out)
+    out.write(
+        f"  {comparison.kept} signals go on; {len(comparison.created)} would be new, {len(comparison.orphaned)} would "
+        f"get no more data; {comparison.samples[1]} samples instead of {comparison.samples[0]}\n"
+    )
+    if comparison.renamed:
+        out.write("  renamed: each is a new, billable signal, and the old one ends\n")
+        write_table(
+            ["  input now", "input then"], [[f"  {r.before}", r.after] for r in comparison.renamed[:_FIRST]], out
+        )
+        _and_more(len(comparison.renamed), out)
+    moved = {found.after for found in comparison.renamed} | {found.before for found in comparison.renamed}
+    for title, inputs in (("new", comparison.created), ("no more data", comparison.orphaned)):
+        others = [input_id for input_id in inputs if input_id not in moved]
+        if others:
+            out.write(f"  {title}:\n" + "".join(f"    {input_id}\n" for input_id in others[:_FIRST]))
+            _and_more(len(others), out)
+
+
+def _summary(preview: Preview, clarify: InClarify, out: TextIO) -> None:
+    messages, frames = preview.messages, preview.packer.frames
+    _heading("Summary", out)
+    out.write(
+        f"  messages   {messages['received']}: {messages['mapped']} mapped, {messages['rejected']} rejected, "
+        f"{messages['left_out']} left out\n"
+    )
+    span = ""
+    if preview.first_us is not None and preview.last_us is not None:
+        span = f", from {format_time(preview.first_us)} to {format_time(preview.last_us)}"
+    out.write(f"  samples    {preview.samples}{span}; {preview.values_left_out} values left out\n")
+    if frames:
+        total = sum(frame.bytes for frame in frames)
+        cells = sum(frame.rows * frame.series for frame in frames)
+        nulls = cells - sum(frame.samples for frame in frames)
+        out.write(
+            f"  frames     {len(frames)}, {_bytes(total)}, {nulls / cells:.1%} nulls, "
+            f"{total / max(1, preview.samples):.1f} bytes a sample\n"
+        )
+        out.write(
+            f"  requests   {len(frames)} for all of it at once, {preview.pace.requests} as it came "
+            "(delivery.max_delay)\n"
+        )
+        _alignment(preview, total, out)
+    out.write(f"  signals    {len(preview.signals)}{_becomes(clarify)}\n")
+    if not messages["received"]:
+        out.write("  nothing came: are the topics right? Listen for longer, or take --from-beginning for Kafka\n")
+
+
+def _alignment(preview: Preview, unaligned: int, out: TextIO) -> None:
+    """What cutting times to whole seconds would save, where it saves anything."""
+    frames = preview.aligned.frames
+    total = sum(frame.bytes for frame in frames)
+    if total * _WORTH_SAYING < unaligned:
+        replaced = sum(frame.superseded for frame in frames)
+        out.write(
+            f"             with times aligned to whole seconds {len(frames)}, {_bytes(total)}, at the cost of "
+            f"{replaced} values that others of the same second replace\n"
+        )
+
+
+def _becomes(clarify: InClarify) -> str:
+    if clarify.not_asked is not None:
+        return f"; not compared with Clarify: {clarify.not_asked}"
+    return (
+        f": {len(clarify.created)} would be created, {len(clarify.changed)} changed, {clarify.unchanged} stay as they "
+        f"are (at {clarify.asked})"
+    )
+
+
+def _shape(frame: FrameSummary) -> str:
+    replaced = f", {frame.superseded} values replaced by a later one of the same time" if frame.superseded else ""
+    return (
+        f"{frame.rows} rows of {frame.series} series, {frame.samples} samples, {_bytes(frame.bytes)}, "
+        f"{frame.null_share:.1%} nulls{replaced}"
+    )
+
+
+def _bytes(size: int) -> str:
+    return f"{size} bytes" if size < 10_000 else f"{size / 1000:.1f} kB" if size < 10**7 else f"{size / 1e6:.1f} MB"
+
+
+def _rule(rule: RuleAt | None) -> object:
+    return rule.number if rule else None
+
+
+def _rule_in_file(preview: Preview, rule: RuleAt | None) -> str:
+    if rule is None:
+        return "no rule"
+    return f"rule {rule.number} ({preview.mapping.file.name}:{rule.line})"
+
+
+def _and_more(count: int, out: TextIO) -> None:
+    if count > _FIRST:
+        out.write(f"  … {count - _FIRST} more; --json has all of them\n")

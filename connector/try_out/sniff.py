@@ -1,0 +1,175 @@
+"""What a payload is: its compression, its format, and its documents where it can be read."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Final
+
+import cbor2
+import lz4.frame
+import msgspec
+import orjson
+from backports import zstd
+
+_MAX_UNPACKED: Final = 4 * 1024 * 1024
+_NUMBER: Final = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+_NUMBER_WITH_UNIT: Final = re.compile(r"\s*[+-]?\d+([.,]\d+)?\s*[^\d\s.,][^\d]{0,9}\s*")
+_FIELD: Final = r"[^\s=,]+=(\"[^\"]*\"|[^\s,\"]+)"
+_INFLUX: Final = re.compile(rf"[^\s,=#{{\[][^\s,=]*(,[^\s=,]+=[^\s=,]+)* {_FIELD}(,{_FIELD})*( -?\d+)?")
+_STATES: Final = ("on", "off", "true", "false", "open", "closed", "online", "offline")
+_DELIMITERS: Final = (",", ";", "\t")
+_LINES_LOOKED_AT: Final = 20
+_LONGEST_LINE: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Sniffed:
+    """What a payload seems to be."""
+
+    format: str
+    """`json`, `ndjson`, `number`, `text`, `state`, `csv`, `influx`, `messagepack`, `cbor`, `binary`, `empty`."""
+    compression: str = "none"
+    documents: tuple[object, ...] = ()
+    """What it says, where that is known: trees of objects, lists and values."""
+    delimiter: str = ","
+    """Of CSV."""
+    header: bool = True
+    """Whether the first row of CSV names the columns."""
+
+
+def sniff(payload: bytes) -> Sniffed:
+    """Look at one payload. Never raises, whatever it is."""
+    if not payload.strip():
+        return Sniffed("empty")
+    compression, content = _unpacked(payload)
+    found = _of_text(content) or _of_bytes(content)
+    return Sniffed(found.format, compression, found.documents, found.delimiter, found.header)
+
+
+def _unpacked(payload: bytes) -> tuple[str, bytes]:
+    """(compression, content): the payload itself where it is not compressed, or does not unpack within the bound."""
+    for name, begins, unpack in _COMPRESSIONS:
+        if begins(payload):
+            try:
+                content = unpack(payload)
+            except Exception:  # noqa: BLE001, S112 - it only looked like it; each library has errors of its own
+                continue
+            if content:
+                return name, content
+    return "none", payload
+
+
+def _inflated(bits: int) -> Callable[[bytes], bytes]:
+    return lambda payload: zlib.decompressobj(bits).decompress(payload, _MAX_UNPACKED)
+
+
+_COMPRESSIONS: Final[tuple[tuple[str, Callable[[bytes], bool], Callable[[bytes], bytes]], ...]] = (
+    ("gzip", lambda data: data.startswith(b"\x1f\x8b"), _inflated(31)),
+    ("zstd", lambda data: data.startswith(b"\x28\xb5\x2f\xfd"),
+     lambda data: zstd.ZstdFile(BytesIO(data)).read(_MAX_UNPACKED)),
+    ("lz4", lambda data: data.startswith(b"\x04\x22\x4d\x18"),
+     lambda data: lz4.frame.LZ4FrameDecompressor().decompress(data, _MAX_UNPACKED)),
+    ("zlib", lambda data: data[0] == 0x78 and len(data) > 2 and int.from_bytes(data[:2]) % 31 == 0, _inflated(15)),
+)  # fmt: skip
+
+
+def _of_text(content: bytes) -> Sniffed | None:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+    if any(ord(char) < 0x20 and char not in "\t\r\n" for char in text[:1000]):
+        return None
+    text = text.strip()
+    if not text:
+        return Sniffed("empty")
+    if _NUMBER.fullmatch(text):
+        return Sniffed("number", documents=(float(text),))
+    try:
+        return Sniffed("json", documents=(orjson.loads(text),))
+    except orjson.JSONDecodeError:
+        pass
+    return _of_lines(text.splitlines()) or _words(text)
+
+
+def _of_lines(lines: list[str]) -> Sniffed | None:
+    if any(len(line) > _LONGEST_LINE for line in lines[:_LINES_LOOKED_AT]):
+        return None
+    return _ndjson(lines) or _influx(lines) or _csv(lines)
+
+
+def _ndjson(lines: list[str]) -> Sniffed | None:
+    if len(lines) < 2:
+        return None
+    try:
+        documents = tuple(orjson.loads(line) for line in lines if line.strip())
+    except orjson.JSONDecodeError:
+        return None
+    return Sniffed("ndjson", documents=documents) if all(isinstance(found, dict) for found in documents) else None
+
+
+def _influx(lines: list[str]) -> Sniffed | None:
+    some = [line for line in lines[:_LINES_LOOKED_AT] if line.strip() and not line.startswith("#")]
+    if not some or not all(_INFLUX.fullmatch(line) for line in some):
+        return None
+    documents = []
+    for line in some:
+        measurement, *fields = re.split(r"(?<!\\) ", line)
+        values = dict(part.split("=", 1) for part in fields[0].split(",") if "=" in part)
+        documents.append({"measurement": measurement.split(",")[0], "fields": values})
+    return Sniffed("influx", documents=tuple(documents))
+
+
+def _csv(lines: list[str]) -> Sniffed | None:
+    some = [line for line in lines[:_LINES_LOOKED_AT] if line.strip()]
+    for delimiter in _DELIMITERS:
+        rows = [[cell.strip().strip('"') for cell in line.split(delimiter)] for line in some]
+        columns = len(rows[0])
+        if columns < 2 or any(len(row) != columns for row in rows):
+            continue
+        header = len(rows) > 1 and not any(_is_number(cell, delimiter) for cell in rows[0])
+        body = rows[1:] if header else rows
+        if not any(_is_number(cell, delimiter) for row in body for cell in row):
+            continue
+        names = rows[0] if header else [f"column{number}" for number in range(1, columns + 1)]
+        documents = tuple(dict(zip(names, row, strict=True)) for row in body)
+        return Sniffed("csv", documents=documents, delimiter=delimiter, header=header)
+    return None
+
+
+def _is_number(cell: str, delimiter: str) -> bool:
+    return _NUMBER.fullmatch(cell if delimiter == "," else cell.replace(",", ".")) is not None
+
+
+def _words(text: str) -> Sniffed:
+    if text.lower() in _STATES:
+        return Sniffed("state", documents=(text,))
+    if _NUMBER_WITH_UNIT.fullmatch(text):
+        return Sniffed("number_with_unit", documents=(text,))
+    return Sniffed("text", documents=(text,))
+
+
+def _of_bytes(content: bytes) -> Sniffed:
+    """MessagePack and CBOR only where the payload is one object or list of them: single values look like anything."""
+    for name, decode in (("messagepack", msgspec.msgpack.decode), ("cbor", _cbor)):
+        try:
+            document = decode(content)
+        except Exception:  # noqa: BLE001, S112 - it is not that
+            continue
+        if isinstance(document, dict) and document and all(isinstance(key, str) for key in document):
+            return Sniffed(name, documents=(document,))
+        if isinstance(document, list) and document and all(isinstance(item, dict) for item in document):
+            return Sniffed(name, documents=(document,))
+    return Sniffed("binary")
+
+
+def _cbor(content: bytes) -> object:
+    stream = BytesIO(content)
+    document: object = cbor2.load(stream)
+    if stream.read(1):
+        raise ValueError("something stands behind the document")
+    return document

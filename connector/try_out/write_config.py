@@ -1,0 +1,239 @@
+"""A drafted configuration → commented YAML, for a person to go on with."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from connector.try_out.address import PASSWORDS
+from connector.try_out.draft import Draft, DraftRule
+
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./\-]*")
+_WORDS_OF_YAML: Final = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
+_WIDTH: Final = 118
+_EXAMPLE: Final = 110
+_IDS: Final = 3
+_FIELDS: Final = 12
+_MANY_SIGNALS: Final = 1000
+_UNITS: Final = {
+    "temp": "°C", "press": "bar", "humid": '"%"', "energy": "kWh", "power": "W", "volt": "V", "current": "A",
+    "rpm": "1/min", "speed": "m/s", "flow": "m³/h", "level": '"%"', "freq": "Hz",
+}  # fmt: skip
+
+
+def config_text(draft: Draft, heard: str, preview: str) -> str:
+    """The file. `heard` says from what it was made, `preview` is the command to go on with."""
+    return "\n".join([*_head(draft, heard, preview), *_source(draft), *_mapping(draft), *_foot()]) + "\n"
+
+
+def _head(draft: Draft, heard: str, preview: str) -> Iterator[str]:
+    observed = draft.observed
+    yield from _comment(
+        f"Made by `clarify-connector init` from {heard}: {observed.messages} messages on {len(observed.topics)} "
+        f"topics, which would make {draft.signals} signals or more. It is a start: read it, rename what has no good "
+        "name, leave out what nobody needs. Then see what it does:"
+    )
+    yield f"#     {preview}"
+    if draft.signals >= _MANY_SIGNALS:
+        yield from _comment(
+            f"CAREFUL: {draft.signals} signals are many, and Clarify bills signals. Leave out topics (skip: true) and "
+            "values (values: {NAME: {skip: true}}, or other_values: filter) before you run it."
+        )
+    if observed.unread:
+        yield from _comment(f"{observed.unread} lines of the capture were no records.")
+    if observed.other_topics:
+        yield from _comment(f"{observed.other_topics} messages came on further topics, which were not looked at.")
+    yield ""
+    yield "clarify:"
+    yield "  credentials: clarify-credentials.json # of an integration, from Clarify's admin panel"
+    yield ""
+
+
+def _source(draft: Draft) -> Iterator[str]:
+    yield "sources:"
+    for number, (name, value) in enumerate(draft.source.items()):
+        comment = ""
+        if name == "url" and str(value).startswith(("mqtt://", "ws://")):
+            comment = " # clear text: use mqtts:// or wss:// where the broker has it"
+        elif name == "security" and value == "plaintext":
+            comment = " # clear text: remove this where the brokers speak TLS"
+        elif name == "group_id":
+            comment = " # yours alone; it remembers how far everything is in Clarify"
+        elif name == "topics":
+            comment = " # what you do not need, you need not subscribe to"
+        yield f"  {'- ' if number == 0 else '  '}{name}: {_flow(_escaped(value))}{comment}"
+    yield ""
+
+
+def _mapping(draft: Draft) -> Iterator[str]:
+    yield "mapping:"
+    yield "  # The first rule that takes a topic counts. An input ID that no rule makes is TOPIC:PATH.IN.PAYLOAD."
+    if not draft.rules:
+        yield "  rules: []"
+    else:
+        yield "  rules:"
+        for rule in draft.rules:
+            yield from _rule(rule)
+    yield ""
+    yield "  # What no rule takes is kept with its reason, so that a new topic does not go unnoticed."
+    yield "  unmatched: dead_letter"
+    yield ""
+
+
+def _rule(rule: DraftRule) -> Iterator[str]:
+    group, indent = rule.group, "    "
+    yield ""
+    topics = f"{len(group.topics)} topics such as {group.topics[0].topic}" if len(group.topics) > 1 else "one topic"
+    messages = "1 message" if group.messages == 1 else f"{group.messages} messages"
+    yield from _comment(f"{messages} on {topics}: {_kind(rule)}", indent)
+    yield from _payload(rule, indent)
+    if rule.signals:
+        more = f", … ({len(rule.signals)} in all)" if len(rule.signals) > _IDS else ""
+        yield from _comment(f"Signals: {', '.join(rule.signals[:_IDS])}{more}", indent)
+        yield from _comment(f"Time: {_time(rule)}", indent)
+    for note in rule.notes:
+        yield from _comment(note[0].upper() + note[1:], indent)
+    for number, (name, value) in enumerate(rule.settings.items()):
+        yield f"{indent}{'- ' if number == 0 else '  '}{name}: {_flow(_escaped(value))}"
+    if rule.signals and "preset" not in rule.settings:
+        yield from _suggestions(rule, indent + "  ")
+
+
+def _kind(rule: DraftRule) -> str:
+    format_, compression = rule.group.kind
+    if rule.vendor is not None and rule.vendor.name.startswith("Sparkplug"):
+        return rule.vendor.name
+    names = {
+        "json": "JSON",
+        "number": "a number",
+        "state": "a word for a state",
+        "csv": "CSV",
+        "ndjson": "lines of JSON",
+    }
+    name = names.get(format_, format_.replace("_", " "))
+    return name if compression == "none" else f"{name}, compressed ({compression})"
+
+
+def _payload(rule: DraftRule, indent: str) -> Iterator[str]:
+    for seen in rule.group.topics:
+        for record in seen.records:
+            try:
+                text = (record.payload or b"").decode()
+            except UnicodeDecodeError:
+                continue
+            if text.strip():
+                yield f"{indent}#   {_printable(text, _EXAMPLE)}"
+                return
+
+
+def _time(rule: DraftRule) -> str:
+    found = rule.time
+    if "preset" in rule.settings:
+        return "as the preset has it"
+    if rule.settings.get("format") == "influx":
+        return "that of each line"
+    if found is None:
+        return "none in the payload, so that of its arrival counts (Kafka: that of the record)"
+    how = "found by its name" if found.known else "recognised by what stands in it"
+    return f"{found.path}, {found.unit} ({_printable(found.example, 40)}), {how}"
+
+
+def _suggestions(rule: DraftRule, indent: str) -> Iterator[str]:
+    """What to set next, as comments that only have to be uncommented."""
+    names = [level.name for level in rule.group.levels if not level.looks_like_an_id]
+    levels = " ".join("{" + name + "}" for name in names)
+    fields = _numbers(rule)
+    bare = not fields
+    yield f"{indent}# name: {_flow((levels + ' {field}').strip() if not bare else levels or '{topic}')}"
+    if len(names) < len(rule.group.levels):
+        kept = re.sub(r"[/.]?\{\w+\}", "", rule.group.pattern).strip("/.") or "values"
+        yield f"{indent}# input: {_flow(kept if bare else kept + ':{path}')}"
+        yield f"{indent}# shared_inputs: true"
+    if names:
+        labels = ", ".join(f"{name}: {_flow('{' + name + '}')}" for name in names)
+        yield f"{indent}# labels: {{ {labels} }}"
+    if bare:
+        yield f"{indent}# unit: {_unit(rule.group.topics[0].topic)}"
+        return
+    more = ", …" if len(fields) > _FIELDS else ""
+    yield f"{indent}# values: # seen: {_printable(', '.join(fields[:_FIELDS]), 90)}{more}"
+    first = fields[0].partition(" ")[0]
+    yield f"{indent}#   {_flow(first)}: {{ unit: {_unit(first)} }}"
+
+
+def _unit(name: str) -> str:
+    """What it is probably measured in; only ever written as a comment."""
+    small = name.lower()
+    return next((unit for part, unit in _UNITS.items() if part in small), '"…"')
+
+
+def _numbers(rule: DraftRule) -> list[str]:
+    """The fields with numbers of a sample that is an object, each with a value."""
+    found: dict[str, None] = {}
+    for seen in rule.group.topics[:1]:
+        for document in seen.documents[:1]:
+            _collect(document, "", found)
+    time = rule.time.path if rule.time else None
+    return [entry for entry in found if entry.partition(" ")[0] != time]
+
+
+def _collect(node: object, path: str, found: dict[str, None]) -> None:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            _collect(value, f"{path}.{key}" if path else str(key), found)
+    elif isinstance(node, bool | int | float) and path and " " not in path:
+        found[f"{path} {json.dumps(node)}"] = None
+
+
+def _foot() -> Iterable[str]:
+    return ["state_dir: clarify-connector-state # journal, ledger and dead letters: put it on a volume"]
+
+
+def _comment(text: str, indent: str = "") -> Iterator[str]:
+    """A comment of as many lines as it takes."""
+    line = indent + "#"
+    for word in _printable(text, 2000).split(" "):
+        if len(line) + 1 + len(word) > _WIDTH and line.strip() != "#":
+            yield line
+            line = indent + "#"
+        line += " " + word
+    yield line
+
+
+def _printable(text: str, most: int) -> str:
+    shown = "".join(char if char.isprintable() else "·" for char in " ".join(text.split()))
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def _escaped(value: object) -> object:
+    """What stands in a topic is no reference to the environment; the names of passwords are."""
+    if isinstance(value, list):
+        return [_escaped(entry) for entry in value]
+    if isinstance(value, Mapping):
+        return {key: _escaped(entry) for key, entry in value.items()}
+    if not isinstance(value, str) or value in PASSWORDS:
+        return value
+    return value.replace("$$", "$$$$").replace("${", "$${")
+
+
+def _flow(value: object) -> str:
+    """A value on one line of YAML."""
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_flow(key)}: {_flow(entry)}" for key, entry in value.items()) + " }"
+    text = str(value)
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS_OF_YAML:
+        return text
+    return '"' + "".join(map(_quoted, text)) + '"'
+
+
+def _quoted(char: str) -> str:
+    """A character between double quotes of YAML."""
+    if char in '"\\':
+        return "\\" + char
+    return char if char.isprintable() else f"\\U{ord(char):08x}"

@@ -1,0 +1,129 @@
+"""Every format with a payload that it reads: for the tests that all formats pass."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import cbor2
+import fastavro
+import lz4.frame
+import msgpack
+from backports import zstd
+
+from connector.formats.avro import AvroFormat
+from connector.formats.binary import BinaryFormat, Bits, Part
+from connector.formats.cbor import CborFormat
+from connector.formats.compression import Compressed
+from connector.formats.csv_rows import CsvFormat
+from connector.formats.format import Format
+from connector.formats.influx import InfluxFormat
+from connector.formats.json_format import JsonFormat
+from connector.formats.json_schema import JsonSchemaFormat
+from connector.formats.messagepack import MessagePackFormat
+from connector.formats.ndjson import NdjsonFormat
+from connector.formats.protobuf import ProtobufFormat
+from connector.formats.text import TextFormat
+from tests.schemas import KnownSchemas, framed, registered
+
+
+class Example(NamedTuple):
+    """A format, and something that it reads."""
+
+    format: Format
+    payload: bytes
+
+
+_MAX = 1024 * 1024
+_TIME = datetime(2024, 5, 1, 12, tzinfo=UTC)
+_TREE = {"a": 1.5, "b": [1, -2, {"c": None, "d": True}], "long key": "text ø", "t": _TIME, "raw": b"\0\xff", "n": 2**40}
+_JSON = b'{"ts": 1714564800, "a": 1.5, "b": [true, null, "x"], "c": {"d": 1e3}}'
+_AVRO = {
+    "type": "record",
+    "name": "R",
+    "fields": [
+        {"name": "t", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        {"name": "u", "type": ["null", "double", "string"]},
+        {"name": "a", "type": {"type": "array", "items": {"type": "map", "values": "long"}}},
+        {"name": "e", "type": {"type": "enum", "name": "E", "symbols": ["A", "B"]}},
+        {"name": "d", "type": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}},
+        {"name": "day", "type": {"type": "int", "logicalType": "date"}},
+        {"name": "clock", "type": {"type": "int", "logicalType": "time-millis"}},
+        {"name": "id", "type": {"type": "string", "logicalType": "uuid"}},
+        {"name": "f", "type": {"type": "fixed", "name": "F", "size": 3}},
+    ],
+}
+_AVRO_TREE = {"type": "record", "name": "T", "fields": [
+    {"name": "n", "type": ["null", "T"]}, {"name": "c", "type": {"type": "array", "items": "T"}}]}  # fmt: skip
+_AVRO_RECORD = bytes.fromhex("80a0f2e8e6630200000000008035400202026b0600000204fb2e90b6020648")
+_AVRO_RECORD += b"12345678-1234-5678-1234-567812345678abc"
+_PROTO = """
+syntax = "proto3";
+import "google/protobuf/timestamp.proto";
+import "google/protobuf/struct.proto";
+message M {
+  google.protobuf.Timestamp t = 1; double d = 2; repeated sint64 n = 3; map<string, M> m = 4; E e = 5; string s = 6;
+  google.protobuf.Value v = 7; optional float f = 8; oneof o { bytes b = 9; uint64 u = 10; }
+  enum E { A = 0; B = 1; }
+}
+"""
+_PROTO_MESSAGE = (
+    b"\x0a\x06\x08\x80\x94\xc9\xb1\x06\x11\0\0\0\0\0\x80\x35\x40\x1a\x02\x01\x04\x22\x07\x0a\x01k\x12\x02\x28\x01"
+    b"\x28\x01\x32\x02\xc3\xb8\x3a\x0b\x2a\x09\x0a\x07\x0a\x01x\x12\x02\x08\0\x45\0\0\x80\x3f\x50\x05"
+)
+
+
+def _container() -> bytes:
+    stream = io.BytesIO()
+    fastavro.writer(stream, fastavro.parse_schema({"type": "array", "items": "long"}), [[1, 2], [], [3]], "deflate")
+    return stream.getvalue()
+
+
+_SCHEMAS = KnownSchemas(
+    registered(1, "AVRO", json.dumps(_AVRO)),
+    registered(2, "PROTOBUF", _PROTO),
+    registered(3, "JSON", '{"type": "object", "properties": {"a": {"type": "number"}}}'),
+)
+_TAGGED = {**_TREE, "big": 2**70, "tag": cbor2.CBORTag(99, [1])}
+
+EXAMPLES = {
+    "json": Example(JsonFormat(), _JSON),
+    "ndjson": Example(NdjsonFormat(), _JSON + b"\n\n[1, 2]\nnot json\n" + _JSON),
+    "text": Example(TextFormat(), "21.5 °C".encode()),
+    "text with a comma": Example(TextFormat(decimal=",", encoding="utf-16"), "21,5".encode("utf-16")),
+    "csv": Example(CsvFormat(), b'time,"a b",c\r\n2024-05-01,1.5,"x, ""y"""\r\n,,\n1,2\n"open,1,2\n3,4,5'),
+    "csv with settings": Example(
+        CsvFormat(delimiter=";", columns=["a", None, "b"], header=False, decimal=",", comment="#", quote="'"),
+        b"# x\n1,5;'2';3\n'4;5';6;7\n",
+    ),
+    "influx": Example(
+        InfluxFormat(), b'# c\nm\\ x,t=a\\,b v=1.5,i=-3i,u=4u,b=t,s="q\\"x\\\\\n" 1556813561098000000\nbad\nm v=1\r\n'
+    ),
+    "messagepack": Example(
+        MessagePackFormat(), msgpack.packb({**_TREE, "x": msgpack.ExtType(7, b"ab")}, datetime=True)
+    ),
+    "cbor": Example(CborFormat(), cbor2.dumps(_TAGGED) + cbor2.dumps([1.5, _TIME, {1: 2}])),
+    "binary": Example(
+        BinaryFormat(
+            [Part("i16", "t"), Part("u8", bits=(Bits("on", 0), Bits("mode", 1, 3))), Part("text", "s", length=2)],
+            header=[Part("u24", "device")],
+            repeat=True,
+        ),
+        b"\0\0\7" + b"\0\xd7\5ab" + b"\0\xd8\4c\0",
+    ),
+    "avro with a registry": Example(AvroFormat(_SCHEMAS, max_bytes=_MAX), framed(1, _AVRO_RECORD)),
+    "avro with a declared schema": Example(AvroFormat(json.dumps(_AVRO), max_bytes=_MAX), _AVRO_RECORD),
+    "avro that nests": Example(AvroFormat(json.dumps(_AVRO_TREE), max_bytes=_MAX), b"\2\0\4\0\0\0\0\0\4\0\0\2\0\0\0\0"),
+    "avro container": Example(AvroFormat('"int"', max_bytes=_MAX), _container()),
+    "protobuf": Example(ProtobufFormat(_SCHEMAS), framed(2, b"\0" + _PROTO_MESSAGE)),
+    "json_schema": Example(JsonSchemaFormat(_SCHEMAS), framed(3, _JSON)),
+    "gzip": Example(Compressed(JsonFormat(), "gzip", _MAX), gzip.compress(_JSON * 1)),
+    "zlib": Example(Compressed(JsonFormat(), "zlib", _MAX), zlib.compress(_JSON)),
+    "zstd": Example(Compressed(JsonFormat(), "zstd", _MAX), zstd.compress(_JSON)),
+    "lz4": Example(Compressed(JsonFormat(), "lz4", _MAX), lz4.frame.compress(_JSON)),
+    "auto": Example(Compressed(TextFormat(), "auto", _MAX), gzip.compress(b"21.5")),
+}

@@ -1,0 +1,421 @@
+"""What every store of dead letters promises, at a real Mosquitto and a real Kafka too; and what is one kind's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from connector.dead_letters.as_json import to_json
+from connector.dead_letters.letter import DeadLetter
+from connector.dead_letters.store import DeadLettersError
+from connector.dead_letters.writer import DeadLetterWriter
+from connector.records import Reason, Record, Reject, TimeKind
+from tests.dead_letter_places import (
+    MIB,
+    SECRET,
+    FilePlace,
+    KafkaPlace,
+    MqttPlace,
+    Place,
+    SqlitePlace,
+    a_letter,
+    letters_in,
+)
+from tests.kafka_brokers import KafkaBroker
+from tests.waiting import wait_until
+
+ALL = ["sqlite", "file", "kafka", "mqtt"]
+LOCAL = ["sqlite", "file"]
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    found: Place
+    match request.param:
+        case "sqlite":
+            found = SqlitePlace(tmp_path)
+        case "file":
+            found = FilePlace(tmp_path)
+        case "kafka":
+            found = KafkaPlace(request.getfixturevalue("kafka"))
+        case _:
+            found = MqttPlace()
+    yield found
+    found.close()
+
+
+every_kind = pytest.mark.parametrize("place", ALL, indirect=True)
+readable_kinds = pytest.mark.parametrize("place", ["sqlite", "file", "kafka"], indirect=True)
+local_kinds = pytest.mark.parametrize("place", LOCAL, indirect=True)
+
+FULL = DeadLetter(
+    source="kafka",
+    partition="plant[3]",
+    position=2**60,
+    topic="plant/ü/7",
+    rejects=(
+        Reject(Reason.INSERT_REJECTED, "no such\nunit ✗", None, "2.5", "plant/7:a", 1_790_000_000_000_001),
+        Reject(Reason.NOT_FINITE, "NaN", "a.b", "nan"),
+    ),
+    more={"not_finite": 12},
+    record=Record(
+        "plant/ü/7", b"\x00\xff binary", -5, b"\xfekey", (("h", "v"), ("h", "")), True, TimeKind.APPENDED, 7, "odd"
+    ),
+    configuration="0123456789abcdef",
+    version="1.2.3",
+    written_us=1_790_000_000_000_002,
+)
+
+
+def same(one: list[DeadLetter], other: list[DeadLetter]) -> bool:
+    return sorted(one, key=lambda letter: letter.key) == sorted(other, key=lambda letter: letter.key)
+
+
+@every_kind
+def test_letters_are_kept_as_they_are_when_add_returns(place: Place) -> None:
+    letters = [
+        FULL,
+        a_letter(1),
+        a_letter(2, b""),
+        a_letter(3, None),
+        a_letter(4, record=None, why="it is gone"),
+        a_letter(5, '{"text": "ü"}'.encode()),
+        msgspec.structs.replace(a_letter(6), record=Record("t", b"1", 1, b"")),
+    ]
+    store = place.open()
+    store.add(letters[:3])
+    store.add(letters[3:])
+    found = place.kept()
+    store.close()
+    assert same(found, letters)
+
+
+@every_kind
+def test_the_same_letter_again_is_not_a_second_one(place: Place) -> None:
+    """After a crash the records come again, and so do their letters."""
+    letters = [a_letter(i) for i in range(3)]
+    store = place.open()
+    store.add(letters)
+    store.add(letters)
+    store.close()
+    again = place.open()
+    again.add([*letters, a_letter(99)])
+    again.close()
+    assert same(place.kept(), [*letters, a_letter(99)])
+
+
+@every_kind
+def test_while_it_cannot_be_written_it_says_so_and_later_works_again(place: Place) -> None:
+    if not isinstance(place, KafkaPlace):
+        store = place.open()
+        store.add([a_letter(1)])
+        place.fail()
+    else:
+        place.fail()
+        store = place.open()
+    with pytest.raises(DeadLettersError) as refused:
+        store.add([a_letter(2), a_letter(3)])
+    assert SECRET not in str(refused.value)
+    place.mend()
+
+    def added() -> bool:
+        try:
+            store.add([a_letter(2), a_letter(3)])
+        except DeadLettersError:
+            return False
+        return True
+
+    wait_until(added, 30, "it works again")
+    assert {2, 3} <= {letter.position for letter in place.kept()}
+    assert store.problems() == []
+    store.close()
+
+
+@every_kind
+def test_several_threads_may_add(place: Place) -> None:
+    store = place.open()
+
+    def add(thread: int) -> None:
+        for i in range(5):
+            store.add([a_letter(thread * 1000 + i * 10 + k) for k in range(3)])
+
+    threads = [threading.Thread(target=add, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    store.close()
+    assert len(place.kept()) == 4 * 5 * 3
+
+
+@every_kind
+def test_a_hostile_payload_is_cut_and_its_length_and_hash_are_kept(place: Place) -> None:
+    payload = os.urandom(4 * MIB)
+    writer = DeadLetterWriter(place.open(), max_payload=512 * 1024, configuration="c", version="v", now_us=lambda: 7)
+    writer.store.start() if not isinstance(place, MqttPlace) else None
+    writer.add([a_letter(1, payload)])
+    writer.close()
+    (letter,) = place.kept()
+    assert letter.record is not None
+    assert letter.record.payload == payload[: 512 * 1024]
+    assert letter.cut is not None
+    assert (letter.cut.payload_length, letter.cut.payload_sha256) == (4 * MIB, hashlib.sha256(payload).hexdigest())
+    assert not letter.whole
+    assert (letter.configuration, letter.version, letter.written_us) == ("c", "v", 7)
+
+
+@every_kind
+def test_where_it_is_says_nothing_secret(place: Place) -> None:
+    store = place.open()
+    assert SECRET not in store.address
+    assert SECRET not in repr(store)
+    store.usage()
+    store.close()
+    store.close()
+
+
+# -- stores that can be read -----------------------------------------------------------------------
+
+
+@readable_kinds
+def test_what_is_forgotten_is_gone_for_every_reader_and_may_come_again(place: Place) -> None:
+    letters = [a_letter(i) for i in range(10)]
+    store = place.open()
+    store.add(letters)
+    store.forget({letters[0].key, letters[7].key, "not there"})
+    assert same(place.kept(), [letter for letter in letters if letter.position not in (0, 7)])
+    store.add([letters[7]])
+    assert same(place.kept(), [letter for letter in letters if letter.position != 0])
+    store.forget([letter.key for letter in letters])
+    assert place.kept() == []
+    store.close()
+
+
+@readable_kinds
+def test_a_long_reading_tells_how_far_it_is(place: Place) -> None:
+    store = place.open()
+    store.add([a_letter(i) for i in range(300)])
+    told: list[tuple[int, int]] = []
+    assert sum(1 for _ in store.read(lambda done, total: told.append((done, total)))) == 300
+    store.close()
+    assert told == sorted(told)
+    assert told[-1][0] == told[-1][1] > 0
+
+
+# -- stores whose bound is ours ----------------------------------------------------------------------
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@local_kinds
+def test_a_hostile_publisher_cannot_fill_the_disk(place: Place, tmp_path: Path) -> None:
+    """200 MiB of payloads of 4 MiB each, all different; the oldest letters go, and are counted."""
+    bound = 8 * MIB
+    settings = {"max_bytes": bound} if isinstance(place, SqlitePlace) else {"max_file_bytes": MIB, "max_files": 8}
+    writer = DeadLetterWriter(place.open(**settings), max_payload=512 * 1024, configuration="", version="")
+    largest = 0
+    for i in range(50):
+        writer.add([a_letter(i, i.to_bytes(4) + bytes(4 * MIB - 4))])
+        largest = max(largest, size_of(tmp_path))
+    usage = writer.usage()
+    assert writer.problems(), "readiness says so"
+    writer.close()
+    kept = sorted(letter.position for letter in place.kept())
+    assert largest < 2.5 * bound, "an SQLite file has a log beside it, which is bounded, too"
+    assert kept == list(range(50 - len(kept), 50)), "the newest are kept"
+    assert 5 < len(kept) < 20
+    assert (usage.kept, usage.discarded) == (len(kept), 50 - len(kept))
+
+
+@local_kinds
+def test_a_store_that_stops_when_it_is_full_discards_nothing(place: Place) -> None:
+    settings = {"max_bytes": MIB} if isinstance(place, SqlitePlace) else {"max_file_bytes": MIB // 4, "max_files": 4}
+    store = place.open(**settings, when_full="stop")
+    added = 0
+
+    def add_for_ever() -> None:
+        nonlocal added
+        while added < 100:
+            store.add([a_letter(added, bytes(50_000))])
+            added += 1
+
+    with pytest.raises(DeadLettersError, match="replay or drop some"):
+        add_for_ever()
+    assert 10 < added < 25
+    assert sorted(letter.position for letter in place.kept()) == list(range(added))
+    assert store.usage().discarded == 0
+    store.forget([letter.key for letter in place.kept() if letter.position < added // 2])
+    store.add([a_letter(1000)])
+    store.close()
+
+
+@local_kinds
+def test_the_count_of_what_was_discarded_survives_a_restart(place: Place) -> None:
+    settings = {"max_bytes": MIB} if isinstance(place, SqlitePlace) else {"max_file_bytes": MIB // 4, "max_files": 4}
+    for start in (0, 100):
+        store = place.open(**settings)
+        for i in range(50):
+            store.add([a_letter(start + i, bytes(50_000))])
+        usage = store.usage()
+        store.close()
+    assert usage.discarded == 100 - len(place.kept())
+
+
+_ADDS = """
+import sys
+from pathlib import Path
+from connector.dead_letters.file_store import FileLetters
+from connector.dead_letters.letter import letter_of
+from connector.dead_letters.sqlite_store import SqliteLetters
+from connector.records import Reason, Record, Reject
+folder = Path(sys.argv[2])
+store = SqliteLetters(folder / "dead-letters.sqlite", 10**9) if sys.argv[1] == "sqlite" else FileLetters(
+    folder / "letters", 10**9, 8)
+def letter(i, size):
+    return letter_of("s", "p", i, "t", [Reject(Reason.INVALID_JSON, "no")], Record("t", bytes(size), i))
+for i in range(100_000):
+    store.add([letter(2 * i, 20_000), letter(2 * i + 1, 10)])
+    print(i, flush=True)
+"""
+
+
+@local_kinds
+def test_a_killed_writer_has_what_add_returned_for(place: Place, tmp_path: Path) -> None:
+    kind = "sqlite" if isinstance(place, SqlitePlace) else "file"
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ADDS, kind, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
+    )
+    assert process.stdout is not None
+    told = max(int(line) for line, _ in zip(process.stdout, range(25), strict=False))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    positions = {letter.position for letter in place.kept()}
+    assert set(range(2 * told + 2)) <= positions
+
+
+def test_a_line_that_a_crash_has_torn_is_passed_over(tmp_path: Path) -> None:
+    place = FilePlace(tmp_path)
+    store = place.open()
+    store.add([a_letter(1), a_letter(2)])
+    store.close()
+    (file,) = place.folder.glob("*.ndjson")
+    with file.open("r+b") as stream:
+        stream.truncate(file.stat().st_size - 5)
+    again = place.open()
+    again.add([a_letter(2), a_letter(3)])
+    assert [letter.position for letter in place.kept()] == [1, 2, 3]
+    assert all(json.loads(line)["topic"] == "plant/7" for line in file.read_bytes().splitlines() if line.endswith(b"}"))
+    again.close()
+
+
+# -- Kafka's own -------------------------------------------------------------------------------------
+
+
+def test_a_kafka_letter_is_the_original_record_with_headers_that_anybody_can_read(kafka: KafkaBroker) -> None:
+    from confluent_kafka import Consumer
+
+    place = KafkaPlace(kafka)
+    store = place.open()
+    store.add([FULL])
+    store.close()
+    consumer = Consumer(
+        {"bootstrap.servers": kafka.bootstrap, "group.id": place.topic, "auto.offset.reset": "earliest"}
+    )
+    consumer.subscribe([place.topic])
+    message = wait_until(lambda: consumer.poll(0.5), 20, "the record")
+    consumer.close()
+    assert message.value() == b"\x00\xff binary"
+    headers = dict(message.headers())
+    assert (headers["clarify-topic"], headers["clarify-position"]) == ("plant/ü/7".encode(), str(2**60).encode())
+    assert headers["clarify-reason"] == b"insert_rejected"
+    assert headers["clarify-time"] == b"1969-12-31T23:59:59.999Z"
+    assert message.headers()[:2] == [("h", b"v"), ("h", b"")], "its own come first"
+
+
+def test_a_record_cannot_pretend_to_be_another_letter(kafka: KafkaBroker) -> None:
+    forged = to_json(a_letter(666), with_payload=False).decode()
+    letter = a_letter(1, record=Record("plant/7", b"x", 1, None, (("clarify-letter", forged),)))
+    place = KafkaPlace(kafka)
+    store = place.open()
+    store.add([letter])
+    assert letters_in(store) == [letter]
+    store.close()
+
+
+def test_records_of_others_in_the_kafka_topic_are_left_alone(kafka: KafkaBroker) -> None:
+    from confluent_kafka import Producer
+
+    place = KafkaPlace(kafka)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    producer.produce(place.topic, b"not ours", key=b"k")
+    producer.produce(place.topic, b"x", headers=[("clarify-letter", b"{broken")])
+    producer.produce(place.topic, None, key=b"\xff")
+    producer.flush(10)
+    store = place.open()
+    store.add([a_letter(1)])
+    assert letters_in(store) == [a_letter(1)]
+    store.close()
+
+
+def test_a_letter_that_is_too_large_for_the_kafka_topic_is_cut_until_it_fits_and_takes_none_along(
+    kafka: KafkaBroker,
+) -> None:
+    if not kafka.real:
+        pytest.skip("librdkafka's mock cluster has no limits of topics")
+    place = KafkaPlace(kafka, {"max.message.bytes": "20000"})
+    store = place.open()
+    store.add([a_letter(1, os.urandom(200_000)), *(a_letter(i, os.urandom(9000)) for i in range(2, 6))])
+    found = {letter.position: letter for letter in place.kept()}
+    store.close()
+    assert sorted(found) == [1, 2, 3, 4, 5]
+    assert all(found[i].whole for i in range(2, 6)), "each of them fits by itself"
+    cut = found[1].cut
+    assert cut is not None
+    assert cut.payload_length == 200_000
+    assert 4000 < len(found[1].record.payload) < 20_000
+
+
+# -- MQTT's own --------------------------------------------------------------------------------------
+
+
+def test_a_letter_for_a_broker_without_a_reader_is_reported() -> None:
+    with MqttPlace(subscriber=False) as place:
+        store = place.open()
+        store.add([a_letter(1)])
+        assert "nobody subscribes" in "".join(store.problems())
+        store.close()
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_refused_log_in_says_what_to_do(protocol: str, tmp_path: Path) -> None:
+    with MqttPlace("allow_anonymous false", protocol, subscriber=False) as place:
+        store = place.open()
+        with pytest.raises(DeadLettersError, match="check username") as refused:
+            store.add([a_letter(1)])
+        assert SECRET not in str(refused.value)
+        assert "check username" in "".join(store.problems())
+        store.close()
+
+
+def test_a_letter_that_is_too_large_for_the_mqtt_broker_is_cut_until_it_fits() -> None:
+    with MqttPlace("max_packet_size 20000") as place:
+        store = place.open()
+        store.add([a_letter(1, os.urandom(200_000)), a_letter(2)])
+        found = {letter.position: letter for letter in place.kept()}
+        store.close()
+    assert sorted(found) == [1, 2]
+    assert found[1].cut is not None
+    assert found[1].cut.payload_length == 200_000

@@ -1,0 +1,288 @@
+"""Protobuf: what protoc's own classes write is read; the text of a schema means to us what it means to protoc."""
+
+from __future__ import annotations
+
+import importlib.resources
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
+from grpc_tools import protoc
+
+from connector.formats.format import PayloadError
+from connector.formats.protobuf import ProtobufFormat, from_descriptor_file, from_proto_file
+from connector.records import Reason
+from tests.schemas import KnownSchemas, framed, registered
+
+COMMON = """
+syntax = "proto3";
+package plant.common;
+import public "units.proto";
+message Value { double value = 1; Unit unit = 2; }
+"""
+UNITS = """
+syntax = "proto3";
+package plant.common;
+enum Unit { UNIT_UNKNOWN = 0; CELSIUS = 1; BAR = 2; }
+"""
+TELEMETRY = """
+// A comment, with "quotes" and { braces }
+syntax = "proto3";
+package plant.v1;
+import "google/protobuf/timestamp.proto";
+import "google/protobuf/duration.proto";
+import "google/protobuf/wrappers.proto";
+import "google/protobuf/struct.proto";
+import "common.proto";
+option java_package = "com.example.plant";
+/* Block
+   comment */
+message Telemetry {
+  google.protobuf.Timestamp time = 1;
+  string machine = 2;
+  double temperature = 3;
+  optional double pressure = 4;
+  int64 count = 5;
+  uint64 total = 6;
+  sint32 delta = 7;
+  fixed32 serial = 8;
+  sfixed64 position = 9;
+  float speed = 10;
+  bool running = 11;
+  bytes raw = 12;
+  State state = 13;
+  repeated State history = 14;
+  repeated int32 counts = 15;
+  repeated double plain = 16 [packed = false];
+  map<string, common.Value> values = 17;
+  map<int32, bool> flags = 18;
+  map<bool, State> states = 35;
+  oneof extra { int32 code = 19; string text = 20; Inner inner = 21; }
+  google.protobuf.DoubleValue wrapped = 22;
+  google.protobuf.Int64Value missing = 23;
+  google.protobuf.Struct free = 24;
+  google.protobuf.Duration elapsed = 25;
+  common.Unit unit = 26;
+  .plant.common.Value value = 0x1B;
+  repeated Inner inners = 28;
+  Inner.Deep deep = 29;
+  enum State { option allow_alias = true; OFF = 0; ON = 1 [deprecated = true]; RUNNING = 1; FAULT = -2; HIGH = 0x7; }
+  message Inner {
+    int32 a = 1;
+    message Deep { Telemetry.State s = 1; Inner again = 2; }
+  }
+  reserved 30 to 32, 34;
+  reserved "old", "older";
+}
+message Second { int32 x = 1; }
+service Plant { rpc Send (Telemetry) returns (stream Second) { option deprecated = true; } }
+"""
+PROTO2 = """
+syntax = "proto2";
+message Old {
+  required int32 a = 1;
+  optional int32 b = 2 [default = 5];
+  repeated group Item = 3 { optional string name = 4; }
+  optional Kind kind = 5;
+  enum Kind { FIRST = 010; SECOND = 9; }
+  extensions 100 to 199;
+}
+extend Old { optional int32 more = 100; }
+"""
+FILES = {"telemetry.proto": TELEMETRY, "common.proto": COMMON, "units.proto": UNITS, "old.proto": PROTO2}
+REFERENCES = {"units.proto": UNITS, "common.proto": COMMON}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The .proto files, and what protoc makes of them: all.desc."""
+    found = tmp_path_factory.mktemp("proto")
+    for name, text in FILES.items():
+        (found / name).write_text(text)
+    includes = [f"-I{found}", f"-I{importlib.resources.files('grpc_tools') / '_proto'}"]
+    arguments = ["protoc", *includes, "--include_imports", f"--descriptor_set_out={found / 'all.desc'}"]
+    assert protoc.main([*arguments, "telemetry.proto", "old.proto"]) == 0
+    return found
+
+
+@pytest.fixture(scope="module")
+def classes(folder: Path) -> Any:
+    """Name → message class, as protoc has it."""
+    pool = DescriptorPool()
+    for file in FileDescriptorSet.FromString((folder / "all.desc").read_bytes()).file:
+        pool.Add(file)
+    return lambda name: GetMessageClass(pool.FindMessageTypeByName(name))
+
+
+@pytest.fixture(scope="module")
+def full(classes: Any) -> bytes:
+    """A message with everything in it."""
+    telemetry = classes("plant.v1.Telemetry")
+    message = telemetry(
+        machine="press", temperature=0.0, pressure=0.0, count=-(2**62), total=2**64 - 1, delta=-5, serial=7,
+        position=-(2**40), speed=1.5, running=True, raw=b"\0\xff", state="FAULT", history=["ON", "OFF", "HIGH"],
+        counts=[1, -2], plain=[0.5, 1.5], flags={1: True, -2: False}, states={True: "ON"}, unit=2,
+    )  # fmt: skip
+    message.history.append(99)
+    message.time.FromDatetime(datetime(2024, 5, 1, 12, 0, 0, 500001, tzinfo=UTC))
+    message.values["in"].value = 21.5
+    message.values["in"].unit = 1
+    message.inner.a = 3
+    message.wrapped.value = 0
+    message.free.update({"a": [1, None, {"b": True, "c": "x"}]})
+    message.elapsed.FromMilliseconds(1500)
+    message.value.value = 2
+    message.inners.add(a=1)
+    message.inners.add()
+    message.deep.s = 1
+    message.deep.again.a = 9
+    found: bytes = message.SerializeToString()
+    return found
+
+
+FULL = {
+    "time": datetime(2024, 5, 1, 12, 0, 0, 500001, tzinfo=UTC), "machine": "press", "temperature": 0.0, "pressure": 0.0,
+    "count": -(2**62), "total": 2**64 - 1, "delta": -5, "serial": 7, "position": -(2**40), "speed": 1.5,
+    "running": True, "raw": b"\0\xff", "state": "FAULT", "history": ["ON", "OFF", "HIGH", 99], "counts": [1, -2],
+    "plain": [0.5, 1.5], "values": {"in": {"value": 21.5, "unit": "CELSIUS"}}, "flags": {"1": True, "-2": False},
+    "states": {"true": "ON"}, "inner": {"a": 3}, "wrapped": 0.0, "free": {"a": [1.0, None, {"b": True, "c": "x"}]},
+    "elapsed": 1.5, "unit": "BAR", "value": {"value": 2.0, "unit": "UNIT_UNKNOWN"}, "inners": [{"a": 1}, {"a": 0}],
+    "deep": {"s": "ON", "again": {"a": 9}},
+}  # fmt: skip
+
+
+def refused(format_: Any, payload: bytes) -> PayloadError:
+    with pytest.raises(PayloadError) as error:
+        format_.decode(payload)
+    return error.value
+
+
+def test_a_descriptor_set_of_protoc(folder: Path, full: bytes) -> None:
+    assert from_descriptor_file(folder / "all.desc", "plant.v1.Telemetry").decode(full) == FULL
+
+
+def test_a_proto_file_means_what_it_means_to_protoc(folder: Path, full: bytes) -> None:
+    assert from_proto_file(folder / "telemetry.proto", folder, "plant.v1.Telemetry").decode(full) == FULL
+
+
+def test_a_schema_of_a_registry_with_imports(full: bytes) -> None:
+    schemas = KnownSchemas(registered(7, "PROTOBUF", TELEMETRY, REFERENCES))
+    format_ = ProtobufFormat(schemas)
+    for _ in range(3):
+        assert format_.decode(framed(7, b"\0" + full)) == FULL
+    assert schemas.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("indexes", "message", "expected"),
+    [
+        (b"\x00", b"\x12\x01x", "machine"),
+        (b"\x02\x00", b"\x12\x01x", "machine"),
+        (b"\x02\x02", b"\x08\x05", "x"),  # Second
+        (b"\x04\x00\x00", b"\x08\x05", "a"),  # Telemetry.Inner
+        (b"\x06\x00\x00\x00", b"\x08\x01", "s"),  # Telemetry.Inner.Deep
+    ],
+)
+def test_message_indexes_say_which_message_it_is(indexes: bytes, message: bytes, expected: str) -> None:
+    format_ = ProtobufFormat(KnownSchemas(registered(7, "PROTOBUF", TELEMETRY, REFERENCES)))
+    found = format_.decode(framed(7, indexes + message))
+    assert isinstance(found, dict)
+    assert found[expected] in ("x", 5, "ON")
+
+
+def test_zero_is_a_value_where_absence_cannot_be_told_from_it(folder: Path, classes: Any) -> None:
+    format_ = from_proto_file(folder / "telemetry.proto", folder, "plant.v1.Telemetry")
+    found = format_.decode(classes("plant.v1.Telemetry")(count=1).SerializeToString())
+    assert isinstance(found, dict)
+    assert (found["temperature"], found["running"], found["state"], found["counts"]) == (0.0, False, "OFF", [])
+    assert not {"pressure", "time", "code", "inner", "wrapped", "value"} & set(found)
+
+
+def test_proto2_groups_octal_numbers_and_what_is_absent(folder: Path, classes: Any) -> None:
+    message = classes("Old")(a=0, kind=8)
+    message.item.add(name="x")
+    for format_ in (
+        from_proto_file(folder / "old.proto", folder, "Old"),
+        from_descriptor_file(folder / "all.desc", "Old"),
+    ):
+        assert format_.decode(message.SerializeToString()) == {"a": 0, "item": [{"name": "x"}], "kind": "FIRST"}
+
+
+def test_confluents_decimal_is_a_number() -> None:
+    text = 'syntax = "proto3"; import "confluent/type/decimal.proto"; import "confluent/meta.proto"; '
+    text += "message M { confluent.type.Decimal cost = 1; }"
+    format_ = ProtobufFormat(KnownSchemas(registered(1, "PROTOBUF", text)))
+    assert format_.decode(framed(1, b"\0\x0a\x06\x0a\x02\xfb\x2e\x18\x02")) == {"cost": -12.34}
+
+
+def test_a_timestamp_in_no_year_stays_a_number() -> None:
+    text = 'syntax = "proto3"; import "google/protobuf/timestamp.proto"; message M { google.protobuf.Timestamp t = 1; }'
+    format_ = ProtobufFormat(KnownSchemas(registered(1, "PROTOBUF", text)))
+    assert format_.decode(framed(1, b"\0\x0a\x0a\x08" + b"\xff" * 8 + b"\x7f")) == {"t": float(2**63 - 1)}
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason", "said"),
+    [
+        (b"", Reason.EMPTY_PAYLOAD, "empty"),
+        (b'{"a": 1}', Reason.NO_SCHEMA_ID, "looks like JSON"),
+        (framed(9, b"\0"), Reason.SCHEMA_NOT_FOUND, "9"),
+        (framed(8, b"\0"), Reason.SCHEMA_UNUSABLE, "not Protobuf but AVRO"),
+        (framed(7, b""), Reason.INVALID_PROTOBUF, "message indexes"),
+        (framed(7, b"\x01"), Reason.INVALID_PROTOBUF, "-1 message indexes"),
+        (framed(7, b"\x02\x01"), Reason.INVALID_PROTOBUF, "index of -1"),
+        (framed(7, b"\xff" * 20), Reason.INVALID_PROTOBUF, "damaged"),
+        (framed(7, b"\x02\x08"), Reason.SCHEMA_UNUSABLE, "no message at [4]"),
+        (framed(7, b"\0\xff"), Reason.INVALID_PROTOBUF, "damaged"),
+        (framed(7, b"\0\x0a\x05x"), Reason.INVALID_PROTOBUF, "damaged"),
+        (framed(7, b"\0\xc2\x3e\x01x"), Reason.INVALID_PROTOBUF, "is it another message?"),
+        (framed(7, b"\0" + b"\xea\x01" * 50_000), Reason.INVALID_PROTOBUF, "damaged"),
+        (framed(6, b"\0\x08\x01"), Reason.SCHEMA_UNUSABLE, "Missing.Thing"),
+        (framed(5, b"\0\x08\x01"), Reason.SCHEMA_UNUSABLE, "line 1, column 9"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(payload: bytes, reason: Reason, said: str) -> None:
+    schemas = KnownSchemas(
+        registered(5, "PROTOBUF", "message { int32 a = 1; }"),
+        registered(6, "PROTOBUF", 'syntax = "proto3"; import "missing.proto"; message M { Missing.Thing t = 1; }'),
+        registered(7, "PROTOBUF", TELEMETRY, REFERENCES),
+        registered(8, "AVRO", '"int"'),
+    )
+    error = refused(ProtobufFormat(schemas), payload)
+    assert error.reason is reason
+    assert said in str(error)
+
+
+def test_a_few_bytes_that_stand_for_many_values_are_refused() -> None:
+    fields = " ".join(f"int32 f{number} = {number};" for number in range(1, 201))
+    text = f'syntax = "proto3"; message Many {{ repeated Wide w = 1; }} message Wide {{ {fields} }}'
+    format_ = ProtobufFormat(KnownSchemas(registered(1, "PROTOBUF", text)))
+    assert refused(format_, framed(1, b"\0" + b"\x0a\0" * 100_000)).reason is Reason.TOO_MANY_VALUES
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [("plant.v1.Nope", r"there is no message plant.v1.Nope.*plant.v1.Telemetry"), ("", "no message")],
+)
+def test_a_message_that_is_not_there_is_named_with_those_that_are(folder: Path, message: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        from_proto_file(folder / "telemetry.proto", folder, message)
+    with pytest.raises(ValueError, match="there is no message"):
+        from_descriptor_file(folder / "all.desc", message)
+
+
+def test_files_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be read"):
+        from_proto_file(tmp_path / "none.proto", tmp_path, "M")
+    (tmp_path / "bad.proto").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=r"bad\.proto"):
+        from_proto_file(tmp_path / "bad.proto", tmp_path, "M")
+    with pytest.raises(ValueError, match="descriptor set"):
+        from_descriptor_file(tmp_path / "bad.proto", "M")
+    (tmp_path / "loop.proto").write_text('syntax = "proto3"; import "loop.proto"; message M { int32 a = 1; }')
+    with pytest.raises(ValueError, match="imports itself"):
+        from_proto_file(tmp_path / "loop.proto", tmp_path, "M")

@@ -1,0 +1,278 @@
+"""The client of a schema registry: asked once, kept for good, never a rejected record for an outage."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from connector.formats.format import PayloadError, SchemaUnavailableError
+from connector.formats.schemas import NamedSchema
+from connector.records import Reason
+from connector.schema_registry.client import SchemaRegistry
+
+URL = "https://registry.example.com/base"
+
+
+class Server:
+    """A registry in this process: what it says is in `answers` (path → status and body), or `fails` says how it
+    fails."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, tuple[int, Any]] = {}
+        self.fails: Exception | None = None
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        if self.fails is not None:
+            raise self.fails
+        path = request.url.raw_path.decode().removeprefix("/base")
+        status, body = self.answers.get(path, (404, {"error_code": 40403, "message": "Schema not found"}))
+        return httpx.Response(status, content=body if isinstance(body, bytes) else json.dumps(body).encode())
+
+
+class Clock:
+    """A time that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def server() -> Server:
+    found = Server()
+    found.answers["/schemas/ids/7"] = (200, {"schema": '"int"'})
+    return found
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def make(server: Server, clock: Clock, tmp_path: Path) -> Iterator[Callable[..., SchemaRegistry]]:
+    made = []
+
+    def one(**settings: Any) -> SchemaRegistry:
+        urls = settings.pop("urls", [URL])
+        transport = httpx.MockTransport(server)
+        made.append(SchemaRegistry("main", urls, tmp_path / "schemas", transport=transport, clock=clock, **settings))
+        return made[-1]
+
+    yield one
+    for registry in made:
+        registry.close()
+
+
+def unavailable(registry: SchemaRegistry, schema_id: int) -> str:
+    with pytest.raises(SchemaUnavailableError) as error:
+        registry.schema(schema_id)
+    return str(error.value)
+
+
+def refused(registry: SchemaRegistry, schema_id: int) -> PayloadError:
+    with pytest.raises(PayloadError) as error:
+        registry.schema(schema_id)
+    return error.value
+
+
+def test_a_schema_is_asked_for_once(make: Callable[..., SchemaRegistry], server: Server) -> None:
+    registry = make()
+    for _ in range(3):
+        found = registry.schema(7)
+    assert (found.id, found.kind, found.text, found.references) == (7, "AVRO", '"int"', ())
+    assert [str(request.url) for request in server.requests] == [f"{URL}/schemas/ids/7"]
+
+
+def test_what_was_seen_survives_an_outage_and_a_restart(make: Callable[..., SchemaRegistry], server: Server) -> None:
+    make().schema(7)
+    server.fails = httpx.ConnectError("refused")
+    again = make()
+    assert again.schema(7).text == '"int"'
+    assert "does not answer (ConnectError: refused)" in unavailable(again, 8)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (500, {"error_code": 50001, "message": "Error in the backend data store"}, "HTTP 500: Error in the backend"),
+        (503, b"<html>away", "HTTP 503"),
+        (429, b"", "HTTP 429"),
+        (401, {"error_code": 401, "message": "Unauthorized"}, "refuses us (HTTP 401)"),
+        (403, {"error_code": 40301}, "refuses us (HTTP 403)"),
+        (404, b"<html>no such page", "check url, and its path"),
+        (404, {"error_code": 404, "message": "HTTP 404 Not Found"}, "check url, and its path"),
+        (301, b"", "use the address that it redirects to"),
+        (200, b"<html>a log-in page", "not with a schema"),
+        (200, {"schema": 5}, "not with a schema"),
+        (200, b"[" * 100_000, "not with a schema"),
+        (200, {"schema": '"int"', "references": [{"name": "x"}]}, "not with a schema"),
+        (200, {"schema": '"int"', "references": 5}, "not with a schema"),
+    ],
+)
+def test_trouble_with_the_registry_rejects_nothing(
+    make: Callable[..., SchemaRegistry], server: Server, clock: Clock, status: int, body: object, said: str
+) -> None:
+    registry = make()
+    server.answers["/schemas/ids/8"] = (status, body)
+    assert said in unavailable(registry, 8)
+    server.answers["/schemas/ids/8"] = (200, {"schema": '"long"'})
+    clock.now += 10
+    assert registry.schema(8).text == '"long"'
+
+
+@pytest.mark.parametrize(
+    "error", [httpx.ReadTimeout("slow"), httpx.ConnectTimeout("slow"), httpx.RemoteProtocolError("?")]
+)
+def test_a_failure_is_not_repeated_at_once(
+    make: Callable[..., SchemaRegistry], server: Server, clock: Clock, error: Exception
+) -> None:
+    registry = make()
+    server.fails = error
+    said = unavailable(registry, 7)
+    assert (type(error).__name__ in said, "main" in said) == (True, True)
+    server.fails = None
+    assert unavailable(registry, 7) == said
+    assert len(server.requests) == 1
+    clock.now += 1
+    assert registry.schema(7).text == '"int"'
+
+
+def test_a_schema_that_the_registry_does_not_have_is_a_reject_and_asked_for_again_later(
+    make: Callable[..., SchemaRegistry], server: Server, clock: Clock
+) -> None:
+    registry = make()
+    for _ in range(3):
+        error = refused(registry, 9)
+    assert error.reason is Reason.SCHEMA_NOT_FOUND
+    assert "the schema registry main has no schema 9" in str(error)
+    assert len(server.requests) == 1
+    server.answers["/schemas/ids/9"] = (200, {"schema": '"long"'})
+    clock.now += 61
+    assert registry.schema(9).text == '"long"'
+
+
+def test_references_are_resolved_each_behind_what_it_refers_to(
+    make: Callable[..., SchemaRegistry], server: Server
+) -> None:
+    to = [{"name": "b.proto", "subject": "b/x y", "version": 2}, {"name": "c.proto", "subject": "c", "version": 1}]
+    server.answers["/schemas/ids/1"] = (200, {"schema": "a", "schemaType": "PROTOBUF", "references": to})
+    server.answers["/subjects/b%2Fx%20y/versions/2"] = (200, {"schema": "b", "references": [to[1]]})
+    server.answers["/subjects/c/versions/1"] = (200, {"schema": "c", "references": None})
+    found = make().schema(1)
+    assert found.kind == "PROTOBUF"
+    assert found.references == (NamedSchema("c.proto", "c"), NamedSchema("b.proto", "b"))
+    assert len(server.requests) == 3
+    server.fails = httpx.ConnectError("refused")
+    assert make().schema(1) == found
+
+
+def test_a_reference_that_leads_to_itself_is_refused(make: Callable[..., SchemaRegistry], server: Server) -> None:
+    to = {"name": "a", "subject": "a", "version": 1}
+    server.answers["/schemas/ids/1"] = (200, {"schema": "a", "references": [to]})
+    server.answers["/subjects/a/versions/1"] = (200, {"schema": "a", "references": [to]})
+    assert refused(make(), 1).reason is Reason.SCHEMA_UNUSABLE
+
+
+def test_a_reference_that_the_registry_does_not_have_is_named(
+    make: Callable[..., SchemaRegistry], server: Server
+) -> None:
+    to = {"name": "a", "subject": "gone", "version": 3}
+    server.answers["/schemas/ids/1"] = (200, {"schema": "a", "references": [to]})
+    error = refused(make(), 1)
+    assert (error.reason, "version 3 of gone" in str(error)) == (Reason.SCHEMA_NOT_FOUND, True)
+
+
+def test_several_servers_are_asked_in_turn(make: Callable[..., SchemaRegistry], server: Server) -> None:
+    registry = make(urls=["https://one.example.com/base", URL])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "one.example.com":
+            raise httpx.ConnectError("refused")
+        return server(request)
+
+    registry._http = httpx.Client(transport=httpx.MockTransport(answer))
+    assert registry.schema(7).text == '"int"'
+    assert registry._urls[0] == URL
+
+
+def test_how_it_says_who_it_is(make: Callable[..., SchemaRegistry], server: Server) -> None:
+    make(auth=("key", "secret")).schema(7)
+    assert server.requests[-1].headers["Authorization"] == "Basic " + base64.b64encode(b"key:secret").decode()
+    server.answers["/schemas/ids/8"] = (401, {"error_code": 401})
+    registry = make(token="t0ken")
+    assert "t0ken" not in unavailable(registry, 8)
+    assert server.requests[-1].headers["Authorization"] == "Bearer t0ken"
+
+
+def test_secrets_are_in_no_error(make: Callable[..., SchemaRegistry], server: Server) -> None:
+    server.fails = httpx.LocalProtocolError("Illegal header value b'Bearer t0ken'")
+    with pytest.raises(SchemaUnavailableError) as error:
+        make(token="t0ken").schema(8)
+    assert "t0ken" not in str(error.value)
+    assert error.value.__context__ is None or "t0ken" not in str(error.value.__context__)
+
+
+def test_another_address_is_another_registry(make: Callable[..., SchemaRegistry], server: Server) -> None:
+    make().schema(7)
+    server.answers["/schemas/ids/7"] = (200, {"schema": '"long"'})
+    other = make(urls=["https://other.example.com/base"])
+    assert other.schema(7).text == '"long"'
+
+
+def test_a_damaged_file_is_fetched_anew(make: Callable[..., SchemaRegistry], server: Server, tmp_path: Path) -> None:
+    make().schema(7)
+    (file,) = (tmp_path / "schemas").rglob("*.json")
+    for content in (
+        b"",
+        b"{",
+        b"[]",
+        b'{"key": "/schemas/ids/8", "answer": {"schema": "x"}}',
+        b'{"key": "/schemas/ids/7"}',
+    ):
+        file.write_bytes(content)
+        assert make().schema(7).text == '"int"'
+    assert len(server.requests) == 6
+
+
+def test_a_disk_that_is_full_stops_nothing(
+    make: Callable[..., SchemaRegistry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = make()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(registry._files, "write", full)
+    with capture_logs() as logs:
+        assert registry.schema(7).text == '"int"'
+    assert [line["event"] for line in logs] == ["schema_not_kept"]
+
+
+def test_threads_ask_once(make: Callable[..., SchemaRegistry], server: Server) -> None:
+    registry = make()
+    threads = [threading.Thread(target=registry.schema, args=(7,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(server.requests) == 1
+
+
+def test_certificates_that_cannot_be_used_are_an_error_at_once(tmp_path: Path) -> None:
+    (tmp_path / "bad.pem").write_text("nothing")
+    for settings in ({"ca_file": tmp_path / "bad.pem"}, {"cert_file": tmp_path / "none.pem"}):
+        with pytest.raises(ValueError, match="cannot be used"):
+            SchemaRegistry("main", [URL], tmp_path, **settings)

@@ -307,7 +307,10 @@ class KafkaSource:
 
     def _go_on_leaving(self, timeout: float) -> None:
         """Serve the group without reading: a commit in the middle of a rebalance fails, and is tried again."""
+        if self._status.fatal:
+            raise SourceFailedError(self._status.fatal)
         self._settlements.tell()
+        self._note_losses()
         try:
             self._consumer.pause(self._consumer.assignment())  # also those that came just now
             message = self._consumer.poll(timeout)

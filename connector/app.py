@@ -30,6 +30,7 @@ from connector.delivery.rebirths import RebirthRequester
 from connector.delivery.signals import SignalSaver
 from connector.delivery.slots import Slots
 from connector.formats.sparkplug.host import Owner
+from connector.loss_watch import LossWatch
 from connector.mapping.clock_skew import Skew
 from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
@@ -188,6 +189,7 @@ class Connector:
                     delivery.share, [*shares, *[0.0] * (sources_in_all - len(shares))]
                 ),
             )
+            self.losses = LossWatch(sources, config.observe.loss_warning)
             opened_sources.pop_all()  # from here on the pipeline closes them
             self._opened = opened.pop_all()
 
@@ -197,11 +199,13 @@ class Connector:
         self.signals.start()
         self.items.start()
         self.pipeline.start()
+        self.losses.start()
 
-    def stop(self) -> bool:
-        """Drain within `flush_timeout`, then close everything. True if nothing was left behind."""
+    def stop(self, *, at_once: bool = False) -> bool:
+        """Drain within `flush_timeout` (`at_once`: there was time for that already), then close everything. True if
+        nothing was left behind."""
         self.pipeline.drain()
-        drained = self.pipeline.stopped.wait(self._config.delivery.flush_timeout)
+        drained = self.pipeline.stopped.wait(0 if at_once else self._config.delivery.flush_timeout)
         if not drained:
             records, samples = self.pipeline.waiting()
             _log.warning(
@@ -218,6 +222,7 @@ class Connector:
 
     def close(self) -> None:
         """Stop at once and release everything."""
+        self.losses.close(_CLOSE_SECONDS)
         self.pipeline.abort()
         self.pipeline.close(_CLOSE_SECONDS)
         self._abort.set()
@@ -228,7 +233,7 @@ class Connector:
 
     def problems(self) -> list[str]:
         """Why the connector is not ready; empty if it is."""
-        return self.pipeline.problems() + self.dead_letters.problems()
+        return self.pipeline.problems() + self.dead_letters.problems() + self.losses.problems()
 
     # -- what the mapping discovers ---------------------------------------------------------------
 

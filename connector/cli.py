@@ -19,6 +19,7 @@ import structlog
 from connector import __version__
 
 if TYPE_CHECKING:
+    from connector.app import Connector
     from connector.config import Config, SourceSection
     from connector.formats.schemas import RegisteredSchema
 
@@ -31,9 +32,11 @@ _ELSEWHERE: Final = {
     "data-frame": "connector.clarify_commands.data_frame:data_frame",
     "dead-letters": "connector.dead_letter_commands.cli:dead_letters",
     "demo": "connector.demo.cli:demo",
+    "drain": "connector.drain_command:drain",
     "insert": "connector.clarify_commands.insert:insert",
     "init": "connector.try_out.init:init",
     "items": "connector.clarify_commands.resources:items",
+    "journal": "connector.journal_commands:journal",
     "preview": "connector.try_out.preview_command:preview",
     "publish": "connector.clarify_commands.resources:publish",
     "record": "connector.try_out.record:record",
@@ -143,15 +146,26 @@ def _run(config: Path, loaded: Config, worker: int | None) -> None:
         signal.signal(number, on_signal)
     calm_collector()
     _log.info("started", version=__version__, config=str(config), state_dir=str(loaded.state_dir))
-    connector.start()
-    while not stop.is_set() and not connector.pipeline.stopped.wait(0.5):
-        pass  # not a wait for `stop`: its lock would be held when the signal handler sets it
-    drained = connector.stop()
+    drained = _until_stopped(connector, loaded.state_dir, stop)
     if pages is not None:
         pages.close()
     _log.info("stopped", drained=drained)
     if connector.pipeline.failure:
         raise click.ClickException(connector.pipeline.failure)
+
+
+def _until_stopped(connector: Connector, folder: Path, stop: threading.Event) -> bool:
+    """Carry data until a signal, a failure or a drain; whether nothing was left behind."""
+    from connector.drain import DrainFiles, drain  # noqa: PLC0415
+
+    files = DrainFiles(folder)
+    files.clear()
+    connector.start()
+    while not stop.is_set() and not connector.pipeline.stopped.wait(0.5):
+        # not a wait for `stop`: its lock would be held when the signal handler sets it
+        if (request := files.asked()) is not None:
+            return drain(connector, request, files.tell, stop.is_set)
+    return connector.stop()
 
 
 class _Unasked:

@@ -22,7 +22,8 @@ from connector.delivery.load import PackingAccount
 from connector.mapping.mapper import Mapper
 from connector.mapping.times import format_time
 from connector.progress import Counts
-from connector.sources.log_file import Range, Row, read_statement
+from connector.sources.log_schema import Range, Row
+from connector.sources.log_statement import read_statement
 from connector.state import read_memory, read_note
 
 
@@ -96,6 +97,8 @@ class SourceLedger:
     """Messages that came in although the same member had settled them before."""
     expired: int = 0
     """Messages that were gone from the log before they could be read."""
+    lost: int = 0
+    """Messages that had come in and are gone, with a damaged journal, as far as it is known how many."""
     problems: list[str] = field(default_factory=list)
     """Why it does not balance, or what was found damaged."""
     incidents: list[str] = field(default_factory=list)
@@ -183,8 +186,11 @@ def _read_source(source: SourceLedger, name: str, path: Path, mapper: Mapper) ->
         account = source.topics.setdefault(topic, TopicAccount())
         account.messages.add_settled(tally.messages)
         account.samples.add_settled(tally.samples)
-    if statement.account_lost:
-        source.problems.append(statement.account_lost)
+    source.lost += statement.lost
+    source.problems.extend(f"LOST: {loss}" for loss in statement.losses if loss.acknowledged is None)
+    source.incidents.extend(
+        f"{loss.at} lost: {loss} (acknowledged: {loss.acknowledged})" for loss in statement.losses if loss.acknowledged
+    )
     if statement.damaged_rows:
         source.problems.append(f"{statement.damaged_rows} rows of the journal are damaged")
     source.incidents.extend(statement.incidents)
@@ -193,11 +199,13 @@ def _read_source(source: SourceLedger, name: str, path: Path, mapper: Mapper) ->
 
 def _find_problems(source: SourceLedger, all_members: bool) -> None:
     counted = sum(account.messages.received for account in source.topics.values())
-    if counted != source.appended:
+    off = source.appended - counted - source.lost
+    if off:
         source.problems.insert(
             0,
-            f"{source.appended} messages came in, but {counted} are accounted for: "
-            f"{abs(source.appended - counted)} are {'missing' if counted < source.appended else 'too many'}",
+            f"{source.appended} messages came in, but {counted} are accounted for"
+            f"{f' and {source.lost} are known to be lost' if source.lost else ''}: "
+            f"{abs(off)} are {'missing' if off > 0 else 'too many'}",
         )
     source.problems.extend(
         f"topic {topic!r} does not balance: {account}"
@@ -268,6 +276,8 @@ def as_table(ledger: Ledger) -> str:
             lines.append(f"  {source.redelivered} of the messages came again after they had been settled")
         if source.expired:
             lines.append(f"  {source.expired} messages had expired before they could be read")
+        if source.lost:
+            lines.append(f"  {source.lost} messages are lost; see clarify-connector journal acknowledge")
         lines.extend(f"  PROBLEM: {problem}" for problem in source.problems)
     lines.extend(_packing_line(at, account) for at, account in ledger.packing)
     lines.append("The ledger balances." if ledger.balanced else "THE LEDGER DOES NOT BALANCE.")

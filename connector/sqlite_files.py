@@ -10,11 +10,14 @@ from typing import Final
 _BUSY_SECONDS: Final = 10
 
 
-def open_durable(path: Path, schema: str = "") -> sqlite3.Connection:
-    """Open or create a file for its owner: WAL, every commit synced to disk, `schema` carried out. For several
-    threads, which the caller keeps apart. Raises sqlite3.Error, and then leaves nothing open."""
+def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sqlite3.Connection:
+    """Open or create a file for its owner: WAL, every commit synced to disk, `schema` carried out. With `give_back` a
+    new file can return free pages to the disk (`PRAGMA incremental_vacuum`). For several threads, which the caller
+    keeps apart. Raises sqlite3.Error, and then leaves nothing open."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
     try:
+        if give_back:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_size_limit = 16777216")

@@ -44,6 +44,12 @@ class ObserveSection(Section):
         pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$",
         description="Address of /healthz, /readyz, /metrics and /ledger; null for none.",
     )
+    loss_warning: Seconds = Field(
+        default="1h",  # type: ignore[assignment]
+        ge=0,
+        description="Not ready, and a warning in the log, when at the present rates something would be lost sooner "
+        "than this.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Log level.")
     log_format: Literal["text", "json"] = Field(default="text", description="Log format.")
 

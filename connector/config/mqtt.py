@@ -84,6 +84,12 @@ class MqttSection(MqttConnectionSection):
         description="Messages that the broker may send before we acknowledge (MQTT 5). With 3.1.1 the broker's "
         "own setting rules.",
     )
+    broker_queue: int | None = Field(
+        default=1000,
+        ge=1,
+        description="How many messages the broker queues for us while we are away: its own setting, for the forecast "
+        "of a loss. Mosquitto's `max_queued_messages` is 1000 unless set. null: no bound.",
+    )
     qos: Literal[0, 1] = Field(
         default=1,
         description="1: at least once. 0: what is published while we are away is lost. (2 is not safer: the "

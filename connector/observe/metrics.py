@@ -220,6 +220,14 @@ class _Numbers(Collector):
                     family = families[name] = kind(f"connector_{name}", _SOURCE_HELP.get(name, name), labels=["source"])
                 family.add_metric([source.name], value)  # type: ignore[attr-defined]
         yield from families.values()
+        ahead = GaugeMetricFamily(
+            "connector_time_to_loss_seconds",
+            "Seconds until something would be lost at the present rates; +Inf where nothing points to it",
+            labels=["source", "cause"],
+        )
+        for (name, cause), seconds in self._connector.losses.seconds().items():
+            ahead.add_metric([name, cause], seconds)
+        yield ahead
 
 
 def metrics_page(connector: Connector) -> bytes:

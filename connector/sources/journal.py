@@ -8,7 +8,11 @@ repeat within an incarnation of the file.
 
 At its bound (`max_bytes` waiting) `has_room` turns false and the network thread stops reading its socket;
 nothing is dropped here. When the disk fails, what has come in stays in memory (bounded in the same way),
-unacknowledged, and the write is tried again.
+unacknowledged, and the write is tried again. Settling goes on meanwhile: a reserve on the disk is given up for it, and
+nothing new is written until the reserve could be taken again.
+
+Damage is confined: a row that fails its checksum, or a file that SQLite cannot read on in, is set aside with its
+positions, reported as a loss, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ import structlog
 
 from connector.progress import MAX_CHUNK, Commit
 from connector.records import Chunk, Record
-from connector.sources.log_file import DamagedError, LogFile, Row
+from connector.sources.log_file import Confined, LogFile
+from connector.sources.log_schema import DamagedError, Row
 from connector.sources.source import Reread, SourceFailedError
 
 _LINGER_SECONDS: Final = 0.004
@@ -37,8 +42,14 @@ _BUFFER_BYTES: Final = 16 * 1024 * 1024
 _TAIL_BYTES: Final = 8 * 1024 * 1024
 _RETRY_SECONDS: Final = 1.0
 _RESUME_SHARE: Final = 0.9
+_GIVE_BACK_SECONDS: Final = 0.05
+"""Between two steps of returning free pages to the disk while nothing comes."""
+_RECOVERIES: Final = 3
+"""A file that is found damaged more often in one run stands on a disk that cannot be trusted."""
 _RECORD_OVERHEAD: Final = 250
 """Bytes that a record takes in memory beside its payload and topic."""
+
+_REMEDY: Final = "see clarify-connector journal verify, and journal acknowledge to take note of it"
 
 _log = structlog.get_logger(__name__)
 
@@ -109,7 +120,7 @@ class DiskJournal:
         self._tail: deque[tuple[Row, int]] = deque()
         """Rows just written, each with its size in memory."""
         self._tail_bytes = 0
-        self._next = file.first_waiting
+        self._next = file.read_from
         self._end = file.next_position
         self._waiting_bytes = file.waiting_bytes
         self._full = False
@@ -117,9 +128,13 @@ class DiskJournal:
         self._failure: str | None = None
         self._read_failure: str | None = None
         self._damage: str | None = None
+        self._recoveries = 0
+        self._recovering = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"journal-{source}", daemon=True)
         if file.set_aside:
             _log.error("journal_damaged", source=source, detail=str(file.set_aside))
+        for confined in file.lost_at_start:
+            self._report(confined)
 
     def start(self) -> None:
         """Begin to write."""
@@ -130,6 +145,13 @@ class DiskJournal:
                 file=str(self._file.path),
                 messages=self._end - self._next,
                 bytes=self._waiting_bytes,
+            )
+        if not self._file.reserve.take():
+            _log.warning(
+                "journal_without_reserve",
+                source=self._source,
+                file=str(self._file.path),
+                effect="nothing new is taken in until there is room for it; what waits goes on being sent",
             )
         self._thread.start()
 
@@ -238,8 +260,16 @@ class DiskJournal:
 
     def _from_disk(self, end: int, timeout: float) -> Row | None:
         """The next row before position `end`; None if it cannot be read now, or if there is none."""
+        position = self._file.after_losses(self._next)
         try:
-            found = self._file.read_next(self._next)
+            found = self._file.read_next(position)
+            if isinstance(found, DamagedError) and found.first == position:
+                self._confine(position, found)
+                return None
+            gap = end if found is None or found.first is None else found.first
+            if gap > position or isinstance(found, DamagedError):
+                self._after_gap(position, gap)
+                return None
         except sqlite3.OperationalError as error:
             self._read_failure = str(error)
             _log.error("journal_unreadable", source=self._source, reason=str(error), effect="trying again")
@@ -251,15 +281,66 @@ class DiskJournal:
                 return None  # the file was closed under a poll that came late
             raise
         except sqlite3.DatabaseError as error:
-            raise SourceFailedError(self._damaged(error)) from error
+            if not self._recover(error):
+                raise SourceFailedError(self._damage or str(error)) from error
+            return None
         self._read_failure = None
-        if isinstance(found, DamagedError):
-            raise SourceFailedError(
-                f"the journal {self._file.path} is damaged: {found}; set the file aside to go on without them"
-            )
         if found is None:
-            self._next = end  # what stood here was lost with a damaged file: nothing to come back for
+            self._next = position
         return found
+
+    # -- damage (the thread that met it) ----------------------------------------------------------
+
+    def _after_gap(self, position: int, end: int) -> None:
+        """Rows that should be there are not: the file's structure is not to be trusted."""
+        error = sqlite3.DatabaseError(f"positions {position} to {end - 1} are not there")
+        if not self._recover(error):
+            raise SourceFailedError(self._damage or str(error))
+
+    def _confine(self, position: int, damage: DamagedError) -> None:
+        self._report(self._file.confine(position, str(damage)))
+        with self._changed:
+            self._waiting_bytes = self._file.waiting_bytes
+
+    def _recover(self, error: sqlite3.DatabaseError) -> bool:
+        """Set the file aside and go on with what can be read of it; False if that is not possible now."""
+        with self._recovering:
+            if self._damage:
+                return False
+            self._recoveries += 1
+            if self._recoveries > _RECOVERIES:
+                self._fail(self._damaged(error))
+                return False
+            _log.error(
+                "journal_damaged",
+                source=self._source,
+                file=str(self._file.path),
+                reason=str(error),
+                effect="the file is set aside; what can be read is carried over now",
+            )
+            known = len(self._file.losses())
+            try:
+                found = self._file.set_aside_now(str(error))
+            except (OSError, sqlite3.Error) as why:
+                self._fail(f"{self._damaged(error)}. It could not be done at once: {why}")
+                return False
+            _log.warning("journal_recovered", source=self._source, detail=str(found))
+            for loss in self._file.losses()[known:]:
+                _log.error("journal_loss", source=self._source, detail=str(loss), remedy=_REMEDY)
+            with self._changed:
+                self._waiting_bytes = self._file.waiting_bytes
+            return True
+
+    def _report(self, confined: Confined) -> None:
+        _log.error(
+            "journal_loss",
+            source=self._source,
+            first=confined.first,
+            last=confined.next - 1,
+            messages=confined.next - confined.first,
+            reason=confined.reason,
+            remedy=_REMEDY,
+        )
 
     def _damaged(self, error: sqlite3.DatabaseError) -> str:
         try:
@@ -283,14 +364,19 @@ class DiskJournal:
 
     def _fail(self, why: str) -> None:
         with self._changed:
-            self._damage = why
+            self._damage = self._damage or why
             self._changed.notify_all()
 
     def _write_loop(self) -> None:
         previous = 0
+        returning = True
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._incoming or self._commits or self._closing)
+                awake = self._changed.wait_for(
+                    lambda: self._incoming or self._commits or self._closing, _GIVE_BACK_SECONDS if returning else None
+                )
+                if not awake:
+                    previous = 0
                 if previous >= _LINGER_ABOVE and not self._closing:
                     self._changed.wait_for(lambda: self._incoming_records >= _ROW_RECORDS, _LINGER_SECONDS)
                 batches = list(self._incoming)
@@ -302,7 +388,9 @@ class DiskJournal:
             if not batches and not commits:
                 if closing:
                     return
+                returning = self._give_back()
                 continue
+            returning = bool(commits)
             previous = sum(len(batch.records) for batch in batches)
             rows = self._write(_rows(batches), commits)
             if rows is None:
@@ -311,7 +399,7 @@ class DiskJournal:
                 batch.durable()
             with self._changed:
                 self._incoming_bytes -= taken_bytes
-                self._waiting_bytes = self._file.waiting_bytes
+                self._tell_bytes()
                 self._end = self._file.next_position
                 for row in rows:
                     size = batch_bytes(row.records)
@@ -321,29 +409,69 @@ class DiskJournal:
                 self._changed.notify_all()
 
     def _write(self, rows: list[list[Record]], commits: list[Commit]) -> list[Row] | None:
-        """Write until it succeeds; None when it never will, or the close does not wait any longer."""
+        """Write until it succeeds; None when it never will, or the close does not wait any longer.
+
+        On a full disk what is settled leaves first, with the reserve; new messages only once that is whole again."""
         while True:
             try:
-                written = self._file.write(rows, commits)
+                if self._file.reserve.take() or not rows:
+                    written = self._file.write(rows, commits)
+                    self._failure = None
+                    return written
+                self._failure = "there is no room on the disk"
             except sqlite3.OperationalError as error:
                 self._failure = str(error)
-                _log.error(
-                    "journal_write_failed",
-                    source=self._source,
-                    file=str(self._file.path),
-                    reason=str(error),
-                    effect="nothing is acknowledged until it succeeds; trying again",
-                    remedy="is the disk full or read-only?",
-                )
             except sqlite3.DatabaseError as error:
-                self._fail(self._damaged(error))
-                return None
-            else:
-                self._failure = None
-                return written
-            with self._changed:
-                if self._changed.wait_for(lambda: self._closing, _RETRY_SECONDS):
+                if not self._recover(error):
                     return None
+                continue
+            _log.error(
+                "journal_write_failed",
+                source=self._source,
+                file=str(self._file.path),
+                reason=self._failure,
+                effect="nothing is acknowledged until it succeeds; what is settled leaves; trying again",
+                remedy="is the disk full or read-only?",
+            )
+            commits = self._settle_without_room(commits)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._commits, _RETRY_SECONDS)
+                more, self._commits = self._commits, []
+                closing = self._closing
+            commits += more
+            if closing:
+                self._settle_without_room(commits)
+                return None
+
+    def _settle_without_room(self, commits: list[Commit]) -> list[Commit]:
+        """Apply commits, and return what they free to the disk; the commits that could not be applied."""
+        self._file.reserve.give_up()
+        try:
+            if commits:
+                self._file.write([], commits)
+                commits = []
+                with self._changed:
+                    self._tell_bytes()
+                    self._changed.notify_all()
+            while self._file.give_back(all_of_it=True) and not self._closing:
+                continue
+        except sqlite3.OperationalError as error:
+            self._failure = str(error)
+        return commits
+
+    def _tell_bytes(self) -> None:
+        """For `has_room` and whoever watches: what waits now."""
+        self._waiting_bytes = self._file.waiting_bytes
+
+    def _give_back(self) -> bool:
+        """Nothing comes: return a few free pages to the disk; whether to go on with it."""
+        try:
+            return self._file.give_back()
+        except sqlite3.OperationalError as error:
+            _log.debug("journal_pages_kept", source=self._source, reason=str(error))
+            return False
+        except sqlite3.DatabaseError as error:
+            return self._recover(error)
 
 
 def _rows(batches: list[Batch]) -> list[list[Record]]:

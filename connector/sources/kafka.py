@@ -32,11 +32,14 @@ import structlog
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from connector.config.kafka import KafkaSection
+from connector.loss_forecast import Horizon
 from connector.progress import Commit
 from connector.records import Chunk
 from connector.sources.kafka_again import KafkaAgain
+from connector.sources.kafka_horizons import KafkaHorizons, PartitionView
 from connector.sources.kafka_membership import MembershipCheck
 from connector.sources.kafka_records import to_records
+from connector.sources.kafka_retention import Retention
 from connector.sources.kafka_settings import consumer_settings, refusal
 from connector.sources.kafka_starts import Start, StartFinder
 from connector.sources.kafka_status import Status
@@ -81,6 +84,10 @@ class KafkaSource:
         self._consumer = self._new_consumer()
         self._eager = settings.group_protocol == "classic" and settings.assignor != "cooperative-sticky"
         self._settlements = Settlements(settings.name, file, self._store)
+        self._horizons = KafkaHorizons()
+        self._retention = Retention(settings)
+        self._record_times: dict[str, float] = {}
+        """Partition → time of the last record that was read of it, in seconds since the epoch."""
         self._again = KafkaAgain(settings)
         self._lock = threading.Lock()
         self._owned: dict[str, OwnedPartition] = {}
@@ -102,6 +109,7 @@ class KafkaSource:
         self._share = 1.0
         self._share_unknown = True
         self._next_share = 0.0
+        self._leaving = self._left = False
         self._draining = threading.Event()
         self._closing = False
         self._closed = False
@@ -122,9 +130,11 @@ class KafkaSource:
     def poll(self, timeout: float) -> Chunk | None:
         """The next records of one partition."""
         self._held_since = None
-        if self._paused:
+        if self._paused and not self._leaving:
             self._resume()
-        if not self._ready and not self._draining.is_set():
+        if self._leaving and not self._draining.is_set():
+            self._go_on_leaving(timeout)
+        elif not self._ready and not self._draining.is_set():
             if self._status.fatal:
                 raise SourceFailedError(self._status.fatal)
             self._settlements.tell()
@@ -164,6 +174,14 @@ class KafkaSource:
                 return
             settled = owned.settle(commit.position)
         self._settlements.add(commit, settled)
+
+    def leave(self, *, end_session: bool) -> None:  # noqa: ARG002 - a group has members only
+        """Read nothing more, and stay a member until what was read is settled and committed."""
+        self._leaving = True
+
+    def leaving(self) -> str | None:
+        """Settling and committing."""
+        return None if self._left or not self._leaving else "settling what was read, and committing it"
 
     def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
         """By a consumer of its own."""
@@ -225,6 +243,17 @@ class KafkaSource:
             "kafka_disagreements_total": self._disagreements,
         }
 
+    def horizons(self, now: float) -> list[Horizon]:
+        """Retention, of the partitions that are ours."""
+        with self._lock:
+            owned = {name: found.next_taken for name, found in self._owned.items()}
+        views = [
+            PartitionView(name, topic, low, position, lag, self._record_times.get(name))
+            for name, topic, low, lag in self._status.log_starts()
+            if (position := owned.get(name)) is not None
+        ]
+        return self._horizons.look(now, time.time(), views, self._retention.of({view.topic for view in views}, now))
+
     # -- records ----------------------------------------------------------------------------------
 
     def _take(self, messages: list[Message]) -> None:
@@ -261,6 +290,7 @@ class KafkaSource:
         with self._lock:
             owned.take(positions)
         self._received += len(run)
+        self._record_times[owned.name] = run[-1].timestamp()[1] / 1000
         self._status.works()
         self._ready.append(Chunk(self.name, owned.name, positions, records))
         some = records[:: max(1, len(records) // 16)]
@@ -274,6 +304,31 @@ class KafkaSource:
             self._is_stuck(partition_name(topic, number))
         else:
             self._status.failed(error, topic)
+
+    def _go_on_leaving(self, timeout: float) -> None:
+        """Serve the group without reading: a commit in the middle of a rebalance fails, and is tried again."""
+        if self._status.fatal:
+            raise SourceFailedError(self._status.fatal)
+        self._settlements.tell()
+        self._note_losses()
+        try:
+            self._consumer.pause(self._consumer.assignment())  # also those that came just now
+            message = self._consumer.poll(timeout)
+            if message is not None:
+                self._take([message])
+            with self._lock:
+                under_way = any(owned.under_way for owned in self._owned.values())
+            self._left = not (under_way or self._ready or self._settlements.unfinished) and self._commit_now()
+        except KafkaException as error:
+            self._status.note(f"leaving the group: {error.args[0].str()}")
+
+    def _commit_now(self) -> bool:
+        """Whether the group has all positions that we have settled."""
+        try:
+            self._consumer.commit(asynchronous=False)
+        except KafkaException as error:
+            return bool(error.args[0].code() == KafkaError._NO_OFFSET)  # nothing is new
+        return True
 
     def _resume(self) -> None:
         try:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import random
 import secrets
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -23,11 +24,13 @@ from typing import Final
 import structlog
 
 from connector.config import MqttSection
+from connector.loss_forecast import Horizon
 from connector.progress import Commit
 from connector.records import Chunk
 from connector.sources.journal import Batch, Journal
 from connector.sources.log_file import LogFile
-from connector.sources.mqtt_connection import Connection, End, Received
+from connector.sources.mqtt_connection import Connection, End, Received, end_session
+from connector.sources.mqtt_horizons import MqttHorizons
 from connector.sources.source import Handover, Reread, SourceFailedError
 
 _FIRST_DELAY: Final = 0.5
@@ -63,6 +66,12 @@ class MqttSource:
         self._chance = chance
         self.client_id = settings.client_id or _kept_client_id(file)
         self._filters = _remembered_filters(file)
+        self._horizons = MqttHorizons(file.path.parent, settings.broker_queue, settings.session_expiry)
+        self._leave: frozenset[str] = frozenset()
+        self._leaving_now = False
+        self._left = False
+        self._ends_session = False
+        self._session_ended = False
         self._draining = threading.Event()
         self._stopping = threading.Event()
         self._connection: Connection | None = None
@@ -114,8 +123,30 @@ class MqttSource:
         """Read no more; the connection stays for the acknowledgements of what is still on its way."""
         self._draining.set()
 
+    def leave(self, *, end_session: bool) -> None:
+        """Unsubscribe from what other members of a shared subscription take over, or from everything."""
+        topics = self._settings.topics
+        self._leave = frozenset(topic for topic in topics if end_session or topic.startswith("$share/"))
+        self._ends_session = len(self._leave) == len(set(topics))
+        self._leaving_now = True
+        connection = self._connection
+        if connection is not None:
+            connection.leave(self._leave)
+
+    def leaving(self) -> str | None:
+        """Unsubscribing, and receiving what the broker has queued for us already."""
+        if not self._leaving_now or not self._leave or self._left:
+            return None
+        connection = self._connection
+        if connection is None or not connection.ready:
+            return f"not connected: {self._trouble or 'connecting to the broker'}"
+        if connection.left:
+            self._left = True
+            return None
+        return "unsubscribing, and receiving what the broker has for us already"
+
     def close(self, timeout: float) -> None:
-        """End the connection (the session stays at the broker), then close the journal."""
+        """End the connection (the session stays at the broker, unless all was left), then close the journal."""
         self._draining.set()
         self._stopping.set()
         connection = self._connection
@@ -124,6 +155,9 @@ class MqttSource:
         until = time.monotonic() + timeout
         if self._thread.ident is not None:
             self._thread.join(timeout)
+        if self._may_end_session() and self._settings.protocol == "3.1.1" and not self._session_ended:
+            self._session_ended = True
+            end_session(self._settings, self.client_id)
         self._journal.close(max(0.1, until - time.monotonic()))
 
     def problems(self) -> list[str]:
@@ -148,6 +182,15 @@ class MqttSource:
             "mqtt_stale_acks_total": self._stale_acks,
             **self._journal.gauges(),
         }
+
+    def horizons(self, now: float) -> list[Horizon]:
+        """The journal's bound, the disk, the broker's queue, the session's end."""
+        gauges = self.gauges()
+        return self._horizons.look(
+            now,
+            gauges,
+            reading=bool(gauges["mqtt_connected"]) and gauges["journal_bytes"] < gauges["journal_max_bytes"],
+        )
 
     # -- the network thread -----------------------------------------------------------------------
 
@@ -177,8 +220,12 @@ class MqttSource:
             received=self._append,
             subscribed=self._subscribed,
             stale=self._count_stale,
+            leave=self._leave,
+            ends_session=self._may_end_session,
         )
         self._connection = connection
+        if self._leave:  # it may have been said between the two lines above
+            connection.leave(self._leave)
         self._connections += 1
         try:
             end = connection.run(may_read=self._may_read, stopping=self._stopping.is_set)
@@ -188,6 +235,10 @@ class MqttSource:
         self._connection = None
         self._trouble = end.message
         return end
+
+    def _may_end_session(self) -> bool:
+        """Not while anything is at the broker that only we would get."""
+        return self._ends_session and self._left
 
     def _count_stale(self, acknowledgements: int) -> None:
         with self._stale_lock:
@@ -244,8 +295,7 @@ class MqttSource:
                 effect="what comes while we are away for longer is lost at the broker",
             )
         if filters != self._filters:
-            self._filters = filters
-            self._file.remember("subscriptions", json.dumps(sorted(filters)))
+            self._remember(filters)
         if connection.refused_filters:
             self._trouble = "the broker did not grant " + ", ".join(
                 f"{topic!r} ({why})" for topic, why in connection.refused_filters.items()
@@ -259,6 +309,15 @@ class MqttSource:
                 session_present=connection.session_present,
                 topics=self._settings.topics,
             )
+
+    def _remember(self, filters: frozenset[str]) -> None:
+        """What is subscribed now; where the disk is full, at the next connection."""
+        try:
+            self._file.remember("subscriptions", json.dumps(sorted(filters)))
+        except sqlite3.OperationalError as error:
+            _log.warning("mqtt_subscriptions_not_remembered", source=self.name, reason=str(error))
+        else:
+            self._filters = filters
 
 
 def _kept_client_id(file: LogFile) -> str:

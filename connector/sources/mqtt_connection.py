@@ -66,6 +66,43 @@ class Received:
     """Packet ids of the QoS 1 messages among them, in order."""
 
 
+class Departure:
+    """How far we are with leaving subscriptions on this connection. No I/O."""
+
+    def __init__(self) -> None:
+        self.came = 0
+        """Messages received on this connection."""
+        self.to_acknowledge = 0
+        """Those of them that want an acknowledgement."""
+        self.acknowledged = 0
+        self.quiet = False
+        """The last message that was meant for us has come and is acknowledged."""
+        self._mid: int | None = None
+        self._came_before = 0
+        self._unsubscribed = False
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether to send UNSUBSCRIBE: at once the first time, then when nothing waits for its acknowledgement."""
+        if self.quiet or self._mid is not None:
+            return False
+        return not self._unsubscribed or self.acknowledged >= self.to_acknowledge
+
+    def asked(self, mid: int) -> None:
+        """UNSUBSCRIBE was sent, with this packet id."""
+        self._mid = mid
+        self._came_before = self.came
+
+    def answered(self, mid: int) -> bool:
+        """UNSUBACK came for this packet id; whether it was the first one of ours."""
+        if mid != self._mid:
+            return False
+        self._mid = None
+        first, self._unsubscribed = not self._unsubscribed, True
+        self.quiet = not first and self.came == self._came_before
+        return first
+
+
 class _ReadAheadClient(Client):
     """paho asks the system three times for each packet; this asks once for many, and hands out the pieces."""
 
@@ -100,16 +137,24 @@ class Connection:
         subscribed: Callable[[Connection, frozenset[str]], None],
         stale: Callable[[int], None],
         keep_session: bool = True,
+        leave: frozenset[str] = frozenset(),
+        ends_session: Callable[[], bool] = lambda: False,
     ) -> None:
         """`received` (what was read) and `subscribed` (which filters are in force now) are called in the thread
         that calls `run`; `stale` (so many acknowledgements came too late) in any. Without `keep_session` the broker
-        begins with a new session, and forgets it at the end."""
+        begins with a new session, and forgets it at the end. Filters in `leave` are given up as if `leave()` had been
+        called. `ends_session` is asked at the end: whether the broker may forget us."""
         self._settings = settings
         self._received = received
         self._subscribed = subscribed
         self._stale = stale
         self._keep_session = keep_session
         self._remembered_filters = remembered_filters
+        self._leave = leave
+        self._ends_session = ends_session
+        self._departure = Departure()
+        self._asked: list[str] = []
+        """The filters of our SUBSCRIBE, in its order."""
         self._v5 = settings.protocol == "5"
         self._records: list[Record] = []
         self._mids: list[int] = []
@@ -142,6 +187,17 @@ class Connection:
                 return
             self._acks.append(mids)
         self.wake()
+
+    def leave(self, filters: frozenset[str]) -> None:
+        """Unsubscribe from these, and find out when the last message that was meant for us has come."""
+        self._leave = filters
+        self.wake()
+
+    @property
+    def left(self) -> bool:
+        """Whether the filters to leave are unsubscribed, and all that the broker had queued for us by then came and
+        was acknowledged."""
+        return self._departure.quiet
 
     def publish(self, topic: str, payload: bytes) -> bool:
         """Send this message, QoS 0, behind the acknowledgements that wait; False if the connection has ended, or too
@@ -187,16 +243,10 @@ class Connection:
             reconnect_on_failure=False,
             **options,
         )
-        if url.scheme in ("ws", "wss"):
-            client.ws_set_options(path=(url.path or "/mqtt") + (f"?{url.query}" if url.query else ""))
-        if settings.username is not None:
-            password = settings.password.get_secret_value() if settings.password else None
-            client.username_pw_set(settings.username, password)
-        if url.scheme in ("mqtts", "wss"):
-            client.tls_set_context(tls_context(settings.tls))
-        client.connect_timeout = _CONNECT_SECONDS
+        _set_up(client, settings)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = self._on_unsubscribe
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message_v5 if self._v5 else self._on_message
         # With this callback set, paho leaves writing to our loop instead of writing each packet at once.
@@ -243,6 +293,7 @@ class Connection:
                 return End("the broker did not answer SUBSCRIBE in time")
             if stopping():
                 return self._say_goodbye()
+            self._go_on_leaving()
             reading = not self._connack or may_read()
             if reading:
                 if now >= misc_from:
@@ -302,11 +353,32 @@ class Connection:
                 mids = self._acks.popleft()
             for mid in mids:
                 self._client.ack(mid, 1)
+            self._departure.acknowledged += len(mids)
+
+    def _go_on_leaving(self) -> None:
+        """UNSUBSCRIBE, once to leave and then again and again as a question: a broker answers in order, so when an
+        answer comes and no message came before it, though all earlier ones are acknowledged, there is none left."""
+        departure = self._departure
+        if not self._leave or self._suback_due is not None or not self._connack:
+            return
+        if departure.may_ask:
+            result, mid = self._client.unsubscribe(sorted(self._leave))
+            if result == MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
+                departure.asked(mid)
+
+    def _on_unsubscribe(self, _client: Client, _userdata: Any, mid: int, *_: Any) -> None:
+        if self._departure.answered(mid):
+            self._subscribed(self, frozenset(self._settings.topics) - self._leave - frozenset(self.refused_filters))
 
     def _say_goodbye(self) -> End:
-        """DISCONNECT; the session stays at the broker for the next time."""
+        """DISCONNECT; the session stays at the broker for the next time, unless it may end."""
         self._send_acks()
-        self._client.disconnect()
+        if self._ends_session() and self._v5:
+            properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = 0
+            self._client.disconnect(properties=properties)
+        else:
+            self._client.disconnect()
         until = time.monotonic() + 1.0
         while self._client.want_write() and (sock := self._client.socket()) and time.monotonic() < until:
             select.select([], [sock], [], 0.1)
@@ -329,11 +401,19 @@ class Connection:
             gone = sorted(self._remembered_filters - wanted)
             if gone:
                 client.unsubscribe(gone)
-            if not self._v5 and self._remembered_filters == wanted and self._settings.retained != "always":
+            if (
+                not self._v5
+                and self._remembered_filters == wanted - self._leave
+                and self._settings.retained != "always"
+            ):
                 # Before MQTT 5, subscribing again would bring every retained message again.
-                self._granted(wanted)
+                self._granted(wanted - self._leave)
                 return
-        subscriptions: list[tuple[str, Any]] = [(topic, self._options(topic)) for topic in self._settings.topics]
+        self._asked = [topic for topic in self._settings.topics if topic not in self._leave]
+        if not self._asked:  # everything is being left
+            self._granted(frozenset())
+            return
+        subscriptions: list[tuple[str, Any]] = [(topic, self._options(topic)) for topic in self._asked]
         result, self._subscribe_mid = client.subscribe(subscriptions)
         if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._end = End(f"SUBSCRIBE could not be sent: {result!r}")
@@ -353,12 +433,12 @@ class Connection:
         if mid != self._subscribe_mid:
             return
         self._suback_due = None
-        for topic, reason in zip(self._settings.topics, reasons, strict=False):
+        for topic, reason in zip(self._asked, reasons, strict=False):
             if reason.is_failure:
                 self.refused_filters[topic] = reason.getName()
             elif reason.value < self._settings.qos:
                 self.refused_filters[topic] = f"granted only QoS {reason.value}"
-        self._granted(frozenset(self._settings.topics) - frozenset(self.refused_filters))
+        self._granted(frozenset(self._asked) - frozenset(self.refused_filters))
 
     def _granted(self, filters: frozenset[str]) -> None:
         self.ready = not self.refused_filters
@@ -395,4 +475,42 @@ class Connection:
         self._records.append(Record(topic, payload, time.time_ns() // 1000, None, headers, message.retain))
         if message.qos:
             self._mids.append(message.mid)
+            self._departure.to_acknowledge += 1
+        self._departure.came += 1
         self._turn_bytes += len(payload)
+
+
+def end_session(settings: MqttSection, client_id: str) -> None:
+    """Have the broker forget this session, before MQTT 5: by a clean one that ends at once. Best effort: where it does
+    not work, the session ends when the broker lets it expire."""
+    url = urlsplit(settings.url)
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        clean_session=True,
+        protocol=MQTTProtocolVersion.MQTTv311,
+        transport="websockets" if url.scheme in ("ws", "wss") else "tcp",
+        reconnect_on_failure=False,
+    )
+    _set_up(client, settings)
+    connected = threading.Event()
+    client.on_connect = lambda *_: connected.set()
+    with contextlib.suppress(OSError, ValueError):
+        client.connect(url.hostname or "", url.port or MQTT_PORTS[url.scheme], keepalive=10)
+        client.loop_start()
+        connected.wait(_CONNECT_SECONDS)
+        client.disconnect()
+        client.loop_stop()
+
+
+def _set_up(client: Client, settings: MqttSection) -> None:
+    """Path, user, certificates."""
+    url = urlsplit(settings.url)
+    if url.scheme in ("ws", "wss"):
+        client.ws_set_options(path=(url.path or "/mqtt") + (f"?{url.query}" if url.query else ""))
+    if settings.username is not None:
+        password = settings.password.get_secret_value() if settings.password else None
+        client.username_pw_set(settings.username, password)
+    if url.scheme in ("mqtts", "wss"):
+        client.tls_set_context(tls_context(settings.tls))
+    client.connect_timeout = _CONNECT_SECONDS

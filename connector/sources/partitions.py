@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connector.sources.log_file import Range
+from connector.sources.log_schema import Range
 
 
 def partition_name(topic: str, number: int) -> str:

@@ -97,6 +97,12 @@ class Settlements:
         for part in untold.values():
             self._tell(part)
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether anything is still on its way into the ledger or to the log."""
+        with self._writing, self._changed:
+            return bool(self._waiting or self._untold)
+
     def close(self, timeout: float) -> None:
         """Write what waits and end."""
         with self._changed:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from connector.loss_forecast import Horizon
 from connector.progress import Commit
 from connector.records import Chunk, Record
 
@@ -90,3 +91,25 @@ class Source(Protocol):
 
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics: name → value."""
+
+
+@runtime_checkable
+class ThreatenedSource(Protocol):
+    """A source of which something can be lost while it waits to be read."""
+
+    name: str
+
+    def horizons(self, now: float) -> list[Horizon]:
+        """What stands between now and a loss; called by one thread, every few seconds, with times that rise."""
+
+
+@runtime_checkable
+class LeavingSource(Protocol):
+    """A source whose log is given to others, or kept for us, while we are away: what a drain has to tell it."""
+
+    def leave(self, *, end_session: bool) -> None:
+        """Begin to give up what others can take over, or everything with `end_session`; go on receiving what is
+        already meant for us. Returns at once."""
+
+    def leaving(self) -> str | None:
+        """What is still to be done before nothing is left outside that only we would get; None when it is done."""

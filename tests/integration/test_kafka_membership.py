@@ -13,7 +13,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from connector.config.kafka import KafkaSection
 from connector.progress import Commit, Counts, Tally
 from connector.sources.kafka import KafkaSource
-from connector.sources.log_file import LogFile, read_statement
+from connector.sources.log_file import LogFile
+from connector.sources.log_statement import read_statement
 from tests.kafka_brokers import KafkaBroker, RealKafka, need_real
 from tests.unit.scripted import Clock
 from tests.waiting import wait_until

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -295,3 +296,27 @@ def test_two_workers_share_the_partitions_and_the_rate(
         status, ledger = connector.ledger()
     assert (status, stored(sandbox, topic)) == (0, expected(0, 1200))
     assert ledger["messages"]["received"] >= 1200
+
+
+def test_a_drain_leaves_the_group_after_the_last_commit(
+    kafka: KafkaBroker, topic: str, sandbox: SandboxServer, make: Make
+) -> None:
+    """The other member has its partitions at once, and gets nothing again."""
+    one, two = make(), make()
+    one.start()
+    two.start()
+    write(kafka, topic, numbers(0, 3000))
+    arrived(sandbox, topic, 100)
+    done = subprocess.run(
+        [sys.executable, "-m", "connector", "drain", str(one.config)],
+        capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    assert (done.returncode, one.wait(60)) == (0, 0), done.stderr + one.log()
+    write(kafka, topic, numbers(3000, 3300))
+    arrived(sandbox, topic, 3300)
+    assert stored(sandbox, topic) == expected(0, 3300)
+    assert two.stop() == 0
+    assert sum(committed(kafka, topic)) == 3300
+    status, ledger = one.ledger()
+    assert (status, ledger["messages"]["waiting"]) == (0, 0)
+    assert two.ledger()[1]["messages"]["received"] + ledger["messages"]["received"] == 3300, one.log()

@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from connector.progress import Commit, Counts, Tally
 from connector.records import Chunk, Record
 from connector.sources.journal import Batch, DiskJournal
-from connector.sources.log_file import LogFile, read_statement
+from connector.sources.log_file import LogFile
+from connector.sources.log_statement import read_statement
 from tests.waiting import wait_until
 
 SECONDS = 20.0
@@ -89,7 +90,7 @@ class JournalMachine(RuleBasedStateMachine):
         durable = len(self.durable)  # before the copy: what is called durable later need not be in it
         old = self.path()
         self.generation += 1
-        for suffix in ("", "-wal"):
+        for suffix in (".mark", "", "-wal"):  # the mark first: a later one would be ahead of the copy
             if old.with_name(old.name + suffix).exists():
                 shutil.copy(old.with_name(old.name + suffix), self.path().with_name(self.path().name + suffix))
         self.journal.close(SECONDS)
@@ -107,6 +108,7 @@ class JournalMachine(RuleBasedStateMachine):
         present: list[int] = []
         said = read_statement(self.path(), lambda row: present.extend(int(record.payload) for record in row.records))
         removed = sum(tally.messages.received for tally in said.settled.values())
+        assert said.losses == []
         assert said.appended == removed + len(present) >= at_least
         assert removed == self.committed if settled is not None else removed <= self.committed
         assert present == self.appended[removed : said.appended], "nothing is missing, nothing is out of order"

@@ -61,6 +61,7 @@ ADAPTERS_KNOWN_TO = (
     "connector.dead_letter_commands",
     "connector.ledger",
     "connector.demo",
+    "connector.journal_commands",
     "connector.try_out",
 )
 SEAM = "connector.sources.source"

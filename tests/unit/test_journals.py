@@ -16,7 +16,9 @@ import pytest
 from connector.progress import MAX_CHUNK, Commit, Counts, Tally
 from connector.records import Chunk, Record
 from connector.sources.journal import Batch, DiskJournal, Journal, MemoryJournal, batch_bytes
-from connector.sources.log_file import LogFile, read_statement
+from connector.sources.log_file import LogFile
+from connector.sources.log_schema import Loss
+from connector.sources.log_statement import read_statement
 from connector.sources.source import SourceFailedError
 from tests.waiting import wait_until
 
@@ -55,10 +57,14 @@ def poll(journal: Journal) -> Chunk:
 
 
 def poll_all(journal: Journal, n: int) -> list[Chunk]:
-    """Chunks until `n` records came."""
+    """Chunks until `n` records came; a poll may give nothing while damage is stepped over."""
     chunks: list[Chunk] = []
+    until = time.monotonic() + SECONDS
     while sum(len(chunk.records) for chunk in chunks) < n:
-        chunks.append(poll(journal))
+        chunk = journal.poll(SECONDS)
+        if chunk is not None:
+            chunks.append(chunk)
+        assert time.monotonic() < until
     return chunks
 
 
@@ -345,8 +351,7 @@ def test_disk_has_room_again_only_well_below_the_bound(path: Path) -> None:
         assert journal.has_room()
 
 
-def test_disk_does_not_come_back_for_positions_that_a_damaged_file_took_along(path: Path) -> None:
-    """Otherwise intake would ask for them again and again without a pause."""
+def test_disk_reports_positions_that_are_not_there_and_goes_on(path: Path) -> None:
     file = LogFile.open(path)
     file.write([[Record("t", b"1", 1)], [Record("t", b"2", 1)]], [])
     file.close()
@@ -356,26 +361,47 @@ def test_disk_does_not_come_back_for_positions_that_a_damaged_file_took_along(pa
     with started(disk(LogFile.open(path))) as journal:
         assert payloads([poll(journal)]) == [b"1"]
         assert journal.poll(0.01) is None
-        assert journal.gauges()["journal_unread_messages"] == 0
+        wait_until(lambda: polled_nothing(journal), SECONDS, "nothing is left to read", every=0.002)
         journal.append(Durable().batch(1, n=1, size=0))
-        assert poll(journal).positions == range(3, 4)
+        assert poll_all(journal, 1)[0].positions == range(3, 4)
+    assert [(loss.first, loss.next, loss.records) for loss in losses(path)] == [(2, 3, 1)]
 
 
-def test_disk_stops_at_a_row_that_fails_its_checksum_and_names_it(path: Path) -> None:
+def losses(path: Path) -> list[Loss]:
+    return read_statement(path, lambda row: None).losses
+
+
+def polled_nothing(journal: Journal) -> bool:
+    """All that can be read was read, losses stepped over."""
+    return journal.poll(0.01) is None and journal.gauges()["journal_unread_messages"] == 0
+
+
+def test_disk_confines_a_row_that_fails_its_checksum_and_goes_on(path: Path) -> None:
     file = LogFile.open(path)
-    file.write([[Record("t", b"first", 1)], [Record("t", b"to be damaged", 1)] * 2], [])
+    file.write([[Record("t", b"first", 1)], [Record("t", b"to be damaged", 1)] * 2, [Record("t", b"last", 1)]], [])
     file.close()
     content = path.read_bytes()
     path.write_bytes(content.replace(b"to be damaged", b"to be DAMAGED", 1))
     with started(disk(LogFile.open(path))) as journal:
-        assert payloads([poll(journal)]) == [b"first"]
-        with pytest.raises(SourceFailedError, match=r"2 messages from position 2 on") as failed:
-            journal.poll(SECONDS)
-        assert str(path) in str(failed.value)
+        chunks = poll_all(journal, 2)
+        assert payloads(chunks) == [b"first", b"last"]
+        assert [list(chunk.positions) for chunk in chunks] == [[1], [4]]
+        journal.commit(commit_of(*chunks))
+    (loss,) = losses(path)
+    assert (loss.first, loss.next, loss.records, loss.acknowledged) == (2, 4, 2, None)
+    assert "checksum" in loss.reason
+    kept = sqlite3.connect(path)
+    assert b"to be DAMAGED" in kept.execute("SELECT body FROM damaged_rows").fetchone()[0], (
+        "kept for whoever can use it"
+    )
+    kept.close()
+    said = read_statement(path, lambda row: pytest.fail("nothing waits"))
+    assert said.appended == settled(path) + said.lost
 
 
-def test_disk_says_so_when_the_file_turns_out_to_be_damaged(path: Path) -> None:
+def test_disk_sets_a_damaged_file_aside_in_mid_run_and_goes_on(path: Path) -> None:
     file = LogFile.open(path)
+    durable = Durable()
     file.write([[Record("t", b"first", 1)], [Record("t", b"x" * 50_000, 1)], [Record("t", b"last", 1)]], [])
     file.close()
     content = bytearray(path.read_bytes())
@@ -383,13 +409,37 @@ def test_disk_says_so_when_the_file_turns_out_to_be_damaged(path: Path) -> None:
     content[at : at + 4] = b"\x7f\xff\xff\xff"
     path.write_bytes(content)
     with started(disk(LogFile.open(path, check_below_bytes=0))) as journal:
+        journal.append(durable.batch(7, n=1))
+        chunks = poll_all(journal, 3)
+        assert payloads(chunks)[:2] == [b"first", b"last"]
+        assert payloads(chunks)[2].startswith(b"7.0")
+        durable.wait_for(1)
+        journal.commit(commit_of(*chunks))
+        assert journal.problems() == []
+    assert len(list(path.parent.glob("*.damaged-*"))) >= 1
+    assert [(loss.first, loss.next, loss.records) for loss in losses(path)] == [(2, 3, 1)]
+    said = read_statement(path, lambda row: pytest.fail("nothing waits"))
+    assert said.appended == settled(path) + said.lost == 4
+
+
+def test_disk_says_so_when_a_damaged_file_cannot_be_set_aside(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = LogFile.open(path)
+    file.write([[Record("t", b"first", 1)], [Record("t", b"second", 1)]], [])
+    file.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM journal WHERE first = 2")
+    connection.close()
+
+    def refuse(reason: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    file = LogFile.open(path)
+    monkeypatch.setattr(file, "set_aside_now", refuse)
+    with started(disk(file)) as journal:
         assert payloads([poll(journal)]) == [b"first"]
         with pytest.raises(SourceFailedError, match="at the next start it is set aside"):
-            journal.poll(SECONDS)
-    file = LogFile.open(path, check_below_bytes=0)
-    assert file.set_aside is not None
-    with started(disk(file)) as journal:
-        assert payloads(poll_all(journal, 2)) == [b"first", b"last"]
+            poll_all(journal, 1)
+    assert path.with_name(path.name + ".suspected").exists()
 
 
 def test_disk_fails_loudly_when_an_acknowledgement_raises(path: Path) -> None:
@@ -442,10 +492,10 @@ def test_disk_tries_again_when_the_file_may_not_grow(path: Path) -> None:
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB; only root can have one."""
+    """A file system of 8 MiB; only root can have one."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting a tiny disk takes root")
     yield folder

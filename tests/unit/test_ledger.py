@@ -125,7 +125,8 @@ def test_after_a_damaged_file_was_set_aside_the_loss_shows(tmp_path: Path, page:
     file.close()
     assert file.set_aside is not None
     ledger = read_ledger(config)
-    assert ledger.balanced == (file.set_aside.recovered_records == 100 and page != 0)
+    assert not (ledger.balanced and file.set_aside.recovered_records < 100)
+    assert ledger.balanced or page != 0, "the first page is the same in all files: it costs nothing"
     if not ledger.balanced:
         assert str(file.set_aside.kept_as) in as_table(ledger)
 

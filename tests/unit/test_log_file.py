@@ -12,7 +12,9 @@ import pytest
 
 from connector.progress import Commit, Counts, Tally
 from connector.records import Record
-from connector.sources.log_file import DamagedError, LogFile, Row, Statement, read_statement
+from connector.sources.log_file import LogFile
+from connector.sources.log_schema import DamagedError, Row
+from connector.sources.log_statement import Statement, read_statement
 
 PAGE = 4096
 
@@ -60,7 +62,7 @@ def test_a_new_file_is_empty(tmp_path: Path) -> None:
     assert file.meta("client_id") is None
     file.close()
     said, _ = statement(file.path)
-    assert (said.appended, said.settled, said.damaged_rows, said.incidents, said.account_lost) == (0, {}, 0, [], None)
+    assert (said.appended, said.settled, said.damaged_rows, said.incidents, said.losses) == (0, {}, 0, [], [])
 
 
 def test_what_was_written_is_there_again(tmp_path: Path) -> None:
@@ -245,7 +247,9 @@ def test_a_damaged_file_is_set_aside_and_what_is_missing_shows(
     (incident,) = said.incidents
     assert str(file.set_aside.kept_as) in incident
     if len(recovered) < len(WRITTEN) - SETTLED:
-        assert said.account_lost or said.appended != settled(said) + len(left), "messages are missing silently"
+        assert said.losses, "messages are missing silently"
+        if all(loss.records is not None for loss in said.losses):
+            assert said.appended == settled(said) + len(left) + said.lost, "a loss of another size is reported"
     again = LogFile.open(path)
     assert again.set_aside is None, "set aside once"
     again.close()
@@ -269,6 +273,9 @@ def test_from_a_file_with_one_bad_page_both_ends_are_carried_over(used_file: Pat
     said, _ = statement(path)
     assert said.appended == 600
     assert settled(said) == SETTLED
+    (loss,) = said.losses
+    lost = [i for i, record in enumerate(WRITTEN) if i >= SETTLED and record not in recovered]
+    assert (loss.first, loss.next, loss.records) == (lost[0] + 1, lost[-1] + 2, len(lost)), "exactly what is missing"
 
 
 def test_a_database_of_another_program_is_set_aside_untouched(tmp_path: Path) -> None:

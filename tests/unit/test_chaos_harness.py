@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import sqlite3
 import threading
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from connector.records import Record
 from connector.sources.log_file import LogFile
-from tests.chaos.harness.damage import Damage, flip, may_be_missing, remove_bad_rows
+from tests.chaos.harness.damage import Damage, flip, may_be_missing
 from tests.chaos.harness.evidence import letter_marks
 from tests.chaos.harness.messages import Message, Truth, read_truth
 from tests.chaos.harness.proxy import FaultProxy, Loop
@@ -159,19 +160,24 @@ def test_a_flipped_byte_and_what_was_at_stake(tmp_path: Path) -> None:
     after = path.read_bytes()
     assert damage.marks == {f"chaos:m0:{n}" for n in range(50)}
     assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
-    assert (tmp_path / "plant.sqlite.before-damage").read_bytes() == before
+    assert (tmp_path / "plant.sqlite.before").read_bytes() == before
 
 
-def test_rows_that_fail_their_checksum_are_given_up_as_the_log_advises(tmp_path: Path) -> None:
+def test_the_write_ahead_log_is_flipped_too(tmp_path: Path) -> None:
     path = tmp_path / "plant.sqlite"
     file = LogFile.open(path)
-    file.write([[Record("t", b"a", 1)] * 3, [Record("t", b"b", 1)]], [])
+    file.write([[Record("t", b'{"id": "chaos:m0:1"}' + b" " * 4000, 1)]], [])
+    (tmp_path / "down").mkdir()
+    for found in tmp_path.glob("plant.sqlite*"):  # as a kill leaves them
+        shutil.copy(found, tmp_path / "down" / found.name)
     file.close()
-    log = f"Error: source plant: the journal {path} is damaged: 3 messages from position 1 on fail their checksum; set"
-    assert remove_bad_rows(path, "Error: something else") is None
-    assert remove_bad_rows(path, log) == "3 messages from position 1 on fail their checksum"
-    with closing(LogFile.open(path)) as again:
-        assert again.first_waiting == 4
+    down = tmp_path / "down" / "plant.sqlite"
+    before = down.with_name("plant.sqlite-wal").read_bytes()
+    damage = flip(down, 0.999, tmp_path)
+    assert damage.marks == {"chaos:m0:1"}
+    assert "plant.sqlite-wal" in damage.where
+    after = down.with_name("plant.sqlite-wal").read_bytes()
+    assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
 
 
 def ledger(**more: object) -> dict[str, object]:
@@ -180,8 +186,8 @@ def ledger(**more: object) -> dict[str, object]:
 
 
 def test_as_many_may_be_missing_as_the_ledger_says() -> None:
-    damage = Damage("", frozenset({"chaos:m0:1"}), ["3 messages from position 1 on fail their checksum"])
-    found = may_be_missing([damage], ledger())
+    damage = Damage("", frozenset({"chaos:m0:1"}))
+    found = may_be_missing([damage], ledger(problems=["3 messages are LOST"]))
     assert (found.marks, found.reported) == (frozenset({"chaos:m0:1"}), 3)
     assert may_be_missing([Damage("", damage.marks)], ledger(incidents=["the file was damaged"])).reported == 3
 

@@ -1,4 +1,4 @@
-"""A byte of a journal goes bad while nobody looks; what was at stake, and what an operator then does.
+"""A byte of a journal goes bad while nobody looks; what was at stake, and what may be missing then.
 
 Before the byte is flipped, everything that waits in the file is written down. Only of that may anything be missing in
 the end, and only what the connector reports.
@@ -6,18 +6,16 @@ the end, and only what the connector reports.
 
 from __future__ import annotations
 
-import re
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from tests.chaos.harness.messages import MARK
-
-_BAD_ROW: Final = re.compile(r"is damaged: (\d+) messages from position (\d+) on")
 
 
 @dataclass(slots=True)
@@ -27,26 +25,36 @@ class Damage:
     where: str
     marks: frozenset[str] = frozenset()
     """What waited in the file."""
-    reports: list[str] = field(default_factory=list)
-    """What the connector said about it when it ended."""
 
 
 def flip(journal: Path, dice: float, folder: Path) -> Damage:
-    """Flip one bit of the closed file, anywhere in it; a copy of what it was stays in `folder`."""
-    with closing(sqlite3.connect(journal)) as file:
-        # What stands in the -wal goes where it belongs: damage there is not noticed (docs/reliability.md).
-        file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        bodies = file.execute("SELECT body FROM journal").fetchall()
-    marks = frozenset(mark.decode() for (body,) in bodies for mark in MARK.findall(body))
-    shutil.copy(journal, folder / f"{journal.name}.before-damage")
-    size = journal.stat().st_size
-    at = int(dice * size)
-    with journal.open("r+b") as bytes_:
+    """Flip one bit of the closed journal, anywhere in its file or in the write-ahead log beside it; copies of what they
+    were stay in `folder`."""
+    files = [path for path in (journal, journal.with_name(f"{journal.name}-wal")) if path.exists()]
+    copies = [Path(shutil.copy(path, folder / path.name.replace(journal.name, f"{journal.name}.before")))
+              for path in files]  # fmt: skip
+    marks = _waiting(copies, folder)
+    at = int(dice * sum(path.stat().st_size for path in files))
+    for path in files:
+        size = path.stat().st_size
+        if at < size:
+            break
+        at -= size
+    with path.open("r+b") as bytes_:
         bytes_.seek(at)
         (old,) = bytes_.read(1)
         bytes_.seek(at)
         bytes_.write(bytes([old ^ 0x10]))
-    return Damage(f"byte {at} of {size} of {journal.name}, in which {len(marks)} messages wait", marks)
+    return Damage(f"byte {at} of {size} of {path.name}, with {len(marks)} messages that wait", marks)
+
+
+def _waiting(copies: Sequence[Path], folder: Path) -> frozenset[str]:
+    """What waits, read from copies of the copies: reading moves the write-ahead log into the file."""
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        paths = [Path(shutil.copy(path, scratch)) for path in copies]
+        with closing(sqlite3.connect(paths[0])) as file:
+            bodies = file.execute("SELECT body FROM journal").fetchall()
+    return frozenset(mark.decode() for (body,) in bodies for mark in MARK.findall(body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,7 @@ def may_be_missing(damages: Sequence[Damage], ledger: Mapping[str, Any]) -> Allo
     said that the file is damaged. Where the account itself was damaged and that was said, nobody knows how many."""
     source = ledger["sources"]["plant"]
     texts = [*source["problems"], *source["incidents"]]
-    said = any(damage.reports for damage in damages) or any("damaged" in text or "LOST" in text for text in texts)
+    said = any("damaged" in text or "LOST" in text for text in texts)
     if not damages or not said:
         return Allowed()
     marks = frozenset().union(*(damage.marks for damage in damages))
@@ -71,18 +79,3 @@ def may_be_missing(damages: Sequence[Damage], ledger: Mapping[str, Any]) -> Allo
         return Allowed(marks, len(marks))
     counted = sum(topic["messages"]["received"] for topic in source["topics"].values())
     return Allowed(marks, max(0, int(source["appended"]) - counted))
-
-
-def remove_bad_rows(journal: Path, log: str) -> str | None:
-    """What a person does whom the connector tells at its end which messages fail their checksum: give up exactly
-    these. Returns what was reported; None if that was not why it ended, or if it cannot be done now."""
-    found = list(_BAD_ROW.finditer(log))
-    if not found:
-        return None
-    count, first = int(found[-1][1]), int(found[-1][2])
-    try:
-        with closing(sqlite3.connect(journal, isolation_level=None)) as file:
-            removed = file.execute("DELETE FROM journal WHERE first = ? AND count = ?", (first, count)).rowcount
-    except sqlite3.OperationalError:  # the disk is full, too: the connector will end once more, and then
-        return None
-    return f"{count} messages from position {first} on fail their checksum" if removed else None

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from tests.chaos.harness.damage import Damage, flip, remove_bad_rows
+from tests.chaos.harness.damage import Damage, flip
 from tests.chaos.harness.schedule import CUTS, KILLS, MOSQUITTO, Fault
 from tests.chaos.harness.stage import Member, Stage
 from tests.waiting import wait_until
@@ -65,13 +65,9 @@ class Faults:
             if due is None:
                 status = member.process.wait(1)
                 member.exits.append(status)
-                log = member.process.log()
-                last = log.strip().rpartition("\n")[2]
+                last = member.process.log().strip().rpartition("\n")[2]
                 self._tell(f"{member.name} ended by itself with {status}: {last[:300]}")
                 self._restart_at[member.name] = time.monotonic() + _RESTART_AFTER
-                if self.damages and (report := remove_bad_rows(member.journal, log[-20_000:])):
-                    self.damages[-1].reports.append(report)
-                    self._tell(f"{member.name}: {report}; these are given up, as its log advises")
             elif time.monotonic() >= due:
                 del self._restart_at[member.name]
                 member.process.start(ready=False)

@@ -273,15 +273,7 @@ class Connector:
 
     def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
         """Remember them, and go on trying until that is written: else what follows could not be read."""
-        while True:
-            try:
-                self.state.keep_births(source, said)
-            except sqlite3.Error as error:
-                _log.error("births_not_remembered", reason=str(error), effect="intake waits; trying again")
-                if self._abort.wait(1.0):
-                    raise
-            else:
-                return
+        self._until_written(lambda: self.state.keep_births(source, said), "births_not_remembered", "intake waits")
 
     def noted(self, notes: list[Noted]) -> None:
         """Report losses and births that are needed, and have nodes asked for them."""
@@ -303,11 +295,14 @@ class Connector:
     def windows_done(self, done: Mapping[str, int]) -> None:
         """Remember them, and go on trying until that is written: else a window could be inserted a second time with
         a part of its values."""
+        self._until_written(lambda: self.state.add_windows_done(done), "windows_not_remembered", "nothing is committed")
+
+    def _until_written(self, write: Callable[[], None], event: str, effect: str) -> None:
         while True:
             try:
-                self.state.add_windows_done(done)
+                write()
             except sqlite3.Error as error:
-                _log.error("windows_not_remembered", reason=str(error), effect="nothing is committed; trying again")
+                _log.error(event, reason=str(error), effect=f"{effect}; trying again")
                 if self._abort.wait(1.0):
                     raise
             else:

@@ -120,6 +120,4 @@ class KafkaConnectionSection(Section):
         found = []
         if self.sasl and self.security == "plaintext":
             found.append(f"{self.sasl.mechanism} over plaintext: the log-in can be read on the way; use security: tls")
-        if self.security == "tls" and not self.tls.verify:
-            found.append("tls.verify is false: anybody in between can read and change everything")
-        return found
+        return found + self.tls.warnings if self.security == "tls" else found

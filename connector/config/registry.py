@@ -114,6 +114,4 @@ class SchemaRegistrySection(Section):
         found = []
         if (self.token or self.password) and not all(url.startswith("https:") for url in self.url):
             found.append("credentials over http can be read on the way; use https")
-        if not self.tls.verify:
-            found.append("tls.verify is false: anybody in between can read and change everything")
-        return found
+        return found + self.tls.warnings

@@ -32,3 +32,8 @@ class TlsSection(Section):
     def files(self) -> dict[str, Path | None]:
         """The files that it names, by their setting."""
         return {"tls.ca_file": self.ca_file, "tls.cert_file": self.cert_file, "tls.key_file": self.key_file}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What works, and is not wise."""
+        return [] if self.verify else ["tls.verify is false: anybody in between can read and change everything"]

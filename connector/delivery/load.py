@@ -91,8 +91,7 @@ class Load:
         self._bytes += len(frame.body)
         self._cells += frame.rows * frame.series
         size = FrameSize(len(frame.body), frame.rows, frame.series, frame.samples, waiting)
-        full = self._forecast.full(size.bytes)
-        self._forecast.left(size, {time_us for slab in frame.slabs for time_us in slab.times} if full else None)
+        self._forecast.left(size, frame.times)
         self._watch.look(pending, now)
         if (outlook := self.outlook(pending.waiting, rate, now)) is not None:
             self._look(outlook, now)

@@ -109,16 +109,7 @@ class ValueRule:
     @property
     def says_metadata(self) -> bool:
         """Whether it says any metadata of its own."""
-        return bool(
-            self.name
-            or self.description
-            or self.unit
-            or self.value_type
-            or self.labels
-            or self.annotations
-            or self.sample_interval
-            or self.gap_detection
-        )
+        return _says_metadata(self)
 
 
 @dataclass(frozen=True)
@@ -242,16 +233,20 @@ class Rule:
     @property
     def says_metadata(self) -> bool:
         """Whether signals of this rule get metadata at all: without, Clarify's are left alone."""
-        return bool(
-            self.name
-            or self.description
-            or self.unit
-            or self.value_type
-            or self.labels
-            or self.annotations
-            or self.sample_interval
-            or self.gap_detection
-        )
+        return _says_metadata(self)
+
+
+def _says_metadata(said: Rule | ValueRule) -> bool:
+    return bool(
+        said.name
+        or said.description
+        or said.unit
+        or said.value_type
+        or said.labels
+        or said.annotations
+        or said.sample_interval
+        or said.gap_detection
+    )
 
 
 def parse_variable_path(name: str) -> Path:

@@ -9,7 +9,7 @@ the requests a second, are at least what comes in.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import exp, sqrt
 from typing import Final
@@ -85,20 +85,16 @@ class Forecast:
         self._level = self._level * exp((self._at - now) / _INFLOW_SECONDS) + samples
         self._at = now
 
-    def left(self, frame: FrameSize, times: Set[int] | None = None) -> None:
-        """This frame left; `times` are its rows, in µs, where it is full."""
+    def left(self, frame: FrameSize, times: Iterable[int] = ()) -> None:
+        """This frame left; `times` are those of its rows, in µs."""
         self._last = frame
-        if times and frame.bytes >= _FULL * self._max_bytes:
+        if frame.bytes >= _FULL * self._max_bytes:
             self.full_requests += 1
             aligned = len({time_us // _SECOND_US for time_us in times})
             nulls = _NULL * (frame.rows * frame.series - frame.samples)
             nulls_aligned = _NULL * max(0, aligned * frame.series - frame.samples)
             size = frame.bytes - nulls - frame.rows * _TIME_BYTES + nulls_aligned + aligned * _ALIGNED_BYTES
             self.aligned_saves += max(0.0, 1 - size / frame.bytes)
-
-    def full(self, size: int) -> bool:
-        """Whether a frame of so many bytes counts as full."""
-        return size >= _FULL * self._max_bytes
 
     def outlook(self, waiting: int, requests_per_second: float, now: float) -> Outlook | None:
         """How it stands with so many samples waiting; None before the first frame has left."""

@@ -79,7 +79,8 @@ class Frame:
     """What is in it; each input in one slab only."""
     body: bytes
     """`{"times":[…],"series":{…}}`, encoded."""
-    rows: int
+    times: Sequence[int]
+    """Of its rows, in µs, rising."""
     series: int
     samples: int
     """Values in it: cells that are not null."""
@@ -87,6 +88,11 @@ class Frame:
     """Token → values of that record that the frame carries."""
     superseded: Counter[int]
     """Token → values of that record that a later one of the same input and time replaced."""
+
+    @property
+    def rows(self) -> int:
+        """How many times it has."""
+        return len(self.times)
 
     @property
     def density(self) -> float:
@@ -155,7 +161,7 @@ def encode_frame(slabs: Sequence[Slab]) -> Frame:
     if superseded:
         inserted.subtract(superseded)
         inserted = +inserted
-    return Frame(slabs, b"".join(parts), len(times), series, samples, inserted, superseded)
+    return Frame(slabs, b"".join(parts), times, series, samples, inserted, superseded)
 
 
 class _Timeline:

@@ -46,6 +46,10 @@ _STEPS: Final = 8
 """Kinds between one proportion and its double."""
 
 
+_Kind = list[int]
+"""Groups of about the same proportion of rows to series, by number, the oldest last."""
+
+
 class Plan(list[Part]):
     """What goes into the next frame."""
 
@@ -146,12 +150,6 @@ def _total(rows: int, series: int, samples: int, fixed: int) -> int:
     return fixed + NULL * (rows * series - samples) + samples - series
 
 
-class _Kind(list[int]):
-    """Groups of about the same proportion of rows to series, by number, the oldest last."""
-
-    __slots__ = ()
-
-
 class _Choice:
     """The groups that may go into the frame."""
 
@@ -211,7 +209,7 @@ class _Choice:
                 series = self._series(number, table)
             kind = like.get(rows << 32 | series)
             if kind is None:
-                kind = kinds.setdefault(floor(_STEPS * log2(rows / series)), _Kind())
+                kind = kinds.setdefault(floor(_STEPS * log2(rows / series)), [])
                 like[rows << 32 | series] = kind
             kind.append(number)
         for kind in kinds.values():

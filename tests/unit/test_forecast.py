@@ -37,7 +37,7 @@ def run(devices: int, values: int, seconds: int, *, max_waiting: int, same_clock
         plan = plan_frame(pending, MAX_BYTES, float(second))
         frame = encode_frame(pending.take(plan))
         size = FrameSize(len(frame.body), frame.rows, frame.series, frame.samples, waiting)
-        forecast.left(size, {time_us for slab in frame.slabs for time_us in slab.times})
+        forecast.left(size, frame.times)
         if second == seconds // 2:
             halfway = forecast.outlook(pending.waiting, 1.0, float(second))
     assert halfway is not None

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from connector.mapping.signal_guard import GuardSettings, SignalGuard
-from connector.records import Mapped
+from connector.records import Mapped, Part
 from connector.state import SignalStatus, State
 
 _LOOK_SECONDS: Final = 2.0
@@ -38,12 +38,19 @@ class NewSignals:
             self._unwritten = [(input_id, SignalStatus.KNOWN) for input_id in known]
         self._guard = SignalGuard(settings, known, held)
 
-    def admit(self, mapped: list[Mapped]) -> list[Mapped]:
+    def admit(self, parts: list[Part]) -> list[Part]:
         """The same without samples of signals that are not let in: those are rejects."""
         with self._lock:
             if self._clock() >= self._looked + _LOOK_SECONDS:
                 self._look()
-            checked = [self._guard.check(one) for one in mapped]
+            checked: list[Part] = []
+            for index, part in parts:
+                if isinstance(part, Mapped):
+                    checked.append((index, self._guard.check(part)))
+                elif self._guard.lets_in(part.inputs):
+                    checked.append((index, part))
+                else:
+                    checked += [(one, self._guard.check(mapped)) for one, mapped in part.one_by_one()]
             if self._guard.new_known or self._guard.new_held or self._unwritten:
                 self._remember()
             return checked

@@ -25,7 +25,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
 
-from connector.records import Chunk, Mapped
+from connector.records import Chunk, Mapped, Part, Rows
 
 INDEX_BITS = 20
 MAX_CHUNK = 1 << INDEX_BITS
@@ -162,34 +162,32 @@ class Progress:
         self._topics: dict[str, str] = {}
         """One string object a topic: chunks remember the topic of every open record."""
 
-    def begin(self, chunk: Chunk, mapped: list[Mapped]) -> int:
+    def begin(self, chunk: Chunk, parts: Sequence[Part]) -> int:
         """Take over the bookkeeping of a chunk; what mapping rejected or filtered is settled at once.
 
         Returns the token of the chunk's first record; record i has that token plus i.
         """
-        if not 0 < len(chunk.records) == len(mapped) <= MAX_CHUNK:
-            raise ProgressError(f"a chunk of {len(chunk.records)} records with {len(mapped)} results")
+        size = len(chunk.records)
+        mapped = sum(len(part.indexes) if isinstance(part, Rows) else 1 for _, part in parts)
+        if not 0 < size == mapped <= MAX_CHUNK:
+            raise ProgressError(f"a chunk of {size} records with {mapped} results")
         number = self._next
         self._next += 1
         if len(self._topics) > _MAX_TOPICS:
             self._topics.clear()
         topics = [self._topics.setdefault(record.topic, record.topic) for record in chunk.records]
-        opened = _OpenChunk(
-            chunk.source, chunk.partition, chunk.positions, topics, array("I"), array("I"), bytearray(len(topics)), {}
-        )
-        counts = [
-            0 if result.rejects or result.filtered or result.skipped else len(result.samples) for result in mapped
-        ]
-        if all(counts):  # mostly, every record gave samples and nothing else
-            opened.values.extend(counts)
-            opened.left.extend(counts)
-            opened.open = sum(counts)
-        else:
-            _open_one_by_one(opened, mapped)
+        none = array("I", bytes(4 * size))
+        opened = _OpenChunk(chunk.source, chunk.partition, chunk.positions, topics, none, none[:], bytearray(size), {})
+        for index, part in parts:
+            if isinstance(part, Rows):
+                _open_rows(opened, part)
+            else:
+                _open_one(opened, index, part)
+        opened.open = sum(opened.left)
         self._chunks[number] = opened
         self._order.setdefault((chunk.source, chunk.partition), deque()).append(number)
-        self.open_records += len(topics)
-        self.received_records += len(topics)
+        self.open_records += size
+        self.received_records += size
         self.received_samples += sum(opened.values)
         return number << INDEX_BITS
 
@@ -312,22 +310,36 @@ class Progress:
         return chunk.source, chunk.partition, chunk.positions[index], chunk.topics[index]
 
 
-def _open_one_by_one(opened: _OpenChunk, mapped: list[Mapped]) -> None:
-    """Book what each record gave: what mapping rejected or filtered is settled at once."""
-    for i, (topic, result) in enumerate(zip(opened.topics, mapped, strict=True)):
-        waiting, filtered = len(result.samples), result.filtered
-        rejected = sum(1 for reject in result.rejects if reject.path is not None) if result.rejects else 0
-        opened.values.append(waiting + rejected + filtered)
-        opened.left.append(waiting)
-        opened.open += waiting
-        if result.rejects:
-            opened.fates[i] |= Outcome.DEAD_LETTERED
-            _add(opened.others, (topic, Outcome.DEAD_LETTERED), rejected)
-        if filtered or result.skipped:
-            opened.fates[i] |= Outcome.FILTERED
-            _add(opened.others, (topic, Outcome.FILTERED), filtered)
-        if not waiting and not opened.fates[i]:
-            raise ProgressError(f"a record of topic {topic!r} has no outcome")
+def _open_rows(opened: _OpenChunk, rows: Rows) -> None:
+    """Book records of one shape."""
+    width, n = len(rows.inputs), len(rows.indexes)
+    if n == len(opened.topics):  # mostly, they are the whole chunk
+        opened.values = array("I", [width + rows.filtered]) * n
+        opened.left = array("I", [width]) * n
+    else:
+        for index in rows.indexes:
+            opened.values[index] = width + rows.filtered
+            opened.left[index] = width
+    if rows.filtered:
+        for index in rows.indexes:
+            opened.fates[index] |= Outcome.FILTERED
+            _add(opened.others, (opened.topics[index], Outcome.FILTERED), rows.filtered)
+
+
+def _open_one(opened: _OpenChunk, index: int, result: Mapped) -> None:
+    """Book what a record gave: what mapping rejected or filtered is settled at once."""
+    waiting, filtered, topic = len(result.samples), result.filtered, opened.topics[index]
+    rejected = sum(1 for reject in result.rejects if reject.path is not None) if result.rejects else 0
+    opened.values[index] = waiting + rejected + filtered
+    opened.left[index] = waiting
+    if result.rejects:
+        opened.fates[index] |= Outcome.DEAD_LETTERED
+        _add(opened.others, (topic, Outcome.DEAD_LETTERED), rejected)
+    if filtered or result.skipped:
+        opened.fates[index] |= Outcome.FILTERED
+        _add(opened.others, (topic, Outcome.FILTERED), filtered)
+    if not waiting and not opened.fates[index]:
+        raise ProgressError(f"a record of topic {topic!r} has no outcome")
 
 
 def _add(counts: dict[tuple[str, Outcome], int], key: tuple[str, Outcome], n: int) -> None:

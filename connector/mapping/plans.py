@@ -6,9 +6,11 @@ name of an item), there is a plan for each combination of these texts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from operator import itemgetter
+from struct import Struct
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -17,7 +19,7 @@ from connector.mapping.input_ids import Origin
 from connector.mapping.rules import Labels, Publishing, Rule, ValueRule
 from connector.mapping.templates import HEADER, ITEM, ITEM_FIELD, KEY, PAYLOAD
 from connector.mapping.values import Conversion
-from connector.records import ItemMetadata, Record, SignalMetadata
+from connector.records import ItemMetadata, Record, Rows, SignalMetadata
 
 _NO_VALUE_RULE: Final = ValueRule()
 _MOST_PLANS: Final = 100_000
@@ -40,16 +42,40 @@ class Shape(NamedTuple):
     """Keys in it and in the objects in it."""
     leaves: int
     """Values in it and in the objects in it, its time included."""
-    named: tuple[tuple[str, str], ...] | None = None
-    """Key and input ID of those that are mapped, where no object may stand in it: then the others need not be looked
-    at."""
-    named_time: str | None = None
-    """Key of its time, if it has one."""
-    left_out: int = 0
-    """How many others there are."""
 
 
 TIME: Final = ""
+
+
+class Flat:
+    """What is known of objects that have nothing in them but numbers, and text that is left out."""
+
+    __slots__ = ("filtered", "inputs", "keys", "left_out", "pack", "rows", "size", "texts", "time_key", "values")
+
+    def __init__(self, shape: Shape, time_key: str | None) -> None:
+        """`time_key` is the key of the time, if it is read from the object."""
+        self.keys = shape.keys
+        self.size = len(shape.keys)
+        pairs = list(zip(shape.keys, shape.entries, strict=True))
+        names = [(key, entry) for key, entry in pairs if isinstance(entry, str) and entry]
+        self.inputs = tuple(input_id for _, input_id in names)
+        keys = [key for key, _ in names]
+        self.values: Callable[[Any], Iterable[Any]] = itemgetter(*keys) if len(keys) > 1 else _only(*keys)
+        """The values of an object, in the order of the inputs."""
+        self.pack = Struct(f"{len(names)}d").pack
+        """The values as bytes; `struct.error` for what is no number."""
+        self.time_key = time_key
+        self.texts = tuple(key for key, entry in pairs if entry is None)
+        """Keys of what never was a number, and would be taken if it were."""
+        self.left_out = sum(1 for _, entry in pairs if entry is False)
+        """How many values the rule leaves out, whatever they are."""
+        self.filtered = self.left_out + len(self.texts)
+        self.rows: Rows | None = None
+        """Where the next one goes; for the time of one chunk."""
+
+
+def _only(key: str) -> Callable[[Any], Iterable[Any]]:
+    return lambda document: (document[key],)
 
 
 class Plan:
@@ -59,9 +85,10 @@ class Plan:
         "by_texts",
         "clock",
         "conversions",
+        "flat",
+        "flats",
         "found",
         "ids",
-        "last_named",
         "read_time",
         "record",
         "rule",
@@ -86,8 +113,10 @@ class Plan:
         """The plan of what expressions find, which stands nowhere in the payload under its name."""
         self.shapes: dict[tuple[str, ...], Shape | None] = {}
         """By the keys of an object, in their order; None: not for the short way."""
-        self.last_named: Shape | None = None
-        """The shape of the last object of which only some keys are mapped: mostly the next one is like it."""
+        self.flats: dict[tuple[str, ...], Flat] = {}
+        """Of these, those whose objects become rows."""
+        self.flat: Flat | None = None
+        """The last of them: mostly the next object is like the one before."""
         self.clock: Clock | None = None
         self.by_texts: dict[tuple[str, ...], Plan] = {}
 

@@ -64,6 +64,10 @@ class SignalGuard:
             self._known.add(input_id)
             self._held.pop(input_id, None)
 
+    def lets_in(self, inputs: Iterable[str]) -> bool:
+        """Whether all of these signals are let in already."""
+        return self._known.issuperset(inputs)
+
     def check(self, mapped: Mapped) -> Mapped:
         """The same without the samples of signals that are not let in, which are rejects."""
         known = self._known

@@ -219,14 +219,7 @@ class Walker:
             else:
                 entries.append(None)
         some = tuple(conversions) if any(conversions) else None
-        named = None
-        named_time = time_key if rule.time.path is None else rule.time.path.text
-        left_out = entries.count(False)
-        if some is None and left_out and all(isinstance(entry, str) or entry is False for entry in entries):
-            named = tuple(
-                (key, entry) for key, entry in zip(obj, entries, strict=True) if isinstance(entry, str) and entry
-            )
-        return Shape(tuple(obj), tuple(entries), time_key, some, keys, found, named, named_time, left_out)
+        return Shape(tuple(obj), tuple(entries), time_key, some, keys, found)
 
     # -- the long way -----------------------------------------------------------------------------
 

@@ -15,7 +15,8 @@ import structlog
 from connector.formats.format import SchemaUnavailableError
 from connector.formats.json_payload import may_repeat_keys
 from connector.mapping.mapper import NOT_DECODED, Mapper
-from connector.mapping.plans import Flat, Plan
+from connector.mapping.plans import Plan
+from connector.mapping.shapes import Flat
 from connector.mapping.times import TimeError
 from connector.mapping.values import DECIMAL_TEXT
 from connector.records import Mapped, Part, Reason, Record, Reject, Rows
@@ -67,22 +68,22 @@ class ChunkMapper:
                     if document is NOT_DECODED:
                         document = loads(payload)  # type: ignore[arg-type]
                     packed = flat.pack(*flat.values(document))
-                    if flat.time_key is not None:
-                        time_us = plan.read_time(document[flat.time_key])  # type: ignore[index, union-attr]
+                    if flat.time is not None:
+                        time_us = plan.read_time(flat.time(document))  # type: ignore[union-attr]
                 except _NOT_PLAIN:  # the mapper says what there is to say about it
                     pass
                 else:
                     if (
                         len(document) == flat.size  # type: ignore[arg-type]
                         and (
-                            payload.count(b":") == flat.size  # type: ignore[union-attr]
-                            or not may_repeat_keys(payload, flat.size)  # type: ignore[arg-type]
+                            payload.count(b":") == flat.all_keys  # type: ignore[union-attr]
+                            or not may_repeat_keys(payload, flat.all_keys)  # type: ignore[arg-type]
                         )
                         and (
                             oldest_us <= time_us <= (record.received_us or record.time_us) + newest_after_us
-                            or (flat.time_key is None and not record.time_kind)
+                            or (flat.time is None and not record.time_kind)
                         )
-                        and (not flat.filtered or _rest_is_plain(flat, document, payload))  # type: ignore[arg-type]
+                        and (flat.plain or _rest_is_plain(flat, document, payload))  # type: ignore[arg-type]
                     ):
                         rows = flat.rows
                         if rows is None:
@@ -114,13 +115,17 @@ class ChunkMapper:
 
 
 def _rest_is_plain(flat: Flat, document: dict[str, object], payload: bytes) -> bool:
-    """Whether what is left out of the object is what it was before, too."""
-    if flat.left_out and (
-        tuple(document) != flat.keys or payload.rfind(b"{") != 0 or payload.rfind(b"[") >= 0
-    ):  # another value, an object or a list may be among them
+    """Whether what is not taken from the object is what it was before, too."""
+    if tuple(document) != flat.keys:
         return False
-    for key in flat.texts:
-        text = document.get(key, 0)
+    for find, keys in flat.inner:
+        inner = find(document)
+        if type(inner) is not dict or tuple(inner) != keys:
+            return False
+    if flat.left_out and (payload.count(b"{") != flat.objects or payload.rfind(b"[") >= 0):
+        return False  # an object or a list may be among it
+    for find in flat.texts:
+        text = find(document)
         if text is not None and (type(text) is not str or DECIMAL_TEXT.fullmatch(text)):
             return False
     return True

@@ -29,9 +29,7 @@ from connector.mapping.items import items_of, leaves_beside
 from connector.mapping.paths import MISSING
 from connector.mapping.plans import (
     FOUND,
-    Flat,
     Plan,
-    Shape,
     TopicPlan,
     header_of,
     item_texts,
@@ -52,6 +50,7 @@ from connector.mapping.rules import (
     TimeSource,
     everything,
 )
+from connector.mapping.shapes import Shape, flat_of
 from connector.mapping.shares import Share
 from connector.mapping.sparkplug import SparkplugMapping, SparkplugPlan, limits_of
 from connector.mapping.sparkplug_rule import variables_of
@@ -341,19 +340,14 @@ class Mapper:
         if plan.flat is not None and plan.flat.keys == keys:
             plan.flat = next(iter(plan.flats.values()), None)
         rule = plan.rule
-        if shape is None or shape.conversions is not None or rule.align is not None or rule.shared_inputs:
+        if shape is None or rule.align is not None or rule.shared_inputs:
             return
-        names = [entry for entry in shape.entries if isinstance(entry, str) and entry]
-        if not names or any(isinstance(entry, Shape) for entry in shape.entries):
+        path = rule.time.path
+        if path is not None and (not path.plain or not path.parts):
             return
-        if not self.thinner.how.keys().isdisjoint(names):
-            return
-        time_key = shape.time_key
-        if rule.time.path is not None:
-            time_key = rule.time.path.text
-            if rule.time.path.parts != (time_key,) or time_key not in keys:
-                return
-        plan.flat = plan.flats[keys] = Flat(shape, time_key)
+        flat = flat_of(shape, None if path is None else path.parts, by_name=rule.time.kind == AUTO_TIME)
+        if flat is not None and self.thinner.how.keys().isdisjoint(flat.inputs):
+            plan.flat = plan.flats[keys] = flat
 
     def _map_known(
         self, record: Record, plan: Plan, shape: Shape, obj: dict[str, object], payload: bytes | None

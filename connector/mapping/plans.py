@@ -6,76 +6,25 @@ name of an item), there is a plan for each combination of these texts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from operator import itemgetter
-from struct import Struct
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import orjson
 
 from connector.mapping.clock_skew import Clock
 from connector.mapping.input_ids import Origin
 from connector.mapping.rules import Labels, Publishing, Rule, ValueRule
+from connector.mapping.shapes import Flat, Shape
 from connector.mapping.templates import HEADER, ITEM, ITEM_FIELD, KEY, PAYLOAD
 from connector.mapping.values import Conversion
-from connector.records import ItemMetadata, Record, Rows, SignalMetadata
+from connector.records import ItemMetadata, Record, SignalMetadata
 
 _NO_VALUE_RULE: Final = ValueRule()
 _MOST_PLANS: Final = 100_000
 _LONGEST_TEXT: Final = 400
 FOUND: Final = "="
 """Marks, in the record of an origin, what an expression found."""
-
-
-class Shape(NamedTuple):
-    """What is known of the objects with certain keys at one place of a payload."""
-
-    keys: tuple[str, ...]
-    entries: tuple[str | Shape | bool | None, ...]
-    """In the order of the keys: an input ID; `TIME` for the one with the time; the shape of the object in its place;
-    False for what the rule leaves out; None for what never had a number."""
-    time_key: str | None
-    conversions: tuple[Conversion | None, ...] | None
-    """What is done with each value; None if nothing is done with any."""
-    all_keys: int
-    """Keys in it and in the objects in it."""
-    leaves: int
-    """Values in it and in the objects in it, its time included."""
-
-
-TIME: Final = ""
-
-
-class Flat:
-    """What is known of objects that have nothing in them but numbers, and text that is left out."""
-
-    __slots__ = ("filtered", "inputs", "keys", "left_out", "pack", "rows", "size", "texts", "time_key", "values")
-
-    def __init__(self, shape: Shape, time_key: str | None) -> None:
-        """`time_key` is the key of the time, if it is read from the object."""
-        self.keys = shape.keys
-        self.size = len(shape.keys)
-        pairs = list(zip(shape.keys, shape.entries, strict=True))
-        names = [(key, entry) for key, entry in pairs if isinstance(entry, str) and entry]
-        self.inputs = tuple(input_id for _, input_id in names)
-        keys = [key for key, _ in names]
-        self.values: Callable[[Any], Iterable[Any]] = itemgetter(*keys) if len(keys) > 1 else _only(*keys)
-        """The values of an object, in the order of the inputs."""
-        self.pack = Struct(f"{len(names)}d").pack
-        """The values as bytes; `struct.error` for what is no number."""
-        self.time_key = time_key
-        self.texts = tuple(key for key, entry in pairs if entry is None)
-        """Keys of what never was a number, and would be taken if it were."""
-        self.left_out = sum(1 for _, entry in pairs if entry is False)
-        """How many values the rule leaves out, whatever they are."""
-        self.filtered = self.left_out + len(self.texts)
-        self.rows: Rows | None = None
-        """Where the next one goes; for the time of one chunk."""
-
-
-def _only(key: str) -> Callable[[Any], Iterable[Any]]:
-    return lambda document: (document[key],)
 
 
 class Plan:

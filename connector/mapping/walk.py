@@ -15,8 +15,9 @@ from typing import Final
 from connector.formats.format import PayloadError
 from connector.formats.json_payload import RepeatedKeys
 from connector.mapping.paths import MISSING
-from connector.mapping.plans import TIME, Plan, Shape, value_rule
+from connector.mapping.plans import Plan, value_rule
 from connector.mapping.rules import AUTO_TIME, TimeSource
+from connector.mapping.shapes import TIME, Shape
 from connector.mapping.times import ReadTime, TimeBounds, TimeError, format_time, is_time_name
 from connector.mapping.values import DECIMAL_TEXT, NOT_FINITE, Conversion, ValueRejectedError
 from connector.records import Reason, Record, Reject, Sample

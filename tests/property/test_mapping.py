@@ -146,6 +146,10 @@ def test_what_came_before_changes_nothing(objects: list[dict[str, Any]], rule: d
         assert mapped == Mapper(rules).map("mqtt", record)
 
 
+VALUES: list[Any] = [1, 2.5, True, -(2**63), 2**64 - 1, None, "x", "7", [1], {"d": 2}, ARRIVAL // 1000]
+VALUES += [{"x": 1, "y": "s"}, {"x": 1, "ts": ARRIVAL // 1000}, {"x": 7, "ts": "soon"}, {"x": {"ts": 5, "z": 1}}]
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     objects=st.lists(
@@ -154,9 +158,7 @@ def test_what_came_before_changes_nothing(objects: list[dict[str, Any]], rule: d
                 st.sampled_from(["t", "u"]),
                 st.dictionaries(
                     st.sampled_from(["a", "b", "c", "ts"]),
-                    st.sampled_from(
-                        [1, 2.5, True, -(2**63), 2**64 - 1, None, "x", "7", [1], {"d": 2}, ARRIVAL // 1000]
-                    ),
+                    st.sampled_from(VALUES),
                     max_size=4,
                 ).map(json.dumps),
             ),
@@ -176,7 +178,10 @@ def test_what_came_before_changes_nothing(objects: list[dict[str, Any]], rule: d
             {"other_values": "filter", "values": {"a": {}, "b": {"name": "B"}}},
             {"align": {"to": "1s"}},
             {"input": "{field}", "shared_inputs": True},
-            {"values": {"b": {"scale": 2}}},
+            {"scale": 0.1, "offset": 1},
+            {"values": {"b": {"scale": 2, "max": 10}}},
+            {"values": {"b": {"path": "a.x", "scale": 2}}, "other_values": "filter", "time": "a.ts"},
+            {"values": {"a.x": {"skip": True}}, "time": "arrival"},
             {"values": {"b": {"thin": {"change_only": True}}}},
         ]
     ),

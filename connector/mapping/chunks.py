@@ -74,8 +74,7 @@ class ChunkMapper:
                     pass
                 else:
                     if (
-                        len(document) == flat.size  # type: ignore[arg-type]
-                        and (
+                        (
                             payload.count(b":") == flat.all_keys  # type: ignore[union-attr]
                             or not may_repeat_keys(payload, flat.all_keys)  # type: ignore[arg-type]
                         )

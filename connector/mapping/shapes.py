@@ -59,7 +59,6 @@ class Flat:
         "pack",
         "plain",
         "rows",
-        "size",
         "texts",
         "time",
         "values",
@@ -68,7 +67,6 @@ class Flat:
     def __init__(self, shape: Shape, time: Keys | None) -> None:
         """`time` leads to the time, if it is read from the object."""
         self.keys = shape.keys
-        self.size = len(shape.keys)
         self.all_keys = shape.all_keys
         levels = list(shape.with_inner())
         self.inner = [(_at(path), inner.keys) for path, inner in levels[1:]]
@@ -93,7 +91,7 @@ class Flat:
         """How many values the rule leaves out, whatever they are."""
         self.filtered = self.left_out + len(self.texts)
         self.plain = not self.filtered and not self.inner
-        """Whether there is nothing in it but what is taken: as many keys, and these among them, are just these."""
+        """Whether nothing is in it but what is taken: an object that has its values, and no more keys, is like it."""
         self.rows: Rows | None = None
         """Where the next one goes; for the time of one chunk."""
 

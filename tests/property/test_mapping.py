@@ -146,6 +146,15 @@ def test_what_came_before_changes_nothing(objects: list[dict[str, Any]], rule: d
         assert mapped == Mapper(rules).map("mqtt", record)
 
 
+SKIP_A: dict[str, Any] = {"values": {"a": {"skip": True}}}
+
+
+def like_this(texts: list[str], rule: dict[str, Any] | None = None) -> Any:
+    """An example: these payloads of one topic."""
+    objects = [("t", text) for text in texts]
+    return example(objects=objects, rule=rule or {}, first=0, offset=0, retained=False)
+
+
 VALUES: list[Any] = [1, 2.5, True, -(2**63), 2**64 - 1, None, "x", "7", [1], {"d": 2}, ARRIVAL // 1000]
 VALUES += [{"x": 1, "y": "s"}, {"x": 1, "ts": ARRIVAL // 1000}, {"x": 7, "ts": "soon"}, {"x": {"ts": 5, "z": 1}}]
 
@@ -197,6 +206,16 @@ VALUES += [{"x": 1, "y": "s"}, {"x": 1, "ts": ARRIVAL // 1000}, {"x": 7, "ts": "
     retained=False,
 )
 @example(objects=[("t", '{"a":1,"b":2}'), ("t", '{"b":1,"a":2}')] * 3, rule={}, first=0, offset=0, retained=False)
+@like_this(['{"a":1,"b":2}', '{"a":[1,2],"b":2}', '{"a":{"x":1},"b":2}', '{"c":1,"b":2}', '{"a":"x:y","b":2}'], SKIP_A)
+@like_this(['{"a":"x","b":1}', '{"a":"7","b":1}', '{"a":null,"b":1}', '{"a":"x","b":"7"}', '{"a":true,"b":false}'])
+@like_this(['{"a":1}', '{"a":1,"b":2}', '{"a":1,"c":"x"}', '{"a":1,"a":2}', '{"a":1,"b":2}', '{"a":1}'])
+@like_this(['{"a":{"x":1,"q":"s"},"b":2}', '{"a":{"x":1,"r":"s"},"b":2}', '{"a":{"x":1,"r":5},"b":2}'])
+@like_this(['{"a":{"x":1},"b":2}', '{"a":{"y":1},"b":2}', '{"a":{"x":1,"x":2},"b":2}', '{"a":{"x":[1]},"b":2}'])
+@like_this(
+    ['{"a":5,"b":2}', '{"a":5.5,"b":2}', '{"a":1e308,"b":2}', '{"a":5,"b":1}'],
+    {"values": {"a": {"scale": 9e9, "min": 0}}},
+)
+@like_this(['{"a":5,"ts":1790000000000}', '{"a":5,"ts":"soon"}', '{"a":5,"ts":5}', '{"a":5,"ts":1790000000123}'])
 def test_a_chunk_becomes_what_its_records_become(
     objects: list[tuple[str, str]], rule: dict[str, Any], first: int, offset: int, retained: bool
 ) -> None:

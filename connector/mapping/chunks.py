@@ -98,6 +98,8 @@ class ChunkMapper:
                 flat.rows = None
                 flat = _other(plan, flat, document)  # type: ignore[arg-type]
             else:
+                if plan is not None and plan.flat is not None:
+                    plan.flat.rows = None  # before the mapper learns another one
                 try:
                     mapped = mapper.map(source, record, document)
                 except SchemaUnavailableError as error:
@@ -108,8 +110,6 @@ class ChunkMapper:
                     message = f"a bug in the mapping: {error!r}; please report it"
                     mapped = Mapped(rejects=[Reject(Reason.MAPPING_FAILED, message)])
                 parts.append((index, mapped))
-                if plan is not None and plan.flat is not None:
-                    plan.flat.rows = None
         return len(records)
 
 

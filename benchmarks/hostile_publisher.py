@@ -32,7 +32,10 @@ _PATIENCE = 3600.0
 def messages(topics: int, length: int) -> Iterator[tuple[bytes, bytes]]:
     """One value in each of so many topics, each so many bytes long."""
     for i in range(topics):
-        yield b"plant/hostile/%d/".ljust(length, b"x") % i if length > 40 else b"plant/hostile/%d" % i, b'{"value":%d.5}' % i
+        yield (
+            b"plant/hostile/%d/".ljust(length, b"x") % i if length > 40 else b"plant/hostile/%d" % i,
+            b'{"value":%d.5}' % i,
+        )
 
 
 def peak_bytes(pid: int) -> int:
@@ -93,10 +96,9 @@ def measure(topics: int, length: int, more: str = "") -> dict[str, object]:
             honest = Honest(broker.port, sandbox)
             honest.start()
             began = time.monotonic()
-            hostile = subprocess.run(
-                [sys.executable, "-m", "benchmarks.hostile_publisher", "flood", str(broker.port), str(topics), str(length)],
-                check=True, capture_output=True, text=True,
-            )  # fmt: skip
+            command = [sys.executable, "-m", "benchmarks.hostile_publisher", "flood"]
+            command += [str(broker.port), str(topics), str(length)]
+            hostile = subprocess.run(command, check=True, capture_output=True, text=True)
             during = len(honest.delays)
             metric = 'connector_messages_total{outcome="%s"}'
             while time.monotonic() < began + _PATIENCE:

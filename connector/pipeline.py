@@ -51,6 +51,10 @@ _BYTES_A_SAMPLE: Final = 12
 """A sample in a dense frame: enough to see that a request's worth waits; the planner knows exactly."""
 _RECENT_FRAMES: Final = 50
 _LETTERS_AT_ONCE: Final = 1000
+_MAPPED_AT_ONCE: Final = 100_000
+"""Values of a chunk that are mapped before what they became is taken in: a small record may be a bomb of thousands."""
+_OPEN_TOPICS: Final = 64 * 1024 * 1024
+"""Characters that the topics of the records under way may have together."""
 _REREAD_BYTES: Final = 8 * 1024 * 1024
 _FIRST_DELAY: Final = 1.0
 _LAST_DELAY: Final = 30.0
@@ -218,7 +222,7 @@ class Pipeline:
                     continue
                 chunk = source.poll(_POLL_SECONDS)
                 if chunk is not None:
-                    self._take_in(chunk)
+                    self._take_in_parts(chunk)
                 elif self._draining.is_set():
                     return
         except SourceFinishedError:
@@ -233,20 +237,27 @@ class Pipeline:
                 self._intake_running -= 1
                 self._changed.notify_all()
 
-    def _take_in(self, chunk: Chunk) -> None:
-        with self._mapping_lock:
-            mapped = self._map(chunk)
-            self._announce()
-        while len(mapped) < len(chunk.records):  # a schema is missing: nothing of it is rejected for that
-            self._wait_for_schema(chunk)
-            if self._aborted.is_set():
-                return
+    def _take_in_parts(self, chunk: Chunk) -> None:
+        """Mostly it is one part; what becomes very much is taken in piece by piece, each once there is room for it."""
+        rest: Chunk | None = chunk
+        while rest is not None and not self._aborted.is_set():
             with self._mapping_lock:
-                mapped += self._map(chunk, len(mapped))
+                mapped = self._map(rest)
                 self._announce()
-        if self.schema_trouble.pop(chunk.source, None):
-            del self._schema_tries[chunk.source]
-            _log.info("schema_available", source=chunk.source)
+            if not mapped:  # a schema is missing: nothing of it is rejected for that
+                self._wait_for_schema(rest)
+                continue
+            if self.schema_trouble.get(rest.source) and len(mapped) == len(rest.records):
+                del self.schema_trouble[rest.source]
+                self._schema_tries.pop(rest.source, None)
+                _log.info("schema_available", source=rest.source)
+            part, rest = _divided(rest, len(mapped))
+            self._take_in(part, mapped)
+            while rest is not None and not self._has_room() and not self._aborted.is_set():
+                self._sources[chunk.source].hold()
+                self._wait_a_little()
+
+    def _take_in(self, chunk: Chunk, mapped: list[Mapped]) -> None:
         self._keep_births(chunk.source)
         if self._admit is not None:
             mapped = self._admit(mapped)
@@ -508,6 +519,7 @@ class Pipeline:
             used = max(
                 (self._pending.waiting + self._windows.held) / self._limits.max_waiting_samples,
                 self._progress.open_records / OPEN_RECORDS,
+                self._progress.open_topics / _OPEN_TOPICS,
             )
             now = self._clock()
             if self._full and self._pending.waiting:
@@ -548,13 +560,20 @@ class Pipeline:
                     self._changed.wait(min(_POLL_SECONDS, self._limits.max_delay - age))
         return False
 
-    def _map(self, chunk: Chunk, first: int = 0) -> list[Mapped]:
-        """What the records from `first` on become, up to one whose schema cannot be had now."""
+    def _map(self, chunk: Chunk) -> list[Mapped]:
+        """What the records become, up to one whose schema cannot be had now, or until that is very much."""
         source, map_record = chunk.source, self._mapper.map
         mapped: list[Mapped] = []
-        for record in chunk.records[first:] if first else chunk.records:
+        values = 0
+        for record in chunk.records:
             try:
-                mapped.append(map_record(source, record))
+                found = map_record(source, record)
+                mapped.append(found)
+                values += len(found.samples)
+                if found.rejects:
+                    values += len(found.rejects)
+                if values > _MAPPED_AT_ONCE:
+                    break
             except SchemaUnavailableError as error:
                 self.schema_trouble[source] = str(error)
                 return mapped
@@ -724,3 +743,13 @@ class Pipeline:
         total.dead_lettered += part.dead_lettered
         total.superseded += part.superseded
         total.filtered += part.filtered
+
+
+def _divided(chunk: Chunk, first: int) -> tuple[Chunk, Chunk | None]:
+    """Its first records, and the others, if there are any."""
+    if first == len(chunk.records):
+        return chunk, None
+    return (
+        replace(chunk, positions=chunk.positions[:first], records=chunk.records[:first]),
+        replace(chunk, positions=chunk.positions[first:], records=chunk.records[first:]),
+    )

@@ -31,6 +31,7 @@ INDEX_BITS = 20
 MAX_CHUNK = 1 << INDEX_BITS
 """Records in one chunk at most: the index has to fit into the token."""
 _MAX_TOPICS = 100_000
+_MAX_TOPICS_LENGTH = 16 * 1024 * 1024
 
 
 class Outcome(IntFlag):
@@ -149,6 +150,8 @@ class Progress:
         self._chunks: dict[int, _OpenChunk] = {}
         self._order: dict[tuple[str, str], deque[int]] = {}
         self.open_records = 0
+        self.open_topics = 0
+        """Characters in the topics of the open records: they may be long, and each another one."""
         self.received_records = 0
         self.received_samples = 0
         self.abandoned_records = 0
@@ -161,6 +164,7 @@ class Progress:
         self._next_bundle = -1
         self._topics: dict[str, str] = {}
         """One string object a topic: chunks remember the topic of every open record."""
+        self._topics_length = 0
 
     def begin(self, chunk: Chunk, mapped: list[Mapped]) -> int:
         """Take over the bookkeeping of a chunk; what mapping rejected or filtered is settled at once.
@@ -171,9 +175,15 @@ class Progress:
             raise ProgressError(f"a chunk of {len(chunk.records)} records with {len(mapped)} results")
         number = self._next
         self._next += 1
-        if len(self._topics) > _MAX_TOPICS:
+        if len(self._topics) > _MAX_TOPICS or self._topics_length > _MAX_TOPICS_LENGTH:
             self._topics.clear()
+            self._topics_length = 0
+        known = len(self._topics)
         topics = [self._topics.setdefault(record.topic, record.topic) for record in chunk.records]
+        length = sum(map(len, topics))
+        if len(self._topics) > known:
+            self._topics_length += length
+        self.open_topics += length
         opened = _OpenChunk(
             chunk.source, chunk.partition, chunk.positions, topics, array("I"), array("I"), bytearray(len(topics)), {}
         )
@@ -246,6 +256,7 @@ class Progress:
                 chunk = self._chunks.pop(order.popleft())
                 merge(tallies, _close(chunk))
                 self.open_records -= len(chunk.topics)
+                self.open_topics -= sum(map(len, chunk.topics))
                 position = chunk.positions[-1]
             if position is not None:
                 ready.append(Commit(source, partition, position, tallies))
@@ -268,6 +279,7 @@ class Progress:
             for number in self._order.pop((source, partition), ()):
                 chunk = self._chunks.pop(number)
                 records += len(chunk.topics)
+                self.open_topics -= sum(map(len, chunk.topics))
                 self.abandoned_samples += sum(chunk.values)
                 if chunk.open:
                     self._abandoned[number] = chunk

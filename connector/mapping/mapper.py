@@ -140,7 +140,10 @@ class Mapper:
         schema registry is away: then the same record is to be mapped again later."""
         payload = record.payload
         if payload is None or record.problem:  # a tombstone says that something is deleted: no measurement
-            return _rejected(Reason.MALFORMED_RECORD, record.problem) if record.problem else Mapped(skipped=True)
+            if not record.problem:
+                return Mapped(skipped=True)
+            cut = payload is not None and len(payload) > self._max_payload_bytes  # its source kept no more of it
+            return _rejected(Reason.PAYLOAD_TOO_LARGE if cut else Reason.MALFORMED_RECORD, record.problem)
         topic = self._topics.get((source, record.topic)) or self._topic(source, record.topic)
         if record.retained and source in self._without_retained:
             return Mapped(skipped=True)

@@ -90,7 +90,7 @@ class LogFile:
         """Take over what the file says; no more of it is read than a few rows, however much waits."""
         writer = self._writer
         meta = dict(writer.execute("SELECT key, value FROM meta").fetchall())
-        self._topics = LedgerTopics(writer, self._ledger_topics)
+        self._topics = LedgerTopics(self._ledger_topics)
         self.incarnation = str(meta["incarnation"])
         """Changes when positions begin anew: part of a record's identity in the dead letters."""
         last = writer.execute("SELECT first + count FROM journal ORDER BY first DESC LIMIT 1").fetchone()

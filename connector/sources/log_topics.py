@@ -29,10 +29,10 @@ def line_of(topic: str, known: Container[str], lines: int, most: int) -> str:
 class LedgerTopics:
     """Books accounts into the ledger, in the caller's transaction."""
 
-    def __init__(self, writer: sqlite3.Connection, most: int) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
-        self._lines = _count(writer)
-        """At most so many lines are there: counted again before it matters."""
+        self._lines = most
+        """At most so many lines are there: counted before it matters."""
 
     def book(self, writer: sqlite3.Connection, tallies: Tallies) -> None:
         """Add these to the lines of their topics. Raises sqlite3.Error."""

@@ -468,8 +468,8 @@ class Connection:
 
 def _too_long(length: int, kept: int) -> str:
     return (
-        f"the message has {length} bytes, of which the first {kept} of its payload were kept: more than any payload may "
-        "have (mapping.max_payload, and dead_letters.max_payload for what is kept of it here)"
+        f"the message has {length} bytes, and only the first {kept} of its payload were kept: it is longer than any "
+        "payload may be (mapping.max_payload, and dead_letters.max_payload for what is kept of it here)"
     )
 
 

@@ -73,7 +73,7 @@ class LogFile:
         self, path: Path, writer: sqlite3.Connection, set_aside: SetAside | None, ledger_topics: int = LEDGER_TOPICS
     ) -> None:
         self.path = path
-        self._ledger_topics = ledger_topics
+        self._topics = LedgerTopics(ledger_topics)
         self.set_aside = set_aside
         self.reserve = Reserve(path)
         """Room on the disk for settling when it is full; taken by whoever writes a journal."""
@@ -90,7 +90,6 @@ class LogFile:
         """Take over what the file says; no more of it is read than a few rows, however much waits."""
         writer = self._writer
         meta = dict(writer.execute("SELECT key, value FROM meta").fetchall())
-        self._topics = LedgerTopics(self._ledger_topics)
         self.incarnation = str(meta["incarnation"])
         """Changes when positions begin anew: part of a record's identity in the dead letters."""
         last = writer.execute("SELECT first + count FROM journal ORDER BY first DESC LIMIT 1").fetchone()

@@ -1,7 +1,8 @@
 """A million distinct topics, each with one value, at full speed, while an honest publisher sends a value a second.
 
 What grows is measured: memory, the state on disk, the log, /metrics; and how long the honest values need to arrive.
-`python -m benchmarks.hostile_publisher [TOPICS] [BYTES OF A TOPIC]`; the connector has its default settings.
+`python -m benchmarks.hostile_publisher [TOPICS [BYTES OF A TOPIC [apart]]]`; the connector has its default settings.
+With `apart` the honest topic is a source of its own: another connection, journal and intake.
 """
 
 from __future__ import annotations
@@ -87,11 +88,15 @@ class Honest:
             time.sleep(0.25)
 
 
-def measure(topics: int, length: int, more: str = "") -> dict[str, object]:
-    """The whole run; `more` are further settings."""
+def measure(topics: int, length: int, *, apart: bool = False) -> dict[str, object]:
+    """The whole run."""
     with tempfile.TemporaryDirectory(prefix="hostile-") as folder, SandboxServer() as sandbox, Mosquitto() as broker:
-        source = f'  - {{type: mqtt, name: plant, url: "mqtt://127.0.0.1:{broker.port}", topics: ["plant/#"]}}'
-        with ConnectorProcess(Path(folder), sandbox.credentials_path, source, more).start() as connector:
+        taken = {"plant": "plant/hostile/#", "honest": HONEST} if apart else {"plant": "plant/#"}
+        sources = "\n".join(
+            f'  - {{type: mqtt, name: {name}, url: "mqtt://127.0.0.1:{broker.port}", topics: ["{topic}"]}}'
+            for name, topic in taken.items()
+        )
+        with ConnectorProcess(Path(folder), sandbox.credentials_path, sources).start() as connector:
             before = connector.rss_bytes()
             honest = Honest(broker.port, sandbox)
             honest.start()
@@ -121,6 +126,7 @@ def measure(topics: int, length: int, more: str = "") -> dict[str, object]:
             return {
                 "topics": topics,
                 "bytes_of_a_topic": length,
+                "apart": apart,
                 "flood_seconds": round(float(hostile.stdout), 1),
                 "settled_after_seconds": round(seconds, 1),
                 "rss_mib": {"before": before >> 20, "peak": peak >> 20, "after": resident >> 20},
@@ -149,5 +155,6 @@ if __name__ == "__main__":
         port, count, length = map(int, sys.argv[2:])
         print(flood(port, messages(count, length)))
     else:
-        arguments = [int(text) for text in sys.argv[1:]]
-        print(json.dumps(measure(*(arguments or [1_000_000]), *([0] if len(arguments) < 2 else [])), indent=1))
+        numbers = [int(text) for text in sys.argv[1:3]]
+        topics, length = (*numbers, *(1_000_000, 0)[len(numbers) :])
+        print(json.dumps(measure(topics, length, apart="apart" in sys.argv), indent=1))

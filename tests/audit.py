@@ -202,16 +202,7 @@ def ask_pip(lock: Path, until: float) -> tuple[list[Vulnerability], int, list[st
     failures = []
     for service in _SERVICES:
         command = [sys.executable, "-m", "pip_audit", "--requirement", str(lock), "--require-hashes", "--disable-pip"]
-        command += [
-            "--format",
-            "json",
-            "--progress-spinner",
-            "off",
-            "--timeout",
-            "15",
-            "--vulnerability-service",
-            service,
-        ]
+        command += ["--format", "json", "--progress-spinner", "off", "--timeout", "15", "-s", service]
         for _ in range(_ATTEMPTS):
             try:
                 return pip_answer(_run(command, ROOT, until))

@@ -40,12 +40,13 @@ class BoundedClient(Client):
             self._ahead = super()._sock_recv(min(max(bufsize, _READ_AHEAD), _READ_AT_ONCE))
             self._at = 0
         packet = self._in_packet
-        if packet["have_remaining"] and len(packet["packet"]) >= self._most:
-            thrown_away = min(bufsize, len(self._ahead) - self._at)
-            if thrown_away > 1:  # paho counts what it gets: one byte in the place of them all
-                packet["to_process"] -= thrown_away - 1
-                self._at += thrown_away - 1
-            bufsize = 1
+        if packet["have_remaining"]:
+            room = self._most - len(packet["packet"])
+            if room <= 0:  # paho counts what it gets: one byte in the place of all that is thrown away
+                thrown_away = max(0, min(bufsize, len(self._ahead) - self._at) - 1)
+                packet["to_process"] -= thrown_away
+                self._at += thrown_away
+            bufsize = min(bufsize, max(1, room))
         start = self._at
         self._at = start + bufsize
         return self._ahead[start : start + bufsize]

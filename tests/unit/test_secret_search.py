@@ -29,7 +29,9 @@ def found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]
 
 
 @pytest.mark.parametrize("user", ["", "u", "me", "abc", "user"])
-@pytest.mark.parametrize("secret", [CLARIFY_SECRET, MQTT_PASSWORD, fresh("client-secret")])
+@pytest.mark.parametrize(
+    "secret", [CLARIFY_SECRET, MQTT_PASSWORD, fresh("client-secret")], ids=["clarify", "mqtt", "fresh"]
+)
 def test_a_secret_is_found_however_it_is_written(secret: str, user: str) -> None:
     pair = f"{user}:{secret}".encode()
     for content in (

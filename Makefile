@@ -12,7 +12,7 @@ COMPILE = .venv/bin/uv pip compile pyproject.toml $(ARGS) --quiet --universal --
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint format bench lock setup clean
+.PHONY: help demo test chaos lint format audit bench lock setup clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ lint: setup ## style, formatting and types: ruff and mypy
 format: setup ## put the code into the project's format and repair what ruff can repair
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+audit: setup ## dependencies: lock files, hashes and known vulnerabilities; AUDIT_REQUIRED=1 insists on an answer
+	@.venv/bin/python -m tests.audit
 
 bench: setup ## measure: samples per second, bytes per sample, memory
 	@.venv/bin/python -m benchmarks $(ARGS)

@@ -31,7 +31,7 @@ from connector.config.formats import build_format
 from connector.config.mapping import MappingSection
 from connector.mapping.chunks import ChunkMapper
 from connector.mapping.mapper import Mapper
-from connector.records import Part, Record, Rows
+from connector.records import Record, Rows
 
 ARRIVAL: Final = 1_790_000_000_000_000
 _SPARKPLUG: Final = "Sparkplug"
@@ -168,8 +168,7 @@ def measure(case: Case) -> dict[str, Any]:
     chunks = ChunkMapper(mapper)
     records = [Record("plant/line1/press", case.payload, ARRIVAL)] * _CHUNK
     for _ in range(2):
-        parts: list[Part] = []
-        chunks.map("plant", records, 0, parts)
+        _, parts = chunks.map("plant", records)
     (_, last), *_ = reversed(parts)
     assert isinstance(last, Rows) or not last.rejects
     samples = len(last.inputs) if isinstance(last, Rows) else len(last.samples)
@@ -178,7 +177,7 @@ def measure(case: Case) -> dict[str, Any]:
         case.payload,
         samples,
         lambda: case.decode(case.payload),
-        lambda: chunks.map("plant", records, 0, []),
+        lambda: chunks.map("plant", records),
         _CHUNK,
     )
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TextIO
@@ -38,10 +39,11 @@ from connector.mapping.sparkplug import Noted, added_up
 from connector.new_signals import NewSignals
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline
-from connector.records import SignalMetadata
+from connector.records import Part, SignalMetadata
 from connector.sources.journal import DiskJournal, MemoryJournal
 from connector.sources.log_file import LogFile
 from connector.sources.mqtt import MqttSource
+from connector.sources.mqtt_packets import AROUND_PAYLOAD
 from connector.sources.source import Source
 from connector.state import Memory, State
 
@@ -93,6 +95,7 @@ def build_mapper(
         bounds=config.time_bounds(),
         max_payload_bytes=config.mapping.max_payload,
         max_values=config.mapping.max_values,
+        max_claims=config.signals.guard().most_claims,
         without_retained={
             source.name for source in config.sources if isinstance(source, MqttSection) and source.retained == "never"
         },
@@ -158,9 +161,10 @@ class Connector:
                 Slots(delivery.metadata_requests_per_second, self._abort),
                 lambda input_id: not self.signals.is_waiting(input_id),
             )
+            make = make_source or partial(_source, message_bytes=_message_bytes(config))
             sources = []
             for section in config.sources:
-                sources.append((make_source or _source)(section, open_log_file(config, section.name)))
+                sources.append(make(section, open_log_file(config, section.name)))
                 opened_sources.callback(sources[-1].close, _CLOSE_SECONDS)
             guard = config.signals.guard()
             self.new_signals = NewSignals(guard, self.state) if guard.active else None
@@ -183,7 +187,7 @@ class Connector:
                 self,
                 Limits(delivery.max_delay, delivery.max_frame_bytes, delivery.max_waiting_samples),
                 delivery.requests_per_second,
-                admit=None if self.new_signals is None else self.new_signals.admit,
+                admit=None if self.new_signals is None else self._admit,
                 windows_done=self.state.windows_done(),
                 share=lambda shares: effective_share(
                     delivery.share, [*shares, *[0.0] * (sources_in_all - len(shares))]
@@ -321,21 +325,39 @@ class Connector:
             )
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
-        """Have metadata saved, and signals published."""
-        self.signals.want(signals)
-        self.items.want(signals)
+        """Have metadata saved, and signals published: both bring a signal into being, so only of those let in."""
+        if self.new_signals is not None:
+            signals = self.new_signals.described(signals)
+        self._want(signals)
+
+    def _admit(self, parts: list[Part]) -> list[Part]:
+        """What of these is let in."""
+        assert self.new_signals is not None  # noqa: S101 - asked only where new signals are guarded
+        checked = self.new_signals.admit(parts)
+        self._want(self.new_signals.take_described())
+        return checked
+
+    def _want(self, signals: list[tuple[str, SignalMetadata]]) -> None:
+        if signals:
+            self.signals.want(signals)
+            self.items.want(signals)
 
 
 def open_log_file(config: Config, source: str) -> LogFile:
     """A source's journal and ledger. Raises `StartError`."""
     path = log_file_path(config, source)
     try:
-        return LogFile.open(path)
+        return LogFile.open(path, ledger_topics=config.observe.ledger_topics)
     except (OSError, sqlite3.Error) as error:
         raise StartError(f"the journal {path} cannot be opened: {error}; is the disk full or read-only?") from None
 
 
-def _source(section: SourceSection, file: LogFile) -> Source:
+def _message_bytes(config: Config) -> int:
+    """How long a message may be to be kept whole: a longer payload is neither mapped nor kept in a dead letter."""
+    return max(config.mapping.max_payload, config.dead_letters.max_payload) + AROUND_PAYLOAD
+
+
+def _source(section: SourceSection, file: LogFile, message_bytes: int) -> Source:
     if isinstance(section, KafkaSection):
         from connector.sources.kafka import KafkaSource  # noqa: PLC0415 - librdkafka is loaded where it is needed
 
@@ -349,7 +371,7 @@ def _source(section: SourceSection, file: LogFile) -> Source:
         journal = DiskJournal(section.name, file, section.journal.max_bytes)
     else:
         journal = MemoryJournal(section.name, file, section.journal.max_bytes)
-    return MqttSource(section, file, journal)
+    return MqttSource(section, file, journal, message_bytes=message_bytes)
 
 
 def lock_state_dir(folder: Path) -> TextIO:

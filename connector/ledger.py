@@ -24,6 +24,7 @@ from connector.mapping.times import format_time
 from connector.progress import Counts
 from connector.sources.log_schema import Range, Row
 from connector.sources.log_statement import read_statement
+from connector.sources.log_topics import line_of
 from connector.state import read_memory, read_note
 
 
@@ -162,7 +163,9 @@ def read_ledger(*configs: Config, all_members: bool = False) -> Ledger:
                 path = folder / f"{section.name}.sqlite"
                 source = ledger.sources.setdefault(section.name, SourceLedger())
                 if path.exists():
-                    ranges.setdefault(section.name, []).extend(_read_source(source, section.name, path, mapper))
+                    ranges.setdefault(section.name, []).extend(
+                        _read_source(source, section.name, path, mapper, config.observe.ledger_topics)
+                    )
     for name, found in ranges.items():
         source = ledger.sources[name]
         source.partitions = _by_partition(found)
@@ -177,8 +180,8 @@ def _packing(path: Path) -> Iterator[tuple[float, PackingAccount]]:
         yield at, PackingAccount(**json.loads(text))
 
 
-def _read_source(source: SourceLedger, name: str, path: Path, mapper: Mapper) -> list[Range]:
-    statement = read_statement(path, lambda row: _add_waiting(source.topics, name, row, mapper))
+def _read_source(source: SourceLedger, name: str, path: Path, mapper: Mapper, most_topics: int) -> list[Range]:
+    statement = read_statement(path, lambda row: _add_waiting(source.topics, name, row, mapper, most_topics))
     source.appended += statement.appended
     source.redelivered += statement.redelivered
     source.expired += statement.expired
@@ -239,11 +242,12 @@ def _by_partition(ranges: list[Range]) -> dict[str, PartitionAccount]:
     return partitions
 
 
-def _add_waiting(topics: dict[str, TopicAccount], name: str, row: Row, mapper: Mapper) -> None:
+def _add_waiting(topics: dict[str, TopicAccount], name: str, row: Row, mapper: Mapper, most_topics: int) -> None:
     for record in row.records:
-        account = topics.get(record.topic)
+        line = line_of(record.topic, topics, len(topics), most_topics)
+        account = topics.get(line)
         if account is None:
-            account = topics[record.topic] = TopicAccount()
+            account = topics[line] = TopicAccount()
         mapped = mapper.map(name, record)
         values = sum(1 for reject in mapped.rejects if reject.path is not None)
         account.messages.add_waiting(1)

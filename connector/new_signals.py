@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
 
 from connector.mapping.signal_guard import GuardSettings, SignalGuard
-from connector.records import Mapped, Part
+from connector.records import Mapped, Part, SignalMetadata
 from connector.state import SignalStatus, State
 
 _LOOK_SECONDS: Final = 2.0
@@ -30,6 +30,9 @@ class NewSignals:
         self._unwritten: list[tuple[str, SignalStatus]] = []
         self._looked = clock()
         self._warned = False
+        self._newly_in = False
+        self._described: dict[str, SignalMetadata] = {}
+        """What signals should be called that are not let in (yet): saving it would bring them into being."""
         statuses = state.signal_statuses()
         held = [input_id for input_id, status in statuses.items() if status is SignalStatus.HELD]
         known = {input_id for input_id, status in statuses.items() if status is not SignalStatus.HELD}
@@ -47,13 +50,34 @@ class NewSignals:
             for index, part in parts:
                 if isinstance(part, Mapped):
                     checked.append((index, self._guard.check(part)))
-                elif self._guard.lets_in(part.inputs):
+                elif self._guard.lets_all_in(part.inputs):
                     checked.append((index, part))
                 else:
                     checked += [(one, self._guard.check(mapped)) for one, mapped in part.one_by_one()]
             if self._guard.new_known or self._guard.new_held or self._unwritten:
                 self._remember()
             return checked
+
+    def described(self, signals: Iterable[tuple[str, SignalMetadata]]) -> list[tuple[str, SignalMetadata]]:
+        """Those of them that are let in; the others are kept until they are, see `take_described`."""
+        with self._lock:
+            now = []
+            for input_id, metadata in signals:
+                if self._guard.lets_in(input_id):
+                    now.append((input_id, metadata))
+                else:
+                    self._described[input_id] = metadata
+            return now
+
+    def take_described(self) -> list[tuple[str, SignalMetadata]]:
+        """What was kept, of signals that are let in by now; what is neither that nor held is forgotten."""
+        with self._lock:
+            if not self._described or (not self._newly_in and len(self._described) <= self._guard.held):
+                return []
+            found = [(name, said) for name, said in self._described.items() if self._guard.lets_in(name)]
+            self._described = {name: said for name, said in self._described.items() if self._guard.holds(name)}
+            self._newly_in = False
+            return found
 
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics."""
@@ -72,10 +96,12 @@ class NewSignals:
             return
         if approved:
             self._guard.approve(approved)
+            self._newly_in = True
             _log.info("signals_approved", count=len(approved), remedy="replay what was held: dead-letters replay")
 
     def _remember(self) -> None:
         guard = self._guard
+        self._newly_in = self._newly_in or bool(guard.new_known)
         new_held, guard.new_held = guard.new_held, []
         self._unwritten += [(input_id, SignalStatus.KNOWN) for input_id in guard.new_known]
         self._unwritten += [(input_id, SignalStatus.HELD) for input_id in new_held]

@@ -51,6 +51,8 @@ _BYTES_A_SAMPLE: Final = 12
 """A sample in a dense frame: enough to see that a request's worth waits; the planner knows exactly."""
 _RECENT_FRAMES: Final = 50
 _LETTERS_AT_ONCE: Final = 1000
+_OPEN_TOPICS: Final = 64 * 1024 * 1024
+"""Characters that the topics of the records under way may have together."""
 _REREAD_BYTES: Final = 8 * 1024 * 1024
 _FIRST_DELAY: Final = 1.0
 _LAST_DELAY: Final = 30.0
@@ -235,16 +237,24 @@ class Pipeline:
                 self._changed.notify_all()
 
     def _take_in(self, chunk: Chunk) -> None:
-        parts: list[Part] = []
-        done = self._map(chunk, 0, parts)
-        while done < len(chunk.records):  # a schema is missing: nothing of it is rejected for that
-            self._wait_for_schema(chunk)
-            if self._aborted.is_set():
-                return
-            done = self._map(chunk, done, parts)
-        if self.schema_trouble.pop(chunk.source, None):
-            del self._schema_tries[chunk.source]
-            _log.info("schema_available", source=chunk.source)
+        """Mostly it is one part; what becomes very much is taken in piece by piece, each once there is room for it."""
+        rest: Chunk | None = chunk
+        while rest is not None and not self._aborted.is_set():
+            done, parts = self._map(rest)
+            if not done:  # a schema is missing: nothing of it is rejected for that
+                self._wait_for_schema(rest)
+                continue
+            if self.schema_trouble.get(rest.source) and done == len(rest.records):
+                del self.schema_trouble[rest.source]
+                self._schema_tries.pop(rest.source, None)
+                _log.info("schema_available", source=rest.source)
+            first, rest = _divided(rest, done)
+            self._add(first, parts)
+            while rest is not None and not self._has_room() and not self._aborted.is_set():
+                self._sources[chunk.source].hold()
+                self._wait_a_little()
+
+    def _add(self, chunk: Chunk, parts: list[Part]) -> None:
         self._keep_births(chunk.source)
         if self._admit is not None:
             parts = self._admit(parts)
@@ -506,6 +516,7 @@ class Pipeline:
             used = max(
                 (self._pending.waiting + self._windows.held) / self._limits.max_waiting_samples,
                 self._progress.open_records / OPEN_RECORDS,
+                self._progress.open_topics / _OPEN_TOPICS,
             )
             now = self._clock()
             if self._full and self._pending.waiting:
@@ -546,11 +557,12 @@ class Pipeline:
                     self._changed.wait(min(_POLL_SECONDS, self._limits.max_delay - age))
         return False
 
-    def _map(self, chunk: Chunk, first: int, parts: list[Part]) -> int:
-        """Map the records from `first` on, up to one whose schema cannot be had now; which one that is."""
+    def _map(self, chunk: Chunk) -> tuple[int, list[Part]]:
+        """How many of the records were mapped, and what they became: all of them, or up to one whose schema cannot be
+        had now, or until that is very much."""
         source, records = chunk.source, chunk.records
         with self._mapping_lock:
-            done = self._chunks.map(source, records, first, parts)
+            done, parts = self._chunks.map(source, records)
             if self._chunks.schema_trouble is not None:
                 self.schema_trouble[source] = self._chunks.schema_trouble
             merged = self._mapper.merges_keys(source, records[0], records[-1])
@@ -564,7 +576,7 @@ class Pipeline:
                 remedy="if a key is a device, use it: a rule with key: or with {key} in its input; if not, set "
                 "shared_inputs: true in the rule",
             )
-        return done
+        return done, parts
 
     def _wait_for_schema(self, chunk: Chunk) -> None:
         """A second, then longer; the source keeps what comes meanwhile."""
@@ -724,3 +736,13 @@ class Pipeline:
         total.dead_lettered += part.dead_lettered
         total.superseded += part.superseded
         total.filtered += part.filtered
+
+
+def _divided(chunk: Chunk, first: int) -> tuple[Chunk, Chunk | None]:
+    """Its first records, and the others, if there are any."""
+    if first == len(chunk.records):
+        return chunk, None
+    return (
+        replace(chunk, positions=chunk.positions[:first], records=chunk.records[:first]),
+        replace(chunk, positions=chunk.positions[first:], records=chunk.records[first:]),
+    )

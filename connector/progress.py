@@ -32,6 +32,7 @@ MAX_CHUNK = 1 << INDEX_BITS
 """Records in one chunk at most: the index has to fit into the token."""
 _INDEX = MAX_CHUNK - 1
 _MAX_TOPICS = 100_000
+_MAX_TOPICS_LENGTH = 16 * 1024 * 1024
 
 
 class Outcome(IntFlag):
@@ -153,6 +154,8 @@ class Progress:
         self._chunks: dict[int, _OpenChunk] = {}
         self._order: dict[tuple[str, str], deque[int]] = {}
         self.open_records = 0
+        self.open_topics = 0
+        """Characters in the topics of the open records: they may be long, and each another one."""
         self.received_records = 0
         self.received_samples = 0
         self.abandoned_records = 0
@@ -165,6 +168,7 @@ class Progress:
         self._next_bundle = -1
         self._topics: dict[str, str] = {}
         """One string object a topic: chunks remember the topic of every open record."""
+        self._topics_length = 0
 
     def begin(self, chunk: Chunk, parts: Sequence[Part]) -> int:
         """Take over the bookkeeping of a chunk; what mapping rejected or filtered is settled at once.
@@ -177,9 +181,15 @@ class Progress:
             raise ProgressError(f"a chunk of {size} records with {mapped} results")
         number = self._next
         self._next += 1
-        if len(self._topics) > _MAX_TOPICS:
+        if len(self._topics) > _MAX_TOPICS or self._topics_length > _MAX_TOPICS_LENGTH:
             self._topics.clear()
+            self._topics_length = 0
+        known = len(self._topics)
         topics = self._kept([record.topic for record in chunk.records])
+        length = _length(topics)
+        if len(self._topics) > known:
+            self._topics_length += length
+        self.open_topics += length
         none = array("I", bytes(4 * size))
         opened = _OpenChunk(chunk.source, chunk.partition, chunk.positions, topics, none, none[:], bytearray(size), {})
         for index, part in parts:
@@ -257,6 +267,7 @@ class Progress:
                 chunk = self._chunks.pop(order.popleft())
                 merge(tallies, _close(chunk))
                 self.open_records -= len(chunk.topics)
+                self.open_topics -= _length(chunk.topics)
                 position = chunk.positions[-1]
             if position is not None:
                 ready.append(Commit(source, partition, position, tallies))
@@ -279,6 +290,7 @@ class Progress:
             for number in self._order.pop((source, partition), ()):
                 chunk = self._chunks.pop(number)
                 records += len(chunk.topics)
+                self.open_topics -= _length(chunk.topics)
                 self.abandoned_samples += sum(chunk.values)
                 if chunk.open:
                     self._abandoned[number] = chunk
@@ -383,6 +395,11 @@ def _close(chunk: _OpenChunk) -> Tallies:
     if inserted != chunk.inserted:
         raise ProgressError(f"{chunk.inserted} values were inserted, but the account says {inserted}")
     return tallies
+
+
+def _length(topics: list[str]) -> int:
+    """Characters in all of them."""
+    return len(topics[0]) * len(topics) if _all_one(topics) else sum(map(len, topics))
 
 
 def _all_one(topics: list[str]) -> bool:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.ports import free_port
+from tests.secret_search import search_folder
 from tests.waiting import listens, wait_until
 
 USED: dict[str, int] = {}
@@ -108,6 +109,7 @@ class Mosquitto:
     def close(self) -> None:
         """Kill it and remove its folder."""
         self.kill()
+        search_folder(self.folder)
         shutil.rmtree(self.folder)
 
     def log(self) -> str:

@@ -4,13 +4,14 @@ components were used."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 
+from tests import secret_search
 from tests.brokers import USED, Broker, best_broker
 from tests.kafka_brokers import LEFT_OUT, NEEDS, KafkaBroker, best_kafka
 from tests.workers import TogetherByFile, how_many, longest_first
@@ -48,11 +49,28 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Togethe
     return TogetherByFile(config, log)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test printed and logged is searched for secrets."""
+    report = yield
+    if report.when == "teardown":
+        for name, text in report.sections:
+            secret_search.search_text(f"{item.nodeid} ({name})", text)
+    return report
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker hands over what it used."""
+    """Whoever ran tests searches what they left behind; a worker hands over what it used and found."""
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    factory: pytest.TempPathFactory | None = getattr(session.config, "_tmp_path_factory", None)
+    ran_tests = output is not None or not session.config.getoption("numprocesses")
+    if ran_tests and factory is not None and factory._basetemp is not None:  # there is no public word for the latter
+        secret_search.search_folder(factory._basetemp)
     if output is not None:
-        output["used"], output["left_out"] = USED, LEFT_OUT
+        output["used"], output["left_out"], output["secrets"] = USED, LEFT_OUT, secret_search.FOUND
+    elif secret_search.FOUND:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_testnodedown(node: Any) -> None:
@@ -61,6 +79,7 @@ def pytest_testnodedown(node: Any) -> None:
     for name, times in output.get("used", {}).items():
         USED[name] = USED.get(name, 0) + times
     LEFT_OUT.extend(output.get("left_out", ()))
+    secret_search.FOUND.extend(output.get("secrets", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -69,5 +88,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{name}, started {times} times" if times > 1 else name)
     if not USED:
         terminalreporter.write_line("no broker was needed")
+    for place in dict.fromkeys(secret_search.FOUND):
+        terminalreporter.write_line(f"SECRET FOUND in {place}", red=True)
     if LEFT_OUT:
         terminalreporter.write_line(f"LEFT OUT for want of a Kafka ({NEEDS}): {len(LEFT_OUT)} tests")

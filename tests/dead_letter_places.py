@@ -25,8 +25,8 @@ from connector.dead_letters.store import DeadLetterStore, Gone, ReadableStore
 from connector.records import Reason, Record, Reject
 from tests.brokers import Mosquitto
 from tests.kafka_brokers import KafkaBroker
+from tests.secrets_used import SETTING as SECRET
 
-SECRET = "hunter2-and-more"
 MIB = 1024 * 1024
 
 

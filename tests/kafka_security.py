@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from tests.ports import free_port
+from tests.secrets_used import KAFKA_PASSWORD as PASSWORD
 
 USER = "alice"
-PASSWORD = "alice-secret"
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 _MODULES = "org.apache.kafka.common.security"
 

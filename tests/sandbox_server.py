@@ -16,11 +16,13 @@ import base64
 import json
 import select
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +32,8 @@ import httpx
 from connector.sandbox.address import Address
 from connector.sandbox.store import SignalRow, Store
 from tests.ports import free_port
+from tests.secret_search import search_folder
+from tests.secrets_used import fresh
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -71,6 +75,8 @@ class SandboxServer:
     def start(self) -> Self:
         """Start the process and wait until it answers; raises RuntimeError with its output if it does not."""
         assert self._process is None, "the sandbox runs already"
+        if not self.store_path.exists():
+            _with_marked_secrets(self.store_path)
         command = [sys.executable, "-m", "connector.sandbox"]
         command += ["--listen", f"127.0.0.1:{self._port}", "--store", str(self.store_path)]
         command += ["--credentials-out", str(self.credentials_path)]
@@ -124,6 +130,7 @@ class SandboxServer:
     def close(self) -> None:
         """Kill it if it still runs, and remove its directory."""
         self.kill()
+        search_folder(self._directory)
         shutil.rmtree(self._directory)
 
     def __enter__(self) -> Self:
@@ -252,3 +259,13 @@ class SandboxServer:
     def _close_pipe(process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         process.stdout.close()
+
+
+def _with_marked_secrets(path: Path) -> None:
+    """A store whose integration has secrets that are found wherever they should not be."""
+    Store.open(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "UPDATE integrations SET client_secret = ?, password = ?", (fresh("client-secret"), fresh("api-password"))
+        )
+        connection.commit()

@@ -131,8 +131,11 @@ class Transport:
 
         `method` is what errors call this request; `stores` says whether it changes something in Clarify.
         """
+        # httpx's request and response refer to each other until the garbage collector comes by, which may be a hundred
+        # frames of 8 MB later: so the body is not theirs to keep, but an iterator's, which lets go of it at its end.
+        length = {"Content-Length": str(len(body))}
         try:
-            with self._http.stream("POST", url, content=body, headers=dict(headers)) as response:
+            with self._http.stream("POST", url, content=iter((body,)), headers={**headers, **length}) as response:
                 return self._receive(response, method=method, stores=stores)
         except httpx.RequestError as error:
             wrong = _describe(error)

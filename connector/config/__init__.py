@@ -50,6 +50,12 @@ class ObserveSection(Section):
         description="Not ready, and a warning in the log, when at the present rates something would be lost sooner "
         "than this.",
     )
+    ledger_topics: int = Field(
+        default=100_000,
+        ge=1,
+        description="About so many topics of a source have a line of their own in the ledger; the others, and those "
+        "with more than 1,000 characters, share the line `(other topics)`.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Log level.")
     log_format: Literal["text", "json"] = Field(default="text", description="Log format.")
 

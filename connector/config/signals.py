@@ -15,9 +15,10 @@ class SignalsSection(Section):
     have had samples before are never touched."""
 
     max: int | None = Field(
-        default=None,
+        default=100_000,
         ge=1,
-        description="At most so many signals; new ones above it are held. Default: any number.",
+        description="At most so many signals; new ones above it are held. It bounds memory and state, too: whoever may "
+        "publish could make signals without end. null: any number.",
         examples=[5000],
     )
     on_new: Literal["allow", "hold", "reject"] = Field(

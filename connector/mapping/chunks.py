@@ -8,6 +8,7 @@ the samples of an input stay in order.
 from __future__ import annotations
 
 from struct import error as NotANumberError  # noqa: N812 - its name says nothing
+from typing import Final
 
 import orjson
 import structlog
@@ -23,6 +24,9 @@ from connector.records import Mapped, Part, Reason, Record, Reject, Rows
 
 _NOT_PLAIN = (orjson.JSONDecodeError, LookupError, TypeError, NotANumberError, TimeError)
 
+_MAPPED_AT_ONCE: Final = 100_000
+"""Values of a chunk that are mapped before what they became is taken in: a small record may be a bomb of thousands."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -34,26 +38,30 @@ class ChunkMapper:
         self.schema_trouble: str | None = None
         """Why the last chunk was not mapped to its end."""
 
-    def map(self, source: str, records: list[Record], first: int, parts: list[Part]) -> int:
-        """Add what the records from `first` on become to the parts; up to which one it came: all of them, or the one
-        whose schema cannot be had now."""
+    def map(self, source: str, records: list[Record]) -> tuple[int, list[Part]]:
+        """How many of these records were mapped, and what they became: all of them, or up to one whose schema cannot
+        be had now, or until that is very much."""
         self.schema_trouble = None
+        parts: list[Part] = []
         opened: list[Flat] = []
         try:
-            return self._map(source, records, first, parts, opened)
+            return self._map(source, records, parts, opened), parts
         finally:
             for flat in opened:
                 flat.rows = None
 
-    def _map(  # noqa: C901, PLR0912 - the hot path: a call for each step would cost as much as the step
-        self, source: str, records: list[Record], first: int, parts: list[Part], opened: list[Flat]
+    def _map(  # noqa: C901, PLR0912, PLR0915 - the hot path: a call for each step would cost as much as the step
+        self, source: str, records: list[Record], parts: list[Part], opened: list[Flat]
     ) -> int:
         mapper = self._mapper
         loads, plain_plan, most_bytes = orjson.loads, mapper.plain_plan, mapper.max_payload_bytes
         oldest_us, newest_after_us = mapper.bounds.oldest_us, mapper.bounds.newest_after_arrival_us
         last_topic: str | None = None
         plan: Plan | None = None
-        for index, record in enumerate(records[first:] if first else records, first):
+        values = 0
+        for index, record in enumerate(records):
+            if values > _MAPPED_AT_ONCE:
+                return index
             if record.topic != last_topic:
                 last_topic = record.topic
                 plan = plain_plan(source, last_topic)
@@ -92,6 +100,7 @@ class ChunkMapper:
                         rows.indexes.append(index)
                         rows.times.append(time_us)
                         rows.packed.append(packed)
+                        values += flat.width
                         if plan.clock is not None and time_us != record.time_us:  # type: ignore[union-attr]
                             plan.clock.note(record.time_us, time_us)  # type: ignore[union-attr]
                         break
@@ -110,6 +119,7 @@ class ChunkMapper:
                     message = f"a bug in the mapping: {error!r}; please report it"
                     mapped = Mapped(rejects=[Reject(Reason.MAPPING_FAILED, message)])
                 parts.append((index, mapped))
+                values += len(mapped.samples) + len(mapped.rejects)
         return len(records)
 
 

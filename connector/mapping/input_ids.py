@@ -6,6 +6,9 @@ that text is legal it is the ID. Where it had to be changed (illegal characters,
 in a hash of the original text, so that two texts that differ only in what was replaced stay apart, on every
 replica and in any order of arrival. Where two origins want the very same text, the later one gets a hash of
 its origin and the collision is reported; who came first is remembered in the claims.
+
+The claims are bounded, in number and in bytes: beyond, an origin that is new gets an `Unclaimed` ID, which nobody
+remembers and under which no sample may leave.
 """
 
 from __future__ import annotations
@@ -20,6 +23,14 @@ from connector.clarify.limits import INPUT_ID, INPUT_ID_LENGTH
 
 _ILLEGAL: Final = re.compile(r"[^a-zA-Z0-9\-_:.#+/]")
 _HASH_LENGTH: Final = 10
+CLAIM_BYTES: Final = 512
+"""What a claim may have on average: topic, path and whatever tells records apart, in characters."""
+
+
+class Unclaimed(str):
+    """An input ID that was not given out, since there is no room to remember whose it is."""
+
+    __slots__ = ()
 
 
 class Origin(NamedTuple):
@@ -91,8 +102,16 @@ class InputIds:
     have changed since the claim was made.
     """
 
-    def __init__(self, claims: Mapping[str, Origin], wanted_today: Callable[[Origin], Collection[str]]) -> None:
+    def __init__(
+        self,
+        claims: Mapping[str, Origin],
+        wanted_today: Callable[[Origin], Collection[str]],
+        most: int | None = None,
+    ) -> None:
+        """At most `most` claims are made, of `CLAIM_BYTES` on average; None: as many as there are origins."""
         self._claims = dict(claims)
+        self._most = most
+        self._size = sum(map(_size, claims.values()))
         self._wanted_today = wanted_today
         self._earlier: dict[tuple[str, str, str], list[str]] = {}
         """What earlier runs gave to the values at one place, whatever their records."""
@@ -107,14 +126,14 @@ class InputIds:
         return len(self._claims)
 
     def assign(self, origin: Origin, text: str, *, shared: bool = False) -> str:
-        """The input ID for this origin. With `shared`, several origins may have one on purpose."""
+        """The input ID for this origin; an `Unclaimed` one if it is new and there is no room. With `shared`, several
+        origins may have one on purpose."""
         wanted = legal_id(text)
         if shared:
             return wanted
         owner = self._claims.get(wanted)
         if owner is None or (owner != origin and not self._still_owns(owner, wanted)):
-            self._claim(wanted, origin)
-            return wanted
+            return self._claim(wanted, origin)
         if owner == origin:
             return wanted
         identity = "\x1f".join(origin if origin.record else origin[:3])
@@ -122,10 +141,12 @@ class InputIds:
         while self._claims.get(given, origin) != origin:  # somebody chose a topic that looks like our hash
             identity += "\x1f"
             given = _with_hash(wanted, identity)
-        if given not in self._claims:
-            self._claim(given, origin)
+        if given in self._claims:
+            return given
+        claimed = self._claim(given, origin)
+        if type(claimed) is not Unclaimed:
             self.collisions.append(Collision(wanted, owner, origin, given))
-        return given
+        return claimed
 
     def _still_owns(self, owner: Origin, input_id: str) -> bool:
         """Whether the owner uses this ID today: as one that it wants, or as one given to it in a collision."""
@@ -134,7 +155,13 @@ class InputIds:
             for wanted in map(legal_id, self._wanted_today(owner))
         )
 
-    def _claim(self, input_id: str, origin: Origin) -> None:
+    def _has_room(self, origin: Origin) -> bool:
+        most = self._most
+        return most is None or (len(self._claims) < most and self._size + _size(origin) <= most * CLAIM_BYTES)
+
+    def _claim(self, input_id: str, origin: Origin) -> str:
+        if not self._has_room(origin):
+            return Unclaimed(input_id)
         for earlier in self._earlier.get(origin[:3], ()):
             owner = self._claims.get(earlier)
             same = owner is not None and owner[:3] == origin[:3]
@@ -146,5 +173,12 @@ class InputIds:
                 self.renames.append(Rename(earlier, input_id, origin))
                 self._earlier[origin[:3]].remove(earlier)
                 break
+        before = self._claims.get(input_id)
+        self._size += _size(origin) - (0 if before is None else _size(before))
         self._claims[input_id] = origin
         self.new_claims.append((input_id, origin))
+        return input_id
+
+
+def _size(origin: Origin) -> int:
+    return len(origin.topic) + len(origin.path) + len(origin.record)

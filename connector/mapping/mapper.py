@@ -9,6 +9,7 @@ samples); a record that gives nothing at all is a reject.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,7 +25,7 @@ from connector.formats.sparkplug.host import Owner
 from connector.mapping.align import Aligner
 from connector.mapping.clock_skew import Clocks, Skew
 from connector.mapping.decoded import Decoded
-from connector.mapping.input_ids import InputIds, Origin
+from connector.mapping.input_ids import InputIds, Origin, Unclaimed
 from connector.mapping.items import items_of, leaves_beside
 from connector.mapping.paths import MISSING
 from connector.mapping.plans import (
@@ -58,11 +59,17 @@ from connector.mapping.states import LearnedStates
 from connector.mapping.templates import ITEM, ITEM_FIELD, KEY, PAYLOAD
 from connector.mapping.thinning import Thinner
 from connector.mapping.times import TimeBounds, TimeError
+from connector.mapping.values import ValueRejectedError
 from connector.mapping.walk import NO_TIME, NOT_YET, Walker, Work, cut, leaves, shown_value
 from connector.records import Mapped, Reason, Record, Reject, Sample, SignalMetadata
 
 _CLOCKS_SECONDS: Final = 30.0
 _MAX_PLANS: Final = 100_000
+_PLANS_BYTES: Final = 128 * 1024 * 1024
+"""About what all plans may take in memory, before they are made anew: topics and keys are the publishers' to choose."""
+_PLAN_BYTES: Final = 1000
+_PATH_BYTES: Final = 150
+_LONGEST_DEVICE: Final = 300
 _MAX_SHAPES: Final = 100
 """A topic, before they are learnt anew: each message may have other keys."""
 _NEW_SHAPE: Final = Shape((), (), None, None, -2, 0)
@@ -90,13 +97,15 @@ class Mapper:
         bounds: TimeBounds | None = None,
         max_payload_bytes: int = 4 * 1024 * 1024,
         max_values: int = 20_000,
+        max_claims: int | None = None,
     ) -> None:
         """`unmatched` (`filter`, `dead_letter` or `map`) says what becomes of a record that no rule takes;
         without any rule every record is mapped. With `match_all` every rule that takes a record maps it, else the
         first. `claims` is which origin owned which input ID in earlier runs, `states` which states of which input were
         learned, `births` what Sparkplug's nodes had said, by source; IDs of sources that are not in `sources` any more
-        may be taken over. Retained messages of the sources in `without_retained` are left out."""
-        self.ids = InputIds(claims, self._wanted_today)
+        may be taken over. Retained messages of the sources in `without_retained` are left out. Of at most `max_claims`
+        input IDs it is remembered whose they are (None: of all); see `InputIds`."""
+        self.ids = InputIds(claims, self._wanted_today, max_claims)
         self.states = LearnedStates(states)
         self.clocks = Clocks()
         self.thinner = Thinner()
@@ -122,6 +131,7 @@ class Mapper:
             check_time=self._walker.check_bounds,
         )
         self._topics: dict[tuple[str, str], TopicPlan] = {}
+        self._plans_bytes = 0
         self._shares: list[Share] = []
         self.discovered: list[tuple[str, SignalMetadata]] = []
         """Signals seen for the first time, or with a state that is new, whose rule says metadata; the caller takes
@@ -138,7 +148,10 @@ class Mapper:
         the same record is to be mapped again later."""
         payload = record.payload
         if payload is None or record.problem:  # a tombstone says that something is deleted: no measurement
-            return _rejected(Reason.MALFORMED_RECORD, record.problem) if record.problem else Mapped(skipped=True)
+            if not record.problem:
+                return Mapped(skipped=True)
+            cut = payload is not None and len(payload) > self.max_payload_bytes  # its source kept no more of it
+            return _rejected(Reason.PAYLOAD_TOO_LARGE if cut else Reason.MALFORMED_RECORD, record.problem)
         topic = self._topics.get((source, record.topic)) or self._topic(source, record.topic)
         if record.retained and source in self._without_retained:
             return Mapped(skipped=True)
@@ -216,9 +229,20 @@ class Mapper:
                 topic.plain = plan
                 self._set_clock(plan)
         if len(self._topics) >= _MAX_PLANS:
-            self._topics.clear()
+            self._forget_plans()
         self._topics[source, name] = topic
+        self._grew(4 * len(name) + _PLAN_BYTES * max(1, len(topic.choices)))
         return topic
+
+    def _grew(self, size: int) -> None:
+        """Plans took about so many bytes more; all are forgotten when they take too many."""
+        self._plans_bytes += size
+        if self._plans_bytes > _PLANS_BYTES:
+            self._forget_plans()
+
+    def _forget_plans(self) -> None:
+        self._topics.clear()
+        self._plans_bytes = 0
 
     def _set_clock(self, plan: Plan) -> None:
         rule = plan.rule
@@ -227,6 +251,8 @@ class Mapper:
             device = plan.topic if not key else f"{plan.topic}/{key}"
             if rule.device is not None:
                 device = rule.device.render({**plan.variables, "path": "", "field": ""})
+            if len(device) > _LONGEST_DEVICE:
+                device = f"{device[:_LONGEST_DEVICE]}…{hashlib.sha256(device.encode(errors='replace')).hexdigest()[:8]}"
             plan.clock = self.clocks.of(plan.source, device)
 
     def _wanted_today(self, origin: Origin) -> set[str]:
@@ -268,6 +294,7 @@ class Mapper:
 
     def _new_id(self, plan: Plan, path: str) -> str | None:
         rule = plan.rule
+        self._grew(_PATH_BYTES + 2 * len(path))
         value = value_rule(rule, path)
         if value is None:
             plan.ids[path] = None
@@ -277,6 +304,8 @@ class Mapper:
         conversion = value.conversion or rule.conversion
         if conversion is not None:
             plan.conversions[path] = conversion
+        if type(input_id) is Unclaimed:  # no sample of it will leave, and nothing of it is remembered
+            return input_id
         thinning = value.thinning or rule.thinning
         if thinning is not None:
             self.thinner.add(input_id, thinning)
@@ -295,6 +324,8 @@ class Mapper:
     def _learn(self, plan: Plan, path: str, text: str) -> int:
         input_id = plan.ids.get(path) or self._new_id(plan, path)
         assert input_id is not None  # noqa: S101 - a value that is left out is not converted
+        if type(input_id) is Unclaimed:
+            raise ValueRejectedError(Reason.SIGNAL_HELD, f"{input_id!r} would be a new signal; see signals.max")
         conversion = plan.conversions[path]
         declared = conversion.states.known.values() if conversion.states else ()
         number, is_new = self.states.learn(input_id, text, set(declared))
@@ -331,6 +362,7 @@ class Mapper:
                     plan.flats.clear()
                 plan.shapes[keys] = learned
                 self._learn_flat(plan, keys, learned)
+                self._grew(_shape_bytes(keys))
         return mapped
 
     def _learn_flat(self, plan: Plan, keys: tuple[str, ...], shape: Shape | None) -> None:
@@ -620,7 +652,10 @@ class Mapper:
         return self._finish(work, record, plan, selected)
 
     def _plan_for(self, plan: Plan, texts: Mapping[str, str], named: Mapping[str, str]) -> Plan:
-        found = plan.with_texts(tuple(texts[name] for name in plan.rule.dynamic), named)
+        key = tuple(texts[name] for name in plan.rule.dynamic)
+        if key not in plan.by_texts:
+            self._grew(_PLAN_BYTES + 2 * sum(map(len, key)))
+        found = plan.with_texts(key, named)
         if found.clock is None:
             self._set_clock(found)
         return found
@@ -712,6 +747,7 @@ class Mapper:
                 if len(plan.shapes) >= _MAX_SHAPES:
                     plan.shapes.clear()
                 plan.shapes[tuple(value)] = shape
+                self._grew(_shape_bytes(shape.keys))
 
     def _unmatched(self, source: str, record: Record, payload: bytes) -> Mapped:
         """A record that no rule takes."""
@@ -745,6 +781,10 @@ class Mapper:
             Reason.PAYLOAD_TOO_LARGE,
             f"{len(payload)} bytes; at most {self.max_payload_bytes} are mapped (mapping.max_payload)",
         )
+
+
+def _shape_bytes(keys: Collection[str]) -> int:
+    return 1500 + 150 * len(keys) + sum(map(len, keys))
 
 
 def _joined(one: Mapped, other: Mapped) -> Mapped:

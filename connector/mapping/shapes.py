@@ -62,6 +62,7 @@ class Flat:
         "texts",
         "time",
         "values",
+        "width",
     )
 
     def __init__(self, shape: Shape, time: Keys | None) -> None:
@@ -79,7 +80,8 @@ class Flat:
         self.values = values if not any(conversions) else _converted(values, conversions)
         """The values of an object, in the order of the inputs; raises LookupError or TypeError where it has not all of
         them, or one is out of its range."""
-        self.pack = Struct(f"{len(self.inputs)}d").pack
+        self.width = len(self.inputs)
+        self.pack = Struct(f"{self.width}d").pack
         """The values as bytes; `struct.error` for what is no number."""
         self.time = None if time is None else _at(time)
         entries = [

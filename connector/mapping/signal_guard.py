@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from connector.mapping.input_ids import Unclaimed
 from connector.records import Mapped, Reason, Reject, Sample
 
-_MAX_HELD: Final = 100_000
+MAX_HELD: Final = 100_000
 """Held signals that are remembered, and can be listed."""
 
 NewSignals = Literal["allow", "hold", "reject"]
@@ -31,6 +32,11 @@ class GuardSettings:
     def active(self) -> bool:
         """Whether there is anything to guard against."""
         return self.max_signals is not None or self.on_new != "allow"
+
+    @property
+    def most_claims(self) -> int | None:
+        """How many input IDs need to be remembered: those let in, and those that wait for an approval."""
+        return None if self.max_signals is None else self.max_signals + MAX_HELD
 
 
 class SignalGuard:
@@ -58,13 +64,21 @@ class SignalGuard:
         """How many wait for an approval."""
         return len(self._held)
 
+    def lets_in(self, input_id: str) -> bool:
+        """Whether this signal may have samples."""
+        return input_id in self._known
+
+    def holds(self, input_id: str) -> bool:
+        """Whether this signal waits for an approval."""
+        return input_id in self._held
+
     def approve(self, inputs: Iterable[str]) -> None:
         """A person wants these."""
         for input_id in inputs:
             self._known.add(input_id)
             self._held.pop(input_id, None)
 
-    def lets_in(self, inputs: Iterable[str]) -> bool:
+    def lets_all_in(self, inputs: Iterable[str]) -> bool:
         """Whether all of these signals are let in already."""
         return self._known.issuperset(inputs)
 
@@ -98,11 +112,15 @@ class SignalGuard:
         why = "signals.on_new is hold"
         if most is not None and len(self._known) >= most:
             why = f"there are {len(self._known)} already (signals.max is {most})"
-        elif on_new == "allow":
+        elif on_new == "allow" and type(input_id) is not Unclaimed:
             self._known.add(input_id)
             self.new_known.append(input_id)
             return None
-        if input_id not in self._held and len(self._held) < _MAX_HELD:
+        if type(input_id) is Unclaimed:
+            why = "there is no room to remember whose it is: so many, or such long, topics and paths are known already"
+            remedy = "find out who sends them, or raise signals.max"
+            return Reason.SIGNAL_HELD, f"{input_id!r} would be a new signal, and {why}; {remedy}"
+        if input_id not in self._held and len(self._held) < MAX_HELD:
             self._held[input_id] = None
             self.new_held.append(input_id)
         return (

@@ -24,6 +24,8 @@ from connector.records import Reason, Record, Reject, Sample
 
 _MAX_DEPTH: Final = 32
 _MAX_OTHER_NAMES: Final = 10_000
+_LONGEST_NAME: Final = 100
+"""Of a key that is remembered for being no time."""
 NO_TIME: Final = -(2**62)
 """Stands in a sample for a time that the record does not have, until the sample is taken back."""
 
@@ -360,7 +362,8 @@ class Walker:
             if not is_time_name(key):
                 if len(others) >= _MAX_OTHER_NAMES:
                     others.clear()
-                others.add(key)
+                if len(key) <= _LONGEST_NAME:
+                    others.add(key)
             elif not isinstance(value, dict | list):
                 return key
         return None

@@ -4,10 +4,50 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
-from typing import Any, TextIO
+import threading
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any, Final, TextIO
 
 import structlog
+
+LINES_A_MINUTE: Final = 60
+"""Of one event: what happens for each topic, signal or device may happen a million times."""
+LONGEST_VALUE: Final = 2_000
+"""Characters of one value in a line: topics and keys are the publishers' to choose."""
+_WINDOW: Final = 60.0
+
+
+class Bounded:
+    """Leaves out what is one line too many of an event in a minute, and says how many were; cuts what is very long."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._windows: dict[str, list[float]] = {}
+        """Event → when its minute began, lines written in it, lines left out since the last that was written."""
+
+    def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        name = str(event.get("event"))
+        now = self._clock()
+        with self._lock:  # events are named in the code, so there are not many
+            window = self._windows.setdefault(name, [now, 0, 0])
+            if now - window[0] >= _WINDOW:
+                window[0], window[1] = now, 0
+            if window[1] >= LINES_A_MINUTE:
+                window[2] += 1
+                raise structlog.DropEvent
+            window[1] += 1
+            last = window[1] == LINES_A_MINUTE
+            left_out, window[2] = window[2], 0
+        for key, value in event.items():
+            if isinstance(value, str) and len(value) > LONGEST_VALUE:
+                event[key] = f"{value[:LONGEST_VALUE]}… ({len(value)} characters)"
+        if left_out:
+            event["lines_left_out"] = int(left_out)
+        if last:
+            event["more"] = "further lines of this event are left out for a minute, and counted"
+        return event
 
 
 def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worker: int | None = None) -> None:
@@ -35,6 +75,7 @@ def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worke
     structlog.configure(
         processors=[
             *whose,
+            Bounded(),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *errors,

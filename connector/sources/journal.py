@@ -47,7 +47,8 @@ _GIVE_BACK_SECONDS: Final = 0.05
 _RECOVERIES: Final = 3
 """A file that is found damaged more often in one run stands on a disk that cannot be trusted."""
 _RECORD_OVERHEAD: Final = 250
-"""Bytes that a record takes in memory beside its payload and topic."""
+"""Bytes that a record takes in memory beside its payload, topic and headers."""
+_HEADER_OVERHEAD: Final = 150
 
 _REMEDY: Final = "see clarify-connector journal verify, and journal acknowledge to take note of it"
 
@@ -70,7 +71,8 @@ class Batch:
 
 def batch_bytes(records: list[Record]) -> int:
     """About what these records take in memory."""
-    return sum(len(r.payload or b"") + len(r.topic) for r in records) + _RECORD_OVERHEAD * len(records)
+    headers = sum(len(name) + len(value) + _HEADER_OVERHEAD for r in records if r.headers for name, value in r.headers)
+    return sum(len(r.payload or b"") + len(r.topic) for r in records) + _RECORD_OVERHEAD * len(records) + headers
 
 
 class Journal(Protocol):

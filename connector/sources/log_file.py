@@ -29,7 +29,6 @@ from connector.sources.log_recovery import Known, SetAside, recover, recovering_
 from connector.sources.log_schema import (
     CHECK_BELOW_BYTES,
     ROW_OVERHEAD,
-    UPSERT,
     DamagedError,
     Loss,
     Range,
@@ -39,7 +38,6 @@ from connector.sources.log_schema import (
     checked_row,
     checksum,
     encode,
-    ledger_rows,
     lost_ranges,
     means_damage,
     now_text,
@@ -48,6 +46,7 @@ from connector.sources.log_schema import (
     read_ranges,
     suspected_file,
 )
+from connector.sources.log_topics import LEDGER_TOPICS, LedgerTopics
 from connector.sources.reserve import Reserve, reserve_file
 from connector.sqlite_files import open_durable, open_read_only
 
@@ -70,8 +69,11 @@ class Confined:
 class LogFile:
     """An open file. Safe for threads."""
 
-    def __init__(self, path: Path, writer: sqlite3.Connection, set_aside: SetAside | None) -> None:
+    def __init__(
+        self, path: Path, writer: sqlite3.Connection, set_aside: SetAside | None, ledger_topics: int = LEDGER_TOPICS
+    ) -> None:
         self.path = path
+        self._topics = LedgerTopics(ledger_topics)
         self.set_aside = set_aside
         self.reserve = Reserve(path)
         """Room on the disk for settling when it is full; taken by whoever writes a journal."""
@@ -110,35 +112,40 @@ class LogFile:
         """Where reading begins: the first position that is not settled."""
 
     @classmethod
-    def open(cls, path: Path, *, check_below_bytes: int = CHECK_BELOW_BYTES) -> LogFile:
-        """Open or create; a damaged file is set aside (see `set_aside`). Raises OSError or sqlite3.Error."""
+    def open(
+        cls, path: Path, *, check_below_bytes: int = CHECK_BELOW_BYTES, ledger_topics: int = LEDGER_TOPICS
+    ) -> LogFile:
+        """Open or create; a damaged file is set aside (see `set_aside`). About `ledger_topics` have a line of their own
+        in its ledger. Raises OSError or sqlite3.Error."""
         try:
-            return cls._open(path, check_below_bytes)
+            return cls._open(path, check_below_bytes, ledger_topics)
         except (OSError, sqlite3.OperationalError):
             if not reserve_file(path).exists():
                 raise
         Reserve(path).give_up()  # perhaps the disk is full: then what waits must be able to leave, all the same
-        return cls._open(path, check_below_bytes)
+        return cls._open(path, check_below_bytes, ledger_topics)
 
     @classmethod
-    def _open(cls, path: Path, check_below_bytes: int) -> LogFile:
+    def _open(cls, path: Path, check_below_bytes: int, ledger_topics: int) -> LogFile:
         if recovering_file(path).exists():
             reason = "an earlier recovery was cut short"
         else:
             try:
-                return cls._closing_on_error(path, open_checked(path, check_below_bytes), None)
+                return cls._closing_on_error(path, open_checked(path, check_below_bytes), None, ledger_topics)
             except (sqlite3.DatabaseError, UnicodeDecodeError, DamagedError) as error:
                 if not means_damage(error):
                     raise
                 reason = str(error)
         writer, found = recover(path, reason, _marked(path))
-        return cls._closing_on_error(path, writer, found)
+        return cls._closing_on_error(path, writer, found, ledger_topics)
 
     @classmethod
-    def _closing_on_error(cls, path: Path, writer: sqlite3.Connection, found: SetAside | None) -> LogFile:
+    def _closing_on_error(
+        cls, path: Path, writer: sqlite3.Connection, found: SetAside | None, ledger_topics: int
+    ) -> LogFile:
         """A connection left open would, when it goes at last, remove the -wal of the file that comes after."""
         try:
-            return cls(path, writer, found)
+            return cls(path, writer, found, ledger_topics)
         except BaseException:
             writer.close()
             raise
@@ -206,7 +213,7 @@ class LogFile:
             if redelivered:
                 _add_to_meta(writer, "redelivered", redelivered)
             for commit in commits:
-                writer.executemany(UPSERT, ledger_rows(commit.tallies))
+                self._topics.book(writer, commit.tallies)
         self._counted(records)
 
     def _count(self, writer: sqlite3.Connection, n: int) -> None:
@@ -236,7 +243,7 @@ class LogFile:
         writer = self._writer
         removed = writer.execute("SELECT total(bytes) FROM journal WHERE first <= ?", (commit.position,)).fetchone()[0]
         writer.execute("DELETE FROM journal WHERE first <= ?", (commit.position,))
-        writer.executemany(UPSERT, ledger_rows(commit.tallies))
+        self._topics.book(writer, commit.tallies)
         return int(removed)
 
     @contextmanager

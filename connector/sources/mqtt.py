@@ -31,6 +31,7 @@ from connector.sources.journal import Batch, Journal
 from connector.sources.log_file import LogFile
 from connector.sources.mqtt_connection import Connection, End, Received, end_session
 from connector.sources.mqtt_horizons import MqttHorizons
+from connector.sources.mqtt_packets import MESSAGE_BYTES
 from connector.sources.source import Handover, Reread, SourceFailedError
 
 _FIRST_DELAY: Final = 0.5
@@ -55,6 +56,7 @@ class MqttSource:
         file: LogFile,
         journal: Journal,
         *,
+        message_bytes: int = MESSAGE_BYTES,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -62,6 +64,7 @@ class MqttSource:
         self._settings = settings
         self._file = file
         self._journal = journal
+        self._message_bytes = message_bytes
         self._clock = clock
         self._chance = chance
         self.client_id = settings.client_id or _kept_client_id(file)
@@ -222,6 +225,7 @@ class MqttSource:
             stale=self._count_stale,
             leave=self._leave,
             ends_session=self._may_end_session,
+            message_bytes=self._message_bytes,
         )
         self._connection = connection
         if self._leave:  # it may have been said between the two lines above

@@ -33,12 +33,12 @@ from connector.config.mqtt import MqttSection
 from connector.config.mqtt_connection import MQTT_PORTS
 from connector.mqtt_network import explained, refusal, tls_context
 from connector.records import Record
+from connector.sources.mqtt_packets import MESSAGE_BYTES, BoundedClient
 
 _CONNECT_SECONDS: Final = 10.0
 _HANDSHAKE_SECONDS: Final = 20.0
 _READS_PER_TURN: Final = 256
 _TURN_BYTES: Final = 1024 * 1024
-_READ_AHEAD: Final = 64 * 1024
 _TICK_SECONDS: Final = 0.5
 _OUTGOING: Final = 1000
 TAKEN_OVER: Final = 0x8E
@@ -103,27 +103,6 @@ class Departure:
         return first
 
 
-class _ReadAheadClient(Client):
-    """paho asks the system three times for each packet; this asks once for many, and hands out the pieces."""
-
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self._ahead = b""
-        self._at = 0
-
-    def has_ahead(self) -> bool:
-        """Whether something was read that paho has not asked for yet."""
-        return self._at < len(self._ahead)
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        if self._at >= len(self._ahead):
-            self._ahead = super()._sock_recv(max(bufsize, _READ_AHEAD))
-            self._at = 0
-        start = self._at
-        self._at = start + bufsize
-        return self._ahead[start : start + bufsize]
-
-
 class Connection:
     """One connection; used once."""
 
@@ -139,11 +118,13 @@ class Connection:
         keep_session: bool = True,
         leave: frozenset[str] = frozenset(),
         ends_session: Callable[[], bool] = lambda: False,
+        message_bytes: int = MESSAGE_BYTES,
     ) -> None:
         """`received` (what was read) and `subscribed` (which filters are in force now) are called in the thread
         that calls `run`; `stale` (so many acknowledgements came too late) in any. Without `keep_session` the broker
         begins with a new session, and forgets it at the end. Filters in `leave` are given up as if `leave()` had been
-        called. `ends_session` is asked at the end: whether the broker may forget us."""
+        called. `ends_session` is asked at the end: whether the broker may forget us. A message of more than about
+        `message_bytes` comes without its end, as one with a problem."""
         self._settings = settings
         self._received = received
         self._subscribed = subscribed
@@ -175,6 +156,7 @@ class Connection:
         """Seconds that the broker keeps our session: it may grant less than was asked for."""
         self.refused_filters: dict[str, str] = {}
         self.ready = False
+        self._message_bytes = message_bytes
         self._client = self._make_client(client_id)
 
     # -- other threads ----------------------------------------------------------------------------
@@ -230,17 +212,18 @@ class Connection:
             self._wake_receiver.close()
             self._wake_sender.close()
 
-    def _make_client(self, client_id: str) -> _ReadAheadClient:
+    def _make_client(self, client_id: str) -> BoundedClient:
         settings = self._settings
         url = urlsplit(settings.url)
         options: dict[str, Any] = {} if self._v5 else {"clean_session": not self._keep_session}
-        client = _ReadAheadClient(
+        client = BoundedClient(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if self._v5 else MQTTProtocolVersion.MQTTv311,
             transport="websockets" if url.scheme in ("ws", "wss") else "tcp",
             manual_ack=True,
             reconnect_on_failure=False,
+            most_bytes=self._message_bytes,
             **options,
         )
         _set_up(client, settings)
@@ -472,12 +455,22 @@ class Connection:
         except UnicodeDecodeError:  # the protocol forbids it, yet the message must not be lost
             topic = bytes(message._topic).decode("utf-8", "backslashreplace")
         payload = bytes(message.payload)
-        self._records.append(Record(topic, payload, time.time_ns() // 1000, None, headers, message.retain))
+        problem = "" if self._client.cut_from is None else _too_long(self._client.cut_from, len(payload))
+        self._records.append(
+            Record(topic, payload, time.time_ns() // 1000, None, headers, message.retain, problem=problem)
+        )
         if message.qos:
             self._mids.append(message.mid)
             self._departure.to_acknowledge += 1
         self._departure.came += 1
-        self._turn_bytes += len(payload)
+        self._turn_bytes += len(payload) + len(topic) + sum(len(name) + len(value) for name, value in headers)
+
+
+def _too_long(length: int, kept: int) -> str:
+    return (
+        f"the message has {length} bytes, and only the first {kept} of its payload were kept: it is longer than any "
+        "payload may be (mapping.max_payload, and dead_letters.max_payload for what is kept of it here)"
+    )
 
 
 def end_session(settings: MqttSection, client_id: str) -> None:

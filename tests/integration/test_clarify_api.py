@@ -17,6 +17,7 @@ from connector.clarify import (
     TooLarge,
 )
 from tests.sandbox_server import SandboxServer
+from tests.secrets_used import WRONG
 
 T0 = 1_777_615_200_000_000  # 2026-05-01T06:00:00Z in microseconds
 KINDS = ["client-credentials", "basic-auth"]
@@ -132,8 +133,8 @@ def test_the_guilty_are_named_in_both_styles(style: str) -> None:
 
 def test_wrong_credentials_are_not_allowed(sandbox: SandboxServer) -> None:
     fields = sandbox.credentials()
-    fields["credentials"]["clientSecret"] = "wrong"
+    fields["credentials"]["clientSecret"] = WRONG
     with Api(fields) as client, pytest.raises(NotAllowed) as caught:
         client.insert(frame("wrong", 1.0))
     assert caught.value.code == 401
-    assert "wrong" not in str(caught.value).replace("are wrong", "")
+    assert WRONG not in str(caught.value)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from connector.clarify import NO_RETRIES, Client, DataFrame, Item, ItemAggregation, Signal, query
 from connector.clarify.query import Comparison, Filter
 from tests.sandbox_server import SandboxServer
+from tests.secrets_used import WRONG
 
 T0 = 1_777_615_200_000_000
 DAY = 86_400_000_000
@@ -290,7 +291,7 @@ def test_revoked_and_wrong_credentials(sandbox: SandboxServer) -> None:
     with Client(sandbox.credentials_path, rates=None) as client:
         client.select_signals().raise_for_error()
     fields = orjson.loads(sandbox.credentials_path.read_bytes())
-    fields["credentials"]["clientSecret"] = "wrong"
+    fields["credentials"]["clientSecret"] = WRONG
     with Client(fields, rates=None) as client:
         error = client.select_signals().error
         assert error is not None

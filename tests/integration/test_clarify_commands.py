@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from connector.cli import main
 from tests.sandbox_server import SandboxServer
+from tests.secret_search import SearchedCommands
 
 HOUR = "2026-05-01T06"
 DAY = ("--from", "2026-05-01T00:00:00Z", "--to", "2026-05-02T00:00:00Z")
@@ -30,7 +31,7 @@ def sandbox() -> Iterator[SandboxServer]:
 
 def run(sandbox: SandboxServer, *args: str, stdin: str | None = None) -> Result:
     environment = {"CLARIFY_CREDENTIALS": str(sandbox.credentials_path)}
-    return CliRunner().invoke(main, args, input=stdin, env=environment, catch_exceptions=False)
+    return SearchedCommands().invoke(main, args, input=stdin, env=environment, catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")
@@ -276,19 +277,19 @@ def test_publishing_again_does_not_show_what_is_hidden(sandbox: SandboxServer) -
 
 
 def test_credentials_are_asked_for(tmp_path: Path) -> None:
-    none = CliRunner().invoke(main, ["signals"], env={"CLARIFY_CREDENTIALS": None})
+    none = SearchedCommands().invoke(main, ["signals"], env={"CLARIFY_CREDENTIALS": None})
     assert none.exit_code == 2
     assert "name the credentials file: --credentials FILE, or CLARIFY_CREDENTIALS" in none.stderr
-    missing = CliRunner().invoke(main, ["items", "--credentials", str(tmp_path / "none.json")])
+    missing = SearchedCommands().invoke(main, ["items", "--credentials", str(tmp_path / "none.json")])
     assert missing.exit_code == 1
     assert "cannot be read: No such file" in missing.stderr
 
 
 def test_credentials_may_be_text_and_are_never_shown(sandbox: SandboxServer) -> None:
     text = sandbox.credentials_path.read_text()
-    shown = CliRunner().invoke(main, ["signals"], env={"CLARIFY_CREDENTIALS": text})
+    shown = SearchedCommands().invoke(main, ["signals"], env={"CLARIFY_CREDENTIALS": text})
     assert shown.exit_code == 0, shown.output
-    broken = CliRunner().invoke(main, ["signals"], env={"CLARIFY_CREDENTIALS": text.replace("}", "", 1)})
+    broken = SearchedCommands().invoke(main, ["signals"], env={"CLARIFY_CREDENTIALS": text.replace("}", "", 1)})
     assert broken.exit_code == 1
     assert json.loads(text)["credentials"]["clientSecret"] not in broken.output
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import trustme
-from click.testing import CliRunner
 from confluent_kafka import Producer
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
@@ -31,6 +30,8 @@ from tests.connector_process import ConnectorProcess
 from tests.kafka_brokers import VERSION, Kafka, need_java
 from tests.ports import free_port
 from tests.sandbox_server import SandboxServer
+from tests.secret_search import SearchedCommands
+from tests.secrets_used import CLARIFY_SECRET
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +57,7 @@ AUTHORITY = trustme.CA()
 CERTIFICATE = AUTHORITY.issue_cert("connector.example.com")
 CREDENTIALS = {
     "integration": "c0000000000000000000",
-    "credentials": {"type": "basic-auth", "clientId": "user", "clientSecret": "secret"},
+    "credentials": {"type": "basic-auth", "clientId": "user", "clientSecret": CLARIFY_SECRET},
 }
 CONFIG_PATH = "/etc/clarify-connector/config.yaml"
 STATE_PATH = "/var/lib/clarify-connector"
@@ -99,7 +100,7 @@ def loaded(name: str, folder: Path) -> Config:
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_example_passes_the_check(example: Path, tmp_path: Path) -> None:
     copy = on_this_machine(example, tmp_path)
-    done = CliRunner(env=dict(ENVIRONMENT)).invoke(main, ["check", str(copy)])
+    done = SearchedCommands(env=dict(ENVIRONMENT)).invoke(main, ["check", str(copy)])
     assert done.exit_code == 0, done.output
     assert ": ok: " in done.output
 
@@ -451,7 +452,7 @@ def reader(port: int, connected: Callable[[Client], object], until: Callable[[li
 
 def health(config: Path, *options: str) -> tuple[int, str]:
     """(exit status, output) of `clarify-connector health`."""
-    done = CliRunner().invoke(main, ["health", str(config), *options])
+    done = SearchedCommands().invoke(main, ["health", str(config), *options])
     return done.exit_code, done.output.strip()
 
 

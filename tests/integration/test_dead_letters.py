@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from confluent_kafka import Producer
 
 from connector.cli import main
@@ -22,6 +21,7 @@ from tests.in_process import left_as_it_was
 from tests.kafka_brokers import KafkaBroker
 from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer
+from tests.secret_search import SearchedCommands
 from tests.waiting import free_port, wait_until
 
 FAST = "delivery: {max_delay: 100ms, requests_per_second: 50}"
@@ -42,7 +42,7 @@ def record(topic: str, payload: str) -> str:
 def command(connector: ConnectorProcess, name: str, *options: str) -> tuple[int, str, str]:
     """(exit status, output, what it said beside) of `dead-letters NAME`."""
     with left_as_it_was():
-        done = CliRunner().invoke(main, ["dead-letters", name, str(connector.config), *options])
+        done = SearchedCommands().invoke(main, ["dead-letters", name, str(connector.config), *options])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.exit_code, done.stdout, done.stderr

@@ -31,6 +31,7 @@ from tests.integration.test_kafka_broker import produce as write
 from tests.integration.test_kafka_broker import read
 from tests.kafka_brokers import Kafka, KafkaBroker, need_java
 from tests.kafka_security import MECHANISMS, PASSWORD, USER, Security
+from tests.secrets_used import WRONG
 from tests.waiting import wait_until
 
 
@@ -119,9 +120,9 @@ def test_the_secure_listeners_let_in_whom_they_should(secure_kafka: Kafka) -> No
     for name in ("ssl.certificate.location", "ssl.key.location"):
         del without_certificate[name]
     others = (
-        trusted | {"sasl.password": "wrong"},
-        trusted | {"sasl.mechanism": "PLAIN", "sasl.password": "wrong"},
-        security.client("SASL_SSL", "OAUTHBEARER") | {"sasl.oauthbearer.client.secret": "wrong"},
+        trusted | {"sasl.password": WRONG},
+        trusted | {"sasl.mechanism": "PLAIN", "sasl.password": WRONG},
+        security.client("SASL_SSL", "OAUTHBEARER") | {"sasl.oauthbearer.client.secret": WRONG},
         {name: value for name, value in trusted.items() if name != "ssl.ca.location"},
         without_certificate,
     )

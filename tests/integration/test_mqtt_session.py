@@ -23,6 +23,7 @@ from connector.sources.source import SourceFailedError
 from tests.brokers import Mosquitto
 from tests.ports import free_port
 from tests.publisher import Publisher
+from tests.secrets_used import MQTT_PASSWORD, WRONG
 from tests.unit.scripted import ScriptedHandover
 from tests.waiting import wait_until
 
@@ -298,11 +299,11 @@ def test_user_properties_become_headers(sources: Sources) -> None:
 
 def test_a_wrong_password_is_reported_with_the_remedy(sources: Sources, tmp_path: Path) -> None:
     with Mosquitto(settings=f"allow_anonymous false\npassword_file {_passwords(tmp_path)}") as broker:
-        refused = sources.make(broker, HeldJournal(), username="u", password="wrong-secret")
+        refused = sources.make(broker, HeldJournal(), username="u", password=WRONG)
         wait_until(lambda: any("not authorized" in p.lower() for p in refused.problems()), 10, "the refusal")
         assert any("check username" in p for p in refused.problems())
-        assert "wrong-secret" not in repr(refused.problems())
-        wait_ready(sources.make(broker, HeldJournal(), client_id="d", username="u", password="right"))
+        assert WRONG not in repr(refused.problems())
+        wait_ready(sources.make(broker, HeldJournal(), client_id="d", username="u", password=MQTT_PASSWORD))
 
 
 def _passwords(folder: Path) -> Path:
@@ -311,7 +312,7 @@ def _passwords(folder: Path) -> Path:
     import os
 
     salt = os.urandom(12)
-    digest = hashlib.pbkdf2_hmac("sha512", b"right", salt, 101)
+    digest = hashlib.pbkdf2_hmac("sha512", MQTT_PASSWORD.encode(), salt, 101)
     file = folder / "passwords"
     file.write_text(f"u:$7$101${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}\n")
     folder.chmod(0o755)

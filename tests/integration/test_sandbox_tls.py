@@ -15,7 +15,6 @@ from typing import Any
 import httpx
 import pytest
 import trustme
-from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -28,6 +27,7 @@ from connector.sandbox.cli import sandbox as command
 from tests.brokers import USED
 from tests.node_packages import need_node
 from tests.sandbox_server import SandboxServer
+from tests.secret_search import SearchedCommands
 
 NOON_US = 1_777_636_800_000_000  # 2026-05-01T12:00:00Z
 
@@ -119,7 +119,7 @@ def test_the_page_is_served_with_tls(sandbox: SandboxServer, files: Files) -> No
 
 
 def refused(*arguments: object) -> tuple[int, str]:
-    result = CliRunner().invoke(command, ["--listen", "127.0.0.1:0", *map(str, arguments)])
+    result = SearchedCommands().invoke(command, ["--listen", "127.0.0.1:0", *map(str, arguments)])
     return result.exit_code, result.output.strip().splitlines()[-1]
 
 

@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 import structlog
-from click.testing import CliRunner
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from connector.clarify import Client, Signal
@@ -34,9 +33,10 @@ from tests.connector_process import ConnectorProcess
 from tests.kafka_brokers import KafkaBroker, MockKafka
 from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer
+from tests.secret_search import SearchedCommands
+from tests.secrets_used import MQTT_PASSWORD as SECRET
 from tests.waiting import wait_until
 
-SECRET = "s3cr3t-and-more"
 MAPPING = """
 mapping:
   rules:
@@ -75,7 +75,7 @@ class Command:
 def here(*arguments: str | Path, status: int = 0, env: dict[str, str] | None = None) -> tuple[str, str]:
     """(output, errors) of a command in this process, which is quicker: for those that end by themselves."""
     try:
-        result = CliRunner(env=env).invoke(main, [str(argument) for argument in arguments])
+        result = SearchedCommands(env=env).invoke(main, [str(argument) for argument in arguments])
     finally:
         structlog.reset_defaults()
     assert result.exit_code == status, result.output

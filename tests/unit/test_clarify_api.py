@@ -27,9 +27,9 @@ from connector.clarify import (
     SignalInfo,
     TooLarge,
 )
+from tests.secrets_used import CLARIFY_SECRET as SECRET
 
 INTEGRATION = "cp1a5c9e3g7i2k6m0o4q"
-SECRET = "s3cret/with+odd chars"
 SIGNAL = "cq3t8v5e1k7n4m0r2s6g"
 FRAME = DataFrame(times=["2026-05-01T06:00:00Z", "2026-05-01T06:01:00Z"], series={"boiler/1/p": [4.1, None]})
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -521,5 +521,5 @@ def test_no_error_holds_a_secret(kind: str, where: str, how: int | str) -> None:
         clarify.insert(FRAME)
     said = everything_said(caught.value) + repr(clarify)
     basic = Credentials.load(fields()).basic_value()
-    for secret in (SECRET, "s3cret%2Fwith", "the-token", basic):
+    for secret in (SECRET, "clarify-secret%2Fwith", "the-token", basic):
         assert secret not in said

@@ -29,13 +29,14 @@ from connector.clarify import (
     query,
 )
 from connector.clarify.transport import ANSWER_BYTES
+from tests.secrets_used import CLARIFY_SECRET
 
 INTEGRATION = "cp1a5c9e3g7i2k6m0o4q"
 SIGNAL = "cq3t8v5e1k7n4m0r2s6g"
 CREDENTIALS = {
     "apiUrl": "https://api.clarify.io/v1/",
     "integration": INTEGRATION,
-    "credentials": {"type": "basic-auth", "clientId": INTEGRATION, "clientSecret": "not-a-real-secret"},
+    "credentials": {"type": "basic-auth", "clientId": INTEGRATION, "clientSecret": CLARIFY_SECRET},
 }
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 Handler = Callable[[str, dict[str, Any]], Any]

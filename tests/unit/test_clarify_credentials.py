@@ -6,13 +6,13 @@ import base64
 import traceback
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import orjson
 import pytest
 
 from connector.clarify import Client, Credentials, CredentialsError
-
-SECRET = "s3cret/with+odd chars"
+from tests.secrets_used import CLARIFY_SECRET as SECRET
 
 
 def fields(**changes: object) -> dict[str, object]:
@@ -48,7 +48,7 @@ def test_path_text_and_dict_give_the_same(tmp_path: Path) -> None:
     path = tmp_path / "credentials.json"
     path.write_bytes(orjson.dumps(fields()))
     text = orjson.dumps(fields(), option=orjson.OPT_INDENT_2).decode()
-    bom = tmp_path / "from-an-editor.json"
+    bom = tmp_path / "from-an-editor-credentials.json"
     bom.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
 
     expected = Credentials.load(fields())
@@ -187,5 +187,5 @@ def test_no_repr_shows_the_secret(kind: str) -> None:
 
 def test_hide_takes_out_every_form_of_the_secret() -> None:
     credentials = Credentials.load(fields())
-    text = f"a {SECRET} b s3cret%2Fwith%2Bodd+chars c {credentials.basic_value()} d token e"
+    text = f"a {SECRET} b {quote_plus(SECRET)} c {credentials.basic_value()} d token e"
     assert credentials.hide(text, "token") == "a [secret] b [secret] c [secret] d [secret] e"

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from connector.clarify import Api, ClarifyError, Credentials, NotAllowed, Refused, Retryable, Timeouts
+from tests.secrets_used import CLARIFY_SECRET as SECRET
 
-SECRET = "s3cret/with+odd chars"
 Handler = Callable[[httpx.Request], httpx.Response]
 
 

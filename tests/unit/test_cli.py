@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from connector import __version__
 from connector.cli import main
@@ -19,9 +19,11 @@ from connector.config_reference import json_schema, reference
 from connector.progress import Commit, Counts, Tally
 from connector.records import Record
 from connector.sources.log_file import LogFile
+from tests.secret_search import SearchedCommands
+from tests.secrets_used import REGISTRY_TOKEN
+from tests.secrets_used import SETTING as SECRET
 
 ROOT = Path(__file__).parents[2]
-SECRET = "hunter2-and-more"
 CREDENTIALS = {
     "apiUrl": "https://api.clarify.io/v1/",
     "integration": "cp1a5c9e3g7i2k6m0o4q",
@@ -58,7 +60,7 @@ def _as_it_was() -> Iterator[None]:
 
 
 def cli(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+    return SearchedCommands().invoke(main, [str(argument) for argument in arguments])
 
 
 def refused(*arguments: str | Path) -> str:
@@ -183,11 +185,12 @@ def test_credentials_that_cannot_be_used(config: Path, command: str, content: st
 
 def test_check_of_schema_registries(config: Path) -> None:
     text = config.read_text(encoding="utf-8")
-    config.write_text(text + "schema_registries: {main: {url: 'http://registry', token: t0ken}}\n", encoding="utf-8")
+    registry = f"schema_registries: {{main: {{url: 'http://registry', token: {REGISTRY_TOKEN}}}}}\n"
+    config.write_text(text + registry, encoding="utf-8")
     result = cli("check", config)
     assert result.exit_code == 0, result.output
     assert "warning: schema registry main: credentials over http" in result.output
-    assert "t0ken" not in result.output
+    assert REGISTRY_TOKEN not in result.output
     more = "schema_registries: {main: {url: 'https://registry', tls: {ca_file: no.pem}}}\n"
     config.write_text(text + more, encoding="utf-8")
     assert "schema registry main: tls.ca_file: there is no file" in refused("check", config)

@@ -9,6 +9,8 @@ import pytest
 
 from connector.config import Config, RuleSection
 from connector.config_file import ConfigError, load_config, rule_lines
+from tests.secrets_used import MQTT_PASSWORD
+from tests.secrets_used import SETTING as SECRET
 
 CONFIG = Path(__file__).parents[2] / "config"
 EXAMPLES = sorted(set(CONFIG.glob("*.yaml")) - set(CONFIG.glob("*-tests.yaml")))
@@ -109,7 +111,7 @@ def test_sizes(tmp_path: Path, written: str, size: int) -> None:
 def test_relative_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "etc"
     (folder / "secrets").mkdir(parents=True)
-    (folder / "secrets" / "password").write_text("p4ss\n", encoding="utf-8")
+    (folder / "secrets" / "password").write_text(f"{MQTT_PASSWORD}\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     text = GOOD + "    tls: {ca_file: ca.pem, cert_file: /etc/cert.pem}\n    username: u\n"
     config = load(folder, text + "    password: ${file:secrets/password}\nstate_dir: ../state\n")
@@ -118,7 +120,7 @@ def test_relative_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert config.sources[0].tls.cert_file == Path("/etc/cert.pem")
     assert config.state_dir.resolve() == tmp_path / "state"
     assert config.sources[0].password is not None
-    assert config.sources[0].password.get_secret_value() == "p4ss"
+    assert config.sources[0].password.get_secret_value() == MQTT_PASSWORD
 
 
 def test_references_are_filled_in(tmp_path: Path) -> None:
@@ -351,8 +353,6 @@ def test_a_file_that_is_not_there_and_a_folder(tmp_path: Path) -> None:
 
 # -- secrets ---------------------------------------------------------------------------------------
 
-SECRET = "hunter2-and-more"
-
 
 def test_a_secret_is_in_no_repr(tmp_path: Path) -> None:
     config = load(
@@ -501,9 +501,9 @@ def test_without_secrets_what_only_says_how_something_is_reached_may_be_missing(
     assert "BROKER_PASSWORD is not set" in complaint(tmp_path, SECRETS)
     config = load_config(write(tmp_path, SECRETS), {}, without_secrets=True)
     assert config.mapping.rules[0].topic == "a/b"
-    used = load_config(write(tmp_path, SECRETS), {"BROKER_PASSWORD": "p4ss"}, without_secrets=True)
+    used = load_config(write(tmp_path, SECRETS), {"BROKER_PASSWORD": MQTT_PASSWORD}, without_secrets=True)
     assert used.sources[0].password is not None
-    assert used.sources[0].password.get_secret_value() == "p4ss"
+    assert used.sources[0].password.get_secret_value() == MQTT_PASSWORD
 
 
 def test_without_secrets_what_says_what_becomes_of_data_is_still_needed(tmp_path: Path) -> None:

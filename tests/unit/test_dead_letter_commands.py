@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from connector.cli import main
 from connector.dead_letter_commands.remedies import remedy
@@ -21,6 +21,7 @@ from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.records import Reason, Record, Reject
 from tests.dead_letter_places import a_letter, letters_in
 from tests.in_process import left_as_it_was
+from tests.secret_search import SearchedCommands
 
 NOW_US = 1_790_000_000_000_000
 GOOD = """\
@@ -71,7 +72,7 @@ def filled(config: Path) -> Path:
 
 def cli(name: str, config: Path, *options: str, answer: str | None = None) -> Result:
     with left_as_it_was():
-        return CliRunner().invoke(main, ["dead-letters", name, str(config), *options], input=answer)
+        return SearchedCommands().invoke(main, ["dead-letters", name, str(config), *options], input=answer)
 
 
 def listed(config: Path, *options: str) -> list[int]:

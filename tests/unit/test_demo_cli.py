@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from connector.cli import main
 from connector.demo.brokers import start_broker
 from connector.demo.children import DemoError
+from tests.secret_search import SearchedCommands
 
 WITHOUT = """
 import sys
@@ -22,7 +22,7 @@ main(["demo", "--for", "1s", "--json", *{arguments!r}], prog_name="clarify-conne
 
 
 def demo(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(main, ["demo", *arguments])
+    result = SearchedCommands().invoke(main, ["demo", *arguments])
     return result.exit_code, result.output
 
 

@@ -18,6 +18,7 @@ from connector.config.registry import SchemaRegistrySection
 from connector.config_file import load_config
 from connector.formats.format import PayloadError
 from tests.schemas import KnownSchemas, framed, registered
+from tests.secrets_used import REGISTRY_TOKEN
 
 
 class Rule(BaseModel):
@@ -193,13 +194,14 @@ def test_a_registry_of_the_configuration(tmp_path: Path) -> None:
     file = tmp_path / "connector.yaml"
     file.write_text(
         "clarify: {credentials: c.json}\nsources: [{type: file, path: x, topic: t}]\n"
-        "schema_registries:\n  main:\n    url: http://registry:8081/\n    password: secret\n    username: key\n"
+        "schema_registries:\n  main:\n    url: http://registry:8081/\n    username: key\n"
+        f"    password: {REGISTRY_TOKEN}\n"
         "  safe: {url: https://registry, tls: {ca_file: ca.pem}}\n"
     )
     config = load_config(file)
     main, safe = config.schema_registries["main"], config.schema_registries["safe"]
     assert main.url == ["http://registry:8081"]
-    assert "secret" not in repr(main)
+    assert REGISTRY_TOKEN not in repr(main)
     assert (len(main.warnings), safe.warnings) == (1, [])
     assert safe.files["tls.ca_file"] == tmp_path / "ca.pem"
     main.build("main", tmp_path / "schemas").close()

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import structlog
 from backports import zstd
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from connector.cli import main
 from connector.config import KafkaSection, MqttSection, RuleSection
@@ -30,9 +30,10 @@ from connector.try_out.observed import Observed, TopicSeen
 from connector.try_out.sniff import sniff
 from connector.try_out.time_fields import find_time
 from connector.try_out.vendors import preset_for, vendor_of
+from tests.secret_search import SearchedCommands
+from tests.secrets_used import SETTING as SECRET
 
 NOW = 1_790_000_000_000_000
-SECRET = "s3cr3t-and-more"
 SOURCE = {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": ["#"]}
 KAFKA = {"type": "kafka", "bootstrap_servers": ["k:1"], "topics": ["t"], "group_id": "g"}
 
@@ -368,7 +369,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def init(*options: str, status: int = 0) -> Result:
-    result = CliRunner(env={"MQTT_PASSWORD": SECRET}).invoke(main, ["init", *options])
+    result = SearchedCommands(env={"MQTT_PASSWORD": SECRET}).invoke(main, ["init", *options])
     assert result.exit_code == status, result.output
     assert "Traceback" not in result.output
     assert SECRET not in result.output
@@ -388,9 +389,9 @@ def test_what_is_written_passes_the_check_and_the_preview(folder: Path) -> None:
         "credentials": {"type": "client-credentials", "clientId": "EXAMPLE", "clientSecret": SECRET},
     }
     (folder / "clarify-credentials.json").write_text(json.dumps(credentials))
-    checked = CliRunner().invoke(main, ["check", "connector.yaml"])
+    checked = SearchedCommands().invoke(main, ["check", "connector.yaml"])
     assert checked.exit_code == 0, checked.output
-    shown = CliRunner().invoke(
+    shown = SearchedCommands().invoke(
         main, ["preview", "connector.yaml", "--input", "capture.ndjson", "--no-clarify", "--json"]
     )
     found: dict[str, Any] = json.loads(shown.stdout)

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from connector.cli import main
 from connector.records import Record
@@ -19,6 +18,7 @@ from connector.sources.log_file import LogFile, mark_file
 from connector.sources.log_statement import read_statement
 from connector.sources.log_verify import verify
 from connector.sources.reserve import RESERVE_BYTES, reserve_file
+from tests.secret_search import SearchedCommands
 from tests.unit.test_journals import MIB, Durable, commit_of, disk, poll_all, settled, started, tiny_disk
 from tests.waiting import wait_until
 
@@ -235,7 +235,7 @@ def configured(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def run(*args: object) -> tuple[int, str]:
-    done = CliRunner().invoke(main, [str(arg) for arg in args])
+    done = SearchedCommands().invoke(main, [str(arg) for arg in args])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done.exit_code, done.stdout + done.stderr
 

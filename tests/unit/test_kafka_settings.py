@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from connector.config.kafka import KafkaSection
 from connector.kafka_connection import admin_settings
 from connector.sources.kafka_settings import check_settings, consumer_settings, reader_settings
+from tests.secrets_used import SETTING as SECRET
 
-SECRET = "hunter2-and-more"
 LEAST: dict[str, Any] = {"type": "kafka", "bootstrap_servers": "kafka:9093", "topics": ["plant"], "group_id": "g"}
 PLAIN = {"mechanism": "PLAIN", "username": "me", "password": SECRET}
 OAUTH = {

@@ -14,9 +14,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import structlog
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from connector.cli import main
+from tests.secret_search import SearchedCommands
 
 EXAMPLES = Path(__file__).parents[2] / "config"
 CONFIG = """\
@@ -61,7 +62,7 @@ def folder(tmp_path: Path) -> Path:
 def run(folder: Path, text: str | None, *options: str, status: int = 0) -> Result:
     if text is not None:
         (folder / "connector-tests.yaml").write_text(text, encoding="utf-8")
-    result = CliRunner().invoke(main, ["test", str(folder / "connector.yaml"), *options])
+    result = SearchedCommands().invoke(main, ["test", str(folder / "connector.yaml"), *options])
     assert result.exit_code == status, result.output
     assert "Traceback" not in result.output
     return result
@@ -70,7 +71,7 @@ def run(folder: Path, text: str | None, *options: str, status: int = 0) -> Resul
 def test_the_example_passes_and_reaches_every_rule(tmp_path: Path) -> None:
     for name in ("mapping-rules.yaml", "mapping-tests.yaml"):
         shutil.copy(EXAMPLES / name, tmp_path)
-    result = CliRunner().invoke(main, ["test", str(tmp_path / "mapping-rules.yaml"), "--json"])
+    result = SearchedCommands().invoke(main, ["test", str(tmp_path / "mapping-rules.yaml"), "--json"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["passed"] == len(

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import structlog
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from connector.cli import main
 from connector.records import Mapped
 from connector.try_out.frames import FrameLimits, LivePace, Packer
+from tests.secret_search import SearchedCommands
 
 CONFIG = """\
 clarify: {credentials: nowhere.json}
@@ -73,7 +74,7 @@ def folder(tmp_path: Path) -> Path:
 
 def preview(folder: Path, *options: str | Path, status: int = 0, text: str | None = None) -> Result:
     arguments = ["preview", str(folder / "connector.yaml"), *map(str, options)]
-    result = CliRunner().invoke(main, arguments, input=text)
+    result = SearchedCommands().invoke(main, arguments, input=text)
     assert result.exit_code == status, result.output
     assert "Traceback" not in result.output
     return result

@@ -9,19 +9,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from pydantic import ValidationError
 
 from connector.sandbox.address import Address, check_public_url
 from connector.sandbox.cli import sandbox
 from connector.sandbox.faults import FAULT_RULES
 from connector.sandbox.settings import SandboxSettings
+from tests.secret_search import SearchedCommands
 
 DOCS = Path(__file__).parents[2] / "docs" / "sandbox.md"
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(sandbox, arguments)
+    result = SearchedCommands().invoke(sandbox, arguments)
     return result.exit_code, result.output.strip().splitlines()[-1]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, Message
 
 from connector.config.kafka import KafkaSection
 from connector.records import Chunk
@@ -77,7 +77,9 @@ class Intake:
         with self._assignment.lock:
             owned.take(positions)
         self.received += len(run)
-        self.record_times[owned.name] = run[-1].timestamp()[1] / 1000
+        kind, time_ms = run[-1].timestamp()
+        if kind != TIMESTAMP_NOT_AVAILABLE:
+            self.record_times[owned.name] = time_ms / 1000
         self._status.works()
         self._assignment.ready.append(Chunk(self._source, owned.name, positions, records))
         some = records[:: max(1, len(records) // 16)]

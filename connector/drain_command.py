@@ -37,25 +37,36 @@ def drain(config: Path, within: float, end_session: bool) -> None:
         loaded = load_config(config)
     except ConfigError as error:
         raise click.ClickException("the configuration cannot be used\n" + str(error)) from None
-    found = [DrainFiles(worker_folder(loaded.state_dir, worker)) for worker in range(1, loaded.workers + 1)]
-    running = [files for files in found if files.running()]
-    if not running:
+    unasked = {worker: DrainFiles(worker_folder(loaded.state_dir, worker)) for worker in range(1, loaded.workers + 1)}
+    ends: list[DrainProgress | None] = []
+    while running := {worker: files for worker, files in unasked.items() if files.running()}:
+        for worker, files in running.items():
+            del unasked[worker]
+            _ask(files, DrainRequest(within, end_session), loaded.state_dir)
+        ends += [_follow(files, within) for files in running.values()]  # meanwhile one that had died may be back
+    if not ends:
         raise click.ClickException(f"no connector runs with state_dir {loaded.state_dir}")
-    for files in running:
-        try:
-            files.ask(DrainRequest(within, end_session))
-        except OSError as error:
-            raise click.ClickException(
-                f"the request cannot be written to {loaded.state_dir} ({error.strerror}); SIGTERM stops the connector, "
-                "too: what waits is then kept for the next start"
-            ) from None
-    ends = [_follow(files, within) for files in running]
     left = sum(end.waiting for end in ends if end is not None and not end.drained)
     if any(end is None for end in ends):
         raise click.ClickException("the connector ended without an answer; see its log")
     if not all(end is not None and end.drained for end in ends):
         raise click.ClickException(f"not all is handed over: {left} messages wait for the next start; see its log")
+    if unasked:
+        raise click.ClickException(
+            f"worker {', '.join(map(str, unasked))} did not run and was not asked; the others have handed over all. If "
+            "it was being started again, drain once more"
+        )
     click.echo("drained: nothing was left behind")
+
+
+def _ask(files: DrainFiles, request: DrainRequest, state_dir: Path) -> None:
+    try:
+        files.ask(request)
+    except OSError as error:
+        raise click.ClickException(
+            f"the request cannot be written to {state_dir} ({error.strerror}); SIGTERM stops the connector, too: what "
+            "waits is then kept for the next start"
+        ) from None
 
 
 def _follow(files: DrainFiles, within: float) -> DrainProgress | None:

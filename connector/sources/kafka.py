@@ -36,6 +36,7 @@ from connector.records import Chunk
 from connector.sources.kafka_again import KafkaAgain
 from connector.sources.kafka_assignment import Assignment
 from connector.sources.kafka_beginnings import Beginnings
+from connector.sources.kafka_bounds import LogBounds
 from connector.sources.kafka_client import Client
 from connector.sources.kafka_group import Group
 from connector.sources.kafka_horizons import KafkaHorizons, PartitionView
@@ -47,6 +48,7 @@ from connector.sources.kafka_retention import Retention
 from connector.sources.kafka_share import Share
 from connector.sources.kafka_status import Status
 from connector.sources.log_file import LogFile
+from connector.sources.partitions import split_partition_name
 from connector.sources.source import Handover, Reread, SourceFailedError
 
 _log = structlog.get_logger(__name__)
@@ -61,12 +63,14 @@ class KafkaSource:
         file: LogFile,
         *,
         clock: Callable[[], float] = time.monotonic,
+        epoch: Callable[[], float] = time.time,
         consumer: Callable[..., Consumer] = Consumer,
     ) -> None:
         """ValueError if librdkafka does not take the settings."""
         self.name = settings.name
         self._file = file
         self._clock = clock
+        self._epoch = epoch
         self._status = Status(settings.name)
         self._client = Client(settings, self._status, consumer)
         self._assignment = Assignment()
@@ -82,6 +86,7 @@ class KafkaSource:
         self._share = Share(settings, self._client, self._status)
         self._horizons = KafkaHorizons()
         self._retention = Retention(settings)
+        self._bounds = LogBounds(settings)
         self._again = KafkaAgain(settings)
         self._leaving = self._left = False
         self._draining = threading.Event()
@@ -189,12 +194,11 @@ class KafkaSource:
 
     def gauges(self) -> dict[str, float]:
         """Group, positions, losses."""
-        owned = self._assignment.owned
         return {
-            "kafka_assigned_partitions": len(owned),
+            "kafka_assigned_partitions": len(self._assignment.owned),
             "kafka_share": self._share.share,
             "kafka_paused": float(self._pausing.paused),
-            "kafka_lag": self._status.lag(owned),
+            "kafka_lag": self._lag(),
             "kafka_received_total": self._intake.received,
             "kafka_rebalances_total": self._group.rebalances,
             "kafka_abandoned_total": self._group.abandoned,
@@ -206,13 +210,21 @@ class KafkaSource:
 
     def horizons(self, now: float) -> list[Horizon]:
         """Retention, of the partitions that are ours."""
-        owned = self._assignment.next_positions()
+        positions = {name: at for name, at in self._assignment.next_positions().items() if at is not None}
+        times = self._intake.record_times
         views = [
-            PartitionView(name, topic, low, position, lag, self._intake.record_times.get(name))
-            for name, topic, low, lag in self._status.log_starts()
-            if (position := owned.get(name)) is not None
+            PartitionView(
+                name, split_partition_name(name)[0], low, positions[name], end - positions[name], times.get(name)
+            )
+            for name, (low, end) in self._bounds.ask(positions.keys()).items()
         ]
-        return self._horizons.look(now, time.time(), views, self._retention.of({view.topic for view in views}, now))
+        retention = self._retention.of({view.topic for view in views}, now)
+        return self._horizons.look(now, self._epoch(), views, retention)
+
+    def _lag(self) -> float:
+        """librdkafka knows it exactly while it reads, and nothing new while it is paused."""
+        asked = self._bounds.lag(self._assignment.next_positions()) if self._pausing.paused else None
+        return self._status.lag(self._assignment.owned) if asked is None else asked
 
     def _go_on_leaving(self, timeout: float) -> None:
         """Serve the group without reading: a commit in the middle of a rebalance fails, and is tried again."""

@@ -44,8 +44,9 @@ class KafkaHorizons:
             room = self._room.setdefault(view.name, Trend())
             age = self._age.setdefault(view.name, Trend())
             room.see(now, view.position - view.low)
-            if view.lag <= 0:  # nothing waits there that could be lost
+            if view.lag <= 0:
                 age.forget()
+                found.append(Horizon("retention", math.inf, 0.0, f"nothing waits in {view.name} that could be lost"))
                 continue
             found.append(
                 Horizon(

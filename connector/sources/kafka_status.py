@@ -85,16 +85,6 @@ class Status:
             )
         )
 
-    def log_starts(self) -> list[tuple[str, str, int, int]]:
-        """(partition, topic, oldest offset, lag) as of the last statistics, where they are known."""
-        topics: dict[str, Any] = orjson.loads(self._statistics).get("topics", {})
-        return [
-            (partition_name(name, int(number)), name, found["lo_offset"], max(0, found["consumer_lag"]))
-            for name, topic in topics.items()
-            for number, found in topic["partitions"].items()
-            if found.get("lo_offset", -1) >= 0
-        ]
-
     def _on_error(self, error: KafkaError) -> None:
         self.failed(error)
 

@@ -8,7 +8,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.brokers import Mosquitto, need_mosquitto
 from tests.connector_process import ConnectorProcess
-from tests.kafka_brokers import KafkaBroker
+from tests.integration.test_drain import drain
+from tests.kafka_brokers import KafkaBroker, need_real
 from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer
 from tests.waiting import wait_until
@@ -62,11 +65,17 @@ def shares(connector: ConnectorProcess) -> list[float]:
     return [metrics.get(f'connector_request_share{{worker="{worker}"}}', -1.0) for worker in (1, 2)]
 
 
-def committed(kafka: KafkaBroker, topic: str) -> int:
+def positions(kafka: KafkaBroker, topic: str) -> list[int]:
+    """The group's position in each partition."""
     group = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": topic})
     found = group.committed([TopicPartition(topic, number) for number in range(PARTITIONS)], timeout=10)
     group.close()
-    return sum(max(0, partition.offset) for partition in found)
+    return [max(0, partition.offset) for partition in found]
+
+
+def committed(kafka: KafkaBroker, topic: str) -> int:
+    """Records before these positions."""
+    return sum(positions(kafka, topic))
 
 
 def children(pid: int) -> list[int]:
@@ -159,6 +168,78 @@ def test_two_workers_and_an_mqtt_source_that_the_first_one_reads(
         assert ledger["sources"]["kafka"]["appended"] == 400
         assert ledger["samples"]["inserted"] == 500
         assert not (tmp_path / "state" / "worker-2" / "mqtt.sqlite").exists()
+
+
+def members(kafka: KafkaBroker, group: str) -> int:
+    """How many the group has."""
+    described = need_real(kafka).admin().describe_consumer_groups([group], request_timeout=20)[group].result(25)
+    return len(described.members)
+
+
+def stored(sandbox: SandboxServer, topic: str) -> list[set[float]]:
+    """What Clarify has of each partition."""
+    known = sandbox.signals()
+    names = [f"{topic}:p{n}" for n in range(PARTITIONS)]
+    return [{value for _, value in sandbox.samples(name)} if name in known else set() for name in names]
+
+
+def test_a_drain_hands_over_what_all_workers_have(kafka: KafkaBroker, sandbox: SandboxServer, tmp_path: Path) -> None:
+    need_mosquitto()
+    topic = f"workers-drain-{uuid.uuid4().hex[:8]}"
+    with Mosquitto() as broker, connector_for(kafka, topic, sandbox, tmp_path) as connector:
+        text = connector.config.read_text()
+        mqtt = f"  - {{type: mqtt, url: 'mqtt://{broker.host}:{broker.port}', topics: ['#'], client_id: plant}}\n"
+        connector.config.write_text(text.replace("sources:\n", f"sources:\n{mqtt}", 1))
+        connector.start()
+        wait_until(lambda: shares(connector) == [0.75, 0.25], 30, lambda: f"each owns half\n{connector.log()}")
+        assert members(kafka, topic) == 2
+        stop = threading.Event()
+        written = 0
+
+        def write() -> None:
+            nonlocal written
+            producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 5})
+            while not stop.wait(0.005):
+                for n in range(written, written + 40):
+                    value = json.dumps({"ts": START_MS + n, f"p{n % PARTITIONS}": n}).encode()
+                    producer.produce(topic, value, partition=n % PARTITIONS)
+                written += 40
+                producer.poll(0)
+            assert producer.flush(30) == 0
+
+        writing = threading.Thread(target=write)
+        with Publisher(broker.port) as publisher:
+            writing.start()
+            try:
+                for n in range(200):
+                    publisher.publish(f"plant/{n % 7}")
+                publisher.wait_acknowledged()
+                wait_until(lambda: sandbox.count_samples() > 1000, 60, "all are at work")
+                status, said = drain(connector)
+            finally:
+                stop.set()
+                writing.join()
+        assert status == 0, said + connector.log()
+        assert "nothing was left behind" in said
+        assert members(kafka, topic) == 0, "nobody has to wait for a session to end"
+        reached = positions(kafka, topic)
+        assert 0 < sum(reached) < written
+        there = stored(sandbox, topic)
+        for partition, reached_there in enumerate(reached):
+            numbers = {float(n * PARTITIONS + partition) for n in range(reached_there)}
+            assert there[partition] == numbers, "what is in Clarify is what is committed, neither more nor less"
+        assert sandbox.count_samples() == sum(reached) + len(publisher.sent)
+        status, ledger = connector.ledger()
+        assert (status, ledger["messages"]["waiting"]) == (0, 0), ledger
+        assert ledger["samples"]["inserted"] == sum(reached) + len(publisher.sent)
+
+        connector.start()  # whoever comes next begins where they ended
+        wait_until(lambda: sandbox.count_samples() == written + len(publisher.sent), 60, "the rest")
+        assert connector.stop() == 0
+        status, ledger = connector.ledger()
+        assert status == 0, ledger
+        assert ledger["sources"]["kafka"]["redelivered"] == 0
+        assert ledger["sources"]["kafka"]["appended"] == written
 
 
 def test_workers_end_when_their_supervisor_is_killed(

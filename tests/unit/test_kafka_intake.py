@@ -1,0 +1,110 @@
+"""What was consumed becomes chunks of one partition each, and nothing of it goes unnoticed."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaError, Message
+
+from connector.config.kafka import KafkaSection
+from connector.records import Record, TimeKind
+from connector.sources.kafka_assignment import Assignment
+from connector.sources.kafka_intake import Intake
+from connector.sources.kafka_status import Status
+from connector.sources.partitions import OwnedPartition
+
+SETTINGS = {"type": "kafka", "bootstrap_servers": "127.0.0.1:1", "topics": ["t"], "group_id": "g"}
+CREATED = 1
+"""Kafka's number for a time that the producer set."""
+
+
+class Taken:
+    """An intake with the partitions t[0] and t[1], from 10 on."""
+
+    def __init__(self) -> None:
+        section = KafkaSection.model_validate(SETTINGS | {"security": "plaintext"})
+        self.status = Status("kafka")
+        self.status.joined = True
+        self.assignment = Assignment()
+        self.assignment.add(OwnedPartition("t", number, 10) for number in range(2))
+        self.intake = Intake(section, self.assignment, self.status)
+
+    def take(self, *messages: Message) -> dict[str, list[tuple[int, bytes | None]]]:
+        """Partition → (offset, payload) of what is ready after this."""
+        self.intake.take(list(messages))
+        chunks, self.assignment.ready = list(self.assignment.ready), type(self.assignment.ready)()
+        assert len({chunk.partition for chunk in chunks}) == len(chunks)
+        return {
+            chunk.partition: list(
+                zip(chunk.positions, (record.payload for record in chunk.records), strict=True),
+            )
+            for chunk in chunks
+        }
+
+
+@pytest.fixture
+def taken() -> Taken:
+    return Taken()
+
+
+def message(number: int, offset: int) -> Message:
+    return Message(topic="t", partition=number, offset=offset, value=b"%d" % offset, timestamp=(CREATED, 7))
+
+
+def error(code: int, number: int = 0) -> Message:
+    return Message(topic="t", partition=number, offset=0, error=KafkaError(code))
+
+
+def test_the_messages_of_one_partition_are_one_chunk(taken: Taken) -> None:
+    assert taken.take(*(message(0, offset) for offset in range(10, 14))) == {
+        "t[0]": [(offset, b"%d" % offset) for offset in range(10, 14)]
+    }
+    assert taken.intake.received == 4
+    assert taken.assignment.owned["t[0]"].next_taken == 14
+
+
+def test_partitions_that_come_mixed_are_told_apart_in_their_order(taken: Taken) -> None:
+    mixed = [message(1, 10), message(0, 10), message(1, 11), message(0, 12), message(1, 14)]
+    assert taken.take(*mixed) == {
+        "t[1]": [(10, b"10"), (11, b"11"), (14, b"14")],
+        "t[0]": [(10, b"10"), (12, b"12")],
+    }
+
+
+def test_errors_among_records_are_taken_note_of_and_the_records_too(taken: Taken) -> None:
+    found = taken.take(
+        message(0, 10),
+        error(KafkaError._AUTO_OFFSET_RESET, 1),
+        error(KafkaError.TOPIC_AUTHORIZATION_FAILED),
+        message(0, 11),
+    )
+    assert found == {"t[0]": [(10, b"10"), (11, b"11")]}
+    assert taken.assignment.stuck == {"t[1]"}
+    assert taken.assignment.refused == {"t[1]": 10}
+    assert "topic 't'" in taken.status.problems()[0]
+
+
+def test_errors_alone_give_no_chunk(taken: Taken) -> None:
+    assert taken.take(error(KafkaError._AUTO_OFFSET_RESET)) == {}
+    assert taken.assignment.stuck == {"t[0]"}
+
+
+def test_what_was_taken_before_or_is_not_ours_is_left_out(taken: Taken) -> None:
+    assert taken.take(message(0, 8), message(0, 9), message(2, 5), message(0, 10)) == {"t[0]": [(10, b"10")]}
+    assert taken.intake.unowned == 1
+    assert taken.take(message(0, 9), message(0, 10)) == {}
+
+
+def test_a_record_has_the_time_key_and_headers_of_its_message(taken: Taken) -> None:
+    taken.intake.take(
+        [
+            Message(
+                topic="t", partition=0, offset=10, value=b"v", key=b"k", timestamp=(CREATED, 7), headers=[("a", b"b")]
+            )
+        ]
+    )
+    (chunk,) = taken.assignment.ready
+    (record,) = chunk.records
+    received_us = record.received_us
+    assert record == Record("t", b"v", 7000, b"k", (("a", "b"),), False, TimeKind.CREATED, received_us)
+    assert received_us > 7000
+    assert taken.intake.record_times == {"t[0]": 0.007}

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -26,18 +25,7 @@ import structlog
 from connector.clarify import ClarifyError, InvalidParams, Item, NotAllowed, Retryable
 from connector.clarify.limits import NAME_LENGTH, PUBLISHED_SIGNALS
 from connector.delivery.outbox import Book, Outbox, Taken
-from connector.delivery.reconciler import (
-    Batches,
-    Counts,
-    Desire,
-    Entry,
-    Pace,
-    invalid,
-    later,
-    rejected,
-    saved,
-    unanswered,
-)
+from connector.delivery.reconciler import Batches, Counts, Desire, Pace
 from connector.delivery.slots import Slots
 from connector.records import ItemMetadata, Overwrite, SignalMetadata
 
@@ -53,8 +41,6 @@ _REQUEST_BYTES: Final = 4 * 1024 * 1024
 LEFT_ALONE: Final = "left alone: somebody else has made or changed the item"
 """The note on such a signal in the book."""
 _FORMAT: Final = {"dataAsArray": True, "groupIncludedByType": True}
-
-_NO_NOTES: Final[Mapping[str, str]] = MappingProxyType({})
 
 _log = structlog.get_logger(__name__)
 
@@ -101,12 +87,10 @@ class Publisher:
         rest as for a `SignalSaver`."""
         self._client = client
         self._slots = slots
-        self._pace = pace
         self._undescribed = undescribed
         self._chance = chance
-        self._clock = clock
         self._batches = Batches()
-        self.outbox = Outbox("item", book, pace, clock, may_save)
+        self.outbox = Outbox("item", book, pace, clock, slots.pause, may_save)
         self._includes_items = True
         self._sees_items = True
         self._thread = threading.Thread(target=self._run, name="items", daemon=True)
@@ -147,19 +131,19 @@ class Publisher:
     # -- the thread -------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self.outbox.run(self._work, self._slots.pause)
+        self.outbox.run(self._work)
 
     def _work(self) -> bool:
         """Publish what is due; False to end."""
         due = self._batches.suspects() or self.outbox.due(PUBLISHED_SIGNALS, _REQUEST_BYTES)
         undescribed = self._undescribed(due)
-        if undescribed and not self._postpone(dict.fromkeys(undescribed)):
+        if undescribed and not self.outbox.postpone(dict.fromkeys(undescribed), _LOOK_AGAIN_SECONDS):
             return False
         batch = self.outbox.take([input_id for input_id in due if input_id not in undescribed])
         if not batch and undescribed:
             return self._slots.pause(_UNDESCRIBED_SECONDS)
         wanted, unreadable = _read(batch)
-        if unreadable and not self._give_up(unreadable, batch):
+        if unreadable and not self.outbox.broken(batch, unreadable):
             return False
         if not wanted:
             self._batches.gone()
@@ -172,7 +156,7 @@ class Publisher:
         try:
             found = self._look_up(wanted)
             missing: dict[str, Taken | None] = {input_id: batch[input_id] for input_id in wanted.keys() - found.keys()}
-            if missing and not self._postpone(missing):
+            if missing and not self.outbox.postpone(missing, _LOOK_AGAIN_SECONDS):
                 return False
             views = self._decide(batch, wanted, found)
             keys = {found[input_id].id: input_id for input_id in views}
@@ -189,7 +173,7 @@ class Publisher:
         self.published += len(views)
         if views:
             _log.info("signals_published", signals=len(views))
-        return self._done({input_id: batch[input_id] for input_id in views})
+        return self.outbox.done({input_id: batch[input_id] for input_id in views})
 
     def _failed(
         self, batch: Mapping[str, Taken], error: ClarifyError, keys: Mapping[str, str], *, publishing: bool
@@ -199,20 +183,8 @@ class Publisher:
         if step.delay:
             self.outbox.in_trouble(str(error))
             _log.warning("publishing_failed", reason=str(error), next_try_in_seconds=round(step.delay, 1))
-        now, reason, definite = self._clock(), str(error), step.definite or not publishing
-
-        def change(input_id: str, entry: Entry) -> Entry:
-            taken = batch[input_id]
-            was_sent = taken.was_sent if definite else True
-            if input_id in step.guilty:
-                return rejected(entry, taken.digest, reason, was_sent, now, self._pace)
-            return unanswered(entry, was_sent)
-
-        _say_failed(dict.fromkeys(step.guilty, reason))
-        affected = batch if definite else {input_id: batch[input_id] for input_id in step.guilty}
-        if affected and not self.outbox.settle(affected, change, self._slots.pause):
-            return False
-        return not step.delay or self._slots.pause(step.delay)
+        remembered = self.outbox.refused(batch, step, definite=step.definite or not publishing)
+        return remembered and (not step.delay or self._slots.pause(step.delay))
 
     def _call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
         if not self._slots.wait():
@@ -297,8 +269,8 @@ class Publisher:
                 done[input_id] = ""
             else:
                 views[input_id] = view
-        kept = self._done({input_id: batch[input_id] for input_id in done}, done)
-        if not kept or not self._give_up(broken, batch):
+        kept = self.outbox.done({input_id: batch[input_id] for input_id in done}, done)
+        if not kept or not self.outbox.broken(batch, broken):
             raise _AbortedError
         return views
 
@@ -316,37 +288,6 @@ class Publisher:
             {"integration": self._client.integration, "itemsBySignal": marked, "createOnly": False},
         )
 
-    # -- what is remembered; each returns False if aborted ------------------------------------------
-
-    def _done(self, batch: Mapping[str, Taken], notes: Mapping[str, str] = _NO_NOTES) -> bool:
-        now = self._clock()
-
-        def change(input_id: str, entry: Entry) -> Entry:
-            return saved(entry, batch[input_id].digest, now, self._pace, notes.get(input_id, ""))
-
-        return not batch or self.outbox.settle(batch, change, self._slots.pause)
-
-    def _postpone(self, batch: Mapping[str, Taken | None]) -> bool:
-        """None: it was not taken for a request."""
-        due = self._clock() + _LOOK_AGAIN_SECONDS
-
-        def change(input_id: str, entry: Entry) -> Entry:
-            taken = batch[input_id]
-            return later(entry, due) if taken is None else later(unanswered(entry, taken.was_sent), due)
-
-        return self.outbox.settle(batch.keys(), change, self._slots.pause)
-
-    def _give_up(self, reasons: Mapping[str, str], batch: Mapping[str, Taken]) -> bool:
-        """Not again until the mapping says something else."""
-        _say_failed(reasons)
-        now = self._clock()
-
-        def change(input_id: str, entry: Entry) -> Entry:
-            entry = unanswered(entry, batch[input_id].was_sent)
-            return invalid(entry, batch[input_id].digest, reasons[input_id], now)
-
-        return not reasons or self.outbox.settle(reasons.keys(), change, self._slots.pause)
-
 
 def _read(batch: Mapping[str, Taken]) -> tuple[dict[str, ItemMetadata], dict[str, str]]:
     """(input ID → what it is to be published as, input ID → why that cannot be read)."""
@@ -361,17 +302,6 @@ def _read(batch: Mapping[str, Taken]) -> tuple[dict[str, ItemMetadata], dict[str
             if item is not None:
                 wanted[input_id] = item
     return wanted, unreadable
-
-
-def _say_failed(reasons: Mapping[str, str]) -> None:
-    for input_id, reason in reasons.items():
-        _log.error(
-            "signal_not_published",
-            input=input_id,
-            reason=reason,
-            effect="its samples are not affected",
-            remedy="see clarify-connector metadata CONFIG --failed",
-        )
 
 
 class _AbortedError(Exception):

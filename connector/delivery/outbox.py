@@ -13,11 +13,27 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Protocol, TypeVar
 
 import structlog
 
-from connector.delivery.reconciler import Change, Counts, Desire, Entry, Failure, Pace, sending, wanted
+from connector.delivery.reconciler import (
+    Change,
+    Counts,
+    Desire,
+    Entry,
+    Failure,
+    Pace,
+    Step,
+    invalid,
+    later,
+    rejected,
+    saved,
+    sending,
+    unanswered,
+    wanted,
+)
 
 _LOOK_SECONDS: Final = 2.0
 """How often it is looked whether something has become due, or another process has written something down."""
@@ -31,6 +47,8 @@ _RESTART_SECONDS: Final = 600.0
 _AGAIN_SECONDS: Final = 3600.0
 
 _POLL_SECONDS: Final = 0.05
+
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 _T = TypeVar("_T")
 
@@ -82,23 +100,32 @@ class Outbox:
     """Desires of one kind, from the mapping to Clarify."""
 
     def __init__(
-        self, what: str, book: Book, pace: Pace, clock: Callable[[], float], may_save: Callable[[], bool]
+        self,
+        what: str,
+        book: Book,
+        pace: Pace,
+        clock: Callable[[], float],
+        pause: Callable[[float], bool],
+        may_save: Callable[[], bool],
     ) -> None:
-        """`what` is its name in the log, `clock` gives seconds since the epoch; `may_save` says whether it is for this
-        process to save, or for another one that has the same book."""
+        """`what` is its name in the log, `clock` gives seconds since the epoch, `pause` waits so many seconds and says
+        whether to go on; `may_save` says whether it is for this process to save, or for another one that has the same
+        book."""
         self._what = what
         self._book = book
         self._clock = clock
+        self._pause = pause
         self._may_save = may_save
         self._changed = threading.Condition()
-        self._closing = False
+        self._closing = threading.Event()
+        self._changes = 0
         self._writing = threading.Lock()
         self._unwritten: dict[str, Desire] = {}
         self._disk_trouble = False
         self._last_look = clock()
         self._warned_at = float("-inf")
         self._counts = Counts()
-        self.pace = pace
+        self._pace = pace
         self.merged = 0
         """Changes of a signal's metadata that a newer one replaced before they were saved."""
         self.forgotten = 0
@@ -117,8 +144,7 @@ class Outbox:
                 else:
                     self.forgotten += 1
             self._write()
-        with self._changed:
-            self._changed.notify_all()
+        self._notify()
 
     def _write(self) -> None:
         """Write down what is not written yet."""
@@ -127,7 +153,7 @@ class Outbox:
             return
 
         def change(input_id: str, entry: Entry) -> Entry:
-            return wanted(entry, desires[input_id], now, self.pace)
+            return wanted(entry, desires[input_id], now, self._pace)
 
         try:
             known = self._book.entries(desires.keys())
@@ -146,13 +172,7 @@ class Outbox:
         if new is None:
             return
         if new.failure is Failure.INVALID:
-            _log.error(
-                f"{self._what}_metadata_invalid",
-                input=input_id,
-                reason=new.reason,
-                effect="its samples are not affected",
-                remedy="change the mapping; see clarify-connector metadata",
-            )
+            self._say_failed(input_id, new.reason, "not tried again before the mapping changes")
         elif old is not None and old.failure is Failure.NONE:
             self.merged += 1
         if new.due is not None and new.due > now >= self._warned_at + _AGAIN_SECONDS:
@@ -160,14 +180,14 @@ class Outbox:
             _log.warning(
                 f"{self._what}_metadata_changes_often",
                 input=input_id,
-                effect=f"it is saved at most once in {self.pace.interval:g} s; what changes in between is merged",
+                effect=f"it is saved at most once in {self._pace.interval:g} s; what changes in between is merged",
                 remedy="leave out of the mapping what changes with every message",
             )
 
     # -- for the thread that saves --------------------------------------------------------------------
 
     def begin(self) -> None:
-        """A new run."""
+        """A new run; before anything is sent."""
         now = self._clock()
         self._guarded(lambda: self._book.begin(now, now - _RESTART_SECONDS))
         self._guarded(lambda: self._book.note("", now))
@@ -179,9 +199,8 @@ class Outbox:
                 remedy="see clarify-connector metadata CONFIG --failed",
             )
 
-    def run(self, send: Callable[[], bool], pause: Callable[[float], bool]) -> None:
-        """Call `send` whenever something is due, and is ours to save, until it says False or all is to end. `pause`
-        waits and says whether to go on."""
+    def run(self, send: Callable[[], bool]) -> None:
+        """Call `send` whenever something is due, and is ours to save, until it says False or all is to end."""
         self.begin()
         while self._wait_due():
             try:
@@ -190,19 +209,20 @@ class Outbox:
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the saving in silence
                 _log.exception(f"{self._what}_metadata_bug")
                 self.in_trouble(f"a bug: {error!r}; please report it")
-                if not pause(_BUG_SECONDS):
+                if not self._pause(_BUG_SECONDS):
                     return
 
     def _wait_due(self) -> bool:
         while True:
             with self._changed:
-                if self._closing:
+                if self._closing.is_set():
                     return False
-            if self._look():
+                seen = self._changes
+            if self.look():
                 return True
             self.in_trouble(None)
             with self._changed:
-                if not self._closing:
+                if not self._closing.is_set() and self._changes == seen:
                     self._changed.wait(_LOOK_SECONDS)
 
     def take(self, inputs: Collection[str]) -> dict[str, Taken]:
@@ -233,27 +253,81 @@ class Outbox:
         found = self._guarded(lambda: self._book.waiting_among(inputs))
         return set(inputs) if found is None else found
 
-    def settle(self, inputs: Collection[str], change: Change, pause: Callable[[float], bool]) -> bool:
-        """Remember what became of a request. Goes on trying until the disk takes it: otherwise the same would be saved
-        again and again. `pause` waits and says whether to go on; False if not."""
+    # what became of it: each is remembered when the method returns, or the method returns False, and all is to end
+
+    def done(self, batch: Mapping[str, Taken], notes: Mapping[str, str] = _NOTHING) -> bool:
+        """Clarify has these. `notes` say what became of one, where that is not plain."""
+        now = self._clock()
+
+        def change(input_id: str, entry: Entry) -> Entry:
+            return saved(entry, batch[input_id].digest, now, self._pace, notes.get(input_id, ""))
+
+        return self._settle(batch.keys(), change)
+
+    def refused(self, batch: Mapping[str, Taken], step: Step, *, definite: bool) -> bool:
+        """A request failed. `definite`: it is certain that Clarify took nothing of it."""
+        now = self._clock()
+
+        def change(input_id: str, entry: Entry) -> Entry:
+            taken = batch[input_id]
+            was_sent = taken.was_sent if definite else True
+            if (reason := step.guilty.get(input_id)) is not None:
+                return rejected(entry, taken.digest, reason, was_sent, now, self._pace)
+            return unanswered(entry, was_sent)
+
+        for input_id, reason in step.guilty.items():
+            self._say_failed(input_id, reason, "tried again in an hour, or when the mapping changes")
+        return self._settle(batch.keys() if definite else step.guilty.keys(), change)
+
+    def broken(self, batch: Mapping[str, Taken], reasons: Mapping[str, str]) -> bool:
+        """These of the batch were not sent: they break a documented rule."""
+        now = self._clock()
+
+        def change(input_id: str, entry: Entry) -> Entry:
+            entry = unanswered(entry, batch[input_id].was_sent)
+            return invalid(entry, batch[input_id].digest, reasons[input_id], now)
+
+        for input_id, reason in reasons.items():
+            self._say_failed(input_id, reason, "not tried again before the mapping changes")
+        return self._settle(reasons.keys(), change)
+
+    def postpone(self, batch: Mapping[str, Taken | None], seconds: float) -> bool:
+        """These cannot be sent yet, which is nobody's fault. None: it was not taken for a request."""
+        due = self._clock() + seconds
+
+        def change(input_id: str, entry: Entry) -> Entry:
+            taken = batch[input_id]
+            return later(entry if taken is None else unanswered(entry, taken.was_sent), due)
+
+        return self._settle(batch.keys(), change)
+
+    def _settle(self, inputs: Collection[str], change: Change) -> bool:
+        """Goes on trying until the disk takes it: otherwise the same would be saved again and again."""
         while True:
             try:
                 self._book.revise(inputs, change)
             except sqlite3.Error as error:
-                with self._changed:
-                    if self._closing:
-                        return False
+                if self._closing.is_set():
+                    return False
                 _log.error(
                     f"{self._what}_metadata_not_remembered",
                     reason=str(error),
                     effect="nothing more of it is sent before it is; trying again",
                 )
-                if not pause(_DISK_SECONDS):
+                if not self._pause(_DISK_SECONDS):
                     return False
             else:
-                with self._changed:
-                    self._changed.notify_all()
+                self._notify()
                 return True
+
+    def _say_failed(self, input_id: str, reason: str, when: str) -> None:
+        _log.error(
+            f"{self._what}_metadata_failed",
+            input=input_id,
+            reason=reason,
+            effect=f"its samples are not affected; {when}",
+            remedy="see clarify-connector metadata CONFIG --failed",
+        )
 
     def in_trouble(self, reason: str | None) -> None:
         """Nothing can be saved for this reason; None: something was."""
@@ -262,7 +336,8 @@ class Outbox:
             now = self._clock()
             self._guarded(lambda: self._book.note(reason or "", now))
 
-    def _look(self) -> bool:
+    def look(self) -> bool:
+        """Whether something is due, and is ours to save."""
         now = self._clock()
         if now < self._last_look - _CLOCK_SECONDS:
             self._guarded(lambda: self._book.clock_put_back(now))
@@ -284,7 +359,7 @@ class Outbox:
             return None
 
     def _disk_fails(self, error: sqlite3.Error) -> None:
-        if not self._disk_trouble and not self._closing:
+        if not self._disk_trouble and not self._closing.is_set():
             self._disk_trouble = True
             _log.error(
                 f"{self._what}_metadata_not_written",
@@ -315,11 +390,15 @@ class Outbox:
     def hurry(self) -> None:
         """All that waits is due now."""
         self._guarded(lambda: self._book.all_due(self._clock()))
+        self._notify()
+
+    def _notify(self) -> None:
         with self._changed:
+            self._changes += 1
             self._changed.notify_all()
 
     def close(self) -> None:
         """End `wait_due`."""
         with self._changed:
-            self._closing = True
+            self._closing.set()
             self._changed.notify_all()

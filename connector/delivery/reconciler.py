@@ -22,7 +22,7 @@ transaction:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -228,8 +228,8 @@ class Step:
 
     delay: float = 0.0
     """Seconds to wait before the next request."""
-    guilty: frozenset[str] = frozenset()
-    """These are rejected."""
+    guilty: Mapping[str, str] = field(default_factory=dict)
+    """Input ID → why it is rejected."""
     definite: bool = True
     """Whether it is certain that Clarify took nothing of the request."""
 
@@ -272,14 +272,24 @@ class Batches:
         definite = isinstance(error, InvalidParams | NotAllowed | Refused)  # too large may be the answer, too
         if verdict.action is Action.SET_ASIDE:
             self._attempt = 0
-            return Step(guilty=frozenset(keys[key] for key in verdict.guilty), definite=definite)
+            return Step(guilty=_reasons(error, root, keys), definite=definite)
         if verdict.action is Action.HALVE:
             self._attempt = 0
             self.gone()
             if len(batch) == 1:
-                return Step(guilty=frozenset(batch), definite=definite)
+                return Step(guilty=dict.fromkeys(batch, str(error)), definite=definite)
             listed = list(batch)
             half = len(listed) // 2
             self._suspects += [listed[half:], listed[:half]]
             return Step(definite=definite)
         return Step(verdict.delay, definite=definite)
+
+
+def _reasons(error: ClarifyError, root: str, keys: Mapping[str, str]) -> dict[str, str]:
+    """Input ID → what the server says of it, for those that it names."""
+    said: dict[str, list[str]] = {}
+    for problem in error.problems if isinstance(error, InvalidParams) else ():
+        for key in InvalidParams("", problems=[problem]).guilty(root, keys):
+            where = problem.path.removeprefix(f"{root}.{key}").lstrip(".")
+            said.setdefault(keys[key], []).append(f"{where}: {problem.message}" if where else problem.message)
+    return {input_id: "; ".join(texts) for input_id, texts in said.items()}

@@ -22,18 +22,7 @@ import structlog
 from connector.clarify import ClarifyError, InvalidParams, SaveSignalsResult, SignalInfo
 from connector.clarify.limits import DESCRIPTION_LENGTH, NAME_LENGTH
 from connector.delivery.outbox import Book, Outbox, Taken
-from connector.delivery.reconciler import (
-    Batches,
-    Counts,
-    Desire,
-    Entry,
-    Pace,
-    Step,
-    invalid,
-    rejected,
-    saved,
-    unanswered,
-)
+from connector.delivery.reconciler import Batches, Counts, Desire, Pace
 from connector.delivery.slots import Slots
 from connector.records import SignalMetadata
 
@@ -69,11 +58,9 @@ class SignalSaver:
         have the same book."""
         self._client = client
         self._slots = slots
-        self._pace = pace
-        self._clock = clock
         self._chance = chance
         self._batches = Batches()
-        self.outbox = Outbox("signal", book, pace, clock, may_save)
+        self.outbox = Outbox("signal", book, pace, clock, slots.pause, may_save)
         self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
         self.saved = 0
 
@@ -102,10 +89,10 @@ class SignalSaver:
             self._thread.join(timeout)
 
     def _run(self) -> None:
-        self.outbox.run(self._save, self._slots.pause)
+        self.outbox.run(self.save)
 
-    def _save(self) -> bool:
-        """One request, where there is anything for one; False to end."""
+    def save(self) -> bool:
+        """One request, in its slot, where anything is due; False to end. For the thread, or whoever stands for it."""
         if not self._slots.wait():
             return False
         batch = self.outbox.take(self._batches.suspects() or self.outbox.due(_PER_REQUEST, _REQUEST_BYTES))
@@ -130,23 +117,14 @@ class SignalSaver:
             except ValueError as error:  # an earlier version wrote it
                 broken[input_id] = str(error)
 
-        def change(input_id: str, entry: Entry) -> Entry:
-            entry = unanswered(entry, batch[input_id].was_sent)
-            return invalid(entry, batch[input_id].digest, broken[input_id], self._clock())
-
-        return infos if not broken or self.outbox.settle(broken, change, self._slots.pause) else None
+        return infos if self.outbox.broken(batch, broken) else None
 
     def _done(self, batch: Mapping[str, Taken]) -> bool:
         self._batches.succeeded()
-        now = self._clock()
-
-        def change(input_id: str, entry: Entry) -> Entry:
-            return saved(entry, batch[input_id].digest, now, self._pace)
-
         self.saved += len(batch)
         self.outbox.in_trouble(None)
         _log.info("signals_saved", signals=len(batch))
-        return self.outbox.settle(batch, change, self._slots.pause)
+        return self.outbox.done(batch)
 
     def _failed(self, batch: Mapping[str, Taken], error: ClarifyError | ValueError) -> bool:
         """Remember it, and wait as long as it takes; False if aborted."""
@@ -156,32 +134,8 @@ class SignalSaver:
         if step.delay:
             self.outbox.in_trouble(str(error))
             _log.warning("save_signals_failed", reason=str(error), next_try_in_seconds=round(step.delay, 1))
-        change = _change_of(batch, step, str(error), self._clock(), self._pace)
-        for input_id in step.guilty:
-            _log.error(
-                "signal_metadata_rejected",
-                input=input_id,
-                reason=str(error),
-                effect="its samples are not affected; it is tried again in an hour, or when the mapping changes",
-                remedy="see clarify-connector metadata CONFIG --failed",
-            )
-        affected = batch if step.definite else {key: batch[key] for key in step.guilty}
-        if affected and not self.outbox.settle(affected, change, self._slots.pause):
-            return False
-        return not step.delay or self._slots.pause(step.delay)
-
-
-def _change_of(
-    batch: Mapping[str, Taken], step: Step, reason: str, now: float, pace: Pace
-) -> Callable[[str, Entry], Entry]:
-    def change(input_id: str, entry: Entry) -> Entry:
-        taken = batch[input_id]
-        was_sent = taken.was_sent if step.definite else True
-        if input_id in step.guilty:
-            return rejected(entry, taken.digest, reason, was_sent, now, pace)
-        return unanswered(entry, was_sent)
-
-    return change
+        remembered = self.outbox.refused(batch, step, definite=step.definite)
+        return remembered and (not step.delay or self._slots.pause(step.delay))
 
 
 def as_saved(input_id: str, metadata: SignalMetadata) -> tuple[SignalInfo, str]:

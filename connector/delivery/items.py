@@ -137,7 +137,7 @@ class Publisher:
         """Publish what is due; False to end."""
         due = self._batches.suspects() or self.outbox.due(PUBLISHED_SIGNALS, _REQUEST_BYTES)
         undescribed = self._undescribed(due)
-        if undescribed and not self.outbox.postpone(dict.fromkeys(undescribed), _LOOK_AGAIN_SECONDS):
+        if undescribed and not self.outbox.postpone(dict.fromkeys(undescribed), _UNDESCRIBED_SECONDS):
             return False
         batch = self.outbox.take([input_id for input_id in due if input_id not in undescribed])
         if not batch and undescribed:

@@ -40,7 +40,7 @@ from connector.metadata_book import Book, Kind
 from connector.new_signals import NewSignals
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline
-from connector.records import SignalMetadata
+from connector.records import Mapped, SignalMetadata
 from connector.saving_turn import SavingTurn
 from connector.sources.journal import DiskJournal, MemoryJournal
 from connector.sources.log_file import LogFile
@@ -202,7 +202,7 @@ class Connector:
                 self,
                 Limits(delivery.max_delay, delivery.max_frame_bytes, delivery.max_waiting_samples),
                 delivery.requests_per_second,
-                admit=None if self.new_signals is None else self.new_signals.admit,
+                admit=None if self.new_signals is None else self._admit,
                 windows_done=self.state.windows_done(),
                 share=lambda shares: effective_share(
                     delivery.share, [*shares, *[0.0] * (sources_in_all - len(shares))]
@@ -356,7 +356,18 @@ class Connector:
             )
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
-        """Have metadata saved, and signals published."""
+        """Have metadata saved, and signals published; those that are not let in once they are."""
+        if self.new_signals is not None:
+            signals = self.new_signals.hold_back(signals)
+        self._describe(signals)
+
+    def _admit(self, mapped: list[Mapped]) -> list[Mapped]:
+        assert self.new_signals is not None  # noqa: S101 - asked only where new signals are guarded
+        admitted = self.new_signals.admit(mapped)
+        self._describe(self.new_signals.take_described())
+        return admitted
+
+    def _describe(self, signals: list[tuple[str, SignalMetadata]]) -> None:
         self.signals.want(signals)
         self.items.want(signals)
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
 
 from connector.mapping.signal_guard import GuardSettings, SignalGuard
-from connector.records import Mapped
+from connector.records import Mapped, SignalMetadata
 from connector.state import SignalStatus, State
 
 _LOOK_SECONDS: Final = 2.0
 """How often it is looked whether somebody has approved signals."""
+
+_UNDESCRIBED: Final = 100_000
+"""Signals that are not let in, whose metadata is remembered; of others it comes with a record after a restart."""
 
 _log = structlog.get_logger(__name__)
 
@@ -27,6 +30,8 @@ class NewSignals:
         self._state = state
         self._clock = clock
         self._lock = threading.Lock()
+        self._undescribed: dict[str, SignalMetadata] = {}
+        self._grown = False
         self._unwritten: list[tuple[str, SignalStatus]] = []
         self._looked = clock()
         self._warned = False
@@ -44,9 +49,30 @@ class NewSignals:
             if self._clock() >= self._looked + _LOOK_SECONDS:
                 self._look()
             checked = [self._guard.check(one) for one in mapped]
+            self._grown = self._grown or bool(self._guard.new_known)
             if self._guard.new_known or self._guard.new_held or self._unwritten:
                 self._remember()
             return checked
+
+    def hold_back(self, signals: Iterable[tuple[str, SignalMetadata]]) -> list[tuple[str, SignalMetadata]]:
+        """Those of these that are let in. The rest is kept until it is: saving its metadata would make a signal."""
+        with self._lock:
+            let_in = []
+            for input_id, metadata in signals:
+                if self._guard.lets_in(input_id):
+                    let_in.append((input_id, metadata))
+                elif input_id in self._undescribed or len(self._undescribed) < _UNDESCRIBED:
+                    self._undescribed[input_id] = metadata
+            return let_in
+
+    def take_described(self) -> list[tuple[str, SignalMetadata]]:
+        """What was held back of signals that have been let in since."""
+        with self._lock:
+            if not self._grown:
+                return []
+            self._grown = False
+            found = [input_id for input_id in self._undescribed if self._guard.lets_in(input_id)]
+            return [(input_id, self._undescribed.pop(input_id)) for input_id in found]
 
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics."""
@@ -65,6 +91,7 @@ class NewSignals:
             return
         if approved:
             self._guard.approve(approved)
+            self._grown = True
             _log.info("signals_approved", count=len(approved), remedy="replay what was held: dead-letters replay")
 
     def _remember(self) -> None:

@@ -39,6 +39,7 @@ _LOOK_SECONDS: Final = 2.0
 """How often it is looked whether something has become due, or another process has written something down."""
 _UNWRITTEN: Final = 100_000
 """Desires that are kept in memory while the disk cannot be written."""
+_AT_ONCE: Final = 1000
 _DISK_SECONDS: Final = 5.0
 _BUG_SECONDS: Final = 30.0
 _CLOCK_SECONDS: Final = 5.0
@@ -143,7 +144,8 @@ class Outbox:
                     self._unwritten[input_id] = desire
                 else:
                     self.forgotten += 1
-            self._write()
+            if not self._disk_trouble or len(self._unwritten) <= _AT_ONCE:  # else the saving thread tries, now and then
+                self._write()
         self._notify()
 
     def _write(self) -> None:

@@ -58,6 +58,10 @@ class SignalGuard:
         """How many wait for an approval."""
         return len(self._held)
 
+    def lets_in(self, input_id: str) -> bool:
+        """Whether this signal is let in already."""
+        return input_id in self._known
+
     def approve(self, inputs: Iterable[str]) -> None:
         """A person wants these."""
         for input_id in inputs:

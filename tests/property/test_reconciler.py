@@ -354,5 +354,5 @@ class FillingDisk:
 
 TestReconciler = ReconcilerMachine.TestCase
 TestReconciler.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -141,6 +141,7 @@ class Publisher:
             return False
         batch = self.outbox.take([input_id for input_id in due if input_id not in undescribed])
         if not batch and undescribed:
+            self._batches.gone()
             return self._slots.pause(_UNDESCRIBED_SECONDS)
         wanted, unreadable = _read(batch)
         if unreadable and not self.outbox.broken(batch, unreadable):
@@ -299,7 +300,9 @@ def _read(batch: Mapping[str, Taken]) -> tuple[dict[str, ItemMetadata], dict[str
         except ValueError as error:  # an earlier version wrote it
             unreadable[input_id] = str(error)
         else:
-            if item is not None:
+            if item is None:
+                unreadable[input_id] = "it does not say what the signal is to be published as"
+            else:
                 wanted[input_id] = item
     return wanted, unreadable
 

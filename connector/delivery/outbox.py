@@ -192,7 +192,8 @@ class Outbox:
         """A new run; before anything is sent."""
         now = self._clock()
         self._guarded(lambda: self._book.begin(now, now - _RESTART_SECONDS))
-        self._guarded(lambda: self._book.note("", now))
+        if self._may_save():
+            self._guarded(lambda: self._book.note("", now))
         if failed := self.counts().failed:
             _log.warning(
                 f"{self._what}_metadata_failed_before",

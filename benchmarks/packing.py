@@ -103,7 +103,7 @@ def pending_of(workload: Workload) -> Pending:
             Mapped([(input_id, time_us, round(20 + chance.random() * 10, 2)) for input_id in inputs])
             for time_us in times
         ]
-        pending.add(token, mapped, 0.0)
+        pending.add(token, enumerate(mapped), 0.0)
         token += len(times)
     return pending
 

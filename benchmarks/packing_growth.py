@@ -76,7 +76,7 @@ def fill(devices: int, values: int, messages: int) -> Pending:
             for names in inputs[first : first + 1000]:
                 time_us = START + n * SECOND + chance.randrange(1000) * 1000
                 batch.append(Mapped([(name, time_us, round(20 + chance.random() * 10, 2)) for name in names]))
-            pending.add(token, batch, float(n))
+            pending.add(token, enumerate(batch), float(n))
             token += len(batch)
     return pending
 

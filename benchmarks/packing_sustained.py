@@ -59,7 +59,7 @@ def simulate(devices: int, seconds: int) -> dict[str, Any]:
                 batch.append(
                     Mapped([(key, time_us, number) for key, number in zip(inputs[device], numbers, strict=True)])
                 )
-            pending.add(token, batch, float(second))
+            pending.add(token, enumerate(batch), float(second))
             token += len(batch)
         else:
             held += 1

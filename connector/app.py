@@ -40,7 +40,7 @@ from connector.metadata_book import Book, Kind
 from connector.new_signals import NewSignals
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline
-from connector.records import Mapped, SignalMetadata
+from connector.records import Part, SignalMetadata
 from connector.saving_turn import SavingTurn
 from connector.sources.journal import DiskJournal, MemoryJournal
 from connector.sources.log_file import LogFile
@@ -361,9 +361,9 @@ class Connector:
             signals = self.new_signals.hold_back(signals)
         self._describe(signals)
 
-    def _admit(self, mapped: list[Mapped]) -> list[Mapped]:
+    def _admit(self, parts: list[Part]) -> list[Part]:
         assert self.new_signals is not None  # noqa: S101 - asked only where new signals are guarded
-        admitted = self.new_signals.admit(mapped)
+        admitted = self.new_signals.admit(parts)
         self._describe(self.new_signals.take_described())
         return admitted
 

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from connector.mapping.signal_guard import GuardSettings, SignalGuard
-from connector.records import Mapped, SignalMetadata
+from connector.records import Mapped, Part, SignalMetadata
 from connector.state import SignalStatus, State
 
 _LOOK_SECONDS: Final = 2.0
@@ -43,12 +43,19 @@ class NewSignals:
             self._unwritten = [(input_id, SignalStatus.KNOWN) for input_id in known]
         self._guard = SignalGuard(settings, known, held)
 
-    def admit(self, mapped: list[Mapped]) -> list[Mapped]:
+    def admit(self, parts: list[Part]) -> list[Part]:
         """The same without samples of signals that are not let in: those are rejects."""
         with self._lock:
             if self._clock() >= self._looked + _LOOK_SECONDS:
                 self._look()
-            checked = [self._guard.check(one) for one in mapped]
+            checked: list[Part] = []
+            for index, part in parts:
+                if isinstance(part, Mapped):
+                    checked.append((index, self._guard.check(part)))
+                elif self._guard.lets_in(part.inputs):
+                    checked.append((index, part))
+                else:
+                    checked += [(one, self._guard.check(mapped)) for one, mapped in part.one_by_one()]
             self._grown = self._grown or bool(self._guard.new_known)
             if self._guard.new_known or self._guard.new_held or self._unwritten:
                 self._remember()
@@ -59,7 +66,7 @@ class NewSignals:
         with self._lock:
             let_in = []
             for input_id, metadata in signals:
-                if self._guard.lets_in(input_id):
+                if self._guard.lets_in((input_id,)):
                     let_in.append((input_id, metadata))
                 elif input_id in self._undescribed or len(self._undescribed) < _UNDESCRIBED:
                     self._undescribed[input_id] = metadata
@@ -71,7 +78,7 @@ class NewSignals:
             if not self._grown:
                 return []
             self._grown = False
-            found = [input_id for input_id in self._undescribed if self._guard.lets_in(input_id)]
+            found = [input_id for input_id in self._undescribed if self._guard.lets_in((input_id,))]
             return [(input_id, self._undescribed.pop(input_id)) for input_id in found]
 
     def gauges(self) -> dict[str, float]:

@@ -27,8 +27,8 @@ from connector.delivery.pace import Pace, effective_share
 from connector.delivery.pieces import by_record
 from connector.delivery.sender import Inserter, Sender
 from connector.delivery.slots import Slots
-from connector.formats.format import SchemaUnavailableError
 from connector.formats.sparkplug.host import Owner
+from connector.mapping.chunks import ChunkMapper
 from connector.mapping.clock_skew import Skew
 from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
@@ -39,7 +39,7 @@ from connector.packing.pending import Pending
 from connector.packing.planner import Plan
 from connector.packing.rates import Rates
 from connector.progress import Counts, Outcome, Progress
-from connector.records import Chunk, Mapped, Reason, Reject, Sample, SignalMetadata
+from connector.records import Chunk, Mapped, Part, Reason, Reject, Sample, SignalMetadata
 from connector.sources.source import Source, SourceFailedError, SourceFinishedError
 
 _POLL_SECONDS: Final = 0.2
@@ -150,13 +150,14 @@ class Pipeline:
         limits: Limits,
         requests_per_second: float,
         *,
-        admit: Callable[[list[Mapped]], list[Mapped]] | None = None,
+        admit: Callable[[list[Part]], list[Part]] | None = None,
         share: Callable[[Sequence[float]], float] = _mean,
         windows_done: Mapping[str, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sources = {source.name: source for source in sources}
         self._mapper = mapper
+        self._chunks = ChunkMapper(mapper)
         self._admit = admit
         self._mapping_lock = threading.Lock()
         self._windows = Windows(mapper.thinner.how, windows_done or {})
@@ -234,33 +235,30 @@ class Pipeline:
                 self._changed.notify_all()
 
     def _take_in(self, chunk: Chunk) -> None:
-        with self._mapping_lock:
-            mapped = self._map(chunk)
-            self._announce()
-        while len(mapped) < len(chunk.records):  # a schema is missing: nothing of it is rejected for that
+        parts: list[Part] = []
+        done = self._map(chunk, 0, parts)
+        while done < len(chunk.records):  # a schema is missing: nothing of it is rejected for that
             self._wait_for_schema(chunk)
             if self._aborted.is_set():
                 return
-            with self._mapping_lock:
-                mapped += self._map(chunk, len(mapped))
-                self._announce()
+            done = self._map(chunk, done, parts)
         if self.schema_trouble.pop(chunk.source, None):
             del self._schema_tries[chunk.source]
             _log.info("schema_available", source=chunk.source)
         self._keep_births(chunk.source)
         if self._admit is not None:
-            mapped = self._admit(mapped)
-        if not self._keep_rejects(chunk, mapped):
+            parts = self._admit(parts)
+        if not self._keep_rejects(chunk, parts):
             return  # aborted: the chunk stays with its source
         now = self._clock()
         with self._changed:
-            token = self._progress.begin(chunk, mapped)
+            token = self._progress.begin(chunk, parts)
             before = self._pending.waiting
             if self._mapper.thinner.windows:
-                mapped, late, closed = self._windows.take(token, mapped, now - self._stood)
+                parts, late, closed = self._windows.take(token, parts, now - self._stood)
                 self._progress.settle(late, Outcome.FILTERED)
                 self._add_closed(closed, now)
-            self._pending.add(token, mapped, now)
+            self._pending.add(token, parts, now)
             self._load.came(self._pending.waiting - before, now)
             if self._oldest is None and self._pending.waiting:
                 self._oldest = now
@@ -548,30 +546,25 @@ class Pipeline:
                     self._changed.wait(min(_POLL_SECONDS, self._limits.max_delay - age))
         return False
 
-    def _map(self, chunk: Chunk, first: int = 0) -> list[Mapped]:
-        """What the records from `first` on become, up to one whose schema cannot be had now."""
-        source, map_record = chunk.source, self._mapper.map
-        mapped: list[Mapped] = []
-        for record in chunk.records[first:] if first else chunk.records:
-            try:
-                mapped.append(map_record(source, record))
-            except SchemaUnavailableError as error:
-                self.schema_trouble[source] = str(error)
-                return mapped
-            except Exception as error:  # noqa: BLE001 - a poison record must not stop what is behind it
-                _log.exception("mapping_failed", source=source)
-                message = f"a bug in the mapping: {error!r}; please report it"
-                mapped.append(Mapped(rejects=[Reject(Reason.MAPPING_FAILED, message)]))
-        if self._mapper.merges_keys(source, chunk.records[0], chunk.records[-1]):
+    def _map(self, chunk: Chunk, first: int, parts: list[Part]) -> int:
+        """Map the records from `first` on, up to one whose schema cannot be had now; which one that is."""
+        source, records = chunk.source, chunk.records
+        with self._mapping_lock:
+            done = self._chunks.map(source, records, first, parts)
+            if self._chunks.schema_trouble is not None:
+                self.schema_trouble[source] = self._chunks.schema_trouble
+            merged = self._mapper.merges_keys(source, records[0], records[-1])
+            self._announce()
+        if merged:
             _log.warning(
                 "keys_not_told_apart",
                 source=source,
-                topic=chunk.records[0].topic,
+                topic=records[0].topic,
                 effect="records with different keys become samples of the same inputs",
                 remedy="if a key is a device, use it: a rule with key: or with {key} in its input; if not, set "
                 "shared_inputs: true in the rule",
             )
-        return mapped
+        return done
 
     def _wait_for_schema(self, chunk: Chunk) -> None:
         """A second, then longer; the source keeps what comes meanwhile."""
@@ -593,7 +586,7 @@ class Pipeline:
         for window in closed:
             token = self._progress.bundle(window.tokens, window.last)
             self._window_starts[token] = (window.input_id, window.start_us)
-            self._pending.add(token, [Mapped([(window.input_id, window.start_us, window.value)])], now)
+            self._pending.add(token, [(0, Mapped([(window.input_id, window.start_us, window.value)]))], now)
         if closed and self._oldest is None:
             self._oldest = now
 
@@ -651,11 +644,18 @@ class Pipeline:
         if notes:
             self._discoveries.noted(notes)
 
-    def _keep_rejects(self, chunk: Chunk, mapped: list[Mapped]) -> bool:
+    def _keep_rejects(self, chunk: Chunk, parts: list[Part]) -> bool:
         letters = [
-            letter_of(chunk.source, chunk.partition, position, record.topic, result.rejects, record)
-            for position, record, result in zip(chunk.positions, chunk.records, mapped, strict=True)
-            if result.rejects
+            letter_of(
+                chunk.source,
+                chunk.partition,
+                chunk.positions[index],
+                chunk.records[index].topic,
+                part.rejects,
+                chunk.records[index],
+            )
+            for index, part in parts
+            if isinstance(part, Mapped) and part.rejects
         ]
         return not letters or self._add_letters(letters, self._sources[chunk.source].hold)
 

@@ -25,11 +25,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
 
-from connector.records import Chunk, Mapped
+from connector.records import Chunk, Mapped, Part, Rows
 
 INDEX_BITS = 20
 MAX_CHUNK = 1 << INDEX_BITS
 """Records in one chunk at most: the index has to fit into the token."""
+_INDEX = MAX_CHUNK - 1
 _MAX_TOPICS = 100_000
 
 
@@ -42,7 +43,10 @@ class Outcome(IntFlag):
     FILTERED = 8
 
 
+_FILTERED = int(Outcome.FILTERED)
 OUTCOMES = (Outcome.INSERTED, Outcome.DEAD_LETTERED, Outcome.SUPERSEDED, Outcome.FILTERED)
+_BEST = tuple(next((outcome for outcome in OUTCOMES if fates & outcome), None) for fates in range(1 << len(OUTCOMES)))
+"""Bits of a record's outcomes → the one it counts as."""
 
 
 class ProgressError(Exception):
@@ -162,36 +166,41 @@ class Progress:
         self._topics: dict[str, str] = {}
         """One string object a topic: chunks remember the topic of every open record."""
 
-    def begin(self, chunk: Chunk, mapped: list[Mapped]) -> int:
+    def begin(self, chunk: Chunk, parts: Sequence[Part]) -> int:
         """Take over the bookkeeping of a chunk; what mapping rejected or filtered is settled at once.
 
         Returns the token of the chunk's first record; record i has that token plus i.
         """
-        if not 0 < len(chunk.records) == len(mapped) <= MAX_CHUNK:
-            raise ProgressError(f"a chunk of {len(chunk.records)} records with {len(mapped)} results")
+        size = len(chunk.records)
+        mapped = sum(len(part.indexes) if isinstance(part, Rows) else 1 for _, part in parts)
+        if not 0 < size == mapped <= MAX_CHUNK:
+            raise ProgressError(f"a chunk of {size} records with {mapped} results")
         number = self._next
         self._next += 1
         if len(self._topics) > _MAX_TOPICS:
             self._topics.clear()
-        topics = [self._topics.setdefault(record.topic, record.topic) for record in chunk.records]
-        opened = _OpenChunk(
-            chunk.source, chunk.partition, chunk.positions, topics, array("I"), array("I"), bytearray(len(topics)), {}
-        )
-        counts = [
-            0 if result.rejects or result.filtered or result.skipped else len(result.samples) for result in mapped
-        ]
-        if all(counts):  # mostly, every record gave samples and nothing else
-            opened.values.extend(counts)
-            opened.left.extend(counts)
-            opened.open = sum(counts)
-        else:
-            _open_one_by_one(opened, mapped)
+        topics = self._kept([record.topic for record in chunk.records])
+        none = array("I", bytes(4 * size))
+        opened = _OpenChunk(chunk.source, chunk.partition, chunk.positions, topics, none, none[:], bytearray(size), {})
+        for index, part in parts:
+            if isinstance(part, Rows):
+                _open_rows(opened, part)
+            else:
+                _open_one(opened, index, part)
+        opened.open = sum(opened.left)
         self._chunks[number] = opened
         self._order.setdefault((chunk.source, chunk.partition), deque()).append(number)
-        self.open_records += len(topics)
-        self.received_records += len(topics)
+        self.open_records += size
+        self.received_records += size
         self.received_samples += sum(opened.values)
         return number << INDEX_BITS
+
+    def _kept(self, topics: list[str]) -> list[str]:
+        """The same topics, as the string objects that we keep anyway."""
+        keep = self._topics.setdefault
+        if _all_one(topics):  # always so with Kafka
+            return [keep(topics[0], topics[0])] * len(topics)
+        return [keep(topic, topic) for topic in topics]
 
     def bundle(self, tokens: Mapping[int, int], last: int) -> int:
         """A token for one sample that stands for all these values, of which `last` came last."""
@@ -218,6 +227,8 @@ class Progress:
             tokens, others = self._unbundled(tokens)
             self.settle(others, Outcome.FILTERED)
         chunks = self._chunks
+        inserted = outcome is Outcome.INSERTED
+        bit = int(outcome)  # once: arithmetic with an enum takes longer than all the rest
         for token, n in tokens.items():
             number = token >> INDEX_BITS
             chunk = chunks.get(number)
@@ -225,13 +236,13 @@ class Progress:
                 self._take_late(number, n)
                 self.late_samples += n
                 continue
-            index = token & (MAX_CHUNK - 1)
-            if chunk is None or index >= len(chunk.left) or chunk.left[index] < n:
+            index = token & _INDEX
+            if chunk is None or index >= len(chunk.left) or (left := chunk.left[index]) < n:
                 raise ProgressError(f"token {token}: {n} values settled that were not open")
-            chunk.left[index] -= n
+            chunk.left[index] = left - n
             chunk.open -= n
-            chunk.fates[index] |= outcome
-            if outcome is Outcome.INSERTED:
+            chunk.fates[index] |= bit
+            if inserted:
                 chunk.inserted += n
             else:
                 _add(chunk.others, (chunk.topics[index], outcome), n)
@@ -308,26 +319,41 @@ class Progress:
             token = self._bundles[token][0]
         number = token >> INDEX_BITS
         chunk = self._chunks.get(number) or self._abandoned[number]
-        index = token & (MAX_CHUNK - 1)
+        index = token & _INDEX
         return chunk.source, chunk.partition, chunk.positions[index], chunk.topics[index]
 
 
-def _open_one_by_one(opened: _OpenChunk, mapped: list[Mapped]) -> None:
-    """Book what each record gave: what mapping rejected or filtered is settled at once."""
-    for i, (topic, result) in enumerate(zip(opened.topics, mapped, strict=True)):
-        waiting, filtered = len(result.samples), result.filtered
-        rejected = sum(1 for reject in result.rejects if reject.path is not None) if result.rejects else 0
-        opened.values.append(waiting + rejected + filtered)
-        opened.left.append(waiting)
-        opened.open += waiting
-        if result.rejects:
-            opened.fates[i] |= Outcome.DEAD_LETTERED
-            _add(opened.others, (topic, Outcome.DEAD_LETTERED), rejected)
-        if filtered or result.skipped:
-            opened.fates[i] |= Outcome.FILTERED
-            _add(opened.others, (topic, Outcome.FILTERED), filtered)
-        if not waiting and not opened.fates[i]:
-            raise ProgressError(f"a record of topic {topic!r} has no outcome")
+def _open_rows(opened: _OpenChunk, rows: Rows) -> None:
+    """Book records of one shape, which are of one topic."""
+    indexes, width, n = rows.indexes, len(rows.inputs), len(rows.indexes)
+    fate = _FILTERED if rows.filtered else 0
+    if n == len(opened.topics):  # mostly, they are the whole chunk
+        opened.values = array("I", [width + rows.filtered]) * n
+        opened.left = array("I", [width]) * n
+        opened.fates = bytearray([fate]) * n
+    else:
+        for index in indexes:
+            opened.values[index] = width + rows.filtered
+            opened.left[index] = width
+            opened.fates[index] = fate
+    if fate:
+        _add(opened.others, (opened.topics[indexes[0]], Outcome.FILTERED), rows.filtered * n)
+
+
+def _open_one(opened: _OpenChunk, index: int, result: Mapped) -> None:
+    """Book what a record gave: what mapping rejected or filtered is settled at once."""
+    waiting, filtered, topic = len(result.samples), result.filtered, opened.topics[index]
+    rejected = sum(1 for reject in result.rejects if reject.path is not None) if result.rejects else 0
+    opened.values[index] = waiting + rejected + filtered
+    opened.left[index] = waiting
+    if result.rejects:
+        opened.fates[index] |= Outcome.DEAD_LETTERED
+        _add(opened.others, (topic, Outcome.DEAD_LETTERED), rejected)
+    if filtered or result.skipped:
+        opened.fates[index] |= Outcome.FILTERED
+        _add(opened.others, (topic, Outcome.FILTERED), filtered)
+    if not waiting and not opened.fates[index]:
+        raise ProgressError(f"a record of topic {topic!r} has no outcome")
 
 
 def _add(counts: dict[tuple[str, Outcome], int], key: tuple[str, Outcome], n: int) -> None:
@@ -337,18 +363,15 @@ def _add(counts: dict[tuple[str, Outcome], int], key: tuple[str, Outcome], n: in
 def _close(chunk: _OpenChunk) -> Tallies:
     """The account of a chunk in which nothing is open."""
     tallies: Tallies = {}
-    for topic, values, fate in zip(chunk.topics, chunk.values, chunk.fates, strict=True):
-        tally = tallies.get(topic)
-        if tally is None:
-            tally = tallies[topic] = Tally()
-        tally.messages.received += 1
-        tally.samples.received += values
-        for outcome in OUTCOMES:
-            if fate & outcome:
-                tally.messages.add(outcome, 1)
-                break
-        else:
+    for topic, values in _values_by_topic(chunk).items():
+        tallies[topic] = Tally(samples=Counts(received=values))
+    for (topic, fate), n in _fates_by_topic(chunk).items():
+        best = _BEST[fate]
+        if best is None:
             raise ProgressError(f"a record of topic {topic!r} was closed without an outcome")
+        messages = tallies[topic].messages
+        messages.received += n
+        messages.add(best, n)
     for (topic, outcome), n in chunk.others.items():
         tallies[topic].samples.add(outcome, n)
     inserted = 0
@@ -360,3 +383,23 @@ def _close(chunk: _OpenChunk) -> Tallies:
     if inserted != chunk.inserted:
         raise ProgressError(f"{chunk.inserted} values were inserted, but the account says {inserted}")
     return tallies
+
+
+def _all_one(topics: list[str]) -> bool:
+    return topics.count(topics[0]) == len(topics)
+
+
+def _values_by_topic(chunk: _OpenChunk) -> Mapping[str, int]:
+    if _all_one(chunk.topics):
+        return {chunk.topics[0]: sum(chunk.values)}
+    values: dict[str, int] = {}
+    for topic, n in zip(chunk.topics, chunk.values, strict=True):
+        values[topic] = values.get(topic, 0) + n
+    return values
+
+
+def _fates_by_topic(chunk: _OpenChunk) -> Mapping[tuple[str, int], int]:
+    """(topic, bits of the outcomes) → messages."""
+    if _all_one(chunk.topics):
+        return {(chunk.topics[0], fate): n for fate, n in Counter(chunk.fates).items()}
+    return Counter(zip(chunk.topics, chunk.fates, strict=True))

@@ -5,10 +5,11 @@ Times are integers: microseconds since the Unix epoch, UTC. Clarify stores micro
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import TypeAlias
+from typing import TypeAlias, final
 
 import msgspec
 
@@ -131,6 +132,45 @@ class Mapped(msgspec.Struct, gc=False):
     """Values left out on purpose (text beside numbers, nulls, values that a rule skips)."""
     skipped: bool = False
     """The whole record was left out on purpose: a rule skips it, or no rule takes it."""
+
+
+@final
+class Rows:
+    """What records of one shape became, which is most of them: each is a row with one time and a value for each of
+    `inputs`. So what is kept for them costs something a row, and not something a value."""
+
+    __slots__ = ("filtered", "indexes", "inputs", "packed", "times")
+
+    def __init__(self, inputs: tuple[str, ...], filtered: int) -> None:
+        self.inputs = inputs
+        self.filtered = filtered
+        """Values left out on purpose, in each of the records."""
+        self.indexes: list[int] = []
+        """Which records of their chunk they are, rising."""
+        self.times: list[int] = []
+        """µs, one a row."""
+        self.packed: list[bytes] = []
+        """The values of each row in the order of the inputs, as 64-bit floats in this machine's notation."""
+
+    def values(self) -> array[float]:
+        """Row after row, in the order of the inputs."""
+        return array("d", b"".join(self.packed))
+
+    def one_by_one(self) -> list[tuple[int, Mapped]]:
+        """Each record by itself, with its index."""
+        found = []
+        for index, time_us, packed in zip(self.indexes, self.times, self.packed, strict=True):
+            values = array("d", packed)
+            samples: list[Sample] = [
+                (input_id, time_us, value) for input_id, value in zip(self.inputs, values, strict=True)
+            ]
+            found.append((index, Mapped(samples, [], self.filtered)))
+        return found
+
+
+Part: TypeAlias = tuple[int, Mapped | Rows]
+"""What became of a record, or of some of one shape, with the index of the (first) record in its chunk. The parts of a
+chunk stand so that the samples of each input are in the order of their records."""
 
 
 class Overwrite(StrEnum):

@@ -30,7 +30,6 @@ from connector.mapping.paths import MISSING
 from connector.mapping.plans import (
     FOUND,
     Plan,
-    Shape,
     TopicPlan,
     header_of,
     item_texts,
@@ -51,6 +50,7 @@ from connector.mapping.rules import (
     TimeSource,
     everything,
 )
+from connector.mapping.shapes import Shape, flat_of
 from connector.mapping.shares import Share
 from connector.mapping.sparkplug import SparkplugMapping, SparkplugPlan, limits_of
 from connector.mapping.sparkplug_rule import variables_of
@@ -66,6 +66,8 @@ _MAX_PLANS: Final = 100_000
 _MAX_SHAPES: Final = 100
 """A topic, before they are learnt anew: each message may have other keys."""
 _NEW_SHAPE: Final = Shape((), (), None, None, -2, 0)
+NOT_DECODED: Final = object()
+"""Stands for a document that nobody has decoded yet."""
 _SHAPED_TIMES: Final = (AUTO_TIME, ARRIVAL_TIME, FIELD_TIME)
 
 
@@ -107,11 +109,11 @@ class Mapper:
         self._match_all = match_all
         self._clock_warning_us = clock_warning_us
         self._clocks_at = 0.0
-        self._bounds = bounds or TimeBounds()
-        self._max_payload_bytes = max_payload_bytes
-        self._walker = Walker(self._bounds, max_values, self._new_id, self._learn)
+        self.bounds = bounds or TimeBounds()
+        self.max_payload_bytes = max_payload_bytes
+        self._walker = Walker(self.bounds, max_values, self._new_id, self._learn)
         self.sparkplug = SparkplugMapping(
-            self._bounds,
+            self.bounds,
             limits_of(self._rules, max_payload_bytes, max_values),
             births,
             new_id=self._new_id,
@@ -125,9 +127,15 @@ class Mapper:
         """Signals seen for the first time, or with a state that is new, whose rule says metadata; the caller takes
         them away."""
 
-    def map(self, source: str, record: Record) -> Mapped:
-        """What this record becomes. Never raises for a payload, whatever is in it; `SchemaUnavailableError` where a
-        schema registry is away: then the same record is to be mapped again later."""
+    def plain_plan(self, source: str, topic: str) -> Plan | None:
+        """The plan of a topic whose records need only be decoded and walked; None for any other."""
+        return (self._topics.get((source, topic)) or self._topic(source, topic)).plain
+
+    def map(self, source: str, record: Record, document: object = NOT_DECODED) -> Mapped:
+        """What this record becomes; `document` is its payload, where that is JSON and was decoded already.
+
+        Never raises for a payload, whatever is in it; `SchemaUnavailableError` where a schema registry is away: then
+        the same record is to be mapped again later."""
         payload = record.payload
         if payload is None or record.problem:  # a tombstone says that something is deleted: no measurement
             return _rejected(Reason.MALFORMED_RECORD, record.problem) if record.problem else Mapped(skipped=True)
@@ -137,10 +145,10 @@ class Mapper:
         plan = topic.plain
         if plan is None:
             return self._map_by_rules(source, record, topic, payload)
-        if len(payload) > self._max_payload_bytes:
+        if len(payload) > self.max_payload_bytes:
             return self._too_large(payload)
         try:
-            mapped = self._map_payload(record, plan, payload)
+            mapped = self._map_payload(record, plan, payload, document)
         except PayloadError as error:
             mapped = _rejected(error.reason, str(error))
         if plan.rule.align is not None:
@@ -296,19 +304,15 @@ class Mapper:
 
     # -- most records: one rule, one object, with keys seen before ----------------------------------
 
-    def _map_payload(self, record: Record, plan: Plan, payload: bytes) -> Mapped:
-        try:
-            document = orjson.loads(payload)
-        except orjson.JSONDecodeError:
-            return self._map_any(record, plan, decode(payload), payload)
-        if type(document) is not dict:
-            return self._map_any(record, plan, document, payload)
-        shape = plan.last_named
-        if shape is not None and shape.keys == tuple(document):
-            mapped = self._map_named(record, plan, shape, document, payload)
-            if mapped is not None:
-                return mapped
-        return self._map_object(record, plan, document, payload)
+    def _map_payload(self, record: Record, plan: Plan, payload: bytes, document: object = NOT_DECODED) -> Mapped:
+        if document is NOT_DECODED:
+            try:
+                document = orjson.loads(payload)
+            except orjson.JSONDecodeError:
+                return self._map_any(record, plan, decode(payload), payload)
+        if type(document) is dict:
+            return self._map_object(record, plan, document, payload)
+        return self._map_any(record, plan, document, payload)
 
     def _map_object(self, record: Record, plan: Plan, obj: dict[str, object], payload: bytes | None) -> Mapped:
         """`payload` is None where its keys cannot repeat, or where that was looked at."""
@@ -324,47 +328,26 @@ class Mapper:
             if learned is not NOT_YET:
                 if len(plan.shapes) >= _MAX_SHAPES:
                     plan.shapes.clear()
+                    plan.flats.clear()
                 plan.shapes[keys] = learned
-                plan.last_named = learned if learned is not None and learned.named is not None else None
+                self._learn_flat(plan, keys, learned)
         return mapped
 
-    def _map_named(
-        self, record: Record, plan: Plan, shape: Shape, obj: dict[str, object], payload: bytes
-    ) -> Mapped | None:
-        """The same as `_map_known`, where only some keys of a flat object are mapped: the others are not looked at."""
-        if (
-            payload.rfind(b"{") != 0  # nothing in it has an object or a list, and no key stands twice; a text with such
-            or payload.rfind(b"[") >= 0  # a sign in it only takes the longer way
-            or payload.count(b":") != shape.all_keys
-            or self.thinner.how
-        ):
-            return None
-        time_us = arrived_us = record.time_us
-        bounds = self._bounds
-        if shape.named_time is not None:
-            try:
-                time_us = plan.read_time(obj[shape.named_time])
-            except (TimeError, KeyError):
-                return None
-        newest_us = (record.received_us or arrived_us) + bounds.newest_after_arrival_us
-        if not bounds.oldest_us <= time_us <= newest_us:
-            return None
-        samples: list[Sample] = []
-        for name, input_id in shape.named or ():
-            value = obj[name]
-            kind = type(value)
-            if kind is not float and kind is not int and kind is not bool:
-                return None
-            samples.append((input_id, time_us, value))  # type: ignore[arg-type]
-        if not samples:
-            return None
-        clock = plan.clock
-        if clock is not None and time_us != arrived_us and not record.retained:
-            if arrived_us < clock.until and arrived_us - time_us >= clock.least:  # as `note` would find
-                clock.count += 1
-            else:
-                clock.note(arrived_us, time_us)
-        return Mapped(samples, [], shape.left_out)
+    def _learn_flat(self, plan: Plan, keys: tuple[str, ...], shape: Shape | None) -> None:
+        """Whether objects with these keys become rows: where nothing is to be done with a value but to take it, and
+        where no other origin has its inputs."""
+        plan.flats.pop(keys, None)
+        if plan.flat is not None and plan.flat.keys == keys:
+            plan.flat = next(iter(plan.flats.values()), None)
+        rule = plan.rule
+        if shape is None or rule.align is not None or rule.shared_inputs:
+            return
+        path = rule.time.path
+        if path is not None and (not path.plain or not path.parts):
+            return
+        flat = flat_of(shape, None if path is None else path.parts, by_name=rule.time.kind == AUTO_TIME)
+        if flat is not None and self.thinner.how.keys().isdisjoint(flat.inputs):
+            plan.flat = plan.flats[keys] = flat
 
     def _map_known(
         self, record: Record, plan: Plan, shape: Shape, obj: dict[str, object], payload: bytes | None
@@ -373,7 +356,7 @@ class Mapper:
         if payload is not None and payload.count(b":") != shape.all_keys and may_repeat_keys(payload, shape.all_keys):
             return None  # without more colons than keys, none stands twice
         time_us = record.time_us
-        newest_us = (record.received_us or time_us) + self._bounds.newest_after_arrival_us
+        newest_us = (record.received_us or time_us) + self.bounds.newest_after_arrival_us
         time = plan.rule.time
         samples: list[Sample] = []
         if time.kind == FIELD_TIME:
@@ -381,7 +364,7 @@ class Mapper:
             if found is None:
                 return None
             time_us = found
-        elif record.time_kind and not self._bounds.oldest_us <= time_us <= newest_us:
+        elif record.time_kind and not self.bounds.oldest_us <= time_us <= newest_us:
             return None  # the walk says what is wrong with it, where it is needed
         filtered = self._walker.take_known(shape, obj, time_us, newest_us, time.read, samples)
         if filtered < 0 or not samples or (payload is None and not all(isfinite(value) for _, _, value in samples)):
@@ -521,7 +504,7 @@ class Mapper:
     # -- all other records ------------------------------------------------------------------------
 
     def _map_by_rules(self, source: str, record: Record, topic: TopicPlan, payload: bytes) -> Mapped:
-        decoded = Decoded(payload, self._max_payload_bytes, once=not self._match_all)
+        decoded = Decoded(payload, self.max_payload_bytes, once=not self._match_all)
         result = Mapped()
         taken = skipped = 0
         shares = self._shares = []
@@ -701,7 +684,7 @@ class Mapper:
             quality = rule.quality.path.find(obj)
             if quality is not MISSING and not _is_in(quality, rule.quality.good):
                 return -1
-        newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
+        newest_us = work.arrival_us + self.bounds.newest_after_arrival_us
         time_us = record.time_us
         if rule.time.kind == FIELD_TIME:
             found = self._walker.known_time(rule.time, obj, newest_us)
@@ -737,7 +720,7 @@ class Mapper:
             topic = self._topics[source, record.topic]
             if topic.fallback is None:
                 topic.fallback = plan
-            if len(payload) > self._max_payload_bytes:
+            if len(payload) > self.max_payload_bytes:
                 return self._too_large(payload)
             try:
                 return self._map_payload(record, topic.fallback, payload)
@@ -760,7 +743,7 @@ class Mapper:
     def _too_large(self, payload: bytes) -> Mapped:
         return _rejected(
             Reason.PAYLOAD_TOO_LARGE,
-            f"{len(payload)} bytes; at most {self._max_payload_bytes} are mapped (mapping.max_payload)",
+            f"{len(payload)} bytes; at most {self.max_payload_bytes} are mapped (mapping.max_payload)",
         )
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 import orjson
 
 from connector.mapping.clock_skew import Clock
 from connector.mapping.input_ids import Origin
 from connector.mapping.rules import Labels, Publishing, Rule, ValueRule
+from connector.mapping.shapes import Flat, Shape
 from connector.mapping.templates import HEADER, ITEM, ITEM_FIELD, KEY, PAYLOAD
 from connector.mapping.values import Conversion
 from connector.records import ItemMetadata, Record, SignalMetadata
@@ -26,32 +27,6 @@ FOUND: Final = "="
 """Marks, in the record of an origin, what an expression found."""
 
 
-class Shape(NamedTuple):
-    """What is known of the objects with certain keys at one place of a payload."""
-
-    keys: tuple[str, ...]
-    entries: tuple[str | Shape | bool | None, ...]
-    """In the order of the keys: an input ID; `TIME` for the one with the time; the shape of the object in its place;
-    False for what the rule leaves out; None for what never had a number."""
-    time_key: str | None
-    conversions: tuple[Conversion | None, ...] | None
-    """What is done with each value; None if nothing is done with any."""
-    all_keys: int
-    """Keys in it and in the objects in it."""
-    leaves: int
-    """Values in it and in the objects in it, its time included."""
-    named: tuple[tuple[str, str], ...] | None = None
-    """Key and input ID of those that are mapped, where no object may stand in it: then the others need not be looked
-    at."""
-    named_time: str | None = None
-    """Key of its time, if it has one."""
-    left_out: int = 0
-    """How many others there are."""
-
-
-TIME: Final = ""
-
-
 class Plan:
     """One topic under one rule; with texts of the record, one kind of its records."""
 
@@ -59,9 +34,10 @@ class Plan:
         "by_texts",
         "clock",
         "conversions",
+        "flat",
+        "flats",
         "found",
         "ids",
-        "last_named",
         "read_time",
         "record",
         "rule",
@@ -86,8 +62,10 @@ class Plan:
         """The plan of what expressions find, which stands nowhere in the payload under its name."""
         self.shapes: dict[tuple[str, ...], Shape | None] = {}
         """By the keys of an object, in their order; None: not for the short way."""
-        self.last_named: Shape | None = None
-        """The shape of the last object of which only some keys are mapped: mostly the next one is like it."""
+        self.flats: dict[tuple[str, ...], Flat] = {}
+        """Of these, those whose objects become rows."""
+        self.flat: Flat | None = None
+        """The last of them: mostly the next object is like the one before."""
         self.clock: Clock | None = None
         self.by_texts: dict[tuple[str, ...], Plan] = {}
 

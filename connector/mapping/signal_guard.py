@@ -58,15 +58,15 @@ class SignalGuard:
         """How many wait for an approval."""
         return len(self._held)
 
-    def lets_in(self, input_id: str) -> bool:
-        """Whether this signal is let in already."""
-        return input_id in self._known
-
     def approve(self, inputs: Iterable[str]) -> None:
         """A person wants these."""
         for input_id in inputs:
             self._known.add(input_id)
             self._held.pop(input_id, None)
+
+    def lets_in(self, inputs: Iterable[str]) -> bool:
+        """Whether all of these signals are let in already."""
+        return self._known.issuperset(inputs)
 
     def check(self, mapped: Mapped) -> Mapped:
         """The same without the samples of signals that are not let in, which are rejects."""

@@ -15,8 +15,9 @@ from typing import Final
 from connector.formats.format import PayloadError
 from connector.formats.json_payload import RepeatedKeys
 from connector.mapping.paths import MISSING
-from connector.mapping.plans import TIME, Plan, Shape, value_rule
+from connector.mapping.plans import Plan, value_rule
 from connector.mapping.rules import AUTO_TIME, TimeSource
+from connector.mapping.shapes import TIME, Shape
 from connector.mapping.times import ReadTime, TimeBounds, TimeError, format_time, is_time_name
 from connector.mapping.values import DECIMAL_TEXT, NOT_FINITE, Conversion, ValueRejectedError
 from connector.records import Reason, Record, Reject, Sample
@@ -219,14 +220,7 @@ class Walker:
             else:
                 entries.append(None)
         some = tuple(conversions) if any(conversions) else None
-        named = None
-        named_time = time_key if rule.time.path is None else rule.time.path.text
-        left_out = entries.count(False)
-        if some is None and left_out and all(isinstance(entry, str) or entry is False for entry in entries):
-            named = tuple(
-                (key, entry) for key, entry in zip(obj, entries, strict=True) if isinstance(entry, str) and entry
-            )
-        return Shape(tuple(obj), tuple(entries), time_key, some, keys, found, named, named_time, left_out)
+        return Shape(tuple(obj), tuple(entries), time_key, some, keys, found)
 
     # -- the long way -----------------------------------------------------------------------------
 

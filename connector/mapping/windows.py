@@ -21,11 +21,11 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from connector.mapping.thinning import Aggregate, Thinning
-from connector.records import Mapped
+from connector.records import Mapped, Part, Rows, Sample
 
 
 @dataclass(slots=True)
@@ -78,26 +78,38 @@ class Windows:
         self.late = 0
         """Values that came after their window was closed."""
 
-    def take(self, token: int, mapped: list[Mapped], now: float) -> tuple[list[Mapped], Counter[int], list[Closed]]:
-        """Take what goes into windows out of these records' samples; `token` leads back to the first record,
-        `token + 1` to the second. Returns the records with the samples that are left, the tokens of values that were
-        late, and windows that are complete."""
-        how = self._how
-        rest: list[Mapped] = []
+    def take(self, token: int, parts: Iterable[Part], now: float) -> tuple[list[Part], Counter[int], list[Closed]]:
+        """Take what goes into windows out of these parts' samples; `token` leads back to record 0 of their chunk.
+        Returns the parts with the samples that are left, the tokens of values that were late, and windows that are
+        complete."""
+        rest: list[Part] = []
         late: Counter[int] = Counter()
         closed: list[Closed] = []
-        for result in mapped:
-            kept = []
-            for sample in result.samples:
-                thinning = how.get(sample[0])
-                if thinning is None or not thinning.window_us:
-                    kept.append(sample)
-                elif not self._add(thinning, *sample, token, now, closed):
-                    late[token] += 1
-            rest.append(result if len(kept) == len(result.samples) else Mapped(kept))
-            token += 1
-        self.late += late.total()
+        for index, part in parts:
+            if isinstance(part, Rows):  # of inputs that nothing is done with
+                rest.append((index, part))
+                continue
+            kept, too_late, complete = self.take_samples(token + index, part.samples, now)
+            closed += complete
+            if too_late:
+                late[token + index] += too_late
+            rest.append((index, part if len(kept) == len(part.samples) else Mapped(kept)))
         return rest, late, closed
+
+    def take_samples(self, token: int, samples: Sequence[Sample], now: float) -> tuple[list[Sample], int, list[Closed]]:
+        """The same for the samples of one record: those that are left, how many were late, complete windows."""
+        how = self._how
+        kept = []
+        late = 0
+        closed: list[Closed] = []
+        for sample in samples:
+            thinning = how.get(sample[0])
+            if thinning is None or not thinning.window_us:
+                kept.append(sample)
+            elif not self._add(thinning, *sample, token, now, closed):
+                late += 1
+        self.late += late
+        return kept, late, closed
 
     def due(self, now: float) -> list[Closed]:
         """Windows whose time is up on the caller's clock."""

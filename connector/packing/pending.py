@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from connector.packing.frame import Slab
-from connector.records import Mapped, Sample
+from connector.records import Mapped, Part, Rows, Sample
 
 _FORGET_ABOVE: Final = 10_000
 """Empty tables that are kept in any case, since most of them fill again soon."""
@@ -53,6 +53,12 @@ class Table:
         """A row, with the values in the order of the inputs."""
         self.times.append(time_us)
         self.tokens.append(token)
+        self.values.extend(values)
+
+    def extend(self, times: Iterable[int], tokens: Iterable[int], values: array[float]) -> None:
+        """Several rows."""
+        self.times.extend(times)
+        self.tokens.extend(tokens)
         self.values.extend(values)
 
     def head(self, rows: int) -> Slab:
@@ -111,41 +117,27 @@ class Pending:
         """Token of a bundle → its rank among the records' tokens."""
         self._next_rank = 0
 
-    def add(self, token: int, mapped: Sequence[Mapped], now: float) -> None:
-        """Add the samples of these records; `token` leads back to the first, `token + 1` to the second. Tokens rise
-        from call to call; a negative one is that of a bundle (see progress), which ranks where it is added."""
+    def add(self, token: int, parts: Iterable[Part], now: float) -> None:
+        """Add the samples of a chunk; `token` leads back to its record 0, `token + 1` to record 1. Tokens rise from
+        call to call; a negative one is that of a bundle (see progress), which ranks where it is added."""
         if token < 0:
-            self._add_bundle(token, mapped, now)
+            self._add_bundle(token, parts, now)
             return
-        homes = self._homes
-        first_token, added = token, 0
-        for result in mapped:
-            samples = result.samples
-            if samples:
-                added += len(samples)
-                table = homes.get(samples[0][0])
-                if table is not None and table.width == len(samples):
-                    if table.width == 1:
-                        _, time_us, value = samples[0]
-                        table.times.append(time_us)
-                        table.tokens.append(token)
-                        table.values.append(value)
-                        token += 1
-                        continue
-                    inputs, times, values = zip(*samples, strict=True)
-                    if inputs == table.inputs and times.count(times[0]) == table.width:
-                        table.times.append(times[0])
-                        table.tokens.append(token)
-                        table.values.extend(values)
-                        token += 1
-                        continue
-                self._add_one_by_one(token, samples)
-            token += 1
+        added, last = 0, -1
+        for index, part in parts:
+            if type(part) is Rows:
+                self._add_rows(token, part)
+                added += len(part.inputs) * len(part.indexes)
+                last = max(last, part.indexes[-1])
+            elif part.samples:
+                self._add_samples(token + index, part.samples)
+                added += len(part.samples)
+                last = max(last, index)
         if added:
             self.waiting += added
-            self._first_tokens.append(first_token)
+            self._first_tokens.append(token)
             self._arrivals.append(now)
-            self._next_rank = token
+            self._next_rank = token + last + 1
 
     def rank(self, token: int) -> int:
         """The order in which records and bundles came: a record's rank is its token."""
@@ -239,14 +231,43 @@ class Pending:
 
     # -- details ----------------------------------------------------------------------------------
 
-    def _add_bundle(self, token: int, mapped: Sequence[Mapped], now: float) -> None:
+    def _add_rows(self, token: int, rows: Rows) -> None:
+        inputs = rows.inputs
+        table = self._homes.get(inputs[0])
+        tokens = [token + index for index in rows.indexes]
+        values = rows.values()
+        if table is not None and table.inputs == inputs:
+            table.extend(rows.times, tokens, values)
+            return
+        width, places = len(inputs), {input_id: i for i, input_id in enumerate(inputs)}
+        for table in self._filled_by(inputs):
+            some = array("d", bytes(8 * len(tokens) * table.width))
+            for i, input_id in enumerate(table.inputs):
+                some[i :: table.width] = values[places[input_id] :: width]
+            table.extend(rows.times, tokens, some)
+
+    def _add_samples(self, token: int, samples: Sequence[Sample]) -> None:
+        table = self._homes.get(samples[0][0])
+        if table is not None and table.width == len(samples):
+            if table.width == 1:
+                _, time_us, value = samples[0]
+                table.append(time_us, token, (value,))
+                return
+            inputs, times, values = zip(*samples, strict=True)
+            if inputs == table.inputs and times.count(times[0]) == table.width:
+                table.append(times[0], token, values)
+                return
+        self._add_one_by_one(token, samples)
+
+    def _add_bundle(self, token: int, parts: Iterable[Part], now: float) -> None:
         """A bundle is a single sample."""
         self._ranks[token] = self._next_rank
         self._first_tokens.append(self._next_rank)
         self._arrivals.append(now)
-        for result in mapped:
-            self.waiting += len(result.samples)
-            self._add_one_by_one(token, result.samples)
+        for _, part in parts:
+            if isinstance(part, Mapped):
+                self.waiting += len(part.samples)
+                self._add_one_by_one(token, part.samples)
 
     def _forget_bundles(self, tokens: Iterable[int]) -> None:
         for token in tokens:
@@ -274,16 +295,23 @@ class Pending:
             self._add_row(token, row_us, row)
 
     def _add_row(self, token: int, time_us: int, row: dict[str, float]) -> None:
+        for table in self._filled_by(row):
+            table.append(time_us, token, [row[input_id] for input_id in table.inputs])
+
+    def _filled_by(self, inputs: Collection[str]) -> list[Table]:
+        """The tables of these inputs, which have no others: what is seen together for the first time has a new one, and
+        a table that has others is split."""
         homes = self._homes
-        strangers = tuple(input_id for input_id in row if input_id not in homes)
+        strangers = tuple(input_id for input_id in inputs if input_id not in homes)
         if strangers:
             table = Table(strangers)
             self._tables[table] = None
             homes.update(dict.fromkeys(strangers, table))
-        for table in dict.fromkeys(homes[input_id] for input_id in row):
-            some = [input_id for input_id in table.inputs if input_id in row]
-            whole = table if len(some) == table.width else self.split(table, frozenset(some))
-            whole.append(time_us, token, [row[input_id] for input_id in whole.inputs])
+        found = []
+        for table in dict.fromkeys(homes[input_id] for input_id in inputs):
+            some = [input_id for input_id in table.inputs if input_id in inputs]
+            found.append(table if len(some) == table.width else self.split(table, frozenset(some)))
+        return found
 
     def _forget_empty(self) -> None:
         for table in [table for table in self._tables if not table.times]:

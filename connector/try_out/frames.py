@@ -73,7 +73,7 @@ class _Waiting:
     def add(self, mapped: Mapped, now: float) -> None:
         """One more record."""
         if mapped.samples:
-            self._pending.add(self._token, [mapped], now)
+            self._pending.add(self._token, [(0, mapped)], now)
             self._token += 1
             if self.oldest is None:
                 self.oldest = now

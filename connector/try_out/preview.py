@@ -132,14 +132,13 @@ class Preview:
             for reject in islice(rejects, share.rejects):
                 self._group(taken, reject, rule)
             made = list(islice(samples, share.samples))
-            left, late, complete = self._windows.take(0, [Mapped(made)], self._now)
+            kept, late, complete = self._windows.take_samples(0, made, self._now)
             closed += complete
-            kept = left[0].samples
             sent += kept
             if len(kept) != len(made):
                 for gone in {sample[0] for sample in made}.difference(sample[0] for sample in kept):
                     self._windowed.setdefault(gone, (rule, record.topic))
-                self._count_windowed(counted, len(made) - len(kept), late.total())
+                self._count_windowed(counted, len(made) - len(kept), late)
             for sample in kept:
                 self._see(sample, rule, record.topic)
         closed += self._windows.due(self._now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from math import isfinite
 from typing import Any
 
@@ -13,10 +14,12 @@ from connector.clarify.limits import INPUT_ID
 from connector.config import RuleSection
 from connector.formats.format import PayloadError
 from connector.formats.json_payload import decode
+from connector.mapping.chunks import ChunkMapper
 from connector.mapping.mapper import Mapper
 from connector.mapping.times import TIME_NAMES
+from connector.packing.pending import Pending
 from connector.progress import Outcome, Progress
-from connector.records import Chunk, Mapped, Reason, Record
+from connector.records import Chunk, Mapped, Part, Reason, Record, Rows
 from tests.property.fuzz import FUZZ
 
 ARRIVAL = 1_790_000_000_000_000
@@ -67,7 +70,7 @@ def check_promises(mapped: Mapped, record: Record) -> None:
             assert text is None or text.encode("utf-8") or text == ""
     # The bookkeeping takes it: there is an outcome, and it balances once the samples are settled.
     progress = Progress()
-    token = progress.begin(Chunk("mqtt", "p", [1], [record]), [mapped])
+    token = progress.begin(Chunk("mqtt", "p", [1], [record]), [(0, mapped)])
     if mapped.samples:
         progress.settle({token: len(mapped.samples)}, Outcome.INSERTED)
     assert [commit.position for commit in progress.commits()] == [1]
@@ -141,6 +144,146 @@ def test_what_came_before_changes_nothing(objects: list[dict[str, Any]], rule: d
         mapped = mapper.map("mqtt", record)
         check_promises(mapped, record)
         assert mapped == Mapper(rules).map("mqtt", record)
+
+
+SKIP_A: dict[str, Any] = {"values": {"a": {"skip": True}}}
+
+
+def like_this(texts: list[str], rule: dict[str, Any] | None = None) -> Any:
+    """An example: these payloads of one topic."""
+    objects = [("t", text) for text in texts]
+    return example(objects=objects, rule=rule or {}, first=0, offset=0, retained=False)
+
+
+VALUES: list[Any] = [1, 2.5, True, -(2**63), 2**64 - 1, None, "x", "7", [1], {"d": 2}, ARRIVAL // 1000]
+VALUES += [{"x": 1, "y": "s"}, {"x": 1, "ts": ARRIVAL // 1000}, {"x": 7, "ts": "soon"}, {"x": {"ts": 5, "z": 1}}]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    objects=st.lists(
+        st.one_of(
+            st.tuples(
+                st.sampled_from(["t", "u"]),
+                st.dictionaries(
+                    st.sampled_from(["a", "b", "c", "ts"]),
+                    st.sampled_from(VALUES),
+                    max_size=4,
+                ).map(json.dumps),
+            ),
+            st.tuples(
+                st.sampled_from(["t", "u"]), st.sampled_from(['{"a":1,"a":2}', '{"a":1e999}', "17", "{", "[]", '"a"'])
+            ),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    rule=st.sampled_from(
+        [
+            {},
+            {"time": "arrival"},
+            {"time": "ts"},
+            {"values": {"a": {"skip": True}}},
+            {"other_values": "filter", "values": {"a": {}, "b": {"name": "B"}}},
+            {"align": {"to": "1s"}},
+            {"input": "{field}", "shared_inputs": True},
+            {"scale": 0.1, "offset": 1},
+            {"values": {"b": {"scale": 2, "max": 10}}},
+            {"values": {"b": {"path": "a.x", "scale": 2}}, "other_values": "filter", "time": "a.ts"},
+            {"values": {"a.x": {"skip": True}}, "time": "arrival"},
+            {"values": {"b": {"thin": {"change_only": True}}}},
+        ]
+    ),
+    first=st.integers(0, 2),
+    offset=st.sampled_from([0, 0, -(2 * 86_400_000_000), 10 * 365 * 86_400_000_000]),
+    retained=st.booleans(),
+)
+@example(
+    objects=[("t", '{"a":1,"b":null}'), ("t", '{"a":1,"b":2}'), ("t", '{"a":1,"b":3}')] * 2,
+    rule={},
+    first=0,
+    offset=0,
+    retained=False,
+)
+@example(objects=[("t", '{"a":1,"b":2}'), ("t", '{"b":1,"a":2}')] * 3, rule={}, first=0, offset=0, retained=False)
+@like_this(['{"a":1,"b":2}', '{"a":[1,2],"b":2}', '{"a":{"x":1},"b":2}', '{"c":1,"b":2}', '{"a":"x:y","b":2}'], SKIP_A)
+@like_this(['{"a":"x","b":1}', '{"a":"7","b":1}', '{"a":null,"b":1}', '{"a":"x","b":"7"}', '{"a":true,"b":false}'])
+@like_this(['{"a":1}', '{"a":1,"b":2}', '{"a":1,"c":"x"}', '{"a":1,"a":2}', '{"a":1,"b":2}', '{"a":1}'])
+@example(objects=[("t", '{"a":1,"a":2}'), ("t", '{"a": 1, "b": 1}')], rule={}, first=0, offset=0, retained=True)
+@like_this(['{"a":{"x":1,"q":"s"},"b":2}', '{"a":{"x":1,"r":"s"},"b":2}', '{"a":{"x":1,"r":5},"b":2}'])
+@like_this(['{"a":{"x":1},"b":2}', '{"a":{"y":1},"b":2}', '{"a":{"x":1,"x":2},"b":2}', '{"a":{"x":[1]},"b":2}'])
+@like_this(
+    ['{"a":5,"b":2}', '{"a":5.5,"b":2}', '{"a":1e308,"b":2}', '{"a":5,"b":1}'],
+    {"values": {"a": {"scale": 9e9, "min": 0}}},
+)
+@like_this(['{"a":5,"ts":1790000000000}', '{"a":5,"ts":"soon"}', '{"a":5,"ts":5}', '{"a":5,"ts":1790000000123}'])
+def test_a_chunk_becomes_what_its_records_become(
+    objects: list[tuple[str, str]], rule: dict[str, Any], first: int, offset: int, retained: bool
+) -> None:
+    """Rows or one by one: the same samples, in an order that keeps each input's."""
+    rules = [RuleSection.model_validate({"topic": "#", **rule}).compile()]
+    records = [
+        Record(
+            topic, text.encode(), ARRIVAL + offset + i, None, (), retained and i % 2 == 0, int(bool(offset)), ARRIVAL
+        )
+        for i, (topic, text) in enumerate(objects * 3)
+    ]
+    mapper, chunks = Mapper(rules), ChunkMapper(Mapper(rules))
+    for _ in range(2):
+        parts: list[Part] = []
+        assert chunks.map("mqtt", records, first, parts) == max(first, len(records))
+        expected = {index: mapper.map("mqtt", records[index]) for index in range(first, len(records))}
+        each = [
+            pair for index, part in parts for pair in (part.one_by_one() if isinstance(part, Rows) else [(index, part)])
+        ]
+        for mapped in (*expected.values(), *(mapped for _, mapped in each)):
+            # an object's keys may come in any order, and what waits is a float
+            mapped.samples = sorted((input_id, at, float(value)) for input_id, at, value in mapped.samples)
+        assert dict(each) == expected
+        assert len(each) == len(expected)
+        seen: dict[str, list[int]] = {}
+        for index, mapped in each:
+            for input_id in {sample[0] for sample in mapped.samples}:
+                seen.setdefault(input_id, []).append(index)
+        if not rule.get("shared_inputs"):
+            assert all(indexes == sorted(indexes) for indexes in seen.values())
+        check_books(parts, records[first:], first)
+
+
+def check_books(parts: list[Part], records: list[Record], first: int) -> None:
+    """Columns and books take the parts as they take the records one by one."""
+    if not records:
+        return
+    moved: list[Part] = []
+    for index, part in parts:
+        if isinstance(part, Rows):
+            part.indexes = [at - first for at in part.indexes]
+        moved.append((index - first, part))
+    each = sorted(
+        (pair for index, part in moved for pair in (part.one_by_one() if isinstance(part, Rows) else [(index, part)])),
+        key=lambda pair: pair[0],
+    )
+    chunk = Chunk("s", "p", range(len(records)), records)
+    by_rows, by_one = Progress(), Progress()
+    token = by_rows.begin(chunk, moved)
+    assert token == by_one.begin(chunk, each)
+    assert by_rows.received_samples == by_one.received_samples
+    sent = []
+    for progress, some in ((by_rows, moved), (by_one, each)):
+        pending = Pending()
+        pending.add(token, some, 0.0)
+        samples = [
+            (input_id, at, sample_token, value)
+            for slab in pending.take([(table, len(table.times)) for table in pending.tables()])
+            for row, (at, sample_token) in enumerate(zip(slab.times, slab.tokens, strict=True))
+            for input_id, value in zip(
+                slab.inputs, slab.values[row * len(slab.inputs) : (row + 1) * len(slab.inputs)], strict=True
+            )
+        ]
+        sent.append(sorted(samples))
+        progress.settle(Counter(sample_token for _, _, sample_token, _ in samples), Outcome.INSERTED)
+    assert sent[0] == sent[1]
+    assert by_rows.commits() == by_one.commits()
 
 
 rule_lists = st.lists(

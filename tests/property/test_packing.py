@@ -63,7 +63,7 @@ class Bench:
         self.stored: dict[tuple[str, int], float] = {}
 
     def add(self, *added: list[Sample]) -> None:
-        self.pending.add(self.token, [Mapped(record) for record in added], self.now)
+        self.pending.add(self.token, enumerate([Mapped(record) for record in added]), self.now)
         for record in added:
             self.arrived.append(self.now)
             for name, time_us, value in record:

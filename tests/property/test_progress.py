@@ -78,7 +78,7 @@ class ProgressMachine(RuleBasedStateMachine):
         positions = range(first, first + len(mapped))
         self.next_position[partition] = first + len(mapped)
         records = [Record(topic, b"", 0) for topic in topics[: len(mapped)]]
-        token = self.progress.begin(Chunk(*partition, positions, records), mapped)
+        token = self.progress.begin(Chunk(*partition, positions, records), list(enumerate(mapped)))
         chunk = ModelChunk(positions[-1], [])
         for i, (topic, result) in enumerate(zip(topics, mapped, strict=False)):
             record = ModelRecord(topic, token + i, len(result.samples))

@@ -27,11 +27,13 @@ class Run:
 
     def take(self, position: int, samples: list[Sample], now: float) -> None:
         mapped = [Mapped(samples, skipped=not samples)]
-        token = self.progress.begin(Chunk("s", "p", [position], [Record("t", b"", 0)]), mapped)
-        rest, late, closed = self.windows.take(token, mapped, now)
+        token = self.progress.begin(Chunk("s", "p", [position], [Record("t", b"", 0)]), list(enumerate(mapped)))
+        rest, late, closed = self.windows.take(token, enumerate(mapped), now)
         self.progress.settle(late, Outcome.FILTERED)
         self.close(closed)
-        self.waiting += [(token, sample, None) for sample in rest[0].samples]
+        self.waiting += [
+            (token, sample, None) for _, part in rest if isinstance(part, Mapped) for sample in part.samples
+        ]
 
     def close(self, closed: list[Closed]) -> None:
         for one in closed:

@@ -30,7 +30,7 @@ def run(devices: int, values: int, seconds: int, *, max_waiting: int, same_clock
         for names in inputs:
             time_us = START + second * SECOND + (0 if same_clock else chance.randrange(SECOND))
             batch.append(Mapped([(name, time_us, 20.5) for name in names]))
-        pending.add(token, batch, float(second))
+        pending.add(token, enumerate(batch), float(second))
         forecast.came(devices * values, float(second))
         token += devices
         waiting = pending.waiting

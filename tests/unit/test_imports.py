@@ -45,6 +45,8 @@ NEVER = {
     "connector.try_out": (
         "connector.sources.mqtt",
         "connector.sources.kafka",
+        "connector.sources.kafka_client",
+        "connector.sources.kafka_group",
         "connector.sources.journal",
         "connector.sources.log_file",
         "connector.delivery.sender",

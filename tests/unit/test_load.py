@@ -17,7 +17,7 @@ def test_too_much_is_reported_once_and_so_is_its_end() -> None:
     def second(now: float, samples: int) -> None:
         nonlocal token
         records = [Mapped([(f"i{n}", round(now * 1e6) + n, 1.5)]) for n in range(samples)]
-        pending.add(token, records, now)
+        pending.add(token, enumerate(records), now)
         token += samples
         load.came(samples, now)
         waiting = pending.waiting
@@ -50,7 +50,7 @@ def test_signals_that_are_too_fast_are_reported_every_few_hours() -> None:
     pending, load = Pending(), Load(10**6, 10**6)
     with capture_logs() as logs:
         for n in range(8000):
-            pending.add(n, [Mapped([("fast", n * 1_000_000, 1.0)])], float(n))
+            pending.add(n, enumerate([Mapped([("fast", n * 1_000_000, 1.0)])]), float(n))
             load.came(1, float(n))
             frame = encode_frame(pending.take(plan_frame(pending, 10**6, float(n))))
             load.made(frame, 1, pending, 1.0, float(n))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from array import array
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from connector.mapping.input_ids import Origin
 from connector.mapping.signal_guard import GuardSettings
 from connector.new_signals import NewSignals
-from connector.records import Mapped, SignalMetadata
+from connector.records import Mapped, Rows, SignalMetadata
 from connector.state import State, approve, read_held
 from tests.unit.scripted import Clock
 
@@ -18,8 +19,27 @@ HOLD = GuardSettings(on_new="hold")
 
 
 def admitted(signals: NewSignals, *inputs: str) -> list[str]:
-    found = signals.admit([Mapped([(input_id, 1, 1.0)]) for input_id in inputs])
-    return [sample[0] for one in found for sample in one.samples]
+    found = signals.admit(list(enumerate(Mapped([(input_id, 1, 1.0)]) for input_id in inputs)))
+    return [sample[0] for _, part in found if isinstance(part, Mapped) for sample in part.samples]
+
+
+def test_rows_are_taken_apart_where_one_of_their_signals_is_not_let_in(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.sqlite")
+    state.add_claims([("old", Origin("mqtt", "t", "old"))])
+    signals = NewSignals(HOLD, state)
+    let_in, held = Rows(("old",), 0), Rows(("old", "new"), 3)
+    for rows in (let_in, held):
+        rows.indexes, rows.times = [1, 3], [7, 8]
+    held.packed = [array("d", pair).tobytes() for pair in ((1, 2), (3, 4))]
+    first, *others = signals.admit([(1, let_in), (1, held)])
+    assert first == (1, let_in)
+    kept = {index: part.samples for index, part in others if isinstance(part, Mapped)}
+    assert kept == {1: [("old", 7, 1.0)], 3: [("old", 8, 3.0)]}
+    reasons = [
+        (part.filtered, [reject.path for reject in part.rejects]) for _, part in others if isinstance(part, Mapped)
+    ]
+    assert reasons == [(3, ["new@7"]), (3, ["new@8"])]
+    state.close()
 
 
 def test_what_there_was_before_the_guard_is_let_in_for_ever(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ SECOND = 1_000_000
 
 
 def add(pending: Pending, token: int, time_us: int, *inputs: str, now: float = 0.0) -> None:
-    pending.add(token, [Mapped([(input_id, time_us, float(token)) for input_id in inputs])], now)
+    pending.add(token, enumerate([Mapped([(input_id, time_us, float(token)) for input_id in inputs])]), now)
 
 
 def shapes(pending: Pending) -> list[tuple[tuple[str, ...], list[int]]]:
@@ -49,14 +49,14 @@ def test_inputs_seen_later_have_a_table_of_their_own() -> None:
 
 def test_a_value_that_comes_three_times_in_a_record_keeps_its_order() -> None:
     pending = Pending()
-    pending.add(0, [Mapped([("a", 1, 1.0), ("a", 1, 2.0), ("a", 1, 3.0)])], 0.0)
+    pending.add(0, enumerate([Mapped([("a", 1, 1.0), ("a", 1, 2.0), ("a", 1, 3.0)])]), 0.0)
     (table,) = pending.tables()
     assert list(table.values) == [1.0, 2.0, 3.0]
 
 
 def test_several_times_in_one_record_are_rows_of_their_own() -> None:
     pending = Pending()
-    pending.add(7, [Mapped([("a", 1, 1.0), ("b", 1, 2.0), ("a", 2, 3.0), ("b", 2, 4.0)])], 0.0)
+    pending.add(7, enumerate([Mapped([("a", 1, 1.0), ("b", 1, 2.0), ("a", 2, 3.0), ("b", 2, 4.0)])]), 0.0)
     (table,) = pending.tables()
     assert (list(table.times), list(table.tokens), list(table.values)) == ([1, 2], [7, 7], [1.0, 2.0, 3.0, 4.0])
 
@@ -89,11 +89,11 @@ def test_arrival_times_are_kept_for_what_waits_only() -> None:
 
 def test_a_bundle_ranks_where_it_was_added() -> None:
     pending = Pending()
-    pending.add(-1, [Mapped([("w", 0, 9.0)])], 0.5)
+    pending.add(-1, enumerate([Mapped([("w", 0, 9.0)])]), 0.5)
     add(pending, 10, 1, "a", now=1.0)
-    pending.add(-2, [Mapped([("w", 5, 8.0)])], 2.0)
+    pending.add(-2, enumerate([Mapped([("w", 5, 8.0)])]), 2.0)
     add(pending, 20, 2, "a", now=3.0)
-    pending.add(-3, [Mapped([("w", 7, 6.0)])], 3.5)
+    pending.add(-3, enumerate([Mapped([("w", 7, 6.0)])]), 3.5)
     assert pending.oldest() == 0.5
     order: list[int] = []
     while pending.waiting:
@@ -102,7 +102,7 @@ def test_a_bundle_ranks_where_it_was_added() -> None:
         pending.forget_before(plan.left)
         assert (plan.left is None) == (pending.waiting == 0)
     assert order == [-1, 10, -2, 20, -3]
-    pending.add(-4, [Mapped([("w", 8, 5.0)])], 5.0)
+    pending.add(-4, enumerate([Mapped([("w", 8, 5.0)])]), 5.0)
     assert pending.drop(lambda token: token == -4) == {-4: 1}
     assert pending.oldest() is None
 

@@ -20,7 +20,7 @@ from connector.formats.sparkplug.datatypes import DataType
 from connector.formats.sparkplug.host import Owner
 from connector.mapping.clock_skew import Skew
 from connector.mapping.input_ids import Collision, Origin, Rename
-from connector.mapping.mapper import Mapper
+from connector.mapping.mapper import NOT_DECODED, Mapper
 from connector.mapping.sparkplug import Noted
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline
@@ -424,10 +424,10 @@ def test_a_record_that_cannot_be_read_again_has_a_letter_that_says_so(bench: Mak
 class PoisonedMapper(Mapper):
     """A mapper with a bug."""
 
-    def map(self, source: str, record: Record) -> Mapped:
+    def map(self, source: str, record: Record, document: object = NOT_DECODED) -> Mapped:
         if record.topic == "poison":
             raise ZeroDivisionError("a bug")
-        return super().map(source, record)
+        return super().map(source, record, document)
 
 
 def test_a_record_that_breaks_the_mapping_does_not_stop_what_is_behind_it(bench: Make) -> None:

@@ -17,7 +17,7 @@ def chunk(n: int, first: int = 1) -> Chunk:
 def test_the_same_value_cannot_be_settled_in_place_of_its_neighbour() -> None:
     """Both in one chunk: were only the chunk counted, the second value would be lost without a word."""
     progress = Progress()
-    token = progress.begin(chunk(2), [ONE, Mapped(samples=[("id", 2, 2.0)], filtered=1)])
+    token = progress.begin(chunk(2), list(enumerate([ONE, Mapped(samples=[("id", 2, 2.0)], filtered=1)])))
     progress.settle({token: 1}, Outcome.INSERTED)
     with pytest.raises(ProgressError):
         progress.settle({token: 1}, Outcome.INSERTED)
@@ -28,7 +28,10 @@ def test_the_same_value_cannot_be_settled_in_place_of_its_neighbour() -> None:
 
 def test_a_later_chunk_waits_for_an_earlier_one() -> None:
     progress = Progress()
-    first, second = progress.begin(chunk(1), [ONE]), progress.begin(chunk(1, 2), [ONE])
+    first, second = (
+        progress.begin(chunk(1), list(enumerate([ONE]))),
+        progress.begin(chunk(1, 2), list(enumerate([ONE]))),
+    )
     progress.settle({second: 1}, Outcome.INSERTED)
     assert progress.commits() == []
     progress.settle({first: 1}, Outcome.DEAD_LETTERED)
@@ -45,17 +48,17 @@ def test_a_later_chunk_waits_for_an_earlier_one() -> None:
 @pytest.mark.parametrize("mapped", [[], [ONE], [ONE, ONE, ONE]])
 def test_results_that_do_not_fit_the_records_are_a_bug(mapped: list[Mapped]) -> None:
     with pytest.raises(ProgressError):
-        Progress().begin(chunk(2), mapped)
+        Progress().begin(chunk(2), list(enumerate(mapped)))
 
 
 def test_a_chunk_without_records_is_a_bug() -> None:
     with pytest.raises(ProgressError):
-        Progress().begin(chunk(0), [])
+        Progress().begin(chunk(0), list(enumerate([])))
 
 
 def test_a_record_that_became_nothing_at_all_is_a_bug() -> None:
     with pytest.raises(ProgressError):
-        Progress().begin(chunk(1), [Mapped()])
+        Progress().begin(chunk(1), list(enumerate([Mapped()])))
 
 
 def test_tallies_are_merged_by_topic() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from connector.mapping.thinning import Aggregate, Thinning
 from connector.mapping.windows import Windows, aggregate
-from connector.records import Mapped
+from connector.records import Mapped, Part, Rows
 
 S = 1_000_000
 MINUTE = Thinning(window_us=60 * S, by="mean")
@@ -21,9 +21,9 @@ def windows(how: Thinning = MINUTE, done: dict[str, int] | None = None) -> Windo
     return Windows({"a": how, "b": how}, done or {})
 
 
-def samples(*found: tuple[str, int, float]) -> list[Mapped]:
+def samples(*found: tuple[str, int, float]) -> list[Part]:
     """A record for each sample: seconds after START."""
-    return [Mapped([(input_id, START + second * S, value)]) for input_id, second, value in found]
+    return [(i, Mapped([(input_id, START + second * S, value)])) for i, (input_id, second, value) in enumerate(found)]
 
 
 def test_a_window_closes_when_its_signal_goes_on() -> None:
@@ -31,7 +31,7 @@ def test_a_window_closes_when_its_signal_goes_on() -> None:
     _, late, closed = w.take(10, samples(("a", 0, 1), ("a", 59, 3), ("b", 30, 7)), 0.0)
     assert (late, closed, w.held) == (Counter(), [], 3)
     rest, _, closed = w.take(20, samples(("a", 60, 5)), 0.0)
-    assert rest == [Mapped()]
+    assert rest == [(0, Mapped())]
     (one,) = closed
     assert (one.input_id, one.start_us, one.end_us, one.value) == ("a", START, START + 60 * S, 2)
     assert (one.tokens, one.last) == (Counter({10: 1, 11: 1}), 11)
@@ -67,8 +67,9 @@ def test_windows_that_were_done_before_a_restart_take_nothing_more() -> None:
 def test_what_is_not_down_sampled_goes_on() -> None:
     w = Windows({"a": MINUTE, "c": Thinning(change_only=True)}, {})
     mapped = [Mapped([("a", START, 1), ("c", START, 2), ("d", START, 3)], [], 5)]
-    rest, _, _ = w.take(1, mapped, 0.0)
-    assert rest[0].samples == [("c", START, 2), ("d", START, 3)]
+    rows = Rows(("d", "e"), 0)
+    rest, _, _ = w.take(1, [*enumerate(mapped), (1, rows)], 0.0)
+    assert rest == [(0, Mapped([("c", START, 2), ("d", START, 3)])), (1, rows)]
 
 
 def test_forgotten_values_leave_their_windows() -> None:

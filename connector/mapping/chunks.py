@@ -1,0 +1,141 @@
+"""Chunks → parts: most records are flat objects like the one before, and become rows without anything made for each.
+
+What is not as plain as that goes to the mapper, record by record; both give the same samples. Rows of one topic are
+gathered over the chunk, wherever its records stand; they end where another of its records is not one of them, so that
+the samples of an input stay in order.
+"""
+
+from __future__ import annotations
+
+from struct import error as NotANumberError  # noqa: N812 - its name says nothing
+
+import orjson
+import structlog
+
+from connector.formats.format import SchemaUnavailableError
+from connector.formats.json_payload import may_repeat_keys
+from connector.mapping.mapper import NOT_DECODED, Mapper
+from connector.mapping.plans import Plan
+from connector.mapping.shapes import Flat
+from connector.mapping.times import TimeError
+from connector.mapping.values import DECIMAL_TEXT
+from connector.records import Mapped, Part, Reason, Record, Reject, Rows
+
+_NOT_PLAIN = (orjson.JSONDecodeError, LookupError, TypeError, NotANumberError, TimeError)
+
+_log = structlog.get_logger(__name__)
+
+
+class ChunkMapper:
+    """Maps chunks with a mapper. For one thread at a time."""
+
+    def __init__(self, mapper: Mapper) -> None:
+        self._mapper = mapper
+        self.schema_trouble: str | None = None
+        """Why the last chunk was not mapped to its end."""
+
+    def map(self, source: str, records: list[Record], first: int, parts: list[Part]) -> int:
+        """Add what the records from `first` on become to the parts; up to which one it came: all of them, or the one
+        whose schema cannot be had now."""
+        self.schema_trouble = None
+        opened: list[Flat] = []
+        try:
+            return self._map(source, records, first, parts, opened)
+        finally:
+            for flat in opened:
+                flat.rows = None
+
+    def _map(  # noqa: C901, PLR0912 - the hot path: a call for each step would cost as much as the step
+        self, source: str, records: list[Record], first: int, parts: list[Part], opened: list[Flat]
+    ) -> int:
+        mapper = self._mapper
+        loads, plain_plan, most_bytes = orjson.loads, mapper.plain_plan, mapper.max_payload_bytes
+        oldest_us, newest_after_us = mapper.bounds.oldest_us, mapper.bounds.newest_after_arrival_us
+        last_topic: str | None = None
+        plan: Plan | None = None
+        for index, record in enumerate(records[first:] if first else records, first):
+            if record.topic != last_topic:
+                last_topic = record.topic
+                plan = plain_plan(source, last_topic)
+            flat = None if plan is None else plan.flat
+            payload = record.payload
+            document: object = NOT_DECODED
+            if payload is None or len(payload) > most_bytes or record.retained or record.problem:
+                flat = None
+            while flat is not None:  # so there is a plan, and a payload; and an object, where values were found by key
+                time_us = record.time_us
+                try:
+                    if document is NOT_DECODED:
+                        document = loads(payload)  # type: ignore[arg-type]
+                    packed = flat.pack(*flat.values(document))
+                    if flat.time is not None:
+                        time_us = plan.read_time(flat.time(document))  # type: ignore[union-attr]
+                except _NOT_PLAIN:  # the mapper says what there is to say about it
+                    pass
+                else:
+                    if (
+                        (
+                            payload.count(b":") == flat.all_keys  # type: ignore[union-attr]
+                            or not may_repeat_keys(payload, flat.all_keys)  # type: ignore[arg-type]
+                        )
+                        and (
+                            oldest_us <= time_us <= (record.received_us or record.time_us) + newest_after_us
+                            or (flat.time is None and not record.time_kind)
+                        )
+                        and (flat.plain or _rest_is_plain(flat, document, payload))  # type: ignore[arg-type]
+                    ):
+                        rows = flat.rows
+                        if rows is None:
+                            rows = flat.rows = Rows(flat.inputs, flat.filtered)
+                            opened.append(flat)
+                            parts.append((index, rows))
+                        rows.indexes.append(index)
+                        rows.times.append(time_us)
+                        rows.packed.append(packed)
+                        if plan.clock is not None and time_us != record.time_us:  # type: ignore[union-attr]
+                            plan.clock.note(record.time_us, time_us)  # type: ignore[union-attr]
+                        break
+                flat.rows = None
+                flat = _other(plan, flat, document)  # type: ignore[arg-type]
+            else:
+                if plan is not None and plan.flat is not None:
+                    plan.flat.rows = None  # before the mapper learns another one
+                try:
+                    mapped = mapper.map(source, record, document)
+                except SchemaUnavailableError as error:
+                    self.schema_trouble = str(error)
+                    return index
+                except Exception as error:  # noqa: BLE001 - a poison record must not stop what is behind it
+                    _log.exception("mapping_failed", source=source)
+                    message = f"a bug in the mapping: {error!r}; please report it"
+                    mapped = Mapped(rejects=[Reject(Reason.MAPPING_FAILED, message)])
+                parts.append((index, mapped))
+        return len(records)
+
+
+def _rest_is_plain(flat: Flat, document: dict[str, object], payload: bytes) -> bool:
+    """Whether what is not taken from the object is what it was before, too."""
+    if tuple(document) != flat.keys:
+        return False
+    for find, keys in flat.inner:
+        inner = find(document)
+        if type(inner) is not dict or tuple(inner) != keys:
+            return False
+    if flat.left_out and (payload.count(b"{") != flat.objects or payload.rfind(b"[") >= 0):
+        return False  # an object or a list may be among it
+    for find in flat.texts:
+        text = find(document)
+        if text is not None and (type(text) is not str or DECIMAL_TEXT.fullmatch(text)):
+            return False
+    return True
+
+
+def _other(plan: Plan, flat: Flat, document: object) -> Flat | None:
+    """What else is known of objects with these keys: from now on it is the first to be asked."""
+    if type(document) is not dict or tuple(document) == flat.keys:
+        return None
+    other = plan.flats.get(tuple(document))
+    if other is None or other is flat:
+        return None
+    plan.flat = other
+    return other

@@ -28,6 +28,7 @@ from connector.delivery.items import Publisher
 from connector.delivery.load import PackingAccount
 from connector.delivery.pace import effective_share
 from connector.delivery.rebirths import RebirthRequester
+from connector.delivery.reconciler import Pace
 from connector.delivery.signals import SignalSaver
 from connector.delivery.slots import Slots
 from connector.formats.sparkplug.host import Owner
@@ -36,10 +37,12 @@ from connector.mapping.clock_skew import Skew
 from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
 from connector.mapping.sparkplug import Noted, added_up
+from connector.metadata_book import Book, Kind
 from connector.new_signals import NewSignals
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline
 from connector.records import Part, SignalMetadata
+from connector.saving_turn import SavingTurn
 from connector.sources.journal import DiskJournal, MemoryJournal
 from connector.sources.log_file import LogFile
 from connector.sources.mqtt import MqttSource
@@ -67,6 +70,12 @@ class StartError(Exception):
 def log_file_path(config: Config, source: str) -> Path:
     """Where a source keeps its journal and ledger."""
     return config.state_dir / f"{source}.sqlite"
+
+
+def state_files(state_dir: Path) -> list[Path]:
+    """The state files of a configuration that exist: that of the connector, and those of its further workers."""
+    files = (folder / "state.sqlite" for folder in (state_dir, *sorted(state_dir.glob(WORKER_FOLDERS))))
+    return [file for file in files if file.exists()]
 
 
 def build_mapper(
@@ -146,20 +155,30 @@ class Connector:
                 user_agent=f"clarify-connector/{__version__}",
             )
             opened.callback(self.client.close)
-            self.state = State(state_file or config.state_dir / "state.sqlite")
+            state_file = state_file or config.state_dir / "state.sqlite"
+            self.state = State(state_file)
             opened.callback(self.state.close)
             self.dead_letters = dead_letters or open_writer(config)
             if dead_letters is None:  # else it stays open for whoever gave it
                 opened.callback(self.dead_letters.close)
             delivery = config.delivery
+            turn = SavingTurn(state_file)
+            opened.callback(turn.close)
+            pace = Pace(delivery.metadata_interval, time.time())
             self.signals = SignalSaver(
-                self.client, self.state, Slots(delivery.metadata_requests_per_second, self._abort)
+                self.client,
+                Book(self.state, Kind.SIGNAL, self.client.integration),
+                Slots(delivery.metadata_requests_per_second, self._abort),
+                pace,
+                may_save=turn,
             )
             self.items = Publisher(
                 self.client,
-                self.state,
+                Book(self.state, Kind.ITEM, self.client.integration),
                 Slots(delivery.metadata_requests_per_second, self._abort),
-                lambda input_id: not self.signals.is_waiting(input_id),
+                pace,
+                self.signals.outbox.waiting_among,
+                may_save=turn,
             )
             make = make_source or partial(_source, message_bytes=_message_bytes(config))
             sources = []
@@ -220,7 +239,9 @@ class Connector:
                 effect="they are kept where they came from and sent after the next start",
             )
         else:
-            self.items.finish(min(_FINISH_SECONDS, self._config.delivery.flush_timeout))
+            until = time.monotonic() + min(_FINISH_SECONDS, self._config.delivery.flush_timeout)
+            self.signals.finish(until - time.monotonic())
+            self.items.finish(until - time.monotonic())
         self.close()
         return drained
 
@@ -238,6 +259,20 @@ class Connector:
     def problems(self) -> list[str]:
         """Why the connector is not ready; empty if it is."""
         return self.pipeline.problems() + self.dead_letters.problems() + self.losses.problems()
+
+    def notices(self) -> list[str]:
+        """What a person should look at although the data flows; empty if nothing."""
+        found = []
+        for what, outbox in (
+            ("metadata of signals", self.signals.outbox),
+            ("publishing of signals", self.items.outbox),
+        ):
+            failed = outbox.counts().failed
+            if failed:
+                found.append(f"{what}: {failed} failed; see clarify-connector metadata CONFIG --failed")
+            if outbox.trouble:
+                found.append(f"{what}: {outbox.trouble}")
+        return found
 
     # -- what the mapping discovers ---------------------------------------------------------------
 

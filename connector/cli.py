@@ -37,6 +37,7 @@ _ELSEWHERE: Final = {
     "init": "connector.try_out.init:init",
     "items": "connector.clarify_commands.resources:items",
     "journal": "connector.journal_commands:journal",
+    "metadata": "connector.metadata_command:metadata",
     "preview": "connector.try_out.preview_command:preview",
     "publish": "connector.clarify_commands.resources:publish",
     "record": "connector.try_out.record:record",
@@ -330,13 +331,12 @@ def new_signals(config: Path, patterns: tuple[str, ...], as_json: bool) -> None:
     """
     from fnmatch import fnmatchcase  # noqa: PLC0415 - only this command needs it
 
-    from connector.app import WORKER_FOLDERS  # noqa: PLC0415
+    from connector.app import state_files  # noqa: PLC0415
     from connector.state import approve, read_held  # noqa: PLC0415
 
     folder = _load(config).state_dir
-    files = [path / "state.sqlite" for path in (folder, *sorted(folder.glob(WORKER_FOLDERS)))]
     try:
-        held = {file: read_held(file) for file in files if file.exists()}
+        held = {file: read_held(file) for file in state_files(folder)}
         if not patterns:
             inputs = sorted({input_id for found in held.values() for input_id in found})
             click.echo(json.dumps(inputs) if as_json else "\n".join(inputs) or "No signal is held.")

@@ -17,6 +17,9 @@ from connector.state import SignalStatus, State
 _LOOK_SECONDS: Final = 2.0
 """How often it is looked whether somebody has approved signals."""
 
+_MAX_DESCRIBED: Final = 100_000
+"""Signals that are not let in whose metadata is kept; there are never more that are held."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -70,13 +73,16 @@ class NewSignals:
             return now
 
     def take_described(self) -> list[tuple[str, SignalMetadata]]:
-        """What was kept, of signals that are let in by now; what is neither that nor held is forgotten."""
+        """What was kept, of signals that are let in by now. Of more than can be held, the others are forgotten."""
         with self._lock:
-            if not self._described or (not self._newly_in and len(self._described) <= self._guard.held):
+            if not self._newly_in and len(self._described) <= _MAX_DESCRIBED:
                 return []
-            found = [(name, said) for name, said in self._described.items() if self._guard.lets_in(name)]
-            self._described = {name: said for name, said in self._described.items() if self._guard.holds(name)}
             self._newly_in = False
+            found = [(name, said) for name, said in self._described.items() if self._guard.lets_in(name)]
+            for name, _ in found:
+                del self._described[name]
+            if len(self._described) > _MAX_DESCRIBED:
+                self._described = {name: said for name, said in self._described.items() if self._guard.holds(name)}
             return found
 
     def gauges(self) -> dict[str, float]:

@@ -1,4 +1,5 @@
-"""What the connector remembers beside its journals: which origin owns which input ID, which metadata is saved.
+"""What the connector remembers beside its journals: which origin owns which input ID, what nodes have said, and, in
+tables of `metadata_book.py`, which metadata is saved and which is not yet.
 
 One small SQLite file in state_dir. Losing it costs no data: metadata is saved once more, and IDs are given
 out again in the order in which topics appear.
@@ -22,10 +23,6 @@ from connector.sqlite_files import open_durable, open_read_only
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS input_ids (input TEXT PRIMARY KEY, source TEXT, topic TEXT, path TEXT,
     record TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS saved_signals (integration TEXT, input TEXT, digest TEXT, PRIMARY KEY (integration, input))
-    WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS published_signals (integration TEXT, input TEXT, digest TEXT,
-    PRIMARY KEY (integration, input)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, at REAL, text TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS guarded_signals (input TEXT PRIMARY KEY, status TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS learned_states (input TEXT, text TEXT, number INTEGER, PRIMARY KEY (input, text))
@@ -74,12 +71,6 @@ def read_memory(path: Path) -> Memory:
             _learned_states(connection) if "learned_states" in tables else {},
             _births(connection) if "sparkplug_births" in tables else {},
         )
-
-
-def read_saved_signals(path: Path, integration: str) -> dict[str, str]:
-    """Input ID → digest of the metadata that Clarify has from us, from such a file."""
-    with closing(open_read_only(path)) as connection:
-        return _saved_signals(connection, integration)
 
 
 def read_held(path: Path) -> list[str]:
@@ -141,33 +132,6 @@ class State:
             [(input_id, *origin) for input_id, origin in claims],
         )
 
-    def saved_signals(self, integration: str) -> dict[str, str]:
-        """Input ID → digest of the metadata that Clarify has from us."""
-        with self._lock:
-            return _saved_signals(self._connection, integration)
-
-    def add_saved_signals(self, integration: str, digests: Iterable[tuple[str, str]]) -> None:
-        """Remember that Clarify has this metadata."""
-        self._many(
-            "INSERT OR REPLACE INTO saved_signals VALUES (?, ?, ?)",
-            [(integration, input_id, digest) for input_id, digest in digests],
-        )
-
-    def published_signals(self, integration: str) -> dict[str, str]:
-        """Input ID → digest of what was last published, or found to be somebody else's."""
-        with self._lock:
-            rows = self._connection.execute(
-                "SELECT input, digest FROM published_signals WHERE integration = ?", (integration,)
-            ).fetchall()
-        return dict(rows)
-
-    def add_published_signals(self, integration: str, digests: Iterable[tuple[str, str]]) -> None:
-        """Remember what was published."""
-        self._many(
-            "INSERT OR REPLACE INTO published_signals VALUES (?, ?, ?)",
-            [(integration, input_id, digest) for input_id, digest in digests],
-        )
-
     def add_note(self, name: str, at: float, text: str) -> None:
         """Keep this in place of the last note of this name."""
         self._many("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", [(name, at, text)])
@@ -221,15 +185,15 @@ class State:
 
     def keep_births(self, source: str, births: Iterable[tuple[Owner, bytes | None]]) -> None:
         """Remember what these nodes and devices have said; forget those that come with None."""
-        with self._transaction():
+        with self.transaction() as connection:
             for owner, said in births:
                 if said is None:
-                    self._connection.execute(
+                    connection.execute(
                         "DELETE FROM sparkplug_births WHERE (source, grp, node, device) = (?, ?, ?, ?)",
                         (source, *owner),
                     )
                 else:
-                    self._connection.execute(
+                    connection.execute(
                         "INSERT OR REPLACE INTO sparkplug_births VALUES (?, ?, ?, ?, ?)", (source, *owner, said)
                     )
 
@@ -239,26 +203,27 @@ class State:
             self._connection.close()
 
     def _many(self, statement: str, rows: Sequence[tuple[str | float, ...]]) -> None:
-        with self._transaction():
-            self._connection.executemany(statement, rows)
+        with self.transaction() as connection:
+            connection.executemany(statement, rows)
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for reading alone."""
+        with self._lock:
+            yield self._connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The connection within a transaction, which is durable afterwards; or undone, if it raises."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield
+                yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
-
-
-def _saved_signals(connection: sqlite3.Connection, integration: str) -> dict[str, str]:
-    return dict(
-        connection.execute("SELECT input, digest FROM saved_signals WHERE integration = ?", (integration,)).fetchall()
-    )
 
 
 def _knows_records(connection: sqlite3.Connection) -> bool:

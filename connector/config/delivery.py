@@ -67,6 +67,12 @@ class DeliverySection(Section):
         le=100,
         description="saveSignals calls a second. Clarify's documented limit is 1.",
     )
+    metadata_interval: Seconds = Field(
+        default="60s",  # type: ignore[assignment]
+        ge=0,
+        description="At most this often the metadata of one signal is saved again; what changes in between is merged. "
+        "A signal that is new, or that a new start describes otherwise, does not wait.",
+    )
     max_waiting_samples: int = Field(
         default=1_000_000,
         ge=1000,

@@ -2,28 +2,30 @@
 
 Each item that is published carries a digest of what it was published as, in an annotation. If the item is not like
 that any more, or has no such annotation, somebody else has changed or made it: with `overwrite: unedited`, the
-default, it is then left alone, and said once. What was done is remembered across restarts, so that nothing is asked
-twice. On a rate budget of its own, never in the way of inserts or of metadata.
+default, it is then left alone, and said once. What is wanted, what was done and what failed stands in the book, as for
+metadata, so that no restart forgets it and nothing is asked twice. On a rate budget of its own, never in the way of
+inserts or of metadata.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 
+import msgspec
 import orjson
 import structlog
 
 from connector.clarify import ClarifyError, InvalidParams, Item, NotAllowed, Retryable
 from connector.clarify.limits import NAME_LENGTH, PUBLISHED_SIGNALS
-from connector.delivery.policy import Action, judge
+from connector.delivery.outbox import Book, Outbox, Taken
+from connector.delivery.reconciler import Batches, Counts, Desire, Pace
 from connector.delivery.slots import Slots
 from connector.records import ItemMetadata, Overwrite, SignalMetadata
 
@@ -34,6 +36,10 @@ _OURS: Final = ("name", "description", "labels", "sourceType", "valueType", "eng
 _LEFT_ALONE: Final = ("sampleInterval", "gapDetection")
 _LOOK_AGAIN_SECONDS: Final = 5.0
 """A signal comes into being with its first insert; until then there is nothing to publish."""
+_UNDESCRIBED_SECONDS: Final = 1.0
+_REQUEST_BYTES: Final = 4 * 1024 * 1024
+LEFT_ALONE: Final = "left alone: somebody else has made or changed the item"
+"""The note on such a signal in the book."""
 _FORMAT: Final = {"dataAsArray": True, "groupIncludedByType": True}
 
 _log = structlog.get_logger(__name__)
@@ -48,22 +54,6 @@ class Caller(Protocol):
 
     def call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
         """The result of a method; raises `ClarifyError`."""
-
-
-class Memory(Protocol):
-    """What is needed of the state."""
-
-    def published_signals(self, integration: str) -> dict[str, str]:
-        """Input ID → digest of what was last published."""
-
-    def add_published_signals(self, integration: str, digests: Iterable[tuple[str, str]]) -> None:
-        """Remember more of them. Raises sqlite3.Error."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    digest: str
-    item: ItemMetadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,118 +74,118 @@ class Publisher:
     def __init__(
         self,
         client: Caller,
-        memory: Memory,
+        book: Book,
         slots: Slots,
-        is_described: Callable[[str], bool],
+        pace: Pace,
+        undescribed: Callable[[Collection[str]], set[str]],
         *,
+        may_save: Callable[[], bool] = lambda: True,
         chance: Callable[[], float] = random.random,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`is_described` says whether a signal's own metadata is saved, which its item follows."""
+        """`undescribed` says of which of these signals the metadata, which an item follows, is still to be saved; the
+        rest as for a `SignalSaver`."""
         self._client = client
-        self._memory = memory
         self._slots = slots
-        self._is_described = is_described
+        self._undescribed = undescribed
         self._chance = chance
-        self._clock = clock
-        self._known = memory.published_signals(client.integration)
-        self._wanted: dict[str, _Wanted] = {}
-        self._not_before: dict[str, float] = {}
-        self._changed = threading.Condition()
-        self._closing = False
+        self._batches = Batches()
+        self.outbox = Outbox("item", book, pace, clock, slots.pause, may_save)
         self._includes_items = True
         self._sees_items = True
         self._thread = threading.Thread(target=self._run, name="items", daemon=True)
         self.published = self.unchanged = self.left_alone = 0
-        self.failed: dict[str, str] = {}
-        """Input ID → why it cannot be published."""
-        self.trouble: str | None = None
 
     def start(self) -> None:
         """Begin to publish."""
         self._thread.start()
 
     def want(self, signals: Iterable[tuple[str, SignalMetadata]]) -> None:
-        """These signals should be published, those of them that have an item. Returns at once."""
-        with self._changed:
-            for input_id, metadata in signals:
-                if metadata.item is None:
-                    continue
-                digest = hashlib.sha256(orjson.dumps(asdict(metadata))).hexdigest()[:32]
-                if self._known.get(input_id) != digest:
-                    self._wanted[input_id] = _Wanted(digest, metadata.item)
-            self._changed.notify_all()
+        """These signals should be published, those of them that have an item. Returns when that is on disk; never
+        waits for Clarify."""
+        desires = {
+            input_id: Desire(
+                hashlib.sha256(orjson.dumps(asdict(metadata))).hexdigest()[:32], msgspec.json.encode(metadata)
+            )
+            for input_id, metadata in signals
+            if metadata.item is not None
+        }
+        if desires:
+            self.outbox.want(desires)
 
-    def waiting(self) -> int:
-        """Signals that are still to be published."""
-        with self._changed:
-            return len(self._wanted)
+    def counts(self) -> Counts:
+        """Signals that are still to be published, or cannot be."""
+        return self.outbox.counts()
 
     def finish(self, timeout: float) -> bool:
         """Wait until all is published that exists by now, as long as nothing is in the way; whether it is."""
-        with self._changed:
-            self._not_before.clear()
-            self._changed.notify_all()
-            return self._changed.wait_for(lambda: not self._wanted or self.trouble is not None, timeout)
+        self.outbox.hurry()
+        return self.outbox.finish(timeout)
 
     def close(self, timeout: float) -> None:
         """End after what is under way; the rest is published after the next start."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
+        self.outbox.close()
         if self._thread.ident is not None:
             self._thread.join(timeout)
 
     # -- the thread -------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        attempt = 0
-        size = PUBLISHED_SIGNALS
-        while (batch := self._next_batch(size)) is not None:
-            keys: dict[str, str] = {}
-            try:
-                found = self._look_up(batch)
-                views = self._decide(batch, found)
-                keys = {found[input_id].id: input_id for input_id in views}
-                if views:
-                    self._publish({found[input_id].id: view for input_id, view in views.items()})
-            except _AbortedError:
-                return
-            except ClarifyError as error:
-                attempt += 1
-                self.trouble = str(error)
-                verdict = judge(error, attempt, keys, "itemsBySignal", self._chance)
-                if verdict.action is Action.SET_ASIDE:
-                    self._give_up({keys[signal]: str(error) for signal in verdict.guilty}, batch)
-                elif verdict.action is Action.HALVE and size > 1:
-                    size = max(1, min(size, len(batch)) // 2)
-                elif verdict.action is Action.HALVE:
-                    self._give_up(dict.fromkeys(batch, str(error)), batch)
-                else:
-                    _log.warning("publishing_failed", reason=str(error), next_try_in_seconds=round(verdict.delay, 1))
-                    if not self._slots.pause(verdict.delay):
-                        return
-            else:
-                attempt, size, self.trouble = 0, PUBLISHED_SIGNALS, None
-                self._done({input_id: batch[input_id] for input_id in views})
-                self.published += len(views)
-                if views:
-                    _log.info("signals_published", signals=len(views))
+        self.outbox.run(self._work)
 
-    def _next_batch(self, size: int) -> dict[str, _Wanted] | None:
-        """Signals to look at now; None when there will be no more."""
-        with self._changed:
-            while not self._closing:
-                now = self._clock()
-                due = {
-                    input_id: wanted
-                    for input_id, wanted in self._wanted.items()
-                    if self._not_before.get(input_id, now) <= now and self._is_described(input_id)
-                }
-                if due:
-                    return dict(list(due.items())[:size])
-                self._changed.wait(1.0 if self._wanted else None)
-        return None
+    def _work(self) -> bool:
+        """Publish what is due; False to end."""
+        due = self._batches.suspects() or self.outbox.due(PUBLISHED_SIGNALS, _REQUEST_BYTES)
+        undescribed = self._undescribed(due)
+        if undescribed and not self.outbox.postpone(dict.fromkeys(undescribed), _UNDESCRIBED_SECONDS):
+            return False
+        batch = self.outbox.take([input_id for input_id in due if input_id not in undescribed])
+        if not batch and undescribed:
+            self._batches.gone()
+            return self._slots.pause(_UNDESCRIBED_SECONDS)
+        wanted, unreadable = _read(batch)
+        if unreadable and not self.outbox.broken(batch, unreadable):
+            return False
+        if not wanted:
+            self._batches.gone()
+            return True
+        return self._publish(batch, wanted)
+
+    def _publish(self, batch: Mapping[str, Taken], wanted: Mapping[str, ItemMetadata]) -> bool:
+        keys: dict[str, str] = {}
+        publishing = False
+        try:
+            found = self._look_up(wanted)
+            missing: dict[str, Taken | None] = {input_id: batch[input_id] for input_id in wanted.keys() - found.keys()}
+            if missing and not self.outbox.postpone(missing, _LOOK_AGAIN_SECONDS):
+                return False
+            views = self._decide(batch, wanted, found)
+            keys = {found[input_id].id: input_id for input_id in views}
+            if views:
+                publishing = True
+                self._send({found[input_id].id: view for input_id, view in views.items()})
+        except _AbortedError:
+            return False
+        except ClarifyError as error:
+            left = {input_id: batch[input_id] for input_id in (keys.values() if publishing else wanted)}
+            return self._failed(left, error, keys, publishing=publishing)
+        self._batches.succeeded()
+        self.outbox.in_trouble(None)
+        self.published += len(views)
+        if views:
+            _log.info("signals_published", signals=len(views))
+        return self.outbox.done({input_id: batch[input_id] for input_id in views})
+
+    def _failed(
+        self, batch: Mapping[str, Taken], error: ClarifyError, keys: Mapping[str, str], *, publishing: bool
+    ) -> bool:
+        """Remember it, and wait as long as it takes; False if aborted."""
+        step = self._batches.failed(batch, error, "itemsBySignal", keys, self._chance)
+        if step.delay:
+            self.outbox.in_trouble(str(error))
+            _log.warning("publishing_failed", reason=str(error), next_try_in_seconds=round(step.delay, 1))
+        remembered = self.outbox.refused(batch, step, definite=step.definite or not publishing)
+        return remembered and (not step.delay or self._slots.pause(step.delay))
 
     def _call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
         if not self._slots.wait():
@@ -204,8 +194,8 @@ class Publisher:
 
     # -- what Clarify has -------------------------------------------------------------------------
 
-    def _look_up(self, batch: Mapping[str, _Wanted]) -> dict[str, _Found]:
-        """The signals that exist, with their items; those that do not are looked for later."""
+    def _look_up(self, batch: Collection[str]) -> dict[str, _Found]:
+        """The signals that exist, with their items."""
         params: dict[str, object] = {
             "integration": self._client.integration,
             "query": {"filter": {"input": {"$in": list(batch)}}, "limit": len(batch)},
@@ -225,10 +215,6 @@ class Publisher:
             linked = [item for signal in signals.values() if (item := _item_of(signal)) is not None]
         if not self._includes_items and linked:
             items = self._items(linked)
-        later = self._clock() + _LOOK_AGAIN_SECONDS
-        with self._changed:
-            for input_id in batch.keys() - signals.keys():
-                self._not_before[input_id] = later
         with _as_documented("admin.selectSignals"):
             return {input_id: _found(signal, items) for input_id, signal in signals.items() if input_id in batch}
 
@@ -252,23 +238,26 @@ class Publisher:
 
     # -- what becomes of it -----------------------------------------------------------------------
 
-    def _decide(self, batch: Mapping[str, _Wanted], found: Mapping[str, _Found]) -> dict[str, dict[str, object]]:
+    def _decide(
+        self, batch: Mapping[str, Taken], wanted: Mapping[str, ItemMetadata], found: Mapping[str, _Found]
+    ) -> dict[str, dict[str, object]]:
         """Input ID → the item's view, for what is to be published; the rest is done with."""
         views: dict[str, dict[str, object]] = {}
-        done: dict[str, _Wanted] = {}
+        done: dict[str, str] = {}
+        broken: dict[str, str] = {}
         for input_id, signal in found.items():
-            wanted = batch[input_id]
+            item = wanted[input_id]
             try:
-                view = _view(signal, wanted.item)
+                view = _view(signal, item)
             except ValueError as error:
-                self._give_up({input_id: f"its item breaks a rule: {error}"}, batch)
+                broken[input_id] = f"its item breaks a rule: {error}"
                 continue
             if signal.item is None:
                 views[input_id] = view
-            elif not self._may_overwrite(signal, wanted.item.overwrite):
+            elif not self._may_overwrite(signal, item.overwrite):
                 self.left_alone += 1
-                done[input_id] = wanted
-                if wanted.item.overwrite is Overwrite.UNEDITED:
+                done[input_id] = LEFT_ALONE
+                if item.overwrite is Overwrite.UNEDITED:
                     _log.warning(
                         "item_left_alone",
                         input=input_id,
@@ -278,10 +267,12 @@ class Publisher:
                     )
             elif signal.item_attributes is not None and digest_of(signal.item_attributes) == digest_of(view):
                 self.unchanged += 1
-                done[input_id] = wanted
+                done[input_id] = ""
             else:
                 views[input_id] = view
-        self._done(done)
+        kept = self.outbox.done({input_id: batch[input_id] for input_id in done}, done)
+        if not kept or not self.outbox.broken(batch, broken):
+            raise _AbortedError
         return views
 
     @staticmethod
@@ -291,41 +282,29 @@ class Publisher:
         attributes = signal.item_attributes
         return attributes is not None and signal.annotations.get(ANNOTATION) == digest_of(attributes)
 
-    def _publish(self, views: Mapping[str, dict[str, object]]) -> None:
+    def _send(self, views: Mapping[str, dict[str, object]]) -> None:
         marked = {signal: {**view, "annotations": {ANNOTATION: digest_of(view)}} for signal, view in views.items()}
         self._call(
             "admin.publishSignals",
             {"integration": self._client.integration, "itemsBySignal": marked, "createOnly": False},
         )
 
-    def _done(self, batch: Mapping[str, _Wanted]) -> None:
-        if not batch:
-            return
+
+def _read(batch: Mapping[str, Taken]) -> tuple[dict[str, ItemMetadata], dict[str, str]]:
+    """(input ID → what it is to be published as, input ID → why that cannot be read)."""
+    wanted: dict[str, ItemMetadata] = {}
+    unreadable: dict[str, str] = {}
+    for input_id, taken in batch.items():
         try:
-            self._memory.add_published_signals(
-                self._client.integration, [(input_id, wanted.digest) for input_id, wanted in batch.items()]
-            )
-        except sqlite3.Error as error:
-            _log.error("published_signals_not_remembered", reason=str(error), effect="asked anew after the next start")
-        self._forget(batch)
-        for input_id in batch:
-            self.failed.pop(input_id, None)
-
-    def _give_up(self, reasons: Mapping[str, str], batch: Mapping[str, _Wanted]) -> None:
-        """Not again until the mapping says something else, or the connector is restarted."""
-        self._forget({input_id: batch[input_id] for input_id in reasons})
-        for input_id, reason in reasons.items():
-            self.failed[input_id] = reason
-            _log.error("signal_not_published", input=input_id, reason=reason, effect="its samples are not affected")
-
-    def _forget(self, batch: Mapping[str, _Wanted]) -> None:
-        with self._changed:
-            for input_id, wanted in batch.items():
-                self._known[input_id] = wanted.digest
-                self._not_before.pop(input_id, None)
-                if self._wanted.get(input_id) == wanted:
-                    del self._wanted[input_id]
-            self._changed.notify_all()
+            item = msgspec.json.decode(taken.content, type=SignalMetadata).item
+        except ValueError as error:  # an earlier version wrote it
+            unreadable[input_id] = str(error)
+        else:
+            if item is None:
+                unreadable[input_id] = "it does not say what the signal is to be published as"
+            else:
+                wanted[input_id] = item
+    return wanted, unreadable
 
 
 class _AbortedError(Exception):

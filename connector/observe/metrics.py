@@ -72,6 +72,7 @@ class _Numbers(Collector):
         )
         yield from self._mapping()
         yield from self._sender()
+        yield from self._metadata()
         yield from self._packing()
         yield from self._sources()
 
@@ -99,16 +100,7 @@ class _Numbers(Collector):
         yield CounterMetricFamily("connector_insert_failures", "Insert requests that failed", status.failures)
         yield CounterMetricFamily("connector_insert_bytes", "Bytes of frames sent", status.bytes_sent)
         yield CounterMetricFamily(
-            "connector_signals_saved", "Signals whose metadata was saved", connector.signals.saved
-        )
-        yield CounterMetricFamily(
-            "connector_signals_published", "Signals that were published as items", connector.items.published
-        )
-        yield CounterMetricFamily(
             "connector_sparkplug_rebirth_requests", "Requests to nodes to send their births", connector.rebirths.sent
-        )
-        yield CounterMetricFamily(
-            "connector_items_left_alone", "Items that somebody else had made or changed", connector.items.left_alone
         )
         pace = connector.pipeline.pace
         usage, blocked = connector.dead_letters.usage(), connector.dead_letters.trouble is not None
@@ -117,10 +109,6 @@ class _Numbers(Collector):
             ("samples_in_memory", "Samples that wait in the columns", samples),
             ("oldest_sample_seconds", "Age of the sample that has waited longest", connector.pipeline.oldest_seconds()),
             ("insert_held", "1 while Clarify does not let us in: a person must act", float(status.held)),
-            ("signals_waiting", "Signals whose metadata is still to be saved", connector.signals.waiting()),
-            ("signals_failed", "Signals whose metadata was rejected", len(connector.signals.failed)),
-            ("items_waiting", "Signals that are still to be published", connector.items.waiting()),
-            ("items_failed", "Signals that cannot be published", len(connector.items.failed)),
             ("dead_letters_blocked", "1 while dead letters cannot be written: intake waits", float(blocked)),
             ("dead_letters_discarded", "Dead letters that had to go, ever", usage.discarded),
             ("request_rate", "Inserts a second that we allow ourselves now", connector.pipeline.rate()),
@@ -146,6 +134,38 @@ class _Numbers(Collector):
             yield GaugeMetricFamily("connector_frame_samples", "Samples in the newest frame", frames[-1].samples)
             yield GaugeMetricFamily("connector_frame_density", "Share of its cells with a value", frames[-1].density)
             yield GaugeMetricFamily("connector_insert_seconds", "How long its insert took", frames[-1].seconds)
+
+    def _metadata(self) -> Iterator[Metric]:
+        signals, items = self._connector.signals, self._connector.items
+        described, published = signals.counts(), items.counts()
+        for name, text, n in (
+            ("signals_saved", "Signals whose metadata was saved", signals.saved),
+            (
+                "signals_merged",
+                "Changes of a signal's metadata that a newer one replaced before they were saved",
+                signals.outbox.merged,
+            ),
+            ("signals_published", "Signals that were published as items", items.published),
+            ("items_left_alone", "Items that somebody else had made or changed", items.left_alone),
+            (
+                "metadata_forgotten",
+                "Wishes for metadata or items for which there was neither disk nor memory",
+                signals.outbox.forgotten + items.outbox.forgotten,
+            ),
+        ):
+            yield CounterMetricFamily(f"connector_{name}", text, n)
+        for name, text, n in (
+            ("signals_waiting", "Signals whose metadata is still to be saved", described.waiting),
+            (
+                "signals_postponed",
+                "Signals that wait because they were saved less than delivery.metadata_interval ago",
+                described.postponed,
+            ),
+            ("signals_failed", "Signals whose metadata cannot be saved as the mapping wants it", described.failed),
+            ("items_waiting", "Signals that are still to be published", published.waiting),
+            ("items_failed", "Signals that cannot be published", published.failed),
+        ):
+            yield GaugeMetricFamily(f"connector_{name}", text, n)
 
     def _packing(self) -> Iterator[Metric]:
         packing = self._connector.pipeline.packing()

@@ -20,7 +20,9 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
 
     def ready() -> tuple[int, str, bytes]:
         problems = connector.problems()
-        return json_page(503 if problems else 200, {"ready": not problems, "problems": problems})
+        return json_page(
+            503 if problems else 200, {"ready": not problems, "problems": problems, "notices": connector.notices()}
+        )
 
     def alive() -> tuple[int, str, bytes]:
         failure = connector.pipeline.failure

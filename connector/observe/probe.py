@@ -40,7 +40,9 @@ def ask(listen: str) -> Health:
     if not ready:
         problems = readiness.get("problems")
         return Health(True, False, f"alive, not ready: {'; '.join(problems) if isinstance(problems, list) else '?'}")
-    return Health(True, True, "alive, ready")
+    notices = readiness.get("notices")
+    said = [str(notice) for notice in notices] if isinstance(notices, list) else []
+    return Health(True, True, "; ".join(["alive, ready", *said]))
 
 
 def _page(host: str, port: int, path: str) -> tuple[bool, dict[str, object]]:

@@ -54,10 +54,12 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
 
     def ready() -> tuple[int, str, bytes]:
         problems: list[str] = []
+        notices: list[str] = []
         for worker, text in _ask_all(port_files, "/readyz").items():
-            found = ["does not answer"] if text is None else json.loads(text)["problems"]
-            problems += [f"worker {worker}: {problem}" for problem in found]
-        return json_page(503 if problems else 200, {"ready": not problems, "problems": problems})
+            said = {"problems": ["does not answer"]} if text is None else json.loads(text)
+            problems += [f"worker {worker}: {problem}" for problem in said["problems"]]
+            notices += [f"worker {worker}: {notice}" for notice in said.get("notices", ())]
+        return json_page(503 if problems else 200, {"ready": not problems, "problems": problems, "notices": notices})
 
     def metrics() -> tuple[int, str, bytes]:
         return 200, "text/plain; version=0.0.4", merged_metrics(_ask_all(port_files, "/metrics"))

@@ -21,8 +21,8 @@ from connector.clarify import (
 from connector.clarify.query import Filter, In
 from connector.config import Config
 from connector.delivery.signals import as_saved
+from connector.metadata_book import read_saved_signals
 from connector.records import SignalMetadata
-from connector.state import read_saved_signals
 
 _PER_QUERY: Final = 500
 

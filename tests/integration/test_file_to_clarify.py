@@ -15,6 +15,7 @@ from tests.sandbox_server import SandboxServer
 from tests.waiting import wait_until
 
 FAST = "delivery: {max_delay: 100ms, requests_per_second: 50, max_bytes: 16KiB}"
+DESCRIBED = "\nmapping: {rules: [{topic: t, labels: {site: x}}]}"
 START = 1_790_000_000
 
 
@@ -99,9 +100,11 @@ def test_new_signals_are_held_until_they_are_approved(sandbox: SandboxServer, tm
     data = tmp_path / "data.ndjson"
     data.write_text(json.dumps({"time": START, "a": 1, "b": 2}) + "\n")
     source = "  - {type: file, path: data.ndjson, topic: t}"
-    connector = ConnectorProcess(tmp_path, sandbox.credentials_path, source, f"{FAST}\nsignals: {{on_new: hold}}")
+    connector = ConnectorProcess(
+        tmp_path, sandbox.credentials_path, source, f"{FAST}\nsignals: {{on_new: hold}}{DESCRIBED}"
+    )
     assert connector.start(ready=False).wait(60) == 0, connector.log()
-    assert sandbox.count_samples() == 0
+    assert (sandbox.count_samples(), sandbox.signals()) == (0, {}), "metadata would make a signal, too"
     assert "new_signals_held" in connector.log()
     assert connector.ledger()[1]["samples"]["dead_lettered"] == 2
     listed = cli("new-signals", connector.config)
@@ -113,6 +116,7 @@ def test_new_signals_are_held_until_they_are_approved(sandbox: SandboxServer, tm
     assert connector.start(ready=False).wait(60) == 0, connector.log()
     assert values(sandbox, "t:a") == {(START + 1) * 10**6: 3.0}
     assert values(sandbox, "t:b") == {}
+    assert {key: row.attributes["labels"] for key, row in sandbox.signals().items()} == {"t:a": {"site": ["x"]}}
     status, ledger = connector.ledger()
     assert status == 0
     assert ledger["samples"] == {

@@ -18,6 +18,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from benchmarks.flood import packet
+from connector import new_signals as new_signals_module
 from connector.config.mapping import MappingSection
 from connector.mapping import mapper as mapper_module
 from connector.mapping.input_ids import CLAIM_BYTES, InputIds, Origin, Unclaimed
@@ -84,13 +85,17 @@ def test_states_of_such_a_signal_are_not_learned() -> None:
     assert len(mapper.states.new) == 1
 
 
-def test_metadata_of_signals_that_are_not_let_in_is_kept_until_they_are(tmp_path: Path) -> None:
+def test_metadata_of_signals_that_are_not_let_in_is_kept_until_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     state, clock = State(tmp_path / "state.sqlite"), Clock()
     signals = NewSignals(GuardSettings(on_new="hold"), state, clock=clock)
     assert signals.described([("a", SignalMetadata("A")), ("b", SignalMetadata("B"))]) == []
     signals.admit([(0, Mapped([("a", 1, 1.0)]))])
-    assert signals.take_described() == []  # and what is neither let in nor held is forgotten: b
-    approve(tmp_path / "state.sqlite", ["a"])
+    assert signals.take_described() == []
+    monkeypatch.setattr(new_signals_module, "_MAX_DESCRIBED", 1)
+    assert signals.take_described() == []  # of more than are kept, what is neither let in nor held is forgotten: b
+    approve(tmp_path / "state.sqlite", ["a", "b"])
     clock.now += 3
     signals.admit([])
     assert signals.take_described() == [("a", SignalMetadata("A"))]

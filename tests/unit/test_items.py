@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Retryable
-from connector.delivery.items import ANNOTATION, Publisher, digest_of
+from connector.delivery.items import ANNOTATION, LEFT_ALONE, Publisher, digest_of
+from connector.delivery.reconciler import Failure, Pace
 from connector.delivery.slots import Slots
+from connector.metadata_book import Book, Kind
 from connector.records import ItemMetadata, Overwrite, SignalMetadata
+from connector.state import State
 from tests.waiting import wait_until
 
 ID = "cq3t8v5e1k7n4m0r2s{:02d}"
@@ -57,44 +60,42 @@ class Clarify:
         return {"id": signal, "attributes": self.items[signal], "meta": {"annotations": self.annotations[signal]}}
 
 
-class Memory:
-    def __init__(self) -> None:
-        self.known: dict[str, str] = {}
-        self.broken = False
-
-    def published_signals(self, integration: str) -> dict[str, str]:
-        return dict(self.known)
-
-    def add_published_signals(self, integration: str, digests: Iterable[tuple[str, str]]) -> None:
-        if self.broken:
-            raise sqlite3.OperationalError("database or disk is full")
-        self.known |= dict(digests)
-
-
 class Desk:
     """A publisher that runs, and ends with the test."""
 
-    def __init__(self, clarify: Clarify, memory: Memory | None = None, described: Callable[[str], bool] | None = None):
+    def __init__(self, clarify: Clarify, state: State, described: Callable[[str], bool] | None = None):
         self.abort = threading.Event()
-        slots = Slots(1000.0, self.abort)
-        self.memory = memory or Memory()
-        self.publisher = Publisher(
-            clarify, self.memory, slots, described or (lambda _: True), chance=lambda: 0.0, clock=self.clock
-        )
-        self.now = 0.0
-        slots.pause = lambda seconds: self.paused.append(seconds) is None  # type: ignore[method-assign]
+        self.book = Book(state, Kind.ITEM, clarify.integration)
+        is_described = described or (lambda _: True)
+        self.now = 1_800_000_000.0
         self.paused: list[float] = []
+        slots = Slots(1000.0, self.abort)
+        slots.pause = self.pause  # type: ignore[method-assign]
+        self.publisher = Publisher(
+            clarify,
+            self.book,
+            slots,
+            Pace(0.0),
+            lambda inputs: {key for key in inputs if not is_described(key)},
+            chance=lambda: 0.0,
+            clock=lambda: self.now,
+        )
         self.publisher.start()
 
-    def clock(self) -> float:
-        return self.now
+    def pause(self, seconds: float) -> bool:
+        self.paused.append(seconds)
+        return not self.abort.wait(0.01)
 
     def want(self, *inputs: str, overwrite: Overwrite = Overwrite.UNEDITED, name: str | None = None) -> None:
         item = ItemMetadata(name, None, None, True, overwrite)
         self.publisher.want([(key, SignalMetadata(name=key, item=item)) for key in inputs])
 
+    def later(self, seconds: float) -> None:
+        self.now += seconds
+        self.publisher.outbox.want({})  # it looks
+
     def settle(self) -> None:
-        wait_until(lambda: self.publisher.waiting() == 0, 5, "all is done")
+        wait_until(lambda: self.publisher.counts().waiting == 0, 5, "all is done")
 
     def close(self) -> None:
         self.abort.set()
@@ -102,16 +103,18 @@ class Desk:
 
 
 @pytest.fixture
-def desks() -> Any:
+def desks(tmp_path: Path) -> Any:
     opened: list[Desk] = []
+    state = State(tmp_path / "state.sqlite")
 
-    def make(*args: Any, **more: Any) -> Desk:
-        opened.append(Desk(*args, **more))
+    def make(clarify: Clarify, **more: Any) -> Desk:
+        opened.append(Desk(clarify, state, **more))
         return opened[-1]
 
     yield make
     for desk in opened:
         desk.close()
+    state.close()
 
 
 def test_a_signal_becomes_an_item_like_itself(desks: Any) -> None:
@@ -123,9 +126,10 @@ def test_a_signal_becomes_an_item_like_itself(desks: Any) -> None:
     assert (item["name"], item["engUnit"], item["labels"], item["visible"]) == ("n0", "bar", {"b": ["2", "1"]}, True)
     assert clarify.annotations[ID.format(0)] == {ANNOTATION: digest_of(item)}
     assert desk.publisher.published == 1
-    again = desks(clarify, desk.memory)
+    desk.close()
+    again = desks(clarify)
     again.want("a")
-    assert again.publisher.waiting() == 0
+    assert again.publisher.counts().waiting == 0
     assert clarify.calls == ["admin.selectSignals", "admin.publishSignals"]
 
 
@@ -218,7 +222,8 @@ def test_a_signal_that_does_not_exist_yet_is_looked_for_later(desks: Any) -> Non
     desk.want("late")
     wait_until(lambda: clarify.calls == ["admin.selectSignals"], 5, "looked for")
     clarify.inputs.append("late")
-    desk.now = 10.0
+    wait_until(lambda: desk.publisher.counts().postponed == 1, 5, "postponed")
+    desk.later(10)
     desk.settle()
     assert ID.format(0) in clarify.items
 
@@ -229,7 +234,10 @@ def test_an_item_waits_for_its_signals_metadata(desks: Any) -> None:
     desk = desks(clarify, described=described.__contains__)
     desk.want("a")
     assert clarify.calls == []
+    wait_until(lambda: desk.publisher.counts().postponed == 1, 5, "postponed")
+    assert clarify.calls == []
     described.append("a")
+    desk.later(10)
     desk.settle()
     assert clarify.items
 
@@ -242,7 +250,7 @@ def test_failures_are_tried_again(desks: Any, error: ClarifyError) -> None:
     desk.want("a")
     desk.settle()
     assert len(desk.paused) == 1
-    assert desk.publisher.trouble is None
+    wait_until(lambda: desk.publisher.outbox.trouble is None, 5, "no trouble")
 
 
 def test_what_clarify_names_as_bad_is_set_aside_and_the_rest_published(desks: Any) -> None:
@@ -259,17 +267,45 @@ def test_what_clarify_names_as_bad_is_set_aside_and_the_rest_published(desks: An
     desk.want("a", "b")
     desk.settle()
     assert list(clarify.items) == [ID.format(1)]
-    assert list(desk.publisher.failed) == ["a"]
+    assert desk.publisher.counts().failed == 1
+    failed = desk.book.entries(["a"])["a"].outstanding
+    assert failed is not None
+    assert (failed.failure, "too odd" in failed.reason, failed.tries) == (Failure.REJECTED, True, 1)
 
 
-def test_a_state_that_cannot_be_written_costs_only_a_question(desks: Any) -> None:
-    clarify, memory = Clarify("a"), Memory()
-    memory.broken = True
-    desk = desks(clarify, memory)
+def test_what_was_wanted_before_a_crash_is_published_after_it(desks: Any) -> None:
+    clarify = Clarify("a")
+    desk = desks(clarify, described=lambda _: False)
+    desk.want("a")
+    desk.close()
+    assert clarify.calls == []
+    again = desks(clarify)
+    again.later(10)
+    again.settle()
+    assert clarify.items
+
+
+def test_an_item_that_breaks_a_rule_is_named_and_costs_only_itself(desks: Any) -> None:
+    clarify = Clarify("a", "b")
+    desk = desks(clarify)
+    item = ItemMetadata(None, "x" * 10_000, None, True, Overwrite.UNEDITED)
+    desk.publisher.want([("a", SignalMetadata("a", item=item))])
+    desk.want("b")
+    desk.settle()
+    assert list(clarify.items) == [ID.format(1)]
+    failed = desk.book.entries(["a"])["a"].outstanding
+    assert failed is not None
+    assert (failed.failure, failed.due) == (Failure.INVALID, None)
+    assert "description" in failed.reason
+
+
+def test_an_item_that_is_left_alone_says_so_in_the_book(desks: Any) -> None:
+    clarify = Clarify("a")
+    clarify.items[ID.format(0)], clarify.annotations[ID.format(0)] = {"name": "mine"}, {}
+    desk = desks(clarify)
     desk.want("a")
     desk.settle()
-    assert clarify.items
-    assert memory.known == {}
+    assert desk.book.entries(["a"])["a"].note == LEFT_ALONE
 
 
 def test_an_answer_that_makes_no_sense_is_asked_for_again(desks: Any) -> None:

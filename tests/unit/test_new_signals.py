@@ -11,7 +11,7 @@ import pytest
 from connector.mapping.input_ids import Origin
 from connector.mapping.signal_guard import GuardSettings
 from connector.new_signals import NewSignals
-from connector.records import Mapped, Rows
+from connector.records import Mapped, Rows, SignalMetadata
 from connector.state import State, approve, read_held
 from tests.unit.scripted import Clock
 
@@ -86,4 +86,21 @@ def test_what_could_not_be_written_is_written_with_the_next(tmp_path: Path, monk
         assert admitted(signals, "a") == []
     assert admitted(signals, "b") == []
     assert read_held(tmp_path / "state.sqlite") == ["a", "b"]
+    state.close()
+
+
+def test_metadata_waits_until_its_signal_is_let_in(tmp_path: Path) -> None:
+    state, clock = State(tmp_path / "state.sqlite"), Clock()
+    signals = NewSignals(GuardSettings(max_signals=1), state, clock=clock)
+    both = [("a", SignalMetadata("A")), ("b", SignalMetadata("B"))]
+    assert signals.described(both) == []
+    assert signals.take_described() == []
+    admitted(signals, "a", "b")
+    assert signals.take_described() == both[:1]
+    assert signals.described(both) == both[:1]
+    approve(tmp_path / "state.sqlite", ["b"])
+    clock.now += 3
+    admitted(signals, "a")
+    assert signals.take_described() == both[1:]
+    assert signals.take_described() == []
     state.close()

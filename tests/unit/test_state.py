@@ -12,21 +12,16 @@ from connector.mapping.input_ids import Origin
 from connector.state import SignalStatus, State, approve, read_claims, read_held, read_note
 
 
-def test_claims_and_digests_survive_a_restart(tmp_path: Path) -> None:
+def test_claims_survive_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     state = State(path)
-    assert (state.claims(), state.saved_signals("i")) == ({}, {})
+    assert state.claims() == {}
     odd = Origin("mqtt", "plant/7\n", "a\0b.ø")
     state.add_claims([("x", Origin("mqtt", "t", "")), ("y", odd)])
     state.add_claims([("x", Origin("mqtt", "t2", "v"))])
-    state.add_saved_signals("i", [("x", "digest")])
-    state.add_saved_signals("i", [("x", "newer")])
-    state.add_saved_signals("j", [("x", "other")])
     state.close()
     again = State(path)
     assert again.claims() == {"x": Origin("mqtt", "t2", "v"), "y": odd}
-    assert again.saved_signals("i") == {"x": "newer"}
-    assert again.saved_signals("j") == {"x": "other"}
     again.close()
 
 

@@ -232,7 +232,10 @@ def page(server: ObserveServer, path: str) -> tuple[int, dict[str, Any]]:
 
 def test_all_are_ready_when_each_is(tmp_path: Path) -> None:
     problems: list[str] = []
-    one = ObserveServer("127.0.0.1:0", {"/readyz": lambda: json_page(503 if problems else 200, {"problems": problems})})
+    one = ObserveServer(
+        "127.0.0.1:0",
+        {"/readyz": lambda: json_page(503 if problems else 200, {"problems": problems, "notices": ["look"]})},
+    )
     one.start()
     files = [tmp_path / "1", tmp_path / "2"]
     for file in files:
@@ -240,7 +243,8 @@ def test_all_are_ready_when_each_is(tmp_path: Path) -> None:
     together = serve_together(config(observe={"listen": "127.0.0.1:0"}), files)
     assert together is not None
     try:
-        assert page(together, "/readyz") == (200, {"ready": True, "problems": []})
+        notices = ["worker 1: look", "worker 2: look"]
+        assert page(together, "/readyz") == (200, {"ready": True, "problems": [], "notices": notices})
         problems.append("no broker")
         status, said = page(together, "/readyz")
         assert (status, said["problems"]) == (503, ["worker 1: no broker", "worker 2: no broker"])

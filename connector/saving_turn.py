@@ -1,0 +1,47 @@
+"""Whose turn it is to save metadata: of the processes that share a state file, one, so that nothing is saved twice.
+
+A backfill or a replay beside the live connector only writes down what is wanted; the live one saves it. Where it does
+not run, or ends, the next process that asks takes over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from pathlib import Path
+from typing import TextIO
+
+
+class SavingTurn:
+    """Asked before each request. Safe for threads."""
+
+    def __init__(self, state_file: Path) -> None:
+        self._path = state_file.with_name(state_file.name + ".saving")
+        self._lock = threading.Lock()
+        self._file: TextIO | None = None
+
+    def __call__(self) -> bool:
+        """Whether it is ours, from now until `close`."""
+        with self._lock:
+            if self._file is None:
+                self._file = self._try()
+            return self._file is not None
+
+    def _try(self) -> TextIO | None:
+        try:
+            file = self._path.open("a", encoding="ascii")
+        except OSError:
+            return None  # the state file beside it cannot be written either
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return None
+        return file
+
+    def close(self) -> None:
+        """Leave it to others."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None

@@ -1,0 +1,174 @@
+"""`clarify-connector metadata`: what failed is listed with its reason, tried again, or forgotten."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from connector.cli import main
+from connector.delivery.reconciler import Desire, Entry, Pace, rejected, saved, sending, wanted
+from connector.metadata_book import Book, Kind, read_lines, read_saved_signals
+from connector.saving_turn import SavingTurn
+from connector.state import State
+
+NOW = 1_800_000_000.0
+PACE = Pace(60.0)
+CONFIG = """\
+clarify: {credentials: credentials.json}
+sources:
+  - {type: mqtt, url: "mqtt://127.0.0.1:1", topics: [x]}
+state_dir: state
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "state").mkdir()
+    file = tmp_path / "connector.yaml"
+    file.write_text(CONFIG, encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def state(config: Path) -> Iterator[State]:
+    found = State(config.parent / "state" / "state.sqlite")
+    yield found
+    found.close()
+
+
+def want(book: Book, input_id: str, problem: str = "") -> None:
+    book.revise([input_id], lambda _, entry: wanted(entry, Desire("d", b"{}", problem), NOW, PACE))
+
+
+def reject(book: Book, input_id: str, reason: str = "is ugly") -> None:
+    def change(_: str, entry: Entry) -> Entry:
+        return rejected(sending(entry), "d", reason, False, NOW, PACE)
+
+    book.revise([input_id], change)
+
+
+def fill(state: State) -> Book:
+    """One signal of each kind, and an item."""
+    book = Book(state, Kind.SIGNAL, "integration")
+    for input_id in ("press/saved", "press/waits", "oven/rejected"):
+        want(book, input_id)
+    want(book, "oven/invalid", "the unit is too long")
+    book.revise(["press/saved"], lambda _, entry: saved(entry, "d", NOW, PACE))
+    reject(book, "oven/rejected")
+    items = Book(state, Kind.ITEM, "integration")
+    want(items, "press/saved")
+    items.revise(["press/saved"], lambda _, entry: saved(entry, "d", NOW, PACE, "left alone"))
+    return book
+
+
+def cli(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["metadata", *map(str, arguments)])
+
+
+def test_what_failed_is_listed_with_its_reason(config: Path, state: State) -> None:
+    fill(state).note("503: away", NOW)
+    listed = cli(config).output
+    assert [line.split()[:3] for line in listed.splitlines()[:5]] == [
+        ["failed", "metadata", "oven/invalid"],
+        ["failed", "metadata", "oven/rejected"],
+        ["waiting", "metadata", "press/waits"],
+        ["saved", "metadata", "press/saved"],
+        ["saved", "item", "press/saved"],
+    ]
+    assert "rejected, 1 try, next try 2027-01-15T09:00:00Z: is ugly" in listed
+    assert "not tried again as it is: the unit is too long" in listed
+    assert "left alone" in listed
+    assert "metadata: nothing is saved since 2027-01-15T08:00:00Z: 503: away" in listed
+    failed = cli(config, "--failed", "--json", "*/rej*")
+    assert json.loads(failed.output)["signals"] == [
+        {
+            "input": "oven/rejected",
+            "kind": "signal",
+            "status": "failed",
+            "integration": "integration",
+            "digest": "d",
+            "since": "2027-01-15T08:00:00Z",
+            "failure": "rejected",
+            "reason": "is ugly",
+            "tries": 1,
+            "next_try": "2027-01-15T09:00:00Z",
+            "note": None,
+        }
+    ]
+    assert cli(config, "--waiting", "oven/*").output.endswith("No signal is like that.\n")
+
+
+def test_what_was_rejected_is_due_again_at_once(config: Path, state: State) -> None:
+    book = fill(state)
+    assert book.due(NOW + 1, 10, 10**6) == ["press/waits"]
+    done = cli(config, "--retry")
+    assert (done.exit_code, "1 are tried again" in done.output) == (0, True)
+    assert "1 break a documented rule" in done.output
+    far = 10**11
+    assert set(book.due(far, 10, 10**6)) == {"press/waits", "oven/rejected"}
+    entry = book.entries(["oven/rejected"])["oven/rejected"]
+    assert entry.outstanding is not None
+    assert entry.outstanding.due != NOW + 3600
+    assert cli(config, "--retry", "press/*").exit_code == 1
+
+
+def test_what_failed_can_be_forgotten(config: Path, state: State) -> None:
+    book = fill(state)
+    assert cli(config, "--drop", "oven/*").output == "2 are forgotten\n"
+    assert cli(config, "--failed").output == "No signal is like that.\n"
+    assert book.counts(NOW).waiting == 1, "what waits is not for that"
+    assert cli(config, "--drop").exit_code == 1
+
+
+def test_mistakes_are_said(config: Path) -> None:
+    assert "has not run" in cli(config).output
+    assert "either --retry or --drop" in cli(config, "--retry", "--drop").output
+    (config.parent / "state" / "state.sqlite").write_text("no database" * 100)
+    refused = cli(config)
+    assert (refused.exit_code, "cannot be used" in refused.output) == (1, True)
+
+
+def test_a_file_of_an_earlier_version_is_read_and_goes_on(config: Path) -> None:
+    path = config.parent / "state" / "state.sqlite"
+    old = sqlite3.connect(path)
+    old.executescript(
+        "CREATE TABLE saved_signals (integration TEXT, input TEXT, digest TEXT, PRIMARY KEY (integration, input))"
+        " WITHOUT ROWID; INSERT INTO saved_signals VALUES ('integration', 'a', 'd');"
+    )
+    old.close()
+    assert cli(config).output.splitlines() == ["saved    metadata  a", "metadata: 1 saved"]
+    state = State(path)
+    book = Book(state, Kind.SIGNAL, "integration")
+    want(book, "a")
+    assert book.counts(NOW).waiting == 0, "what Clarify has is not saved again"
+    want(book, "b")
+    assert read_saved_signals(path, "integration") == {"a": "d"}
+    assert [line.input_id for line in read_lines(path, ["saved", "waiting"])] == ["b", "a"]  # type: ignore[list-item]
+    state.close()
+
+
+def test_all_or_nothing(state: State) -> None:
+    book = Book(state, Kind.SIGNAL, "integration")
+
+    def change(input_id: str, entry: Entry) -> Entry:
+        if input_id == "b":
+            raise sqlite3.OperationalError("disk I/O error")
+        return wanted(entry, Desire("d", b"{}"), NOW, PACE)
+
+    with pytest.raises(sqlite3.OperationalError):
+        book.revise(["a", "b"], change)
+    assert book.counts(NOW).waiting == 0
+
+
+def test_one_process_saves_and_the_next_one_takes_over(tmp_path: Path) -> None:
+    one, other = SavingTurn(tmp_path / "state.sqlite"), SavingTurn(tmp_path / "state.sqlite")
+    assert (one(), one(), other()) == (True, True, False)
+    one.close()
+    assert other()
+    assert not one()
+    other.close()

@@ -54,10 +54,12 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
 
     def ready() -> tuple[int, str, bytes]:
         problems: list[str] = []
+        circuits: dict[str, object] = {}
         for worker, text in _ask_all(port_files, "/readyz").items():
-            found = ["does not answer"] if text is None else json.loads(text)["problems"]
-            problems += [f"worker {worker}: {problem}" for problem in found]
-        return json_page(503 if problems else 200, {"ready": not problems, "problems": problems})
+            said = json.loads(text or "{}")
+            problems += [f"worker {worker}: {problem}" for problem in said.get("problems", ["does not answer"])]
+            circuits |= {f"worker {worker}: {method}": status for method, status in said.get("circuits", {}).items()}
+        return json_page(503 if problems else 200, {"ready": not problems, "problems": problems, "circuits": circuits})
 
     def metrics() -> tuple[int, str, bytes]:
         return 200, "text/plain; version=0.0.4", merged_metrics(_ask_all(port_files, "/metrics"))

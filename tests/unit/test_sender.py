@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Refused, Retryable, TooLarge
+from connector.delivery.circuit import Circuits
 from connector.delivery.pace import Pace
 from connector.delivery.pieces import by_record, cut, joined, values_in
 from connector.delivery.policy import HOLD_DELAY
@@ -69,7 +70,9 @@ class Desk:
         self.account = Account()
         self.slots = Slots(1.0, self.abort, self.clock)
         self.pace = Pace(1.0)
-        self.sender = Sender(clarify, self.slots, self.account, pace=self.pace, chance=lambda: 0.5, clock=self.clock)
+        self.circuits = Circuits(lambda: 0.5)
+        self.circuit = self.circuits.of("insert", first=True)
+        self.sender = Sender(clarify, self.slots, self.account, pace=self.pace, circuit=self.circuit, clock=self.clock)
 
     def deliver(self, cells: Cells) -> bool:
         assert self.slots.wait()
@@ -119,7 +122,7 @@ def test_what_is_not_the_datas_fault_is_tried_again_until_it_works(error: Clarif
     assert desk.account.lost == {}
     assert all(gap >= 1.0 for gap in gaps(desk.clarify.at)), "never at once"
     assert desk.sender.status.failures == 20
-    assert desk.sender.status.trouble is None
+    assert desk.circuit.trouble is None
 
 
 TOO_MUCH = [
@@ -157,10 +160,10 @@ def test_a_time_out_lowers_the_pace() -> None:
 def test_trouble_shows_while_it_lasts(error: ClarifyError, held: bool) -> None:
     seen = []
     desk = Desk(ScriptedClarify())
-    desk.clarify.steps.extend([error, lambda body: seen.append((desk.sender.status.trouble, desk.sender.status.held))])
+    desk.clarify.steps.extend([error, lambda body: seen.append((desk.circuit.trouble, desk.circuit.held))])
     assert desk.deliver(SIX)
     assert seen == [(str(error), held)]
-    assert (desk.sender.status.trouble, desk.sender.status.held) == (None, False)
+    assert (desk.circuit.trouble, desk.circuit.held) == (None, False)
 
 
 def bad_series(*names: str) -> Callable[[Stored], None]:
@@ -353,7 +356,7 @@ def test_a_single_value_that_is_too_large_is_held_slowly_not_given_up() -> None:
     assert desk.deliver(one)
     assert desk.clarify.stored == stored(one)
     assert desk.account.lost == {}
-    assert desk.abort.waits[0] >= HOLD_DELAY / 2
+    assert all(gap >= HOLD_DELAY / 2 for gap in gaps(desk.clarify.at))
 
 
 def test_a_single_value_that_clarify_finds_bad_without_a_name_is_set_aside() -> None:

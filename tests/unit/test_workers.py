@@ -232,7 +232,11 @@ def page(server: ObserveServer, path: str) -> tuple[int, dict[str, Any]]:
 
 def test_all_are_ready_when_each_is(tmp_path: Path) -> None:
     problems: list[str] = []
-    one = ObserveServer("127.0.0.1:0", {"/readyz": lambda: json_page(503 if problems else 200, {"problems": problems})})
+    circuits: dict[str, Any] = {}
+    one = ObserveServer(
+        "127.0.0.1:0",
+        {"/readyz": lambda: json_page(503 if problems else 200, {"problems": problems, "circuits": circuits})},
+    )
     one.start()
     files = [tmp_path / "1", tmp_path / "2"]
     for file in files:
@@ -240,10 +244,12 @@ def test_all_are_ready_when_each_is(tmp_path: Path) -> None:
     together = serve_together(config(observe={"listen": "127.0.0.1:0"}), files)
     assert together is not None
     try:
-        assert page(together, "/readyz") == (200, {"ready": True, "problems": []})
+        assert page(together, "/readyz") == (200, {"ready": True, "problems": [], "circuits": {}})
         problems.append("no broker")
+        circuits["all"] = {"state": "open"}
         status, said = page(together, "/readyz")
         assert (status, said["problems"]) == (503, ["worker 1: no broker", "worker 2: no broker"])
+        assert said["circuits"] == {"worker 1: all": {"state": "open"}, "worker 2: all": {"state": "open"}}
         problems.clear()
         files[1].unlink()
         status, said = page(together, "/readyz")

@@ -29,7 +29,7 @@ its_own = (
 )
 
 
-def asked(error: ClarifyError) -> float:
+def asked_by(error: ClarifyError) -> float:
     return min(getattr(error, "retry_after", None) or 0.0, RETRY_AFTER_BOUND)
 
 
@@ -56,7 +56,7 @@ class Row:
 
     @property
     def asked_until(self) -> float:
-        return max((at + asked(error) for at, error in self.failures), default=0.0)
+        return max((at + asked_by(error) for at, error in self.failures), default=0.0)
 
     @property
     def latest(self) -> float:
@@ -107,7 +107,7 @@ class CircuitMachine(RuleBasedStateMachine):
         if left > 0:
             return
         if row.failures:
-            at, error = row.failures[-1]
+            at = row.failures[-1][0]
             assert self.now >= row.asked_until
             assert method in self.freed or self.now >= at + (0.0 if self.everybody.is_open else LEAST)
         assert not (self.everybody.is_open and any(self.under_way.values())), "one probe at a time"
@@ -150,7 +150,7 @@ class CircuitMachine(RuleBasedStateMachine):
         else:
             self.answered_to_all()
         left = self.circuit[method].left(self.now)
-        assert left >= max(LEAST, asked(error)) * 0.999999
+        assert left >= max(LEAST, asked_by(error)) * 0.999999
         assert self.circuit[method].held == needs_a_person(error)
         assert self.circuit[method].trouble == str(error)
 
@@ -186,8 +186,10 @@ class CircuitMachine(RuleBasedStateMachine):
         probing = any(self.under_way.values())
         for method, row in self.rows.items():
             left = self.circuit[method].left(self.now)
-            if not row.failures and not probing:
-                assert left == 0
+            asked = max(0.0, row.asked_until - self.now)
+            assert left >= asked - 1e-6
+            if not probing and (not row.failures or (method in self.freed and not self.everybody.is_open)):
+                assert left <= asked + 1e-6
             bound = max(row.latest, self.everybody.latest) - self.now
             assert left <= max(bound + TURN, TURN) + 1e-6
 

@@ -6,89 +6,19 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Callable
-from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Refused, Retryable, TooLarge
-from connector.delivery.circuit import Circuits
-from connector.delivery.pace import Pace
 from connector.delivery.pieces import by_record, cut, joined, values_in
 from connector.delivery.policy import HOLD_DELAY
-from connector.delivery.sender import Sender
-from connector.delivery.slots import Slots
-from connector.packing.frame import Column, Frame, build_frame
-from tests.unit.scripted import Abort, Clock, ScriptedClarify, Stored
-
-Cells = dict[str, list[tuple[int, float]]]
-
-
-def frame_of(cells: Cells) -> Frame:
-    """A frame of these series; the token of a value is its rank among all."""
-    columns, token = {}, 0
-    for name, samples in cells.items():
-        tokens = range(token, token + len(samples))
-        token += len(samples)
-        times = array("q", [time_us for time_us, _ in samples])
-        columns[name] = Column(times, array("d", [value for _, value in samples]), array("q", tokens))
-    return build_frame(columns)
-
+from connector.packing.frame import Column
+from tests.unit.scripted import ScriptedClarify, Stored
+from tests.unit.sender_desk import Cells, Desk, all_settled, frame_of, gaps, stored
 
 SIX = {"a": [(1, 1.0), (2, 2.0)], "b": [(1, 3.0), (2, 4.0)], "c": [(1, 5.0), (3, 6.0)]}
-
-
-class Account:
-    """What the sender reports."""
-
-    def __init__(self) -> None:
-        self.settled: Counter[int] = Counter()
-        self.lost: dict[str, str] = {}
-        self.lost_cells: set[tuple[str, int]] = set()
-
-    def inserted(self, frame: Frame, seconds: float) -> None:
-        assert seconds >= 0
-        self.settled += frame.inserted + frame.superseded
-
-    def still_ours(self, frame: Frame) -> Frame | None:
-        return frame
-
-    def rejected(self, frame: Frame, reason: str) -> None:
-        self.settled += frame.inserted + frame.superseded
-        self.lost |= dict.fromkeys(frame.columns, reason)
-        self.lost_cells |= {(name, time_us) for name, column in frame.columns.items() for time_us in column.times}
-
-
-class Desk:
-    """A sender with its surroundings."""
-
-    def __init__(self, clarify: ScriptedClarify, abort_in_wait: int | None = None) -> None:
-        self.clarify = clarify
-        self.clock = clarify.clock = Clock()
-        self.abort = Abort(self.clock, abort_in_wait)
-        self.account = Account()
-        self.slots = Slots(1.0, self.abort, self.clock)
-        self.pace = Pace(1.0)
-        self.circuits = Circuits(lambda: 0.5)
-        self.circuit = self.circuits.of("insert", first=True)
-        self.sender = Sender(clarify, self.slots, self.account, pace=self.pace, circuit=self.circuit, clock=self.clock)
-
-    def deliver(self, cells: Cells) -> bool:
-        assert self.slots.wait()
-        return self.sender.deliver(frame_of(cells))
-
-
-def gaps(times: list[float]) -> list[float]:
-    return [later - earlier for earlier, later in pairwise(times)]
-
-
-def stored(cells: Cells, *without: str) -> Stored:
-    return {(name, t): value for name, samples in cells.items() if name not in without for t, value in samples}
-
-
-def all_settled(cells: Cells) -> Counter[int]:
-    return Counter(range(sum(map(len, cells.values()))))
 
 
 def test_a_good_frame_is_one_request() -> None:

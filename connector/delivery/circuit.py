@@ -15,16 +15,18 @@ Where a person must act (`held`: not allowed, refused), the circuit opens with t
 everything is as if nothing had happened.
 
 Each method has a circuit of its own, since being throttled or not allowed is the method's own trouble. No answer at
-all, 5xx, 401 and a token endpoint that fails are everybody's: they count for the circuit of all methods, too. While
-that one is open, one probe at a time is sent for all of them, and the first answer lets all go on. So that no method
-stands still for what only another one suffers, a method that has not failed itself may be the probe at once; and
-inserts (`first`) are never after others in a queue for the next probe.
+all, 5xx, 401 and a token endpoint that fails are everybody's: they count for the circuit of all methods, too, which
+opens when one method alone has failed for long and no other had an answer meanwhile. While it is open, one probe at a
+time is sent for all of them, and the first answer lets all go on. So that no method stands still for what only another
+one suffers, a method that has not failed itself may be the probe at once; and inserts (`first`) are never after others
+in a queue for the next probe.
 """
 
 from __future__ import annotations
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -88,14 +90,14 @@ class _Failures:
     said: bool = False
     """Whether people were told that it opened."""
 
-    def add(self, error: ClarifyError, held: bool, now: float, chance: Callable[[], float]) -> None:
-        """One more."""
+    def add(self, error: ClarifyError, held: bool, in_a_row: int, now: float, chance: Callable[[], float]) -> None:
+        """One more; it is the so manieth in a row of its method."""
         self.since = self.since if self.count else now
         self.count += 1
         self.reason = str(error)
         self.said = self.said and (self.held or not held)  # that a person must act is news
         self.held = held
-        self.is_open |= held or self.count >= OPEN_FAILURES or now - self.since >= OPEN_SECONDS
+        self.is_open |= held or in_a_row >= OPEN_FAILURES or now - self.since >= OPEN_SECONDS
         if held:
             delay = hold_delay(error, chance)
         elif self.is_open:
@@ -118,6 +120,8 @@ class _Shared:
         self.chance = chance
         self.lock = threading.RLock()
         self.failures = _Failures()
+        self.rows: Counter[str] = Counter()
+        """Method → how many of them are its: three methods that fail twice each have not failed for long."""
         self.outages = 0
         """How often an answer has closed the circuit of all methods."""
         self.probe: Circuit | None = None
@@ -126,6 +130,7 @@ class _Shared:
     def close(self) -> _Failures:
         """The API has answered; what there was before."""
         before, self.failures = self.failures, _Failures()
+        self.rows.clear()
         if before.is_open:
             self.outages += 1
             self.probe = None
@@ -216,9 +221,10 @@ class Circuit:
             self._end()
             self._failed_in = shared.outages
             self._is_everybodys = _is_everybodys(error)
-            self._failures.add(error, held, now, shared.chance)
+            self._failures.add(error, held, self._failures.count + 1, now, shared.chance)
             if self._is_everybodys:
-                shared.failures.add(error, held, now, shared.chance)
+                shared.rows[self._method] += 1
+                shared.failures.add(error, held, shared.rows[self._method], now, shared.chance)
             else:
                 worked = shared.close()
             everybody = shared.failures

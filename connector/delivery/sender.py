@@ -161,7 +161,8 @@ class Sender:
             self._client.insert_encoded(frame.body)
         except ClarifyError as error:
             self.status.failures += 1
-            if self._pace is not None and is_too_much(error, self._clock() - started):
+            is_first = self.circuit.trouble is None  # those after it were backed off from already
+            if self._pace is not None and is_first and is_too_much(error, self._clock() - started):
                 self._pace.throttled(str(error))
             return error
         now = self._clock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from hypothesis import settings
@@ -42,6 +43,8 @@ class Row:
     """Failures that no answer breaks: (when, what)."""
 
     failures: list[tuple[float, ClarifyError]] = field(default_factory=list)
+    methods: list[str] = field(default_factory=list)
+    """Whose they are."""
 
     @property
     def is_open(self) -> bool:
@@ -49,7 +52,7 @@ class Row:
             return False
         spread = self.failures[-1][0] - self.failures[0][0]
         return (
-            len(self.failures) >= OPEN_FAILURES
+            max(Counter(self.methods).values()) >= OPEN_FAILURES
             or spread >= OPEN_SECONDS
             or any(needs_a_person(error) for _, error in self.failures)
         )
@@ -145,8 +148,10 @@ class CircuitMachine(RuleBasedStateMachine):
         self.circuit[method].failed(error, self.now)
         self.freed.discard(method)
         self.rows[method].failures.append((self.now, error))
+        self.rows[method].methods.append(method)
         if self.is_everybodys(error):
             self.everybody.failures.append((self.now, error))
+            self.everybody.methods.append(method)
         else:
             self.answered_to_all()
         left = self.circuit[method].left(self.now)

@@ -105,6 +105,15 @@ def test_failures_in_a_row_are_backed_off_from_and_then_open_the_circuit(chance:
     assert is_fresh(desk.circuits, desk.now)
 
 
+def test_few_failures_of_each_of_several_methods_are_no_long_outage() -> None:
+    desk = Desk(chance=0.0)
+    for _ in range(OPEN_FAILURES - 1):
+        for circuit in (desk.insert, desk.save, desk.select):
+            desk.fail(circuit)
+            assert desk.states() == (CLOSED, CLOSED)
+    assert desk.circuits.statuses(desk.now)[ALL].failures > OPEN_FAILURES
+
+
 def test_slow_failures_open_it_sooner() -> None:
     desk = Desk()
     desk.fail(desk.insert, Retryable("time-out", outcome_unknown=True), times=2, seconds=20.0)

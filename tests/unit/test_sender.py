@@ -76,6 +76,13 @@ def test_what_says_that_there_is_too_much_lowers_the_pace(error: ClarifyError) -
     assert (desk.pace.congestion < 1.0) == (error in TOO_MUCH)
 
 
+def test_a_row_of_failures_lowers_the_pace_once() -> None:
+    """Each try after the first has been backed off from; an outage must not leave a tenth of the rate behind."""
+    desk = Desk(ScriptedClarify([Retryable("overloaded", code=503)] * 30))
+    assert desk.deliver(SIX)
+    assert desk.pace.congestion == pytest.approx(0.75)
+
+
 def test_a_time_out_lowers_the_pace() -> None:
     def no_answer(_: bytes) -> None:
         desk.clock.now += 20.0

@@ -7,7 +7,9 @@ import math
 from collections import Counter, deque
 from dataclasses import dataclass
 from random import Random
+from statistics import mean
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -181,6 +183,33 @@ def test_the_latest_of_several_values_at_one_time_is_what_stays(
     assert desk.deliver(cells)
     assert clarify.stored == {("s", t): float(n) for n, t in enumerate(times)}
     assert desk.account.settled == Counter(range(len(times)))
+
+
+@pytest.mark.parametrize("seconds", [2, 5, 10, 20, 60, 600])
+def test_after_an_outage_data_goes_on_soon(seconds: int) -> None:
+    random = Random(seconds)
+    waits = sorted(wait_after(seconds * random.uniform(0.95, 1.05), random) for _ in range(100))
+    print(f"\n{seconds} s: mean {mean(waits):.1f}, 95 % {waits[94]:.1f}, longest {waits[-1]:.1f} s")
+    assert waits[-1] <= LAST_DELAY + 2.0, "the slow probe, and a slot"
+    assert mean(waits) <= LAST_DELAY / 2
+
+
+def wait_after(seconds: float, random: Random) -> float:
+    """How long after an outage the first request is made."""
+    clarify = ScriptedClarify()
+    desk = Desk(clarify, chance=random.random)
+    until = desk.clock.now + seconds
+    answered: list[float] = []
+
+    def away(body: bytes) -> None:
+        if desk.clock.now < until:
+            clarify.steps.append(away)
+            raise Retryable("unavailable", code=503)
+        answered.append(desk.clock.now)
+
+    clarify.steps.append(away)
+    assert desk.deliver({"a": [(1, 1.0)]})
+    return answered[0] - until
 
 
 def test_a_long_outage_costs_small_requests_only() -> None:

@@ -41,8 +41,8 @@ OPEN_FAILURES: Final = 6
 OPEN_SECONDS: Final = 30.0
 _GIVE_WAY_SECONDS: Final = 1.0
 """How much later than inserts others take their turn as the probe."""
-_LOOK_SECONDS: Final = 1.0
-"""When to ask again while another method's probe is under way."""
+LOOK_SECONDS: Final = 1.0
+"""How often to look, in a wait, whether others were answered meanwhile."""
 ALL: Final = "all"
 """What the circuit of all methods is called in logs and metrics."""
 _TOKENS: Final = "oauth/token"
@@ -187,7 +187,7 @@ class Circuit:
             left = not_before - now
             if shared.failures.is_open:
                 if shared.probe not in (None, self):
-                    left = max(left, _LOOK_SECONDS)
+                    left = max(left, LOOK_SECONDS)
                 elif self._failures.count:
                     left = max(left, shared.failures.not_before + self._gives_way - now)
             return max(0.0, left)

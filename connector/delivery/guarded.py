@@ -12,10 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol, TypeVar
 
 from connector.clarify import ClarifyError, InvalidParams, Retryable, SaveSignalsResult, SignalInfo, TooLarge
-from connector.delivery.circuit import Circuits
+from connector.delivery.circuit import LOOK_SECONDS, Circuits
 
-_LOOK_SECONDS: Final = 1.0
-"""How often a wait looks whether other methods are answered again."""
 _SAVE_SIGNALS: Final = "integration.saveSignals"
 
 Result = TypeVar("Result")
@@ -66,7 +64,7 @@ class GuardedClient:
     def _through(self, method: str, request: Callable[[], Result]) -> Result:
         circuit = self._circuits.of(method)
         while not circuit.begin(self._clock()):
-            if self._abort.wait(min(circuit.left(self._clock()), _LOOK_SECONDS)):
+            if self._abort.wait(min(circuit.left(self._clock()), LOOK_SECONDS)):
                 raise Retryable("The connector stops; this is done after the next start.", method=method)
         try:
             result = request()

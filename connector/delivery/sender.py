@@ -25,7 +25,7 @@ from typing import Final, Protocol
 import structlog
 
 from connector.clarify import ClarifyError, InsertResult, InvalidParams
-from connector.delivery.circuit import Circuit, Circuits, CircuitState
+from connector.delivery.circuit import LOOK_SECONDS, Circuit, Circuits, CircuitState
 from connector.delivery.pace import Pace
 from connector.delivery.pieces import Columns, cut, joined, values_in, without_named
 from connector.delivery.policy import Action, is_too_much, judge_frame
@@ -34,8 +34,6 @@ from connector.packing.frame import Frame, build_frame
 
 _PROBE_VALUES: Final = 100
 """Few enough for a small request even where each has a row and a series to itself."""
-_LOOK_SECONDS: Final = 1.0
-"""How often a wait looks whether other methods are answered again."""
 
 _log = structlog.get_logger(__name__)
 
@@ -148,7 +146,7 @@ class Sender:
     def _wait_for_turn(self) -> bool:
         """Wait until the circuit lets us through, and for a slot; False if aborted."""
         while (left := self.circuit.left(self._clock())) > 0:
-            if not self._slots.pause(min(left, _LOOK_SECONDS)):
+            if not self._slots.pause(min(left, LOOK_SECONDS)):
                 return False
         return self._slots.wait()
 

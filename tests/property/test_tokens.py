@@ -115,7 +115,7 @@ class TokenMachine(RuleBasedStateMachine):
             if len(requests) == 1 and "token" not in self.seen:  # not renewed: it was new when it was refused
                 assert self.now < self.refused_when_new[token] + RENEWED
             self.refused_when_new.setdefault(token, self.now)
-            assert last_asked_for > self.now - RENEWED - DISTRUSTED
+            assert last_asked_for > self.now - RENEWED - DISTRUSTED, "it is not kept for ever"
 
     @rule(calls=st.integers(1, 20), apart=st.floats(0, 40))
     def hold(self, calls: int, apart: float) -> None:

@@ -91,7 +91,7 @@ class _Failures:
     """Whether people were told that it opened."""
 
     def add(self, error: ClarifyError, held: bool, in_a_row: int, now: float, chance: Callable[[], float]) -> None:
-        """One more; it is the so manieth in a row of its method."""
+        """One more; `in_a_row` counts those of its method alone."""
         self.since = self.since if self.count else now
         self.count += 1
         self.reason = str(error)

@@ -94,7 +94,7 @@ def test_a_long_503_leads_to_slow_probes_and_ends_promptly() -> None:
         assert all(later[0] - earlier[0] >= LAST_DELAY / 4 for earlier, later in pairwise(probes)), "one for both"
         assert max(size for _, _, size in probes) < 8192, "and small"
         first = min(at for at, _, _ in client.at if at >= ended)
-        assert first - ended <= LAST_DELAY + 0.5 * TIMES, "half a second for the machine"
+        assert first - ended <= LAST_DELAY + 2.0 * TIMES, "and two seconds for the machine"
         assert account.settled == all_settled(cells)
         assert account.lost == {}
         assert circuits.statuses(fast_clock())[ALL].failures == 0

@@ -24,6 +24,8 @@ from connector.clarify import Api, Credentials, Timeouts
 from connector.config import Config, FileSection, KafkaSection, MqttSection, SourceSection
 from connector.dead_letters.opening import open_writer
 from connector.dead_letters.writer import DeadLetterWriter
+from connector.delivery.circuit import Circuits
+from connector.delivery.guarded import GuardedClient
 from connector.delivery.items import Publisher
 from connector.delivery.load import PackingAccount
 from connector.delivery.pace import effective_share
@@ -53,6 +55,7 @@ from connector.state import Memory, State
 _FINISH_SECONDS: Final = 5.0
 """For publishing what the last frames brought into being: after an import there may be no next start."""
 _CLOSE_SECONDS: Final = 5.0
+_INSERT: Final = "integration.insert"
 PACKING_NOTE: Final = "packing"
 """How the ledger finds what was said of packing."""
 WORKER_FOLDERS: Final = "worker-*"
@@ -162,18 +165,19 @@ class Connector:
             if dead_letters is None:  # else it stays open for whoever gave it
                 opened.callback(self.dead_letters.close)
             delivery = config.delivery
+            self.circuits = Circuits()
             turn = SavingTurn(state_file)
             opened.callback(turn.close)
             pace = Pace(delivery.metadata_interval, time.time())
             self.signals = SignalSaver(
-                self.client,
+                self._guarded(),
                 Book(self.state, Kind.SIGNAL, self.client.integration),
                 Slots(delivery.metadata_requests_per_second, self._abort),
                 pace,
                 may_save=turn,
             )
             self.items = Publisher(
-                self.client,
+                self._guarded(),
                 Book(self.state, Kind.ITEM, self.client.integration),
                 Slots(delivery.metadata_requests_per_second, self._abort),
                 pace,
@@ -208,6 +212,7 @@ class Connector:
                 delivery.requests_per_second,
                 admit=None if self.new_signals is None else self._admit,
                 windows_done=self.state.windows_done(),
+                circuit=self.circuits.of(_INSERT, first=True),
                 share=lambda shares: effective_share(
                     delivery.share, [*shares, *[0.0] * (sources_in_all - len(shares))]
                 ),
@@ -215,6 +220,9 @@ class Connector:
             self.losses = LossWatch(sources, config.observe.loss_warning)
             opened_sources.pop_all()  # from here on the pipeline closes them
             self._opened = opened.pop_all()
+
+    def _guarded(self) -> GuardedClient:
+        return GuardedClient(self.client, self.circuits, self._abort)
 
     def start(self) -> None:
         """Start all threads."""

@@ -22,6 +22,7 @@ import structlog
 
 from connector.dead_letters.letter import DeadLetter, letter_of
 from connector.dead_letters.store import DeadLettersError
+from connector.delivery.circuit import Circuit
 from connector.delivery.load import Load, PackingAccount
 from connector.delivery.pace import Pace, effective_share
 from connector.delivery.pieces import by_record
@@ -155,6 +156,7 @@ class Pipeline:
         admit: Callable[[list[Part]], list[Part]] | None = None,
         share: Callable[[Sequence[float]], float] = _mean,
         windows_done: Mapping[str, int] | None = None,
+        circuit: Circuit | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sources = {source.name: source for source in sources}
@@ -194,7 +196,7 @@ class Pipeline:
         self.pace = Pace(requests_per_second)
         self._slots = Slots(self.rate, self._aborted, clock)
         self._share = share
-        self.sender = Sender(client, self._slots, self, pace=self.pace, clock=clock)
+        self.sender = Sender(client, self._slots, self, pace=self.pace, circuit=circuit, clock=clock)
         self.failure: str | None = None
         """Why a source gave up for good; the pipeline then drains and stops."""
         self.stopped = threading.Event()
@@ -370,7 +372,7 @@ class Pipeline:
                     if self._windows.held and self._progress.only_open(source, partitions, self._windows.tokens()):
                         return False  # windows that are open are left to whoever reads on
                     left = until - self._clock()
-                    if left <= 0 or self._aborted.is_set() or self.stopped.is_set() or self.sender.status.trouble:
+                    if left <= 0 or self._aborted.is_set() or self.stopped.is_set() or self.sender.circuit.trouble:
                         return False
                     self._changed.wait(min(left, _POLL_SECONDS))
             finally:
@@ -458,8 +460,8 @@ class Pipeline:
     def problems(self) -> list[str]:
         """Why the pipeline is not ready."""
         found = [f"{name}: {problem}" for name, source in self._sources.items() for problem in source.problems()]
-        if self.sender.status.trouble:
-            found.append(f"Clarify: {self.sender.status.trouble}")
+        if trouble := self.sender.circuit.trouble:
+            found.append(f"Clarify: {trouble}")
         if self.failure:
             found.append(self.failure)
         found += [f"{name}: {trouble}" for name, trouble in dict(self.schema_trouble).items()]

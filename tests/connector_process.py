@@ -94,6 +94,12 @@ class ConnectorProcess:
             return 0, []
         return answer.status_code, answer.json()["problems"]
 
+    def circuits(self) -> dict[str, Any]:
+        """What /readyz says of the circuits that are not well."""
+        answer = httpx.get(f"http://127.0.0.1:{self.observe_port}/readyz", timeout=15, trust_env=False)
+        found: dict[str, Any] = answer.json()["circuits"]
+        return found
+
     def _is_ready(self) -> bool:
         assert self.running(), f"it ended by itself; its log:\n{self.log()}"
         return self.readiness()[0] == 200

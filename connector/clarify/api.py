@@ -154,8 +154,8 @@ class Api:
             answer = self._post(method, body, header)
         try:
             return rpc.result(answer, request_id, method=method, hide=self._hider(header))
-        except NotAllowed:
-            self._authorization.distrust(header)
+        except NotAllowed as error:
+            self._authorization.distrust(header, refused=error.code == 401)
             raise
 
     def _post(self, method: str, body: bytes, header: str) -> Answer:

@@ -5,7 +5,8 @@ need a new one at the same time share a single request: the first one marks it a
 without holding the lock; the others wait for its outcome, good or bad, with a bound. A token that the API
 refuses (401) is dropped at once, but only that very token: if another thread has renewed it meanwhile, the
 new one is used. A token carries the permissions it was issued with, so after a "forbidden" it does not get
-older than five minutes: a permission granted since then takes effect without a restart.
+older than five minutes: a permission granted since then takes effect without a restart. A token that is refused
+although it is new is tried for another minute before the next one is asked for: whatever is wrong, it is not its age.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from connector.clarify.transport import Answer, Timeouts, Transport, failure, hi
 _METHOD: Final = "oauth/token"
 _LIFE_USED = 0.9  # share of its life for which a token is used
 _LIFE_UNSAID = 3600.0  # seconds, if the answer does not say; a 401 corrects it
+_REFUSED_SECONDS = 60.0  # until a token that was refused when it was new is renewed
 _DISTRUSTED_AGE = 300.0  # seconds, oldest token that is used after it was forbidden something
 
 # RFC 6749, section 5.2: some servers refuse the client with HTTP 400 and one of these.
@@ -41,8 +43,8 @@ class Authorization(Protocol):
     def discard(self, header: str) -> bool:
         """The API answered 401 to this value. True if `header` may give another one now."""
 
-    def distrust(self, header: str) -> None:
-        """The API answered "forbidden" to this value."""
+    def distrust(self, header: str, *, refused: bool) -> None:
+        """The API answered "forbidden" to this value, or still 401, `refused`, although it is new."""
 
 
 def authorization(
@@ -68,7 +70,7 @@ class BasicAuthorization:
         """There is no other value."""
         return False
 
-    def distrust(self, header: str) -> None:
+    def distrust(self, header: str, *, refused: bool) -> None:
         """Nothing to renew."""
 
 
@@ -77,6 +79,8 @@ class _Token:
     header: str = field(repr=False)
     issued: float
     expires: float
+    keep_until: float = 0.0
+    """Until when it is not renewed, although it is refused."""
 
 
 class TokenAuthorization:
@@ -111,18 +115,23 @@ class TokenAuthorization:
         raise Retryable(wrong, method=_METHOD)
 
     def discard(self, header: str) -> bool:
-        """Drops the token if it is still the one in use; there can always be another one."""
+        """Drops the token if it is still the one in use; False if it was refused when it was new, just now."""
         with self._lock:
             if self._token is not None and self._token.header == header:
+                if self._clock() < self._token.keep_until:
+                    return False
                 self._token = None
         return True
 
-    def distrust(self, header: str) -> None:
-        """Lets the token end five minutes after it was issued, if it is still the one in use."""
+    def distrust(self, header: str, *, refused: bool) -> None:
+        """Lets the token end five minutes after it was issued, if it is still the one in use; one that was `refused`
+        is not renewed in the next minute."""
         with self._lock:
             token = self._token
             if token is not None and token.header == header:
-                self._token = replace(token, expires=min(token.expires, token.issued + _DISTRUSTED_AGE))
+                keep_until = token.keep_until or (self._clock() + _REFUSED_SECONDS if refused else 0.0)
+                expires = min(token.expires, token.issued + _DISTRUSTED_AGE)
+                self._token = replace(token, expires=expires, keep_until=keep_until)
 
     def _renew(self, outcome: Future[_Token]) -> _Token:
         try:

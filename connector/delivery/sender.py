@@ -9,11 +9,13 @@ A bad value without a name is searched for: of a piece that is bad, the first ha
 value is in the other half, which is then not sent, but halved itself; if it is bad, the other half is laid aside
 with the rest, which is sent as one piece when the value is found. So one bad value among n costs log2(n) requests
 to find, one to make sure of it, and one for the rest. A value is given up only after it failed alone.
+
+When Clarify has not worked for long, its circuit lets through a request now and then, to find out. That is a small
+one: the first values of what waits, and with the answer all goes on.
 """
 
 from __future__ import annotations
 
-import random
 import time
 from collections import deque
 from collections.abc import Callable
@@ -22,17 +24,16 @@ from typing import Final, Protocol
 
 import structlog
 
-from connector.clarify import ClarifyError, InsertResult, InvalidParams, Retryable
+from connector.clarify import ClarifyError, InsertResult, InvalidParams
+from connector.delivery.circuit import LOOK_SECONDS, Circuit, Circuits, CircuitState
 from connector.delivery.pace import Pace
 from connector.delivery.pieces import Columns, cut, joined, values_in, without_named
-from connector.delivery.policy import HOLD_DELAY, Action, Verdict, judge_frame
+from connector.delivery.policy import Action, is_too_much, judge_frame
 from connector.delivery.slots import Slots
 from connector.packing.frame import Frame, build_frame
 
-_TOO_MUCH: Final = frozenset((408, 429, 503, 504, -32015))
-"""Answers by which a server may say that there is too much to do."""
-_PATIENT_SECONDS: Final = 1.0
-"""No answer after longer than this is a time-out, ours or the server's; before, the connection broke."""
+_PROBE_VALUES: Final = 100
+"""Few enough for a small request even where each has a row and a series to itself."""
 
 _log = structlog.get_logger(__name__)
 
@@ -80,14 +81,11 @@ class _Piece:
 
 @dataclass(slots=True)
 class SenderStatus:
-    """What the sender is doing, for metrics and readiness."""
+    """What the sender has done, for metrics."""
 
     requests: int = 0
     failures: int = 0
     bytes_sent: int = 0
-    trouble: str | None = None
-    held: bool = False
-    """Clarify refuses us: a person must act."""
 
 
 class Sender:
@@ -100,70 +98,85 @@ class Sender:
         ledger: Ledger,
         *,
         pace: Pace | None = None,
-        chance: Callable[[], float] = random.random,
+        circuit: Circuit | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._slots = slots
         self._ledger = ledger
         self._pace = pace
-        self._chance = chance
         self._clock = clock
+        self.circuit = circuit or Circuits().of("insert", first=True)
         self.status = SenderStatus()
 
     def deliver(self, frame: Frame) -> bool:
         """Deliver this frame in the slot that the caller has taken; False if aborted before its end."""
         work = deque([_Piece(object(), frame)])
-        attempt = 0
-        have_slot = True
+        has_turn = True
+        has_waited = False
         while work:
             if work[0].is_bad and (size := values_in(work[0].columns)) > 1:
                 _search(work, size)
                 continue
-            if not have_slot and not self._slots.wait():
+            if not has_turn and not self._wait_for_turn():
                 return False
-            have_slot = False
-            if attempt:  # it has waited, for hours perhaps
+            has_turn = False
+            if has_waited:  # for hours, perhaps
                 left = self._ledger.still_ours(work[0].as_frame())
                 if left is None:
                     work.popleft()
-                    attempt = 0
                     continue
                 work[0] = replace(work[0], content=left)
+            if not self.circuit.begin(self._clock()):
+                has_waited = True
+                continue
+            if self.circuit.is_probe:
+                _cut_off(work, _PROBE_VALUES)
             current = work[0].as_frame()
             work[0] = replace(work[0], content=current)  # encoded once, however often it is sent
-            started = self._clock()
-            self.status.requests += 1
-            self.status.bytes_sent += len(current.body)
-            try:
-                self._client.insert_encoded(current.body)
-            except ClarifyError as error:
-                attempt += 1
-                self.status.failures += 1
-                if self._pace is not None and _too_much(error, self._clock() - started):
-                    self._pace.throttled(str(error))
-                before = work[0]
-                if not self._after_failure(work, error, attempt):
-                    return False
-                if not work or work[0] is not before:
-                    attempt = 0
-            else:
-                attempt = 0
-                self._recovered()
-                work.popleft()
-                if work and work[0].is_other_half:
-                    work[0] = replace(work[0], is_other_half=False, is_bad=True)
-                seconds = self._clock() - started
-                if self._pace is not None:
-                    self._pace.answered(seconds, len(current.body))
-                self._ledger.inserted(current, seconds)
+            error = self._send(current)
+            if error is not None:
+                has_waited = self._after_failure(work, error)
+                continue
+            work.popleft()
+            if work and work[0].is_other_half:
+                work[0] = replace(work[0], is_other_half=False, is_bad=True)
         return True
 
-    def _after_failure(self, work: deque[_Piece], error: ClarifyError, attempt: int) -> bool:
-        """Put what is to be sent instead of the first piece in its place; False if aborted."""
+    def _wait_for_turn(self) -> bool:
+        """Wait until the circuit lets us through, and for a slot; False if aborted."""
+        while (left := self.circuit.left(self._clock())) > 0:
+            if not self._slots.pause(min(left, LOOK_SECONDS)):
+                return False
+        return self._slots.wait()
+
+    def _send(self, frame: Frame) -> ClarifyError | None:
+        """Send this, and report it if it is inserted; else why it is not."""
+        started = self._clock()
+        self.status.requests += 1
+        self.status.bytes_sent += len(frame.body)
+        try:
+            self._client.insert_encoded(frame.body)
+        except ClarifyError as error:
+            self.status.failures += 1
+            is_first = self.circuit.trouble is None  # those after it were backed off from already
+            if self._pace is not None and is_first and is_too_much(error, self._clock() - started):
+                self._pace.throttled(str(error))
+            return error
+        now = self._clock()
+        if self.circuit.trouble is not None and not self.circuit.is_probe:  # else the circuit speaks
+            _log.info("insert_works_again", after=self.circuit.trouble)
+        self.circuit.answered(now)
+        if self._pace is not None:
+            self._pace.answered(now - started, len(frame.body))
+        self._ledger.inserted(frame, now - started)
+        return None
+
+    def _after_failure(self, work: deque[_Piece], error: ClarifyError) -> bool:
+        """Put what is to be sent instead of the first piece in its place; True if that is the same again, later."""
         piece = work[0]
         frame = piece.as_frame()
-        verdict = judge_frame(error, attempt, frame.columns.keys(), frame.rows, self._chance)
+        verdict = judge_frame(error, frame.columns.keys(), frame.rows)
         bad: Columns = {}
         good = piece.columns
         if verdict.named is not None:
@@ -176,46 +189,35 @@ class Sender:
             if isinstance(error, InvalidParams):
                 action, bad, good = Action.SET_ASIDE, piece.columns, {}
             else:  # a single value cannot be too large: it is not the data
-                verdict = Verdict(Action.HOLD, HOLD_DELAY)
                 action = Action.HOLD
+        if action in (Action.RETRY, Action.HOLD):
+            self._failed(error, held=action is Action.HOLD)
+            return True
+        self.circuit.answered(self._clock())
         if action is Action.SET_ASIDE:
             _log.error("insert_rejected", inputs=sorted(bad)[:20], values=values_in(bad), reason=str(error))
             self._ledger.rejected(build_frame(bad), str(error))
             work.popleft()
             _put_back(work, good, piece.family)
-            return True
-        if action is Action.HALVE:
+        else:
             _log.warning("frame_halved", bytes=len(frame.body), values=size, reason=str(error))
             if isinstance(error, InvalidParams):
                 _search(work, size)
             else:
                 _divide(work, size)
-            return True
-        delay = max(verdict.delay, 1.0)
-        self.status.trouble = str(error)
-        self.status.held = action is Action.HOLD
-        if self.status.held:
-            _log.error(
-                "insert_not_allowed", reason=str(error), effect="the data is kept", next_try_in_seconds=round(delay, 1)
+        return False
+
+    def _failed(self, error: ClarifyError, *, held: bool) -> None:
+        now = self._clock()
+        self.circuit.failed(error, now, held=held)
+        status = self.circuit.status(now)
+        if status.state is CircuitState.CLOSED:  # else the circuit speaks
+            _log.warning(
+                "insert_failed",
+                reason=str(error),
+                attempt=status.failures,
+                next_try_in_seconds=round(status.next_try_seconds, 1),
             )
-        else:
-            _log.warning("insert_failed", reason=str(error), attempt=attempt, next_try_in_seconds=round(delay, 1))
-        return self._slots.pause(delay)
-
-    def _recovered(self) -> None:
-        if self.status.trouble is not None:
-            _log.info("insert_works_again", after=self.status.trouble)
-            self.status.trouble = None
-            self.status.held = False
-
-
-def _too_much(error: ClarifyError, seconds: float) -> bool:
-    """Whether the request failed because there were too many. Clarify does not document how it says so."""
-    return isinstance(error, Retryable) and (
-        error.code in _TOO_MUCH
-        or error.retry_after is not None
-        or (error.outcome_unknown and error.code is None and seconds > _PATIENT_SECONDS)
-    )
 
 
 def _search(work: deque[_Piece], size: int) -> None:
@@ -236,6 +238,15 @@ def _divide(work: deque[_Piece], size: int) -> None:
     first, second = cut(piece.columns, size // 2)
     work.appendleft(_Piece(object(), second))
     work.appendleft(_Piece(object(), first))
+
+
+def _cut_off(work: deque[_Piece], n: int) -> None:
+    """The first piece is to be small: the rest of it waits as a piece of its own."""
+    first, rest = cut(work[0].columns, n)
+    if rest:
+        piece = work.popleft()
+        work.appendleft(_Piece(piece.family, rest))
+        work.appendleft(_Piece(piece.family, first))
 
 
 def _put_back(work: deque[_Piece], columns: Columns, family: object) -> None:

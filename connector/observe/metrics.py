@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from connector.delivery.circuit import CircuitState
 
 if TYPE_CHECKING:
     from connector.app import Connector
@@ -43,6 +46,7 @@ _SOURCE_HELP = {
 }
 
 
+_CIRCUIT_STATES: Final = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 2}
 _CLOCKS = 20
 """Devices whose clocks are shown: a fleet has too many for a page."""
 
@@ -73,6 +77,7 @@ class _Numbers(Collector):
         yield from self._mapping()
         yield from self._sender()
         yield from self._metadata()
+        yield from self._circuits()
         yield from self._packing()
         yield from self._sources()
 
@@ -94,7 +99,7 @@ class _Numbers(Collector):
 
     def _sender(self) -> Iterator[Metric]:
         connector = self._connector
-        status = connector.pipeline.sender.status
+        status, circuit = connector.pipeline.sender.status, connector.pipeline.sender.circuit
         records, samples = connector.pipeline.waiting()
         yield CounterMetricFamily("connector_insert_requests", "Insert requests sent", status.requests)
         yield CounterMetricFamily("connector_insert_failures", "Insert requests that failed", status.failures)
@@ -108,7 +113,7 @@ class _Numbers(Collector):
             ("messages_in_memory", "Messages taken in and not settled yet", records),
             ("samples_in_memory", "Samples that wait in the columns", samples),
             ("oldest_sample_seconds", "Age of the sample that has waited longest", connector.pipeline.oldest_seconds()),
-            ("insert_held", "1 while Clarify does not let us in: a person must act", float(status.held)),
+            ("insert_held", "1 while Clarify does not let us in: a person must act", float(circuit.held)),
             ("dead_letters_blocked", "1 while dead letters cannot be written: intake waits", float(blocked)),
             ("dead_letters_discarded", "Dead letters that had to go, ever", usage.discarded),
             ("request_rate", "Inserts a second that we allow ourselves now", connector.pipeline.rate()),
@@ -166,6 +171,23 @@ class _Numbers(Collector):
             ("items_failed", "Signals that cannot be published", published.failed),
         ):
             yield GaugeMetricFamily(f"connector_{name}", text, n)
+
+    def _circuits(self) -> Iterator[Metric]:
+        state, held, failures, next_try = (
+            GaugeMetricFamily(f"connector_circuit_{name}", text, labels=["method"])
+            for name, text in (
+                ("state", "0 closed, 1 half-open: a probe is under way, 2 open: only probes are sent, now and then"),
+                ("held", "1 while Clarify does not let this method in: a person must act"),
+                ("failures", "Failures in a row"),
+                ("next_try_seconds", "Seconds until a request may be sent"),
+            )
+        )
+        for method, status in self._connector.circuits.statuses(time.monotonic()).items():
+            state.add_metric([method], _CIRCUIT_STATES[status.state])
+            held.add_metric([method], float(status.held))
+            failures.add_metric([method], status.failures)
+            next_try.add_metric([method], status.next_try_seconds)
+        yield from (state, held, failures, next_try)
 
     def _packing(self) -> Iterator[Metric]:
         packing = self._connector.pipeline.packing()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from typing import TYPE_CHECKING
 
 from connector.observe.http import ObserveServer, json_page
@@ -20,9 +21,20 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
 
     def ready() -> tuple[int, str, bytes]:
         problems = connector.problems()
-        return json_page(
-            503 if problems else 200, {"ready": not problems, "problems": problems, "notices": connector.notices()}
-        )
+        circuits = {
+            method: {
+                "state": status.state.value,
+                "held": status.held,
+                "failures": status.failures,
+                "reason": status.reason,
+                "failing_seconds": round(status.failing_seconds, 1),
+                "next_try_seconds": round(status.next_try_seconds, 1),
+            }
+            for method, status in connector.circuits.statuses(time.monotonic()).items()
+            if status.failures
+        }
+        found = {"ready": not problems, "problems": problems, "notices": connector.notices(), "circuits": circuits}
+        return json_page(503 if problems else 200, found)
 
     def alive() -> tuple[int, str, bytes]:
         failure = connector.pipeline.failure

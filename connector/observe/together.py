@@ -55,11 +55,14 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
     def ready() -> tuple[int, str, bytes]:
         problems: list[str] = []
         notices: list[str] = []
+        circuits: dict[str, object] = {}
         for worker, text in _ask_all(port_files, "/readyz").items():
-            said = {"problems": ["does not answer"]} if text is None else json.loads(text)
+            said = json.loads(text or '{"problems": ["does not answer"]}')
             problems += [f"worker {worker}: {problem}" for problem in said["problems"]]
             notices += [f"worker {worker}: {notice}" for notice in said.get("notices", ())]
-        return json_page(503 if problems else 200, {"ready": not problems, "problems": problems, "notices": notices})
+            circuits |= {f"worker {worker}: {method}": status for method, status in said.get("circuits", {}).items()}
+        found = {"ready": not problems, "problems": problems, "notices": notices, "circuits": circuits}
+        return json_page(503 if problems else 200, found)
 
     def metrics() -> tuple[int, str, bytes]:
         return 200, "text/plain; version=0.0.4", merged_metrics(_ask_all(port_files, "/metrics"))

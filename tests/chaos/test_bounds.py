@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from connector.delivery.policy import HOLD_DELAY
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess
 from tests.publisher import Publisher
@@ -125,9 +126,16 @@ def test_revoked_credentials_never_cost_data(tmp_path: Path) -> None:
                 publisher.publish("plant/x")
             wait_until(lambda: connector.metrics()["connector_insert_held"] == 1, 20, "held")
             assert connector.readiness()[0] == 503
+            insert = connector.circuits()["integration.insert"]
+            assert (insert["held"], insert["failures"]) == (True, 1)
+            assert 0 <= insert["next_try_seconds"] <= HOLD_DELAY
+            assert connector.circuits()["all"]["state"] in ("open", "half-open")
+            assert connector.metrics()['connector_circuit_state{method="all"}'] >= 1
+            assert connector.metrics()['connector_circuit_held{method="integration.insert"}'] == 1
             wait_until(lambda: sandbox.count_samples() == 11, 80, "everything, once it is allowed again")
             assert connector.stop() == 0
             status, ledger = connector.ledger()
             assert (status, ledger["messages"]["inserted"], ledger["messages"]["dead_lettered"]) == (0, 11, 0)
             secret = sandbox.credentials()["credentials"]["clientSecret"]
             assert secret not in connector.log()
+            assert [connector.log().count(event) for event in ("circuit_open", "circuit_closed")] == [1, 1]

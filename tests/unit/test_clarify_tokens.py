@@ -151,6 +151,21 @@ def test_refused_twice_is_not_allowed() -> None:
     assert "create new ones" in str(caught.value)
 
 
+def test_a_token_that_is_refused_when_it_is_new_is_not_renewed_at_every_try() -> None:
+    """Tokens are rationed; whoever is locked out for a weekend must not ask for one at every try."""
+    now = 0.0
+    fake = FakeClarify(life=86400, rpc=lambda request: httpx.Response(401))
+    with fake.client(clock=lambda: now) as client:
+        for elapsed in (0.0, 20.0, 40.0, 59.0, 61.0, 80.0):
+            now = elapsed
+            with pytest.raises(NotAllowed):
+                client.call("x.y", {})
+        assert fake.rpc_authorizations == [f"Bearer token-{n}" for n in (1, 2, 2, 2, 2, 2, 3, 3)]
+        fake.rpc = ok
+        client.call("x.y", {})  # it may become good
+    assert len(fake.token_requests) == 3
+
+
 def test_two_threads_with_the_same_refused_token_renew_it_once() -> None:
     both_refused = threading.Barrier(2)
 

@@ -641,7 +641,7 @@ def test_what_clarify_does_not_take_is_given_away_and_never_committed(bench: Mak
     b.clarify.steps.append(answer)
     b.start()
     b.source.put(*series(3))
-    wait_until(lambda: b.pipeline.sender.status.trouble is not None, SECONDS, "Clarify is away")
+    wait_until(lambda: b.pipeline.sender.circuit.trouble is not None, SECONDS, "Clarify is away")
     assert not b.source.handover.settle("mqtt", ["p"], SECONDS), "no use waiting"
     assert b.source.handover.forget("mqtt", ["p"]) == 3
     assert b.pipeline.waiting() == (0, 0)

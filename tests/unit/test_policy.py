@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from connector.clarify import (
@@ -109,11 +111,11 @@ def test_holding_is_slow_but_goes_on(chance: float) -> None:
 )
 def test_what_of_a_frame_is_named(paths: list[str], named: NamedInFrame | None) -> None:
     """Ten rows, and a series `a.7` beside `a`: `a.7` may be that or a cell, so it is looked for."""
-    found = judge_frame(invalid(*paths), 1, [*KEYS, "a.7"], 10, lambda: 0.5)
+    found = judge_frame(invalid(*paths), [*KEYS, "a.7"], 10)
     assert found.named == named
     assert found.action is (Action.HALVE if named is None else Action.SET_ASIDE)
 
 
 def test_a_frame_is_judged_like_any_request_where_data_is_not_to_blame() -> None:
     for error in (invalid("integration"), NotAllowed("no", code=401), Retryable("no"), TooLarge("no", code=413)):
-        assert judge_frame(error, 1, KEYS, 10, lambda: 0.5) == verdict(error)
+        assert judge_frame(error, KEYS, 10) == replace(verdict(error), delay=0.0)

@@ -6,86 +6,19 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Callable
-from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Refused, Retryable, TooLarge
-from connector.delivery.pace import Pace
 from connector.delivery.pieces import by_record, cut, joined, values_in
 from connector.delivery.policy import HOLD_DELAY
-from connector.delivery.sender import Sender
-from connector.delivery.slots import Slots
-from connector.packing.frame import Column, Frame, build_frame
-from tests.unit.scripted import Abort, Clock, ScriptedClarify, Stored
-
-Cells = dict[str, list[tuple[int, float]]]
-
-
-def frame_of(cells: Cells) -> Frame:
-    """A frame of these series; the token of a value is its rank among all."""
-    columns, token = {}, 0
-    for name, samples in cells.items():
-        tokens = range(token, token + len(samples))
-        token += len(samples)
-        times = array("q", [time_us for time_us, _ in samples])
-        columns[name] = Column(times, array("d", [value for _, value in samples]), array("q", tokens))
-    return build_frame(columns)
-
+from connector.packing.frame import Column
+from tests.unit.scripted import ScriptedClarify, Stored
+from tests.unit.sender_desk import Cells, Desk, all_settled, frame_of, gaps, stored
 
 SIX = {"a": [(1, 1.0), (2, 2.0)], "b": [(1, 3.0), (2, 4.0)], "c": [(1, 5.0), (3, 6.0)]}
-
-
-class Account:
-    """What the sender reports."""
-
-    def __init__(self) -> None:
-        self.settled: Counter[int] = Counter()
-        self.lost: dict[str, str] = {}
-        self.lost_cells: set[tuple[str, int]] = set()
-
-    def inserted(self, frame: Frame, seconds: float) -> None:
-        assert seconds >= 0
-        self.settled += frame.inserted + frame.superseded
-
-    def still_ours(self, frame: Frame) -> Frame | None:
-        return frame
-
-    def rejected(self, frame: Frame, reason: str) -> None:
-        self.settled += frame.inserted + frame.superseded
-        self.lost |= dict.fromkeys(frame.columns, reason)
-        self.lost_cells |= {(name, time_us) for name, column in frame.columns.items() for time_us in column.times}
-
-
-class Desk:
-    """A sender with its surroundings."""
-
-    def __init__(self, clarify: ScriptedClarify, abort_in_wait: int | None = None) -> None:
-        self.clarify = clarify
-        self.clock = clarify.clock = Clock()
-        self.abort = Abort(self.clock, abort_in_wait)
-        self.account = Account()
-        self.slots = Slots(1.0, self.abort, self.clock)
-        self.pace = Pace(1.0)
-        self.sender = Sender(clarify, self.slots, self.account, pace=self.pace, chance=lambda: 0.5, clock=self.clock)
-
-    def deliver(self, cells: Cells) -> bool:
-        assert self.slots.wait()
-        return self.sender.deliver(frame_of(cells))
-
-
-def gaps(times: list[float]) -> list[float]:
-    return [later - earlier for earlier, later in pairwise(times)]
-
-
-def stored(cells: Cells, *without: str) -> Stored:
-    return {(name, t): value for name, samples in cells.items() if name not in without for t, value in samples}
-
-
-def all_settled(cells: Cells) -> Counter[int]:
-    return Counter(range(sum(map(len, cells.values()))))
 
 
 def test_a_good_frame_is_one_request() -> None:
@@ -119,7 +52,7 @@ def test_what_is_not_the_datas_fault_is_tried_again_until_it_works(error: Clarif
     assert desk.account.lost == {}
     assert all(gap >= 1.0 for gap in gaps(desk.clarify.at)), "never at once"
     assert desk.sender.status.failures == 20
-    assert desk.sender.status.trouble is None
+    assert desk.circuit.trouble is None
 
 
 TOO_MUCH = [
@@ -143,6 +76,13 @@ def test_what_says_that_there_is_too_much_lowers_the_pace(error: ClarifyError) -
     assert (desk.pace.congestion < 1.0) == (error in TOO_MUCH)
 
 
+def test_a_row_of_failures_lowers_the_pace_once() -> None:
+    """Each try after the first has been backed off from; an outage must not leave a tenth of the rate behind."""
+    desk = Desk(ScriptedClarify([Retryable("overloaded", code=503)] * 30))
+    assert desk.deliver(SIX)
+    assert desk.pace.congestion == pytest.approx(0.75)
+
+
 def test_a_time_out_lowers_the_pace() -> None:
     def no_answer(_: bytes) -> None:
         desk.clock.now += 20.0
@@ -157,10 +97,10 @@ def test_a_time_out_lowers_the_pace() -> None:
 def test_trouble_shows_while_it_lasts(error: ClarifyError, held: bool) -> None:
     seen = []
     desk = Desk(ScriptedClarify())
-    desk.clarify.steps.extend([error, lambda body: seen.append((desk.sender.status.trouble, desk.sender.status.held))])
+    desk.clarify.steps.extend([error, lambda body: seen.append((desk.circuit.trouble, desk.circuit.held))])
     assert desk.deliver(SIX)
     assert seen == [(str(error), held)]
-    assert (desk.sender.status.trouble, desk.sender.status.held) == (None, False)
+    assert (desk.circuit.trouble, desk.circuit.held) == (None, False)
 
 
 def bad_series(*names: str) -> Callable[[Stored], None]:
@@ -353,7 +293,7 @@ def test_a_single_value_that_is_too_large_is_held_slowly_not_given_up() -> None:
     assert desk.deliver(one)
     assert desk.clarify.stored == stored(one)
     assert desk.account.lost == {}
-    assert desk.abort.waits[0] >= HOLD_DELAY / 2
+    assert all(gap >= HOLD_DELAY / 2 for gap in gaps(desk.clarify.at))
 
 
 def test_a_single_value_that_clarify_finds_bad_without_a_name_is_set_aside() -> None:

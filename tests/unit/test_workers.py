@@ -232,9 +232,11 @@ def page(server: ObserveServer, path: str) -> tuple[int, dict[str, Any]]:
 
 def test_all_are_ready_when_each_is(tmp_path: Path) -> None:
     problems: list[str] = []
+    circuits: dict[str, Any] = {}
+    said_by_one = {"problems": problems, "notices": ["look"], "circuits": circuits}
     one = ObserveServer(
         "127.0.0.1:0",
-        {"/readyz": lambda: json_page(503 if problems else 200, {"problems": problems, "notices": ["look"]})},
+        {"/readyz": lambda: json_page(503 if problems else 200, said_by_one)},
     )
     one.start()
     files = [tmp_path / "1", tmp_path / "2"]
@@ -243,11 +245,13 @@ def test_all_are_ready_when_each_is(tmp_path: Path) -> None:
     together = serve_together(config(observe={"listen": "127.0.0.1:0"}), files)
     assert together is not None
     try:
-        notices = ["worker 1: look", "worker 2: look"]
-        assert page(together, "/readyz") == (200, {"ready": True, "problems": [], "notices": notices})
+        expected = {"ready": True, "problems": [], "notices": ["worker 1: look", "worker 2: look"], "circuits": {}}
+        assert page(together, "/readyz") == (200, expected)
         problems.append("no broker")
+        circuits["all"] = {"state": "open"}
         status, said = page(together, "/readyz")
         assert (status, said["problems"]) == (503, ["worker 1: no broker", "worker 2: no broker"])
+        assert said["circuits"] == {"worker 1: all": {"state": "open"}, "worker 2: all": {"state": "open"}}
         problems.clear()
         files[1].unlink()
         status, said = page(together, "/readyz")

@@ -1,0 +1,81 @@
+"""The Clarify client behind the circuits of its methods: a call waits until its method may be called.
+
+For what runs in a thread of its own beside the inserts. It repeats nothing: whoever calls decides what becomes of a
+failure, and when to try again, which is then no sooner than the circuit allows.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol, TypeVar
+
+from connector.clarify import ClarifyError, InvalidParams, Retryable, SaveSignalsResult, SignalInfo, TooLarge
+from connector.delivery.circuit import LOOK_SECONDS, Circuits
+
+_SAVE_SIGNALS: Final = "integration.saveSignals"
+
+Result = TypeVar("Result")
+
+
+class MetadataClient(Protocol):
+    """What is needed of the Clarify client."""
+
+    @property
+    def integration(self) -> str:
+        """The integration that the signals belong to."""
+
+    def save_signals(self, signals_by_input: Mapping[str, SignalInfo]) -> SaveSignalsResult:
+        """Save complete metadata; raises `ClarifyError`."""
+
+    def call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
+        """The result of a method; raises `ClarifyError`."""
+
+
+class GuardedClient:
+    """Calls methods when their circuits allow it. For one thread; `abort` ends a wait with `Retryable`."""
+
+    def __init__(
+        self,
+        client: MetadataClient,
+        circuits: Circuits,
+        abort: threading.Event,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._circuits = circuits
+        self._abort = abort
+        self._clock = clock
+
+    @property
+    def integration(self) -> str:
+        """The integration that the signals belong to."""
+        return self._client.integration
+
+    def save_signals(self, signals_by_input: Mapping[str, SignalInfo]) -> SaveSignalsResult:
+        """Save complete metadata; raises `ClarifyError`, or ValueError for what breaks a documented rule."""
+        return self._through(_SAVE_SIGNALS, lambda: self._client.save_signals(signals_by_input))
+
+    def call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
+        """The result of a method; raises `ClarifyError`."""
+        return self._through(method, lambda: self._client.call(method, params))
+
+    def _through(self, method: str, request: Callable[[], Result]) -> Result:
+        circuit = self._circuits.of(method)
+        while not circuit.begin(self._clock()):
+            if self._abort.wait(min(circuit.left(self._clock()), LOOK_SECONDS)):
+                raise Retryable("The connector stops; this is done after the next start.", method=method)
+        try:
+            result = request()
+        except (InvalidParams, TooLarge):
+            circuit.answered(self._clock())
+            raise
+        except ClarifyError as error:
+            circuit.failed(error, self._clock())
+            raise
+        except BaseException:
+            circuit.not_sent()
+            raise
+        circuit.answered(self._clock())
+        return result

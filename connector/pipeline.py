@@ -252,12 +252,12 @@ class Pipeline:
                 self._schema_tries.pop(rest.source, None)
                 _log.info("schema_available", source=rest.source)
             part, rest = _divided(rest, len(mapped))
-            self._take_in(part, mapped)
+            self._take_in(part, mapped, more=rest is not None)
             while rest is not None and not self._has_room() and not self._aborted.is_set():
                 self._sources[chunk.source].hold()
                 self._wait_a_little()
 
-    def _take_in(self, chunk: Chunk, mapped: list[Mapped]) -> None:
+    def _take_in(self, chunk: Chunk, mapped: list[Mapped], *, more: bool) -> None:
         self._keep_births(chunk.source)
         if self._admit is not None:
             mapped = self._admit(mapped)
@@ -265,7 +265,7 @@ class Pipeline:
             return  # aborted: the chunk stays with its source
         now = self._clock()
         with self._changed:
-            token = self._progress.begin(chunk, mapped)
+            token = self._progress.begin(chunk, mapped, more=more)
             before = self._pending.waiting
             if self._mapper.thinner.windows:
                 mapped, late, closed = self._windows.take(token, mapped, now - self._stood)

@@ -251,12 +251,12 @@ class Pipeline:
                 self._schema_tries.pop(rest.source, None)
                 _log.info("schema_available", source=rest.source)
             first, rest = _divided(rest, done)
-            self._add(first, parts)
+            self._add(first, parts, more=rest is not None)
             while rest is not None and not self._has_room() and not self._aborted.is_set():
                 self._sources[chunk.source].hold()
                 self._wait_a_little()
 
-    def _add(self, chunk: Chunk, parts: list[Part]) -> None:
+    def _add(self, chunk: Chunk, parts: list[Part], *, more: bool) -> None:
         self._keep_births(chunk.source)
         if self._admit is not None:
             parts = self._admit(parts)
@@ -264,7 +264,7 @@ class Pipeline:
             return  # aborted: the chunk stays with its source
         now = self._clock()
         with self._changed:
-            token = self._progress.begin(chunk, parts)
+            token = self._progress.begin(chunk, parts, more=more)
             before = self._pending.waiting
             if self._mapper.thinner.windows:
                 parts, late, closed = self._windows.take(token, parts, now - self._stood)

@@ -7,6 +7,8 @@ when every chunk before it in its partition is settled too (the contiguous prefi
 the tally of its chunks: per topic, how many messages and values came in and what became of them. Only this
 file changes these numbers.
 
+A chunk that is taken in in parts is committed as a whole: its source may remove what it gave as one.
+
 One sample may stand for several values (the value of a window): its token is that of a *bundle*, a negative number.
 When it is settled, the value that came last has its outcome, and the others are filtered.
 
@@ -141,6 +143,8 @@ class _OpenChunk:
     """Which outcomes each record has had, as bits."""
     others: dict[tuple[str, Outcome], int]
     """(topic, outcome) → values that were not inserted."""
+    more: bool
+    """Whether the rest of what its source gave as one follows."""
     inserted: int = 0
     open: int = 0
     """Sum of `left`."""
@@ -170,8 +174,9 @@ class Progress:
         """One string object a topic: chunks remember the topic of every open record."""
         self._topics_length = 0
 
-    def begin(self, chunk: Chunk, parts: Sequence[Part]) -> int:
-        """Take over the bookkeeping of a chunk; what mapping rejected or filtered is settled at once.
+    def begin(self, chunk: Chunk, parts: Sequence[Part], *, more: bool = False) -> int:
+        """Take over the bookkeeping of a chunk; what mapping rejected or filtered is settled at once. With `more` it is
+        a part of what its source gave as one, whose rest follows: nothing of it is committed before that.
 
         Returns the token of the chunk's first record; record i has that token plus i.
         """
@@ -191,7 +196,9 @@ class Progress:
             self._topics_length += length
         self.open_topics += length
         none = array("I", bytes(4 * size))
-        opened = _OpenChunk(chunk.source, chunk.partition, chunk.positions, topics, none, none[:], bytearray(size), {})
+        opened = _OpenChunk(
+            chunk.source, chunk.partition, chunk.positions, topics, none, none[:], bytearray(size), {}, more
+        )
         for index, part in parts:
             if isinstance(part, Rows):
                 _open_rows(opened, part)
@@ -263,7 +270,7 @@ class Progress:
         for (source, partition), order in self._order.items():
             tallies: Tallies = {}
             position: int | None = None
-            while order and self._chunks[order[0]].open == 0:
+            for _ in range(self._settled_prefix(order)):
                 chunk = self._chunks.pop(order.popleft())
                 merge(tallies, _close(chunk))
                 self.open_records -= len(chunk.topics)
@@ -272,6 +279,17 @@ class Progress:
             if position is not None:
                 ready.append(Commit(source, partition, position, tallies))
         return ready
+
+    def _settled_prefix(self, order: Iterable[int]) -> int:
+        """How many of these, from the first on, are settled and end what their source gave as one."""
+        whole = 0
+        for n, number in enumerate(order, 1):
+            chunk = self._chunks[number]
+            if chunk.open:
+                break
+            if not chunk.more:
+                whole = n
+        return whole
 
     def only_open(self, source: str, partitions: Collection[str], tokens: Iterable[int]) -> bool:
         """Whether all that is open in these partitions are these values."""

@@ -25,7 +25,7 @@ MAY_HOLD: Final = {
     "*.yaml": "the same, or one that a command wrote for its user",
     "*.yml": "the same",
     "*credentials*.json": "Clarify's credentials file",
-    "*.key": "a private key, for the program that needs it",
+    "*[._]key": "a private key, for the program that needs it",
     "*.pem": "the same, with its certificate",
     "passwords": "the broker's own users",
     "password": "a secret in a file of its own, as a configuration may name it",

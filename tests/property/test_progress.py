@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import pytest
 from hypothesis import settings
@@ -38,6 +39,8 @@ class ModelRecord:
 class ModelChunk:
     last: int
     records: list[ModelRecord]
+    more: bool
+    """It is a part of what its source gave as one, and the rest follows."""
 
 
 @st.composite
@@ -72,14 +75,15 @@ class ProgressMachine(RuleBasedStateMachine):
         mapped=st.lists(results(), min_size=1, max_size=4),
         topics=st.lists(st.sampled_from(TOPICS), min_size=4, max_size=4),
         hole=st.integers(0, 3),
+        more=st.sampled_from([False, False, True]),
     )
-    def begin(self, partition: tuple[str, str], mapped: list[Mapped], topics: list[str], hole: int) -> None:
+    def begin(self, partition: tuple[str, str], mapped: list[Mapped], topics: list[str], hole: int, more: bool) -> None:
         first = self.next_position[partition] + hole
         positions = range(first, first + len(mapped))
         self.next_position[partition] = first + len(mapped)
         records = [Record(topic, b"", 0) for topic in topics[: len(mapped)]]
-        token = self.progress.begin(Chunk(*partition, positions, records), list(enumerate(mapped)))
-        chunk = ModelChunk(positions[-1], [])
+        token = self.progress.begin(Chunk(*partition, positions, records), list(enumerate(mapped)), more=more)
+        chunk = ModelChunk(positions[-1], [], more)
         for i, (topic, result) in enumerate(zip(topics, mapped, strict=False)):
             record = ModelRecord(topic, token + i, len(result.samples))
             record.values += [Outcome.DEAD_LETTERED] * sum(reject.path is not None for reject in result.rejects)
@@ -159,9 +163,10 @@ class ProgressMachine(RuleBasedStateMachine):
     def commit(self) -> None:
         commits = {(commit.source, commit.partition): commit for commit in self.progress.commits()}
         for partition, chunks in self.model.items():
-            settled: list[ModelChunk] = []
-            while chunks and not any(record.open for record in chunks[0].records):
-                settled.append(chunks.pop(0))
+            settled = list(takewhile(lambda chunk: not any(record.open for record in chunk.records), chunks))
+            while settled and settled[-1].more:  # committed with the rest of it
+                settled.pop()
+            del chunks[: len(settled)]
             commit = commits.pop(partition, None)
             assert (commit is None) == (not settled)
             if commit is not None:

@@ -789,3 +789,27 @@ def test_records_whose_schema_cannot_be_had_wait_and_are_not_rejected(bench: Mak
     assert sorted(b.clarify.stored.values()) == [1, 2, 3, 4]
     assert b.letters.letters == []
     assert b.pipeline.problems() == []
+
+
+# -- chunks that become very much ------------------------------------------------------------------
+
+
+def test_a_chunk_that_becomes_very_much_is_taken_in_in_parts_and_committed_as_a_whole(bench: Make) -> None:
+    """Its source removes it as a whole: half of it must not be committed."""
+    payload = b"{" + b",".join(b'"v%d":%d' % (i, i) for i in range(15_000)) + b"}"
+    clarify = ScriptedClarify()
+    b = bench(clarify=clarify, max_waiting_samples=30_000, max_frame_bytes=4_000_000)
+    b.source.put(*[record(payload, time_us=TIME + i) for i in range(16)], record(b"nonsense"))
+    b.source.put(record(1, "other"))
+    clarify.gate.clear()
+    b.start()
+    wait_until(lambda: b.source.holds, SECONDS, "the rest of the chunk waits for room", every=0.002)
+    records, samples = b.pipeline.waiting()
+    assert records < 16
+    assert samples <= 130_000
+    clarify.gate.set()
+    b.committed(18)
+    assert b.source.commits[0].position >= 17
+    assert b.source.messages() == Counts(received=18, inserted=17, dead_lettered=1)
+    assert len(clarify.stored) == 16 * 15_000 + 1
+    b.finish()

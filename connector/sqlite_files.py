@@ -14,6 +14,7 @@ def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sq
     """Open or create a file for its owner: WAL, every commit synced to disk, `schema` carried out. With `give_back` a
     new file can return free pages to the disk (`PRAGMA incremental_vacuum`). For several threads, which the caller
     keeps apart. Raises sqlite3.Error, and then leaves nothing open."""
+    _sync_what_was_left(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
     try:
         if give_back:
@@ -26,6 +27,24 @@ def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sq
         connection.close()
         raise
     return connection
+
+
+def _sync_what_was_left(path: Path) -> None:
+    """A process that was killed between a write and its sync leaves transactions that SQLite takes for durable, and
+    builds on. They are, from here on."""
+    wal = path.with_name(path.name + "-wal")
+    try:
+        descriptor = os.open(wal, os.O_RDWR)
+    except OSError:
+        return  # there is none, or SQLite says what is wrong with it
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        failure = sqlite3.OperationalError(f"{wal} cannot be synced: {error}")
+        failure.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+        raise failure from error
+    finally:
+        os.close(descriptor)
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:

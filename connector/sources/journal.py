@@ -107,9 +107,10 @@ class Journal(Protocol):
 class DiskJournal:
     """The journal on disk."""
 
-    def __init__(self, source: str, file: LogFile, max_bytes: int) -> None:
+    def __init__(self, source: str, file: LogFile, max_bytes: int, *, retry_seconds: float = _RETRY_SECONDS) -> None:
         self._source = source
         self._file = file
+        self._retry_seconds = retry_seconds
         self._partition = f"journal-{file.incarnation}"
         self._max_bytes = max_bytes
         self._changed = threading.Condition()
@@ -274,7 +275,7 @@ class DiskJournal:
             self._read_failure = str(error)
             _log.error("journal_unreadable", source=self._source, reason=str(error), effect="trying again")
             with self._changed:
-                self._changed.wait_for(lambda: self._closing, min(timeout, _RETRY_SECONDS))
+                self._changed.wait_for(lambda: self._closing, min(timeout, self._retry_seconds))
             return None
         except sqlite3.ProgrammingError:
             if self._closing:
@@ -435,7 +436,7 @@ class DiskJournal:
             )
             commits = self._settle_without_room(commits)
             with self._changed:
-                self._changed.wait_for(lambda: self._closing or self._commits, _RETRY_SECONDS)
+                self._changed.wait_for(lambda: self._closing or self._commits, self._retry_seconds)
                 more, self._commits = self._commits, []
                 closing = self._closing
             commits += more

@@ -94,7 +94,8 @@ class Recording:
         self._lock = threading.RLock()
         self._descriptors: dict[int, str] = {}
         self._fault = fault
-        self._changes = 0
+        self.changes = 0
+        """How many there were, those that failed included."""
         self.ops: list[Op] = []
         self.failures = 0
         """How many changes were made to fail."""
@@ -122,7 +123,7 @@ class Recording:
     def fail(self, changes: int, *, after: int = 0, full: bool = False, share: float = 0.0) -> None:
         """After so many more changes, this many fail."""
         with self._lock:
-            self._fault = Fault(self._changes + after, self._changes + after + changes, full, share)
+            self._fault = Fault(self.changes + after, self.changes + after + changes, full, share)
 
     # -- what SQLite does -------------------------------------------------------------------------
 
@@ -159,7 +160,7 @@ class Recording:
         def open_(path: Any, flags: int, *args: Any, **more: Any) -> int:
             name = self._name(path)
             with self._lock:
-                if name is not None and flags & os.O_CREAT and not os.path.exists(path):
+                if name is not None and flags & os.O_CREAT and not Path(path).exists():
                     self._raise_if_failing(path, grows=True)
                     self.ops.append(Write(name, 0, b""))
                 descriptor = real(path, flags, *args, **more)
@@ -213,7 +214,7 @@ class Recording:
             if dir_fd is not None:
                 return real(path, dir_fd=dir_fd)
             with self._lock:
-                if os.path.exists(path):
+                if Path(path).exists():
                     self._raise_if_failing(path)
                     self._take_down(path, Remove)
                 return real(path)
@@ -237,8 +238,8 @@ class Recording:
     def _failing(self, path: Any, *, grows: bool = False) -> Fault | None:
         if self._name(path) is None:
             return None
-        number, fault = self._changes, self._fault
-        self._changes += 1
+        number, fault = self.changes, self._fault
+        self.changes += 1
         if fault is None or not fault.first <= number < fault.after or (fault.full and not grows):
             return None
         self.failures += 1

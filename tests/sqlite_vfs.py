@@ -1,5 +1,5 @@
-"""SQLite's own file layer, watched: every write, sync, truncation and removal that Python's sqlite3 makes can be recorded,
-or be made to fail.
+"""SQLite's own file layer, watched: every write, sync, truncation and removal that Python's sqlite3 makes can be
+recorded, or be made to fail.
 
 While `watched` is open, a VFS that is a copy of the platform's is the default one of the very library that Python's
 sqlite3 uses, so nothing has to know of it. Of each file that is opened the table of methods is exchanged for a copy in
@@ -8,13 +8,13 @@ which the changing ones ask first. No sync reaches the real disk meanwhile: what
 
 from __future__ import annotations
 
+import _sqlite3
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import _sqlite3
 import pytest
 
 from tests.brokers import REQUIRE_REAL

@@ -442,6 +442,7 @@ class DiskJournal:
             commits += more
             if closing:
                 self._settle_without_room(commits)
+            if closing or self._damage:
                 return None
 
     def _settle_without_room(self, commits: list[Commit]) -> list[Commit]:
@@ -458,6 +459,8 @@ class DiskJournal:
                 continue
         except sqlite3.OperationalError as error:
             self._failure = str(error)
+        except sqlite3.DatabaseError as error:
+            self._recover(error)
         return commits
 
     def _tell_bytes(self) -> None:

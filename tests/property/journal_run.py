@@ -5,7 +5,7 @@ Records are numbered in the order in which they are appended, from 0; the number
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -181,12 +181,23 @@ class Crash:
     after: Facts
 
 
-def crashes(ops: Sequence[Op], disk: Disk, facts: Facts, power_failures: int, *, kills: bool = True) -> Iterator[Crash]:
+def crashes(
+    ops: Sequence[Op],
+    disk: Disk,
+    facts: Facts,
+    power_failures: int,
+    *,
+    kills: bool = True,
+    only: Container[int] | None = None,
+) -> Iterator[Crash]:
     """Every state in which this disk may be found, if everything stops at any of its changes: killed after each and in
-    the middle of each write, and so many outcomes of a power failure after each."""
+    the middle of each write, and so many outcomes of a power failure after each; or at `only` some of them."""
     for at, op in enumerate(ops):
         if isinstance(op, Note):
             facts = facts.after(op)
+            continue
+        if only is not None and at not in only:
+            disk.apply(op)
             continue
         after = facts
         for follows in ops[at + 1 :]:

@@ -83,7 +83,7 @@ class Discoveries(Protocol):
     """Told of what the mapping saw for the first time, before any sample of it leaves."""
 
     def claimed(self, claims: list[tuple[str, Origin]]) -> None:
-        """These input IDs were given to these origins."""
+        """These input IDs were given to these origins. Durable when it returns: else they could be given to others."""
 
     def collided(self, collisions: list[Collision]) -> None:
         """These origins wanted an ID that another one has."""
@@ -95,7 +95,7 @@ class Discoveries(Protocol):
         """How well frames are filled and whether the load fits: told every now and then, and at the end."""
 
     def learned(self, states: list[tuple[str, str, int]]) -> None:
-        """These inputs have these states by these numbers, for ever."""
+        """These inputs have these states by these numbers, for ever. Durable when it returns."""
 
     def renamed(self, renames: list[Rename]) -> None:
         """These origins had another ID in an earlier run."""
@@ -159,6 +159,7 @@ class Pipeline:
         self._mapper = mapper
         self._admit = admit
         self._mapping_lock = threading.Lock()
+        self._announcing = threading.Lock()
         self._windows = Windows(mapper.thinner.how, windows_done or {})
         self._window_starts: dict[int, tuple[str, int]] = {}
         """Token of a window's sample that is under way → its input, and the start of the window in µs."""
@@ -236,14 +237,14 @@ class Pipeline:
     def _take_in(self, chunk: Chunk) -> None:
         with self._mapping_lock:
             mapped = self._map(chunk)
-            self._announce()
+        self._announce()
         while len(mapped) < len(chunk.records):  # a schema is missing: nothing of it is rejected for that
             self._wait_for_schema(chunk)
             if self._aborted.is_set():
                 return
             with self._mapping_lock:
                 mapped += self._map(chunk, len(mapped))
-                self._announce()
+            self._announce()
         if self.schema_trouble.pop(chunk.source, None):
             del self._schema_tries[chunk.source]
             _log.info("schema_available", source=chunk.source)
@@ -621,25 +622,29 @@ class Pipeline:
             self._discoveries.windows_done(done)
 
     def _announce(self) -> None:
-        mapper = self._mapper
-        if mapper.states.new:
-            states, mapper.states.new = mapper.states.new, []
-            self._discoveries.learned(states)
-        if mapper.ids.renames:
-            renames, mapper.ids.renames = mapper.ids.renames, []
-            self._discoveries.renamed(renames)
-        skews = mapper.clocks_off(self._clock())
-        if skews:
-            self._discoveries.clocks_off(skews)
-        if mapper.ids.new_claims:
-            claims, mapper.ids.new_claims = mapper.ids.new_claims, []
-            self._discoveries.claimed(claims)
-        if mapper.ids.collisions:
-            collisions, mapper.ids.collisions = mapper.ids.collisions, []
-            self._discoveries.collided(collisions)
-        if mapper.discovered:
-            signals, mapper.discovered = mapper.discovered, []
-            self._discoveries.discovered(signals)
+        """Before any sample of the chunk leaves. One at a time, so that what another intake has found and this one has
+        used is remembered, too, when this returns; without the mapping, which others look at meanwhile."""
+        mapper, discoveries = self._mapper, self._discoveries
+        with self._announcing:
+            with self._mapping_lock:
+                states, mapper.states.new = mapper.states.new, []
+                renames, mapper.ids.renames = mapper.ids.renames, []
+                claims, mapper.ids.new_claims = mapper.ids.new_claims, []
+                collisions, mapper.ids.collisions = mapper.ids.collisions, []
+                signals, mapper.discovered = mapper.discovered, []
+                skews = mapper.clocks_off(self._clock())
+            if states:
+                discoveries.learned(states)
+            if renames:
+                discoveries.renamed(renames)
+            if skews:
+                discoveries.clocks_off(skews)
+            if claims:
+                discoveries.claimed(claims)
+            if collisions:
+                discoveries.collided(collisions)
+            if signals:
+                discoveries.discovered(signals)
 
     def _keep_births(self, source: str) -> None:
         """Before anything of the chunk can be committed."""

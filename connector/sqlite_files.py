@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,8 @@ def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sq
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_size_limit = 16777216")
+        with suppress(sqlite3.OperationalError):  # no room for it: SQLite tries again when it has written more
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         connection.executescript(schema)
     except BaseException:
         connection.close()
@@ -31,7 +34,8 @@ def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sq
 
 def _sync_what_was_left(path: Path) -> None:
     """A process that was killed between a write and its sync leaves transactions that SQLite takes for durable, and
-    builds on. They are, from here on."""
+    builds on. They are, from here on. (Where a sync had failed, what it lost is read as if it was there, until the power
+    fails: so all of it is then written once more, into the file itself.)"""
     wal = path.with_name(path.name + "-wal")
     try:
         descriptor = os.open(wal, os.O_RDWR)

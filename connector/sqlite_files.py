@@ -34,8 +34,8 @@ def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sq
 
 def _sync_what_was_left(path: Path) -> None:
     """A process that was killed between a write and its sync leaves transactions that SQLite takes for durable, and
-    builds on. They are, from here on. (Where a sync had failed, what it lost is read as if it was there, until the power
-    fails: so all of it is then written once more, into the file itself.)"""
+    builds on. They are, from here on. Where a sync had failed, what it lost is read as if it was there until the power
+    fails: that is why the whole log is written once more, into the file, when it is opened."""
     wal = path.with_name(path.name + "-wal")
     try:
         descriptor = os.open(wal, os.O_RDWR)

@@ -147,8 +147,6 @@ class Connector:
         credentials = Credentials.load(config.clarify.credentials, allow_insecure=config.clarify.allow_insecure)
         self._config = config
         self._abort = threading.Event()
-        self._unremembered: list[tuple[str, Origin]] = []
-        self._unlearned: list[tuple[str, str, int]] = []
         with ExitStack() as opened, ExitStack() as opened_sources:
             opened.callback(lock_state_dir(config.state_dir).close)
             self.client = Api(
@@ -285,14 +283,8 @@ class Connector:
     # -- what the mapping discovers ---------------------------------------------------------------
 
     def claimed(self, claims: list[tuple[str, Origin]]) -> None:
-        """Remember who owns which input ID; where that cannot be written, with the next one."""
-        self._unremembered += claims
-        try:
-            self.state.add_claims(self._unremembered)
-        except sqlite3.Error as error:
-            _log.error("input_ids_not_remembered", reason=str(error), effect="trying again with the next new signal")
-        else:
-            self._unremembered = []
+        """Remember who owns which input ID, and go on trying until that is written: else another one could get it."""
+        self._until_written(lambda: self.state.add_claims(claims), "input_ids_not_remembered", "intake waits")
 
     def collided(self, collisions: list[Collision]) -> None:
         """Report collisions."""
@@ -307,16 +299,11 @@ class Connector:
             _log.debug("packing_not_noted", reason=str(error))
 
     def learned(self, states: list[tuple[str, str, int]]) -> None:
-        """Remember the states of enum signals; where that cannot be written, with the next one."""
-        self._unlearned += states
+        """Remember the states of enum signals, and go on trying until that is written: else a number that was sent
+        could come to mean another state."""
         for input_id, text, number in states:
             _log.info("state_learned", input=input_id, state=text, number=number)
-        try:
-            self.state.add_learned_states(self._unlearned)
-        except sqlite3.Error as error:
-            _log.error("states_not_remembered", reason=str(error), effect="trying again with the next new state")
-        else:
-            self._unlearned = []
+        self._until_written(lambda: self.state.add_learned_states(states), "states_not_remembered", "intake waits")
 
     def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
         """Remember them, and go on trying until that is written: else what follows could not be read."""

@@ -86,7 +86,7 @@ class Discoveries(Protocol):
     """Told of what the mapping saw for the first time, before any sample of it leaves."""
 
     def claimed(self, claims: list[tuple[str, Origin]]) -> None:
-        """These input IDs were given to these origins."""
+        """These input IDs were given to these origins. Durable when it returns: else they could be given to others."""
 
     def collided(self, collisions: list[Collision]) -> None:
         """These origins wanted an ID that another one has."""
@@ -98,7 +98,7 @@ class Discoveries(Protocol):
         """How well frames are filled and whether the load fits: told every now and then, and at the end."""
 
     def learned(self, states: list[tuple[str, str, int]]) -> None:
-        """These inputs have these states by these numbers, for ever."""
+        """These inputs have these states by these numbers, for ever. Durable when it returns."""
 
     def renamed(self, renames: list[Rename]) -> None:
         """These origins had another ID in an earlier run."""
@@ -164,6 +164,7 @@ class Pipeline:
         self._chunks = ChunkMapper(mapper)
         self._admit = admit
         self._mapping_lock = threading.Lock()
+        self._announcing = threading.Lock()
         self._windows = Windows(mapper.thinner.how, windows_done or {})
         self._window_starts: dict[int, tuple[str, int]] = {}
         """Token of a window's sample that is under way → its input, and the start of the window in µs."""
@@ -568,7 +569,7 @@ class Pipeline:
             if self._chunks.schema_trouble is not None:
                 self.schema_trouble[source] = self._chunks.schema_trouble
             merged = self._mapper.merges_keys(source, records[0], records[-1])
-            self._announce()
+        self._announce()
         if merged:
             _log.warning(
                 "keys_not_told_apart",
@@ -628,25 +629,29 @@ class Pipeline:
             self._discoveries.windows_done(done)
 
     def _announce(self) -> None:
-        mapper = self._mapper
-        if mapper.states.new:
-            states, mapper.states.new = mapper.states.new, []
-            self._discoveries.learned(states)
-        if mapper.ids.renames:
-            renames, mapper.ids.renames = mapper.ids.renames, []
-            self._discoveries.renamed(renames)
-        skews = mapper.clocks_off(self._clock())
-        if skews:
-            self._discoveries.clocks_off(skews)
-        if mapper.ids.new_claims:
-            claims, mapper.ids.new_claims = mapper.ids.new_claims, []
-            self._discoveries.claimed(claims)
-        if mapper.ids.collisions:
-            collisions, mapper.ids.collisions = mapper.ids.collisions, []
-            self._discoveries.collided(collisions)
-        if mapper.discovered:
-            signals, mapper.discovered = mapper.discovered, []
-            self._discoveries.discovered(signals)
+        """Before any sample of the chunk leaves. One at a time, so that what another intake has found and this one has
+        used is remembered, too, when this returns; without the mapping, which others look at meanwhile."""
+        mapper, discoveries = self._mapper, self._discoveries
+        with self._announcing:
+            with self._mapping_lock:
+                states, mapper.states.new = mapper.states.new, []
+                renames, mapper.ids.renames = mapper.ids.renames, []
+                claims, mapper.ids.new_claims = mapper.ids.new_claims, []
+                collisions, mapper.ids.collisions = mapper.ids.collisions, []
+                signals, mapper.discovered = mapper.discovered, []
+                skews = mapper.clocks_off(self._clock())
+            if states:
+                discoveries.learned(states)
+            if renames:
+                discoveries.renamed(renames)
+            if skews:
+                discoveries.clocks_off(skews)
+            if claims:
+                discoveries.claimed(claims)
+            if collisions:
+                discoveries.collided(collisions)
+            if signals:
+                discoveries.discovered(signals)
 
     def _keep_births(self, source: str) -> None:
         """Before anything of the chunk can be committed."""

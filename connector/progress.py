@@ -232,6 +232,8 @@ class Progress:
         others: Counter[int] = Counter()
         for token in tokens:
             if token < 0:
+                if token not in self._bundles:
+                    raise ProgressError(f"bundle {token} was settled that was not open")
                 last, all_of_it = self._bundles.pop(token)
                 others.update(all_of_it)
                 others[last] -= 1

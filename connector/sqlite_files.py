@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sq
     """Open or create a file for its owner: WAL, every commit synced to disk, `schema` carried out. With `give_back` a
     new file can return free pages to the disk (`PRAGMA incremental_vacuum`). For several threads, which the caller
     keeps apart. Raises sqlite3.Error, and then leaves nothing open."""
+    _sync_what_was_left(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
     try:
         if give_back:
@@ -21,11 +23,32 @@ def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sq
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_size_limit = 16777216")
+        with suppress(sqlite3.OperationalError):  # no room for it: SQLite tries again when it has written more
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         connection.executescript(schema)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _sync_what_was_left(path: Path) -> None:
+    """A process that was killed between a write and its sync leaves transactions that SQLite takes for durable, and
+    builds on. They are, from here on. Where a sync had failed, what it lost is read as if it was there until the power
+    fails: that is why the whole log is written once more, into the file, when it is opened."""
+    wal = path.with_name(path.name + "-wal")
+    try:
+        descriptor = os.open(wal, os.O_RDWR)
+    except OSError:
+        return  # there is none, or SQLite says what is wrong with it
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        failure = sqlite3.OperationalError(f"{wal} cannot be synced: {error}")
+        failure.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+        raise failure from error
+    finally:
+        os.close(descriptor)
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:

@@ -109,9 +109,10 @@ class Journal(Protocol):
 class DiskJournal:
     """The journal on disk."""
 
-    def __init__(self, source: str, file: LogFile, max_bytes: int) -> None:
+    def __init__(self, source: str, file: LogFile, max_bytes: int, *, retry_seconds: float = _RETRY_SECONDS) -> None:
         self._source = source
         self._file = file
+        self._retry_seconds = retry_seconds
         self._partition = f"journal-{file.incarnation}"
         self._max_bytes = max_bytes
         self._changed = threading.Condition()
@@ -276,7 +277,7 @@ class DiskJournal:
             self._read_failure = str(error)
             _log.error("journal_unreadable", source=self._source, reason=str(error), effect="trying again")
             with self._changed:
-                self._changed.wait_for(lambda: self._closing, min(timeout, _RETRY_SECONDS))
+                self._changed.wait_for(lambda: self._closing, min(timeout, self._retry_seconds))
             return None
         except sqlite3.ProgrammingError:
             if self._closing:
@@ -437,12 +438,13 @@ class DiskJournal:
             )
             commits = self._settle_without_room(commits)
             with self._changed:
-                self._changed.wait_for(lambda: self._closing or self._commits, _RETRY_SECONDS)
+                self._changed.wait_for(lambda: self._closing or self._commits, self._retry_seconds)
                 more, self._commits = self._commits, []
                 closing = self._closing
             commits += more
             if closing:
                 self._settle_without_room(commits)
+            if closing or self._damage:
                 return None
 
     def _settle_without_room(self, commits: list[Commit]) -> list[Commit]:
@@ -459,6 +461,8 @@ class DiskJournal:
                 continue
         except sqlite3.OperationalError as error:
             self._failure = str(error)
+        except sqlite3.DatabaseError as error:
+            self._recover(error)
         return commits
 
     def _tell_bytes(self) -> None:

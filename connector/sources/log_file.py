@@ -78,7 +78,8 @@ class LogFile:
         self.reserve = Reserve(path)
         """Room on the disk for settling when it is full; taken by whoever writes a journal."""
         self._writer = writer
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        """Over the writing connection, the numbers that say what it has written, and the mark: they change together."""
         self._read_lock = threading.Lock()
         self._mark = MarkFile(mark_file(path))
         self._begin()
@@ -168,53 +169,56 @@ class LogFile:
 
     def write(self, rows: list[list[Record]], commits: Iterable[Commit]) -> list[Row]:
         """Append rows of records and apply commits in one durable transaction; returns the rows with positions."""
-        position, settled_to = self.next_position, self.settled_to
-        waiting = self.waiting_bytes
-        written = []
-        with self._transaction() as writer:
-            for records in rows:
-                body = encode(records)
-                size = len(body) + ROW_OVERHEAD
-                writer.execute(
-                    "INSERT INTO journal VALUES (?, ?, ?, ?, ?)",
-                    (position, len(records), size, checksum(position, len(records), body), body),
+        with self._lock:
+            position, settled_to = self.next_position, self.settled_to
+            waiting = self.waiting_bytes
+            written = []
+            with self._transaction() as writer:
+                for records in rows:
+                    body = encode(records)
+                    size = len(body) + ROW_OVERHEAD
+                    writer.execute(
+                        "INSERT INTO journal VALUES (?, ?, ?, ?, ?)",
+                        (position, len(records), size, checksum(position, len(records), body), body),
+                    )
+                    written.append(Row(position, records))
+                    position += len(records)
+                    waiting += size
+                for commit in commits:
+                    waiting -= self._apply(commit)
+                    settled_to = max(settled_to, commit.position)
+                writer.executemany(
+                    "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                    (("next_position", position), ("settled_to", settled_to), ("waiting_bytes", waiting)),
                 )
-                written.append(Row(position, records))
-                position += len(records)
-                waiting += size
-            for commit in commits:
-                waiting -= self._apply(commit)
-                settled_to = max(settled_to, commit.position)
-            writer.executemany(
-                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-                (("next_position", position), ("settled_to", settled_to), ("waiting_bytes", waiting)),
-            )
-        self.next_position, self.settled_to, self.waiting_bytes = position, settled_to, waiting
-        self._set_mark()
+            self.next_position, self.settled_to, self.waiting_bytes = position, settled_to, waiting
+            self._set_mark()
         return written
 
     def count_without_journal(self, n: int, commits: Iterable[Commit]) -> None:
         """The same for a journal in memory: `n` records came and went."""
-        with self._transaction() as writer:
-            self._count(writer, n)
-            for commit in commits:
-                self._apply(commit)
-        self._counted(n)
+        with self._lock:
+            with self._transaction() as writer:
+                self._count(writer, n)
+                for commit in commits:
+                    self._apply(commit)
+            self._counted(n)
 
     def settle_ranges(self, ranges: Iterable[Range], commits: Iterable[Commit], *, redelivered: int = 0) -> None:
         """The same for a log that is kept elsewhere: these ranges of it are settled, with this account.
         `redelivered` of their records were settled before."""
         records = 0
-        with self._transaction() as writer:
-            for found in ranges:
-                _add_range(writer, found)
-                records += found.records
-            self._count(writer, records)
-            if redelivered:
-                _add_to_meta(writer, "redelivered", redelivered)
-            for commit in commits:
-                self._topics.book(writer, commit.tallies)
-        self._counted(records)
+        with self._lock:
+            with self._transaction() as writer:
+                for found in ranges:
+                    _add_range(writer, found)
+                    records += found.records
+                self._count(writer, records)
+                if redelivered:
+                    _add_to_meta(writer, "redelivered", redelivered)
+                for commit in commits:
+                    self._topics.book(writer, commit.tallies)
+            self._counted(records)
 
     def _count(self, writer: sqlite3.Connection, n: int) -> None:
         position = self.next_position + n
@@ -327,22 +331,23 @@ class LogFile:
 
     def confine(self, first: int, reason: str) -> Confined:
         """Move the row at this position out of the way; what stood in it is a loss. Raises sqlite3.Error."""
-        with self._transaction() as writer:
-            after = writer.execute("SELECT first FROM journal WHERE first > ? ORDER BY first LIMIT 1", (first,))
-            found = after.fetchone()
-            next_ = int(found[0]) if found else self.next_position
-            size = writer.execute("SELECT total(bytes) FROM journal WHERE first = ?", (first,)).fetchone()[0]
-            writer.execute(
-                "INSERT INTO damaged_rows (at, first, count, crc, body) "
-                "SELECT ?, first, count, crc, body FROM journal WHERE first = ?",
-                (now_text(), first),
-            )
-            writer.execute("DELETE FROM journal WHERE first = ?", (first,))
-            waiting = max(0, self.waiting_bytes - int(size))
-            writer.execute("INSERT OR REPLACE INTO meta VALUES ('waiting_bytes', ?)", (waiting,))
-            add_loss(writer, first, next_, next_ - first, f"{reason}; the row is kept in the table damaged_rows")
-        self.waiting_bytes = waiting
-        self._lost.append((first, next_))
+        with self._lock:
+            with self._transaction() as writer:
+                after = writer.execute("SELECT first FROM journal WHERE first > ? ORDER BY first LIMIT 1", (first,))
+                found = after.fetchone()
+                next_ = int(found[0]) if found else self.next_position
+                size = writer.execute("SELECT total(bytes) FROM journal WHERE first = ?", (first,)).fetchone()[0]
+                writer.execute(
+                    "INSERT INTO damaged_rows (at, first, count, crc, body) "
+                    "SELECT ?, first, count, crc, body FROM journal WHERE first = ?",
+                    (now_text(), first),
+                )
+                writer.execute("DELETE FROM journal WHERE first = ?", (first,))
+                waiting = max(0, self.waiting_bytes - int(size))
+                writer.execute("INSERT OR REPLACE INTO meta VALUES ('waiting_bytes', ?)", (waiting,))
+                add_loss(writer, first, next_, next_ - first, f"{reason}; the row is kept in the table damaged_rows")
+            self.waiting_bytes = waiting
+            self._lost.append((first, next_))
         return Confined(first, next_, reason)
 
     def set_aside_now(self, reason: str) -> SetAside:
@@ -354,8 +359,8 @@ class LogFile:
             self._writer.close()
             self._writer, found = recover(self.path, reason, known)
             self._reader = open_durable(self.path)
-        self._begin()
-        self._set_mark()
+            self._begin()
+            self._set_mark()
         return found
 
     def _compare_with_mark(self) -> list[Confined]:

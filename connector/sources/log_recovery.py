@@ -103,6 +103,7 @@ def _rename_beside(old: Path, new: Path) -> None:
 def _salvage(damaged: Path, writer: sqlite3.Connection, kept_as: Path, reason: str, known: Known | None) -> SetAside:
     """Carry over what the damaged file still gives, in one transaction, with a note of what happened."""
     writer.execute("BEGIN IMMEDIATE")
+    writer.execute("DELETE FROM meta WHERE key != 'incarnation'")  # what a new file says; only the damaged one counts
     with readable(damaged) as source, closing(sqlite3.connect(source, isolation_level=None)) as old:
         recovered, after = _salvage_rows(old, writer)
         complete = _salvage_account(old, writer)

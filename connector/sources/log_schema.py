@@ -137,7 +137,12 @@ def open_checked(path: Path, check_below_bytes: int) -> sqlite3.Connection:
         if not set(_TABLES) <= known:  # nothing is written where nothing is missing: the disk may be full
             create(connection)
         if not connection.execute("SELECT 1 FROM meta WHERE key = 'incarnation'").fetchone():
-            connection.execute("INSERT INTO meta VALUES ('incarnation', ?)", (secrets.token_hex(4),))
+            # With its numbers: where they cannot be read, that is because of damage.
+            connection.execute(
+                "INSERT INTO meta VALUES ('incarnation', ?), ('next_position', 1), ('settled_to', 0), "
+                "('waiting_bytes', 0)",
+                (secrets.token_hex(4),),
+            )
         for table, columns in _TABLES.items():
             connection.execute(f"SELECT {', '.join(columns)} FROM {table} LIMIT 1").fetchone()  # noqa: S608 - constants
     except BaseException:

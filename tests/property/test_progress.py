@@ -1,7 +1,9 @@
-"""Chunks of several partitions, settled in any order and in any pieces: the ledger balances all the same."""
+"""Chunks of several partitions, settled in any order and in any pieces, some of it in bundles, some of it given away
+meanwhile: the ledger balances all the same."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -12,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from connector.progress import Outcome, Progress, ProgressError, Tallies
 from connector.records import Chunk, Mapped, Reason, Record, Reject
+from tests.property.fuzz import FUZZ
 
 PARTITIONS = [("mqtt", "0"), ("mqtt", "1"), ("kafka", "0")]
 TOPICS = ["a", "b"]
@@ -31,8 +34,35 @@ class ModelRecord:
     topic: str
     token: int = 0
     open: int = 0
+    """Values that are open, those in bundles included."""
+    held: int = 0
+    """How many of them are in bundles."""
     values: list[Outcome] = field(default_factory=list)
     fates: set[Outcome] = field(default_factory=set)
+    given_away: bool = False
+
+    @property
+    def free(self) -> int:
+        """Values that can be settled by themselves."""
+        return self.open - self.held
+
+    def settle(self, n: int, outcome: Outcome) -> int:
+        """Settle so many; how many of them were late."""
+        self.open -= n
+        if self.given_away:
+            return n
+        self.values += [outcome] * n
+        self.fates.add(outcome)
+        return 0
+
+
+@dataclass
+class ModelBundle:
+    """One sample that stands for these values."""
+
+    token: int
+    parts: list[tuple[ModelRecord, int]]
+    last: ModelRecord
 
 
 @dataclass
@@ -69,6 +99,7 @@ class ProgressMachine(RuleBasedStateMachine):
         self.given_away: list[ModelRecord] = []
         self.abandoned = 0
         self.late = 0
+        self.bundles: list[ModelBundle] = []
 
     @rule(
         partition=st.sampled_from(PARTITIONS),
@@ -101,7 +132,8 @@ class ProgressMachine(RuleBasedStateMachine):
             assert self.progress.locate(open_record.token) == (*partition, positions[i], topics[i])
 
     def open_records(self) -> list[ModelRecord]:
-        return [r for chunks in self.model.values() for chunk in chunks for r in chunk.records if r.open]
+        """Those of which something can be settled by itself, and is not given away."""
+        return [r for chunks in self.model.values() for chunk in chunks for r in chunk.records if r.free]
 
     @precondition(lambda self: self.open_records())
     @rule(data=st.data(), outcome=st.sampled_from(ORDER))
@@ -113,12 +145,66 @@ class ProgressMachine(RuleBasedStateMachine):
         tokens = {}
         for index in chosen:
             record = waiting[index]
-            n = data.draw(st.integers(1, record.open))
-            tokens[record.token] = n
-            record.open -= n
-            record.values += [outcome] * n
-            record.fates.add(outcome)
+            n = tokens[record.token] = data.draw(st.integers(1, record.free))
+            record.settle(n, outcome)
+        if self.bundles and data.draw(st.booleans()):  # as frames do: both kinds at once
+            bundle = self.bundles.pop(data.draw(st.integers(0, len(self.bundles) - 1)))
+            tokens[bundle.token] = 1
+            self.late += settle_bundle(bundle, outcome)
         self.progress.settle(tokens, outcome)
+
+    @precondition(lambda self: self.open_records())
+    @rule(data=st.data())
+    def bundle(self, data: st.DataObject) -> None:
+        """Values of any records, of any partitions, become one sample."""
+        waiting = self.open_records()
+        chosen = data.draw(
+            st.lists(st.sampled_from(range(len(waiting))), min_size=1, max_size=len(waiting), unique=True)
+        )
+        parts = [(waiting[i], data.draw(st.integers(1, waiting[i].free))) for i in chosen]
+        last = data.draw(st.sampled_from([record for record, _ in parts]))
+        for record, n in parts:
+            record.held += n
+        token = self.progress.bundle(Counter({record.token: n for record, n in parts}), last.token)
+        assert token < 0
+        assert self.progress.locate(token) == self.progress.locate(last.token)
+        self.bundles.append(ModelBundle(token, parts, last))
+
+    @precondition(lambda self: self.bundles)
+    @rule(data=st.data(), outcome=st.sampled_from(ORDER))
+    def settle_a_bundle(self, data: st.DataObject, outcome: Outcome) -> None:
+        """The value that came last has the outcome, the others are filtered; what was given away meanwhile is late.
+        It cannot be settled again."""
+        bundle = self.bundles.pop(data.draw(st.integers(0, len(self.bundles) - 1)))
+        self.progress.settle({bundle.token: 1}, outcome)
+        self.late += settle_bundle(bundle, outcome)
+        with pytest.raises(ProgressError):
+            self.progress.settle({bundle.token: 1}, outcome)
+
+    @precondition(lambda self: self.bundles)
+    @rule(data=st.data())
+    def drop_a_bundle(self, data: st.DataObject) -> None:
+        """It is dropped only where all of its values were given away."""
+        bundle = data.draw(st.sampled_from(self.bundles))
+        everything = all(record.given_away for record, _ in bundle.parts)
+        assert self.progress.is_abandoned(bundle.token) == everything
+        if not everything:
+            return
+        self.bundles.remove(bundle)
+        self.progress.dropped({bundle.token: 1})
+        for record, n in bundle.parts:
+            record.open -= n
+            record.held -= n
+
+    @rule(partitions=st.sets(st.sampled_from(["0", "1"]), min_size=1))
+    def only_bundles_are_open(self, partitions: set[str]) -> None:
+        """What is asked before a partition is given away: whether one would wait for windows alone."""
+        chunks = [chunk for partition in partitions for chunk in self.model["mqtt", partition]]
+        records = [record for chunk in chunks for record in chunk.records]
+        held = [b.token for b in self.bundles]
+        tokens = [r.token for b in self.bundles for r, n in b.parts for _ in range(n)]
+        assert held == sorted(set(held), reverse=True), "no token is given out twice"
+        assert self.progress.only_open("mqtt", partitions, tokens) == all(not record.free for record in records)
 
     @precondition(lambda self: any(self.model.values()))
     @rule(data=st.data(), outcome=st.sampled_from(ORDER))
@@ -137,22 +223,22 @@ class ProgressMachine(RuleBasedStateMachine):
         assert self.progress.forget(partition[0], [partition[1]]) == len(records)
         assert not self.progress.open_in(partition[0], [partition[1]])
         self.abandoned += len(records)
+        for record in records:
+            record.given_away = True
         self.given_away += [record for record in records if record.open]
 
-    @precondition(lambda self: self.given_away)
+    @precondition(lambda self: any(record.free for record in self.given_away))
     @rule(data=st.data(), dropped=st.booleans())
     def settle_late(self, data: st.DataObject, dropped: bool) -> None:
-        record = data.draw(st.sampled_from(self.given_away))
+        record = data.draw(st.sampled_from([record for record in self.given_away if record.free]))
         assert self.progress.is_abandoned(record.token)
-        n = data.draw(st.integers(1, record.open))
+        n = data.draw(st.integers(1, record.free))
         record.open -= n
         if dropped:
             self.progress.dropped({record.token: n})
         else:
             self.progress.settle({record.token: n}, Outcome.INSERTED)
             self.late += n
-        if not record.open:
-            self.given_away.remove(record)
 
     @rule()
     def settle_what_never_was(self) -> None:
@@ -182,7 +268,21 @@ class ProgressMachine(RuleBasedStateMachine):
         assert self.progress.received_records == self.received
         assert self.progress.abandoned_records == self.abandoned
         assert self.progress.late_samples == self.late
-        assert self.progress.any_abandoned == bool(self.given_away)
+        assert self.progress.any_abandoned == any(record.open for record in self.given_away)
+
+
+def settle_bundle(bundle: ModelBundle, outcome: Outcome) -> int:
+    """In the model; how many of its values were late."""
+    late = 0
+    for record, n in bundle.parts:
+        record.held -= n
+        others = n - (record is bundle.last)
+        late += n if record.given_away else 0
+        if record is bundle.last:
+            record.settle(1, outcome)
+        if others:
+            record.settle(others, Outcome.FILTERED)
+    return late
 
 
 def assert_account(tallies: Tallies, records: list[ModelRecord]) -> None:
@@ -199,4 +299,4 @@ def assert_account(tallies: Tallies, records: list[ModelRecord]) -> None:
 
 
 TestProgress = ProgressMachine.TestCase
-TestProgress.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestProgress.settings = settings(max_examples=max(50, FUZZ.max_examples // 3), stateful_step_count=30, deadline=None)

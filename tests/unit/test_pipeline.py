@@ -66,6 +66,9 @@ class Notes:
         self.failure: Exception | None = None
         self.packing: PackingAccount | None = None
         self.births_failure: Exception | None = None
+        self.disk = threading.Event()
+        """Whether states can be written now."""
+        self.disk.set()
 
     def claimed(self, claims: list[tuple[str, Origin]]) -> None:
         if self.failure:
@@ -82,6 +85,7 @@ class Notes:
         self.packing = account
 
     def learned(self, states: list[tuple[str, str, int]]) -> None:
+        assert self.disk.wait(SECONDS)
         self.states += states
 
     def renamed(self, renames: list[Rename]) -> None:
@@ -215,6 +219,25 @@ def test_claims_and_metadata_are_announced_before_a_sample_leaves(bench: Make) -
     b.committed(2)
     assert known == [({"a", "b"}, {"a", "b"})]
     assert b.notes.signals["a"].name == "Name of a"
+
+
+def test_nothing_leaves_while_a_state_cannot_be_written_not_even_what_another_source_has_of_it(bench: Make) -> None:
+    values = {"mode": {"unknown_state": "learn"}}
+    rule = RuleSection.model_validate(
+        {"topic": "#", "input": "one", "shared_inputs": True, "values": values, "time": "arrival"}
+    ).compile()
+    east, west = ListSource("east"), ListSource("west")
+    b = bench(east, west, mapper=Mapper([rule], sources=["east", "west"]))
+    b.notes.disk.clear()
+    b.start()
+    east.put(record(b'{"mode": "on"}'))
+    wait_until(lambda: east.left() == 0, SECONDS, "east is read", every=0.002)
+    west.put(record(b'{"mode": "on"}', time_us=TIME + 1))
+    wait_until(lambda: west.left() == 0, SECONDS, "west is read", every=0.002)
+    assert b.pipeline.clocks(1) == [], "who looks at the mapping does not wait"
+    assert (b.pipeline.waiting(), b.clarify.stored) == ((0, 0), {})
+    b.notes.disk.set()
+    wait_until(lambda: len(b.clarify.stored) == 2, SECONDS, "both are stored", every=0.002)
 
 
 # -- when a frame leaves ---------------------------------------------------------------------------

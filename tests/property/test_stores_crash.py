@@ -1,0 +1,300 @@
+"""What is remembered beside the journals, and the dead letters: a crash at every write, and every change refused.
+
+Each method is all or nothing, durable when it returns, and nothing overtakes what was there before. So whatever the
+disk may hold after a crash is what stood after one of the steps: not one before the last that had returned, nor one
+after the last that had begun.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from connector.dead_letters.letter import DeadLetter, letter_of
+from connector.dead_letters.sqlite_store import SqliteLetters
+from connector.dead_letters.store import DeadLettersError
+from connector.formats.sparkplug.host import Owner
+from connector.mapping.input_ids import Origin
+from connector.progress import Commit, Counts, Tally
+from connector.records import Reason, Record, Reject
+from connector.sources.log_file import LogFile
+from connector.sources.log_schema import Range, read_ranges, read_tallies
+from connector.state import SignalStatus, State, approve
+from tests.property.fuzz import FUZZ
+from tests.recorded_disk import Disk, Note, Op, Recording, Write, put, read_folder, unsynced
+
+LONG = FUZZ.max_examples > 150
+NAME = "store.sqlite"
+Step = Callable[[Any], object]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the stores: how to open it, all that it says of itself, what may be done to it, how it fails."""
+
+    open: Callable[[Path], Any]
+    content: Callable[[Any], object]
+    steps: Sequence[Step]
+    fails_with: tuple[type[Exception], ...]
+
+
+# -- what the connector remembers ------------------------------------------------------------------
+
+OWNERS = [Owner("group", "node", ""), Owner("group", "node", "device")]
+STATE_STEPS: list[Step] = [
+    lambda s: s.add_claims([("a", Origin("mqtt", "t", "x")), ("b", Origin("mqtt", "t", "y"))]),
+    lambda s: s.add_claims([(f"id{i}", Origin("kafka", "t" * 50, str(i))) for i in range(100)]),  # several pages
+    lambda s: s.add_learned_states([("a", "on", 1), ("a", "off", 0)]),
+    lambda s: s.add_learned_states([("a", "on", 7), ("b", "open", 2)]),  # what is known keeps its number
+    lambda s: s.add_windows_done({"a": 10, "b": 10}),
+    lambda s: s.add_windows_done({"a": 20}),
+    lambda s: s.keep_births("mqtt", [(OWNERS[0], b"born" * 500), (OWNERS[1], b"device")]),
+    lambda s: s.keep_births("mqtt", [(OWNERS[0], b"again"), (OWNERS[1], None)]),
+    lambda s: s.add_saved_signals("integration", [("a", "1"), ("b", "1")]),
+    lambda s: s.add_published_signals("integration", [("a", "2")]),
+    lambda s: s.add_signal_statuses([("a", SignalStatus.KNOWN), ("b", SignalStatus.HELD), ("c", SignalStatus.HELD)]),
+    lambda s: s.take_approved(),
+    lambda s: s.add_note("packing", 1.0, "note"),
+    lambda s: s.add_note("packing", 2.0, "newer note"),
+]
+
+
+def content_of_state(state: State) -> object:
+    with state._lock:
+        tables = [name for (name,) in state._connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        return {name: state._connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for name in tables}
+
+
+# -- dead letters ----------------------------------------------------------------------------------
+
+
+def letter(number: int, size: int = 10) -> DeadLetter:
+    record = Record("t", b"%d " % number + b"x" * size, number)
+    return letter_of("mqtt", "p", number, "t", [Reject(Reason.INVALID_JSON, "no JSON")], record)
+
+
+LETTER_STEPS: list[Step] = [
+    lambda s: s.add([letter(1)]),
+    lambda s: s.add([letter(2, 9000), letter(3)]),
+    lambda s: s.add([letter(1), letter(4)]),  # one of them came before
+    lambda s: s.add([letter(1)]),
+    lambda s: s.forget([letter(3).key]),
+    lambda s: s.add([letter(n, 3000) for n in range(5, 9)]),  # above the bound: the oldest go
+    lambda s: s.add([letter(9)]),
+    lambda s: s.forget([letter(n).key for n in range(5, 9)]),
+]
+
+
+def content_of_letters(store: SqliteLetters) -> object:
+    letters = [found.key for found in store.read()]
+    usage = store.usage()
+    assert usage.kept == len(letters), "what is counted is there"
+    return letters, usage
+
+
+# -- the account of a log that is kept elsewhere (Kafka) -------------------------------------------
+
+
+def settled(n: int) -> Commit:
+    counts = Counts(received=n, inserted=n)
+    return Commit("kafka", "t-0", n, {"t": Tally(counts, counts)})
+
+
+RANGE_STEPS: list[Step] = [
+    lambda f: f.remember("cluster", "here"),
+    lambda f: f.settle_ranges([Range("t-0", 0, 5, 5)], [settled(5)]),
+    lambda f: f.settle_ranges([Range("t-0", 5, 9, 3), Range("t-1", 0, 1, 1)], [settled(3), settled(1)], redelivered=1),
+    lambda f: f.note_loss("expired", 7),
+    lambda f: f.count_without_journal(2, [settled(2)]),
+    lambda f: f.settle_ranges([Range("t-0", 20, 21, 1)], [settled(1)]),
+]
+
+
+def content_of_ranges(file: LogFile) -> object:
+    with file._lock:
+        meta = dict(file._writer.execute("SELECT key, value FROM meta").fetchall())
+        incidents = [message for (message,) in file._writer.execute("SELECT message FROM incidents")]
+        found = read_ranges(file._writer), read_tallies(file._writer), incidents
+    assert file.lost_at_start == []
+    assert file.set_aside is None
+    assert meta["next_position"] == file.next_position
+    del meta["incarnation"]  # a file that is made again has another one
+    return meta, found
+
+
+KINDS = {
+    "state": Kind(State, content_of_state, STATE_STEPS, (sqlite3.Error,)),
+    "letters": Kind(
+        lambda path: SqliteLetters(path, 16_000), content_of_letters, LETTER_STEPS, (sqlite3.Error, DeadLettersError)
+    ),
+    "ranges": Kind(LogFile.open, content_of_ranges, RANGE_STEPS, (sqlite3.Error, OSError)),
+}
+
+
+def live(kind: Kind, recording: Recording, path: Path, steps: Sequence[Step]) -> list[object]:
+    """Open it, take the steps, each until it succeeds, and close it. What stood in it before the first and after each.
+    The recording says which step has begun (counted from 1), and which has returned."""
+    store = again(kind, recording, lambda: kind.open(path))
+    contents = [kind.content(store)]
+    recording.note("returned", 0)
+    for number, step in enumerate(steps, 1):
+        recording.note("begun", number)
+        again(kind, recording, lambda step=step: step(store))  # type: ignore[misc]
+        contents.append(kind.content(store))
+        recording.note("returned", number)
+    store.close()
+    return contents
+
+
+def again(kind: Kind, recording: Recording, what: Callable[[], Any]) -> Any:
+    """Until it does not fail any more; and it must fail in no other way than is promised."""
+    while True:
+        failures = recording.failures
+        try:
+            return what()
+        except kind.fails_with:
+            if recording.failures == failures:  # it fails although the disk does not
+                raise
+
+
+def look(kind: Kind, files: dict[str, bytes], folder: Path, contents: list[object], returned: int, begun: int) -> None:
+    put(files, folder)
+    store = kind.open(folder / NAME)
+    found = kind.content(store)
+    store.close()
+    assert found in contents[max(0, returned) : begun + 1], (returned, begun)
+
+
+def look_everywhere(
+    kind: Kind, ops: Sequence[Op], folder: Path, contents: list[object], wanted: Callable[[int], bool], seed: int = 0
+) -> None:
+    """At every change that is wanted: killed in the middle of it and after it, and the power failed after it."""
+    disk = Disk(seed=seed)
+    said = {"returned": -1, "begun": 0}
+    with unsynced():
+        for at, op in enumerate(ops):
+            if isinstance(op, Note):
+                said[op.what] = op.value
+                continue
+            states = []
+            if wanted(at) and isinstance(op, Write) and len(op.data) > 512:
+                torn = disk.copy()
+                torn.apply(Write(op.name, op.offset, op.data[: len(op.data) // 2]))
+                states.append(torn.killed())
+            disk.apply(op)
+            follows = ops[at + 1] if at + 1 < len(ops) else None
+            returned = follows.value if isinstance(follows, Note) and follows.what == "returned" else said["returned"]
+            if wanted(at):
+                states += [disk.killed(), *(disk.power_lost(100 * at + i) for i in range(5 if LONG else 1))]
+            for files in states:
+                try:
+                    look(kind, files, folder, contents, returned, said["begun"])
+                except Exception as error:
+                    raise AssertionError(f"at change {at}, {op}: {error}") from error
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_crash_at_every_write(name: str, tmp_path: Path) -> None:
+    kind = KINDS[name]
+    home, after = tmp_path / "home", tmp_path / "after"
+    home.mkdir()
+    after.mkdir()
+    recording = Recording(home)
+    with recording.running():
+        contents = live(kind, recording, home / NAME, kind.steps)
+    whole = Disk()
+    for op in recording.ops:
+        whole.apply(op)
+    assert whole.killed() == read_folder(home), "no write escaped the recording"
+    look_everywhere(kind, recording.ops, after, contents, lambda _: True)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@settings(
+    FUZZ,
+    max_examples=max(40, FUZZ.max_examples // 4),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_steps_in_any_order_on_a_disk_that_fails(name: str, tmp_path: Path, data: st.DataObject) -> None:
+    """Some changes in a row fail, then everything works again. A step that failed is tried again, and succeeds."""
+    kind = KINDS[name]
+    home, after = tmp_path / "home", tmp_path / "after"
+    for folder in (home, after):
+        folder.mkdir(exist_ok=True)
+        put({}, folder)
+    steps = data.draw(st.lists(st.sampled_from(range(len(kind.steps))), min_size=1, max_size=6), "steps")
+    recording = Recording(home)
+    with recording.running():
+        recording.fail(
+            data.draw(st.integers(0, 4), "failing"),
+            after=data.draw(st.integers(0, 80), "after"),
+            full=data.draw(st.booleans(), "full"),
+            share=data.draw(st.sampled_from((0.0, 0.5, 1.0)), "share"),
+        )
+        contents = live(kind, recording, home / NAME, [kind.steps[number] for number in steps])
+    chosen = set(data.draw(st.lists(st.integers(0, len(recording.ops)), max_size=6), "crashes"))
+    look_everywhere(kind, recording.ops, after, contents, chosen.__contains__, data.draw(st.integers(0, 99), "seed"))
+
+
+@pytest.mark.parametrize(("name", "number"), [("state", 2), ("letters", 0)])
+def test_what_a_killed_process_left_is_durable_when_the_next_one_says_so(
+    name: str, number: int, tmp_path: Path
+) -> None:
+    """It was written and not synced; the next process finds it there, has nothing to add, and says that it is kept."""
+    kind = KINDS[name]
+    home, after = tmp_path / "home", tmp_path / "after"
+    home.mkdir()
+    after.mkdir()
+    first = Recording(home)
+    with first.running():
+        contents = live(kind, first, home / NAME, [kind.steps[number]])
+    begun = first.ops.index(Note("begun", 1))
+    disk = Disk()
+    for at, op in enumerate(first.ops):
+        disk.apply(op)
+        if at <= begun or isinstance(op, Note):
+            continue
+        put(disk.killed(), home)
+        second = Recording(home)
+        with second.running():
+            store = kind.open(home / NAME)
+            kind.steps[number](store)
+            now = len(second.ops)
+            store.close()
+        later = disk.copy()
+        for op_ in second.ops[:now]:
+            later.apply(op_)
+        with unsynced():
+            for seed in range(3):
+                look(kind, later.power_lost(seed), after, contents, 1, 1)
+
+
+def test_an_approval_beside_the_running_connector_survives_a_crash_at_every_write(tmp_path: Path) -> None:
+    home, after = tmp_path / "home", tmp_path / "after"
+    home.mkdir()
+    after.mkdir()
+    recording = Recording(home)
+    with recording.running():
+        state = State(home / NAME)
+        state.add_signal_statuses([("a", SignalStatus.HELD), ("b", SignalStatus.HELD)])
+        contents = [content_of_state(state)]
+        recording.note("returned", 0)
+        recording.note("begun", 1)
+        start = len(recording.ops)
+        assert approve(home / NAME, ["a"]) == 1
+        contents.append(content_of_state(state))
+        recording.note("returned", 1)
+        recording.note("begun", 2)
+        assert state.take_approved() == ["a"]
+        contents.append(content_of_state(state))
+        recording.note("returned", 2)
+        state.close()
+    look_everywhere(KINDS["state"], recording.ops, after, contents, lambda at: at >= start)

@@ -1,0 +1,62 @@
+"""What the mapping hands out for ever is on disk before anything is sent under it, however long the disk refuses."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from connector.app import Connector
+from connector.config_file import load_config
+from connector.mapping.input_ids import Origin
+from connector.state import State
+from tests.recorded_disk import Recording
+from tests.waiting import wait_until
+
+SECONDS = 20.0
+CONFIG = """
+clarify: {credentials: credentials.json}
+sources: [{type: mqtt, url: "mqtt://127.0.0.1:1", topics: [x]}]
+state_dir: state
+"""
+CREDENTIALS = {
+    "credentials": {"type": "client-credentials", "clientId": "EXAMPLE", "clientSecret": "EXAMPLE"},
+    "integration": "cp1a5c9e3g7i2k6m0o4q",
+    "apiUrl": "https://api.clarify.io/v1/",
+}
+
+
+@pytest.mark.parametrize("what", ["claims", "states"])
+def test_it_goes_on_trying_until_it_is_written(what: str, tmp_path: Path) -> None:
+    (tmp_path / "credentials.json").write_text(json.dumps(CREDENTIALS))
+    (tmp_path / "connector.yaml").write_text(CONFIG)
+    folder = tmp_path / "state"
+    folder.mkdir()
+    recording = Recording(folder)
+    with recording.running():
+        connector = Connector(load_config(tmp_path / "connector.yaml"))
+        recording.fail(10**9, full=True)
+        returned = threading.Event()
+
+        def tell() -> None:
+            if what == "claims":
+                connector.claimed([("a", Origin("mqtt", "t", "x"))])
+            else:
+                connector.learned([("a", "on", 1)])
+            returned.set()
+
+        thread = threading.Thread(target=tell)
+        thread.start()
+        wait_until(lambda: recording.failures > 1, SECONDS, "it was tried twice", every=0.01)
+        assert not returned.is_set()
+        recording.fail(0)
+        assert returned.wait(60)
+        thread.join(60)
+        connector.close()
+        state = State(folder / "state.sqlite")
+        assert (state.claims(), state.learned_states()) == (
+            ({"a": Origin("mqtt", "t", "x")}, {}) if what == "claims" else ({}, {"a": {"on": 1}})
+        )
+        state.close()

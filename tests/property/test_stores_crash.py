@@ -20,8 +20,11 @@ from hypothesis import strategies as st
 from connector.dead_letters.letter import DeadLetter, letter_of
 from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.dead_letters.store import DeadLettersError
+from connector.delivery.reconciler import Desire, Pace, rejected, saved, sending, wanted
 from connector.formats.sparkplug.host import Owner
 from connector.mapping.input_ids import Origin
+from connector.metadata_book import Book
+from connector.metadata_book import Kind as BookOf
 from connector.progress import Commit, Counts, Tally
 from connector.records import Reason, Record, Reject
 from connector.sources.log_file import LogFile
@@ -48,6 +51,21 @@ class Kind:
 # -- what the connector remembers ------------------------------------------------------------------
 
 OWNERS = [Owner("group", "node", ""), Owner("group", "node", "device")]
+PACE = Pace(60.0)
+BIG = Desire("big", b"x" * 500)
+
+
+def signals(state: State) -> Book:
+    return Book(state, BookOf.SIGNAL, "integration")
+
+
+def open_state(path: Path) -> State:
+    """With the tables of its books, as the connector makes them at its start."""
+    state = State(path)
+    signals(state), Book(state, BookOf.ITEM, "integration")
+    return state
+
+
 STATE_STEPS: list[Step] = [
     lambda s: s.add_claims([("a", Origin("mqtt", "t", "x")), ("b", Origin("mqtt", "t", "y"))]),
     lambda s: s.add_claims([(f"id{i}", Origin("kafka", "t" * 50, str(i))) for i in range(100)]),  # several pages
@@ -57,8 +75,11 @@ STATE_STEPS: list[Step] = [
     lambda s: s.add_windows_done({"a": 20}),
     lambda s: s.keep_births("mqtt", [(OWNERS[0], b"born" * 500), (OWNERS[1], b"device")]),
     lambda s: s.keep_births("mqtt", [(OWNERS[0], b"again"), (OWNERS[1], None)]),
-    lambda s: s.add_saved_signals("integration", [("a", "1"), ("b", "1")]),
-    lambda s: s.add_published_signals("integration", [("a", "2")]),
+    lambda s: signals(s).revise(["a", "b"], lambda _, entry: wanted(entry, Desire("1", b"{}"), 1.0, PACE)),
+    lambda s: signals(s).revise([f"id{i}" for i in range(50)], lambda _, entry: wanted(entry, BIG, 1.0, PACE)),
+    lambda s: signals(s).revise(["a", "b"], lambda _, entry: saved(sending(entry), "1", 2.0, PACE)),
+    lambda s: signals(s).revise(["id1"], lambda _, entry: rejected(sending(entry), "big", "is ugly", False, 2.0, PACE)),
+    lambda s: Book(s, BookOf.ITEM, "integration").revise(["a"], lambda _, entry: saved(entry, "2", 3.0, PACE)),
     lambda s: s.add_signal_statuses([("a", SignalStatus.KNOWN), ("b", SignalStatus.HELD), ("c", SignalStatus.HELD)]),
     lambda s: s.take_approved(),
     lambda s: s.add_note("packing", 1.0, "note"),
@@ -130,7 +151,7 @@ def content_of_ranges(file: LogFile) -> object:
 
 
 KINDS = {
-    "state": Kind(State, content_of_state, STATE_STEPS, (sqlite3.Error,)),
+    "state": Kind(open_state, content_of_state, STATE_STEPS, (sqlite3.Error,)),
     "letters": Kind(
         lambda path: SqliteLetters(path, 16_000), content_of_letters, LETTER_STEPS, (sqlite3.Error, DeadLettersError)
     ),
@@ -283,7 +304,7 @@ def test_an_approval_beside_the_running_connector_survives_a_crash_at_every_writ
     after.mkdir()
     recording = Recording(home)
     with recording.running():
-        state = State(home / NAME)
+        state = open_state(home / NAME)
         state.add_signal_statuses([("a", SignalStatus.HELD), ("b", SignalStatus.HELD)])
         contents = [content_of_state(state)]
         recording.note("returned", 0)

@@ -21,7 +21,7 @@ def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sq
         if give_back:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA synchronous = EXTRA")  # counts where WAL cannot be had (yet): the disk was broken
         connection.execute("PRAGMA journal_size_limit = 16777216")
         with suppress(sqlite3.OperationalError):  # no room for it: SQLite tries again when it has written more
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

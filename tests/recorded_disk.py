@@ -61,6 +61,8 @@ class Rename:
 @dataclass(frozen=True, slots=True)
 class Remove:
     name: str
+    durable: bool = False
+    """The folder is synced at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,8 @@ class Recording:
             self._take_down(path, lambda name: Sync(name, failed))
             return IOERR_FSYNC if failed else OK
 
-    def remove(self, path: str) -> int:
-        return self._unless_failing(path, Remove, IOERR_DELETE)
+    def remove(self, path: str, *, durable: bool = False) -> int:
+        return self._unless_failing(path, lambda name: Remove(name, durable), IOERR_DELETE)
 
     # -- what Python does -------------------------------------------------------------------------
 
@@ -302,6 +304,8 @@ class Disk:
         elif op.name in self._names:
             del self._names[op.name]
             self._folders.append(dict(self._names))
+            if op.durable:
+                self._folders = self._folders[-1:]
 
     def _sync(self, file: _File, failed: bool) -> None:
         for change in file.pending:

@@ -82,7 +82,7 @@ class Watcher(Protocol):
 
     def sync(self, path: str) -> int: ...
 
-    def remove(self, path: str) -> int: ...
+    def remove(self, path: str, *, durable: bool = False) -> int: ...
 
 
 def sqlite_library() -> Any:
@@ -155,8 +155,8 @@ def watched(watcher: Watcher) -> Iterator[None]:
             slot.value = ctypes.addressof(tables[slot.value])
         return result
 
-    def delete(_vfs: int, name: int, _sync: int) -> int:
-        result = watcher.remove(ctypes.string_at(name).decode())
+    def delete(_vfs: int, name: int, sync_folder: int) -> int:
+        result = watcher.remove(ctypes.string_at(name).decode(), durable=bool(sync_folder))
         return result if result != OK else real_delete(ctypes.addressof(real.contents), name, 0)
 
     ours.name = b"watched"

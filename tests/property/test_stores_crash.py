@@ -62,7 +62,11 @@ def signals(state: State) -> Book:
 def open_state(path: Path) -> State:
     """With the tables of its books, as the connector makes them at its start."""
     state = State(path)
-    signals(state), Book(state, BookOf.ITEM, "integration")
+    try:
+        signals(state), Book(state, BookOf.ITEM, "integration")
+    except BaseException:
+        state.close()
+        raise
     return state
 
 

@@ -75,7 +75,7 @@ class SandboxServer:
     def start(self) -> Self:
         """Start the process and wait until it answers; raises RuntimeError with its output if it does not."""
         assert self._process is None, "the sandbox runs already"
-        if not self.store_path.exists():
+        if self.store_path.parent.exists() and not self.store_path.exists():
             _with_marked_secrets(self.store_path)
         command = [sys.executable, "-m", "connector.sandbox"]
         command += ["--listen", f"127.0.0.1:{self._port}", "--store", str(self.store_path)]

@@ -22,4 +22,4 @@ WRONG: Final = f"{MARK}-wrong-secret"
 
 def fresh(name: str) -> str:
     """A secret that was never used before."""
-    return f"{MARK}-{name}-{secrets.token_urlsafe(16)}"
+    return f"{MARK}-{name}.{secrets.token_urlsafe(16)}"  # the name ends at the dot

@@ -53,7 +53,12 @@ def test_it_says_where_and_which_and_never_the_value(found: list[str], tmp_path:
     (tmp_path / "connector.log").write_text(f"cannot log in with {KAFKA_PASSWORD}\n")
     secret_search.search_folder(tmp_path)
     secret_search.search_text("output of a test", f"x={SETTING}")
-    assert found == [f"{tmp_path.name}/connector.log: kafka-password", "output of a test: setting-and-more"]
+    secret_search.search_text("output of another", fresh("client-secret"))
+    assert found == [
+        f"{tmp_path.name}/connector.log: kafka-password",
+        "output of a test: setting-and-more",
+        "output of another: client-secret",
+    ]
 
 
 def test_what_may_hold_secrets_may_and_nothing_else(found: list[str], tmp_path: Path) -> None:

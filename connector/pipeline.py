@@ -9,38 +9,33 @@ for what is under way to be settled quickly, and has the rest forgotten.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
 import structlog
 
-from connector.dead_letters.letter import DeadLetter, letter_of
-from connector.dead_letters.store import DeadLettersError
 from connector.delivery.circuit import Circuit
 from connector.delivery.load import Load, PackingAccount
 from connector.delivery.pace import Pace, effective_share
 from connector.delivery.pieces import by_record
 from connector.delivery.sender import Inserter, Sender
 from connector.delivery.slots import Slots
-from connector.formats.sparkplug.host import Owner
+from connector.discoveries import Announcer, Discoveries
 from connector.mapping.chunks import ChunkMapper
 from connector.mapping.clock_skew import Skew
-from connector.mapping.input_ids import Collision, Origin, Rename
 from connector.mapping.mapper import Mapper
-from connector.mapping.sparkplug import Noted
 from connector.mapping.windows import Closed, Windows
 from connector.packing.frame import Frame, build_frame, encode_frame, without
 from connector.packing.pending import Pending
 from connector.packing.planner import Plan
 from connector.packing.rates import Rates
 from connector.progress import Counts, Outcome, Progress
-from connector.records import Chunk, Mapped, Part, Reason, Reject, Sample, SignalMetadata
+from connector.records import Chunk, Mapped, Part
+from connector.rejects import DeadLetters, Rejects
 from connector.sources.source import Source, SourceFailedError, SourceFinishedError
 
 _POLL_SECONDS: Final = 0.2
@@ -51,13 +46,8 @@ _RESUME_BELOW: Final = 0.75
 _BYTES_A_SAMPLE: Final = 12
 """A sample in a dense frame: enough to see that a request's worth waits; the planner knows exactly."""
 _RECENT_FRAMES: Final = 50
-_LETTERS_AT_ONCE: Final = 1000
 _OPEN_TOPICS: Final = 64 * 1024 * 1024
 """Characters that the topics of the records under way may have together."""
-_REREAD_BYTES: Final = 8 * 1024 * 1024
-_FIRST_DELAY: Final = 1.0
-_LAST_DELAY: Final = 30.0
-"""Seconds between attempts to write dead letters."""
 _ACCOUNT_SECONDS: Final = 10.0
 _LONGEST_SCHEMA_WAIT: Final = 60.0
 
@@ -66,55 +56,6 @@ _log = structlog.get_logger(__name__)
 
 def _mean(shares: Sequence[float]) -> float:
     return effective_share("auto", shares)
-
-
-class _Rejected(NamedTuple):
-    """What of one record Clarify did not take."""
-
-    topic: str
-    rejects: list[Reject]
-
-
-class DeadLetters(Protocol):
-    """What is needed of the dead-letter store: durable when `add` returns."""
-
-    def add(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep these letters."""
-
-
-class Discoveries(Protocol):
-    """Told of what the mapping saw for the first time, before any sample of it leaves."""
-
-    def claimed(self, claims: list[tuple[str, Origin]]) -> None:
-        """These input IDs were given to these origins. Durable when it returns: else they could be given to others."""
-
-    def collided(self, collisions: list[Collision]) -> None:
-        """These origins wanted an ID that another one has."""
-
-    def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
-        """These signals should have this metadata."""
-
-    def packed(self, account: PackingAccount) -> None:
-        """How well frames are filled and whether the load fits: told every now and then, and at the end."""
-
-    def learned(self, states: list[tuple[str, str, int]]) -> None:
-        """These inputs have these states by these numbers, for ever. Durable when it returns."""
-
-    def renamed(self, renames: list[Rename]) -> None:
-        """These origins had another ID in an earlier run."""
-
-    def clocks_off(self, skews: list[Skew]) -> None:
-        """The clocks of these devices are wrong."""
-
-    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
-        """What Sparkplug's nodes and devices have said (None: to be forgotten): without it, what they send later cannot
-        be read. Durable when it returns."""
-
-    def noted(self, notes: list[Noted]) -> None:
-        """Losses of Sparkplug's nodes, births that are needed, births that came."""
-
-    def windows_done(self, done: Mapping[str, int]) -> None:
-        """The windows of these inputs are inserted up to this time in µs. Durable when it returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +105,7 @@ class Pipeline:
         self._chunks = ChunkMapper(mapper)
         self._admit = admit
         self._mapping_lock = threading.Lock()
-        self._announcing = threading.Lock()
+        self._announcer = Announcer(mapper, self._mapping_lock, discoveries, clock)
         self._windows = Windows(mapper.thinner.how, windows_done or {})
         self._window_starts: dict[int, tuple[str, int]] = {}
         """Token of a window's sample that is under way → its input, and the start of the window in µs."""
@@ -176,7 +117,6 @@ class Pipeline:
         """Source → which schema it waits for, and why that cannot be had."""
         self._schema_tries: dict[str, int] = {}
         self._planner = planner
-        self._dead_letters = dead_letters
         self._discoveries = discoveries
         self._limits = limits
         self._clock = clock
@@ -189,6 +129,7 @@ class Pipeline:
         self._account_due = 0.0
         self._draining = threading.Event()
         self._aborted = threading.Event()
+        self._rejects = Rejects(self._sources, dead_letters, self._aborted)
         self._intake_running = len(self._sources)
         self._finished = 0
         self._full = False
@@ -203,7 +144,6 @@ class Pipeline:
         self.stopped = threading.Event()
         self.messages = Counts()
         self.samples = Counts()
-        self.reasons: Counter[str] = Counter()
         self.frames: deque[SentFrame] = deque(maxlen=_RECENT_FRAMES)
         self._threads = [
             threading.Thread(
@@ -258,10 +198,10 @@ class Pipeline:
                 self._wait_a_little()
 
     def _add(self, chunk: Chunk, parts: list[Part], *, more: bool) -> None:
-        self._keep_births(chunk.source)
+        self._announcer.keep_births(chunk.source)
         if self._admit is not None:
             parts = self._admit(parts)
-        if not self._keep_rejects(chunk, parts):
+        if not self._rejects.keep(chunk, parts):
             return  # aborted: the chunk stays with its source
         now = self._clock()
         with self._changed:
@@ -323,11 +263,8 @@ class Pipeline:
 
     def rejected(self, frame: Frame, reason: str) -> None:
         """Clarify named this frame's data as bad: dead letters first, then it is settled."""
-        records = by_record(frame.columns)
-        while part := list(islice(records, _LETTERS_AT_ONCE)):  # a frame may hold the samples of very many records
-            for place, rejected in self._located(part, reason).items():
-                if not self._keep_rejected(*place, rejected):
-                    return  # aborted: what is not settled comes again
+        if not self._rejects.keep_refused(by_record(frame.columns), self._locate, reason):
+            return  # aborted: what is not settled comes again
         if self._window_starts:
             self._remember_windows(frame)
         with self._changed:
@@ -454,6 +391,11 @@ class Pipeline:
         )
 
     @property
+    def reasons(self) -> Counter[str]:
+        """Why there were dead letters: reason → how many."""
+        return self._rejects.reasons
+
+    @property
     def signal_rates(self) -> Rates | None:
         """How often signals have samples, in the last window that is over."""
         return self._load.rates
@@ -569,7 +511,7 @@ class Pipeline:
             if self._chunks.schema_trouble is not None:
                 self.schema_trouble[source] = self._chunks.schema_trouble
             merged = self._mapper.merges_keys(source, records[0], records[-1])
-        self._announce()
+        self._announcer.announce()
         if merged:
             _log.warning(
                 "keys_not_told_apart",
@@ -628,114 +570,9 @@ class Pipeline:
         if done:
             self._discoveries.windows_done(done)
 
-    def _announce(self) -> None:
-        """Before any sample of the chunk leaves. One at a time, so that what another intake has found and this one has
-        used is remembered, too, when this returns; without the mapping, which others look at meanwhile."""
-        mapper, discoveries = self._mapper, self._discoveries
-        with self._announcing:
-            with self._mapping_lock:
-                states, mapper.states.new = mapper.states.new, []
-                renames, mapper.ids.renames = mapper.ids.renames, []
-                claims, mapper.ids.new_claims = mapper.ids.new_claims, []
-                collisions, mapper.ids.collisions = mapper.ids.collisions, []
-                signals, mapper.discovered = mapper.discovered, []
-                skews = mapper.clocks_off(self._clock())
-            if states:
-                discoveries.learned(states)
-            if renames:
-                discoveries.renamed(renames)
-            if skews:
-                discoveries.clocks_off(skews)
-            if claims:
-                discoveries.claimed(claims)
-            if collisions:
-                discoveries.collided(collisions)
-            if signals:
-                discoveries.discovered(signals)
-
-    def _keep_births(self, source: str) -> None:
-        """Before anything of the chunk can be committed."""
-        with self._mapping_lock:
-            said = self._mapper.sparkplug.take_changes(source)
-            notes, self._mapper.sparkplug.noted = self._mapper.sparkplug.noted, []
-        if said:
-            self._discoveries.births(source, said)
-        if notes:
-            self._discoveries.noted(notes)
-
-    def _keep_rejects(self, chunk: Chunk, parts: list[Part]) -> bool:
-        letters = [
-            letter_of(
-                chunk.source,
-                chunk.partition,
-                chunk.positions[index],
-                chunk.records[index].topic,
-                part.rejects,
-                chunk.records[index],
-            )
-            for index, part in parts
-            if isinstance(part, Mapped) and part.rejects
-        ]
-        return not letters or self._add_letters(letters, self._sources[chunk.source].hold)
-
-    def _located(
-        self, records: list[tuple[int, list[Sample]]], reason: str
-    ) -> dict[tuple[str, str], dict[int, _Rejected]]:
-        """(source, partition) → position → what of its record Clarify did not take."""
-        found: dict[tuple[str, str], dict[int, _Rejected]] = {}
+    def _locate(self, tokens: Iterable[int]) -> list[tuple[str, str, int, str]]:
         with self._changed:
-            for token, samples in records:
-                source, partition, position, topic = self._progress.locate(token)
-                rejects = [
-                    Reject(Reason.INSERT_REJECTED, reason, None, repr(value), input_id, time_us)
-                    for input_id, time_us, value in samples
-                ]
-                found.setdefault((source, partition), {})[position] = _Rejected(topic, rejects)
-        return found
-
-    def _keep_rejected(self, source: str, partition: str, rejected: dict[int, _Rejected]) -> bool:
-        """Letters about records that were mapped long ago: each is read again from its log, a part at a time, so that
-        they never stand in memory together. False if aborted."""
-        left = sorted(rejected)
-        while left:
-            again = self._sources[source].read_again(partition, left, _REREAD_BYTES)
-            done = max(1, again.done)
-            letters = []
-            for position in left[:done]:
-                about = rejected[position]
-                record = again.records.get(position)
-                letters.append(letter_of(source, partition, position, about.topic, about.rejects, record, again.why))
-            if not self._add_letters(letters):
-                return False
-            left = left[done:]
-        return True
-
-    def _add_letters(self, letters: list[DeadLetter], hold: Callable[[], None] = lambda: None) -> bool:
-        """Nothing counts as settled before its letter is durable, so this goes on until it is; False if aborted.
-        Meanwhile a source whose intake waits for it is held, so that it keeps its membership."""
-        delay = _FIRST_DELAY
-        while True:
-            try:
-                self._dead_letters.add(letters)
-            except DeadLettersError as error:
-                pause = delay * (0.5 + 0.5 * random.random())  # noqa: S311 - jitter
-                _log.error(
-                    "dead_letters_not_written",
-                    reason=str(error),
-                    effect="intake waits, nothing is dropped",
-                    next_try_in_seconds=round(pause, 1),
-                )
-                for _ in range(1 + int(pause / _POLL_SECONDS)):
-                    if self._aborted.wait(_POLL_SECONDS):
-                        return False
-                    hold()
-                delay = min(2 * delay, _LAST_DELAY)
-            else:
-                break
-        with self._changed:
-            for letter in letters:
-                self.reasons.update(letter.reasons)
-        return True
+            return [self._progress.locate(token) for token in tokens]
 
     @staticmethod
     def _count(total: Counts, part: Counts) -> None:

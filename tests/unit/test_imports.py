@@ -42,6 +42,8 @@ NEVER = {
         "connector.dead_letter_commands",
     ),
     "connector.pipeline": ("connector.config", "connector.app", "connector.cli"),
+    "connector.discoveries": ("connector.sources", "connector.pipeline", "connector.app", "connector.cli"),
+    "connector.rejects": ("connector.delivery", "connector.pipeline", "connector.app", "connector.cli"),
     "connector.try_out": (
         "connector.sources.mqtt",
         "connector.sources.kafka",

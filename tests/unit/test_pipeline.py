@@ -424,7 +424,7 @@ def refuses_everything(frame: Stored) -> None:
 def test_records_of_rejected_samples_are_read_again_a_part_at_a_time(
     bench: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("connector.pipeline._REREAD_BYTES", 30)
+    monkeypatch.setattr("connector.rejects._REREAD_BYTES", 30)
     b = bench(clarify=ScriptedClarify(judge=refuses_everything)).start()
     b.source.put(*series(50))
     b.committed(50)

@@ -72,7 +72,7 @@ class Announcer:
                 renames, mapper.ids.renames = mapper.ids.renames, []
                 claims, mapper.ids.new_claims = mapper.ids.new_claims, []
                 collisions, mapper.ids.collisions = mapper.ids.collisions, []
-                signals, mapper.discovered = mapper.discovered, []
+                signals = mapper.take_discovered()
                 skews = mapper.clocks_off(self._clock())
             if states:
                 discoveries.learned(states)

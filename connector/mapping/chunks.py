@@ -15,7 +15,8 @@ import structlog
 
 from connector.formats.format import SchemaUnavailableError
 from connector.formats.json_payload import may_repeat_keys
-from connector.mapping.mapper import NOT_DECODED, Mapper
+from connector.mapping.documents import NOT_DECODED
+from connector.mapping.mapper import Mapper
 from connector.mapping.plans import Plan
 from connector.mapping.shapes import Flat
 from connector.mapping.times import TimeError

@@ -78,8 +78,7 @@ class TriedMapping:
             self.collisions += mapper.ids.collisions
             mapper.ids.collisions = []
         if mapper.discovered:
-            self.metadata.update(mapper.discovered)
-            mapper.discovered = []
+            self.metadata.update(mapper.take_discovered())
         return mapped
 
     def shares(self, source: str, record: Record, mapped: Mapped) -> list[tuple[RuleAt | None, Share]]:

@@ -20,7 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from benchmarks.flood import packet
 from connector import new_signals as new_signals_module
 from connector.config.mapping import MappingSection
-from connector.mapping import mapper as mapper_module
+from connector.mapping import topic_plans
 from connector.mapping.input_ids import CLAIM_BYTES, InputIds, Origin, Unclaimed
 from connector.mapping.mapper import Mapper
 from connector.mapping.signal_guard import GuardSettings, SignalGuard
@@ -75,6 +75,14 @@ def test_of_an_id_that_nobody_remembers_no_sample_leaves_whatever_the_guard_allo
     assert guard.held == 0
 
 
+def test_a_record_whose_plans_were_just_forgotten_is_mapped_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic_plans, "_PLANS_BYTES", 1)
+    rules = [{"topic": "#", "when": {"kind": "a"}}]
+    section = MappingSection.model_validate({"rules": rules, "unmatched": "map"})
+    found = Mapper(section.compile(), unmatched="map").map("s", record("t"))
+    assert found.samples == [("t:v", TIME, 1)]
+
+
 def test_states_of_such_a_signal_are_not_learned() -> None:
     section = MappingSection.model_validate({"rules": [{"topic": "#", "unknown_state": "learn"}]})
     mapper = Mapper(section.compile(), max_claims=1)
@@ -109,14 +117,14 @@ def test_metadata_of_signals_that_are_not_let_in_is_kept_until_they_are(
 
 @pytest.mark.parametrize("kind", ["topics", "keys", "left-out keys", "record keys"])
 def test_plans_are_forgotten_when_they_take_too_much(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mapper_module, "_PLANS_BYTES", 1_000_000)
+    monkeypatch.setattr(topic_plans, "_PLANS_BYTES", 1_000_000)
     rule: dict[str, object] = {"topic": "#", "input": "{key}:{path}"} if kind == "record keys" else {"topic": "#"}
     if kind == "left-out keys":
         rule |= {"values": {"v": {}}, "other_values": "filter"}
     mapper = Mapper(MappingSection.model_validate({"rules": [rule]}).compile(), max_claims=100)
     forgotten = 0
     for i in range(600):
-        before = mapper._plans_bytes
+        before = mapper._plans.bytes
         name = f"{i}/".ljust(5_000, "x")
         found = mapper.map(
             "s",
@@ -127,8 +135,8 @@ def test_plans_are_forgotten_when_they_take_too_much(kind: str, monkeypatch: pyt
             ),
         )
         assert found.samples
-        assert mapper._plans_bytes <= 1_000_000
-        forgotten += mapper._plans_bytes < before
+        assert mapper._plans.bytes <= 1_000_000
+        forgotten += mapper._plans.bytes < before
     assert forgotten
 
 

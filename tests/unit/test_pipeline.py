@@ -19,8 +19,9 @@ from connector.formats.format import SchemaUnavailableError
 from connector.formats.sparkplug.datatypes import DataType
 from connector.formats.sparkplug.host import Owner
 from connector.mapping.clock_skew import Skew
+from connector.mapping.documents import NOT_DECODED
 from connector.mapping.input_ids import Collision, Origin, Rename
-from connector.mapping.mapper import NOT_DECODED, Mapper
+from connector.mapping.mapper import Mapper
 from connector.mapping.sparkplug import Noted
 from connector.packing.planner import plan_frame
 from connector.pipeline import Limits, Pipeline

@@ -35,8 +35,7 @@ class Mapping:
         return self.mapper.map("mqtt", Record(topic, data, self.now_us))
 
     def metadata(self) -> dict[str, SignalMetadata]:
-        found, self.mapper.discovered = dict(self.mapper.discovered), []
-        return found
+        return dict(self.mapper.take_discovered())
 
 
 def on(name: str, alias: int, **said: Any) -> dict[str, Any]:

@@ -1,0 +1,127 @@
+"""Which rules may take a topic's records: found out once a topic, remembered within bounds.
+
+Topics, keys and the texts that rules use are the publishers' to choose. So it is estimated what all plans take in
+memory, and when that is too much they are forgotten, all at once, and made anew as records come.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from connector.mapping.clock_skew import Clocks
+from connector.mapping.plans import Plan, TopicPlan, header_of, key_of
+from connector.mapping.rules import AUTO_TIME, FIELD_TIME, HEADER_TIME, Rule
+from connector.mapping.sparkplug_rule import variables_of
+from connector.mapping.templates import KEY
+from connector.records import Record
+
+_MAX_PLANS: Final = 100_000
+_PLANS_BYTES: Final = 128 * 1024 * 1024
+"""About what all plans may take in memory."""
+_PLAN_BYTES: Final = 1000
+_LONGEST_DEVICE: Final = 300
+
+
+class TopicPlans:
+    """The plans of all topics. `fallback` takes what no rule takes; with `match_all` every rule that takes a record
+    maps it, else the first."""
+
+    def __init__(self, rules: Sequence[Rule], fallback: Rule | None, clocks: Clocks, *, match_all: bool) -> None:
+        self._rules = tuple(rules)
+        self._fallback = fallback
+        self._clocks = clocks
+        self._match_all = match_all
+        self._topics: dict[tuple[str, str], TopicPlan] = {}
+        self.bytes = 0
+        """About what they take in memory."""
+
+    def of(self, source: str, topic: str) -> TopicPlan:
+        """The plans of this topic."""
+        return self._topics.get((source, topic)) or self._made(source, topic)
+
+    def known(self, source: str, topic: str) -> TopicPlan | None:
+        """The same, if they are remembered."""
+        return self._topics.get((source, topic))
+
+    def _made(self, source: str, name: str) -> TopicPlan:
+        topic = TopicPlan()
+        for rule in self._rules:
+            levels = rule.pattern.match(name)
+            if levels is not None:
+                known = levels if rule.sparkplug is None else {**levels, **variables_of(name)}
+                topic.choices.append((rule, Plan(source, name, rule, known)))
+                if not self._match_all and not (rule.key or rule.headers or rule.when):
+                    break
+        if not topic.choices and self._fallback is not None:
+            topic.choices.append((self._fallback, Plan(source, name, self._fallback, {})))
+        if len(topic.choices) == 1:
+            rule, plan = topic.choices[0]
+            if rule.is_plain and not rule.skip:
+                topic.plain = plan
+                self.set_clock(plan)
+        if len(self._topics) >= _MAX_PLANS:
+            self._forget()
+        self._topics[source, name] = topic
+        self.grew(4 * len(name) + _PLAN_BYTES * max(1, len(topic.choices)))
+        return topic
+
+    def plan_for(self, plan: Plan, texts: Mapping[str, str], named: Mapping[str, str]) -> Plan:
+        """The plan for these texts of its rule's dynamic variables; `named` are the levels of a key."""
+        key = tuple(texts[name] for name in plan.rule.dynamic)
+        if key not in plan.by_texts:
+            self.grew(_PLAN_BYTES + 2 * sum(map(len, key)))
+        found = plan.with_texts(key, named)
+        if found.clock is None:
+            self.set_clock(found)
+        return found
+
+    def set_clock(self, plan: Plan) -> None:
+        """Find the clock of the device that this plan's records come from, where they say a time."""
+        rule = plan.rule
+        if rule.time.kind in (AUTO_TIME, FIELD_TIME, HEADER_TIME):
+            key = plan.variables[KEY]
+            device = plan.topic if not key else f"{plan.topic}/{key}"
+            if rule.device is not None:
+                device = rule.device.render({**plan.variables, "path": "", "field": ""})
+            if len(device) > _LONGEST_DEVICE:
+                device = f"{device[:_LONGEST_DEVICE]}…{hashlib.sha256(device.encode(errors='replace')).hexdigest()[:8]}"
+            plan.clock = self._clocks.of(plan.source, device)
+
+    def takes(self, rule: Rule, record: Record) -> dict[str, str] | None:
+        """The levels that key and headers name, None if the rule does not take such records."""
+        if rule.key is None and not rule.headers:
+            return {}
+        headers = {}
+        for name, _ in rule.headers:
+            text = header_of(record, name)
+            if text is None:
+                return None
+            headers[f"header.{name}"] = text
+        return self.named(rule, None if rule.key is None else key_of(record), headers)
+
+    @staticmethod
+    def named(rule: Rule, key: str | None, headers: Mapping[str, str]) -> dict[str, str] | None:
+        """The levels of key and headers that the rule names, None if it does not take a record with these. Headers are
+        by their variables' names; what is not known of them is not asked."""
+        named = {} if rule.key is None else rule.key.match(key or "")
+        if named is None:
+            return None
+        for name, pattern in rule.headers:
+            text = headers.get(f"header.{name}")
+            found = {} if text is None else pattern.match(text)
+            if found is None:
+                return None
+            named.update(found)
+        return named
+
+    def grew(self, size: int) -> None:
+        """Plans took about so many bytes more; all are forgotten when they take too many."""
+        self.bytes += size
+        if self.bytes > _PLANS_BYTES:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._topics.clear()
+        self.bytes = 0

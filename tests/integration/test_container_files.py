@@ -173,6 +173,7 @@ def test_the_tuning_example_writes_the_defaults_where_it_does_not_say_otherwise(
         "mapping.oldest_time",
         "mapping.newest_time",
         "delivery.max_delay",
+        "delivery.metadata_interval",
         "observe.listen",
         "observe.log_format",
     }

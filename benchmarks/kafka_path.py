@@ -265,4 +265,4 @@ if __name__ == "__main__":
     if len(sys.argv) == 5:
         print(json.dumps(ROLES[sys.argv[1]](sys.argv[2], sys.argv[3], int(sys.argv[4]))))
     else:
-        print(json.dumps(compare(600_000, 5), indent=1))
+        print(json.dumps(compare(300_000, 5), indent=1))

@@ -118,6 +118,7 @@ def _reading() -> dict[str, Any]:
         "isolation.level": "read_committed",
         "check.crcs": True,
         "enable.partition.eof": False,
+        "topic.metadata.refresh.interval.ms": 30_000,  # so long until a new topic that fits a pattern is seen
     }
 
 

@@ -113,6 +113,22 @@ def test_what_kcat_writes_arrives(kafka: KafkaBroker, topic: str, sandbox: Sandb
     assert stored(sandbox, topic) == expected(0, 100)
 
 
+def test_a_topic_that_is_made_later_is_found_by_its_pattern(
+    kafka: KafkaBroker, topic: str, sandbox: SandboxServer, make: Make
+) -> None:
+    """Within half a minute; here it is asked more often."""
+    write(kafka, topic, numbers(0, 30))
+    sooner = "librdkafka: {topic.metadata.refresh.interval.ms: 500}"
+    with make(sooner, topics=f"'^{topic}.*'").start() as connector:
+        arrived(sandbox, topic, 30)
+        later = f"{topic}-later"
+        kafka.create_topic(later, 3)
+        write(kafka, later, numbers(0, 30))
+        arrived(sandbox, later, 30)
+        assert connector.stop() == 0
+    assert stored(sandbox, later) == expected(0, 30)
+
+
 def test_poison_tombstones_and_empty_values_block_nothing(
     kafka: KafkaBroker, topic: str, sandbox: SandboxServer, make: Make
 ) -> None:

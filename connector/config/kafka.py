@@ -24,7 +24,7 @@ class KafkaSection(KafkaConnectionSection):
         min_length=1,
         description="Topics, by name, or by a pattern that begins with `^` (a regular expression for the whole name, "
         "of letters, digits, `.`, `\\.`, `[a-z]`, `( )`, `|`, `*`, `+`, `?`, `{2,3}`). A topic "
-        "that is made later and fits is found within half a minute; with `group_protocol: consumer`, when the brokers say.",
+        "that is made later and fits is found within half a minute; with `group_protocol: consumer`, when brokers say.",
         examples=[["plant.telemetry", "^machines\\..*"]],
     )
     group_id: str = Field(

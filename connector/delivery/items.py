@@ -183,7 +183,8 @@ class Publisher:
         step = self._batches.failed(batch, error, "itemsBySignal", keys, self._chance)
         if step.delay:
             self.outbox.in_trouble(str(error))
-            _log.warning("publishing_failed", reason=str(error), next_try_in_seconds=round(step.delay, 1))
+            if not self._slots.aborted:
+                _log.warning("publishing_failed", reason=str(error), next_try_in_seconds=round(step.delay, 1))
         remembered = self.outbox.refused(batch, step, definite=step.definite or not publishing)
         return remembered and (not step.delay or self._slots.pause(step.delay))
 

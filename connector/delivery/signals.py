@@ -133,7 +133,8 @@ class SignalSaver:
         step = self._batches.failed(batch, error, "signalsByInput", {key: key for key in batch}, self._chance)
         if step.delay:
             self.outbox.in_trouble(str(error))
-            _log.warning("save_signals_failed", reason=str(error), next_try_in_seconds=round(step.delay, 1))
+            if not self._slots.aborted:
+                _log.warning("save_signals_failed", reason=str(error), next_try_in_seconds=round(step.delay, 1))
         remembered = self.outbox.refused(batch, step, definite=step.definite)
         return remembered and (not step.delay or self._slots.pause(step.delay))
 

@@ -41,6 +41,11 @@ class Slots:
             return 0.0
         return self._last + 1.0 / self._per_second() + _MARGIN_SECONDS - self._clock()
 
+    @property
+    def aborted(self) -> bool:
+        """Whether waiting is over for good."""
+        return self._abort.is_set()
+
     def pause(self, seconds: float) -> bool:
         """Wait without taking a slot; False if aborted."""
         return not self._abort.wait(seconds)

@@ -23,6 +23,7 @@ from connector.config_file import load_config
 from connector.loss_forecast import duration
 from connector.loss_watch import LossWatch
 from connector.observe.metrics import metrics_page
+from connector.sources import kafka_bounds
 from connector.sources.kafka import KafkaSource
 from tests.kafka_brokers import KafkaBroker, RealKafka, need_real
 from tests.sandbox_server import SandboxServer
@@ -125,7 +126,11 @@ Stall = Callable[..., Stalled]
 
 
 @pytest.fixture
-def stall(kafka: KafkaBroker, sandbox: SandboxServer, tmp_path: Path) -> Iterator[Stall]:
+def stall(
+    kafka: KafkaBroker, sandbox: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Stall]:
+    # On a busy machine a first connection may take longer than the connector waits at one look; it would look again.
+    monkeypatch.setattr(kafka_bounds, "_SECONDS", 30.0)
     with ExitStack() as made:
 
         def connector(settings: dict[str, str], size: int = 0) -> Stalled:

@@ -61,11 +61,13 @@ class Rollup:
             number = since // self.months
         else:
             number = (local - origin) // timedelta(microseconds=self.fixed_us)
-        while (edge := self._edge(origin, number)) > time_us:  # an origin within a month, an hour that comes twice
+        # an origin within a month, an hour that comes twice; and where the clock leaves the edge out, the one before
+        while (edge := self._edge(origin, number)) is None or edge > time_us:
             number -= 1
         return edge
 
-    def _edge(self, origin: datetime, number: int) -> int:
+    def _edge(self, origin: datetime, number: int) -> int | None:
+        """When this bucket begins; None if the local clock never shows that time."""
         if self.months:
             month = origin.month - 1 + number * self.months
             year, month = origin.year + month // 12, month % 12 + 1
@@ -73,7 +75,10 @@ class Rollup:
             local = origin.replace(year=year, month=month, day=day)
         else:
             local = origin + timedelta(microseconds=number * self.fixed_us)
-        return iso8601.microseconds(local.replace(tzinfo=self.zone))
+        moment = local.replace(tzinfo=self.zone)
+        if moment.astimezone(UTC).astimezone(self.zone).replace(tzinfo=None) != local:
+            return None
+        return iso8601.microseconds(moment)
 
 
 def read_rollup(

@@ -133,6 +133,8 @@ class Pipeline:
         self._intake_running = len(self._sources)
         self._finished = 0
         self._full = False
+        self._given_away: Counter[tuple[str, str]] = Counter()
+        """(source, partition) → how often it was given away: what was read of it before is read again by its owner."""
         self._settling = 0
         """Sources that wait for what is under way."""
         self.pace = Pace(requests_per_second)
@@ -182,6 +184,7 @@ class Pipeline:
     def _take_in(self, chunk: Chunk) -> None:
         """Mostly it is one part; what becomes very much is taken in piece by piece, each once there is room for it."""
         rest: Chunk | None = chunk
+        given_away = self._given_away[chunk.source, chunk.partition]
         while rest is not None and not self._aborted.is_set():
             done, parts = self._map(rest)
             if not done:  # a schema is missing: nothing of it is rejected for that
@@ -192,19 +195,23 @@ class Pipeline:
                 self._schema_tries.pop(rest.source, None)
                 _log.info("schema_available", source=rest.source)
             first, rest = _divided(rest, done)
-            self._add(first, parts, more=rest is not None)
+            if not self._add(first, parts, given_away, more=rest is not None):
+                return
             while rest is not None and not self._has_room() and not self._aborted.is_set():
                 self._sources[chunk.source].hold()
                 self._wait_a_little()
 
-    def _add(self, chunk: Chunk, parts: list[Part], *, more: bool) -> None:
+    def _add(self, chunk: Chunk, parts: list[Part], given_away: int, *, more: bool) -> bool:
+        """False if it stays with its source: it was aborted, or given away while it was held here."""
         self._announcer.keep_births(chunk.source)
         if self._admit is not None:
             parts = self._admit(parts)
         if not self._rejects.keep(chunk, parts):
-            return  # aborted: the chunk stays with its source
+            return False
         now = self._clock()
         with self._changed:
+            if self._given_away[chunk.source, chunk.partition] != given_away:
+                return False
             token = self._progress.begin(chunk, parts, more=more)
             before = self._pending.waiting
             if self._mapper.thinner.windows:
@@ -219,6 +226,7 @@ class Pipeline:
             self.samples.received = self._progress.received_samples
             self._changed.notify_all()
         self._commit()
+        return True
 
     def _send(self) -> None:
         while self._wait_until_due() and self._slots.wait():
@@ -321,6 +329,7 @@ class Pipeline:
     def forget(self, source: str, partitions: Collection[str]) -> int:
         """Drop what is under way in these partitions."""
         with self._commit_lock, self._changed:
+            self._given_away.update((source, partition) for partition in partitions)
             records = self._progress.forget(source, partitions)
             self._mapper.forget(source)
             if self._progress.any_abandoned:

@@ -488,6 +488,29 @@ def test_while_letters_cannot_be_written_the_source_is_held(bench: Make) -> None
     assert len(b.letters.letters) == 1
 
 
+def test_what_is_given_away_while_its_intake_waits_is_not_begun(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has its partition next, be it we, reads it again: settled by us, it would be committed unread."""
+    b = bench()
+    b.letters.failures = 1
+    given_away: list[int] = []
+
+    def hold() -> None:
+        if not given_away:
+            given_away.append(b.pipeline.forget(b.source.name, ["p"]))
+
+    monkeypatch.setattr(b.source, "hold", hold)
+    b.start()
+    b.source.put(record("bad"), record(1))
+    wait_until(
+        lambda: given_away and b.letters.letters, SECONDS, "it was given away, and the letter written", every=0.002
+    )
+    b.source.put(record(2, "u"))
+    b.finish()
+    assert given_away == [0], "nothing of it had begun"
+    assert set(b.clarify.stored) == {("u", TIME)}
+    assert b.pipeline.messages.received == 1
+
+
 def test_an_abort_while_letters_cannot_be_written_settles_nothing_and_is_no_failure(bench: Make) -> None:
     b = bench()
     b.letters.failures = 10**9

@@ -14,10 +14,11 @@ import threading
 import time
 from pathlib import Path
 
-from connector.progress import Commit, Counts, Tally
+from connector.ledger.account import Commit, Counts, Tally
+from connector.ledger.file import LogFile
 from connector.records import Record
-from connector.sources.journal import Batch, DiskJournal
-from connector.sources.log_file import LogFile
+from connector.sources.journal.disk import DiskJournal
+from connector.sources.journal.journal import Batch
 
 _BATCH = 1000
 _MIB = 1024 * 1024

@@ -27,24 +27,24 @@ from typing import Any, Final
 import orjson
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from connector.app import calm_collector
-from connector.config import KafkaSection
+from connector.config.model import KafkaSection
 from connector.dead_letters.letter import DeadLetter
 from connector.delivery.load import PackingAccount
 from connector.formats.sparkplug.host import Owner
-from connector.mapping.clock_skew import Skew
-from connector.mapping.input_ids import Collision, Origin, Rename
+from connector.ledger.file import LogFile
+from connector.ledger.progress import Progress
 from connector.mapping.mapper import Mapper
+from connector.mapping.signals.input_ids import Collision, Origin, Rename
 from connector.mapping.sparkplug import Noted
+from connector.mapping.time.clock_skew import Skew
 from connector.observe.logs import configure_logs
 from connector.packing.pending import Pending
 from connector.packing.planner import plan_frame
-from connector.pipeline import Limits, Pipeline
-from connector.progress import Progress
+from connector.pipeline.pipeline import Limits, Pipeline
 from connector.records import SignalMetadata
-from connector.sources.kafka import KafkaSource
-from connector.sources.kafka_settings import consumer_settings
-from connector.sources.log_file import LogFile
+from connector.runtime.connector import calm_collector
+from connector.sources.kafka.settings import consumer_settings
+from connector.sources.kafka.source import KafkaSource
 from tests.kafka_brokers import need_kafka
 
 TOPIC: Final = "bench"

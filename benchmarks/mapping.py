@@ -27,10 +27,10 @@ import fastavro
 import orjson
 
 from benchmarks import sparkplug
-from connector.config.formats import build_format
-from connector.config.mapping import MappingSection
+from connector.formats.catalogue import build_format
 from connector.mapping.chunks import ChunkMapper
 from connector.mapping.mapper import Mapper
+from connector.mapping.section import MappingSection
 from connector.records import Record, Rows
 
 ARRIVAL: Final = 1_790_000_000_000_000

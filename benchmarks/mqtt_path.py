@@ -25,9 +25,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from connector.app import Connector
-from connector.config_file import load_config
+from connector.config.read import load_config
 from connector.observe.logs import configure_logs
+from connector.runtime.connector import Connector
 from tests.brokers import Mosquitto
 from tests.sandbox_server import SandboxServer
 

@@ -23,11 +23,11 @@ from typing import Any
 import orjson
 
 from benchmarks.packing import MAX_BYTES, SECOND, START
-from connector.app import calm_collector
 from connector.packing.frame import encode_frame
 from connector.packing.pending import Pending
 from connector.packing.planner import plan_frame
 from connector.records import Mapped
+from connector.runtime.connector import calm_collector
 
 _SERIES = (1_000, 10_000, 100_000)
 _SHAPES = {

@@ -21,12 +21,12 @@ from collections import Counter, deque
 from typing import Any, Final
 
 from benchmarks.packing import MAX_BYTES, SECOND, START
-from connector.config.delivery import DeliverySection
+from connector.delivery.section import DeliverySection
 from connector.packing.encoder import value_bytes
 from connector.packing.frame import ENVELOPE, NULL
 from connector.packing.pending import Pending
 from connector.packing.planner import plan_frame
-from connector.pipeline import OPEN_RECORDS
+from connector.pipeline.pipeline import OPEN_RECORDS
 from connector.records import Mapped
 
 VALUES: Final = 10

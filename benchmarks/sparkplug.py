@@ -10,9 +10,9 @@ from collections.abc import Callable
 from itertools import cycle
 from typing import Any, Final
 
-from connector.config.mapping import MappingSection
 from connector.formats.sparkplug.schema import PayloadMessage
 from connector.mapping.mapper import Mapper
+from connector.mapping.section import MappingSection
 from connector.records import Mapped, Record
 
 _NOW_US: Final = 1_790_000_000_000_000

@@ -1,5 +1,5 @@
 """`python -m connector` is `clarify-connector`."""
 
-from connector.cli import main
+from connector.commands.cli import main
 
 main(prog_name="clarify-connector")

@@ -14,12 +14,12 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from connector.config.dead_letters import KafkaLettersSection, MqttLettersSection
 from connector.dead_letters.as_json import from_json
 from connector.dead_letters.file_store import FileLetters
 from connector.dead_letters.kafka_store import KafkaLetters
 from connector.dead_letters.letter import DeadLetter, letter_of
 from connector.dead_letters.mqtt_store import MqttLetters
+from connector.dead_letters.section import KafkaLettersSection, MqttLettersSection
 from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.dead_letters.store import DeadLetterStore, Gone, ReadableStore
 from connector.records import Reason, Record, Reject

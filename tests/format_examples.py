@@ -15,19 +15,19 @@ import lz4.frame
 import msgpack
 from backports import zstd
 
-from connector.formats.avro import AvroFormat
-from connector.formats.binary import BinaryFormat, Bits, Part
-from connector.formats.cbor import CborFormat
+from connector.formats.binary.binary import BinaryFormat, Bits, Part
+from connector.formats.binary.cbor import CborFormat
+from connector.formats.binary.messagepack import MessagePackFormat
 from connector.formats.compression import Compressed
-from connector.formats.csv_rows import CsvFormat
 from connector.formats.format import Format
-from connector.formats.influx import InfluxFormat
-from connector.formats.json_format import JsonFormat
-from connector.formats.json_schema import JsonSchemaFormat
-from connector.formats.messagepack import MessagePackFormat
-from connector.formats.ndjson import NdjsonFormat
-from connector.formats.protobuf import ProtobufFormat
-from connector.formats.text import TextFormat
+from connector.formats.schema.avro import AvroFormat
+from connector.formats.schema.json_schema import JsonSchemaFormat
+from connector.formats.schema.protobuf import ProtobufFormat
+from connector.formats.text.csv_rows import CsvFormat
+from connector.formats.text.influx import InfluxFormat
+from connector.formats.text.json_payload import JsonFormat
+from connector.formats.text.ndjson import NdjsonFormat
+from connector.formats.text.text import TextFormat
 from tests.schemas import KnownSchemas, framed, registered
 
 

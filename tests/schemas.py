@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from connector.formats.format import PayloadError
-from connector.formats.schemas import NamedSchema, RegisteredSchema
+from connector.formats.schema.schemas import NamedSchema, RegisteredSchema
 from connector.records import Reason
 
 

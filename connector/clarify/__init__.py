@@ -1,4 +1,4 @@
-"""A client for the time-series API of Clarify (clarify.io). Knows nothing of the rest of the connector.
+"""A client for the time-series API of Clarify (clarify.io).
 
     from connector.clarify import Client, DataFrame, Signal
 
@@ -8,9 +8,10 @@
 
 `Client` is for people: the methods of Clarify's own Python client, with time-outs, rates, repetition and paging.
 `Api` is one call each, for a program that has a pace and a policy of its own.
+
+Knows: nothing else.
 """
 
-from connector.clarify import query
 from connector.clarify.answers import (
     CreateSummary,
     DataSelection,

@@ -17,12 +17,12 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from connector.config.dead_letters import KafkaLettersSection
+from connector.brokers.kafka import admin_settings
 from connector.dead_letters.as_json import NoLetterError, from_json, to_json
 from connector.dead_letters.letter import DeadLetter, time_text
+from connector.dead_letters.section import KafkaLettersSection
 from connector.dead_letters.store import DeadLettersError, Gone, Told, Usage
 from connector.dead_letters.trimming import shrunk
-from connector.kafka_connection import admin_settings
 
 LETTER: Final = "clarify-letter"
 """The header with all that is not the payload, as JSON."""

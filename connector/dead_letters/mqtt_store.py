@@ -23,13 +23,13 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from connector.config.dead_letters import MqttLettersSection
-from connector.config.mqtt_connection import MQTT_PORTS
+from connector.brokers.mqtt import explained, refusal, tls_context
+from connector.brokers.mqtt_section import MQTT_PORTS
 from connector.dead_letters.as_json import to_json
 from connector.dead_letters.letter import DeadLetter
+from connector.dead_letters.section import MqttLettersSection
 from connector.dead_letters.store import DeadLettersError, Usage
 from connector.dead_letters.trimming import shrunk
-from connector.mqtt_network import explained, refusal, tls_context
 
 _CONNECT_SECONDS: Final = 10.0
 _FIRST_DELAY: Final = 1

@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from connector import __version__
-from connector.config.dead_letters import (
+from connector.dead_letters.file_store import FileLetters
+from connector.dead_letters.section import (
+    DeadLettersSection,
     FileLettersSection,
     KafkaLettersSection,
     MqttLettersSection,
     SqliteLettersSection,
 )
-from connector.dead_letters.file_store import FileLetters
 from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.dead_letters.store import DeadLetterStore, ReadableStore
 from connector.dead_letters.writer import DeadLetterWriter
 
-if TYPE_CHECKING:
-    from connector.config import Config
-
 SQLITE_FILE: Final = "dead-letters.sqlite"
 FILES_FOLDER: Final = "dead-letters"
-_HASH_LENGTH: Final = 16
 
 
-def open_writer(config: Config) -> DeadLetterWriter:
-    """The writer for this configuration; no network yet. Raises OSError, ValueError or sqlite3.Error."""
+def open_writer(section: DeadLettersSection, folder: Path, mapping: str) -> DeadLetterWriter:
+    """The writer for this section of the configuration; no network yet. `folder` is the `state_dir`; each letter names
+    the `mapping` that was in force, by its hash. Raises OSError, ValueError or sqlite3.Error."""
     return DeadLetterWriter(
-        _open(config, config.state_dir),
-        max_payload=config.dead_letters.max_payload,
-        configuration=mapping_hash(config),
-        version=__version__,
+        _open(section, folder), max_payload=section.max_payload, configuration=mapping, version=__version__
     )
 
 
-def open_readable(config: Config, folder: Path) -> ReadableStore | None:
+def open_readable(section: DeadLettersSection, folder: Path) -> ReadableStore | None:
     """The store of the connector, or worker, whose state is in this folder; None where it keeps nothing there yet, or
     nothing that can be read. Raises as `open_writer`."""
-    section = config.dead_letters
     if isinstance(section, MqttLettersSection):
         return None
     if isinstance(section, KafkaLettersSection):
@@ -50,14 +42,7 @@ def open_readable(config: Config, folder: Path) -> ReadableStore | None:
     return _sqlite(section, folder) if (folder / SQLITE_FILE).exists() else None
 
 
-def mapping_hash(config: Config) -> str:
-    """Tells which mapping was in force. It holds no secret: the mapping has none."""
-    text = json.dumps(config.mapping.model_dump(mode="json"), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
-
-
-def _open(config: Config, folder: Path) -> DeadLetterStore:
-    section = config.dead_letters
+def _open(section: DeadLettersSection, folder: Path) -> DeadLetterStore:
     if isinstance(section, FileLettersSection):
         return _files(section, folder)
     if isinstance(section, KafkaLettersSection):

@@ -21,7 +21,7 @@ import structlog
 from connector.dead_letters.letter import DeadLetter, letter_of
 from connector.dead_letters.store import DeadLettersError, DeadLettersFullError, Told, Usage
 from connector.records import Reason, Record, Reject
-from connector.sqlite_files import open_durable
+from connector.state.sqlite import open_durable
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS letters (

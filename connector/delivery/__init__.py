@@ -1,1 +1,4 @@
-"""Delivery: frames and metadata to Clarify; rate slots, retries, isolating bad data, dead letters."""
+"""Frames leave for Clarify: rate slots, retries, circuit breakers, isolating bad data.
+
+Knows: settings, records, clarify, packing.
+"""

@@ -26,8 +26,8 @@ import structlog
 
 from connector.clarify import ClarifyError, InsertResult, InvalidParams
 from connector.delivery.circuit import LOOK_SECONDS, Circuit, Circuits, CircuitState
+from connector.delivery.divided import Columns, cut, joined, values_in, without_named
 from connector.delivery.pace import Pace
-from connector.delivery.pieces import Columns, cut, joined, values_in, without_named
 from connector.delivery.policy import Action, is_too_much, judge_frame
 from connector.delivery.slots import Slots
 from connector.packing.frame import Frame, build_frame

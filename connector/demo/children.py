@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from connector.demo.leash import GRACE_SECONDS
+from connector.demo.end_with_parent import GRACE_SECONDS
 
 _LOG_LINES: Final = 5
 
@@ -38,7 +38,7 @@ class Child:
         self._on_line = on_line
         with log.open("ab") as errors:
             self._leash = subprocess.Popen(  # noqa: S603 - our own commands
-                [sys.executable, "-m", "connector.demo.leash", *command],
+                [sys.executable, "-m", "connector.demo.end_with_parent", *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

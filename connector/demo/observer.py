@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from connector.app import Connector
-from connector.config import Config
+from connector.config.model import Config
 from connector.dead_letters.letter import DeadLetter
 from connector.demo.plant_process import PlantProcess
-from connector.ledger import Account, read_ledger
-from connector.pipeline import SentFrame
+from connector.pipeline.pipeline import SentFrame
+from connector.runtime.connector import Connector
+from connector.runtime.ledger import Account, read_ledger
 from connector.sandbox.store import SignalRow, Store
 
 _LEAST_SECONDS: Final = 0.5

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from connector.ledger import Ledger
+from connector.runtime.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)

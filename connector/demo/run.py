@@ -21,10 +21,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Self
 
-from connector.app import Connector, StartError
 from connector.clarify import CredentialsError
-from connector.config import Config
-from connector.config_file import load_config
+from connector.config.model import Config
+from connector.config.read import load_config
 from connector.demo.brokers import BrokerChoice, SourceChoice, WaitFor, start_broker, start_kafka
 from connector.demo.children import Child, DemoError
 from connector.demo.configuration import write_configuration
@@ -34,9 +33,11 @@ from connector.demo.result import Result
 from connector.demo.sandbox_process import SandboxProcess
 from connector.demo.screens import Screen
 from connector.demo.view import Places, Stage
-from connector.ledger import read_ledger
 from connector.observe.logs import configure_logs
 from connector.observe.pages import serve
+from connector.runtime.connector import Connector
+from connector.runtime.ledger import read_ledger
+from connector.runtime.state_dir import StartError
 from connector.sandbox.store import Store
 
 _TURN_SECONDS: Final = 0.25

@@ -1,0 +1,4 @@
+"""Payload bytes → documents: one file for each format, and the catalogue of all.
+
+Knows: settings, records.
+"""

@@ -1,1 +1,4 @@
-"""Values → samples and signal metadata: topic patterns, rules, input IDs, timestamps. No I/O."""
+"""Documents → samples and metadata of signals: topic patterns, rules, input IDs, times. No I/O.
+
+Knows: settings, records, formats, clarify.limits, clarify.iso8601.
+"""

@@ -14,13 +14,13 @@ import orjson
 import structlog
 
 from connector.formats.format import SchemaUnavailableError
-from connector.formats.json_payload import may_repeat_keys
-from connector.mapping.documents import NOT_DECODED
+from connector.formats.text.json_payload import may_repeat_keys
+from connector.mapping.documents.documents import NOT_DECODED
+from connector.mapping.documents.shapes import Flat
 from connector.mapping.mapper import Mapper
 from connector.mapping.plans import Plan
-from connector.mapping.shapes import Flat
-from connector.mapping.times import TimeError
-from connector.mapping.values import DECIMAL_TEXT
+from connector.mapping.rules.values import DECIMAL_TEXT
+from connector.mapping.time.times import TimeError
 from connector.records import Mapped, Part, Reason, Record, Reject, Rows
 
 _NOT_PLAIN = (orjson.JSONDecodeError, LookupError, TypeError, NotANumberError, TimeError)

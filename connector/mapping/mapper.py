@@ -12,26 +12,37 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from connector.formats.format import PayloadError
 from connector.formats.sparkplug.host import Owner
-from connector.mapping.align import Aligner
-from connector.mapping.clock_skew import Clocks, Skew
-from connector.mapping.decoded import Decoded
-from connector.mapping.documents import NOT_DECODED, Documents
-from connector.mapping.input_ids import Origin
-from connector.mapping.naming import Naming
+from connector.mapping.documents.decoded import Decoded
+from connector.mapping.documents.documents import NOT_DECODED, Documents
+from connector.mapping.documents.walk import Walker, leaves, shown_value
 from connector.mapping.plans import Plan, TopicPlan
-from connector.mapping.rules import Rule, everything
-from connector.mapping.shares import Share
+from connector.mapping.rules.rules import Rule, everything
+from connector.mapping.rules.templates import ITEM_FIELD, KEY, PAYLOAD
+from connector.mapping.signals.input_ids import Origin
+from connector.mapping.signals.naming import Naming
 from connector.mapping.sparkplug import SparkplugMapping, limits_of
-from connector.mapping.templates import ITEM_FIELD, KEY, PAYLOAD
-from connector.mapping.thinning import Thinner
-from connector.mapping.times import TimeBounds
+from connector.mapping.thinning.thinning import Thinner
+from connector.mapping.time.align import Aligner
+from connector.mapping.time.clock_skew import Clocks, Skew
+from connector.mapping.time.times import TimeBounds
 from connector.mapping.topic_plans import TopicPlans
-from connector.mapping.walk import Walker, leaves, shown_value
 from connector.records import Mapped, Reason, Record, Reject, SignalMetadata
+
+
+class Share(NamedTuple):
+    """How much of a record's outcome is of one rule. A record's samples and rejects stand in the order of its shares;
+    what is left behind the last of them is of no rule."""
+
+    rule: int | None
+    """The rule's place in the configuration, from 0; None for what applies where no rule is configured."""
+    samples: int
+    rejects: int
+    filtered: int
+
 
 _CLOCKS_SECONDS: Final = 30.0
 

@@ -12,12 +12,12 @@ from typing import Final
 
 import orjson
 
-from connector.mapping.clock_skew import Clock
-from connector.mapping.input_ids import Origin
-from connector.mapping.rules import Labels, Publishing, Rule, ValueRule
-from connector.mapping.shapes import Flat, Shape
-from connector.mapping.templates import HEADER, ITEM, ITEM_FIELD, KEY, PAYLOAD
-from connector.mapping.values import Conversion
+from connector.mapping.documents.shapes import Flat, Shape
+from connector.mapping.rules.rules import Labels, Publishing, Rule, ValueRule
+from connector.mapping.rules.templates import HEADER, ITEM, ITEM_FIELD, KEY, PAYLOAD
+from connector.mapping.rules.values import Conversion
+from connector.mapping.signals.input_ids import Origin
+from connector.mapping.time.clock_skew import Clock
 from connector.records import ItemMetadata, Record, SignalMetadata
 
 _NO_VALUE_RULE: Final = ValueRule()

@@ -17,14 +17,14 @@ from connector.formats.sparkplug.births import MetricBirth
 from connector.formats.sparkplug.datatypes import DataType, type_of
 from connector.formats.sparkplug.host import Decoded, Host, Limits, Owner
 from connector.formats.sparkplug.properties import GOOD, is_good
+from connector.formats.sparkplug.rule import SparkplugRule, variables_of
 from connector.formats.sparkplug.topic import data_topic
 from connector.formats.sparkplug.values import Value
+from connector.mapping.documents.walk import cut
 from connector.mapping.plans import Plan, metadata, value_rule
-from connector.mapping.rules import AUTO_TIME, RECEIVED_TIME, Rule, ValueRule
-from connector.mapping.sparkplug_rule import SparkplugRule, variables_of
-from connector.mapping.times import TimeBounds, TimeError
-from connector.mapping.values import FILTERED, NOT_FINITE, Conversion, ValueRejectedError
-from connector.mapping.walk import cut
+from connector.mapping.rules.rules import AUTO_TIME, RECEIVED_TIME, Rule, ValueRule
+from connector.mapping.rules.values import FILTERED, NOT_FINITE, Conversion, ValueRejectedError
+from connector.mapping.time.times import TimeBounds, TimeError
 from connector.records import Mapped, Reason, Record, Reject, Sample, SignalMetadata
 
 ONLINE: Final = "_online"

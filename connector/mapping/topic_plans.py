@@ -10,11 +10,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from connector.mapping.clock_skew import Clocks
+from connector.formats.sparkplug.rule import variables_of
 from connector.mapping.plans import Plan, TopicPlan, header_of, key_of
-from connector.mapping.rules import AUTO_TIME, FIELD_TIME, HEADER_TIME, Rule
-from connector.mapping.sparkplug_rule import variables_of
-from connector.mapping.templates import KEY
+from connector.mapping.rules.rules import AUTO_TIME, FIELD_TIME, HEADER_TIME, Rule
+from connector.mapping.rules.templates import KEY
+from connector.mapping.time.clock_skew import Clocks
 from connector.records import Record
 
 _MAX_PLANS: Final = 100_000

@@ -1,1 +1,4 @@
-"""What the connector says of itself: logs, metrics, health."""
+"""What the connector says of itself: logs, metrics, health.
+
+Knows: config, delivery, runtime.
+"""

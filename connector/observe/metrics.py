@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from connector.delivery.circuit import CircuitState
 
 if TYPE_CHECKING:
-    from connector.app import Connector
+    from connector.runtime.connector import Connector
 
 _SOURCE_HELP = {
     "mqtt_connected": "1 while connected with all subscriptions granted",

@@ -10,8 +10,8 @@ from connector.observe.http import ObserveServer, json_page
 from connector.observe.metrics import metrics_page
 
 if TYPE_CHECKING:
-    from connector.app import Connector
-    from connector.config import Config
+    from connector.config.model import Config
+    from connector.runtime.connector import Connector
 
 
 def serve(config: Config, connector: Connector) -> ObserveServer | None:
@@ -41,7 +41,7 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
         return json_page(503 if failure else 200, {"alive": not failure, "failure": failure})
 
     def ledger() -> tuple[int, str, bytes]:
-        from connector.ledger import read_ledger  # noqa: PLC0415 - the ledger reads the files by itself
+        from connector.runtime.ledger import read_ledger  # noqa: PLC0415 - the ledger reads the files by itself
 
         try:
             return json_page(200, read_ledger(config).as_json())

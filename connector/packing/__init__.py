@@ -1,1 +1,4 @@
-"""Pending columns, the planner and the frame: pure functions over columns, no I/O, no clock of its own."""
+"""Samples wait in tables, and leave them as frames: pure functions, no I/O, no clock.
+
+Knows: records.
+"""

@@ -1,1 +1,4 @@
-"""Sources: replayable logs of records. Every adapter keeps the promises of `source.Source`."""
+"""Replayable logs of records. Every kind of source keeps the promises of `source.Source`.
+
+Knows: settings, records, brokers, ledger, state, mapping.time.
+"""

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connector.sources.log_schema import Range
+from connector.ledger.schema import Range
+from connector.ledger.settlements import Settled
 
 
 def partition_name(topic: str, number: int) -> str:
@@ -28,22 +29,6 @@ class _Taken:
     last: int
     range: Range
     redelivered: int
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What a commit settles: to go into the ledger, and then to be stored as the group's position."""
-
-    topic: str
-    number: int
-    range: Range
-    redelivered: int
-
-    def joined(self, later: Settled) -> Settled:
-        """This and the range that begins where it ends, as one."""
-        mine, other = self.range, later.range
-        whole = Range(mine.partition, mine.first, other.next, mine.records + other.records)
-        return Settled(self.topic, self.number, whole, self.redelivered + later.redelivered)
 
 
 class OwnedPartition:

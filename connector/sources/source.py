@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from connector.loss_forecast import Horizon
-from connector.progress import Commit
+from connector.ledger.account import Commit
 from connector.records import Chunk, Record
+from connector.sources.loss import Horizon
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from connector.config import KafkaSection, MqttSection
-from connector.config.mqtt_connection import MQTT_PORTS
+from connector.brokers.mqtt_section import MQTT_PORTS
+from connector.config.model import KafkaSection, MqttSection
 
 MQTT_PASSWORD: Final = "MQTT_PASSWORD"  # noqa: S105 - the name of an environment variable
 KAFKA_PASSWORD: Final = "KAFKA_PASSWORD"  # noqa: S105 - as above

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from connector.records import Record
-from connector.sources.lines import Line, LineSplitter, captured
+from connector.sources.file.lines import Line, LineSplitter, captured
 
 STDIN: Final = Path("-")
 _PIECE: Final = 64 * 1024

@@ -13,10 +13,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml.comments import CommentedMap
 
-from connector.config_file import ConfigError, Problem, line_in, load_yaml
-from connector.mapping.times import parse_time
+from connector.config.read import ConfigError, Problem, line_in, load_yaml
+from connector.mapping.time.times import parse_time
 from connector.records import Reason
-from connector.sources.lines import PAYLOADS, Captured, record_of
+from connector.sources.file.lines import PAYLOADS, Captured, record_of
 
 _FILE: Final = "payload_file"
 _WHAT: Final = "a file of tests has tests:, a list; config/mapping-tests.yaml is an example"

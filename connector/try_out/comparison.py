@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from connector.mapping.input_ids import Origin
+from connector.mapping.signals.input_ids import Origin
 from connector.try_out.preview import Preview
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from connector.config import Config
-from connector.config.mapping import RuleSection
+from connector.config.model import Config
+from connector.mapping.rules.section import RuleSection
 from connector.try_out.grouping import TopicGroup, group_topics
 from connector.try_out.mapping import TriedMapping
 from connector.try_out.observed import Observed

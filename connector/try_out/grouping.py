@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from connector.mapping.templates import VALUE_VARIABLES
+from connector.mapping.rules.templates import VALUE_VARIABLES
 from connector.try_out.observed import TopicSeen
 
 _ALIKE: Final = 0.5

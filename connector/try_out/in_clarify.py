@@ -19,9 +19,9 @@ from connector.clarify import (
     Timeouts,
 )
 from connector.clarify.query import Filter, In
-from connector.config import Config
-from connector.delivery.signals import as_saved
-from connector.metadata_book import read_saved_signals
+from connector.config.model import Config
+from connector.metadata.book import read_saved_signals
+from connector.metadata.signals import as_saved
 from connector.records import SignalMetadata
 
 _PER_QUERY: Final = 500

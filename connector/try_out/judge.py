@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isclose
 
-from connector.mapping.times import format_time
+from connector.mapping.time.times import format_time
 from connector.records import Mapped, Reject, Sample, SignalMetadata
 from connector.try_out.cases import ExpectedReject, ExpectedSample, ExpectedSignal, Placed, Step
 from connector.try_out.mapping import RuleAt, TriedMapping

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Final
 
-from connector.config import FileSection, KafkaSection, SourceSection
-from connector.sources.mqtt_tap import MqttTap
+from connector.config.model import FileSection, KafkaSection, SourceSection
+from connector.sources.mqtt.tap import MqttTap
 from connector.sources.tap import Tap, TapError
 from connector.try_out.capture import Taken
 
@@ -24,7 +24,7 @@ def taps(sections: Sequence[SourceSection], *, from_beginning: bool) -> list[Tap
         if isinstance(section, FileSection):
             continue
         if isinstance(section, KafkaSection):
-            from connector.sources.kafka_tap import KafkaTap  # noqa: PLC0415 - librdkafka is loaded where it is needed
+            from connector.sources.kafka.tap import KafkaTap  # noqa: PLC0415 - librdkafka is loaded where it is needed
 
             found.append(KafkaTap(section, from_beginning=from_beginning))
         else:

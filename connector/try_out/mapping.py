@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from connector.app import build_mapper
-from connector.config import Config
-from connector.config_file import load_config, rule_lines
+from connector.config.model import Config
+from connector.config.read import load_config, rule_lines
 from connector.formats.format import SchemaUnavailableError
-from connector.mapping.input_ids import Collision, Origin
-from connector.mapping.shares import Share
-from connector.mapping.windows import Windows
+from connector.mapping.mapper import Share
+from connector.mapping.signals.input_ids import Collision, Origin
+from connector.mapping.thinning.windows import Windows
 from connector.records import Mapped, Reason, Record, Reject, SignalMetadata
-from connector.state import read_claims
+from connector.runtime.assembly import build_mapper
+from connector.state.state import read_claims
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from itertools import islice
 from typing import Final
 
 from connector.formats.format import SchemaUnavailableError
-from connector.mapping.shares import Share
-from connector.mapping.windows import Closed, Windows
+from connector.mapping.mapper import Share
+from connector.mapping.thinning.windows import Closed, Windows
 from connector.records import Mapped, Reason, Reject, Sample
 from connector.try_out.capture import Taken
 from connector.try_out.frames import FrameLimits, LivePace, Packer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from connector.mapping.times import format_time
+from connector.mapping.time.times import format_time
 from connector.records import SignalMetadata
 from connector.try_out.comparison import Comparison
 from connector.try_out.frames import FrameSummary

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import Final, TextIO
 
-from connector.clarify_commands.tables import write_table
-from connector.mapping.times import format_time
+from connector.mapping.time.times import format_time
+from connector.terminal.tables import write_table
 from connector.try_out.comparison import Comparison
 from connector.try_out.frames import FrameSummary
 from connector.try_out.in_clarify import InClarify

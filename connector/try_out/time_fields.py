@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from connector.mapping.times import TimeError, is_time_name, parse_time
+from connector.mapping.time.times import TimeError, is_time_name, parse_time
 
 _NEAR_US: Final = 30 * 86_400 * 1_000_000
 """How far from its arrival a time may be that no name gives away."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from connector.cli import main
+from connector.commands.cli import main
 from tests.sandbox_server import SandboxServer
 from tests.secret_search import SearchedCommands
 
@@ -109,7 +109,9 @@ def test_plots(plant: SandboxServer, tmp_path: Path) -> None:
 
 
 def test_progress_of_long_work_is_a_bar_where_somebody_watches(plant: SandboxServer) -> None:
-    code = "from connector.cli import main; main(['data-frame', '--from', '-70d', '-n', '5', '--format', 'csv'])"
+    code = (
+        "from connector.commands.cli import main; main(['data-frame', '--from', '-70d', '-n', '5', '--format', 'csv'])"
+    )
     out, terminal = os.openpty()
     environment = {**os.environ, "CLARIFY_CREDENTIALS": str(plant.credentials_path), "TERM": "xterm"}
     with os.fdopen(out, "rb") as seen:
@@ -225,7 +227,7 @@ def test_memory_does_not_grow_with_the_file(sandbox: SandboxServer, tmp_path: Pa
         file = tmp_path / f"{lines}.csv"
         file.write_text("time,m/a,m/b\n" + "".join(f"{1777615200 + n},{n},{n / 3}\n" for n in range(lines)))
         program = (
-            "import resource, sys; from connector.cli import main\n"
+            "import resource, sys; from connector.commands.cli import main\n"
             "try: main(sys.argv[1:])\n"
             "except SystemExit as end: assert not end.code\n"
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"

@@ -18,12 +18,12 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from ruamel.yaml import YAML
 
-from connector.app import build_mapper
-from connector.cli import main
-from connector.config import Config
-from connector.config_file import load_config
+from connector.commands.cli import main
+from connector.config.model import Config
+from connector.config.read import load_config
 from connector.observe.http import ObserveServer, json_page
 from connector.records import Record
+from connector.runtime.assembly import build_mapper
 from connector.sandbox.cli import sandbox
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess

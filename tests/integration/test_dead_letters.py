@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from connector.cli import main
+from connector.commands.cli import main
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess
 from tests.dead_letter_places import KafkaPlace, MqttPlace

@@ -184,7 +184,8 @@ def test_a_broker_that_dies_ends_the_demo_with_an_error_and_an_account(tmp_path:
         (broker,) = [
             process
             for process in demo.processes()
-            if "connector.demo.embedded_broker" in process.cmdline() and "connector.demo.leash" not in process.cmdline()
+            if "connector.demo.embedded_broker" in process.cmdline()
+            and "connector.demo.end_with_parent" not in process.cmdline()
         ]
         broker.kill()
         status, output = demo.finish()

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from connector.config.kafka import KafkaSection
-from connector.progress import Commit, Counts, Tally
-from connector.sources.kafka_range import KafkaRangeSource, OffsetRange
-from connector.sources.log_file import LogFile
-from connector.sources.log_statement import read_statement
+from connector.ledger.account import Commit, Counts, Tally
+from connector.ledger.file import LogFile
+from connector.ledger.statement import read_statement
+from connector.sources.kafka.range import KafkaRangeSource, OffsetRange
+from connector.sources.kafka.section import KafkaSection
 from connector.sources.source import SourceFinishedError
 from tests.connector_process import ConnectorProcess
 from tests.kafka_brokers import KafkaBroker, need_real

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from connector.config.kafka import KafkaSection
-from connector.progress import Commit, Counts, Tally
-from connector.sources.kafka import KafkaSource
-from connector.sources.log_file import LogFile
-from connector.sources.log_statement import read_statement
+from connector.ledger.account import Commit, Counts, Tally
+from connector.ledger.file import LogFile
+from connector.ledger.statement import read_statement
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.kafka.source import KafkaSource
 from tests.kafka_brokers import KafkaBroker, RealKafka, need_real
 from tests.unit.scripted import Clock
 from tests.waiting import wait_until

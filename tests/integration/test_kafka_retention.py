@@ -18,13 +18,13 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
-from connector.app import Connector
-from connector.config_file import load_config
-from connector.loss_forecast import duration
-from connector.loss_watch import LossWatch
+from connector.config.read import load_config
 from connector.observe.metrics import metrics_page
-from connector.sources import kafka_bounds
-from connector.sources.kafka import KafkaSource
+from connector.runtime.connector import Connector
+from connector.runtime.loss_watch import LossWatch
+from connector.sources.kafka import broker_facts as kafka_bounds
+from connector.sources.kafka.source import KafkaSource
+from connector.sources.loss import duration
 from tests.kafka_brokers import KafkaBroker, RealKafka, need_real
 from tests.sandbox_server import SandboxServer
 from tests.unit.scripted import Clock

@@ -21,12 +21,12 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from connector.config.kafka import KafkaSection
-from connector.kafka_connection import admin_settings
-from connector.progress import Commit, Counts, Tally
-from connector.sources.kafka import KafkaSource
-from connector.sources.kafka_settings import consumer_settings
-from connector.sources.log_file import LogFile
+from connector.brokers.kafka import admin_settings
+from connector.ledger.account import Commit, Counts, Tally
+from connector.ledger.file import LogFile
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.kafka.settings import consumer_settings
+from connector.sources.kafka.source import KafkaSource
 from tests.integration.test_kafka_broker import produce as write
 from tests.integration.test_kafka_broker import read
 from tests.kafka_brokers import Kafka, KafkaBroker, need_java

@@ -13,12 +13,12 @@ from typing import Any, Self
 import pytest
 import trustme
 
-from connector.config import MqttSection
-from connector.progress import Commit
+from connector.config.model import MqttSection
+from connector.ledger.account import Commit
+from connector.ledger.file import LogFile
 from connector.records import Chunk
-from connector.sources.journal import Batch
-from connector.sources.log_file import LogFile
-from connector.sources.mqtt import MqttSource
+from connector.sources.journal.journal import Batch
+from connector.sources.mqtt.source import MqttSource
 from connector.sources.source import SourceFailedError
 from tests.brokers import Mosquitto
 from tests.ports import free_port

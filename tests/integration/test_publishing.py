@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from connector.clarify import Client, Item
-from connector.delivery.items import ANNOTATION
+from connector.metadata.items import ANNOTATION
 from connector.sandbox.store import ItemRow, Store
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess

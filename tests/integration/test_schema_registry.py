@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from connector.config.formats import Compression, FormatField, FormatSection, JsonFormatSection, build_format
-from connector.config.registry import SchemaRegistrySection
+from connector.formats.catalogue import Compression, FormatField, FormatSection, JsonFormatSection, build_format
 from connector.formats.format import Format, PayloadError, SchemaUnavailableError
+from connector.formats.schema.registry.client import SchemaRegistry
+from connector.formats.schema.registry.section import SchemaRegistrySection
 from connector.records import Reason
-from connector.schema_registry.client import SchemaRegistry
 from tests.ports import free_port
 from tests.registries import Registry, need_registry
 from tests.schemas import framed

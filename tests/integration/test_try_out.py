@@ -23,10 +23,10 @@ import structlog
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from connector.clarify import Client, Signal
-from connector.cli import main
-from connector.config import KafkaSection
-from connector.mapping.times import format_time
-from connector.sources.kafka_tap import KafkaTap
+from connector.commands.cli import main
+from connector.config.model import KafkaSection
+from connector.mapping.time.times import format_time
+from connector.sources.kafka.tap import KafkaTap
 from connector.sources.tap import TapError
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess
@@ -335,7 +335,7 @@ import atexit, pathlib, re, sys
 out = pathlib.Path(sys.argv.pop(1))
 status = pathlib.Path("/proc/self/status")
 atexit.register(lambda: out.write_text(re.search(r"VmHWM:\\s+(\\d+) kB", status.read_text())[1]))
-from connector.cli import main
+from connector.commands.cli import main
 main()
 """
 """The command line, with the most memory that it ever had, in KiB, in a file. (What the kernel says of a child counts
@@ -388,8 +388,8 @@ def test_ten_thousand_messages_with_a_progress_bar_in_little_memory(tmp_path: Pa
 
 
 def test_brokers_that_go_away_end_the_listening(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connector.sources.kafka_tap._TROUBLE_SECONDS", 0.5)
-    monkeypatch.setattr("connector.sources.kafka_range._QUERY_SECONDS", 1.0)
+    monkeypatch.setattr("connector.sources.kafka.tap._TROUBLE_SECONDS", 0.5)
+    monkeypatch.setattr("connector.sources.kafka.range._QUERY_SECONDS", 1.0)
     kafka = MockKafka()
     kafka.create_topic("t", 2)
     settings = {"type": "kafka", "bootstrap_servers": kafka.bootstrap, "topics": ["t"], "group_id": "g"}

@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from connector.progress import Commit, Counts, Tally
+from connector.ledger.account import Commit, Counts, Tally
+from connector.ledger.file import LogFile
+from connector.ledger.reserve import Reserve
+from connector.ledger.schema import Row
+from connector.ledger.statement import read_statement
+from connector.ledger.verify import verify
 from connector.records import Chunk, Record
-from connector.sources.journal import Batch, DiskJournal
-from connector.sources.log_file import LogFile
-from connector.sources.log_schema import Row
-from connector.sources.log_statement import read_statement
-from connector.sources.log_verify import verify
-from connector.sources.reserve import Reserve
+from connector.sources.journal.disk import DiskJournal
+from connector.sources.journal.journal import Batch
 from tests.recorded_disk import Disk, Files, Note, Op, Recording, Write, put
 from tests.waiting import wait_until
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from connector.progress import Commit, Counts, Tally
+from connector.ledger.account import Commit, Counts, Tally
+from connector.ledger.file import LogFile
+from connector.ledger.schema import Row
+from connector.ledger.statement import read_statement
 from connector.records import Record
-from connector.sources.journal import DiskJournal
-from connector.sources.log_file import LogFile
-from connector.sources.log_schema import Row
-from connector.sources.log_statement import read_statement
+from connector.sources.journal.disk import DiskJournal
 from tests.property.fuzz import FUZZ
 
 WRITTEN = [Record(f"t{i % 7}", f"{i} ".encode() + random.Random(i).randbytes(200), i) for i in range(400)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.config_file import load_config, rule_lines
+from connector.config.read import load_config, rule_lines
 from connector.records import Record
 from connector.try_out.draft import draft
 from connector.try_out.mapping import TriedMapping

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.clarify.limits import INPUT_ID
-from connector.mapping.input_ids import InputIds, Origin
+from connector.mapping.signals.input_ids import InputIds, Origin
 
 origins = st.builds(
     Origin, st.sampled_from(["east", "west"]), st.sampled_from(["plant/1", "plant/2", "a"]), st.sampled_from(["", "v"])

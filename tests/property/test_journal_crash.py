@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from connector.sources.log_file import LogFile
+from connector.ledger.file import LogFile
 from tests.property.fuzz import FUZZ
 from tests.property.journal_run import NAME, Facts, Run, check, crashes
 from tests.recorded_disk import Disk, Note, Recording, Remove, Rename, Sync, Truncate, Write, put, read_folder, unsynced

@@ -8,9 +8,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.loss_forecast import Horizon, Trend, seconds_to_loss, threats
-from connector.sources.kafka_horizons import KafkaHorizons, PartitionView
-from connector.sources.mqtt_horizons import MqttHorizons
+from connector.sources.kafka.loss import KafkaHorizons, PartitionView
+from connector.sources.loss import Horizon, Trend, seconds_to_loss, threats
+from connector.sources.mqtt.loss import MqttHorizons
 
 amounts = st.floats(0, 1e12)
 rates = st.floats(1e-6, 1e9)

@@ -11,14 +11,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connector.clarify.limits import INPUT_ID
-from connector.config import RuleSection
+from connector.config.model import RuleSection
 from connector.formats.format import PayloadError
-from connector.formats.json_payload import decode
+from connector.formats.text.json_payload import decode
+from connector.ledger.account import Outcome
+from connector.ledger.progress import Progress
 from connector.mapping.chunks import ChunkMapper
 from connector.mapping.mapper import Mapper
-from connector.mapping.times import TIME_NAMES
+from connector.mapping.time.times import TIME_NAMES
 from connector.packing.pending import Pending
-from connector.progress import Outcome, Progress
 from connector.records import Chunk, Mapped, Part, Reason, Record, Rows
 from tests.property.fuzz import FUZZ
 

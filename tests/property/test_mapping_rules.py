@@ -10,11 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connector.clarify.limits import INPUT_ID
-from connector.config import RuleSection
+from connector.config.model import RuleSection
+from connector.mapping.documents.walk import count
 from connector.mapping.mapper import Mapper
-from connector.mapping.paths import PathError, parse_path
-from connector.mapping.topics import PatternError, parse_pattern
-from connector.mapping.walk import count
+from connector.mapping.rules.paths import PathError, parse_path
+from connector.mapping.rules.topics import PatternError, parse_pattern
 from connector.records import Record
 from tests.property.fuzz import FUZZ
 from tests.property.test_mapping import ARRIVAL, check_promises, keys, leaves, topics, trees, values_of

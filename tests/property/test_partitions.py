@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.sources.log_schema import Range
+from connector.ledger.schema import Range
 from connector.sources.partitions import OwnedPartition
 
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from connector.clarify import InsertResult, InvalidParams, Problem, TooLarge
 from connector.dead_letters.letter import DeadLetter
+from connector.ledger.account import Commit
 from connector.mapping.mapper import Mapper
 from connector.packing.planner import plan_frame
-from connector.pipeline import Limits, Pipeline
-from connector.progress import Commit
+from connector.pipeline.pipeline import Limits, Pipeline
 from connector.records import Chunk, Record
 from tests.property.fuzz import FUZZ
 from tests.unit.scripted import ListSource, Stored, read_frame

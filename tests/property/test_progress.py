@@ -12,7 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from connector.progress import Outcome, Progress, ProgressError, Tallies
+from connector.ledger.account import Outcome, Tallies
+from connector.ledger.progress import Progress, ProgressError
 from connector.records import Chunk, Mapped, Reason, Record, Reject
 from tests.property.fuzz import FUZZ
 

@@ -27,12 +27,12 @@ from connector.clarify import (
     SignalInfo,
     TooLarge,
 )
-from connector.delivery.reconciler import Change, Entry, Failure, Pace
-from connector.delivery.signals import SignalSaver, desire_of
 from connector.delivery.slots import Slots
-from connector.metadata_book import Book, Kind, Status, read_lines, retry
+from connector.metadata.book import Book, Kind, Status, read_lines, retry
+from connector.metadata.reconciler import Change, Entry, Failure, Pace
+from connector.metadata.signals import SignalSaver, desire_of
 from connector.records import SignalMetadata
-from connector.state import State
+from connector.state.state import State
 from tests.unit.scripted import Abort, Clock
 
 MOST: Final = 2
@@ -138,7 +138,7 @@ class ReconcilerMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.patched = patch("connector.delivery.signals._PER_REQUEST", MOST)
+        self.patched = patch("connector.metadata.signals._PER_REQUEST", MOST)
         self.patched.start()
         self.folder = tempfile.TemporaryDirectory(dir=_IN_MEMORY)
         self.path = Path(self.folder.name) / "state.sqlite"

@@ -10,13 +10,13 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from connector.config.mapping import MappingSection
 from connector.formats.sparkplug.datatypes import DataType
 from connector.formats.sparkplug.host import Host
 from connector.formats.sparkplug.schema import PayloadMessage
 from connector.formats.sparkplug.sequence import Sequence
 from connector.formats.sparkplug.timeline import Timeline
 from connector.mapping.mapper import Mapper
+from connector.mapping.section import MappingSection
 from connector.records import Record
 from tests.property.fuzz import FUZZ
 from tests.property.test_mapping import check_promises

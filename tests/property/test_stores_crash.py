@@ -20,16 +20,16 @@ from hypothesis import strategies as st
 from connector.dead_letters.letter import DeadLetter, letter_of
 from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.dead_letters.store import DeadLettersError
-from connector.delivery.reconciler import Desire, Pace, rejected, saved, sending, wanted
 from connector.formats.sparkplug.host import Owner
-from connector.mapping.input_ids import Origin
-from connector.metadata_book import Book
-from connector.metadata_book import Kind as BookOf
-from connector.progress import Commit, Counts, Tally
+from connector.ledger.account import Commit, Counts, Tally
+from connector.ledger.file import LogFile
+from connector.ledger.schema import Range, read_ranges, read_tallies
+from connector.mapping.signals.input_ids import Origin
+from connector.metadata.book import Book
+from connector.metadata.book import Kind as BookOf
+from connector.metadata.reconciler import Desire, Pace, rejected, saved, sending, wanted
 from connector.records import Reason, Record, Reject
-from connector.sources.log_file import LogFile
-from connector.sources.log_schema import Range, read_ranges, read_tallies
-from connector.state import SignalStatus, State, approve
+from connector.state.state import SignalStatus, State, approve
 from tests.property.fuzz import FUZZ
 from tests.recorded_disk import Disk, Note, Op, Recording, Write, put, read_folder, unsynced
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from connector.mapping.times import TimeError, format_time, parse_time
+from connector.mapping.time.times import TimeError, format_time, parse_time
 from connector.packing.encoder import TimeTexts
 from tests.property.fuzz import FUZZ
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from connector.mapping.topics import parse_pattern
+from connector.mapping.rules.topics import parse_pattern
 
 levels = st.sampled_from(["", "a", "b", "a.b", "$x", "ø", "(", "a\n"])
 

@@ -8,9 +8,10 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.mapping.thinning import Aggregate, Thinning
-from connector.mapping.windows import Closed, Windows, aggregate
-from connector.progress import Outcome, Progress, Tallies, merge
+from connector.ledger.account import Outcome, Tallies, merge
+from connector.ledger.progress import Progress
+from connector.mapping.thinning.thinning import Aggregate, Thinning
+from connector.mapping.thinning.windows import Closed, Windows, aggregate
 from connector.records import Chunk, Mapped, Record, Sample
 
 WINDOW = 10

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 import orjson
 
 from connector.clarify import ClarifyError, InsertResult, Saved, SaveSignalsResult, SignalInfo
-from connector.mapping.times import EPOCH
-from connector.progress import Commit, Counts, Tallies, merge
+from connector.ledger.account import Commit, Counts, Tallies, merge
+from connector.mapping.time.times import EPOCH
 from connector.records import Chunk, Record
 from connector.sources.source import Handover, Reread, SourceFailedError, SourceFinishedError
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.config import RuleSection
-from connector.mapping.align import Aligner, Grid
+from connector.config.model import RuleSection
 from connector.mapping.mapper import Mapper
+from connector.mapping.time.align import Aligner, Grid
 from connector.records import Record
 
 SECOND = 1_000_000

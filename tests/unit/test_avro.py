@@ -16,9 +16,9 @@ import avro.io
 import avro.schema
 import pytest
 
-from connector.formats.avro import AvroFormat
 from connector.formats.documents import MAX_DOCUMENTS
 from connector.formats.format import Documents, PayloadError
+from connector.formats.schema.avro import AvroFormat
 from connector.records import Reason
 from tests.schemas import KnownSchemas, framed, registered
 

@@ -13,10 +13,10 @@ from typing import Any
 import msgpack
 import pytest
 
-from connector.formats.binary import BinaryFormat, Bits, Part
-from connector.formats.cbor import CborFormat
+from connector.formats.binary.binary import BinaryFormat, Bits, Part
+from connector.formats.binary.cbor import CborFormat
+from connector.formats.binary.messagepack import MessagePackFormat
 from connector.formats.format import BadDocument, Documents, Format, PayloadError
-from connector.formats.messagepack import MessagePackFormat
 from connector.records import Reason
 
 

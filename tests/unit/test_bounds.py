@@ -18,22 +18,23 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from benchmarks.flood import packet
-from connector import new_signals as new_signals_module
-from connector.config.mapping import MappingSection
+from connector.ledger.account import Commit, Counts, Tallies, Tally
+from connector.ledger.file import LogFile
+from connector.ledger.progress import Progress
+from connector.ledger.statement import read_statement
+from connector.ledger.topics import LONGEST_TOPIC, OTHER_TOPICS
 from connector.mapping import topic_plans
-from connector.mapping.input_ids import CLAIM_BYTES, InputIds, Origin, Unclaimed
 from connector.mapping.mapper import Mapper
-from connector.mapping.signal_guard import GuardSettings, SignalGuard
-from connector.new_signals import NewSignals
+from connector.mapping.section import MappingSection
+from connector.mapping.signals.input_ids import CLAIM_BYTES, InputIds, Origin, Unclaimed
+from connector.mapping.signals.signal_guard import GuardSettings, SignalGuard
+from connector.metadata import new_signals as new_signals_module
+from connector.metadata.new_signals import NewSignals
 from connector.observe.logs import LINES_A_MINUTE, Bounded, configure_logs
-from connector.progress import Commit, Counts, Progress, Tallies, Tally
 from connector.records import Chunk, Mapped, Reason, Record, SignalMetadata
-from connector.sources.journal import batch_bytes
-from connector.sources.log_file import LogFile
-from connector.sources.log_statement import read_statement
-from connector.sources.log_topics import LONGEST_TOPIC, OTHER_TOPICS
-from connector.sources.mqtt_packets import AROUND_PAYLOAD, BoundedClient
-from connector.state import State, approve
+from connector.sources.journal.journal import batch_bytes
+from connector.sources.mqtt.bounded_client import AROUND_PAYLOAD, BoundedClient
+from connector.state.state import State, approve
 from tests.in_process import left_as_it_was
 from tests.unit.scripted import Clock
 

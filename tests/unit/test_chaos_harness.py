@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector.ledger.file import LogFile
 from connector.records import Record
-from connector.sources.log_file import LogFile
 from tests.chaos.harness.damage import Damage, flip, may_be_missing
 from tests.chaos.harness.evidence import letter_marks
 from tests.chaos.harness.messages import Message, Truth, read_truth

@@ -8,8 +8,8 @@ import pytest
 
 from connector.clarify import DataFrame, DataSelection, Included, ItemResource
 from connector.clarify.answers import SavedItem
-from connector.clarify_commands.charts import Chart, charts, titled
-from connector.clarify_commands.plot import draw, write_png
+from connector.commands.clarify.charts import Chart, charts, titled
+from connector.commands.clarify.plot import draw, write_png
 
 T0 = 1_777_615_200_000_000
 HOUR = 3_600_000_000

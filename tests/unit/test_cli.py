@@ -14,11 +14,11 @@ import structlog
 from click.testing import Result
 
 from connector import __version__
-from connector.cli import main
-from connector.config_reference import json_schema, reference
-from connector.progress import Commit, Counts, Tally
+from connector.commands.cli import main
+from connector.config.reference import json_schema, reference
+from connector.ledger.account import Commit, Counts, Tally
+from connector.ledger.file import LogFile
 from connector.records import Record
-from connector.sources.log_file import LogFile
 from tests.secret_search import SearchedCommands
 from tests.secrets_used import REGISTRY_TOKEN
 from tests.secrets_used import SETTING as SECRET

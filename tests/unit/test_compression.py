@@ -15,8 +15,8 @@ from backports import zstd
 
 from connector.formats.compression import Compressed, decompressed, recognise
 from connector.formats.format import PayloadError
-from connector.formats.json_format import JsonFormat
-from connector.formats.text import TextFormat
+from connector.formats.text.json_payload import JsonFormat
+from connector.formats.text.text import TextFormat
 from connector.records import Reason
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from connector.config import Config, RuleSection
-from connector.config_file import ConfigError, load_config, rule_lines
+from connector.config.model import Config, RuleSection
+from connector.config.read import ConfigError, load_config, rule_lines
 from tests.secrets_used import MQTT_PASSWORD
 from tests.secrets_used import SETTING as SECRET
 

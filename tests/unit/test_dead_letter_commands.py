@@ -11,9 +11,9 @@ import msgspec
 import pytest
 from click.testing import Result
 
-from connector.cli import main
-from connector.dead_letter_commands.remedies import remedy
-from connector.dead_letter_commands.selection import Selection, read_topic
+from connector.commands.cli import main
+from connector.commands.dead_letters.remedies import remedy
+from connector.commands.dead_letters.selection import Selection, read_topic
 from connector.dead_letters.as_json import to_json
 from connector.dead_letters.file_store import FileLetters
 from connector.dead_letters.letter import DeadLetter

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.cli import main
+from connector.commands.cli import main
 from connector.demo.brokers import start_broker
 from connector.demo.children import DemoError
 from tests.secret_search import SearchedCommands
@@ -16,7 +16,7 @@ from tests.secret_search import SearchedCommands
 WITHOUT = """
 import sys
 sys.modules[{name!r}] = None
-from connector.cli import main
+from connector.commands.cli import main
 main(["demo", "--for", "1s", "--json", *{arguments!r}], prog_name="clarify-connector")
 """
 
@@ -62,7 +62,7 @@ def test_without_the_embedded_broker_it_says_how_to_install_it(tmp_path: Path) -
 
 def test_without_the_extra_packages_the_other_commands_work() -> None:
     code = "import sys; sys.modules.update(rich=None, uvicorn=None, starlette=None, amqtt=None); "
-    code += "from connector.cli import main; main(['schema'])"
+    code += "from connector.commands.cli import main; main(['schema'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
     assert done.returncode == 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.config_file import load_config
+from connector.config.read import load_config
 from connector.demo.configuration import write_configuration
 from connector.demo.odd_devices import ODDITIES, Moment
 from connector.demo.plant import Message, Plant

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 from connector.demo.result import Result
-from connector.ledger import Account, Ledger, SourceLedger, TopicAccount
+from connector.runtime.ledger import Account, Ledger, SourceLedger, TopicAccount
 
 
 def ledger(topics: dict[str, tuple[Account, Account]], problems: tuple[str, ...] = ()) -> Ledger:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from connector.app import lock_state_dir
-from connector.drain import DrainFiles, DrainProgress
-from connector.drain_command import drain
-from connector.workers import worker_folder
+from connector.commands.drain import drain
+from connector.runtime.drain import DrainFiles, DrainProgress
+from connector.runtime.state_dir import lock_state_dir
+from connector.runtime.workers import worker_folder
 from tests.waiting import wait_until
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.config import FileSection
-from connector.progress import Commit
+from connector.config.model import FileSection
+from connector.ledger.account import Commit
+from connector.ledger.file import LogFile
 from connector.records import Record
-from connector.sources.file import FileSource
-from connector.sources.log_file import LogFile
+from connector.sources.file.source import FileSource
 from connector.sources.source import SourceFinishedError
 from tests.unit.scripted import ScriptedHandover
 

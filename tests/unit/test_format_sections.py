@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from connector.config.formats import Compression, FormatField, FormatSection, JsonFormatSection, build_format
-from connector.config.registry import SchemaRegistrySection
-from connector.config_file import load_config
+from connector.config.read import load_config
+from connector.formats.catalogue import Compression, FormatField, FormatSection, JsonFormatSection, build_format
 from connector.formats.format import PayloadError
+from connector.formats.schema.registry.section import SchemaRegistrySection
 from tests.schemas import KnownSchemas, framed, registered
 from tests.secrets_used import REGISTRY_TOKEN
 
@@ -162,7 +162,7 @@ def test_declared_schemas(tmp_path: Path) -> None:
 
 def test_no_library_is_loaded_before_a_format_needs_it() -> None:
     code = (
-        "import sys; import connector.config.formats, connector.config; "
+        "import sys; import connector.formats.catalogue, connector.config; "
         "heavy = {'fastavro', 'google.protobuf', 'cbor2', 'lz4', 'backports', 'antlr4', 'jsonschema', 'avro'}; "
         "print(*heavy & set(sys.modules))"
     )

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from connector.formats.format import BadDocument, Documents, PayloadError
-from connector.formats.influx import InfluxFormat
+from connector.formats.text.influx import InfluxFormat
 from connector.records import Reason
 
 STAMP = datetime(2019, 5, 2, 16, 12, 41, 98000, tzinfo=UTC)

@@ -18,11 +18,11 @@ import structlog
 from backports import zstd
 from click.testing import Result
 
-from connector.cli import main
-from connector.config import KafkaSection, MqttSection, RuleSection
-from connector.config_file import load_config
+from connector.commands.cli import main
+from connector.config.model import KafkaSection, MqttSection, RuleSection
+from connector.config.read import load_config
 from connector.records import Record, TimeKind
-from connector.sources.lines import capture_line
+from connector.sources.file.lines import capture_line
 from connector.try_out.address import AddressError, parse_address
 from connector.try_out.draft import draft
 from connector.try_out.grouping import group_topics

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connector.clarify.limits import INPUT_ID
-from connector.mapping.input_ids import InputIds, Origin, legal_id
+from connector.mapping.signals.input_ids import InputIds, Origin, legal_id
 
 
 def ids(claims: dict[str, Origin] | None = None, wants: dict[Origin, str] | None = None) -> InputIds:

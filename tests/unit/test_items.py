@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Retryable
-from connector.delivery.items import ANNOTATION, LEFT_ALONE, Publisher, digest_of
-from connector.delivery.reconciler import Failure, Pace
 from connector.delivery.slots import Slots
-from connector.metadata_book import Book, Kind
+from connector.metadata.book import Book, Kind
+from connector.metadata.items import ANNOTATION, LEFT_ALONE, Publisher, digest_of
+from connector.metadata.reconciler import Failure, Pace
 from connector.records import ItemMetadata, Overwrite, SignalMetadata
-from connector.state import State
+from connector.state.state import State
 from tests.waiting import wait_until
 
 ID = "cq3t8v5e1k7n4m0r2s{:02d}"

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from connector.cli import main
+from connector.commands.cli import main
+from connector.ledger.file import LogFile, mark_file
+from connector.ledger.reserve import RESERVE_BYTES, reserve_file
+from connector.ledger.statement import read_statement
+from connector.ledger.verify import verify
 from connector.records import Record
-from connector.sources.log_file import LogFile, mark_file
-from connector.sources.log_statement import read_statement
-from connector.sources.log_verify import verify
-from connector.sources.reserve import RESERVE_BYTES, reserve_file
 from tests.secret_search import SearchedCommands
 from tests.unit.test_journals import MIB, Durable, commit_of, disk, poll_all, settled, started, tiny_disk
 from tests.waiting import wait_until

@@ -13,12 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from connector.progress import MAX_CHUNK, Commit, Counts, Tally
+from connector.ledger.account import Commit, Counts, Tally
+from connector.ledger.file import LogFile
+from connector.ledger.progress import MAX_CHUNK
+from connector.ledger.schema import Loss
+from connector.ledger.statement import read_statement
 from connector.records import Chunk, Record
-from connector.sources.journal import Batch, DiskJournal, Journal, MemoryJournal, batch_bytes
-from connector.sources.log_file import LogFile
-from connector.sources.log_schema import Loss
-from connector.sources.log_statement import read_statement
+from connector.sources.journal.disk import DiskJournal
+from connector.sources.journal.journal import Batch, Journal, batch_bytes
+from connector.sources.journal.memory import MemoryJournal
 from connector.sources.source import SourceFailedError
 from tests.waiting import wait_until
 

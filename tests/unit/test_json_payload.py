@@ -7,7 +7,7 @@ import math
 import pytest
 
 from connector.formats.format import PayloadError
-from connector.formats.json_payload import RepeatedKeys, decode, decode_repeated, may_repeat_keys
+from connector.formats.text.json_payload import RepeatedKeys, decode, decode_repeated, may_repeat_keys
 from connector.records import Reason
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from connector.formats.format import PayloadError
-from connector.formats.json_schema import JsonSchemaFormat
+from connector.formats.schema.json_schema import JsonSchemaFormat
 from connector.records import Reason
 from tests.schemas import KnownSchemas, framed, registered
 

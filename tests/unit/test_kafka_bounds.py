@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from connector.config.kafka import KafkaSection
-from connector.sources.kafka_bounds import LogBounds
+from connector.sources.kafka.broker_facts import LogBounds
+from connector.sources.kafka.section import KafkaSection
 
 SECTION = KafkaSection.model_validate(
     {"type": "kafka", "bootstrap_servers": "127.0.0.1:1", "topics": ["t"], "group_id": "g", "security": "plaintext"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError, Message
 
-from connector.config.kafka import KafkaSection
 from connector.records import Record, TimeKind
-from connector.sources.kafka_assignment import Assignment
-from connector.sources.kafka_intake import Intake
-from connector.sources.kafka_status import Status
+from connector.sources.kafka.assignment import Assignment
+from connector.sources.kafka.intake import Intake
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.kafka.status import Status
 from connector.sources.partitions import OwnedPartition
 
 SETTINGS = {"type": "kafka", "bootstrap_servers": "127.0.0.1:1", "topics": ["t"], "group_id": "g"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connector.sources.kafka_membership import MembershipCheck
+from connector.sources.kafka.membership import MembershipCheck
 
 OWNED = {"t[0]", "t[1]"}
 

@@ -14,9 +14,9 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 from pydantic import ValidationError
 
-from connector.config.kafka import KafkaSection
-from connector.kafka_connection import admin_settings
-from connector.sources.kafka_settings import check_settings, consumer_settings, reader_settings
+from connector.brokers.kafka import admin_settings
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.kafka.settings import check_settings, consumer_settings, reader_settings
 from tests.secrets_used import SETTING as SECRET
 
 LEAST: dict[str, Any] = {"type": "kafka", "bootstrap_servers": "kafka:9093", "topics": ["plant"], "group_id": "g"}

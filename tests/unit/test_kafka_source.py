@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from confluent_kafka import Message, TopicPartition
 
-from connector.config.kafka import KafkaSection
-from connector.sources.kafka import KafkaSource
-from connector.sources.log_file import LogFile
+from connector.ledger.file import LogFile
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.kafka.source import KafkaSource
 from tests.unit.scripted import Clock
 
 

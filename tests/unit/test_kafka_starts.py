@@ -9,7 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.sources.kafka_starts import Policy, Start, StartFinder, start_of
+from connector.sources.kafka.starts import Policy, Start, StartFinder, start_of
 
 OFFSETS = st.integers(0, 50)
 POLICIES = st.sampled_from(["earliest", "latest", "error"])

@@ -6,7 +6,7 @@ import json
 
 from confluent_kafka import KafkaError
 
-from connector.sources.kafka_status import Status
+from connector.sources.kafka.status import Status
 
 
 def test_it_says_what_is_wrong_until_it_works() -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from connector.config import Config
-from connector.config_file import load_config
-from connector.ledger import Account, as_table, read_ledger
-from connector.mapping.input_ids import Origin
-from connector.progress import Commit, Counts, Tally
+from connector.config.model import Config
+from connector.config.read import load_config
+from connector.ledger.account import Commit, Counts, Tally
+from connector.ledger.file import LogFile
+from connector.mapping.signals.input_ids import Origin
 from connector.records import Record
-from connector.sources.log_file import LogFile
-from connector.state import State
+from connector.runtime.ledger import Account, as_table, read_ledger
+from connector.state.state import State
 
 TIME = 1_790_000_000_000_000
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from connector.progress import Commit, Counts, Tally
+from connector.ledger.account import Commit, Counts, Tally
+from connector.ledger.file import LogFile
+from connector.ledger.schema import DamagedError, Row
+from connector.ledger.statement import Statement, read_statement
 from connector.records import Record
-from connector.sources.log_file import LogFile
-from connector.sources.log_schema import DamagedError, Row
-from connector.sources.log_statement import Statement, read_statement
 
 PAGE = 4096
 

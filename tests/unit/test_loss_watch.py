@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from connector.loss_forecast import Horizon
-from connector.loss_watch import LossWatch
+from connector.runtime.loss_watch import LossWatch
+from connector.sources.loss import Horizon
 from tests.unit.scripted import Clock, ListSource
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from connector.clarify.limits import INPUT_ID
-from connector.config import RuleSection
-from connector.mapping.input_ids import Origin
+from connector.config.model import RuleSection
 from connector.mapping.mapper import Mapper
-from connector.mapping.rules import Rule
-from connector.mapping.times import TimeBounds, format_time
+from connector.mapping.rules.rules import Rule
+from connector.mapping.signals.input_ids import Origin
+from connector.mapping.time.times import TimeBounds, format_time
 from connector.records import Mapped, Reason, Record, Sample, TimeKind
 
 ARRIVAL = 1_790_000_000_000_000

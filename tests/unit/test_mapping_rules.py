@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from connector.config import RuleSection
-from connector.config.formats import build_format
-from connector.config.mapping import MappingSection
-from connector.mapping.input_ids import Origin
+from connector.config.model import RuleSection
+from connector.formats.catalogue import build_format
 from connector.mapping.mapper import Mapper
+from connector.mapping.section import MappingSection
+from connector.mapping.signals.input_ids import Origin
 from connector.records import Mapped, Reason, Record, SignalMetadata
 
 ARRIVAL = 1_790_000_000_000_000

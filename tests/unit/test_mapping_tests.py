@@ -16,7 +16,7 @@ import pytest
 import structlog
 from click.testing import Result
 
-from connector.cli import main
+from connector.commands.cli import main
 from tests.secret_search import SearchedCommands
 
 EXAMPLES = Path(__file__).parents[2] / "config"

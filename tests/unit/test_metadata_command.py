@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from connector.cli import main
-from connector.delivery.reconciler import Desire, Entry, Pace, rejected, saved, sending, wanted
-from connector.metadata_book import Book, Kind, read_lines, read_saved_signals
-from connector.saving_turn import SavingTurn
-from connector.state import State
+from connector.commands.cli import main
+from connector.metadata.book import Book, Kind, read_lines, read_saved_signals
+from connector.metadata.reconciler import Desire, Entry, Pace, rejected, saved, sending, wanted
+from connector.metadata.saving_turn import SavingTurn
+from connector.state.state import State
 
 NOW = 1_800_000_000.0
 PACE = Pace(60.0)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from connector.mapping.input_ids import Origin
-from connector.mapping.signal_guard import GuardSettings
-from connector.new_signals import NewSignals
+from connector.mapping.signals.input_ids import Origin
+from connector.mapping.signals.signal_guard import GuardSettings
+from connector.metadata.new_signals import NewSignals
 from connector.records import Mapped, Rows, SignalMetadata
-from connector.state import State, approve, read_held
+from connector.state.state import State, approve, read_held
 from tests.unit.scripted import Clock
 
 HOLD = GuardSettings(on_new="hold")

@@ -10,22 +10,22 @@ from dataclasses import replace
 import pytest
 
 from connector.clarify import InvalidParams, NotAllowed, Problem, Retryable
-from connector.config import RuleSection
-from connector.config.mapping import MappingSection
+from connector.config.model import RuleSection
 from connector.dead_letters.letter import DeadLetter
 from connector.dead_letters.store import DeadLettersError
 from connector.delivery.load import PackingAccount
 from connector.formats.format import SchemaUnavailableError
 from connector.formats.sparkplug.datatypes import DataType
 from connector.formats.sparkplug.host import Owner
-from connector.mapping.clock_skew import Skew
-from connector.mapping.documents import NOT_DECODED
-from connector.mapping.input_ids import Collision, Origin, Rename
+from connector.ledger.account import Counts
+from connector.mapping.documents.documents import NOT_DECODED
 from connector.mapping.mapper import Mapper
+from connector.mapping.section import MappingSection
+from connector.mapping.signals.input_ids import Collision, Origin, Rename
 from connector.mapping.sparkplug import Noted
+from connector.mapping.time.clock_skew import Skew
 from connector.packing.planner import plan_frame
-from connector.pipeline import Limits, Pipeline
-from connector.progress import Counts
+from connector.pipeline.pipeline import Limits, Pipeline
 from connector.records import Mapped, Reason, Record, SignalMetadata
 from tests.sparkplug_payloads import metric, payload
 from tests.unit.scripted import Clock, ListSource, ScriptedClarify, Stored
@@ -425,7 +425,7 @@ def refuses_everything(frame: Stored) -> None:
 def test_records_of_rejected_samples_are_read_again_a_part_at_a_time(
     bench: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("connector.rejects._REREAD_BYTES", 30)
+    monkeypatch.setattr("connector.pipeline.rejects._REREAD_BYTES", 30)
     b = bench(clarify=ScriptedClarify(judge=refuses_everything)).start()
     b.source.put(*series(50))
     b.committed(50)

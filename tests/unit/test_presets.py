@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from connector.config import RuleSection
-from connector.config.formats import build_format
-from connector.config.mapping import MappingSection
-from connector.mapping.input_ids import legal_id
+from connector.config.model import RuleSection
+from connector.formats.catalogue import build_format
 from connector.mapping.mapper import Mapper
 from connector.mapping.presets import PRESETS, about
-from connector.mapping.times import parse_time
+from connector.mapping.section import MappingSection
+from connector.mapping.signals.input_ids import legal_id
+from connector.mapping.time.times import parse_time
 from connector.records import Mapped, Record, SignalMetadata
 
 ARRIVAL = 1_790_000_000_000_000

@@ -13,7 +13,7 @@ import pytest
 import structlog
 from click.testing import Result
 
-from connector.cli import main
+from connector.commands.cli import main
 from connector.records import Mapped
 from connector.try_out.frames import FrameLimits, LivePace, Packer
 from tests.secret_search import SearchedCommands

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from connector.progress import Counts, Outcome, Progress, ProgressError, Tally, merge
+from connector.ledger.account import Counts, Outcome, Tally, merge
+from connector.ledger.progress import Progress, ProgressError
 from connector.records import Chunk, Mapped, Record
 
 ONE = Mapped(samples=[("id", 1, 1.0)])

@@ -14,7 +14,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_tools import protoc
 
 from connector.formats.format import PayloadError
-from connector.formats.protobuf import ProtobufFormat, from_descriptor_file, from_proto_file
+from connector.formats.schema.protobuf import ProtobufFormat, from_descriptor_file, from_proto_file
 from connector.records import Reason
 from tests.schemas import KnownSchemas, framed, registered
 

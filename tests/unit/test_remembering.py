@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from connector.app import Connector
-from connector.config_file import load_config
-from connector.mapping.input_ids import Origin
-from connector.state import State
+from connector.config.read import load_config
+from connector.mapping.signals.input_ids import Origin
+from connector.runtime.connector import Connector
+from connector.state.state import State
 from tests.recorded_disk import Recording
 from tests.waiting import wait_until
 

@@ -14,9 +14,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from connector.formats.format import PayloadError, SchemaUnavailableError
-from connector.formats.schemas import NamedSchema
+from connector.formats.schema.registry.client import SchemaRegistry
+from connector.formats.schema.schemas import NamedSchema
 from connector.records import Reason
-from connector.schema_registry.client import SchemaRegistry
 from tests.secrets_used import REGISTRY_TOKEN
 
 URL = "https://registry.example.com/base"

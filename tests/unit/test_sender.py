@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Refused, Retryable, TooLarge
-from connector.delivery.pieces import by_record, cut, joined, values_in
+from connector.delivery.divided import by_record, cut, joined, values_in
 from connector.delivery.policy import HOLD_DELAY
 from connector.packing.frame import Column
 from tests.unit.scripted import ScriptedClarify, Stored

@@ -8,10 +8,10 @@ from typing import Any, cast
 import cbor2
 import pytest
 
-from connector.config.formats import build_format
-from connector.config.mapping import MappingSection
+from connector.formats.catalogue import build_format
+from connector.mapping.documents.senml import resolve
 from connector.mapping.mapper import Mapper
-from connector.mapping.senml import resolve
+from connector.mapping.section import MappingSection
 from connector.records import Mapped, Reason, Record
 
 ARRIVAL = 1_790_000_000_123_457

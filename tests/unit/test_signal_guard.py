@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.mapping.signal_guard import GuardSettings, NewSignals, SignalGuard
+from connector.mapping.signals.signal_guard import GuardSettings, NewSignals, SignalGuard
 from connector.records import Mapped, Reason, Reject
 
 

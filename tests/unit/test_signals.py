@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Retryable, TooLarge
-from connector.delivery.reconciler import Change, Entry, Failure, Outstanding, Pace
-from connector.delivery.signals import SignalSaver
 from connector.delivery.slots import Slots
-from connector.metadata_book import Book, Kind
+from connector.metadata.book import Book, Kind
+from connector.metadata.reconciler import Change, Entry, Failure, Outstanding, Pace
+from connector.metadata.signals import SignalSaver
 from connector.records import SignalMetadata
-from connector.state import State
+from connector.state.state import State
 from tests.unit.scripted import Abort, Clock, ScriptedSignals
 from tests.waiting import wait_until
 
@@ -371,7 +371,7 @@ def test_what_is_wanted_while_the_disk_is_full_is_saved_when_it_is_not(run: Run)
 
 
 def test_memory_for_what_cannot_be_written_is_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connector.delivery.outbox._UNWRITTEN", 3)
+    monkeypatch.setattr("connector.metadata.outbox._UNWRITTEN", 3)
     clarify = ScriptedSignals()
     desk = run(clarify, running=False)
     desk.book.full = True

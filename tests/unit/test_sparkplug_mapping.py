@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from connector.config.mapping import MappingSection
 from connector.formats.sparkplug.datatypes import DataType
 from connector.mapping.mapper import Mapper
+from connector.mapping.section import MappingSection
 from connector.records import Mapped, Reason, Record, SignalMetadata
 from tests.sparkplug_payloads import bd_seq, metric, payload
 

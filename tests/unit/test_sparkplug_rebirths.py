@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from connector.delivery.rebirths import RebirthRequester
 from connector.formats.sparkplug.rebirths import Pace, Rebirths, request
 from connector.formats.sparkplug.schema import PayloadMessage
 from connector.mapping.sparkplug import Noted
+from connector.runtime.rebirths import RebirthRequester
 from tests.waiting import wait_until
 
 PACE = Pace(patience=5, pause=60, longest_pause=200, between=1, stale=30, most=3)

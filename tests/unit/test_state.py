@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from connector.formats.sparkplug.host import Owner
-from connector.mapping.input_ids import Origin
-from connector.state import SignalStatus, State, approve, read_claims, read_held, read_note
+from connector.mapping.signals.input_ids import Origin
+from connector.state.state import SignalStatus, State, approve, read_claims, read_held, read_note
 
 
 def test_claims_survive_a_restart(tmp_path: Path) -> None:

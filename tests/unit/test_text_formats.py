@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from connector.formats.csv_rows import CsvFormat
 from connector.formats.documents import MAX_BAD, MAX_DOCUMENTS
 from connector.formats.format import BadDocument, Documents, Format, PayloadError
-from connector.formats.ndjson import NdjsonFormat
-from connector.formats.text import TextFormat
+from connector.formats.text.csv_rows import CsvFormat
+from connector.formats.text.ndjson import NdjsonFormat
+from connector.formats.text.text import TextFormat
 from connector.records import Reason
 
 

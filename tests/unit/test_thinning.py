@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from connector.config.mapping import RuleSection
 from connector.mapping.mapper import Mapper
+from connector.mapping.rules.section import RuleSection
 from connector.records import Record
 
 S = 1_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connector.mapping.times import TimeError, format_time, is_time_name, parse_time
+from connector.mapping.time.times import TimeError, format_time, is_time_name, parse_time
 
 EXACT = 1_712_120_512_123_456
 """2024-04-03T05:01:52.123456Z in µs; as digits it begins like the ISO date 1712-12-05."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from connector.mapping.rules import template_for
-from connector.mapping.templates import TemplateError, parse_template
-from connector.mapping.topics import PatternError, parse_pattern
+from connector.mapping.rules.rules import template_for
+from connector.mapping.rules.templates import TemplateError, parse_template
+from connector.mapping.rules.topics import PatternError, parse_pattern
 
 
 @pytest.mark.parametrize(

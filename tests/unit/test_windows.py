@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from connector.mapping.thinning import Aggregate, Thinning
-from connector.mapping.windows import Windows, aggregate
+from connector.mapping.thinning.thinning import Aggregate, Thinning
+from connector.mapping.thinning.windows import Windows, aggregate
 from connector.records import Mapped, Part, Rows
 
 S = 1_000_000

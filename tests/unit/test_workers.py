@@ -17,11 +17,11 @@ from typing import Any
 import httpx
 import pytest
 
-from connector.config import Config
+from connector.config.model import Config
 from connector.observe.http import ObserveServer, json_page
+from connector.observe.of_workers import merged_metrics, serve_together
 from connector.observe.probe import ask
-from connector.observe.together import merged_metrics, serve_together
-from connector.workers import Supervisor, Worker, config_for_worker
+from connector.runtime.workers import Supervisor, Worker, config_for_worker
 from tests.waiting import wait_until
 
 SOURCES = """
@@ -201,7 +201,7 @@ def test_workers_notice_when_their_supervisor_is_gone(tmp_path: Path) -> None:
     mark = tmp_path / "gone"
     worker = f"import os, pathlib; os.read(0, 1); pathlib.Path({str(mark)!r}).touch()"
     code = (
-        "import sys, pathlib; from connector.workers import Worker; import time;"
+        "import sys, pathlib; from connector.runtime.workers import Worker; import time;"
         f"w = Worker(1, [sys.executable, '-c', {worker!r}]); w.look(0.0, stopping=False);"
         "print(w.pid, flush=True); time.sleep(60)"
     )

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from connector.sqlite_files import open_read_only
+from connector.state.sqlite import open_read_only
 from tests.chaos.harness.messages import MARK
 from tests.connector_process import ConnectorProcess
 from tests.sandbox_server import SandboxServer

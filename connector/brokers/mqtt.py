@@ -1,0 +1,50 @@
+"""What every connection to an MQTT broker needs: TLS, and words for what goes wrong."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from connector.settings import TlsSection
+
+
+def tls_context(tls: TlsSection) -> ssl.SSLContext:
+    """Certificates as the section says. Raises OSError or ValueError if a file cannot be used."""
+    context = ssl.create_default_context(cafile=str(tls.ca_file) if tls.ca_file else None)
+    if tls.cert_file:
+        password = tls.key_password.get_secret_value() if tls.key_password else None
+        context.load_cert_chain(tls.cert_file, tls.key_file, password)
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def explained(error: Exception, seconds: float) -> str:
+    """Why a connection could not be made that was given so many seconds."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted ({error.verify_message}); give the authority in tls.ca_file, and check "
+            "that the host name in the URL is the one in the certificate"
+        )
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed ({error.reason or error}); does the port speak TLS, and does the broker want a certificate?"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused; is the broker running, and is this its port?"
+    if isinstance(error, socket.gaierror):
+        return "the host name is not known"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {seconds:g} s; is a firewall in between?"
+    return str(error) or type(error).__name__
+
+
+def refusal(name: str, protocol: str) -> str:
+    """What a broker meant that answered CONNECT with this reason, and what to do."""
+    hints = {
+        "Unsupported protocol version": f"set protocol: {'3.1.1' if protocol == '5' else '5'}",
+        "Bad user name or password": "check username and password",
+        "Not authorized": "check username, password and the broker's access list",
+        "Client identifier not valid": "set another client_id",
+    }
+    hint = hints.get(name)
+    return f"the broker refused the connection: {name}" + (f"; {hint}" if hint else "")

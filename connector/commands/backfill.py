@@ -1,0 +1,75 @@
+"""Replays a range of Kafka's records."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import sys
+import threading
+from pathlib import Path
+
+import click
+import structlog
+
+from connector.clarify import CredentialsError
+from connector.commands.configuration import CONFIG, load
+from connector.observe.logs import configure_logs
+from connector.runtime.backfill import Backfill, BackfillError, choose_source, wanted
+from connector.runtime.ledger import as_table, read_ledger
+
+_log = structlog.get_logger(__name__)
+
+
+@click.command()
+@CONFIG
+@click.option("--from", "from_", metavar="TIME", help="From the first record at or after this time (RFC 3339).")
+@click.option("--to", metavar="TIME", help="To before the first record at or after this time.")
+@click.option(
+    "--offsets", multiple=True, metavar="TOPIC[N]=FIRST:END", help="Offsets of one partition instead; END is left out."
+)
+@click.option("--source", help="The Kafka source, where there are several.")
+@click.option(
+    "--share",
+    type=click.FloatRange(0.01, 1.0),
+    default=0.25,
+    show_default=True,
+    help="Part of delivery.requests_per_second that it may use; the rest is left to live traffic.",
+)
+def backfill(
+    config: Path, from_: str | None, to: str | None, offsets: tuple[str, ...], source: str | None, share: float
+) -> None:
+    """Replay a range of Kafka's records through the mapping, without touching the consumer group.
+
+    Runs beside the live connector. Interrupted, the same command goes on where it stopped.
+    """
+    loaded = load(config)
+    os.umask(0o077)
+    configure_logs(loaded.observe.log_level, loaded.observe.log_format)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        job = Backfill(loaded, choose_source(loaded, source), wanted(from_, to, offsets), share)
+    except (BackfillError, CredentialsError, OSError, sqlite3.Error, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    reader = job.source
+    click.echo(f"{reader.total} offsets; {'going on after' if job.resumed else 'beginning with'} {reader.done} of them")
+    for name, (first, end) in sorted(job.ranges.items()):
+        click.echo(f"  {name}: " + (f"offsets {first} to {end - 1}" if first < end else "nothing"))
+    pipeline = job.connector.pipeline
+    job.connector.start()
+    with click.progressbar(length=max(1, reader.total), show_pos=True, file=sys.stderr) as bar:
+        while not stop.is_set() and not pipeline.stopped.wait(0.5):
+            bar.update(max(0, reader.done - bar.pos))
+        finished = pipeline.stopped.is_set() and not stop.is_set()
+        job.connector.stop()
+        bar.update(max(0, (reader.total if finished and not pipeline.failure else reader.done) - bar.pos))
+    account = read_ledger(job.config)
+    click.echo(as_table(account))
+    if pipeline.failure:
+        raise click.ClickException(pipeline.failure)
+    if not finished:
+        raise click.ClickException("interrupted; the same command goes on where it stopped")
+    if reader.expired or not account.balanced:
+        sys.exit(1)

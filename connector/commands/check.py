@@ -1,0 +1,68 @@
+"""Looks at a configuration and the files that it names, without any network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from connector.clarify import Credentials, CredentialsError
+from connector.commands.configuration import CONFIG, load
+from connector.config.model import SourceSection
+from connector.formats.schema.schemas import RegisteredSchema
+
+
+@click.command()
+@CONFIG
+def check(config: Path) -> None:
+    """Check a configuration file and the credentials it names, without any network."""
+    loaded = load(config)
+    try:
+        credentials = Credentials.load(loaded.clarify.credentials, allow_insecure=loaded.clarify.allow_insecure)
+    except CredentialsError as error:
+        raise click.ClickException(str(error)) from None
+    for name, registry in loaded.schema_registries.items():
+        _check_files(f"schema registry {name}", registry.files)
+        for warning in registry.warnings:
+            click.echo(f"warning: schema registry {name}: {warning}")
+    for section in loaded.sources:
+        _check_source(section)
+    try:
+        loaded.rules(dict.fromkeys(loaded.schema_registries, _Unasked()))
+    except ValueError as error:
+        raise click.ClickException(f"mapping.rules: {error}") from None
+    _check_files("dead_letters", loaded.dead_letters.files)
+    for warning in loaded.dead_letters.warnings:
+        click.echo(f"warning: dead_letters: {warning}")
+    click.echo(
+        f"{config}: ok: {', '.join(f'{s.name} ({s.address})' for s in loaded.sources)} → {credentials.api_url}, "
+        f"integration {credentials.integration}, {len(loaded.mapping.rules) or 'no'} mapping rules"
+    )
+
+
+def _check_source(section: SourceSection) -> None:
+    warnings = section.warnings
+    _check_files(f"source {section.name}", section.files)
+    if section.type == "kafka":
+        from connector.sources.kafka.settings import check_settings  # noqa: PLC0415 - librdkafka is loaded for it
+
+        try:
+            warnings += check_settings(section)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from None
+    for warning in warnings:
+        click.echo(f"warning: source {section.name}: {warning}")
+
+
+def _check_files(what: str, files: Mapping[str, Path | None]) -> None:
+    for name, path in files.items():
+        if path is not None and not path.is_file():
+            raise click.ClickException(f"{what}: {name}: there is no file {path}")
+
+
+class _Unasked:
+    """Stands for a schema registry where nothing is decoded."""
+
+    def schema(self, schema_id: int) -> RegisteredSchema:
+        raise NotImplementedError(schema_id)

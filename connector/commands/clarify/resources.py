@@ -1,0 +1,187 @@
+"""The commands `signals`, `items` and `publish`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final
+
+import click
+
+from connector.clarify import Client, Item, ItemResource, NotAllowed, SignalResource, query
+from connector.clarify.limits import PUBLISHED_SIGNALS
+from connector.commands.clarify.connection import reaches_clarify
+from connector.commands.clarify.filters import both, matches_all, read_filter, read_limit, with_filters
+from connector.terminal.progress import bar, watched
+from connector.terminal.tables import FORMATS, write_csv, write_json, write_table
+
+_SIGNAL_COLUMNS: Final = ("input", "name", "unit", "type", "labels", "id", "item")
+_BRACES: Final = re.compile(r"\{(?:name|input)\}")
+_ITEM_COLUMNS: Final = ("name", "unit", "type", "labels", "visible", "id")
+
+
+def _selection(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--format", "layout", type=click.Choice(FORMATS), default="table", show_default=True),
+        click.option("--skip", type=click.IntRange(0), default=0, help="Leave out so many."),
+        click.option("--limit", "-n", default="100", show_default=True, help="At most so many, or all."),
+        click.option("--sort", multiple=True, metavar="FIELD", help="By this field; with - before it, downwards."),
+    ):
+        command = option(command)
+    return with_filters(command)
+
+
+@click.command()
+@reaches_clarify
+@_selection
+def signals(client: Client, conditions: Sequence[str], raw: str | None, sort: Sequence[str], limit: str, skip: int,
+            layout: str) -> None:  # fmt: skip
+    """Show the integration's signals, with the items they are published as."""
+    chosen, most = read_filter(conditions, raw), read_limit(limit)
+    with watched("Reading", "signals") as progress:
+        found = list(client.iter_signals(chosen, sort, skip=skip, limit=most, progress=progress))
+    _say_if_cut(len(found), most)
+    _write(_SIGNAL_COLUMNS, [_signal_row(one) for one in found], found, layout)
+
+
+@click.command()
+@reaches_clarify
+@_selection
+def items(client: Client, conditions: Sequence[str], raw: str | None, sort: Sequence[str], limit: str, skip: int,
+          layout: str) -> None:  # fmt: skip
+    """Show the items that the integration may see."""
+    chosen, most = read_filter(conditions, raw), read_limit(limit)
+    with watched("Reading", "items") as progress:
+        found = list(client.iter_items(chosen, sort, skip=skip, limit=most, progress=progress))
+    _say_if_cut(len(found), most)
+    _write(_ITEM_COLUMNS, [_item_row(one) for one in found], found, layout)
+
+
+@click.command()
+@reaches_clarify
+@with_filters
+@click.option("--all", "everything", is_flag=True, help="All signals of the integration.")
+@click.option("--signal", "ids", multiple=True, metavar="ID", help="The signal with this ID; several may be named.")
+@click.option(
+    "--visible/--hidden",
+    default=None,
+    help="Whether the whole organisation sees them.  [default: as they are; new ones visible]",
+)
+@click.option(
+    "--name", default="{name}", show_default=True, help="Name of the items; {name} and {input} are filled in."
+)
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label more for the items.")
+@click.option("--create-only", is_flag=True, help="Leave items alone that exist.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be published.")
+def publish(client: Client, conditions: Sequence[str], raw: str | None, everything: bool, ids: Sequence[str],
+            visible: bool | None, name: str, labels: Sequence[str], create_only: bool,
+            dry_run: bool) -> None:  # fmt: skip
+    """Publish signals as items, with their metadata. Items that exist are overwritten, unless --create-only."""
+    chosen = read_filter(conditions, raw)
+    if ids:
+        chosen = both(chosen, query.Filter(fields={"id": query.In(value=list(ids))}))
+    if matches_all(chosen) and not everything:
+        raise click.UsageError("say which signals: --filter, --query, --signal, or --all")
+    more = _labels(labels)
+    with watched("Reading", "signals") as progress:
+        found = list(client.iter_signals(chosen, progress=progress))
+    if missing := set(ids) - {one.id for one in found}:
+        raise click.ClickException(f"no such signal, or not let through by the filter: {', '.join(sorted(missing))}")
+    hidden = _hidden(client, found) if visible is None else frozenset[str]()
+    wanted = {
+        one.id: _item(one, name, more, visible=one.item not in hidden if visible is None else visible) for one in found
+    }
+    if dry_run:
+        rows = [(one.attributes.input, wanted[one.id].name, one.item or "(new)") for one in found]
+        write_table(("input", "name", "item"), rows, sys.stdout)
+        return
+    created = updated = done = 0
+    left = iter(wanted.items())
+    with bar("Publishing", len(wanted)) as published:
+        while part := dict(islice(left, PUBLISHED_SIGNALS)):
+            response = client.publish_signals(part, create_only=create_only)
+            if response.result is None:
+                click.echo(f"{done} of {len(wanted)} signals were published before this:", err=True)
+            result = response.raise_for_error().result
+            assert result is not None  # noqa: S101 - there was no error
+            created += sum(state.created for state in result.items_by_signal.values())
+            updated += sum(state.updated for state in result.items_by_signal.values())
+            done += len(part)
+            published.update(len(part))
+    unchanged = len(wanted) - created - updated
+    click.echo(f"{created} items created, {updated} updated, {unchanged} as they were", err=True)
+
+
+def _hidden(client: Client, signals: Sequence[SignalResource]) -> frozenset[str]:
+    """Those of the signals' items that are hidden, so that publishing them anew does not show them."""
+    items = [one.item for one in signals if one.item is not None]
+    hidden = set()
+    for first in range(0, len(items), PUBLISHED_SIGNALS):
+        some = query.Filter(fields={"id": query.In(value=items[first : first + PUBLISHED_SIGNALS])})
+        try:
+            hidden |= {item.id for item in client.iter_items(some) if not item.attributes.visible}
+        except NotAllowed as error:
+            raise click.ClickException(
+                f"{error}\nwithout that it is not known which items are hidden: give --visible or --hidden"
+            ) from None
+    return frozenset(hidden)
+
+
+def _item(signal: SignalResource, name: str, labels: Mapping[str, list[str]], *, visible: bool) -> Item:
+    attributes = signal.attributes
+    if set("{}") & set(_BRACES.sub("", name)):
+        raise click.UsageError(f"--name {name!r} may have {{name}} and {{input}}, nothing else in braces")
+    known = {"{name}": attributes.name, "{input}": attributes.input}
+    fields = attributes.model_dump(exclude={"input"})
+    fields |= {
+        "name": _BRACES.sub(lambda found: known[found[0]], name),
+        "labels": {**attributes.labels, **labels},
+        "visible": visible,
+    }
+    return Item.model_validate(fields)
+
+
+def _say_if_cut(found: int, most: int | None) -> None:
+    if found and found == most:
+        click.echo(f"these are {found}, as many as --limit lets through; --limit all shows all", err=True)
+
+
+def _labels(given: Sequence[str]) -> dict[str, list[str]]:
+    labels: dict[str, list[str]] = {}
+    for text in given:
+        key, sign, value = text.partition("=")
+        if not key or not sign:
+            raise click.UsageError(f"--label {text!r} is not KEY=VALUE")
+        labels.setdefault(key, []).append(value)
+    return labels
+
+
+def _signal_row(signal: SignalResource) -> tuple[object, ...]:
+    it = signal.attributes
+    return it.input, it.name, it.eng_unit, it.value_type, _joined(it.labels), signal.id, signal.item
+
+
+def _item_row(item: ItemResource) -> tuple[object, ...]:
+    it = item.attributes
+    return it.name, it.eng_unit, it.value_type, _joined(it.labels), "yes" if it.visible else "no", item.id
+
+
+def _joined(labels: Mapping[str, list[str]]) -> str:
+    return " ".join(f"{key}={','.join(values)}" for key, values in labels.items())
+
+
+def _write(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    found: Sequence[SignalResource | ItemResource],
+    layout: str,
+) -> None:
+    if layout == "table":
+        write_table(columns, rows, sys.stdout)
+    elif layout == "csv":
+        write_csv(columns, rows, sys.stdout)
+    else:
+        resources = [one.model_dump(mode="json", by_alias=True) for one in found]
+        write_json(resources, sys.stdout, lines=layout == "ndjson")

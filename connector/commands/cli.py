@@ -1,0 +1,55 @@
+"""The command line: clarify-connector."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+import click
+
+from connector import __version__
+
+_COMMANDS: Final = {
+    "backfill": "connector.commands.backfill:backfill",
+    "check": "connector.commands.check:check",
+    "data-frame": "connector.commands.clarify.data_frame:data_frame",
+    "dead-letters": "connector.commands.dead_letters.cli:dead_letters",
+    "demo": "connector.demo.cli:demo",
+    "drain": "connector.commands.drain:drain",
+    "health": "connector.commands.health:health",
+    "init": "connector.commands.try_out.init:init",
+    "insert": "connector.commands.clarify.insert:insert",
+    "items": "connector.commands.clarify.resources:items",
+    "journal": "connector.commands.journal:journal",
+    "ledger": "connector.commands.ledger:ledger",
+    "metadata": "connector.commands.metadata:metadata",
+    "new-signals": "connector.commands.new_signals:new_signals",
+    "preview": "connector.commands.try_out.preview_command:preview",
+    "publish": "connector.commands.clarify.resources:publish",
+    "record": "connector.commands.try_out.record:record",
+    "run": "connector.commands.run:run",
+    "sandbox": "connector.sandbox.cli:sandbox",
+    "schema": "connector.commands.schema:schema",
+    "signals": "connector.commands.clarify.resources:signals",
+    "test": "connector.commands.try_out.run_tests:test",
+}
+"""Where each command is. A command is imported when it is named: `health` is asked every half minute and must be
+quick."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - all of them, whatever the context
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def main() -> None:
+    """Carries MQTT and Kafka data into Clarify: every measurement, once, under the right name."""

@@ -1,0 +1,247 @@
+"""Dead letters once more through the mapping that is in force now, and to Clarify.
+
+A process of its own, beside the running connector: it has a share of the request rate, a folder and a lock of its
+own in `state_dir/replay`, and shares what is known of input IDs. First it copies what it is to replay. When all that
+came of a record is inserted, its letters are taken out of their store; what fails again takes the place of the old
+letter there. A crash in between only means that a record is replayed again, which changes nothing in Clarify.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TextIO
+
+from connector import __version__
+from connector.commands.dead_letters.replay_source import Place, ReplaySource, record_of
+from connector.commands.dead_letters.selection import Selection
+from connector.commands.dead_letters.stores import UNBOUNDED, Shelf, settled
+from connector.dead_letters.letter import DeadLetter
+from connector.dead_letters.sqlite_store import SqliteLetters
+from connector.dead_letters.store import Told
+from connector.dead_letters.writer import DeadLetterWriter
+from connector.runtime.assembly import mapper_with, mapping_hash
+from connector.runtime.connector import Connector
+from connector.runtime.state_dir import StartError, lock_state_dir
+from connector.state.state import read_memory
+
+if TYPE_CHECKING:
+    from connector.config.model import Config, SourceSection
+    from connector.ledger.file import LogFile
+    from connector.sources.source import Source
+
+FOLDER: Final = "replay"
+_AT_ONCE: Final = 200
+_LARGEST: Final = 64 * 1024 * 1024
+
+
+class ReplayError(Exception):
+    """The replay cannot be done; the text says why."""
+
+
+class Result:
+    """What became of the messages that were replayed."""
+
+    def __init__(self) -> None:
+        self.succeeded = 0
+        """Messages of which nothing is a dead letter any more."""
+        self.failed: Counter[str] = Counter()
+        """Reason → messages that failed again with it, a message once for each of its reasons."""
+        self.failed_messages = 0
+        self.impossible: Counter[str] = Counter()
+        """Why it cannot be replayed → messages."""
+        self.letters_gone = 0
+        self.examples: dict[str, str] = {}
+        """Reason → the message of one that failed again."""
+
+    def add(self, old: Iterable[DeadLetter], new: Iterable[DeadLetter]) -> None:
+        """One message: its letters before and after."""
+        kept = {letter.key for letter in new}
+        self.letters_gone += sum(1 for letter in old if letter.key not in kept)
+        reasons: set[str] = set()
+        for letter in new:
+            reasons |= letter.reasons.keys()
+            for reject in letter.rejects:
+                self.examples.setdefault(str(reject.reason), reject.message)
+        if reasons:
+            self.failed_messages += 1
+            self.failed.update(reasons)
+        else:
+            self.succeeded += 1
+
+    def merge(self, other: Result) -> None:
+        """Add what became of others."""
+        self.succeeded += other.succeeded
+        self.failed.update(other.failed)
+        self.failed_messages += other.failed_messages
+        self.impossible.update(other.impossible)
+        self.letters_gone += other.letters_gone
+        self.examples = other.examples | self.examples
+
+    @property
+    def all_succeeded(self) -> bool:
+        """Whether nothing is left."""
+        return not self.failed_messages and not self.impossible
+
+    def as_json(self) -> dict[str, object]:
+        """For programs."""
+        return {
+            "succeeded": self.succeeded,
+            "failed_again": self.failed_messages,
+            "reasons": dict(self.failed),
+            "not_replayable": dict(self.impossible),
+        }
+
+
+class Replay:
+    """The letters of one shelf that are meant, copied into `state_dir/replay`."""
+
+    def __init__(self, config: Config, shelf: Shelf, selection: Selection, share: float, told: Told) -> None:
+        """Raises `ReplayError`, and what reading the store raises."""
+        self._config = config
+        self._shelf = shelf
+        self.result = Result()
+        self.done = 0
+        self.total = 0
+        """Messages that can be replayed."""
+        self._lock = threading.Lock()
+        self._finished: list[Place] = []
+        folder = config.state_dir / FOLDER
+        delivery = config.delivery.model_copy(
+            update={"requests_per_second": config.delivery.requests_per_second * share, "share": 1.0}
+        )
+        self._own_config = config.model_copy(update={"delivery": delivery, "state_dir": folder / "run"})
+        self._files = ExitStack()
+        try:
+            self._files.callback(_locked(folder).close)
+            self._remove_copies()  # of one that was killed
+            self._letters = self._file(folder / "letters.sqlite")
+            self._failed = self._file(folder / "failed.sqlite")
+            self._select(selection, told)
+            self._count()
+        except BaseException:
+            self._files.close()
+            raise
+
+    def try_out(self, told: Told) -> None:
+        """What a replay would do, as far as the mapping says; nothing is sent and nothing changed."""
+        mapper = mapper_with(self._config, read_memory(self._shelf.folder / "state.sqlite"))
+        for source in self._known_sources():
+            for letters in self._records(source):
+                record = record_of(letters)
+                if record is None:
+                    continue
+                rejects = mapper.map(source, record).rejects
+                about = [DeadLetter(source=source, partition="", position=0, topic="", rejects=tuple(rejects))]
+                self.result.add(letters, about if rejects else [])
+                self.done += 1
+                told(self.done, self.total)
+
+    def connector(self) -> Connector:
+        """A connector that reads the letters. Raises what `Connector` raises."""
+        writer = DeadLetterWriter(
+            self._failed, max_payload=_LARGEST, configuration=mapping_hash(self._config), version=__version__
+        )
+        return Connector(
+            self._own_config,
+            make_source=self._source,
+            state_file=self._shelf.folder / "state.sqlite",
+            dead_letters=writer,
+        )
+
+    def resolve(self) -> None:
+        """Take the letters of what is settled out of their store; what failed again takes their place."""
+        with self._lock:
+            places, self._finished = self._finished, []
+        for start in range(0, len(places), _AT_ONCE):
+            added: list[DeadLetter] = []
+            gone: list[str] = []
+            for place in places[start : start + _AT_ONCE]:
+                old, new = self._letters.of_record(*place), self._failed.of_record(*place)
+                before, after = {letter.key for letter in old}, {letter.key for letter in new}
+                added += [letter for letter in new if letter.key not in before]
+                gone += [key for key in before if key not in after]
+                self.result.add(old, new)
+                self.done += 1
+            if added:  # first this: a crash between the two leaves a letter too many, and never one too few
+                self._shelf.store.add(added)
+            if gone:
+                self._shelf.store.forget(gone)
+
+    def close(self) -> None:
+        """Remove what was copied."""
+        self._remove_copies()
+        self._files.close()
+
+    # -- details ----------------------------------------------------------------------------------
+
+    def _file(self, path: Path) -> SqliteLetters:
+        found = SqliteLetters(path, UNBOUNDED)
+        self._files.callback(found.close)
+        return found
+
+    def _remove_copies(self) -> None:
+        folder = self._config.state_dir / FOLDER
+        for path in folder.glob("*.sqlite*"):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(folder / "run", ignore_errors=True)
+
+    def _select(self, selection: Selection, told: Told) -> None:
+        """Copy what is meant, and all other letters about the same records: a record is replayed as a whole."""
+        with settled(self._shelf.store, told) as letters:
+            meant = {letter.record_id for letter in letters() if selection.takes(letter)}
+            waiting: list[DeadLetter] = []
+            for letter in letters():
+                if letter.record_id in meant:
+                    waiting.append(letter)
+                if len(waiting) >= _AT_ONCE:
+                    self._letters.add(waiting)
+                    waiting = []
+            self._letters.add(waiting)
+
+    def _count(self) -> None:
+        known = self._known_sources()
+        for source in self._letters.sources():
+            for letters in self._records(source):
+                if source not in known:
+                    self.result.impossible[f"the configuration has no source {source!r}"] += 1
+                elif record_of(letters) is None:
+                    self.result.impossible[_why_not(letters)] += 1
+                else:
+                    self.total += 1
+
+    def _records(self, source: str) -> Iterator[list[DeadLetter]]:
+        for _, letters in groupby(self._letters.by_record(source), key=lambda letter: letter.record_id):
+            yield list(letters)
+
+    def _known_sources(self) -> list[str]:
+        return [section.name for section in self._config.sources]
+
+    def _source(self, section: SourceSection, file: LogFile) -> Source:
+        file.close()  # the ledger is the running connector's: these messages are in it already, as dead letters
+        return ReplaySource(section.name, self._letters, self._settled)
+
+    def _settled(self, places: list[Place]) -> None:
+        with self._lock:
+            self._finished += places
+
+
+def _locked(folder: Path) -> TextIO:
+    try:
+        return lock_state_dir(folder)
+    except StartError:
+        raise ReplayError(
+            f"{folder} is in use, or cannot be written: is another replay of this configuration running?"
+        ) from None
+
+
+def _why_not(letters: list[DeadLetter]) -> str:
+    letter = next((letter for letter in letters if letter.record is not None), letters[0])
+    if letter.cut is not None:
+        return "it was too large to be kept whole (dead_letters.max_payload)"
+    return f"its bytes are not here: {letter.missing or 'no reason is known'}"

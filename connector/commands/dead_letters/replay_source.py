@@ -1,0 +1,124 @@
+"""A source over dead letters: their records, once, under their own source, partition and position.
+
+So a value that fails again becomes a letter about the same record, and takes the place of the old one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import Final, NamedTuple
+
+from connector.dead_letters.letter import DeadLetter
+from connector.dead_letters.sqlite_store import SqliteLetters
+from connector.ledger.account import Commit
+from connector.records import Chunk, Record
+from connector.sources.source import Handover, Reread, SourceFinishedError
+
+_CHUNK_RECORDS: Final = 200
+_CHUNK_BYTES: Final = 4 * 1024 * 1024
+
+
+class Place(NamedTuple):
+    """Which record."""
+
+    source: str
+    partition: str
+    position: int
+
+
+class ReplaySource:
+    """A `Source` over the letters of one source."""
+
+    def __init__(self, name: str, letters: SqliteLetters, settled: Callable[[list[Place]], None]) -> None:
+        """`settled` is told of records that are inserted, or that failed again."""
+        self.name = name
+        self._letters = letters
+        self._settled = settled
+        self._chunks = self._all_chunks()
+        self._draining = threading.Event()
+        self._lock = threading.Lock()
+        self._under_way: dict[str, deque[int]] = {}
+
+    def start(self, handover: Handover) -> None:
+        """Nothing to begin."""
+
+    def poll(self, timeout: float) -> Chunk | None:  # noqa: ARG002 - nothing is waited for
+        """The next records of one partition."""
+        if self._draining.is_set():
+            return None
+        chunk = next(self._chunks, None)
+        if chunk is None:
+            raise SourceFinishedError
+        with self._lock:
+            self._under_way.setdefault(chunk.partition, deque()).extend(chunk.positions)
+        return chunk
+
+    def hold(self) -> None:
+        """Nothing to keep up."""
+
+    def commit(self, commit: Commit) -> None:
+        """These records are settled."""
+        done = []
+        with self._lock:
+            waiting = self._under_way[commit.partition]
+            while waiting and waiting[0] <= commit.position:
+                done.append(Place(self.name, commit.partition, waiting.popleft()))
+        self._settled(done)
+
+    def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
+        """From the letters."""
+        found: dict[int, Record] = {}
+        size = 0
+        for done, position in enumerate(positions):
+            if size >= max_bytes:
+                return Reread(found, done)
+            record = record_of(self._letters.of_record(self.name, partition, position))
+            if record is not None:
+                found[position] = record
+                size += len(record.payload or b"")
+        return Reread(found, len(positions))
+
+    def stop_reading(self) -> None:
+        """Give no more."""
+        self._draining.set()
+
+    def close(self, timeout: float) -> None:
+        """Nothing is open."""
+
+    def problems(self) -> list[str]:
+        """None."""
+        return []
+
+    def share(self) -> float:
+        """All of it is ours."""
+        return 1.0
+
+    def gauges(self) -> dict[str, float]:
+        """None."""
+        return {}
+
+    def _all_chunks(self) -> Iterator[Chunk]:
+        for partition, letters in groupby(self._letters.by_record(self.name), key=lambda letter: letter.partition):
+            positions: list[int] = []
+            records: list[Record] = []
+            size = 0
+            for position, about in groupby(letters, key=lambda letter: letter.position):
+                record = record_of(list(about))
+                if record is None:
+                    continue
+                positions.append(position)
+                records.append(record)
+                size += len(record.payload or b"")
+                if len(records) >= _CHUNK_RECORDS or size >= _CHUNK_BYTES:
+                    yield Chunk(self.name, partition, positions, records)
+                    positions, records, size = [], [], 0
+            if records:
+                yield Chunk(self.name, partition, positions, records)
+
+
+def record_of(letters: Sequence[DeadLetter]) -> Record | None:
+    """The record that these letters are about, if any of them has all of it."""
+    return next((letter.record for letter in letters if letter.whole), None)

@@ -1,0 +1,136 @@
+"""Where the letters of a configuration are: one store for each worker and each backfill, or one topic for all."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from connector.dead_letters.as_json import NoLetterError, from_json
+from connector.dead_letters.letter import DeadLetter
+from connector.dead_letters.opening import open_readable
+from connector.dead_letters.sqlite_store import SqliteLetters
+from connector.dead_letters.store import DeadLettersError, Gone, ReadableStore, Told, Usage
+
+if TYPE_CHECKING:
+    from connector.config.model import Config
+
+UNBOUNDED: Final = 2**62
+_AT_ONCE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """One store."""
+
+    name: str
+    """Whose it is: empty for the connector itself, or `worker-2`, or `backfill/…`."""
+    folder: Path
+    """Where that one keeps its state."""
+    store: ReadableStore
+
+
+class LettersFile:
+    """A file of letters, one JSON object a line, that somebody collected: for reading alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def address(self) -> str:
+        """The file."""
+        return str(self._path)
+
+    def start(self) -> None:
+        """Nothing to connect to."""
+
+    def add(self, letters: Sequence[DeadLetter]) -> None:
+        """What fails again stays in the file as it is."""
+
+    def forget(self, keys: Collection[str]) -> None:
+        """The file is somebody else's: it is left as it is."""
+
+    def usage(self) -> Usage:
+        """Not known."""
+        return Usage()
+
+    def problems(self) -> list[str]:
+        """None."""
+        return []
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def read(self, told: Told) -> Iterator[DeadLetter | Gone]:
+        """All lines; one that is no letter is an error with its number."""
+        try:
+            total, done = self._path.stat().st_size, 0
+            with self._path.open("rb") as stream:
+                for number, line in enumerate(stream, 1):
+                    done += len(line)
+                    if line.strip():
+                        try:
+                            yield from_json(line)
+                        except NoLetterError as error:
+                            raise DeadLettersError(f"{self._path}:{number}: {error}") from None
+                    told(done, total)
+        except OSError as error:
+            raise DeadLettersError(f"{self._path} cannot be read: {error.strerror}") from None
+
+
+@contextmanager
+def open_shelves(config: Config) -> Iterator[list[Shelf]]:
+    """All stores of this configuration that can be read. Raises OSError, ValueError or sqlite3.Error."""
+    from connector.runtime.state_dir import BACKFILL_FOLDERS, WORKER_FOLDERS  # noqa: PLC0415 - `--help` needs none of it
+
+    root = config.state_dir
+    others = (folder for pattern in (WORKER_FOLDERS, BACKFILL_FOLDERS) for folder in sorted(root.glob(pattern)))
+    folders = [root, *filter(Path.is_dir, others)]
+    with ExitStack() as opened:
+        shelves: dict[str, Shelf] = {}
+        for folder in folders:
+            store = open_readable(config.dead_letters, folder)
+            if store is not None:
+                opened.callback(store.close)
+                name = "" if folder == root else folder.relative_to(root).as_posix()
+                shelves.setdefault(store.address, Shelf(name, folder, store))
+        yield list(shelves.values())
+
+
+@contextmanager
+def settled(store: ReadableStore, told: Told) -> Iterator[Callable[[], Iterator[DeadLetter]]]:
+    """The letters that are in a store now, each once, as often as they are asked for. What can only be read from its
+    beginning is read into a file of our own first."""
+    if isinstance(store, SqliteLetters):
+        yield lambda: store.read(told)
+        return
+    with tempfile.TemporaryDirectory(prefix="dead-letters-") as folder:
+        copy = SqliteLetters(Path(folder) / "letters.sqlite", UNBOUNDED)
+        try:
+            _read_into(copy, store, told)
+            yield copy.read
+        finally:
+            copy.close()
+
+
+def _read_into(copy: SqliteLetters, store: ReadableStore, told: Told) -> None:
+    waiting: list[DeadLetter] = []
+    for entry in store.read(told):
+        if isinstance(entry, Gone):
+            copy.add(waiting)
+            waiting = []
+            copy.forget([entry.key])
+        else:
+            waiting.append(entry)
+        if len(waiting) >= _AT_ONCE:
+            copy.add(waiting)
+            waiting = []
+    copy.add(waiting)
+
+
+READING_ERRORS: Final = (DeadLettersError, OSError, ValueError, sqlite3.Error)
+"""What may be wrong with a store."""

@@ -1,0 +1,91 @@
+"""clarify-connector drain: ask the running connector to hand over and end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+
+from connector.config.read import ConfigError, load_config
+from connector.runtime.drain import DrainFiles, DrainProgress, DrainRequest
+from connector.runtime.workers import worker_folder
+
+_LOOK_SECONDS: Final = 0.2
+_CLOSE_SECONDS: Final = 45.0
+"""For closing files and sessions, and publishing what is new, after the drain itself."""
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--within", default=60.0, show_default=True, metavar="SECONDS", help="How long it may take.")
+@click.option(
+    "--end-session",
+    is_flag=True,
+    help="End MQTT sessions that nobody shares, too: this connector will not come back. Without it, the broker goes on "
+    "keeping for it what is published while it is away.",
+)
+def drain(config: Path, within: float, end_session: bool) -> None:
+    """Have the running connector leave its shared subscriptions and consumer groups, send all that waits, and end.
+
+    Exits with 0 when nothing was left behind, with 1 when the time was over; the connector has ended then, too, and
+    what is left waits in its journal.
+    """
+    try:
+        loaded = load_config(config)
+    except ConfigError as error:
+        raise click.ClickException("the configuration cannot be used\n" + str(error)) from None
+    unasked = {worker: DrainFiles(worker_folder(loaded.state_dir, worker)) for worker in range(1, loaded.workers + 1)}
+    ends: list[DrainProgress | None] = []
+    while running := {worker: files for worker, files in unasked.items() if files.running()}:
+        for worker, files in running.items():
+            del unasked[worker]
+            _ask(files, DrainRequest(within, end_session), loaded.state_dir)
+        ends += [_follow(files, within) for files in running.values()]  # meanwhile one that had died may be back
+    if not ends:
+        raise click.ClickException(f"no connector runs with state_dir {loaded.state_dir}")
+    left = sum(end.waiting for end in ends if end is not None and not end.drained)
+    if any(end is None for end in ends):
+        raise click.ClickException("the connector ended without an answer; see its log")
+    if not all(end is not None and end.drained for end in ends):
+        raise click.ClickException(f"not all is handed over: {left} messages wait for the next start; see its log")
+    if unasked:
+        raise click.ClickException(
+            f"worker {', '.join(map(str, unasked))} did not run and was not asked; the others have handed over all. If "
+            "it was being started again, drain once more"
+        )
+    click.echo("drained: nothing was left behind")
+
+
+def _ask(files: DrainFiles, request: DrainRequest, state_dir: Path) -> None:
+    try:
+        files.ask(request)
+    except OSError as error:
+        raise click.ClickException(
+            f"the request cannot be written to {state_dir} ({error.strerror}); SIGTERM stops the connector, too: what "
+            "waits is then kept for the next start"
+        ) from None
+
+
+def _follow(files: DrainFiles, within: float) -> DrainProgress | None:
+    """Show how far it is until it has ended; its last word."""
+    until = time.monotonic() + within + _CLOSE_SECONDS
+    stage, most = "", 0
+    last: DrainProgress | None = None
+    with click.progressbar(length=1, label="messages", file=sys.stderr, show_pos=True) as bar:
+        while time.monotonic() < until:
+            running = files.running()
+            last = files.told() or last
+            if last is not None:
+                if last.stage != stage:
+                    stage = last.stage
+                    click.echo(f"\n{stage}" if sys.stderr.isatty() else stage, err=True)
+                most = max(most, last.waiting)
+                bar.length = max(1, most)
+                bar.update(max(0, most - last.waiting - bar.pos))
+            if not running:
+                return last if last is not None and last.done else None
+            time.sleep(_LOOK_SECONDS)
+    return last if last is not None and last.done else None

@@ -1,0 +1,159 @@
+"""clarify-connector journal: look into the journals, check them, take note of losses."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+
+from connector.config.model import Config
+from connector.config.read import ConfigError, load_config
+from connector.ledger.verify import Findings, Stats, acknowledge, counters, read_stats, verify, waiting_messages
+from connector.runtime.state_dir import WORKER_FOLDERS
+
+_CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+_RATE_SECONDS: Final = 2.0
+_MIB: Final = 1024 * 1024
+
+
+@click.group()
+def journal() -> None:
+    """Look into the journals of a configuration; also while the connector runs."""
+
+
+@journal.command("verify")
+@_CONFIG
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+def verify_command(config: Path, as_json: bool) -> None:
+    """Check every row's checksum, that no position is missing, the account, and the file's pages.
+
+    Exits with 1 if anything is wrong, and also for a loss that nobody has acknowledged.
+    """
+    found: dict[str, Findings] = {}
+    for path in _journals(config):
+        with _bar(path) as progress:
+            found[str(path)] = verify(path, progress)
+    if as_json:
+        click.echo(json.dumps({path: asdict(findings) for path, findings in found.items()}))
+    else:
+        for name, findings in found.items():
+            click.echo(f"{name}: {findings.messages} messages in {findings.rows} rows read")
+            for problem in findings.problems:
+                click.echo(f"  PROBLEM: {problem}")
+            acknowledged = [loss for loss in findings.losses if loss.acknowledged]
+            for loss in acknowledged:
+                click.echo(f"  known loss {loss.id}: {loss} (acknowledged {loss.acknowledged})")
+            if not findings.problems:
+                click.echo("  every row is what was written, no position is missing, the account balances")
+    if any(findings.problems for findings in found.values()):
+        sys.exit(1)
+
+
+@journal.command("stats")
+@_CONFIG
+@click.option("--topics", default=10, show_default=True, help="How many topics to list: those with most messages.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+def stats_command(config: Path, topics: int, as_json: bool) -> None:
+    """Print what waits: messages, bytes, the oldest, the topics with most, free pages, and the rates."""
+    found: dict[str, dict[str, object]] = {}
+    for path in _journals(config):
+        try:
+            before, began = counters(path), time.monotonic()
+            with _bar(path) as progress:
+                stats = read_stats(path, progress)
+            time.sleep(max(0.0, began + _RATE_SECONDS - time.monotonic()))
+            after, seconds = counters(path), time.monotonic() - began
+        except sqlite3.Error as error:
+            raise click.ClickException(
+                f"{path} cannot be read: {error}; see clarify-connector journal verify"
+            ) from None
+        rates = ((after[0] - before[0]) / seconds, (after[1] - before[1]) / seconds)
+        if as_json:
+            content = asdict(stats) | {"topics": dict(stats.topics.most_common(topics))}
+            found[str(path)] = content | {"inflow_per_second": rates[0], "settled_per_second": rates[1]}
+        else:
+            click.echo(_lines(path, stats, rates, topics))
+    if as_json:
+        click.echo(json.dumps(found))
+
+
+@journal.command("acknowledge")
+@_CONFIG
+@click.option("--loss", "ids", multiple=True, type=int, metavar="N", help="Only this loss, as verify numbers it.")
+@click.option("--note", default="", help="Why it is all right now; it is kept with the loss.")
+def acknowledge_command(config: Path, ids: tuple[int, ...], note: str) -> None:
+    """Take note of losses: they stay in the ledger, but are no problem any more.
+
+    The running connector need not be stopped.
+    """
+    done = 0
+    for path in _journals(config):
+        try:
+            for loss in acknowledge(path, list(ids) or None, note):
+                done += 1
+                click.echo(f"{path}: acknowledged loss {loss.id}: {loss}")
+        except sqlite3.Error as error:
+            raise click.ClickException(f"{path} cannot be changed: {error}") from None
+    if not done:
+        raise click.ClickException("there is no such loss" if ids else "there is no loss to acknowledge")
+
+
+def _journals(file: Path) -> Iterator[Path]:
+    config = _loaded(file)
+    found = [
+        folder / f"{section.name}.sqlite"
+        for folder in (config.state_dir, *sorted(config.state_dir.glob(WORKER_FOLDERS)))
+        for section in config.sources
+    ]
+    there = [path for path in found if path.exists()]
+    if not there:
+        raise click.ClickException(f"there is no journal in {config.state_dir} yet")
+    yield from there
+
+
+def _loaded(file: Path) -> Config:
+    try:
+        return load_config(file)
+    except ConfigError as error:
+        raise click.ClickException("the configuration cannot be used\n" + str(error)) from None
+
+
+@contextmanager
+def _bar(path: Path) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error, where that is a terminal."""
+    try:
+        length = waiting_messages(path)
+    except (sqlite3.Error, UnicodeDecodeError, TypeError, ValueError):
+        length = 0  # damaged: the check says more
+    with click.progressbar(length=max(1, length), label=path.name, file=sys.stderr) as bar:
+        yield bar.update
+
+
+def _lines(path: Path, stats: Stats, rates: tuple[float, float], topics: int) -> str:
+    held, file, free, wal = (n / _MIB for n in (stats.bytes, stats.file_bytes, stats.free_bytes, stats.wal_bytes))
+    lines = [
+        f"{path}: {stats.messages} messages wait, {held:,.1f} MiB of topics and payloads, in {stats.rows} rows",
+        f"  the file has {file:,.1f} MiB, {free:,.1f} of them free; its write-ahead log {wal:,.1f} MiB",
+        f"  ever: {stats.next_position - 1} came in, {stats.settled_messages} are settled, {stats.lost_messages} lost",
+        f"  now: {rates[0]:,.0f} a second come in, {rates[1]:,.0f} are settled",
+    ]
+    if stats.oldest_us is not None:
+        age = max(0.0, time.time() - stats.oldest_us / 1e6)
+        when = datetime.fromtimestamp(stats.oldest_us / 1e6, UTC).isoformat(timespec="seconds")
+        lines.append(f"  the oldest came {when}, {age:,.0f} s ago")
+    if rates[1] > rates[0] and stats.messages:
+        lines.append(f"  at this rate it is empty in {stats.messages / (rates[1] - rates[0]):,.0f} s")
+    shown = stats.topics.most_common(topics)
+    lines += [f"  {n:>12}  {topic}" for topic, n in shown]
+    if len(stats.topics) > len(shown):
+        lines.append(f"  and {len(stats.topics) - len(shown)} more topics")
+    return "\n".join(lines)

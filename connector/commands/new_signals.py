@@ -1,0 +1,44 @@
+"""Lists new signals that are held, and lets them in."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import click
+
+from connector.commands.configuration import CONFIG, load
+from connector.runtime.state_dir import state_files
+from connector.state.state import approve, read_held
+
+
+@click.command("new-signals")
+@CONFIG
+@click.option("--approve", "patterns", multiple=True, metavar="PATTERN", help="Let these in: an input ID, or with *.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list instead of lines.")
+def new_signals(config: Path, patterns: tuple[str, ...], as_json: bool) -> None:
+    """List the new signals that are held (signals.on_new, signals.max), or approve some of them.
+
+    A running connector lets approved signals in within seconds; their samples so far are dead letters, to be replayed.
+    """
+    folder = load(config).state_dir
+    try:
+        held = {file: read_held(file) for file in state_files(folder)}
+        if not patterns:
+            inputs = sorted({input_id for found in held.values() for input_id in found})
+            click.echo(json.dumps(inputs) if as_json else "\n".join(inputs) or "No signal is held.")
+            return
+        wanted = {
+            file: [input_id for input_id in found if any(fnmatchcase(input_id, pattern) for pattern in patterns)]
+            for file, found in held.items()
+        }
+        for file, inputs in wanted.items():
+            approve(file, inputs)
+    except sqlite3.Error as error:
+        raise click.ClickException(f"the state in {folder} cannot be used: {error}") from None
+    approved = sorted({input_id for inputs in wanted.values() for input_id in inputs})
+    if not approved:
+        raise click.ClickException(f"no held signal is like {' or '.join(patterns)}; without --approve they are listed")
+    click.echo(json.dumps(approved) if as_json else "\n".join(f"approved {input_id}" for input_id in approved))

@@ -1,0 +1,127 @@
+"""Carries data until it is told to stop: one process, or one for each worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import structlog
+
+from connector import __version__
+from connector.commands.configuration import CONFIG, load
+
+if TYPE_CHECKING:
+    from connector.config.model import Config
+    from connector.runtime.connector import Connector
+
+_log = structlog.get_logger(__name__)
+
+
+@click.command()
+@CONFIG
+@click.option("--worker", type=int, hidden=True, help="Run this worker of a configuration with several.")
+def run(config: Path, worker: int | None) -> None:
+    """Run the connector until SIGTERM or Ctrl-C; it then sends what it has and exits with 0."""
+    loaded = load(config)
+    if loaded.workers > 1 and worker is None:
+        _run_workers(config, loaded)
+    else:
+        _run(config, loaded, worker)
+
+
+def _run_workers(file: Path, loaded: Config) -> None:
+    """Run a process for each worker, and speak for all of them."""
+    from connector.observe.logs import configure_logs  # noqa: PLC0415 - only this command needs it
+    from connector.observe.of_workers import serve_together  # noqa: PLC0415
+    from connector.runtime.workers import PORT_FILE, Supervisor, worker_folder  # noqa: PLC0415
+
+    configure_logs(loaded.observe.log_level, loaded.observe.log_format)
+    supervisor = Supervisor(loaded, file)
+    ports = [worker_folder(loaded.state_dir, worker.number) / PORT_FILE for worker in supervisor.workers]
+    try:
+        pages = serve_together(loaded, ports)
+    except OSError as error:
+        raise click.ClickException(_cannot_listen(loaded, error)) from None
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.stop(signal.SIGTERM))
+    _log.info("started", version=__version__, config=str(file), workers=loaded.workers)
+    status = supervisor.run()
+    if pages is not None:
+        pages.close()
+    _log.info("stopped", status=status)
+    sys.exit(status)
+
+
+def _cannot_listen(loaded: Config, error: OSError) -> str:
+    return f"observe.listen {loaded.observe.listen} cannot be used ({error.strerror}); choose another port, or null"
+
+
+def _run(config: Path, loaded: Config, worker: int | None) -> None:
+    from connector.clarify import CredentialsError  # noqa: PLC0415
+    from connector.observe.logs import configure_logs  # noqa: PLC0415
+    from connector.observe.pages import serve  # noqa: PLC0415
+    from connector.runtime.connector import Connector, calm_collector  # noqa: PLC0415 - only this command needs all
+    from connector.runtime.state_dir import StartError  # noqa: PLC0415 - only this command needs all
+
+    sources_in_all = len(loaded.sources)
+    if worker is not None:
+        from connector.runtime.workers import PORT_FILE, config_for_worker, stop_with_supervisor  # noqa: PLC0415
+
+        loaded = config_for_worker(loaded, worker)
+    os.umask(0o077)  # journal and dead letters hold what devices sent: for nobody else to read
+    configure_logs(loaded.observe.log_level, loaded.observe.log_format, worker=worker)
+    stop = threading.Event()
+    signals_seen = 0
+
+    def on_signal(number: int, _frame: object) -> None:
+        nonlocal signals_seen
+        signals_seen += 1
+        _log.info("stopping", signal=signal.Signals(number).name)
+        stop.set()
+        if signals_seen > 1:
+            connector.pipeline.abort()
+
+    try:
+        connector = Connector(loaded, sources_in_all=sources_in_all)
+    except (StartError, CredentialsError, OSError, sqlite3.Error, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    try:
+        pages = serve(loaded, connector)
+    except OSError as error:
+        connector.close()
+        raise click.ClickException(_cannot_listen(loaded, error)) from None
+    if worker is not None:
+        stop_with_supervisor(stop.set)
+        if pages is not None:
+            (loaded.state_dir / PORT_FILE).write_text(str(pages.port), encoding="ascii")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    calm_collector()
+    _log.info("started", version=__version__, config=str(config), state_dir=str(loaded.state_dir))
+    drained = _until_stopped(connector, loaded.state_dir, stop)
+    if pages is not None:
+        pages.close()
+    _log.info("stopped", drained=drained)
+    if connector.pipeline.failure:
+        raise click.ClickException(connector.pipeline.failure)
+
+
+def _until_stopped(connector: Connector, folder: Path, stop: threading.Event) -> bool:
+    """Carry data until a signal, a failure or a drain; whether nothing was left behind."""
+    from connector.runtime.drain import DrainFiles, drain  # noqa: PLC0415
+
+    files = DrainFiles(folder)
+    files.clear()
+    connector.start()
+    while not stop.is_set() and not connector.pipeline.stopped.wait(0.5):
+        # not a wait for `stop`: its lock would be held when the signal handler sets it
+        if (request := files.asked()) is not None:
+            return drain(connector, request, files.tell, stop.is_set)
+    return connector.stop()

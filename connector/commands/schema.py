@@ -1,0 +1,14 @@
+"""Prints what a configuration may say."""
+
+from __future__ import annotations
+
+import click
+
+from connector.config.reference import json_schema, reference
+
+
+@click.command()
+@click.option("--markdown", is_flag=True, help="The reference for people instead of the JSON Schema.")
+def schema(markdown: bool) -> None:
+    """Print the JSON Schema of the configuration, for editors and for checking."""
+    click.echo(reference() if markdown else json_schema(), nl=False)

@@ -1,0 +1,1 @@
+"""The commands that show a mapping before anything is sent: preview, record, test, init."""

@@ -1,0 +1,208 @@
+"""`clarify-connector init`: a first configuration, from what a broker sends or a capture holds."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import click
+
+from connector.commands.try_out.options import duration, errors_for_people, from_capture, from_sources
+from connector.config.read import load_config
+from connector.sources.file.lines import capture_line
+from connector.try_out.address import Address, AddressError, parse_address
+from connector.try_out.capture import STDIN, Taken
+from connector.try_out.draft import Draft, draft
+from connector.try_out.observed import Observed
+from connector.try_out.write_config import config_text
+
+_SECONDS: Final = 30.0
+
+
+@click.command()
+@click.argument("address", required=False)
+@click.option("--topics", multiple=True, metavar="FILTER", help="Topics to listen to; several times for several.  [#]")
+@click.option("--for", "seconds", metavar="DURATION", callback=duration, help="Listen for this long.  [30s]")
+@click.option("--count", type=click.IntRange(1), help="Stop after so many messages.")
+@click.option(
+    "--input",
+    "input_",
+    metavar="CAPTURE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
+    help="Read a capture, as `record` writes it, instead of listening.",
+)
+@click.option("--from-beginning", is_flag=True, help="Kafka: all that it still has, instead of what comes from now on.")
+@click.option(
+    "--output",
+    metavar="FILE",
+    default="connector.yaml",
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Where to write; - is standard output.",
+)
+@click.option(
+    "--save",
+    metavar="CAPTURE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep what came in this file too.",
+)
+@click.option("--force", is_flag=True, help="Replace FILE and CAPTURE if they exist.")
+@click.option(
+    "--username", help="User at the broker. Its password: MQTT_PASSWORD or KAFKA_PASSWORD in the environment."
+)
+@click.option("--ca-file", type=click.Path(exists=True, dir_okay=False), help="Authority of the broker's certificate.")
+@click.option("--protocol", type=click.Choice(["5", "3.1.1"]), help="MQTT version.  [5]")
+@click.option(
+    "--mechanism",
+    type=click.Choice(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
+    help="How to log in to Kafka.  [SCRAM-SHA-512]",
+)
+def init(
+    address: str | None,
+    topics: tuple[str, ...],
+    seconds: float | None,
+    count: int | None,
+    input_: Path | None,
+    from_beginning: bool,
+    output: Path,
+    save: Path | None,
+    force: bool,
+    username: str | None,
+    ca_file: str | None,
+    protocol: str | None,
+    mechanism: str | None,
+) -> None:
+    """Write a commented configuration to start from.
+
+    ADDRESS is mqtt://, mqtts://, ws:// or wss://HOST[:PORT], or kafka:// or kafkas:// (TLS) HOST:PORT[,HOST:PORT].
+    It is listened to beside whoever uses it, and what comes is looked at: formats, topics, times. With --input a
+    capture is looked at instead, and ADDRESS only says what to write. Passwords are never written: ${MQTT_PASSWORD} is.
+    """
+    if address is None and input_ is None:
+        raise click.UsageError("name a broker, such as mqtt://localhost:1883, or a capture with --input")
+    if save is not None and input_ is not None:
+        raise click.UsageError("--save is for what is listened to; with --input there is a capture already")
+    for file in (output, save):
+        if file is not None and file != STDIN and file.exists() and not force:
+            raise click.ClickException(f"{file} exists; --force replaces it, --output names another one")
+    try:
+        where = _address(address, topics, username, ca_file, protocol, mechanism)
+    except AddressError as error:
+        raise click.ClickException(str(error)) from None
+    observed = Observed()
+    with errors_for_people():
+        if input_ is not None:
+            records = from_capture(input_, None)
+        else:
+            assert where is not None  # noqa: S101 - asked above
+            limit = seconds if seconds is not None or count is not None else _SECONDS
+            records = from_sources([where.section], seconds=limit, count=count, from_beginning=from_beginning)
+        for taken in _kept(records, save):
+            observed.add(taken.source or "", taken.record)
+            if input_ is not None and observed.messages == count:
+                break
+        if not observed.messages:
+            raise click.ClickException(
+                "no message came, so there is nothing to start from: are the topics right? Listen for longer with --for"
+                + (", or take --from-beginning for what Kafka still has" if _is_kafka(where) else "")
+            )
+        source = where.settings if where is not None else _placeholder(observed)
+        drafted = draft(observed, source)
+        text = config_text(drafted, _heard(address, input_), _preview(output, input_ or save))
+        _check(text)
+        if output == STDIN:
+            click.echo(text, nl=False)
+        else:
+            output.write_text(text, encoding="utf-8")
+    _say(drafted, output, input_ or save)
+
+
+def _address(
+    address: str | None,
+    topics: tuple[str, ...],
+    username: str | None,
+    ca_file: str | None,
+    protocol: str | None,
+    mechanism: str | None,
+) -> Address | None:
+    if address is None:
+        return None
+    if address.startswith("kafka") and not topics:
+        raise AddressError("name the topics with --topics, such as --topics plant.telemetry or --topics '^plant\\..*'")
+    return parse_address(
+        address,
+        topics or ("#",),
+        username=username,
+        ca_file=str(Path(ca_file).resolve()) if ca_file else None,
+        protocol=protocol,
+        mechanism=mechanism,
+    )
+
+
+def _kept(records: Iterable[Taken], save: Path | None) -> Iterator[Taken]:
+    """The records, written into a capture on their way."""
+    with ExitStack() as opened:
+        out = None
+        if save is not None:
+            descriptor = os.open(save, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            out = opened.enter_context(os.fdopen(descriptor, "wb"))
+        for taken in records:
+            if out is not None:
+                out.write(capture_line(taken.source or "", taken.record))
+            yield taken
+
+
+def _placeholder(observed: Observed) -> dict[str, object]:
+    """A source to fill in, where only a capture is known."""
+    topics = sorted({topic for _, topic in observed.topics})
+    if observed.stamped * 2 > observed.messages:
+        return {
+            "type": "kafka",
+            "bootstrap_servers": ["kafka.example.com:9093"],
+            "topics": topics[:100],
+            "group_id": "clarify-connector",
+        }
+    filters = list(dict.fromkeys(f"{first}/#" if rest else first for first, _, rest in map(_split, topics)))
+    return {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": filters[:100]}
+
+
+def _split(topic: str) -> tuple[str, str, str]:
+    return topic.partition("/")
+
+
+def _is_kafka(where: Address | None) -> bool:
+    return where is not None and where.settings["type"] == "kafka"
+
+
+def _heard(address: str | None, input_: Path | None) -> str:
+    if input_ is not None:
+        return "standard input" if input_ == STDIN else str(input_)
+    return str(address).rpartition("@")[2].rpartition("://")[2]
+
+
+def _preview(output: Path, capture: Path | None) -> str:
+    name = "connector.yaml" if output == STDIN else str(output)
+    known = f"--input {capture}" if capture is not None and capture != STDIN else "--live 30s"
+    return f"clarify-connector preview {name} {known}"
+
+
+def _check(text: str) -> None:
+    """What is written must be a configuration: it is read as `check` reads it."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "connector.yaml"
+        file.write_text(text, encoding="utf-8")
+        load_config(file, without_secrets=True)
+
+
+def _say(drafted: Draft, output: Path, capture: Path | None) -> None:
+    left_out = sum(bool(rule.settings.get("skip")) for rule in drafted.rules)
+    click.echo(
+        f"{output}: {len(drafted.rules)} rules ({left_out} of them leave something out), {drafted.signals} signals or "
+        f"more, from {drafted.observed.messages} messages on {len(drafted.observed.topics)} topics",
+        err=True,
+    )
+    click.echo(f"next: read it, then {_preview(output, capture)}", err=True)

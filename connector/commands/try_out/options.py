@@ -1,0 +1,103 @@
+"""What the commands have in common: options, the progress bar, how they listen and how they fail."""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TextIO
+
+import click
+from pydantic import TypeAdapter, ValidationError
+
+from connector.config.model import Seconds, SourceSection
+from connector.config.read import ConfigError
+from connector.observe.logs import configure_logs
+from connector.runtime.state_dir import StartError
+from connector.sources.tap import TapError
+from connector.try_out.capture import CaptureError, Taken, capture_size, read_capture
+from connector.try_out.live import listen, taps
+
+CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+
+
+_SECONDS: Final[TypeAdapter[float]] = TypeAdapter(Seconds)
+
+
+def duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """The callback of an option that is a duration as in the configuration: seconds."""
+    try:
+        return None if value is None else _SECONDS.validate_python(value)
+    except ValidationError as error:
+        raise click.BadParameter(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+
+@contextmanager
+def errors_for_people() -> Iterator[None]:
+    """What a person can mend is one message, and what is logged does not get among the output."""
+    configure_logs("error", "text")
+    try:
+        yield
+    except ConfigError as error:
+        raise click.ClickException("the configuration cannot be used\n" + str(error)) from None
+    except (CaptureError, StartError, TapError) as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or 'the file'}: {error.strerror or error}") from None
+
+
+def from_capture(path: Path, topic: str | None) -> Iterator[Taken]:
+    """The records of a capture, with a progress bar where somebody watches."""
+    size = capture_size(path)
+    with click.progressbar(length=size or 1, label=f"reading {path.name}", file=_watched(size is not None)) as bar:
+        yield from read_capture(path, topic, bar.update)
+
+
+def from_sources(
+    sections: Sequence[SourceSection],
+    *,
+    seconds: float | None,
+    count: int | None,
+    from_beginning: bool,
+) -> Iterator[Taken]:
+    """What the sources give from now on, with a progress bar where somebody watches. Ctrl-C ends the listening, and
+    what was heard counts."""
+    stop = threading.Event()
+    with _interrupted_by(stop):
+        found = taps(sections, from_beginning=from_beginning)
+        names = ", ".join(f"{section.name} ({section.address})" for section in sections if section.type != "file")
+        length = round(seconds * 10) if seconds is not None else count or 1
+
+        def show(elapsed: float, records: int) -> None:
+            done = round(elapsed * 10) if seconds is not None else records
+            if elapsed:
+                bar.label = f"listening, {records} messages"
+            bar.update(max(0, min(done, length) - bar.pos))
+
+        click.echo(f"listening to {names}; Ctrl-C ends it early", err=True)
+        with click.progressbar(length=length, label="connecting", file=_watched(), show_eta=False) as bar:
+            yield from listen(found, seconds=seconds, count=count, stop=stop, tick=show)
+
+
+def _watched(known: bool = True) -> TextIO:
+    """Where a progress bar goes: nowhere, unless somebody watches and its end is known."""
+    return sys.stderr if known and sys.stderr.isatty() else io.StringIO()
+
+
+@contextmanager
+def _interrupted_by(stop: threading.Event) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

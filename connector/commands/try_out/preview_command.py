@@ -1,0 +1,98 @@
+"""`clarify-connector preview`: what a mapping makes of real messages, before anything is sent."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from connector.commands.try_out.options import CONFIG, duration, errors_for_people, from_capture, from_sources
+from connector.terminal.tables import write_json
+from connector.try_out.comparison import compare
+from connector.try_out.in_clarify import InClarify, compare_with_clarify
+from connector.try_out.mapping import TriedMapping
+from connector.try_out.preview import new_preview
+from connector.try_out.report import as_json
+from connector.try_out.report_text import write_report
+
+_SERIES: Final = 50
+"""Of a frame that is shown."""
+
+
+@click.command()
+@CONFIG
+@click.option(
+    "--input",
+    "input_",
+    metavar="FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
+    help="A capture, as `record` writes it; - is standard input.",
+)
+@click.option("--topic", help="The topic of all lines of FILE, where each line is just a payload.")
+@click.option("--live", metavar="DURATION", callback=duration, help="Listen to the sources for this long, such as 30s.")
+@click.option("--count", type=click.IntRange(1), help="At most so many messages.")
+@click.option(
+    "--from-beginning", is_flag=True, help="With --live: all that Kafka still has, instead of what comes now."
+)
+@click.option(
+    "--compare",
+    "other",
+    metavar="OTHER.yaml",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Another configuration: which input IDs it would create, and which would get no more data.",
+)
+@click.option("--json", "as_json_", is_flag=True, help="One JSON object instead of tables.")
+@click.option("--frames", default=2, show_default=True, type=click.IntRange(0), help="Frames shown as tables.")
+@click.option("--rows", default=8, show_default=True, type=click.IntRange(1), help="Rows shown of each.")
+@click.option("--no-clarify", is_flag=True, help="Do not ask Clarify which signals it has.")
+def preview(
+    config: Path,
+    input_: Path | None,
+    topic: str | None,
+    live: float | None,
+    count: int | None,
+    from_beginning: bool,
+    other: Path | None,
+    as_json_: bool,
+    frames: int,
+    rows: int,
+    no_clarify: bool,
+) -> None:
+    """Show the data frames, signals and rejects that messages become. Nothing is sent, no credentials are needed.
+
+    The messages come from a capture (--input) or from the sources themselves (--live), beside the connector that may
+    be running. With credentials and a reachable Clarify it also says which signals would be created or changed.
+    """
+    if (input_ is None) == (live is None):
+        raise click.UsageError("say where the messages come from: either --input FILE, or --live 30s")
+    if topic is not None and input_ is None:
+        raise click.UsageError("--topic goes with --input")
+    if from_beginning and live is None:
+        raise click.UsageError("--from-beginning goes with --live")
+    with errors_for_people():
+        mapping = TriedMapping.load(config, without_secrets=live is None)
+        found = new_preview(mapping, frames=frames, rows=rows, series=_SERIES)
+        then = new_preview(TriedMapping.load(other), frames=0, rows=0, series=0) if other is not None else None
+        if input_ is not None:
+            records = from_capture(input_, topic)
+        else:
+            records = from_sources(mapping.config.sources, seconds=live, count=count, from_beginning=from_beginning)
+        for number, taken in enumerate(records, 1):
+            found.take(taken)
+            if then is not None:
+                then.take(taken)
+            if number == count:
+                break
+        found.finish()
+        if then is not None:
+            then.finish()
+    clarify = InClarify("--no-clarify")
+    if not no_clarify:
+        clarify = compare_with_clarify(mapping.config, list(found.signals), mapping.metadata)
+    comparison = compare(found, then) if then is not None else None
+    if as_json_:
+        write_json(as_json(found, clarify, comparison), sys.stdout)
+    else:
+        write_report(found, clarify, comparison, sys.stdout, a_record="message" if input_ is None else "line")

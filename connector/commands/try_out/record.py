@@ -1,0 +1,90 @@
+"""`clarify-connector record`: real traffic into a capture file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from connector.commands.try_out.options import CONFIG, duration, errors_for_people, from_sources
+from connector.config.read import load_config
+from connector.sources.file.lines import capture_line
+from connector.sources.tap import TapError
+from connector.try_out.capture import STDIN
+
+
+@click.command()
+@CONFIG
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@click.option("--for", "seconds", metavar="DURATION", callback=duration, help="Listen for this long, such as 30s.")
+@click.option("--count", type=click.IntRange(1), help="At most so many messages.")
+@click.option(
+    "--source", "names", multiple=True, metavar="NAME", help="Only this source; several times for several.  [all]"
+)
+@click.option("--from-beginning", is_flag=True, help="All that Kafka still has, instead of what comes from now on.")
+@click.option("--append", is_flag=True, help="Add to FILE if it exists.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+def record(
+    config: Path,
+    file: Path,
+    seconds: float | None,
+    count: int | None,
+    names: tuple[str, ...],
+    from_beginning: bool,
+    append: bool,
+    force: bool,
+) -> None:
+    """Record what the sources of CONFIG send into FILE, beside the connector that may be running.
+
+    No session and no group notices: MQTT is a session of its own that ends with the command, Kafka is read without a
+    group. FILE has one message a line, as JSON; - is standard output. `preview`, `test`, `init` and the file source
+    read it. Devices' data is in it in clear text: only its owner may read it.
+    """
+    if seconds is None and count is None:
+        raise click.UsageError("say how much: --for 30s, --count 1000, or both")
+    if append and force:
+        raise click.UsageError("either --append or --force")
+    if not append and not force and file != STDIN and file.exists():
+        raise click.ClickException(f"{file} exists; --append adds to it, --force replaces it")
+    with errors_for_people():
+        loaded = load_config(file=config)
+        sections = [section for section in loaded.sources if not names or section.name in names]
+        known = {section.name for section in loaded.sources}
+        if unknown := set(names) - known:
+            raise click.UsageError(f"there is no source {min(unknown)!r}; there is {', '.join(sorted(known))}")
+        written: Counter[str] = Counter()
+        out: BinaryIO | None = None
+        try:
+            for taken in from_sources(sections, seconds=seconds, count=count, from_beginning=from_beginning):
+                out = out or _opened(file, append=append)  # a file stays as it is when nothing comes
+                source = taken.source or ""
+                out.write(capture_line(source, taken.record))
+                written[source] += 1
+        except TapError as error:
+            kept = f"; {written.total()} messages are in {file}" if written else ""
+            raise click.ClickException(f"{error}{kept}") from None
+        finally:
+            if out is not None:
+                out.flush()
+                if file != STDIN:
+                    out.close()
+    if not written:
+        raise click.ClickException(
+            "nothing came, and nothing was written: are the topics right? Listen for longer, or take --from-beginning "
+            "for what Kafka still has"
+        )
+    listed = ", ".join(f"{number} of {name}" for name, number in sorted(written.items()))
+    click.echo(
+        f"{file}: {written.total()} messages" + (f" ({listed})" if len(sections) > 1 and listed else ""), err=True
+    )
+
+
+def _opened(file: Path, *, append: bool) -> BinaryIO:
+    if file == STDIN:
+        return sys.stdout.buffer
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC)
+    return os.fdopen(os.open(file, flags, 0o600), "wb")

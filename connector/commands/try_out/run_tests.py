@@ -1,0 +1,148 @@
+"""`clarify-connector test`: runs the tests that people wrote for their mapping."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TextIO
+from xml.etree import ElementTree as ET
+
+import click
+
+from connector.commands.try_out.options import CONFIG
+from connector.config.read import ConfigError, load_config, rule_lines
+from connector.formats.format import SchemaUnavailableError
+from connector.observe.logs import configure_logs
+from connector.runtime.state_dir import StartError
+from connector.terminal.tables import write_json
+from connector.try_out.cases import find_cases, load_cases
+from connector.try_out.judge import Failure, Result, judge
+from connector.try_out.mapping import RuleAt, TriedMapping
+
+
+class _CannotRunError(click.ClickException):
+    """There is no result: the tests could not be run."""
+
+    exit_code = 2
+
+
+@click.command()
+@CONFIG
+@click.argument("tests", metavar="[TESTS.yaml]...", nargs=-1, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a JUnit XML report too.")
+@click.option("-v", "--verbose", is_flag=True, help="Name the tests that pass too.")
+def test(config: Path, tests: tuple[Path, ...], as_json: bool, junit: Path | None, verbose: bool) -> None:
+    """Run tests of the mapping of CONFIG: messages in, samples, rejects or nothing out. For your own CI.
+
+    Without TESTS.yaml: all files beside CONFIG whose names end in -tests.yaml, but for those that say config: and name
+    another one. Exits with 0 if all pass, 1 if one fails, 2 if they cannot be run. No network, no credentials.
+    """
+    configure_logs("error", "text")
+    try:
+        loaded = load_config(config, without_secrets=True)
+        files = [load_cases(path) for path in tests or find_cases(config)]
+    except ConfigError as error:
+        raise _CannotRunError("the tests cannot be run\n" + str(error)) from None
+    if not files:
+        raise _CannotRunError(f"there is no file whose name ends in -tests.yaml beside {config}; name one")
+    try:
+        lines = rule_lines(config)
+        rules = TriedMapping(config, loaded, lines, {}).rules
+        placed = [one for file in files for one in file.cases]
+        results = [judge(TriedMapping(config, loaded, lines, {}), one) for one in placed]
+    except StartError as error:
+        raise _CannotRunError(str(error)) from None
+    except SchemaUnavailableError as error:
+        raise _CannotRunError(
+            f"the tests cannot be run: {error}. Let the registry be reached from here, or run the connector once where "
+            "it can be: schemas that were seen are kept in state_dir"
+        ) from None
+    touched = {number for result in results for number in result.rules}
+    untested = [rule for rule in rules if rule.number not in touched]
+    failed = sum(not result.passed for result in results)
+    if junit is not None:
+        try:
+            _junit(config, results).write(junit, encoding="utf-8", xml_declaration=True)
+        except OSError as error:
+            raise _CannotRunError(f"{junit}: {error.strerror}") from None
+    if as_json:
+        write_json(_as_json(results, untested), sys.stdout)
+    else:
+        _write(config, results, untested, sys.stdout, verbose=verbose)
+    if failed:
+        sys.exit(1)
+
+
+def _write(config: Path, results: list[Result], untested: list[RuleAt], out: TextIO, *, verbose: bool) -> None:
+    for result in results:
+        placed = result.placed
+        if result.passed:
+            if verbose:
+                out.write(f"ok    {placed.file}:{placed.line}: {placed.case.name}\n")
+            continue
+        out.write(f"FAIL  {placed.file}:{placed.line}: {placed.case.name}\n")
+        for failure in result.failures:
+            out.write("".join(f"      {line}\n" for line in _lines(config, failure)))
+    failed = sum(not result.passed for result in results)
+    if untested:
+        listed = ", ".join(f"{rule.number} (line {rule.line}, {rule.topic})" for rule in untested)
+        out.write(f"rules that no test's message reaches: {listed}\n")
+    out.write(f"{len(results) - failed} passed, {failed} failed\n")
+
+
+def _lines(config: Path, failure: Failure) -> list[str]:
+    rules = " and ".join(f"rule {rule.number} ({config}:{rule.line})" for rule in failure.rules)
+    taken = f", taken by {rules}" if rules else ""
+    return [f"{failure.where}{taken}: - expected, + came", *(f"  {difference}" for difference in failure.differences)]
+
+
+def _as_json(results: list[Result], untested: list[RuleAt]) -> dict[str, object]:
+    failed = sum(not result.passed for result in results)
+    return {
+        "passed": len(results) - failed,
+        "failed": failed,
+        "tests": [
+            {
+                "name": result.placed.case.name,
+                "file": str(result.placed.file),
+                "line": result.placed.line,
+                "passed": result.passed,
+                "failures": [
+                    {
+                        "where": failure.where,
+                        "rules": [{"number": rule.number, "line": rule.line} for rule in failure.rules],
+                        "differences": [str(difference) for difference in failure.differences],
+                    }
+                    for failure in result.failures
+                ],
+            }
+            for result in results
+        ],
+        "untested_rules": [{"number": rule.number, "line": rule.line, "topic": rule.topic} for rule in untested],
+    }
+
+
+def _junit(config: Path, results: list[Result]) -> ET.ElementTree[ET.Element]:
+    failed = sum(not result.passed for result in results)
+    suites = ET.Element("testsuites", tests=str(len(results)), failures=str(failed))
+    suite = ET.SubElement(suites, "testsuite", name="mapping", tests=str(len(results)), failures=str(failed))
+    for result in results:
+        placed = result.placed
+        case = ET.SubElement(
+            suite,
+            "testcase",
+            classname=placed.file.stem,
+            name=placed.case.name,
+            file=str(placed.file),
+            line=str(placed.line),
+        )
+        if not result.passed:
+            text = "\n".join(line for failure in result.failures for line in _lines(config, failure))
+            ET.SubElement(case, "failure", message="the samples differ").text = _xml_text(text)
+    return ET.ElementTree(suites)
+
+
+def _xml_text(text: str) -> str:
+    """Without what XML cannot hold."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,0 +1,155 @@
+"""Everything a configuration file may say. The reference and the JSON Schema are generated from here.
+
+`read.py` reads a file into these models and says where in it an error is.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, model_validator
+
+from connector.dead_letters.section import (
+    DeadLettersSection,
+    KafkaLettersSection,
+    MqttLettersSection,
+    SqliteLettersSection,
+)
+from connector.delivery.section import ClarifySection, DeliverySection
+from connector.formats.catalogue import Compression, build_format
+from connector.formats.format import Format
+from connector.formats.schema.registry.section import RegistryName, SchemaRegistrySection
+from connector.formats.section import NO_REGISTRIES, FormatSection, Registries
+from connector.mapping.rules.rules import Rule
+from connector.mapping.rules.section import RuleSection
+from connector.mapping.section import MappingSection
+from connector.mapping.signals.section import SignalsSection
+from connector.mapping.time.times import EPOCH, TimeBounds
+from connector.settings import Seconds, Section
+from connector.sources.file.section import FileSection
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.mqtt.section import MqttSection
+
+__all__ = ["Config", "FileSection", "KafkaSection", "MqttSection", "RuleSection", "Seconds", "SourceSection"]
+
+SourceSection: TypeAlias = Annotated[MqttSection | KafkaSection | FileSection, Field(discriminator="type")]
+
+
+class ObserveSection(Section):
+    """What the connector says of itself."""
+
+    listen: str | None = Field(
+        default="127.0.0.1:9464",
+        pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$",
+        description="Address of /healthz, /readyz, /metrics and /ledger; null for none.",
+    )
+    loss_warning: Seconds = Field(
+        default="1h",  # type: ignore[assignment]
+        ge=0,
+        description="Not ready, and a warning in the log, when at the present rates something would be lost sooner "
+        "than this.",
+    )
+    ledger_topics: int = Field(
+        default=100_000,
+        ge=1,
+        description="About so many topics of a source have a line of their own in the ledger; the others, and those "
+        "with more than 1,000 characters, share the line `(other topics)`.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Log level.")
+    log_format: Literal["text", "json"] = Field(default="text", description="Log format.")
+
+
+class Config(Section):
+    """A whole configuration file."""
+
+    clarify: ClarifySection = Field(description="Where the data goes.")
+    sources: list[SourceSection] = Field(min_length=1, description="Where the data comes from.")
+    schema_registries: dict[RegistryName, SchemaRegistrySection] = Field(
+        default={},
+        description="Schema registries by their names, for the formats avro, protobuf and json_schema.",
+        examples=[{"main": {"url": "https://registry.example.com:8081"}}],
+    )
+    mapping: MappingSection = Field(default=MappingSection(), description="How payloads become samples.")
+    signals: SignalsSection = Field(default=SignalsSection(), description="Which signals may come into being.")
+    delivery: DeliverySection = Field(default=DeliverySection(), description="How samples leave for Clarify.")
+    dead_letters: DeadLettersSection = Field(
+        default=SqliteLettersSection(),
+        description="Messages and values that could not become samples, with the reason: where they are kept.",
+    )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes, each a member of the consumer groups. MQTT and file sources run in the first alone.",
+    )
+    state_dir: Path = Field(
+        default=Path("clarify-connector-state"),
+        description="Folder for the journal, the ledger and the dead letters. Put it on a volume. A relative path "
+        "starts at the configuration file.",
+    )
+    observe: ObserveSection = Field(default=ObserveSection(), description="Health, metrics and logs.")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Config:
+        names = [source.name.lower() for source in self.sources]  # they name files, also where case does not count
+        for source in self.sources:
+            if names.count(source.name.lower()) > 1:
+                raise ValueError(f"two sources are named {source.name!r}; give each a name of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _workers_have_work(self) -> Config:
+        if self.workers > 1 and not any(isinstance(source, KafkaSection) for source in self.sources):
+            raise ValueError(
+                "workers: more than one needs a Kafka source, whose partitions they share; an MQTT source is a "
+                "single session"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _registries_exist(self) -> Config:
+        for number, rule in enumerate(self.mapping.rules):
+            for section in rule.sections():
+                problem = None if section.format is None else section.format.registry_problem(self.schema_registries)
+                if problem:
+                    raise ValueError(f"mapping.rules[{number}].format: {problem}")
+        return self
+
+    @model_validator(mode="after")
+    def _letters_do_not_come_back(self) -> Config:
+        """A letter that is read again becomes another letter, and so on for ever."""
+        letters = self.dead_letters
+        for source in self.sources:
+            if (isinstance(letters, MqttLettersSection) and isinstance(source, MqttSection)) and source.takes(
+                letters.url, letters.topic
+            ):
+                raise ValueError(
+                    f"dead_letters.topic {letters.topic!r} is one that source {source.name!r} subscribes to: each "
+                    "letter would come back as a message; take another topic"
+                )
+            if (
+                (isinstance(letters, KafkaLettersSection) and isinstance(source, KafkaSection))
+                and set(letters.bootstrap_servers) & set(source.bootstrap_servers)
+                and source.matches(letters.topic)
+            ):
+                raise ValueError(
+                    f"dead_letters.topic {letters.topic!r} is one that source {source.name!r} reads: each letter would "
+                    "come back as a record; take another topic"
+                )
+        return self
+
+    def rules(self, registries: Registries = NO_REGISTRIES) -> list[Rule]:
+        """The mapping's rules, compiled; `registries` are the schema registries that formats may ask. Raises
+        ValueError for a file of a format that cannot be used."""
+
+        def build(section: FormatSection, compression: Compression) -> Format:
+            return build_format(section, compression, registry=registries, max_payload=self.mapping.max_payload)
+
+        return self.mapping.compile(build)
+
+    def time_bounds(self) -> TimeBounds:
+        """Which times are plausible."""
+        oldest = (self.mapping.oldest_time - EPOCH) // timedelta(microseconds=1)
+        return TimeBounds(oldest, round(self.mapping.newest_time * 1_000_000))

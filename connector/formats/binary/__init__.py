@@ -1,0 +1,1 @@
+"""Binary formats without a schema: MessagePack, CBOR, fields at fixed places."""

@@ -1,0 +1,111 @@
+"""CBOR (RFC 8949): one document a payload, or several that follow each other (a CBOR sequence, RFC 8742).
+
+Times (tags 0 and 1) become datetimes, big numbers, decimal fractions and rationals numbers; of a tag that is not known
+the value alone is left. A time that is none stays the number or text that it is.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import Final
+
+from cbor2 import CBORDecodeEOF, CBORDecodeError, CBORDecoder, CBORSimpleValue, CBORTag, undefined
+
+from connector.formats.binary.plain import Plain
+from connector.formats.binary.survey import CBOR_CONTAINERS, check_containers, survey_cbor
+from connector.formats.documents import Gathered
+from connector.formats.format import PayloadError
+from connector.records import Reason
+
+_MAX_DEPTH: Final = 100
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class CborFormat:
+    """CBOR."""
+
+    name = "cbor"
+
+    def decode(self, payload: bytes) -> object:
+        """The payload's document, or its `Documents`."""
+        if not payload:
+            raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
+        check_containers(payload, CBOR_CONTAINERS, survey_cbor)
+        stream = BytesIO(payload)
+        plain = Plain(len(payload))
+        first = plain.of(self._item(stream))
+        if stream.tell() == len(payload):
+            return first
+        gathered = Gathered()
+        gathered.add(first)
+        while stream.tell() < len(payload):
+            gathered.add(plain.of(self._item(stream)))
+        return gathered.result()
+
+    def _item(self, stream: BytesIO) -> object:
+        start = stream.tell()
+        decoder = CBORDecoder(
+            stream,
+            tag_hook=_value_alone,
+            semantic_decoders=_TAGS,
+            max_depth=_MAX_DEPTH,
+            allow_duplicate_keys=False,
+            read_size=1,
+        )
+        try:
+            found = decoder.decode()
+        except CBORDecodeEOF:
+            raise _wrong(Reason.INVALID_CBOR, start, "it ends too early") from None
+        except CBORDecodeError as error:
+            said = str(error)
+            if "nesting depth" in said:
+                raise _wrong(Reason.NESTED_TOO_DEEPLY, start, "maps or arrays are nested too deeply") from None
+            reason = Reason.DUPLICATE_KEY if "Duplicate map key" in said else Reason.INVALID_CBOR
+            raise _wrong(reason, start, f"{said[:200]}{_cause(error)}") from None
+        return None if found is undefined or isinstance(found, CBORSimpleValue) else found
+
+
+def _cause(error: BaseException) -> str:
+    cause = error.__cause__
+    return f": {str(cause)[:200]}" if cause is not None and str(cause) else ""
+
+
+def _wrong(reason: Reason, start: int, what: str) -> PayloadError:
+    return PayloadError(reason, "not CBOR" + (f" from byte {start} on" if start else "") + f": {what}")
+
+
+def _value_alone(tag: CBORTag | object, _immutable: bool) -> object:
+    return tag.value if isinstance(tag, CBORTag) else tag
+
+
+def _text_time(value: object, _immutable: bool) -> object:
+    try:
+        return datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _number_time(value: object, _immutable: bool) -> object:
+    try:
+        return _EPOCH + timedelta(seconds=value) if isinstance(value, int | float) else value
+    except (ValueError, OverflowError):
+        return value
+
+
+def _same_value(value: object, _immutable: bool) -> object:
+    return value
+
+
+def _shared(_value: object, _immutable: bool) -> object:
+    raise ValueError("a value that refers to another one (tag 29) is not read")
+
+
+_TAGS: Final = {
+    0: _text_time,
+    1: _number_time,
+    28: _same_value,  # a value that others refer to
+    29: _shared,  # a few bytes could stand for any number of values
+    35: _same_value,  # a regular expression, and
+    36: _same_value,  # a MIME message: nothing of ours, and costly
+}

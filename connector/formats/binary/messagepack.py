@@ -1,0 +1,63 @@
+"""MessagePack: one document a payload. Timestamps become datetimes, other extension types bytes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from connector.formats.binary.plain import Plain
+from connector.formats.binary.survey import MESSAGEPACK_CONTAINERS, check_containers, survey_messagepack
+from connector.formats.format import PayloadError
+from connector.records import Reason
+
+_FLOAT32: Final = b"\xca"
+
+
+class MessagePackFormat:
+    """MessagePack, as https://github.com/msgpack/msgpack/blob/master/spec.md has it."""
+
+    name = "messagepack"
+
+    def __init__(self) -> None:
+        self._decoder = msgspec.msgpack.Decoder(ext_hook=_extension)
+        self._encoder = msgspec.msgpack.Encoder()
+
+    def decode(self, payload: bytes) -> object:
+        """The payload's document."""
+        if not payload:
+            raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
+        check_containers(payload, MESSAGEPACK_CONTAINERS, survey_messagepack)
+        try:
+            found = self._decoder.decode(payload)
+        except RecursionError:
+            raise PayloadError(Reason.NESTED_TOO_DEEPLY, "maps or arrays are nested too deeply") from None
+        except UnicodeDecodeError as error:
+            raise _wrong(f"a text is not UTF-8: {error.reason}") from None
+        except (msgspec.DecodeError, OverflowError) as error:
+            raise _wrong(str(error)) from None
+        document = Plain(len(payload)).of(found)
+        if isinstance(document, dict | list) and self._may_repeat_keys(payload, document):
+            lost = survey_messagepack(payload).entries - _entries(document)
+            if lost > 0:
+                raise PayloadError(Reason.DUPLICATE_KEY, f"a key stands twice in a map; {lost} values would be lost")
+        return document
+
+    def _may_repeat_keys(self, payload: bytes, document: object) -> bool:
+        """The decoder keeps the last of two entries with the same key. A document in which none was lost is written in
+        as many bytes as it came in, unless its encoder was wasteful, or wrote floats in 32 bits."""
+        return _FLOAT32 in payload or len(self._encoder.encode(document)) != len(payload)
+
+
+def _entries(document: object) -> int:
+    if isinstance(document, dict):
+        return len(document) + sum(map(_entries, document.values()))
+    return sum(map(_entries, document)) if isinstance(document, list) else 0
+
+
+def _extension(_code: int, data: memoryview) -> bytes:
+    return bytes(data)
+
+
+def _wrong(message: str) -> PayloadError:
+    return PayloadError(Reason.INVALID_MESSAGEPACK, message.removeprefix("MessagePack data is malformed: "))

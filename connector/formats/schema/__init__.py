@@ -1,0 +1,1 @@
+"""Formats with a schema: Avro, Protobuf, JSON Schema."""

@@ -1,0 +1,140 @@
+"""Protocol Buffers: with a schema registry, whose payloads say which message they are, or with a declared message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
+
+from connector.formats.format import PayloadError
+from connector.formats.schema import protobuf_schemas
+from connector.formats.schema.protobuf_documents import Documents
+from connector.formats.schema.protobuf_schemas import ProtobufSchema
+from connector.formats.schema.schemas import Schemas
+from connector.formats.schema.wire import HEADER, schema_id
+from connector.records import Reason
+
+_MAX_SCHEMAS: Final = 10_000
+_MAX_NESTING: Final = 32
+
+
+def from_proto_file(path: Path, folder: Path, message: str) -> DeclaredProtobufFormat:
+    """The format of a message in a .proto file, whose imports begin in this folder. Raises `ValueError`."""
+    return _declared(protobuf_schemas.from_proto_file(path, folder), message)
+
+
+def from_descriptor_file(path: Path, message: str) -> DeclaredProtobufFormat:
+    """The format of a message in a descriptor set. Raises `ValueError`."""
+    return _declared(protobuf_schemas.from_descriptor_file(path, message), message)
+
+
+def _declared(schema: ProtobufSchema, message: str) -> DeclaredProtobufFormat:
+    try:
+        return DeclaredProtobufFormat(schema.by_name(message))
+    except PayloadError as error:
+        raise ValueError(str(error)) from None
+
+
+class _Reader:
+    """Reads one kind of message."""
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._class: Any = GetMessageClass(descriptor)
+        self._name = descriptor.full_name
+        self._documents = Documents()
+
+    def read(self, data: bytes) -> object:
+        """The document of these bytes."""
+        message = self._class()
+        try:
+            message.ParseFromString(data)
+        except (DecodeError, RecursionError):
+            raise PayloadError(Reason.INVALID_PROTOBUF, f"not a Protobuf message {self._name}, or damaged") from None
+        return self._documents.of(message)
+
+
+class DeclaredProtobufFormat:
+    """Protobuf messages of one kind."""
+
+    name = "protobuf"
+
+    def __init__(self, message: Descriptor) -> None:
+        self._reader = _Reader(message)
+
+    def decode(self, payload: bytes) -> object:
+        """The message's document."""
+        if not payload:
+            raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
+        return self._reader.read(payload)
+
+
+class ProtobufFormat:
+    """Protobuf messages with their schema's ID, and which of its messages they are."""
+
+    name = "protobuf"
+
+    def __init__(self, schemas: Schemas) -> None:
+        self._schemas = schemas
+        self._by_id: dict[int, ProtobufSchema] = {}
+        self._readers: dict[tuple[int, tuple[int, ...]], _Reader] = {}
+
+    def decode(self, payload: bytes) -> object:
+        """The message's document."""
+        number = schema_id(payload)
+        indexes, start = _indexes(payload)
+        reader = self._readers.get((number, indexes))
+        if reader is None:
+            reader = _Reader(self._registered(number).by_indexes(indexes))
+            if len(self._readers) >= _MAX_SCHEMAS:
+                self._readers.clear()
+            self._readers[number, indexes] = reader
+        return reader.read(payload[start:])
+
+    def _registered(self, number: int) -> ProtobufSchema:
+        known = self._by_id.get(number)
+        if known is not None:
+            return known
+        found = self._schemas.schema(number)
+        if found.kind != "PROTOBUF":
+            raise PayloadError(Reason.SCHEMA_UNUSABLE, f"schema {number} is not Protobuf but {found.kind}")
+        if len(self._by_id) >= _MAX_SCHEMAS:
+            self._by_id.clear()
+        references = {reference.name: reference.text for reference in found.references}
+        self._by_id[number] = schema = protobuf_schemas.from_texts(found.text, references)
+        return schema
+
+
+def _indexes(payload: bytes) -> tuple[tuple[int, ...], int]:
+    """Which message it is, and where it begins: a count and so many indexes. A count of 0 stands for the first one."""
+    count, at = _number(payload, HEADER)
+    if not 0 <= count <= _MAX_NESTING:
+        raise _no_indexes(f"{count} message indexes")
+    found = []
+    for _ in range(count):
+        index, at = _number(payload, at)
+        if index < 0:
+            raise _no_indexes(f"a message index of {index}")
+        found.append(index)
+    return tuple(found) or (0,), at
+
+
+def _number(payload: bytes, at: int) -> tuple[int, int]:
+    """A zigzag number of variable length, and where it ends."""
+    value = shift = 0
+    while at < len(payload) and shift < 35:
+        byte = payload[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return (value >> 1) ^ -(value & 1), at
+    raise _no_indexes("no message indexes, or damaged ones")
+
+
+def _no_indexes(what: str) -> PayloadError:
+    return PayloadError(
+        Reason.INVALID_PROTOBUF, f"{what} behind the schema's ID: was it written by a Protobuf serializer?"
+    )

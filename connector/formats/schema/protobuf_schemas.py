@@ -1,0 +1,157 @@
+"""Protobuf schemas: .proto texts, or a descriptor set → the messages that they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+
+from connector.formats.format import PayloadError
+from connector.formats.schema.proto_text import parse_proto, parse_registered, unusable
+
+_WELL_KNOWN: Final = frozenset(
+    f"google/protobuf/{name}.proto"
+    for name in (
+        "any", "api", "descriptor", "duration", "empty", "field_mask", "source_context", "struct", "timestamp", "type",
+        "wrappers",
+    )
+)  # fmt: skip
+_CONFLUENT: Final = {
+    # What Confluent's registry knows by itself, as far as it says how data is written.
+    "confluent/type/decimal.proto": 'syntax = "proto3"; package confluent.type; '
+    "message Decimal { bytes value = 1; uint32 precision = 2; int32 scale = 3; }",
+}
+Find = Callable[[str], FileDescriptorProto | None]
+"""The file that is imported by this name, if there is one."""
+
+
+class ProtobufSchema:
+    """The messages of a file and of what it imports."""
+
+    def __init__(self, file: FileDescriptorProto, find: Find) -> None:
+        """`PayloadError` if something is missing or wrong."""
+        self._file = file
+        self._find = find
+        self._pool = DescriptorPool()
+        self._added: set[str] = set()
+        self._add(file, ())
+
+    def by_name(self, name: str) -> Descriptor:
+        """The message with this full name."""
+        try:
+            return self._pool.FindMessageTypeByName(name.lstrip("."))
+        except KeyError:
+            known = ", ".join(sorted(_names(self._file.message_type, self._file.package))[:20])
+            raise unusable(f"there is no message {name} in {self._file.name} (there: {known or 'none'})") from None
+
+    def by_indexes(self, indexes: Sequence[int]) -> Descriptor:
+        """The message at this place: an index into the file's messages, and further ones into those nested in it."""
+        name = self._file.package
+        messages: Sequence[DescriptorProto] = self._file.message_type
+        for index in indexes:
+            if index >= len(messages):
+                raise unusable(f"it has no message at {list(indexes)}")
+            name = f"{name}.{messages[index].name}" if name else messages[index].name
+            messages = [nested for nested in messages[index].nested_type if not nested.options.map_entry]
+        return self.by_name(name)
+
+    def _add(self, file: FileDescriptorProto, importers: tuple[str, ...]) -> None:
+        """Add the file to the pool, behind what it imports. An import that nobody has is left out: it may only have
+        options, and if it has more, the pool says what is missing."""
+        if file.name in importers:
+            raise unusable(f"{file.name} imports itself")
+        if file.name in self._added:
+            return
+        self._added.add(file.name)
+        found = []
+        for name in file.dependency:
+            if name in _WELL_KNOWN:
+                if name not in self._added:
+                    self._add(_well_known(name), (*importers, file.name))
+            else:
+                imported = self._find(name)
+                if imported is None and name in _CONFLUENT:
+                    imported = parse_proto(_CONFLUENT[name], name)
+                if imported is None:
+                    continue
+                self._add(imported, (*importers, file.name))
+            found.append(name)
+        missing = [name for name in file.dependency if name not in found]
+        if missing:
+            public = [file.dependency[at] for at in file.public_dependency]
+            file.ClearField("dependency")
+            file.ClearField("public_dependency")
+            file.ClearField("weak_dependency")
+            file.dependency.extend(found)
+            file.public_dependency.extend(at for at, name in enumerate(found) if name in public)
+        try:
+            self._pool.Add(file)
+            self._pool.FindFileByName(file.name)
+        except (TypeError, KeyError) as error:
+            hint = f" (not found: {', '.join(missing)})" if missing else ""
+            raise unusable(f"{file.name}: {str(error)[:300]}{hint}") from None
+
+
+def _well_known(name: str) -> FileDescriptorProto:
+    """A file that comes with Protobuf's own library."""
+    module = import_module(name.removesuffix(".proto").replace("/", ".") + "_pb2")
+    return FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb)
+
+
+def from_texts(text: str, references: Mapping[str, str]) -> ProtobufSchema:
+    """The schema of a text in a registry; `references` are the texts of what it imports, by their names there."""
+
+    def find(name: str) -> FileDescriptorProto | None:
+        return parse_registered(references[name], name) if name in references else None
+
+    return ProtobufSchema(parse_registered(text, "schema.proto"), find)
+
+
+def from_proto_file(path: Path, folder: Path) -> ProtobufSchema:
+    """The schema of a .proto file, whose imports begin in this folder. Raises `ValueError`."""
+
+    def find(name: str) -> FileDescriptorProto | None:
+        imported = folder / name
+        return parse_proto(_content(imported).decode(), name) if imported.is_file() else None
+
+    name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+    try:
+        return ProtobufSchema(parse_proto(_content(path).decode(), name), find)
+    except (PayloadError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def from_descriptor_file(path: Path, message: str) -> ProtobufSchema:
+    """The schema of a descriptor set, in the file of this message. Raises `ValueError`."""
+    try:
+        files = {file.name: file for file in FileDescriptorSet.FromString(_content(path)).file}
+    except DecodeError:
+        raise ValueError(f"{path} is not a descriptor set: make one with protoc --descriptor_set_out") from None
+    for file in files.values():
+        if message.lstrip(".") in _names(file.message_type, file.package):
+            try:
+                return ProtobufSchema(file, files.get)
+            except PayloadError as error:
+                raise ValueError(f"{path}: {error}; was it made with protoc --include_imports?") from None
+    raise ValueError(f"{path}: there is no message {message} in it")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _names(messages: Sequence[DescriptorProto], prefix: str) -> list[str]:
+    found = []
+    for message in (message for message in messages if not message.options.map_entry):
+        name = f"{prefix}.{message.name}" if prefix else message.name
+        found += [name, *_names(message.nested_type, name)]
+    return found

@@ -1,0 +1,250 @@
+"""A schema registry with Confluent's interface (Confluent, Karapace, Apicurio, Redpanda): ID → schema.
+
+What it says of an ID never changes, so it is asked once: the answer is kept in memory and on disk, and an outage stops
+only what needs a schema that is new. A registry that is away, slow, refuses us or answers nonsense says nothing about
+the data: `SchemaUnavailableError`. Only "there is no such schema", in the registry's own words, rejects a record.
+https://docs.confluent.io/platform/current/schema-registry/develop/api.html
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import httpx
+import structlog
+
+from connector.formats.format import PayloadError, SchemaUnavailableError
+from connector.formats.schema.registry.cache import SchemaFiles
+from connector.formats.schema.schemas import NamedSchema, RegisteredSchema
+from connector.records import Reason
+
+_log = structlog.get_logger(__name__)
+
+_NOT_FOUND: Final = range(40400, 40500)
+"""Of its error codes: no such schema, subject or version. 404 alone: no such path, so the address is wrong."""
+_ASK_AGAIN_SECONDS: Final = 60.0
+"""After it said that there is no such schema."""
+_MAX_ANSWER: Final = 16 * 1024 * 1024
+_MAX_REFERENCES: Final = 1_000
+_MAX_REMEMBERED: Final = 10_000
+_PAUSE_SECONDS: Final = 0.5
+"""After a failure: whoever asks within it gets the same answer, without another wait."""
+
+
+class SchemaRegistry:
+    """The client. Safe for threads; one of them asks at a time."""
+
+    def __init__(
+        self,
+        name: str,
+        urls: Sequence[str],
+        folder: Path,
+        *,
+        auth: tuple[str, str] | None = None,
+        token: str | None = None,
+        ca_file: Path | None = None,
+        cert_file: Path | None = None,
+        key_file: Path | None = None,
+        key_password: str | None = None,
+        verify: bool = True,
+        timeout: float = 5.0,
+        transport: httpx.BaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`urls` are asked in turn; schemas are kept in `folder`; `timeout` is of one request, in seconds. Raises
+        `ValueError` for a certificate that cannot be used, and `OSError` if the folder cannot be made."""
+        self.name = name
+        self._urls = list(urls)
+        self._files = SchemaFiles(folder, name, urls)
+        self._timeout = timeout
+        self._clock = clock
+        headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        self._http = httpx.Client(
+            auth=httpx.BasicAuth(*auth) if auth is not None else None,
+            headers=headers,
+            timeout=timeout,
+            verify=_trust(ca_file, cert_file, key_file, key_password, verify=verify),
+            transport=transport,
+            trust_env=transport is None,
+        )
+        self._lock = threading.Lock()
+        self._known: dict[int, RegisteredSchema] = {}
+        self._missing: dict[int, tuple[float, Reason, str]] = {}
+        self._failed: tuple[float, str] | None = None
+
+    def schema(self, schema_id: int) -> RegisteredSchema:
+        """The schema with this ID and all that it refers to. Raises `SchemaUnavailableError` or `PayloadError`."""
+        known = self._known.get(schema_id)
+        if known is not None:
+            return known
+        with self._lock:
+            if schema_id in self._known:
+                return self._known[schema_id]
+            missing = self._missing.get(schema_id)
+            if missing is not None and self._clock() - missing[0] < _ASK_AGAIN_SECONDS:
+                raise PayloadError(*missing[1:])
+            try:
+                found = self._assembled(schema_id)
+            except PayloadError as error:
+                self._remember(self._missing, schema_id, (self._clock(), error.reason, str(error)))
+                raise
+            self._remember(self._known, schema_id, found)
+            return found
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _assembled(self, schema_id: int) -> RegisteredSchema:
+        answer = self._answer(f"/schemas/ids/{schema_id}", f"schema {schema_id}")
+        references: dict[str, NamedSchema] = {}
+        self._resolve(answer, references, ())
+        kind = answer.get("schemaType")
+        return RegisteredSchema(
+            schema_id, kind if isinstance(kind, str) else "AVRO", answer["schema"], tuple(references.values())
+        )
+
+    def _resolve(self, answer: dict[str, Any], into: dict[str, NamedSchema], above: tuple[str, ...]) -> None:
+        """Add what the answer refers to, each behind what it refers to itself."""
+        for name, subject, version in _references(answer):
+            if name in into:
+                continue
+            if name in above or len(into) + len(above) > _MAX_REFERENCES:
+                raise PayloadError(Reason.SCHEMA_UNUSABLE, f"the schema {name!r} refers to itself")
+            path = f"/subjects/{quote(subject, safe='')}/versions/{version}"
+            found = self._answer(path, f"version {version} of {subject}, to which it refers as {name},")
+            self._resolve(found, into, (*above, name))
+            into[name] = NamedSchema(name, found["schema"])
+
+    def _answer(self, path: str, what: str) -> dict[str, Any]:
+        """What the registry says, or said before: a schema, and perhaps references, as they should be."""
+        kept = self._files.read(path)
+        if kept is not None and _is_schema(kept):
+            return kept
+        found = self._asked(path, what)
+        answer = {key: value for key, value in found.items() if key in ("schema", "schemaType", "references")}
+        try:
+            self._files.write(path, answer)
+        except OSError as error:
+            _log.warning(
+                "schema_not_kept", registry=self.name, reason=str(error), effect="it is asked for again after a restart"
+            )
+        return answer
+
+    def _asked(self, path: str, what: str) -> dict[str, Any]:
+        if self._failed is not None and self._clock() - self._failed[0] < _PAUSE_SECONDS:
+            raise SchemaUnavailableError(self._failed[1])
+        wrong = []
+        for url in list(self._urls):
+            try:
+                found = self._request(url, path, what)
+            except SchemaUnavailableError as error:
+                wrong.append(f"{_shown(url)} {error}")
+                self._urls.append(self._urls.pop(0))  # the next one is asked first from now on
+            else:
+                self._failed = None
+                return found
+        said = self._said(f"cannot be asked for {what}: {'; '.join(wrong)}")
+        self._failed = (self._clock(), said)
+        raise SchemaUnavailableError(said)
+
+    def _request(self, url: str, path: str, what: str) -> dict[str, Any]:
+        """The answer of one server. `PayloadError` only if it says that there is no such thing."""
+        status, body = self._get(url + path)
+        said = _json(body)
+        code = said.get("error_code") if isinstance(said, dict) else None
+        if status == 404 and code in _NOT_FOUND:
+            raise PayloadError(Reason.SCHEMA_NOT_FOUND, self._said(f"has no {what}"))
+        if status == 200 and isinstance(said, dict) and _is_schema(said):
+            return said
+        raise SchemaUnavailableError(_advice(status, said))
+
+    def _get(self, url: str) -> tuple[int, bytes]:
+        deadline = time.monotonic() + 2 * self._timeout
+        try:
+            with self._http.stream("GET", url) as response:
+                body = b""
+                for piece in response.iter_bytes():
+                    body += piece
+                    if len(body) > _MAX_ANSWER:
+                        raise SchemaUnavailableError(f"answers with more than {_MAX_ANSWER} bytes")
+                    if time.monotonic() > deadline:
+                        raise SchemaUnavailableError("does not come to an end with its answer")
+                return response.status_code, body
+        except httpx.HTTPError as error:
+            text = "" if isinstance(error, httpx.LocalProtocolError) else str(error)  # it quotes headers: secrets
+            wrong = f"does not answer ({type(error).__name__}{': ' + text[:200] if text else ''})"
+        raise SchemaUnavailableError(wrong)  # out here, so that httpx's error, which has the headers, is not chained
+
+    def _said(self, what: str) -> str:
+        return f"the schema registry {self.name} {what}"
+
+    @staticmethod
+    def _remember(where: dict[int, Any], key: int, value: object) -> None:
+        if len(where) >= _MAX_REMEMBERED:
+            where.clear()
+        where[key] = value
+
+
+def _is_schema(answer: dict[str, Any]) -> bool:
+    try:
+        _references(answer)
+    except (KeyError, TypeError, ValueError):
+        return False
+    return isinstance(answer.get("schema"), str)
+
+
+def _references(answer: dict[str, Any]) -> list[tuple[str, str, int]]:
+    """Name, subject and version of what a schema refers to."""
+    return [
+        (str(reference["name"]), str(reference["subject"]), int(reference["version"]))
+        for reference in answer.get("references") or ()
+    ]
+
+
+def _advice(status: int, said: object) -> str:
+    if status in (401, 403):
+        return f"refuses us (HTTP {status}): check username and password, or token"
+    if status == 404:
+        return "has no such path (HTTP 404): check url, and its path (Apicurio: /apis/ccompat/v7)"
+    if 300 <= status < 400:
+        return f"redirects (HTTP {status}): use the address that it redirects to as url"
+    message = said.get("message") if isinstance(said, dict) else None
+    return f"answers HTTP {status}" + (f": {message[:200]}" if isinstance(message, str) else ", and not with a schema")
+
+
+def _json(body: bytes) -> object:
+    try:
+        found: object = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return found
+
+
+def _shown(url: str) -> str:
+    parts = urlsplit(url)
+    return parts.netloc + parts.path
+
+
+def _trust(
+    ca_file: Path | None, cert_file: Path | None, key_file: Path | None, key_password: str | None, *, verify: bool
+) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+        if cert_file is not None:
+            context.load_cert_chain(cert_file, key_file, key_password)
+    except (OSError, ssl.SSLError) as error:
+        raise ValueError(f"certificates of the schema registry cannot be used: {error}") from None
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,116 @@
+"""The section of a schema registry."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+
+from connector.settings import Seconds, Section, TlsSection
+
+if TYPE_CHECKING:
+    from connector.formats.schema.registry.client import SchemaRegistry
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]{0,63}")
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError("cannot be read as an address; write for example https://registry.example.com:8081")
+    if parts.username or parts.password:
+        raise ValueError("user and password do not belong into the URL; use username and password")
+    if parts.query or parts.fragment:
+        raise ValueError("the address goes on behind its path; remove what begins with ? or #")
+    return text.rstrip("/")
+
+
+def _urls(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("a name is of letters, digits, - and _, at most 64")
+    return text
+
+
+RegistryName = Annotated[str, AfterValidator(_name)]
+
+
+class SchemaRegistrySection(Section):
+    """A schema registry with Confluent's interface (Confluent, Karapace, Apicurio, Redpanda …). Schemas that were seen
+    are kept in `state_dir`, so that an outage of the registry stops only data with a schema that is new."""
+
+    url: Annotated[
+        list[Annotated[str, AfterValidator(_url)]], BeforeValidator(_urls, json_schema_input_type=list[str] | str)
+    ] = Field(
+        min_length=1,
+        description="Its address: one, or a list of several that are asked in turn. Apicurio's ends with "
+        "`/apis/ccompat/v7`.",
+        examples=["https://registry.example.com:8081"],
+    )
+    username: str | None = Field(default=None, description="User name, or API key, for basic authentication.")
+    password: SecretStr | None = Field(
+        default=None, description="Password, or API secret. Use `${ENV}` or `${file:/run/secrets/…}`."
+    )
+    token: SecretStr | None = Field(default=None, description="Bearer token, instead of user name and password.")
+    tls: TlsSection = Field(default=TlsSection(), description="Certificates, for https.")
+    timeout: Seconds = Field(
+        default="5s",  # type: ignore[assignment]
+        ge=0.1,
+        le=60,
+        description="How long a request may take. Whoever needs a schema waits for it.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SchemaRegistrySection:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password go together; one is missing")
+        if self.token is not None and self.username is not None:
+            raise ValueError("token and username exclude each other; remove one of the two")
+        if self.tls != TlsSection() and not all(url.startswith("https:") for url in self.url):
+            raise ValueError("tls settings with an http address; remove them, or use https")
+        return self
+
+    def build(self, name: str, folder: Path) -> SchemaRegistry:
+        """The registry, with its cache below `folder`. No network yet. Raises `ValueError` for a certificate that
+        cannot be used, and `OSError` if the folder cannot be written."""
+        from connector.formats.schema.registry.client import SchemaRegistry  # noqa: PLC0415 - only when there is one
+
+        auth = None
+        if self.username is not None and self.password is not None:
+            auth = (self.username, self.password.get_secret_value())
+        return SchemaRegistry(
+            name,
+            self.url,
+            folder,
+            auth=auth,
+            token=self.token.get_secret_value() if self.token else None,
+            ca_file=self.tls.ca_file,
+            cert_file=self.tls.cert_file,
+            key_file=self.tls.key_file,
+            key_password=self.tls.key_password.get_secret_value() if self.tls.key_password else None,
+            verify=self.tls.verify,
+            timeout=self.timeout,
+        )
+
+    @property
+    def files(self) -> dict[str, Path | None]:
+        """The files that it names."""
+        return self.tls.files
+
+    @property
+    def warnings(self) -> list[str]:
+        """What works, and is not wise."""
+        found = []
+        if (self.token or self.password) and not all(url.startswith("https:") for url in self.url):
+            found.append("credentials over http can be read on the way; use https")
+        return found + self.tls.warnings

@@ -1,0 +1,61 @@
+"""The section of Sparkplug B."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from connector.formats.section import MAX_PAYLOAD, NO_REGISTRIES, FormatSection, Registries
+from connector.formats.sparkplug.rule import SparkplugRule
+
+if TYPE_CHECKING:
+    from connector.formats.format import Format
+
+
+class SparkplugFormatSection(FormatSection):
+    """Sparkplug B: births, data and deaths of edge nodes and devices. What a message says depends on those before it,
+    so a rule with it must take all of them. Its templates know `{group}`, `{node}`, `{device}`, `{descriptor}`
+    (`GROUP/NODE` or `GROUP/NODE/DEVICE`) and `{metric}`; the default input is `{descriptor}/{metric}`."""
+
+    type: Literal["sparkplug_b"] = Field(description="The payload is Sparkplug B.")
+    bad_quality: Literal["keep", "drop", "reject", "signal"] = Field(
+        default="drop",
+        description="What becomes of values whose property `Quality` is not good (192 to 255; none at all is good): "
+        "`keep` them, `drop` them (counted as filtered), `reject` them as dead letters; `signal` keeps them, and the "
+        "quality becomes a signal of its own, `METRIC/_quality`.",
+    )
+    online: bool = Field(
+        default=False,
+        description="Make a signal `_online` of the births (1) and deaths (0) of each node and device.",
+    )
+    metadata: bool = Field(
+        default=True,
+        description="Save what births say of their metrics with the signals: name, unit, description, range, states, "
+        "and group, node and device as labels. What the rule says counts more.",
+    )
+    rebirth_requests: bool = Field(
+        default=False,
+        description="Ask nodes whose births are not known, or whose messages were lost, to send their births again "
+        "(`NCMD`, `Node Control/Rebirth`): seldom, and ever more seldom. The connector must be allowed to publish "
+        "to `spBv1.0/+/NCMD/+`. Otherwise it only listens.",
+    )
+    max_metrics: int = Field(
+        default=200_000,
+        ge=1,
+        description="Metrics of all nodes of a source that are remembered. Births beyond become dead letters.",
+    )
+    max_devices: int = Field(
+        default=10_000, ge=1, description="Nodes and devices of a source that are remembered, together."
+    )
+
+    def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
+        """None: messages depend on those before them, so the mapping hears them itself."""
+        del registry, max_payload
+        raise ValueError("sparkplug_b is no format of single payloads; it is for rules of a mapping")
+
+    def rule(self) -> SparkplugRule:
+        """As the mapper uses it."""
+        return SparkplugRule(
+            self.bad_quality, self.online, self.metadata, self.rebirth_requests, self.max_metrics, self.max_devices
+        )

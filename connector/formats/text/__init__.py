@@ -1,0 +1,1 @@
+"""Formats of text: JSON, NDJSON, CSV, line protocol, plain numbers."""

@@ -1,0 +1,27 @@
+"""Newline-delimited JSON: one document a line; a line that is none costs only itself."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+from connector.formats.documents import Gathered
+from connector.formats.format import PayloadError
+from connector.formats.text import json_payload
+
+
+class NdjsonFormat:
+    """Lines of JSON. Empty lines mean nothing."""
+
+    name = "ndjson"
+
+    def decode(self, payload: bytes) -> object:
+        """The lines' documents."""
+        gathered = Gathered()
+        for number, line in enumerate(BytesIO(payload), 1):
+            if line.isspace():
+                continue
+            try:
+                gathered.add(json_payload.decode(line))
+            except PayloadError as error:
+                gathered.add_bad(f"line {number}", error, line[:400].decode(errors="backslashreplace"))
+        return gathered.result()

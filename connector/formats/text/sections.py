@@ -1,0 +1,134 @@
+"""The sections of the formats that are text: JSON, lines of JSON, a bare value, CSV, InfluxDB line protocol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from pydantic import Field, field_validator, model_validator
+
+from connector.formats.section import MAX_PAYLOAD, NO_REGISTRIES, FormatSection, Registries
+
+if TYPE_CHECKING:
+    from connector.formats.format import Format
+
+Encoding: TypeAlias = Literal["utf-8", "latin-1", "cp1252", "utf-16"]
+
+
+class JsonFormatSection(FormatSection):
+    """JSON: one document a payload. A bare number is a document too."""
+
+    type: Literal["json"] = Field(default="json", description="The payload is JSON.")
+
+    def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
+        """The format."""
+        from connector.formats.text.json_payload import JsonFormat  # noqa: PLC0415 - as in all of them: only when used
+
+        return JsonFormat()
+
+
+class NdjsonFormatSection(FormatSection):
+    """Newline-delimited JSON: one document a line. A line that is no JSON costs only itself."""
+
+    type: Literal["ndjson"] = Field(description="The payload is lines of JSON.")
+
+    def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
+        """The format."""
+        from connector.formats.text.ndjson import NdjsonFormat  # noqa: PLC0415
+
+        return NdjsonFormat()
+
+
+class TextFormatSection(FormatSection):
+    """A bare number or text, without any structure."""
+
+    type: Literal["text"] = Field(description="The payload is a number or text.")
+    decimal: Literal[".", ","] = Field(default=".", description="The decimal sign of numbers.", examples=[","])
+    encoding: Encoding = Field(default="utf-8", description="How the text is written as bytes.")
+
+    def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
+        """The format."""
+        from connector.formats.text.text import TextFormat  # noqa: PLC0415
+
+        return TextFormat(decimal=self.decimal, encoding=self.encoding)
+
+
+class CsvFormatSection(FormatSection):
+    """Rows of cells between delimiters. Each row is a document: an object of its columns. A row that does not fit
+    costs only itself."""
+
+    type: Literal["csv"] = Field(description="The payload is rows of cells.")
+    delimiter: str = Field(
+        default=",", description="What stands between cells: one character, or `tab`.", examples=[";", "tab"]
+    )
+    header: bool | None = Field(
+        default=None,
+        description="Whether the first row has the names of the columns. Default: yes, unless `columns` names them. "
+        "With `columns` and `header: true` the first row is left out.",
+    )
+    columns: list[str | None] | None = Field(
+        default=None,
+        min_length=1,
+        description="The names of the columns, from the left; null for one to leave out.",
+        examples=[["time", "temperature", None, "humidity"]],
+    )
+    skip_lines: int = Field(default=0, ge=0, le=10_000, description="Lines before the first row to leave out.")
+    decimal: Literal[".", ","] = Field(default=".", description="The decimal sign of numbers.")
+    quote: str | None = Field(
+        default='"', description="What may stand around a cell: one character; null if nothing does.", examples=["'"]
+    )
+    comment: str | None = Field(
+        default=None, min_length=1, description="Lines that begin with this are left out.", examples=["#"]
+    )
+    encoding: Encoding = Field(default="utf-8", description="How the text is written as bytes.")
+
+    @field_validator("delimiter", "quote")
+    @classmethod
+    def _one_character(cls, value: str | None) -> str | None:
+        value = "\t" if value in ("tab", "\\t") else value
+        if value is not None and (len(value) != 1 or value in "\r\n\0"):
+            raise ValueError("must be one character, or tab" if value != "" else "must not be empty")
+        return value
+
+    @model_validator(mode="after")
+    def _unambiguous(self) -> CsvFormatSection:
+        if self.delimiter == self.quote:
+            raise ValueError("delimiter and quote must differ")
+        if self.delimiter == self.decimal:
+            raise ValueError(f"delimiter and decimal are both {self.decimal!r}; with decimal: ',' use delimiter: ';'")
+        if self.header is False and self.columns is None:
+            raise ValueError("header: false needs columns: without either, nobody knows what the columns are called")
+        named = [name for name in self.columns or () if name is not None]
+        if self.columns and not named:
+            raise ValueError("columns leaves every column out")
+        if twice := {name for name in named if named.count(name) > 1}:
+            raise ValueError(f"two columns are called {min(twice)!r}; each needs a name of its own")
+        return self
+
+    def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
+        """The format."""
+        from connector.formats.text.csv_rows import CsvFormat  # noqa: PLC0415
+
+        return CsvFormat(
+            delimiter=self.delimiter,
+            header=self.columns is None if self.header is None else self.header,
+            columns=self.columns,
+            skip_lines=self.skip_lines,
+            decimal=self.decimal,
+            quote=self.quote,
+            comment=self.comment,
+            encoding=self.encoding,
+        )
+
+
+class InfluxFormatSection(FormatSection):
+    """InfluxDB line protocol. Each line is a document: `measurement`, `tags`, `fields`, and `time` where it has one.
+    A line that cannot be read costs only itself."""
+
+    type: Literal["influx"] = Field(description="The payload is InfluxDB line protocol.")
+    precision: Literal["ns", "us", "ms", "s"] = Field(default="ns", description="The unit of the lines' timestamps.")
+
+    def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
+        """The format."""
+        from connector.formats.text.influx import InfluxFormat  # noqa: PLC0415
+
+        return InfluxFormat(precision=self.precision)

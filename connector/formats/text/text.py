@@ -1,0 +1,25 @@
+"""A bare number or text: the document is the number, or else the text."""
+
+from __future__ import annotations
+
+from connector.formats.format import PayloadError
+from connector.formats.text.characters import number_in, text_of
+from connector.records import Reason
+
+
+class TextFormat:
+    """One value a payload. Blanks and NULs around it mean nothing. `21.5 °C` stays text: units are the mapping's."""
+
+    name = "text"
+
+    def __init__(self, *, decimal: str = ".", encoding: str = "utf-8") -> None:
+        self._decimal = decimal
+        self._encoding = encoding
+
+    def decode(self, payload: bytes) -> object:
+        """The number or the text."""
+        text = text_of(payload, self._encoding).strip(" \t\r\n\0")
+        if not text:
+            raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
+        number = number_in(text, self._decimal)
+        return text if number is None else number

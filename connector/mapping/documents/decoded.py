@@ -1,0 +1,94 @@
+"""One payload, decoded once for each format that the rules want."""
+
+from __future__ import annotations
+
+from connector.formats.format import BadDocument, Documents, Format, PayloadError
+from connector.formats.text.json_payload import RepeatedKeys, decode, decode_repeated, may_repeat_keys
+from connector.mapping.documents.walk import count, cut, repeated
+from connector.records import Reason, Reject
+
+
+class Decoded:
+    """A payload, decoded once for each format that its rules want, and which of its documents are taken."""
+
+    def __init__(self, payload: bytes, most: int, *, once: bool) -> None:
+        """At most `most` bytes are decoded; with `once`, a document is for the first rule that takes it."""
+        self._once = once
+        self._payload = payload
+        self._most = most
+        self._by: dict[int, tuple[list[tuple[int, object]], list[Reject]]] = {}
+        self._open: dict[int, dict[int, object]] = {}
+        self._bad: dict[int, list[Reject]] = {}
+        self._unreadable: set[int] = set()
+
+    def by(self, form: Format | None) -> tuple[list[tuple[int, object]], list[Reject]]:
+        """The documents that no rule took yet, by number, and rejects of values whose key stands twice. Raises
+        `PayloadError`."""
+        at = id(form)
+        if at in self._unreadable:
+            return [], []  # that was said already
+        if at not in self._by:
+            self._unreadable.add(at)
+            if len(self._payload) > self._most:
+                raise PayloadError(
+                    Reason.PAYLOAD_TOO_LARGE,
+                    f"{len(self._payload)} bytes; at most {self._most} are mapped (mapping.max_payload)",
+                )
+            repeats: list[Reject] = []
+            if form is None:
+                documents: list[object] = [_json(self._payload, repeats)]
+            else:
+                document = form.decode(self._payload)
+                documents = list(document) if isinstance(document, Documents) else [document]
+            bad = [document for document in documents if isinstance(document, BadDocument)]
+            self._bad[at] = [Reject(b.reason, f"{b.where}: {b.message}", b.where, b.text and cut(b.text)) for b in bad]
+            good = [(i, document) for i, document in enumerate(documents) if not isinstance(document, BadDocument)]
+            if not good and not bad:
+                raise PayloadError(Reason.EMPTY_PAYLOAD, "there is no document in the payload")
+            self._unreadable.discard(at)
+            self._by[at] = (good, repeats)
+            self._open[at] = dict(good)
+        good, repeats = self._by[at]
+        return [(i, document) for i, document in good if i in self._open[at]], repeats
+
+    def take(self, form: Format | None, number: int) -> None:
+        """A rule takes this document."""
+        if self._once:
+            self._open[id(form)].pop(number, None)
+
+    def take_bad(self, form: Format | None) -> list[Reject]:
+        """The rejects of documents that could not be read, once."""
+        return self._bad.pop(id(form), [])
+
+    def failed(self, form: Format | None) -> None:
+        """Nothing more is to be had of this format."""
+        self._open.pop(id(form), None)
+
+    def has_more(self, form: Format | None) -> bool:
+        """Whether documents are left that no rule took."""
+        return bool(self._open.get(id(form)))
+
+    def rest(self) -> list[object]:
+        """The documents that no rule took, in the format of which most are left."""
+        return max((list(left.values()) for left in self._open.values()), key=len, default=[])
+
+
+def _json(payload: bytes, repeats: list[Reject]) -> object:
+    document = decode(payload)
+    if isinstance(document, dict | list):
+        keys = count(document)[1]
+        if keys and may_repeat_keys(payload, keys):
+            document = _without_repeats(decode_repeated(payload), "", repeats)
+    return document
+
+
+def _without_repeats(value: object, path: str, repeats: list[Reject]) -> object:
+    """The document with plain objects, and a reject for each value whose key came again."""
+    prefix = path + "." if path else ""
+    if isinstance(value, dict):
+        if isinstance(value, RepeatedKeys):
+            repeats.extend(repeated(key, prefix + key, replaced) for key, replaced in value.replaced)
+        return {key: _without_repeats(inner, prefix + key, repeats) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_repeats(inner, f"{prefix}{i}", repeats) for i, inner in enumerate(value)]
+    return value

@@ -1,0 +1,387 @@
+"""Documents → samples, under the plan of one rule.
+
+An object whose keys were seen before takes a short way; any other is walked. Where a rule iterates, each item is a
+document of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from math import isfinite
+from typing import Final
+
+import orjson
+
+from connector.formats.text.json_payload import decode, decode_repeated, may_repeat_keys
+from connector.mapping.documents.items import items_of, leaves_beside
+from connector.mapping.documents.shapes import Shape, flat_of
+from connector.mapping.documents.walk import NO_TIME, NOT_YET, Walker, Work, cut, leaves, shown_value
+from connector.mapping.plans import Plan, header_of, item_texts, record_texts
+from connector.mapping.rules.paths import MISSING
+from connector.mapping.rules.rules import ARRIVAL_TIME, AUTO_TIME, FIELD_TIME, HEADER_TIME, Quality, Rule, TimeSource
+from connector.mapping.rules.templates import ITEM
+from connector.mapping.thinning.thinning import Thinner
+from connector.mapping.time.record_times import record_time
+from connector.mapping.time.times import TimeBounds, TimeError
+from connector.mapping.topic_plans import TopicPlans
+from connector.records import Mapped, Reason, Record, Reject, Sample
+
+NOT_DECODED: Final = object()
+"""Stands for a document that nobody has decoded yet."""
+_MAX_SHAPES: Final = 100
+"""A topic, before they are learnt anew: each message may have other keys."""
+_NEW_SHAPE: Final = Shape((), (), None, None, -2, 0)
+_SHAPED_TIMES: Final = (AUTO_TIME, ARRIVAL_TIME, FIELD_TIME)
+
+
+class Documents:
+    """Maps documents."""
+
+    def __init__(self, plans: TopicPlans, walker: Walker, thinner: Thinner, bounds: TimeBounds) -> None:
+        self._plans = plans
+        self._walker = walker
+        self._thinner = thinner
+        self._bounds = bounds
+
+    def payload(self, record: Record, plan: Plan, payload: bytes, document: object = NOT_DECODED) -> Mapped:
+        """What the payload of a record becomes; `document`, if it was decoded already. Raises `PayloadError`."""
+        if document is NOT_DECODED:
+            try:
+                document = orjson.loads(payload)
+            except orjson.JSONDecodeError:
+                return self._any(record, plan, decode(payload), payload)
+        if type(document) is dict:
+            return self._object(record, plan, document, payload)
+        return self._any(record, plan, document, payload)
+
+    def document(self, rule: Rule, plan: Plan, record: Record, named: Mapping[str, str], document: object) -> Mapped:
+        texts = record_texts(rule, record, document)
+        if rule.prepare is not None:
+            document = rule.prepare(document, record.received_us or record.time_us)
+        selected = document
+        outside = 0
+        if rule.select is not None:
+            selected = rule.select.find(document)
+            if selected is MISSING or selected is None:
+                return Mapped(skipped=True, filtered=leaves(document))
+            outside = leaves(document) - leaves(selected)
+        if rule.iterates:
+            return self._items(rule, plan, record, named, texts, selected, (document,), outside)
+        if rule.dynamic:
+            plan = self._plans.plan_for(plan, texts, named)
+        elif plan.clock is None:
+            self._plans.set_clock(plan)
+        if isinstance(selected, dict) and rule.select is None and not (rule.expressions or rule.quality):
+            return self._object(record, plan, selected, None)
+        outer = (document,) if selected is not document else ()
+        work = Work(record, plan)
+        self._walk_document(work, record, plan, selected, outer, "")
+        work.filtered += max(0, outside)
+        return self._finish(work, record, plan, selected)
+
+    def _object(self, record: Record, plan: Plan, obj: dict[str, object], payload: bytes | None) -> Mapped:
+        """`payload` is None where its keys cannot repeat, or where that was looked at."""
+        keys = tuple(obj)
+        shape = plan.shapes.get(keys, _NEW_SHAPE)
+        if shape is not None and shape is not _NEW_SHAPE:
+            mapped = self._known(record, plan, shape, obj, payload)
+            if mapped is not None:
+                return mapped
+        mapped = self._any(record, plan, obj, payload)
+        if shape is not None and plan.rule.time.kind in _SHAPED_TIMES and not plan.rule.time.correct_above_us:
+            learned = self._walker.learn_shape(plan, obj)  # the walk may have given its keys inputs
+            if learned is not NOT_YET:
+                if len(plan.shapes) >= _MAX_SHAPES:
+                    plan.shapes.clear()
+                    plan.flats.clear()
+                plan.shapes[keys] = learned
+                self._learn_flat(plan, keys, learned)
+                self._plans.grew(_shape_bytes(keys))
+        return mapped
+
+    def _known(
+        self, record: Record, plan: Plan, shape: Shape, obj: dict[str, object], payload: bytes | None
+    ) -> Mapped | None:
+        """The same as the walk gives, in a third of its time; None for whatever is not as plain as that."""
+        if payload is not None and payload.count(b":") != shape.all_keys and may_repeat_keys(payload, shape.all_keys):
+            return None  # without more colons than keys, none stands twice
+        time_us = record.time_us
+        newest_us = (record.received_us or time_us) + self._bounds.newest_after_arrival_us
+        time = plan.rule.time
+        samples: list[Sample] = []
+        if time.kind == FIELD_TIME:
+            found = self._walker.known_time(time, obj, newest_us)
+            if found is None:
+                return None
+            time_us = found
+        elif record.time_kind and not self._bounds.oldest_us <= time_us <= newest_us:
+            return None  # the walk says what is wrong with it, where it is needed
+        filtered = self._walker.take_known(shape, obj, time_us, newest_us, time.read, samples)
+        if filtered < 0 or not samples or (payload is None and not all(isfinite(value) for _, _, value in samples)):
+            return None
+        if self._thinner.how:
+            kept = self._thinner.thin(plan.source, samples)
+            filtered += len(samples) - len(kept)
+            samples = kept
+        if plan.clock is not None and samples and samples[0][1] != record.time_us and not record.retained:
+            plan.clock.note(record.time_us, samples[0][1])
+        return Mapped(samples, [], filtered)
+
+    def _learn_flat(self, plan: Plan, keys: tuple[str, ...], shape: Shape | None) -> None:
+        """Whether objects with these keys become rows: where nothing is to be done with a value but to take it, and
+        where no other origin has its inputs."""
+        plan.flats.pop(keys, None)
+        if plan.flat is not None and plan.flat.keys == keys:
+            plan.flat = next(iter(plan.flats.values()), None)
+        rule = plan.rule
+        if shape is None or rule.align is not None or rule.shared_inputs:
+            return
+        path = rule.time.path
+        if path is not None and (not path.plain or not path.parts):
+            return
+        flat = flat_of(shape, None if path is None else path.parts, by_name=rule.time.kind == AUTO_TIME)
+        if flat is not None and self._thinner.how.keys().isdisjoint(flat.inputs):
+            plan.flat = plan.flats[keys] = flat
+
+    def _any(self, record: Record, plan: Plan, value: object, payload: bytes | None) -> Mapped:
+        work = self._walked(record, plan, value)
+        if payload is not None and work.keys and may_repeat_keys(payload, work.keys):
+            value = decode_repeated(payload)
+            work = self._walked(record, plan, value)
+        return self._finish(work, record, plan, value)
+
+    def _walked(self, record: Record, plan: Plan, value: object) -> Work:
+        work = Work(record, plan)
+        self._walk_document(work, record, plan, value, (), "")
+        return work
+
+    def _finish(self, work: Work, record: Record, plan: Plan, value: object) -> Mapped:
+        """Thinning, the device's clock, and a reject where there is nothing at all."""
+        self._walker.check_count(work)
+        if not work.samples and not work.rejects and not work.skipped:
+            return _nothing(f"no number or boolean in {shown_value(value)}; nothing to store", work.filtered)
+        if work.samples and plan.clock is not None and not record.retained:
+            self._read_clock(work, record, plan)
+        filtered = work.filtered
+        samples = work.samples
+        if self._thinner.how:
+            kept = self._thinner.thin(plan.source, samples)
+            filtered += len(samples) - len(kept)
+            samples = kept
+        skipped = not work.samples and not work.rejects
+        return Mapped(samples, work.rejects, filtered, skipped)
+
+    def _read_clock(self, work: Work, record: Record, plan: Plan) -> None:
+        newest = max(time_us for _, time_us, _ in work.samples)
+        if newest == record.time_us or plan.clock is None:
+            return
+        plan.clock.note(record.time_us, newest)
+        above = plan.rule.time.correct_above_us
+        lag = plan.clock.lag_us
+        if above is not None and lag is not None and abs(lag) > above:
+            work.samples = [
+                (input_id, time_us if time_us == record.time_us else time_us + lag, value)
+                for input_id, time_us, value in work.samples
+            ]
+
+    def _items(
+        self,
+        rule: Rule,
+        plan: Plan,
+        record: Record,
+        named: Mapping[str, str],
+        texts: Mapping[str, str],
+        selected: object,
+        outer: tuple[object, ...],
+        outside: int,
+    ) -> Mapped:
+        work = Work(record, plan)
+        inside = seen = 0
+        beside = leaves_beside(rule, selected)
+        total = leaves(selected) if beside is None else 0
+        around = outer if outer[0] is not selected else ()
+        base = plan
+        by_name = rule.dynamic == (ITEM,)
+        for item in items_of(rule, selected):
+            seen += 1
+            if by_name:
+                known = plan.by_texts.get((item.name,))
+                base = known or self._plans.plan_for(plan, {ITEM: item.name}, named)
+            elif rule.dynamic:
+                said = {**texts, **item_texts(rule, item.name, item.place, item.value, item.outer)}
+                base = self._plans.plan_for(plan, said, named)
+            elif base.clock is None:
+                self._plans.set_clock(base)
+            taken = self._take_item(work, record, base, item.value)
+            if taken >= 0:
+                inside += taken
+                continue
+            inside += leaves(item.value)
+            self._walker.check_count(work)
+            place = item.name or str(item.place)
+            self._walk_document(work, record, base, item.value, (*item.outer, *around), place)
+            self._learn_item(base, item.value)
+        work.plan, work.place = base, ""
+        work.filtered += (max(0, total - inside) if beside is None else beside) + max(0, outside)
+        if not seen:
+            return _nothing(
+                f"there is nothing to take items from at {' → '.join(path.text for path in rule.iterate) or '@'}",
+            )
+        return self._finish(work, record, base, selected)
+
+    def _take_item(self, work: Work, record: Record, plan: Plan, obj: object) -> int:  # noqa: PLR0911 - ways out
+        """Take an item that is an object with keys seen before; how many leaves it has. -1 for any other: it is to be
+        walked."""
+        if type(obj) is not dict:
+            return -1
+        shape = plan.shapes.get(tuple(obj))
+        if shape is None:
+            return -1
+        rule = plan.rule
+        if rule.quality is not None and rule.quality.use != "keep":
+            quality = rule.quality.path.find(obj)
+            if quality is not MISSING and not _is_in(quality, rule.quality.good):
+                return -1
+        newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
+        time_us = record.time_us
+        if rule.time.kind == FIELD_TIME:
+            found = self._walker.known_time(rule.time, obj, newest_us)
+            if found is None:
+                return -1
+            time_us = found
+        elif (rule.time.kind == AUTO_TIME and shape.time_key is None) or record.time_kind:
+            return -1  # it may be that of an object around it
+        samples: list[Sample] = []
+        filtered = self._walker.take_known(shape, obj, time_us, newest_us, rule.time.read, samples)
+        if filtered < 0:
+            return -1
+        for _, _, value in samples:
+            if not isfinite(value):
+                return -1
+        work.samples += samples
+        work.filtered += filtered
+        return shape.leaves
+
+    def _learn_item(self, plan: Plan, value: object) -> None:
+        rule = plan.rule
+        if type(value) is dict and not rule.expressions and rule.time.kind in _SHAPED_TIMES:
+            shape = self._walker.learn_shape(plan, value)
+            if shape is not None and shape is not NOT_YET:
+                if len(plan.shapes) >= _MAX_SHAPES:
+                    plan.shapes.clear()
+                plan.shapes[tuple(value)] = shape
+                self._plans.grew(_shape_bytes(shape.keys))
+
+    def _walk_document(
+        self, work: Work, record: Record, plan: Plan, value: object, outer: tuple[object, ...], place: str
+    ) -> None:
+        """Walk one document (an item, with those around it in `outer`) under its plan."""
+        work.plan, work.place = plan, place
+        rule = plan.rule
+        try:
+            time_us = self._time_of(work, record, rule.time, value, outer)
+        except TimeError as error:
+            what = f"header {rule.time.header!r}" if rule.time.kind == HEADER_TIME else "time field"
+            if rule.time.path is not None:
+                what += f" {rule.time.path.text!r}"
+            work.rejects.append(self._walker.time_reject(error, what, place or None, MISSING))
+            work.rejects[-1] = replace(work.rejects[-1], value=None)
+            return
+        first = len(work.samples)
+        if rule.quality is not None and not self._good(work, rule.quality, value, place):
+            return
+        if rule.other_values or rule.values or not rule.expressions:
+            self._walker.walk(work, value, "", time_us)
+        else:
+            work.filtered += leaves(value)
+        if rule.expressions:
+            self._find(work, plan, value, time_us)
+        if work.no_time is not None:
+            _take_back(work, plan, first, work.no_time)
+
+    def _find(self, work: Work, plan: Plan, value: object, time_us: int) -> None:
+        """What the rule's expressions find; what they found counts no more as left out."""
+        taken = len(work.samples) + len(work.rejects)
+        work.plan = plan.for_found()
+        for path, name in plan.rule.expressions:
+            found = path.find(value)
+            if found is not MISSING:
+                self._walker.walk(work, found, name, time_us)
+        work.plan = plan
+        taken = len(work.samples) + len(work.rejects) - taken
+        work.filtered = max(0, work.filtered - taken)
+
+    def _good(self, work: Work, quality: Quality, value: object, place: str) -> bool:
+        """Whether the values are to be taken; if not, they are accounted for."""
+        found = quality.path.find(value)
+        if quality.use in ("keep", "signal") or found is MISSING or _is_in(found, quality.good):
+            return True
+        values = leaves(value)
+        if quality.use == "reject":
+            work.rejects.append(
+                Reject(
+                    Reason.BAD_QUALITY,
+                    f"its quality {quality.path.text!r} is {shown_value(found)}",
+                    place or "(top)",
+                )
+            )
+            values -= 1
+        work.filtered += values
+        work.skipped += values
+        return False
+
+    def _time_of(self, work: Work, record: Record, source: TimeSource, value: object, outer: tuple[object, ...]) -> int:
+        """The time of what has none of its own. Raises `TimeError`."""
+        found: object = MISSING
+        if source.kind == FIELD_TIME and source.path is not None:
+            found = next((f for o in (value, *outer) if (f := source.path.find(o)) is not MISSING), MISSING)
+            if found is MISSING and not source.or_arrival:
+                raise TimeError("the payload has no such field")
+        elif source.kind == HEADER_TIME:
+            text = header_of(record, source.header)
+            found = MISSING if text is None else text
+            if text is None and not source.or_arrival:
+                raise TimeError("the record has no such header (MQTT 5: user property)")
+        elif source.kind == AUTO_TIME:
+            for around in outer:
+                key = self._walker.find_time(around) if isinstance(around, dict) else None
+                if key is not None and isinstance(around, dict):
+                    found = around[key]
+                    break
+        if found is not MISSING:
+            return self._walker.read_time(work, found)
+        return record_time(record, source.kind, work, self._walker.check_bounds)
+
+
+def _shape_bytes(keys: Collection[str]) -> int:
+    return 1500 + 150 * len(keys) + sum(map(len, keys))
+
+
+def _is_in(found: object, good: tuple[object, ...]) -> bool:
+    folded = found.strip().casefold() if isinstance(found, str) else found
+    is_bool = isinstance(folded, bool)
+    for value in good:  # a loop: any() of a generator takes twice as long, for each item
+        if folded == (value.casefold() if isinstance(value, str) else value) and is_bool == isinstance(value, bool):
+            return True
+    return False
+
+
+def _take_back(work: Work, plan: Plan, first: int, reject: Reject) -> None:
+    """Take back the samples from `first` on that would have needed the record's own time."""
+    ids = dict(plan.ids)
+    if plan.found is not None:
+        ids.update(plan.found.ids)
+    paths = {input_id: path for path, input_id in ids.items()}
+    kept = work.samples[:first]
+    for sample in work.samples[first:]:
+        if sample[1] == NO_TIME:
+            path = paths.get(sample[0]) or "(top)"
+            work.rejects.append(Reject(reject.reason, reject.message, path, cut(repr(sample[2]))))
+        else:
+            kept.append(sample)
+    work.samples = kept
+
+
+def _nothing(message: str, filtered: int = 0) -> Mapped:
+    return Mapped(rejects=[Reject(Reason.NO_NUMERIC_VALUE, message)], filtered=filtered)

@@ -1,0 +1,1 @@
+"""Rules: what the configuration says of them, and what they compile to."""

@@ -1,0 +1,206 @@
+"""What a rule and a value say alike: what the signal is called, and how its values are converted and thinned."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from connector.clarify.limits import ENUM_VALUE_MAX
+from connector.mapping.rules.values import PLAIN, Conversion, States
+from connector.mapping.thinning.thinning import Thinning
+from connector.settings import Seconds, Section, text_of
+
+LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9\-_/]{1,40}$")]
+EnumKey = Annotated[str, BeforeValidator(text_of), Field(pattern=r"^(0|[1-9]\d{0,3})$")]
+StateText = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class ThinSection(Section):
+    """Which values of a signal are kept. What is left out counts as filtered."""
+
+    change_only: bool = Field(default=False, description="Leave out a value that is the same as the one before.")
+    deadband: float | None = Field(
+        default=None, gt=0, description="Leave out changes of at most this, in the value's unit.", examples=[0.5]
+    )
+    deadband_percent: float | None = Field(
+        default=None, gt=0, le=100, description="Leave out changes of at most this many percent of the last value kept."
+    )
+    min_interval: Seconds | None = Field(
+        default=None, gt=0, description="Leave out values that are nearer than this to the last one kept."
+    )
+    at_least_every: Seconds | None = Field(
+        default=None, gt=0, description="Keep a value after this time, however little it changed."
+    )
+    window: Seconds | None = Field(
+        default=None,
+        gt=0,
+        le=86_400,
+        description="Down-sampling: one value for each window of this length, at the window's start. All values of the "
+        "window wait for it.",
+        examples=["1m"],
+    )
+    by: Literal["last", "mean", "min", "max"] | None = Field(
+        default=None, description="Which value stands for a window. Default: `last`."
+    )
+    wait: Seconds | None = Field(
+        default=None, description="How long a window waits for values that come late. Later ones are left out."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        filters = self.change_only or self.deadband or self.deadband_percent or self.min_interval
+        if self.window is not None and (filters or self.at_least_every):
+            raise ValueError("window is a way of its own; remove the other settings, or the window")
+        if self.window is None and (self.by or self.wait is not None):
+            raise ValueError("by and wait are for window, which is missing")
+        if self.window is None and not filters:
+            raise ValueError("says nothing; set change_only, deadband, deadband_percent, min_interval or window")
+        if self.at_least_every is not None and not (self.change_only or self.deadband or self.deadband_percent):
+            raise ValueError("at_least_every is for change_only and deadband")
+        return self
+
+
+class SignalFields(Section):
+    """What the signals of a rule, or one of them, are called, and what is done with their values."""
+
+    name: str | None = Field(default=None, description="Template of the signal's name. Default: the input ID.")
+    description: str | None = Field(default=None, description="Template of the signal's description.")
+    unit: str | None = Field(
+        default=None, max_length=255, description="Engineering unit; a template.", examples=["°C", "{item.unit}"]
+    )
+    type: Literal["numeric", "enum"] | None = Field(default=None, description="Value type of the signal.")
+    enum_values: dict[EnumKey, StateText] = Field(
+        default={},
+        description="Names of the states of an enum signal. A payload may have the names instead of the numbers.",
+        examples=[{"0": "off", "1": "on"}],
+    )
+    states: dict[str, Annotated[int, Field(ge=0, le=ENUM_VALUE_MAX)]] = Field(
+        default={},
+        description="Texts in the payload and the number that each stands for; makes it an enum signal, unless `type` "
+        "says numeric. Capitals do not count.",
+        examples=[{"OPEN": 1, "CLOSED": 0}],
+    )
+    unknown_state: Literal["reject", "drop", "learn"] | None = Field(
+        default=None,
+        description="A text that is no state: a dead letter, left out (filtered), or learned: it gets the next free "
+        "number, for ever. `learn` makes it an enum signal. Default: `reject` where a value has states of its own, "
+        "else `drop`.",
+    )
+    labels: dict[LabelKey, str] = Field(
+        default={}, description="Labels: key → template of the value.", examples=[{"line": "{line}"}]
+    )
+    annotations: dict[LabelKey, str] = Field(default={}, description="Annotations: key → template of the value.")
+    sample_interval: Seconds | None = Field(
+        default=None, gt=0, description="How often the signal is expected to have a value."
+    )
+    gap_detection: Seconds | None = Field(
+        default=None, gt=0, description="After how long without a value Clarify shows a gap."
+    )
+    scale: float | None = Field(default=None, description="Factor of the value.", examples=[0.1])
+    offset: float | None = Field(default=None, description="What is added to the value after `scale`.")
+    min: float | None = Field(default=None, description="The least value, after `scale` and `offset`.")
+    max: float | None = Field(default=None, description="The greatest value.")
+    out_of_range: Literal["reject", "drop"] | None = Field(
+        default=None, description="A value outside of `min` and `max`: a dead letter (default), or left out (filtered)."
+    )
+    nan: Literal["reject", "drop", "null"] | None = Field(
+        default=None,
+        description="NaN and infinity: a dead letter (default), or left out, which is Clarify's null (filtered).",
+    )
+    decimal_comma: bool | None = Field(
+        default=None, description="Numbers in text have a decimal comma: `21,5`, `1.234,5`."
+    )
+    strip_unit: bool | None = Field(default=None, description="Text may have a unit behind its number: `21.5 °C`.")
+    text: Literal["reject", "drop"] | None = Field(
+        default=None, description="Text that is no number: a dead letter, or left out (filtered, default)."
+    )
+    thin: ThinSection | None = Field(default=None, description="Which values are kept. Default: all.")
+
+    @property
+    def is_enum(self) -> bool:
+        """Whether it makes an enum signal."""
+        return self.type == "enum" or (self.type is None and bool(self.states or self.unknown_state == "learn"))
+
+    @property
+    def all_enum_values(self) -> tuple[tuple[str, str], ...]:
+        """The names of its states; those of `states` where none is declared."""
+        if self.enum_values or not self.is_enum:
+            return tuple(self.enum_values.items())
+        return tuple({str(number): text for text, number in reversed(self.states.items())}.items())
+
+    @model_validator(mode="after")
+    def _values_fit(self) -> Self:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("min is greater than max")
+        if self.scale == 0:
+            raise ValueError("scale: 0 makes every value the same")
+        if self.unknown_state == "learn" and self.type == "numeric":
+            raise ValueError("unknown_state: learn makes an enum signal; remove type: numeric")
+        if self.thin is not None and self.is_enum and self.thin.by == "mean":
+            raise ValueError("thin.by: the mean of states is no state; use last, min or max")
+        if self.is_enum and (self.scale or self.offset):
+            raise ValueError("scale and offset are not for states")
+        return self
+
+
+def conversion_of(rule: SignalFields, value: SignalFields | None) -> Conversion | None:
+    """What is done with the values: what the value says, else what its rule says. None if that is nothing."""
+    both = (rule,) if value is None else (value, rule)
+
+    def said(name: str) -> object:
+        return next((found for section in both if (found := getattr(section, name)) is not None), None)
+
+    minimum, maximum, scale, offset = said("min"), said("max"), said("scale"), said("offset")
+    conversion = Conversion(
+        scale=1.0 if scale is None else float(scale),  # type: ignore[arg-type]
+        offset=0.0 if offset is None else float(offset),  # type: ignore[arg-type]
+        minimum=minimum,  # type: ignore[arg-type]
+        maximum=maximum,  # type: ignore[arg-type]
+        out_of_range=said("out_of_range") or "reject",  # type: ignore[arg-type]
+        not_finite="reject" if said("nan") in (None, "reject") else "drop",
+        decimal_comma=bool(said("decimal_comma")),
+        strip_unit=bool(said("strip_unit")),
+        text=said("text") or "drop",  # type: ignore[arg-type]
+        states=_states(rule, value),
+    )
+    return None if conversion == PLAIN else conversion
+
+
+def _states(rule: SignalFields, value: SignalFields | None) -> States | None:
+    own = value is not None and (value.is_enum or bool(value.states))
+    section = value if own and value is not None else rule
+    unknown = (value.unknown_state if value is not None else None) or rule.unknown_state
+    if value is not None and value.type == "numeric" and not own:
+        return None
+    if not (section.is_enum or section.states or unknown):
+        return None
+    enum_values = section.enum_values or rule.enum_values
+    known = {**{text: int(number) for number, text in enum_values.items()}, **section.states}
+    if not known and unknown is None:
+        return None  # an enum signal of numbers that nobody named
+    return States(
+        known,
+        learn=unknown == "learn",
+        unknown="reject" if unknown == "reject" or (unknown is None and own) else "drop",
+    )
+
+
+def thinning_of(section: ThinSection | None) -> Thinning | None:
+    """The section as the mapping uses it."""
+    if section is None:
+        return None
+    return Thinning(
+        change_only=section.change_only,
+        deadband=section.deadband or 0.0,
+        deadband_percent=section.deadband_percent or 0.0,
+        min_interval_us=_us(section.min_interval),
+        at_least_every_us=_us(section.at_least_every),
+        window_us=_us(section.window),
+        by=section.by or "last",
+        wait_us=_us(section.wait),
+    )
+
+
+def _us(seconds: float | None) -> int:
+    return round((seconds or 0.0) * 1_000_000)

@@ -1,0 +1,1 @@
+"""Input IDs and metadata of signals."""

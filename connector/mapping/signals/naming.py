@@ -1,0 +1,107 @@
+"""Input IDs, and what a signal is called: found out once for each path of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import partial
+from typing import Final
+
+import orjson
+
+from connector.mapping.plans import FOUND, Plan, metadata, value_rule, wanted_id
+from connector.mapping.rules.templates import KEY
+from connector.mapping.rules.values import ValueRejectedError
+from connector.mapping.signals.input_ids import InputIds, Origin, Unclaimed
+from connector.mapping.signals.states import LearnedStates
+from connector.mapping.sparkplug import SparkplugPlan
+from connector.mapping.thinning.thinning import Thinner
+from connector.mapping.topic_plans import TopicPlans
+from connector.records import Reason, SignalMetadata
+
+_PATH_BYTES: Final = 150
+
+
+class Naming:
+    """Gives IDs to paths, numbers to states, and says what signals should be called."""
+
+    def __init__(
+        self,
+        plans: TopicPlans,
+        thinner: Thinner,
+        claims: Mapping[str, Origin],
+        states: Mapping[str, Mapping[str, int]],
+        sources: Collection[str] | None,
+        max_claims: int | None,
+    ) -> None:
+        self._plans = plans
+        self._thinner = thinner
+        self._sources = sources
+        self.ids = InputIds(claims, self._wanted_today, max_claims)
+        self.states = LearnedStates(states)
+        self.discovered: list[tuple[str, SignalMetadata]] = []
+        """Signals seen for the first time, or with a state that is new, whose rule says metadata; the caller takes
+        them away."""
+
+    def new_id(self, plan: Plan, path: str) -> str | None:
+        """The ID of a path of this plan; None if the rule leaves it out."""
+        rule = plan.rule
+        self._plans.grew(_PATH_BYTES + 2 * len(path))
+        value = value_rule(rule, path)
+        if value is None:
+            plan.ids[path] = None
+            return None
+        input_id = self.ids.assign(plan.origin(path), wanted_id(plan, value, path), shared=rule.shared_inputs)
+        plan.ids[path] = input_id
+        conversion = value.conversion or rule.conversion
+        if conversion is not None:
+            plan.conversions[path] = conversion
+        if type(input_id) is Unclaimed:  # no sample of it will leave, and nothing of it is remembered
+            return input_id
+        thinning = value.thinning or rule.thinning
+        if thinning is not None:
+            self._thinner.add(input_id, thinning)
+        self.discover(plan, path, input_id)
+        return input_id
+
+    def discover(self, plan: Plan, path: str, input_id: str) -> None:
+        """What this signal should be called, if the rule says anything."""
+        value = value_rule(plan.rule, path)
+        if value is not None:
+            called = path if value.named is None else value.named
+            describe = plan.described if isinstance(plan, SparkplugPlan) else partial(metadata, plan)
+            found = describe(value, called, input_id, self.states.of(input_id))
+            if found is not None:
+                self.discovered.append((input_id, found))
+
+    def learn(self, plan: Plan, path: str, text: str) -> int:
+        """The number of a state's text. Raises `ValueRejectedError`."""
+        input_id = plan.ids.get(path) or self.new_id(plan, path)
+        assert input_id is not None  # noqa: S101 - a value that is left out is not converted
+        if type(input_id) is Unclaimed:
+            raise ValueRejectedError(Reason.SIGNAL_HELD, f"{input_id!r} would be a new signal; see signals.max")
+        conversion = plan.conversions[path]
+        declared = conversion.states.known.values() if conversion.states else ()
+        number, is_new = self.states.learn(input_id, text, set(declared))
+        if is_new:
+            self.discover(plan, path, input_id)
+        return number
+
+    def _wanted_today(self, origin: Origin) -> set[str]:
+        """The texts that this origin wants for its IDs; none if it is not mapped any more."""
+        if self._sources is not None and origin.source not in self._sources:
+            return set()
+        said: dict[str, str] = orjson.loads(origin.record) if origin.record else {}
+        is_found = said.pop(FOUND, None) is not None
+        texts = set()
+        for rule, plan in (self._plans.of(origin.source, origin.topic)).choices:
+            if rule.skip or said.keys() != set(rule.identity) or (is_found and rule.found is None):
+                continue
+            named = self._plans.named(rule, said.get(KEY), said)
+            if named is None:
+                continue
+            known = {**dict.fromkeys(rule.dynamic, ""), **plan.variables, **named, **said}
+            ruled = rule.found if is_found and rule.found is not None else rule
+            value = value_rule(ruled, origin.path)
+            if value is not None:
+                texts.add(wanted_id(Plan(origin.source, origin.topic, ruled, known), value, origin.path))
+        return texts

@@ -1,0 +1,33 @@
+"""The section on which signals may come into being."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from connector.mapping.signals.signal_guard import GuardSettings
+from connector.settings import Section
+
+
+class SignalsSection(Section):
+    """The guard against the bill: Clarify charges for signals, and one wildcard can make ten thousand. Signals that
+    have had samples before are never touched."""
+
+    max: int | None = Field(
+        default=100_000,
+        ge=1,
+        description="At most so many signals; new ones above it are held. It bounds memory and state, too: whoever may "
+        "publish could make signals without end. null: any number.",
+        examples=[5000],
+    )
+    on_new: Literal["allow", "hold", "reject"] = Field(
+        default="allow",
+        description="A signal that is seen for the first time: let it in (`allow`), keep its samples as dead letters "
+        "until somebody approves it with `clarify-connector new-signals` (`hold`), or keep them as dead letters "
+        "(`reject`).",
+    )
+
+    def guard(self) -> GuardSettings:
+        """As the guard has it."""
+        return GuardSettings(self.max, self.on_new)

@@ -1,0 +1,1 @@
+"""Fewer samples: dead bands, intervals and windows."""

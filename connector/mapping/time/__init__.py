@@ -1,0 +1,1 @@
+"""Times: reading them, clocks that are wrong, grids."""

@@ -1,0 +1,357 @@
+"""Publishing: signals become items as the mapping wants them, and items that people have changed are left alone.
+
+Each item that is published carries a digest of what it was published as, in an annotation. If the item is not like
+that any more, or has no such annotation, somebody else has changed or made it: with `overwrite: unedited`, the
+default, it is then left alone, and said once. What is wanted, what was done and what failed stands in the book, as for
+metadata, so that no restart forgets it and nothing is asked twice. On a rate budget of its own, never in the way of
+inserts or of metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Protocol
+
+import msgspec
+import orjson
+import structlog
+
+from connector.clarify import ClarifyError, InvalidParams, Item, NotAllowed, Retryable
+from connector.clarify.limits import NAME_LENGTH, PUBLISHED_SIGNALS
+from connector.delivery.slots import Slots
+from connector.metadata.outbox import Book, Outbox, Taken
+from connector.metadata.reconciler import Batches, Counts, Desire, Pace
+from connector.records import ItemMetadata, Overwrite, SignalMetadata
+
+ANNOTATION: Final = "clarify-connector/published"
+"""Digest of what the item was last published as."""
+_OURS: Final = ("name", "description", "labels", "sourceType", "valueType", "engUnit", "enumValues", "visible")
+"""What we publish; the sample interval and the gap detection stay as they are."""
+_LEFT_ALONE: Final = ("sampleInterval", "gapDetection")
+_LOOK_AGAIN_SECONDS: Final = 5.0
+"""A signal comes into being with its first insert; until then there is nothing to publish."""
+_UNDESCRIBED_SECONDS: Final = 1.0
+_REQUEST_BYTES: Final = 4 * 1024 * 1024
+LEFT_ALONE: Final = "left alone: somebody else has made or changed the item"
+"""The note on such a signal in the book."""
+_FORMAT: Final = {"dataAsArray": True, "groupIncludedByType": True}
+
+_log = structlog.get_logger(__name__)
+
+
+class Caller(Protocol):
+    """What is needed of the Clarify client."""
+
+    @property
+    def integration(self) -> str:
+        """The integration that the signals belong to."""
+
+    def call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
+        """The result of a method; raises `ClarifyError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A signal as Clarify has it, and its item."""
+
+    id: str
+    attributes: Mapping[str, Any]
+    item: str | None
+    item_attributes: Mapping[str, Any] | None
+    """None if there is no item, or it cannot be looked at."""
+    annotations: Mapping[str, str]
+
+
+class Publisher:
+    """Publishes signals in a thread of its own."""
+
+    def __init__(
+        self,
+        client: Caller,
+        book: Book,
+        slots: Slots,
+        pace: Pace,
+        undescribed: Callable[[Collection[str]], set[str]],
+        *,
+        may_save: Callable[[], bool] = lambda: True,
+        chance: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`undescribed` says of which of these signals the metadata, which an item follows, is still to be saved; the
+        rest as for a `SignalSaver`."""
+        self._client = client
+        self._slots = slots
+        self._undescribed = undescribed
+        self._chance = chance
+        self._batches = Batches()
+        self.outbox = Outbox("item", book, pace, clock, slots.pause, may_save)
+        self._includes_items = True
+        self._sees_items = True
+        self._thread = threading.Thread(target=self._run, name="items", daemon=True)
+        self.published = self.unchanged = self.left_alone = 0
+
+    def start(self) -> None:
+        """Begin to publish."""
+        self._thread.start()
+
+    def want(self, signals: Iterable[tuple[str, SignalMetadata]]) -> None:
+        """These signals should be published, those of them that have an item. Returns when that is on disk; never
+        waits for Clarify."""
+        desires = {
+            input_id: Desire(
+                hashlib.sha256(orjson.dumps(asdict(metadata))).hexdigest()[:32], msgspec.json.encode(metadata)
+            )
+            for input_id, metadata in signals
+            if metadata.item is not None
+        }
+        if desires:
+            self.outbox.want(desires)
+
+    def counts(self) -> Counts:
+        """Signals that are still to be published, or cannot be."""
+        return self.outbox.counts()
+
+    def finish(self, timeout: float) -> bool:
+        """Wait until all is published that exists by now, as long as nothing is in the way; whether it is."""
+        self.outbox.hurry()
+        return self.outbox.finish(timeout)
+
+    def close(self, timeout: float) -> None:
+        """End after what is under way; the rest is published after the next start."""
+        self.outbox.close()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
+    # -- the thread -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self.outbox.run(self._work)
+
+    def _work(self) -> bool:
+        """Publish what is due; False to end."""
+        due = self._batches.suspects() or self.outbox.due(PUBLISHED_SIGNALS, _REQUEST_BYTES)
+        undescribed = self._undescribed(due)
+        if undescribed and not self.outbox.postpone(dict.fromkeys(undescribed), _UNDESCRIBED_SECONDS):
+            return False
+        batch = self.outbox.take([input_id for input_id in due if input_id not in undescribed])
+        if not batch and undescribed:
+            self._batches.gone()
+            return self._slots.pause(_UNDESCRIBED_SECONDS)
+        wanted, unreadable = _read(batch)
+        if unreadable and not self.outbox.broken(batch, unreadable):
+            return False
+        if not wanted:
+            self._batches.gone()
+            return True
+        return self._publish(batch, wanted)
+
+    def _publish(self, batch: Mapping[str, Taken], wanted: Mapping[str, ItemMetadata]) -> bool:
+        keys: dict[str, str] = {}
+        publishing = False
+        try:
+            found = self._look_up(wanted)
+            missing: dict[str, Taken | None] = {input_id: batch[input_id] for input_id in wanted.keys() - found.keys()}
+            if missing and not self.outbox.postpone(missing, _LOOK_AGAIN_SECONDS):
+                return False
+            views = self._decide(batch, wanted, found)
+            keys = {found[input_id].id: input_id for input_id in views}
+            if views:
+                publishing = True
+                self._send({found[input_id].id: view for input_id, view in views.items()})
+        except _AbortedError:
+            return False
+        except ClarifyError as error:
+            left = {input_id: batch[input_id] for input_id in (keys.values() if publishing else wanted)}
+            return self._failed(left, error, keys, publishing=publishing)
+        self._batches.succeeded()
+        self.outbox.in_trouble(None)
+        self.published += len(views)
+        if views:
+            _log.info("signals_published", signals=len(views))
+        return self.outbox.done({input_id: batch[input_id] for input_id in views})
+
+    def _failed(
+        self, batch: Mapping[str, Taken], error: ClarifyError, keys: Mapping[str, str], *, publishing: bool
+    ) -> bool:
+        """Remember it, and wait as long as it takes; False if aborted."""
+        step = self._batches.failed(batch, error, "itemsBySignal", keys, self._chance)
+        if step.delay:
+            self.outbox.in_trouble(str(error))
+            if not self._slots.aborted:
+                _log.warning("publishing_failed", reason=str(error), next_try_in_seconds=round(step.delay, 1))
+        remembered = self.outbox.refused(batch, step, definite=step.definite or not publishing)
+        return remembered and (not step.delay or self._slots.pause(step.delay))
+
+    def _call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
+        if not self._slots.wait():
+            raise _AbortedError
+        return self._client.call(method, params)
+
+    # -- what Clarify has -------------------------------------------------------------------------
+
+    def _look_up(self, batch: Collection[str]) -> dict[str, _Found]:
+        """The signals that exist, with their items."""
+        params: dict[str, object] = {
+            "integration": self._client.integration,
+            "query": {"filter": {"input": {"$in": list(batch)}}, "limit": len(batch)},
+            "include": ["item"] if self._includes_items else [],
+            "format": _FORMAT,
+        }
+        try:
+            result: dict[str, Any] = self._call("admin.selectSignals", params)
+        except InvalidParams as error:
+            if not self._includes_items or not any(problem.path.startswith("include") for problem in error.problems):
+                raise
+            self._includes_items = False  # the service does not know this relationship, whatever its pages say
+            return self._look_up(batch)
+        with _as_documented("admin.selectSignals"):
+            signals = {signal["attributes"]["input"]: signal for signal in result.get("data") or ()}
+            items = {item["id"]: item for item in (result.get("included") or {}).get("items") or ()}
+            linked = [item for signal in signals.values() if (item := _item_of(signal)) is not None]
+        if not self._includes_items and linked:
+            items = self._items(linked)
+        with _as_documented("admin.selectSignals"):
+            return {input_id: _found(signal, items) for input_id, signal in signals.items() if input_id in batch}
+
+    def _items(self, ids: list[str]) -> dict[str, Any]:
+        if not self._sees_items:
+            return {}
+        query = {"filter": {"id": {"$in": ids}}, "limit": len(ids)}
+        try:
+            result: dict[str, Any] = self._call("clarify.selectItems", {"query": query, "format": _FORMAT})
+        except NotAllowed as error:
+            self._sees_items = False
+            _log.warning(
+                "items_not_seen",
+                reason=str(error),
+                effect="items that exist are left alone, since it cannot be told whether a person has changed them",
+                remedy="grant the integration access to the clarify namespace in Clarify's admin panel",
+            )
+            return {}
+        with _as_documented("clarify.selectItems"):
+            return {item["id"]: item for item in result.get("data") or ()}
+
+    # -- what becomes of it -----------------------------------------------------------------------
+
+    def _decide(
+        self, batch: Mapping[str, Taken], wanted: Mapping[str, ItemMetadata], found: Mapping[str, _Found]
+    ) -> dict[str, dict[str, object]]:
+        """Input ID → the item's view, for what is to be published; the rest is done with."""
+        views: dict[str, dict[str, object]] = {}
+        done: dict[str, str] = {}
+        broken: dict[str, str] = {}
+        for input_id, signal in found.items():
+            item = wanted[input_id]
+            try:
+                view = _view(signal, item)
+            except ValueError as error:
+                broken[input_id] = f"its item breaks a rule: {error}"
+                continue
+            if signal.item is None:
+                views[input_id] = view
+            elif not self._may_overwrite(signal, item.overwrite):
+                self.left_alone += 1
+                done[input_id] = LEFT_ALONE
+                if item.overwrite is Overwrite.UNEDITED:
+                    _log.warning(
+                        "item_left_alone",
+                        input=input_id,
+                        item=signal.item,
+                        reason="somebody else has made or changed it",
+                        remedy="if the mapping should win, set publish: {overwrite: always} in its rule",
+                    )
+            elif signal.item_attributes is not None and digest_of(signal.item_attributes) == digest_of(view):
+                self.unchanged += 1
+                done[input_id] = ""
+            else:
+                views[input_id] = view
+        kept = self.outbox.done({input_id: batch[input_id] for input_id in done}, done)
+        if not kept or not self.outbox.broken(batch, broken):
+            raise _AbortedError
+        return views
+
+    @staticmethod
+    def _may_overwrite(signal: _Found, overwrite: Overwrite) -> bool:
+        if overwrite is not Overwrite.UNEDITED:
+            return overwrite is Overwrite.ALWAYS
+        attributes = signal.item_attributes
+        return attributes is not None and signal.annotations.get(ANNOTATION) == digest_of(attributes)
+
+    def _send(self, views: Mapping[str, dict[str, object]]) -> None:
+        marked = {signal: {**view, "annotations": {ANNOTATION: digest_of(view)}} for signal, view in views.items()}
+        self._call(
+            "admin.publishSignals",
+            {"integration": self._client.integration, "itemsBySignal": marked, "createOnly": False},
+        )
+
+
+def _read(batch: Mapping[str, Taken]) -> tuple[dict[str, ItemMetadata], dict[str, str]]:
+    """(input ID → what it is to be published as, input ID → why that cannot be read)."""
+    wanted: dict[str, ItemMetadata] = {}
+    unreadable: dict[str, str] = {}
+    for input_id, taken in batch.items():
+        try:
+            item = msgspec.json.decode(taken.content, type=SignalMetadata).item
+        except ValueError as error:  # an earlier version wrote it
+            unreadable[input_id] = str(error)
+        else:
+            if item is None:
+                unreadable[input_id] = "it does not say what the signal is to be published as"
+            else:
+                wanted[input_id] = item
+    return wanted, unreadable
+
+
+class _AbortedError(Exception):
+    """The connector stops."""
+
+
+@contextmanager
+def _as_documented(method: str) -> Iterator[None]:
+    """An answer of another shape is a failure like any other: it must not end the thread."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError) as error:
+        raise Retryable(f"The result makes no sense ({error!r}). Try again later.", code=200, method=method) from None
+
+
+def _item_of(signal: Mapping[str, Any]) -> str | None:
+    data = ((signal.get("relationships") or {}).get("item") or {}).get("data")
+    return str(data["id"]) if data else None
+
+
+def _found(signal: Mapping[str, Any], items: Mapping[str, Any]) -> _Found:
+    item = _item_of(signal)
+    seen = items.get(item) if item is not None else None
+    annotations = ((seen or {}).get("meta") or {}).get("annotations") or {}
+    return _Found(signal["id"], signal["attributes"], item, seen["attributes"] if seen else None, annotations)
+
+
+def _view(signal: _Found, wanted: ItemMetadata) -> dict[str, object]:
+    """The whole item: as the signal, but for what the mapping says otherwise, and what is not ours to say."""
+    kept = signal.item_attributes or signal.attributes
+    fields = {name: signal.attributes[name] for name in _OURS if signal.attributes.get(name) is not None}
+    fields |= {name: kept[name] for name in _LEFT_ALONE if kept.get(name)}
+    fields["visible"] = wanted.visible
+    if wanted.name is not None:
+        fields["name"] = wanted.name
+    fields["name"] = fields["name"][:NAME_LENGTH]
+    if wanted.description is not None:
+        fields["description"] = wanted.description
+    if wanted.labels is not None:
+        fields["labels"] = {key: list(values) for key, values in wanted.labels}
+    return Item.model_validate(fields).to_wire()
+
+
+def digest_of(attributes: Mapping[str, Any]) -> str:
+    """A digest of what we publish of an item, the same for what is sent and for what comes back."""
+    ours: dict[str, object] = {name: attributes.get(name) or None for name in _OURS}
+    labels = attributes.get("labels") or {}
+    ours["labels"] = {key: sorted(set(values)) for key, values in labels.items() if values}
+    return hashlib.sha256(orjson.dumps(ours, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]

@@ -1,0 +1,105 @@
+"""The pages of all workers as one: what is ready is ready in all of them, and every number says whose it is."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from connector.config.model import Config
+from connector.observe.http import ObserveServer, json_page
+
+_SECONDS: Final = 2.0
+"""One worker that hangs must not make whoever asks for all of them give up."""
+
+
+class _Merged(Collector):
+    def __init__(self, texts: dict[int, str | None]) -> None:
+        self._texts = texts
+
+    def collect(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("connector_worker_up", "1 if the worker answers", labels=["worker"])
+        families: dict[str, Metric] = {up.name: up}
+        for worker, text in self._texts.items():
+            up.add_metric([str(worker)], float(text is not None))
+            for found in text_string_to_metric_families(text or ""):
+                family = families.setdefault(found.name, Metric(found.name, found.documentation, found.type))
+                for sample in found.samples:
+                    family.add_sample(sample.name, {**sample.labels, "worker": str(worker)}, sample.value)
+        yield from families.values()
+
+
+def merged_metrics(texts: dict[int, str | None]) -> bytes:
+    """Metrics of several workers in Prometheus' text format, each with a label that says whose it is; None stands for
+    a worker that does not answer."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Merged(texts))
+    return generate_latest(registry)
+
+
+def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer | None:
+    """Serve the pages of all workers if the configuration says where; raises OSError if that is not possible.
+    `port_files` say, in the order of the workers, on which local port each serves its own."""
+    if config.observe.listen is None:
+        return None
+
+    def ready() -> tuple[int, str, bytes]:
+        problems: list[str] = []
+        notices: list[str] = []
+        circuits: dict[str, object] = {}
+        for worker, text in _ask_all(port_files, "/readyz").items():
+            said = json.loads(text or '{"problems": ["does not answer"]}')
+            problems += [f"worker {worker}: {problem}" for problem in said["problems"]]
+            notices += [f"worker {worker}: {notice}" for notice in said.get("notices", ())]
+            circuits |= {f"worker {worker}: {method}": status for method, status in said.get("circuits", {}).items()}
+        found = {"ready": not problems, "problems": problems, "notices": notices, "circuits": circuits}
+        return json_page(503 if problems else 200, found)
+
+    def metrics() -> tuple[int, str, bytes]:
+        return 200, "text/plain; version=0.0.4", merged_metrics(_ask_all(port_files, "/metrics"))
+
+    def ledger() -> tuple[int, str, bytes]:
+        from connector.runtime.ledger import read_ledger  # noqa: PLC0415 - the ledger reads the files by itself
+
+        try:
+            return json_page(200, read_ledger(config).as_json())
+        except sqlite3.Error as error:
+            return json_page(503, {"error": str(error)})
+
+    def alive() -> tuple[int, str, bytes]:
+        return json_page(200, {"alive": True, "failure": None})  # a worker that dies is started again
+
+    server = ObserveServer(
+        config.observe.listen, {"/healthz": alive, "/readyz": ready, "/metrics": metrics, "/ledger": ledger}
+    )
+    server.start()
+    return server
+
+
+def _ask_all(port_files: Sequence[Path], page: str) -> dict[int, str | None]:
+    """Worker → what it answers, all asked at once; None if it does not."""
+    with ThreadPoolExecutor(len(port_files)) as pool:
+        return dict(enumerate(pool.map(lambda file: _ask(file, page), port_files), 1))
+
+
+def _ask(port_file: Path, page: str) -> str | None:
+    try:
+        connection = HTTPConnection("127.0.0.1", int(port_file.read_text(encoding="ascii")), timeout=_SECONDS)
+        try:
+            connection.request("GET", page)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        finally:
+            connection.close()
+    except (OSError, HTTPException, ValueError):
+        return None  # not there yet, or dying: whoever asks says so
+    return text if answer.status in (200, 503) else None

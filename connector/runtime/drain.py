@@ -1,0 +1,158 @@
+"""Draining a running connector: what is asked of it, and how it answers.
+
+The request is a file in state_dir, and so is the answer: nothing listens, so nothing can be reached over a network;
+whoever may write the connector's state may drain it; and it works where no page is served.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from connector.sources.source import LeavingSource
+
+if TYPE_CHECKING:
+    from connector.runtime.connector import Connector
+
+_LOOK_SECONDS: Final = 0.2
+_REQUEST: Final = "drain.request"
+_PROGRESS: Final = "drain.progress"
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRequest:
+    """What somebody asks for."""
+
+    within: float
+    """Seconds to finish in; what is left then waits for the next start."""
+    end_session: bool
+    """Give up also the subscriptions that nobody else shares."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainProgress:
+    """How far a connector is."""
+
+    stage: str
+    waiting: int
+    """Messages that are not settled yet."""
+    done: bool = False
+    drained: bool = False
+    """Nothing was left behind."""
+
+
+class DrainFiles:
+    """The request and the answer in one state folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._request = folder / _REQUEST
+        self._progress = folder / _PROGRESS
+        self._lock = folder / "lock"
+
+    def clear(self) -> None:
+        """Forget what an earlier drain has left."""
+        for path in (self._request, self._progress):
+            with contextlib.suppress(OSError):  # then it is overwritten
+                path.unlink(missing_ok=True)
+
+    def running(self) -> bool:
+        """Whether a connector has this folder."""
+        try:
+            with self._lock.open(encoding="ascii") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    def ask(self, request: DrainRequest) -> None:
+        """Ask whoever runs here. Raises OSError."""
+        self.clear()
+        _put(self._request, asdict(request))
+
+    def asked(self) -> DrainRequest | None:
+        """What was asked since the last call."""
+        try:
+            content = self._request.read_text(encoding="utf-8")
+            self._request.unlink()
+        except OSError:
+            return None
+        try:
+            return DrainRequest(**json.loads(content))
+        except (TypeError, ValueError) as error:
+            _log.error("drain_request_unreadable", file=str(self._request), reason=str(error))
+            return None
+
+    def tell(self, progress: DrainProgress) -> None:
+        """Answer; on a full disk nobody hears it, and the drain goes on."""
+        with contextlib.suppress(OSError):
+            _put(self._progress, asdict(progress))
+
+    def told(self) -> DrainProgress | None:
+        """The last answer."""
+        try:
+            return DrainProgress(**json.loads(self._progress.read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError):
+            return None
+
+
+def drain(
+    connector: Connector,
+    request: DrainRequest,
+    tell: Callable[[DrainProgress], None],
+    stopping: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Leave, receive what is already ours, send all that waits, stop. Returns whether nothing was left behind.
+
+    `stopping` ends it early: the usual stop then has `flush_timeout` for what is left."""
+    until = time.monotonic() + request.within
+    pipeline = connector.pipeline
+    leaving = [source for source in pipeline.sources() if isinstance(source, LeavingSource)]
+    _log.info("draining", within_seconds=request.within, end_session=request.end_session)
+    for source in leaving:
+        source.leave(end_session=request.end_session)
+
+    def still_time() -> bool:
+        return time.monotonic() < until and not stopping()
+
+    left = False
+    while still_time() and not pipeline.stopped.wait(_LOOK_SECONDS):
+        what = next((what for source in leaving if (what := source.leaving())), None)
+        left = what is None
+        if left:
+            break
+        tell(DrainProgress(str(what), waiting(connector)))
+    pipeline.drain()
+    while still_time() and not pipeline.stopped.wait(_LOOK_SECONDS):
+        tell(DrainProgress("sending what waits", waiting(connector)))
+    drained = left and pipeline.stopped.is_set() and not pipeline.failure
+    remaining = waiting(connector)
+    drained = connector.stop(at_once=not stopping()) and drained
+    tell(DrainProgress("stopped", remaining, done=True, drained=drained))
+    _log.info("drained", complete=drained, messages_left=remaining)
+    return drained
+
+
+def waiting(connector: Connector) -> int:
+    """Messages that are not settled: in memory, and in journals beyond that."""
+    unread = sum(source.gauges().get("journal_unread_messages", 0) for source in connector.pipeline.sources())
+    return connector.pipeline.waiting()[0] + int(unread)
+
+
+def _put(path: Path, content: dict[str, object]) -> None:
+    """As a whole or not at all."""
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    new.write_text(json.dumps(content), encoding="utf-8")
+    new.replace(path)

@@ -1,0 +1,310 @@
+"""The ledger: what came in and what became of it, from the files of a connector that runs or does not.
+
+received = inserted + dead-lettered + filtered + superseded + waiting, in messages and in samples. The parts
+are counted in different places: what came in by the journal's position, what was settled by the pipeline's
+commits, what waits by reading the journal and mapping it once more. So a ledger that balances says something.
+
+Of a log that is kept elsewhere (Kafka) a ledger has what this member settled: the ranges of positions, counted by
+the source, and the account of them, counted by the pipeline. The ledgers of all workers of a configuration, or of
+all replicas when several configurations are given, are added up. Together the ranges of all members have no gap.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from connector.config.model import Config
+from connector.delivery.load import PackingAccount
+from connector.ledger.account import Counts
+from connector.ledger.schema import Range, Row
+from connector.ledger.statement import read_statement
+from connector.ledger.topics import line_of
+from connector.mapping.mapper import Mapper
+from connector.mapping.time.times import format_time
+from connector.runtime.assembly import mapper_with
+from connector.runtime.state_dir import PACKING_NOTE, WORKER_FOLDERS
+from connector.state.state import read_memory, read_note
+
+
+@dataclass(slots=True)
+class Account:
+    """One side of the ledger: messages, or samples."""
+
+    received: int = 0
+    inserted: int = 0
+    dead_lettered: int = 0
+    filtered: int = 0
+    superseded: int = 0
+    waiting: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether all that came in is somewhere."""
+        return self.received == (self.inserted + self.dead_lettered + self.filtered + self.superseded + self.waiting)
+
+    def add_settled(self, counts: Counts) -> None:
+        """Add what was settled."""
+        self.received += counts.received
+        self.inserted += counts.inserted
+        self.dead_lettered += counts.dead_lettered
+        self.filtered += counts.filtered
+        self.superseded += counts.superseded
+
+    def add_waiting(self, n: int) -> None:
+        """Add what waits: it has come in, too."""
+        self.received += n
+        self.waiting += n
+
+    def __iadd__(self, other: Account) -> Account:
+        for name, value in asdict(other).items():
+            setattr(self, name, getattr(self, name) + value)
+        return self
+
+
+@dataclass(slots=True)
+class TopicAccount:
+    """One topic's account."""
+
+    messages: Account = field(default_factory=Account)
+    samples: Account = field(default_factory=Account)
+
+
+@dataclass(slots=True)
+class PartitionAccount:
+    """One partition of a log, over all members whose ledgers were read."""
+
+    first: int = 0
+    """The lowest position that is settled."""
+    next: int = 0
+    """The position after the highest one that is settled."""
+    records: int = 0
+    """Messages settled, each as often as it came."""
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+    """From, to before: nobody here has settled these."""
+
+
+@dataclass(slots=True)
+class SourceLedger:
+    """One source's account."""
+
+    appended: int = 0
+    """Messages that its journal ever took in, by position."""
+    topics: dict[str, TopicAccount] = field(default_factory=dict)
+    partitions: dict[str, PartitionAccount] = field(default_factory=dict)
+    """What is settled of a log that is kept elsewhere."""
+    redelivered: int = 0
+    """Messages that came in although the same member had settled them before."""
+    expired: int = 0
+    """Messages that were gone from the log before they could be read."""
+    lost: int = 0
+    """Messages that had come in and are gone, with a damaged journal, as far as it is known how many."""
+    problems: list[str] = field(default_factory=list)
+    """Why it does not balance, or what was found damaged."""
+    incidents: list[str] = field(default_factory=list)
+    """What happened to it, with the time."""
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The account of a whole connector."""
+
+    sources: dict[str, SourceLedger] = field(default_factory=dict)
+    packing: list[tuple[float, PackingAccount]] = field(default_factory=list)
+    """Of each process: when it said so (seconds since the epoch), and how it filled its frames since its start."""
+
+    @property
+    def total(self) -> TopicAccount:
+        """All topics of all sources together."""
+        total = TopicAccount()
+        for source in self.sources.values():
+            for account in source.topics.values():
+                total.messages += account.messages
+                total.samples += account.samples
+        return total
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every message and every sample of every source is accounted for."""
+        return not any(source.problems for source in self.sources.values())
+
+    def as_json(self) -> dict[str, object]:
+        """The ledger as plain data."""
+        total = self.total
+        return {
+            "balanced": self.balanced,
+            "messages": asdict(total.messages),
+            "samples": asdict(total.samples),
+            "sources": {name: asdict(source) for name, source in self.sources.items()},
+            "packing": [
+                {
+                    "at": format_time(round(at * 1e6)),
+                    **asdict(account),
+                    "factor": account.factor,
+                    "samples_per_request": account.samples_per_request,
+                    "density": account.density,
+                }
+                for at, account in self.packing
+            ],
+        }
+
+
+def read_ledger(*configs: Config, all_members: bool = False) -> Ledger:
+    """Read the ledger of a configuration, or of several that work together: sources of the same name are added up.
+    With `all_members`, a gap between what they settled is a problem. Raises sqlite3.Error if a file cannot be read."""
+    ledger = Ledger()
+    ranges: dict[str, list[Range]] = {}
+    for config in configs:
+        for folder in [config.state_dir, *sorted(config.state_dir.glob(WORKER_FOLDERS))]:
+            mapper = mapper_with(config, read_memory(folder / "state.sqlite"))
+            ledger.packing.extend(_packing(folder / "state.sqlite"))
+            for section in config.sources:
+                path = folder / f"{section.name}.sqlite"
+                source = ledger.sources.setdefault(section.name, SourceLedger())
+                if path.exists():
+                    ranges.setdefault(section.name, []).extend(
+                        _read_source(source, section.name, path, mapper, config.observe.ledger_topics)
+                    )
+    for name, found in ranges.items():
+        source = ledger.sources[name]
+        source.partitions = _by_partition(found)
+        _find_problems(source, all_members)
+    return ledger
+
+
+def _packing(path: Path) -> Iterator[tuple[float, PackingAccount]]:
+    note = read_note(path, PACKING_NOTE) if path.exists() else None
+    if note is not None:
+        at, text = note
+        yield at, PackingAccount(**json.loads(text))
+
+
+def _read_source(source: SourceLedger, name: str, path: Path, mapper: Mapper, most_topics: int) -> list[Range]:
+    statement = read_statement(path, lambda row: _add_waiting(source.topics, name, row, mapper, most_topics))
+    source.appended += statement.appended
+    source.redelivered += statement.redelivered
+    source.expired += statement.expired
+    for topic, tally in statement.settled.items():
+        account = source.topics.setdefault(topic, TopicAccount())
+        account.messages.add_settled(tally.messages)
+        account.samples.add_settled(tally.samples)
+    source.lost += statement.lost
+    source.problems.extend(f"LOST: {loss}" for loss in statement.losses if loss.acknowledged is None)
+    source.incidents.extend(
+        f"{loss.at} lost: {loss} (acknowledged: {loss.acknowledged})" for loss in statement.losses if loss.acknowledged
+    )
+    if statement.damaged_rows:
+        source.problems.append(f"{statement.damaged_rows} rows of the journal are damaged")
+    source.incidents.extend(statement.incidents)
+    return statement.ranges
+
+
+def _find_problems(source: SourceLedger, all_members: bool) -> None:
+    counted = sum(account.messages.received for account in source.topics.values())
+    off = source.appended - counted - source.lost
+    if off:
+        source.problems.insert(
+            0,
+            f"{source.appended} messages came in, but {counted} are accounted for"
+            f"{f' and {source.lost} are known to be lost' if source.lost else ''}: "
+            f"{abs(off)} are {'missing' if off > 0 else 'too many'}",
+        )
+    source.problems.extend(
+        f"topic {topic!r} does not balance: {account}"
+        for topic, account in source.topics.items()
+        if not (account.messages.balanced and account.samples.balanced)
+    )
+    missing = sum(end - start for partition in source.partitions.values() for start, end in partition.gaps)
+    if all_members and missing > source.expired:
+        source.problems.append(
+            f"nobody has settled {missing - source.expired} positions between others that are settled: "
+            + ", ".join(
+                f"{name} from {start} to before {end}"
+                for name, partition in source.partitions.items()
+                for start, end in partition.gaps
+            )
+        )
+    if source.problems:
+        source.problems.extend(source.incidents)
+
+
+def _by_partition(ranges: list[Range]) -> dict[str, PartitionAccount]:
+    partitions: dict[str, PartitionAccount] = {}
+    for found in sorted(ranges, key=lambda found: (found.partition, found.first)):
+        partition = partitions.get(found.partition)
+        if partition is None:
+            partition = partitions[found.partition] = PartitionAccount(found.first, found.first)
+        if found.first > partition.next:
+            partition.gaps.append((partition.next, found.first))
+        partition.next = max(partition.next, found.next)
+        partition.records += found.records
+    return partitions
+
+
+def _add_waiting(topics: dict[str, TopicAccount], name: str, row: Row, mapper: Mapper, most_topics: int) -> None:
+    for record in row.records:
+        line = line_of(record.topic, topics, len(topics), most_topics)
+        account = topics.get(line)
+        if account is None:
+            account = topics[line] = TopicAccount()
+        mapped = mapper.map(name, record)
+        values = sum(1 for reject in mapped.rejects if reject.path is not None)
+        account.messages.add_waiting(1)
+        account.samples.add_waiting(len(mapped.samples) + values + mapped.filtered)
+
+
+def as_table(ledger: Ledger) -> str:
+    """The ledger for people: a line a topic, messages and samples side by side."""
+    names = ("received", "inserted", "dead-lettered", "filtered", "superseded", "waiting")
+    lines = []
+    for source_name, source in ledger.sources.items():
+        rows: list[tuple[str, TopicAccount]] = sorted(source.topics.items())
+        total = TopicAccount()
+        for _, account in rows:
+            total.messages += account.messages
+            total.samples += account.samples
+        rows.append(("total", total))
+        width = max(len(topic) for topic, _ in rows)
+        lines.append(f"source {source_name}: {source.appended} messages came in (messages/samples)")
+        lines.append("  " + "topic".ljust(width) + "".join(name.rjust(18) for name in names))
+        for topic, account in rows:
+            messages: Mapping[str, int] = asdict(account.messages)
+            samples: Mapping[str, int] = asdict(account.samples)
+            cells = (f"{messages[key]}/{samples[key]}" for key in (name.replace("-", "_") for name in names))
+            lines.append("  " + topic.ljust(width) + "".join(cell.rjust(18) for cell in cells))
+        for name, partition in sorted(source.partitions.items()):
+            gaps = "".join(f", but not {start} to {end - 1}" for start, end in partition.gaps)
+            lines.append(f"  {name}: offsets {partition.first} to {partition.next - 1} settled{gaps}")
+        if source.redelivered:
+            lines.append(f"  {source.redelivered} of the messages came again after they had been settled")
+        if source.expired:
+            lines.append(f"  {source.expired} messages had expired before they could be read")
+        if source.lost:
+            lines.append(f"  {source.lost} messages are lost; see clarify-connector journal acknowledge")
+        lines.extend(f"  PROBLEM: {problem}" for problem in source.problems)
+    lines.extend(_packing_line(at, account) for at, account in ledger.packing)
+    lines.append("The ledger balances." if ledger.balanced else "THE LEDGER DOES NOT BALANCE.")
+    return "\n".join(lines)
+
+
+def _packing_line(at: float, packing: PackingAccount) -> str:
+    line = (
+        f"packing at {format_time(int(at) * 1_000_000)}: {packing.requests} requests, "
+        f"{packing.samples_per_request:,.0f} samples each, density {packing.density:.1%}; "
+        f"{packing.inflow:,.0f} samples/s come in, a backlog of {packing.backlog_seconds:,.0f} s waits"
+    )
+    if packing.factor is not None:
+        line += f"; {min(packing.factor, 1000):,.2g} times as much could be carried"
+    if packing.full_requests:
+        line += (
+            f"; alignment to whole seconds would have saved {packing.aligned_saves:,.0f} of {packing.full_requests} "
+            "full requests"
+        )
+    if packing.aligned or packing.not_aligned:
+        line += (
+            f"; {packing.aligned:,} samples were moved by up to {packing.greatest_shift_us / 1e6:g} s, with "
+            f"{packing.collisions:,} collisions; {packing.not_aligned:,} would have been moved too far"
+        )
+    return line

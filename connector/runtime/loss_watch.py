@@ -1,0 +1,93 @@
+"""Looks at the sources every few seconds for what might be lost, and says so in the log once per change."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from connector.sources.loss import Threat, duration, threats
+from connector.sources.source import Source, ThreatenedSource
+
+_LOOK_SECONDS: Final = 5.0
+_CALM_FACTOR: Final = 1.5
+"""A threat is over only when it is this much farther away than the limit."""
+
+_log = structlog.get_logger(__name__)
+
+
+class LossWatch:
+    """What threatens each source. `look` may be called by hand, with a time."""
+
+    def __init__(
+        self, sources: Sequence[Source], warn_below: float, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._sources = [source for source in sources if isinstance(source, ThreatenedSource)]
+        self._warn_below = warn_below
+        self._clock = clock
+        self._threats: dict[str, list[Threat]] = {}
+        self._warned: dict[tuple[str, str], Threat] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="loss-watch", daemon=True)
+
+    def start(self) -> None:
+        """Look from time to time."""
+        if self._sources:
+            self._thread.start()
+
+    def close(self, timeout: float) -> None:
+        """Stop looking."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
+    def seconds(self) -> dict[tuple[str, str], float]:
+        """(source, cause) → seconds until something would be lost; infinite where nothing points to it."""
+        return {(name, threat.cause): threat.seconds for name, found in self._threats.items() for threat in found}
+
+    def problems(self) -> list[str]:
+        """What is nearer than the limit, for people."""
+        return [f"{source}: {_text(threat)}" for (source, _), threat in list(self._warned.items())]
+
+    def look(self) -> None:
+        """Ask the sources now."""
+        now = self._clock()
+        for source in self._sources:
+            found = threats(source.horizons(now))
+            self._threats[source.name] = found
+            for threat in found:
+                self._judge(source.name, threat)
+            gone = {cause for name, cause in self._warned if name == source.name} - {threat.cause for threat in found}
+            for cause in gone:
+                self._over(source.name, cause, math.inf)
+
+    def _judge(self, source: str, threat: Threat) -> None:
+        key = source, threat.cause
+        if key in self._warned and threat.seconds > self._warn_below * _CALM_FACTOR:
+            self._over(source, threat.cause, threat.seconds)
+        elif key in self._warned or threat.seconds < self._warn_below:
+            if key not in self._warned:
+                _log.warning(
+                    "loss_ahead", source=source, cause=threat.cause, seconds=round(threat.seconds), detail=_text(threat)
+                )
+            self._warned[key] = threat
+
+    def _over(self, source: str, cause: str, seconds: float) -> None:
+        del self._warned[source, cause]
+        _log.info("loss_not_ahead_any_more", source=source, cause=cause, seconds=seconds)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_LOOK_SECONDS):
+            try:
+                self.look()
+            except Exception:  # noqa: BLE001 - a forecast that fails must not stop what it is about
+                _log.exception("loss_forecast_failed")
+
+
+def _text(threat: Threat) -> str:
+    when = "now" if threat.seconds <= 0 else f"in {duration(threat.seconds)} at the present rates"
+    return f"{when}: {threat.text}"

@@ -1,0 +1,66 @@
+"""What stands in `state_dir`: files, the folders of workers and backfills, and the lock."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final, TextIO
+
+from connector.config.model import Config
+from connector.ledger.file import LogFile
+
+PACKING_NOTE: Final = "packing"
+"""How the ledger finds what was said of packing."""
+WORKER_FOLDERS: Final = "worker-*"
+"""Where, in state_dir, the second and further workers keep their state."""
+BACKFILL_FOLDERS: Final = "backfill/*"
+"""Where, in state_dir, backfills keep theirs."""
+
+
+class StartError(Exception):
+    """The connector cannot start; the text says what to do."""
+
+
+def log_file_path(config: Config, source: str) -> Path:
+    """Where a source keeps its journal and ledger."""
+    return config.state_dir / f"{source}.sqlite"
+
+
+def state_files(state_dir: Path) -> list[Path]:
+    """The state files of a configuration that exist: that of the connector, and those of its further workers."""
+    files = (folder / "state.sqlite" for folder in (state_dir, *sorted(state_dir.glob(WORKER_FOLDERS))))
+    return [file for file in files if file.exists()]
+
+
+def open_log_file(config: Config, source: str) -> LogFile:
+    """A source's journal and ledger. Raises `StartError`."""
+    path = log_file_path(config, source)
+    try:
+        return LogFile.open(path, ledger_topics=config.observe.ledger_topics)
+    except (OSError, sqlite3.Error) as error:
+        raise StartError(f"the journal {path} cannot be opened: {error}; is the disk full or read-only?") from None
+
+
+def lock_state_dir(folder: Path) -> TextIO:
+    """Only one connector may use a state_dir: two would send and settle the same messages. Raises `StartError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("a+", encoding="ascii")
+    except OSError as error:
+        raise StartError(
+            f"state_dir {folder} cannot be written ({error.strerror}); the journal needs a folder that can be, "
+            "best on a volume"
+        ) from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise StartError(
+            f"state_dir {folder} is in use by another connector; stop it, or give this one a state_dir of its own"
+        ) from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file

@@ -1,0 +1,229 @@
+"""`workers: N`: processes of one configuration, each a connector of its own and a member of the consumer groups.
+
+The supervisor starts them, starts again what dies, passes signals on and speaks for all of them. A worker holds
+its standard input, which the supervisor never writes to: when that ends, the supervisor is gone, and the worker
+stops. The first worker uses state_dir itself, so that a configuration keeps its state when workers are added.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from connector.config.model import Config, KafkaSection, SourceSection
+from connector.dead_letters.section import MqttLettersSection
+
+_FIRST_DELAY: Final = 1.0
+_LAST_DELAY: Final = 30.0
+_STEADY_SECONDS: Final = 30.0
+_EARLY_ENDS: Final = 3
+"""A worker that ends this often without ever having been steady is not started again."""
+_MARGIN_SECONDS: Final = 15.0
+_LOOK_SECONDS: Final = 0.2
+PORT_FILE: Final = "observe-port"
+"""In a worker's state folder: where it serves its pages."""
+
+_log = structlog.get_logger(__name__)
+
+
+def worker_folder(state_dir: Path, worker: int) -> Path:
+    """Where a worker, counted from 1, keeps its state."""
+    return state_dir if worker == 1 else state_dir / f"worker-{worker}"
+
+
+def config_for_worker(config: Config, worker: int) -> Config:
+    """What this worker, counted from 1, runs."""
+    sources: list[SourceSection] = []
+    for section in config.sources:
+        if isinstance(section, KafkaSection):
+            named = f"{section.instance_id}-{worker}" if section.instance_id else None
+            sources.append(section.model_copy(update={"instance_id": named}))
+        elif worker == 1:  # a session, a journal or a file is there once
+            sources.append(section)
+    delivery = config.delivery
+    share = delivery.share if delivery.share == "auto" else delivery.share / config.workers
+    saves = delivery.metadata_requests_per_second / config.workers  # a limit of the integration, as for inserts
+    delivery = delivery.model_copy(update={"share": share, "metadata_requests_per_second": saves})
+    observe = config.observe
+    if observe.listen is not None:
+        observe = observe.model_copy(update={"listen": "127.0.0.1:0"})
+    letters = config.dead_letters
+    if isinstance(letters, MqttLettersSection) and letters.client_id:
+        letters = letters.model_copy(update={"client_id": f"{letters.client_id}-{worker}"})
+    return config.model_copy(
+        update={
+            "sources": sources,
+            "delivery": delivery,
+            "state_dir": worker_folder(config.state_dir, worker),
+            "observe": observe,
+            "dead_letters": letters,
+        }
+    )
+
+
+def stop_with_supervisor(stop: Callable[[], None]) -> None:
+    """In a worker: call `stop` when the supervisor is gone."""
+
+    def follow() -> None:
+        os.read(0, 1)  # returns at the end of the input, since nobody writes
+        _log.info("supervisor_gone", effect="stopping")
+        stop()
+
+    threading.Thread(target=follow, name="supervisor", daemon=True).start()
+
+
+class Worker:
+    """One process, as its supervisor sees it."""
+
+    def __init__(self, number: int, command: list[str], port_file: Path | None = None) -> None:
+        """`port_file` is where it says on which port it serves its pages, while it runs."""
+        self.number = number
+        self.ended: int | None = None
+        """Its exit status, once it is not to be started again."""
+        self.starts = 0
+        self._command = command
+        self._port_file = port_file
+        self._signals = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._early_ends = 0
+        self._delay = _FIRST_DELAY
+        self._start_at = 0.0
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process ID."""
+        return None if self._process is None else self._process.pid
+
+    def look(self, now: float, *, stopping: bool) -> None:
+        """Start it, or start it again; note its end."""
+        if self._process is not None:
+            status = self._process.poll()
+            if status is not None:
+                self._over(status, now, stopping=stopping)
+        elif self.ended is None and stopping:
+            self.ended = 0
+        elif self.ended is None and now >= self._start_at:
+            self._start(now)
+
+    def _start(self, now: float) -> None:
+        self._started = now
+        self.starts += 1
+        try:
+            self._forget_port()
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                self._command,
+                stdin=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C in a terminal reaches the supervisor alone, which passes it on
+            )
+        except OSError as error:
+            _log.error("worker_not_started", worker=self.number, reason=str(error))
+            self._over(127, now, stopping=False)
+
+    def pass_on(self, numbers: Sequence[int]) -> None:
+        """Pass on those of these signals, all that ever came, that it has not had."""
+        for number in numbers[self._signals :]:
+            self.signal(number)
+        self._signals = len(numbers)
+
+    def signal(self, number: int) -> None:
+        """Pass a signal on."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def _forget_port(self) -> None:
+        """The port may be somebody else's by now."""
+        if self._port_file is not None and self._port_file.is_file():
+            self._port_file.unlink(missing_ok=True)
+
+    def _over(self, status: int, now: float, *, stopping: bool) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
+        if stopping and status == -signal.SIGTERM:  # it had only just been started and had not begun
+            status = 0
+        if stopping or status == 0:
+            self.ended = status
+            if not stopping:
+                _log.warning("worker_ended", worker=self.number, effect="it is not started again; the others go on")
+            return
+        steady = now - self._started >= _STEADY_SECONDS
+        self._early_ends = 0 if steady else self._early_ends + 1
+        self._delay = _FIRST_DELAY if steady else min(self._delay * 2, _LAST_DELAY)
+        if self._early_ends >= _EARLY_ENDS:
+            self.ended = status
+            _log.error("worker_given_up", worker=self.number, status=status, remedy="see its last lines above")
+            return
+        pause = self._delay * (0.5 + 0.5 * random.random())  # noqa: S311 - jitter
+        self._start_at = now + pause
+        _log.error("worker_died", worker=self.number, status=status, next_start_in_seconds=round(pause, 1))
+
+
+class Supervisor:
+    """All workers of one configuration."""
+
+    def __init__(self, config: Config, file: Path, command: Callable[[int], list[str]] | None = None) -> None:
+        """`command` gives the command line of a worker; by default it is ours."""
+        self._config = config
+        make = command or (
+            lambda number: [sys.executable, "-m", "connector", "run", str(file), "--worker", str(number)]
+        )
+        self.workers = [
+            Worker(number, make(number), worker_folder(config.state_dir, number) / PORT_FILE)
+            for number in range(1, config.workers + 1)
+        ]
+        self._signals: list[int] = []
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Stop all; a second time, at once. Takes no lock, so a signal handler may call it at any point of `run`."""
+        self._signals.append(number)
+
+    def run(self) -> int:
+        """Until all have ended; returns the exit status for all."""
+        while not self._signals:
+            self._look(stopping=False)
+            if all(worker.ended is not None for worker in self.workers):
+                break
+            if any(worker.ended for worker in self.workers):  # given up: a container that limps helps nobody
+                break
+            time.sleep(_LOOK_SECONDS)
+        self._end()
+        return next((1 for worker in self.workers if worker.ended), 0)
+
+    def _look(self, *, stopping: bool) -> None:
+        now = time.monotonic()
+        for worker in self.workers:
+            worker.look(now, stopping=stopping)
+
+    def _end(self) -> None:
+        if not self._signals:
+            self.stop()
+        _log.info("stopping", workers=len(self.workers))
+        until = time.monotonic() + self._config.delivery.flush_timeout + _MARGIN_SECONDS
+        while any(worker.running for worker in self.workers):
+            for worker in self.workers:
+                worker.pass_on(self._signals)
+            self._look(stopping=True)
+            if time.monotonic() > until:
+                for worker in self.workers:
+                    if worker.running:
+                        _log.error("worker_killed", worker=worker.number, reason="it did not stop in time")
+                        worker.signal(signal.SIGKILL)
+                until = time.monotonic() + _MARGIN_SECONDS
+            time.sleep(_LOOK_SECONDS / 4)
+        self._look(stopping=True)

@@ -1,0 +1,111 @@
+"""What sections of the configuration are made of: durations, sizes, and strictness."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KiB|MB|MiB|GB|GiB)")
+_SIZE_UNITS: Final = {
+    "B": 1,
+    "kB": 1000,
+    "KiB": 1024,
+    "MB": 1000**2,
+    "MiB": 1024**2,
+    "GB": 1000**3,
+    "GiB": 1024**3,
+}
+
+
+def _seconds(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("a duration needs a unit, such as 500ms, 2s, 5m, 1h or 7d")  # noqa: TRY004 - pydantic reports ValueError
+    found = _DURATION.fullmatch(value.strip())
+    if not found:
+        raise ValueError(f"{value!r} is no duration; write for example 500ms, 2s, 5m, 1h or 7d")
+    return float(found[1]) * _DURATION_UNITS[found[2]]
+
+
+def _bytes(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("a size needs a unit, such as 512KiB, 8MiB or 1GiB")  # noqa: TRY004 - as above
+    found = _SIZE.fullmatch(value.strip())
+    if not found:
+        raise ValueError(f"{value!r} is no size; write for example 512KiB, 8MiB or 1GiB")
+    return int(float(found[1]) * _SIZE_UNITS[found[2]])
+
+
+def text_of(value: object) -> object:
+    """YAML reads `5` as a number where a text was meant."""
+    return str(value) if type(value) is int else value
+
+
+def _source_name(name: str) -> str:
+    if name.lower() in ("state", "dead-letters"):
+        raise ValueError(
+            f"a source cannot be named {name!r}: its journal would be a file that the connector has already"
+        )
+    return name
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d)$", "examples": ["2s", "5m"]}),
+]
+Bytes = Annotated[
+    int,
+    BeforeValidator(_bytes),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(B|[kMG]B|[KMG]iB)$", "examples": ["8MiB", "1GiB"]}),
+]
+SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,63}$"), AfterValidator(_source_name)]
+
+
+class Section(BaseModel):
+    """A section: unknown settings are errors, and defaults are checked like anything else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class TlsSection(Section):
+    """TLS. Certificates are checked against the system's authorities unless `ca_file` is given."""
+
+    ca_file: Path | None = Field(default=None, description="PEM file of the server's certificate authority.")
+    cert_file: Path | None = Field(default=None, description="PEM file of our own certificate (mutual TLS).")
+    key_file: Path | None = Field(default=None, description="PEM file of the certificate's private key.")
+    key_password: SecretStr | None = Field(default=None, description="Password of the private key.")
+    verify: bool = Field(
+        default=True,
+        description="Check the server's certificate and name. `false` lets anybody in between read and change "
+        "everything: for test networks only.",
+    )
+
+    @model_validator(mode="after")
+    def _pair(self) -> TlsSection:
+        if self.key_file and not self.cert_file:
+            raise ValueError("key_file without cert_file; give both for mutual TLS")
+        return self
+
+    @property
+    def files(self) -> dict[str, Path | None]:
+        """The files that it names, by their setting."""
+        return {"tls.ca_file": self.ca_file, "tls.cert_file": self.cert_file, "tls.key_file": self.key_file}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What works, and is not wise."""
+        return [] if self.verify else ["tls.verify is false: anybody in between can read and change everything"]

@@ -1,0 +1,1 @@
+"""Files of messages, a JSON object a line."""

@@ -1,0 +1,72 @@
+"""The section of a file or standard input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from connector.settings import Bytes, Section, SourceName
+
+STDIN = Path("-")
+
+
+class FileSection(Section):
+    """A file, or standard input, of newline-delimited records: read once, to its end."""
+
+    type: Literal["file"] = Field(description="This source is a file or standard input.")
+    name: SourceName = Field(default="file", description="A name for logs, metrics, the ledger and its file. Keep it.")
+    path: Path = Field(
+        description="The file. `-` is standard input, which cannot be read again: what was read and not sent is lost "
+        "at a crash."
+    )
+    records: Literal["payload", "record"] = Field(
+        default="payload",
+        description="What a line is: the payload of a message of `topic`, or a whole record, as a JSON object with "
+        "`topic`, `payload` (JSON), `payload_text` or `payload_base64`, and perhaps `time` (RFC 3339 or Unix time), "
+        "`key`, `headers` and more: what `clarify-connector record` writes. docs/try-out.md describes it.",
+    )
+    topic: str | None = Field(
+        default=None, min_length=1, description="The topic of all lines, with `records: payload`.", examples=["plant/3"]
+    )
+    max_line: Bytes = Field(
+        default="4MiB",  # type: ignore[assignment]
+        ge=1024,
+        description="Longer lines become dead letters.",
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _not_stdin_by_accident(cls, value: Path) -> Path:
+        if value.name == "":
+            raise ValueError("must be a file, or - for standard input")
+        return value
+
+    @model_validator(mode="after")
+    def _topic_where_needed(self) -> FileSection:
+        if self.records == "payload" and not self.topic:
+            raise ValueError("records: payload needs a topic for its lines; or set records: record")
+        if self.records == "record" and self.topic:
+            raise ValueError("with records: record every line names its own topic; remove topic")
+        return self
+
+    @property
+    def is_stdin(self) -> bool:
+        """Whether it is standard input."""
+        return self.path == STDIN
+
+    @property
+    def address(self) -> str:
+        """Where it is, for people."""
+        return "standard input" if self.is_stdin else str(self.path)
+
+    @property
+    def files(self) -> dict[str, Path | None]:
+        """The files that it names."""
+        return {"path": None if self.is_stdin else self.path}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What works, and is not wise."""
+        return []

@@ -1,0 +1,242 @@
+"""The file source: newline-delimited records from a file or standard input, for replays, imports and tests.
+
+Its partition is the file, its positions are line numbers from 1. A file is gone on with after the last line
+that was settled; a file that is not the same any more is refused. Standard input cannot be read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import structlog
+
+from connector.ledger.account import Commit
+from connector.ledger.file import LogFile
+from connector.ledger.settlements import Settlements
+from connector.records import Chunk, Record
+from connector.sources.file.lines import Line, LineSplitter, to_record
+from connector.sources.file.section import FileSection
+from connector.sources.partitions import OwnedPartition
+from connector.sources.source import Handover, Reread, SourceFailedError, SourceFinishedError
+
+_PIECE: Final = 64 * 1024
+_PIECES_AHEAD: Final = 8
+_FINGERPRINT_BYTES: Final = 4096
+
+_log = structlog.get_logger(__name__)
+
+
+class FileSource:
+    """A `Source` over one file."""
+
+    def __init__(self, settings: FileSection, file: LogFile, stdin: BinaryIO | None = None) -> None:
+        """`stdin` stands in for the process's own."""
+        self.name = settings.name
+        self._settings = settings
+        self._file = file
+        self._stdin = stdin
+        covered = file.ranges(f"{settings.name}[0]")
+        first = 1 if settings.is_stdin else max((found.next for found in covered), default=1)
+        self._owned = OwnedPartition(settings.name, 0, first)
+        self._settlements = Settlements(settings.name, file, None)
+        self._splitter = LineSplitter(settings.max_line)
+        self._lines: deque[Line] = deque()
+        self._chunks: deque[tuple[int, int]] = deque()
+        """Of each chunk that is not committed: its first line's number, and where in the file that begins."""
+        self._next_byte = 0
+        self._to_skip = first - 1
+        self._stream: BinaryIO | None = None
+        self._ahead: queue.Queue[bytes] = queue.Queue(_PIECES_AHEAD)
+        self._lock = threading.Lock()
+        self._draining = threading.Event()
+        self._ended = False
+        self._read_bytes = 0
+        self._read_lines = 0
+
+    def start(self, handover: Handover) -> None:  # noqa: ARG002 - a file is never given away
+        """Begin to read."""
+        if self._file.set_aside:
+            _log.error("ledger_damaged", source=self.name, detail=str(self._file.set_aside))
+        self._settlements.start()
+        if self._settings.is_stdin:
+            _log.info(
+                "reading_standard_input",
+                source=self.name,
+                effect="it cannot be read again: what was read and is not in Clarify is lost at a crash",
+            )
+            self._stream = self._stdin or sys.stdin.buffer
+            threading.Thread(target=self._read_ahead, name=f"stdin-{self.name}", daemon=True).start()
+
+    def poll(self, timeout: float) -> Chunk | None:
+        """The lines of the next piece."""
+        if self._draining.is_set() and not self._lines:
+            return None
+        while not self._lines:
+            if self._ended:
+                raise SourceFinishedError
+            data = self._next_piece(timeout)
+            if data is None:
+                return None
+            self._ended = not data
+            self._read_bytes += len(data)
+            self._add(self._splitter.end() if self._ended else self._splitter.feed(data))
+        now_us = time.time_ns() // 1000
+        records = [to_record(line, self._settings, now_us) for line in self._lines]
+        length = sum(line.length + 1 for line in self._lines)
+        self._lines.clear()
+        with self._lock:
+            first = self._owned.next_taken or 1
+            positions = range(first, first + len(records))
+            self._owned.take(positions)
+            self._chunks.append((first, self._next_byte))
+            self._next_byte += length
+        self._read_lines += len(records)
+        return Chunk(self.name, self._owned.name, positions, records)
+
+    def hold(self) -> None:
+        """Nothing to keep up."""
+
+    def commit(self, commit: Commit) -> None:
+        """These lines are settled."""
+        with self._lock:
+            settled = self._owned.settle(commit.position)
+            while len(self._chunks) > 1 and self._chunks[1][0] <= commit.position:
+                self._chunks.popleft()
+        self._settlements.add(commit, settled)
+
+    def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:  # noqa: ARG002 - it has one
+        """From the file, beginning with the chunk that the first of them is in."""
+        if self._settings.is_stdin:
+            return Reread({}, len(positions), "standard input cannot be read again")
+        with self._lock:
+            start = next((chunk for chunk in reversed(self._chunks) if chunk[0] <= positions[0]), (1, 0))
+        try:
+            with self._settings.path.open("rb") as stream:
+                found, done = self._read_lines_at(stream, start, positions, max_bytes)
+        except OSError as error:
+            return Reread({}, len(positions), f"{self._settings.path} could not be read again: {error.strerror}")
+        return Reread(found, done, f"{self._settings.path} does not have it any more")
+
+    def stop_reading(self) -> None:
+        """Read no more."""
+        self._draining.set()
+
+    def close(self, timeout: float) -> None:
+        """Write what is settled, close the files."""
+        self._draining.set()
+        self._settlements.close(timeout)
+        if self._stream is not None and not self._settings.is_stdin:
+            self._stream.close()
+            self._stream = None
+        self._file.close()
+
+    def problems(self) -> list[str]:
+        """The ledger cannot be written."""
+        return [self._settlements.trouble] if self._settlements.trouble else []
+
+    def share(self) -> float:
+        """All of it is ours."""
+        return 1.0
+
+    def gauges(self) -> dict[str, float]:
+        """How far it is read."""
+        return {
+            "file_lines_total": self._read_lines,
+            "file_bytes_total": self._read_bytes,
+            "file_finished": float(self._ended),
+        }
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def _read_lines_at(
+        self, stream: BinaryIO, start: tuple[int, int], positions: Sequence[int], max_bytes: int
+    ) -> tuple[dict[int, Record], int]:
+        """The records of these lines, and how many were looked for; `start` is a line's number and its place."""
+        number, offset = start
+        stream.seek(offset)
+        splitter = LineSplitter(self._settings.max_line)
+        now_us = time.time_ns() // 1000
+        found: dict[int, Record] = {}
+        done = size = 0
+        ended = False
+        while not ended:
+            data = stream.read(_PIECE)
+            ended = not data
+            for line in splitter.feed(data) if data else splitter.end():
+                if number == positions[done]:
+                    found[number] = to_record(line, self._settings, now_us)
+                    size += line.length
+                    done += 1
+                    if done == len(positions) or size >= max_bytes:
+                        return found, done
+                number += 1
+        return found, len(positions)
+
+    def _add(self, lines: list[Line]) -> None:
+        skipped = min(self._to_skip, len(lines))
+        self._to_skip -= skipped
+        self._next_byte += sum(line.length + 1 for line in lines[:skipped])
+        self._lines.extend(lines[skipped:])
+        if self._ended and self._to_skip:
+            raise SourceFailedError(
+                f"{self._settings.path} has {self._to_skip} lines less than were read of it before; it was cut, or is "
+                "another file. To read it from its start, give the source another name"
+            )
+
+    def _next_piece(self, timeout: float) -> bytes | None:
+        """Bytes, none at the end, None if nothing comes now."""
+        if self._settings.is_stdin:
+            try:
+                return self._ahead.get(timeout=timeout)
+            except queue.Empty:
+                return None
+        try:
+            if self._stream is None:
+                self._stream = self._opened(self._settings.path)
+            return self._stream.read(_PIECE)
+        except OSError as error:
+            raise SourceFailedError(f"{self._settings.path} cannot be read: {error.strerror}") from None
+
+    def _opened(self, path: Path) -> BinaryIO:
+        stream = path.open("rb")
+        start = stream.read(_FINGERPRINT_BYTES)
+        known = self._file.meta("file")
+        if isinstance(known, str):
+            length, _, digest = known.partition(":")
+            if hashlib.sha256(start[: int(length)]).hexdigest() != digest:
+                stream.close()
+                raise SourceFailedError(
+                    f"{path} is not the file of which {self._to_skip} lines were read before: it begins differently. "
+                    "To read it from its start, give the source another name"
+                )
+        else:
+            self._file.remember("file", f"{len(start)}:{hashlib.sha256(start).hexdigest()}")
+        stream.seek(0)
+        return stream
+
+    def _read_ahead(self) -> None:
+        """Standard input blocks, and `poll` must not. The queue has a bound: then the writer has to wait."""
+        assert self._stream is not None  # noqa: S101 - this thread is started with it
+        read = getattr(self._stream, "read1", self._stream.read)
+        while not self._draining.is_set():
+            try:
+                data = read(_PIECE)
+            except (OSError, ValueError) as error:
+                _log.warning("standard_input_failed", source=self.name, reason=str(error))
+                data = b""
+            while not self._draining.is_set():
+                try:
+                    self._ahead.put(data, timeout=0.5)
+                    break
+                except queue.Full:
+                    continue
+            if not data:
+                return

@@ -1,0 +1,1 @@
+"""The journal of an MQTT source: on disk, or in memory."""

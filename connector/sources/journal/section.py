@@ -1,0 +1,29 @@
+"""The section `journal` of an MQTT source."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from connector.settings import Bytes, Section
+
+
+class JournalSection(Section):
+    """Where messages wait between the broker and Clarify."""
+
+    storage: Literal["disk", "memory"] = Field(
+        default="disk",
+        description="`disk`: each message is on disk before it is acknowledged; a crash or a long outage "
+        "loses nothing. `memory`: a message is acknowledged when it is settled; the broker keeps what waits, "
+        "as far as its own queue goes.",
+    )
+    max_bytes: Bytes = Field(
+        default="1GiB",  # type: ignore[assignment]
+        description="How much may wait. At the bound we stop reading from the broker; nothing is dropped by us.",
+        ge=64 * 1024,
+    )
+
+
+def _journal(value: object) -> object:
+    return {"storage": value} if isinstance(value, str) else value

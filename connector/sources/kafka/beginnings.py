@@ -1,0 +1,93 @@
+"""A partition begins: where it was to go on, where the policy says, or after a loss, which goes into the ledger."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+
+import structlog
+from confluent_kafka import TopicPartition
+
+from connector.ledger.file import LogFile
+from connector.sources.kafka.assignment import Assignment
+from connector.sources.kafka.positions import Positions
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.kafka.starts import Start
+from connector.sources.kafka.status import Status
+from connector.sources.partitions import OwnedPartition
+
+_log = structlog.get_logger(__name__)
+
+
+class Beginnings:
+    """Takes note of where partitions begin. Called by the thread that polls."""
+
+    def __init__(
+        self, settings: KafkaSection, file: LogFile, assignment: Assignment, positions: Positions, status: Status
+    ) -> None:
+        self._settings = settings
+        self._file = file
+        self._assignment = assignment
+        self._positions = positions
+        self._status = status
+        self._losses: deque[tuple[str, int, TopicPartition]] = deque()
+        """(what was lost, records, where reading goes on) that is not in the ledger yet."""
+        self.expired = 0
+
+    def begin(self, owned: OwnedPartition, start: Start) -> None:
+        """It was assigned to begin there."""
+        self._assignment.stuck.discard(owned.name)
+        if start.offset is None:
+            if start.no_position:
+                self._status.fatal = (
+                    f"group {self._settings.group_id!r} has no position in {owned.name}, and auto_offset_reset is "
+                    "error; set the group's position, or choose earliest or latest"
+                )
+            return
+        self._assignment.refused.pop(owned.name, None)
+        with self._assignment.lock:
+            owned.begin_at(start.offset)
+        if start.offset == start.expected:
+            return
+        at = TopicPartition(owned.topic, owned.number, start.offset)
+        if start.expected is None:
+            _log.info(
+                "kafka_starts_at",
+                source=self._settings.name,
+                partition=owned.name,
+                offset=start.offset,
+                policy=self._settings.auto_offset_reset,
+            )
+            self._positions.begin(at)
+            return
+        what = (
+            f"{owned.name}: the data from offset {start.expected} to before {start.offset} had expired before it could "
+            "be read"
+            if start.lost
+            else f"{owned.name}: position {start.expected} is not in the log any more: the log was cut, or the topic "
+            f"made anew; reading goes on with its first record, at {start.offset}"
+        )
+        self.expired += start.lost
+        _log.error(
+            "kafka_data_expired",
+            source=self._settings.name,
+            partition=owned.name,
+            first_lost=start.expected,
+            next_available=start.offset,
+            detail=what,
+            remedy="lengthen the topic's retention, or have more replicas read it",
+        )
+        self._losses.append((what, start.lost, at))
+        self.note_losses()
+
+    def note_losses(self) -> None:
+        """Into the ledger, and then, so that none is reported twice, to the group."""
+        while self._losses:
+            what, lost, at = self._losses[0]
+            try:
+                self._file.note_loss(what, lost)
+            except sqlite3.Error as error:
+                self._status.note(f"the ledger cannot be written: {error}")
+                return
+            self._losses.popleft()
+            self._positions.begin(at)

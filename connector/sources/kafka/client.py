@@ -1,0 +1,43 @@
+"""The consumer of the moment. Leaving the group and joining it anew takes another one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+from confluent_kafka import Consumer, KafkaException
+
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.kafka.settings import consumer_settings, refusal
+from connector.sources.kafka.status import Status
+
+_log = structlog.get_logger(__name__)
+
+
+class Client:
+    """Makes and closes it; whoever polls calls all of this, except `leave`, which `close` of the source calls last."""
+
+    def __init__(self, settings: KafkaSection, status: Status, make: Callable[..., Consumer]) -> None:
+        """ValueError if librdkafka does not take the settings."""
+        self._settings = settings
+        self._status = status
+        self._make = make
+        self.consumer = self._new()
+
+    def renew(self) -> None:
+        """Another one, after `leave`. ValueError if librdkafka does not take the settings any more."""
+        self.consumer = self._new()
+
+    def leave(self) -> None:
+        """Leave the group, which calls back first."""
+        try:
+            self.consumer.close()
+        except (KafkaException, RuntimeError) as error:
+            _log.warning("kafka_leaving_failed", source=self._settings.name, reason=str(error))
+
+    def _new(self) -> Consumer:
+        options = consumer_settings(self._settings) | self._status.callbacks()
+        try:
+            return self._make(options, logger=self._status.logger)
+        except KafkaException as error:
+            raise ValueError(refusal(self._settings, error)) from None

@@ -1,0 +1,177 @@
+"""The group's callbacks: partitions come, are asked back, or are lost. librdkafka calls them inside poll, consume and
+close, and its assignment is changed in here only (`kafka` says why)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+from confluent_kafka import OFFSET_STORED, Consumer, KafkaException, TopicPartition
+
+from connector.ledger.file import LogFile
+from connector.sources.kafka.assignment import Assignment
+from connector.sources.kafka.beginnings import Beginnings
+from connector.sources.kafka.client import Client
+from connector.sources.kafka.positions import Positions
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.kafka.starts import Start, StartFinder
+from connector.sources.kafka.status import Status
+from connector.sources.partitions import OwnedPartition, partition_name
+from connector.sources.source import Handover
+
+_START_SECONDS: Final = 10.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Group:
+    """Our side of the consumer group."""
+
+    def __init__(
+        self,
+        settings: KafkaSection,
+        file: LogFile,
+        client: Client,
+        assignment: Assignment,
+        positions: Positions,
+        beginnings: Beginnings,
+        status: Status,
+    ) -> None:
+        self._settings = settings
+        self._file = file
+        self._client = client
+        self._assignment = assignment
+        self._positions = positions
+        self._beginnings = beginnings
+        self._status = status
+        self._eager = settings.group_protocol == "classic" and settings.assignor != "cooperative-sticky"
+        self.handover: Handover | None = None
+        self.closing = False
+        """Nothing new is begun, and nobody waits for what is under way."""
+        self.rebalances = self.abandoned = 0
+
+    def subscribe(self) -> None:
+        """Join the group in the background."""
+        self._client.consumer.subscribe(
+            self._settings.subscription, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def give_up(self, names: Iterable[str]) -> None:
+        """These are not ours any more, and neither is what was read of them and is not settled."""
+        names = list(names)
+        self._assignment.drop_ready(names)
+        if self.handover is not None:
+            self.abandoned += self.handover.forget(self._settings.name, names)
+        self._assignment.remove(names)
+        for name in names:
+            self._positions.settlements.forget(name)
+
+    # -- called by librdkafka ---------------------------------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        stuck = self._stuck()
+        again = [TopicPartition(owned.topic, owned.number) for owned in stuck]
+        starts: dict[str, Start] = {}
+        if not self.closing and (partitions or again):
+            starts = self._find_starts(consumer, [*partitions, *again], stuck)
+        try:
+            if self._eager:
+                consumer.assign(_from(partitions, starts))
+            else:
+                if again:
+                    consumer.incremental_unassign(again)
+                consumer.incremental_assign(_from([*partitions, *again], starts))
+        except KafkaException as error:
+            self._status.note(f"partitions could not be taken over: {error.args[0].str()}")
+            return  # the check finds that out, and joins anew
+        new = []
+        for found in partitions:
+            self._status.topic_works(found.topic)
+            name = partition_name(found.topic, found.partition)
+            expected = starts[name].expected if name in starts else None
+            new.append(OwnedPartition(found.topic, found.partition, expected, self._file.ranges(name)))
+        self._assignment.add(new)
+        for owned in [*new, *stuck]:
+            if owned.name in starts:
+                self._beginnings.begin(owned, starts[owned.name])
+        self._rebalanced("kafka_assigned", partitions)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        names = [partition_name(old.topic, old.partition) for old in partitions]
+        settled = self._settle(names)
+        self._positions.commit_revoked(consumer, partitions)
+        self.give_up(names)
+        self._unassign(consumer)
+        self._rebalanced("kafka_revoked", partitions, settled=settled)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.give_up([partition_name(old.topic, old.partition) for old in partitions])
+        self._unassign(consumer)
+        self._rebalanced("kafka_lost", partitions, reason="the group had thrown us out; somebody else has them already")
+
+    # -- details ----------------------------------------------------------------------------------
+
+    def _stuck(self) -> list[OwnedPartition]:
+        """Partitions of ours that an assignment lets begin anew."""
+        if self._eager:
+            return []
+        return [owned for name in sorted(self._assignment.stuck) if (owned := self._assignment.owned.get(name))]
+
+    def _find_starts(
+        self, consumer: Consumer, partitions: list[TopicPartition], stuck: list[OwnedPartition]
+    ) -> dict[str, Start]:
+        taken = {owned.name: owned.next_taken for owned in stuck if owned.next_taken is not None}
+        within = min(_START_SECONDS, self._settings.max_poll_interval / 4)
+        finder = StartFinder(consumer, self._settings.auto_offset_reset, within)
+        starts = finder.find(partitions, taken, self._assignment.refused)
+        if finder.trouble and any(start.offset is None for start in starts.values()):
+            self._status.note(f"where to begin could not be asked for: {finder.trouble}")
+        return starts
+
+    def _settle(self, names: list[str]) -> bool:
+        """Have what is under way settled; what was not given out yet is not begun any more."""
+        self._assignment.drop_ready(names)
+        if self.closing or self.handover is None:
+            return not self._assignment.under_way(names)
+        return self.handover.settle(self._settings.name, names, self._settings.drain_timeout)
+
+    def _unassign(self, consumer: Consumer) -> None:
+        """Answer a revocation: nothing is read any more that is not ours."""
+        try:
+            if self._eager:
+                consumer.unassign()
+            else:
+                held = consumer.assignment()
+                owned = self._assignment.owned
+                consumer.incremental_unassign(
+                    [found for found in held if partition_name(found.topic, found.partition) not in owned]
+                )
+        except KafkaException as error:
+            self._status.note(f"partitions could not be given back: {error.args[0].str()}")
+
+    def _rebalanced(self, event: str, partitions: list[TopicPartition], **more: object) -> None:
+        self.rebalances += 1
+        self._status.joined = event != "kafka_lost"
+        if not partitions:
+            return
+        names = sorted(partition_name(found.topic, found.partition) for found in partitions)
+        _log.info(
+            event,
+            source=self._settings.name,
+            partitions=names[:50],
+            count=len(names),
+            owned=len(self._assignment.owned),
+            **more,
+        )
+
+
+def _from(partitions: list[TopicPartition], starts: dict[str, Start]) -> list[TopicPartition]:
+    """The partitions, each with where to begin; where that is not known, librdkafka asks the group once more, and
+    reports it if there is nothing."""
+    begun = []
+    for found in partitions:
+        start = starts.get(partition_name(found.topic, found.partition))
+        offset = OFFSET_STORED if start is None or start.offset is None else start.offset
+        begun.append(TopicPartition(found.topic, found.partition, offset))
+    return begun

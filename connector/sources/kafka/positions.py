@@ -1,0 +1,89 @@
+"""What the group is told of our positions: only of partitions that are ours, and never what is not settled.
+
+Stored positions are committed by librdkafka in the background, once a second, and never an older one than the group
+has; before partitions go away, and when we leave, they are committed at once.
+"""
+
+from __future__ import annotations
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from connector.ledger.file import LogFile
+from connector.ledger.settlements import Settled, Settlements
+from connector.sources.kafka.assignment import Assignment
+from connector.sources.kafka.client import Client
+from connector.sources.kafka.status import Status
+from connector.sources.partitions import partition_name
+
+_log = structlog.get_logger(__name__)
+
+
+class Positions:
+    """The group's positions, and the settlements that lead to them."""
+
+    def __init__(self, source: str, file: LogFile, client: Client, assignment: Assignment, status: Status) -> None:
+        self._source = source
+        self._client = client
+        self._assignment = assignment
+        self._status = status
+        self.settlements = Settlements(source, file, self._store)
+
+    def begin(self, at: TopicPartition) -> None:
+        """The group has a position from now on, so that whoever comes next begins there and not where the policy says:
+        with `latest`, what came meanwhile would be left out."""
+        name = partition_name(at.topic, at.partition)
+        owned = self._assignment.owned.get(name)
+        if owned is None or owned.next_taken != at.offset:  # it is further by now, or not ours
+            return
+        try:
+            self._client.consumer.store_offsets(offsets=[at])
+        except KafkaException as error:
+            self._status.note(f"{name}: where it begins could not be stored: {error.args[0].str()}")
+        else:
+            self.settlements.stored[name] = at.offset
+
+    def commit(self) -> bool:
+        """Whether the group has all positions that we have settled."""
+        try:
+            self._client.consumer.commit(asynchronous=False)
+        except KafkaException as error:
+            return bool(error.args[0].code() == KafkaError._NO_OFFSET)  # nothing is new
+        return True
+
+    def commit_revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Write and commit what is settled of these, which are about to go: inside the callback that says so."""
+        self.settlements.flush()
+        self.settlements.tell()
+        stored = self.settlements.stored
+        offsets = [
+            TopicPartition(old.topic, old.partition, stored[name])
+            for old in partitions
+            if (name := partition_name(old.topic, old.partition)) in stored
+        ]
+        if not offsets:
+            return
+        try:
+            consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            _log.warning(
+                "kafka_commit_failed",
+                source=self._source,
+                reason=error.args[0].str(),
+                effect="the new owner gets some of it again",
+            )
+
+    def _store(self, part: Settled) -> bool:
+        try:
+            self._client.consumer.store_offsets(offsets=[TopicPartition(part.topic, part.number, part.range.next)])
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._STATE:  # that one says: not ours any more
+                _log.error(
+                    "kafka_position_not_stored",
+                    source=self._source,
+                    partition=part.range.partition,
+                    reason=error.args[0].str(),
+                    effect="from there on it is delivered again after a restart",
+                )
+            return False
+        return True

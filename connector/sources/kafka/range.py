@@ -1,0 +1,322 @@
+"""A range of a Kafka log, read once and beside every consumer group: for a backfill.
+
+Partitions are assigned by hand, nothing is committed; how far it is settled stands in the ledger alone. The
+range's ends are fixed when it is begun for the first time, so that a resumed one ends where the first would have.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import structlog
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from connector.ledger.account import Commit
+from connector.ledger.file import LogFile
+from connector.ledger.settlements import Settlements
+from connector.records import Chunk
+from connector.sources.kafka.records import to_records
+from connector.sources.kafka.reread import KafkaAgain
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.kafka.settings import reader_settings
+from connector.sources.kafka.status import Status
+from connector.sources.partitions import OwnedPartition, partition_name
+from connector.sources.source import Handover, Reread, SourceFailedError, SourceFinishedError
+
+_QUERY_SECONDS: Final = 10.0
+_BATCH: Final = 500
+DISORDER_MS: Final = 3_600_000
+"""How much later than a record another one may be that stands before it."""
+_TRIES: Final = 10
+_TRY_SECONDS: Final = 0.3
+
+_Answer = TypeVar("_Answer")
+
+_log = structlog.get_logger(__name__)
+
+
+class RangeError(Exception):
+    """The range cannot be found; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetRange:
+    """Offsets of one partition, from `first` to before `end`."""
+
+    topic: str
+    number: int
+    first: int
+    end: int
+
+
+class RangeFinder:
+    """Times and partitions → offsets, by asking the brokers."""
+
+    def __init__(self, section: KafkaSection) -> None:
+        self._section = section
+        self._consumer = Consumer(reader_settings(section))
+
+    def partitions(self) -> list[tuple[str, int]]:
+        """All partitions of the source's topics. Raises `RangeError`."""
+        topics = self._asked(lambda: self._consumer.list_topics(timeout=_QUERY_SECONDS)).topics
+        names = sorted(name for name in topics if self._section.matches(name))
+        found = [(name, number) for name in names for number in sorted(topics[name].partitions)]
+        if not found:
+            raise RangeError(f"no topic matches {', '.join(self._section.topics)}")
+        return found
+
+    def by_time(self, from_ms: int, to_ms: int) -> list[OffsetRange]:
+        """Offsets that hold all records of this span, and others: records are not always in the order of their times,
+        so it goes on to the first one that is an hour later. Raises `RangeError`."""
+        partitions = self.partitions()
+        starts, ends = (self._at(partitions, time_ms) for time_ms in (from_ms, to_ms + DISORDER_MS))
+        ranges = []
+        for topic, number in partitions:
+            low, high = self.bounds(topic, number)
+            first, end = starts[topic, number], ends[topic, number]
+            first = high if first is None else max(low, first)
+            ranges.append(OffsetRange(topic, number, first, max(first, high if end is None else end)))
+        return ranges
+
+    def bounds(self, topic: str, number: int) -> tuple[int, int]:
+        """(first offset there is, offset after the last). Raises `RangeError`."""
+        where = TopicPartition(topic, number)
+        low, high = self._asked(
+            lambda: self._consumer.get_watermark_offsets(where, timeout=_QUERY_SECONDS, cached=False)
+        )
+        return low, high
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._consumer.close()
+
+    def _at(self, partitions: list[tuple[str, int]], time_ms: int) -> dict[tuple[str, int], int | None]:
+        """Partition → the first offset at or after this time; None after the last record. A broker that has just become
+        the leader may answer for a part of the partitions only, so the same answer has to come twice."""
+        before: dict[tuple[str, int], int | None] = {}
+        problem = "the answers differ"
+        for attempt in range(_TRIES):
+            if attempt:
+                time.sleep(_TRY_SECONDS)
+            asked = [TopicPartition(topic, number, time_ms) for topic, number in partitions]
+            found = self._asked(lambda asked=asked: self._consumer.offsets_for_times(asked, timeout=_QUERY_SECONDS))  # type: ignore[misc]
+            missing = [answer for answer in found if answer.error is not None or answer.offset < OFFSET_END]
+            if missing or len(found) != len(partitions):
+                problem = ", ".join(
+                    f"{partition_name(m.topic, m.partition)}: {m.error or 'no answer'}" for m in missing
+                )
+                before = {}
+                continue
+            answers = {(a.topic, a.partition): None if a.offset == OFFSET_END else a.offset for a in found}
+            if answers == before:
+                return answers
+            before = answers
+        raise RangeError(f"the brokers do not say which offsets these times have: {problem}; try again")
+
+    @staticmethod
+    def _asked(question: Callable[[], _Answer]) -> _Answer:
+        try:
+            return question()
+        except KafkaException as error:
+            raise RangeError(f"the brokers cannot be asked: {error.args[0].str()}") from None
+
+
+class KafkaRangeSource:
+    """A `Source` over such a range."""
+
+    def __init__(
+        self, section: KafkaSection, file: LogFile, ranges: list[OffsetRange], span_ms: tuple[int, int] | None = None
+    ) -> None:
+        """Goes on after what `file` has settled of these ranges. With `span_ms`, only records of that span count."""
+        self._span_ms = span_ms
+        self.name = section.name
+        self._section = section
+        self._file = file
+        self._status = Status(section.name)
+        self._status.joined = True
+        self._settlements = Settlements(section.name, file, None)
+        self._again = KafkaAgain(section)
+        self._lock = threading.Lock()
+        self._ready: deque[Chunk] = deque()
+        self._draining = threading.Event()
+        self._owned: dict[str, OwnedPartition] = {}
+        self._ends: dict[str, int] = {}
+        self.total = sum(max(0, found.end - found.first) for found in ranges)
+        """Offsets in the range, holes included."""
+        self._left: dict[str, int] = {}
+        self.expired = 0
+        for found in ranges:
+            name = partition_name(found.topic, found.number)
+            done = max((part.next for part in file.ranges(name)), default=found.first)
+            start = min(max(found.first, done), found.end)
+            self._ends[name] = found.end
+            self._left[name] = found.end - start
+            if start < found.end:
+                self._owned[name] = OwnedPartition(found.topic, found.number, start)
+        self._unread = set(self._owned)
+        self._expired: set[str] = set()
+        """Partitions whose position is not in the log any more; where they go on is to be found out."""
+        options = reader_settings(section) | self._status.callbacks() | {"enable.partition.eof": True}
+        self._consumer = Consumer(options, logger=self._status.logger)
+
+    @property
+    def done(self) -> int:
+        """Offsets that are settled."""
+        return self.total - sum(self._left.values())
+
+    def start(self, handover: Handover) -> None:  # noqa: ARG002 - nobody takes its partitions
+        """Begin to read."""
+        self._settlements.start()
+        self._consumer.incremental_assign(
+            [TopicPartition(owned.topic, owned.number, owned.next_taken or 0) for owned in self._owned.values()]
+        )
+
+    def poll(self, timeout: float) -> Chunk | None:
+        """The next records of one partition."""
+        if not self._ready and not self._draining.is_set():
+            if not self._unread:
+                raise SourceFinishedError
+            if self._status.fatal:
+                raise SourceFailedError(self._status.fatal)
+            self._go_on_after_loss()
+            self._take(self._consumer.consume(_BATCH, timeout))
+        return self._ready.popleft() if self._ready else None
+
+    def hold(self) -> None:
+        """Nobody waits for us: the prefetch is bounded."""
+
+    def commit(self, commit: Commit) -> None:
+        """Into the ledger."""
+        with self._lock:
+            settled = self._owned[commit.partition].settle(commit.position)
+            for part in settled:
+                end = self._ends[commit.partition]
+                self._left[commit.partition] = end - min(end, part.range.next)
+        self._settlements.add(commit, settled)
+
+    def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
+        """By a consumer of its own."""
+        return self._again.read(partition, positions, max_bytes)
+
+    def stop_reading(self) -> None:
+        """Read no more."""
+        self._draining.set()
+
+    def close(self, timeout: float) -> None:
+        """Write what is settled."""
+        self._draining.set()
+        self._again.close()
+        self._settlements.close(timeout)
+        self._consumer.close()
+        self._file.close()
+
+    def problems(self) -> list[str]:
+        """No broker, no ledger."""
+        return self._status.problems() + ([self._settlements.trouble] if self._settlements.trouble else [])
+
+    def share(self) -> float:
+        """All of it is ours."""
+        return 1.0
+
+    def gauges(self) -> dict[str, float]:
+        """How far it is."""
+        return {"backfill_done": self.done, "backfill_total": self.total}
+
+    # -- details ----------------------------------------------------------------------------------
+
+    def _take(self, messages: list[Message]) -> None:
+        received_us = time.time_ns() // 1000
+        runs: dict[str, list[Message]] = {}
+        for message in messages:
+            name = partition_name(message.topic() or "", message.partition() or 0)
+            error = message.error()
+            if error is None:
+                runs.setdefault(name, []).append(message)
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                self._expired.add(name)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._at_end(name, message.offset() or 0)
+            else:
+                self._status.failed(error, message.topic())
+        for name, run in runs.items():
+            owned = self._owned[name]
+            end = self._ends[name]
+            inside = [message for message in run if (message.offset() or 0) < end and self._in_span(message)]
+            if inside:
+                self._status.works()
+                positions = [message.offset() or 0 for message in inside]
+                records = to_records(owned.topic, inside, received_us, record_time=self._section.timestamps == "record")
+                with self._lock:
+                    owned.take(positions)
+                self._ready.append(Chunk(self.name, name, positions, records))
+            if (run[-1].offset() or 0) + 1 >= end:
+                self._finish(name)
+        for name in list(self._unread):
+            if (self._owned[name].next_taken or 0) >= self._ends[name]:
+                self._finish(name)
+
+    def _in_span(self, message: Message) -> bool:
+        return self._span_ms is None or self._span_ms[0] <= message.timestamp()[1] < self._span_ms[1]
+
+    def _at_end(self, name: str, offset: int) -> None:
+        """Nothing is left before this offset: what the range still wants are holes."""
+        if offset >= self._ends[name]:
+            self._finish(name)
+
+    def _finish(self, name: str) -> None:
+        if name in self._unread:
+            self._unread.discard(name)
+            owned = self._owned[name]
+            self._consumer.incremental_unassign([TopicPartition(owned.topic, owned.number)])
+            if not owned.under_way:
+                self._left[name] = 0
+
+    def _go_on_after_loss(self) -> None:
+        for name in sorted(self._expired):
+            owned = self._owned[name]
+            where = TopicPartition(owned.topic, owned.number)
+            try:
+                low, _ = self._consumer.get_watermark_offsets(where, timeout=_QUERY_SECONDS, cached=False)
+            except KafkaException as error:
+                self._status.note(f"{name}: where its log begins could not be asked for: {error.args[0].str()}")
+                return
+            self._expired.discard(name)
+            self._skip(owned, where, low)
+
+    def _skip(self, owned: OwnedPartition, where: TopicPartition, low: int) -> None:
+        """What lies before `low` has expired."""
+        name = owned.name
+        expected = owned.next_taken or 0
+        start = min(max(low, expected), self._ends[name])
+        what = f"{name}: the data from offset {expected} to before {start} had expired before it could be read"
+        _log.error("kafka_data_expired", source=self.name, partition=name, first_lost=expected, next_available=start)
+        self._file.note_loss(what, start - expected)
+        self.expired += start - expected
+        with self._lock:
+            owned.begin_at(start)
+        self._consumer.incremental_unassign([where])
+        if start < self._ends[name]:
+            self._consumer.incremental_assign([TopicPartition(owned.topic, owned.number, start)])
+        else:
+            self._unread.discard(name)
+            if not owned.under_way:
+                self._left[name] = 0
+
+
+def ends_of(file: LogFile) -> Mapping[str, tuple[int, int]]:
+    """Partition → (first, end) as remembered when the range was begun; empty for a new one."""
+    text = file.meta("ranges")
+    if not isinstance(text, str):
+        return {}
+    parts = (line.rsplit(" ", 2) for line in text.splitlines())
+    return {name: (int(first), int(end)) for name, first, end in parts}
+
+
+def remember_ends(file: LogFile, ranges: list[OffsetRange]) -> None:
+    """Remember where the range begins and ends."""
+    file.remember("ranges", "\n".join(f"{partition_name(r.topic, r.number)} {r.first} {r.end}" for r in ranges))

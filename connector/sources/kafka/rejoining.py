@@ -1,0 +1,87 @@
+"""Leaving the group and joining it with a new consumer: where a position is not valid any more, and where the group,
+librdkafka and we do not mean the same partitions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+from confluent_kafka import KafkaException
+
+from connector.sources.kafka.assignment import Assignment
+from connector.sources.kafka.client import Client
+from connector.sources.kafka.group import Group
+from connector.sources.kafka.membership import MembershipCheck
+from connector.sources.kafka.status import Status
+from connector.sources.partitions import partition_name
+from connector.sources.source import SourceFailedError
+
+_REJOIN_SECONDS: Final = 30.0
+"""From one joining anew to the next: each moves partitions between members."""
+_CHECK_SECONDS: Final = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Rejoining:
+    """Looks whether that is needed. Called by the thread that polls; times are seconds of any clock."""
+
+    def __init__(self, source: str, client: Client, assignment: Assignment, group: Group, status: Status) -> None:
+        self._source = source
+        self._client = client
+        self._assignment = assignment
+        self._group = group
+        self._status = status
+        self._next_rejoin = 0.0
+        self._check = MembershipCheck()
+        self._next_check = 0.0
+        self.disagreements = 0
+
+    def begin_anew(self, now: float) -> None:
+        """Leave and join again where a partition is stuck and what was taken of it is settled."""
+        stuck = self._assignment.stuck
+        if not stuck or now < self._next_rejoin or self._assignment.under_way(stuck):
+            return
+        self._rejoin(now, f"the position in {', '.join(sorted(stuck)[:10])} is not in the log any more")
+
+    def verify(self, now: float) -> None:
+        """Never work on a partition that is not ours."""
+        if now < self._next_check or self._status.fatal:
+            return
+        self._next_check = now + _CHECK_SECONDS
+        owned = self._assignment.owned
+        try:
+            assigned = {partition_name(found.topic, found.partition) for found in self._client.consumer.assignment()}
+        except KafkaException as error:
+            self._status.note(f"which partitions are assigned could not be asked for: {error.args[0].str()}")
+            return
+        wrong = self._check.difference(
+            owned.keys(),
+            assigned,
+            self._status.group_count,
+            report=self._status.reports,
+            rebalances=self._group.rebalances,
+        )
+        if wrong is None:
+            return
+        self.disagreements += 1
+        _log.error(
+            "kafka_membership_disagrees",
+            source=self._source,
+            reason=wrong,
+            effect="what is not settled of our partitions is given up, and we join the group anew",
+        )
+        self._group.give_up(owned)
+        self._rejoin(now, "whose the partitions are is not clear")
+
+    def _rejoin(self, now: float, reason: str) -> None:
+        """Leave the group, which calls us back, and join it as another member."""
+        self._next_rejoin = now + _REJOIN_SECONDS
+        _log.warning("kafka_rejoins", source=self._source, reason=reason)
+        self._client.leave()
+        self._group.give_up(self._assignment.owned)
+        try:
+            self._client.renew()
+        except ValueError as error:  # such as a certificate that is not there any more
+            raise SourceFailedError(str(error)) from None
+        self._group.subscribe()

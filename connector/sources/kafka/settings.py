@@ -1,0 +1,133 @@
+"""A Kafka section → librdkafka's settings. What each means: librdkafka's CONFIGURATION.md."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaException
+
+from connector.brokers.kafka import admin_settings
+from connector.sources.kafka.section import KafkaSection
+
+_HEARTBEATS_A_SESSION: Final = 4
+_FETCH_BYTES: Final = 1024 * 1024
+_OURS: Final = {
+    "ssl.ca.location": "tls.ca_file",
+    "ssl.certificate.location": "tls.cert_file",
+    "ssl.key.location": "tls.key_file",
+}
+_NO_FILE_ERROR: Final = re.compile(r"(ssl\.\w+\.location) failed: (.*)", re.DOTALL)
+_NO_NETWORK: Final = "No `bootstrap.servers` configured"
+
+
+def consumer_settings(section: KafkaSection) -> dict[str, Any]:
+    """A member of the group. Positions are stored by hand; librdkafka commits the stored ones, and resets none."""
+    settings = {
+        "group.id": section.group_id,
+        "group.protocol": section.group_protocol,
+        "enable.auto.offset.store": False,
+        "enable.auto.commit": True,
+        "auto.commit.interval.ms": 1000,
+        "max.poll.interval.ms": round(section.max_poll_interval * 1000),
+        "statistics.interval.ms": 5000,
+        **_reading(),
+        **_prefetch(section),
+        **admin_settings(section),
+    }
+    if section.group_protocol == "classic":  # with the new protocol the brokers say, and librdkafka refuses these
+        session = section.session_seconds
+        settings |= {
+            "partition.assignment.strategy": section.assignor,
+            "session.timeout.ms": round(session * 1000),
+            "heartbeat.interval.ms": round(min(3.0, session / _HEARTBEATS_A_SESSION) * 1000),
+        }
+    if section.instance_id:
+        settings["group.instance.id"] = section.instance_id
+    return settings | section.librdkafka
+
+
+def reader_settings(section: KafkaSection) -> dict[str, Any]:
+    """A reader beside the group: it commits nothing, and its group's name is nobody's."""
+    settings = {
+        "group.id": f"{section.group_id}-backfill-{secrets.token_hex(4)}",
+        "enable.auto.offset.store": False,
+        "enable.auto.commit": False,
+        **_reading(),
+        **_prefetch(section),
+        **admin_settings(section),
+    }
+    passed = {name: value for name, value in section.librdkafka.items() if not name.startswith("group.")}
+    return settings | passed
+
+
+def check_settings(section: KafkaSection) -> list[str]:
+    """What librdkafka itself warns of, without any network. ValueError if it refuses the settings."""
+    settings = consumer_settings(section)
+    del settings["bootstrap.servers"]  # it would connect
+    if section.sasl and section.sasl.mechanism == "OAUTHBEARER":  # it would ask for a token
+        settings["security.protocol"] = settings["security.protocol"].removeprefix("SASL_")
+        settings = {name: value for name, value in settings.items() if not name.startswith("sasl.")}
+    kept = _Kept()
+    logger = logging.Logger("librdkafka-check")
+    logger.addHandler(kept)
+    try:
+        consumer = Consumer(settings, logger=logger)
+        consumer.poll(0)  # gives out the log lines
+        consumer.close()
+    except (KafkaException, TypeError, ValueError) as error:
+        raise ValueError(refusal(section, error)) from None
+    return [hidden(section, line.partition(": ")[2]) for line in kept.lines if _NO_NETWORK not in line]
+
+
+def refusal(section: KafkaSection, error: Exception) -> str:
+    """Why a client could not be made, for people; what was passed through is not repeated."""
+    detail = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+    detail = " ".join(detail.split()).removeprefix("Failed to create consumer: ")
+    if found := _NO_FILE_ERROR.fullmatch(detail):
+        return f"source {section.name}: {_OURS.get(found[1], found[1])} cannot be used as PEM: {found[2]}"
+    return f"source {section.name}: librdkafka refuses the settings: {hidden(section, detail)}"
+
+
+def hidden(section: KafkaSection, text: str) -> str:
+    """The text without the values of what is passed through: somebody may have put a secret under a wrong name."""
+    for value in section.librdkafka.values():
+        if isinstance(value, str) and value:
+            text = text.replace(f'"{value}"', '"…"')
+    return text
+
+
+class _Kept(logging.Handler):
+    """Warnings about the configuration."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text.startswith("CONFWARN"):
+            self.lines.append(text)
+
+
+def _reading() -> dict[str, Any]:
+    return {
+        "auto.offset.reset": "error",  # a reset because data has expired is a loss: the source reports it
+        "isolation.level": "read_committed",
+        "check.crcs": True,
+        "enable.partition.eof": False,
+        "topic.metadata.refresh.interval.ms": 30_000,  # so long until a new topic that fits a pattern is seen
+    }
+
+
+def _prefetch(section: KafkaSection) -> dict[str, Any]:
+    """Fetching, sized for a small container: the defaults prefetch 64 MiB and 100,000 records a partition."""
+    return {
+        "queued.max.messages.kbytes": section.prefetch // 1024,
+        "queued.min.messages": 1000,
+        "fetch.max.bytes": max(_FETCH_BYTES, min(section.prefetch, 8 * _FETCH_BYTES)),
+        "fetch.message.max.bytes": _FETCH_BYTES,
+        "fetch.queue.backoff.ms": 10,
+    }

@@ -1,0 +1,43 @@
+"""Which part of the topics' partitions is ours; the request rate to Clarify is shared by it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from confluent_kafka import KafkaException
+
+from connector.sources.kafka.client import Client
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.kafka.status import Status
+
+_QUERY_SECONDS: Final = 5.0
+_RETRY_SECONDS: Final = 1.0
+
+
+class Share:
+    """Asked anew after each rebalance, by the thread that polls."""
+
+    def __init__(self, settings: KafkaSection, client: Client, status: Status) -> None:
+        self._settings = settings
+        self._client = client
+        self._status = status
+        self.share = 1.0
+        """From 0 to 1."""
+        self._known_after: int | None = None
+        """How many rebalances there had been when it was asked for."""
+        self._next = 0.0
+
+    def find(self, now: float, owned: int, rebalances: int) -> None:
+        """`owned` partitions are ours, after so many rebalances. May wait for the network."""
+        if self._known_after == rebalances or now < self._next:
+            return
+        self._next = now + _RETRY_SECONDS
+        try:
+            topics = self._client.consumer.list_topics(timeout=_QUERY_SECONDS).topics
+        except KafkaException as error:
+            self._status.note(f"the number of partitions is not known: {error.args[0].str()}")
+            return
+        matches = self._settings.matches
+        total = sum(len(topic.partitions) for name, topic in topics.items() if matches(name))
+        self.share = min(1.0, owned / total) if total else 1.0
+        self._known_after = rebalances

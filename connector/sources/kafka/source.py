@@ -1,0 +1,244 @@
+"""The Kafka source: a member of a consumer group whose positions never run ahead of the data.
+
+One thread, the intake's, reads from librdkafka and is called back by it when partitions come and go (`kafka_group`);
+what is settled is written by another (`settlements`). While there is no room the partitions are paused and polling
+goes on, so that the group keeps us (`kafka_pausing`). librdkafka must not reset a position by itself: a reset because
+data has expired is a loss, and is reported as one, with its range (`kafka_beginnings`).
+
+librdkafka's assignment is changed inside these callbacks only. Between the moment at which the group wants
+partitions back and the callback that says so, librdkafka takes any change of the assignment for our answer: the
+group goes on, another member gets the partitions, and we work on them still. Which moment that is cannot be seen
+from here. So every partition is assigned with an explicit start, found out inside the callback (`kafka_starts`).
+Where a position turns out to be invalid later (its data expired while it waited, or the log was cut) and no callback
+comes by, we leave the group with this consumer and join it with a new one, whose assignment finds a start
+(`kafka_rejoining`). That is safe in any state: closing a consumer first gives us the callback that was pending, and
+then the last one. (Unsubscribing is not: with the new protocol and a revocation pending, librdkafka 2.16 never joins
+again.) What was taken from the partition in question is settled before; what was taken from the others as at any
+revocation.
+
+Every now and then it is checked that the group, librdkafka and we mean the same partitions (`kafka_membership`);
+where not, nothing more is committed of any of them, and we join anew.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+from confluent_kafka import Consumer, KafkaException
+
+from connector.ledger.account import Commit
+from connector.ledger.file import LogFile
+from connector.records import Chunk
+from connector.sources.kafka.assignment import Assignment
+from connector.sources.kafka.beginnings import Beginnings
+from connector.sources.kafka.broker_facts import LogBounds, Retention
+from connector.sources.kafka.client import Client
+from connector.sources.kafka.group import Group
+from connector.sources.kafka.intake import Intake
+from connector.sources.kafka.loss import KafkaHorizons, PartitionView
+from connector.sources.kafka.pausing import Pausing
+from connector.sources.kafka.positions import Positions
+from connector.sources.kafka.rejoining import Rejoining
+from connector.sources.kafka.reread import KafkaAgain
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.kafka.share import Share
+from connector.sources.kafka.status import Status
+from connector.sources.loss import Horizon
+from connector.sources.partitions import split_partition_name
+from connector.sources.source import Handover, Reread, SourceFailedError
+
+_log = structlog.get_logger(__name__)
+
+
+class KafkaSource:
+    """A `Source` over one membership in a consumer group."""
+
+    def __init__(
+        self,
+        settings: KafkaSection,
+        file: LogFile,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        epoch: Callable[[], float] = time.time,
+        consumer: Callable[..., Consumer] = Consumer,
+    ) -> None:
+        """ValueError if librdkafka does not take the settings."""
+        self.name = settings.name
+        self._file = file
+        self._clock = clock
+        self._epoch = epoch
+        self._status = Status(settings.name)
+        self._client = Client(settings, self._status, consumer)
+        self._assignment = Assignment()
+        self._positions = Positions(settings.name, file, self._client, self._assignment, self._status)
+        self._settlements = self._positions.settlements
+        self._beginnings = Beginnings(settings, file, self._assignment, self._positions, self._status)
+        self._group = Group(
+            settings, file, self._client, self._assignment, self._positions, self._beginnings, self._status
+        )
+        self._rejoining = Rejoining(settings.name, self._client, self._assignment, self._group, self._status)
+        self._intake = Intake(settings, self._assignment, self._status)
+        self._pausing = Pausing(settings, self._client, self._status)
+        self._share = Share(settings, self._client, self._status)
+        self._horizons = KafkaHorizons()
+        self._retention = Retention(settings)
+        self._bounds = LogBounds(settings)
+        self._again = KafkaAgain(settings)
+        self._leaving = self._left = False
+        self._draining = threading.Event()
+        self._closed = False
+        self._late_commits = 0
+
+    def start(self, handover: Handover) -> None:
+        """Join the group in the background."""
+        self._group.handover = handover
+        if self._file.set_aside:
+            _log.error("ledger_damaged", source=self.name, detail=str(self._file.set_aside))
+        self._settlements.start()
+        self._group.subscribe()
+
+    def poll(self, timeout: float) -> Chunk | None:
+        """The next records of one partition."""
+        self._pausing.room()
+        if self._pausing.paused and not self._leaving:
+            self._pausing.resume()
+        if self._leaving and not self._draining.is_set():
+            self._go_on_leaving(timeout)
+        elif not self._assignment.ready and not self._draining.is_set():
+            if self._status.fatal:
+                raise SourceFailedError(self._status.fatal)
+            self._settlements.tell()
+            self._beginnings.note_losses()
+            now = self._clock()
+            self._rejoining.verify(now)
+            self._rejoining.begin_anew(now)
+            self._share.find(now, len(self._assignment.owned), self._group.rebalances)
+            self._intake.take(self._client.consumer.consume(self._intake.batch, timeout))
+        return self._assignment.ready.popleft() if self._assignment.ready else None
+
+    def hold(self) -> None:
+        """Keep the membership while nothing can be taken in."""
+        now = self._clock()
+        self._settlements.tell()
+        self._rejoining.verify(now)
+        if not self._pausing.held(now) or self._draining.is_set():
+            return
+        self._pausing.pause()
+        message = self._client.consumer.poll(0)
+        if message is not None:
+            self._intake.take([message])
+
+    def commit(self, commit: Commit) -> None:
+        """Into the ledger, then to the group."""
+        settled = self._assignment.settle(commit)
+        if settled is None:
+            self._late_commits += 1
+        else:
+            self._settlements.add(commit, settled)
+
+    def leave(self, *, end_session: bool) -> None:  # noqa: ARG002 - a group has members only
+        """Read nothing more, and stay a member until what was read is settled and committed."""
+        self._leaving = True
+
+    def leaving(self) -> str | None:
+        """Settling and committing."""
+        return None if self._left or not self._leaving else "settling what was read, and committing it"
+
+    def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
+        """By a consumer of its own."""
+        return self._again.read(partition, positions, max_bytes)
+
+    def stop_reading(self) -> None:
+        """Take nothing more; the membership stays until `close`."""
+        self._draining.set()
+
+    def close(self, timeout: float) -> None:
+        """Commit what is settled, leave the group, close the ledger."""
+        if self._closed:
+            return
+        self._closed = self._group.closing = True
+        self._draining.set()
+        until = time.monotonic() + timeout
+        self._again.close()
+        self._settlements.close(timeout)
+        self._settlements.tell()  # the thread that polled has ended
+        self._beginnings.note_losses()
+        leaving = threading.Thread(target=self._client.leave, name=f"leave-{self.name}", daemon=True)
+        leaving.start()
+        leaving.join(max(0.5, until - time.monotonic()))
+        if leaving.is_alive():
+            _log.warning(
+                "kafka_leaving_takes_long",
+                source=self.name,
+                effect="the group notices after its session time-out; what was not committed is delivered again",
+            )
+            return  # the ledger stays open for it: the process is about to end
+        self._file.close()
+
+    def problems(self) -> list[str]:
+        """Not in the group, no broker, no ledger."""
+        found = self._status.problems()
+        if self._settlements.trouble:
+            found.append(self._settlements.trouble)
+        if self._assignment.stuck:
+            found.append(f"no valid position yet in {', '.join(sorted(self._assignment.stuck))}")
+        return found
+
+    def share(self) -> float:
+        """Our part of the topics' partitions."""
+        return self._share.share
+
+    def gauges(self) -> dict[str, float]:
+        """Group, positions, losses."""
+        return {
+            "kafka_assigned_partitions": len(self._assignment.owned),
+            "kafka_share": self._share.share,
+            "kafka_paused": float(self._pausing.paused),
+            "kafka_lag": self._lag(),
+            "kafka_received_total": self._intake.received,
+            "kafka_rebalances_total": self._group.rebalances,
+            "kafka_abandoned_total": self._group.abandoned,
+            "kafka_late_settlements_total": self._late_commits + self._settlements.late,
+            "kafka_redelivered_total": self._settlements.redelivered,
+            "kafka_expired_total": self._beginnings.expired,
+            "kafka_disagreements_total": self._rejoining.disagreements,
+        }
+
+    def horizons(self, now: float) -> list[Horizon]:
+        """Retention, of the partitions that are ours."""
+        positions = {name: at for name, at in self._assignment.next_positions().items() if at is not None}
+        times = self._intake.record_times
+        views = [
+            PartitionView(
+                name, split_partition_name(name)[0], low, positions[name], end - positions[name], times.get(name)
+            )
+            for name, (low, end) in self._bounds.ask(positions.keys()).items()
+        ]
+        retention = self._retention.of({view.topic for view in views}, now)
+        return self._horizons.look(now, self._epoch(), views, retention)
+
+    def _lag(self) -> float:
+        """librdkafka knows it exactly while it reads, and nothing new while it is paused."""
+        asked = self._bounds.lag(self._assignment.next_positions()) if self._pausing.paused else None
+        return self._status.lag(self._assignment.owned) if asked is None else asked
+
+    def _go_on_leaving(self, timeout: float) -> None:
+        """Serve the group without reading: a commit in the middle of a rebalance fails, and is tried again."""
+        if self._status.fatal:
+            raise SourceFailedError(self._status.fatal)
+        self._settlements.tell()
+        self._beginnings.note_losses()
+        consumer = self._client.consumer
+        try:
+            consumer.pause(consumer.assignment())  # also those that came just now
+            message = consumer.poll(timeout)
+            if message is not None:
+                self._intake.take([message])
+            under_way = self._assignment.under_way(list(self._assignment.owned))
+            unfinished = under_way or self._assignment.ready or self._settlements.unfinished
+            self._left = not unfinished and self._positions.commit()
+        except KafkaException as error:
+            self._status.note(f"leaving the group: {error.args[0].str()}")

@@ -1,0 +1,1 @@
+"""MQTT: a broker's messages, made a log by a journal."""

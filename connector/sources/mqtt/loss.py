@@ -1,0 +1,80 @@
+"""What threatens messages from a broker: our journal's bound, the disk, the broker's queue, the end of our session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from connector.sources.loss import Horizon, Trend
+
+
+class MqttHorizons:
+    """Knows how fast messages come and the journal grows. One thread calls it."""
+
+    def __init__(self, folder: Path, broker_queue: int | None, session_expiry: float) -> None:
+        self._folder = folder
+        self._broker_queue = broker_queue
+        self._session_expiry = session_expiry
+        self._journal = Trend()
+        self._messages = Trend()
+        self._inflow = 0.0
+        self._away_since: float | None = None
+
+    def look(self, now: float, gauges: dict[str, float], *, reading: bool) -> list[Horizon]:
+        """What it comes to at this moment. `reading`: the broker can give us its messages now."""
+        used, limit = gauges["journal_bytes"], gauges["journal_max_bytes"]
+        self._journal.see(now, used)
+        if reading:
+            self._messages.see(now, gauges["mqtt_received_total"])
+            self._inflow = self._messages.growth
+            self._away_since = None
+        elif self._away_since is None:
+            self._away_since = now
+            self._messages.forget()  # what comes after the queue had grown is no measure
+        growth = self._journal.growth
+        found = [
+            Horizon(
+                "journal",
+                limit - used,
+                growth,
+                f"the journal is full ({limit:.0f} bytes), reading stops, and the broker's own queue fills",
+            )
+        ]
+        free = _free_bytes(self._folder)
+        if free is not None and free < limit - used:
+            found.append(Horizon("disk", free, growth, "the disk of state_dir is full, and reading stops"))
+        if self._away_since is not None:
+            found += self._away(now - self._away_since, connected=bool(gauges["mqtt_connected"]))
+        return found
+
+    def _away(self, seconds: float, *, connected: bool) -> list[Horizon]:
+        found = []
+        if self._broker_queue is not None and self._inflow > 0:
+            found.append(
+                Horizon(
+                    "broker_queue",
+                    self._broker_queue - self._inflow * seconds,
+                    self._inflow,
+                    f"the broker's queue for us is full (broker_queue: {self._broker_queue} messages), and it drops "
+                    "what comes",
+                )
+            )
+        if not connected:
+            found.append(
+                Horizon(
+                    "session_expiry",
+                    self._session_expiry - seconds,
+                    1.0,
+                    f"the broker forgets our session and what is queued in it (session_expiry: "
+                    f"{self._session_expiry:.0f} s)",
+                )
+            )
+        return found
+
+
+def _free_bytes(folder: Path) -> float | None:
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    return float(found.f_bavail * found.f_frsize)

@@ -1,0 +1,337 @@
+"""The MQTT source: keeps a session at a broker and feeds what arrives to the journal.
+
+Connections come and go (`mqtt_connection`); the session, named by a stable client ID, stays. Between
+connections it waits with full jitter, so that a fleet does not come back as one.
+
+Another client with our client ID would take the session over, we would take it back, and so on for ever.
+Where the broker says so (MQTT 5, reason 0x8E), the source stops after three take-overs and reports the ID.
+Where it closes without a word (MQTT 3.1.1, and Mosquitto up to 2.0.11 in any version), it can only be
+suspected: the source reports it and goes on with long pauses.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import secrets
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from connector.ledger.account import Commit
+from connector.ledger.file import LogFile
+from connector.records import Chunk
+from connector.sources.journal.journal import Batch, Journal
+from connector.sources.loss import Horizon
+from connector.sources.mqtt.bounded_client import MESSAGE_BYTES
+from connector.sources.mqtt.connection import Connection, End, Received, end_session
+from connector.sources.mqtt.loss import MqttHorizons
+from connector.sources.mqtt.section import MqttSection
+from connector.sources.source import Handover, Reread, SourceFailedError
+
+_FIRST_DELAY: Final = 0.5
+_LAST_DELAY: Final = 30.0
+_STEADY_SECONDS: Final = 30.0
+"""A connection that lasted this long was a good one: the next delay starts small again."""
+_TAKE_OVERS: Final = 3
+_TAKE_OVER_WINDOW: Final = 300.0
+_SILENT_CLOSES: Final = 5
+_SILENT_WINDOW: Final = 60.0
+_SILENT_PAUSE: Final = 120.0
+
+_log = structlog.get_logger(__name__)
+
+
+class MqttSource:
+    """A `Source` over one MQTT broker."""
+
+    def __init__(
+        self,
+        settings: MqttSection,
+        file: LogFile,
+        journal: Journal,
+        *,
+        message_bytes: int = MESSAGE_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._file = file
+        self._journal = journal
+        self._message_bytes = message_bytes
+        self._clock = clock
+        self._chance = chance
+        self.client_id = settings.client_id or _kept_client_id(file)
+        self._filters = _remembered_filters(file)
+        self._horizons = MqttHorizons(file.path.parent, settings.broker_queue, settings.session_expiry)
+        self._leave: frozenset[str] = frozenset()
+        self._leaving_now = False
+        self._left = False
+        self._ends_session = False
+        self._session_ended = False
+        self._draining = threading.Event()
+        self._stopping = threading.Event()
+        self._connection: Connection | None = None
+        self._failure: str | None = None
+        self._trouble: str | None = "not connected yet"
+        self._take_overs: deque[float] = deque(maxlen=_TAKE_OVERS)
+        self._silent_closes: deque[float] = deque(maxlen=_SILENT_CLOSES)
+        self._suspected = False
+        self._received = 0
+        self._connections = 0
+        self._lost_sessions = 0
+        self._stale_acks = 0
+        self._stale_lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name=f"mqtt-{settings.name}", daemon=True)
+
+    def start(self, handover: Handover) -> None:  # noqa: ARG002 - its partition is never given away
+        """Connect in the background."""
+        self._journal.start()
+        self._thread.start()
+
+    def poll(self, timeout: float) -> Chunk | None:
+        """What the journal has next; a failed session is reported once the journal is read to its end."""
+        chunk = self._journal.poll(timeout)
+        if chunk is None and self._failure:
+            raise SourceFailedError(self._failure)
+        return chunk
+
+    def hold(self) -> None:
+        """Nothing to do: the network thread goes on, and the journal takes what comes, up to its bound."""
+
+    def share(self) -> float:
+        """All that this session gets."""
+        return 1.0
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        """Hand a message to the broker, QoS 0; False if we are not connected, and then it is not kept."""
+        connection = self._connection
+        return connection is not None and connection.ready and connection.publish(topic, payload)
+
+    def commit(self, commit: Commit) -> None:
+        """To the journal."""
+        self._journal.commit(commit)
+
+    def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:  # noqa: ARG002 - it has one
+        """From the journal."""
+        return self._journal.read_again(positions, max_bytes)
+
+    def stop_reading(self) -> None:
+        """Read no more; the connection stays for the acknowledgements of what is still on its way."""
+        self._draining.set()
+
+    def leave(self, *, end_session: bool) -> None:
+        """Unsubscribe from what other members of a shared subscription take over, or from everything."""
+        topics = self._settings.topics
+        self._leave = frozenset(topic for topic in topics if end_session or topic.startswith("$share/"))
+        self._ends_session = len(self._leave) == len(set(topics))
+        self._leaving_now = True
+        connection = self._connection
+        if connection is not None:
+            connection.leave(self._leave)
+
+    def leaving(self) -> str | None:
+        """Unsubscribing, and receiving what the broker has queued for us already."""
+        if not self._leaving_now or not self._leave or self._left:
+            return None
+        connection = self._connection
+        if connection is None or not connection.ready:
+            return f"not connected: {self._trouble or 'connecting to the broker'}"
+        if connection.left:
+            self._left = True
+            return None
+        return "unsubscribing, and receiving what the broker has for us already"
+
+    def close(self, timeout: float) -> None:
+        """End the connection (the session stays at the broker, unless all was left), then close the journal."""
+        self._draining.set()
+        self._stopping.set()
+        connection = self._connection
+        if connection is not None:
+            connection.wake()
+        until = time.monotonic() + timeout
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        if self._may_end_session() and self._settings.protocol == "3.1.1" and not self._session_ended:
+            self._session_ended = True
+            end_session(self._settings, self.client_id)
+        self._journal.close(max(0.1, until - time.monotonic()))
+
+    def problems(self) -> list[str]:
+        """No connection, refused filters, or the journal's own."""
+        found = self._journal.problems()
+        connection = self._connection
+        if self._failure:
+            found.append(self._failure)
+        elif connection is None or not connection.ready:
+            found.append(self._trouble or "connecting to the broker")
+        return found
+
+    def gauges(self) -> dict[str, float]:
+        """Connection and journal."""
+        connection = self._connection
+        return {
+            "mqtt_connected": float(connection is not None and connection.ready),
+            "mqtt_session_present": float(connection is not None and connection.session_present),
+            "mqtt_connections_total": self._connections,
+            "mqtt_received_total": self._received,
+            "mqtt_lost_sessions_total": self._lost_sessions,
+            "mqtt_stale_acks_total": self._stale_acks,
+            **self._journal.gauges(),
+        }
+
+    def horizons(self, now: float) -> list[Horizon]:
+        """The journal's bound, the disk, the broker's queue, the session's end."""
+        gauges = self.gauges()
+        return self._horizons.look(
+            now,
+            gauges,
+            reading=bool(gauges["mqtt_connected"]) and gauges["journal_bytes"] < gauges["journal_max_bytes"],
+        )
+
+    # -- the network thread -----------------------------------------------------------------------
+
+    def _run(self) -> None:
+        delay = _FIRST_DELAY
+        while not self._draining.is_set() and not self._failure:
+            started = self._clock()
+            end = self._one_connection()
+            if self._draining.is_set():
+                return
+            if self._clock() - started >= _STEADY_SECONDS:
+                delay = _FIRST_DELAY
+                self._suspected = False
+            pause = self._judge(end) or delay * (0.1 + 0.9 * self._chance())
+            if self._failure:
+                _log.error("mqtt_stopped", source=self.name, reason=self._failure)
+                return
+            _log.warning("mqtt_disconnected", source=self.name, reason=end.message, next_try_in_seconds=round(pause, 2))
+            delay = min(delay * 2, _LAST_DELAY)
+            self._draining.wait(pause)
+
+    def _one_connection(self) -> End:
+        connection = Connection(
+            self._settings,
+            self.client_id,
+            remembered_filters=self._filters,
+            received=self._append,
+            subscribed=self._subscribed,
+            stale=self._count_stale,
+            leave=self._leave,
+            ends_session=self._may_end_session,
+            message_bytes=self._message_bytes,
+        )
+        self._connection = connection
+        if self._leave:  # it may have been said between the two lines above
+            connection.leave(self._leave)
+        self._connections += 1
+        try:
+            end = connection.run(may_read=self._may_read, stopping=self._stopping.is_set)
+        except Exception as error:  # noqa: BLE001 - whatever a broker makes paho raise must not end the source
+            _log.exception("mqtt_connection_failed", source=self.name)
+            end = End(f"unexpected: {error}")
+        self._connection = None
+        self._trouble = end.message
+        return end
+
+    def _may_end_session(self) -> bool:
+        """Not while anything is at the broker that only we would get."""
+        return self._ends_session and self._left
+
+    def _count_stale(self, acknowledgements: int) -> None:
+        with self._stale_lock:
+            self._stale_acks += acknowledgements
+
+    def _may_read(self) -> bool:
+        return not self._draining.is_set() and self._journal.has_room()
+
+    def _judge(self, end: End) -> float | None:
+        """Take-overs: another client with our ID. Returns a pause, or None for the usual one."""
+        now = self._clock()
+        who = f"another client connects to the broker with our client ID {self.client_id!r}"
+        if end.taken_over:
+            self._take_overs.append(now)
+            if len(self._take_overs) == _TAKE_OVERS and now - self._take_overs[0] <= _TAKE_OVER_WINDOW:
+                self._failure = (
+                    f"{who} ({_TAKE_OVERS} take-overs within {now - self._take_overs[0]:.0f} s); each connector needs "
+                    "a client_id of its own. Stopped, so that the two do not throw each other out for ever"
+                )
+        elif end.by_broker:
+            self._silent_closes.append(now)
+            if len(self._silent_closes) == _SILENT_CLOSES and now - self._silent_closes[0] <= _SILENT_WINDOW:
+                self._suspected = True
+            if self._suspected:
+                self._trouble = (
+                    f"the broker closes our connections without a word: perhaps {who}; "
+                    "each needs a client_id of its own"
+                )
+                _log.error("mqtt_closed_repeatedly", source=self.name, reason=self._trouble, pause=_SILENT_PAUSE)
+                return _SILENT_PAUSE * (0.75 + 0.5 * self._chance())
+        return None
+
+    def _append(self, connection: Connection, received: Received) -> None:
+        self._received += len(received.records)
+        mids = received.mids
+        self._journal.append(Batch(received.records, lambda: connection.acknowledge(mids)))
+
+    def _subscribed(self, connection: Connection, filters: frozenset[str]) -> None:
+        if self._filters and not connection.session_present:
+            self._lost_sessions += 1
+            _log.warning(
+                "mqtt_session_lost",
+                source=self.name,
+                client_id=self.client_id,
+                effect="the broker has forgotten our session: what it queued for us since we were last here is gone",
+                remedy="persistence at the broker, and a session_expiry longer than our absence",
+            )
+        if connection.session_expiry < self._settings.session_expiry:
+            _log.warning(
+                "mqtt_session_expiry_reduced",
+                source=self.name,
+                asked_seconds=self._settings.session_expiry,
+                granted_seconds=connection.session_expiry,
+                effect="what comes while we are away for longer is lost at the broker",
+            )
+        if filters != self._filters:
+            self._remember(filters)
+        if connection.refused_filters:
+            self._trouble = "the broker did not grant " + ", ".join(
+                f"{topic!r} ({why})" for topic, why in connection.refused_filters.items()
+            )
+            _log.error("mqtt_subscription_refused", source=self.name, reason=self._trouble)
+        else:
+            _log.info(
+                "mqtt_connected",
+                source=self.name,
+                client_id=self.client_id,
+                session_present=connection.session_present,
+                topics=self._settings.topics,
+            )
+
+    def _remember(self, filters: frozenset[str]) -> None:
+        """What is subscribed now; where the disk is full, at the next connection."""
+        try:
+            self._file.remember("subscriptions", json.dumps(sorted(filters)))
+        except sqlite3.OperationalError as error:
+            _log.warning("mqtt_subscriptions_not_remembered", source=self.name, reason=str(error))
+        else:
+            self._filters = filters
+
+
+def _kept_client_id(file: LogFile) -> str:
+    known = file.meta("client_id")
+    if known is None:
+        known = f"clarify-connector-{secrets.token_hex(6)}"
+        file.remember("client_id", known)
+    return str(known)
+
+
+def _remembered_filters(file: LogFile) -> frozenset[str]:
+    known = file.meta("subscriptions")
+    return frozenset(json.loads(str(known))) if known else frozenset()

@@ -1,0 +1,4 @@
+"""Tables and progress bars for a person at a terminal.
+
+Knows: clarify.
+"""

@@ -16,7 +16,7 @@ from connector.ledger.statement import read_statement
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.source import KafkaSource
 from tests.kafka_brokers import KafkaBroker, RealKafka, need_real
-from tests.unit.scripted import Clock
+from tests.scripted import Clock
 from tests.waiting import wait_until
 
 PARTITIONS = 4

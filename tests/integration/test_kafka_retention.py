@@ -27,7 +27,7 @@ from connector.sources.kafka.source import KafkaSource
 from connector.sources.loss import duration
 from tests.kafka_brokers import KafkaBroker, RealKafka, need_real
 from tests.sandbox_server import SandboxServer
-from tests.unit.scripted import Clock
+from tests.scripted import Clock
 from tests.waiting import wait_until
 
 FULL = 1000

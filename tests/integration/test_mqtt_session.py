@@ -23,8 +23,8 @@ from connector.sources.source import SourceFailedError
 from tests.brokers import Mosquitto
 from tests.ports import free_port
 from tests.publisher import Publisher
+from tests.scripted import ScriptedHandover
 from tests.secrets_used import MQTT_PASSWORD, WRONG
-from tests.unit.scripted import ScriptedHandover
 from tests.waiting import wait_until
 
 

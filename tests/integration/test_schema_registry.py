@@ -20,9 +20,9 @@ from connector.records import Reason
 from tests.ports import free_port
 from tests.registries import Registry, need_registry
 from tests.schemas import framed
-from tests.unit.test_avro import EXPECTED, TELEMETRY, WRITTEN, written
-from tests.unit.test_protobuf import COMMON, FULL, UNITS, classes, folder, full
-from tests.unit.test_protobuf import TELEMETRY as PROTO
+from tests.unit.formats.schema.test_avro import EXPECTED, TELEMETRY, WRITTEN, written
+from tests.unit.formats.schema.test_protobuf import COMMON, FULL, UNITS, classes, folder, full
+from tests.unit.formats.schema.test_protobuf import TELEMETRY as PROTO
 
 __all__ = ["classes", "folder", "full"]  # fixtures
 

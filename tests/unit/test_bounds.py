@@ -36,7 +36,7 @@ from connector.sources.journal.journal import batch_bytes
 from connector.sources.mqtt.bounded_client import AROUND_PAYLOAD, BoundedClient
 from connector.state.state import State, approve
 from tests.in_process import left_as_it_was
-from tests.unit.scripted import Clock
+from tests.scripted import Clock
 
 TIME = 1_777_615_200_000_000
 

@@ -1,0 +1,159 @@
+"""Any rules, any payloads: IDs are legal and never shared by two topics, every leaf is accounted for, and what the
+mapper remembers changes nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from connector.clarify.limits import INPUT_ID
+from connector.config.model import RuleSection
+from connector.mapping.documents.walk import count
+from connector.mapping.mapper import Mapper
+from connector.mapping.rules.paths import PathError, parse_path
+from connector.mapping.rules.topics import PatternError, parse_pattern
+from connector.records import Record
+from tests.property.fuzz import FUZZ
+from tests.property.mapping.test_mapping import ARRIVAL, check_promises, keys, leaves, topics, trees, values_of
+
+VARIABLES = ["source", "topic", "path", "field", "key", "header.site", "payload.a", "payload.a.b", "first"]
+templates = st.lists(
+    st.sampled_from(["{" + name + "}" for name in VARIABLES])
+    | st.text("ab/:. ø{}\n", max_size=3).map(lambda text: text.replace("{", "{{").replace("}", "}}")),
+    max_size=6,
+).map("".join)
+key_bytes = st.none() | st.binary(max_size=4)
+headers = st.lists(st.tuples(st.just("site"), st.text(max_size=3)), max_size=2).map(tuple)
+small = trees(st.sampled_from(["a", "b", "v", "n"]) | keys)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    template=templates,
+    messages=st.lists(st.tuples(topics, small, key_bytes, headers), min_size=2, max_size=8),
+    source=st.sampled_from(["east", "west"]),
+)
+@example(template="x", messages=[("a", 1, None, ()), ("b", 1, None, ())], source="east")
+@example(
+    template="{payload.a}",
+    messages=[("a", {"a": "b c"}, None, ()), ("b", {"a": "b_c", "v": 1}, None, ())],
+    source="west",
+)
+def test_two_topics_never_share_an_input_id_and_no_template_yields_an_illegal_one(
+    template: str, messages: list[tuple[str, Any, bytes | None, tuple[tuple[str, str], ...]]], source: str
+) -> None:
+    rules = [RuleSection.model_validate({"topic": "{first}/#", "input": template, "labels": {"l": template}}).compile()]
+    claims: dict[str, Any] = {}
+    owner: dict[str, tuple[str, str]] = {}
+    for _ in range(2):  # a restart changes nothing
+        mapper = Mapper(rules, claims=claims, unmatched="map")
+        for topic, value, key, some in messages:
+            record = Record(topic, json.dumps(value).encode(), ARRIVAL, key, some)
+            for input_id, _, _ in mapper.map(source, record).samples:
+                assert INPUT_ID.match(input_id)
+                assert owner.setdefault(input_id, (source, topic)) == (source, topic)
+        claims.update(mapper.ids.new_claims)
+
+
+sections = st.fixed_dictionaries(
+    {"topic": st.just("#")},
+    optional={
+        "iterate": st.sampled_from(["@", "a", ["a", "b"], "a || @"]),
+        "select": st.sampled_from(["a", "a.b", "merge(a, b)", "@"]),
+        "item_name": st.just("n"),
+        "when": st.sampled_from([{"a": 1}, {"a": None}, "a", "length(@) > `1`"]),
+        "input": st.sampled_from(["{path}", "{payload.a}/{path}", "{field}"]),
+        "time": st.sampled_from(["auto", "arrival", {"field": "a", "missing": "arrival"}, {"zone": "Europe/Oslo"}]),
+        "quality": st.sampled_from([{"path": "q"}, {"path": "a", "bad": "reject"}, {"path": "b", "bad": "signal"}]),
+        "values": st.sampled_from(
+            [
+                {"a": {"scale": 2}},
+                {"v": {"path": "a.b", "strip_unit": True}},
+                {"v": {"path": "a[0].v"}, "w": {"path": "*.v | [0]"}},
+                {"a": {"states": {"x": 1}, "unknown_state": "learn"}, "b": {"min": 0, "out_of_range": "drop"}},
+                {"a": {"skip": True}, "b": {"text": "reject"}},
+            ]
+        ),
+        "other_values": st.sampled_from(["map", "filter"]),
+        "nan": st.sampled_from(["drop", "reject"]),
+        "decimal_comma": st.booleans(),
+        "thin": st.sampled_from([{"change_only": True}, {"min_interval": "1s"}]),
+        "shared_inputs": st.booleans(),
+    },
+)
+
+
+def usable(section: dict[str, Any]) -> bool:
+    try:
+        RuleSection.model_validate(section)
+    except ValueError:
+        return False
+    return True
+
+
+@settings(max_examples=200, deadline=None)
+@given(rules=st.lists(sections.filter(usable), min_size=1, max_size=3), value=small, match_all=st.booleans())
+def test_under_any_rule_every_leaf_is_a_sample_a_reject_or_filtered(
+    rules: list[dict[str, Any]], value: Any, match_all: bool
+) -> None:
+    """At least once: what an expression finds is beside what stands in the payload. But where a record is rejected or
+    left out as a whole, or a part for its time, nothing is said of its values."""
+    compiled = [RuleSection.model_validate(rule).compile(number=i) for i, rule in enumerate(rules)]
+    record = Record("t", json.dumps(value).encode(), ARRIVAL)
+    mapped = Mapper(compiled, match_all=match_all).map("mqtt", record)
+    check_promises(mapped, record)
+    whole = any(reject.path is None for reject in mapped.rejects) or mapped.skipped
+    for_time = any(
+        reject.reason.startswith("time") or reject.reason == "nested_too_deeply" for reject in mapped.rejects
+    )
+    timed = sum(1 for rule in rules if rule.get("time", "auto") != "arrival")
+    if not whole and not for_time:
+        assert values_of(mapped) >= leaves(value) - timed * count(value)[1], "only times are not counted"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    rule=sections.filter(lambda section: usable(section) and "thin" not in section),
+    values=st.lists(small, min_size=2, max_size=5),
+)
+def test_what_came_before_changes_nothing_under_any_rule(rule: dict[str, Any], values: list[Any]) -> None:
+    if any(value.get("unknown_state") for value in rule.get("values", {}).values()):
+        return  # numbers are learned in the order of appearance
+    compiled = [RuleSection.model_validate(rule).compile()]
+    mapper = Mapper(compiled)
+    for value in values * 2:
+        record = Record("t", json.dumps(value).encode(), ARRIVAL)
+        mapped = mapper.map("mqtt", record)
+        fresh = Mapper(compiled).map("mqtt", record)
+        if not mapper.ids.collisions:
+            assert mapped == fresh
+
+
+@settings(max_examples=200, deadline=None)
+@given(value=small)
+def test_leaves_are_counted(value: Any) -> None:
+    assert count(value)[0] == leaves(value)
+
+
+@FUZZ
+@given(text=st.text("ab.[]0*|?&(){}'`,@! =\"", max_size=12), value=small)
+def test_fuzz_paths(text: str, value: Any) -> None:
+    try:
+        path = parse_path(text)
+    except PathError:
+        return  # nothing else
+    path.find(value)
+
+
+@FUZZ
+@given(text=st.text("ab/.+#*{}", max_size=14), topic=st.text("ab/.", max_size=20))
+def test_fuzz_patterns(text: str, topic: str) -> None:
+    try:
+        pattern = parse_pattern(text)
+    except PatternError:
+        return  # nothing else
+    found = pattern.match(topic)
+    assert found is None or found.keys() == set(pattern.names)

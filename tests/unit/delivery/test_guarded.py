@@ -1,0 +1,115 @@
+"""The client behind the circuits: what it asks before a call, and what it says of it after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from connector.clarify import (
+    ClarifyError,
+    InvalidParams,
+    NotAllowed,
+    Retryable,
+    SaveSignalsResult,
+    SignalInfo,
+    TooLarge,
+)
+from connector.delivery.circuit import ALL, OPEN_FAILURES, Circuits, CircuitState
+from connector.delivery.guarded import GuardedClient
+from tests.scripted import Abort, Clock
+
+SAVE, SELECT = "integration.saveSignals", "admin.selectSignals"
+
+
+class Metadata:
+    """A Clarify that answers as the script says."""
+
+    integration = "integration"
+
+    def __init__(self, *steps: Exception | None) -> None:
+        self.steps = list(steps)
+        self.calls: list[str] = []
+
+    def save_signals(self, signals_by_input: Mapping[str, SignalInfo]) -> SaveSignalsResult:
+        self.call(SAVE, {})
+        return SaveSignalsResult({})
+
+    def call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
+        self.calls.append(method)
+        step = self.steps.pop(0) if self.steps else None
+        if step is not None:
+            raise step
+        return {"data": [], **params}
+
+
+class Desk:
+    def __init__(self, *steps: Exception | None, abort_in_wait: int | None = None) -> None:
+        self.clock = Clock()
+        self.abort = Abort(self.clock, abort_in_wait)
+        self.circuits = Circuits(lambda: 0.5)
+        self.clarify = Metadata(*steps)
+        self.client = GuardedClient(self.clarify, self.circuits, self.abort, self.clock)
+
+    def state(self, method: str) -> CircuitState:
+        return self.circuits.statuses(self.clock.now)[method].state
+
+
+def test_what_works_goes_through_without_a_wait() -> None:
+    desk = Desk()
+    assert desk.client.integration == "integration"
+    assert desk.client.save_signals({}) == SaveSignalsResult({})
+    assert desk.client.call(SELECT, {"limit": 1}) == {"data": [], "limit": 1}
+    assert desk.clarify.calls == [SAVE, SELECT]
+    assert desk.abort.waits == []
+
+
+def test_what_fails_is_raised_and_counts_for_its_method() -> None:
+    error = NotAllowed("not yours", code=-32003)
+    desk = Desk(error)
+    with pytest.raises(NotAllowed) as caught:
+        desk.client.call(SELECT, {})
+    assert caught.value is error
+    assert desk.circuits.of(SELECT).held
+    desk.client.save_signals({})
+    assert desk.abort.waits == [], "another method is not stopped by that"
+
+
+@pytest.mark.parametrize("error", [InvalidParams("bad", code=-32602), TooLarge("too large", code=413)])
+def test_a_complaint_about_the_data_is_an_answer(error: ClarifyError) -> None:
+    desk = Desk(*[Retryable("away")] * OPEN_FAILURES, error)
+    for _ in range(OPEN_FAILURES):
+        with pytest.raises(Retryable):
+            desk.client.save_signals({})
+    assert desk.state(ALL) is CircuitState.OPEN
+    with pytest.raises(type(error)):
+        desk.client.save_signals({})
+    assert desk.state(ALL) is desk.state(SAVE) is CircuitState.CLOSED
+
+
+def test_a_call_waits_until_its_circuit_lets_it_through() -> None:
+    desk = Desk(Retryable("busy", code=429, retry_after=30.0))
+    with pytest.raises(Retryable):
+        desk.client.save_signals({})
+    began = desk.clock.now
+    desk.client.save_signals({})
+    assert desk.clock.now - began == pytest.approx(30.0)
+    assert max(desk.abort.waits) <= 1.0, "an answer to another method may come sooner"
+
+
+def test_a_wait_ends_when_the_connector_stops() -> None:
+    desk = Desk(Retryable("away"), abort_in_wait=1)
+    with pytest.raises(Retryable, match="away"):
+        desk.client.save_signals({})
+    with pytest.raises(Retryable, match="stops"):
+        desk.client.save_signals({})
+    assert desk.clarify.calls == [SAVE]
+
+
+def test_a_mistake_of_ours_is_no_failure_of_the_api() -> None:
+    desk = Desk(ValueError("a rule is broken"))
+    with pytest.raises(ValueError, match="a rule is broken"):
+        desk.client.save_signals({})
+    assert desk.circuits.of(SAVE).trouble is None
+    desk.client.save_signals({})
+    assert desk.abort.waits == []

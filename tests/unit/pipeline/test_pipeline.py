@@ -1,0 +1,862 @@
+"""The whole way of the data, with a log in a list, a Clarify that follows a script, and real threads."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+
+from connector.clarify import InvalidParams, NotAllowed, Problem, Retryable
+from connector.config.model import RuleSection
+from connector.dead_letters.letter import DeadLetter
+from connector.dead_letters.store import DeadLettersError
+from connector.delivery.load import PackingAccount
+from connector.formats.format import SchemaUnavailableError
+from connector.formats.sparkplug.datatypes import DataType
+from connector.formats.sparkplug.host import Owner
+from connector.ledger.account import Counts
+from connector.mapping.documents.documents import NOT_DECODED
+from connector.mapping.mapper import Mapper
+from connector.mapping.section import MappingSection
+from connector.mapping.signals.input_ids import Collision, Origin, Rename
+from connector.mapping.sparkplug import Noted
+from connector.mapping.time.clock_skew import Skew
+from connector.packing.planner import plan_frame
+from connector.pipeline.pipeline import Limits, Pipeline
+from connector.records import Mapped, Reason, Record, SignalMetadata
+from tests.scripted import Clock, ListSource, ScriptedClarify, Stored
+from tests.sparkplug_payloads import metric, payload
+from tests.waiting import wait_until
+
+SECONDS = 20.0
+TIME = 1_790_000_000_000_000
+
+
+class Letters:
+    """A dead-letter store in a list, which may fail."""
+
+    def __init__(self) -> None:
+        self.letters: list[DeadLetter] = []
+        self.failures = 0
+        self.calls = 0
+
+    def add(self, letters: Sequence[DeadLetter]) -> None:
+        self.calls += 1
+        if self.failures:
+            self.failures -= 1
+            raise DeadLettersError("disk full")
+        self.letters += letters
+
+
+class Notes:
+    """What the mapping discovered."""
+
+    def __init__(self) -> None:
+        self.claims: dict[str, Origin] = {}
+        self.collisions: list[Collision] = []
+        self.signals: dict[str, SignalMetadata] = {}
+        self.states: list[tuple[str, str, int]] = []
+        self.renames: list[Rename] = []
+        self.skews: list[Skew] = []
+        self.windows: dict[str, int] = {}
+        self.nodes: dict[Owner, bytes | None] = {}
+        self.sparkplug: list[Noted] = []
+        self.failure: Exception | None = None
+        self.packing: PackingAccount | None = None
+        self.births_failure: Exception | None = None
+        self.disk = threading.Event()
+        """Whether states can be written now."""
+        self.disk.set()
+
+    def claimed(self, claims: list[tuple[str, Origin]]) -> None:
+        if self.failure:
+            raise self.failure
+        self.claims.update(claims)
+
+    def collided(self, collisions: list[Collision]) -> None:
+        self.collisions += collisions
+
+    def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
+        self.signals.update(signals)
+
+    def packed(self, account: PackingAccount) -> None:
+        self.packing = account
+
+    def learned(self, states: list[tuple[str, str, int]]) -> None:
+        assert self.disk.wait(SECONDS)
+        self.states += states
+
+    def renamed(self, renames: list[Rename]) -> None:
+        self.renames += renames
+
+    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+        if self.births_failure:
+            raise self.births_failure
+        self.nodes.update(said)
+
+    def noted(self, notes: list[Noted]) -> None:
+        self.sparkplug += notes
+
+    def clocks_off(self, skews: list[Skew]) -> None:
+        self.skews += skews
+
+    def windows_done(self, done: Mapping[str, int]) -> None:
+        self.windows.update(done)
+
+
+class Bench:
+    """A pipeline with its surroundings."""
+
+    def __init__(
+        self,
+        *sources: ListSource,
+        clarify: ScriptedClarify | None = None,
+        mapper: Mapper | None = None,
+        max_delay: float = 0.01,
+        max_frame_bytes: int = 1_000_000,
+        max_waiting_samples: int = 1_000_000,
+        clock: Clock | None = None,
+    ) -> None:
+        self.sources = sources or (ListSource(),)
+        self.source = self.sources[0]
+        self.clarify = clarify or ScriptedClarify()
+        self.letters = Letters()
+        self.notes = Notes()
+        self.pipeline = Pipeline(
+            self.sources,
+            mapper or Mapper(),
+            self.clarify,
+            plan_frame,
+            self.letters,
+            self.notes,
+            Limits(max_delay, max_frame_bytes, max_waiting_samples),
+            1000.0,
+            **({"clock": clock} if clock else {}),
+        )
+
+    def start(self) -> Bench:
+        self.pipeline.start()
+        return self
+
+    def finish(self) -> None:
+        """Drain, and see that nothing was left behind."""
+        self.pipeline.drain()
+        assert self.pipeline.stopped.wait(SECONDS)
+        self.pipeline.close(SECONDS)
+        assert self.pipeline.waiting() == (0, 0)
+
+    def committed(self, position: int) -> None:
+        wait_until(lambda: self.source.position >= position, SECONDS, f"position {position} committed", every=0.002)
+
+
+Make = Callable[..., Bench]
+
+
+@pytest.fixture
+def bench() -> Iterator[Make]:
+    """Makes benches; whatever a test leaves running is stopped."""
+    made: list[Bench] = []
+
+    def make(*args: ListSource, **settings: object) -> Bench:
+        found = Bench(*args, **settings)  # type: ignore[arg-type]
+        made.append(found)
+        return found
+
+    yield make
+    for found in made:
+        found.clarify.gate.set()
+        found.pipeline.abort()
+        found.pipeline.close(SECONDS)
+
+
+def record(value: object, topic: str = "t", time_us: int = TIME) -> Record:
+    return Record(topic, value if isinstance(value, bytes) else str(value).encode(), time_us)
+
+
+def series(n: int, start: int = 0) -> list[Record]:
+    """n records of one topic, a second apart."""
+    return [record(i, time_us=TIME + i * 10**6) for i in range(start, start + n)]
+
+
+def test_what_comes_in_is_stored_and_committed(bench: Make) -> None:
+    b = bench().start()
+    for chunk in range(5):
+        b.source.put(*series(20, chunk * 20))
+    b.committed(100)
+    assert b.clarify.stored == {("t", TIME + i * 10**6): float(i) for i in range(100)}
+    assert b.source.tallies()["t"].messages == Counts(received=100, inserted=100)
+    assert b.source.tallies()["t"].samples == Counts(received=100, inserted=100)
+    b.finish()
+    assert b.source.started
+    assert b.source.stopped_reading
+    assert b.source.closed
+    assert b.pipeline.failure is None
+    assert b.pipeline.problems() == []
+    assert b.pipeline.messages == Counts(received=100, inserted=100)
+    assert sum(frame.samples for frame in b.pipeline.frames) == 100
+
+
+def test_nothing_is_committed_before_clarify_has_it(bench: Make) -> None:
+    b = bench()
+    b.clarify.gate.clear()
+    b.start()
+    b.source.put(*series(3))
+    wait_until(lambda: b.pipeline.sender.status.requests, SECONDS, "a request", every=0.002)
+    assert b.source.position == 0
+    b.clarify.gate.set()
+    b.committed(3)
+
+
+def test_claims_and_metadata_are_announced_before_a_sample_leaves(bench: Make) -> None:
+    rule = RuleSection.model_validate({"topic": "#", "name": "Name of {topic}"}).compile()
+    b = bench(mapper=Mapper([rule]))
+    known: list[tuple[set[str], set[str]]] = []
+    b.clarify.judge = lambda frame: known.append((set(b.notes.claims), set(b.notes.signals)))
+    b.start()
+    b.source.put(record(1, "a"), record(2, "b"))
+    b.committed(2)
+    assert known == [({"a", "b"}, {"a", "b"})]
+    assert b.notes.signals["a"].name == "Name of a"
+
+
+def test_nothing_leaves_while_a_state_cannot_be_written_not_even_what_another_source_has_of_it(bench: Make) -> None:
+    values = {"mode": {"unknown_state": "learn"}}
+    rule = RuleSection.model_validate(
+        {"topic": "#", "input": "one", "shared_inputs": True, "values": values, "time": "arrival"}
+    ).compile()
+    east, west = ListSource("east"), ListSource("west")
+    b = bench(east, west, mapper=Mapper([rule], sources=["east", "west"]))
+    b.notes.disk.clear()
+    b.start()
+    east.put(record(b'{"mode": "on"}'))
+    wait_until(lambda: east.left() == 0, SECONDS, "east is read", every=0.002)
+    west.put(record(b'{"mode": "on"}', time_us=TIME + 1))
+    wait_until(lambda: west.left() == 0, SECONDS, "west is read", every=0.002)
+    assert b.pipeline.clocks(1) == [], "who looks at the mapping does not wait"
+    assert (b.pipeline.waiting(), b.clarify.stored) == ((0, 0), {})
+    b.notes.disk.set()
+    wait_until(lambda: len(b.clarify.stored) == 2, SECONDS, "both are stored", every=0.002)
+
+
+# -- when a frame leaves ---------------------------------------------------------------------------
+
+
+def taken_in(b: Bench, samples: int) -> None:
+    wait_until(lambda: b.pipeline.waiting()[1] == samples, SECONDS, f"{samples} samples wait", every=0.002)
+
+
+def test_births_are_kept_before_anything_that_came_of_them_is_committed(bench: Make) -> None:
+    rules = MappingSection(rules=[{"preset": "sparkplug"}]).compile()  # type: ignore[list-item]
+    births = payload(metric("m", DataType.FLOAT, 1.5, alias=1), seq=0, time_ms=TIME // 1000)
+    data = payload(metric(None, None, 2.5, field="float_value", alias=1), seq=3, time_ms=TIME // 1000 + 1)
+    b = bench(mapper=Mapper(rules))
+    b.notes.births_failure = sqlite3.OperationalError("disk full")
+    b.start()
+    b.source.put(record(births, "spBv1.0/g/NBIRTH/n"))
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert "disk full" in (b.pipeline.failure or "")
+    assert (b.source.position, b.clarify.stored) == (0, {}), "nothing of it left, and it comes again"
+
+    b = bench(mapper=Mapper(rules)).start()
+    b.source.put(record(births, "spBv1.0/g/NBIRTH/n"), record(data, "spBv1.0/g/NDATA/n", TIME + 1))
+    b.committed(2)
+    assert b.clarify.stored == {("g/n/m", TIME): 1.5, ("g/n/m", TIME + 1000): 2.5}
+    assert list(b.notes.nodes) == [Owner("g", "n")]
+    assert [(note.lost, note.born) for note in b.notes.sparkplug] == [(0, True), (2, False)]
+    b.finish()
+
+
+def test_on_a_quiet_stream_a_frame_leaves_after_max_delay(bench: Make) -> None:
+    clock = Clock()
+    b = bench(max_delay=60.0, clock=clock).start()
+    b.source.put(record(1, "a"))
+    taken_in(b, 1)
+    clock.now += 59.9
+    b.source.put(record(2, "b"))
+    taken_in(b, 2)
+    assert b.clarify.requests == []
+    assert b.pipeline.oldest_seconds() == pytest.approx(59.9)
+    clock.now += 0.2
+    b.committed(2)
+    assert [set(frame) for frame in b.clarify.requests] == [{("a", TIME), ("b", TIME)}]
+    assert b.pipeline.oldest_seconds() == 0.0
+
+
+def test_what_a_frame_leaves_behind_keeps_its_age(bench: Make) -> None:
+    clock = Clock()
+    b = bench(max_delay=60.0, max_frame_bytes=1000, clock=clock).start()
+    b.source.put(*series(50))
+    taken_in(b, 50)
+    clock.now += 30.0
+    b.source.put(*series(34, 50))  # a frame is full now, and takes the oldest of the one series
+    wait_until(lambda: b.clarify.requests, SECONDS, "the first frame", every=0.002)
+    assert 0 < b.pipeline.waiting()[1] < 84
+    assert b.pipeline.oldest_seconds() >= 30.0
+    clock.now += 31.0
+
+    def committed() -> bool:
+        clock.now += 0.01  # for the slots between the frames
+        return b.source.position == 84
+
+    wait_until(committed, SECONDS, "the rest", every=0.002)
+
+
+def test_a_full_frame_does_not_wait_for_max_delay(bench: Make) -> None:
+    b = bench(max_delay=3600.0, max_frame_bytes=12_000).start()
+    b.source.put(*series(999))
+    taken_in(b, 999)
+    assert b.clarify.requests == []
+    b.source.put(*series(1, 999))
+    wait_until(lambda: b.clarify.requests, SECONDS, "a frame", every=0.002)
+
+
+def test_no_frame_is_larger_than_allowed(bench: Make) -> None:
+    b = bench(max_frame_bytes=2000)
+    sizes: list[int] = []
+    b.clarify.steps.extend([lambda body: sizes.append(len(body))] * 1000)
+    b.start()
+    b.source.put(*series(500))
+    b.committed(500)
+    assert len(sizes) > 1
+    assert max(sizes) <= 2000
+
+
+# -- backpressure ----------------------------------------------------------------------------------
+
+
+def test_intake_stops_when_enough_waits_and_goes_on_when_there_is_room(bench: Make) -> None:
+    b = bench(max_waiting_samples=100)
+    b.clarify.gate.clear()
+    b.start()
+    for chunk in range(60):
+        b.source.put(*series(10, chunk * 10))
+
+    def held_back() -> bool:
+        polls = b.source.polls
+        return b.source.left() > 0 and b.pipeline.waiting()[1] >= 100 and polls == b.source.polls
+
+    wait_until(held_back, SECONDS, "intake stops", every=0.002)
+    polls = b.source.polls
+    b.source.put(*series(10, 600))  # what comes now stays with the source
+    assert b.pipeline.waiting()[1] < 100 + 10, "never more than the bound and one chunk"
+    assert b.source.polls <= polls + 1
+    b.clarify.gate.set()
+    b.committed(610)
+    assert len(b.clarify.stored) == 610
+
+
+# -- failures --------------------------------------------------------------------------------------
+
+
+def test_trouble_with_clarify_shows(bench: Make) -> None:
+    b = bench(clarify=ScriptedClarify([NotAllowed("the password was changed", code=401)])).start()
+    b.source.put(*series(3))
+    wait_until(b.pipeline.problems, SECONDS, "a problem", every=0.002)
+    assert b.pipeline.problems() == ["Clarify: the password was changed"]
+    assert b.source.position == 0
+
+
+def test_a_series_that_clarify_names_becomes_dead_letters_and_then_counts_as_settled(bench: Make) -> None:
+    def judge(frame: Stored) -> None:
+        if any(name == "t:bad" for name, _ in frame):
+            raise InvalidParams("no such unit", code=-32602, problems=[Problem("data.series.t:bad", "no such unit")])
+
+    b = bench(clarify=ScriptedClarify(judge=judge)).start()
+    b.source.put(record('{"good": 1, "bad": 2}'), record('{"bad": 3}', time_us=TIME + 1))
+    b.committed(2)
+    assert b.clarify.stored == {("t:good", TIME): 1.0}
+    rejects = [(found.position, *found.rejects) for found in b.letters.letters]
+    assert [(position, r.input_id, r.time_us, r.value, r.reason) for position, r in rejects] == [
+        (1, "t:bad", TIME, "2.0", Reason.INSERT_REJECTED),
+        (2, "t:bad", TIME + 1, "3.0", Reason.INSERT_REJECTED),
+    ]
+    assert all("no such unit" in reject.message for _, reject in rejects)
+    assert [found.record for found in b.letters.letters] == [b.source.records[1], b.source.records[2]]
+    assert b.source.messages() == Counts(received=2, inserted=1, dead_lettered=1)
+    assert b.source.samples() == Counts(received=3, inserted=1, dead_lettered=2)
+    assert b.pipeline.reasons == {Reason.INSERT_REJECTED: 2}
+
+
+def test_what_cannot_be_mapped_becomes_a_dead_letter_with_its_bytes_and_blocks_nothing(bench: Make) -> None:
+    b = bench().start()
+    b.source.put(record(b"\xff\x00"), record(1, "good"), record('{"a": NaN, "b": 2}', "half"))
+    b.source.put(record("text only"))
+    b.committed(4)
+    by_position = {found.position: found for found in b.letters.letters}
+    assert sorted(by_position) == [1, 3, 4]
+    first = by_position[1]
+    assert (first.source, first.partition, first.topic, first.time_us) == ("mqtt", "p", "t", TIME)
+    assert first.record == b.source.records[1]
+    assert [(reject.reason, reject.path) for reject in first.rejects] == [(Reason.NOT_UTF8, None)]
+    assert [(reject.path, reject.value) for reject in by_position[3].rejects] == [("a", "nan")]
+    assert set(b.clarify.stored) == {("good", TIME), ("half:b", TIME)}
+    assert b.source.messages() == Counts(received=4, inserted=2, dead_lettered=2)
+    assert b.source.samples() == Counts(received=3, inserted=2, dead_lettered=1)
+
+
+def test_a_chunk_of_which_nothing_is_left_is_committed_without_a_request(bench: Make) -> None:
+    b = bench(mapper=Mapper([RuleSection(topic="other").compile()]), max_delay=3600.0).start()
+    b.source.put(*series(5))
+    b.committed(5)
+    assert b.clarify.requests == []
+    assert b.source.messages() == Counts(received=5, filtered=5)
+
+
+def test_a_record_is_one_letter_with_each_of_its_bad_values(bench: Make) -> None:
+    """A large message with thousands of bad values must not be stored thousands of times."""
+    b = bench().start()
+    readings = ",".join(f'{{"ts": {1_790_000_000 + i}, "v": NaN}}' for i in range(3))
+    b.source.put(record(f'{{"x": 1, "readings": [{readings}]}}'))
+    b.committed(1)
+    (letter,) = b.letters.letters
+    assert [reject.path for reject in letter.rejects] == ["readings.v"] * 3
+    assert letter.record == b.source.records[1]
+    assert b.source.samples() == Counts(received=4, inserted=1, dead_lettered=3)
+    assert b.pipeline.reasons == {Reason.NOT_FINITE: 3}
+
+
+def refuses_everything(frame: Stored) -> None:
+    raise InvalidParams("no", code=-32602, problems=[Problem(f"data.series.{name}", "no") for name, _ in frame])
+
+
+def test_records_of_rejected_samples_are_read_again_a_part_at_a_time(
+    bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connector.pipeline.rejects._REREAD_BYTES", 30)
+    b = bench(clarify=ScriptedClarify(judge=refuses_everything)).start()
+    b.source.put(*series(50))
+    b.committed(50)
+    assert {found.position: found.record for found in b.letters.letters} == b.source.records
+    assert b.letters.calls > 2
+    assert b.source.messages() == Counts(received=50, dead_lettered=50)
+
+
+def test_a_record_that_cannot_be_read_again_has_a_letter_that_says_so(bench: Make) -> None:
+    b = bench(clarify=ScriptedClarify(judge=refuses_everything))
+    b.source.put(*series(3))
+    del b.source.records[2]
+    b.start()
+    b.committed(3)
+    letter = next(found for found in b.letters.letters if found.position == 2)
+    assert (letter.record, letter.missing) == (None, "it is gone")
+    assert [(reject.input_id, reject.value) for reject in letter.rejects] == [("t", "1.0")]
+
+
+class PoisonedMapper(Mapper):
+    """A mapper with a bug."""
+
+    def map(self, source: str, record: Record, document: object = NOT_DECODED) -> Mapped:
+        if record.topic == "poison":
+            raise ZeroDivisionError("a bug")
+        return super().map(source, record, document)
+
+
+def test_a_record_that_breaks_the_mapping_does_not_stop_what_is_behind_it(bench: Make) -> None:
+    b = bench(mapper=PoisonedMapper()).start()
+    b.source.put(record(1), record(2, "poison"), record(3, "u"))
+    b.committed(3)
+    (letter,) = b.letters.letters
+    assert (letter.rejects[0].reason, letter.position) == (Reason.MAPPING_FAILED, 2)
+    assert "a bug" in letter.rejects[0].message
+    assert set(b.clarify.stored) == {("t", TIME), ("u", TIME)}
+    b.finish()
+    assert b.pipeline.failure is None
+
+
+def test_nothing_counts_as_settled_before_its_letter_is_written(bench: Make) -> None:
+    b = bench()
+    b.letters.failures = 1
+    b.start()
+    b.source.put(record("bad"), record(1))
+    assert b.source.position == 0
+    b.committed(2)
+    assert len(b.letters.letters) == 1
+    b.finish()
+
+
+def test_while_letters_cannot_be_written_the_source_is_held(bench: Make) -> None:
+    """A Kafka member that does not poll for minutes would be thrown out of its group."""
+    b = bench()
+    b.letters.failures = 2
+    b.start()
+    b.source.put(record("bad"), record(1))
+    b.committed(2)
+    assert b.source.holds >= 2
+    assert len(b.letters.letters) == 1
+
+
+def test_what_is_given_away_while_its_intake_waits_is_not_begun(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has its partition next, be it we, reads it again: settled by us, it would be committed unread."""
+    b = bench()
+    b.letters.failures = 1
+    given_away: list[int] = []
+
+    def hold() -> None:
+        if not given_away:
+            given_away.append(b.pipeline.forget(b.source.name, ["p"]))
+
+    monkeypatch.setattr(b.source, "hold", hold)
+    b.start()
+    b.source.put(record("bad"), record(1))
+    wait_until(
+        lambda: given_away and b.letters.letters, SECONDS, "it was given away, and the letter written", every=0.002
+    )
+    b.source.put(record(2, "u"))
+    b.finish()
+    assert given_away == [0], "nothing of it had begun"
+    assert set(b.clarify.stored) == {("u", TIME)}
+    assert b.pipeline.messages.received == 1
+
+
+def test_an_abort_while_letters_cannot_be_written_settles_nothing_and_is_no_failure(bench: Make) -> None:
+    b = bench()
+    b.letters.failures = 10**9
+    b.start()
+    b.source.put(record("bad"), record(1))
+    wait_until(lambda: b.letters.calls, SECONDS, "a try", every=0.002)
+    b.pipeline.abort()
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert b.pipeline.failure is None
+    assert (b.source.position, b.letters.letters, b.clarify.requests) == (0, [], [])
+
+
+def test_an_abort_while_letters_of_rejected_samples_cannot_be_written_settles_nothing(bench: Make) -> None:
+    b = bench(clarify=ScriptedClarify(judge=refuses_everything))
+    b.letters.failures = 10**9
+    b.start()
+    b.source.put(record(1))
+    wait_until(lambda: b.letters.calls, SECONDS, "a try", every=0.002)
+    b.pipeline.abort()
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert b.pipeline.failure is None
+    assert b.source.position == 0
+
+
+def test_two_values_of_one_time_count_as_superseded(bench: Make) -> None:
+    b = bench(max_delay=3600.0).start()
+    b.source.put(record(1), record(2), record(3, "u"))
+    b.finish()
+    assert b.clarify.stored == {("t", TIME): 2.0, ("u", TIME): 3.0}
+    assert b.source.messages() == Counts(received=3, inserted=2, superseded=1)
+    assert b.source.samples() == Counts(received=3, inserted=2, superseded=1)
+
+
+def test_a_source_that_fails_ends_the_connector_after_what_is_here_was_sent(bench: Make) -> None:
+    broken, healthy = ListSource("broken"), ListSource("healthy")
+    b = bench(broken, healthy, max_delay=3600.0).start()
+    broken.put(record(1, "a"))
+    healthy.put(record(2, "b"))
+    taken_in(b, 2)
+    broken.fail("the disk is gone")
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert b.pipeline.failure == "source broken: the disk is gone"
+    assert b.pipeline.failure in b.pipeline.problems()
+    assert (broken.position, healthy.position) == (1, 1)
+    assert healthy.stopped_reading
+    assert set(b.clarify.stored) == {("a", TIME), ("b", TIME)}
+
+
+def test_two_sources_have_accounts_and_ids_of_their_own(bench: Make) -> None:
+    east, west = ListSource("east"), ListSource("west")
+    b = bench(east, west).start()
+    for i in range(10):
+        east.put(*series(5, i * 5))
+    wait_until(lambda: east.position == 50, SECONDS, "east committed", every=0.002)
+    assert west.commits == []
+    for i in range(10):
+        west.put(*series(5, i * 5))
+    wait_until(lambda: west.position == 50, SECONDS, "west committed", every=0.002)
+    assert east.messages() == west.messages() == Counts(received=50, inserted=50)
+    assert len(b.clarify.stored) == 100, "the same topic of two brokers is two signals"
+    assert [collision.wanted for collision in b.notes.collisions] == ["t"]
+
+
+@pytest.mark.parametrize("what", ["clarify", "discoveries"])
+def test_a_bug_or_a_full_disk_ends_the_connector_loudly_and_commits_nothing(bench: Make, what: str) -> None:
+    b = bench()
+    if what == "clarify":
+
+        def bug(body: bytes) -> None:
+            raise ZeroDivisionError("a bug")
+
+        b.clarify.steps.append(bug)
+    else:
+        b.notes.failure = sqlite3.OperationalError("database or disk is full")
+    b.start()
+    b.source.put(*series(3))
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert b.pipeline.failure is not None
+    assert ("a bug" if what == "clarify" else "disk is full") in b.pipeline.failure
+    assert b.source.position == 0
+    assert b.source.stopped_reading
+
+
+# -- stopping --------------------------------------------------------------------------------------
+
+
+def test_a_drain_sends_everything_without_waiting_for_max_delay(bench: Make) -> None:
+    b = bench(max_delay=3600.0).start()
+    for chunk in range(20):
+        b.source.put(*series(10, chunk * 10))
+    b.finish()
+    assert b.source.position == 200
+    assert len(b.clarify.stored) == 200
+    assert b.source.closed
+
+
+def test_a_drain_with_nothing_to_send_ends_at_once(bench: Make) -> None:
+    b = bench(max_delay=3600.0).start()
+    b.finish()
+    assert b.clarify.requests == []
+
+
+def test_a_drain_goes_on_trying_while_clarify_is_away(bench: Make) -> None:
+    b = bench(clarify=ScriptedClarify([Retryable("away")])).start()
+    b.source.put(*series(3))
+    b.finish()
+    assert b.source.position == 3
+
+
+@pytest.mark.parametrize("state", ["away", "waiting for max_delay", "no room"])
+def test_an_abort_leaves_what_is_not_settled_to_its_source(bench: Make, state: str) -> None:
+    quiet = state == "waiting for max_delay"
+    b = bench(
+        clarify=ScriptedClarify([] if quiet else [Retryable("away")] * 1000),
+        max_delay=3600.0 if quiet else 0.01,
+        max_waiting_samples=10 if state == "no room" else 10**6,
+    )
+    b.start()
+    for chunk in range(5):
+        b.source.put(*series(10, chunk * 10))
+    if quiet:
+        taken_in(b, 50)
+    else:
+        wait_until(lambda: b.pipeline.sender.status.failures, SECONDS, "a failure", every=0.002)
+    b.pipeline.abort()
+    assert b.pipeline.stopped.wait(SECONDS)
+    b.pipeline.close(SECONDS)
+    assert b.source.commits == []
+    assert b.clarify.stored == {}
+    assert b.source.closed
+    assert b.pipeline.failure is None
+
+
+def test_a_pipeline_that_never_started_can_be_closed(bench: Make) -> None:
+    b = bench()
+    b.pipeline.close(SECONDS)
+    assert b.source.closed
+
+
+def test_a_full_pipeline_holds_its_sources_and_reads_on_when_a_quarter_is_free(bench: Make) -> None:
+    release = threading.Event()
+    b = bench(max_waiting_samples=1000, max_delay=60.0, max_frame_bytes=1_000_000)
+    b.clarify.steps.append(lambda body: release.wait(SECONDS))
+    b.start()
+    for _ in range(30):
+        b.source.put(*series(100))
+    wait_until(lambda: b.source.holds > 0, SECONDS, "held")
+    left = b.source.left()
+    assert left > 0
+    release.set()
+    wait_until(lambda: b.source.left() < left, SECONDS, "read on")
+    b.finish()
+    assert b.source.position == 3000
+
+
+def test_a_partition_that_goes_away_is_settled_at_once_if_clarify_takes_it(bench: Make) -> None:
+    b = bench(max_delay=60.0).start()
+    b.source.put(*series(3))
+    wait_until(lambda: b.pipeline.waiting()[0] == 3, SECONDS, "taken in")
+    assert b.source.handover.settle("mqtt", ["p"], SECONDS)
+    assert b.source.position == 3, "committed before the answer"
+    assert b.source.handover.forget("mqtt", ["p"]) == 0
+    b.finish()
+
+
+def test_what_clarify_does_not_take_is_given_away_and_never_committed(bench: Make) -> None:
+    b = bench(max_delay=0.01)
+    away = True
+
+    def answer(body: bytes) -> None:
+        if away:
+            b.clarify.steps.append(answer)
+            raise Retryable("away")
+
+    b.clarify.steps.append(answer)
+    b.start()
+    b.source.put(*series(3))
+    wait_until(lambda: b.pipeline.sender.circuit.trouble is not None, SECONDS, "Clarify is away")
+    assert not b.source.handover.settle("mqtt", ["p"], SECONDS), "no use waiting"
+    assert b.source.handover.forget("mqtt", ["p"]) == 3
+    assert b.pipeline.waiting() == (0, 0)
+    away = False
+    b.source.put(*series(2))
+    b.committed(5)
+    b.finish()
+    assert b.source.messages() == Counts(received=2, inserted=2)
+    assert b.pipeline.abandoned()[:2] == (3, 3)
+
+
+def test_a_request_under_way_when_its_partition_goes_is_counted_as_late(bench: Make) -> None:
+    asked, release = threading.Event(), threading.Event()
+    b = bench()
+
+    def slow(body: bytes) -> None:
+        asked.set()
+        release.wait(SECONDS)
+
+    b.clarify.steps.append(slow)
+    b.start()
+    b.source.put(*series(3))
+    assert asked.wait(SECONDS)
+    assert not b.source.handover.settle("mqtt", ["p"], 0.01)
+    assert b.source.handover.forget("mqtt", ["p"]) == 3
+    release.set()
+    wait_until(lambda: b.pipeline.abandoned()[2] == 3, SECONDS, "settled late")
+    b.finish()
+    assert b.source.commits == []
+
+
+def test_sources_that_end_end_the_pipeline(bench: Make) -> None:
+    first, second = ListSource("first"), ListSource("second")
+    b = bench(first, second, max_delay=60.0).start()
+    first.put(*series(3))
+    first.finish()
+    wait_until(lambda: b.pipeline.waiting()[0] == 3, SECONDS, "taken in")
+    assert not b.pipeline.stopped.wait(0.05), "the other one goes on"
+    second.put(*series(2))
+    second.finish()
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert (first.position, second.position) == (3, 2)
+    assert b.pipeline.failure is None
+
+
+# -- down-sampling ---------------------------------------------------------------------------------
+
+MINUTE = {"topic": "#", "thin": {"window": "1m", "by": "mean", "wait": "5s"}}
+
+
+def minutes(n: int, second: int = 0) -> Record:
+    """A value `second` seconds after the beginning of a minute."""
+    return record(n, time_us=TIME // 60_000_000 * 60_000_000 + second * 1_000_000)
+
+
+def test_nothing_of_a_window_is_committed_before_its_value_is_inserted(bench: Make) -> None:
+    b = bench(mapper=Mapper([RuleSection.model_validate(MINUTE).compile()]), clock=(clock := Clock())).start()
+    b.source.put(minutes(1, 0), minutes(3, 30))
+    taken_in(b, 2)
+    assert (b.source.position, b.clarify.requests) == (0, [])
+    b.source.put(minutes(7, 66))
+    start = TIME // 60_000_000 * 60_000_000
+
+    def committed() -> bool:
+        clock.now += 0.1
+        return b.source.position == 2
+
+    wait_until(committed, SECONDS, "the first window", every=0.002)
+    assert b.clarify.stored == {("t", start): 2.0}
+    assert b.notes.windows == {"t": start + 60_000_000}
+    assert b.source.messages() == Counts(received=2, inserted=1, filtered=1)
+
+    def all_committed() -> bool:
+        clock.now += 1.0
+        return b.source.position == 3
+
+    wait_until(all_committed, SECONDS, "the second, by the clock", every=0.002)
+    assert b.clarify.stored[("t", start + 60_000_000)] == 7.0
+
+
+def test_a_stop_leaves_open_windows_to_the_next_start(bench: Make) -> None:
+    b = bench(mapper=Mapper([RuleSection.model_validate(MINUTE).compile()]), clock=Clock()).start()
+    b.source.put(minutes(1, 0), minutes(3, 30))
+    taken_in(b, 2)
+    b.pipeline.drain()
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert (b.source.position, b.clarify.requests) == (0, [])
+
+
+def test_a_window_whose_sample_clarify_rejects_is_settled(bench: Make) -> None:
+    def judge(frame: Stored) -> None:
+        raise InvalidParams("no", code=-32602, problems=[Problem("data.series.t", "no")])
+
+    mapper = Mapper([RuleSection.model_validate(MINUTE).compile()])
+    b = bench(mapper=mapper, clarify=ScriptedClarify(judge=judge), clock=(clock := Clock())).start()
+    b.source.put(minutes(1, 0), minutes(3, 30), minutes(7, 66))
+
+    def committed() -> bool:
+        clock.now += 1.0
+        return b.source.position == 3
+
+    wait_until(committed, SECONDS, "all of it", every=0.002)
+    letters = [(letter.position, letter.rejects[0].value) for letter in b.letters.letters]
+    assert letters == [(2, "2.0"), (3, "7.0")]
+    assert b.source.messages() == Counts(received=3, dead_lettered=2, filtered=1)
+
+
+def test_settling_does_not_wait_for_open_windows(bench: Make) -> None:
+    b = bench(mapper=Mapper([RuleSection.model_validate(MINUTE).compile()]), clock=Clock()).start()
+    b.source.put(minutes(1, 0))
+    taken_in(b, 1)
+    assert not b.pipeline.settle("mqtt", ["p"], 3600.0), "at once, though the clock stands still"
+    assert b.pipeline.forget("mqtt", ["p"]) == 1
+    assert b.pipeline.waiting() == (0, 0)
+
+
+# -- schema registries -----------------------------------------------------------------------------
+
+
+def test_records_whose_schema_cannot_be_had_wait_and_are_not_rejected(bench: Make) -> None:
+    """Also not thinned a second time: what was mapped before stays mapped."""
+
+    class Registered:
+        name = "avro"
+        away = True
+
+        def decode(self, payload: bytes) -> object:
+            if payload == b"3" and self.away:
+                raise SchemaUnavailableError("the registry does not answer")
+            return int(payload)
+
+    rule = RuleSection.model_validate({"topic": "#", "thin": {"change_only": True}, "time": "arrival"}).compile()
+    form = Registered()
+    b = bench(mapper=Mapper([replace(rule, format=form)]), clock=(clock := Clock())).start()
+    b.source.put(minutes(1, 0), minutes(2, 1), minutes(3, 2), minutes(4, 3))
+    wait_until(b.pipeline.problems, SECONDS, "a problem", every=0.002)
+    assert b.pipeline.problems() == ["mqtt: the registry does not answer"]
+    form.away = False
+
+    def committed() -> bool:
+        clock.now += 1.0
+        return b.source.position == 4
+
+    wait_until(committed, SECONDS, "all of it", every=0.002)
+    assert sorted(b.clarify.stored.values()) == [1, 2, 3, 4]
+    assert b.letters.letters == []
+    assert b.pipeline.problems() == []
+
+
+# -- chunks that become very much ------------------------------------------------------------------
+
+
+def test_a_chunk_that_becomes_very_much_is_taken_in_in_parts_and_committed_as_a_whole(bench: Make) -> None:
+    """Its source removes it as a whole: half of it must not be committed."""
+    payload = b"{" + b",".join(b'"v%d":%d' % (i, i) for i in range(15_000)) + b"}"
+    clarify = ScriptedClarify()
+    b = bench(clarify=clarify, max_waiting_samples=30_000, max_frame_bytes=4_000_000)
+    b.source.put(*[record(payload, time_us=TIME + i) for i in range(16)], record(b"nonsense"))
+    b.source.put(record(1, "other"))
+    clarify.gate.clear()
+    b.start()
+    wait_until(lambda: b.source.holds, SECONDS, "the rest of the chunk waits for room", every=0.002)
+    records, samples = b.pipeline.waiting()
+    assert records < 16
+    assert samples <= 130_000
+    clarify.gate.set()
+    b.committed(18)
+    assert b.source.commits[0].position >= 17
+    assert b.source.messages() == Counts(received=18, inserted=17, dead_lettered=1)
+    assert len(clarify.stored) == 16 * 15_000 + 1
+    b.finish()

@@ -27,7 +27,6 @@ from typing import Any, Final
 import orjson
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from connector.config.model import KafkaSection
 from connector.dead_letters.letter import DeadLetter
 from connector.delivery.load import PackingAccount
 from connector.formats.sparkplug.host import Owner
@@ -43,6 +42,7 @@ from connector.packing.planner import plan_frame
 from connector.pipeline.pipeline import Limits, Pipeline
 from connector.records import SignalMetadata
 from connector.runtime.connector import calm_collector
+from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import consumer_settings
 from connector.sources.kafka.source import KafkaSource
 from tests.kafka_brokers import need_kafka

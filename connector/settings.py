@@ -1,10 +1,12 @@
-"""What sections of the configuration are made of: durations, sizes, and strictness."""
+"""What sections of the configuration are made of: durations, sizes, strictness, and the catalogues of their kinds."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar, Union, get_args
 
 from pydantic import (
     AfterValidator,
@@ -109,3 +111,55 @@ class TlsSection(Section):
     def warnings(self) -> list[str]:
         """What works, and is not wise."""
         return [] if self.verify else ["tls.verify is false: anybody in between can read and change everything"]
+
+
+class Destination(NamedTuple):
+    """Where messages are published: a topic, and the servers (`host:port`) that have it."""
+
+    protocol: str
+    servers: tuple[str, ...]
+    topic: str
+
+
+_Kind = TypeVar("_Kind", bound=Section)
+
+
+class Catalogue(Generic[_Kind]):
+    """All kinds of one component, such as the kinds of sources: the built-in ones, and those of installed packages.
+
+    A kind is the class of its section in the configuration; the section's `type` is the kind's name. Another package
+    adds a kind by an entry point of the catalogue's group, with the kind's name as its name and the class as its value.
+    """
+
+    def __init__(self, group: str, base: type[_Kind], built_in: Sequence[type[_Kind]]) -> None:
+        """`group` is the group of entry points; every kind is a subclass of `base`."""
+        self.kinds: dict[str, type[_Kind]] = {type_of(kind): kind for kind in built_in}
+        """Name → section."""
+        self.broken: dict[str, str] = {}
+        """Name of a kind of another package that cannot be used → why, for people."""
+        for found in entry_points(group=group):
+            origin = f"{found.value} of {found.dist.name} {found.dist.version}" if found.dist else found.value
+            try:
+                self._add(found.name, found.load(), base)
+            except Exception as error:  # noqa: BLE001 - whatever another package does, the others must work
+                self.broken[found.name] = f"{origin} cannot be used: {error}"
+
+    @property
+    def field(self) -> Any:
+        """The type of a field that holds a section of any of these kinds."""
+        return Annotated[Union[tuple(self.kinds.values())], Field(discriminator="type")]  # noqa: UP007 - made here
+
+    def _add(self, name: str, kind: object, base: type[_Kind]) -> None:
+        if not (isinstance(kind, type) and issubclass(kind, base)):
+            raise TypeError(f"it is not a subclass of {base.__module__}.{base.__qualname__}")
+        if type_of(kind) != name:
+            raise ValueError(f"its type is {type_of(kind)!r}, and its entry point is called {name!r}")
+        if name in self.kinds:
+            raise ValueError(f"there is another kind {name!r}")
+        self.kinds[name] = kind
+
+
+def type_of(section: type[Section]) -> str:
+    """The `type` by which this kind of section is chosen."""
+    (name,) = get_args(section.model_fields["type"].annotation)
+    return str(name)

@@ -69,6 +69,12 @@ class MqttConnectionSection(Section):
         return self
 
     @property
+    def server(self) -> str:
+        """`host:port` of the broker."""
+        parts = urlsplit(self.url)
+        return f"{parts.hostname}:{parts.port or MQTT_PORTS[parts.scheme]}"
+
+    @property
     def files(self) -> dict[str, Path | None]:
         """The files that it names."""
         return self.tls.files

@@ -54,8 +54,10 @@ def backfill(
     except (BackfillError, CredentialsError, OSError, sqlite3.Error, ValueError) as error:
         raise click.ClickException(str(error)) from None
     reader = job.source
-    click.echo(f"{reader.total} offsets; {'going on after' if job.resumed else 'beginning with'} {reader.done} of them")
-    for name, (first, end) in sorted(job.ranges.items()):
+    click.echo(
+        f"{reader.total} offsets; {'going on after' if reader.resumed else 'beginning with'} {reader.done} of them"
+    )
+    for name, (first, end) in sorted(reader.ranges.items()):
         click.echo(f"  {name}: " + (f"offsets {first} to {end - 1}" if first < end else "nothing"))
     pipeline = job.connector.pipeline
     job.connector.start()

@@ -9,8 +9,8 @@ import click
 
 from connector.clarify import Credentials, CredentialsError
 from connector.commands.configuration import CONFIG, load
-from connector.config.model import SourceSection
 from connector.formats.schema.schemas import RegisteredSchema
+from connector.sources.section import SourceSection
 
 
 @click.command()
@@ -44,13 +44,10 @@ def check(config: Path) -> None:
 def _check_source(section: SourceSection) -> None:
     warnings = section.warnings
     _check_files(f"source {section.name}", section.files)
-    if section.type == "kafka":
-        from connector.sources.kafka.settings import check_settings  # noqa: PLC0415 - librdkafka is loaded for it
-
-        try:
-            warnings += check_settings(section)
-        except ValueError as error:
-            raise click.ClickException(str(error)) from None
+    try:
+        warnings += section.check()
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
     for warning in warnings:
         click.echo(f"warning: source {section.name}: {warning}")
 

@@ -7,34 +7,23 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from connector.dead_letters.section import (
-    DeadLettersSection,
-    KafkaLettersSection,
-    MqttLettersSection,
-    SqliteLettersSection,
-)
+from connector.dead_letters.catalogue import AnyStore
+from connector.dead_letters.section import SqliteLettersSection
 from connector.delivery.section import ClarifySection, DeliverySection
 from connector.formats.catalogue import Compression, build_format
 from connector.formats.format import Format
 from connector.formats.schema.registry.section import RegistryName, SchemaRegistrySection
 from connector.formats.section import NO_REGISTRIES, FormatSection, Registries
 from connector.mapping.rules.rules import Rule
-from connector.mapping.rules.section import RuleSection
 from connector.mapping.section import MappingSection
 from connector.mapping.signals.section import SignalsSection
 from connector.mapping.time.times import EPOCH, TimeBounds
 from connector.settings import Seconds, Section
-from connector.sources.file.section import FileSection
-from connector.sources.kafka.section import KafkaSection
-from connector.sources.mqtt.section import MqttSection
-
-__all__ = ["Config", "FileSection", "KafkaSection", "MqttSection", "RuleSection", "Seconds", "SourceSection"]
-
-SourceSection: TypeAlias = Annotated[MqttSection | KafkaSection | FileSection, Field(discriminator="type")]
+from connector.sources.catalogue import AnySource
 
 
 class ObserveSection(Section):
@@ -65,7 +54,7 @@ class Config(Section):
     """A whole configuration file."""
 
     clarify: ClarifySection = Field(description="Where the data goes.")
-    sources: list[SourceSection] = Field(min_length=1, description="Where the data comes from.")
+    sources: list[AnySource] = Field(min_length=1, description="Where the data comes from.")
     schema_registries: dict[RegistryName, SchemaRegistrySection] = Field(
         default={},
         description="Schema registries by their names, for the formats avro, protobuf and json_schema.",
@@ -74,7 +63,7 @@ class Config(Section):
     mapping: MappingSection = Field(default=MappingSection(), description="How payloads become samples.")
     signals: SignalsSection = Field(default=SignalsSection(), description="Which signals may come into being.")
     delivery: DeliverySection = Field(default=DeliverySection(), description="How samples leave for Clarify.")
-    dead_letters: DeadLettersSection = Field(
+    dead_letters: AnyStore = Field(
         default=SqliteLettersSection(),
         description="Messages and values that could not become samples, with the reason: where they are kept.",
     )
@@ -82,7 +71,8 @@ class Config(Section):
         default=1,
         ge=1,
         le=64,
-        description="Processes, each a member of the consumer groups. MQTT and file sources run in the first alone.",
+        description="Processes, each a member of the consumer groups. Sources that cannot be shared, such as MQTT and "
+        "files, run in the first alone.",
     )
     state_dir: Path = Field(
         default=Path("clarify-connector-state"),
@@ -101,7 +91,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _workers_have_work(self) -> Config:
-        if self.workers > 1 and not any(isinstance(source, KafkaSection) for source in self.sources):
+        if self.workers > 1 and not any(source.shares_work for source in self.sources):
             raise ValueError(
                 "workers: more than one needs a Kafka source, whose partitions they share; an MQTT source is a "
                 "single session"
@@ -120,23 +110,12 @@ class Config(Section):
     @model_validator(mode="after")
     def _letters_do_not_come_back(self) -> Config:
         """A letter that is read again becomes another letter, and so on for ever."""
-        letters = self.dead_letters
+        destination = self.dead_letters.destination
         for source in self.sources:
-            if (isinstance(letters, MqttLettersSection) and isinstance(source, MqttSection)) and source.takes(
-                letters.url, letters.topic
-            ):
+            if destination is not None and source.reads(destination):
                 raise ValueError(
-                    f"dead_letters.topic {letters.topic!r} is one that source {source.name!r} subscribes to: each "
-                    "letter would come back as a message; take another topic"
-                )
-            if (
-                (isinstance(letters, KafkaLettersSection) and isinstance(source, KafkaSection))
-                and set(letters.bootstrap_servers) & set(source.bootstrap_servers)
-                and source.matches(letters.topic)
-            ):
-                raise ValueError(
-                    f"dead_letters.topic {letters.topic!r} is one that source {source.name!r} reads: each letter would "
-                    "come back as a record; take another topic"
+                    f"dead_letters.topic {destination.topic!r} is one that source {source.name!r} reads: each letter "
+                    "would come back as a message; take another topic"
                 )
         return self
 

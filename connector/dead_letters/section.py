@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from connector.brokers.kafka_section import KafkaConnectionSection
 from connector.brokers.kafka_topics import checked_topic
 from connector.brokers.mqtt_section import MqttConnectionSection
-from connector.settings import Bytes, Seconds, Section
+from connector.settings import Bytes, Destination, Seconds, Section
+
+if TYPE_CHECKING:
+    from connector.dead_letters.file_store import FileLetters
+    from connector.dead_letters.kafka_store import KafkaLetters
+    from connector.dead_letters.mqtt_store import MqttLetters
+    from connector.dead_letters.sqlite_store import SqliteLetters
+    from connector.dead_letters.store import DeadLetterStore, ReadableStore
 
 WhenFull: TypeAlias = Literal["discard_oldest", "stop"]
+SQLITE_FILE: Final = "dead-letters.sqlite"
+FILES_FOLDER: Final = "dead-letters"
+"""Where letters are kept in `state_dir`, unless the section says something else."""
 _LEAST_TO_STOP: Final = 32 * 1024**2
 """A store that stops when it is full has room for more than is ever written to it at once."""
 
 
-class _LettersSection(Section):
-    """What all kinds of stores have."""
+class DeadLettersSection(Section):
+    """What the sections of all kinds of stores have.
+
+    A kind of store is a subclass: its fields are the settings, its methods say what the rest of the connector asks of a
+    kind. Methods import the kind's libraries themselves, so that only a store that is used loads them.
+    """
+
+    type: str = Field(description="The kind of store.")
 
     max_payload: Bytes = Field(
         default="512KiB",  # type: ignore[assignment]
@@ -30,16 +46,40 @@ class _LettersSection(Section):
 
     @property
     def files(self) -> dict[str, Path | None]:
-        """The files that it names."""
+        """The files that the section names, by their setting: `check` looks whether they exist."""
         return {}
 
     @property
     def warnings(self) -> list[str]:
-        """What works, and is not wise."""
+        """What works with these settings, and is not wise."""
         return []
 
+    @property
+    def destination(self) -> Destination | None:
+        """Where letters are published, if a source could read them there."""
+        return None
 
-class SqliteLettersSection(_LettersSection):
+    @property
+    def why_unreadable(self) -> str | None:
+        """Why letters cannot be read from the store, with a remedy for people; None if they can be."""
+        return None
+
+    def for_worker(self, worker: int) -> Self:
+        """The section as worker number `worker`, counted from 1, uses it."""
+        del worker
+        return self
+
+    def open(self, folder: Path) -> DeadLetterStore:
+        """The store; no network yet. `folder` is the `state_dir`. Raises OSError, ValueError or sqlite3.Error."""
+        raise NotImplementedError
+
+    def open_readable(self, folder: Path) -> ReadableStore | None:
+        """The store of the connector, or worker, whose state is in this folder; None where it keeps nothing there yet,
+        or nothing that can be read. Raises as `open`."""
+        raise NotImplementedError
+
+
+class SqliteLettersSection(DeadLettersSection):
     """An SQLite file in state_dir: the default."""
 
     type: Literal["sqlite"] = Field(default="sqlite", description="Kept in an SQLite file in state_dir.")
@@ -62,8 +102,18 @@ class SqliteLettersSection(_LettersSection):
             )
         return self
 
+    def open(self, folder: Path) -> SqliteLetters:
+        """The file in this folder."""
+        from connector.dead_letters.sqlite_store import SqliteLetters  # noqa: PLC0415 - loaded where it is used
 
-class FileLettersSection(_LettersSection):
+        return SqliteLetters(folder / SQLITE_FILE, self.max_bytes, self.when_full)
+
+    def open_readable(self, folder: Path) -> SqliteLetters | None:
+        """The file, if it is there."""
+        return self.open(folder) if (folder / SQLITE_FILE).exists() else None
+
+
+class FileLettersSection(DeadLettersSection):
     """Files of newline-delimited JSON, one letter a line: for log collectors, jq and editors."""
 
     type: Literal["file"] = Field(description="Kept in files of newline-delimited JSON.")
@@ -95,8 +145,18 @@ class FileLettersSection(_LettersSection):
             )
         return self
 
+    def open(self, folder: Path) -> FileLetters:
+        """The folder of files."""
+        from connector.dead_letters.file_store import FileLetters  # noqa: PLC0415 - loaded where it is used
 
-class MqttLettersSection(MqttConnectionSection, _LettersSection):
+        return FileLetters(self.path or folder / FILES_FOLDER, self.max_file_bytes, self.max_files, self.when_full)
+
+    def open_readable(self, folder: Path) -> FileLetters | None:
+        """The folder, if it is there."""
+        return self.open(folder) if (self.path or folder / FILES_FOLDER).is_dir() else None
+
+
+class MqttLettersSection(MqttConnectionSection, DeadLettersSection):
     """A topic of an MQTT broker: each letter is one message, as JSON. They cannot be listed or replayed from there."""
 
     type: Literal["mqtt"] = Field(description="Published to an MQTT topic.")
@@ -125,6 +185,35 @@ class MqttLettersSection(MqttConnectionSection, _LettersSection):
         )
         return [nowhere, *super().warnings]
 
+    @property
+    def destination(self) -> Destination:
+        """The topic, at its broker."""
+        return Destination("mqtt", (self.server,), self.topic)
+
+    @property
+    def why_unreadable(self) -> str:
+        """A broker gives a message only to who is subscribed when it comes."""
+        return (
+            f"the dead letters are published to the MQTT topic {self.topic!r}, and a broker gives nothing twice: they "
+            "cannot be listed, shown, replayed or dropped from there. A subscriber with a session can collect them: "
+            f"mosquitto_sub -q 1 -c -i letters -t '{self.topic}' >> letters.ndjson; then add --from-file "
+            "letters.ndjson to list, show or replay. To have all of it here, use another store (sqlite, file, kafka)"
+        )
+
+    def for_worker(self, worker: int) -> Self:
+        """Two clients with one name would push each other out."""
+        return self.model_copy(update={"client_id": f"{self.client_id}-{worker}"}) if self.client_id else self
+
+    def open(self, folder: Path) -> MqttLetters:  # noqa: ARG002 - nothing is kept on disk
+        """The client at the broker."""
+        from connector.dead_letters.mqtt_store import MqttLetters  # noqa: PLC0415 - loads paho
+
+        return MqttLetters(self)
+
+    def open_readable(self, folder: Path) -> None:  # noqa: ARG002 - as above
+        """Nothing: see `why_unreadable`."""
+        return
+
 
 def _one_topic(text: str) -> str:
     if text.startswith("^"):
@@ -132,7 +221,7 @@ def _one_topic(text: str) -> str:
     return checked_topic(text)
 
 
-class KafkaLettersSection(KafkaConnectionSection, _LettersSection):
+class KafkaLettersSection(KafkaConnectionSection, DeadLettersSection):
     """A Kafka topic: each letter is one record, with the original bytes as its value and where it came from in its
     headers. The topic must exist; how much it keeps is its own setting."""
 
@@ -154,6 +243,21 @@ class KafkaLettersSection(KafkaConnectionSection, _LettersSection):
                 raise ValueError(f"librdkafka.{name} cannot be passed through: {_GUARANTEES[name]}")
         return self
 
+    @property
+    def destination(self) -> Destination:
+        """The topic, in its cluster."""
+        return Destination("kafka", tuple(self.bootstrap_servers), self.topic)
+
+    def open(self, folder: Path) -> KafkaLetters:  # noqa: ARG002 - nothing is kept on disk
+        """The producer, which can also read the topic."""
+        from connector.dead_letters.kafka_store import KafkaLetters  # noqa: PLC0415 - loads librdkafka
+
+        return KafkaLetters(self)
+
+    def open_readable(self, folder: Path) -> KafkaLetters:
+        """The topic is there for everybody."""
+        return self.open(folder)
+
 
 _GUARANTEES: Final = {
     "acks": "a letter counts when all replicas have it",
@@ -164,17 +268,3 @@ _GUARANTEES: Final = {
     "transactional.id": "letters are not written in transactions",
     "message.max.bytes": "it follows max_payload",
 }
-
-
-def _with_type(value: object) -> object:
-    """A section without a type is the SQLite store: the only one there was once."""
-    return {"type": "sqlite", **value} if isinstance(value, dict) and "type" not in value else value
-
-
-DeadLettersSection: TypeAlias = Annotated[
-    Annotated[
-        SqliteLettersSection | FileLettersSection | MqttLettersSection | KafkaLettersSection,
-        Field(discriminator="type"),
-    ],
-    BeforeValidator(_with_type),
-]

@@ -28,7 +28,7 @@ class _Duration(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from connector.config.model import Seconds  # noqa: PLC0415 - other commands need not wait for it
+        from connector.settings import Seconds  # noqa: PLC0415 - other commands need not wait for it
 
         try:
             seconds = TypeAdapter(Seconds).validate_python(value)

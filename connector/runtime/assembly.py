@@ -8,17 +8,13 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from connector.config.model import Config, FileSection, KafkaSection, MqttSection, SourceSection
+from connector import __version__
+from connector.config.model import Config
+from connector.dead_letters.writer import DeadLetterWriter
 from connector.formats.sparkplug.host import Owner
-from connector.ledger.file import LogFile
 from connector.mapping.mapper import Mapper
 from connector.mapping.signals.input_ids import Origin
 from connector.runtime.state_dir import StartError
-from connector.sources.journal.disk import DiskJournal
-from connector.sources.journal.memory import MemoryJournal
-from connector.sources.mqtt.bounded_client import AROUND_PAYLOAD
-from connector.sources.mqtt.source import MqttSource
-from connector.sources.source import Source
 from connector.state.state import Memory
 
 _HASH_LENGTH: Final = 16
@@ -51,9 +47,7 @@ def build_mapper(
         max_payload_bytes=config.mapping.max_payload,
         max_values=config.mapping.max_values,
         max_claims=config.signals.guard().most_claims,
-        without_retained={
-            source.name for source in config.sources if isinstance(source, MqttSection) and source.retained == "never"
-        },
+        without_retained={source.name for source in config.sources if not source.takes_retained},
     )
 
 
@@ -63,25 +57,19 @@ def mapper_with(config: Config, memory: Memory) -> Mapper:
 
 
 def message_bytes(config: Config) -> int:
-    """How long a message may be to be kept whole: a longer payload is neither mapped nor kept in a dead letter."""
-    return max(config.mapping.max_payload, config.dead_letters.max_payload) + AROUND_PAYLOAD
+    """The longest payload that is needed whole, in bytes: a longer one is neither mapped nor kept in a dead letter."""
+    return max(config.mapping.max_payload, config.dead_letters.max_payload)
 
 
-def open_source(section: SourceSection, file: LogFile, message_bytes: int) -> Source:
-    if isinstance(section, KafkaSection):
-        from connector.sources.kafka.source import KafkaSource  # noqa: PLC0415 - librdkafka is loaded where it is needed
-
-        return KafkaSource(section, file)
-    if isinstance(section, FileSection):
-        from connector.sources.file.source import FileSource  # noqa: PLC0415 - as above
-
-        return FileSource(section, file)
-    journal: DiskJournal | MemoryJournal
-    if section.journal.storage == "disk":
-        journal = DiskJournal(section.name, file, section.journal.max_bytes)
-    else:
-        journal = MemoryJournal(section.name, file, section.journal.max_bytes)
-    return MqttSource(section, file, journal, message_bytes=message_bytes)
+def open_dead_letters(config: Config) -> DeadLetterWriter:
+    """The writer of dead letters; no network yet. Raises OSError, ValueError or sqlite3.Error."""
+    section = config.dead_letters
+    return DeadLetterWriter(
+        section.open(config.state_dir),
+        max_payload=section.max_payload,
+        configuration=mapping_hash(config),
+        version=__version__,
+    )
 
 
 def mapping_hash(config: Config) -> str:

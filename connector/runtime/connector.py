@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +17,7 @@ import structlog
 
 from connector import __version__
 from connector.clarify import Api, Credentials, Timeouts
-from connector.config.model import Config, SourceSection
-from connector.dead_letters.opening import open_writer
+from connector.config.model import Config
 from connector.dead_letters.writer import DeadLetterWriter
 from connector.delivery.circuit import Circuits
 from connector.delivery.guarded import GuardedClient
@@ -40,7 +38,7 @@ from connector.metadata.signals import SignalSaver
 from connector.packing.planner import plan_frame
 from connector.pipeline.pipeline import Limits, Pipeline
 from connector.records import Part, SignalMetadata
-from connector.runtime.assembly import build_mapper, mapping_hash, message_bytes, open_source
+from connector.runtime.assembly import build_mapper, message_bytes, open_dead_letters
 from connector.runtime.loss_watch import LossWatch
 from connector.runtime.rebirths import RebirthRequester
 from connector.runtime.state_dir import (
@@ -48,8 +46,8 @@ from connector.runtime.state_dir import (
     lock_state_dir,
     open_log_file,
 )
-from connector.sources.mqtt.source import MqttSource
-from connector.sources.source import Source
+from connector.sources.section import SourceSection
+from connector.sources.source import PublishingSource, Source
 from connector.state.state import State
 
 _FINISH_SECONDS: Final = 5.0
@@ -100,7 +98,7 @@ class Connector:
             state_file = state_file or config.state_dir / "state.sqlite"
             self.state = State(state_file)
             opened.callback(self.state.close)
-            self.dead_letters = dead_letters or open_writer(config.dead_letters, config.state_dir, mapping_hash(config))
+            self.dead_letters = dead_letters or open_dead_letters(config)
             if dead_letters is None:  # else it stays open for whoever gave it
                 opened.callback(self.dead_letters.close)
             delivery = config.delivery
@@ -123,14 +121,15 @@ class Connector:
                 self.signals.outbox.waiting_among,
                 may_save=turn,
             )
-            make = make_source or partial(open_source, message_bytes=message_bytes(config))
+            needed = message_bytes(config)
             sources = []
             for section in config.sources:
-                sources.append(make(section, open_log_file(config, section.name)))
+                file = open_log_file(config, section.name)
+                sources.append(make_source(section, file) if make_source else section.open(file, needed))
                 opened_sources.callback(sources[-1].close, _CLOSE_SECONDS)
             guard = config.signals.guard()
             self.new_signals = NewSignals(guard, self.state) if guard.active else None
-            self.rebirths = RebirthRequester({s.name: s.publish for s in sources if isinstance(s, MqttSource)})
+            self.rebirths = RebirthRequester({s.name: s.publish for s in sources if isinstance(s, PublishingSource)})
             mapper = build_mapper(config, self.state.claims(), self.state.learned_states(), self.state.births())
             for source, owner, why in mapper.sparkplug.unreadable:
                 _log.error(

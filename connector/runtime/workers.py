@@ -20,8 +20,7 @@ from typing import Final
 
 import structlog
 
-from connector.config.model import Config, KafkaSection, SourceSection
-from connector.dead_letters.section import MqttLettersSection
+from connector.config.model import Config
 
 _FIRST_DELAY: Final = 1.0
 _LAST_DELAY: Final = 30.0
@@ -43,13 +42,7 @@ def worker_folder(state_dir: Path, worker: int) -> Path:
 
 def config_for_worker(config: Config, worker: int) -> Config:
     """What this worker, counted from 1, runs."""
-    sources: list[SourceSection] = []
-    for section in config.sources:
-        if isinstance(section, KafkaSection):
-            named = f"{section.instance_id}-{worker}" if section.instance_id else None
-            sources.append(section.model_copy(update={"instance_id": named}))
-        elif worker == 1:  # a session, a journal or a file is there once
-            sources.append(section)
+    sources = [mine for section in config.sources if (mine := section.for_worker(worker)) is not None]
     delivery = config.delivery
     share = delivery.share if delivery.share == "auto" else delivery.share / config.workers
     saves = delivery.metadata_requests_per_second / config.workers  # a limit of the integration, as for inserts
@@ -57,16 +50,13 @@ def config_for_worker(config: Config, worker: int) -> Config:
     observe = config.observe
     if observe.listen is not None:
         observe = observe.model_copy(update={"listen": "127.0.0.1:0"})
-    letters = config.dead_letters
-    if isinstance(letters, MqttLettersSection) and letters.client_id:
-        letters = letters.model_copy(update={"client_id": f"{letters.client_id}-{worker}"})
     return config.model_copy(
         update={
             "sources": sources,
             "delivery": delivery,
             "state_dir": worker_folder(config.state_dir, worker),
             "observe": observe,
-            "dead_letters": letters,
+            "dead_letters": config.dead_letters.for_worker(worker),
         }
     )
 

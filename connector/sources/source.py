@@ -113,3 +113,13 @@ class LeavingSource(Protocol):
 
     def leaving(self) -> str | None:
         """What is still to be done before nothing is left outside that only we would get; None when it is done."""
+
+
+@runtime_checkable
+class PublishingSource(Protocol):
+    """A source whose broker takes messages of ours too: requests to the devices behind it."""
+
+    name: str
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        """Hand a message to the broker, QoS 0; False where that cannot be done now, and then nothing is kept."""

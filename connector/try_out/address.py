@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from connector.brokers.mqtt_section import MQTT_PORTS
-from connector.config.model import KafkaSection, MqttSection
+from connector.sources.catalogue import SOURCES
+from connector.sources.section import Address, SourceSection
 
-MQTT_PASSWORD: Final = "MQTT_PASSWORD"  # noqa: S105 - the name of an environment variable
-KAFKA_PASSWORD: Final = "KAFKA_PASSWORD"  # noqa: S105 - as above
-PASSWORDS: Final = ("${" + MQTT_PASSWORD + "}", "${" + KAFKA_PASSWORD + "}")
+_SCHEMES: Final = {scheme: kind for kind in SOURCES.kinds.values() for scheme in kind.schemes}
+PASSWORDS: Final = frozenset("${" + kind.password_variable + "}" for kind in _SCHEMES.values())
 """What stands in a file instead of a password."""
-_KAFKA: Final = {"kafka": "plaintext", "kafkas": "tls"}
 
 
 class AddressError(ValueError):
@@ -25,10 +24,10 @@ class AddressError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen."""
+class Addressed:
+    """The source at an address."""
 
-    section: MqttSection | KafkaSection
+    section: SourceSection
     """As it is used now, with the password."""
     settings: dict[str, object]
     """The same for a file: with the name of an environment variable instead of the password."""
@@ -43,92 +42,35 @@ def parse_address(
     protocol: str | None = None,
     mechanism: str | None = None,
     environment: Mapping[str, str] = os.environ,
-) -> Address:
-    """`mqtt[s]://[user[:password]@]host[:port]`, `ws[s]://…`, `kafka[s]://host:port[,host:port]`. Raises
-    `AddressError`."""
-    try:
-        parts = urlsplit(url)
-        port = None if parts.scheme in _KAFKA else parts.port
-    except ValueError:  # its text may quote a part of the password
+) -> Addressed:
+    """`SCHEME://[USER[:PASSWORD]@]HOST[:PORT][/PATH]`, with a scheme of one of the kinds of sources; the password may
+    also stand in that kind's environment variable. Raises `AddressError`."""
+    scheme, separator, rest = url.partition("://")
+    kind = _SCHEMES.get(scheme.lower()) if separator else None
+    if kind is None:
+        examples = [example for kind in SOURCES.kinds.values() for example in kind.schemes.values()]
         raise AddressError(
-            "the address cannot be read; write for example mqtts://user@broker.example.com:8883, with the password in "
-            f"the environment variable {MQTT_PASSWORD}"
-        ) from None
-    if parts.scheme not in MQTT_PORTS and parts.scheme not in _KAFKA:
-        raise AddressError(
-            f"{parts.scheme or 'no scheme'!r} is not understood; write for example mqtts://broker.example.com, "
-            "mqtt://localhost:1883 or kafka://localhost:9092"
+            f"{scheme if separator else 'no scheme'!r} is not understood; write for example {' or '.join(examples)}"
         )
-    kafka = parts.scheme in _KAFKA
-    login, _, host = parts.netloc.rpartition("@")
+    netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in rest[len(netloc) :]:
+        raise AddressError(
+            "the address cannot be read: in a user or password write %2F for /, %3F for ?, %23 for # and %40 for @; or "
+            f"put the password into the environment variable {kind.password_variable}"
+        )
+    login, _, host = netloc.rpartition("@")
     user, _, secret = login.partition(":")
     username = username or unquote(user) or None
-    variable = KAFKA_PASSWORD if kafka else MQTT_PASSWORD
-    password = unquote(secret) or environment.get(variable) or None
-    if username is None:
-        password = None
-    settings: dict[str, object]
-    if kafka:
-        settings = _kafka(host, _KAFKA[parts.scheme], topics, username, mechanism)
-    else:
-        settings = _mqtt(f"{parts.scheme}://{_host(parts.hostname, port)}{_path(url)}", topics, username, protocol)
-    if ca_file:
-        settings["tls"] = {"ca_file": ca_file}
-    written = dict(settings)
-    if username is not None and (password is not None or kafka):
-        if kafka and password is None:
-            raise AddressError(f"set the password in the environment variable {variable}")
-        settings, written = _with_password(settings, str(password)), _with_password(settings, "${" + variable + "}")
-    return Address(_section(settings), written)
-
-
-def _kafka(
-    servers: str, security: str, topics: Sequence[str], username: str | None, mechanism: str | None
-) -> dict[str, object]:
-    settings: dict[str, object] = {
-        "type": "kafka",
-        "bootstrap_servers": servers.split(","),
-        "topics": list(topics),
-        "group_id": "clarify-connector",
-    }
-    if security != "tls":
-        settings["security"] = security
-    if username is not None:
-        settings["sasl"] = {"mechanism": mechanism or "SCRAM-SHA-512", "username": username}
-    return settings
-
-
-def _mqtt(url: str, topics: Sequence[str], username: str | None, protocol: str | None) -> dict[str, object]:
-    settings: dict[str, object] = {"type": "mqtt", "url": url, "topics": list(topics)}
-    if protocol is not None:
-        settings["protocol"] = protocol
-    if username is not None:
-        settings["username"] = username
-    return settings
-
-
-def _with_password(settings: dict[str, object], password: str) -> dict[str, object]:
-    sasl = settings.get("sasl")
-    if isinstance(sasl, dict):
-        return {**settings, "sasl": {**sasl, "password": password}}
-    return {**settings, "password": password}
-
-
-def _host(name: str | None, port: int | None) -> str:
-    host = f"[{name}]" if name and ":" in name else name or ""
-    return host if port is None else f"{host}:{port}"
-
-
-def _path(url: str) -> str:
-    parts = urlsplit(url)
-    return (parts.path if parts.path != "/" else "") + (f"?{parts.query}" if parts.query else "")
-
-
-def _section(settings: dict[str, object]) -> MqttSection | KafkaSection:
-    kind: type[MqttSection | KafkaSection] = KafkaSection if settings["type"] == "kafka" else MqttSection
+    password = (unquote(secret) or environment.get(kind.password_variable) or None) if username else None
+    address = Address(
+        scheme.lower(), host, rest[len(netloc) :], topics, username, password, ca_file, protocol, mechanism
+    )
+    written = replace(address, password=None if password is None else "${" + kind.password_variable + "}")
     try:
-        return TypeAdapter(kind).validate_python(settings)
+        return Addressed(kind.model_validate(kind.settings_at(address)), kind.settings_at(written))
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise AddressError(f"{where}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")) from None
+    except ValueError as error:
+        raise AddressError(str(error)) from None

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from connector.config.model import Config
 from connector.mapping.rules.section import RuleSection
+from connector.sources.catalogue import SOURCES
 from connector.try_out.grouping import TopicGroup, group_topics
 from connector.try_out.mapping import TriedMapping
 from connector.try_out.observed import Observed
@@ -60,7 +61,7 @@ class Draft:
 
 def draft(observed: Observed, source: dict[str, object]) -> Draft:
     """A configuration for what came, with its rules tried on the samples."""
-    separator = "." if source["type"] == "kafka" else "/"
+    separator = SOURCES.kinds[str(source["type"])].topic_separator
     knows = _known()
     rules = _one_each([_rule(group, knows) for group in group_topics(observed.topics.values(), separator)])
     drafted = Draft(source, rules, observed)

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Final
 
-from connector.config.model import FileSection, KafkaSection, SourceSection
-from connector.sources.mqtt.tap import MqttTap
+from connector.sources.section import SourceSection
 from connector.sources.tap import Tap, TapError
 from connector.try_out.capture import Taken
 
@@ -19,18 +18,9 @@ _CONNECT_SECONDS: Final = 30.0
 
 def taps(sections: Sequence[SourceSection], *, from_beginning: bool) -> list[Tap]:
     """A tap on each source that can be listened to. Raises `TapError`."""
-    found: list[Tap] = []
-    for section in sections:
-        if isinstance(section, FileSection):
-            continue
-        if isinstance(section, KafkaSection):
-            from connector.sources.kafka.tap import KafkaTap  # noqa: PLC0415 - librdkafka is loaded where it is needed
-
-            found.append(KafkaTap(section, from_beginning=from_beginning))
-        else:
-            found.append(MqttTap(section))
+    found = [tap for section in sections if (tap := section.tap(from_beginning=from_beginning)) is not None]
     if not found:
-        raise TapError("there is no MQTT or Kafka source to listen to; a file is read with --input")
+        raise TapError("there is no source that can be listened to, such as MQTT or Kafka; a file is read with --input")
     return found
 
 

@@ -17,8 +17,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from connector.ledger.account import Commit, Counts, Tally
 from connector.ledger.file import LogFile
 from connector.ledger.statement import read_statement
-from connector.sources.kafka.range import KafkaRangeSource, OffsetRange
+from connector.sources.kafka.range import KafkaRangeSource
 from connector.sources.kafka.section import KafkaSection
+from connector.sources.range import OffsetRange
 from connector.sources.source import SourceFinishedError
 from tests.connector_process import ConnectorProcess
 from tests.kafka_brokers import KafkaBroker, need_real

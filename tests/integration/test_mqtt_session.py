@@ -13,11 +13,11 @@ from typing import Any, Self
 import pytest
 import trustme
 
-from connector.config.model import MqttSection
 from connector.ledger.account import Commit
 from connector.ledger.file import LogFile
 from connector.records import Chunk
 from connector.sources.journal.journal import Batch
+from connector.sources.mqtt.section import MqttSection
 from connector.sources.mqtt.source import MqttSource
 from connector.sources.source import SourceFailedError
 from tests.brokers import Mosquitto

@@ -24,8 +24,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from connector.clarify import Client, Signal
 from connector.commands.cli import main
-from connector.config.model import KafkaSection
 from connector.mapping.time.times import format_time
+from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.tap import KafkaTap
 from connector.sources.tap import TapError
 from tests.brokers import Mosquitto

@@ -23,7 +23,6 @@ from connector.commands.dead_letters.selection import Selection, SelectionError,
 from connector.commands.dead_letters.stores import READING_ERRORS, LettersFile, Shelf, open_shelves, settled
 from connector.dead_letters.as_json import as_object
 from connector.dead_letters.letter import DeadLetter, time_text
-from connector.dead_letters.section import MqttLettersSection
 from connector.dead_letters.store import Told
 from connector.terminal.progress import progress_is_shown
 from connector.terminal.tables import FORMATS, write_csv, write_json, write_table
@@ -276,8 +275,8 @@ def _shelves(file: Path, letters_file: Path | None) -> Iterator[tuple[Config, li
         config = load_config(file)
     except ConfigError as error:
         raise click.ClickException("the configuration cannot be used\n" + str(error)) from None
-    if letters_file is None and isinstance(config.dead_letters, MqttLettersSection):
-        raise click.ClickException(_no_reading(config.dead_letters.topic))
+    if letters_file is None and (why := config.dead_letters.why_unreadable):
+        raise click.ClickException(why)
     try:
         if letters_file is not None:
             yield config, [Shelf("", config.state_dir, LettersFile(letters_file))]
@@ -288,15 +287,6 @@ def _shelves(file: Path, letters_file: Path | None) -> Iterator[tuple[Config, li
         raise
     except READING_ERRORS as error:
         raise click.ClickException(str(error)) from None
-
-
-def _no_reading(topic: str) -> str:
-    return (
-        f"the dead letters are published to the MQTT topic {topic!r}, and a broker gives nothing twice: they cannot be "
-        "listed, shown, replayed or dropped from there. A subscriber with a session can collect them: "
-        f"mosquitto_sub -q 1 -c -i letters -t '{topic}' >> letters.ndjson; then add --from-file letters.ndjson to "
-        "list, show or replay. To have all of it here, use another store (sqlite, file, kafka)"
-    )
 
 
 def _all(shelf: Shelf) -> Iterator[DeadLetter]:

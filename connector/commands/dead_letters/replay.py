@@ -31,8 +31,9 @@ from connector.runtime.state_dir import StartError, lock_state_dir
 from connector.state.state import read_memory
 
 if TYPE_CHECKING:
-    from connector.config.model import Config, SourceSection
+    from connector.config.model import Config
     from connector.ledger.file import LogFile
+    from connector.sources.section import SourceSection
     from connector.sources.source import Source
 
 FOLDER: Final = "replay"

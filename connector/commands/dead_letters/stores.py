@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from connector.dead_letters.as_json import NoLetterError, from_json
 from connector.dead_letters.letter import DeadLetter
-from connector.dead_letters.opening import open_readable
 from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.dead_letters.store import DeadLettersError, Gone, ReadableStore, Told, Usage
 
@@ -93,7 +92,7 @@ def open_shelves(config: Config) -> Iterator[list[Shelf]]:
     with ExitStack() as opened:
         shelves: dict[str, Shelf] = {}
         for folder in folders:
-            store = open_readable(config.dead_letters, folder)
+            store = config.dead_letters.open_readable(folder)
             if store is not None:
                 opened.callback(store.close)
                 name = "" if folder == root else folder.relative_to(root).as_posix()

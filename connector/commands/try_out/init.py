@@ -14,7 +14,7 @@ import click
 from connector.commands.try_out.options import duration, errors_for_people, from_capture, from_sources
 from connector.config.read import load_config
 from connector.sources.file.lines import capture_line
-from connector.try_out.address import Address, AddressError, parse_address
+from connector.try_out.address import Addressed, AddressError, parse_address
 from connector.try_out.capture import STDIN, Taken
 from connector.try_out.draft import Draft, draft
 from connector.try_out.observed import Observed
@@ -128,14 +128,12 @@ def _address(
     ca_file: str | None,
     protocol: str | None,
     mechanism: str | None,
-) -> Address | None:
+) -> Addressed | None:
     if address is None:
         return None
-    if address.startswith("kafka") and not topics:
-        raise AddressError("name the topics with --topics, such as --topics plant.telemetry or --topics '^plant\\..*'")
     return parse_address(
         address,
-        topics or ("#",),
+        topics,
         username=username,
         ca_file=str(Path(ca_file).resolve()) if ca_file else None,
         protocol=protocol,
@@ -174,7 +172,7 @@ def _split(topic: str) -> tuple[str, str, str]:
     return topic.partition("/")
 
 
-def _is_kafka(where: Address | None) -> bool:
+def _is_kafka(where: Addressed | None) -> bool:
     return where is not None and where.settings["type"] == "kafka"
 
 

@@ -14,10 +14,11 @@ from typing import Final, TextIO
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from connector.config.model import Seconds, SourceSection
 from connector.config.read import ConfigError
 from connector.observe.logs import configure_logs
 from connector.runtime.state_dir import StartError
+from connector.settings import Seconds
+from connector.sources.section import SourceSection
 from connector.sources.tap import TapError
 from connector.try_out.capture import CaptureError, Taken, capture_size, read_capture
 from connector.try_out.live import listen, taps

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from connector.settings import Bytes, Section, SourceName
+from connector.settings import Bytes, SourceName
+from connector.sources.section import SourceSection
+
+if TYPE_CHECKING:
+    from connector.ledger.file import LogFile
+    from connector.sources.file.source import FileSource
 
 STDIN = Path("-")
 
 
-class FileSection(Section):
+class FileSection(SourceSection):
     """A file, or standard input, of newline-delimited records: read once, to its end."""
 
     type: Literal["file"] = Field(description="This source is a file or standard input.")
@@ -66,7 +71,8 @@ class FileSection(Section):
         """The files that it names."""
         return {"path": None if self.is_stdin else self.path}
 
-    @property
-    def warnings(self) -> list[str]:
-        """What works, and is not wise."""
-        return []
+    def open(self, file: LogFile, message_bytes: int) -> FileSource:  # noqa: ARG002 - max_line bounds the lines
+        """The reader of the file."""
+        from connector.sources.file.source import FileSource  # noqa: PLC0415 - loaded where it is used
+
+        return FileSource(self, file)

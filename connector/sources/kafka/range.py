@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import structlog
@@ -25,7 +24,8 @@ from connector.sources.kafka.reread import KafkaAgain
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import reader_settings
 from connector.sources.kafka.status import Status
-from connector.sources.partitions import OwnedPartition, partition_name
+from connector.sources.partitions import OwnedPartition, partition_name, split_partition_name
+from connector.sources.range import OffsetRange, RangeAsked, RangeError
 from connector.sources.source import Handover, Reread, SourceFailedError, SourceFinishedError
 
 _QUERY_SECONDS: Final = 10.0
@@ -38,20 +38,6 @@ _TRY_SECONDS: Final = 0.3
 _Answer = TypeVar("_Answer")
 
 _log = structlog.get_logger(__name__)
-
-
-class RangeError(Exception):
-    """The range cannot be found; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class OffsetRange:
-    """Offsets of one partition, from `first` to before `end`."""
-
-    topic: str
-    number: int
-    first: int
-    end: int
 
 
 class RangeFinder:
@@ -130,10 +116,18 @@ class KafkaRangeSource:
     """A `Source` over such a range."""
 
     def __init__(
-        self, section: KafkaSection, file: LogFile, ranges: list[OffsetRange], span_ms: tuple[int, int] | None = None
+        self,
+        section: KafkaSection,
+        file: LogFile,
+        ranges: list[OffsetRange],
+        span_ms: tuple[int, int] | None = None,
+        *,
+        resumed: bool = False,
     ) -> None:
         """Goes on after what `file` has settled of these ranges. With `span_ms`, only records of that span count."""
         self._span_ms = span_ms
+        self.resumed = resumed
+        self.ranges = {partition_name(r.topic, r.number): (r.first, r.end) for r in ranges}
         self.name = section.name
         self._section = section
         self._file = file
@@ -308,7 +302,39 @@ class KafkaRangeSource:
                 self._left[name] = 0
 
 
-def ends_of(file: LogFile) -> Mapping[str, tuple[int, int]]:
+def open_range(section: KafkaSection, file: LogFile, asked: RangeAsked) -> KafkaRangeSource:
+    """The source for this range. A range that was begun before keeps the ends that it had then. Raises `RangeError`."""
+    known = _ends_of(file)
+    try:
+        if not known:
+            _remember_ends(file, _find(section, asked))
+        ranges = [OffsetRange(*split_partition_name(name), *ends) for name, ends in _ends_of(file).items()]
+        return KafkaRangeSource(section, file, ranges, asked.times_ms, resumed=bool(known))
+    except KafkaException as error:
+        raise RangeError(f"source {section.name}: {error.args[0].str()}") from None
+
+
+def _find(section: KafkaSection, asked: RangeAsked) -> list[OffsetRange]:
+    finder = RangeFinder(section)
+    try:
+        if asked.times_ms is not None:
+            return finder.by_time(*asked.times_ms)
+        existing = set(finder.partitions())
+        for found in asked.offsets:
+            if (found.topic, found.number) not in existing:
+                raise RangeError(f"{found.topic}[{found.number}] is no partition of the source's topics")
+            low, high = finder.bounds(found.topic, found.number)
+            if found.first < low or found.end > high:
+                raise RangeError(
+                    f"{found.topic}[{found.number}] has offsets {low} to before {high}, not {found.first} to "
+                    f"before {found.end}"
+                )
+        return list(asked.offsets)
+    finally:
+        finder.close()
+
+
+def _ends_of(file: LogFile) -> Mapping[str, tuple[int, int]]:
     """Partition → (first, end) as remembered when the range was begun; empty for a new one."""
     text = file.meta("ranges")
     if not isinstance(text, str):
@@ -317,6 +343,6 @@ def ends_of(file: LogFile) -> Mapping[str, tuple[int, int]]:
     return {name: (int(first), int(end)) for name, first, end in parts}
 
 
-def remember_ends(file: LogFile, ranges: list[OffsetRange]) -> None:
+def _remember_ends(file: LogFile, ranges: list[OffsetRange]) -> None:
     """Remember where the range begins and ends."""
     file.remember("ranges", "\n".join(f"{partition_name(r.topic, r.number)} {r.first} {r.end}" for r in ranges))

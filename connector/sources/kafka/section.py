@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from connector.brokers.kafka_section import KafkaConnectionSection
 from connector.brokers.kafka_topics import checked_topic, subscription, topic_matcher
-from connector.settings import Bytes, Seconds, SourceName
+from connector.settings import Bytes, Destination, Seconds, SourceName
+from connector.sources.section import Address, SourceSection
+
+if TYPE_CHECKING:
+    from connector.ledger.file import LogFile
+    from connector.sources.kafka.range import KafkaRangeSource
+    from connector.sources.kafka.source import KafkaSource
+    from connector.sources.kafka.tap import KafkaTap
+    from connector.sources.range import RangeAsked
 
 _CLASSIC_SESSION_SECONDS: Final = 45.0
 
 
-class KafkaSection(KafkaConnectionSection):
+class KafkaSection(KafkaConnectionSection, SourceSection):
     """A Kafka cluster, read as a member of a consumer group."""
+
+    shares_work: ClassVar[bool] = True
+    can_reread: ClassVar[bool] = True
+    topic_separator: ClassVar[str] = "."
+    schemes: ClassVar[Mapping[str, str]] = {
+        "kafka": "kafka://localhost:9092",
+        "kafkas": "kafkas://kafka.example.com:9093",
+    }
+    password_variable: ClassVar[str] = "KAFKA_PASSWORD"  # noqa: S105 - the name of an environment variable
 
     type: Literal["kafka"] = Field(description="This source is a Kafka cluster.")
     name: SourceName = Field(default="kafka", description="A name for logs, metrics, the ledger and its file. Keep it.")
@@ -123,5 +141,66 @@ class KafkaSection(KafkaConnectionSection):
 
     @property
     def address(self) -> str:
-        """Where it is, for people."""
+        """The servers to begin with."""
         return ",".join(self.bootstrap_servers)
+
+    def check(self) -> list[str]:
+        """Ask librdkafka whether it takes the settings."""
+        from connector.sources.kafka.settings import check_settings  # noqa: PLC0415 - loads librdkafka
+
+        return check_settings(self)
+
+    def for_worker(self, worker: int) -> Self:
+        """Every worker is a member of the group; a static member needs a name of its own."""
+        name = None if self.instance_id is None else f"{self.instance_id}-{worker}"
+        return self.model_copy(update={"instance_id": name})
+
+    def reads(self, destination: Destination) -> bool:
+        """Whether the topic is one of ours, in the same cluster."""
+        return (
+            destination.protocol == "kafka"
+            and not set(self.bootstrap_servers).isdisjoint(destination.servers)
+            and self.matches(destination.topic)
+        )
+
+    def open(self, file: LogFile, message_bytes: int) -> KafkaSource:  # noqa: ARG002 - brokers bound their messages
+        """The member of the group."""
+        from connector.sources.kafka.source import KafkaSource  # noqa: PLC0415 - loads librdkafka
+
+        return KafkaSource(self, file)
+
+    def tap(self, *, from_beginning: bool) -> KafkaTap:
+        """A reader outside of every group."""
+        from connector.sources.kafka.tap import KafkaTap  # noqa: PLC0415 - loads librdkafka
+
+        return KafkaTap(self, from_beginning=from_beginning)
+
+    def open_range(self, file: LogFile, asked: RangeAsked) -> KafkaRangeSource:
+        """A reader of this range, outside of every group."""
+        from connector.sources.kafka.range import open_range  # noqa: PLC0415 - loads librdkafka
+
+        return open_range(self, file, asked)
+
+    @classmethod
+    def settings_at(cls, address: Address) -> dict[str, object]:
+        """`kafka://` is without TLS, `kafkas://` with it."""
+        if not address.topics:
+            raise ValueError(
+                "name the topics with --topics, such as --topics plant.telemetry or --topics '^plant\\..*'"
+            )
+        settings: dict[str, object] = {
+            "type": "kafka",
+            "bootstrap_servers": address.host.split(","),
+            "topics": list(address.topics),
+            "group_id": "clarify-connector",
+        }
+        if address.scheme == "kafka":
+            settings["security"] = "plaintext"
+        if address.username is not None:
+            if address.password is None:
+                raise ValueError(f"set the password in the environment variable {cls.password_variable}")
+            mechanism = address.mechanism or "SCRAM-SHA-512"
+            settings["sasl"] = {"mechanism": mechanism, "username": address.username, "password": address.password}
+        if address.ca_file:
+            settings["tls"] = {"ca_file": address.ca_file}
+        return settings

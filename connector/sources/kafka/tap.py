@@ -8,11 +8,12 @@ from typing import Final
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from connector.records import Record
-from connector.sources.kafka.range import RangeError, RangeFinder
+from connector.sources.kafka.range import RangeFinder
 from connector.sources.kafka.records import to_records
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import reader_settings, refusal
 from connector.sources.kafka.status import Status
+from connector.sources.range import RangeError
 from connector.sources.tap import TapError
 
 _BATCH: Final = 500

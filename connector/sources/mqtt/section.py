@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from connector.brokers.mqtt_section import MQTT_PORTS, MqttConnectionSection
-from connector.settings import Seconds, SourceName
+from connector.brokers.mqtt_section import MqttConnectionSection
+from connector.settings import Destination, Seconds, SourceName
 from connector.sources.journal.section import JournalSection, _journal
+from connector.sources.section import Address, SourceSection
+
+if TYPE_CHECKING:
+    from connector.ledger.file import LogFile
+    from connector.sources.mqtt.source import MqttSource
+    from connector.sources.mqtt.tap import MqttTap
 
 
 def _subscription(text: str) -> str:
@@ -33,8 +39,16 @@ def _subscription(text: str) -> str:
 TopicFilter = Annotated[str, AfterValidator(_subscription)]
 
 
-class MqttSection(MqttConnectionSection):
+class MqttSection(MqttConnectionSection, SourceSection):
     """An MQTT broker."""
+
+    schemes: ClassVar[Mapping[str, str]] = {
+        "mqtts": "mqtts://broker.example.com",
+        "mqtt": "mqtt://localhost:1883",
+        "wss": "wss://broker.example.com/mqtt",
+        "ws": "ws://localhost:8083/mqtt",
+    }
+    password_variable: ClassVar[str] = "MQTT_PASSWORD"  # noqa: S105 - the name of an environment variable
 
     type: Literal["mqtt"] = Field(description="This source is an MQTT broker.")
     name: SourceName = Field(
@@ -100,20 +114,52 @@ class MqttSection(MqttConnectionSection):
             raise ValueError("journal: memory with qos: 0 loses what waits at every restart; use qos: 1 or disk")
         return self
 
-    def takes(self, url: str, topic: str) -> bool:
-        """Whether what is published to this topic at the broker of this address comes to us."""
-        from paho.mqtt.client import topic_matches_sub  # noqa: PLC0415 - only this question needs it
-
-        mine, other = urlsplit(self.url), urlsplit(url)
-        if (mine.hostname, mine.port or MQTT_PORTS[mine.scheme]) != (
-            other.hostname,
-            other.port or MQTT_PORTS[other.scheme],
-        ):
-            return False
-        filters = (text.split("/", 2)[2] if text.startswith("$share/") else text for text in self.topics)
-        return any(topic_matches_sub(text, topic) for text in filters)
-
     @property
     def address(self) -> str:
-        """Where it is, for people."""
+        """The broker's URL, which has no password."""
         return self.url
+
+    @property
+    def takes_retained(self) -> bool:
+        """Not with `retained: never`."""
+        return self.retained != "never"
+
+    def reads(self, destination: Destination) -> bool:
+        """Whether a subscription takes this topic, at the same broker."""
+        from paho.mqtt.client import topic_matches_sub  # noqa: PLC0415 - only this question needs it
+
+        if destination.protocol != "mqtt" or self.server not in destination.servers:
+            return False
+        filters = (text.split("/", 2)[2] if text.startswith("$share/") else text for text in self.topics)
+        return any(topic_matches_sub(text, destination.topic) for text in filters)
+
+    def open(self, file: LogFile, message_bytes: int) -> MqttSource:
+        """The session at the broker, with its journal."""
+        from connector.sources.mqtt.source import open_source  # noqa: PLC0415 - loads paho
+
+        return open_source(self, file, message_bytes)
+
+    def tap(self, *, from_beginning: bool) -> MqttTap:  # noqa: ARG002 - a broker keeps no beginning
+        """A session of its own, which ends with it."""
+        from connector.sources.mqtt.tap import MqttTap  # noqa: PLC0415 - loads paho
+
+        return MqttTap(self)
+
+    @classmethod
+    def settings_at(cls, address: Address) -> dict[str, object]:
+        """The scheme says whether there is TLS, and a websocket. Without topics, all that the broker has."""
+        path = "" if address.path == "/" else address.path
+        settings: dict[str, object] = {
+            "type": "mqtt",
+            "url": f"{address.scheme}://{address.host}{path}",
+            "topics": list(address.topics) or ["#"],
+        }
+        if address.protocol is not None:
+            settings["protocol"] = address.protocol
+        if address.username is not None:
+            settings["username"] = address.username
+            if address.password is not None:
+                settings["password"] = address.password
+        if address.ca_file:
+            settings["tls"] = {"ca_file": address.ca_file}
+        return settings

@@ -26,9 +26,11 @@ import structlog
 from connector.ledger.account import Commit
 from connector.ledger.file import LogFile
 from connector.records import Chunk
+from connector.sources.journal.disk import DiskJournal
 from connector.sources.journal.journal import Batch, Journal
+from connector.sources.journal.memory import MemoryJournal
 from connector.sources.loss import Horizon
-from connector.sources.mqtt.bounded_client import MESSAGE_BYTES
+from connector.sources.mqtt.bounded_client import AROUND_PAYLOAD, MESSAGE_BYTES
 from connector.sources.mqtt.connection import Connection, End, Received, end_session
 from connector.sources.mqtt.loss import MqttHorizons
 from connector.sources.mqtt.section import MqttSection
@@ -335,3 +337,14 @@ def _kept_client_id(file: LogFile) -> str:
 def _remembered_filters(file: LogFile) -> frozenset[str]:
     known = file.meta("subscriptions")
     return frozenset(json.loads(str(known))) if known else frozenset()
+
+
+def open_source(section: MqttSection, file: LogFile, message_bytes: int) -> MqttSource:
+    """The source with the journal that its section asks for; a longer message than `message_bytes` is not kept whole.
+    Raises `ValueError` if messages wait in a journal on disk while the section wants the one in memory."""
+    journal: Journal
+    if section.journal.storage == "disk":
+        journal = DiskJournal(section.name, file, section.journal.max_bytes)
+    else:
+        journal = MemoryJournal(section.name, file, section.journal.max_bytes)
+    return MqttSource(section, file, journal, message_bytes=message_bytes + AROUND_PAYLOAD)

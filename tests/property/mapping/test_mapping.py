@@ -11,13 +11,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connector.clarify.limits import INPUT_ID
-from connector.config.model import RuleSection
 from connector.formats.format import PayloadError
 from connector.formats.text.json_payload import decode
 from connector.ledger.account import Outcome
 from connector.ledger.progress import Progress
 from connector.mapping.chunks import ChunkMapper
 from connector.mapping.mapper import Mapper
+from connector.mapping.rules.section import RuleSection
 from connector.mapping.time.times import TIME_NAMES
 from connector.packing.pending import Pending
 from connector.records import Chunk, Mapped, Part, Reason, Record, Rows

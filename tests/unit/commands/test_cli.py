@@ -314,7 +314,10 @@ def test_every_setting_is_explained() -> None:
         (("--from", "2026-01-03T00:00:00Z", "--to", "2026-01-02T00:00:00Z"), "is not before"),
         (("--offsets", "t=5"), "is not understood"),
         (("--offsets", "t[0]=5:5"), "must be before"),
-        (("--from", "2026-01-01T00:00:00Z", "--to", "2026-01-02T00:00:00Z", "--source", "x"), "no Kafka source 'x'"),
+        (
+            ("--from", "2026-01-01T00:00:00Z", "--to", "2026-01-02T00:00:00Z", "--source", "x"),
+            "there is no source 'x' that can be read again",
+        ),
     ],
 )
 def test_a_backfill_that_cannot_be_asked_for(config: Path, options: tuple[str, ...], words: str) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from connector.config.model import Config, RuleSection
+from connector.config.model import Config
 from connector.config.read import ConfigError, load_config, rule_lines
+from connector.mapping.rules.section import RuleSection
 from tests.secrets_used import MQTT_PASSWORD
 from tests.secrets_used import SETTING as SECRET
 

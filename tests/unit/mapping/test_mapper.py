@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from connector.clarify.limits import INPUT_ID
-from connector.config.model import RuleSection
 from connector.mapping.mapper import Mapper
 from connector.mapping.rules.rules import Rule
+from connector.mapping.rules.section import RuleSection
 from connector.mapping.signals.input_ids import Origin
 from connector.mapping.time.times import TimeBounds, format_time
 from connector.records import Mapped, Reason, Record, Sample, TimeKind

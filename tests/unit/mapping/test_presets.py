@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from connector.config.model import RuleSection
 from connector.formats.catalogue import build_format
 from connector.mapping.mapper import Mapper
 from connector.mapping.presets import PRESETS, about
+from connector.mapping.rules.section import RuleSection
 from connector.mapping.section import MappingSection
 from connector.mapping.signals.input_ids import legal_id
 from connector.mapping.time.times import parse_time

@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 
 from connector.clarify import InvalidParams, NotAllowed, Problem, Retryable
-from connector.config.model import RuleSection
 from connector.dead_letters.letter import DeadLetter
 from connector.dead_letters.store import DeadLettersError
 from connector.delivery.load import PackingAccount
@@ -20,6 +19,7 @@ from connector.formats.sparkplug.host import Owner
 from connector.ledger.account import Counts
 from connector.mapping.documents.documents import NOT_DECODED
 from connector.mapping.mapper import Mapper
+from connector.mapping.rules.section import RuleSection
 from connector.mapping.section import MappingSection
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
 from connector.mapping.sparkplug import Noted

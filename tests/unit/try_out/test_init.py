@@ -19,10 +19,12 @@ from backports import zstd
 from click.testing import Result
 
 from connector.commands.cli import main
-from connector.config.model import KafkaSection, MqttSection, RuleSection
 from connector.config.read import load_config
+from connector.mapping.rules.section import RuleSection
 from connector.records import Record, TimeKind
 from connector.sources.file.lines import capture_line
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.mqtt.section import MqttSection
 from connector.try_out.address import AddressError, parse_address
 from connector.try_out.draft import draft
 from connector.try_out.grouping import group_topics
@@ -259,7 +261,7 @@ def test_a_kafka_address() -> None:
         ("http://broker", "'http' is not understood"),
         ("mqtt://", "the address has no host"),
         (f"mqtt://me:{SECRET}#x@h:1", "the address cannot be read"),
-        ("mqtt://h:99999", "the address cannot be read"),
+        ("mqtt://h:99999", "the port is not a number"),
         ("kafka://h", "a server is host:port"),
         ("kafkas://me@h:1", "set the password in the environment variable KAFKA_PASSWORD"),
         (f"mqtt://me:{SECRET}@h/path", "a path belongs only to ws://"),

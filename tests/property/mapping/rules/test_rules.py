@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connector.clarify.limits import INPUT_ID
-from connector.config.model import RuleSection
 from connector.mapping.documents.walk import count
 from connector.mapping.mapper import Mapper
 from connector.mapping.rules.paths import PathError, parse_path
+from connector.mapping.rules.section import RuleSection
 from connector.mapping.rules.topics import PatternError, parse_pattern
 from connector.records import Record
 from tests.property.fuzz import FUZZ

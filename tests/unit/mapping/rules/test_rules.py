@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from connector.config.model import RuleSection
 from connector.formats.catalogue import build_format
 from connector.mapping.mapper import Mapper
+from connector.mapping.rules.section import RuleSection
 from connector.mapping.section import MappingSection
 from connector.mapping.signals.input_ids import Origin
 from connector.records import Mapped, Reason, Record, SignalMetadata

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.config.model import RuleSection
 from connector.mapping.mapper import Mapper
+from connector.mapping.rules.section import RuleSection
 from connector.mapping.time.align import Aligner, Grid
 from connector.records import Record
 

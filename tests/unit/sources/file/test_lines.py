@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.config.model import FileSection
 from connector.records import Record, TimeKind
 from connector.sources.file.lines import Line, LineSplitter, capture_line, captured, to_record
+from connector.sources.file.section import FileSection
 
 NOW = 1_790_000_000_000_000
 

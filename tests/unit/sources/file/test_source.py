@@ -9,10 +9,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.config.model import FileSection
 from connector.ledger.account import Commit
 from connector.ledger.file import LogFile
 from connector.records import Record
+from connector.sources.file.section import FileSection
 from connector.sources.file.source import FileSource
 from connector.sources.source import SourceFinishedError
 from tests.scripted import ScriptedHandover

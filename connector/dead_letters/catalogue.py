@@ -1,0 +1,38 @@
+"""The kinds of stores of dead letters: those that are built in, and those of other packages.
+
+Another package adds a kind by an entry point of the group `clarify_connector.dead_letters`: its name is the kind's
+`type`, its value the class of its section (see `section.DeadLettersSection`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+
+from pydantic import BeforeValidator
+
+from connector.dead_letters.section import (
+    DeadLettersSection,
+    FileLettersSection,
+    KafkaLettersSection,
+    MqttLettersSection,
+    SqliteLettersSection,
+)
+from connector.settings import Catalogue
+
+STORES: Final = Catalogue(
+    "clarify_connector.dead_letters",
+    DeadLettersSection,
+    (SqliteLettersSection, FileLettersSection, MqttLettersSection, KafkaLettersSection),
+)
+
+
+def _with_type(value: object) -> object:
+    """A section without a type is the default store, SQLite."""
+    return {"type": "sqlite", **value} if isinstance(value, dict) and "type" not in value else value
+
+
+if TYPE_CHECKING:
+    AnyStore: TypeAlias = DeadLettersSection
+else:
+    AnyStore = Annotated[STORES.field, BeforeValidator(_with_type)]
+"""The type of a field that holds the section of any kind of store."""

@@ -5,11 +5,12 @@ Times are integers: microseconds since the Unix epoch, UTC. Clarify stores micro
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import TypeAlias, final
+from typing import Final, Self, TypeAlias, final
 
 import msgspec
 
@@ -58,8 +59,15 @@ Sample: TypeAlias = tuple[str, int, float]
 """(input ID, time in µs, number): what Clarify stores."""
 
 
+_REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
 class Reason(StrEnum):
-    """Why a record, or one value of it, became no sample."""
+    """Why a record, or one value of it, became no sample: a word of small letters, digits and `_`.
+
+    The members are the reasons of the connector itself. A format of another package may have reasons of its own:
+    `Reason("invalid_telegram")` is one, and equal words are the same object.
+    """
 
     MALFORMED_RECORD = "malformed_record"
     EMPTY_PAYLOAD = "empty_payload"
@@ -103,6 +111,15 @@ class Reason(StrEnum):
     NO_VALUE = "no_value"
     TOO_MANY_METRICS = "too_many_metrics"
     MAPPING_FAILED = "mapping_failed"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not (isinstance(value, str) and _REASON.fullmatch(value)):
+            return None  # which the enum makes a ValueError
+        found = str.__new__(cls, value)
+        found._name_, found._value_ = value.upper(), value
+        cls._value2member_map_[value] = found
+        return found
 
 
 @dataclass(frozen=True, slots=True)

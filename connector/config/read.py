@@ -17,6 +17,11 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from connector.config.model import Config
+from connector.dead_letters.catalogue import STORES
+from connector.formats.catalogue import FORMATS
+from connector.mapping.presets import PresetError, Presets
+from connector.settings import Catalogue
+from connector.sources.catalogue import SOURCES
 from connector.sources.file.section import STDIN
 
 _REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)\}")
@@ -29,6 +34,12 @@ _ELSEWHERE: Final = ("clarify", "sources", "state_dir", "observe", "dead_letters
 """Sections that say where data comes from and goes to, not what becomes of it."""
 _UNSET: Final = "unset"
 """Stands for what an environment variable or a secret file would say, where it is not needed."""
+
+_CATALOGUES: Final[dict[str, tuple[str, Catalogue[Any]]]] = {
+    "sources": ("source", SOURCES),
+    "dead_letters": ("store", STORES),
+}
+"""First part of a place in the file → what is chosen there by its type, and all that may be chosen."""
 
 Path_ = tuple[str | int, ...]
 
@@ -70,10 +81,20 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None, *, wit
     if len(missing) < len(problems):
         raise ConfigError(file, problems)
     try:
-        config: Config = _anchored(Config.model_validate(plain), folder)
+        config: Config = _anchored(Config.model_validate(plain, context={"presets": _presets(plain, folder)}), folder)
+    except PresetError as error:
+        at = ("mapping", error.field)
+        raise ConfigError(file, [*missing, Problem(_line(document, at), _dotted(at), str(error))]) from None
     except ValidationError as error:
         raise ConfigError(file, missing + _merged([_problem(document, item) for item in error.errors()])) from None
     return config
+
+
+def _presets(plain: Any, folder: Path) -> Presets:
+    """The presets that the file can name. Raises `PresetError`."""
+    mapping = plain.get("mapping")
+    named = mapping.get("preset_folder") if isinstance(mapping, dict) else None
+    return Presets(folder / named if isinstance(named, str) else None)
 
 
 def rule_lines(file: Path) -> list[int]:
@@ -206,10 +227,12 @@ def _problem(document: CommentedMap, item: Any) -> Problem:
     message = item["msg"].removeprefix("Value error, ")
     if kind == "union_tag_invalid":
         at = (*at, "type")
-        what = {"sources": "source", "dead_letters": "store"}.get(str(at[0]), "format")
-        tag, known = item["ctx"]["tag"], item["ctx"]["expected_tags"]
-        near = difflib.get_close_matches(tag, re.findall(r"'([^']*)'", known), 1)
-        message = f"{tag!r} is no kind of {what}; " + (f"did you mean {near[0]}? " if near else "") + f"use {known}"
+        what, catalogue = _CATALOGUES.get(str(at[0]), ("format", FORMATS))
+        tag, kinds = item["ctx"]["tag"], ", ".join(catalogue.kinds)
+        near = difflib.get_close_matches(tag, catalogue.kinds, 1)
+        message = f"{tag!r} is no kind of {what}; " + (f"did you mean {near[0]}? " if near else "") + f"known: {kinds}"
+        if tag in catalogue.broken:
+            message = f"{what} {tag!r}: {catalogue.broken[tag]}"
     elif kind == "union_tag_not_found":
         at = (*at, "type")
         message = "is required but missing"

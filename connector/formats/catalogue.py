@@ -1,14 +1,17 @@
-"""What a rule's `format` and `compression` may say.
+"""The formats, built in and of other packages, and what a rule's `format` and `compression` may say.
 
 A rule has `format: FormatField` and `compression: Compression`; `build_format` makes of both what decodes. The
 modules of formats are imported when one is built: most configurations need none of their libraries.
+
+Another package adds a format by an entry point of the group `clarify_connector.formats`: its name is the format's
+`type`, its value the class of its section (see `section.FormatSection`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 
 from connector.formats.binary.sections import BinaryFormatSection, CborFormatSection, MessagePackFormatSection
 from connector.formats.schema.sections import AvroFormatSection, JsonSchemaFormatSection, ProtobufFormatSection
@@ -21,43 +24,55 @@ from connector.formats.text.sections import (
     NdjsonFormatSection,
     TextFormatSection,
 )
+from connector.records import Reason
+from connector.settings import Catalogue
 
 if TYPE_CHECKING:
     from connector.formats.format import Format
 
-__all__ = ["Compression", "FormatField", "FormatName", "FormatSection", "JsonFormatSection", "build_format"]
-
 Compression: TypeAlias = Literal["none", "auto", "gzip", "zlib", "zstd", "lz4"]
 
-_AnyFormat: TypeAlias = Annotated[
-    JsonFormatSection
-    | NdjsonFormatSection
-    | TextFormatSection
-    | CsvFormatSection
-    | InfluxFormatSection
-    | MessagePackFormatSection
-    | CborFormatSection
-    | BinaryFormatSection
-    | AvroFormatSection
-    | ProtobufFormatSection
-    | JsonSchemaFormatSection
-    | SparkplugFormatSection,
-    Field(discriminator="type"),
-]
-FormatName: TypeAlias = Literal[
-    "json", "ndjson", "text", "csv", "influx", "messagepack", "cbor", "avro", "protobuf", "json_schema", "sparkplug_b"
-]
-"""The formats that need no setting."""
+FORMATS: Final = Catalogue(
+    "clarify_connector.formats",
+    FormatSection,
+    (
+        JsonFormatSection,
+        NdjsonFormatSection,
+        TextFormatSection,
+        CsvFormatSection,
+        InfluxFormatSection,
+        MessagePackFormatSection,
+        CborFormatSection,
+        BinaryFormatSection,
+        AvroFormatSection,
+        ProtobufFormatSection,
+        JsonSchemaFormatSection,
+        SparkplugFormatSection,
+    ),
+)
+
+
+def known_reasons() -> list[Reason]:
+    """Every reason that a dead letter can have: the connector's own, and those of formats of other packages."""
+    return [*Reason, *(Reason(word) for kind in FORMATS.kinds.values() for word in kind.reasons)]
 
 
 def _section(value: object) -> object:
     return {"type": value} if isinstance(value, str) else value
 
 
-FormatField: TypeAlias = Annotated[
-    _AnyFormat, BeforeValidator(_section, json_schema_input_type=_AnyFormat | FormatName)
-]
-"""The type of a field that holds a format: a section, or just its name."""
+def _needs_nothing(section: type[FormatSection]) -> bool:
+    return not any(field.is_required() for name, field in section.model_fields.items() if name != "type")
+
+
+if TYPE_CHECKING:
+    FormatField: TypeAlias = FormatSection
+else:
+    _NAMES = tuple(name for name, section in FORMATS.kinds.items() if _needs_nothing(section))
+    FormatField = Annotated[
+        FORMATS.field, BeforeValidator(_section, json_schema_input_type=FORMATS.field | Literal[_NAMES])
+    ]
+"""The type of a field that holds a format: a section, or, for a format that needs no setting, just its name."""
 
 
 def build_format(

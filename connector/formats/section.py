@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
+
+from pydantic import Field
 
 from connector.formats.schema.schemas import Schemas
 from connector.settings import Section
@@ -19,7 +21,16 @@ NO_REGISTRIES: Final[Registries] = MappingProxyType({})
 
 
 class FormatSection(Section):
-    """How a payload is written. The sections below are the formats that there are."""
+    """How a payload is written.
+
+    A format is a subclass: its fields are the settings, and `build` makes what decodes. `build` imports the format's
+    libraries itself, so that only a format that is used loads them.
+    """
+
+    reasons: ClassVar[Mapping[str, str]] = {}
+    """Reasons of dead letters that only this format has → what a person can do about such a letter."""
+
+    type: str = Field(description="The format.")
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
         """The format. `registry` has the schema registries of the configuration; `max_payload` bounds, in bytes, what

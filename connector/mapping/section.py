@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import UTC, datetime
-from typing import Literal
+from pathlib import Path
+from typing import Any, Final, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from connector.mapping.presets import PRESETS
+from connector.mapping.presets import Presets
 from connector.mapping.rules.compile import BuildFormat
 from connector.mapping.rules.rules import Rule
-from connector.mapping.rules.section import RuleSection
+from connector.mapping.rules.section import PresetName, RuleSection, presets_of
 from connector.settings import Bytes, Seconds, Section
+
+_DIGEST_LENGTH: Final = 16
 
 
 class MappingSection(Section):
     """How payloads become samples. Without rules, every numeric or boolean value of JSON becomes a sample."""
 
     rules: list[RuleSection] = Field(default=[], description="Rules, in order; the first that matches counts.")
-    presets: list[Literal[PRESETS]] = Field(  # type: ignore[valid-type]
+    preset_folder: Path | None = Field(
+        default=None,
+        description="Folder with presets of your own: a YAML file each, its name that of the preset, with `rules` like "
+        "those here, and `base` and `about` if you like. A relative path starts at the configuration file.",
+        examples=["presets"],
+    )
+    presets: list[PresetName] = Field(
         default=[],
         description="Presets with their own topics: each is like a rule of just `preset: NAME`, behind the others.",
         examples=[["zigbee2mqtt", "tasmota"]],
@@ -53,6 +71,8 @@ class MappingSection(Section):
         description="Devices whose clocks are off by more than this are reported in the log.",
     )
 
+    _presets: Presets = PrivateAttr(default=Presets())
+
     @field_validator("oldest_time")
     @classmethod
     def _with_zone(cls, value: datetime) -> datetime:
@@ -60,14 +80,28 @@ class MappingSection(Section):
 
     @field_validator("presets")
     @classmethod
-    def _have_topics(cls, value: list[str]) -> list[str]:
+    def _have_topics(cls, value: list[str], info: ValidationInfo) -> list[str]:
         for name in value:
-            RuleSection(preset=name).compile_all()
+            RuleSection.model_validate({"preset": name}, context=info.context)
         return value
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _remember(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        section = handler(data)
+        section._presets = presets_of(info)
+        return section
+
+    @property
+    def digest(self) -> str:
+        """Tells apart mappings: what the section says, and the presets of its own folder. The mapping has no secret."""
+        said = json.dumps([self.model_dump(mode="json"), self._presets.digest()], sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()[:_DIGEST_LENGTH]
 
     def compile(self, build: BuildFormat | None = None) -> list[Rule]:
         """All rules, in order; `build` makes their formats. Raises ValueError."""
         rules = [rule for number, section in enumerate(self.rules) for rule in section.compile_all(build, number)]
         for name in self.presets:
-            rules += RuleSection(preset=name).compile_all(build)
+            rule = RuleSection.model_validate({"preset": name}, context={"presets": self._presets})
+            rules += rule.compile_all(build)
         return rules

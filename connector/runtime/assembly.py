@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Final
 
 from connector import __version__
 from connector.config.model import Config
@@ -16,8 +13,6 @@ from connector.mapping.mapper import Mapper
 from connector.mapping.signals.input_ids import Origin
 from connector.runtime.state_dir import StartError
 from connector.state.state import Memory
-
-_HASH_LENGTH: Final = 16
 
 
 def build_mapper(
@@ -67,12 +62,6 @@ def open_dead_letters(config: Config) -> DeadLetterWriter:
     return DeadLetterWriter(
         section.open(config.state_dir),
         max_payload=section.max_payload,
-        configuration=mapping_hash(config),
+        configuration=config.mapping.digest,
         version=__version__,
     )
-
-
-def mapping_hash(config: Config) -> str:
-    """Tells which mapping was in force. It holds no secret: the mapping has none."""
-    text = json.dumps(config.mapping.model_dump(mode="json"), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]

@@ -8,12 +8,13 @@ import time
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml.comments import CommentedMap
 
 from connector.config.read import ConfigError, Problem, line_in, load_yaml
+from connector.formats.catalogue import known_reasons
 from connector.mapping.time.times import parse_time
 from connector.records import Reason
 from connector.sources.file.lines import PAYLOADS, Captured, record_of
@@ -46,10 +47,19 @@ class ExpectedSample(_Part):
         return value
 
 
+def _reason(text: str) -> Reason:
+    known = known_reasons()
+    if text not in known:
+        near = difflib.get_close_matches(text, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+        raise ValueError(f"{text!r} is no reason for a reject; {hint}")
+    return Reason(text)
+
+
 class ExpectedReject(_Part):
     """A reject that should come."""
 
-    reason: Reason
+    reason: Annotated[str, AfterValidator(_reason)]
     path: str | None = None
     message: str | None = None
     """Text that stands in its message."""
@@ -214,11 +224,6 @@ def _problem(document: CommentedMap, item: Any) -> Problem:
         known = _known(at[:-1])
         near = difflib.get_close_matches(str(at[-1]), known, 1)
         message = "is not known here; " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}")
-    elif item["type"] == "enum":
-        reasons = [reason.value for reason in Reason]
-        near = difflib.get_close_matches(str(item["input"]), reasons, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(reasons)}"
-        message = f"{item['input']!r} is no reason for a reject; {hint}"
     elif item["type"] == "missing":
         message = "is required but missing"
     elif item["type"] in ("model_type", "model_attributes_type", "dict_type"):

@@ -153,7 +153,7 @@ def _clarify(clarify: InClarify) -> dict[str, object]:
 
 def _reject(group: RejectGroup) -> dict[str, object]:
     return {
-        "reason": group.reason.value,
+        "reason": group.reason,
         "rule": _rule(group.rule),
         "path": group.path,
         "count": group.count,

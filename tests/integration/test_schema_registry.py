@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from connector.formats.catalogue import Compression, FormatField, FormatSection, JsonFormatSection, build_format
+from connector.formats.catalogue import Compression, FormatField, build_format
 from connector.formats.format import Format, PayloadError, SchemaUnavailableError
 from connector.formats.schema.registry.client import SchemaRegistry
 from connector.formats.schema.registry.section import SchemaRegistrySection
+from connector.formats.section import FormatSection
+from connector.formats.text.sections import JsonFormatSection
 from connector.records import Reason
 from tests.ports import free_port
 from tests.registries import Registry, need_registry

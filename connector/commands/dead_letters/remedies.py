@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from connector.formats.catalogue import FORMATS
 from connector.records import Reason
 
 _REMEDIES: Final[dict[str, str]] = {
@@ -54,5 +55,6 @@ _UNKNOWN: Final = "See the message; mend the mapping or the device, then replay.
 
 
 def remedy(reason: str) -> str:
-    """What to do about it."""
-    return _REMEDIES.get(reason, _INVALID if reason.startswith("invalid_") else _UNKNOWN)
+    """What a person can do about letters with this reason."""
+    of_formats = (kind.reasons[reason] for kind in FORMATS.kinds.values() if reason in kind.reasons)
+    return next(of_formats, None) or _REMEDIES.get(reason, _INVALID if reason.startswith("invalid_") else _UNKNOWN)

@@ -25,7 +25,7 @@ from connector.dead_letters.letter import DeadLetter
 from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.dead_letters.store import Told
 from connector.dead_letters.writer import DeadLetterWriter
-from connector.runtime.assembly import mapper_with, mapping_hash
+from connector.runtime.assembly import mapper_with
 from connector.runtime.connector import Connector
 from connector.runtime.state_dir import StartError, lock_state_dir
 from connector.state.state import read_memory
@@ -146,7 +146,7 @@ class Replay:
     def connector(self) -> Connector:
         """A connector that reads the letters. Raises what `Connector` raises."""
         writer = DeadLetterWriter(
-            self._failed, max_payload=_LARGEST, configuration=mapping_hash(self._config), version=__version__
+            self._failed, max_payload=_LARGEST, configuration=self._config.mapping.digest, version=__version__
         )
         return Connector(
             self._own_config,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from connector.dead_letters.letter import DeadLetter
+from connector.formats.catalogue import known_reasons
 from connector.mapping.rules.topics import PatternError, TopicPattern, parse_pattern
-from connector.records import Reason
 
 
 class SelectionError(ValueError):
@@ -63,8 +63,9 @@ def read_topic(text: str) -> TopicPattern | str:
 def read_reason(text: str) -> str:
     """A reason's code. Raises `SelectionError`."""
     code = text.strip().lower().replace("-", "_")
-    if code not in set(Reason):
-        raise SelectionError(f"there is no reason {text!r}; there are {', '.join(sorted(Reason))}")
+    known = known_reasons()
+    if code not in known:
+        raise SelectionError(f"there is no reason {text!r}; there are {', '.join(sorted(known))}")
     return code
 
 

@@ -1,20 +1,23 @@
 """Presets: what a product or a standard sends, as rules in YAML; one small file each, and nothing else in it.
 
 A preset's file has `rules`, in the words of a configuration; `base`, what stands before their topics unless the user
-says something else; and `about`, a line for people.
+says something else; and `about`, a line for people. Beside the built-in presets, a folder of the user's may have some.
 """
 
 from __future__ import annotations
 
+import difflib
+import hashlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 _FOLDER: Final = Path(__file__).parent
-PRESETS: Final = tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+BUILT_IN: Final = tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
 class PresetError(ValueError):
@@ -25,39 +28,79 @@ class PresetError(ValueError):
         self.field = field
 
 
+class Presets:
+    """The presets that a configuration can name: the built-in ones, and those of its own folder."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Raises `PresetError` for a folder that is not there, or that has a name of a built-in preset."""
+        self._files = {name: _FOLDER / f"{name}.yaml" for name in BUILT_IN}
+        own = {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+        if folder is not None and not folder.is_dir():
+            raise PresetError("preset_folder", f"there is no folder {folder}")
+        if taken := own.keys() & self._files.keys():
+            file = own[min(taken)]
+            raise PresetError("preset_folder", f"{file}: there is a built-in preset of this name; rename the file")
+        self._own = own
+        self._files |= own
+
+    def about(self, name: str) -> str:
+        """What the preset is for; empty if its file does not say. Raises `PresetError`."""
+        return str(self._read(name).get("about", ""))
+
+    def digest(self) -> str:
+        """Tells apart what the files of the own folder say; empty without one."""
+        texts = [(name, path.read_bytes()) for name, path in self._own.items()]
+        return hashlib.sha256(repr(texts).encode()).hexdigest() if texts else ""
+
+    def expand(self, name: str, written: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The rules that a rule with this preset stands for; what the rule says itself comes on top. Raises
+        `PresetError`."""
+        preset = self._read(name)
+        own = {key: value for key, value in written.items() if key not in ("preset", "base", "topic")}
+        # a rule that leaves messages out is not about their values
+        rules = [dict(rule) if rule.get("skip") else _merged(rule, own) for rule in preset["rules"]]
+        topic, base = written.get("topic"), written.get("base")
+        if topic is not None:
+            if len(rules) > 1:
+                raise PresetError(
+                    "topic", f"preset {name} has topics of its own; instead of topic say base, what stands before them"
+                )
+            if base is not None:
+                raise PresetError("base", "topic and base exclude each other; keep one")
+            rules[0]["topic"] = topic
+        elif any("topic" not in rule for rule in rules):
+            raise PresetError("preset", f"preset {name} is for any topic: say which, with topic")
+        else:
+            base = preset.get("base", "") if base is None else base
+            for rule in rules:
+                rule["topic"] = f"{base}/{rule['topic']}" if base else rule["topic"]
+        return rules
+
+    def _read(self, name: str) -> dict[str, Any]:
+        file = self._files.get(name)
+        if file is None:
+            near = difflib.get_close_matches(name, self._files, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(self._files)}"
+            raise PresetError("preset", f"there is no preset {name!r}; {hint}")
+        return _built_in(file) if name in BUILT_IN else _load(file)
+
+
 @cache
-def _read(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = YAML(typ="safe").load((_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-    return found
+def _built_in(file: Path) -> dict[str, Any]:
+    return _load(file)
 
 
-def about(name: str) -> str:
-    """What the preset is for."""
-    return str(_read(name)["about"])
-
-
-def expand(name: str, written: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rules that a rule with this preset stands for; what it says itself comes on top. Raises `PresetError`."""
-    preset = _read(name)
-    own = {key: value for key, value in written.items() if key not in ("preset", "base", "topic")}
-    # a rule that leaves messages out is not about their values
-    rules = [dict(rule) if rule.get("skip") else _merged(rule, own) for rule in preset["rules"]]
-    topic, base = written.get("topic"), written.get("base")
-    if topic is not None:
-        if len(rules) > 1:
-            raise PresetError(
-                "topic", f"preset {name} has topics of its own; instead of topic say base, what stands before them"
-            )
-        if base is not None:
-            raise PresetError("base", "topic and base exclude each other; keep one")
-        rules[0]["topic"] = topic
-    elif any("topic" not in rule for rule in rules):
-        raise PresetError("preset", f"preset {name} is for any topic: say which, with topic")
-    else:
-        base = preset.get("base", "") if base is None else base
-        for rule in rules:
-            rule["topic"] = f"{base}/{rule['topic']}" if base else rule["topic"]
-    return rules
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        found = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise PresetError("preset", f"{file} cannot be read: {error}") from None
+    rules = found.get("rules") if isinstance(found, dict) else None
+    if not (isinstance(rules, list) and rules and all(isinstance(rule, dict) for rule in rules)):
+        raise PresetError("preset", f"{file}: a preset has rules:, a list of rules in the words of a configuration")
+    if unknown := found.keys() - {"about", "base", "rules"}:
+        raise PresetError("preset", f"{file}: {min(unknown)}: there is no such setting; known: about, base, rules")
+    return dict(found)
 
 
 def _merged(preset: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

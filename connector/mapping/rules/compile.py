@@ -8,10 +8,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 from connector.clarify.iso8601 import duration
-from connector.formats.catalogue import Compression, FormatSection, JsonFormatSection
+from connector.formats.catalogue import Compression
 from connector.formats.format import Format
+from connector.formats.section import FormatSection
 from connector.formats.sparkplug.rule import SPARKPLUG_INPUT, SPARKPLUG_VARIABLES
 from connector.formats.sparkplug.section import SparkplugFormatSection
+from connector.formats.text.sections import JsonFormatSection
 from connector.mapping.documents.senml import resolve
 from connector.mapping.rules.conditions import parse_conditions
 from connector.mapping.rules.paths import Path, parse_path

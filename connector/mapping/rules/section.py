@@ -10,11 +10,13 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
+    ValidationInfo,
+    WithJsonSchema,
     model_validator,
 )
 
 from connector.formats.catalogue import Compression, FormatField
-from connector.mapping.presets import PRESETS, PresetError, expand
+from connector.mapping.presets import BUILT_IN, PresetError, Presets
 from connector.mapping.rules.compile import BuildFormat, compile_rule, first_message
 from connector.mapping.rules.paths import parse_path
 from connector.mapping.rules.rules import (
@@ -195,12 +197,27 @@ def _as_align(value: object) -> object:
     return {"to": value} if isinstance(value, str | int | float) and not isinstance(value, bool) else value
 
 
+PresetName: TypeAlias = Annotated[
+    str, WithJsonSchema({"anyOf": [{"enum": list(BUILT_IN), "type": "string"}, {"type": "string"}]})
+]
+"""A preset by its name: a built-in one, or one of the configuration's own folder."""
+_NO_FOLDER: Final = Presets()
+
+
+def presets_of(info: ValidationInfo) -> Presets:
+    """The presets that whoever validates a configuration put into the context, under `presets`; else the built-in
+    ones."""
+    found = (info.context or {}).get("presets")
+    return found if isinstance(found, Presets) else _NO_FOLDER
+
+
 class RuleSection(SignalFields):
     """One rule: which records it takes and what becomes of their values."""
 
-    preset: Literal[PRESETS] | None = Field(  # type: ignore[valid-type]
+    preset: PresetName | None = Field(
         default=None,
-        description="Settings made for what a product or standard sends. What else the rule says comes on top.",
+        description="Settings made for what a product or standard sends: a built-in preset, or one of "
+        "`mapping.preset_folder`. What else the rule says comes on top.",
         examples=["zigbee2mqtt"],
     )
     base: str | None = Field(
@@ -315,12 +332,14 @@ class RuleSection(SignalFields):
         "own and a warning.",
     )
     _written: dict[str, Any] = PrivateAttr(default={})
+    _presets: Presets = PrivateAttr(default=_NO_FOLDER)
 
     @model_validator(mode="wrap")
     @classmethod
-    def _remember(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _remember(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         section = handler(data)
         if section.preset is not None:
+            section._presets = presets_of(info)
             if isinstance(data, dict):
                 section._written = data
             section.compile_all()
@@ -358,9 +377,8 @@ class RuleSection(SignalFields):
         if self.preset is None:
             return [self]
         try:
-            return [
-                RuleSection.model_validate(written) for written in expand(self.preset, self._written or self._set())
-            ]
+            written = self._presets.expand(self.preset, self._written or self._set())
+            return [RuleSection.model_validate(rule) for rule in written]
         except PresetError as error:
             raise ValueError(f"{error.field}: {error}") from None
         except ValueError as error:

@@ -195,8 +195,8 @@ MISTAKES = [
     (GOOD.replace("  credentials: credentials.json\n", "  timeout: 20s\n"), 1, "clarify.credentials", "required"),
     (GOOD.partition("sources")[0], None, "sources", "is required but missing"),
     (GOOD.partition("sources")[0] + "sources: []\n", 3, "sources", "at least 1"),
-    (GOOD.replace("type: mqtt", "type: mttq"), 4, "sources[0].type", "'mqtt'"),
-    (GOOD.replace("type: mqtt", "type: [a]"), 4, "sources[0].type", "is no kind of source; use 'mqtt', 'kafka'"),
+    (GOOD.replace("type: mqtt", "type: mttq"), 4, "sources[0].type", "did you mean mqtt?"),
+    (GOOD.replace("type: mqtt", "type: [a]"), 4, "sources[0].type", "is no kind of source; known: mqtt, kafka"),
     (GOOD.replace("type: mqtt", "kind: mqtt"), 4, "sources[0].type", "is required but missing"),
     (GOOD.replace("  - type: mqtt", "  - mqtt\n  - type: mqtt"), 4, "sources[0]", "must be a section"),
     (KAFKA + "    topcis: [x]\n", 8, "sources[0].topcis", "did you mean topics?"),
@@ -434,7 +434,7 @@ def test_kinds_of_dead_letter_stores(tmp_path: Path, section: str, kind: str) ->
 @pytest.mark.parametrize(
     ("section", "said"),
     [
-        ("{type: nothing}", "dead_letters.type: 'nothing' is no kind of store; use 'sqlite', 'file', 'mqtt', 'kafka'"),
+        ("{type: nothing}", "dead_letters.type: 'nothing' is no kind of store; known: sqlite, file, mqtt, kafka"),
         (
             "{type: file, max_bytes: 1MiB}",
             "dead_letters.max_bytes: there is no such setting; did you mean max_file_bytes?",
@@ -526,3 +526,40 @@ def test_each_rule_is_found_in_its_file(tmp_path: Path) -> None:
     assert rule_lines(file) == [9, 11]
     assert rule_lines(write(tmp_path, GOOD)) == []
     assert rule_lines(write(tmp_path, GOOD + "mapping:\n")) == []
+
+
+def test_a_folder_of_presets_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "boiler_gateway.yaml").write_text(
+        "about: boilers\nbase: gw\nrules:\n  - topic: '{boiler}/state'\n    input: 'boiler/{boiler}/{field}'\n"
+    )
+    mapping = "mapping: {preset_folder: mine, presets: [boiler_gateway], rules: [{preset: boiler_gateway, base: x}]}\n"
+    config = load(tmp_path, GOOD + mapping)
+    assert [rule.pattern.text for rule in config.rules()] == ["x/{boiler}/state", "gw/{boiler}/state"]
+    before = config.mapping.digest
+    (tmp_path / "mine" / "boiler_gateway.yaml").write_text("rules:\n  - topic: '{boiler}/state'\n")
+    assert load(tmp_path, GOOD + mapping).mapping.digest != before
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "mapping", "words"),
+    [
+        (None, "", "preset_folder: nowhere", "mapping.preset_folder: there is no folder"),
+        ("zigbee2mqtt.yaml", "rules: []\n", "preset_folder: mine", "there is a built-in preset of this name"),
+        ("a.yaml", "rules: [\n", "preset_folder: mine, presets: [a]", "a.yaml cannot be read"),
+        ("a.yaml", "rules: {}\n", "preset_folder: mine, presets: [a]", "a preset has rules:, a list of rules"),
+        ("a.yaml", "rule: []\nrules: [{topic: t}]\n", "preset_folder: mine, presets: [a]", "rule: there is no such"),
+        ("a.yaml", "rules: [{topic: t, inptu: x}]\n", "preset_folder: mine, presets: [a]", "with preset a: inptu"),
+        ("boiler.yaml", "rules: [{topic: t}]\n", "preset_folder: mine, presets: [boilr]", "did you mean boiler?"),
+    ],
+)
+def test_presets_of_ones_own_that_cannot_be_used(
+    tmp_path: Path, file: str | None, text: str, mapping: str, words: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    if file is not None:
+        (tmp_path / "mine" / file).write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, GOOD + f"mapping: {{{mapping}}}\n")
+    assert words in str(refused.value)
+    assert str(tmp_path / "connector.yaml") in str(refused.value)

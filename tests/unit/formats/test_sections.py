@@ -14,9 +14,11 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from connector.config.read import load_config
-from connector.formats.catalogue import Compression, FormatField, FormatSection, JsonFormatSection, build_format
+from connector.formats.catalogue import Compression, FormatField, build_format
 from connector.formats.format import PayloadError
 from connector.formats.schema.registry.section import SchemaRegistrySection
+from connector.formats.section import FormatSection
+from connector.formats.text.sections import JsonFormatSection
 from tests.schemas import KnownSchemas, framed, registered
 from tests.secrets_used import REGISTRY_TOKEN
 

@@ -19,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from connector import ConnectorError
+
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KiB|MB|MiB|GB|GiB)")
@@ -119,6 +121,10 @@ class Destination(NamedTuple):
     protocol: str
     servers: tuple[str, ...]
     topic: str
+
+
+class SettingsError(ConnectorError, ValueError):
+    """What a section says cannot be used: found out when its part of the connector is made, or asks its library."""
 
 
 _Kind = TypeVar("_Kind", bound=Section)

@@ -31,11 +31,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from connector import ConnectorError
+
 _INDEX: Final = re.compile(r"\[(\d{1,9})\]|\.(\d{1,9})(?![^.\[])")
 """What may follow the name of an array in a path: one of its elements, as `[3]` or as `.3`."""
 
 
-class ClarifyError(Exception):
+class ClarifyError(ConnectorError):
     """Something between us and Clarify went wrong; catch this to catch all.
 
     `code` is the RPC error code (negative) or the HTTP status (100 to 599), None if there was no answer.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import sys
 import threading
 from pathlib import Path
@@ -12,10 +11,10 @@ from pathlib import Path
 import click
 import structlog
 
-from connector.clarify import CredentialsError
-from connector.commands.configuration import CONFIG, load
+from connector.commands.configuration import CONFIG
+from connector.config.read import load_config
 from connector.observe.logs import configure_logs
-from connector.runtime.backfill import Backfill, BackfillError, choose_source, wanted
+from connector.runtime.backfill import Backfill, choose_source, wanted
 from connector.runtime.ledger import as_table, read_ledger
 
 _log = structlog.get_logger(__name__)
@@ -43,16 +42,13 @@ def backfill(
 
     Runs beside the live connector. Interrupted, the same command goes on where it stopped.
     """
-    loaded = load(config)
+    loaded = load_config(config)
     os.umask(0o077)
     configure_logs(loaded.observe.log_level, loaded.observe.log_format)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    try:
-        job = Backfill(loaded, choose_source(loaded, source), wanted(from_, to, offsets), share)
-    except (BackfillError, CredentialsError, OSError, sqlite3.Error, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    job = Backfill(loaded, choose_source(loaded, source), wanted(from_, to, offsets), share)
     reader = job.source
     click.echo(
         f"{reader.total} offsets; {'going on after' if reader.resumed else 'beginning with'} {reader.done} of them"

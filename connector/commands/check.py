@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
-from connector.clarify import Credentials, CredentialsError
-from connector.commands.configuration import CONFIG, load
+from connector.clarify import Credentials
+from connector.commands.configuration import CONFIG
+from connector.config.read import load_config
 from connector.formats.schema.schemas import RegisteredSchema
+from connector.settings import SettingsError
 from connector.sources.section import SourceSection
 
 
@@ -17,11 +19,8 @@ from connector.sources.section import SourceSection
 @CONFIG
 def check(config: Path) -> None:
     """Check a configuration file and the credentials it names, without any network."""
-    loaded = load(config)
-    try:
-        credentials = Credentials.load(loaded.clarify.credentials, allow_insecure=loaded.clarify.allow_insecure)
-    except CredentialsError as error:
-        raise click.ClickException(str(error)) from None
+    loaded = load_config(config)
+    credentials = Credentials.load(loaded.clarify.credentials, allow_insecure=loaded.clarify.allow_insecure)
     for name, registry in loaded.schema_registries.items():
         _check_files(f"schema registry {name}", registry.files)
         for warning in registry.warnings:
@@ -30,8 +29,8 @@ def check(config: Path) -> None:
         _check_source(section)
     try:
         loaded.rules(dict.fromkeys(loaded.schema_registries, _Unasked()))
-    except ValueError as error:
-        raise click.ClickException(f"mapping.rules: {error}") from None
+    except SettingsError as error:
+        raise SettingsError(f"mapping.rules: {error}") from None
     _check_files("dead_letters", loaded.dead_letters.files)
     for warning in loaded.dead_letters.warnings:
         click.echo(f"warning: dead_letters: {warning}")
@@ -42,13 +41,8 @@ def check(config: Path) -> None:
 
 
 def _check_source(section: SourceSection) -> None:
-    warnings = section.warnings
     _check_files(f"source {section.name}", section.files)
-    try:
-        warnings += section.check()
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
-    for warning in warnings:
+    for warning in section.warnings + section.check():
         click.echo(f"warning: source {section.name}: {warning}")
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import traceback
 from typing import Final
 
 import click
 
-from connector import __version__
+from connector import ConnectorError, __version__
 
+BUG: Final = 70
+"""The exit status after a bug: EX_SOFTWARE of sysexits.h."""
 _COMMANDS: Final = {
     "backfill": "connector.commands.backfill:backfill",
     "check": "connector.commands.check:check",
@@ -40,6 +43,23 @@ quick."""
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - all of them, whatever the context
         return list(_COMMANDS)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command. What a person can mend is printed as one message; everything else is a bug of ours."""
+        try:
+            return super().invoke(ctx)
+        except ConnectorError as error:
+            raise click.ClickException(str(error)) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is
+            traceback.print_exc()  # without local variables, which may hold a secret
+            click.echo(
+                f"\nThis is a bug in clarify-connector {__version__}. Please report it in the project's issue tracker, "
+                "with the lines above.",
+                err=True,
+            )
+            ctx.exit(BUG)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         if cmd_name not in _COMMANDS:

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from connector.config.read import ConfigError, load_config
+from connector.config.read import load_config
 from connector.runtime.drain import DrainFiles, DrainProgress, DrainRequest
 from connector.runtime.workers import worker_folder
 
@@ -33,10 +33,7 @@ def drain(config: Path, within: float, end_session: bool) -> None:
     Exits with 0 when nothing was left behind, with 1 when the time was over; the connector has ended then, too, and
     what is left waits in its journal.
     """
-    try:
-        loaded = load_config(config)
-    except ConfigError as error:
-        raise click.ClickException("the configuration cannot be used\n" + str(error)) from None
+    loaded = load_config(config)
     unasked = {worker: DrainFiles(worker_folder(loaded.state_dir, worker)) for worker in range(1, loaded.workers + 1)}
     ends: list[DrainProgress | None] = []
     while running := {worker: files for worker, files in unasked.items() if files.running()}:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from connector.commands.configuration import CONFIG, load
+from connector.commands.configuration import CONFIG
+from connector.config.read import load_config
 from connector.observe.probe import ask
 
 
@@ -16,7 +17,7 @@ from connector.observe.probe import ask
 @click.option("--ready", is_flag=True, help="Fail also while something is in the way, such as a broker that is away.")
 def health(config: Path, ready: bool) -> None:
     """Ask the running connector with this configuration how it is; exits with 1 if only a restart can help."""
-    listen = load(config).observe.listen
+    listen = load_config(config).observe.listen
     if listen is None:
         raise click.ClickException("observe.listen is null, so there is nobody to ask; give it an address")
     found = ask(listen)

@@ -16,7 +16,7 @@ from typing import Final
 import click
 
 from connector.config.model import Config
-from connector.config.read import ConfigError, load_config
+from connector.config.read import load_config
 from connector.ledger.verify import Findings, Stats, acknowledge, counters, read_stats, verify, waiting_messages
 from connector.runtime.state_dir import WORKER_FOLDERS
 
@@ -121,10 +121,7 @@ def _journals(file: Path) -> Iterator[Path]:
 
 
 def _loaded(file: Path) -> Config:
-    try:
-        return load_config(file)
-    except ConfigError as error:
-        raise click.ClickException("the configuration cannot be used\n" + str(error)) from None
+    return load_config(file)
 
 
 @contextmanager

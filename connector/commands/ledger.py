@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from connector.commands.configuration import load
+from connector.config.read import load_config
 from connector.runtime.ledger import as_table, read_ledger
 
 
@@ -29,7 +29,7 @@ def ledger(configs: tuple[Path, ...], as_json: bool, all_members: bool) -> None:
     Several configurations, such as those of all replicas, are added up.
     """
     try:
-        found = read_ledger(*map(load, configs), all_members=all_members)
+        found = read_ledger(*map(load_config, configs), all_members=all_members)
     except sqlite3.Error as error:
         raise click.ClickException(f"the ledger cannot be read: {error}") from None
     click.echo(json.dumps(found.as_json()) if as_json else as_table(found))

@@ -14,7 +14,7 @@ from typing import Final
 
 import click
 
-from connector.config.read import ConfigError, load_config
+from connector.config.read import load_config
 from connector.metadata.book import Kind, Line, Status, drop, read_lines, read_troubles, retry
 from connector.metadata.reconciler import Failure
 from connector.runtime.state_dir import state_files
@@ -38,10 +38,7 @@ def metadata(
 
     PATTERN is an input ID, or with * in it. A running connector follows --retry within seconds.
     """
-    try:
-        folder = load_config(config).state_dir
-    except ConfigError as error:
-        raise click.ClickException("the configuration cannot be used\n" + str(error)) from None
+    folder = load_config(config).state_dir
     if is_retry and is_drop:
         raise click.UsageError("give either --retry or --drop")
     files = state_files(folder)

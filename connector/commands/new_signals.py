@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from connector.commands.configuration import CONFIG, load
+from connector.commands.configuration import CONFIG
+from connector.config.read import load_config
 from connector.runtime.state_dir import state_files
 from connector.state.state import approve, read_held
 
@@ -23,7 +24,7 @@ def new_signals(config: Path, patterns: tuple[str, ...], as_json: bool) -> None:
 
     A running connector lets approved signals in within seconds; their samples so far are dead letters, to be replayed.
     """
-    folder = load(config).state_dir
+    folder = load_config(config).state_dir
     try:
         held = {file: read_held(file) for file in state_files(folder)}
         if not patterns:

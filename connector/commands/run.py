@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import sys
 import threading
 from pathlib import Path
@@ -14,7 +13,8 @@ import click
 import structlog
 
 from connector import __version__
-from connector.commands.configuration import CONFIG, load
+from connector.commands.configuration import CONFIG
+from connector.config.read import load_config
 
 if TYPE_CHECKING:
     from connector.config.model import Config
@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 @click.option("--worker", type=int, hidden=True, help="Run this worker of a configuration with several.")
 def run(config: Path, worker: int | None) -> None:
     """Run the connector until SIGTERM or Ctrl-C; it then sends what it has and exits with 0."""
-    loaded = load(config)
+    loaded = load_config(config)
     if loaded.workers > 1 and worker is None:
         _run_workers(config, loaded)
     else:
@@ -64,11 +64,9 @@ def _cannot_listen(loaded: Config, error: OSError) -> str:
 
 
 def _run(config: Path, loaded: Config, worker: int | None) -> None:
-    from connector.clarify import CredentialsError  # noqa: PLC0415
     from connector.observe.logs import configure_logs  # noqa: PLC0415
     from connector.observe.pages import serve  # noqa: PLC0415
     from connector.runtime.connector import Connector, calm_collector  # noqa: PLC0415 - only this command needs all
-    from connector.runtime.state_dir import StartError  # noqa: PLC0415 - only this command needs all
 
     sources_in_all = len(loaded.sources)
     if worker is not None:
@@ -88,10 +86,7 @@ def _run(config: Path, loaded: Config, worker: int | None) -> None:
         if signals_seen > 1:
             connector.pipeline.abort()
 
-    try:
-        connector = Connector(loaded, sources_in_all=sources_in_all)
-    except (StartError, CredentialsError, OSError, sqlite3.Error, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    connector = Connector(loaded, sources_in_all=sources_in_all)
     try:
         pages = serve(loaded, connector)
     except OSError as error:

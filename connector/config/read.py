@@ -16,6 +16,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from connector import ConnectorError
 from connector.config.model import Config
 from connector.dead_letters.catalogue import STORES
 from connector.formats.catalogue import FORMATS
@@ -53,7 +54,7 @@ class Problem:
     message: str
 
 
-class ConfigError(Exception):
+class ConfigError(ConnectorError):
     """The configuration cannot be used. Its text is for the person who wrote the file."""
 
     def __init__(self, file: Path, problems: list[Problem]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
+from connector import ConnectorError
 from connector.dead_letters.letter import Cut, DeadLetter, time_text
 from connector.records import Record, Reject
 
@@ -21,7 +22,7 @@ _SMALL: Final = 256
 _OFTEN_EMPTY: Final = ("more", "missing", "cut", "configuration", "version", "headers")
 
 
-class NoLetterError(ValueError):
+class NoLetterError(ConnectorError, ValueError):
     """These bytes are no dead letter of ours."""
 
 

@@ -23,6 +23,7 @@ from connector.dead_letters.letter import DeadLetter, time_text
 from connector.dead_letters.section import KafkaLettersSection
 from connector.dead_letters.store import DeadLettersError, Gone, Told, Usage
 from connector.dead_letters.trimming import shrunk
+from connector.settings import SettingsError
 
 LETTER: Final = "clarify-letter"
 """The header with all that is not the payload, as JSON."""
@@ -56,7 +57,7 @@ class KafkaLetters:
             for value in section.librdkafka.values():  # somebody may have put a secret under a wrong name
                 if isinstance(value, str) and value:
                     detail = detail.replace(f'"{value}"', '"…"')
-            raise ValueError(f"dead_letters: librdkafka refuses the settings: {detail}") from None
+            raise SettingsError(f"dead_letters: librdkafka refuses the settings: {detail}") from None
         self._looking = threading.Thread(target=self._look, name="dead-letters-kafka", daemon=True)
 
     @property

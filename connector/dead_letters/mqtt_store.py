@@ -30,6 +30,7 @@ from connector.dead_letters.letter import DeadLetter
 from connector.dead_letters.section import MqttLettersSection
 from connector.dead_letters.store import DeadLettersError, Usage
 from connector.dead_letters.trimming import shrunk
+from connector.settings import SettingsError
 
 _CONNECT_SECONDS: Final = 10.0
 _FIRST_DELAY: Final = 1
@@ -66,7 +67,7 @@ class MqttLetters:
             try:
                 self._tls = tls_context(section.tls)
             except (OSError, ValueError) as error:
-                raise ValueError(f"dead_letters.tls: {explained(error, _CONNECT_SECONDS)}") from None
+                raise SettingsError(f"dead_letters.tls: {explained(error, _CONNECT_SECONDS)}") from None
 
     @property
     def address(self) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from connector import ConnectorError
 from connector.dead_letters.letter import DeadLetter
 
 
-class DeadLettersError(Exception):
+class DeadLettersError(ConnectorError):
     """The letters could not be written, or read; trying again may help."""
 
 

@@ -17,12 +17,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from connector import ConnectorError
 from connector.demo.end_with_parent import GRACE_SECONDS
 
 _LOG_LINES: Final = 5
 
 
-class DemoError(Exception):
+class DemoError(ConnectorError):
     """The demo cannot go on; the text says why."""
 
 

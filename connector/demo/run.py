@@ -11,7 +11,6 @@ frames and dead letters can be shown; everything else is a process of its own on
 from __future__ import annotations
 
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Self
 
-from connector.clarify import CredentialsError
+from connector import ConnectorError
 from connector.config.model import Config
 from connector.config.read import load_config
 from connector.demo.brokers import BrokerChoice, SourceChoice, WaitFor, start_broker, start_kafka
@@ -37,7 +36,6 @@ from connector.observe.logs import configure_logs
 from connector.observe.pages import serve
 from connector.runtime.connector import Connector
 from connector.runtime.ledger import read_ledger
-from connector.runtime.state_dir import StartError
 from connector.sandbox.store import Store
 
 _TURN_SECONDS: Final = 0.25
@@ -191,7 +189,7 @@ def _running(config: Config, wait_for: WaitFor) -> Iterator[_Running]:
     """Start a connector and wait until it is ready. Raises DemoError if it does not become so."""
     try:
         connector = Connector(config)
-    except (StartError, CredentialsError, OSError, sqlite3.Error) as error:
+    except ConnectorError as error:
         raise DemoError(str(error)) from error
     with closing(_Running(connector)) as running:
         connector.start()

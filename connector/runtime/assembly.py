@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import MappingProxyType
+from typing import Final, TypeAlias
 
 from connector import __version__
+from connector.clarify import Api, Credentials, Timeouts
 from connector.config.model import Config
 from connector.dead_letters.writer import DeadLetterWriter
 from connector.formats.sparkplug.host import Owner
+from connector.ledger.file import LogFile
 from connector.mapping.mapper import Mapper
 from connector.mapping.signals.input_ids import Origin
-from connector.runtime.state_dir import StartError
-from connector.state.state import Memory
+from connector.runtime.state_dir import StartError, open_log_file
+from connector.sources.section import SourceSection
+from connector.sources.source import Source
+from connector.state.state import Memory, State
+
+_CLOSE_SECONDS: Final = 5.0
 
 
 def build_mapper(
@@ -22,13 +32,13 @@ def build_mapper(
     births: Mapping[str, Iterable[tuple[Owner, bytes]]] = MappingProxyType({}),
 ) -> Mapper:
     """The mapper that the configuration describes. `claims`, `states` and `births` are what earlier runs remembered.
-    Raises `StartError` for a file of a format that cannot be used."""
+    Raises `SettingsError` for a file of a format that cannot be used, `StartError` for a folder that cannot."""
     try:
         folder = config.state_dir / "schemas"
         registries = {name: section.build(name, folder) for name, section in config.schema_registries.items()}
         rules = config.rules(registries)
-    except (ValueError, OSError) as error:
-        raise StartError(str(error)) from None
+    except OSError as error:
+        raise StartError(f"{error.filename or config.state_dir}: {error.strerror or error}") from None
     return Mapper(
         rules,
         claims=claims,
@@ -47,7 +57,8 @@ def build_mapper(
 
 
 def mapper_with(config: Config, memory: Memory) -> Mapper:
-    """The same, with what a running connector remembers."""
+    """The mapper that the configuration describes, with the facts that a connector remembers. Raises as
+    `build_mapper`."""
     return build_mapper(config, memory.claims, memory.states, memory.births)
 
 
@@ -56,12 +67,60 @@ def message_bytes(config: Config) -> int:
     return max(config.mapping.max_payload, config.dead_letters.max_payload)
 
 
-def open_dead_letters(config: Config) -> DeadLetterWriter:
-    """The writer of dead letters; no network yet. Raises OSError, ValueError or sqlite3.Error."""
-    section = config.dead_letters
-    return DeadLetterWriter(
-        section.open(config.state_dir),
-        max_payload=section.max_payload,
-        configuration=config.mapping.digest,
-        version=__version__,
+def open_client(config: Config) -> Api:
+    """The client of Clarify's API; no network yet. Raises `CredentialsError`."""
+    section = config.clarify
+    return Api(
+        Credentials.load(section.credentials, allow_insecure=section.allow_insecure),
+        timeout=Timeouts(read=section.timeout, write=section.timeout),
+        verify=section.ca_file,
+        user_agent=f"clarify-connector/{__version__}",
     )
+
+
+MakeSource: TypeAlias = Callable[[SourceSection, LogFile], Source]
+"""Makes the source of a section, with its journal and ledger."""
+
+
+def open_sources(config: Config, make: MakeSource | None, opened: ExitStack) -> list[Source]:
+    """All sources of the configuration; no network yet. `make` makes another source of a section than its own kind.
+    `opened` is told how to close them. Raises `ConnectorError`."""
+    needed = message_bytes(config)
+    sources = []
+    for section in config.sources:
+        file = open_log_file(config, section.name)
+        try:
+            source = make(section, file) if make else section.open(file, needed)
+        except BaseException:
+            file.close()
+            raise
+        opened.callback(source.close, _CLOSE_SECONDS)
+        sources.append(source)
+    return sources
+
+
+def open_state(file: Path) -> State:
+    """What a connector remembers beside its journals. Raises `StartError`."""
+    with _files_that_can_be_used(file):
+        return State(file)
+
+
+def open_dead_letters(config: Config) -> DeadLetterWriter:
+    """The writer of dead letters; no network yet. Raises `SettingsError` or `StartError`."""
+    section = config.dead_letters
+    with _files_that_can_be_used(config.state_dir):
+        store = section.open(config.state_dir)
+    return DeadLetterWriter(
+        store, max_payload=section.max_payload, configuration=config.mapping.digest, version=__version__
+    )
+
+
+@contextmanager
+def _files_that_can_be_used(file: Path) -> Iterator[None]:
+    """A file that cannot be used is a `StartError`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StartError(f"{file} cannot be used: {error}; is the disk full or read-only?") from None
+    except OSError as error:
+        raise StartError(f"{error.filename or file} cannot be used: {error.strerror or error}") from None

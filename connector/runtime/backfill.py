@@ -14,11 +14,11 @@ from typing import Final
 
 import structlog
 
+from connector import ConnectorError
 from connector.config.model import Config
 from connector.ledger.file import LogFile
 from connector.runtime.connector import Connector
-from connector.runtime.state_dir import StartError
-from connector.sources.range import OffsetRange, RangeAsked, RangeError, RangeSource
+from connector.sources.range import OffsetRange, RangeAsked, RangeSource
 from connector.sources.section import SourceSection
 from connector.sources.source import Source
 
@@ -28,7 +28,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _log = structlog.get_logger(__name__)
 
 
-class BackfillError(Exception):
+class BackfillError(ConnectorError):
     """The backfill cannot be done as asked; the text says why and what to write."""
 
 
@@ -106,12 +106,9 @@ class Backfill:
         self.config = config.model_copy(update={"sources": [section], "delivery": delivery, "state_dir": self.folder})
         self._asked = asked
         self._source: RangeSource | None = None
-        try:
-            self.connector = Connector(
-                self.config, make_source=self._make_source, state_file=config.state_dir / "state.sqlite"
-            )
-        except (RangeError, StartError) as error:
-            raise BackfillError(str(error)) from None
+        self.connector = Connector(
+            self.config, make_source=self._make_source, state_file=config.state_dir / "state.sqlite"
+        )
 
     @property
     def source(self) -> RangeSource:

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import gc
-import json
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import asdict
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from connector import __version__
-from connector.clarify import Api, Credentials, Timeouts
 from connector.config.model import Config
 from connector.dead_letters.writer import DeadLetterWriter
 from connector.delivery.circuit import Circuits
 from connector.delivery.guarded import GuardedClient
-from connector.delivery.load import PackingAccount
 from connector.delivery.pace import effective_share
 from connector.delivery.slots import Slots
-from connector.formats.sparkplug.host import Owner
-from connector.ledger.file import LogFile
-from connector.mapping.signals.input_ids import Collision, Origin, Rename
-from connector.mapping.sparkplug import Noted, added_up
-from connector.mapping.time.clock_skew import Skew
 from connector.metadata.book import Book, Kind
 from connector.metadata.items import Publisher
 from connector.metadata.new_signals import NewSignals
@@ -37,18 +25,21 @@ from connector.metadata.saving_turn import SavingTurn
 from connector.metadata.signals import SignalSaver
 from connector.packing.planner import plan_frame
 from connector.pipeline.pipeline import Limits, Pipeline
-from connector.records import Part, SignalMetadata
-from connector.runtime.assembly import build_mapper, message_bytes, open_dead_letters
+from connector.runtime.assembly import (
+    MakeSource,
+    build_mapper,
+    open_client,
+    open_dead_letters,
+    open_sources,
+    open_state,
+)
 from connector.runtime.loss_watch import LossWatch
 from connector.runtime.rebirths import RebirthRequester
+from connector.runtime.remembering import Remembering
 from connector.runtime.state_dir import (
-    PACKING_NOTE,
     lock_state_dir,
-    open_log_file,
 )
-from connector.sources.section import SourceSection
 from connector.sources.source import PublishingSource, Source
-from connector.state.state import State
 
 _FINISH_SECONDS: Final = 5.0
 """For publishing what the last frames brought into being: after an import there may be no next start."""
@@ -74,90 +65,90 @@ class Connector:
         config: Config,
         *,
         sources_in_all: int | None = None,
-        make_source: Callable[[SourceSection, LogFile], Source] | None = None,
+        make_source: MakeSource | None = None,
         state_file: Path | None = None,
         dead_letters: DeadLetterWriter | None = None,
     ) -> None:
-        """Open all files; no network yet. Raises `StartError` or `CredentialsError`, and then leaves nothing open.
-        `sources_in_all` counts also those that only another worker runs. A backfill makes other sources of the same
-        sections, and shares the `state_file` of the live connector; a replay has a writer of `dead_letters` of its
-        own."""
-        sources_in_all = sources_in_all or len(config.sources)
-        credentials = Credentials.load(config.clarify.credentials, allow_insecure=config.clarify.allow_insecure)
+        """Open all files; no network yet. Raises `ConnectorError`, and then leaves nothing open.
+
+        `sources_in_all` counts the sources of the whole configuration, where this worker runs only some of them.
+        A backfill and a replay give `make_source`, which makes another source of a section. They also share the
+        `state_file` of the live connector. A replay gives its own writer of `dead_letters`, and closes it itself.
+        """
         self._config = config
         self._abort = threading.Event()
         with ExitStack() as opened, ExitStack() as opened_sources:
             opened.callback(lock_state_dir(config.state_dir).close)
-            self.client = Api(
-                credentials,
-                timeout=Timeouts(read=config.clarify.timeout, write=config.clarify.timeout),
-                verify=config.clarify.ca_file,
-                user_agent=f"clarify-connector/{__version__}",
-            )
+            self.client = open_client(config)
             opened.callback(self.client.close)
             state_file = state_file or config.state_dir / "state.sqlite"
-            self.state = State(state_file)
-            opened.callback(self.state.close)
-            self.dead_letters = dead_letters or open_dead_letters(config)
-            if dead_letters is None:  # else it stays open for whoever gave it
-                opened.callback(self.dead_letters.close)
-            delivery = config.delivery
+            self.state = opened.enter_context(closing(open_state(state_file)))
+            turn = opened.enter_context(closing(SavingTurn(state_file)))
+            self.dead_letters = dead_letters or opened.enter_context(closing(open_dead_letters(config)))
             self.circuits = Circuits()
-            turn = SavingTurn(state_file)
-            opened.callback(turn.close)
-            pace = Pace(delivery.metadata_interval, time.time())
-            self.signals = SignalSaver(
-                self._guarded(),
-                Book(self.state, Kind.SIGNAL, self.client.integration),
-                Slots(delivery.metadata_requests_per_second, self._abort),
-                pace,
-                may_save=turn,
-            )
-            self.items = Publisher(
-                self._guarded(),
-                Book(self.state, Kind.ITEM, self.client.integration),
-                Slots(delivery.metadata_requests_per_second, self._abort),
-                pace,
-                self.signals.outbox.waiting_among,
-                may_save=turn,
-            )
-            needed = message_bytes(config)
-            sources = []
-            for section in config.sources:
-                file = open_log_file(config, section.name)
-                sources.append(make_source(section, file) if make_source else section.open(file, needed))
-                opened_sources.callback(sources[-1].close, _CLOSE_SECONDS)
+            self.signals, self.items = self._savers(turn)
             guard = config.signals.guard()
             self.new_signals = NewSignals(guard, self.state) if guard.active else None
+            sources = open_sources(config, make_source, opened_sources)
             self.rebirths = RebirthRequester({s.name: s.publish for s in sources if isinstance(s, PublishingSource)})
-            mapper = build_mapper(config, self.state.claims(), self.state.learned_states(), self.state.births())
-            for source, owner, why in mapper.sparkplug.unreadable:
-                _log.error(
-                    "births_unreadable",
-                    source=source,
-                    node="/".join(filter(None, owner)),
-                    reason=why,
-                    effect="its data cannot be read before it sends its births again",
-                )
-            self.pipeline = Pipeline(
-                sources,
-                mapper,
-                self.client,
-                plan_frame,
-                self.dead_letters,
-                self,
-                Limits(delivery.max_delay, delivery.max_frame_bytes, delivery.max_waiting_samples),
-                delivery.requests_per_second,
-                admit=None if self.new_signals is None else self._admit,
-                windows_done=self.state.windows_done(),
-                circuit=self.circuits.of(_INSERT, first=True),
-                share=lambda shares: effective_share(
-                    delivery.share, [*shares, *[0.0] * (sources_in_all - len(shares))]
-                ),
+            self.remembering = Remembering(
+                self.state, self.signals, self.items, self.rebirths, self.new_signals, self._abort
             )
+            self.pipeline = self._pipeline(sources, sources_in_all or len(sources))
             self.losses = LossWatch(sources, config.observe.loss_warning)
             opened_sources.pop_all()  # from here on the pipeline closes them
             self._opened = opened.pop_all()
+
+    def _savers(self, turn: SavingTurn) -> tuple[SignalSaver, Publisher]:
+        """Who saves the metadata of signals, and who publishes them: at the rate of the configuration, and only while
+        it is this process's turn."""
+        delivery = self._config.delivery
+        pace = Pace(delivery.metadata_interval, time.time())
+        rate = delivery.metadata_requests_per_second
+        signals = SignalSaver(
+            self._guarded(),
+            Book(self.state, Kind.SIGNAL, self.client.integration),
+            Slots(rate, self._abort),
+            pace,
+            may_save=turn,
+        )
+        items = Publisher(
+            self._guarded(),
+            Book(self.state, Kind.ITEM, self.client.integration),
+            Slots(rate, self._abort),
+            pace,
+            signals.outbox.waiting_among,
+            may_save=turn,
+        )
+        return signals, items
+
+    def _pipeline(self, sources: list[Source], sources_in_all: int) -> Pipeline:
+        delivery = self._config.delivery
+        elsewhere = [0.0] * (sources_in_all - len(sources))
+        state = self.state
+        mapper = build_mapper(self._config, state.claims(), state.learned_states(), state.births())
+        for source, owner, why in mapper.sparkplug.unreadable:
+            _log.error(
+                "births_unreadable",
+                source=source,
+                node="/".join(filter(None, owner)),
+                reason=why,
+                effect="its data cannot be read before it sends its births again",
+            )
+        return Pipeline(
+            sources,
+            mapper,
+            self.client,
+            plan_frame,
+            self.dead_letters,
+            self.remembering,
+            Limits(delivery.max_delay, delivery.max_frame_bytes, delivery.max_waiting_samples),
+            delivery.requests_per_second,
+            admit=None if self.new_signals is None else self.remembering.admit,
+            windows_done=self.state.windows_done(),
+            circuit=self.circuits.of(_INSERT, first=True),
+            share=lambda shares: effective_share(delivery.share, [*shares, *elsewhere]),
+        )
 
     def _guarded(self) -> GuardedClient:
         return GuardedClient(self.client, self.circuits, self._abort)
@@ -219,95 +210,3 @@ class Connector:
             if outbox.trouble:
                 found.append(f"{what}: {outbox.trouble}")
         return found
-
-    # -- what the mapping discovers ---------------------------------------------------------------
-
-    def claimed(self, claims: list[tuple[str, Origin]]) -> None:
-        """Remember who owns which input ID, and go on trying until that is written: else another one could get it."""
-        self._until_written(lambda: self.state.add_claims(claims), "input_ids_not_remembered", "intake waits")
-
-    def collided(self, collisions: list[Collision]) -> None:
-        """Report collisions."""
-        for collision in collisions:
-            _log.warning("input_id_collision", detail=str(collision))
-
-    def packed(self, account: PackingAccount) -> None:
-        """Leave a note for the ledger, which reads files."""
-        try:
-            self.state.add_note(PACKING_NOTE, time.time(), json.dumps(asdict(account)))
-        except sqlite3.Error as error:
-            _log.debug("packing_not_noted", reason=str(error))
-
-    def learned(self, states: list[tuple[str, str, int]]) -> None:
-        """Remember the states of enum signals, and go on trying until that is written: else a number that was sent
-        could come to mean another state."""
-        for input_id, text, number in states:
-            _log.info("state_learned", input=input_id, state=text, number=number)
-        self._until_written(lambda: self.state.add_learned_states(states), "states_not_remembered", "intake waits")
-
-    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
-        """Remember them, and go on trying until that is written: else what follows could not be read."""
-        self._until_written(lambda: self.state.keep_births(source, said), "births_not_remembered", "intake waits")
-
-    def noted(self, notes: list[Noted]) -> None:
-        """Report losses and births that are needed, and have nodes asked for them."""
-        self.rebirths.note(notes)
-        for (source, group, node), lost in added_up(notes).items():
-            _log.warning(
-                "sparkplug_messages_lost",
-                source=source,
-                node=f"{group}/{node}",
-                messages=lost,
-                effect="they did not reach us: Sparkplug is published with QoS 0",
-            )
-
-    def renamed(self, renames: list[Rename]) -> None:
-        """Report signals that a change of the mapping gave another ID."""
-        for rename in renames:
-            _log.warning("signal_renamed", detail=str(rename))
-
-    def windows_done(self, done: Mapping[str, int]) -> None:
-        """Remember them, and go on trying until that is written: else a window could be inserted a second time with
-        a part of its values."""
-        self._until_written(lambda: self.state.add_windows_done(done), "windows_not_remembered", "nothing is committed")
-
-    def _until_written(self, write: Callable[[], None], event: str, effect: str) -> None:
-        while True:
-            try:
-                write()
-            except sqlite3.Error as error:
-                _log.error(event, reason=str(error), effect=f"{effect}; trying again")
-                if self._abort.wait(1.0):
-                    raise
-            else:
-                return
-
-    def clocks_off(self, skews: list[Skew]) -> None:
-        """Report clocks that are wrong."""
-        for skew in skews:
-            _log.warning(
-                "clock_off",
-                source=skew.source,
-                device=skew.device,
-                seconds=round(-skew.lag_us / 1e6, 1),
-                effect=f"its times are {'behind' if skew.lag_us > 0 else 'ahead'}, or it sends what it has stored",
-                remedy="set the device's clock; or set time: arrival or time.correct_clock in its rule",
-            )
-
-    def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
-        """Have metadata saved, and signals published: both bring a signal into being, so only of those let in."""
-        if self.new_signals is not None:
-            signals = self.new_signals.described(signals)
-        self._want(signals)
-
-    def _admit(self, parts: list[Part]) -> list[Part]:
-        """What of these is let in."""
-        assert self.new_signals is not None  # noqa: S101 - asked only where new signals are guarded
-        checked = self.new_signals.admit(parts)
-        self._want(self.new_signals.take_described())
-        return checked
-
-    def _want(self, signals: list[tuple[str, SignalMetadata]]) -> None:
-        if signals:
-            self.signals.want(signals)
-            self.items.want(signals)

@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final, TextIO
 
+from connector import ConnectorError
 from connector.config.model import Config
 from connector.ledger.file import LogFile
 
@@ -19,7 +20,7 @@ BACKFILL_FOLDERS: Final = "backfill/*"
 """Where, in state_dir, backfills keep theirs."""
 
 
-class StartError(Exception):
+class StartError(ConnectorError):
     """The connector cannot start; the text says what to do."""
 
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from connector import ConnectorError
 from connector.sources.source import Source
 
 
-class RangeError(Exception):
+class RangeError(ConnectorError):
     """The range cannot be read; the text says why."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from connector import ConnectorError
 from connector.ledger.account import Commit
 from connector.records import Chunk, Record
 from connector.sources.loss import Horizon
@@ -23,7 +24,7 @@ class Reread:
     """Why some of these are missing."""
 
 
-class SourceFailedError(Exception):
+class SourceFailedError(ConnectorError):
     """The source cannot go on and trying again would not help; the text says what a person has to do."""
 
 

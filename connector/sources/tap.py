@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from connector import ConnectorError
 from connector.records import Record
 
 
-class TapError(Exception):
+class TapError(ConnectorError):
     """The tap cannot listen, or not any longer; the text says why and what to do."""
 
 

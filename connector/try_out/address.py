@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from pydantic import ValidationError
 
+from connector import ConnectorError
 from connector.sources.catalogue import SOURCES
 from connector.sources.section import Address, SourceSection
 
@@ -19,7 +20,7 @@ PASSWORDS: Final = frozenset("${" + kind.password_variable + "}" for kind in _SC
 """What stands in a file instead of a password."""
 
 
-class AddressError(ValueError):
+class AddressError(ConnectorError, ValueError):
     """The address cannot be used; the text says why and what to write."""
 
 

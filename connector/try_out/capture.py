@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+from connector import ConnectorError
 from connector.records import Record
 from connector.sources.file.lines import Line, LineSplitter, captured
 
@@ -16,7 +17,7 @@ _PIECE: Final = 64 * 1024
 _MAX_LINE: Final = 64 * 1024 * 1024
 
 
-class CaptureError(Exception):
+class CaptureError(ConnectorError):
     """The capture cannot be read; the text says why."""
 
 

@@ -12,7 +12,6 @@ from connector.clarify import (
     ClarifyError,
     Client,
     Credentials,
-    CredentialsError,
     NotAllowed,
     SignalInfo,
     SignalResource,
@@ -73,7 +72,7 @@ def compare_with_clarify(config: Config, inputs: Collection[str], metadata: Mapp
     except NotAllowed as error:
         reason = f"{error}; reading signals needs access to the admin namespace in the integration's settings"
         return InClarify(reason, invalid=invalid)
-    except (ClarifyError, CredentialsError, OSError, ValueError) as error:
+    except (ClarifyError, OSError) as error:
         return InClarify(str(error), invalid=invalid)
     saved = _already_saved(config, credentials.integration)
     answer = InClarify(asked=f"{credentials.api_url}, integration {credentials.integration}", invalid=invalid)

@@ -153,10 +153,8 @@ def replay(config: Path, from_file: Path | None, dry_run: bool, as_json: bool, s
     A letter is removed when its samples are inserted; what fails again stays, with its new reason. Exits with 1 if
     anything is left.
     """
-    from connector.clarify import CredentialsError  # noqa: PLC0415
-    from connector.commands.dead_letters.replay import Replay, ReplayError, Result  # noqa: PLC0415
+    from connector.commands.dead_letters.replay import Replay, Result  # noqa: PLC0415
     from connector.observe.logs import configure_logs  # noqa: PLC0415
-    from connector.runtime.state_dir import StartError  # noqa: PLC0415 - only this command needs it
 
     selection = _selection(**wanted)
     os.umask(0o077)
@@ -168,20 +166,17 @@ def replay(config: Path, from_file: Path | None, dry_run: bool, as_json: bool, s
     with _shelves(config, from_file) as (loaded, shelves):
         configure_logs("warning", loaded.observe.log_format)
         for shelf in shelves:
+            with _bar("reading") as told:
+                job = Replay(loaded, shelf, selection, share, told)
             try:
-                with _bar("reading") as told:
-                    job = Replay(loaded, shelf, selection, share, told)
-                try:
-                    if dry_run:
-                        with _bar("mapping") as told:
-                            job.try_out(told)
-                    elif job.total:
-                        interrupted = not _run(job, stop)
-                    total.merge(job.result)
-                finally:
-                    job.close()
-            except (ReplayError, CredentialsError, StartError) as error:
-                raise click.ClickException(str(error)) from None
+                if dry_run:
+                    with _bar("mapping") as told:
+                        job.try_out(told)
+                elif job.total:
+                    interrupted = not _run(job, stop)
+                total.merge(job.result)
+            finally:
+                job.close()
             if interrupted:
                 break
     if as_json:
@@ -269,12 +264,9 @@ def _moment(text: str | None, option: str) -> int | None:
 @contextmanager
 def _shelves(file: Path, letters_file: Path | None) -> Iterator[tuple[Config, list[Shelf]]]:
     """The configuration, and its stores. What is wrong with them becomes a message for people."""
-    from connector.config.read import ConfigError, load_config  # noqa: PLC0415 - `--help` needs none of it
+    from connector.config.read import load_config  # noqa: PLC0415 - `--help` needs none of it
 
-    try:
-        config = load_config(file)
-    except ConfigError as error:
-        raise click.ClickException("the configuration cannot be used\n" + str(error)) from None
+    config = load_config(file)
     if letters_file is None and (why := config.dead_letters.why_unreadable):
         raise click.ClickException(why)
     try:

@@ -17,7 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
-from connector import __version__
+from connector import ConnectorError, __version__
 from connector.commands.dead_letters.replay_source import Place, ReplaySource, record_of
 from connector.commands.dead_letters.selection import Selection
 from connector.commands.dead_letters.stores import UNBOUNDED, Shelf, settled
@@ -41,7 +41,7 @@ _AT_ONCE: Final = 200
 _LARGEST: Final = 64 * 1024 * 1024
 
 
-class ReplayError(Exception):
+class ReplayError(ConnectorError):
     """The replay cannot be done; the text says why."""
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from connector import ConnectorError
 from connector.dead_letters.letter import DeadLetter
 from connector.formats.catalogue import known_reasons
 from connector.mapping.rules.topics import PatternError, TopicPattern, parse_pattern
 
 
-class SelectionError(ValueError):
+class SelectionError(ConnectorError, ValueError):
     """The selection cannot be understood; the text says what to write."""
 
 

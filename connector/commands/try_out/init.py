@@ -14,7 +14,7 @@ import click
 from connector.commands.try_out.options import duration, errors_for_people, from_capture, from_sources
 from connector.config.read import load_config
 from connector.sources.file.lines import capture_line
-from connector.try_out.address import Addressed, AddressError, parse_address
+from connector.try_out.address import Addressed, parse_address
 from connector.try_out.capture import STDIN, Taken
 from connector.try_out.draft import Draft, draft
 from connector.try_out.observed import Observed
@@ -89,10 +89,7 @@ def init(
     for file in (output, save):
         if file is not None and file != STDIN and file.exists() and not force:
             raise click.ClickException(f"{file} exists; --force replaces it, --output names another one")
-    try:
-        where = _address(address, topics, username, ca_file, protocol, mechanism)
-    except AddressError as error:
-        raise click.ClickException(str(error)) from None
+    where = _address(address, topics, username, ca_file, protocol, mechanism)
     observed = Observed()
     with errors_for_people():
         if input_ is not None:

@@ -14,13 +14,10 @@ from typing import Final, TextIO
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from connector.config.read import ConfigError
 from connector.observe.logs import configure_logs
-from connector.runtime.state_dir import StartError
 from connector.settings import Seconds
 from connector.sources.section import SourceSection
-from connector.sources.tap import TapError
-from connector.try_out.capture import CaptureError, Taken, capture_size, read_capture
+from connector.try_out.capture import Taken, capture_size, read_capture
 from connector.try_out.live import listen, taps
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
@@ -39,16 +36,14 @@ def duration(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 
 @contextmanager
 def errors_for_people() -> Iterator[None]:
-    """What a person can mend is one message, and what is logged does not get among the output."""
+    """A file that cannot be used is one message, and what is logged does not get among the output."""
     configure_logs("error", "text")
     try:
         yield
-    except ConfigError as error:
-        raise click.ClickException("the configuration cannot be used\n" + str(error)) from None
-    except (CaptureError, StartError, TapError) as error:
-        raise click.ClickException(str(error)) from None
     except OSError as error:
-        raise click.ClickException(f"{error.filename or 'the file'}: {error.strerror or error}") from None
+        if error.filename is None:
+            raise
+        raise click.ClickException(f"{error.filename}: {error.strerror or error}") from None
 
 
 def from_capture(path: Path, topic: str | None) -> Iterator[Taken]:

@@ -9,11 +9,11 @@ from xml.etree import ElementTree as ET
 
 import click
 
+from connector import ConnectorError
 from connector.commands.try_out.options import CONFIG
-from connector.config.read import ConfigError, load_config, rule_lines
+from connector.config.read import load_config, rule_lines
 from connector.formats.format import SchemaUnavailableError
 from connector.observe.logs import configure_logs
-from connector.runtime.state_dir import StartError
 from connector.terminal.tables import write_json
 from connector.try_out.cases import find_cases, load_cases
 from connector.try_out.judge import Failure, Result, judge
@@ -42,7 +42,7 @@ def test(config: Path, tests: tuple[Path, ...], as_json: bool, junit: Path | Non
     try:
         loaded = load_config(config, without_secrets=True)
         files = [load_cases(path) for path in tests or find_cases(config)]
-    except ConfigError as error:
+    except ConnectorError as error:
         raise _CannotRunError("the tests cannot be run\n" + str(error)) from None
     if not files:
         raise _CannotRunError(f"there is no file whose name ends in -tests.yaml beside {config}; name one")
@@ -51,7 +51,7 @@ def test(config: Path, tests: tuple[Path, ...], as_json: bool, junit: Path | Non
         rules = TriedMapping(config, loaded, lines, {}).rules
         placed = [one for file in files for one in file.cases]
         results = [judge(TriedMapping(config, loaded, lines, {}), one) for one in placed]
-    except StartError as error:
+    except ConnectorError as error:
         raise _CannotRunError(str(error)) from None
     except SchemaUnavailableError as error:
         raise _CannotRunError(

@@ -24,6 +24,7 @@ from connector.formats.schema.avro_schemas import VALUE, AvroSchema, parse_avro
 from connector.formats.schema.schemas import Schemas
 from connector.formats.schema.wire import HEADER, schema_id
 from connector.records import Reason
+from connector.settings import SettingsError
 
 _MAX_MEMORY: Final = 128 * 1024 * 1024
 _MAX_SCHEMAS: Final = 10_000
@@ -53,7 +54,7 @@ class AvroFormat:
             try:
                 self._declared = parse_avro(schema)
             except PayloadError as error:
-                raise ValueError(str(error)) from None
+                raise SettingsError(str(error)) from None
 
     def decode(self, payload: bytes) -> object:
         """The record's document; of a container its records' `Documents`."""

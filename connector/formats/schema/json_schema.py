@@ -10,6 +10,7 @@ from connector.formats.format import PayloadError
 from connector.formats.schema.wire import HEADER, schema_id
 from connector.formats.text import json_payload
 from connector.records import Reason
+from connector.settings import SettingsError
 
 if TYPE_CHECKING:
     from connector.formats.schema.schemas import RegisteredSchema, Schemas
@@ -32,7 +33,7 @@ class JsonSchemaFormat:
             try:
                 import jsonschema  # noqa: F401, PLC0415 - heavy, and only for those who check
             except ModuleNotFoundError:
-                raise ValueError(NEEDS) from None
+                raise SettingsError(NEEDS) from None
 
     def decode(self, payload: bytes) -> object:
         """The payload's document."""

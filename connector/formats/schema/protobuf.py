@@ -16,6 +16,7 @@ from connector.formats.schema.protobuf_schemas import ProtobufSchema
 from connector.formats.schema.schemas import Schemas
 from connector.formats.schema.wire import HEADER, schema_id
 from connector.records import Reason
+from connector.settings import SettingsError
 
 _MAX_SCHEMAS: Final = 10_000
 _MAX_NESTING: Final = 32
@@ -35,7 +36,7 @@ def _declared(schema: ProtobufSchema, message: str) -> DeclaredProtobufFormat:
     try:
         return DeclaredProtobufFormat(schema.by_name(message))
     except PayloadError as error:
-        raise ValueError(str(error)) from None
+        raise SettingsError(str(error)) from None
 
 
 class _Reader:

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from connector.formats.format import PayloadError
 from connector.formats.schema.proto_text import parse_proto, parse_registered, unusable
+from connector.settings import SettingsError
 
 _WELL_KNOWN: Final = frozenset(
     f"google/protobuf/{name}.proto"
@@ -124,7 +125,7 @@ def from_proto_file(path: Path, folder: Path) -> ProtobufSchema:
     try:
         return ProtobufSchema(parse_proto(_content(path).decode(), name), find)
     except (PayloadError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise SettingsError(f"{path}: {error}") from None
 
 
 def from_descriptor_file(path: Path, message: str) -> ProtobufSchema:
@@ -132,21 +133,21 @@ def from_descriptor_file(path: Path, message: str) -> ProtobufSchema:
     try:
         files = {file.name: file for file in FileDescriptorSet.FromString(_content(path)).file}
     except DecodeError:
-        raise ValueError(f"{path} is not a descriptor set: make one with protoc --descriptor_set_out") from None
+        raise SettingsError(f"{path} is not a descriptor set: make one with protoc --descriptor_set_out") from None
     for file in files.values():
         if message.lstrip(".") in _names(file.message_type, file.package):
             try:
                 return ProtobufSchema(file, files.get)
             except PayloadError as error:
-                raise ValueError(f"{path}: {error}; was it made with protoc --include_imports?") from None
-    raise ValueError(f"{path}: there is no message {message} in it")
+                raise SettingsError(f"{path}: {error}; was it made with protoc --include_imports?") from None
+    raise SettingsError(f"{path}: there is no message {message} in it")
 
 
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _names(messages: Sequence[DescriptorProto], prefix: str) -> list[str]:

@@ -16,11 +16,13 @@ from typing import Any, Final
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from connector import ConnectorError
+
 _FOLDER: Final = Path(__file__).parent
 BUILT_IN: Final = tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
-class PresetError(ValueError):
+class PresetError(ConnectorError, ValueError):
     """The preset cannot be used like this; the text says what to change, `field` where."""
 
     def __init__(self, field: str, message: str) -> None:

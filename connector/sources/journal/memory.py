@@ -13,6 +13,7 @@ import structlog
 from connector.ledger.account import Commit
 from connector.ledger.file import LogFile
 from connector.records import Chunk, Record
+from connector.settings import SettingsError
 from connector.sources.journal.journal import BUFFER_BYTES, Batch
 from connector.sources.source import Reread
 
@@ -26,7 +27,7 @@ class MemoryJournal:
         """ValueError if messages still wait on disk, from a time before `journal: memory`."""
         waiting = file.next_position - file.first_waiting
         if waiting:
-            raise ValueError(
+            raise SettingsError(
                 f"source {source}: up to {waiting} messages still wait in the journal on disk, {file.path}. Start once "
                 "more with journal: disk, until the ledger shows none waiting; or move the file away to give them up"
             )

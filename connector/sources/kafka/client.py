@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 from confluent_kafka import Consumer, KafkaException
 
+from connector.settings import SettingsError
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import consumer_settings, refusal
 from connector.sources.kafka.status import Status
@@ -40,4 +41,4 @@ class Client:
         try:
             return self._make(options, logger=self._status.logger)
         except KafkaException as error:
-            raise ValueError(refusal(self._settings, error)) from None
+            raise SettingsError(refusal(self._settings, error)) from None

@@ -10,6 +10,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaException
 
 from connector.brokers.kafka import admin_settings
+from connector.settings import SettingsError
 from connector.sources.kafka.section import KafkaSection
 
 _HEARTBEATS_A_SESSION: Final = 4
@@ -78,7 +79,7 @@ def check_settings(section: KafkaSection) -> list[str]:
         consumer.poll(0)  # gives out the log lines
         consumer.close()
     except (KafkaException, TypeError, ValueError) as error:
-        raise ValueError(refusal(section, error)) from None
+        raise SettingsError(refusal(section, error)) from None
     return [hidden(section, line.partition(": ")[2]) for line in kept.lines if _NO_NETWORK not in line]
 
 

@@ -13,8 +13,8 @@ import pytest
 import structlog
 from click.testing import Result
 
-from connector import __version__
-from connector.commands.cli import main
+from connector import ConnectorError, __version__
+from connector.commands.cli import BUG, main
 from connector.config.reference import json_schema, reference
 from connector.ledger.account import Commit, Counts, Tally
 from connector.ledger.file import LogFile
@@ -171,7 +171,7 @@ def test_a_bad_configuration_is_one_clear_message(config: Path, command: str, te
     config.write_text(text, encoding="utf-8")
     output = refused(command, config)
     assert said in output
-    assert "the configuration cannot be used" in output
+    assert "connector.yaml" in output
     assert not (config.parent / "state").exists()
 
 
@@ -324,3 +324,29 @@ def test_a_backfill_that_cannot_be_asked_for(config: Path, options: tuple[str, .
     kafka = "  - {type: kafka, bootstrap_servers: '127.0.0.1:1', topics: [t], group_id: g, security: plaintext}\n"
     config.write_text(GOOD.replace("sources:\n", f"sources:\n{kafka}"), encoding="utf-8")
     assert words in refused("backfill", config, *options)
+
+
+# -- errors: what a person can mend, and bugs ------------------------------------------------------
+
+
+def test_a_bug_is_a_traceback_and_says_where_to_report_it(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        local = SECRET
+        raise ValueError("a value that nobody expected" + local[:0])
+
+    monkeypatch.setattr("connector.commands.check.load_config", broken)
+    result = SearchedCommands().invoke(main, ["check", str(config)])
+    assert result.exit_code == BUG
+    assert "Traceback (most recent call last)" in result.output
+    assert "ValueError: a value that nobody expected" in result.output
+    assert f"This is a bug in clarify-connector {__version__}" in result.output
+    assert SECRET not in result.output
+
+
+def test_what_a_person_can_mend_is_one_message(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused_(*_: object, **__: object) -> None:
+        raise ConnectorError("the lamp is off; switch it on")
+
+    monkeypatch.setattr("connector.commands.check.load_config", refused_)
+    result = SearchedCommands().invoke(main, ["check", str(config)])
+    assert (result.exit_code, result.output) == (1, "Error: the lamp is off; switch it on\n")

@@ -42,9 +42,9 @@ def test_it_goes_on_trying_until_it_is_written(what: str, tmp_path: Path) -> Non
 
         def tell() -> None:
             if what == "claims":
-                connector.claimed([("a", Origin("mqtt", "t", "x"))])
+                connector.remembering.claimed([("a", Origin("mqtt", "t", "x"))])
             else:
-                connector.learned([("a", "on", 1)])
+                connector.remembering.learned([("a", "on", 1)])
             returned.set()
 
         thread = threading.Thread(target=tell)

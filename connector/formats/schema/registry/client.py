@@ -24,6 +24,7 @@ from connector.formats.format import PayloadError, SchemaUnavailableError
 from connector.formats.schema.registry.cache import SchemaFiles
 from connector.formats.schema.schemas import NamedSchema, RegisteredSchema
 from connector.records import Reason
+from connector.settings import SettingsError
 
 _log = structlog.get_logger(__name__)
 
@@ -243,7 +244,7 @@ def _trust(
         if cert_file is not None:
             context.load_cert_chain(cert_file, key_file, key_password)
     except (OSError, ssl.SSLError) as error:
-        raise ValueError(f"certificates of the schema registry cannot be used: {error}") from None
+        raise SettingsError(f"certificates of the schema registry cannot be used: {error}") from None
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -1,0 +1,155 @@
+"""Facts that the mapping finds out: remembered, saved in Clarify, or reported, before a sample that depends on them
+leaves."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+
+import structlog
+
+from connector.delivery.load import PackingAccount
+from connector.formats.sparkplug.host import Owner
+from connector.mapping.signals.input_ids import Collision, Origin, Rename
+from connector.mapping.sparkplug import Noted, added_up
+from connector.mapping.time.clock_skew import Skew
+from connector.metadata.items import Publisher
+from connector.metadata.new_signals import NewSignals
+from connector.metadata.signals import SignalSaver
+from connector.records import Part, SignalMetadata
+from connector.runtime.rebirths import RebirthRequester
+from connector.runtime.state_dir import PACKING_NOTE
+from connector.state.state import State
+
+_RETRY_SECONDS = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Remembering:
+    """The `Discoveries` of a connector.
+
+    A fact without which later data would be misread (an input ID's owner, the number of a state, births, finished
+    windows) is written before the method returns; while the disk refuses the write, the caller waits. Other facts are
+    logged.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        signals: SignalSaver,
+        items: Publisher,
+        rebirths: RebirthRequester,
+        new_signals: NewSignals | None,
+        abort: threading.Event,
+    ) -> None:
+        """`new_signals` is None where every new signal is let in. `abort` ends the waiting for the disk."""
+        self._state = state
+        self._signals = signals
+        self._items = items
+        self._rebirths = rebirths
+        self._new_signals = new_signals
+        self._abort = abort
+
+    # -- written before the method returns --------------------------------------------------------
+
+    def claimed(self, claims: list[tuple[str, Origin]]) -> None:
+        """Write which origin owns which input ID. Without that, another origin could get the same ID later."""
+        self._write(lambda: self._state.add_claims(claims), "input_ids_not_remembered", "intake waits")
+
+    def learned(self, states: list[tuple[str, str, int]]) -> None:
+        """Write the number of each new state (input ID, state, number). Without that, a number that was sent already
+        could stand for another state later."""
+        for input_id, text, number in states:
+            _log.info("state_learned", input=input_id, state=text, number=number)
+        self._write(lambda: self._state.add_learned_states(states), "states_not_remembered", "intake waits")
+
+    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+        """Write the births of Sparkplug nodes and devices (None: the births are to be forgotten). Without them, later
+        data of these nodes cannot be read."""
+        self._write(lambda: self._state.keep_births(source, said), "births_not_remembered", "intake waits")
+
+    def windows_done(self, done: Mapping[str, int]) -> None:
+        """Write up to which time (µs) the windows of each input are inserted. Without that, a window could be inserted
+        again with a part of its values."""
+        self._write(lambda: self._state.add_windows_done(done), "windows_not_remembered", "nothing is committed")
+
+    def _write(self, write: Callable[[], None], event: str, effect: str) -> None:
+        while True:
+            try:
+                write()
+            except sqlite3.Error as error:
+                _log.error(event, reason=str(error), effect=f"{effect}; trying again")
+                if self._abort.wait(_RETRY_SECONDS):
+                    raise
+            else:
+                return
+
+    # -- saved in Clarify -------------------------------------------------------------------------
+
+    def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
+        """Have the metadata of these signals saved, and the signals published. Both create a signal in Clarify, so
+        signals that are held are left out until they are approved."""
+        if self._new_signals is not None:
+            signals = self._new_signals.described(signals)
+        self._want(signals)
+
+    def admit(self, parts: list[Part]) -> list[Part]:
+        """Replace samples of new signals that are held or refused by rejects. Only where new signals are
+        guarded."""
+        assert self._new_signals is not None  # noqa: S101 - asked only where new signals are guarded
+        checked = self._new_signals.admit(parts)
+        self._want(self._new_signals.take_described())
+        return checked
+
+    def _want(self, signals: list[tuple[str, SignalMetadata]]) -> None:
+        if signals:
+            self._signals.want(signals)
+            self._items.want(signals)
+
+    # -- reported ---------------------------------------------------------------------------------
+
+    def noted(self, notes: list[Noted]) -> None:
+        """Report the losses of Sparkplug nodes, and ask nodes for the births that are missing."""
+        self._rebirths.note(notes)
+        for (source, group, node), lost in added_up(notes).items():
+            _log.warning(
+                "sparkplug_messages_lost",
+                source=source,
+                node=f"{group}/{node}",
+                messages=lost,
+                effect="they did not reach us: Sparkplug is published with QoS 0",
+            )
+
+    def collided(self, collisions: list[Collision]) -> None:
+        """Report origins that wanted an input ID which another origin owns."""
+        for collision in collisions:
+            _log.warning("input_id_collision", detail=str(collision))
+
+    def renamed(self, renames: list[Rename]) -> None:
+        """Report signals that got another ID because the mapping was changed."""
+        for rename in renames:
+            _log.warning("signal_renamed", detail=str(rename))
+
+    def clocks_off(self, skews: list[Skew]) -> None:
+        """Report devices whose clocks are wrong."""
+        for skew in skews:
+            _log.warning(
+                "clock_off",
+                source=skew.source,
+                device=skew.device,
+                seconds=round(-skew.lag_us / 1e6, 1),
+                effect=f"its times are {'behind' if skew.lag_us > 0 else 'ahead'}, or it sends what it has stored",
+                remedy="set the device's clock; or set time: arrival or time.correct_clock in its rule",
+            )
+
+    def packed(self, account: PackingAccount) -> None:
+        """Leave the account of packing where the command `ledger` finds it, which reads files only."""
+        try:
+            self._state.add_note(PACKING_NOTE, time.time(), json.dumps(asdict(account)))
+        except sqlite3.Error as error:
+            _log.debug("packing_not_noted", reason=str(error))

@@ -105,7 +105,7 @@ def measure(topics: int, length: int, *, apart: bool = False) -> dict[str, objec
             command += [str(broker.port), str(topics), str(length)]
             hostile = subprocess.run(command, check=True, capture_output=True, text=True)
             during = len(honest.delays)
-            metric = 'connector_messages_total{outcome="%s"}'
+            metric = 'clarify_connector_messages_total{outcome="%s"}'
             while time.monotonic() < began + _PATIENCE:
                 numbers = connector.metrics()
                 settled = sum(
@@ -144,8 +144,8 @@ def measure(topics: int, length: int, *, apart: bool = False) -> dict[str, objec
                 "balanced": balanced == 0,
                 "messages": ledger["messages"],
                 "topics_in_the_ledger": len(ledger["sources"]["plant"]["topics"]),
-                "signals": numbers.get("connector_signals_let_in"),
-                "held": numbers.get("connector_signals_held"),
+                "signals": numbers.get("clarify_connector_signals_let_in"),
+                "held": numbers.get("clarify_connector_signals_held"),
                 "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
             }
 

@@ -6,15 +6,18 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from connector import __version__
 from connector.delivery.circuit import CircuitState
 
 if TYPE_CHECKING:
     from connector.runtime.connector import Connector
 
+PREFIX: Final = "clarify_connector_"
+"""How the names of our metrics begin; those of the process are Prometheus's own (`process_cpu_seconds_total` …)."""
 _SOURCE_HELP = {
     "mqtt_connected": "1 while connected with all subscriptions granted",
     "mqtt_session_present": "1 if the broker had kept our session at the last connect",
@@ -57,22 +60,23 @@ class _Numbers(Collector):
 
     def collect(self) -> Iterator[Metric]:
         pipeline = self._connector.pipeline
+        yield InfoMetricFamily(PREFIX.rstrip("_"), "The version that runs", {"version": __version__})
         for unit, counts in (("messages", pipeline.messages), ("samples", pipeline.samples)):
             family = CounterMetricFamily(
-                f"connector_{unit}", f"{unit.capitalize()} since the start, by what became of them", labels=["outcome"]
+                f"{PREFIX}{unit}", f"{unit.capitalize()} since the start, by what became of them", labels=["outcome"]
             )
             for outcome in ("received", "inserted", "dead_lettered", "superseded", "filtered"):
                 family.add_metric([outcome], getattr(counts, outcome))
             yield family
         reasons = CounterMetricFamily(
-            "connector_dead_letters", "Messages and values that could not become samples, by reason", labels=["reason"]
+            f"{PREFIX}dead_letters", "Messages and values that could not become samples, by reason", labels=["reason"]
         )
         for reason, n in list(pipeline.reasons.items()):
             reasons.add_metric([reason], n)
         yield reasons
         _, _, late = pipeline.abandoned()
         yield CounterMetricFamily(
-            "connector_late_samples", "Samples that were settled after their partition had gone to another member", late
+            f"{PREFIX}late_samples", "Samples that were settled after their partition had gone to another member", late
         )
         yield from self._mapping()
         yield from self._sender()
@@ -84,12 +88,12 @@ class _Numbers(Collector):
     def _mapping(self) -> Iterator[Metric]:
         pipeline = self._connector.pipeline
         yield CounterMetricFamily(
-            "connector_late_window_values",
+            f"{PREFIX}late_window_values",
             "Values left out because the window that they belong to was stored already",
             pipeline.late_for_windows(),
         )
         clocks = GaugeMetricFamily(
-            "connector_clock_offset_seconds",
+            f"{PREFIX}clock_offset_seconds",
             "How far a device's clock is ahead of ours (negative: behind), of those that are furthest off",
             labels=["source", "device"],
         )
@@ -101,11 +105,11 @@ class _Numbers(Collector):
         connector = self._connector
         status, circuit = connector.pipeline.sender.status, connector.pipeline.sender.circuit
         records, samples = connector.pipeline.waiting()
-        yield CounterMetricFamily("connector_insert_requests", "Insert requests sent", status.requests)
-        yield CounterMetricFamily("connector_insert_failures", "Insert requests that failed", status.failures)
-        yield CounterMetricFamily("connector_insert_bytes", "Bytes of frames sent", status.bytes_sent)
+        yield CounterMetricFamily(f"{PREFIX}insert_requests", "Insert requests sent", status.requests)
+        yield CounterMetricFamily(f"{PREFIX}insert_failures", "Insert requests that failed", status.failures)
+        yield CounterMetricFamily(f"{PREFIX}insert_bytes", "Bytes of frames sent", status.bytes_sent)
         yield CounterMetricFamily(
-            "connector_sparkplug_rebirth_requests", "Requests to nodes to send their births", connector.rebirths.sent
+            f"{PREFIX}sparkplug_rebirth_requests", "Requests to nodes to send their births", connector.rebirths.sent
         )
         pace = connector.pipeline.pace
         usage, blocked = connector.dead_letters.usage(), connector.dead_letters.trouble is not None
@@ -115,7 +119,6 @@ class _Numbers(Collector):
             ("oldest_sample_seconds", "Age of the sample that has waited longest", connector.pipeline.oldest_seconds()),
             ("insert_held", "1 while Clarify does not let us in: a person must act", float(circuit.held)),
             ("dead_letters_blocked", "1 while dead letters cannot be written: intake waits", float(blocked)),
-            ("dead_letters_discarded", "Dead letters that had to go, ever", usage.discarded),
             ("request_rate", "Inserts a second that we allow ourselves now", connector.pipeline.rate()),
             ("request_share", "Our share of the allowed rate", pace.share),
             (
@@ -126,19 +129,22 @@ class _Numbers(Collector):
             ("ready", "1 if ready", float(not connector.problems())),
         )
         for name, text, value in gauges:
-            yield GaugeMetricFamily(f"connector_{name}", text, value)
+            yield GaugeMetricFamily(f"{PREFIX}{name}", text, value)
+        yield CounterMetricFamily(
+            f"{PREFIX}dead_letters_discarded", "Dead letters that had to go because the store was full", usage.discarded
+        )
         for name, text, size in (
             ("dead_letters_kept", "Dead letters in the store", usage.kept),
             ("dead_letters_bytes", "Bytes of dead letters in the store", usage.bytes),
             ("dead_letters_max_bytes", "Bound of the store of dead letters in bytes", usage.max_bytes),
         ):
             if size is not None:  # of a topic only its brokers know
-                yield GaugeMetricFamily(f"connector_{name}", text, size)
+                yield GaugeMetricFamily(f"{PREFIX}{name}", text, size)
         frames = list(connector.pipeline.frames)
         if frames:
-            yield GaugeMetricFamily("connector_frame_samples", "Samples in the newest frame", frames[-1].samples)
-            yield GaugeMetricFamily("connector_frame_density", "Share of its cells with a value", frames[-1].density)
-            yield GaugeMetricFamily("connector_insert_seconds", "How long its insert took", frames[-1].seconds)
+            yield GaugeMetricFamily(f"{PREFIX}frame_samples", "Samples in the newest frame", frames[-1].samples)
+            yield GaugeMetricFamily(f"{PREFIX}frame_density", "Share of its cells with a value", frames[-1].density)
+            yield GaugeMetricFamily(f"{PREFIX}insert_seconds", "How long its insert took", frames[-1].seconds)
 
     def _metadata(self) -> Iterator[Metric]:
         signals, items = self._connector.signals, self._connector.items
@@ -158,7 +164,7 @@ class _Numbers(Collector):
                 signals.outbox.forgotten + items.outbox.forgotten,
             ),
         ):
-            yield CounterMetricFamily(f"connector_{name}", text, n)
+            yield CounterMetricFamily(f"{PREFIX}{name}", text, n)
         for name, text, n in (
             ("signals_waiting", "Signals whose metadata is still to be saved", described.waiting),
             (
@@ -170,11 +176,11 @@ class _Numbers(Collector):
             ("items_waiting", "Signals that are still to be published", published.waiting),
             ("items_failed", "Signals that cannot be published", published.failed),
         ):
-            yield GaugeMetricFamily(f"connector_{name}", text, n)
+            yield GaugeMetricFamily(f"{PREFIX}{name}", text, n)
 
     def _circuits(self) -> Iterator[Metric]:
         state, held, failures, next_try = (
-            GaugeMetricFamily(f"connector_circuit_{name}", text, labels=["method"])
+            GaugeMetricFamily(f"{PREFIX}circuit_{name}", text, labels=["method"])
             for name, text in (
                 ("state", "0 closed, 1 half-open: a probe is under way, 2 open: only probes are sent, now and then"),
                 ("held", "1 while Clarify does not let this method in: a person must act"),
@@ -208,40 +214,39 @@ class _Numbers(Collector):
                 ),
             )
             for name, text, value in gauges:
-                yield GaugeMetricFamily(f"connector_{name}", text, value)
+                yield GaugeMetricFamily(f"{PREFIX}{name}", text, value)
             yield GaugeMetricFamily(
-                "connector_samples_per_request",
+                f"{PREFIX}samples_per_request",
                 "Samples a request, since the start",
                 packing.samples_per_request,
             )
             yield GaugeMetricFamily(
-                "connector_density", "Share of all frames' cells with a value, since the start", packing.density
+                f"{PREFIX}density", "Share of all frames' cells with a value, since the start", packing.density
             )
             for name, text, n in (
                 ("samples_aligned", "Samples whose time was moved to a grid", packing.aligned),
                 ("samples_not_aligned", "Samples that would have been moved too far", packing.not_aligned),
                 ("align_collisions", "Samples that ended on the time of the one before them", packing.collisions),
             ):
-                yield CounterMetricFamily(f"connector_{name}", text, n)
+                yield CounterMetricFamily(f"{PREFIX}{name}", text, n)
             yield GaugeMetricFamily(
-                "connector_align_greatest_shift_seconds",
+                f"{PREFIX}align_greatest_shift_seconds",
                 "The farthest that a sample was moved",
                 packing.greatest_shift_us / 1e6,
             )
-            yield CounterMetricFamily("connector_full_requests", "Requests that were full", packing.full_requests)
+            yield CounterMetricFamily(f"{PREFIX}full_requests", "Requests that were full", packing.full_requests)
             yield CounterMetricFamily(
-                "connector_requests_saved_by_alignment",
+                f"{PREFIX}requests_saved_by_alignment",
                 "Full requests that alignment to whole seconds would have saved",
                 packing.aligned_saves,
             )
         if self._connector.new_signals is not None:
-            texts = {
-                "signals_let_in": "Signals that may have samples",
-                "signals_held": "New signals that wait for an approval",
-                "samples_not_let_in": "Samples of new signals that became dead letters",
-            }
-            for name, value in self._connector.new_signals.gauges().items():
-                yield GaugeMetricFamily(f"connector_{name}", texts[name], value)
+            let_in, held, refused = self._connector.new_signals.gauges().values()
+            yield GaugeMetricFamily(f"{PREFIX}signals_let_in", "Signals that may have samples", let_in)
+            yield GaugeMetricFamily(f"{PREFIX}signals_held", "New signals that wait for an approval", held)
+            yield CounterMetricFamily(
+                f"{PREFIX}samples_not_let_in", "Samples of new signals that became dead letters", refused
+            )
         rates = self._connector.pipeline.signal_rates
         if rates is not None:
             for name, text, n in (
@@ -249,7 +254,7 @@ class _Numbers(Collector):
                 ("signals_over_one_a_minute", "Signals with more than one sample a minute", rates.over_average),
                 ("signals_over_one_a_second", "Signals with more than one sample a second", rates.over_burst),
             ):
-                yield GaugeMetricFamily(f"connector_{name}", text, n)
+                yield GaugeMetricFamily(f"{PREFIX}{name}", text, n)
 
     def _sources(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
@@ -259,11 +264,11 @@ class _Numbers(Collector):
                 family = families.get(name)
                 if family is None:
                     kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-                    family = families[name] = kind(f"connector_{name}", _SOURCE_HELP.get(name, name), labels=["source"])
+                    family = families[name] = kind(f"{PREFIX}{name}", _SOURCE_HELP.get(name, name), labels=["source"])
                 family.add_metric([source.name], value)  # type: ignore[attr-defined]
         yield from families.values()
         ahead = GaugeMetricFamily(
-            "connector_time_to_loss_seconds",
+            f"{PREFIX}time_to_loss_seconds",
             "Seconds until something would be lost at the present rates; +Inf where nothing points to it",
             labels=["source", "cause"],
         )
@@ -275,5 +280,6 @@ class _Numbers(Collector):
 def metrics_page(connector: Connector) -> bytes:
     """The metrics in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=registry)
     registry.register(_Numbers(connector))
     return generate_latest(registry)

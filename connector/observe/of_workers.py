@@ -27,7 +27,7 @@ class _Merged(Collector):
         self._texts = texts
 
     def collect(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("connector_worker_up", "1 if the worker answers", labels=["worker"])
+        up = GaugeMetricFamily("clarify_connector_worker_up", "1 if the worker answers", labels=["worker"])
         families: dict[str, Metric] = {up.name: up}
         for worker, text in self._texts.items():
             up.add_metric([str(worker)], float(text is not None))

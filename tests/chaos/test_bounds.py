@@ -40,7 +40,7 @@ def test_at_the_bound_reading_stops_and_nothing_is_dropped(tmp_path: Path, journ
                 return status == 503 and any("reading" in problem and "stopped" in problem for problem in problems)
 
             wait_until(full, 30, lambda: f"unready because of its bound: {connector.readiness()}")
-            assert connector.metrics()['connector_journal_bytes{source="plant"}'] < 256 * 1024
+            assert connector.metrics()['clarify_connector_journal_bytes{source="plant"}'] < 256 * 1024
             sandbox.start()
             wait_until(lambda: sandbox.count_samples() == 5_000, 100, "everything, after all", every=0.5)
             assert stored(sandbox) == publisher.sent
@@ -65,7 +65,9 @@ def test_a_shutdown_without_clarify_is_bounded_and_keeps_everything(tmp_path: Pa
                 publisher.publish(f"plant/{i % 3}")
             publisher.wait_acknowledged()
             wait_until(
-                lambda: connector.metrics()['connector_messages_total{outcome="received"}'] == 300, 10, "taken in"
+                lambda: connector.metrics()['clarify_connector_messages_total{outcome="received"}'] == 300,
+                10,
+                "taken in",
             )
             assert connector.stop() == 0
             assert "flush_timed_out" in connector.log()
@@ -124,14 +126,14 @@ def test_revoked_credentials_never_cost_data(tmp_path: Path) -> None:
             sandbox.faults([{"method": "insert", "times": 2, "kind": "status", "status": 401}])
             for _ in range(10):
                 publisher.publish("plant/x")
-            wait_until(lambda: connector.metrics()["connector_insert_held"] == 1, 20, "held")
+            wait_until(lambda: connector.metrics()["clarify_connector_insert_held"] == 1, 20, "held")
             assert connector.readiness()[0] == 503
             insert = connector.circuits()["integration.insert"]
             assert (insert["held"], insert["failures"]) == (True, 1)
             assert 0 <= insert["next_try_seconds"] <= HOLD_DELAY
             assert connector.circuits()["all"]["state"] in ("open", "half-open")
-            assert connector.metrics()['connector_circuit_state{method="all"}'] >= 1
-            assert connector.metrics()['connector_circuit_held{method="integration.insert"}'] == 1
+            assert connector.metrics()['clarify_connector_circuit_state{method="all"}'] >= 1
+            assert connector.metrics()['clarify_connector_circuit_held{method="integration.insert"}'] == 1
             wait_until(lambda: sandbox.count_samples() == 11, 80, "everything, once it is allowed again")
             assert connector.stop() == 0
             status, ledger = connector.ledger()

@@ -144,7 +144,7 @@ def test_a_replay_beside_the_running_connector(sandbox: SandboxServer, tmp_path:
             wait_until(lambda: len(sandbox.samples("plant/1:v")) == 39, 30, "all but one are there")
             (letter,) = wait_until(lambda: letters(connector), 10, "a letter", every=0.5)
             assert json.loads(letter["payload_text"]) == {"ts": START + 17, "v": BAD}
-            assert connector.metrics()["connector_dead_letters_kept"] == 1
+            assert connector.metrics()["clarify_connector_dead_letters_kept"] == 1
             sandbox.clear_faults()
             done = subprocess.run(
                 [sys.executable, "-m", "connector", "dead-letters", "replay", str(connector.config)],
@@ -159,7 +159,7 @@ def test_a_replay_beside_the_running_connector(sandbox: SandboxServer, tmp_path:
             assert letters(connector) == []
             publisher.raw("plant/1", json.dumps({"ts": START + 99, "v": 1}))
             wait_until(lambda: len(sandbox.samples("plant/1:v")) == 41, 30, "and it goes on")
-            assert connector.metrics()["connector_dead_letters_kept"] == 0
+            assert connector.metrics()["clarify_connector_dead_letters_kept"] == 0
             assert connector.stop() == 0
             status, ledger = connector.ledger()
             assert (status, ledger["messages"]["dead_lettered"]) == (0, 1), "a message's end is written once"
@@ -192,7 +192,7 @@ def test_while_the_store_is_away_intake_waits_and_nothing_is_dropped(sandbox: Sa
         connector = ConnectorProcess(tmp_path, sandbox.credentials_path, source, f"{FAST}\ndead_letters: {store}")
         connector.start(ready=False)
         wait_until(lambda: any("intake waits" in problem for problem in connector.readiness()[1]), 20, "it says so")
-        assert connector.metrics()["connector_dead_letters_blocked"] == 1
+        assert connector.metrics()["clarify_connector_dead_letters_blocked"] == 1
         assert connector.ledger()[1]["messages"]["received"] == 0
         place.broker.start()
         assert connector.wait(60) == 0, connector.log()

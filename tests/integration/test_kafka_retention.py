@@ -108,7 +108,7 @@ class Stalled:
         """What the metric says after another look at the source."""
         self._connector.losses.look()
         found = re.search(
-            r'^connector_time_to_loss_seconds{cause="retention",source="kafka"} (\S+)$',
+            r'^clarify_connector_time_to_loss_seconds{cause="retention",source="kafka"} (\S+)$',
             metrics_page(self._connector).decode(),
             re.MULTILINE,
         )

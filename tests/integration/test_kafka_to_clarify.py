@@ -195,21 +195,21 @@ def test_a_stall_longer_than_the_poll_interval_keeps_the_membership(
     with connector.start():
         write(kafka, topic, numbers(0, 300))
         arrived(sandbox, topic, 300)
-        rebalances = connector.metrics()['connector_kafka_rebalances_total{source="kafka"}']
+        rebalances = connector.metrics()['clarify_connector_kafka_rebalances_total{source="kafka"}']
         sandbox.kill()
         write(kafka, topic, numbers(300, 4000))
         wait_until(
-            lambda: connector.metrics()['connector_kafka_paused{source="kafka"}'] == 1,
+            lambda: connector.metrics()['clarify_connector_kafka_paused{source="kafka"}'] == 1,
             30,
             "reading is paused",
             every=0.2,
         )
         stalled_until = time.monotonic() + 9  # three times the poll interval
         wait_until(lambda: time.monotonic() > stalled_until, 20, "the stall is over")
-        assert connector.metrics()['connector_kafka_rebalances_total{source="kafka"}'] == rebalances
+        assert connector.metrics()['clarify_connector_kafka_rebalances_total{source="kafka"}'] == rebalances
         sandbox.start()
         arrived(sandbox, topic, 4000)
-        assert connector.metrics()['connector_kafka_rebalances_total{source="kafka"}'] == rebalances
+        assert connector.metrics()['clarify_connector_kafka_rebalances_total{source="kafka"}'] == rebalances
         assert "kafka_lost" not in connector.log()
         assert connector.stop() == 0
         assert connector.ledger()[1]["sources"]["kafka"]["redelivered"] == 0
@@ -263,7 +263,7 @@ def test_members_come_and_go(kafka: KafkaBroker, topic: str, sandbox: SandboxSer
     with first.start(), second:
         write(kafka, topic, numbers(0, 900))
         second.start()
-        owned = 'connector_kafka_assigned_partitions{source="kafka"}'
+        owned = 'clarify_connector_kafka_assigned_partitions{source="kafka"}'
         wait_until(lambda: second.metrics()[owned] >= 1, 30, "the second one has a part", every=0.2)
         wait_until(lambda: first.metrics()[owned] + second.metrics()[owned] == 3, 30, "and both all", every=0.2)
         write(kafka, topic, numbers(900, 1800))
@@ -281,15 +281,15 @@ def test_a_static_member_keeps_its_partitions_over_a_restart(
 ) -> None:
     first, second = (make(f"session_timeout: 20s, instance_id: host-{i}") for i in range(2))
     with first.start(), second.start():
-        owned = 'connector_kafka_assigned_partitions{source="kafka"}'
+        owned = 'clarify_connector_kafka_assigned_partitions{source="kafka"}'
         wait_until(lambda: first.metrics()[owned] + second.metrics()[owned] == 3, 30, "both have a part", every=0.2)
         wait_until(lambda: min(first.metrics()[owned], second.metrics()[owned]) >= 1, 30, "each has one", every=0.2)
-        rebalances = second.metrics()['connector_kafka_rebalances_total{source="kafka"}']
+        rebalances = second.metrics()['clarify_connector_kafka_rebalances_total{source="kafka"}']
         mine = first.metrics()[owned]
         assert first.stop() == 0
         first.start()
         wait_until(lambda: first.metrics()[owned] == mine, 30, "it has its partitions again", every=0.2)
-        assert second.metrics()['connector_kafka_rebalances_total{source="kafka"}'] == rebalances
+        assert second.metrics()['clarify_connector_kafka_rebalances_total{source="kafka"}'] == rebalances
         write(kafka, topic, numbers(0, 300))
         arrived(sandbox, topic, 300)
 
@@ -299,7 +299,7 @@ def test_two_workers_share_the_partitions_and_the_rate(
 ) -> None:
     write(kafka, topic, numbers(0, 600))
     with make("session_timeout: 3s", FAST + "\nworkers: 2").start() as connector:
-        share = 'connector_kafka_share{{source="kafka",worker="{}"}}'
+        share = 'clarify_connector_kafka_share{{source="kafka",worker="{}"}}'
 
         def shares() -> list[float]:
             metrics = connector.metrics()

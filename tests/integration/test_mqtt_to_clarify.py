@@ -112,7 +112,9 @@ mapping:
             publisher.wait_acknowledged()
             wait_until(lambda: "l1.press.mode" in sandbox.signals(), 10, "the signals")
             wait_until(lambda: sandbox.signals()["l1.press.temp"].attributes["engUnit"] == "°C", 10, "metadata")
-            wait_until(lambda: connector.metrics()["connector_signals_saved_total"] == 2, 10, "both signals saved")
+            wait_until(
+                lambda: connector.metrics()["clarify_connector_signals_saved_total"] == 2, 10, "both signals saved"
+            )
             assert connector.stop() == 0
             signals = sandbox.signals()
             assert set(signals) == {"l1.press.temp", "l1.press.mode"}
@@ -127,7 +129,7 @@ mapping:
             connector.start()
             publisher.raw("plant/l1/press/state", '{"ts": 1777615201, "temp": 21.5}')
             wait_until(lambda: len(sandbox.samples("l1.press.temp")) == 2, 10, "the second sample")
-            assert connector.metrics()["connector_signals_saved_total"] == 0
+            assert connector.metrics()["clarify_connector_signals_saved_total"] == 0
             assert connector.stop() == 0
 
 

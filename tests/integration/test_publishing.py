@@ -90,7 +90,7 @@ def test_items_follow_the_mapping_but_not_over_a_person(
         assert press.attributes["labels"] == {"line": ["l1"], "machine": ["press"]}
         assert ANNOTATION in press.annotations
         assert sandbox.signals()["l1/press/pressure"].attributes["labels"] == {"line": ["l1"]}
-        wait_until(lambda: running.metrics().get("connector_signals_published_total") == 2, 10, "counted")
+        wait_until(lambda: running.metrics().get("clarify_connector_signals_published_total") == 2, 10, "counted")
         assert running.stop() == 0
 
     # A person gives one of them another name; then the mapping wants other names and another unit.
@@ -109,7 +109,7 @@ def test_items_follow_the_mapping_but_not_over_a_person(
         assert items(sandbox)["l1/oven/pressure"].attributes["engUnit"] == "mbar"
         wait_until(lambda: "item_left_alone" in running.log(), 20, "it says what it leaves alone")
         assert items(sandbox)["l1/press/pressure"].attributes["name"] == "The big press"
-        assert running.metrics()["connector_items_left_alone_total"] == 1
+        assert running.metrics()["clarify_connector_items_left_alone_total"] == 1
         assert running.stop() == 0
 
     # Nothing new: nothing is asked.
@@ -165,7 +165,7 @@ def test_publishing_that_is_not_allowed_is_said_and_costs_no_data(
         wait_until(lambda: "publishing_failed" in running.log(), 20, "it says why")
         assert "Grant this integration access to 'admin'" in running.log()
         wait_until(lambda: sandbox.count_samples() == 2, 20, "the data is there")
-        assert running.metrics()["connector_items_waiting"] == 1
+        assert running.metrics()["clarify_connector_items_waiting"] == 1
         assert running.stop() == 0
     with closing(sqlite3.connect(tmp_path / "state" / "state.sqlite")) as state:
         assert state.execute("SELECT count(*) FROM published_signals").fetchone() == (0,)

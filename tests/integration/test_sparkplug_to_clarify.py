@@ -232,9 +232,9 @@ def test_from_birth_to_death_over_a_crash(tmp_path: Path) -> None:
         assert sandbox.signals()[press + "Oil"].annotations == {"range_low": "-40", "range_high": "125"}
         assert (state["valueType"], state["enumValues"]) == ("enum", {"0": "off", "1": "on"})
 
-        assert metrics['connector_sparkplug_lost_messages_total{source="mqtt"}'] == 2, "4 and 5, counted once"
-        assert metrics['connector_sparkplug_late_deaths_total{source="mqtt"}'] == 1
-        assert metrics["connector_sparkplug_rebirth_requests_total"] == len(told) == 2
+        assert metrics['clarify_connector_sparkplug_lost_messages_total{source="mqtt"}'] == 2, "4 and 5, counted once"
+        assert metrics['clarify_connector_sparkplug_late_deaths_total{source="mqtt"}'] == 1
+        assert metrics["clarify_connector_sparkplug_rebirth_requests_total"] == len(told) == 2
         letters = sqlite3.connect(connector.folder / "state" / "dead-letters.sqlite")
         ((topic, reasons),) = letters.execute("SELECT topic, reasons FROM letters").fetchall()
         assert (topic, "data_before_birth" in reasons) == ("spBv1.0/plant/NDATA/late", True)

@@ -168,7 +168,7 @@ class Faults:
     def _subscribed(member: Member) -> bool:
         if not member.process.readiness()[0]:
             return False
-        return bool(member.process.metrics().get('connector_mqtt_connected{source="plant"}'))
+        return bool(member.process.metrics().get('clarify_connector_mqtt_connected{source="plant"}'))
 
     def _begin_kafka_kill(self, _fault: Fault, _member: Member | None) -> None:
         self._stage.kafka.kill()
@@ -277,7 +277,7 @@ class Faults:
     def _unread(member: Member) -> float:
         if not member.process.running() or not member.process.readiness()[0]:
             return 0
-        return member.process.metrics().get("connector_messages_in_memory", 0)
+        return member.process.metrics().get("clarify_connector_messages_in_memory", 0)
 
     def _begin_poison(self, fault: Fault, _member: Member | None) -> None:
         self._stage.publishers["mqtt" if fault.target == MOSQUITTO else "kafka"].order("poison", _POISON)

@@ -221,8 +221,8 @@ def test_metrics_of_all_say_whose_they_are() -> None:
     assert 'a_total{worker="1",x="y"} 1.0' in merged
     assert 'a_total{worker="2",x="y"} 3.0' in merged
     assert merged.count("# TYPE b gauge") == 1
-    assert 'connector_worker_up{worker="2"} 1.0' in merged
-    assert 'connector_worker_up{worker="3"} 0.0' in merged
+    assert 'clarify_connector_worker_up{worker="2"} 1.0' in merged
+    assert 'clarify_connector_worker_up{worker="3"} 0.0' in merged
 
 
 def page(server: ObserveServer, path: str) -> tuple[int, dict[str, Any]]:

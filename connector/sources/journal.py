@@ -99,6 +99,9 @@ class Journal(Protocol):
     def close(self, timeout: float) -> None:
         """As `Source.close`."""
 
+    def ended(self) -> str | None:
+        """As `ThreadedSource.ended`."""
+
     def problems(self) -> list[str]:
         """As `Source.problems`."""
 
@@ -230,6 +233,10 @@ class DiskJournal:
                 _log.error("journal_not_closed", source=self._source, after_seconds=timeout, reason=self._failure)
                 return
         self._file.close()
+
+    def ended(self) -> str | None:
+        """The writer has given up."""
+        return self._damage
 
     def problems(self) -> list[str]:
         """The disk fails, or full."""
@@ -363,7 +370,8 @@ class DiskJournal:
             self._write_loop()
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends the source, and loudly
             _log.exception("journal_failed", source=self._source)
-            self._fail(f"the journal stopped for a reason that nobody foresaw: {error!r}; please report it")
+            name = self._thread.name
+            self._fail(f"the thread {name} ended for a reason that nobody foresaw: {error!r}; please report it")
 
     def _fail(self, why: str) -> None:
         with self._changed:
@@ -595,6 +603,10 @@ class MemoryJournal:
         if self._uncounted:
             self._count()
         self._file.close()
+
+    def ended(self) -> str | None:
+        """It has no thread."""
+        return None
 
     def problems(self) -> list[str]:
         """Full."""

@@ -16,6 +16,7 @@ import structlog
 from connector.progress import Commit, Tallies, merge
 from connector.sources.log_file import LogFile
 from connector.sources.partitions import Settled
+from connector.sources.thread import SourceThread
 
 _EVERY_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 2.0
@@ -46,11 +47,15 @@ class Settlements:
         """Positions that were refused because their partition is not ours any more."""
         self.redelivered = 0
         self.trouble: str | None = None
-        self._thread = threading.Thread(target=self._run, name=f"settle-{source}", daemon=True)
+        self._thread = SourceThread(f"settle-{source}", source, self._run)
 
     def start(self) -> None:
         """Begin to write."""
         self._thread.start()
+
+    def ended(self) -> str | None:
+        """As `ThreadedSource.ended`."""
+        return self._thread.ended
 
     def add(self, commit: Commit, settled: list[Settled]) -> None:
         """This account belongs to these ranges. Returns before it is durable."""

@@ -54,6 +54,9 @@ class HeldJournal:
     def problems(self) -> list[str]:
         return []
 
+    def ended(self) -> str | None:
+        return None
+
     def gauges(self) -> dict[str, float]:
         return {}
 

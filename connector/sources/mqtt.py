@@ -142,11 +142,11 @@ class MqttSource:
         if not self._leaving_now or not self._leave or self._left:
             return None
         connection = self._connection
-        if connection is None or not connection.ready:
-            return f"not connected: {self._trouble or 'connecting to the broker'}"
-        if connection.left:
+        if connection is not None and connection.left:  # also where some filters were refused
             self._left = True
             return None
+        if connection is None or not connection.ready:
+            return f"not connected: {self._trouble or 'connecting to the broker'}"
         return "unsubscribing, and receiving what the broker has for us already"
 
     def close(self, timeout: float) -> None:

@@ -151,6 +151,7 @@ class Connection:
         self._connack = False
         self._suback_due: float | None = None
         self._subscribe_mid: int | None = None
+        self._most_qos = 2
         self._client_id = client_id
         self._client: BoundedClient
         self._wake_receiver: socket.socket
@@ -390,6 +391,7 @@ class Connection:
         self._connack = True
         self.session_present = flags.session_present
         self.session_expiry = getattr(properties, "SessionExpiryInterval", self.session_expiry)
+        self._most_qos = getattr(properties, "MaximumQoS", self._most_qos)
         wanted = frozenset(self._settings.topics)
         if flags.session_present:
             gone = sorted(self._remembered_filters - wanted)
@@ -403,8 +405,13 @@ class Connection:
                 # Before MQTT 5, subscribing again would bring every retained message again.
                 self._granted(wanted - self._leave)
                 return
-        self._asked = [topic for topic in self._settings.topics if topic not in self._leave]
-        if not self._asked:  # everything is being left
+        for topic in self._settings.topics:
+            if topic not in self._leave and (why := _not_available(topic, properties)):
+                self.refused_filters[topic] = why
+        self._asked = [
+            topic for topic in self._settings.topics if topic not in self._leave | self.refused_filters.keys()
+        ]
+        if not self._asked:  # everything is being left, or cannot be had
             self._granted(frozenset())
             return
         subscriptions: list[tuple[str, Any]] = [(topic, self._options(topic)) for topic in self._asked]
@@ -430,8 +437,8 @@ class Connection:
         for topic, reason in zip(self._asked, reasons, strict=False):
             if reason.is_failure:
                 self.refused_filters[topic] = reason.getName()
-            elif reason.value < self._settings.qos:
-                self.refused_filters[topic] = f"granted only QoS {reason.value}"
+            elif (qos := min(reason.value, self._most_qos)) < self._settings.qos:
+                self.refused_filters[topic] = f"granted only QoS {qos}"
         self._granted(frozenset(self._asked) - frozenset(self.refused_filters))
 
     def _granted(self, filters: frozenset[str]) -> None:
@@ -482,6 +489,19 @@ def _too_long(length: int, kept: int) -> str:
         f"the message has {length} bytes, and only the first {kept} of its payload were kept: it is longer than any "
         "payload may be (mapping.max_payload, and dead_letters.max_payload for what is kept of it here)"
     )
+
+
+def _not_available(topic: str, properties: Properties | None) -> str:
+    """Why this filter must not be asked for at a broker whose CONNACK (MQTT 5) says what it does not have; empty if it
+    may be. A broker may accept such a filter all the same, and then nothing ever comes."""
+    if topic.startswith("$share/") and not getattr(properties, "SharedSubscriptionAvailable", 1):
+        return (
+            "the broker says that it has no shared subscriptions: enable them there, or subscribe without "
+            "$share/GROUP/ and run one connector"
+        )
+    if ("+" in topic or "#" in topic) and not getattr(properties, "WildcardSubscriptionAvailable", 1):
+        return "the broker says that it has no wildcards: enable them there, or name each topic in full"
+    return ""
 
 
 def end_session(settings: MqttSection, client_id: str) -> None:

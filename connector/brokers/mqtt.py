@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import resource
 import socket
 import ssl
 
@@ -29,13 +31,19 @@ def explained(error: Exception, seconds: float) -> str:
         )
     if isinstance(error, ssl.SSLError):
         return f"TLS failed ({error.reason or error}); does the port speak TLS, and does the broker want a certificate?"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused; is the broker running, and is this its port?"
-    if isinstance(error, socket.gaierror):
-        return "the host name is not known"
-    if isinstance(error, TimeoutError):
-        return f"no answer within {seconds:g} s; is a firewall in between?"
-    return str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return (
+            f"too many open files: this process may have {limit} at a time; raise the limit "
+            "(ulimit -n, LimitNOFILE of systemd, --ulimit nofile of Docker), or look what has so many open"
+        )
+    plain: dict[type[Exception], str] = {
+        ConnectionRefusedError: "connection refused; is the broker running, and is this its port?",
+        socket.gaierror: "the host name is not known",
+        FileNotFoundError: "a certificate file is not there; see tls.ca_file, tls.cert_file and tls.key_file",
+        TimeoutError: f"no answer within {seconds:g} s; is a firewall in between?",
+    }
+    return plain.get(type(error)) or str(error) or type(error).__name__
 
 
 def refusal(name: str, protocol: str) -> str:

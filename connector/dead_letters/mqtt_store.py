@@ -144,7 +144,7 @@ class MqttLetters:
         if self._client is None:
             self._renew()
         with self._changed:
-            if not self._changed.wait_for(lambda: self._connected, self._section.timeout) or self._client is None:
+            if self._client is None or not self._changed.wait_for(lambda: self._connected, self._section.timeout):
                 raise DeadLettersError(f"{self.address}: {self._trouble}")
             return self._client
 
@@ -203,7 +203,12 @@ class MqttLetters:
         client.on_publish = self._on_publish
         self._client = client
         client.connect_async(self._host, self._port, keepalive=max(1, round(section.keepalive)))
-        client.loop_start()
+        try:
+            client.loop_start()
+        except (OSError, RuntimeError) as error:  # no descriptor, or no thread, is to be had: with the next letters
+            self._client = None
+            with self._changed:
+                self._say(f"cannot connect: {explained(error, _CONNECT_SECONDS)}")
 
     def _drop(self) -> None:
         client, self._client = self._client, None

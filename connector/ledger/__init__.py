@@ -1,4 +1,4 @@
 """What is settled of each source, and the account that balances.
 
-Knows: records, state.
+Knows: records, state, threads.
 """

@@ -17,6 +17,7 @@ import structlog
 from connector.ledger.account import Commit, Tallies, merge
 from connector.ledger.file import LogFile
 from connector.ledger.schema import Range
+from connector.threads.watched import WatchedThread
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,15 @@ class Settlements:
         """Positions that were refused because their partition is not ours any more."""
         self.redelivered = 0
         self.trouble: str | None = None
-        self._thread = threading.Thread(target=self._run, name=f"settle-{source}", daemon=True)
+        self._thread = WatchedThread(f"settle-{source}", source, self._run)
 
     def start(self) -> None:
         """Begin to write."""
         self._thread.start()
+
+    def ended(self) -> str | None:
+        """As `ThreadedSource.ended`."""
+        return self._thread.ended
 
     def add(self, commit: Commit, settled: list[Settled]) -> None:
         """This account belongs to these ranges. Returns before it is durable."""

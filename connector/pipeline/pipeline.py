@@ -37,7 +37,7 @@ from connector.packing.rates import Rates
 from connector.pipeline.discoveries import Announcer, Discoveries
 from connector.pipeline.rejects import DeadLetters, Rejects
 from connector.records import Chunk, Mapped, Part
-from connector.sources.source import Source, SourceFailedError, SourceFinishedError
+from connector.sources.source import Source, SourceFailedError, SourceFinishedError, ThreadedSource
 
 _POLL_SECONDS: Final = 0.2
 OPEN_RECORDS: Final = 300_000
@@ -142,8 +142,7 @@ class Pipeline:
         self._slots = Slots(self.rate, self._aborted, clock)
         self._share = share
         self.sender = Sender(client, self._slots, self, pace=self.pace, circuit=circuit, clock=clock)
-        self.failure: str | None = None
-        """Why a source gave up for good; the pipeline then drains and stops."""
+        self._failure: str | None = None
         self.stopped = threading.Event()
         self.messages = Counts()
         self.samples = Counts()
@@ -161,6 +160,7 @@ class Pipeline:
     def _intake(self, source: Source) -> None:
         try:
             while not self._aborted.is_set():
+                _check_threads(source)
                 if not self._has_room():
                     source.hold()
                     self._wait_a_little()
@@ -176,7 +176,7 @@ class Pipeline:
                 self._finished += 1
         except SourceFailedError as error:
             _log.error("source_failed", source=source.name, reason=str(error))
-            self.failure = f"source {source.name}: {error}"
+            self._failure = f"source {source.name}: {error}"
         finally:
             with self._changed:
                 self._intake_running -= 1
@@ -401,6 +401,13 @@ class Pipeline:
         )
 
     @property
+    def failure(self) -> str | None:
+        """Why a source gave up for good, or which thread ended without having been asked; the pipeline then drains and
+        stops."""
+        ended = (f"source {name}: {why}" for name, source in self._sources.items() if (why := _ended(source)))
+        return self._failure or next(ended, None)
+
+    @property
     def reasons(self) -> Counter[str]:
         """Why there were dead letters: reason → how many."""
         return self._rejects.reasons
@@ -450,9 +457,10 @@ class Pipeline:
         """A thread that dies must not leave the others running as if nothing had happened."""
         try:
             run(*args)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it ends the whole pipeline, and loudly
-            _log.exception("pipeline_failed", thread=threading.current_thread().name)
-            self.failure = self.failure or f"internal error: {error!r}"
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it ends the whole pipeline, and loudly
+            thread = threading.current_thread().name
+            _log.exception("pipeline_failed", thread=thread)
+            self._failure = self._failure or f"internal error in the thread {thread}: {error!r}"
             self._aborted.set()
         finally:
             if self.failure:
@@ -590,6 +598,16 @@ class Pipeline:
         total.dead_lettered += part.dead_lettered
         total.superseded += part.superseded
         total.filtered += part.filtered
+
+
+def _ended(source: Source) -> str | None:
+    """Which thread of this source ended without having been asked, where it has threads of its own."""
+    return source.ended() if isinstance(source, ThreadedSource) else None
+
+
+def _check_threads(source: Source) -> None:
+    if ended := _ended(source):
+        raise SourceFailedError(ended)
 
 
 def _divided(chunk: Chunk, first: int) -> tuple[Chunk, Chunk | None]:

@@ -1,4 +1,4 @@
 """Replayable logs of records. Every kind of source keeps the promises of `source.Source`.
 
-Knows: settings, records, brokers, ledger, state, mapping.time.
+Knows: settings, records, brokers, ledger, state, threads, mapping.time.
 """

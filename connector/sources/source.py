@@ -95,6 +95,14 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class ThreadedSource(Protocol):
+    """A source with threads of its own, without which it cannot go on."""
+
+    def ended(self) -> str | None:
+        """Which of them ended without having been asked, and why, for people; None while all is well."""
+
+
+@runtime_checkable
 class ThreatenedSource(Protocol):
     """A source of which something can be lost while it waits to be read."""
 

@@ -100,6 +100,7 @@ def test_a_member_of_a_shared_subscription_leaves_nothing_behind(
             status, ledger = one.ledger()
             assert (status, ledger["messages"]["waiting"]) == (0, 0)
             assert ledger["messages"]["inserted"] > 0
+            assert "mqtt_session_lost" not in one.log()
             assert not session_kept(broker.port, "one", protocol), "the broker keeps nothing for it"
             assert two.stop() == 0
 

@@ -54,6 +54,9 @@ class HeldJournal:
     def problems(self) -> list[str]:
         return []
 
+    def ended(self) -> str | None:
+        return None
+
     def gauges(self) -> dict[str, float]:
         return {}
 
@@ -398,16 +401,23 @@ class ScriptedBroker:
     """Speaks just enough MQTT 5 to say what the Mosquitto of Debian 12 never says. `answers`: packet type → bytes."""
 
     def __init__(self, answers: dict[int, list[bytes]]) -> None:
+        self.received: list[bytes] = []
+
         class Session(socketserver.BaseRequestHandler):
-            def handle(self) -> None:
-                while packet := self.request.recv(4096):
+            def handle(handler) -> None:  # noqa: N805 - `self` is the broker
+                while packet := handler.request.recv(4096):
+                    self.received.append(packet)
                     for answer in answers.get(packet[0] >> 4, []):
-                        self.request.sendall(answer.replace(b"MID", packet[2:4]))
+                        handler.request.sendall(answer.replace(b"MID", packet[2:4]))
 
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Session)
         self._server.daemon_threads = True
         self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def asked_for(self, topic: str) -> bool:
+        """Whether a SUBSCRIBE named this filter."""
+        return any(packet[0] >> 4 == SUBSCRIBE and topic.encode() in packet for packet in self.received)
 
     def __enter__(self) -> Self:
         return self
@@ -417,7 +427,7 @@ class ScriptedBroker:
         self._server.server_close()
 
 
-CONNECT, SUBSCRIBE = 1, 8
+CONNECT, SUBSCRIBE, UNSUBSCRIBE = 1, 8, 10
 CONNACK = bytes.fromhex("2003000000")
 
 
@@ -437,6 +447,75 @@ def test_a_refused_subscription_is_reported(sources: Sources) -> None:
         wait_until(lambda: any("did not grant" in p for p in source.problems()), 10, "the refusal")
         assert "'forbidden' (Not authorized)" in source.problems()[0]
         assert "t/#" not in source.problems()[0]
+
+
+NO_WILDCARDS, NO_SHARED, QOS_0_ONLY = b"\x28\0", b"\x2a\0", b"\x24\0"
+
+
+@pytest.mark.parametrize(
+    ("missing", "refused", "why"),
+    [
+        (NO_SHARED, "$share/g/t/1", "it has no shared subscriptions"),
+        (NO_WILDCARDS, "t/#", "it has no wildcards"),
+        (NO_WILDCARDS, "t/+/x", "it has no wildcards"),
+        (NO_SHARED + NO_WILDCARDS, "$share/g/t/#", "it has no shared subscriptions"),
+    ],
+)
+def test_what_a_broker_says_it_does_not_have_is_not_asked_for(
+    sources: Sources, capsys: pytest.CaptureFixture[str], missing: bytes, refused: str, why: str
+) -> None:
+    """A broker may grant such a filter all the same, and then nothing comes."""
+    connack = b"\x20" + bytes([3 + len(missing), 0, 0, len(missing)]) + missing
+    one_granted = bytes.fromhex("9004") + b"MID" + b"\0\1"
+    with ScriptedBroker({CONNECT: [connack], SUBSCRIBE: [one_granted]}) as broker:
+        source = sources.make(broker, HeldJournal(), topics=[refused, "plain"])
+        wait_until(lambda: any("did not grant" in p for p in source.problems()), 10, "the refusal")
+        assert f"{refused!r} (the broker says that {why}" in source.problems()[0]
+        assert "'plain'" not in source.problems()[0]
+        alone = sources.make(broker, HeldJournal(), topics=[refused], client_id="alone")
+        wait_until(lambda: any("did not grant" in p for p in alone.problems()), 10, "the refusal of all")
+        wait_ready(sources.make(broker, HeldJournal(), topics=["plain"], client_id="plain"))
+    assert broker.asked_for("plain")
+    assert not broker.asked_for(refused)
+    assert "mqtt_subscription_refused" in capsys.readouterr().out
+
+
+def test_a_subscription_that_was_refused_does_not_hold_up_a_drain(sources: Sources) -> None:
+    connack = b"\x20\x05\0\0\x02" + NO_SHARED
+    with ScriptedBroker({CONNECT: [connack], UNSUBSCRIBE: [b"\xb0\x04MID\0\x11"]}) as broker:
+        source = sources.make(broker, HeldJournal(), topics=["$share/g/t/1"])
+        wait_until(lambda: any("did not grant" in p for p in source.problems()), 10, "the refusal")
+        source.leave(end_session=False)
+        wait_until(lambda: source.leaving() is None, 10, "nothing is left there")
+
+
+def test_a_broker_without_qos_1_is_reported_whatever_it_grants(sources: Sources) -> None:
+    connack = b"\x20" + bytes([3 + len(QOS_0_ONLY), 0, 0, len(QOS_0_ONLY)]) + QOS_0_ONLY
+    with ScriptedBroker({CONNECT: [connack], SUBSCRIBE: [bytes.fromhex("9004") + b"MID" + b"\0\1"]}) as broker:
+        source = sources.make(broker, HeldJournal())
+        wait_until(lambda: any("granted only QoS 0" in p for p in source.problems()), 10, "the refusal")
+        wait_ready(sources.make(broker, HeldJournal(), client_id="d", qos=0))
+
+
+def test_leaving_a_shared_subscription_is_no_lost_session(sources: Sources, capsys: pytest.CaptureFixture[str]) -> None:
+    with Mosquitto() as broker:
+        source = sources.make(broker, HeldJournal(), file="kept.sqlite", topics=["$share/g/t/#", "own/#"])
+        wait_ready(source)
+        source.leave(end_session=False)
+        wait_until(lambda: source.leaving() is None, 10, "it has left")
+        assert source.gauges()["mqtt_lost_sessions_total"] == 0
+        source.close(5)
+        again = sources.make(broker, HeldJournal(), file="kept.sqlite", topics=["$share/g/t/#", "own/#"])
+        wait_ready(again)
+        again.leave(end_session=True)
+        wait_until(lambda: again.leaving() is None, 10, "it has left all")
+        again.close(5)
+        anew = sources.make(broker, HeldJournal(), file="kept.sqlite", topics=["$share/g/t/#", "own/#"])
+        wait_ready(anew)
+        assert [s.gauges()["mqtt_lost_sessions_total"] for s in (source, again, anew)] == [0, 0, 0]
+    said = capsys.readouterr().out
+    assert "mqtt_session_lost" not in said
+    assert said.count("mqtt_connected") == 3, "what is said of a connection is said once"
 
 
 def test_a_session_that_the_broker_keeps_for_less_is_reported(

@@ -26,6 +26,7 @@ from connector.sources.file.lines import Line, LineSplitter, to_record
 from connector.sources.file.section import FileSection
 from connector.sources.partitions import OwnedPartition
 from connector.sources.source import Handover, Reread, SourceFailedError, SourceFinishedError
+from connector.threads.watched import WatchedThread
 
 _PIECE: Final = 64 * 1024
 _PIECES_AHEAD: Final = 8
@@ -54,6 +55,7 @@ class FileSource:
         self._next_byte = 0
         self._to_skip = first - 1
         self._stream: BinaryIO | None = None
+        self._reader: WatchedThread | None = None
         self._ahead: queue.Queue[bytes] = queue.Queue(_PIECES_AHEAD)
         self._lock = threading.Lock()
         self._draining = threading.Event()
@@ -73,7 +75,8 @@ class FileSource:
                 effect="it cannot be read again: what was read and is not in Clarify is lost at a crash",
             )
             self._stream = self._stdin or sys.stdin.buffer
-            threading.Thread(target=self._read_ahead, name=f"stdin-{self.name}", daemon=True).start()
+            self._reader = WatchedThread(f"stdin-{self.name}", self.name, self._read_ahead)
+            self._reader.start()
 
     def poll(self, timeout: float) -> Chunk | None:
         """The lines of the next piece."""
@@ -141,6 +144,10 @@ class FileSource:
     def problems(self) -> list[str]:
         """The ledger cannot be written."""
         return [self._settlements.trouble] if self._settlements.trouble else []
+
+    def ended(self) -> str | None:
+        """The thread that writes the ledger, or the one that reads standard input."""
+        return self._settlements.ended() or (None if self._reader is None else self._reader.ended)
 
     def share(self) -> float:
         """All of it is ours."""

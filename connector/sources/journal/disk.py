@@ -176,6 +176,10 @@ class DiskJournal:
                 return
         self._file.close()
 
+    def ended(self) -> str | None:
+        """The writer has given up."""
+        return self._damage
+
     def problems(self) -> list[str]:
         """The disk fails, or full."""
         found = []
@@ -308,7 +312,8 @@ class DiskJournal:
             self._write_loop()
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends the source, and loudly
             _log.exception("journal_failed", source=self._source)
-            self._fail(f"the journal stopped for a reason that nobody foresaw: {error!r}; please report it")
+            name = self._thread.name
+            self._fail(f"the thread {name} ended for a reason that nobody foresaw: {error!r}; please report it")
 
     def _fail(self, why: str) -> None:
         with self._changed:

@@ -61,6 +61,9 @@ class Journal(Protocol):
     def close(self, timeout: float) -> None:
         """As `Source.close`."""
 
+    def ended(self) -> str | None:
+        """As `ThreadedSource.ended`."""
+
     def problems(self) -> list[str]:
         """As `Source.problems`."""
 

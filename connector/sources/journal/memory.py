@@ -122,6 +122,10 @@ class MemoryJournal:
             self._count()
         self._file.close()
 
+    def ended(self) -> str | None:
+        """It has no thread."""
+        return None
+
     def problems(self) -> list[str]:
         """Full."""
         return [] if self.has_room() else ["the messages in memory have reached their bound; reading has stopped"]

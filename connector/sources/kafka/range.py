@@ -213,6 +213,10 @@ class KafkaRangeSource:
         """No broker, no ledger."""
         return self._status.problems() + ([self._settlements.trouble] if self._settlements.trouble else [])
 
+    def ended(self) -> str | None:
+        """The thread that writes the ledger."""
+        return self._settlements.ended()
+
     def share(self) -> float:
         """All of it is ours."""
         return 1.0

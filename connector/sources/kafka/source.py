@@ -187,6 +187,10 @@ class KafkaSource:
             found.append(f"no valid position yet in {', '.join(sorted(self._assignment.stuck))}")
         return found
 
+    def ended(self) -> str | None:
+        """The thread that writes the ledger."""
+        return self._settlements.ended()
+
     def share(self) -> float:
         """Our part of the topics' partitions."""
         return self._share.share

@@ -114,20 +114,23 @@ class Connection:
         remembered_filters: frozenset[str],
         received: Callable[[Connection, Received], None],
         subscribed: Callable[[Connection, frozenset[str]], None],
+        unsubscribed: Callable[[frozenset[str]], None] = lambda _filters: None,
         stale: Callable[[int], None],
         keep_session: bool = True,
         leave: frozenset[str] = frozenset(),
         ends_session: Callable[[], bool] = lambda: False,
         message_bytes: int = MESSAGE_BYTES,
     ) -> None:
-        """`received` (what was read) and `subscribed` (which filters are in force now) are called in the thread
-        that calls `run`; `stale` (so many acknowledgements came too late) in any. Without `keep_session` the broker
+        """Opens nothing yet. `received` (what was read), `subscribed` (which filters are in force now, once a
+        connection) and `unsubscribed` (which are left after some were given up) are called in the thread that calls
+        `run`; `stale` (so many acknowledgements came too late) in any. Without `keep_session` the broker
         begins with a new session, and forgets it at the end. Filters in `leave` are given up as if `leave()` had been
         called. `ends_session` is asked at the end: whether the broker may forget us. A message of more than about
         `message_bytes` comes without its end, as one with a problem."""
         self._settings = settings
         self._received = received
         self._subscribed = subscribed
+        self._unsubscribed = unsubscribed
         self._stale = stale
         self._keep_session = keep_session
         self._remembered_filters = remembered_filters
@@ -148,16 +151,17 @@ class Connection:
         self._connack = False
         self._suback_due: float | None = None
         self._subscribe_mid: int | None = None
-        self._wake_receiver, self._wake_sender = socket.socketpair()
-        self._wake_receiver.setblocking(False)
-        self._wake_sender.setblocking(False)
+        self._most_qos = 2
+        self._client_id = client_id
+        self._client: BoundedClient
+        self._wake_receiver: socket.socket
+        self._wake_sender: socket.socket | None = None
         self.session_present = False
         self.session_expiry = settings.session_expiry
         """Seconds that the broker keeps our session: it may grant less than was asked for."""
         self.refused_filters: dict[str, str] = {}
         self.ready = False
         self._message_bytes = message_bytes
-        self._client = self._make_client(client_id)
 
     # -- other threads ----------------------------------------------------------------------------
 
@@ -193,8 +197,11 @@ class Connection:
 
     def wake(self) -> None:
         """Let the loop look around at once."""
+        sender = self._wake_sender
+        if sender is None:  # it looks around when it begins
+            return
         with contextlib.suppress(OSError):  # full: it is awake already; closed: it has ended
-            self._wake_sender.send(b"\0")
+            sender.send(b"\0")
 
     # -- the thread that owns the connection ------------------------------------------------------
 
@@ -209,16 +216,17 @@ class Connection:
                 unsent = sum(len(mids) for mids in self._acks)
                 self._acks.clear()
             self._stale(unsent)
-            self._wake_receiver.close()
-            self._wake_sender.close()
+            if self._wake_sender is not None:
+                self._wake_receiver.close()
+                self._wake_sender.close()
 
-    def _make_client(self, client_id: str) -> BoundedClient:
+    def _make_client(self) -> BoundedClient:
         settings = self._settings
         url = urlsplit(settings.url)
         options: dict[str, Any] = {} if self._v5 else {"clean_session": not self._keep_session}
         client = BoundedClient(
             CallbackAPIVersion.VERSION2,
-            client_id=client_id,
+            client_id=self._client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if self._v5 else MQTTProtocolVersion.MQTTv311,
             transport="websockets" if url.scheme in ("ws", "wss") else "tcp",
             manual_ack=True,
@@ -241,6 +249,10 @@ class Connection:
         port = url.port or MQTT_PORTS[url.scheme]
         keepalive = max(1, round(self._settings.keepalive))
         try:
+            self._client = self._make_client()
+            self._wake_receiver, self._wake_sender = socket.socketpair()
+            self._wake_receiver.setblocking(False)
+            self._wake_sender.setblocking(False)
             if self._v5:
                 properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
                 properties.SessionExpiryInterval = round(self._settings.session_expiry) if self._keep_session else 0
@@ -351,7 +363,7 @@ class Connection:
 
     def _on_unsubscribe(self, _client: Client, _userdata: Any, mid: int, *_: Any) -> None:
         if self._departure.answered(mid):
-            self._subscribed(self, frozenset(self._settings.topics) - self._leave - frozenset(self.refused_filters))
+            self._unsubscribed(frozenset(self._settings.topics) - self._leave - frozenset(self.refused_filters))
 
     def _say_goodbye(self) -> End:
         """DISCONNECT; the session stays at the broker for the next time, unless it may end."""
@@ -379,6 +391,7 @@ class Connection:
         self._connack = True
         self.session_present = flags.session_present
         self.session_expiry = getattr(properties, "SessionExpiryInterval", self.session_expiry)
+        self._most_qos = getattr(properties, "MaximumQoS", self._most_qos)
         wanted = frozenset(self._settings.topics)
         if flags.session_present:
             gone = sorted(self._remembered_filters - wanted)
@@ -392,8 +405,13 @@ class Connection:
                 # Before MQTT 5, subscribing again would bring every retained message again.
                 self._granted(wanted - self._leave)
                 return
-        self._asked = [topic for topic in self._settings.topics if topic not in self._leave]
-        if not self._asked:  # everything is being left
+        for topic in self._settings.topics:
+            if topic not in self._leave and (why := _not_available(topic, properties)):
+                self.refused_filters[topic] = why
+        self._asked = [
+            topic for topic in self._settings.topics if topic not in self._leave | self.refused_filters.keys()
+        ]
+        if not self._asked:  # everything is being left, or cannot be had
             self._granted(frozenset())
             return
         subscriptions: list[tuple[str, Any]] = [(topic, self._options(topic)) for topic in self._asked]
@@ -419,8 +437,8 @@ class Connection:
         for topic, reason in zip(self._asked, reasons, strict=False):
             if reason.is_failure:
                 self.refused_filters[topic] = reason.getName()
-            elif reason.value < self._settings.qos:
-                self.refused_filters[topic] = f"granted only QoS {reason.value}"
+            elif (qos := min(reason.value, self._most_qos)) < self._settings.qos:
+                self.refused_filters[topic] = f"granted only QoS {qos}"
         self._granted(frozenset(self._asked) - frozenset(self.refused_filters))
 
     def _granted(self, filters: frozenset[str]) -> None:
@@ -473,6 +491,19 @@ def _too_long(length: int, kept: int) -> str:
     )
 
 
+def _not_available(topic: str, properties: Properties | None) -> str:
+    """Why this filter must not be asked for at a broker whose CONNACK (MQTT 5) says what it does not have; empty if it
+    may be. A broker may accept such a filter all the same, and then nothing ever comes."""
+    if topic.startswith("$share/") and not getattr(properties, "SharedSubscriptionAvailable", 1):
+        return (
+            "the broker says that it has no shared subscriptions: enable them there, or subscribe without "
+            "$share/GROUP/ and run one connector"
+        )
+    if ("+" in topic or "#" in topic) and not getattr(properties, "WildcardSubscriptionAvailable", 1):
+        return "the broker says that it has no wildcards: enable them there, or name each topic in full"
+    return ""
+
+
 def end_session(settings: MqttSection, client_id: str) -> None:
     """Have the broker forget this session, before MQTT 5: by a clean one that ends at once. Best effort: where it does
     not work, the session ends when the broker lets it expire."""
@@ -485,10 +516,10 @@ def end_session(settings: MqttSection, client_id: str) -> None:
         transport="websockets" if url.scheme in ("ws", "wss") else "tcp",
         reconnect_on_failure=False,
     )
-    _set_up(client, settings)
     connected = threading.Event()
     client.on_connect = lambda *_: connected.set()
     with contextlib.suppress(OSError, ValueError):
+        _set_up(client, settings)
         client.connect(url.hostname or "", url.port or MQTT_PORTS[url.scheme], keepalive=10)
         client.loop_start()
         connected.wait(_CONNECT_SECONDS)

@@ -35,6 +35,7 @@ from connector.sources.mqtt.connection import Connection, End, Received, end_ses
 from connector.sources.mqtt.loss import MqttHorizons
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.source import Handover, Reread, SourceFailedError
+from connector.threads.watched import WatchedThread
 
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 30.0
@@ -90,7 +91,7 @@ class MqttSource:
         self._lost_sessions = 0
         self._stale_acks = 0
         self._stale_lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name=f"mqtt-{settings.name}", daemon=True)
+        self._thread = WatchedThread(f"mqtt-{settings.name}", settings.name, self._run)
 
     def start(self, handover: Handover) -> None:  # noqa: ARG002 - its partition is never given away
         """Connect in the background."""
@@ -143,11 +144,11 @@ class MqttSource:
         if not self._leaving_now or not self._leave or self._left:
             return None
         connection = self._connection
-        if connection is None or not connection.ready:
-            return f"not connected: {self._trouble or 'connecting to the broker'}"
-        if connection.left:
+        if connection is not None and connection.left:  # also where some filters were refused
             self._left = True
             return None
+        if connection is None or not connection.ready:
+            return f"not connected: {self._trouble or 'connecting to the broker'}"
         return "unsubscribing, and receiving what the broker has for us already"
 
     def close(self, timeout: float) -> None:
@@ -174,6 +175,10 @@ class MqttSource:
         elif connection is None or not connection.ready:
             found.append(self._trouble or "connecting to the broker")
         return found
+
+    def ended(self) -> str | None:
+        """The thread of the connection, or the journal's."""
+        return self._thread.ended or self._journal.ended()
 
     def gauges(self) -> dict[str, float]:
         """Connection and journal."""
@@ -218,22 +223,23 @@ class MqttSource:
             self._draining.wait(pause)
 
     def _one_connection(self) -> End:
-        connection = Connection(
-            self._settings,
-            self.client_id,
-            remembered_filters=self._filters,
-            received=self._append,
-            subscribed=self._subscribed,
-            stale=self._count_stale,
-            leave=self._leave,
-            ends_session=self._may_end_session,
-            message_bytes=self._message_bytes,
-        )
-        self._connection = connection
-        if self._leave:  # it may have been said between the two lines above
-            connection.leave(self._leave)
         self._connections += 1
         try:
+            connection = Connection(
+                self._settings,
+                self.client_id,
+                remembered_filters=self._filters,
+                received=self._append,
+                subscribed=self._subscribed,
+                unsubscribed=self._remember,
+                stale=self._count_stale,
+                leave=self._leave,
+                ends_session=self._may_end_session,
+                message_bytes=self._message_bytes,
+            )
+            self._connection = connection
+            if self._leave:  # it may have been said between the two lines above
+                connection.leave(self._leave)
             end = connection.run(may_read=self._may_read, stopping=self._stopping.is_set)
         except Exception as error:  # noqa: BLE001 - whatever a broker makes paho raise must not end the source
             _log.exception("mqtt_connection_failed", source=self.name)
@@ -300,8 +306,7 @@ class MqttSource:
                 granted_seconds=connection.session_expiry,
                 effect="what comes while we are away for longer is lost at the broker",
             )
-        if filters != self._filters:
-            self._remember(filters)
+        self._remember(filters)
         if connection.refused_filters:
             self._trouble = "the broker did not grant " + ", ".join(
                 f"{topic!r} ({why})" for topic, why in connection.refused_filters.items()
@@ -318,6 +323,8 @@ class MqttSource:
 
     def _remember(self, filters: frozenset[str]) -> None:
         """What is subscribed now; where the disk is full, at the next connection."""
+        if filters == self._filters:
+            return
         try:
             self._file.remember("subscriptions", json.dumps(sorted(filters)))
         except sqlite3.OperationalError as error:

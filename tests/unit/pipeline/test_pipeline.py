@@ -64,7 +64,7 @@ class Notes:
         self.windows: dict[str, int] = {}
         self.nodes: dict[Owner, bytes | None] = {}
         self.sparkplug: list[Noted] = []
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.packing: PackingAccount | None = None
         self.births_failure: Exception | None = None
         self.disk = threading.Event()
@@ -557,6 +557,47 @@ def test_a_source_that_fails_ends_the_connector_after_what_is_here_was_sent(benc
     assert (broken.position, healthy.position) == (1, 1)
     assert healthy.stopped_reading
     assert set(b.clarify.stored) == {("a", TIME), ("b", TIME)}
+
+
+class ThreadedListSource(ListSource):
+    """A source with a thread of its own, which ends when the test says so."""
+
+    end: str | None = None
+
+    def ended(self) -> str | None:
+        return self.end
+
+
+def test_a_thread_of_a_source_that_ends_is_a_failure_also_while_nothing_is_polled(bench: Make) -> None:
+    source, healthy = ThreadedListSource(), ListSource("healthy")
+    b = bench(source, healthy, clarify=ScriptedClarify(), max_waiting_samples=4).start()
+    b.clarify.gate.clear()
+    source.put(*series(4))
+    wait_until(lambda: b.pipeline.waiting() == (4, 0), SECONDS, "a frame is on its way", every=0.002)
+    source.put(*series(4, 4))
+    assert b.pipeline.failure is None
+    wait_until(lambda: source.holds > 0, SECONDS, "it is held", every=0.002)
+    source.end = "the thread x ended"
+    assert b.pipeline.failure == "source mqtt: the thread x ended"
+    assert b.pipeline.failure in b.pipeline.problems()
+    b.clarify.gate.set()
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert source.position == 8, "what was read is sent"
+    assert healthy.stopped_reading
+
+
+def test_whatever_ends_a_thread_of_the_pipeline_is_a_failure_that_names_it(bench: Make) -> None:
+    class Panic(BaseException):
+        """What native code raises, which is no `Exception`."""
+
+    b = bench()
+    b.notes.failure = Panic("native")
+    b.start()
+    b.source.put(*series(3))
+    assert b.pipeline.stopped.wait(SECONDS)
+    assert "the thread intake-mqtt" in str(b.pipeline.failure)
+    assert "native" in str(b.pipeline.failure)
+    assert b.source.position == 0
 
 
 def test_two_sources_have_accounts_and_ids_of_their_own(bench: Make) -> None:

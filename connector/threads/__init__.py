@@ -1,0 +1,4 @@
+"""Threads whose unforeseen end is noticed.
+
+Knows: nothing else.
+"""

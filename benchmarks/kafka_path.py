@@ -39,7 +39,8 @@ from connector.mapping.time.clock_skew import Skew
 from connector.observe.logs import configure_logs
 from connector.packing.pending import Pending
 from connector.packing.planner import plan_frame
-from connector.pipeline.pipeline import Limits, Pipeline
+from connector.pipeline.pipeline import Pipeline
+from connector.pipeline.under_way import Limits
 from connector.records import SignalMetadata
 from connector.runtime.connector import calm_collector
 from connector.sources.kafka.section import KafkaSection
@@ -177,10 +178,11 @@ def path(bootstrap: str, group: str, records: int) -> dict[str, float]:
             chunk = source.poll(0.2)
             n = 0
             if chunk is not None:
-                pipeline._take_in(chunk)
+                pipeline._intakes[0].take_in(chunk)
                 n = len(chunk.records)
-                if pipeline.waiting()[0] >= _OPEN:
-                    pipeline._pending, pipeline._progress = Pending(), Progress()
+                if pipeline.status.waiting()[0] >= _OPEN:
+                    held = pipeline._under_way
+                    held._pending, held._progress = Pending(), Progress()
         source.close(5)
         return meter.result()
 

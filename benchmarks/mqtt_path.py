@@ -119,7 +119,7 @@ def connector(config: Path, messages: int) -> None:
     began, cpu = time.perf_counter(), time.process_time()
     running = Connector(loaded)
     running.start()
-    counts = running.pipeline.messages
+    counts = running.pipeline.status.messages
     received_at = None
     while counts.inserted + counts.superseded + counts.dead_lettered + counts.filtered < messages:
         if received_at is None and counts.received >= messages:

@@ -26,7 +26,7 @@ from connector.packing.encoder import value_bytes
 from connector.packing.frame import ENVELOPE, NULL
 from connector.packing.pending import Pending
 from connector.packing.planner import plan_frame
-from connector.pipeline.pipeline import OPEN_RECORDS
+from connector.pipeline.room import OPEN_RECORDS
 from connector.records import Mapped
 
 VALUES: Final = 10

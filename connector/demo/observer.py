@@ -15,7 +15,7 @@ from typing import Final
 from connector.config.model import Config
 from connector.dead_letters.letter import DeadLetter
 from connector.demo.plant_process import PlantProcess
-from connector.pipeline.pipeline import SentFrame
+from connector.pipeline.status import SentFrame
 from connector.runtime.connector import Connector
 from connector.runtime.ledger import Account, read_ledger
 from connector.sandbox.store import SignalRow, Store
@@ -143,10 +143,10 @@ class Observer:
             balanced=ledger.balanced,
             rates=rates,
             history=tuple(self._history),
-            oldest_seconds=pipeline.oldest_seconds(),
-            frames=tuple((now - frame.at, frame) for frame in reversed(pipeline.frames.copy())),
+            oldest_seconds=pipeline.status.oldest_seconds(),
+            frames=tuple((now - frame.at, frame) for frame in reversed(pipeline.status.frames.copy())),
             letters=tuple(self._connector.dead_letters.newest(_MOST_LETTERS)),
-            reasons=dict(pipeline.reasons),
+            reasons=dict(pipeline.status.reasons),
             signals=len(signals),
             samples_stored=self._store.count_samples(),
             newest=tuple(self._newest(signals)),

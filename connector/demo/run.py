@@ -148,11 +148,11 @@ def run_demo(options: Options, screen: Screen, signals: StopSignals) -> Result:
         if plant.topics is None:
             show.troubles.append("the plant did not say what it was acknowledged for")
         pipeline = connector.running.pipeline
-        packing = pipeline.packing()
+        packing = pipeline.status.packing()
         return Result(
             ledger=read_ledger(config),
             acknowledged=plant.topics or {},
-            reasons=dict(pipeline.reasons),
+            reasons=dict(pipeline.status.reasons),
             requests=pipeline.sender.status.requests,
             density=0.0 if packing is None else packing.density,
             signals=len(store.signals()),
@@ -249,7 +249,7 @@ class Show:
 
         def arrived() -> bool:
             nonlocal seen, quiet_since
-            received = self._connector.pipeline.messages.received
+            received = self._connector.pipeline.status.messages.received
             if received != seen:
                 seen, quiet_since = received, time.monotonic()
             return received >= self._plant.published and time.monotonic() - quiet_since >= _QUIET_SECONDS

@@ -61,7 +61,7 @@ class _Numbers(Collector):
     def collect(self) -> Iterator[Metric]:
         pipeline = self._connector.pipeline
         yield InfoMetricFamily(PREFIX.rstrip("_"), "The version that runs", {"version": __version__})
-        for unit, counts in (("messages", pipeline.messages), ("samples", pipeline.samples)):
+        for unit, counts in (("messages", pipeline.status.messages), ("samples", pipeline.status.samples)):
             family = CounterMetricFamily(
                 f"{PREFIX}{unit}", f"{unit.capitalize()} since the start, by what became of them", labels=["outcome"]
             )
@@ -71,10 +71,10 @@ class _Numbers(Collector):
         reasons = CounterMetricFamily(
             f"{PREFIX}dead_letters", "Messages and values that could not become samples, by reason", labels=["reason"]
         )
-        for reason, n in list(pipeline.reasons.items()):
+        for reason, n in list(pipeline.status.reasons.items()):
             reasons.add_metric([reason], n)
         yield reasons
-        _, _, late = pipeline.abandoned()
+        late = pipeline.status.abandoned().late_samples
         yield CounterMetricFamily(
             f"{PREFIX}late_samples", "Samples that were settled after their partition had gone to another member", late
         )
@@ -90,21 +90,21 @@ class _Numbers(Collector):
         yield CounterMetricFamily(
             f"{PREFIX}late_window_values",
             "Values left out because the window that they belong to was stored already",
-            pipeline.late_for_windows(),
+            pipeline.status.late_for_windows,
         )
         clocks = GaugeMetricFamily(
             f"{PREFIX}clock_offset_seconds",
             "How far a device's clock is ahead of ours (negative: behind), of those that are furthest off",
             labels=["source", "device"],
         )
-        for skew in pipeline.clocks(_CLOCKS):
+        for skew in pipeline.status.clocks(_CLOCKS):
             clocks.add_metric([skew.source, skew.device], -skew.lag_us / 1e6)
         yield clocks
 
     def _sender(self) -> Iterator[Metric]:
         connector = self._connector
         status, circuit = connector.pipeline.sender.status, connector.pipeline.sender.circuit
-        records, samples = connector.pipeline.waiting()
+        records, samples = connector.pipeline.status.waiting()
         yield CounterMetricFamily(f"{PREFIX}insert_requests", "Insert requests sent", status.requests)
         yield CounterMetricFamily(f"{PREFIX}insert_failures", "Insert requests that failed", status.failures)
         yield CounterMetricFamily(f"{PREFIX}insert_bytes", "Bytes of frames sent", status.bytes_sent)
@@ -116,7 +116,11 @@ class _Numbers(Collector):
         gauges = (
             ("messages_in_memory", "Messages taken in and not settled yet", records),
             ("samples_in_memory", "Samples that wait in the columns", samples),
-            ("oldest_sample_seconds", "Age of the sample that has waited longest", connector.pipeline.oldest_seconds()),
+            (
+                "oldest_sample_seconds",
+                "Age of the sample that has waited longest",
+                connector.pipeline.status.oldest_seconds(),
+            ),
             ("insert_held", "1 while Clarify does not let us in: a person must act", float(circuit.held)),
             ("dead_letters_blocked", "1 while dead letters cannot be written: intake waits", float(blocked)),
             ("request_rate", "Inserts a second that we allow ourselves now", connector.pipeline.rate()),
@@ -140,7 +144,7 @@ class _Numbers(Collector):
         ):
             if size is not None:  # of a topic only its brokers know
                 yield GaugeMetricFamily(f"{PREFIX}{name}", text, size)
-        frames = list(connector.pipeline.frames)
+        frames = list(connector.pipeline.status.frames)
         if frames:
             yield GaugeMetricFamily(f"{PREFIX}frame_samples", "Samples in the newest frame", frames[-1].samples)
             yield GaugeMetricFamily(f"{PREFIX}frame_density", "Share of its cells with a value", frames[-1].density)
@@ -196,7 +200,7 @@ class _Numbers(Collector):
         yield from (state, held, failures, next_try)
 
     def _packing(self) -> Iterator[Metric]:
-        packing = self._connector.pipeline.packing()
+        packing = self._connector.pipeline.status.packing()
         if packing is not None:
             gauges = (
                 ("inflow_samples_per_second", "Samples a second that come in", packing.inflow),
@@ -247,7 +251,7 @@ class _Numbers(Collector):
             yield CounterMetricFamily(
                 f"{PREFIX}samples_not_let_in", "Samples of new signals that became dead letters", refused
             )
-        rates = self._connector.pipeline.signal_rates
+        rates = self._connector.pipeline.status.signal_rates
         if rates is not None:
             for name, text, n in (
                 ("signals_active", "Signals with samples in the last ten minutes", rates.signals),
@@ -258,8 +262,8 @@ class _Numbers(Collector):
 
     def _sources(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
-        said = self._connector.pipeline.sparkplug_gauges()
-        for source in self._connector.pipeline.sources():
+        said = self._connector.pipeline.status.sparkplug_gauges()
+        for source in self._connector.pipeline.status.sources():
             for name, value in (source.gauges() | said.get(source.name, {})).items():
                 family = families.get(name)
                 if family is None:

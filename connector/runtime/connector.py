@@ -24,7 +24,8 @@ from connector.metadata.reconciler import Pace
 from connector.metadata.saving_turn import SavingTurn
 from connector.metadata.signals import SignalSaver
 from connector.packing.planner import plan_frame
-from connector.pipeline.pipeline import Limits, Pipeline
+from connector.pipeline.pipeline import Pipeline
+from connector.pipeline.under_way import Limits
 from connector.runtime.assembly import (
     MakeSource,
     build_mapper,
@@ -167,7 +168,7 @@ class Connector:
         self.pipeline.drain()
         drained = self.pipeline.stopped.wait(0 if at_once else self._config.delivery.flush_timeout)
         if not drained:
-            records, samples = self.pipeline.waiting()
+            records, samples = self.pipeline.status.waiting()
             _log.warning(
                 "flush_timed_out",
                 after_seconds=self._config.delivery.flush_timeout,
@@ -195,7 +196,7 @@ class Connector:
 
     def problems(self) -> list[str]:
         """Why the connector is not ready; empty if it is."""
-        return self.pipeline.problems() + self.dead_letters.problems() + self.losses.problems()
+        return self.pipeline.status.problems() + self.dead_letters.problems() + self.losses.problems()
 
     def notices(self) -> list[str]:
         """What a person should look at although the data flows; empty if nothing."""

@@ -119,7 +119,7 @@ def drain(
     `stopping` ends it early: the usual stop then has `flush_timeout` for what is left."""
     until = time.monotonic() + request.within
     pipeline = connector.pipeline
-    leaving = [source for source in pipeline.sources() if isinstance(source, LeavingSource)]
+    leaving = [source for source in pipeline.status.sources() if isinstance(source, LeavingSource)]
     _log.info("draining", within_seconds=request.within, end_session=request.end_session)
     for source in leaving:
         source.leave(end_session=request.end_session)
@@ -147,8 +147,8 @@ def drain(
 
 def waiting(connector: Connector) -> int:
     """Messages that are not settled: in memory, and in journals beyond that."""
-    unread = sum(source.gauges().get("journal_unread_messages", 0) for source in connector.pipeline.sources())
-    return connector.pipeline.waiting()[0] + int(unread)
+    unread = sum(source.gauges().get("journal_unread_messages", 0) for source in connector.pipeline.status.sources())
+    return connector.pipeline.status.waiting()[0] + int(unread)
 
 
 def _put(path: Path, content: dict[str, object]) -> None:

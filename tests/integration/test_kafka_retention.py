@@ -69,7 +69,7 @@ class Stalled:
             load_config(config),
             make_source=lambda section, file: KafkaSource(section, file, clock=self.clock, epoch=self._epoch),  # type: ignore[arg-type]
         )
-        (self._source,) = self._connector.pipeline.sources()
+        (self._source,) = self._connector.pipeline.status.sources()
         # Not its own thread looks: that would be as soon as every five seconds.
         self._connector.losses = LossWatch([self._source], WARN_BELOW, clock=self.clock)
         self._connector.pipeline.start()
@@ -82,7 +82,7 @@ class Stalled:
         """Records of it that it has read."""
 
     def _paused(self) -> bool:
-        if self._connector.pipeline.waiting()[1] >= FULL:
+        if self._connector.pipeline.status.waiting()[1] >= FULL:
             self.pass_time(0.1)
         return self._source.gauges()["kafka_paused"] == 1
 

@@ -17,7 +17,8 @@ from connector.dead_letters.letter import DeadLetter
 from connector.ledger.account import Commit
 from connector.mapping.mapper import Mapper
 from connector.packing.planner import plan_frame
-from connector.pipeline.pipeline import Limits, Pipeline
+from connector.pipeline.pipeline import Pipeline
+from connector.pipeline.under_way import Limits
 from connector.records import Chunk, Record
 from tests.property.fuzz import FUZZ
 from tests.scripted import ListSource, Stored, read_frame
@@ -132,12 +133,12 @@ def life(world: World, sizes: list[int], max_bytes: int) -> None:
         n = sizes[turn % len(sizes)]
         turn += 1
         records = world.records[position : position + n]
-        pipeline._take_in(Chunk("mqtt", "p", range(position + 1, position + 1 + len(records)), records))
+        pipeline._intakes[0].take_in(Chunk("mqtt", "p", range(position + 1, position + 1 + len(records)), records))
         position += len(records)
-    pipeline._intake_running = 0
+    pipeline._under_way.intake_ended(finished=False)
     pipeline.drain()
     pipeline._send()
-    assert pipeline.waiting() == (0, 0)
+    assert pipeline.status.waiting() == (0, 0)
 
 
 @settings(FUZZ, max_examples=max(40, FUZZ.max_examples // 3), suppress_health_check=[HealthCheck.too_slow])

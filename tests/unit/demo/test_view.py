@@ -12,7 +12,7 @@ from rich.console import Console
 from connector.dead_letters.letter import letter_of
 from connector.demo.observer import Rates, Reading, SignalValue, choose_signals
 from connector.demo.view import Places, Stage, progress_line, render
-from connector.pipeline.pipeline import SentFrame
+from connector.pipeline.status import SentFrame
 from connector.records import Reason, Reject
 from connector.runtime.ledger import Account
 from connector.sandbox.store import SignalRow

@@ -25,7 +25,8 @@ from connector.mapping.signals.input_ids import Collision, Origin, Rename
 from connector.mapping.sparkplug import Noted
 from connector.mapping.time.clock_skew import Skew
 from connector.packing.planner import plan_frame
-from connector.pipeline.pipeline import Limits, Pipeline
+from connector.pipeline.pipeline import Pipeline
+from connector.pipeline.under_way import Abandoned, Limits
 from connector.records import Mapped, Reason, Record, SignalMetadata
 from tests.scripted import Clock, ListSource, ScriptedClarify, Stored
 from tests.sparkplug_payloads import metric, payload
@@ -146,7 +147,7 @@ class Bench:
         self.pipeline.drain()
         assert self.pipeline.stopped.wait(SECONDS)
         self.pipeline.close(SECONDS)
-        assert self.pipeline.waiting() == (0, 0)
+        assert self.pipeline.status.waiting() == (0, 0)
 
     def committed(self, position: int) -> None:
         wait_until(lambda: self.source.position >= position, SECONDS, f"position {position} committed", every=0.002)
@@ -194,9 +195,9 @@ def test_what_comes_in_is_stored_and_committed(bench: Make) -> None:
     assert b.source.stopped_reading
     assert b.source.closed
     assert b.pipeline.failure is None
-    assert b.pipeline.problems() == []
-    assert b.pipeline.messages == Counts(received=100, inserted=100)
-    assert sum(frame.samples for frame in b.pipeline.frames) == 100
+    assert b.pipeline.status.problems() == []
+    assert b.pipeline.status.messages == Counts(received=100, inserted=100)
+    assert sum(frame.samples for frame in b.pipeline.status.frames) == 100
 
 
 def test_nothing_is_committed_before_clarify_has_it(bench: Make) -> None:
@@ -235,8 +236,8 @@ def test_nothing_leaves_while_a_state_cannot_be_written_not_even_what_another_so
     wait_until(lambda: east.left() == 0, SECONDS, "east is read", every=0.002)
     west.put(record(b'{"mode": "on"}', time_us=TIME + 1))
     wait_until(lambda: west.left() == 0, SECONDS, "west is read", every=0.002)
-    assert b.pipeline.clocks(1) == [], "who looks at the mapping does not wait"
-    assert (b.pipeline.waiting(), b.clarify.stored) == ((0, 0), {})
+    assert b.pipeline.status.clocks(1) == [], "who looks at the mapping does not wait"
+    assert (b.pipeline.status.waiting(), b.clarify.stored) == ((0, 0), {})
     b.notes.disk.set()
     wait_until(lambda: len(b.clarify.stored) == 2, SECONDS, "both are stored", every=0.002)
 
@@ -245,7 +246,7 @@ def test_nothing_leaves_while_a_state_cannot_be_written_not_even_what_another_so
 
 
 def taken_in(b: Bench, samples: int) -> None:
-    wait_until(lambda: b.pipeline.waiting()[1] == samples, SECONDS, f"{samples} samples wait", every=0.002)
+    wait_until(lambda: b.pipeline.status.waiting()[1] == samples, SECONDS, f"{samples} samples wait", every=0.002)
 
 
 def test_births_are_kept_before_anything_that_came_of_them_is_committed(bench: Make) -> None:
@@ -278,11 +279,11 @@ def test_on_a_quiet_stream_a_frame_leaves_after_max_delay(bench: Make) -> None:
     b.source.put(record(2, "b"))
     taken_in(b, 2)
     assert b.clarify.requests == []
-    assert b.pipeline.oldest_seconds() == pytest.approx(59.9)
+    assert b.pipeline.status.oldest_seconds() == pytest.approx(59.9)
     clock.now += 0.2
     b.committed(2)
     assert [set(frame) for frame in b.clarify.requests] == [{("a", TIME), ("b", TIME)}]
-    assert b.pipeline.oldest_seconds() == 0.0
+    assert b.pipeline.status.oldest_seconds() == 0.0
 
 
 def test_what_a_frame_leaves_behind_keeps_its_age(bench: Make) -> None:
@@ -293,8 +294,8 @@ def test_what_a_frame_leaves_behind_keeps_its_age(bench: Make) -> None:
     clock.now += 30.0
     b.source.put(*series(34, 50))  # a frame is full now, and takes the oldest of the one series
     wait_until(lambda: b.clarify.requests, SECONDS, "the first frame", every=0.002)
-    assert 0 < b.pipeline.waiting()[1] < 84
-    assert b.pipeline.oldest_seconds() >= 30.0
+    assert 0 < b.pipeline.status.waiting()[1] < 84
+    assert b.pipeline.status.oldest_seconds() >= 30.0
     clock.now += 31.0
 
     def committed() -> bool:
@@ -336,12 +337,12 @@ def test_intake_stops_when_enough_waits_and_goes_on_when_there_is_room(bench: Ma
 
     def held_back() -> bool:
         polls = b.source.polls
-        return b.source.left() > 0 and b.pipeline.waiting()[1] >= 100 and polls == b.source.polls
+        return b.source.left() > 0 and b.pipeline.status.waiting()[1] >= 100 and polls == b.source.polls
 
     wait_until(held_back, SECONDS, "intake stops", every=0.002)
     polls = b.source.polls
     b.source.put(*series(10, 600))  # what comes now stays with the source
-    assert b.pipeline.waiting()[1] < 100 + 10, "never more than the bound and one chunk"
+    assert b.pipeline.status.waiting()[1] < 100 + 10, "never more than the bound and one chunk"
     assert b.source.polls <= polls + 1
     b.clarify.gate.set()
     b.committed(610)
@@ -354,8 +355,8 @@ def test_intake_stops_when_enough_waits_and_goes_on_when_there_is_room(bench: Ma
 def test_trouble_with_clarify_shows(bench: Make) -> None:
     b = bench(clarify=ScriptedClarify([NotAllowed("the password was changed", code=401)])).start()
     b.source.put(*series(3))
-    wait_until(b.pipeline.problems, SECONDS, "a problem", every=0.002)
-    assert b.pipeline.problems() == ["Clarify: the password was changed"]
+    wait_until(b.pipeline.status.problems, SECONDS, "a problem", every=0.002)
+    assert b.pipeline.status.problems() == ["Clarify: the password was changed"]
     assert b.source.position == 0
 
 
@@ -377,7 +378,7 @@ def test_a_series_that_clarify_names_becomes_dead_letters_and_then_counts_as_set
     assert [found.record for found in b.letters.letters] == [b.source.records[1], b.source.records[2]]
     assert b.source.messages() == Counts(received=2, inserted=1, dead_lettered=1)
     assert b.source.samples() == Counts(received=3, inserted=1, dead_lettered=2)
-    assert b.pipeline.reasons == {Reason.INSERT_REJECTED: 2}
+    assert b.pipeline.status.reasons == {Reason.INSERT_REJECTED: 2}
 
 
 def test_what_cannot_be_mapped_becomes_a_dead_letter_with_its_bytes_and_blocks_nothing(bench: Make) -> None:
@@ -415,7 +416,7 @@ def test_a_record_is_one_letter_with_each_of_its_bad_values(bench: Make) -> None
     assert [reject.path for reject in letter.rejects] == ["readings.v"] * 3
     assert letter.record == b.source.records[1]
     assert b.source.samples() == Counts(received=4, inserted=1, dead_lettered=3)
-    assert b.pipeline.reasons == {Reason.NOT_FINITE: 3}
+    assert b.pipeline.status.reasons == {Reason.NOT_FINITE: 3}
 
 
 def refuses_everything(frame: Stored) -> None:
@@ -508,7 +509,7 @@ def test_what_is_given_away_while_its_intake_waits_is_not_begun(bench: Make, mon
     b.finish()
     assert given_away == [0], "nothing of it had begun"
     assert set(b.clarify.stored) == {("u", TIME)}
-    assert b.pipeline.messages.received == 1
+    assert b.pipeline.status.messages.received == 1
 
 
 def test_an_abort_while_letters_cannot_be_written_settles_nothing_and_is_no_failure(bench: Make) -> None:
@@ -553,7 +554,7 @@ def test_a_source_that_fails_ends_the_connector_after_what_is_here_was_sent(benc
     broken.fail("the disk is gone")
     assert b.pipeline.stopped.wait(SECONDS)
     assert b.pipeline.failure == "source broken: the disk is gone"
-    assert b.pipeline.failure in b.pipeline.problems()
+    assert b.pipeline.failure in b.pipeline.status.problems()
     assert (broken.position, healthy.position) == (1, 1)
     assert healthy.stopped_reading
     assert set(b.clarify.stored) == {("a", TIME), ("b", TIME)}
@@ -573,13 +574,13 @@ def test_a_thread_of_a_source_that_ends_is_a_failure_also_while_nothing_is_polle
     b = bench(source, healthy, clarify=ScriptedClarify(), max_waiting_samples=4).start()
     b.clarify.gate.clear()
     source.put(*series(4))
-    wait_until(lambda: b.pipeline.waiting() == (4, 0), SECONDS, "a frame is on its way", every=0.002)
+    wait_until(lambda: b.pipeline.status.waiting() == (4, 0), SECONDS, "a frame is on its way", every=0.002)
     source.put(*series(4, 4))
     assert b.pipeline.failure is None
     wait_until(lambda: source.holds > 0, SECONDS, "it is held", every=0.002)
     source.end = "the thread x ended"
     assert b.pipeline.failure == "source mqtt: the thread x ended"
-    assert b.pipeline.failure in b.pipeline.problems()
+    assert b.pipeline.failure in b.pipeline.status.problems()
     b.clarify.gate.set()
     assert b.pipeline.stopped.wait(SECONDS)
     assert source.position == 8, "what was read is sent"
@@ -710,7 +711,7 @@ def test_a_full_pipeline_holds_its_sources_and_reads_on_when_a_quarter_is_free(b
 def test_a_partition_that_goes_away_is_settled_at_once_if_clarify_takes_it(bench: Make) -> None:
     b = bench(max_delay=60.0).start()
     b.source.put(*series(3))
-    wait_until(lambda: b.pipeline.waiting()[0] == 3, SECONDS, "taken in")
+    wait_until(lambda: b.pipeline.status.waiting()[0] == 3, SECONDS, "taken in")
     assert b.source.handover.settle("mqtt", ["p"], SECONDS)
     assert b.source.position == 3, "committed before the answer"
     assert b.source.handover.forget("mqtt", ["p"]) == 0
@@ -732,13 +733,13 @@ def test_what_clarify_does_not_take_is_given_away_and_never_committed(bench: Mak
     wait_until(lambda: b.pipeline.sender.circuit.trouble is not None, SECONDS, "Clarify is away")
     assert not b.source.handover.settle("mqtt", ["p"], SECONDS), "no use waiting"
     assert b.source.handover.forget("mqtt", ["p"]) == 3
-    assert b.pipeline.waiting() == (0, 0)
+    assert b.pipeline.status.waiting() == (0, 0)
     away = False
     b.source.put(*series(2))
     b.committed(5)
     b.finish()
     assert b.source.messages() == Counts(received=2, inserted=2)
-    assert b.pipeline.abandoned()[:2] == (3, 3)
+    assert b.pipeline.status.abandoned() == Abandoned(records=3, samples=3, late_samples=0)
 
 
 def test_a_request_under_way_when_its_partition_goes_is_counted_as_late(bench: Make) -> None:
@@ -756,7 +757,7 @@ def test_a_request_under_way_when_its_partition_goes_is_counted_as_late(bench: M
     assert not b.source.handover.settle("mqtt", ["p"], 0.01)
     assert b.source.handover.forget("mqtt", ["p"]) == 3
     release.set()
-    wait_until(lambda: b.pipeline.abandoned()[2] == 3, SECONDS, "settled late")
+    wait_until(lambda: b.pipeline.status.abandoned().late_samples == 3, SECONDS, "settled late")
     b.finish()
     assert b.source.commits == []
 
@@ -766,7 +767,7 @@ def test_sources_that_end_end_the_pipeline(bench: Make) -> None:
     b = bench(first, second, max_delay=60.0).start()
     first.put(*series(3))
     first.finish()
-    wait_until(lambda: b.pipeline.waiting()[0] == 3, SECONDS, "taken in")
+    wait_until(lambda: b.pipeline.status.waiting()[0] == 3, SECONDS, "taken in")
     assert not b.pipeline.stopped.wait(0.05), "the other one goes on"
     second.put(*series(2))
     second.finish()
@@ -843,7 +844,7 @@ def test_settling_does_not_wait_for_open_windows(bench: Make) -> None:
     taken_in(b, 1)
     assert not b.pipeline.settle("mqtt", ["p"], 3600.0), "at once, though the clock stands still"
     assert b.pipeline.forget("mqtt", ["p"]) == 1
-    assert b.pipeline.waiting() == (0, 0)
+    assert b.pipeline.status.waiting() == (0, 0)
 
 
 # -- schema registries -----------------------------------------------------------------------------
@@ -865,8 +866,8 @@ def test_records_whose_schema_cannot_be_had_wait_and_are_not_rejected(bench: Mak
     form = Registered()
     b = bench(mapper=Mapper([replace(rule, format=form)]), clock=(clock := Clock())).start()
     b.source.put(minutes(1, 0), minutes(2, 1), minutes(3, 2), minutes(4, 3))
-    wait_until(b.pipeline.problems, SECONDS, "a problem", every=0.002)
-    assert b.pipeline.problems() == ["mqtt: the registry does not answer"]
+    wait_until(b.pipeline.status.problems, SECONDS, "a problem", every=0.002)
+    assert b.pipeline.status.problems() == ["mqtt: the registry does not answer"]
     form.away = False
 
     def committed() -> bool:
@@ -876,7 +877,7 @@ def test_records_whose_schema_cannot_be_had_wait_and_are_not_rejected(bench: Mak
     wait_until(committed, SECONDS, "all of it", every=0.002)
     assert sorted(b.clarify.stored.values()) == [1, 2, 3, 4]
     assert b.letters.letters == []
-    assert b.pipeline.problems() == []
+    assert b.pipeline.status.problems() == []
 
 
 # -- chunks that become very much ------------------------------------------------------------------
@@ -892,7 +893,7 @@ def test_a_chunk_that_becomes_very_much_is_taken_in_in_parts_and_committed_as_a_
     clarify.gate.clear()
     b.start()
     wait_until(lambda: b.source.holds, SECONDS, "the rest of the chunk waits for room", every=0.002)
-    records, samples = b.pipeline.waiting()
+    records, samples = b.pipeline.status.waiting()
     assert records < 16
     assert samples <= 130_000
     clarify.gate.set()

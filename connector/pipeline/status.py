@@ -1,0 +1,164 @@
+"""How the pipeline is, for whoever watches: metrics, health, the demo."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from connector.delivery.load import PackingAccount
+from connector.delivery.sender import Sender
+from connector.ledger.account import Commit, Counts
+from connector.mapping.mapper import Mapper
+from connector.mapping.time.clock_skew import Skew
+from connector.packing.frame import Frame
+from connector.packing.rates import Rates
+from connector.pipeline.intake import SharedMapper
+from connector.pipeline.rejects import Rejects
+from connector.pipeline.under_way import Abandoned, UnderWay
+from connector.sources.source import Source
+
+_RECENT_FRAMES: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class SentFrame:
+    """A frame that Clarify has."""
+
+    at: float
+    """When it was answered, in seconds on the pipeline's clock."""
+    rows: int
+    series: int
+    samples: int
+    bytes: int
+    density: float
+    """Share of its cells with a value."""
+    seconds: float
+    """How long its insert took."""
+
+
+class Status:
+    """Counts for itself what passes, and asks the parts for the rest. Safe for threads."""
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        mapper: Mapper,
+        shared: SharedMapper,
+        under_way: UnderWay,
+        rejects: Rejects,
+        sender: Sender,
+        rate: Callable[[], float],
+        failure: Callable[[], str | None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`rate` says how many requests a second are allowed now, `failure` why the pipeline stops for good."""
+        self._sources = sources
+        self._mapper = mapper
+        self._shared = shared
+        self._under_way = under_way
+        self._rejects = rejects
+        self._sender = sender
+        self._rate = rate
+        self._failure = failure
+        self._clock = clock
+        self.messages = Counts()
+        """Messages since the start, by what became of them."""
+        self.samples = Counts()
+        """Samples since the start, by what became of them."""
+        self.frames: deque[SentFrame] = deque(maxlen=_RECENT_FRAMES)
+        """The newest frames, the newest last."""
+
+    # -- told by the pipeline ---------------------------------------------------------------------
+
+    def received(self, records: int, samples: int) -> None:
+        """So many records and samples came in since the start."""
+        self.messages.received = records
+        self.samples.received = samples
+
+    def inserted(self, frame: Frame, seconds: float) -> None:
+        """Clarify has this frame; its insert took so many seconds."""
+        self.frames.append(
+            SentFrame(self._clock(), frame.rows, frame.series, frame.samples, len(frame.body), frame.density, seconds)
+        )
+
+    def committed(self, commit: Commit) -> None:
+        """A source was told this."""
+        for tally in commit.tallies.values():
+            _count(self.messages, tally.messages)
+            _count(self.samples, tally.samples)
+
+    # -- asked by whoever watches -----------------------------------------------------------------
+
+    def waiting(self) -> tuple[int, int]:
+        """(records, samples) that were taken in and are not settled yet."""
+        return self._under_way.waiting()
+
+    def oldest_seconds(self) -> float:
+        """How long the oldest waiting sample has waited, in seconds; 0 while nothing waits."""
+        return self._under_way.oldest_seconds()
+
+    def abandoned(self) -> Abandoned:
+        """Records and samples that were given to another member before they were settled."""
+        return self._under_way.abandoned()
+
+    def packing(self) -> PackingAccount | None:
+        """How well frames are filled and whether the load fits; None before the first frame."""
+        account = self._under_way.account(self._rate())
+        shifts = self._mapper.aligner.shifts
+        if account is None or not shifts.aligned + shifts.left:
+            return account
+        return replace(
+            account,
+            aligned=shifts.aligned,
+            not_aligned=shifts.left,
+            collisions=shifts.collisions,
+            greatest_shift_us=shifts.greatest_us,
+        )
+
+    def problems(self) -> list[str]:
+        """Why the pipeline is not ready, for people; empty if it is."""
+        found = [f"{name}: {problem}" for name, source in self._sources.items() for problem in source.problems()]
+        if trouble := self._sender.circuit.trouble:
+            found.append(f"Clarify: {trouble}")
+        if failure := self._failure():
+            found.append(failure)
+        found += [f"{name}: {trouble}" for name, trouble in dict(self._shared.schema_trouble).items()]
+        return found
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Reason of dead letters → how many there were since the start."""
+        return self._rejects.reasons
+
+    @property
+    def signal_rates(self) -> Rates | None:
+        """How often signals have samples, in the last window of time that is over; None before that."""
+        return self._under_way.signal_rates
+
+    @property
+    def late_for_windows(self) -> int:
+        """Values that came after their window was closed, since the start."""
+        return self._under_way.late_for_windows
+
+    def clocks(self, most: int) -> list[Skew]:
+        """The devices whose clocks are furthest off, `most` of them."""
+        return self._shared.clocks(most)
+
+    def sparkplug_gauges(self) -> dict[str, dict[str, float]]:
+        """Source → numbers about the Sparkplug nodes that were heard there, for its gauges."""
+        return self._shared.sparkplug_gauges()
+
+    def sources(self) -> Sequence[Source]:
+        """The sources, for their gauges."""
+        return list(self._sources.values())
+
+
+def _count(total: Counts, part: Counts) -> None:
+    """Add what was settled; what was received is counted when it comes."""
+    total.inserted += part.inserted
+    total.dead_lettered += part.dead_lettered
+    total.superseded += part.superseded
+    total.filtered += part.filtered

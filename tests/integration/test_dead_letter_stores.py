@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from confluent_kafka import KafkaError
 
 from connector.dead_letters.as_json import to_json
 from connector.dead_letters.letter import DeadLetter
@@ -32,6 +33,7 @@ from tests.dead_letter_places import (
     letters_in,
 )
 from tests.kafka_brokers import KafkaBroker
+from tests.kafka_fatal import make_fatal
 from tests.waiting import wait_until
 
 ALL = ["sqlite", "file", "kafka", "mqtt"]
@@ -386,6 +388,25 @@ def test_a_letter_that_is_too_large_for_the_kafka_topic_is_cut_until_it_fits_and
     assert cut is not None
     assert cut.payload_length == 200_000
     assert 4000 < len(found[1].record.payload) < 20_000
+
+
+@pytest.mark.parametrize("under_way", [0, 1, 3])
+def test_after_a_fatal_error_a_new_producer_goes_on(kafka: KafkaBroker, under_way: int) -> None:
+    place = KafkaPlace(kafka)
+    store = place.open()
+    store.add([a_letter(1)])
+    producer = store._producer
+    assert producer is not None
+    for _ in range(under_way):
+        store._produce([], key=b"k", value=None)
+    make_fatal(producer, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "made by a test")
+    with pytest.raises(DeadLettersError, match="made by a test"):
+        store.add([a_letter(2)])
+    store.add([a_letter(2), a_letter(3)])
+    assert same(letters_in(store), [a_letter(i) for i in (1, 2, 3)])
+    assert store._producer is not None
+    make_fatal(store._producer, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "and again, before the end")
+    store.close()
 
 
 # -- MQTT's own --------------------------------------------------------------------------------------

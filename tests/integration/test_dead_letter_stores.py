@@ -79,6 +79,10 @@ FULL = DeadLetter(
 )
 
 
+POISON_US = (1_764_240_000_000_000_000_000, (2**63 - 1) * 1000, -(2**63) * 1000, 2**63 - 1, -(2**63), -1000, 0)
+"""Timestamps as Kafka's producers may give them, in milliseconds of 64 bits."""
+
+
 def same(one: list[DeadLetter], other: list[DeadLetter]) -> bool:
     return sorted(one, key=lambda letter: letter.key) == sorted(other, key=lambda letter: letter.key)
 
@@ -93,6 +97,7 @@ def test_letters_are_kept_as_they_are_when_add_returns(place: Place) -> None:
         a_letter(4, record=None, why="it is gone"),
         a_letter(5, '{"text": "ü"}'.encode()),
         msgspec.structs.replace(a_letter(6), record=Record("t", b"1", 1, b"")),
+        *(a_letter(7 + i, record=Record("t", b"1", time_us)) for i, time_us in enumerate(POISON_US)),
     ]
     store = place.open()
     store.add(letters[:3])

@@ -21,6 +21,7 @@ from connector.sources.lines import Line, capture_line, to_record
 from tests.dead_letter_places import FilePlace, SqlitePlace, a_letter
 
 MIB = 1024 * 1024
+READ_US = 1_790_000_000_000_000
 CAPTURE = FileSection.model_validate({"type": "file", "path": "-", "records": "record"})
 TEXTS = st.one_of(
     st.tuples(st.text(max_size=20), st.just(1)),
@@ -70,20 +71,20 @@ def test_a_damaged_letter_is_a_letter_or_none_and_never_a_crash(junk: bytes, at:
 @example(1_764_240_000_000_000_000, b"1")  # nanoseconds, taken for milliseconds
 @example(2**63 - 1, b"{broken")
 @example(-(2**63), b"1")
-@example(-1, b"1")
+@example(-1, b"1")  # Kafka's "no timestamp"
 @example(0, b"1")
 def test_whatever_timestamp_kafka_has_its_letter_can_be_written_and_read_and_says_which(
     time_ms: int, payload: bytes
 ) -> None:
     message = Message(topic="t", partition=0, offset=1, value=payload, timestamp=(TIMESTAMP_CREATE_TIME, time_ms))
-    (record,) = to_records("t", [message], 1_790_000_000_000_000, record_time=True)
+    (record,) = to_records("t", [message], READ_US, record_time=True)
     assert to_record(Line(capture_line("kafka", record), 1), CAPTURE, 0).problem == ""
     mapped = Mapper().map("kafka", record)
     if mapped.rejects:
         letter = letter_of("kafka", "t[0]", 1, "t", mapped.rejects, record)
         assert from_json(to_json(letter)) == letter
         assert time_text(letter.time_us)
-        assert letter.time_us == time_ms * 1000 or str(time_ms * 1000) in letter.rejects[0].message
+        assert letter.time_us in (time_ms * 1000, READ_US) or str(time_ms * 1000) in letter.rejects[0].message
         with tempfile.TemporaryDirectory() as folder:
             for place in (SqlitePlace(Path(folder)), FilePlace(Path(folder))):
                 store = place.open()
@@ -91,4 +92,4 @@ def test_whatever_timestamp_kafka_has_its_letter_can_be_written_and_read_and_say
                 assert place.kept() == [letter]
                 store.close()
     else:
-        assert [sample[1] for sample in mapped.samples] == [time_ms * 1000]
+        assert [sample[1] for sample in mapped.samples] == [READ_US if time_ms == -1 else time_ms * 1000]

@@ -14,6 +14,10 @@ from typing import Final, Self, TypeAlias, final
 
 import msgspec
 
+FIRST_US: Final = -62_135_596_800_000_000
+LAST_US: Final = 253_402_300_799_999_999
+"""What a calendar has: 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z."""
+
 
 class TimeKind(IntEnum):
     """What a record's own time says."""
@@ -33,7 +37,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     payload: bytes | None
     """None is Kafka's tombstone: the mark that what had this key is deleted."""
     time_us: int
-    """When it arrived (MQTT) or when the broker or producer stamped it (Kafka), in µs."""
+    """When it arrived (MQTT) or when the broker or producer stamped it (Kafka), in µs. What a producer stamps may be
+    any number, also one beyond 64 bits or that no calendar has."""
     key: bytes | None = None
     headers: tuple[tuple[str, str], ...] = ()
     retained: bool = False

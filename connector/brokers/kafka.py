@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from confluent_kafka import KafkaError
+
 from connector.brokers.kafka_section import KafkaConnectionSection
 
 _CONNECTION: Final = ("broker.", "client.", "connections.", "debug", "https.", "retry.", "sasl.", "socket.", "ssl.")
@@ -25,6 +27,12 @@ def admin_settings(section: KafkaConnectionSection) -> dict[str, Any]:
         **_security(section),
     }
     return settings | {name: value for name, value in section.librdkafka.items() if name.startswith(_CONNECTION)}
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """Whether the client that reports this error is of no use any more. Where the error stands in place of a record,
+    its code alone says so: its `fatal()` is False there (confluent-kafka 2.16)."""
+    return error.fatal() or error.code() == KafkaError._FATAL
 
 
 def _security(section: KafkaConnectionSection) -> dict[str, Any]:

@@ -11,13 +11,13 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from connector.brokers.kafka import admin_settings
+from connector.brokers.kafka import admin_settings, is_fatal
 from connector.dead_letters.as_json import NoLetterError, from_json, to_json
 from connector.dead_letters.letter import DeadLetter, time_text
 from connector.dead_letters.section import KafkaLettersSection
@@ -48,7 +48,8 @@ class KafkaLetters:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._trouble: str | None = "not connected yet"
-        self._fatal = False
+        self._fatal: str | None = None
+        """Why the producer is of no use any more."""
         self._logger = _quiet_logger()
         try:
             self._producer: Producer | None = self._make_producer()
@@ -90,7 +91,7 @@ class KafkaLetters:
         with self._lock:
             if self._producer is not None:
                 self._producer.purge()
-                self._producer.flush(1.0)
+                self._served(self._producer.flush, 1.0)
                 self._producer = None
 
     # -- reading ----------------------------------------------------------------------------------
@@ -134,13 +135,9 @@ class KafkaLetters:
             "message.timeout.ms": round(section.timeout * 1000),
             "message.max.bytes": max(1_000_000, section.max_payload + _ENVELOPE),
             "linger.ms": 5,
-            "error_cb": self._on_error,
             **section.librdkafka,
         }
         return Producer(settings, logger=self._logger)
-
-    def _on_error(self, error: KafkaError) -> None:
-        self._fatal = self._fatal or error.fatal()
 
     def _deliver(self, letters: Sequence[DeadLetter]) -> list[tuple[DeadLetter, KafkaError]]:
         """Produce these; those that did not arrive, each with its error."""
@@ -189,17 +186,19 @@ class KafkaLetters:
         def delivered(error: KafkaError | None, _message: Message) -> None:
             if error is not None:
                 errors.append(error)
+                self._note_fatal(error)
 
         until = time.monotonic() + self._section.timeout + _MARGIN_SECONDS
         while True:
             try:
                 producer.produce(self._section.topic, on_delivery=delivered, **message)
             except BufferError:  # librdkafka's queue is full: let some of it go
-                producer.poll(0.1)
+                self._served(producer.poll, 0.1)
                 if time.monotonic() > until:
                     raise DeadLettersError(f"{self.address}: nothing is delivered any more") from None
             except KafkaException as error:
                 errors.append(error.args[0])
+                self._note_fatal(error.args[0])
                 return
             else:
                 return
@@ -208,14 +207,34 @@ class KafkaLetters:
         """Until every message is delivered or given up, which librdkafka does after the time-out."""
         producer = self._producer
         assert producer is not None  # noqa: S101 - something was just produced
-        left = producer.flush(self._section.timeout + _MARGIN_SECONDS)
-        if left or self._fatal:  # an idempotent producer may be of no use any more
-            self._fatal = False
+        left = self._served(producer.flush, self._section.timeout + _MARGIN_SECONDS)
+        fatal = self._fatal
+        if left or fatal:  # an idempotent producer may be of no use any more
             producer.purge()
-            producer.flush(1.0)
-            self._producer = self._make_producer()
+            self._served(producer.flush, 1.0)
+            self._producer, self._fatal = self._make_producer(), None
+        if fatal:  # what arrived before is not known any more
+            raise DeadLettersError(f"{self.address}: {fatal}")
         if left:
             raise DeadLettersError(f"{self.address}: no acknowledgement within {self._section.timeout:g} s")
+
+    def _served(self, serve: Callable[[float], int], seconds: float) -> int:
+        """What `serve` returns. A fatal error is raised in there by confluent-kafka 2.16, whatever callbacks there are;
+        where delivery reports come right after it, as the cause of a SystemError."""
+        try:
+            return serve(seconds)
+        except (KafkaException, SystemError) as error:
+            found: BaseException | None = error
+            while isinstance(found, SystemError):
+                found = found.__cause__
+            if not isinstance(found, KafkaException):
+                raise
+            self._fatal = found.args[0].str()
+            return 0
+
+    def _note_fatal(self, error: KafkaError) -> None:
+        if is_fatal(error):
+            self._fatal = self._fatal or error.str()
 
     def _read(self, consumer: Consumer, told: Told) -> Iterator[DeadLetter | Gone]:
         topic = self._section.topic

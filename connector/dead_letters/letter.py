@@ -6,6 +6,7 @@ again after a crash has the same key, and counts once when letters are read.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ import msgspec
 from connector.records import Record, Reject
 
 _KEY_LENGTH: Final = 20
+_MOST_US: Final = 2**63 - 1
+"""What the stores can keep: 64 bits."""
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -97,7 +100,14 @@ def letter_of(
     record: Record | None,
     why: str = "",
 ) -> DeadLetter:
-    """The letter about one record; `why` says why `record` is None."""
+    """The letter about one record; `why` says why `record` is None. Of a time beyond 64 bits the nearest is kept, and
+    the first reject tells it as it was."""
+    if record is not None and not -_MOST_US <= record.time_us <= _MOST_US:
+        told = f"{record.time_us} µs since 1970"
+        if not any(told in reject.message for reject in rejects):
+            first, *others = rejects
+            rejects = [dataclasses.replace(first, message=f"{first.message}; its timestamp was {told}"), *others]
+        record = msgspec.structs.replace(record, time_us=_MOST_US if record.time_us > 0 else -_MOST_US)
     return DeadLetter(
         source=source,
         partition=partition,

@@ -13,6 +13,7 @@ from dataclasses import replace
 from math import isfinite
 from typing import Final, NamedTuple
 
+from connector.formats.format import PayloadError
 from connector.formats.sparkplug.births import MetricBirth
 from connector.formats.sparkplug.datatypes import DataType, type_of
 from connector.formats.sparkplug.host import Decoded, Host, Limits, Owner
@@ -25,7 +26,7 @@ from connector.mapping.plans import Plan, metadata, value_rule
 from connector.mapping.rules.rules import AUTO_TIME, RECEIVED_TIME, Rule, ValueRule
 from connector.mapping.rules.values import FILTERED, NOT_FINITE, Conversion, ValueRejectedError
 from connector.mapping.time.times import TimeBounds, TimeError
-from connector.records import Mapped, Reason, Record, Reject, Sample, SignalMetadata
+from connector.records import FIRST_US, LAST_US, Mapped, Reason, Record, Reject, Sample, SignalMetadata
 
 ONLINE: Final = "_online"
 """The metric that is made of births and deaths: 1 from a birth on, 0 from a death on."""
@@ -117,6 +118,12 @@ class SparkplugMapping:
 
     def map(self, source: str, record: Record, rule: Rule) -> Mapped:
         """What this record becomes under this rule. Raises `PayloadError` for one that cannot be read as a whole."""
+        if not FIRST_US <= record.time_us <= LAST_US:
+            raise PayloadError(
+                Reason.TIME_OUT_OF_RANGE,
+                f"the record's own timestamp, {record.time_us} µs since 1970, is in no calendar, and births and deaths "
+                "are put in order by it. To use the time of arrival instead, set timestamps: received in the source",
+            )
         decoded = self._decode(source, record, rule)
         topic = decoded.topic
         if not topic.group:  # the state of a host

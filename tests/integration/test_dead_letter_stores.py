@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from confluent_kafka import KafkaError
 
 from connector.dead_letters.as_json import to_json
 from connector.dead_letters.letter import DeadLetter
@@ -32,6 +33,7 @@ from tests.dead_letter_places import (
     letters_in,
 )
 from tests.kafka_brokers import KafkaBroker
+from tests.kafka_fatal import make_fatal
 from tests.waiting import wait_until
 
 ALL = ["sqlite", "file", "kafka", "mqtt"]
@@ -77,6 +79,10 @@ FULL = DeadLetter(
 )
 
 
+POISON_US = (1_764_240_000_000_000_000_000, (2**63 - 1) * 1000, -(2**63) * 1000, 2**63 - 1, -(2**63), -1000, 0)
+"""Timestamps as Kafka's producers may give them, in milliseconds of 64 bits."""
+
+
 def same(one: list[DeadLetter], other: list[DeadLetter]) -> bool:
     return sorted(one, key=lambda letter: letter.key) == sorted(other, key=lambda letter: letter.key)
 
@@ -91,6 +97,7 @@ def test_letters_are_kept_as_they_are_when_add_returns(place: Place) -> None:
         a_letter(4, record=None, why="it is gone"),
         a_letter(5, '{"text": "ü"}'.encode()),
         msgspec.structs.replace(a_letter(6), record=Record("t", b"1", 1, b"")),
+        *(a_letter(7 + i, record=Record("t", b"1", time_us)) for i, time_us in enumerate(POISON_US)),
     ]
     store = place.open()
     store.add(letters[:3])
@@ -386,6 +393,25 @@ def test_a_letter_that_is_too_large_for_the_kafka_topic_is_cut_until_it_fits_and
     assert cut is not None
     assert cut.payload_length == 200_000
     assert 4000 < len(found[1].record.payload) < 20_000
+
+
+@pytest.mark.parametrize("under_way", [0, 1, 3])
+def test_after_a_fatal_error_a_new_producer_goes_on(kafka: KafkaBroker, under_way: int) -> None:
+    place = KafkaPlace(kafka)
+    store = place.open()
+    store.add([a_letter(1)])
+    producer = store._producer
+    assert producer is not None
+    for _ in range(under_way):
+        store._produce([], key=b"k", value=None)
+    make_fatal(producer, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "made by a test")
+    with pytest.raises(DeadLettersError, match="made by a test"):
+        store.add([a_letter(2)])
+    store.add([a_letter(2), a_letter(3)])
+    assert same(letters_in(store), [a_letter(i) for i in (1, 2, 3)])
+    assert store._producer is not None
+    make_fatal(store._producer, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "and again, before the end")
+    store.close()
 
 
 # -- MQTT's own --------------------------------------------------------------------------------------

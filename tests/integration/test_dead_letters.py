@@ -6,12 +6,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from connector.commands.cli import main
 from tests.brokers import Mosquitto
@@ -247,6 +249,52 @@ def test_letters_in_kafka_about_records_of_kafka(kafka: KafkaBroker, sandbox: Sa
         assert connector.stop() == 0
     assert (START + 25) * 10**6 in dict(sandbox.samples(f"{topic}:v"))
     assert connector.ledger()[0] == 0
+
+
+def test_a_record_with_a_time_that_no_calendar_has(kafka: KafkaBroker, sandbox: SandboxServer, tmp_path: Path) -> None:
+    """Nanoseconds where milliseconds belong: one dead letter, which can be shown and, once it is mended, replayed."""
+    start = int(time.time()) - 100  # what is older than its retention, Kafka deletes
+    poison = [1_764_240_000_000_000_000, 2**63 - 1]
+    topic = f"nanoseconds-{uuid.uuid4().hex[:8]}"
+    kafka.create_topic(topic, 1, {"message.timestamp.after.max.ms": str(2**63 - 1)} if kafka.real else None)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    times = [start * 1000, poison[0], start * 1000 + 1000, poison[1], start * 1000 + 2000]
+    for i, time_ms in enumerate(times):
+        producer.produce(topic, str(i).encode(), timestamp=time_ms)
+        assert producer.flush(10) == 0
+    server = f"bootstrap_servers: '{kafka.bootstrap}', security: plaintext"
+    source = f"  - {{type: kafka, {server}, topics: [{topic}], group_id: {topic}}}"
+    with ConnectorProcess(tmp_path, sandbox.credentials_path, source, FAST).start() as connector:
+        wait_until(lambda: len(sandbox.samples(topic)) == 3 if topic in sandbox.signals() else None, 30, connector.log)
+        wait_until(lambda: _committed(kafka, topic) == 5, 30, "all is committed", every=0.3)
+        assert connector.stop() == 0, connector.log()
+        connector.start()
+        assert connector.stop() == 0, connector.log()
+    assert "Traceback" not in connector.log()
+    status, ledger = connector.ledger()
+    assert (status, ledger["messages"]["received"], ledger["messages"]["dead_lettered"]) == (0, 5, 2)
+    assert dict(sandbox.samples(topic)) == {start * 10**6: 0, (start + 1) * 10**6: 2, (start + 2) * 10**6: 4}
+    found = {letter["position"]: letter for letter in letters(connector)}
+    assert sorted(found) == [1, 3]
+    for position, time_ms in zip((1, 3), poison, strict=True):
+        letter = found[position]
+        (reject,) = letter["rejects"]
+        assert reject["reason"] == "time_out_of_range"
+        assert f"{time_ms * 1000} µs since 1970" in reject["message"]
+        status, output, _ = command(connector, "show", letter["id"])
+        assert status == 0
+        assert f"{time_ms * 1000} µs since 1970" in output
+    reconfigure(connector, "state_dir", f"mapping: {{rules: [{{topic: {topic}, time: received}}]}}\nstate_dir")
+    assert replayed(connector)["succeeded"] == 2
+    values = set(dict(sandbox.samples(topic)).values())
+    assert values >= {0, 2, 3, 4}, "what was read at once has one time: 3 may have taken the place of 1"
+
+
+def _committed(kafka: KafkaBroker, group: str) -> int:
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group})
+    (found,) = consumer.committed([TopicPartition(group, 0)], timeout=10)
+    consumer.close()
+    return found.offset
 
 
 def test_no_secret_is_in_letters_or_logs(sandbox: SandboxServer, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from tests.connector_process import ConnectorProcess
 from tests.kafka_brokers import KafkaBroker, kcat_program, need_real
@@ -290,6 +291,42 @@ def test_a_static_member_keeps_its_partitions_over_a_restart(
         first.start()
         wait_until(lambda: first.metrics()[owned] == mine, 30, "it has its partitions again", every=0.2)
         assert second.metrics()['clarify_connector_kafka_rebalances_total{source="kafka"}'] == rebalances
+        write(kafka, topic, numbers(0, 300))
+        arrived(sandbox, topic, 300)
+
+
+def test_a_killed_static_member_of_the_new_protocol_gets_going_again(
+    kafka: KafkaBroker, topic: str, sandbox: SandboxServer, make: Make
+) -> None:
+    session = ConfigEntry("consumer.session.timeout.ms", "8000", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.GROUP, topic, incremental_configs=[session])
+    need_real(kafka).admin().incremental_alter_configs([resource])[resource].result(20)
+    write(kafka, topic, numbers(0, 900))
+    connector = make("group_protocol: consumer, instance_id: host-0")
+    with connector.start():
+        arrived(sandbox, topic, 900)
+        write(kafka, topic, numbers(900, 1800))
+        connector.kill()
+        connector.start(ready=False)  # its former self's session goes on
+        wait_until(lambda: "same instance_id" in str(connector.readiness()), 30, connector.log, every=0.2)
+        arrived(sandbox, topic, 1800)
+        wait_until(lambda: committed(kafka, topic) == [600] * 3, 20, "all is committed", every=0.3)
+        assert connector.readiness() == (200, [])
+        assert connector.stop() == 0
+        status, ledger = connector.ledger()
+    assert (status, stored(sandbox, topic)) == (0, expected(0, 1800))
+    source = ledger["sources"]["kafka"]
+    assert ledger["messages"]["received"] == 1800 + source["redelivered"]
+    assert all(not partition["gaps"] for partition in source["partitions"].values())
+
+
+def test_a_member_that_another_one_replaced_ends_and_says_why(
+    kafka: KafkaBroker, topic: str, sandbox: SandboxServer, make: Make
+) -> None:
+    first, second = (make("session_timeout: 20s, instance_id: the-same") for _ in range(2))
+    with first.start(), second.start():
+        assert first.wait(60) == 1
+        assert "is another one running with the same instance_id?" in first.log()
         write(kafka, topic, numbers(0, 300))
         arrived(sandbox, topic, 300)
 

@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
+from connector.mapping.time.times import YEAR_US
+
 _PERIOD_US: Final = 600 * 1_000_000
+_LEAST_LAG_US: Final = -20 * YEAR_US
+_MOST_LAG_US: Final = 100 * YEAR_US
+"""What is beyond them was not stamped by any clock: the arrival is a producer's nonsense."""
 _FEWEST: Final = 3
 """Messages before anything is said about a clock."""
 _MOST_DEVICES: Final = 10_000
@@ -41,6 +46,8 @@ class Clock:
     def note(self, arrived_us: int, newest_us: int) -> None:
         """A message that arrived then has this newest time."""
         lag = arrived_us - newest_us
+        if not _LEAST_LAG_US <= lag <= _MOST_LAG_US:
+            return
         if arrived_us >= self.until:
             self.before = self.least if self.count and arrived_us < self.until + _PERIOD_US else None
             self.least, self.until = lag, arrived_us + _PERIOD_US

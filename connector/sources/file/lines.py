@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from connector.mapping.time.times import TimeError, format_time, parse_time
-from connector.records import Record, TimeKind
+from connector.records import FIRST_US, LAST_US, Record, TimeKind
 from connector.sources.file.section import FileSection
 
 _KEPT_OF_A_LONG_LINE: Final = 1024
@@ -21,9 +21,6 @@ PAYLOADS: Final = ("payload", "payload_text", "payload_base64")
 """Under which of these a payload stands: as JSON, as text, as bytes."""
 _KEYS: Final = ("key", "key_base64")
 _FIELDS: Final = ("topic", *PAYLOADS, "time", "time_kind", "received", *_KEYS, "headers", "retained", "source")
-_FIRST_US: Final = -62_135_596_800_000_000
-_LAST_US: Final = 253_402_300_799_000_000
-"""0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z."""
 _KINDS: Final = {"arrival": TimeKind.ARRIVAL, "create_time": TimeKind.CREATED, "append_time": TimeKind.APPENDED}
 
 
@@ -201,16 +198,19 @@ def _times(found: dict[str, Any], now_us: int) -> tuple[int, TimeKind, int]:
 
 def _time(name: str, value: object) -> int:
     try:
-        return parse_time(value)
+        time_us = parse_time(value)
     except TimeError as error:
         raise ValueError(f"{name}: {error}") from None
+    if not FIRST_US <= time_us <= LAST_US:
+        raise ValueError(f"{name}: {value!r} is in no calendar")
+    return time_us
 
 
 def _time_text(time_us: int) -> str:
     try:
         return format_time(time_us)
     except OverflowError:  # a producer's nonsense, which the mapping rejects; so it does the nearest that has a text
-        return format_time(_LAST_US if time_us > 0 else _FIRST_US)
+        return format_time(LAST_US if time_us > 0 else FIRST_US)
 
 
 def _key(found: dict[str, Any]) -> bytes | None:

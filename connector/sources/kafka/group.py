@@ -70,6 +70,7 @@ class Group:
     # -- called by librdkafka ---------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._status.works()
         stuck = self._stuck()
         again = [TopicPartition(owned.topic, owned.number) for owned in stuck]
         starts: dict[str, Start] = {}

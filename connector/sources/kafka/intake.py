@@ -30,7 +30,7 @@ class Intake:
         """How many messages to ask for."""
         self._message_bytes = 1000.0
         self.record_times: dict[str, float] = {}
-        """Partition → time of the last record that was read of it, in seconds since the epoch."""
+        """Partition → time of the last record that was read of it, in seconds since the epoch; never one to come."""
         self.received = self.unowned = 0
 
     def take(self, messages: list[Message]) -> None:
@@ -78,8 +78,8 @@ class Intake:
             owned.take(positions)
         self.received += len(run)
         kind, time_ms = run[-1].timestamp()
-        if kind != TIMESTAMP_NOT_AVAILABLE:
-            self.record_times[owned.name] = time_ms / 1000
+        if kind != TIMESTAMP_NOT_AVAILABLE and time_ms >= 0:
+            self.record_times[owned.name] = min(time_ms * 1000, received_us) / 1e6
         self._status.works()
         self._assignment.ready.append(Chunk(self._source, owned.name, positions, records))
         some = records[:: max(1, len(records) // 16)]

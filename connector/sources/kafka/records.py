@@ -6,6 +6,8 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE, Mess
 
 from connector.records import Record, TimeKind
 
+_NO_TIME = -1
+"""Kafka's own mark of a record without a timestamp, whatever kind of timestamp its topic has."""
 _CREATED = int(TimeKind.CREATED)
 _APPENDED = int(TimeKind.APPENDED)
 
@@ -21,7 +23,7 @@ def to_records(topic: str, messages: list[Message], received_us: int, *, record_
         kind, time_ms = message.timestamp()
         headers = message.headers()
         texts = _texts(headers) if headers else ()
-        if not record_time or kind == TIMESTAMP_NOT_AVAILABLE:
+        if not record_time or kind == TIMESTAMP_NOT_AVAILABLE or time_ms == _NO_TIME:
             add(Record(topic, message.value(), received_us, message.key(), texts))
         else:
             stamped = _CREATED if kind == TIMESTAMP_CREATE_TIME else _APPENDED

@@ -1,8 +1,9 @@
-"""Leaving the group and joining it with a new consumer: where a position is not valid any more, and where the group,
-librdkafka and we do not mean the same partitions."""
+"""Leaving the group and joining it with a new consumer: where a position is not valid any more, where the group,
+librdkafka and we do not mean the same partitions, and where the group has not let us in."""
 
 from __future__ import annotations
 
+import random
 from typing import Final
 
 import structlog
@@ -19,6 +20,12 @@ from connector.sources.source import SourceFailedError
 _REJOIN_SECONDS: Final = 30.0
 """From one joining anew to the next: each moves partitions between members."""
 _CHECK_SECONDS: Final = 5.0
+_FIRST_DELAY: Final = 1.0
+_LAST_DELAY: Final = 5.0
+"""Seconds from a refusal to the next attempt to join."""
+_PATIENCE_SECONDS: Final = 180.0
+"""How long a group may refuse us. Its brokers forget a killed member after 45 s, and after 60 s at the latest, unless
+group.consumer.max.session.timeout.ms allows more."""
 
 _log = structlog.get_logger(__name__)
 
@@ -36,6 +43,27 @@ class Rejoining:
         self._check = MembershipCheck()
         self._next_check = 0.0
         self.disagreements = 0
+        self._refused_since: float | None = None
+        self._delay = _FIRST_DELAY
+        self._next_try: float | None = None
+
+    def try_again(self, now: float) -> None:
+        """Join again where the group has not let us in."""
+        if self._status.joined:
+            self._refused_since = None
+        refusal = self._status.refused
+        if refusal is None or self._status.fatal:
+            return
+        if self._refused_since is None:
+            self._refused_since, self._delay = now, _FIRST_DELAY
+        if self._next_try is None:
+            self._next_try = now + self._delay * (0.5 + 0.5 * random.random())  # noqa: S311 - jitter
+            self._delay = min(2 * self._delay, _LAST_DELAY)
+        elif now - self._refused_since > _PATIENCE_SECONDS:
+            self._status.fatal = f"given up after {_PATIENCE_SECONDS:.0f} s: {refusal}"
+        elif now >= self._next_try:
+            self._next_try = None
+            self._join_anew()
 
     def begin_anew(self, now: float) -> None:
         """Leave and join again where a partition is stuck and what was taken of it is settled."""
@@ -78,10 +106,14 @@ class Rejoining:
         """Leave the group, which calls us back, and join it as another member."""
         self._next_rejoin = now + _REJOIN_SECONDS
         _log.warning("kafka_rejoins", source=self._source, reason=reason)
+        self._join_anew()
+
+    def _join_anew(self) -> None:
         self._client.leave()
         self._group.give_up(self._assignment.owned)
         try:
             self._client.renew()
         except ValueError as error:  # such as a certificate that is not there any more
             raise SourceFailedError(str(error)) from None
+        self._status.refused = None  # that was said to the consumer before
         self._group.subscribe()

@@ -14,7 +14,7 @@ comes by, we leave the group with this consumer and join it with a new one, whos
 (`kafka_rejoining`). That is safe in any state: closing a consumer first gives us the callback that was pending, and
 then the last one. (Unsubscribing is not: with the new protocol and a revocation pending, librdkafka 2.16 never joins
 again.) What was taken from the partition in question is settled before; what was taken from the others as at any
-revocation.
+revocation. A consumer that the group has not let in is replaced in the same way.
 
 Every now and then it is checked that the group, librdkafka and we mean the same partitions (`kafka_membership`);
 where not, nothing more is committed of any of them, and we join anew.
@@ -115,6 +115,7 @@ class KafkaSource:
             now = self._clock()
             self._rejoining.verify(now)
             self._rejoining.begin_anew(now)
+            self._rejoining.try_again(now)
             self._share.find(now, len(self._assignment.owned), self._group.rebalances)
             self._intake.take(self._client.consumer.consume(self._intake.batch, timeout))
         return self._assignment.ready.popleft() if self._assignment.ready else None
@@ -124,6 +125,7 @@ class KafkaSource:
         now = self._clock()
         self._settlements.tell()
         self._rejoining.verify(now)
+        self._rejoining.try_again(now)
         if not self._pausing.held(now) or self._draining.is_set():
             return
         self._pausing.pause()
@@ -243,6 +245,7 @@ class KafkaSource:
                 self._intake.take([message])
             under_way = self._assignment.under_way(list(self._assignment.owned))
             unfinished = under_way or self._assignment.ready or self._settlements.unfinished
-            self._left = not unfinished and self._positions.commit()
+            in_group = self._status.refused is None  # one that was not let in has nothing to commit
+            self._left = not unfinished and (not in_group or self._positions.commit())
         except KafkaException as error:
             self._status.note(f"leaving the group: {error.args[0].str()}")

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import structlog
 from confluent_kafka import KafkaError
 
+from connector.brokers.kafka import is_fatal
 from connector.sources.partitions import partition_name
+
+# librdkafka says which error was the fatal one in its text alone.
+_FENCED: Final = KafkaError(KafkaError.FENCED_INSTANCE_ID).str()
+_STILL_A_MEMBER: Final = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
+_OTHER_ONE: Final = "is another one running with the same instance_id?"
 
 _log = structlog.get_logger(__name__)
 
@@ -23,6 +29,8 @@ class Status:
         self.joined = False
         self.fatal: str | None = None
         """Trying again would not help; the text says what to do."""
+        self.refused: str | None = None
+        """The group has not let this consumer in; another consumer may be let in later. The text says what to do."""
         self._trouble: str | None = None
         self._topics: dict[str, str] = {}
         """Topic → what is wrong with it; librdkafka says so once."""
@@ -48,7 +56,7 @@ class Status:
         return [] if self.joined else ["has not joined the consumer group yet"]
 
     def works(self) -> None:
-        """Records come."""
+        """Records come, or partitions."""
         self._trouble = None
 
     def topic_works(self, topic: str) -> None:
@@ -64,8 +72,8 @@ class Status:
     def failed(self, error: KafkaError, topic: str | None = None) -> None:
         """An error that librdkafka reported in place of a record, or about the whole connection."""
         text = f"topic {topic!r}: {error.str()}" if topic else error.str()
-        if error.fatal():
-            self.fatal = f"{text}; the member cannot go on: is another one running with the same instance_id?"
+        if is_fatal(error):
+            self._cannot_go_on(text)
         elif topic:
             if topic not in self._topics:
                 _log.error("kafka_topic_trouble", source=self._source, topic=topic, reason=error.str())
@@ -84,6 +92,19 @@ class Status:
                 if partition_name(name, int(number)) in owned
             )
         )
+
+    def _cannot_go_on(self, text: str) -> None:
+        if _STILL_A_MEMBER in text:  # KIP-848: so it is until the session of a killed member ends
+            self.joined = False
+            self.refused = (
+                "the group still has a member with our instance_id. One that was killed is a member until its session "
+                f"ends, mostly for 45 s; if this lasts longer, {_OTHER_ONE}"
+            )
+            self.note(self.refused)
+        elif _FENCED in text:
+            self.fatal = f"{text}; the member cannot go on: {_OTHER_ONE}"
+        else:
+            self.fatal = f"{text}; the member cannot go on"
 
     def _on_error(self, error: KafkaError) -> None:
         self.failed(error)

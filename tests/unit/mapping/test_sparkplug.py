@@ -57,6 +57,19 @@ def test_a_node_and_its_device_under_the_preset() -> None:
         assert mapping.raw(topic, b"{}") == Mapped(skipped=True)
 
 
+@pytest.mark.parametrize("time_us", [1_764_240_000_000_000_000_000, -(2**63) * 1000])
+def test_a_record_that_cannot_be_put_in_order_is_rejected_and_changes_nothing(time_us: int) -> None:
+    mapping = Mapping()
+    mapping.send("plant/NBIRTH/edge", bd_seq(0), on("Load", 1), seq=0)
+    mapping.mapper.sparkplug.take_changes("mqtt")
+    birth = payload(bd_seq(1), on("Load", 2), seq=0, time_ms=MS)
+    (reject,) = mapping.mapper.map("mqtt", Record("spBv1.0/plant/NBIRTH/edge", birth, time_us)).rejects
+    assert reject.reason == Reason.TIME_OUT_OF_RANGE
+    assert f"{time_us} µs since 1970" in reject.message
+    assert mapping.mapper.sparkplug.take_changes("mqtt") == []
+    assert mapping.send("plant/NDATA/edge", data(1), seq=1).samples == [("plant/edge/Load", NOW, 1.5)]
+
+
 def test_births_give_metadata_and_rules_say_it_otherwise() -> None:
     said = {"engUnit": "°C", "documentation": "In the gear", "displayName": "Oil", "engLow": -40, "engHigh": 120.5}
     mapping = Mapping()

@@ -12,7 +12,7 @@ from connector.mapping.mapper import Mapper
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.section import MappingSection
 from connector.mapping.signals.input_ids import Origin
-from connector.records import Mapped, Reason, Record, SignalMetadata
+from connector.records import Mapped, Reason, Record, SignalMetadata, TimeKind
 
 ARRIVAL = 1_790_000_000_000_000
 T0 = 1_714_557_600_000_000
@@ -449,6 +449,18 @@ def test_clocks_are_measured_and_corrected_where_the_rule_says_so() -> None:
         late = [ARRIVAL + second * 1_000_000 - time_us for second, (_, time_us, _) in enumerate(found)]
         wrong = [abs(lag) > 1_000_000 for lag in late]
         assert wrong == ([True] * 5 if time == "auto" else [True, True, False, False, False])
+
+
+@pytest.mark.parametrize("nonsense_ms", [-(2**63), -1_000_000_000_000, 2**63 - 1, 1_764_240_000_000_000_000])
+def test_a_timestamp_that_is_nonsense_says_nothing_about_the_devices_clock(nonsense_ms: int) -> None:
+    using = mapper({"topic": "t", "time": {"correct_clock": "1m"}})
+    for second in range(10):
+        measured = ARRIVAL + second * 1_000_000
+        payload = json.dumps({"ts": measured // 1000, "v": second}).encode()
+        arrival = measured + 200_000
+        stamped = nonsense_ms * 1000 if second == 4 else arrival
+        record = Record("t", payload, stamped, time_kind=TimeKind.CREATED, received_us=arrival)
+        assert times(using.map("kafka", record)) == [measured]
 
 
 # -- names -------------------------------------------------------------------------------------------

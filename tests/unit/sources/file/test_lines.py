@@ -82,6 +82,11 @@ def test_payloads_as_text_and_bytes() -> None:
         (b'{"topic": "t", "payload": 1, "payload_text": "1"}', "exactly one of"),
         (b'{"topic": "t", "payload": 1, "tme": 1}', "'tme' is not known"),
         (b'{"topic": "t", "payload": 1, "time": "yesterday"}', "time:"),
+        (
+            b'{"topic": "t", "payload": 1, "time": -99999999999, "time_kind": "arrival"}',
+            "time: -99999999999 is in no cal",
+        ),
+        (b'{"topic": "t", "payload": 1, "received": -99999999999}', "received: "),
         (b'{"topic": "t", "payload_base64": "?"}', "payload_base64"),
         (b'{"topic": "t", "payload": 1, "key": 5}', "key must be a text"),
         (b'{"topic": "t", "payload": 1, "headers": [5]}', "headers must be"),

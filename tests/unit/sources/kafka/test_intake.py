@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from confluent_kafka import KafkaError, Message
 
@@ -13,6 +15,7 @@ from connector.sources.kafka.status import Status
 from connector.sources.partitions import OwnedPartition
 
 SETTINGS = {"type": "kafka", "bootstrap_servers": "127.0.0.1:1", "topics": ["t"], "group_id": "g"}
+NOW = int(time.time())
 CREATED = 1
 """Kafka's number for a time that the producer set."""
 
@@ -60,6 +63,16 @@ def test_the_messages_of_one_partition_are_one_chunk(taken: Taken) -> None:
     }
     assert taken.intake.received == 4
     assert taken.assignment.owned["t[0]"].next_taken == 14
+
+
+@pytest.mark.parametrize(
+    ("time_ms", "seconds"), [(7, 0.007), (0, 0), (-5, None), (-(2**63), None), (2**63 - 1, NOW), (NOW * 10**9, NOW)]
+)
+def test_how_old_a_record_is_follows_from_no_nonsense(taken: Taken, time_ms: int, seconds: float | None) -> None:
+    """An absurd time must not look like a loss that is near, nor like one that never comes."""
+    taken.take(Message(topic="t", partition=0, offset=10, value=b"1", timestamp=(CREATED, time_ms)))
+    found = taken.intake.record_times.get("t[0]")
+    assert found == seconds or (seconds == NOW and found is not None and NOW <= found <= time.time())
 
 
 def test_partitions_that_come_mixed_are_told_apart_in_their_order(taken: Taken) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import KafkaError, Message, TopicPartition
 
 from connector.ledger.file import LogFile
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.source import KafkaSource
+from connector.sources.source import SourceFailedError
 from tests.scripted import Clock
 
 
@@ -31,6 +34,136 @@ class Idle:
         assert timeout == 0
         self.polled.append(self.clock.now)
         return None
+
+
+class Refused:
+    """A consumer that the group does not let in, as long as `group` says so; else it gets the only partition."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.closed = self.told = False
+        self.on_assign: Callable[..., None] = lambda *_: None
+        self.held: list[TopicPartition] = []
+        group.made.append(self)
+
+    def subscribe(self, _topics: list[str], on_assign: Callable[..., None], **_: object) -> None:
+        self.on_assign = on_assign
+        self.group.joined_at.append(self.group.clock.now)
+
+    def consume(self, _n: int, timeout: float) -> list[Message]:
+        assert not self.closed
+        self.group.clock.now += timeout
+        if not self.told:
+            self.told = True
+            if not self.group.refuses:
+                self.on_assign(self, [TopicPartition("t", 0)])
+                return []
+            text = f"Fatal error: {KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()}: by the coordinator"
+            return [Message(error=KafkaError(KafkaError._FATAL, text))]
+        return []
+
+    def poll(self, timeout: float) -> Message | None:
+        return next(iter(self.consume(1, timeout)), None)
+
+    def assignment(self) -> list[TopicPartition]:
+        return self.held
+
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        self.held = partitions
+
+    def committed(self, partitions: list[TopicPartition], **_: object) -> list[TopicPartition]:
+        return [TopicPartition(found.topic, found.partition, 7) for found in partitions]
+
+    def offsets_for_times(self, partitions: list[TopicPartition], **_: object) -> list[TopicPartition]:
+        return [TopicPartition(found.topic, found.partition, 7) for found in partitions]
+
+    def list_topics(self, **_: object) -> object:
+        return SimpleNamespace(topics={"t": SimpleNamespace(partitions={0: None})})
+
+    def pause(self, _partitions: list[TopicPartition]) -> None:
+        """Nothing comes anyway."""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Group:
+    """What the brokers say."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.refuses = True
+        self.made: list[Refused] = []
+        self.joined_at: list[float] = []
+
+
+class Refusing:
+    """A source of that group."""
+
+    def __init__(self, folder: Path) -> None:
+        self.group = Group(Clock(0.0))
+        settings: dict[str, Any] = {"type": "kafka", "bootstrap_servers": "127.0.0.1:1", "topics": ["t"]}
+        settings |= {"group_id": "g", "security": "plaintext", "group_protocol": "consumer", "instance_id": "plant-0"}
+        self.source = KafkaSource(
+            KafkaSection.model_validate(settings),
+            LogFile.open(folder / "kafka.sqlite"),
+            clock=self.group.clock,
+            consumer=lambda *_, **__: Refused(self.group),
+        )
+        self.source.start(None)  # type: ignore[arg-type] - nothing is ever under way
+
+    def poll_until(self, moment: float) -> None:
+        while self.group.clock.now < moment:
+            assert self.source.poll(0.25) is None
+
+
+@pytest.fixture
+def refusing(tmp_path: Path) -> Iterator[Refusing]:
+    found = Refusing(tmp_path)
+    yield found
+    found.source.close(1)
+
+
+def test_a_member_whose_former_self_was_killed_joins_once_its_session_is_over(refusing: Refusing) -> None:
+    group = refusing.group
+    refusing.poll_until(44)
+    assert all("same instance_id" in problem for problem in refusing.source.problems())
+    pauses = [later - earlier for earlier, later in zip(group.joined_at, group.joined_at[1:], strict=False)]
+    assert max(pauses) <= 6, "it is in within a minute"
+    assert len(pauses) <= 30, "and does not hammer at the brokers"
+    assert len(set(pauses)) > 1
+    group.refuses = False
+    refusing.poll_until(50)
+    assert [found.closed for found in group.made] == [True] * (len(group.made) - 1) + [False]
+    assert refusing.source.problems() == []
+    assert refusing.source.gauges()["kafka_assigned_partitions"] == 1
+    joined = len(group.joined_at)
+    refusing.poll_until(300)
+    assert len(group.joined_at) == joined, "it stays"
+
+
+def test_it_goes_on_asking_while_there_is_no_room(refusing: Refusing) -> None:
+    for _ in range(100):
+        refusing.group.clock.now += 0.25
+        refusing.source.hold()
+    refusing.group.refuses = False
+    for _ in range(40):
+        refusing.group.clock.now += 0.25
+        refusing.source.hold()
+    assert refusing.source.problems() == []
+
+
+def test_a_name_that_another_member_keeps_ends_visibly(refusing: Refusing) -> None:
+    with pytest.raises(SourceFailedError, match="same instance_id"):
+        refusing.poll_until(400)
+    assert 120 < refusing.group.clock.now < 240
+
+
+def test_who_was_never_let_in_leaves_at_once(refusing: Refusing) -> None:
+    refusing.poll_until(1)
+    refusing.source.leave(end_session=False)
+    refusing.poll_until(2)
+    assert refusing.source.leaving() is None
 
 
 @pytest.mark.parametrize("interval", [1.0, 2.0, 10.0, 300.0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from confluent_kafka import KafkaError
 
 from connector.sources.kafka.status import Status
@@ -31,11 +32,37 @@ def test_a_topic_that_is_not_there_stays_a_problem_until_its_partitions_are_ours
     assert status.problems() == []
 
 
-def test_a_fenced_member_cannot_go_on() -> None:
+def fatal(code: int, *, flag: bool = False) -> KafkaError:
+    """As librdkafka gives it in place of a record: the first error is in the text alone, and `fatal()` is False."""
+    error = KafkaError(KafkaError._FATAL, f"Fatal error: {KafkaError(code).str()}: told by the coordinator", flag)
+    assert error.fatal() == flag
+    return error
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_a_fenced_member_cannot_go_on(flag: bool) -> None:
     status = Status("kafka")
-    status.failed(KafkaError(KafkaError._FATAL, "fenced", True))
+    status.failed(fatal(KafkaError.FENCED_INSTANCE_ID, flag=flag))
     assert status.fatal is not None
     assert "same instance_id" in status.problems()[0]
+
+
+def test_any_other_fatal_error_is_told_as_it_is() -> None:
+    status = Status("kafka")
+    status.failed(fatal(KafkaError.UNSUPPORTED_VERSION))
+    assert status.fatal is not None
+    assert "instance_id" not in status.fatal
+
+
+def test_a_name_that_the_group_has_not_released_is_a_reason_to_try_again() -> None:
+    status = Status("kafka")
+    status.joined = True
+    status.failed(fatal(KafkaError.UNRELEASED_INSTANCE_ID))
+    assert status.fatal is None
+    assert status.refused is not None
+    assert status.joined is False
+    (problem,) = status.problems()
+    assert "same instance_id" in problem
 
 
 def test_how_many_partitions_the_group_gave_is_known_while_nothing_moves() -> None:

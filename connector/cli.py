@@ -17,6 +17,7 @@ import click
 import structlog
 
 from connector import __version__
+from connector.observe.logs import configure_logs
 
 if TYPE_CHECKING:
     from connector.app import Connector
@@ -64,6 +65,7 @@ class _Commands(click.Group):
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:
     """Carries MQTT and Kafka data into Clarify: every measurement, once, under the right name."""
+    configure_logs("info", "text")  # until the command knows better: by default, tracebacks may show local variables
 
 
 @main.command()
@@ -80,8 +82,7 @@ def run(config: Path, worker: int | None) -> None:
 
 def _run_workers(file: Path, loaded: Config) -> None:
     """Run a process for each worker, and speak for all of them."""
-    from connector.observe.logs import configure_logs  # noqa: PLC0415 - only this command needs it
-    from connector.observe.together import serve_together  # noqa: PLC0415
+    from connector.observe.together import serve_together  # noqa: PLC0415 - only this command needs it
     from connector.workers import PORT_FILE, Supervisor, worker_folder  # noqa: PLC0415
 
     configure_logs(loaded.observe.log_level, loaded.observe.log_format)
@@ -109,7 +110,6 @@ def _cannot_listen(loaded: Config, error: OSError) -> str:
 def _run(config: Path, loaded: Config, worker: int | None) -> None:
     from connector.app import Connector, StartError, calm_collector  # noqa: PLC0415 - only this command needs all
     from connector.clarify import CredentialsError  # noqa: PLC0415
-    from connector.observe.logs import configure_logs  # noqa: PLC0415
     from connector.observe.pages import serve  # noqa: PLC0415
 
     sources_in_all = len(loaded.sources)
@@ -286,7 +286,6 @@ def backfill(
     from connector.backfill import Backfill, BackfillError, choose_source, wanted  # noqa: PLC0415
     from connector.clarify import CredentialsError  # noqa: PLC0415
     from connector.ledger import as_table, read_ledger  # noqa: PLC0415
-    from connector.observe.logs import configure_logs  # noqa: PLC0415
 
     loaded = _load(config)
     os.umask(0o077)

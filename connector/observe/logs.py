@@ -16,6 +16,8 @@ LINES_A_MINUTE: Final = 60
 LONGEST_VALUE: Final = 2_000
 """Characters of one value in a line: topics and keys are the publishers' to choose."""
 _WINDOW: Final = 60.0
+_TRACEBACKS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+"""Without local variables, among which are tokens, passwords and what devices sent."""
 
 
 class Bounded:
@@ -53,15 +55,16 @@ class Bounded:
 def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worker: int | None = None) -> None:
     """Set up logging for the whole process. `level` is a name such as `info`; `form` is `text` or `json`. Where
     several workers write into one stream, each line says which of them it is from."""
-    out = stream or sys.stderr
     number = logging.getLevelNamesMapping()[level.upper()]
     renderer: structlog.typing.Processor
     if form == "json":
         renderer = structlog.processors.JSONRenderer()
-        errors: list[structlog.typing.Processor] = [structlog.processors.dict_tracebacks]
+        errors: list[structlog.typing.Processor] = [structlog.processors.ExceptionRenderer(_TRACEBACKS)]
     else:
         renderer = structlog.dev.ConsoleRenderer(
-            colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+            colors=(stream or sys.stderr).isatty(),
+            exception_formatter=structlog.dev.plain_traceback,  # others show local variables
+            pad_event_to=0,
         )
         errors = []
     whose: list[structlog.typing.Processor] = []
@@ -82,6 +85,6 @@ def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worke
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(file=out),
+        logger_factory=lambda *_: structlog.PrintLogger(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )

@@ -73,11 +73,22 @@ def main() -> None:
 @click.option("--worker", type=int, hidden=True, help="Run this worker of a configuration with several.")
 def run(config: Path, worker: int | None) -> None:
     """Run the connector until SIGTERM or Ctrl-C; it then sends what it has and exits with 0."""
+    # a thread says so: whoever was interrupted may be logging, and hold the lock for it
+    signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=_say_no_reload, daemon=True).start())
     loaded = _load(config)
     if loaded.workers > 1 and worker is None:
         _run_workers(config, loaded)
     else:
         _run(config, loaded, worker)
+
+
+def _say_no_reload() -> None:
+    _log.warning(
+        "reload_not_supported",
+        signal="SIGHUP",
+        effect="all goes on with the configuration of the start",
+        remedy="restart to take a new configuration",
+    )
 
 
 def _run_workers(file: Path, loaded: Config) -> None:

@@ -7,7 +7,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, MutableMapping
-from typing import Any, Final, TextIO
+from contextlib import suppress
+from typing import Any, Final, TextIO, cast
 
 import structlog
 
@@ -52,9 +53,26 @@ class Bounded:
         return event
 
 
+class _Output:
+    """Where lines go. One that cannot be written (the terminal is closed, whoever read the pipe is gone, the disk is
+    full) is left out: it must not end the thread that has something to say."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            (self._stream or sys.stderr).write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            (self._stream or sys.stderr).flush()
+
+
 def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worker: int | None = None) -> None:
     """Set up logging for the whole process. `level` is a name such as `info`; `form` is `text` or `json`. Where
     several workers write into one stream, each line says which of them it is from."""
+    out = stream or sys.stderr
     number = logging.getLevelNamesMapping()[level.upper()]
     renderer: structlog.typing.Processor
     if form == "json":
@@ -62,7 +80,7 @@ def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worke
         errors: list[structlog.typing.Processor] = [structlog.processors.ExceptionRenderer(_TRACEBACKS)]
     else:
         renderer = structlog.dev.ConsoleRenderer(
-            colors=(stream or sys.stderr).isatty(),
+            colors=out.isatty(),
             exception_formatter=structlog.dev.plain_traceback,  # others show local variables
             pad_event_to=0,
         )
@@ -85,6 +103,6 @@ def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worke
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=lambda *_: structlog.PrintLogger(stream or sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", _Output(stream))),
         cache_logger_on_first_use=False,
     )

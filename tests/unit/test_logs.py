@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import subprocess
@@ -115,3 +116,21 @@ main(["crash"])
     assert MARK not in done.stdout + done.stderr
     assert "OverflowError: 2 fields" in done.stderr
     assert not done.stdout
+
+
+def test_a_line_that_cannot_be_written_ends_nothing_and_the_next_one_may_be() -> None:
+    class Terminal(io.StringIO):
+        is_closed = True
+
+        def write(self, text: str) -> int:
+            if self.is_closed:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().write(text)
+
+    out = Terminal()
+    configure_logs("info", "text", out)
+    structlog.get_logger().warning("nobody_sees_it")
+    out.is_closed = False
+    structlog.get_logger().warning("somebody_sees_it")
+    assert "nobody_sees_it" not in out.getvalue()
+    assert "somebody_sees_it" in out.getvalue()

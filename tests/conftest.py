@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 
@@ -19,6 +20,13 @@ from tests.workers import TogetherByFile, how_many, longest_first
 # A slow or busy machine is no reason to fail.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A command that runs in this process sets up the logs for all of it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

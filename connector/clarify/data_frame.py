@@ -1,13 +1,14 @@
 """Data frames: what is written to Clarify, and what is read from it.
 
 Times are kept as integers of microseconds, values as tuples, so that a frame of a million values is built,
-merged and written in passes that run in C.
+merged and written in passes that run in C. Who looks at `times` and `series` gets lists, which may be changed:
+before anything is done with the frame, what was changed is checked and taken over.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from itertools import chain
@@ -43,66 +44,112 @@ class DataFrame:
         Input ID → numbers. True and False become 1 and 0, NaN becomes None. Integers stay as they are, but Clarify
         computes with float64, exact up to 2**53.
 
-    A broken rule is a ValueError that names the series and the index: infinities, text, wrong lengths.
+    A broken rule is a ValueError that names the series and the index: infinities, text, wrong lengths. `times` and
+    `series` may be changed in place or set anew; a rule that is broken then is a ValueError when the frame is used.
 
     >>> frame = DataFrame(times=["2026-05-01T06:00:00Z"], series={"boiler/pressure": [4.1]})
     """
 
-    __slots__ = ("_series", "_times")
+    __slots__ = ("_given_series", "_given_times", "_read_times", "_series", "_times")
 
     def __init__(
         self,
         times: Iterable[Instant] = (),
         series: Mapping[str, Iterable[Value]] | None = None,
     ) -> None:
-        if isinstance(times, str | bytes | Mapping) or not isinstance(times, Iterable):
-            raise ValueError(f"times must be a list of times, not {_kind(times)}")  # noqa: TRY004
-        if not isinstance(series, Mapping | None):
-            raise ValueError(f"series must be a dict of input ID → values, not {_kind(series)}")  # noqa: TRY004
         self._times = _times(times)
-        self._series = {check_input_id(key): _values(key, values) for key, values in (series or {}).items()}
-        for key, values in self._series.items():
-            if len(values) != len(self._times):
-                raise ValueError(
-                    f"series {key!r} has {len(values)} values for {len(self._times)} times: "
-                    "it needs one, or None, for each"
-                )
+        self._series = {
+            check_input_id(key): _values(key, values)
+            for key, values in _mapping({} if series is None else series).items()
+        }
+        _check_lengths(self._times, self._series)
+        self._given_times: list[Any] | None = None
+        """What `times` gave out, or was set to; None if nothing: then nothing can have been changed."""
+        self._given_series: dict[str, Any] | None = None
+        """As `_given_times`."""
+        self._read_times: list[Any] = []
+        """What was in the former when `_times` was read from it."""
 
     # -- what is in it ----------------------------------------------------------------------------
 
     @property
     def times(self) -> list[datetime]:
-        """The times as datetimes in UTC."""
-        return list(map(iso8601.to_datetime, self._times))
+        """The times as datetimes in UTC, or as they were set; a list that may be changed."""
+        if self._given_times is None:
+            self._given_times = list(map(iso8601.to_datetime, self._times))
+            self._read_times = self._given_times.copy()
+        return self._given_times
+
+    @times.setter
+    def times(self, times: Iterable[Instant]) -> None:
+        read = _times(times)
+        self._given_times = times if isinstance(times, list) else list(map(iso8601.to_datetime, read))
+        self._read_times, self._times = self._given_times.copy(), read
+
+    @property
+    def series(self) -> dict[str, list[Value]]:
+        """Input ID, item ID or alias → values, one for each time; a dict of lists that may be changed."""
+        if self._given_series is None:
+            self._given_series = {key: list(values) for key, values in self._series.items()}
+        return self._given_series
+
+    @series.setter
+    def series(self, series: Mapping[str, Iterable[Value]]) -> None:
+        self._given_series = series if isinstance(series, dict) else dict(_mapping(series))
 
     @property
     def times_us(self) -> tuple[int, ...]:
-        """The times as microseconds since 1970."""
+        """The times as microseconds since 1970. ValueError if the frame was changed so that it breaks a rule."""
+        self._take_changes()
         return self._times
 
     @property
-    def series(self) -> Mapping[str, tuple[Value, ...]]:
-        """Input ID, item ID or alias → values, one for each time."""
+    def columns(self) -> Mapping[str, tuple[Value, ...]]:
+        """`series` to read only, sooner had. ValueError if the frame was changed so that it breaks a rule."""
+        self._take_changes()
         return self._series
+
+    def _take_changes(self) -> None:
+        """Check what was changed in the lists that were given out, and go by it from here on."""
+        if self._given_times is None and self._given_series is None:
+            return
+        times, series = self._times, self._series
+        read = self._read_times
+        if self._given_times is not None and self._given_times != read:
+            read = self._given_times.copy()
+            times = _times(read)
+        if self._given_series is not None:
+            series = {}
+            for key, values in list(self._given_series.items()):
+                if isinstance(values, Iterator):  # which can be read only once
+                    values = self._given_series[key] = list(values)  # noqa: PLW2901
+                known = self._series.get(key)
+                if known is None:
+                    check_input_id(key)  # those that came in an answer may be other names
+                is_as_known = known is not None and type(values) is list and tuple(values) == known
+                series[key] = known if is_as_known and known is not None else _values(key, values)
+        _check_lengths(times, series)
+        self._times, self._series, self._read_times = times, series, read
 
     @property
     def samples(self) -> int:
         """How many cells hold a value."""
-        return sum(len(values) - values.count(None) for values in self._series.values())
+        return sum(len(values) - values.count(None) for values in self.columns.values())
 
     def __len__(self) -> int:
         """How many times it has."""
-        return len(self._times)
+        return len(self._times if self._given_times is None else self._given_times)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DataFrame):
             return NotImplemented
-        return self._times == other._times and self._series == other._series
+        return self.times_us == other.times_us and self.columns == other.columns
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"DataFrame({len(self._times)} times, {len(self._series)} series)"
+        series = self._series if self._given_series is None else self._given_series
+        return f"DataFrame({len(self)} times, {len(series)} series)"
 
     # -- other forms ------------------------------------------------------------------------------
 
@@ -148,6 +195,7 @@ class DataFrame:
 
         ImportError says how to get pandas.
         """
+        self._take_changes()
         try:
             import pandas as pd  # noqa: PLC0415 - an optional package
         except ImportError:
@@ -175,7 +223,8 @@ class DataFrame:
 
     def to_wire(self) -> dict[str, object]:
         """The frame as a dict of times, as RFC 3339 texts, and series."""
-        return {"times": iso8601.texts(self._times), "series": self._series}
+        self._take_changes()
+        return {"times": iso8601.texts(self._times), "series": dict(self._series)}
 
     # -- parts and sums ---------------------------------------------------------------------------
 
@@ -186,6 +235,8 @@ class DataFrame:
         given = list(frames)
         if any(not isinstance(frame, DataFrame) for frame in given):
             raise TypeError("merge takes a list of DataFrame")
+        for frame in given:
+            frame._take_changes()
         # Sorting a row of sorted runs and dropping repeats is much sooner done than sorting a set.
         times = list(dict.fromkeys(sorted(chain.from_iterable(frame._times for frame in given))))
         slots: dict[int, int] = {}
@@ -216,15 +267,18 @@ class DataFrame:
 
     def rows(self, first: int, end: int) -> DataFrame:
         """The times from index `first` to before `end`, with their values."""
+        self._take_changes()
         series = {key: values[first:end] for key, values in self._series.items()}
         return DataFrame.from_us(self._times[first:end], series)
 
     def only(self, keys: Iterable[str]) -> DataFrame:
         """These series of it, with all times."""
+        self._take_changes()
         return DataFrame.from_us(self._times, {key: self._series[key] for key in keys})
 
     def last(self, n: int) -> DataFrame:
         """The last `n` values of each series; times that are left without a value go. The times must be sorted."""
+        self._take_changes()
         series: dict[str, tuple[Value, ...]] = {}
         earliest = len(self._times)
         for key, values in self._series.items():
@@ -244,6 +298,7 @@ class DataFrame:
 
     def between(self, first_us: int, end_us: int) -> DataFrame:
         """The times from `first_us` to before `end_us`. The times must be sorted."""
+        self._take_changes()
         return self.rows(bisect_left(self._times, first_us), bisect_left(self._times, end_us))
 
 
@@ -258,7 +313,23 @@ def as_data_frame(data: object) -> DataFrame:
     raise ValueError(f"{type(data).__name__} is no data: give a DataFrame, a dict, or a pandas DataFrame or Series")
 
 
+def _mapping(series: Mapping[str, Iterable[Value]]) -> Mapping[str, Iterable[Value]]:
+    if not isinstance(series, Mapping):
+        raise ValueError(f"series must be a dict of input ID → values, not {_kind(series)}")  # noqa: TRY004
+    return series
+
+
+def _check_lengths(times: Sequence[int], series: Mapping[str, Sequence[Value]]) -> None:
+    for key, values in series.items():
+        if len(values) != len(times):
+            raise ValueError(
+                f"series {key!r} has {len(values)} values for {len(times)} times: it needs one, or None, for each"
+            )
+
+
 def _times(times: Iterable[Instant]) -> tuple[int, ...]:
+    if isinstance(times, str | bytes | Mapping) or not isinstance(times, Iterable):
+        raise ValueError(f"times must be a list of times, not {_kind(times)}")  # noqa: TRY004
     if getattr(times, "dtype", None) is not None:
         return tuple(column_times(times))
     return tuple(iso8601.read_all(times))

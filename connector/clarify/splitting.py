@@ -27,13 +27,13 @@ def split(frame: DataFrame, most_bytes: int) -> Iterator[tuple[int, bytes]]:
 
     TooLarge if a single value does not fit, which takes a limit that is far below Clarify's.
     """
-    return _Splitter(frame, most_bytes).parts(0, len(frame), list(frame.series))
+    return _Splitter(frame, most_bytes).parts(0, len(frame), list(frame.columns))
 
 
 class _Splitter:
     def __init__(self, frame: DataFrame, most_bytes: int) -> None:
         self._times = iso8601.texts(frame.times_us)
-        self._series = frame.series
+        self._series = frame.columns
         self._most = most_bytes
 
     def parts(self, first: int, end: int, keys: Sequence[str]) -> Iterator[tuple[int, bytes]]:

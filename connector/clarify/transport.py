@@ -1,8 +1,9 @@
 """One exchange over HTTP: bytes out, an Answer back, or a Retryable that says why there is none.
 
 A thin layer on one httpx.Client: connections are kept alive, every wait has a bound, answers are bounded in
-size, redirects are not followed (a redirected POST would lose its body or leak its token), and requests are
-not compressed (it is not documented that Clarify takes that). What a status means for the caller is decided
+size, redirects are not followed (a redirected POST would lose its body or leak its token), cookies are not kept,
+and requests are not compressed (it is not documented that Clarify takes that). A header that cannot be read
+counts as absent. What a status means for the caller is decided
 here too, in `failure`, a pure function. Nothing is repeated here.
 """
 
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
 import httpx
@@ -29,6 +31,7 @@ _LOOKED_AT = 16 * 1024  # bytes of an answer out of which they are taken
 _TRACE = 100  # characters of a trace ID; a W3C traceparent has 55
 _IDLE_SECONDS = 30.0  # how long an idle connection is kept for the next request
 _CONNECTIONS = 10  # two threads use a client, so this is a bound, not a limit
+_LOCATION = "connector_location"
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?\Z")
 
 # Status codes, by what to do; 5xx and everything else that is unknown is worth another try.
@@ -124,6 +127,8 @@ class Transport:
                 keepalive_expiry=_IDLE_SECONDS,
             ),
             follow_redirects=False,
+            event_hooks={"response": [_put_by_location]},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # httpx cannot send every one that it is given
         )
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], *, method: str, stores: bool) -> Answer:
@@ -174,12 +179,17 @@ class Transport:
             body=b"".join(pieces),
             retry_after=retry_after(headers.get("Retry-After"), headers.get("Date"), datetime.now(UTC)),
             trace=headers.get("traceparent"),
-            location=headers.get("Location"),
+            location=response.extensions[_LOCATION],
         )
 
     def close(self) -> None:
         """Closes the connections. A request after that is a RuntimeError."""
         self._http.close()
+
+
+def _put_by_location(response: httpx.Response) -> None:
+    """httpx takes a redirect's address apart although it is not followed, and cannot do that with every one."""
+    response.extensions[_LOCATION] = response.headers.pop("Location", None)
 
 
 # Errors that come before the request is on its way. LocalProtocolError: httpx would not send it.
@@ -243,9 +253,10 @@ def retry_after(value: str | None, date: str | None, now: datetime) -> float | N
 
 
 def _http_date(text: str) -> datetime | None:
+    """None if it cannot be read: the header then counts as absent."""
     try:
         parsed = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError, IndexError, TypeError):  # beside the first, it does not say which
         return None
     return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
 

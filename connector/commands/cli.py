@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from connector import ConnectorError, __version__
+from connector.observe.logs import configure_logs
 
 BUG: Final = 70
 """The exit status after a bug: EX_SOFTWARE of sysexits.h."""
@@ -61,9 +62,9 @@ class _Commands(click.Group):
             )
             ctx.exit(BUG)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
-            return None
+            return super().get_command(ctx, cmd_name)
         module, _, name = _COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
@@ -73,3 +74,4 @@ class _Commands(click.Group):
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:
     """Carries MQTT and Kafka data into Clarify: every measurement, once, under the right name."""
+    configure_logs("info", "text")  # until the command knows better: by default, tracebacks may show local variables

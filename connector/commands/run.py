@@ -15,6 +15,7 @@ import structlog
 from connector import __version__
 from connector.commands.configuration import CONFIG
 from connector.config.read import load_config
+from connector.observe.logs import configure_logs
 
 if TYPE_CHECKING:
     from connector.config.model import Config
@@ -28,6 +29,8 @@ _log = structlog.get_logger(__name__)
 @click.option("--worker", type=int, hidden=True, help="Run this worker of a configuration with several.")
 def run(config: Path, worker: int | None) -> None:
     """Run the connector until SIGTERM or Ctrl-C; it then sends what it has and exits with 0."""
+    # a thread says so: whoever was interrupted may be logging, and hold the lock for it
+    signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=_say_no_reload, daemon=True).start())
     loaded = load_config(config)
     if loaded.workers > 1 and worker is None:
         _run_workers(config, loaded)
@@ -35,9 +38,17 @@ def run(config: Path, worker: int | None) -> None:
         _run(config, loaded, worker)
 
 
+def _say_no_reload() -> None:
+    _log.warning(
+        "reload_not_supported",
+        signal="SIGHUP",
+        effect="all goes on with the configuration of the start",
+        remedy="restart to take a new configuration",
+    )
+
+
 def _run_workers(file: Path, loaded: Config) -> None:
     """Run a process for each worker, and speak for all of them."""
-    from connector.observe.logs import configure_logs  # noqa: PLC0415 - only this command needs it
     from connector.observe.of_workers import serve_together  # noqa: PLC0415
     from connector.runtime.workers import PORT_FILE, Supervisor, worker_folder  # noqa: PLC0415
 
@@ -64,7 +75,6 @@ def _cannot_listen(loaded: Config, error: OSError) -> str:
 
 
 def _run(config: Path, loaded: Config, worker: int | None) -> None:
-    from connector.observe.logs import configure_logs  # noqa: PLC0415
     from connector.observe.pages import serve  # noqa: PLC0415
     from connector.runtime.connector import Connector, calm_collector  # noqa: PLC0415 - only this command needs all
 

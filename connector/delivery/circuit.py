@@ -266,6 +266,20 @@ class Circuit:
             self._shared.probe = None
 
 
+def unforeseen(error: Exception, method: str) -> Retryable:
+    """What stands for an error that no exchange should raise; its traceback goes into the log. Such an error says
+    nothing about the data, and may be over with the next answer: the request is tried again as after any failure."""
+    _log.error(
+        "exchange_bug",
+        method=method,
+        exc_info=error,
+        effect="the data is kept, and the request is sent again after a back-off",
+        remedy="please report it, with the traceback",
+    )
+    kind = type(error).__name__  # without its text, which may be anything; the traceback has it
+    return Retryable(f"A bug ({kind}): its traceback is in the log; please report it.", method=method)
+
+
 def _is_news(failures: _Failures) -> bool:
     if not failures.is_open or failures.said:
         return False

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol, TypeVar
 
 from connector.clarify import ClarifyError, InvalidParams, Retryable, SaveSignalsResult, SignalInfo, TooLarge
-from connector.delivery.circuit import LOOK_SECONDS, Circuits
+from connector.clarify.models import check_input_id
+from connector.delivery.circuit import LOOK_SECONDS, Circuits, unforeseen
 
 _SAVE_SIGNALS: Final = "integration.saveSignals"
 
@@ -55,6 +56,8 @@ class GuardedClient:
 
     def save_signals(self, signals_by_input: Mapping[str, SignalInfo]) -> SaveSignalsResult:
         """Save complete metadata; raises `ClarifyError`, or ValueError for what breaks a documented rule."""
+        for input_id in signals_by_input:  # here, since a ValueError of the exchange is no fault of the data
+            check_input_id(input_id)
         return self._through(_SAVE_SIGNALS, lambda: self._client.save_signals(signals_by_input))
 
     def call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
@@ -74,6 +77,10 @@ class GuardedClient:
         except ClarifyError as error:
             circuit.failed(error, self._clock())
             raise
+        except Exception as error:
+            failure = unforeseen(error, method)
+            circuit.failed(failure, self._clock())
+            raise failure from error
         except BaseException:
             circuit.not_sent()
             raise

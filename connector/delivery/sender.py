@@ -25,7 +25,7 @@ from typing import Final, Protocol
 import structlog
 
 from connector.clarify import ClarifyError, InsertResult, InvalidParams
-from connector.delivery.circuit import LOOK_SECONDS, Circuit, Circuits, CircuitState
+from connector.delivery.circuit import LOOK_SECONDS, Circuit, Circuits, CircuitState, unforeseen
 from connector.delivery.divided import Columns, cut, joined, values_in, without_named
 from connector.delivery.pace import Pace
 from connector.delivery.policy import Action, is_too_much, judge_frame
@@ -163,6 +163,9 @@ class Sender:
             if self._pace is not None and is_first and is_too_much(error, self._clock() - started):
                 self._pace.throttled(str(error))
             return error
+        except Exception as error:  # noqa: BLE001 - whatever it is, the frame is kept and sent again
+            self.status.failures += 1
+            return unforeseen(error, "integration.insert")
         now = self._clock()
         if self.circuit.trouble is not None and not self.circuit.is_probe:  # else the circuit speaks
             _log.info("insert_works_again", after=self.circuit.trouble)

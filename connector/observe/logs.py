@@ -7,7 +7,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, MutableMapping
-from typing import Any, Final, TextIO
+from contextlib import suppress
+from typing import Any, Final, TextIO, cast
 
 import structlog
 
@@ -16,6 +17,8 @@ LINES_A_MINUTE: Final = 60
 LONGEST_VALUE: Final = 2_000
 """Characters of one value in a line: topics and keys are the publishers' to choose."""
 _WINDOW: Final = 60.0
+_TRACEBACKS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+"""Without local variables, among which are tokens, passwords and what devices sent."""
 
 
 class Bounded:
@@ -50,6 +53,22 @@ class Bounded:
         return event
 
 
+class _Output:
+    """Where lines go. One that cannot be written (the terminal is closed, whoever read the pipe is gone, the disk is
+    full) is left out: it must not end the thread that has something to say."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            (self._stream or sys.stderr).write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            (self._stream or sys.stderr).flush()
+
+
 def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worker: int | None = None) -> None:
     """Set up logging for the whole process. `level` is a name such as `info`; `form` is `text` or `json`. Where
     several workers write into one stream, each line says which of them it is from."""
@@ -58,10 +77,12 @@ def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worke
     renderer: structlog.typing.Processor
     if form == "json":
         renderer = structlog.processors.JSONRenderer()
-        errors: list[structlog.typing.Processor] = [structlog.processors.dict_tracebacks]
+        errors: list[structlog.typing.Processor] = [structlog.processors.ExceptionRenderer(_TRACEBACKS)]
     else:
         renderer = structlog.dev.ConsoleRenderer(
-            colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+            colors=out.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,  # others show local variables
+            pad_event_to=0,
         )
         errors = []
     whose: list[structlog.typing.Processor] = []
@@ -82,6 +103,6 @@ def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worke
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(file=out),
+        logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", _Output(stream))),
         cache_logger_on_first_use=False,
     )

@@ -235,9 +235,9 @@ def test_evaluate(client: Client) -> None:
         lt=T0 + 5 * 60_000_000,
     ).raise_for_error()
     assert response.result is not None
-    assert response.result.data.series["x"] == (10, 20, None, 40, None)
-    assert response.result.data.series["before"] == (None, 10, 20, None, 40)
-    assert response.result.data.series["filled"][:2] == (5, 15)
+    assert response.result.data.series["x"] == [10, 20, None, 40, None]
+    assert response.result.data.series["before"] == [None, 10, 20, None, 40]
+    assert response.result.data.series["filled"][:2] == [5, 15]
     assert response.result.data.series["rate"][0] == 5 / 60
     wrong = client.evaluate("PT1M", calculations=[{"formula": "nobody + 1", "alias": "a"}]).error
     assert wrong is not None
@@ -259,7 +259,7 @@ def test_groups_and_connecting(sandbox: SandboxServer) -> None:
             "PT1M", groups=[{**group, "alias": "all"}], gte=T0, lt=T0 + 60_000_000
         ).raise_for_error()
         assert response.result is not None
-        assert response.result.data.series == {"all": (3,)}
+        assert response.result.data.series == {"all": [3]}
         extra = client.insert(DataFrame(times=[T0 + 1], series={f"{keys[0]}/b": [7]})).raise_for_error().result
         assert extra is not None
         chosen = {"input": f"{keys[0]}/b"}
@@ -271,7 +271,7 @@ def test_groups_and_connecting(sandbox: SandboxServer) -> None:
         client.connect_signals(items[keys[0]], chosen).raise_for_error()
         both = client.data_frame({"id": items[keys[0]]}, gte=T0, lt=T0 + DAY).raise_for_error().result
         assert both is not None
-        assert both.data.series == {items[keys[0]]: (0, 7)}
+        assert both.data.series == {items[keys[0]]: [0, 7]}
         client.disconnect_signals(chosen).raise_for_error()
         (loose,) = client.iter_signals(chosen)
         assert loose.item is None

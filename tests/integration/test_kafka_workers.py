@@ -260,6 +260,23 @@ def test_workers_end_when_their_supervisor_is_killed(
         assert connector.stop() == 0
 
 
+def test_sighup_ends_neither_the_supervisor_nor_a_worker(
+    kafka: KafkaBroker, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    topic = f"workers-hangup-{uuid.uuid4().hex[:8]}"
+    with connector_for(kafka, topic, sandbox, tmp_path) as connector:
+        connector.start()
+        workers = children(connector.pid)
+        assert len(workers) == 2
+        for count, pid in enumerate((connector.pid, *workers), 1):
+            os.kill(pid, signal.SIGHUP)
+            wait_until(lambda n=count: connector.log().count("reload_not_supported") == n, 20, connector.log)  # type: ignore[misc]
+        produce(kafka, topic, range(40))
+        wait_until(lambda: sandbox.count_samples() == 40, 60, connector.log)
+        assert children(connector.pid) == workers, "none had to be started again"
+        assert connector.stop() == 0
+
+
 def test_a_worker_that_cannot_start_ends_all_with_its_reason(sandbox: SandboxServer, tmp_path: Path) -> None:
     source = """
   - type: kafka

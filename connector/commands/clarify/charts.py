@@ -33,7 +33,7 @@ def titled(selection: DataSelection) -> DataFrame:
     titles = _titles(selection)
     items = _items(selection)
     series = {}
-    for key, values in selection.data.series.items():
+    for key, values in selection.data.columns.items():
         item, _, rest = key.partition("_")
         part = _state(items.get(item), rest)
         series[f"{titles.get(item, item)} {part}" if part else titles.get(item, item)] = values
@@ -45,7 +45,7 @@ def charts(selection: DataSelection, *, names: bool) -> list[Chart]:
     titles = _titles(selection) if names else {}
     items = _items(selection)
     parts: dict[str, dict[str, Points]] = {}
-    for key, values in selection.data.series.items():
+    for key, values in selection.data.columns.items():
         item, _, rest = key.partition("_")
         points = [(t, v) for t, v in zip(selection.data.times_us, values, strict=True) if v is not None]
         parts.setdefault(item, {})[rest] = points

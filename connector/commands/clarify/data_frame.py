@@ -70,10 +70,10 @@ def data_frame(client: Client, conditions: Sequence[str], raw: str | None, ids: 
         )
     assert selection is not None  # noqa: S101 - there was no error
     frame = titled(selection) if names else selection.data
-    if not frame.series:
+    if not frame.columns:
         click.echo("no item matches", err=True)
     if plot is not None:
-        if frame.series:
+        if frame.columns:
             _plot(charts(selection, names=names), plot, output)
         return
     with ExitStack() as opened:
@@ -86,8 +86,8 @@ def _write(frame: DataFrame, layout: str, out: TextIO) -> None:
         write_json(frame.to_wire(), out)
         return
     times = iso8601.texts(frame.times_us)
-    rows = [list(row) for row in zip(times, *frame.series.values(), strict=True)]
-    (write_table if layout == "table" else write_csv)(["time", *frame.series], rows, out)
+    rows = [list(row) for row in zip(times, *frame.columns.values(), strict=True)]
+    (write_table if layout == "table" else write_csv)(["time", *frame.columns], rows, out)
 
 
 def _plot(charts: Sequence[Chart], where: str, output: Path | None) -> None:

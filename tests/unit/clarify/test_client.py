@@ -343,7 +343,7 @@ def test_pages_and_windows_of_data() -> None:
              for m, p in server.calls if m == "clarify.dataFrame"]  # fmt: skip
     assert asked == [(s, 50, d) for s in (0, 50) for d in ("2026-01-01", "2026-02-10")]
     assert response.result is not None
-    assert response.result.data.series == {"i0": (0, 0), "i50": (50, 50)}
+    assert response.result.data.series == {"i0": [0, 0], "i50": [50, 50]}
     assert told == [(1, None), (2, None), (3, None), (4, None)]
 
 

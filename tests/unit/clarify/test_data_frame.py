@@ -59,7 +59,7 @@ def test_series_may_be_any_iterable_and_are_copied() -> None:
     mutable = [1.0, 2.0]
     frame = DataFrame(times=iter([0, 1]), series={"a": mutable, "b": (x for x in (1, 2))})
     mutable.append(3.0)
-    assert frame.series == {"a": (1.0, 2.0), "b": (1, 2)}
+    assert frame.series == {"a": [1.0, 2.0], "b": [1, 2]}
 
 
 def test_an_empty_frame() -> None:
@@ -114,7 +114,7 @@ def test_a_dict_of_columns() -> None:
     assert DataFrame.from_dict({"a": [1], "Timestamp": [1_777_615_200]}) == expected
     assert DataFrame.from_dict({"when": [datetime(2026, 5, 1, 6, tzinfo=UTC)], "a": [1]}) == expected
     counters = DataFrame.from_dict({"time": [T0], "total": [1_777_615_200]})
-    assert counters.series == {"total": (1_777_615_200,)}, "a number is never taken for a time because of its size"
+    assert counters.series == {"total": [1_777_615_200]}, "a number is never taken for a time because of its size"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_times_without_a_zone_are_in_that_of_this_computer() -> None:
 def test_numpy_arrays() -> None:
     times = np.array(["2026-05-01T06:00:00", "2026-05-01T06:00:01"], dtype="datetime64[ns]")
     frame = DataFrame(times=times, series={"a": np.array([1.5, np.nan]), "b": np.array([1, 2])})
-    assert frame.series == {"a": (1.5, None), "b": (1, 2)}
+    assert frame.series == {"a": [1.5, None], "b": [1, 2]}
     assert frame.times_us[1] - frame.times_us[0] == 1_000_000
 
 
@@ -163,7 +163,7 @@ def test_to_pandas_and_back() -> None:
     with_column = table.reset_index(names="when")
     assert DataFrame.from_pandas(with_column) == frame
     assert DataFrame.from_pandas(with_column, time_col="when") == frame
-    assert DataFrame.from_pandas(table["a"]).series == {"a": (1.5, None)}
+    assert DataFrame.from_pandas(table["a"]).series == {"a": [1.5, None]}
     assert DataFrame().to_pandas().empty
 
 
@@ -193,9 +193,9 @@ def test_a_pandas_index_or_column_of_texts_is_the_times() -> None:
 def test_what_is_missing_in_pandas_data_is_none() -> None:
     columns = {"i": pd.array([1, None], dtype="Int64"), "b": pd.array([None, True], dtype="boolean"), "o": [None, 2.5]}
     frame = DataFrame.from_pandas(pd.DataFrame(columns, index=IN_UTC))
-    assert frame.series == {"i": (1, None), "b": (None, 1), "o": (None, 2.5)}
-    assert DataFrame(times=IN_UTC, series={"a": columns["i"].tolist()}).series == {"a": (1, None)}
-    assert DataFrame(times=[T0], series={"a": [Decimal("1.5")]}).series == {"a": (1.5,)}
+    assert frame.series == {"i": [1, None], "b": [None, 1], "o": [None, 2.5]}
+    assert DataFrame(times=IN_UTC, series={"a": columns["i"].tolist()}).series == {"a": [1, None]}
+    assert DataFrame(times=[T0], series={"a": [Decimal("1.5")]}).series == {"a": [1.5]}
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_merging() -> None:
     two = DataFrame(times=[10**15 + 2, 10**15 + 1], series={"b": [None, 5], "c": [6, 7], "a": [None, None]})
     merged = DataFrame.merge([one, two])
     assert merged.times_us == (10**15, 10**15 + 1, 10**15 + 2)
-    assert merged.series == {"a": (1, None, 2), "b": (3, 5, None), "c": (None, 7, 6)}
+    assert merged.series == {"a": [1, None, 2], "b": [3, 5, None], "c": [None, 7, 6]}
     assert one + {"times": [10**15], "series": {"a": [9]}} == DataFrame.merge(
         [one, DataFrame(times=[10**15], series={"a": [9]})]
     )
@@ -253,12 +253,12 @@ def test_parts_of_a_frame() -> None:
     frame = DataFrame(times=range(10**15, 10**15 + 4), series={"a": [1, 2, 3, None], "b": [None, 5, None, None]})
     assert frame.samples == 4
     assert len(frame) == 4
-    assert frame.rows(1, 3).series == {"a": (2, 3), "b": (5, None)}
-    assert frame.between(10**15 + 1, 10**15 + 2).series == {"a": (2,), "b": (5,)}
+    assert frame.rows(1, 3).series == {"a": [2, 3], "b": [5, None]}
+    assert frame.between(10**15 + 1, 10**15 + 2).series == {"a": [2], "b": [5]}
     last = frame.last(1)
     assert last.times_us == (10**15 + 1, 10**15 + 2)
-    assert last.series == {"a": (None, 3), "b": (5, None)}
-    assert frame.only(["b"]).series == {"b": (None, 5, None, None)}
+    assert last.series == {"a": [None, 3], "b": [5, None]}
+    assert frame.only(["b"]).series == {"b": [None, 5, None, None]}
 
 
 @pytest.mark.parametrize(

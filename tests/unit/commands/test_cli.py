@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 from click.testing import Result
 
 from connector import ConnectorError, __version__
@@ -51,12 +50,11 @@ def _as_it_was() -> Iterator[None]:
     """`run` is meant to have a process of its own: it sets up logs and permissions for all of it."""
     umask = os.umask(0)
     os.umask(umask)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield
     os.umask(umask)
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    structlog.reset_defaults()
 
 
 def cli(*arguments: str | Path) -> Result:

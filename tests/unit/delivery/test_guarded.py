@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+from structlog.testing import capture_logs
 
 from connector.clarify import (
     ClarifyError,
@@ -106,10 +107,32 @@ def test_a_wait_ends_when_the_connector_stops() -> None:
     assert desk.clarify.calls == [SAVE]
 
 
-def test_a_mistake_of_ours_is_no_failure_of_the_api() -> None:
-    desk = Desk(ValueError("a rule is broken"))
-    with pytest.raises(ValueError, match="a rule is broken"):
-        desk.client.save_signals({})
+def test_what_breaks_a_rule_is_no_failure_of_the_api() -> None:
+    desk = Desk()
+    with pytest.raises(ValueError, match="cannot be an input ID"):
+        desk.client.save_signals({"no ID": SignalInfo(name="x")})
+    assert desk.clarify.calls == []
     assert desk.circuits.of(SAVE).trouble is None
     desk.client.save_signals({})
     assert desk.abort.waits == []
+
+
+@pytest.mark.parametrize("bug", [OverflowError("int too large"), ValueError("bad header"), KeyError("x")], ids=repr)
+@pytest.mark.parametrize("method", [SAVE, SELECT])
+def test_what_nobody_foresaw_is_tried_again_after_a_back_off_with_its_traceback_in_the_log(
+    method: str, bug: Exception
+) -> None:
+    desk = Desk(bug, bug)
+
+    def ask() -> object:
+        return desk.client.save_signals({}) if method == SAVE else desk.client.call(method, {})
+
+    for _ in range(2):
+        with capture_logs() as logs, pytest.raises(Retryable, match=rf"A bug \({type(bug).__name__}\)"):
+            ask()
+        assert [line["exc_info"] for line in logs if line["event"] == "exchange_bug"] == [bug]
+    assert desk.circuits.of(method).status(desk.clock.now).failures == 2
+    began = desk.clock.now
+    ask()
+    assert desk.clock.now > began, "never at once"
+    assert desk.state(method) is CircuitState.CLOSED

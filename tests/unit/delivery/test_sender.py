@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Refused, Retryable, TooLarge
 from connector.delivery.divided import by_record, cut, joined, values_in
@@ -329,12 +330,12 @@ def test_an_abort_in_any_wait_leaves_the_rest_unsettled(in_wait: int) -> None:
     assert desk.account.lost == {}
 
 
-def test_an_error_that_is_none_of_clarifys_is_not_swallowed() -> None:
-    def bug(body: bytes) -> None:
-        raise RuntimeError("a bug")
+def test_an_interruption_is_not_swallowed() -> None:
+    def interrupt(_: bytes) -> None:
+        raise KeyboardInterrupt
 
-    desk = Desk(ScriptedClarify([bug]))
-    with pytest.raises(RuntimeError, match="a bug"):
+    desk = Desk(ScriptedClarify([interrupt]))
+    with pytest.raises(KeyboardInterrupt):
         desk.deliver(SIX)
     assert desk.account.settled == Counter()
 
@@ -363,3 +364,21 @@ def test_pieces_are_cut_joined_and_sorted_by_record_without_losing_a_value(
     assert Counter((token, *sample) for token, samples in records for sample in samples) == Counter(
         (token, name, t, float(i)) for name, found in cells.items() for i, (t, token) in enumerate(found)
     )
+
+
+@pytest.mark.parametrize("bug", [OverflowError("int too large"), ValueError("bad header"), KeyError("x")], ids=repr)
+def test_what_nobody_foresaw_is_sent_again_after_a_back_off_with_its_traceback_in_the_log(bug: Exception) -> None:
+    def fail(_: bytes) -> None:
+        raise bug
+
+    desk = Desk(ScriptedClarify([fail] * 8))
+    with capture_logs() as logs:
+        assert desk.deliver(SIX)
+    assert desk.clarify.stored == stored(SIX)
+    assert desk.account.settled == all_settled(SIX)
+    assert desk.account.lost == {}
+    assert [line["exc_info"] for line in logs if line["event"] == "exchange_bug"] == [bug] * 8
+    assert all(gap >= 1.0 for gap in gaps(desk.clarify.at)), "never at once"
+    assert desk.sender.status.failures == 8
+    assert desk.pace.congestion == 1.0, "it was not too much"
+    assert desk.circuit.trouble is None

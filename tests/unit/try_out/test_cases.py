@@ -7,13 +7,11 @@ import json
 import re
 import shutil
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-import structlog
 from click.testing import Result
 
 from connector.commands.cli import main
@@ -44,13 +42,6 @@ tests:
     signals: {p1/v: {name: p1 v, labels: {machine: p1}}}
   - {name: left out, message: {topic: secret, payload: {v: 1}}, filtered: true}
 """
-
-
-@pytest.fixture(autouse=True)
-def _logs_as_they_were() -> Iterator[None]:
-    """A command sets up logs for all of its process."""
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import cbor2
 import lz4.frame
 import msgspec
 import pytest
-import structlog
 from backports import zstd
 from click.testing import Result
 
@@ -354,13 +352,6 @@ MESSAGES = [
     Record("yes", b"1", NOW),
     Record("tele/plug1/SENSOR", b'{"Time": "2026-09-21T14:13:20", "ENERGY": {"Power": 5}}', NOW),
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _logs_as_they_were() -> Iterator[None]:
-    """A command sets up logs for all of its process."""
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -5,12 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from click.testing import Result
 
 from connector.commands.cli import main
@@ -56,13 +54,6 @@ CAPTURE = (
     + line("elsewhere", {"v": 1})
     + "no record\n"
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _logs_as_they_were() -> Iterator[None]:
-    """A command sets up logs for all of its process."""
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture

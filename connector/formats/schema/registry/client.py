@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -76,6 +77,9 @@ class SchemaRegistry:
             verify=_trust(ca_file, cert_file, key_file, key_password, verify=verify),
             transport=transport,
             trust_env=transport is None,
+            # httpx reads redirects that are not followed and keeps cookies, and fails with some that it is given
+            event_hooks={"response": [lambda response: response.headers.pop("Location", None)]},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
         self._lock = threading.Lock()
         self._known: dict[int, RegisteredSchema] = {}
@@ -148,12 +152,17 @@ class SchemaRegistry:
         for url in list(self._urls):
             try:
                 found = self._request(url, path, what)
+            except PayloadError:
+                raise
             except SchemaUnavailableError as error:
                 wrong.append(f"{_shown(url)} {error}")
-                self._urls.append(self._urls.pop(0))  # the next one is asked first from now on
+            except Exception as error:  # noqa: BLE001 - whatever it is, it says nothing about the record
+                _log.exception("registry_exchange_bug", registry=self.name, remedy="please report it")
+                wrong.append(f"{_shown(url)} is not understood, a bug ({type(error).__name__}): see the traceback")
             else:
                 self._failed = None
                 return found
+            self._urls.append(self._urls.pop(0))  # the next one is asked first from now on
         said = self._said(f"cannot be asked for {what}: {'; '.join(wrong)}")
         self._failed = (self._clock(), said)
         raise SchemaUnavailableError(said)
@@ -199,7 +208,7 @@ class SchemaRegistry:
 def _is_schema(answer: dict[str, Any]) -> bool:
     try:
         _references(answer)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return False
     return isinstance(answer.get("schema"), str)
 

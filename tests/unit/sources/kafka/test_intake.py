@@ -66,7 +66,9 @@ def test_the_messages_of_one_partition_are_one_chunk(taken: Taken) -> None:
 
 
 @pytest.mark.parametrize(
-    ("time_ms", "seconds"), [(7, 0.007), (0, 0), (-5, None), (-(2**63), None), (2**63 - 1, NOW), (NOW * 10**9, NOW)]
+    ("time_ms", "seconds"),
+    [(7, 0.007), (0, 0), (-5, None), (-(2**63), None), (2**63 - 1, NOW), (NOW * 10**9, NOW)],
+    ids=["7 ms", "0", "-5 ms", "least", "most", "nanoseconds"],
 )
 def test_how_old_a_record_is_follows_from_no_nonsense(taken: Taken, time_ms: int, seconds: float | None) -> None:
     """An absurd time must not look like a loss that is near, nor like one that never comes."""

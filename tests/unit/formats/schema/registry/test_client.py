@@ -29,6 +29,7 @@ class Server:
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, Any]] = {}
         self.fails: Exception | None = None
+        self.headers: list[tuple[str, bytes]] = []
         self.requests: list[httpx.Request] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -37,7 +38,8 @@ class Server:
             raise self.fails
         path = request.url.raw_path.decode().removeprefix("/base")
         status, body = self.answers.get(path, (404, {"error_code": 40403, "message": "Schema not found"}))
-        return httpx.Response(status, content=body if isinstance(body, bytes) else json.dumps(body).encode())
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return httpx.Response(status, headers=[(name.encode(), raw) for name, raw in self.headers], content=content)
 
 
 class Clock:
@@ -121,6 +123,7 @@ def test_what_was_seen_survives_an_outage_and_a_restart(make: Callable[..., Sche
         (200, b"[" * 100_000, "not with a schema"),
         (200, {"schema": '"int"', "references": [{"name": "x"}]}, "not with a schema"),
         (200, {"schema": '"int"', "references": 5}, "not with a schema"),
+        (200, b'{"schema": "", "references": [{"name": "x", "subject": "y", "version": 1e999}]}', "not with a schema"),
     ],
 )
 def test_trouble_with_the_registry_rejects_nothing(
@@ -132,6 +135,36 @@ def test_trouble_with_the_registry_rejects_nothing(
     server.answers["/schemas/ids/8"] = (200, {"schema": '"long"'})
     clock.now += 10
     assert registry.schema(8).text == '"long"'
+
+
+@pytest.mark.parametrize("header", [("Set-Cookie", b"\x80"), ("Location", b"A:0"), ("Location", b"http://[::1")])
+@pytest.mark.parametrize("status", [200, 301])
+def test_headers_that_cannot_be_read_reject_nothing(
+    make: Callable[..., SchemaRegistry], server: Server, clock: Clock, header: tuple[str, bytes], status: int
+) -> None:
+    registry = make()
+    server.headers = [header]
+    server.answers["/schemas/ids/8"] = (status, {"schema": '"long"'})
+    if status == 200:
+        assert registry.schema(8).text == '"long"'
+    else:
+        assert "use the address that it redirects to" in unavailable(registry, 8)
+    clock.now += 10
+    assert registry.schema(7).text == '"int"', "what the first answer left behind does no harm"
+
+
+@pytest.mark.parametrize("bug", [OverflowError("int too large"), ValueError("bad header")], ids=repr)
+def test_what_nobody_foresaw_in_an_exchange_rejects_nothing(
+    make: Callable[..., SchemaRegistry], server: Server, clock: Clock, bug: Exception
+) -> None:
+    registry = make()
+    server.fails = bug
+    with capture_logs() as logs:
+        assert f"a bug ({type(bug).__name__})" in unavailable(registry, 7)
+    assert [line["exc_info"] for line in logs if line["event"] == "registry_exchange_bug"] == [True]
+    server.fails = None
+    clock.now += 10
+    assert registry.schema(7).text == '"int"'
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,129 @@
+"""What a crash leaves in the log: its traceback, and nothing of what was in the variables at that moment."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import subprocess
+import sys
+import threading
+
+import pytest
+import structlog
+
+from connector.observe.logs import configure_logs
+
+MARK = "marked-secret-7f3a"
+
+
+def token_request(secret: str) -> None:
+    form = {"client_secret": secret, "nested": [secret]}
+    raise OverflowError(f"{len(form)} fields")
+
+
+def renewal(secret: str) -> None:
+    held = secret.encode()
+    try:
+        token_request(secret)
+    except OverflowError as error:
+        raise LookupError(f"{len(held)} bytes") from error
+
+
+def crash(kind: str) -> None:
+    secret = MARK
+    if kind == "plain":
+        token_request(secret)
+    elif kind == "cause":
+        renewal(secret)
+    elif kind == "context":
+        try:
+            token_request(secret)
+        except OverflowError:
+            token_request(secret + "!")
+    else:
+        errors = []
+        for attempt in (token_request, renewal):
+            try:
+                attempt(secret)
+            except (OverflowError, LookupError) as error:
+                errors.append(error)
+        raise ExceptionGroup("several", errors)
+
+
+@pytest.mark.parametrize("kind", ["plain", "cause", "context", "group"])
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_traceback_is_logged_without_local_variables(form: str, kind: str) -> None:
+    out = io.StringIO()
+    configure_logs("info", form, out)
+    try:
+        crash(kind)
+    except Exception:  # noqa: BLE001 - as the threads of the connector do
+        structlog.get_logger().exception("it_crashed")
+    said = out.getvalue()
+    assert MARK not in said
+    for wanted in ("it_crashed", "OverflowError", "2 fields", "token_request", "crash", "test_logs.py"):
+        assert wanted in said
+    if kind in ("cause", "group"):
+        assert "LookupError" in said
+        assert "renewal" in said
+    if form == "json":
+        assert all(json.loads(line)["exception"] for line in said.splitlines())
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_traceback_of_another_thread_too(form: str) -> None:
+    out = io.StringIO()
+    configure_logs("info", form, out, worker=2)
+
+    def work() -> None:
+        try:
+            crash("cause")
+        except LookupError as error:
+            structlog.get_logger().error("it_crashed", exc_info=error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert MARK not in out.getvalue()
+    assert "renewal" in out.getvalue()
+
+
+def test_commands_that_do_not_set_up_logging_log_no_local_variables_either() -> None:
+    """structlog's own default shows them where rich is installed, as it is with the demo."""
+    program = f"""
+import click, structlog
+from connector.commands.cli import main
+
+@main.command()
+def crash():
+    secret = "".join({list(MARK)!r})
+    try:
+        raise OverflowError("2 fields")
+    except OverflowError:
+        structlog.get_logger().exception("it_crashed")
+
+main(["crash"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert MARK not in done.stdout + done.stderr
+    assert "OverflowError: 2 fields" in done.stderr
+    assert not done.stdout
+
+
+def test_a_line_that_cannot_be_written_ends_nothing_and_the_next_one_may_be() -> None:
+    class Terminal(io.StringIO):
+        is_closed = True
+
+        def write(self, text: str) -> int:
+            if self.is_closed:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().write(text)
+
+    out = Terminal()
+    configure_logs("info", "text", out)
+    structlog.get_logger().warning("nobody_sees_it")
+    out.is_closed = False
+    structlog.get_logger().warning("somebody_sees_it")
+    assert "nobody_sees_it" not in out.getvalue()
+    assert "somebody_sees_it" in out.getvalue()

@@ -18,6 +18,7 @@ from connector.mapping.documents.shapes import TIME, Shape
 from connector.mapping.plans import Plan, value_rule
 from connector.mapping.rules.paths import MISSING
 from connector.mapping.rules.rules import AUTO_TIME, TimeSource
+from connector.mapping.rules.templates import ITEM
 from connector.mapping.rules.values import DECIMAL_TEXT, NOT_FINITE, Conversion, ValueRejectedError
 from connector.mapping.time.times import ReadTime, TimeBounds, TimeError, format_time, is_time_name
 from connector.records import Reason, Record, Reject, Sample
@@ -213,6 +214,8 @@ class Walker:
                 return None
             elif key == time_key:
                 entries.append(TIME)
+            elif at in plan.nameless:
+                return None
             elif at in plan.ids:
                 entries.append(plan.ids[at] or False)
             elif value_rule(rule, at) is None:
@@ -333,7 +336,9 @@ class Walker:
         else:
             self.check_count(work)
             input_id = self._new_id(plan, path)
-        if input_id is None:
+        if input_id is None and path in plan.nameless:
+            self._reject_value(work, path, None, Reason.NO_IDENTITY, no_identity(plan.nameless[path]))
+        elif input_id is None:
             work.filtered += 1
             if path != plan.rule.time_path:
                 work.skipped += 1
@@ -349,7 +354,8 @@ class Walker:
 
     def _reject_value(self, work: Work, path: str, value: object, reason: Reason, message: str) -> None:
         where = f"{work.place}.{path}" if work.place and path else work.place or path
-        work.rejects.append(Reject(reason, message, where or "(top)", cut(str(value))))
+        shown = None if value is None else cut(str(value))
+        work.rejects.append(Reject(reason, message, where or "(top)", shown))
 
     # -- times ------------------------------------------------------------------------------------
 
@@ -401,6 +407,15 @@ class _NotNowError(Exception):
 
 def _not_now(_text: str) -> int:
     raise _NotNowError
+
+
+def no_identity(variable: str) -> str:
+    """What is said of a value that nothing tells apart from those of another device."""
+    what = "the name of the item (item_name)" if variable == ITEM else f"{{{variable}}}"
+    return (
+        f"{what} is missing, null, empty or no scalar, and the input ID needs it: without it the values of several "
+        "devices would become one signal"
+    )
 
 
 def leaves(document: object) -> int:

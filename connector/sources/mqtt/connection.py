@@ -1,46 +1,37 @@
 """One network connection to an MQTT broker, from CONNECT to its end.
 
-Every connection has a paho client of its own. An acknowledgement is handed to the connection that received
-the message, and only it can send it: once the connection is gone the acknowledgement is stale, and dropped
-and counted. So a packet id can never confirm another message after a reconnect. One thread owns the
-connection; other threads only call `acknowledge`.
+Every connection has a paho client of its own, so that a packet id can never confirm another message after a reconnect.
+One thread owns the connection; other threads only hand something to `Outbound`, or set a wish.
 
-While `paused` the socket is not read, so TCP tells the broker to wait; pings still go out, and their answers
+While reading is paused the socket is not read, so TCP tells the broker to wait. Pings still go out, and their answers
 are not missed as long as they are behind data that we chose not to read.
 """
 
 from __future__ import annotations
 
-import contextlib
 import select
-import socket
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.client import Client, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from connector.brokers.mqtt import explained, refusal, tls_context
-from connector.brokers.mqtt_section import MQTT_PORTS
+from connector.brokers.mqtt import explained
 from connector.records import Record
 from connector.sources.mqtt.bounded_client import MESSAGE_BYTES, BoundedClient
+from connector.sources.mqtt.departure import Departure
+from connector.sources.mqtt.handshake import CONNECT_SECONDS, Handshake
+from connector.sources.mqtt.outbound import Outbound
 from connector.sources.mqtt.section import MqttSection
 
-_CONNECT_SECONDS: Final = 10.0
-_HANDSHAKE_SECONDS: Final = 20.0
 _READS_PER_TURN: Final = 256
 _TURN_BYTES: Final = 1024 * 1024
 _TICK_SECONDS: Final = 0.5
-_OUTGOING: Final = 1000
 TAKEN_OVER: Final = 0x8E
 """MQTT 5 reason code 142, "session taken over": another client connected with our client ID."""
 
@@ -66,43 +57,6 @@ class Received:
     """Packet ids of the QoS 1 messages among them, in order."""
 
 
-class Departure:
-    """How far we are with leaving subscriptions on this connection. No I/O."""
-
-    def __init__(self) -> None:
-        self.came = 0
-        """Messages received on this connection."""
-        self.to_acknowledge = 0
-        """Those of them that want an acknowledgement."""
-        self.acknowledged = 0
-        self.quiet = False
-        """The last message that was meant for us has come and is acknowledged."""
-        self._mid: int | None = None
-        self._came_before = 0
-        self._unsubscribed = False
-
-    @property
-    def may_ask(self) -> bool:
-        """Whether to send UNSUBSCRIBE: at once the first time, then when nothing waits for its acknowledgement."""
-        if self.quiet or self._mid is not None:
-            return False
-        return not self._unsubscribed or self.acknowledged >= self.to_acknowledge
-
-    def asked(self, mid: int) -> None:
-        """UNSUBSCRIBE was sent, with this packet id."""
-        self._mid = mid
-        self._came_before = self.came
-
-    def answered(self, mid: int) -> bool:
-        """UNSUBACK came for this packet id; whether it was the first one of ours."""
-        if mid != self._mid:
-            return False
-        self._mid = None
-        first, self._unsubscribed = not self._unsubscribed, True
-        self.quiet = not first and self.came == self._came_before
-        return first
-
-
 class Connection:
     """One connection; used once."""
 
@@ -121,190 +75,141 @@ class Connection:
         ends_session: Callable[[], bool] = lambda: False,
         message_bytes: int = MESSAGE_BYTES,
     ) -> None:
-        """Opens nothing yet. `received` (what was read), `subscribed` (which filters are in force now, once a
-        connection) and `unsubscribed` (which are left after some were given up) are called in the thread that calls
-        `run`; `stale` (so many acknowledgements came too late) in any. Without `keep_session` the broker
-        begins with a new session, and forgets it at the end. Filters in `leave` are given up as if `leave()` had been
-        called. `ends_session` is asked at the end: whether the broker may forget us. A message of more than about
-        `message_bytes` comes without its end, as one with a problem."""
+        """Opens nothing yet.
+
+        Three callbacks run in the thread that calls `run`: `received` with the messages of a turn; `subscribed`, once,
+        with the filters that are in force; `unsubscribed` with the filters that are left after some were given up.
+        `stale` runs in any thread, with the number of acknowledgements that came too late. `remembered_filters` and
+        `keep_session` are as in `Handshake`. Filters in `leave` are given up as if `leave()` had been called.
+        `ends_session` is asked at the end: whether the broker may forget us. A message of more than about
+        `message_bytes` comes without its end, as a record with a problem.
+        """
         self._settings = settings
         self._received = received
-        self._subscribed = subscribed
         self._unsubscribed = unsubscribed
-        self._stale = stale
-        self._keep_session = keep_session
-        self._remembered_filters = remembered_filters
         self._leave = leave
         self._ends_session = ends_session
+        self._message_bytes = message_bytes
         self._departure = Departure()
-        self._asked: list[str] = []
-        """The filters of our SUBSCRIBE, in its order."""
-        self._v5 = settings.protocol == "5"
+        self._outbound = Outbound(stale)
+        self._handshake = Handshake(
+            settings,
+            client_id,
+            remembered_filters,
+            keep_session=keep_session,
+            leave=leave,
+            granted=lambda filters: subscribed(self, filters),
+        )
+        self._client: BoundedClient
         self._records: list[Record] = []
         self._mids: list[int] = []
         self._turn_bytes = 0
-        self._outgoing: deque[tuple[str, bytes]] = deque(maxlen=_OUTGOING)
-        self._acks: deque[list[int]] = deque()
-        self._acks_lock = threading.Lock()
-        self._open = True
         self._end: End | None = None
-        self._connack = False
-        self._suback_due: float | None = None
-        self._subscribe_mid: int | None = None
-        self._most_qos = 2
-        self._client_id = client_id
-        self._client: BoundedClient
-        self._wake_receiver: socket.socket
-        self._wake_sender: socket.socket | None = None
-        self.session_present = False
-        self.session_expiry = settings.session_expiry
+
+    # -- for any thread ---------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether every filter that we want is granted."""
+        return self._handshake.ready
+
+    @property
+    def session_present(self) -> bool:
+        """Whether the broker had kept our session."""
+        return self._handshake.session_present
+
+    @property
+    def session_expiry(self) -> float:
         """Seconds that the broker keeps our session: it may grant less than was asked for."""
-        self.refused_filters: dict[str, str] = {}
-        self.ready = False
-        self._message_bytes = message_bytes
+        return self._handshake.session_expiry
 
-    # -- other threads ----------------------------------------------------------------------------
-
-    def acknowledge(self, mids: list[int]) -> None:
-        """Send PUBACK for these messages of this connection, in this order; nothing if it has ended."""
-        with self._acks_lock:
-            if not self._open:
-                self._stale(len(mids))
-                return
-            self._acks.append(mids)
-        self.wake()
-
-    def leave(self, filters: frozenset[str]) -> None:
-        """Unsubscribe from these, and find out when the last message that was meant for us has come."""
-        self._leave = filters
-        self.wake()
+    @property
+    def refused_filters(self) -> dict[str, str]:
+        """Filter → why the broker does not give it to us."""
+        return self._handshake.refused_filters
 
     @property
     def left(self) -> bool:
-        """Whether the filters to leave are unsubscribed, and all that the broker had queued for us by then came and
-        was acknowledged."""
+        """Whether the filters to leave are unsubscribed, and all messages that the broker had queued for us by then
+        came and were acknowledged."""
         return self._departure.quiet
 
+    def acknowledge(self, mids: list[int]) -> None:
+        """As `Outbound.acknowledge`."""
+        self._outbound.acknowledge(mids)
+
     def publish(self, topic: str, payload: bytes) -> bool:
-        """Send this message, QoS 0, behind the acknowledgements that wait; False if the connection has ended, or too
-        much waits already."""
-        with self._acks_lock:
-            if not self._open or len(self._outgoing) == _OUTGOING:
-                return False
-            self._outgoing.append((topic, payload))
-        self.wake()
-        return True
+        """As `Outbound.publish`."""
+        return self._outbound.publish(topic, payload)
+
+    def leave(self, filters: frozenset[str]) -> None:
+        """Unsubscribe from these filters, and find out when the last message that was meant for us has come."""
+        self._leave = self._handshake.leave = filters
+        self._outbound.wake()
 
     def wake(self) -> None:
-        """Let the loop look around at once."""
-        sender = self._wake_sender
-        if sender is None:  # it looks around when it begins
-            return
-        with contextlib.suppress(OSError):  # full: it is awake already; closed: it has ended
-            sender.send(b"\0")
+        """Have the loop look at once."""
+        self._outbound.wake()
 
-    # -- the thread that owns the connection ------------------------------------------------------
+    # -- for the thread that owns the connection --------------------------------------------------
 
     def run(self, *, may_read: Callable[[], bool], stopping: Callable[[], bool]) -> End:
-        """Connect and serve until the connection ends or `stopping`; says why it ended."""
+        """Connect, and serve until the connection ends or until `stopping`. Returns why the connection ended."""
         try:
             return self._connect() or self._serve(may_read, stopping)
         finally:
             self._hand_over()
-            with self._acks_lock:
-                self._open = False
-                unsent = sum(len(mids) for mids in self._acks)
-                self._acks.clear()
-            self._stale(unsent)
-            if self._wake_sender is not None:
-                self._wake_receiver.close()
-                self._wake_sender.close()
-
-    def _make_client(self) -> BoundedClient:
-        settings = self._settings
-        url = urlsplit(settings.url)
-        options: dict[str, Any] = {} if self._v5 else {"clean_session": not self._keep_session}
-        client = BoundedClient(
-            CallbackAPIVersion.VERSION2,
-            client_id=self._client_id,
-            protocol=MQTTProtocolVersion.MQTTv5 if self._v5 else MQTTProtocolVersion.MQTTv311,
-            transport="websockets" if url.scheme in ("ws", "wss") else "tcp",
-            manual_ack=True,
-            reconnect_on_failure=False,
-            most_bytes=self._message_bytes,
-            **options,
-        )
-        _set_up(client, settings)
-        client.on_connect = self._on_connect
-        client.on_subscribe = self._on_subscribe
-        client.on_unsubscribe = self._on_unsubscribe
-        client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message_v5 if self._v5 else self._on_message
-        # With this callback set, paho leaves writing to our loop instead of writing each packet at once.
-        client.on_socket_register_write = lambda _client, _userdata, _sock: None
-        return client
+            self._outbound.close()
 
     def _connect(self) -> End | None:
-        url = urlsplit(self._settings.url)
-        port = url.port or MQTT_PORTS[url.scheme]
-        keepalive = max(1, round(self._settings.keepalive))
         try:
-            self._client = self._make_client()
-            self._wake_receiver, self._wake_sender = socket.socketpair()
-            self._wake_receiver.setblocking(False)
-            self._wake_sender.setblocking(False)
-            if self._v5:
-                properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-                properties.SessionExpiryInterval = round(self._settings.session_expiry) if self._keep_session else 0
-                properties.ReceiveMaximum = self._settings.receive_maximum
-                self._client.connect(
-                    url.hostname or "",
-                    port,
-                    keepalive=keepalive,
-                    clean_start=not self._keep_session,
-                    properties=properties,
-                )
-            else:
-                self._client.connect(url.hostname or "", port, keepalive=keepalive)
-        except (OSError, ValueError) as error:  # ValueError: a certificate that does not fit the name
-            return End(f"cannot connect to {url.hostname}:{port}: {explained(error, _CONNECT_SECONDS)}")
+            self._outbound.open_socket()
+        except OSError as error:
+            return End(f"cannot connect: {explained(error, CONNECT_SECONDS)}")
+        client = self._handshake.connect(self._message_bytes)
+        if isinstance(client, str):
+            return End(client)
+        client.on_unsubscribe = self._on_unsubscribe
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message_v5 if self._handshake.v5 else self._on_message
+        self._client = client
         return None
 
     def _serve(self, may_read: Callable[[], bool], stopping: Callable[[], bool]) -> End:
-        client = self._client
-        deadline = time.monotonic() + _HANDSHAKE_SECONDS
+        client, handshake = self._client, self._handshake
+        keepalive = self._settings.keepalive
         misc_from = 0.0
         next_ping = 0.0
         while True:
+            if handshake.refused is not None:
+                return End(handshake.refused, refused=not handshake.connected)
             if self._end is not None:
                 return self._end
             sock = client.socket()
             if sock is None:
                 return End("the connection was lost")
             now = time.monotonic()
-            if not self._connack and now > deadline:
-                return End("the broker did not answer CONNECT in time: is it an MQTT broker?")
-            if self._suback_due is not None and now > self._suback_due:
-                return End("the broker did not answer SUBSCRIBE in time")
+            if late := handshake.late(now):
+                return End(late)
             if stopping():
                 return self._say_goodbye()
             self._go_on_leaving()
-            reading = not self._connack or may_read()
+            reading = not handshake.connected or may_read()
             if reading:
                 if now >= misc_from:
                     client.loop_misc()
             else:
                 # The answers to our pings are in what we do not read now: do not miss them for a while.
-                misc_from = now + self._settings.keepalive
+                misc_from = now + keepalive
                 if now >= next_ping:
-                    next_ping = now + self._settings.keepalive / 2
+                    next_ping = now + keepalive / 2
                     client._send_pingreq()  # paho has no public ping
             self._turn(sock, reading)
 
     def _turn(self, sock: Any, reading: bool) -> None:
-        client = self._client
+        client, outbound = self._client, self._outbound
         pending = reading and (client.has_ahead() or (hasattr(sock, "pending") and sock.pending() > 0))
-        wanted = [self._wake_receiver, sock] if reading else [self._wake_receiver]
+        wanted = [outbound.woken, sock] if reading else [outbound.woken]
         try:
             readable, _, _ = select.select(
                 wanted, [sock] if client.want_write() else [], [], 0.0 if pending else _TICK_SECONDS
@@ -312,13 +217,9 @@ class Connection:
         except (OSError, ValueError):  # the socket was closed below us
             self._end = self._end or End("the connection was lost")
             return
-        if self._wake_receiver in readable:
-            with contextlib.suppress(BlockingIOError):  # it is empty again
-                while self._wake_receiver.recv(4096):
-                    continue
-        self._send_acks()
-        while self._outgoing:
-            client.publish(*self._outgoing.popleft(), qos=0)
+        if outbound.woken in readable:
+            outbound.read_wakes()
+        self._departure.acknowledged += outbound.send(client)
         if client.want_write():
             client.loop_write()
         if sock in readable or pending:
@@ -340,110 +241,37 @@ class Connection:
             self._records, self._mids, self._turn_bytes = [], [], 0
             self._received(self, received)
 
-    def _send_acks(self) -> None:
-        while True:
-            with self._acks_lock:
-                if not self._acks:
-                    return
-                mids = self._acks.popleft()
-            for mid in mids:
-                self._client.ack(mid, 1)
-            self._departure.acknowledged += len(mids)
-
     def _go_on_leaving(self) -> None:
-        """UNSUBSCRIBE, once to leave and then again and again as a question: a broker answers in order, so when an
-        answer comes and no message came before it, though all earlier ones are acknowledged, there is none left."""
-        departure = self._departure
-        if not self._leave or self._suback_due is not None or not self._connack:
+        """Send UNSUBSCRIBE where `Departure` wants one."""
+        departure, handshake = self._departure, self._handshake
+        if not self._leave or handshake.subscribing or not handshake.connected:
             return
         if departure.may_ask:
             result, mid = self._client.unsubscribe(sorted(self._leave))
             if result == MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
                 departure.asked(mid)
 
-    def _on_unsubscribe(self, _client: Client, _userdata: Any, mid: int, *_: Any) -> None:
-        if self._departure.answered(mid):
-            self._unsubscribed(frozenset(self._settings.topics) - self._leave - frozenset(self.refused_filters))
-
     def _say_goodbye(self) -> End:
-        """DISCONNECT; the session stays at the broker for the next time, unless it may end."""
-        self._send_acks()
-        if self._ends_session() and self._v5:
+        """Send DISCONNECT; the broker keeps the session for the next time, unless it may forget us."""
+        client = self._client
+        self._outbound.send_acknowledgements(client)
+        if self._ends_session() and self._handshake.v5:
             properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = 0
-            self._client.disconnect(properties=properties)
+            client.disconnect(properties=properties)
         else:
-            self._client.disconnect()
+            client.disconnect()
         until = time.monotonic() + 1.0
-        while self._client.want_write() and (sock := self._client.socket()) and time.monotonic() < until:
+        while client.want_write() and (sock := client.socket()) and time.monotonic() < until:
             select.select([], [sock], [], 0.1)
-            self._client.loop_write()
+            client.loop_write()
         return End("we disconnected")
 
     # -- paho's callbacks, all in the same thread -------------------------------------------------
 
-    def _on_connect(
-        self, client: Client, _userdata: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
-    ) -> None:
-        if reason.is_failure:
-            self._end = End(refusal(reason.getName(), self._settings.protocol), refused=True)
-            return
-        self._connack = True
-        self.session_present = flags.session_present
-        self.session_expiry = getattr(properties, "SessionExpiryInterval", self.session_expiry)
-        self._most_qos = getattr(properties, "MaximumQoS", self._most_qos)
-        wanted = frozenset(self._settings.topics)
-        if flags.session_present:
-            gone = sorted(self._remembered_filters - wanted)
-            if gone:
-                client.unsubscribe(gone)
-            if (
-                not self._v5
-                and self._remembered_filters == wanted - self._leave
-                and self._settings.retained != "always"
-            ):
-                # Before MQTT 5, subscribing again would bring every retained message again.
-                self._granted(wanted - self._leave)
-                return
-        for topic in self._settings.topics:
-            if topic not in self._leave and (why := _not_available(topic, properties)):
-                self.refused_filters[topic] = why
-        self._asked = [
-            topic for topic in self._settings.topics if topic not in self._leave | self.refused_filters.keys()
-        ]
-        if not self._asked:  # everything is being left, or cannot be had
-            self._granted(frozenset())
-            return
-        subscriptions: list[tuple[str, Any]] = [(topic, self._options(topic)) for topic in self._asked]
-        result, self._subscribe_mid = client.subscribe(subscriptions)
-        if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._end = End(f"SUBSCRIBE could not be sent: {result!r}")
-        self._suback_due = time.monotonic() + _HANDSHAKE_SECONDS
-
-    def _options(self, topic: str) -> SubscribeOptions | int:
-        if not self._v5:
-            return self._settings.qos
-        retained = {"always": 0, "new": 1, "never": 2}[self._settings.retained]
-        if topic.startswith("$share/"):
-            retained = 0  # brokers must not send retained messages here, and some refuse other values
-        return SubscribeOptions(qos=self._settings.qos, retainHandling=retained)
-
-    def _on_subscribe(
-        self, _client: Client, _userdata: Any, mid: int, reasons: list[ReasonCode], _properties: Properties | None
-    ) -> None:
-        if mid != self._subscribe_mid:
-            return
-        self._suback_due = None
-        for topic, reason in zip(self._asked, reasons, strict=False):
-            if reason.is_failure:
-                self.refused_filters[topic] = reason.getName()
-            elif (qos := min(reason.value, self._most_qos)) < self._settings.qos:
-                self.refused_filters[topic] = f"granted only QoS {qos}"
-        self._granted(frozenset(self._asked) - frozenset(self.refused_filters))
-
-    def _granted(self, filters: frozenset[str]) -> None:
-        self.ready = not self.refused_filters
-        self._subscribed(self, filters)
+    def _on_unsubscribe(self, _client: Client, _userdata: Any, mid: int, *_: Any) -> None:
+        if self._departure.answered(mid):
+            self._unsubscribed(frozenset(self._settings.topics) - self._leave - frozenset(self.refused_filters))
 
     def _on_disconnect(
         self,
@@ -459,7 +287,7 @@ class Connection:
             taken_over = reason.value == TAKEN_OVER
             self._end = End(f"the broker disconnected us: {reason.getName()}", taken_over=taken_over, refused=True)
         else:
-            self._end = End(f"the connection was lost: {reason.getName()}", by_broker=self._connack)
+            self._end = End(f"the connection was lost: {reason.getName()}", by_broker=self._handshake.connected)
 
     def _on_message(self, _client: Client, _userdata: Any, message: MQTTMessage) -> None:
         self._take(message, ())
@@ -489,52 +317,3 @@ def _too_long(length: int, kept: int) -> str:
         f"the message has {length} bytes, and only the first {kept} of its payload were kept: it is longer than any "
         "payload may be (mapping.max_payload, and dead_letters.max_payload for what is kept of it here)"
     )
-
-
-def _not_available(topic: str, properties: Properties | None) -> str:
-    """Why this filter must not be asked for at a broker whose CONNACK (MQTT 5) says what it does not have; empty if it
-    may be. A broker may accept such a filter all the same, and then nothing ever comes."""
-    if topic.startswith("$share/") and not getattr(properties, "SharedSubscriptionAvailable", 1):
-        return (
-            "the broker says that it has no shared subscriptions: enable them there, or subscribe without "
-            "$share/GROUP/ and run one connector"
-        )
-    if ("+" in topic or "#" in topic) and not getattr(properties, "WildcardSubscriptionAvailable", 1):
-        return "the broker says that it has no wildcards: enable them there, or name each topic in full"
-    return ""
-
-
-def end_session(settings: MqttSection, client_id: str) -> None:
-    """Have the broker forget this session, before MQTT 5: by a clean one that ends at once. Best effort: where it does
-    not work, the session ends when the broker lets it expire."""
-    url = urlsplit(settings.url)
-    client = Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=client_id,
-        clean_session=True,
-        protocol=MQTTProtocolVersion.MQTTv311,
-        transport="websockets" if url.scheme in ("ws", "wss") else "tcp",
-        reconnect_on_failure=False,
-    )
-    connected = threading.Event()
-    client.on_connect = lambda *_: connected.set()
-    with contextlib.suppress(OSError, ValueError):
-        _set_up(client, settings)
-        client.connect(url.hostname or "", url.port or MQTT_PORTS[url.scheme], keepalive=10)
-        client.loop_start()
-        connected.wait(_CONNECT_SECONDS)
-        client.disconnect()
-        client.loop_stop()
-
-
-def _set_up(client: Client, settings: MqttSection) -> None:
-    """Path, user, certificates."""
-    url = urlsplit(settings.url)
-    if url.scheme in ("ws", "wss"):
-        client.ws_set_options(path=(url.path or "/mqtt") + (f"?{url.query}" if url.query else ""))
-    if settings.username is not None:
-        password = settings.password.get_secret_value() if settings.password else None
-        client.username_pw_set(settings.username, password)
-    if url.scheme in ("mqtts", "wss"):
-        client.tls_set_context(tls_context(settings.tls))
-    client.connect_timeout = _CONNECT_SECONDS

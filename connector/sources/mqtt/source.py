@@ -31,7 +31,8 @@ from connector.sources.journal.journal import Batch, Journal
 from connector.sources.journal.memory import MemoryJournal
 from connector.sources.loss import Horizon
 from connector.sources.mqtt.bounded_client import AROUND_PAYLOAD, MESSAGE_BYTES
-from connector.sources.mqtt.connection import Connection, End, Received, end_session
+from connector.sources.mqtt.connection import Connection, End, Received
+from connector.sources.mqtt.handshake import end_session
 from connector.sources.mqtt.loss import MqttHorizons
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.source import Handover, Reread, SourceFailedError

@@ -1,0 +1,46 @@
+"""How far we are with leaving subscriptions on a connection. No I/O.
+
+UNSUBSCRIBE is sent once to leave, and then again and again as a question: a broker answers in order. So when an answer
+comes, no message came before it, and all earlier messages are acknowledged, then no message is left at the broker that
+only we would get.
+"""
+
+from __future__ import annotations
+
+
+class Departure:
+    """Counts messages, acknowledgements and answers of one connection."""
+
+    def __init__(self) -> None:
+        self.came = 0
+        """Messages received on this connection."""
+        self.to_acknowledge = 0
+        """Messages received that want an acknowledgement."""
+        self.acknowledged = 0
+        """Acknowledgements sent."""
+        self.quiet = False
+        """The last message that was meant for us has come and is acknowledged."""
+        self._mid: int | None = None
+        self._came_before = 0
+        self._unsubscribed = False
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether to send UNSUBSCRIBE: at once the first time, later when no message waits for its acknowledgement."""
+        if self.quiet or self._mid is not None:
+            return False
+        return not self._unsubscribed or self.acknowledged >= self.to_acknowledge
+
+    def asked(self, mid: int) -> None:
+        """UNSUBSCRIBE was sent with this packet id."""
+        self._mid = mid
+        self._came_before = self.came
+
+    def answered(self, mid: int) -> bool:
+        """UNSUBACK came for this packet id. Returns whether it was the first answer to us."""
+        if mid != self._mid:
+            return False
+        self._mid = None
+        first, self._unsubscribed = not self._unsubscribed, True
+        self.quiet = not first and self.came == self._came_before
+        return first

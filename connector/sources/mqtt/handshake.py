@@ -1,0 +1,236 @@
+"""The beginning of a connection: CONNECT and its answer, SUBSCRIBE and its answer.
+
+Only this file decides what is asked for, and reads what the broker grants.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+from paho.mqtt.client import Client, ConnectFlags
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from connector.brokers.mqtt import explained, refusal, tls_context
+from connector.brokers.mqtt_section import MQTT_PORTS
+from connector.sources.mqtt.bounded_client import BoundedClient
+from connector.sources.mqtt.section import MqttSection
+
+CONNECT_SECONDS: Final = 10.0
+_HANDSHAKE_SECONDS: Final = 20.0
+
+
+class Handshake:
+    """What one connection asks of its broker, and what the broker granted. For the thread that owns the connection; the
+    public attributes may be read by any thread."""
+
+    def __init__(
+        self,
+        settings: MqttSection,
+        client_id: str,
+        remembered_filters: frozenset[str],
+        *,
+        keep_session: bool,
+        leave: frozenset[str],
+        granted: Callable[[frozenset[str]], None],
+    ) -> None:
+        """`remembered_filters` were in force when the session was last used; filters in `leave` are not asked for.
+        Without `keep_session` the broker begins with a new session, and forgets it at the end. `granted` is called
+        once, with the filters that are in force."""
+        self._settings = settings
+        self._client_id = client_id
+        self._remembered_filters = remembered_filters
+        self._keep_session = keep_session
+        self.leave = leave
+        """Filters that are not asked for, since they are given up; any thread may set them."""
+        self._granted = granted
+        self.v5 = settings.protocol == "5"
+        self._url: SplitResult = urlsplit(settings.url)
+        self._asked: list[str] = []
+        """The filters of our SUBSCRIBE, in its order."""
+        self._subscribe_mid: int | None = None
+        self._suback_due: float | None = None
+        self._connack_due = 0.0
+        self._most_qos = 2
+        self.connected = False
+        """CONNACK came."""
+        self.ready = False
+        """Every filter that we want is granted."""
+        self.session_present = False
+        self.session_expiry = settings.session_expiry
+        """Seconds that the broker keeps our session: it may grant less than was asked for."""
+        self.refused_filters: dict[str, str] = {}
+        """Filter → why the broker does not give it to us."""
+        self.refused: str | None = None
+        """Why the broker does not want us at all, or what could not be sent."""
+
+    def connect(self, message_bytes: int) -> BoundedClient | str:
+        """A client with a connection, on which CONNECT is on its way; or why there is none, for people. The client
+        keeps about `message_bytes` of a message."""
+        host, port = self._url.hostname or "", self._url.port or MQTT_PORTS[self._url.scheme]
+        settings = self._settings
+        keepalive = max(1, round(settings.keepalive))
+        try:
+            client = self._client(message_bytes)
+            if self.v5:
+                properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+                properties.SessionExpiryInterval = round(settings.session_expiry) if self._keep_session else 0
+                properties.ReceiveMaximum = settings.receive_maximum
+                client.connect(
+                    host, port, keepalive=keepalive, clean_start=not self._keep_session, properties=properties
+                )
+            else:
+                client.connect(host, port, keepalive=keepalive)
+        except (OSError, ValueError) as error:  # ValueError: a certificate that does not fit the name
+            return f"cannot connect to {host}:{port}: {explained(error, CONNECT_SECONDS)}"
+        self._connack_due = time.monotonic() + _HANDSHAKE_SECONDS
+        return client
+
+    def _client(self, message_bytes: int) -> BoundedClient:
+        options: dict[str, Any] = {} if self.v5 else {"clean_session": not self._keep_session}
+        client = BoundedClient(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._client_id,
+            protocol=MQTTProtocolVersion.MQTTv5 if self.v5 else MQTTProtocolVersion.MQTTv311,
+            transport="websockets" if self._url.scheme in ("ws", "wss") else "tcp",
+            manual_ack=True,
+            reconnect_on_failure=False,
+            most_bytes=message_bytes,
+            **options,
+        )
+        _set_up(client, self._settings)
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        # With this callback set, paho leaves writing to our loop instead of writing each packet at once.
+        client.on_socket_register_write = lambda _client, _userdata, _sock: None
+        return client
+
+    @property
+    def subscribing(self) -> bool:
+        """Whether SUBSCRIBE is on its way."""
+        return self._suback_due is not None
+
+    def late(self, now: float) -> str | None:
+        """Which answer did not come in time, for people; None while all is well. `now` is `time.monotonic()`."""
+        if not self.connected and now > self._connack_due:
+            return "the broker did not answer CONNECT in time: is it an MQTT broker?"
+        if self._suback_due is not None and now > self._suback_due:
+            return "the broker did not answer SUBSCRIBE in time"
+        return None
+
+    # -- paho's callbacks -------------------------------------------------------------------------
+
+    def _on_connect(
+        self, client: Client, _userdata: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        settings = self._settings
+        if reason.is_failure:
+            self.refused = refusal(reason.getName(), settings.protocol)
+            return
+        self.connected = True
+        self.session_present = flags.session_present
+        self.session_expiry = getattr(properties, "SessionExpiryInterval", self.session_expiry)
+        self._most_qos = getattr(properties, "MaximumQoS", self._most_qos)
+        wanted = frozenset(settings.topics)
+        if flags.session_present:
+            if gone := sorted(self._remembered_filters - wanted):
+                client.unsubscribe(gone)
+            kept = self._remembered_filters == wanted - self.leave
+            if not self.v5 and kept and settings.retained != "always":
+                # Before MQTT 5, subscribing again would bring every retained message again.
+                self._grant(wanted - self.leave)
+                return
+        for topic in settings.topics:
+            if topic not in self.leave and (why := _not_available(topic, properties)):
+                self.refused_filters[topic] = why
+        self._asked = [topic for topic in settings.topics if topic not in self.leave | self.refused_filters.keys()]
+        if not self._asked:  # everything is being left, or cannot be had
+            self._grant(frozenset())
+            return
+        subscriptions: list[tuple[str, Any]] = [(topic, self._options(topic)) for topic in self._asked]
+        result, self._subscribe_mid = client.subscribe(subscriptions)
+        if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self.refused = f"SUBSCRIBE could not be sent: {result!r}"
+        self._suback_due = time.monotonic() + _HANDSHAKE_SECONDS
+
+    def _options(self, topic: str) -> SubscribeOptions | int:
+        if not self.v5:
+            return self._settings.qos
+        retained = {"always": 0, "new": 1, "never": 2}[self._settings.retained]
+        if topic.startswith("$share/"):
+            retained = 0  # brokers must not send retained messages here, and some refuse other values
+        return SubscribeOptions(qos=self._settings.qos, retainHandling=retained)
+
+    def _on_subscribe(
+        self, _client: Client, _userdata: Any, mid: int, reasons: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        if mid != self._subscribe_mid:
+            return
+        self._suback_due = None
+        for topic, reason in zip(self._asked, reasons, strict=False):
+            if reason.is_failure:
+                self.refused_filters[topic] = reason.getName()
+            elif (qos := min(reason.value, self._most_qos)) < self._settings.qos:
+                self.refused_filters[topic] = f"granted only QoS {qos}"
+        self._grant(frozenset(self._asked) - frozenset(self.refused_filters))
+
+    def _grant(self, filters: frozenset[str]) -> None:
+        self.ready = not self.refused_filters
+        self._granted(filters)
+
+
+def _not_available(topic: str, properties: Properties | None) -> str:
+    """Why this filter must not be asked for at a broker whose CONNACK (MQTT 5) says what it does not have; empty if it
+    may be. A broker may accept such a filter all the same, and then nothing ever comes."""
+    if topic.startswith("$share/") and not getattr(properties, "SharedSubscriptionAvailable", 1):
+        return (
+            "the broker says that it has no shared subscriptions: enable them there, or subscribe without "
+            "$share/GROUP/ and run one connector"
+        )
+    if ("+" in topic or "#" in topic) and not getattr(properties, "WildcardSubscriptionAvailable", 1):
+        return "the broker says that it has no wildcards: enable them there, or name each topic in full"
+    return ""
+
+
+def end_session(settings: MqttSection, client_id: str) -> None:
+    """Have the broker forget this session, before MQTT 5: by a clean session that ends at once. Best effort: where that
+    does not work, the session ends when the broker lets it expire."""
+    url = urlsplit(settings.url)
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        clean_session=True,
+        protocol=MQTTProtocolVersion.MQTTv311,
+        transport="websockets" if url.scheme in ("ws", "wss") else "tcp",
+        reconnect_on_failure=False,
+    )
+    connected = threading.Event()
+    client.on_connect = lambda *_: connected.set()
+    with contextlib.suppress(OSError, ValueError):
+        _set_up(client, settings)
+        client.connect(url.hostname or "", url.port or MQTT_PORTS[url.scheme], keepalive=10)
+        client.loop_start()
+        connected.wait(CONNECT_SECONDS)
+        client.disconnect()
+        client.loop_stop()
+
+
+def _set_up(client: Client, settings: MqttSection) -> None:
+    """Path, user, certificates."""
+    url = urlsplit(settings.url)
+    if url.scheme in ("ws", "wss"):
+        client.ws_set_options(path=(url.path or "/mqtt") + (f"?{url.query}" if url.query else ""))
+    if settings.username is not None:
+        password = settings.password.get_secret_value() if settings.password else None
+        client.username_pw_set(settings.username, password)
+    if url.scheme in ("mqtts", "wss"):
+        client.tls_set_context(tls_context(settings.tls))
+    client.connect_timeout = CONNECT_SECONDS

@@ -1,10 +1,15 @@
-"""What is ours at this moment, and what was read of it. No I/O."""
+"""The partitions that are ours at this moment, and what was read of each. No I/O.
+
+Only this file changes that state. Others look at it, and call the method that says what happened.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from types import MappingProxyType
 
 from connector.ledger.account import Commit
 from connector.ledger.settlements import Settled
@@ -13,54 +18,103 @@ from connector.sources.partitions import OwnedPartition
 
 
 class Assignment:
-    """Our partitions. The thread that polls (or closes) changes which they are; `settle` comes from any."""
+    """Our partitions. `settle`, `under_way` and `next_positions` are for any thread; the other methods are for the
+    thread that polls (or closes)."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        """Around what is known of each partition: one thread takes, others settle."""
-        self.owned: dict[str, OwnedPartition] = {}
-        self.ready: deque[Chunk] = deque()
-        """Read, and not given out yet."""
-        self.stuck: set[str] = set()
-        """Partitions that are not read, since their position is not valid."""
-        self.refused: dict[str, int | None] = {}
-        """Partition → the position that the broker refused, None for the group's; until it has begun anew."""
+        self._partitions = threading.Lock()
+        """Protects what is known of each partition: one thread takes, others settle."""
+        self._owned: dict[str, OwnedPartition] = {}
+        self._ready: deque[Chunk] = deque()
+        self._stuck: set[str] = set()
+        self._refused: dict[str, int | None] = {}
+        self.owned: Mapping[str, OwnedPartition] = MappingProxyType(self._owned)
+        """Name of a partition that is ours → the partition."""
+
+    # -- which partitions are ours ----------------------------------------------------------------
 
     def add(self, new: Iterable[OwnedPartition]) -> None:
-        """These are ours from now on."""
-        with self.lock:
-            self.owned |= {owned.name: owned for owned in new}
+        """The group gave us these partitions."""
+        with self._partitions:
+            self._owned.update((owned.name, owned) for owned in new)
 
     def remove(self, names: Iterable[str]) -> None:
-        """These are not ours any more."""
-        with self.lock:
+        """These partitions are not ours any more; their chunks that are ready are dropped, too."""
+        names = set(names)
+        self.drop_ready(names)
+        with self._partitions:
             for name in names:
-                self.owned.pop(name, None)
-                self.stuck.discard(name)
+                self._owned.pop(name, None)
+                self._stuck.discard(name)
+
+    # -- where they are read from -----------------------------------------------------------------
+
+    @property
+    def stuck(self) -> AbstractSet[str]:
+        """Partitions of ours that are not read, since the broker refused their position."""
+        return self._stuck
+
+    @property
+    def refused(self) -> Mapping[str, int | None]:
+        """Partition → the position that the broker refused, None for the group's position; until the partition begins
+        anew."""
+        return self._refused
+
+    def position_refused(self, name: str) -> None:
+        """The broker does not have our position in this partition: the partition is stuck."""
+        owned = self._owned.get(name)
+        if owned is not None and name not in self._stuck:
+            self._stuck.add(name)
+            self._refused[name] = owned.next_taken
+
+    def assigned(self, owned: OwnedPartition, offset: int | None) -> None:
+        """librdkafka reads the partition from `offset`; None: from wherever the group's position is."""
+        self._stuck.discard(owned.name)
+        if offset is None:
+            return
+        self._refused.pop(owned.name, None)
+        with self._partitions:
+            owned.begin_at(offset)
+
+    # -- what is read of them ---------------------------------------------------------------------
+
+    def take(self, owned: OwnedPartition, positions: Sequence[int], chunk: Chunk) -> None:
+        """These positions were read, and became this chunk, which is ready to be given out."""
+        with self._partitions:
+            owned.take(positions)
+        self._ready.append(chunk)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a chunk is ready to be given out."""
+        return bool(self._ready)
+
+    def give_out(self) -> Chunk | None:
+        """The next chunk that is ready; None if there is none."""
+        return self._ready.popleft() if self._ready else None
 
     def drop_ready(self, names: Collection[str]) -> None:
-        """What was not given out of these yet is not begun any more."""
-        self.ready = deque(chunk for chunk in self.ready if chunk.partition not in names)
+        """Drop the chunks of these partitions that were not given out yet."""
+        kept = [chunk for chunk in self._ready if chunk.partition not in names]
+        if len(kept) < len(self._ready):
+            self._ready.clear()
+            self._ready.extend(kept)
+
+    # -- how far they are settled -----------------------------------------------------------------
 
     def settle(self, commit: Commit) -> list[Settled] | None:
-        """What this commit settles that was not settled before; None if the partition is not ours any more."""
-        with self.lock:
-            owned = self.owned.get(commit.partition)
+        """The ranges that this commit settles and that were not settled before; None if the partition is not ours any
+        more."""
+        with self._partitions:
+            owned = self._owned.get(commit.partition)
             return None if owned is None else owned.settle(commit.position)
 
     def under_way(self, names: Iterable[str]) -> bool:
-        """Whether anything that was taken of these is not settled."""
-        with self.lock:
-            return any(owned.under_way for name in names if (owned := self.owned.get(name)))
+        """Whether any record that was taken from these partitions is not settled."""
+        with self._partitions:
+            return any(owned.under_way for name in names if (owned := self._owned.get(name)))
 
     def next_positions(self) -> dict[str, int | None]:
-        """Partition → what is taken next."""
-        with self.lock:
-            return {name: found.next_taken for name, found in self.owned.items()}
-
-    def is_stuck(self, name: str) -> None:
-        """Its position is not valid; it is not read any more."""
-        owned = self.owned.get(name)
-        if owned is not None and name not in self.stuck:
-            self.stuck.add(name)
-            self.refused[name] = owned.next_taken
+        """Partition → the position that is taken next; None while that is not known."""
+        with self._partitions:
+            return {name: found.next_taken for name, found in self._owned.items()}

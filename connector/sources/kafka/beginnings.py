@@ -1,4 +1,5 @@
-"""A partition begins: where it was to go on, where the policy says, or after a loss, which goes into the ledger."""
+"""Where partitions begin: at the expected position, where the policy says, or after a loss, which goes into the
+ledger."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Beginnings:
-    """Takes note of where partitions begin. Called by the thread that polls."""
+    """Takes note of where partitions begin. For the thread that polls."""
 
     def __init__(
         self, settings: KafkaSection, file: LogFile, assignment: Assignment, positions: Positions, status: Status
@@ -31,12 +32,14 @@ class Beginnings:
         self._positions = positions
         self._status = status
         self._losses: deque[tuple[str, int, TopicPartition]] = deque()
-        """(what was lost, records, where reading goes on) that is not in the ledger yet."""
+        """(text about the loss, records lost, where reading goes on), of losses that are not in the ledger yet."""
         self.expired = 0
+        """Records that were gone before they could be read, since the start."""
 
     def begin(self, owned: OwnedPartition, start: Start) -> None:
-        """It was assigned to begin there."""
-        self._assignment.stuck.discard(owned.name)
+        """Record that the consumer now reads `owned` from `start`. If records between the expected position and `start`
+        had expired, note the loss."""
+        self._assignment.assigned(owned, start.offset)
         if start.offset is None:
             if start.no_position:
                 self._status.fatal = (
@@ -44,9 +47,6 @@ class Beginnings:
                     "error; set the group's position, or choose earliest or latest"
                 )
             return
-        self._assignment.refused.pop(owned.name, None)
-        with self._assignment.lock:
-            owned.begin_at(start.offset)
         if start.offset == start.expected:
             return
         at = TopicPartition(owned.topic, owned.number, start.offset)
@@ -81,7 +81,8 @@ class Beginnings:
         self.note_losses()
 
     def note_losses(self) -> None:
-        """Into the ledger, and then, so that none is reported twice, to the group."""
+        """Write the losses that wait into the ledger, and only then tell the group where reading goes on: so that no
+        loss is reported twice. A ledger that cannot be written is tried again at the next call."""
         while self._losses:
             what, lost, at = self._losses[0]
             try:

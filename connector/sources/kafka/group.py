@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Group:
-    """Our side of the consumer group."""
+    """Our side of the consumer group. For the thread that polls, or closes."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Group:
         self._eager = settings.group_protocol == "classic" and settings.assignor != "cooperative-sticky"
         self.handover: Handover | None = None
         self.closing = False
-        """Nothing new is begun, and nobody waits for what is under way."""
+        """The source is being closed: no partition is begun, and nobody waits for records under way."""
         self.rebalances = self.abandoned = 0
 
     def subscribe(self) -> None:
@@ -58,7 +58,7 @@ class Group:
         )
 
     def give_up(self, names: Iterable[str]) -> None:
-        """These are not ours any more, and neither is what was read of them and is not settled."""
+        """Partitions are not ours any more: forget what was read of them and is not settled."""
         names = list(names)
         self._assignment.drop_ready(names)
         if self.handover is not None:
@@ -114,7 +114,8 @@ class Group:
     # -- details ----------------------------------------------------------------------------------
 
     def _stuck(self) -> list[OwnedPartition]:
-        """Partitions of ours that an assignment lets begin anew."""
+        """Our stuck partitions, if an assignment can make them begin anew: not with an eager assignor, which assigns
+        everything anew anyway."""
         if self._eager:
             return []
         return [owned for name in sorted(self._assignment.stuck) if (owned := self._assignment.owned.get(name))]
@@ -131,14 +132,15 @@ class Group:
         return starts
 
     def _settle(self, names: list[str]) -> bool:
-        """Have what is under way settled; what was not given out yet is not begun any more."""
+        """Drop the chunks of these partitions that were not given out, and have everything else settled. Returns
+        whether all of it was settled in time."""
         self._assignment.drop_ready(names)
         if self.closing or self.handover is None:
             return not self._assignment.under_way(names)
         return self.handover.settle(self._settings.name, names, self._settings.drain_timeout)
 
     def _unassign(self, consumer: Consumer) -> None:
-        """Answer a revocation: nothing is read any more that is not ours."""
+        """Answer a revocation: have librdkafka read our partitions only."""
         try:
             if self._eager:
                 consumer.unassign()
@@ -168,8 +170,8 @@ class Group:
 
 
 def _from(partitions: list[TopicPartition], starts: dict[str, Start]) -> list[TopicPartition]:
-    """The partitions, each with where to begin; where that is not known, librdkafka asks the group once more, and
-    reports it if there is nothing."""
+    """The partitions, each with its start. Where the start is not known, librdkafka asks the group once more, and
+    reports an error if the group has no position."""
     begun = []
     for found in partitions:
         start = starts.get(partition_name(found.topic, found.partition))

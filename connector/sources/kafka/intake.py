@@ -34,7 +34,7 @@ class Intake:
         self.received = self.unowned = 0
 
     def take(self, messages: list[Message]) -> None:
-        """These become chunks that are ready; errors among them become the source's status."""
+        """Make chunks of these messages. Errors among the messages go into the source's status."""
         if not messages:
             return
         received_us = time.time_ns() // 1000
@@ -42,8 +42,8 @@ class Intake:
             self._give_out(str(topic), int(number or 0), run, received_us)
 
     def _runs(self, messages: list[Message]) -> dict[tuple[str | None, int | None], list[Message]]:
-        """(topic, number) → its messages. Mostly all are of one partition, and seeing that for all at once costs
-        half as much as a look at each."""
+        """(topic, number of the partition) → the messages of the partition. Mostly all messages are of one partition;
+        to see that for all at once costs half as much as to look at each."""
         good = [message for message in messages if message.error() is None]
         if len(good) < len(messages):
             self._note_errors(messages)
@@ -64,7 +64,7 @@ class Intake:
 
     def _give_out(self, topic: str, number: int, run: list[Message], received_us: int) -> None:
         owned = self._assignment.owned.get(partition_name(topic, number))
-        if owned is None:  # it went away while the batch was being gathered; its new owner gets these
+        if owned is None:  # the partition went away while the batch was gathered; its new owner gets these messages
             self.unowned += len(run)
             return
         positions = [message.offset() or 0 for message in run]
@@ -74,27 +74,25 @@ class Intake:
             if not run:
                 return
         records = to_records(topic, run, received_us, record_time=self._record_time)
-        with self._assignment.lock:
-            owned.take(positions)
+        self._assignment.take(owned, positions, Chunk(self._source, owned.name, positions, records))
         self.received += len(run)
         kind, time_ms = run[-1].timestamp()
         if kind != TIMESTAMP_NOT_AVAILABLE and time_ms >= 0:
             self.record_times[owned.name] = min(time_ms * 1000, received_us) / 1e6
         self._status.works()
-        self._assignment.ready.append(Chunk(self._source, owned.name, positions, records))
         some = records[:: max(1, len(records) // 16)]
         average = sum(len(record.payload or b"") for record in some) / len(some)
         self._message_bytes += 0.2 * (average + 100 - self._message_bytes)
         self.batch = max(1, min(_BATCH, int(_BATCH_BYTES / self._message_bytes)))
 
     def _note_errors(self, messages: list[Message]) -> None:
-        """What stands in place of records: positions that are not valid, and other trouble."""
+        """Errors stand in place of records: positions that are not valid, and other trouble."""
         for message in messages:
             error = message.error()
             if error is None:
                 continue
             topic, number = message.topic(), message.partition()
             if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and number is not None:
-                self._assignment.is_stuck(partition_name(topic, number))
+                self._assignment.position_refused(partition_name(topic, number))
             else:
                 self._status.failed(error, topic)

@@ -1,22 +1,22 @@
 """The Kafka source: a member of a consumer group whose positions never run ahead of the data.
 
-One thread, the intake's, reads from librdkafka and is called back by it when partitions come and go (`kafka_group`);
+One thread, the intake's, reads from librdkafka and is called back by it when partitions come and go (`group`);
 what is settled is written by another (`settlements`). While there is no room the partitions are paused and polling
-goes on, so that the group keeps us (`kafka_pausing`). librdkafka must not reset a position by itself: a reset because
-data has expired is a loss, and is reported as one, with its range (`kafka_beginnings`).
+goes on, so that the group keeps us (`pausing`). librdkafka must not reset a position by itself: a reset because
+data has expired is a loss, and is reported as one, with its range (`beginnings`).
 
 librdkafka's assignment is changed inside these callbacks only. Between the moment at which the group wants
 partitions back and the callback that says so, librdkafka takes any change of the assignment for our answer: the
 group goes on, another member gets the partitions, and we work on them still. Which moment that is cannot be seen
-from here. So every partition is assigned with an explicit start, found out inside the callback (`kafka_starts`).
+from here. So every partition is assigned with an explicit start, found out inside the callback (`starts`).
 Where a position turns out to be invalid later (its data expired while it waited, or the log was cut) and no callback
 comes by, we leave the group with this consumer and join it with a new one, whose assignment finds a start
-(`kafka_rejoining`). That is safe in any state: closing a consumer first gives us the callback that was pending, and
+(`rejoining`). That is safe in any state: closing a consumer first gives us the callback that was pending, and
 then the last one. (Unsubscribing is not: with the new protocol and a revocation pending, librdkafka 2.16 never joins
 again.) What was taken from the partition in question is settled before; what was taken from the others as at any
 revocation. A consumer that the group has not let in is replaced in the same way.
 
-Every now and then it is checked that the group, librdkafka and we mean the same partitions (`kafka_membership`);
+Every now and then it is checked that the group, librdkafka and we mean the same partitions (`membership`);
 where not, nothing more is committed of any of them, and we join anew.
 """
 
@@ -34,11 +34,9 @@ from connector.ledger.file import LogFile
 from connector.records import Chunk
 from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.beginnings import Beginnings
-from connector.sources.kafka.broker_facts import LogBounds, Retention
 from connector.sources.kafka.client import Client
 from connector.sources.kafka.group import Group
 from connector.sources.kafka.intake import Intake
-from connector.sources.kafka.loss import KafkaHorizons, PartitionView
 from connector.sources.kafka.pausing import Pausing
 from connector.sources.kafka.positions import Positions
 from connector.sources.kafka.rejoining import Rejoining
@@ -46,8 +44,8 @@ from connector.sources.kafka.reread import KafkaAgain
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.share import Share
 from connector.sources.kafka.status import Status
+from connector.sources.kafka.watching import Watching
 from connector.sources.loss import Horizon
-from connector.sources.partitions import split_partition_name
 from connector.sources.source import Handover, Reread, SourceFailedError
 
 _log = structlog.get_logger(__name__)
@@ -65,11 +63,10 @@ class KafkaSource:
         epoch: Callable[[], float] = time.time,
         consumer: Callable[..., Consumer] = Consumer,
     ) -> None:
-        """ValueError if librdkafka does not take the settings."""
+        """Raises `SettingsError` if librdkafka does not take the settings."""
         self.name = settings.name
         self._file = file
         self._clock = clock
-        self._epoch = epoch
         self._status = Status(settings.name)
         self._client = Client(settings, self._status, consumer)
         self._assignment = Assignment()
@@ -83,9 +80,7 @@ class KafkaSource:
         self._intake = Intake(settings, self._assignment, self._status)
         self._pausing = Pausing(settings, self._client, self._status)
         self._share = Share(settings, self._client, self._status)
-        self._horizons = KafkaHorizons()
-        self._retention = Retention(settings)
-        self._bounds = LogBounds(settings)
+        self._watching = Watching(settings, self._assignment, self._intake, self._status, epoch)
         self._again = KafkaAgain(settings)
         self._leaving = self._left = False
         self._draining = threading.Event()
@@ -107,7 +102,7 @@ class KafkaSource:
             self._pausing.resume()
         if self._leaving and not self._draining.is_set():
             self._go_on_leaving(timeout)
-        elif not self._assignment.ready and not self._draining.is_set():
+        elif not self._assignment.is_ready and not self._draining.is_set():
             if self._status.fatal:
                 raise SourceFailedError(self._status.fatal)
             self._settlements.tell()
@@ -118,7 +113,7 @@ class KafkaSource:
             self._rejoining.try_again(now)
             self._share.find(now, len(self._assignment.owned), self._group.rebalances)
             self._intake.take(self._client.consumer.consume(self._intake.batch, timeout))
-        return self._assignment.ready.popleft() if self._assignment.ready else None
+        return self._assignment.give_out()
 
     def hold(self) -> None:
         """Keep the membership while nothing can be taken in."""
@@ -203,7 +198,7 @@ class KafkaSource:
             "kafka_assigned_partitions": len(self._assignment.owned),
             "kafka_share": self._share.share,
             "kafka_paused": float(self._pausing.paused),
-            "kafka_lag": self._lag(),
+            "kafka_lag": self._watching.lag(paused=self._pausing.paused),
             "kafka_received_total": self._intake.received,
             "kafka_rebalances_total": self._group.rebalances,
             "kafka_abandoned_total": self._group.abandoned,
@@ -214,22 +209,8 @@ class KafkaSource:
         }
 
     def horizons(self, now: float) -> list[Horizon]:
-        """Retention, of the partitions that are ours."""
-        positions = {name: at for name, at in self._assignment.next_positions().items() if at is not None}
-        times = self._intake.record_times
-        views = [
-            PartitionView(
-                name, split_partition_name(name)[0], low, positions[name], end - positions[name], times.get(name)
-            )
-            for name, (low, end) in self._bounds.ask(positions.keys()).items()
-        ]
-        retention = self._retention.of({view.topic for view in views}, now)
-        return self._horizons.look(now, self._epoch(), views, retention)
-
-    def _lag(self) -> float:
-        """librdkafka knows it exactly while it reads, and nothing new while it is paused."""
-        asked = self._bounds.lag(self._assignment.next_positions()) if self._pausing.paused else None
-        return self._status.lag(self._assignment.owned) if asked is None else asked
+        """As `Watching.horizons`."""
+        return self._watching.horizons(now)
 
     def _go_on_leaving(self, timeout: float) -> None:
         """Serve the group without reading: a commit in the middle of a rebalance fails, and is tried again."""
@@ -244,7 +225,7 @@ class KafkaSource:
             if message is not None:
                 self._intake.take([message])
             under_way = self._assignment.under_way(list(self._assignment.owned))
-            unfinished = under_way or self._assignment.ready or self._settlements.unfinished
+            unfinished = under_way or self._assignment.is_ready or self._settlements.unfinished
             in_group = self._status.refused is None  # one that was not let in has nothing to commit
             self._left = not unfinished and (not in_group or self._positions.commit())
         except KafkaException as error:

@@ -34,7 +34,7 @@ class Taken:
     def take(self, *messages: Message) -> dict[str, list[tuple[int, bytes | None]]]:
         """Partition → (offset, payload) of what is ready after this."""
         self.intake.take(list(messages))
-        chunks, self.assignment.ready = list(self.assignment.ready), type(self.assignment.ready)()
+        chunks = list(iter(self.assignment.give_out, None))
         assert len({chunk.partition for chunk in chunks}) == len(chunks)
         return {
             chunk.partition: list(
@@ -117,7 +117,7 @@ def test_a_record_has_the_time_key_and_headers_of_its_message(taken: Taken) -> N
             )
         ]
     )
-    (chunk,) = taken.assignment.ready
+    (chunk,) = iter(taken.assignment.give_out, None)
     (record,) = chunk.records
     received_us = record.received_us
     assert record == Record("t", b"v", 7000, b"k", (("a", "b"),), False, TimeKind.CREATED, received_us)

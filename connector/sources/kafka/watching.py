@@ -1,0 +1,50 @@
+"""How far behind we are, and what stands between now and a loss: asked of the brokers, beside the reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from connector.sources.kafka.assignment import Assignment
+from connector.sources.kafka.broker_facts import LogBounds, Retention
+from connector.sources.kafka.intake import Intake
+from connector.sources.kafka.loss import KafkaHorizons, PartitionView
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.kafka.status import Status
+from connector.sources.loss import Horizon
+from connector.sources.partitions import split_partition_name
+
+
+class Watching:
+    """The lag, and the forecast of loss. `horizons` is for one thread, `lag` for any."""
+
+    def __init__(
+        self, settings: KafkaSection, assignment: Assignment, intake: Intake, status: Status, epoch: Callable[[], float]
+    ) -> None:
+        """`epoch` gives the time in seconds since 1970."""
+        self._assignment = assignment
+        self._intake = intake
+        self._status = status
+        self._epoch = epoch
+        self._horizons = KafkaHorizons()
+        self._retention = Retention(settings)
+        self._bounds = LogBounds(settings)
+
+    def lag(self, *, paused: bool) -> float:
+        """Records between our positions and the ends of our partitions. librdkafka knows that exactly while it reads;
+        while it is `paused`, its statistics stand still, and what the brokers said last counts."""
+        asked = self._bounds.lag(self._assignment.next_positions()) if paused else None
+        return self._status.lag(self._assignment.owned) if asked is None else asked
+
+    def horizons(self, now: float) -> list[Horizon]:
+        """When the retention of our partitions' topics would delete records before we read them. `now` is on any clock
+        that only rises. Waits for the network."""
+        positions = {name: at for name, at in self._assignment.next_positions().items() if at is not None}
+        times = self._intake.record_times
+        views = [
+            PartitionView(
+                name, split_partition_name(name)[0], low, positions[name], end - positions[name], times.get(name)
+            )
+            for name, (low, end) in self._bounds.ask(positions.keys()).items()
+        ]
+        retention = self._retention.of({view.topic for view in views}, now)
+        return self._horizons.look(now, self._epoch(), views, retention)

@@ -18,6 +18,7 @@ from connector.formats.format import PayloadError
 from connector.formats.sparkplug.host import Owner
 from connector.mapping.documents.decoded import Decoded
 from connector.mapping.documents.documents import NOT_DECODED, Documents
+from connector.mapping.documents.known_shapes import KnownShapes
 from connector.mapping.documents.walk import Walker, leaves, shown_value
 from connector.mapping.plans import Plan, TopicPlan
 from connector.mapping.rules.rules import Rule, everything
@@ -92,7 +93,8 @@ class Mapper:
         self.discovered = naming.discovered
         """Signals seen for the first time, or with a state that is new, whose rule says metadata."""
         walker = Walker(self.bounds, max_values, naming.new_id, naming.learn)
-        self._documents = Documents(self._plans, walker, self.thinner, self.bounds)
+        shapes = KnownShapes(self.bounds, max_values, walker.find_time)
+        self._documents = Documents(self._plans, walker, shapes, self.thinner, self.bounds)
         self.sparkplug = SparkplugMapping(
             self.bounds,
             limits_of(rules, max_payload_bytes, max_values),

@@ -15,8 +15,9 @@ import orjson
 
 from connector.formats.text.json_payload import decode, decode_repeated, may_repeat_keys
 from connector.mapping.documents.items import items_of, leaves_beside
+from connector.mapping.documents.known_shapes import NOT_YET, KnownShapes
 from connector.mapping.documents.shapes import Shape, flat_of
-from connector.mapping.documents.walk import NO_TIME, NOT_YET, Walker, Work, cut, leaves, no_identity, shown_value
+from connector.mapping.documents.walk import NO_TIME, Walker, Work, cut, leaves, no_identity, shown_value
 from connector.mapping.plans import Plan, header_of, item_texts, record_texts
 from connector.mapping.rules.paths import MISSING
 from connector.mapping.rules.rules import ARRIVAL_TIME, AUTO_TIME, FIELD_TIME, HEADER_TIME, Quality, Rule, TimeSource
@@ -38,9 +39,12 @@ _SHAPED_TIMES: Final = (AUTO_TIME, ARRIVAL_TIME, FIELD_TIME)
 class Documents:
     """Maps documents."""
 
-    def __init__(self, plans: TopicPlans, walker: Walker, thinner: Thinner, bounds: TimeBounds) -> None:
+    def __init__(
+        self, plans: TopicPlans, walker: Walker, shapes: KnownShapes, thinner: Thinner, bounds: TimeBounds
+    ) -> None:
         self._plans = plans
         self._walker = walker
+        self._shapes = shapes
         self._thinner = thinner
         self._bounds = bounds
 
@@ -92,7 +96,7 @@ class Documents:
                 return mapped
         mapped = self._any(record, plan, obj, payload)
         if shape is not None and plan.rule.time.kind in _SHAPED_TIMES and not plan.rule.time.correct_above_us:
-            learned = self._walker.learn_shape(plan, obj)  # the walk may have given its keys inputs
+            learned = self._shapes.learn_shape(plan, obj)  # the walk may have given its keys inputs
             if learned is not NOT_YET:
                 if len(plan.shapes) >= _MAX_SHAPES:
                     plan.shapes.clear()
@@ -113,13 +117,13 @@ class Documents:
         time = plan.rule.time
         samples: list[Sample] = []
         if time.kind == FIELD_TIME:
-            found = self._walker.known_time(time, obj, newest_us)
+            found = self._shapes.known_time(time, obj, newest_us)
             if found is None:
                 return None
             time_us = found
         elif record.time_kind and not self._bounds.oldest_us <= time_us <= newest_us:
             return None  # the walk says what is wrong with it, where it is needed
-        filtered = self._walker.take_known(shape, obj, time_us, newest_us, time.read, samples)
+        filtered = self._shapes.take_known(shape, obj, time_us, newest_us, time.read, samples)
         if filtered < 0 or not samples or (payload is None and not all(isfinite(value) for _, _, value in samples)):
             return None
         if self._thinner.how:
@@ -257,14 +261,14 @@ class Documents:
         newest_us = work.arrival_us + self._bounds.newest_after_arrival_us
         time_us = record.time_us
         if rule.time.kind == FIELD_TIME:
-            found = self._walker.known_time(rule.time, obj, newest_us)
+            found = self._shapes.known_time(rule.time, obj, newest_us)
             if found is None:
                 return -1
             time_us = found
         elif (rule.time.kind == AUTO_TIME and shape.time_key is None) or record.time_kind:
             return -1  # it may be that of an object around it
         samples: list[Sample] = []
-        filtered = self._walker.take_known(shape, obj, time_us, newest_us, rule.time.read, samples)
+        filtered = self._shapes.take_known(shape, obj, time_us, newest_us, rule.time.read, samples)
         if filtered < 0:
             return -1
         for _, _, value in samples:
@@ -277,7 +281,7 @@ class Documents:
     def _learn_item(self, plan: Plan, value: object) -> None:
         rule = plan.rule
         if type(value) is dict and not rule.expressions and rule.time.kind in _SHAPED_TIMES:
-            shape = self._walker.learn_shape(plan, value)
+            shape = self._shapes.learn_shape(plan, value)
             if shape is not None and shape is not NOT_YET:
                 if len(plan.shapes) >= _MAX_SHAPES:
                     plan.shapes.clear()

@@ -2,8 +2,8 @@
 
 The time of a value is that of the nearest object around it that has a time field, else the one that the rule says.
 Elements of a list that carry a time of their own are readings of the same signals, so their index is no part of the
-path; other elements are told apart by their index. Objects whose keys were seen before take a shorter way,
-`take_known`, which gives the same.
+path; other elements are told apart by their index. Objects whose keys were seen before take a shorter way, which gives
+the same: see `known_shapes`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ from typing import Final
 
 from connector.formats.format import PayloadError
 from connector.formats.text.json_payload import RepeatedKeys
-from connector.mapping.documents.shapes import TIME, Shape
 from connector.mapping.plans import Plan, value_rule
-from connector.mapping.rules.paths import MISSING
-from connector.mapping.rules.rules import AUTO_TIME, TimeSource
+from connector.mapping.rules.rules import AUTO_TIME
 from connector.mapping.rules.templates import ITEM
 from connector.mapping.rules.values import DECIMAL_TEXT, NOT_FINITE, Conversion, ValueRejectedError
 from connector.mapping.time.times import ReadTime, TimeBounds, TimeError, format_time, is_time_name
 from connector.records import Reason, Record, Reject, Sample
 
-_MAX_DEPTH: Final = 32
+MAX_DEPTH: Final = 32
 _MAX_OTHER_NAMES: Final = 10_000
 _LONGEST_NAME: Final = 100
 """Of a key that is remembered for being no time."""
@@ -32,7 +30,6 @@ NO_TIME: Final = -(2**62)
 
 
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
-NOT_YET: Final = Shape((), (), None, None, -1, 0)
 
 
 class Work:
@@ -96,139 +93,6 @@ class Walker:
         else:
             self._value(work, value, path, time_us, look, 0)
 
-    # -- objects with keys seen before ------------------------------------------------------------
-
-    def take_known(  # noqa: C901, PLR0911, PLR0912 - the hot path: a call for each branch would cost a third
-        self, shape: Shape, obj: dict[str, object], time_us: int, newest_us: int, read: ReadTime, samples: list[Sample]
-    ) -> int:
-        """Add the samples of an object with the keys of `shape`; how many values were left out. -1 for whatever is
-        not as plain as that: the walk says what is to be said of it."""
-        if shape.time_key is not None:
-            try:
-                time_us = read(obj[shape.time_key])
-            except TimeError:
-                return -1
-            if not self._bounds.oldest_us <= time_us <= newest_us:
-                return -1
-        if shape.conversions is not None:
-            return self._take_converted(shape, obj, time_us, newest_us, read, samples)
-        filtered = 0
-        for entry, value in zip(shape.entries, obj.values()):  # noqa: B905 - the keys are the shape's
-            kind = type(value)
-            if (
-                kind is float or kind is int or kind is bool
-            ):  # what is not finite comes only where JSON's reader gave up
-                if entry:
-                    if type(entry) is Shape:
-                        return -1
-                    samples.append((entry, time_us, value))  # type: ignore[arg-type]
-                elif entry is False:
-                    filtered += 1
-                elif entry is None:
-                    return -1
-            elif entry != TIME or entry is None:
-                if kind is dict:
-                    if type(entry) is not Shape or tuple(value) != entry.keys:  # type: ignore[arg-type]
-                        return -1
-                    inner = self.take_known(entry, value, time_us, newest_us, read, samples)  # type: ignore[arg-type]
-                    if inner < 0:
-                        return -1
-                    filtered += inner
-                elif kind is list or (kind is str and entry is not False and DECIMAL_TEXT.fullmatch(value)):  # type: ignore[call-overload]
-                    return -1
-                else:
-                    filtered += 1
-        return filtered
-
-    def known_time(self, time: TimeSource, obj: dict[str, object], newest_us: int) -> int | None:
-        """The time of an object in its field; None where that is not plain to see."""
-        found = MISSING if time.path is None else time.path.find(obj)
-        if found is MISSING:
-            return None
-        try:
-            time_us = time.read(found)
-        except TimeError:
-            return None
-        return time_us if self._bounds.oldest_us <= time_us <= newest_us else None
-
-    def _take_converted(  # noqa: C901, PLR0911, PLR0912 - as above
-        self, shape: Shape, obj: dict[str, object], time_us: int, newest_us: int, read: ReadTime, samples: list[Sample]
-    ) -> int:
-        filtered = 0
-        for entry, conversion, value in zip(shape.entries, shape.conversions or (), obj.values(), strict=True):
-            if conversion is not None and type(entry) is str and entry:
-                try:
-                    number = conversion.apply(value, _not_now)
-                except (ValueRejectedError, _NotNowError):
-                    return -1
-                if isinstance(number, str):
-                    if isinstance(value, dict | list):
-                        return -1
-                    filtered += 1
-                else:
-                    samples.append((entry, time_us, number))
-            elif type(entry) is Shape:
-                if type(value) is not dict or tuple(value) != entry.keys:
-                    return -1
-                inner = self.take_known(entry, value, time_us, newest_us, read, samples)
-                if inner < 0:
-                    return -1
-                filtered += inner
-            elif isinstance(value, dict | list):
-                return -1
-            elif entry is False:
-                filtered += 1
-            elif entry != TIME or entry is None:
-                if isinstance(value, int | float) and isinstance(entry, str):
-                    if not isfinite(value):
-                        return -1
-                    samples.append((entry, time_us, value))
-                elif isinstance(value, int | float) or (isinstance(value, str) and DECIMAL_TEXT.fullmatch(value)):
-                    return -1
-                else:
-                    filtered += 1
-        return filtered
-
-    def learn_shape(self, plan: Plan, obj: dict[str, object], path: str = "", depth: int = 1) -> Shape | None:
-        """What is known of objects like this one after they were walked; None if they are not for `take_known`,
-        `NOT_YET` if this one did not tell."""
-        rule = plan.rule
-        if len(obj) > self._max_values or depth > _MAX_DEPTH:
-            return None
-        time_key = self.find_time(obj) if rule.time.kind == AUTO_TIME else None
-        prefix = path + "." if path else ""
-        entries: list[str | Shape | bool | None] = []
-        conversions: list[Conversion | None] = []
-        keys = found = len(obj)
-        for key, value in obj.items():
-            at = prefix + key
-            conversions.append(plan.conversions.get(at))
-            if isinstance(value, dict):
-                inner = self.learn_shape(plan, value, at, depth + 1)
-                if inner is None or inner is NOT_YET:
-                    return inner
-                entries.append(inner)
-                keys += inner.all_keys
-                found += inner.leaves - 1
-            elif isinstance(value, list):
-                return None
-            elif key == time_key:
-                entries.append(TIME)
-            elif at in plan.nameless:
-                return None
-            elif at in plan.ids:
-                entries.append(plan.ids[at] or False)
-            elif value_rule(rule, at) is None:
-                entries.append(False)
-            elif rule.conversion is not None or getattr(rule.values.get(at), "conversion", None) is not None:
-                return NOT_YET  # its text may become a number
-            else:
-                entries.append(None)
-        some = tuple(conversions) if any(conversions) else None
-        return Shape(tuple(obj), tuple(entries), time_key, some, keys, found)
-
-    # -- the long way -----------------------------------------------------------------------------
-
     def _object(self, work: Work, obj: dict[str, object], path: str, time_us: int, look: bool, depth: int) -> None:  # noqa: PLR0912
         plan = work.plan
         work.keys += len(obj)
@@ -270,9 +134,9 @@ class Walker:
 
     def _value(self, work: Work, value: object, path: str, time_us: int, look: bool, depth: int) -> None:  # noqa: PLR0912
         if isinstance(value, dict | list):
-            if depth >= _MAX_DEPTH:
+            if depth >= MAX_DEPTH:
                 work.rejects.append(
-                    Reject(Reason.NESTED_TOO_DEEPLY, f"more than {_MAX_DEPTH} levels deep", path or "(top)")
+                    Reject(Reason.NESTED_TOO_DEEPLY, f"more than {MAX_DEPTH} levels deep", path or "(top)")
                 )
             elif isinstance(value, dict):
                 self._object(work, value, path, time_us, look, depth + 1)
@@ -399,14 +263,6 @@ class Walker:
         """The reject of a time that cannot be used."""
         reason = Reason.TIME_OUT_OF_RANGE if isinstance(error, OutOfRangeError) else Reason.TIME_UNREADABLE
         return Reject(reason, f"{what}: {error}", path, shown_value(value))
-
-
-class _NotNowError(Exception):
-    """A state that has to be learned first."""
-
-
-def _not_now(_text: str) -> int:
-    raise _NotNowError
 
 
 def no_identity(variable: str) -> str:

@@ -28,15 +28,6 @@ _ANY_SOURCE: Final = {"type": "mqtt", "url": "mqtts://broker.example.com", "topi
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
 
 
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """Why nothing of some messages could be read."""
-
-    why: str
-    settings: tuple[str, ...]
-    """Lines of the rule, of which one would help."""
-
-
 @dataclass(slots=True)
 class DraftRule:
     """One rule to be written, with what was seen."""
@@ -48,9 +39,6 @@ class DraftRule:
     notes: list[str] = field(default_factory=list)
     signals: list[str] = field(default_factory=list)
     """Input IDs that the sample messages gave."""
-    unread: Unread | None = None
-    """If no value of the sample messages could be read. Such a rule is written as a comment: its topics stay unmatched,
-    and so become dead letters, until a person has decided."""
 
 
 @dataclass(slots=True)
@@ -68,7 +56,7 @@ class Draft:
 
     def plain(self) -> dict[str, Any]:
         """The configuration as plain values."""
-        return _whole(self.source, [rule.settings for rule in self.rules if rule.unread is None])
+        return _whole(self.source, [rule.settings for rule in self.rules])
 
 
 def draft(observed: Observed, source: dict[str, object]) -> Draft:
@@ -80,7 +68,7 @@ def draft(observed: Observed, source: dict[str, object]) -> Draft:
     _try(drafted)
     for rule in drafted.rules:
         if not rule.signals and not rule.settings.keys() & {"preset", "format"}:
-            rule.unread = _why_unread(rule)
+            _leave_out(rule)
         _warn(rule)
     return drafted
 
@@ -250,20 +238,17 @@ class _Tried:
     """Other rules that took samples of its topics."""
 
 
-def _why_unread(rule: DraftRule) -> Unread:
+def _leave_out(rule: DraftRule) -> None:
     format_, _ = rule.group.kind
-    states = 'values: { "": { states: { "OFF": 0, "ON": 1 } } } # your own words and numbers'
-    other = "format: csv # or another one: docs/formats.md"
+    rule.settings = {"topic": rule.settings["topic"], "skip": True}
     if format_ == "state":
-        return Unread("it has words for states; give each a number", (states,))
-    if format_ == "number_with_unit":
-        return Unread("its numbers have a unit behind them", ("strip_unit: true",))
-    if format_ == "empty":
-        return Unread("there is nothing in it", ())
-    if format_ in _NOT_NUMBERS:
-        return Unread(f"it is {format_}, which has no numbers here; say how to read it", (other,))
-    named = 'values: { NAME: { states: { "OFF": 0, "ON": 1 } } } # a field with words for states'
-    return Unread("it has neither numbers nor booleans; say how to read it", (named, other))
+        rule.notes.append("states as text, no numbers: left out")
+    elif format_ == "number_with_unit":
+        rule.notes.append("numbers with a unit in the text: left out")
+    elif format_ in _NOT_NUMBERS:
+        rule.notes.append(f"{'nothing' if format_ == 'empty' else format_} in it, no numbers: left out")
+    else:
+        rule.notes.append("no numbers or booleans came of it: left out")
 
 
 def _warn(rule: DraftRule) -> None:

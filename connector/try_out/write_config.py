@@ -70,11 +70,10 @@ def _source(draft: Draft) -> Iterator[str]:
 def _mapping(draft: Draft) -> Iterator[str]:
     yield "mapping:"
     yield "  # The first rule that takes a topic counts. An input ID that no rule makes is TOPIC:PATH.IN.PAYLOAD."
-    if all(rule.unread is not None for rule in draft.rules):
+    if not draft.rules:
         yield "  rules: []"
     else:
         yield "  rules:"
-    if draft.rules:
         for rule in draft.rules:
             yield from _rule(rule)
     yield ""
@@ -96,18 +95,8 @@ def _rule(rule: DraftRule) -> Iterator[str]:
         yield from _comment(f"Time: {_time(rule)}", indent)
     for note in rule.notes:
         yield from _comment(note[0].upper() + note[1:], indent)
-    if rule.unread is not None:
-        yield from _comment(
-            f"NOT READ, so a dead letter until you decide: {rule.unread.why}. Uncomment the rule with one of its "
-            "settings:",
-            indent,
-        )
     for number, (name, value) in enumerate(rule.settings.items()):
-        off = "" if rule.unread is None else "# "
-        yield f"{indent}{off}{'- ' if number == 0 else '  '}{name}: {_flow(_escaped(value))}"
-    if rule.unread is not None:
-        for setting in (*rule.unread.settings, "skip: true # if nobody needs it"):
-            yield f"{indent}#   {setting}"
+        yield f"{indent}{'- ' if number == 0 else '  '}{name}: {_flow(_escaped(value))}"
     if rule.signals and "preset" not in rule.settings:
         yield from _suggestions(rule, indent + "  ")
 

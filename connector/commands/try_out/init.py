@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -22,7 +21,6 @@ from connector.try_out.observed import Observed
 from connector.try_out.write_config import config_text
 
 _SECONDS: Final = 30.0
-_KAFKA_TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 @click.command()
@@ -156,16 +154,19 @@ def _kept(records: Iterable[Taken], save: Path | None) -> Iterator[Taken]:
 def _placeholder(observed: Observed) -> dict[str, object]:
     """A source to fill in, where only a capture is known."""
     topics = sorted({topic for _, topic in observed.topics})
-    if observed.stamped * 2 > observed.messages and all(map(_KAFKA_TOPIC.fullmatch, topics)):
+    if observed.stamped * 2 > observed.messages:
         return {
             "type": "kafka",
             "bootstrap_servers": ["kafka.example.com:9093"],
             "topics": topics[:100],
             "group_id": "clarify-connector",
         }
-    levels = (topic.partition("/") for topic in topics if not set(topic) & set("+#\0"))
-    filters = list(dict.fromkeys(f"{first}/#" if rest else first for first, _, rest in levels if first or rest))
-    return {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": filters[:100] or ["#"]}
+    filters = list(dict.fromkeys(f"{first}/#" if rest else first for first, _, rest in map(_split, topics)))
+    return {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": filters[:100]}
+
+
+def _split(topic: str) -> tuple[str, str, str]:
+    return topic.partition("/")
 
 
 def _is_kafka(where: Addressed | None) -> bool:
@@ -193,15 +194,10 @@ def _check(text: str) -> None:
 
 
 def _say(drafted: Draft, output: Path, capture: Path | None) -> None:
-    unread = [rule for rule in drafted.rules if rule.unread is not None]
+    left_out = sum(bool(rule.settings.get("skip")) for rule in drafted.rules)
     click.echo(
-        f"{output}: {len(drafted.rules) - len(unread)} rules, {drafted.signals} signals or more, from "
-        f"{drafted.observed.messages} messages on {len(drafted.observed.topics)} topics",
+        f"{output}: {len(drafted.rules)} rules ({left_out} of them leave something out), {drafted.signals} signals or "
+        f"more, from {drafted.observed.messages} messages on {len(drafted.observed.topics)} topics",
         err=True,
     )
-    if unread:
-        topics = sum(len(rule.group.topics) for rule in unread)
-        click.echo(
-            f"{topics} topics could not be read, and will be dead letters until you decide: look for NOT READ", err=True
-        )
     click.echo(f"next: read it, then {_preview(output, capture)}", err=True)

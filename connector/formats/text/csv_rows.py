@@ -1,9 +1,8 @@
 """CSV and its relatives: rows of cells → one document a row, an object of its columns.
 
 A cell that is a number becomes one, an empty cell null, anything else text. Whole numbers that begin with a zero are
-identifiers and stay text. A row that does not fit costs only itself, and so does a quote that nobody closes. The lines
-behind the one with that quote are then read once more, each as a row by itself; a line is read three times at most, so
-that a payload full of open quotes takes no longer than any other.
+identifiers and stay text. A row that does not fit costs only itself, and so does a quote that nobody closes: reading
+goes on with the line behind the one in which it opens.
 """
 
 from __future__ import annotations
@@ -124,12 +123,9 @@ class _Lines(Iterator[str]):
         self._stream = StringIO(text, newline="")
         self.number = 1
         """Of the next line, from 1."""
-        self.ended = False
-        """Whether a line was asked for behind the last one."""
 
     def __next__(self) -> str:
         line = self._stream.readline()
-        self.ended = not line
         if not line:
             raise StopIteration
         self.number += 1
@@ -141,7 +137,6 @@ class _Lines(Iterator[str]):
 
     def back(self, place: tuple[int, int]) -> None:
         """Go on from there, also after the end."""
-        self.ended = False
         self._stream.seek(place[0])
         self.number = place[1]
 
@@ -156,17 +151,14 @@ class _Rows(Iterator["list[str] | _BadRowError"]):
         """Where the last row begins, from 1."""
         self.beginning = ""
         """How the last row begins."""
-        self._quote = quote
-        self._reading = {
-            "delimiter": delimiter,
-            "quotechar": quote,
-            "quoting": csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
-            "skipinitialspace": not delimiter.isspace(),
-            "strict": True,
-        }
-        self._reader = csv.reader(self._lines, **self._reading)  # type: ignore[arg-type]
-        self._alone_before = 0
-        """Lines before this number are rows by themselves: a row that began earlier and went on into them was none."""
+        self._reader = csv.reader(
+            self._lines,
+            delimiter=delimiter,
+            quotechar=quote,
+            quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+            skipinitialspace=not delimiter.isspace(),
+            strict=True,
+        )
 
     def skip(self, lines: int) -> None:
         """Leave out so many lines."""
@@ -181,25 +173,10 @@ class _Rows(Iterator["list[str] | _BadRowError"]):
             line = next(self._lines)
         self.line = start[1]
         self.beginning = line[:200].rstrip("\r\n")
-        if self.line < self._alone_before:
-            return self._alone(line)
         behind = self._lines.here()
         self._lines.back(start)
         try:
             return next(self._reader)
         except csv.Error as error:
-            # Nobody knows how far the row was meant to go: its first line, at least, is bad. The line with the error
-            # may begin a row of several lines; where the text ended instead, there is no such line.
-            at_end = self._lines.ended
-            self._alone_before = self._lines.number if at_end else self._lines.number - 1
-            self._lines.back(behind)
-            return _BadRowError(f"not a row: {error}")
-
-    def _alone(self, line: str) -> list[str] | _BadRowError:
-        """A line as a row by itself."""
-        if self._quote and line.count(self._quote) % 2:
-            return _BadRowError("not a row: a quote in it opens or closes in another line")
-        try:
-            return next(csv.reader((line,), **self._reading))  # type: ignore[arg-type]
-        except csv.Error as error:
+            self._lines.back(behind)  # nobody knows how far it was meant to go: its first line, at least, is bad
             return _BadRowError(f"not a row: {error}")

@@ -6,16 +6,13 @@ name of an item), there is a plan for each combination of these texts.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Final
 
 import orjson
 
 from connector.mapping.documents.shapes import Flat, Shape
-from connector.mapping.rules.paths import MISSING
 from connector.mapping.rules.rules import Labels, Publishing, Rule, ValueRule
 from connector.mapping.rules.templates import HEADER, ITEM, ITEM_FIELD, KEY, PAYLOAD
 from connector.mapping.rules.values import Conversion
@@ -26,7 +23,6 @@ from connector.records import ItemMetadata, Record, SignalMetadata
 _NO_VALUE_RULE: Final = ValueRule()
 _MOST_PLANS: Final = 100_000
 _LONGEST_TEXT: Final = 400
-_DIGEST_LENGTH: Final = 16
 FOUND: Final = "="
 """Marks, in the record of an origin, what an expression found."""
 
@@ -35,7 +31,6 @@ class Plan:
     """One topic under one rule; with texts of the record, one kind of its records."""
 
     __slots__ = (
-        "blank",
         "by_texts",
         "clock",
         "conversions",
@@ -43,7 +38,6 @@ class Plan:
         "flats",
         "found",
         "ids",
-        "nameless",
         "read_time",
         "record",
         "rule",
@@ -74,10 +68,6 @@ class Plan:
         """The last of them: mostly the next object is like the one before."""
         self.clock: Clock | None = None
         self.by_texts: dict[tuple[str, ...], Plan] = {}
-        self.blank: frozenset[str] = frozenset()
-        """Variables that tell records or items apart, and that say nothing here."""
-        self.nameless: dict[str, str] = {}
-        """Path that gets no ID → the variable that would have to tell it apart."""
 
     def with_texts(self, texts: tuple[str, ...], named: Mapping[str, str]) -> Plan:
         """The plan for these texts of the rule's dynamic variables; `named` are the levels of a key."""
@@ -88,7 +78,6 @@ class Plan:
         identity = self.rule.identity
         record = record_of({name: said[name] for name in identity}) if identity else ""
         plan = Plan(self.source, self.topic, self.rule, {**self.variables, **named, **said}, record)
-        plan.blank = frozenset(name for name in identity if not said[name].strip())
         if len(self.by_texts) >= _MOST_PLANS:
             self.by_texts.clear()
         self.by_texts[texts] = plan
@@ -101,13 +90,7 @@ class Plan:
             said = {**(orjson.loads(self.record) if self.record else {}), FOUND: ""}
             self.found = Plan(self.source, self.topic, self.rule.found, self.variables, record_of(said))
             self.found.clock = self.clock
-            self.found.blank = self.blank
         return self.found
-
-    def missing(self, value: ValueRule = _NO_VALUE_RULE) -> str | None:
-        """The variable without which this value of two devices would become one signal, and which says nothing here;
-        None if there is none."""
-        return min(self.blank & self.rule.needed_by(value), default=None) if self.blank else None
 
     def origin(self, path: str) -> Origin:
         """Where the values at this path come from."""
@@ -135,15 +118,12 @@ class TopicPlan:
 def text_of(value: object) -> str:
     """How a template writes what a payload has: text as it is, 21 and 21.0 as 21, nothing for what is not there."""
     if isinstance(value, str):
-        if len(value) <= _LONGEST_TEXT:
-            return value
-        digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_LENGTH]
-        return f"{value[: _LONGEST_TEXT - _DIGEST_LENGTH]}{digest}"  # what differs only further back stays apart
+        return value[:_LONGEST_TEXT]
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value) if abs(value) < 10**18 else repr(float(value)) if abs(value) < 10**300 else ""
-    if isinstance(value, float) and isfinite(value):
+    if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     return ""
 
@@ -169,8 +149,7 @@ def item_texts(rule: Rule, name: str, index: int, item: object, outer: tuple[obj
             texts[variable] = name
         elif variable.startswith(ITEM_FIELD):
             path = rule.paths[variable]
-            found = (there for around in (item, *outer) if (there := path.find(around)) is not MISSING)
-            texts[variable] = text_of(next(found, None))  # null is not looked for elsewhere
+            texts[variable] = next((text for o in (item, *outer) if (text := text_of(path.find(o)))), "")
         elif variable == "index":
             texts[variable] = str(index)
     return texts

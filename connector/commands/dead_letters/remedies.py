@@ -43,8 +43,6 @@ _REMEDIES: Final[dict[str, str]] = {
     Reason.TIME_OUT_OF_RANGE: "The device's clock is wrong. Set it, or take the time of arrival (time: arrival), or "
     "widen mapping.oldest_time and newest_time; then replay.",
     Reason.NO_RULE: "No rule takes the topic: add one, or set mapping.unmatched; then replay.",
-    Reason.NO_IDENTITY: "What should tell devices apart is missing, null, empty or no scalar (see the message). Mend "
-    "the device; or name another field in the rule's input or item_name; then replay.",
     Reason.INSERT_REJECTED: "Clarify refused the value, and says why in the message. Change its input ID or the value "
     "in the mapping, or ask Clarify's support with the trace; then replay.",
     Reason.MAPPING_FAILED: "A fault of the connector: report it with this letter; replay after an update.",

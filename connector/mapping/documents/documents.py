@@ -17,7 +17,7 @@ from connector.formats.text.json_payload import decode, decode_repeated, may_rep
 from connector.mapping.documents.items import items_of, leaves_beside
 from connector.mapping.documents.known_shapes import NOT_YET, KnownShapes
 from connector.mapping.documents.shapes import Shape, flat_of
-from connector.mapping.documents.walk import NO_TIME, Walker, Work, cut, leaves, no_identity, shown_value
+from connector.mapping.documents.walk import NO_TIME, Walker, Work, cut, leaves, shown_value
 from connector.mapping.plans import Plan, header_of, item_texts, record_texts
 from connector.mapping.rules.paths import MISSING
 from connector.mapping.rules.rules import ARRIVAL_TIME, AUTO_TIME, FIELD_TIME, HEADER_TIME, Quality, Rule, TimeSource
@@ -74,8 +74,6 @@ class Documents:
             return self._items(rule, plan, record, named, texts, selected, (document,), outside)
         if rule.dynamic:
             plan = self._plans.plan_for(plan, texts, named)
-            if (missing := _missing_for_all(plan)) is not None:
-                return Mapped(rejects=[Reject(Reason.NO_IDENTITY, no_identity(missing))])
         elif plan.clock is None:
             self._plans.set_clock(plan)
         if isinstance(selected, dict) and rule.select is None and not (rule.expressions or rule.quality):
@@ -219,15 +217,6 @@ class Documents:
                 base = self._plans.plan_for(plan, said, named)
             elif base.clock is None:
                 self._plans.set_clock(base)
-            if base.blank and (missing := _missing_for_all(base)) is not None:
-                values = leaves(item.value)
-                inside += values
-                work.rejects.append(
-                    Reject(Reason.NO_IDENTITY, no_identity(missing), item.name.strip() or str(item.place))
-                )
-                work.filtered += values - 1
-                self._walker.check_count(work)
-                continue
             taken = self._take_item(work, record, base, item.value)
             if taken >= 0:
                 inside += taken
@@ -367,12 +356,6 @@ class Documents:
         if found is not MISSING:
             return self._walker.read_time(work, found)
         return record_time(record, source.kind, work, self._walker.check_bounds)
-
-
-def _missing_for_all(plan: Plan) -> str | None:
-    """The variable without which no value of the plan has an identity, and which says nothing; None if there is none,
-    or if the values have inputs of their own."""
-    return None if not plan.blank or plan.rule.inputs_differ else plan.missing()
 
 
 def _shape_bytes(keys: Collection[str]) -> int:

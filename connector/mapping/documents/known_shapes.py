@@ -150,8 +150,6 @@ class KnownShapes:
                 return None
             elif key == time_key:
                 entries.append(TIME)
-            elif at in plan.nameless:
-                return None
             elif at in plan.ids:
                 entries.append(plan.ids[at] or False)
             elif value_rule(rule, at) is None:

@@ -16,7 +16,6 @@ from connector.formats.format import PayloadError
 from connector.formats.text.json_payload import RepeatedKeys
 from connector.mapping.plans import Plan, value_rule
 from connector.mapping.rules.rules import AUTO_TIME
-from connector.mapping.rules.templates import ITEM
 from connector.mapping.rules.values import DECIMAL_TEXT, NOT_FINITE, Conversion, ValueRejectedError
 from connector.mapping.time.times import ReadTime, TimeBounds, TimeError, format_time, is_time_name
 from connector.records import Reason, Record, Reject, Sample
@@ -200,9 +199,7 @@ class Walker:
         else:
             self.check_count(work)
             input_id = self._new_id(plan, path)
-        if input_id is None and path in plan.nameless:
-            self._reject_value(work, path, None, Reason.NO_IDENTITY, no_identity(plan.nameless[path]))
-        elif input_id is None:
+        if input_id is None:
             work.filtered += 1
             if path != plan.rule.time_path:
                 work.skipped += 1
@@ -218,8 +215,7 @@ class Walker:
 
     def _reject_value(self, work: Work, path: str, value: object, reason: Reason, message: str) -> None:
         where = f"{work.place}.{path}" if work.place and path else work.place or path
-        shown = None if value is None else cut(str(value))
-        work.rejects.append(Reject(reason, message, where or "(top)", shown))
+        work.rejects.append(Reject(reason, message, where or "(top)", cut(str(value))))
 
     # -- times ------------------------------------------------------------------------------------
 

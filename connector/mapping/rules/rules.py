@@ -14,7 +14,6 @@ from connector.mapping.rules.conditions import Condition
 from connector.mapping.rules.paths import Path, parse_path
 from connector.mapping.rules.templates import (
     HEADER,
-    INDEX,
     ITEM,
     ITEM_FIELD,
     ITEM_VARIABLES,
@@ -225,22 +224,6 @@ class Rule:
         if self.iterates and self.input is None:
             used.add(ITEM)
         return tuple(sorted(filter(is_dynamic, used)))
-
-    def needed_by(self, value: ValueRule) -> frozenset[str]:
-        """Those of `identity` without which this value of two devices would become one signal: what the template of its
-        input ID uses; without a template the key that the rule asks for, and the name that `item_name` gives."""
-        template = value.input or self.input
-        if template is not None:
-            return frozenset(filter(is_dynamic, template.variables)) - {INDEX}
-        by_key = {KEY} if self.key is not None else set()
-        by_name = {ITEM} if self.iterates and self.item_name is not None else set()
-        return frozenset(by_key | by_name)
-
-    @cached_property
-    def inputs_differ(self) -> bool:
-        """Whether some values have an input of their own."""
-        found = () if self.found is None else self.found.values.values()
-        return any(value.input is not None for value in (*self.values.values(), *found))
 
     @cached_property
     def paths(self) -> Mapping[str, Path]:

@@ -111,15 +111,9 @@ class SignalFields(Section):
     decimal_comma: bool | None = Field(
         default=None, description="Numbers in text have a decimal comma: `21,5`, `1.234,5`."
     )
-    strip_unit: bool | None = Field(
-        default=None,
-        description="Text may have a unit behind its number: `21.5 °C`. A rest with digits, `:` or separators is no "
-        "unit.",
-    )
+    strip_unit: bool | None = Field(default=None, description="Text may have a unit behind its number: `21.5 °C`.")
     text: Literal["reject", "drop"] | None = Field(
-        default=None,
-        description="Text that is no number: a dead letter, or left out (filtered). Default: left out; with "
-        "`strip_unit` or `decimal_comma` a dead letter if it begins like a number, such as `00:12:34` or `1 234,5`.",
+        default=None, description="Text that is no number: a dead letter, or left out (filtered, default)."
     )
     thin: ThinSection | None = Field(default=None, description="Which values are kept. Default: all.")
 
@@ -168,7 +162,6 @@ def conversion_of(rule: SignalFields, value: SignalFields | None) -> Conversion 
         decimal_comma=bool(said("decimal_comma")),
         strip_unit=bool(said("strip_unit")),
         text=said("text") or "drop",  # type: ignore[arg-type]
-        reject_like_numbers=said("text") is None and bool(said("decimal_comma") or said("strip_unit")),
         states=_states(rule, value),
     )
     return None if conversion == PLAIN else conversion

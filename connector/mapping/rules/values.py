@@ -13,11 +13,7 @@ from connector.records import Reason
 DECIMAL_TEXT: Final = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 """Text that is taken for a number without being told so: JSON's own notation."""
 _LOOSE_TEXT: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_WITH_UNIT: Final = re.compile(r"([+-]?[0-9.,]+(?:[eE][+-]?[0-9]+)?)\s*([^\d\s.,:;|_+-][^\d.,:;|_]{0,19})?")
-"""A number and its unit, with any kind of space between them. A unit has no digit, no colon and no separator: else the
-text is a group of digits (`1 234,5`), a time (`00:12:34`), a date, an address, and no number with a unit. The digits of
-`m²` and `m³` are none of `\\d`."""
-_LIKE_A_NUMBER: Final = re.compile(r"\s*[+\-\N{MINUS SIGN}]?[.,]?[0-9]")
+_WITH_UNIT: Final = re.compile(r"([+-]?[\d.,]+(?:[eE][+-]?\d+)?)\s*([^\d\s.,+-].{0,19})?", re.ASCII)
 _LONGEST: Final = 400
 
 Decision = Literal["reject", "drop"]
@@ -66,9 +62,6 @@ class Conversion:
     strip_unit: bool = False
     text: Decision = "drop"
     """What becomes of text that is no number."""
-    reject_like_numbers: bool = False
-    """Text that begins like a number and is none is rejected, although other text is dropped: where numbers are written
-    as text, such a text is a number that the rule does not describe well, and not a word."""
     states: States | None = None
 
     def apply(self, value: object, learn: Callable[[str], int]) -> float | str:
@@ -116,7 +109,7 @@ class Conversion:
                 return None
             known = ", ".join(map(repr, list(states.known)[:20]))
             raise ValueRejectedError(Reason.UNKNOWN_STATE, f"no declared state (known are {known})")
-        if self.text == "drop" and not (self.reject_like_numbers and _LIKE_A_NUMBER.match(text)):
+        if self.text == "drop":
             return None
         raise ValueRejectedError(Reason.NOT_A_NUMBER, "text that is no number, where its rule wants one")
 

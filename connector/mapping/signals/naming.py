@@ -50,10 +50,6 @@ class Naming:
         if value is None:
             plan.ids[path] = None
             return None
-        if (missing := plan.missing(value)) is not None:
-            plan.ids[path] = None
-            plan.nameless[path] = missing
-            return None
         input_id = self.ids.assign(plan.origin(path), wanted_id(plan, value, path), shared=rule.shared_inputs)
         plan.ids[path] = input_id
         conversion = value.conversion or rule.conversion

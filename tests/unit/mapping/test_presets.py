@@ -342,7 +342,7 @@ EXAMPLES = {
         Example(
             "opcua/json/data/bare",
             {"DataSetWriterId": 3, "Timestamp": "2023-01-01T00:00:01Z", "Payload": {"Raw": {"Type": 10, "Body": 4.5}}},
-            {"opcua/json/data/bare/3/Raw": 4.5},
+            {"/3/Raw": 4.5},
             "2023-01-01T00:00:01Z",
         ),
         Example("opcua/json/data/urn:plant", {"MessageType": "ua-metadata", "PublisherId": "line-1"}, {}),

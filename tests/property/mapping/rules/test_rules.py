@@ -15,7 +15,6 @@ from connector.mapping.mapper import Mapper
 from connector.mapping.rules.paths import PathError, parse_path
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.rules.topics import PatternError, parse_pattern
-from connector.mapping.rules.values import Conversion, ValueRejectedError
 from connector.records import Record
 from tests.property.fuzz import FUZZ
 from tests.property.mapping.test_mapping import ARRIVAL, check_promises, keys, leaves, topics, trees, values_of
@@ -158,20 +157,3 @@ def test_fuzz_patterns(text: str, topic: str) -> None:
         return  # nothing else
     found = pattern.match(topic)
     assert found is None or found.keys() == set(pattern.names)
-
-
-@given(st.text(alphabet="0123456789.,:;/+-eE \u00a0\u202fabC°%²³µ'", max_size=16))
-def test_a_unit_is_never_a_part_of_the_number(text: str) -> None:
-    """Whatever number is taken out of a text, nothing like a digit or a separator was left behind."""
-    try:
-        number = Conversion(strip_unit=True).apply(text, lambda _: 0)
-    except ValueRejectedError:
-        return
-    if isinstance(number, str):
-        return
-    digits = text.strip().lstrip("+-")
-    written = digits[
-        : next((i for i, sign in enumerate(digits) if not (sign.isdecimal() or sign in ".eE+-")), len(digits))
-    ]
-    rest = digits[len(written) :]
-    assert not any(sign.isdecimal() or sign in ".,:;" for sign in rest)

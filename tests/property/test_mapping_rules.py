@@ -14,6 +14,7 @@ from connector.config import RuleSection
 from connector.mapping.mapper import Mapper
 from connector.mapping.paths import PathError, parse_path
 from connector.mapping.topics import PatternError, parse_pattern
+from connector.mapping.values import FILTERED, Conversion, ValueRejectedError
 from connector.mapping.walk import count
 from connector.records import Record
 from tests.property.fuzz import FUZZ
@@ -28,6 +29,33 @@ templates = st.lists(
 key_bytes = st.none() | st.binary(max_size=4)
 headers = st.lists(st.tuples(st.just("site"), st.text(max_size=3)), max_size=2).map(tuple)
 small = trees(st.sampled_from(["a", "b", "v", "n"]) | keys)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    text=st.text(max_size=12)
+    | st.lists(
+        st.sampled_from([*"0123456789 .,:;'-+/eExmhW³²½%°", "\N{NO-BREAK SPACE}", "\N{THIN SPACE}"]), max_size=12
+    ).map("".join),
+    decimal_comma=st.booleans(),
+)
+@example(text="1\N{NO-BREAK SPACE}234,5", decimal_comma=False)
+@example(text="00:12:34", decimal_comma=True)
+def test_a_number_before_a_unit_is_all_that_the_text_has_of_numbers(text: str, decimal_comma: bool) -> None:
+    conversion = Conversion(strip_unit=True, decimal_comma=decimal_comma)
+    try:
+        number = conversion.apply(text, lambda _: 0)
+    except ValueRejectedError:
+        return
+    if number == FILTERED:
+        return
+    plain = text.strip().replace("\N{MINUS SIGN}", "-")
+    end = max(at for at, char in enumerate(plain, 1) if char in "0123456789.,")
+    written, unit = plain[:end], plain[end:]
+    if decimal_comma and "," in written:
+        written = written.replace(".", "").replace(",", ".")
+    assert number == float(written)
+    assert not any(char.isdecimal() or char in ":;.,'" for char in unit)
 
 
 @settings(max_examples=150, deadline=None)

@@ -263,6 +263,44 @@ def test_repeated_keys_are_found_whatever_the_rule_wants() -> None:
 # -- how values are converted --------------------------------------------------------------------------
 
 
+NO_NUMBERS_WITH_UNITS = (
+    "1\N{NO-BREAK SPACE}234,5",
+    "1\N{NARROW NO-BREAK SPACE}234.5",
+    "1\N{THIN SPACE}234",
+    "1 234.5 kW",
+    "1'234.5",
+    "1\N{RIGHT SINGLE QUOTATION MARK}234",
+    "1_000",
+    "00:12:34",
+    "0T01:00:16",
+    "24:0A:C4:11:22:33",
+    "24-0A-C4-11-22-33",
+    "2024-05-01",
+    "2024-05-01T06:00:00Z",
+    "10.0.0.1",
+    "13.3.0(tasmota)",
+    "12/7",
+    "5 of 10",
+    "12h30m",
+    "22 kWh / 24 h",
+    "0x1F4",
+    "0xFF",
+    "7A21",
+    "10³",
+    "10⁻³ m",
+    "1½ in",
+    "5万",
+    "21.5 ± 0.2 °C",
+    "4 m3/h",
+    "21.5;ok",
+    "21.5\tV\tok",
+    "7?",
+    "5-",
+    "3\N{MINUS SIGN}4",
+    "3 \N{ARABIC-INDIC DIGIT FOUR}",
+)
+
+
 @pytest.mark.parametrize(
     ("says", "value", "wanted"),
     [
@@ -273,13 +311,26 @@ def test_repeated_keys_are_found_whatever_the_rule_wants() -> None:
         ({"strip_unit": True}, "-3.5kWh", -3.5),
         ({"strip_unit": True}, "1.5e3 m³/h", 1500),
         ({"strip_unit": True}, "21.5", 21.5),
-        ({"strip_unit": True}, "2024-05-01", None),
-        ({"strip_unit": True}, "10.0.0.1", None),
+        ({"strip_unit": True}, "21.5\N{NO-BREAK SPACE}°C", 21.5),
+        ({"strip_unit": True}, "420 ppm CO₂", 420),
+        ({"strip_unit": True}, "5 ℃", 5),
+        ({"strip_unit": True}, "12 km/h", 12),
+        ({"strip_unit": True}, "99%", 99),
+        ({"strip_unit": True}, "3 €/kWh", 3),
+        ({"strip_unit": True}, "...", None),
         ({"strip_unit": True}, "°C", None),
         ({"decimal_comma": True}, "21,5", 21.5),
         ({"decimal_comma": True}, "1.234,5", 1234.5),
         ({"decimal_comma": True}, "1.5", 1.5),
         ({"decimal_comma": True, "strip_unit": True}, "21,5 °C", 21.5),
+        ({"decimal_comma": True, "strip_unit": True}, "1.234,5 m³/h", 1234.5),
+        ({"strip_unit": True, "text": "drop"}, "00:12:34", None),
+        ({"strip_unit": True, "states": {"10:20": 3}}, "10:20", 3),
+        *(
+            (says, text, Reason.NOT_A_NUMBER)
+            for says in ({"strip_unit": True}, {"strip_unit": True, "decimal_comma": True})
+            for text in NO_NUMBERS_WITH_UNITS
+        ),
         ({"min": 0, "max": 100}, 100, 100),
         ({"min": 0, "out_of_range": "drop"}, -1, None),
         ({"max": 100, "scale": 10}, 11, Reason.OUT_OF_RANGE),

@@ -18,7 +18,8 @@ _NUMBER_AND_REST: Final = re.compile(r"([+-]?[.,]*\d[\d.,]*(?:[eE][+-]?\d+)?)(.*
 _SMALL_DIGITS: Final = frozenset("¹²³⁰⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉")
 """Those of `m³` and `CO₂`."""
 _NO_UNIT_HAS: Final = frozenset(
-    "\t\n\r\v\f:;.,'\N{RIGHT SINGLE QUOTATION MARK}_|\N{ARABIC DECIMAL SEPARATOR}\N{ARABIC THOUSANDS SEPARATOR}\N{FULLWIDTH COLON}"
+    "\t\n\r\v\f:;.,'_|\N{RIGHT SINGLE QUOTATION MARK}"
+    "\N{ARABIC DECIMAL SEPARATOR}\N{ARABIC THOUSANDS SEPARATOR}\N{FULLWIDTH COLON}"
 )
 """What separates the parts of times, addresses and long numbers."""
 _UNITS_WITHOUT_LETTERS: Final = frozenset('%‰‱"\N{PRIME}\N{DOUBLE PRIME}')

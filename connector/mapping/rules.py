@@ -239,6 +239,16 @@ class Rule:
         values = (ValueRule(), *self.values.values(), *(self.found.values.values() if self.found else ()))
         return frozenset().union(*map(self.told_apart_by, values))
 
+    @cached_property
+    def name_paths(self) -> frozenset[str]:
+        """The places in payload or item whose text tells devices apart, as the walk calls them: it is a name there, and
+        no number that went wrong."""
+        inside = ITEM_FIELD if self.iterates else PAYLOAD
+        paths = [self.paths[name] for name in self.identity if name.startswith(inside)]
+        if self.item_name is not None:
+            paths.append(self.item_name)
+        return frozenset(path.dotted for path in paths if path.parts and (self.iterates or self.select is None))
+
     def lacking(self, texts: Mapping[str, str]) -> frozenset[str]:
         """Which of these dynamic variables are empty, though an input ID is made of them; with the levels that a key or
         header names."""

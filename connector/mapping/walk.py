@@ -310,6 +310,13 @@ class Walker:
         try:
             number = conversion.apply(value, lambda text: self._state(work, path, text))
         except ValueRejectedError as error:
+            if (
+                error.reason is Reason.NOT_A_NUMBER
+                and path in work.plan.rule.name_paths
+                and path not in work.plan.rule.values
+            ):
+                work.filtered += 1
+                return
             self._reject_value(work, path, value, error.reason, str(error))
             return
         if isinstance(number, str):  # FILTERED

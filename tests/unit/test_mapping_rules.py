@@ -360,6 +360,25 @@ def test_what_becomes_of_a_value(says: dict[str, Any], value: object, wanted: fl
             assert found.filtered == (wanted is None)
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"input": "{payload.id}/{path}"},
+        {"iterate": "@", "item_name": "id", "input": "{item}/{path}"},
+        {"iterate": "@", "input": "{item.id}/{path}"},
+    ],
+)
+def test_the_name_of_a_device_is_no_number_with_a_wrong_unit(rule: dict[str, Any]) -> None:
+    using = mapper({"topic": "t", "strip_unit": True, **rule})
+    message = {"id": "24:0A:C4:11:22:33", "v": "21.5 °C", "up": "00:12:34"}
+    found = take(using, [message] if "iterate" in rule else message)
+    assert [(sample[0], sample[2]) for sample in found.samples] == [("24:0A:C4:11:22:33/v", 21.5)]
+    assert [(reject.reason, (reject.path or "").rpartition(".")[2]) for reject in found.rejects] == [
+        (Reason.NOT_A_NUMBER, "up")
+    ]
+    assert found.filtered == 1
+
+
 def test_what_a_rule_says_of_values_holds_for_all_of_them_and_a_value_may_say_otherwise() -> None:
     using = mapper({"topic": "t", "scale": 10, "max": 50, "values": {"b": {"scale": 1}, "c": {"max": 100}}})
     found = take(using, {"a": 3, "b": 3, "c": 9, "d": 6})

@@ -106,6 +106,7 @@ class Reason(StrEnum):
     TIME_UNREADABLE = "time_unreadable"
     TIME_OUT_OF_RANGE = "time_out_of_range"
     NO_RULE = "no_rule"
+    NO_IDENTITY = "no_identity"
     SIGNAL_HELD = "signal_held"
     SIGNAL_REJECTED = "signal_rejected"
     INSERT_REJECTED = "insert_rejected"

@@ -6,6 +6,7 @@ name of an item), there is a plan for each combination of these texts.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 import orjson
 
 from connector.mapping.documents.shapes import Flat, Shape
+from connector.mapping.rules.paths import MISSING, Path
 from connector.mapping.rules.rules import Labels, Publishing, Rule, ValueRule
 from connector.mapping.rules.templates import HEADER, ITEM, ITEM_FIELD, KEY, PAYLOAD
 from connector.mapping.rules.values import Conversion
@@ -23,6 +25,9 @@ from connector.records import ItemMetadata, Record, SignalMetadata
 _NO_VALUE_RULE: Final = ValueRule()
 _MOST_PLANS: Final = 100_000
 _LONGEST_TEXT: Final = 400
+_GREATEST_INT: Final = 10**300
+_GREATEST_EXACT: Final = 2**53
+"""Above, a float stands for several whole numbers."""
 FOUND: Final = "="
 """Marks, in the record of an origin, what an expression found."""
 
@@ -38,6 +43,7 @@ class Plan:
         "flats",
         "found",
         "ids",
+        "lacking",
         "read_time",
         "record",
         "rule",
@@ -67,6 +73,8 @@ class Plan:
         self.flat: Flat | None = None
         """The last of them: mostly the next object is like the one before."""
         self.clock: Clock | None = None
+        self.lacking: frozenset[str] = frozenset()
+        """What these records lack that input IDs are made of: a value whose ID needs one of these must get none."""
         self.by_texts: dict[tuple[str, ...], Plan] = {}
 
     def with_texts(self, texts: tuple[str, ...], named: Mapping[str, str]) -> Plan:
@@ -78,6 +86,7 @@ class Plan:
         identity = self.rule.identity
         record = record_of({name: said[name] for name in identity}) if identity else ""
         plan = Plan(self.source, self.topic, self.rule, {**self.variables, **named, **said}, record)
+        plan.lacking = self.rule.lacking(said)
         if len(self.by_texts) >= _MOST_PLANS:
             self.by_texts.clear()
         self.by_texts[texts] = plan
@@ -90,6 +99,7 @@ class Plan:
             said = {**(orjson.loads(self.record) if self.record else {}), FOUND: ""}
             self.found = Plan(self.source, self.topic, self.rule.found, self.variables, record_of(said))
             self.found.clock = self.clock
+            self.found.lacking = self.lacking
         return self.found
 
     def origin(self, path: str) -> Origin:
@@ -116,16 +126,24 @@ class TopicPlan:
 
 
 def text_of(value: object) -> str:
-    """How a template writes what a payload has: text as it is, 21 and 21.0 as 21, nothing for what is not there."""
+    """How a template writes what a payload has: text as it is, 21 and 21.0 as 21, nothing for what is not there, is no
+    text or number, or is a number that was rounded, so that others may look the same."""
     if isinstance(value, str):
-        return value[:_LONGEST_TEXT]
+        return value if len(value) <= _LONGEST_TEXT else _shortened(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
-        return str(value) if abs(value) < 10**18 else repr(float(value)) if abs(value) < 10**300 else ""
+        return str(value) if abs(value) < _GREATEST_INT else ""
     if isinstance(value, float):
+        if not abs(value) <= _GREATEST_EXACT:  # nor for NaN
+            return ""
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     return ""
+
+
+def _shortened(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{text[: _LONGEST_TEXT - 11]}…{digest[:10]}"
 
 
 def record_texts(rule: Rule, record: Record, document: object) -> dict[str, str]:
@@ -142,17 +160,23 @@ def record_texts(rule: Rule, record: Record, document: object) -> dict[str, str]
 
 
 def item_texts(rule: Rule, name: str, index: int, item: object, outer: tuple[object, ...]) -> dict[str, str]:
-    """The dynamic variables that an item tells; what it does not have is looked for in the items around it."""
+    """The dynamic variables that an item tells; what it does not have is looked for in the items around it. What it
+    has, though null or empty, is its own: another's would be wrong."""
     texts = {}
     for variable in rule.dynamic:
         if variable == ITEM:
             texts[variable] = name
         elif variable.startswith(ITEM_FIELD):
             path = rule.paths[variable]
-            texts[variable] = next((text for o in (item, *outer) if (text := text_of(path.find(o)))), "")
+            texts[variable] = text_of(nearest(path, item, outer))
         elif variable == "index":
             texts[variable] = str(index)
     return texts
+
+
+def nearest(path: Path, item: object, outer: tuple[object, ...]) -> object:
+    """What the item has at this path, else what those around it have."""
+    return next((found for around in (item, *outer) if (found := path.find(around)) is not MISSING), MISSING)
 
 
 def key_of(record: Record) -> str:
@@ -225,8 +249,9 @@ def metadata(
     enum_values = value.enum_values or rule.enum_values
     if learned:
         enum_values = tuple(({str(number): text for text, number in learned.items()} | dict(enum_values)).items())
+    text = name.render(known) if name else ""
     return SignalMetadata(
-        name=(name.render(known) if name else "") or input_id,
+        name=text if text.strip() else input_id,
         description=description.render(known) if description else "",
         unit=unit.render(known) if unit else "",
         value_type=value.value_type or rule.value_type or "numeric",
@@ -248,8 +273,9 @@ def _labels(written: Labels, known: Mapping[str, str]) -> tuple[tuple[str, tuple
 
 def _item(publishing: Publishing, known: Mapping[str, str]) -> ItemMetadata:
     labels = publishing.labels
+    name = publishing.name.render(known) if publishing.name else ""
     return ItemMetadata(
-        name=publishing.name.render(known) if publishing.name else None,
+        name=name if name.strip() else None,
         description=publishing.description.render(known) if publishing.description else None,
         labels=None if labels is None else _labels(labels, known),
         visible=publishing.visible,

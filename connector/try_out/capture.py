@@ -53,6 +53,8 @@ def read_capture(path: Path, topic: str | None, read: Callable[[int], object] = 
                 piece = stream.read(_PIECE)
                 for line in splitter.feed(piece) if piece else splitter.end():
                     number += 1
+                    if topic is None and not line.content.strip():
+                        continue
                     yield _taken(number, line, topic, now_us)
                 if not piece:
                     return

@@ -21,14 +21,13 @@ from connector.try_out.observed import Observed
 from connector.try_out.time_fields import TimeField, find_time
 from connector.try_out.vendors import Vendor, preset_for, vendor_of
 
-_NOT_NUMBERS: Final = ("text", "state", "number_with_unit", "binary", "empty")
 _FORMATS: Final = {"ndjson": "ndjson", "csv": "csv", "influx": "influx", "messagepack": "messagepack", "cbor": "cbor"}
 """What was recognised → its name in `format:`; JSON and numbers need none."""
 _ANY_SOURCE: Final = {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": ["#"]}
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class DraftRule:
     """One rule to be written, with what was seen."""
 
@@ -48,6 +47,10 @@ class Draft:
     source: dict[str, object]
     rules: list[DraftRule]
     observed: Observed
+    without_rule: list[DraftRule] = field(default_factory=list)
+    """What cannot be mapped without a person's help: why, and what to set, stand in the notes. No rule takes it."""
+    source_is_guess: bool = False
+    """Whether nobody named the source."""
 
     @property
     def signals(self) -> int:
@@ -65,12 +68,26 @@ def draft(observed: Observed, source: dict[str, object]) -> Draft:
     knows = _known()
     rules = _one_each([_rule(group, knows) for group in group_topics(observed.topics.values(), separator)])
     drafted = Draft(source, rules, observed)
-    _try(drafted)
+    tried = _try(drafted)
+    while unreadable := [rule for rule in drafted.rules if _is_unreadable(rule, tried[id(rule)])]:
+        # what it stood before may take its topics now
+        drafted.rules = [rule for rule in drafted.rules if rule not in unreadable]
+        for rule in unreadable:
+            _leave_out(rule, tried[id(rule)].reason)
+        drafted.without_rule += unreadable
+        tried = _try(drafted)
+    _conclude(drafted, tried)
     for rule in drafted.rules:
-        if not rule.signals and not rule.settings.keys() & {"preset", "format"}:
-            _leave_out(rule)
         _warn(rule)
     return drafted
+
+
+def _is_unreadable(rule: DraftRule, tried: _Tried) -> bool:
+    return (
+        not tried.inputs
+        and not rule.settings.keys() & {"preset", "format"}
+        and (tried.took > 0 or not any(seen.records for seen in rule.group.topics))
+    )
 
 
 def _known() -> dict[str, list[str]]:
@@ -195,9 +212,8 @@ def _timing(rule: DraftRule) -> None:
         rule.settings["time"] = found.path
 
 
-def _try(drafted: Draft) -> None:
-    """Map the samples with the drafted rules, to see what comes of them. A rule that takes nothing, because those
-    before it take it all, is dropped."""
+def _try(drafted: Draft) -> dict[int, _Tried]:
+    """Map the samples with the drafted rules, to see what comes of them; by the rules' `id`."""
     config = Config.model_validate(drafted.plain())
     mapping = TriedMapping(Path("draft"), config, [0] * len(drafted.rules), {})
     source = config.sources[0].name
@@ -209,22 +225,27 @@ def _try(drafted: Draft) -> None:
             number = taken.number - 1 if taken else own
             tried[number].took += 1
             if number != own:
-                tried[own].elsewhere.add(number + 1)
+                tried[own].elsewhere[id(drafted.rules[number])] = None
             tried[number].inputs.update(dict.fromkeys(input_id for input_id, _, _ in mapped.samples))
             if mapped.rejects:
                 tried[number].reason = tried[number].reason or mapped.rejects[0].message
-    for rule, found in zip(drafted.rules, tried, strict=True):
+    return {id(rule): found for rule, found in zip(drafted.rules, tried, strict=True)}
+
+
+def _conclude(drafted: Draft, tried: Mapping[int, _Tried]) -> None:
+    """What the trial says of each rule. One that takes nothing, because those before it take it all, is dropped."""
+    drafted.rules = [
+        rule for rule in drafted.rules if tried[id(rule)].took or not any(seen.records for seen in rule.group.topics)
+    ]
+    numbers = {id(rule): number for number, rule in enumerate(drafted.rules, 1)}
+    for rule in drafted.rules:
+        found = tried[id(rule)]
         rule.signals = list(found.inputs)
         if found.elsewhere:
-            listed = ", ".join(map(str, sorted(found.elsewhere)))
+            listed = ", ".join(map(str, sorted(numbers[other] for other in found.elsewhere)))
             rule.notes.append(f"some topics of this kind are taken by rule {listed}, which stands before it")
-        if found.reason is not None and found.inputs:
-            rule.notes.append(f"some of it is rejected: {found.reason}")
-    drafted.rules = [
-        rule
-        for rule, found in zip(drafted.rules, tried, strict=True)
-        if found.took or not any(seen.records for seen in rule.group.topics)
-    ]
+        if found.reason is not None:
+            rule.notes.append(f"{'some' if found.inputs else 'all'} of it is rejected: {found.reason}")
 
 
 @dataclass(slots=True)
@@ -234,21 +255,40 @@ class _Tried:
     took: int = 0
     inputs: dict[str, None] = field(default_factory=dict)
     reason: str | None = None
-    elsewhere: set[int] = field(default_factory=set)
-    """Other rules that took samples of its topics."""
+    elsewhere: dict[int, None] = field(default_factory=dict)
+    """Other rules that took samples of its topics, by their `id`."""
 
 
-def _leave_out(rule: DraftRule) -> None:
+def _leave_out(rule: DraftRule, reason: str | None) -> None:
+    """Say why nothing comes of it, and what a person may set; the settings become the beginning of such a rule."""
     format_, _ = rule.group.kind
-    rule.settings = {"topic": rule.settings["topic"], "skip": True}
+    topic = {name: value for name, value in rule.settings.items() if name in ("topic", "key", "compression")}
+    texts = [str(document).strip() for seen in rule.group.topics for document in seen.documents]
     if format_ == "state":
-        rule.notes.append("states as text, no numbers: left out")
+        states = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        rule.settings = {**topic, "format": "text", "states": states}
+        why, remedy = "states as text, no numbers", "say which number each state has, in states"
     elif format_ == "number_with_unit":
-        rule.notes.append("numbers with a unit in the text: left out")
-    elif format_ in _NOT_NUMBERS:
-        rule.notes.append(f"{'nothing' if format_ == 'empty' else format_} in it, no numbers: left out")
+        comma = {"decimal_comma": True} if any(_DECIMAL_COMMA.match(text) for text in texts) else {}
+        rule.settings = {**topic, "format": "text", "strip_unit": True, **comma}
+        why, remedy = "numbers with something behind them in the text", "take strip_unit, if that is a unit"
+    elif format_ == "binary":
+        rule.settings = {**topic, "format": {"type": "binary", "fields": [{"name": "value", "type": "f32"}]}}
+        why, remedy = "bytes whose layout is not known", "say in format what they are (docs/formats.md)"
+    elif format_ == "text":
+        rule.settings = {**topic, "format": "text"}
+        why, remedy = "text, no numbers", "say what it is: states, where it is one of a few words, or another format"
+    elif format_ == "empty":
+        rule.settings = topic
+        why, remedy = "nothing in it, or too much to look at", "look at a message of it"
     else:
-        rule.notes.append("no numbers or booleans came of it: left out")
+        rule.settings = topic
+        why = "no numbers or booleans came of it"
+        remedy = "say in values which of its texts have numbers (states, strip_unit), or where in it they are (path)"
+    if reason is not None and format_ not in ("state", "number_with_unit", "binary", "empty"):
+        why += f" ({reason})"
+    rule.notes.append(f"why: {why}")
+    rule.notes.append(f"to do: {remedy}; or skip: true, if nobody needs it")
 
 
 def _warn(rule: DraftRule) -> None:

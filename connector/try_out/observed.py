@@ -59,15 +59,18 @@ class Observed:
     messages: int = 0
     unread: int = 0
     """Lines of a capture that are no records."""
+    unread_such_as: str = ""
+    """The first of them, and why."""
     other_topics: int = 0
     """Messages on further topics, where there are too many."""
     stamped: int = 0
     """Messages with a time of their producer or broker: Kafka's."""
 
-    def add(self, source: str, record: Record) -> None:
-        """One message."""
+    def add(self, source: str, record: Record, line: int = 0) -> None:
+        """One message, and in which line of a capture it stands."""
         if record.problem:
             self.unread += 1
+            self.unread_such_as = self.unread_such_as or f"line {line}: {record.problem}"
             return
         self.messages += 1
         self.stamped += record.time_kind != TimeKind.ARRIVAL or record.key is not None

@@ -17,7 +17,7 @@ from backports import zstd
 
 _MAX_UNPACKED: Final = 4 * 1024 * 1024
 _NUMBER: Final = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
-_NUMBER_WITH_UNIT: Final = re.compile(r"\s*[+-]?\d+([.,]\d+)?\s*[^\d\s.,][^\d]{0,9}\s*")
+_NUMBER_WITH_UNIT: Final = re.compile(r"\s*[+-]?\d+([.,]\d+)?\s*[^\d\s.,;|:][^\d,;|:\t\r\n]{0,9}\s*")
 _FIELD: Final = r"[^\s=,]+=(\"[^\"]*\"|[^\s,\"]+)"
 _INFLUX: Final = re.compile(rf"[^\s,=#{{\[][^\s,=]*(,[^\s=,]+=[^\s=,]+)* {_FIELD}(,{_FIELD})*( -?\d+)?")
 _STATES: Final = ("on", "off", "true", "false", "open", "closed", "online", "offline")
@@ -98,6 +98,8 @@ def _of_text(content: bytes) -> Sniffed | None:
 
 def _of_lines(lines: list[str]) -> Sniffed | None:
     if any(len(line) > _LONGEST_LINE for line in lines[:_LINES_LOOKED_AT]):
+        return None
+    if _NUMBER_WITH_UNIT.fullmatch(lines[0]) and len(lines) == 1:  # 21,5 °C is no row of two cells
         return None
     return _ndjson(lines) or _influx(lines) or _csv(lines)
 

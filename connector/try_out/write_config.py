@@ -42,7 +42,10 @@ def _head(draft: Draft, heard: str, preview: str) -> Iterator[str]:
             "values (values: {NAME: {skip: true}}, or other_values: filter) before you run it."
         )
     if observed.unread:
-        yield from _comment(f"{observed.unread} lines of the capture were no records.")
+        yield from _comment(
+            f"{observed.unread} {'lines' if observed.unread > 1 else 'line'} of the capture could not be read, such as "
+            f"{observed.unread_such_as}"
+        )
     if observed.other_topics:
         yield from _comment(f"{observed.other_topics} messages came on further topics, which were not looked at.")
     yield ""
@@ -53,6 +56,10 @@ def _head(draft: Draft, heard: str, preview: str) -> Iterator[str]:
 
 def _source(draft: Draft) -> Iterator[str]:
     yield "sources:"
+    if draft.source_is_guess:
+        yield from _comment(
+            "Only a capture is known, so this is a guess: MQTT or Kafka, and which topics. Write what you have.", "  "
+        )
     for number, (name, value) in enumerate(draft.source.items()):
         comment = ""
         if name == "url" and str(value).startswith(("mqtt://", "ws://")):
@@ -77,17 +84,16 @@ def _mapping(draft: Draft) -> Iterator[str]:
         for rule in draft.rules:
             yield from _rule(rule)
     yield ""
+    yield from _without_rule(draft.without_rule)
     yield "  # What no rule takes is kept with its reason, so that a new topic does not go unnoticed."
     yield "  unmatched: dead_letter"
     yield ""
 
 
 def _rule(rule: DraftRule) -> Iterator[str]:
-    group, indent = rule.group, "    "
+    indent = "    "
     yield ""
-    topics = f"{len(group.topics)} topics such as {group.topics[0].topic}" if len(group.topics) > 1 else "one topic"
-    messages = "1 message" if group.messages == 1 else f"{group.messages} messages"
-    yield from _comment(f"{messages} on {topics}: {_kind(rule)}", indent)
+    yield from _heading(rule, indent)
     yield from _payload(rule, indent)
     if rule.signals:
         more = f", … ({len(rule.signals)} in all)" if len(rule.signals) > _IDS else ""
@@ -95,10 +101,40 @@ def _rule(rule: DraftRule) -> Iterator[str]:
         yield from _comment(f"Time: {_time(rule)}", indent)
     for note in rule.notes:
         yield from _comment(note[0].upper() + note[1:], indent)
-    for number, (name, value) in enumerate(rule.settings.items()):
-        yield f"{indent}{'- ' if number == 0 else '  '}{name}: {_flow(_escaped(value))}"
+    yield from _settings(rule, indent)
     if rule.signals and "preset" not in rule.settings:
         yield from _suggestions(rule, indent + "  ")
+
+
+def _without_rule(rules: list[DraftRule]) -> Iterator[str]:
+    """What no rule takes, as comments: why, and a rule to begin with."""
+    if not rules:
+        return
+    yield from _comment(
+        "NOT MAPPED YET: no rule takes what follows, so each of its messages becomes a dead letter, until a rule says "
+        "what it is, or that it is left out.",
+        "  ",
+    )
+    for rule in rules:
+        yield "  #"
+        yield from _heading(rule, "  ")
+        yield from _payload(rule, "  ")
+        for note in rule.notes:
+            yield from _comment(note[0].upper() + note[1:], "  ")
+        yield from (f"  #   {line}" for line in _settings(rule, ""))
+    yield ""
+
+
+def _settings(rule: DraftRule, indent: str) -> Iterator[str]:
+    for number, (name, value) in enumerate(rule.settings.items()):
+        yield f"{indent}{'- ' if number == 0 else '  '}{name}: {_flow(_escaped(value))}"
+
+
+def _heading(rule: DraftRule, indent: str) -> Iterator[str]:
+    group = rule.group
+    topics = f"{len(group.topics)} topics such as {group.topics[0].topic}" if len(group.topics) > 1 else "one topic"
+    messages = "1 message" if group.messages == 1 else f"{group.messages} messages"
+    yield from _comment(f"{messages} on {topics}: {_kind(rule)}", indent)
 
 
 def _kind(rule: DraftRule) -> str:

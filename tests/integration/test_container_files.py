@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import trustme
 from confluent_kafka import Producer
@@ -230,7 +231,7 @@ def test_the_image_starts_and_checks_commands_that_exist() -> None:
     assert command == ["run", CONFIG_PATH]
     check = rest_of("HEALTHCHECK", stage).partition("CMD ")[2]
     assert json.loads(check) == ["clarify-connector", "health", CONFIG_PATH]
-    assert {"run", "health"} <= set(main.commands)
+    assert {"run", "health"} <= set(main.list_commands(click.Context(main)))
 
 
 def test_the_dockerfile_names_no_host_and_no_secret() -> None:

@@ -43,6 +43,8 @@ _REMEDIES: Final[dict[str, str]] = {
     Reason.TIME_OUT_OF_RANGE: "The device's clock is wrong. Set it, or take the time of arrival (time: arrival), or "
     "widen mapping.oldest_time and newest_time; then replay.",
     Reason.NO_RULE: "No rule takes the topic: add one, or set mapping.unmatched; then replay.",
+    Reason.NO_IDENTITY: "The input ID is made of something that the message does not have, so two devices would be one "
+    "signal. Mend the device, or make the ID in the rule (input, item_name) of what it always has; then replay.",
     Reason.INSERT_REJECTED: "Clarify refused the value, and says why in the message. Change its input ID or the value "
     "in the mapping, or ask Clarify's support with the trace; then replay.",
     Reason.MAPPING_FAILED: "A fault of the connector: report it with this letter; replay after an update.",

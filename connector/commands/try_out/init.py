@@ -11,6 +11,7 @@ from typing import Final
 
 import click
 
+from connector.brokers.kafka_topics import checked_topic
 from connector.commands.try_out.options import duration, errors_for_people, from_capture, from_sources
 from connector.config.read import load_config
 from connector.sources.file.lines import capture_line
@@ -21,6 +22,7 @@ from connector.try_out.observed import Observed
 from connector.try_out.write_config import config_text
 
 _SECONDS: Final = 30.0
+_MOST_FILTERS: Final = 100
 
 
 @click.command()
@@ -99,16 +101,14 @@ def init(
             limit = seconds if seconds is not None or count is not None else _SECONDS
             records = from_sources([where.section], seconds=limit, count=count, from_beginning=from_beginning)
         for taken in _kept(records, save):
-            observed.add(taken.source or "", taken.record)
+            observed.add(taken.source or "", taken.record, taken.line)
             if input_ is not None and observed.messages == count:
                 break
         if not observed.messages:
-            raise click.ClickException(
-                "no message came, so there is nothing to start from: are the topics right? Listen for longer with --for"
-                + (", or take --from-beginning for what Kafka still has" if _is_kafka(where) else "")
-            )
+            raise click.ClickException(_nothing_came(observed, input_, where))
         source = where.settings if where is not None else _placeholder(observed)
         drafted = draft(observed, source)
+        drafted.source_is_guess = where is None
         text = config_text(drafted, _heard(address, input_), _preview(output, input_ or save))
         _check(text)
         if output == STDIN:
@@ -151,18 +151,43 @@ def _kept(records: Iterable[Taken], save: Path | None) -> Iterator[Taken]:
             yield taken
 
 
+def _nothing_came(observed: Observed, input_: Path | None, where: Addressed | None) -> str:
+    if observed.unread:
+        others = f"; nor could {observed.unread - 1} other lines be read" if observed.unread > 1 else ""
+        like = '{"topic": "plant/line1", "payload": {"v": 1}}'
+        return f"{input_}, {observed.unread_such_as}{others}. A line of a capture is a JSON object such as {like}"
+    if input_ is not None:
+        return f"no message came, so there is nothing to start from: {input_} has none"
+    kafka = ", or take --from-beginning for what Kafka still has" if _is_kafka(where) else ""
+    return (
+        "no message came, so there is nothing to start from: are the topics right? Listen for longer with --for" + kafka
+    )
+
+
 def _placeholder(observed: Observed) -> dict[str, object]:
     """A source to fill in, where only a capture is known."""
     topics = sorted({topic for _, topic in observed.topics})
-    if observed.stamped * 2 > observed.messages:
+    if observed.stamped * 2 > observed.messages and all(map(_may_be_kafkas, topics)):
         return {
             "type": "kafka",
             "bootstrap_servers": ["kafka.example.com:9093"],
-            "topics": topics[:100],
+            "topics": topics,
             "group_id": "clarify-connector",
         }
     filters = list(dict.fromkeys(f"{first}/#" if rest else first for first, _, rest in map(_split, topics)))
-    return {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": filters[:100]}
+    if len(filters) > _MOST_FILTERS or any(
+        wildcard in text.removesuffix("/#") for wildcard in "+#\0" for text in filters
+    ):
+        filters = ["#"]  # no topic of MQTT has a wildcard or NUL in it, though a line of a capture may
+    return {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": filters}
+
+
+def _may_be_kafkas(topic: str) -> bool:
+    """A capture that people write by hand has times for MQTT's topics, too."""
+    try:
+        return not topic.startswith("^") and bool(checked_topic(topic))
+    except ValueError:
+        return False
 
 
 def _split(topic: str) -> tuple[str, str, str]:
@@ -194,10 +219,19 @@ def _check(text: str) -> None:
 
 
 def _say(drafted: Draft, output: Path, capture: Path | None) -> None:
-    left_out = sum(bool(rule.settings.get("skip")) for rule in drafted.rules)
+    observed = drafted.observed
     click.echo(
-        f"{output}: {len(drafted.rules)} rules ({left_out} of them leave something out), {drafted.signals} signals or "
-        f"more, from {drafted.observed.messages} messages on {len(drafted.observed.topics)} topics",
+        f"{output}: {len(drafted.rules)} rules, {drafted.signals} signals or more, from {observed.messages} messages "
+        f"on {len(observed.topics)} topics",
         err=True,
     )
+    if drafted.without_rule:
+        topics = [seen.topic for rule in drafted.without_rule for seen in rule.group.topics]
+        click.echo(
+            f"not mapped yet: {len(topics)} topics, such as {topics[0]!r}, become dead letters; the file says why, and "
+            "what to set",
+            err=True,
+        )
+    if observed.unread:
+        click.echo(f"not read: {observed.unread} lines of the capture, such as {observed.unread_such_as}", err=True)
     click.echo(f"next: read it, then {_preview(output, capture)}", err=True)

@@ -22,6 +22,7 @@ from connector.mapping.plans import Plan, header_of, item_texts, record_texts
 from connector.mapping.rules.paths import MISSING
 from connector.mapping.rules.rules import ARRIVAL_TIME, AUTO_TIME, FIELD_TIME, HEADER_TIME, Quality, Rule, TimeSource
 from connector.mapping.rules.templates import ITEM
+from connector.mapping.signals.identity import lacks
 from connector.mapping.thinning.thinning import Thinner
 from connector.mapping.time.record_times import record_time
 from connector.mapping.time.times import TimeBounds, TimeError
@@ -60,6 +61,7 @@ class Documents:
         return self._any(record, plan, document, payload)
 
     def document(self, rule: Rule, plan: Plan, record: Record, named: Mapping[str, str], document: object) -> Mapped:
+        whole = document
         texts = record_texts(rule, record, document)
         if rule.prepare is not None:
             document = rule.prepare(document, record.received_us or record.time_us)
@@ -71,15 +73,18 @@ class Documents:
                 return Mapped(skipped=True, filtered=leaves(document))
             outside = leaves(document) - leaves(selected)
         if rule.iterates:
-            return self._items(rule, plan, record, named, texts, selected, (document,), outside)
+            return self._items(rule, plan, record, named, texts, selected, (document,), outside, whole)
         if rule.dynamic:
             plan = self._plans.plan_for(plan, texts, named)
         elif plan.clock is None:
             self._plans.set_clock(plan)
-        if isinstance(selected, dict) and rule.select is None and not (rule.expressions or rule.quality):
+        plain = rule.select is None and not (rule.expressions or rule.quality or plan.lacking)
+        if isinstance(selected, dict) and plain:
             return self._object(record, plan, selected, None)
         outer = (document,) if selected is not document else ()
         work = Work(record, plan)
+        if plan.lacking:
+            work.lacks = lacks(plan, whole)
         self._walk_document(work, record, plan, selected, outer, "")
         work.filtered += max(0, outside)
         return self._finish(work, record, plan, selected)
@@ -199,6 +204,7 @@ class Documents:
         selected: object,
         outer: tuple[object, ...],
         outside: int,
+        whole: object,
     ) -> Mapped:
         work = Work(record, plan)
         inside = seen = 0
@@ -221,9 +227,11 @@ class Documents:
             if taken >= 0:
                 inside += taken
                 continue
+            if base.lacking:
+                work.lacks = lacks(base, whole, item.value, item.outer, item.place)
             inside += leaves(item.value)
             self._walker.check_count(work)
-            place = item.name or str(item.place)
+            place = item.name.strip() or str(item.place)
             self._walk_document(work, record, base, item.value, (*item.outer, *around), place)
             self._learn_item(base, item.value)
         work.plan, work.place = base, ""

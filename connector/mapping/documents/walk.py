@@ -8,7 +8,7 @@ the same: see `known_shapes`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Final
 
@@ -38,6 +38,7 @@ class Work:
         "arrival_us",
         "filtered",
         "keys",
+        "lacks",
         "no_time",
         "place",
         "plan",
@@ -58,6 +59,8 @@ class Work:
         self.read_time: ReadTime = plan.rule.time.read
         self.no_time: Reject | None = None
         """Why the record's own time cannot be used; values that need it have `NO_TIME`."""
+        self.lacks: Mapping[str, str] = {}
+        """What the plan lacks that input IDs are made of, and what there is instead."""
         self.place = ""
         """Where in the payload the document of this walk is, for rejects."""
 
@@ -116,7 +119,7 @@ class Walker:
                 if key == time_key:
                     continue
                 at = prefix + key if prefix else key
-                input_id = ids.get(at) or self._known_id(work, at)
+                input_id = ids.get(at) or self._known_id(work, at, value)
                 if at in plan.conversions:
                     self._value(work, value, at, time_us, look, depth)
                 elif input_id is not None:
@@ -159,7 +162,7 @@ class Walker:
         else:
             work.filtered += 1  # text or null
             return
-        input_id = plan.ids.get(path) or self._known_id(work, path)
+        input_id = plan.ids.get(path) or self._known_id(work, path, value)
         if input_id is None:
             return
         if path in plan.conversions:  # found out with the ID
@@ -171,8 +174,15 @@ class Walker:
 
     def _convert(self, work: Work, value: object, path: str, time_us: int, conversion: Conversion) -> None:
         try:
-            number = conversion.apply(value, lambda text: self._learn(work.plan, path, text))
+            number = conversion.apply(value, lambda text: self._state(work, path, text))
         except ValueRejectedError as error:
+            if (
+                error.reason is Reason.NOT_A_NUMBER
+                and path in work.plan.rule.name_paths
+                and path not in work.plan.rule.values
+            ):
+                work.filtered += 1
+                return
             self._reject_value(work, path, value, error.reason, str(error))
             return
         if isinstance(number, str):  # FILTERED
@@ -180,7 +190,7 @@ class Walker:
             if isinstance(value, int | float) or (isinstance(value, str) and conversion.states is not None):
                 work.skipped += 1  # the rule wants it to be left out; other text and null are just no values
             return
-        input_id = work.plan.ids.get(path) or self._known_id(work, path)
+        input_id = work.plan.ids.get(path) or self._known_id(work, path, value)
         if input_id is not None:
             work.samples.append((input_id, time_us, number))
 
@@ -191,9 +201,32 @@ class Walker:
             else:
                 self._value(work, item, f"{path}.{index}" if path else str(index), time_us, look, depth)
 
-    def _known_id(self, work: Work, path: str) -> str | None:
-        """The ID of a path whose look-up gave nothing: it is new, or a rule skips it."""
+    def _state(self, work: Work, path: str, text: str) -> int:
+        """The number of a state's name. Raises `ValueRejectedError`."""
+        refusal = self._refusal(work, path)
+        if refusal is not None:
+            raise ValueRejectedError(Reason.NO_IDENTITY, refusal)
+        return self._learn(work.plan, path, text)
+
+    def _refusal(self, work: Work, path: str) -> str | None:
+        """Why this path must have no input ID, where what it is made of is not there; None if it may have one."""
         plan = work.plan
+        value = value_rule(plan.rule, path) if plan.lacking else None
+        names = plan.lacking & plan.rule.told_apart_by(value) if value is not None else None
+        if not names:
+            return None
+        number = "" if plan.rule.number is None else f" {plan.rule.number + 1}"
+        said = "; ".join(f"{{{name}}}: {work.lacks[name]}" for name in sorted(names))
+        return f"what tells devices apart in rule{number} is not there ({said}); without, they would be one signal"
+
+    def _known_id(self, work: Work, path: str, value: object) -> str | None:
+        """The ID of a path whose look-up gave nothing: it is new, or a rule skips it, or it may have none."""
+        plan = work.plan
+        refusal = self._refusal(work, path)
+        if refusal is not None:
+            self.check_count(work)
+            self._reject_value(work, path, value, Reason.NO_IDENTITY, refusal)
+            return None
         if path in plan.ids:
             input_id = plan.ids[path]
         else:
@@ -259,15 +292,6 @@ class Walker:
         """The reject of a time that cannot be used."""
         reason = Reason.TIME_OUT_OF_RANGE if isinstance(error, OutOfRangeError) else Reason.TIME_UNREADABLE
         return Reject(reason, f"{what}: {error}", path, shown_value(value))
-
-
-def no_identity(variable: str) -> str:
-    """What is said of a value that nothing tells apart from those of another device."""
-    what = "the name of the item (item_name)" if variable == ITEM else f"{{{variable}}}"
-    return (
-        f"{what} is missing, null, empty or no scalar, and the input ID needs it: without it the values of several "
-        "devices would become one signal"
-    )
 
 
 def leaves(document: object) -> int:

@@ -225,6 +225,43 @@ class Rule:
             used.add(ITEM)
         return tuple(sorted(filter(is_dynamic, used)))
 
+    def told_apart_by(self, value: ValueRule) -> frozenset[str]:
+        """What this value's input ID is made of: each of these has to be there, or two devices become one signal. Items
+        of a list without `item_name` are readings of the same signals, so they need no name."""
+        template = value.input or self.input
+        if template is not None:
+            return frozenset(template.variables)
+        named = () if self.item_name is None else (ITEM,)
+        return frozenset(named if self.key is None else (KEY, *named))
+
+    @cached_property
+    def _told_apart_by(self) -> frozenset[str]:
+        values = (ValueRule(), *self.values.values(), *(self.found.values.values() if self.found else ()))
+        return frozenset().union(*map(self.told_apart_by, values))
+
+    @cached_property
+    def name_paths(self) -> frozenset[str]:
+        """The places in payload or item whose text tells devices apart, as the walk calls them: it is a name there, and
+        no number that went wrong."""
+        inside = ITEM_FIELD if self.iterates else PAYLOAD
+        paths = [self.paths[name] for name in self.identity if name.startswith(inside)]
+        if self.item_name is not None:
+            paths.append(self.item_name)
+        return frozenset(path.dotted for path in paths if path.parts and (self.iterates or self.select is None))
+
+    def lacking(self, texts: Mapping[str, str]) -> frozenset[str]:
+        """Which of these dynamic variables are empty, though an input ID is made of them; with the levels that a key or
+        header names."""
+        empty = {name for name, text in texts.items() if not text.strip()}
+        if not empty:
+            return frozenset()
+        if self.key is not None and KEY in empty:
+            empty.update(self.key.names)
+        for name, pattern in self.headers:
+            if HEADER + name in empty:
+                empty.update(pattern.names)
+        return self._told_apart_by & empty
+
     @cached_property
     def paths(self) -> Mapping[str, Path]:
         """The places in payload and item that its templates use, by the variable's name."""

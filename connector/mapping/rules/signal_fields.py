@@ -111,7 +111,11 @@ class SignalFields(Section):
     decimal_comma: bool | None = Field(
         default=None, description="Numbers in text have a decimal comma: `21,5`, `1.234,5`."
     )
-    strip_unit: bool | None = Field(default=None, description="Text may have a unit behind its number: `21.5 °C`.")
+    strip_unit: bool | None = Field(
+        default=None,
+        description="Text may have a unit behind its number: `21.5 °C`, `4 m³/h`. What has digits (but superscripts), "
+        "`:` or other separators in it is no unit: a dead letter, or left out with `text: drop`.",
+    )
     text: Literal["reject", "drop"] | None = Field(
         default=None, description="Text that is no number: a dead letter, or left out (filtered, default)."
     )
@@ -162,6 +166,7 @@ def conversion_of(rule: SignalFields, value: SignalFields | None) -> Conversion 
         decimal_comma=bool(said("decimal_comma")),
         strip_unit=bool(said("strip_unit")),
         text=said("text") or "drop",  # type: ignore[arg-type]
+        not_a_unit="drop" if said("strip_unit") and said("text") == "drop" else "reject",
         states=_states(rule, value),
     )
     return None if conversion == PLAIN else conversion

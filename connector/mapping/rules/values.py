@@ -7,13 +7,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Final, Literal
+from unicodedata import category
 
 from connector.records import Reason
 
 DECIMAL_TEXT: Final = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 """Text that is taken for a number without being told so: JSON's own notation."""
 _LOOSE_TEXT: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_WITH_UNIT: Final = re.compile(r"([+-]?[\d.,]+(?:[eE][+-]?\d+)?)\s*([^\d\s.,+-].{0,19})?", re.ASCII)
+_NUMBER_AND_REST: Final = re.compile(r"([+-]?[.,]*\d[\d.,]*(?:[eE][+-]?\d+)?)(.*)", re.ASCII | re.DOTALL)
+_SMALL_DIGITS: Final = frozenset("¹²³⁰⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉")
+"""Those of `m³` and `CO₂`."""
+_NO_UNIT_HAS: Final = frozenset(
+    "\t\n\r\v\f:;.,'_|\N{RIGHT SINGLE QUOTATION MARK}"
+    "\N{ARABIC DECIMAL SEPARATOR}\N{ARABIC THOUSANDS SEPARATOR}\N{FULLWIDTH COLON}"
+)
+"""What separates the parts of times, addresses and long numbers."""
+_UNITS_WITHOUT_LETTERS: Final = frozenset('%‰‱"\N{PRIME}\N{DOUBLE PRIME}')
+_SYMBOLS: Final = ("So", "Sc")
+"""Unicode's categories of `°`, `℃`, `€`."""
+_LONGEST_UNIT: Final = 20
 _LONGEST: Final = 400
 
 Decision = Literal["reject", "drop"]
@@ -62,6 +74,8 @@ class Conversion:
     strip_unit: bool = False
     text: Decision = "drop"
     """What becomes of text that is no number."""
+    not_a_unit: Decision = "reject"
+    """What becomes of a number with something behind it that `strip_unit` takes for no unit."""
     states: States | None = None
 
     def apply(self, value: object, learn: Callable[[str], int]) -> float | str:
@@ -109,6 +123,12 @@ class Conversion:
                 return None
             known = ", ".join(map(repr, list(states.known)[:20]))
             raise ValueRejectedError(Reason.UNKNOWN_STATE, f"no declared state (known are {known})")
+        if self.strip_unit and self.not_a_unit == "reject" and _NUMBER_AND_REST.fullmatch(_plain_minus(text)):
+            raise ValueRejectedError(
+                Reason.NOT_A_NUMBER,
+                "what stands behind the number is no unit (digits and separators, as in times, addresses and grouped "
+                "numbers, are none), so the number may be only a part of it; text: drop in the rule leaves it out",
+            )
         if self.text == "drop":
             return None
         raise ValueRejectedError(Reason.NOT_A_NUMBER, "text that is no number, where its rule wants one")
@@ -118,10 +138,10 @@ class Conversion:
             return float(text)
         if not (self.decimal_comma or self.strip_unit) or len(text) > _LONGEST:
             return None
-        text = text.strip().replace("\N{MINUS SIGN}", "-")
+        text = _plain_minus(text)
         if self.strip_unit:
-            found = _WITH_UNIT.fullmatch(text)
-            if not found:
+            found = _NUMBER_AND_REST.fullmatch(text)
+            if not found or not _is_unit(found[2]):
                 return None
             text = found[1]
         if self.decimal_comma:
@@ -129,6 +149,23 @@ class Conversion:
             # 1.234,5 has its thousands between dots; 1.5 without a comma is what it is
             text = whole.replace(".", "").replace(" ", "") + "." + fraction if comma else text
         return float(text) if _LOOSE_TEXT.fullmatch(text) else None
+
+
+def _plain_minus(text: str) -> str:
+    return text.strip().replace("\N{MINUS SIGN}", "-")
+
+
+def _is_unit(rest: str) -> bool:
+    """Whether what stands behind a number is a unit, or nothing: `°C`, `m³/h`, `%`. A digit belongs to the number, or
+    to another one; only raised and lowered digits may be part of a unit, behind its first character."""
+    unit = rest.strip()
+    if not unit:
+        return True
+    if len(unit) > _LONGEST_UNIT or unit[0] in "+-⁺⁻" or unit[0] in _SMALL_DIGITS or rest[0] in "xX":
+        return False  # x: a hexadecimal number
+    if any(char in _NO_UNIT_HAS or (char.isnumeric() and char not in _SMALL_DIGITS) for char in unit):
+        return False
+    return any(char.isalpha() or char in _UNITS_WITHOUT_LETTERS or category(char) in _SYMBOLS for char in unit)
 
 
 PLAIN: Final = Conversion()

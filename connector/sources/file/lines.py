@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -174,7 +175,9 @@ def _headers(value: object) -> tuple[tuple[str, str], ...]:
 
 
 def _captured(content: bytes, now_us: int) -> Captured:
-    found = orjson.loads(content)
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("it is UTF-16; save the file as UTF-8")
+    found = orjson.loads(content.removeprefix(codecs.BOM_UTF8))
     if not isinstance(found, dict):
         raise ValueError("it must be a JSON object")  # noqa: TRY004 - told to a person like every other problem
     return record_of(found, now_us)

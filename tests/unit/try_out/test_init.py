@@ -30,6 +30,7 @@ from connector.try_out.observed import Observed, TopicSeen
 from connector.try_out.sniff import sniff
 from connector.try_out.time_fields import find_time
 from connector.try_out.vendors import preset_for, vendor_of
+from connector.try_out.write_config import config_text
 from tests.secret_search import SearchedCommands
 from tests.secrets_used import SETTING as SECRET
 
@@ -283,13 +284,47 @@ def drafted(messages: dict[str, list[bytes]], source: dict[str, object] | None =
     return [rule.settings for rule in draft(observed, source or SOURCE).rules]
 
 
-def test_what_has_no_numbers_is_left_out() -> None:
-    assert drafted({"a": [b"ON"], "b": [b"21"], "c": [b'{"name": "x"}'], "d": [b"\xff\xfe"]}) == [
-        {"topic": "a", "skip": True},
-        {"topic": "b"},
-        {"topic": "c", "skip": True},
-        {"topic": "d", "skip": True},
-    ]
+def test_what_cannot_be_read_has_no_rule_but_a_comment_that_says_why_and_what_to_set() -> None:
+    observed = Observed()
+    messages = {
+        "a": b"ON", "b": b"21", "c": b'{"name": "x"}', "d": b"\xff\xfe", "e": b"21,5 \xc2\xb0C", "f": b"stopped: E5",
+        "g": b"", "h": b'"OPEN"',
+    }  # fmt: skip
+    for topic, payload in messages.items():
+        observed.add("", Record(topic, payload, NOW))
+    found = draft(observed, SOURCE)
+    assert [rule.settings for rule in found.rules] == [{"topic": "b"}]
+    assert {str(rule.settings["topic"]): rule.settings for rule in found.without_rule} == {
+        "a": {"topic": "a", "format": "text", "states": {"ON": 0}},
+        "c": {"topic": "c"},
+        "d": {"topic": "d", "format": {"type": "binary", "fields": [{"name": "value", "type": "f32"}]}},
+        "e": {"topic": "e", "format": "text", "strip_unit": True, "decimal_comma": True},
+        "f": {"topic": "f", "format": "text"},
+        "g": {"topic": "g"},
+        "h": {"topic": "h"},
+    }
+    text = config_text(found, "a broker", "preview")
+    assert "skip: true\n" not in text
+    comment = " ".join(text[text.index("NOT MAPPED YET") :].replace("#", "").split())
+    for words in (
+        "Why: states as text, no numbers To do: say which number each state has, in states; or skip: true",
+        "Why: bytes whose layout is not known To do: say in format what they are",
+        "Why: numbers with something behind them in the text To do: take strip_unit",
+        "- topic: e format: text strip_unit: true decimal_comma: true",
+        "Why: no numbers or booleans came of it (no number or boolean in an object of 1",
+    ):
+        assert words in comment
+
+
+def test_a_topic_that_the_unreadable_stood_before_is_tried_again() -> None:
+    messages = {f"x/{n}": [b"what"] for n in "ab"} | {"x/c/d": [b"1"], "x/e": [b"2"]}
+    observed = Observed()
+    for topic, [payload] in messages.items():
+        observed.add("", Record(topic, payload, NOW))
+    found = draft(observed, SOURCE)
+    taken = [seen.topic for rule in found.rules for seen in rule.group.topics]
+    assert sorted(taken) == ["x/c/d", "x/e"]
+    assert sorted(seen.topic for rule in found.without_rule for seen in rule.group.topics) == ["x/a", "x/b"]
 
 
 def test_a_time_that_no_name_gives_away_is_named() -> None:
@@ -312,7 +347,7 @@ def test_a_format_is_named_where_this_version_reads_it_and_else_left_out(
     payload: bytes, settings: dict[str, object]
 ) -> None:
     known = settings.keys() <= RuleSection.model_fields.keys()
-    assert drafted({"a": [payload]}) == [{"topic": "a", **(settings if known else {"skip": True})}]
+    assert drafted({"a": [payload]}) == ([{"topic": "a", **settings}] if known else [])
 
 
 def test_a_preset_is_taken_where_this_version_has_one() -> None:
@@ -388,7 +423,7 @@ def test_what_is_written_passes_the_check_and_the_preview(folder: Path) -> None:
         main, ["preview", "connector.yaml", "--input", "capture.ndjson", "--no-clarify", "--json"]
     )
     found: dict[str, Any] = json.loads(shown.stdout)
-    wanted = {"received": 15, "mapped": 14, "rejected": 0, "left_out": 1, "waiting_for_schema": 0}
+    wanted = {"received": 15, "mapped": 14, "rejected": 1, "left_out": 0, "waiting_for_schema": 0}
     assert found["messages"] == wanted
     assert found["rules_that_took_nothing"] == []
 
@@ -424,6 +459,72 @@ def test_a_capture_of_kafka_gets_a_kafka_source(folder: Path) -> None:
     [source] = load_config(folder / "connector.yaml").sources
     assert isinstance(source, KafkaSection)
     assert source.topics == ["plant.l1.t"]
+
+
+@pytest.mark.parametrize(
+    ("line", "url"),
+    [
+        ({"topic": "plant/a", "time": "2026-05-01T06:00:00Z", "payload": {"v": 1}}, "plant/#"),
+        ({"topic": "temp", "payload": {"v": 1}}, "temp"),
+        ({"topic": "+/#", "payload": {"v": 1}}, "#"),
+        ({"topic": "a\0b", "payload": {"v": 1}}, "#"),
+        ({"topic": "a+b/c", "time": 1790000000, "payload_text": "5"}, "#"),
+    ],
+)
+def test_a_capture_of_mqtt_that_was_written_by_hand(folder: Path, line: dict[str, object], url: str) -> None:
+    (folder / "capture.ndjson").write_text(json.dumps(line) + "\n")
+    init("--input", "capture.ndjson")
+    [source] = load_config(folder / "connector.yaml").sources
+    assert isinstance(source, MqttSection)
+    assert source.topics == [url]
+    assert "this is a guess" in (folder / "connector.yaml").read_text()
+
+
+GOOD = b'{"topic": "plant/a", "payload": {"v": 1}}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xef\xbb\xbf" + GOOD, b"\r\n\r\n" + GOOD + b"\r\n \r\n", GOOD + b"\n\n\n" + GOOD],
+    ids=["byte order mark", "line ends of Windows", "empty lines"],
+)
+def test_what_editors_do_to_a_capture_does_no_harm(folder: Path, content: bytes) -> None:
+    (folder / "capture.ndjson").write_bytes(content)
+    assert "not read" not in init("--input", "capture.ndjson").output
+    assert "could not be read" not in (folder / "connector.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b'{"topic": "a", "payload": {"v": 1}', "the line is no record: unexpected end of data"),
+        (b"[1]", "it must be a JSON object"),
+        (b'{"payload": 1}', "topic must be a text"),
+        (b'{"topic": 5, "payload": 1}', "topic must be a text"),
+        (b'{"topic": "a"}', "exactly one of payload, payload_text, payload_base64 is needed"),
+        (b'{"topic": "a", "payload": 1, "time": "yesterday"}', "time: "),
+        (b'{"topic": "a", "payload": 1, "time": []}', "time: "),
+        (b'{"topic": "a", "payload": 1, "time": "2026-05-01T06:00:00Z", "time_kind": 3}', "time_kind must be one of"),
+        (b'{"topic": "a", "payload": 1, "qos": 1}', "'qos' is not known; known are"),
+        (b'{"topic": "a", "payload_text": 5}', "payload_text must be a text"),
+        (b'{"topic": "a", "payload_base64": "?"}', "payload_base64: "),
+        (b'{"topic": "a", "payload": 1, "headers": 3}', "headers must be"),
+        (b'{"topic": "\xff", "payload": 1}', "the line is no record"),
+        ('{"topic": "a", "payload": 1}'.encode("utf-16"), "it is UTF-16; save the file as UTF-8"),
+    ],
+)
+def test_a_line_that_is_no_record_is_named_with_its_file_and_number(folder: Path, line: bytes, words: str) -> None:
+    (folder / "bad.ndjson").write_bytes(b"\n" + line + b"\n" + line[:9] + b"\n")
+    said = init("--input", "bad.ndjson", status=1).output
+    assert f"bad.ndjson, line 2: {'the line is no record: ' if 'no record' not in words else ''}" in said
+    assert words in said
+    assert "nor could 1 other lines be read" in said
+    (folder / "some.ndjson").write_bytes(GOOD + b"\n" + line + b"\n")
+    said = init("--input", "some.ndjson").output
+    assert "not read: 1 lines of the capture, such as line 2: the line is no record: " in said
+    assert "such as line 2: the line is no record" in " ".join(
+        (folder / "connector.yaml").read_text().replace("#", "").split()
+    )
 
 
 @pytest.mark.parametrize(

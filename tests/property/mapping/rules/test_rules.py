@@ -15,7 +15,8 @@ from connector.mapping.mapper import Mapper
 from connector.mapping.rules.paths import PathError, parse_path
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.rules.topics import PatternError, parse_pattern
-from connector.records import Record
+from connector.mapping.rules.values import FILTERED, Conversion, ValueRejectedError
+from connector.records import Reason, Record
 from tests.property.fuzz import FUZZ
 from tests.property.mapping.test_mapping import ARRIVAL, check_promises, keys, leaves, topics, trees, values_of
 
@@ -28,6 +29,33 @@ templates = st.lists(
 key_bytes = st.none() | st.binary(max_size=4)
 headers = st.lists(st.tuples(st.just("site"), st.text(max_size=3)), max_size=2).map(tuple)
 small = trees(st.sampled_from(["a", "b", "v", "n"]) | keys)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    text=st.text(max_size=12)
+    | st.lists(
+        st.sampled_from([*"0123456789 .,:;'-+/eExmhW³²½%°", "\N{NO-BREAK SPACE}", "\N{THIN SPACE}"]), max_size=12
+    ).map("".join),
+    decimal_comma=st.booleans(),
+)
+@example(text="1\N{NO-BREAK SPACE}234,5", decimal_comma=False)
+@example(text="00:12:34", decimal_comma=True)
+def test_a_number_before_a_unit_is_all_that_the_text_has_of_numbers(text: str, decimal_comma: bool) -> None:
+    conversion = Conversion(strip_unit=True, decimal_comma=decimal_comma)
+    try:
+        number = conversion.apply(text, lambda _: 0)
+    except ValueRejectedError:
+        return
+    if number == FILTERED:
+        return
+    plain = text.strip().replace("\N{MINUS SIGN}", "-")
+    end = max(at for at, char in enumerate(plain, 1) if char in "0123456789.,")
+    written, unit = plain[:end], plain[end:]
+    if decimal_comma and "," in written:
+        written = written.replace(".", "").replace(",", ".")
+    assert number == float(written)
+    assert not any(char.isdecimal() or char in ":;.,'" for char in unit)
 
 
 @settings(max_examples=150, deadline=None)
@@ -56,6 +84,42 @@ def test_two_topics_never_share_an_input_id_and_no_template_yields_an_illegal_on
                 assert INPUT_ID.match(input_id)
                 assert owner.setdefault(input_id, (source, topic)) == (source, topic)
         claims.update(mapper.ids.new_claims)
+
+
+scalars = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.sampled_from([" ", "a", "\t"])
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ids=st.lists(scalars | st.lists(scalars, max_size=1) | st.just("(missing)"), min_size=1, max_size=6))
+@example(ids=["a", None, "a", {}, " "])
+def test_no_two_devices_become_one_signal_and_what_is_nobodys_is_refused(ids: list[Any]) -> None:
+    items = [{"v": 1} if id_ == "(missing)" else {"id": id_, "v": 1} for id_ in ids]
+    rule = {"topic": "#", "other_values": "filter", "values": {"v": {}}}
+    single = Mapper([RuleSection.model_validate({**rule, "input": "{payload.id}/{path}"}).compile()])
+    listed = Mapper([RuleSection.model_validate({**rule, "iterate": "@", "item_name": "id"}).compile()])
+    together = listed.map("mqtt", Record("t", json.dumps(items).encode(), ARRIVAL))
+    listed_rejects = [(reject.path, reject.reason) for reject in together.rejects]
+    owners: dict[str, object] = {}
+    for place, item in enumerate(items):
+        mapped = single.map("mqtt", Record("t", json.dumps(item).encode(), ARRIVAL))
+        samples = [input_id for input_id, _, _ in mapped.samples]
+        refused = [reject for reject in mapped.rejects if reject.reason is Reason.NO_IDENTITY]
+        id_ = item.get("id")
+        is_somebody = (
+            bool(id_.strip())
+            if isinstance(id_, str)
+            else isinstance(id_, int) or (isinstance(id_, float) and abs(id_) <= 2**53)
+        )
+        if isinstance(id_, int) and not -(2**63) <= id_ < 2**64:
+            continue  # JSON's reader may have rounded it
+        assert (len(samples), len(refused)) == ((1, 0) if is_somebody else (0, 1))
+        for input_id in samples:
+            said = str(id_).lower() if isinstance(id_, bool) else id_
+            known = owners.setdefault(input_id, said)
+            assert str(known) == str(said) or float(known) == float(said)  # type: ignore[arg-type] # 21 and 21.0 are one
+        assert ((f"{place}.v", Reason.NO_IDENTITY) in listed_rejects) != is_somebody
 
 
 sections = st.fixed_dictionaries(

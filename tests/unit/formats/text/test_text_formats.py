@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from io import StringIO
 from typing import Any
 
 import pytest
 
 from connector.formats.documents import MAX_BAD, MAX_DOCUMENTS
 from connector.formats.format import BadDocument, Documents, Format, PayloadError
+from connector.formats.text import csv_rows
 from connector.formats.text.csv_rows import CsvFormat
 from connector.formats.text.ndjson import NdjsonFormat
 from connector.formats.text.text import TextFormat
@@ -183,6 +186,33 @@ def test_a_damaged_quote_costs_one_line(row: str) -> None:
     assert isinstance(found, Documents)
     assert [found[0], *found[2:]] == [{"a": 1, "b": 2}, {"a": 3, "b": 4}, {"a": 5, "b": 6}]
     assert (bad(found, 1).where, bad(found, 1).text) == ("line 3", (row + ",0")[:80])
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "a,b\n1,2\n" + ("x" * 300 + '","\n') * 901,
+        "a,b\n1,2\n" + 'x","\n' * 901,
+        "a,b\n1,2\n" + 'x","\n' * 901 + '"closed"too early\n',
+        "a,b\n1,2\n" + 'x","\n' * 901 + "y" * 200_000,
+    ],
+)
+def test_quotes_that_nobody_closes_are_not_looked_for_from_each_line(
+    payload: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = 0
+
+    class Counting(StringIO):
+        def readline(self, size: int = -1, /) -> str:
+            nonlocal read
+            line = super().readline(size)
+            read += len(line)
+            return line
+
+    monkeypatch.setattr(csv_rows, "StringIO", Counting)
+    with contextlib.suppress(PayloadError):
+        csv(payload)
+    assert len(payload) <= read <= 3 * len(payload)
 
 
 def test_lines_are_counted_through_quoted_line_breaks() -> None:

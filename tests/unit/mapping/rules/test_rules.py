@@ -263,6 +263,44 @@ def test_repeated_keys_are_found_whatever_the_rule_wants() -> None:
 # -- how values are converted --------------------------------------------------------------------------
 
 
+NO_NUMBERS_WITH_UNITS = (
+    "1\N{NO-BREAK SPACE}234,5",
+    "1\N{NARROW NO-BREAK SPACE}234.5",
+    "1\N{THIN SPACE}234",
+    "1 234.5 kW",
+    "1'234.5",
+    "1\N{RIGHT SINGLE QUOTATION MARK}234",
+    "1_000",
+    "00:12:34",
+    "0T01:00:16",
+    "24:0A:C4:11:22:33",
+    "24-0A-C4-11-22-33",
+    "2024-05-01",
+    "2024-05-01T06:00:00Z",
+    "10.0.0.1",
+    "13.3.0(tasmota)",
+    "12/7",
+    "5 of 10",
+    "12h30m",
+    "22 kWh / 24 h",
+    "0x1F4",
+    "0xFF",
+    "7A21",
+    "10³",
+    "10⁻³ m",
+    "1½ in",
+    "5万",
+    "21.5 ± 0.2 °C",
+    "4 m3/h",
+    "21.5;ok",
+    "21.5\tV\tok",
+    "7?",
+    "5-",
+    "3\N{MINUS SIGN}4",
+    "3 \N{ARABIC-INDIC DIGIT FOUR}",
+)
+
+
 @pytest.mark.parametrize(
     ("says", "value", "wanted"),
     [
@@ -273,13 +311,26 @@ def test_repeated_keys_are_found_whatever_the_rule_wants() -> None:
         ({"strip_unit": True}, "-3.5kWh", -3.5),
         ({"strip_unit": True}, "1.5e3 m³/h", 1500),
         ({"strip_unit": True}, "21.5", 21.5),
-        ({"strip_unit": True}, "2024-05-01", None),
-        ({"strip_unit": True}, "10.0.0.1", None),
+        ({"strip_unit": True}, "21.5\N{NO-BREAK SPACE}°C", 21.5),
+        ({"strip_unit": True}, "420 ppm CO₂", 420),
+        ({"strip_unit": True}, "5 ℃", 5),
+        ({"strip_unit": True}, "12 km/h", 12),
+        ({"strip_unit": True}, "99%", 99),
+        ({"strip_unit": True}, "3 €/kWh", 3),
+        ({"strip_unit": True}, "...", None),
         ({"strip_unit": True}, "°C", None),
         ({"decimal_comma": True}, "21,5", 21.5),
         ({"decimal_comma": True}, "1.234,5", 1234.5),
         ({"decimal_comma": True}, "1.5", 1.5),
         ({"decimal_comma": True, "strip_unit": True}, "21,5 °C", 21.5),
+        ({"decimal_comma": True, "strip_unit": True}, "1.234,5 m³/h", 1234.5),
+        ({"strip_unit": True, "text": "drop"}, "00:12:34", None),
+        ({"strip_unit": True, "states": {"10:20": 3}}, "10:20", 3),
+        *(
+            (says, text, Reason.NOT_A_NUMBER)
+            for says in ({"strip_unit": True}, {"strip_unit": True, "decimal_comma": True})
+            for text in NO_NUMBERS_WITH_UNITS
+        ),
         ({"min": 0, "max": 100}, 100, 100),
         ({"min": 0, "out_of_range": "drop"}, -1, None),
         ({"max": 100, "scale": 10}, 11, Reason.OUT_OF_RANGE),
@@ -307,6 +358,25 @@ def test_what_becomes_of_a_value(says: dict[str, Any], value: object, wanted: fl
             assert found.rejects == []
             assert of_v == ([] if wanted is None else [pytest.approx(wanted)])
             assert found.filtered == (wanted is None)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"input": "{payload.id}/{path}"},
+        {"iterate": "@", "item_name": "id", "input": "{item}/{path}"},
+        {"iterate": "@", "input": "{item.id}/{path}"},
+    ],
+)
+def test_the_name_of_a_device_is_no_number_with_a_wrong_unit(rule: dict[str, Any]) -> None:
+    using = mapper({"topic": "t", "strip_unit": True, **rule})
+    message = {"id": "24:0A:C4:11:22:33", "v": "21.5 °C", "up": "00:12:34"}
+    found = take(using, [message] if "iterate" in rule else message)
+    assert [(sample[0], sample[2]) for sample in found.samples] == [("24:0A:C4:11:22:33/v", 21.5)]
+    assert [(reject.reason, (reject.path or "").rpartition(".")[2]) for reject in found.rejects] == [
+        (Reason.NOT_A_NUMBER, "up")
+    ]
+    assert found.filtered == 1
 
 
 def test_what_a_rule_says_of_values_holds_for_all_of_them_and_a_value_may_say_otherwise() -> None:
@@ -552,3 +622,169 @@ def test_a_mistake_in_a_rule_says_what_is_wrong(rule: dict[str, Any], message: s
     with pytest.raises(ValueError, match=r".*") as caught:
         RuleSection.model_validate({"topic": "plant/{line}", **rule})
     assert message in str(caught.value)
+
+
+# -- what tells devices apart ------------------------------------------------------------------------
+
+
+def refusals(found: Mapped) -> list[tuple[Reason, str | None]]:
+    return [(reject.reason, reject.path) for reject in found.rejects]
+
+
+NOBODY = {
+    "missing": ({}, "'id' of the payload is not there"),
+    "null": ({"id": None}, "'id' of the payload is null"),
+    "empty": ({"id": ""}, "'id' of the payload is an empty text"),
+    "spaces": ({"id": " \t\u00a0"}, "'id' of the payload is an empty text"),
+    "object": ({"id": {"a": "x"}}, "'id' of the payload is an object of 1, and no text or number"),
+    "list": ({"id": []}, "'id' of the payload is a list of 0, and no text or number"),
+    "rounded": (b'{"id": 18446744073709551617, "v": 1}', "which stands for more than one number"),
+    "nan": (b'{"id": NaN, "v": 1}', "'id' of the payload is nan, which stands for more than one number"),
+}
+
+
+@pytest.mark.parametrize(("payload", "words"), NOBODY.values(), ids=NOBODY.keys())
+def test_a_device_without_an_id_makes_no_signal(payload: dict[str, Any] | bytes, words: str) -> None:
+    using = mapper({"topic": "other"}, {"topic": "t", "input": "{payload.id}/{path}"})
+    raw = payload if isinstance(payload, bytes) else {**payload, "v": 1}
+    for _ in range(3):  # what was learned from the others is not taken for this one
+        assert values(take(using, {"id": "a", "v": 1})) == {"a/v": 1}
+        found = take(using, raw)
+        assert [sample for sample in found.samples if sample[0].endswith("/v")] == []
+        [reject] = [reject for reject in found.rejects if reject.path == "v"]
+        assert (reject.reason, reject.value, reject.rule) == (Reason.NO_IDENTITY, "1", 1)
+        assert words in reject.message
+        assert "in rule 2 is not there ({payload.id}: " in reject.message
+    assert set(dict(using.ids.new_claims)) == {"a/v"}
+
+
+@pytest.mark.parametrize(
+    ("id_", "wanted"),
+    [
+        ("a", "a"),
+        (0, "0"),
+        (-7, "-7"),
+        (21.0, "21"),
+        (1.5, "1.5"),
+        (True, "true"),
+        (False, "false"),
+        (10**18 + 1, "1000000000000000001"),
+        (2**64 - 1, "18446744073709551615"),
+    ],
+)
+def test_texts_numbers_and_booleans_tell_devices_apart(id_: object, wanted: str) -> None:
+    using = mapper({"topic": "t", "input": "{payload.id}/{path}", "other_values": "filter", "values": {"v": {}}})
+    assert values(take(using, {"id": id_, "v": 1})) == {f"{wanted}/v": 1}
+
+
+def test_long_texts_that_differ_at_their_end_are_two_devices() -> None:
+    using = mapper({"topic": "t", "input": "{payload.id}/{path}"})
+    made = {next(iter(values(take(using, {"id": "x" * 500 + end, "v": 1})))) for end in "ab"}
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize(
+    ("rule", "key", "headers", "words"),
+    [
+        ({"input": "{key}/{path}"}, None, (), "{key}: the message has no key"),
+        ({"input": "{key}/{path}"}, b" ", (), "{key}: the message has no key"),
+        ({"key": "#"}, None, (), "{key}: the message has no key"),
+        ({"key": "{line}", "input": "{line}/{path}"}, b"", (), "{line}: the message has no key"),
+        ({"input": "{header.y}/{path}"}, None, (), "{header.y}: the message has no header 'y', or an empty one"),
+        (
+            {"headers": {"y": "{site}"}, "input": "{site}/{path}"},
+            None,
+            (("y", ""),),
+            "{site}: the message has no header 'y', or an empty one",
+        ),
+    ],
+)
+def test_a_message_without_its_key_or_header_makes_no_signal(
+    rule: dict[str, Any], key: bytes | None, headers: tuple[tuple[str, str], ...], words: str
+) -> None:
+    using = mapper({"topic": "t", **rule})
+    assert len(take(using, {"v": 1}, key=b"k", headers=(("y", "s"),)).samples) == 1
+    found = take(using, {"v": 1, "w": "text"}, key=key, headers=headers)
+    assert refusals(found) == [(Reason.NO_IDENTITY, "v")]
+    assert words in found.rejects[0].message
+    assert (found.samples, found.filtered) == ([], 1)
+
+
+def test_a_key_that_the_input_does_not_use_may_be_missing() -> None:
+    using = mapper({"topic": "t", "key": "#", "input": "{topic}/{path}"})
+    assert values(take(using, {"v": 1})) == {"t/v": 1}
+
+
+@pytest.mark.parametrize(
+    ("says", "made"),
+    [
+        ({"item_name": "n"}, "t:{}.v"),
+        ({"item_name": "n", "input": "{item}/{path}"}, "{}/v"),
+        ({"input": "{item.n}/{path}"}, "{}/v"),
+        ({"item_name": "n", "input": "{item}/{path}", "labels": {"what": "{item.what}"}}, "{}/v"),
+    ],
+)
+@pytest.mark.parametrize("nobody", [{}, {"n": None}, {"n": ""}, {"n": " "}, {"n": ["a"]}, {"n": {"a": 1}}])
+def test_an_item_without_a_name_costs_only_its_own_values(
+    says: dict[str, Any], made: str, nobody: dict[str, Any]
+) -> None:
+    using = mapper({"topic": "t", "iterate": "readings", "other_values": "filter", "values": {"v": {}}, **says})
+    items = [{"n": "a", "v": 1}, {**nobody, "v": 2}, {"n": "b", "v": 3}]
+    for _ in range(3):
+        found = take(using, {"readings": items})
+        assert {input_id: value for input_id, _, value in found.samples} == {made.format("a"): 1, made.format("b"): 3}
+        assert refusals(found) == [(Reason.NO_IDENTITY, "1.v")]
+        assert "'n'" in found.rejects[0].message
+        assert "of item 1 is" in found.rejects[0].message
+    assert len(using.ids.new_claims) == 2
+
+
+def test_what_an_item_says_is_null_is_not_taken_from_around_it() -> None:
+    using = mapper({"topic": "t", "iterate": "items", "input": "{item.id}/{path}", "values": {"v": {}}})
+    found = take(using, {"id": "gateway", "items": [{"id": "a", "v": 1}, {"id": None, "v": 2}, {"v": 3}]})
+    assert [sample[0] for sample in found.samples] == ["a/v", "gateway/v"]
+    assert refusals(found) == [(Reason.NO_IDENTITY, "1.v")]
+
+
+def test_items_of_a_list_without_names_are_refused_where_the_input_names_them() -> None:
+    found = take(mapper({"topic": "t", "iterate": "@", "input": "{item}/{path}"}), [{"v": 1}])
+    assert refusals(found) == [(Reason.NO_IDENTITY, "0.v")]
+    assert "item 0 has no name; set item_name" in found.rejects[0].message
+    assert values(take(mapper({"topic": "t", "iterate": "@"}), [{"v": 1}])) == {"t:v": 1}
+
+
+def test_only_the_value_whose_input_is_made_of_it_is_refused() -> None:
+    using = mapper({"topic": "t", "values": {"v": {"input": "{payload.id}/v"}}})
+    found = take(using, {"v": 1, "w": 2})
+    assert ([sample[0] for sample in found.samples], refusals(found)) == (["t:w"], [(Reason.NO_IDENTITY, "v")])
+
+
+def test_nothing_is_learned_of_a_device_without_an_id_by_states_or_expressions() -> None:
+    using = mapper(
+        {
+            "topic": "t",
+            "input": "{payload.id}/{path}",
+            "values": {"mode": {"unknown_state": "learn"}, "sum": {"path": "sum(a[].v)"}},
+        }
+    )
+    found = take(using, {"mode": "auto", "a": [{"v": 1}]})
+    assert (found.samples, refusals(found)) == ([], [(Reason.NO_IDENTITY, "mode"), (Reason.NO_IDENTITY, "sum")])
+    assert using.ids.new_claims == []
+    found = take(using, {"id": 5, "mode": "auto", "a": [{"v": 1}]})
+    assert [sample[0] for sample in found.samples] == ["5/mode", "5/sum"]
+
+
+def test_a_name_or_label_that_is_not_there_refuses_nothing() -> None:
+    using = mapper(
+        {
+            "topic": "t",
+            "name": "{payload.name}",
+            "labels": {"site": "{payload.site}"},
+            "publish": {"name": "{payload.name}"},
+        }
+    )
+    assert values(take(using, {"v": 1, "name": " "})) == {"t:v": 1}
+    [(input_id, signal)] = using.take_discovered()
+    assert (signal.name, signal.labels) == (input_id, ())
+    assert signal.item is not None
+    assert signal.item.name is None

@@ -25,7 +25,7 @@ from connector.records import Chunk, Record
 from connector.sources.file.lines import Line, LineSplitter, to_record
 from connector.sources.file.section import FileSection
 from connector.sources.partitions import OwnedPartition
-from connector.sources.source import Handover, Reread, SourceFailedError, SourceFinishedError
+from connector.sources.source import Handover, Reread, Source, SourceFailedError, SourceFinishedError
 
 _PIECE: Final = 64 * 1024
 _PIECES_AHEAD: Final = 8
@@ -34,7 +34,7 @@ _FINGERPRINT_BYTES: Final = 4096
 _log = structlog.get_logger(__name__)
 
 
-class FileSource:
+class FileSource(Source):
     """A `Source` over one file."""
 
     def __init__(self, settings: FileSection, file: LogFile, stdin: BinaryIO | None = None) -> None:
@@ -101,9 +101,6 @@ class FileSource:
         self._read_lines += len(records)
         return Chunk(self.name, self._owned.name, positions, records)
 
-    def hold(self) -> None:
-        """Nothing to keep up."""
-
     def commit(self, commit: Commit) -> None:
         """These lines are settled."""
         with self._lock:
@@ -141,10 +138,6 @@ class FileSource:
     def problems(self) -> list[str]:
         """The ledger cannot be written."""
         return [self._settlements.trouble] if self._settlements.trouble else []
-
-    def share(self) -> float:
-        """All of it is ours."""
-        return 1.0
 
     def gauges(self) -> dict[str, float]:
         """How far it is read."""

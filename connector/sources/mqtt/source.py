@@ -34,7 +34,7 @@ from connector.sources.mqtt.bounded_client import AROUND_PAYLOAD, MESSAGE_BYTES
 from connector.sources.mqtt.connection import Connection, End, Received, end_session
 from connector.sources.mqtt.loss import MqttHorizons
 from connector.sources.mqtt.section import MqttSection
-from connector.sources.source import Handover, Reread, SourceFailedError
+from connector.sources.source import Handover, Reread, Source, SourceFailedError
 
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 30.0
@@ -49,8 +49,11 @@ _SILENT_PAUSE: Final = 120.0
 _log = structlog.get_logger(__name__)
 
 
-class MqttSource:
-    """A `Source` over one MQTT broker."""
+class MqttSource(Source):
+    """A `Source` over one MQTT broker.
+
+    While the intake has no room (`hold`) the network thread goes on, and the journal takes what comes, up to its bound.
+    """
 
     def __init__(
         self,
@@ -103,13 +106,6 @@ class MqttSource:
         if chunk is None and self._failure:
             raise SourceFailedError(self._failure)
         return chunk
-
-    def hold(self) -> None:
-        """Nothing to do: the network thread goes on, and the journal takes what comes, up to its bound."""
-
-    def share(self) -> float:
-        """All that this session gets."""
-        return 1.0
 
     def publish(self, topic: str, payload: bytes) -> bool:
         """Hand a message to the broker, QoS 0; False if we are not connected, and then it is not kept."""

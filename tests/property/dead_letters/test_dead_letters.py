@@ -7,11 +7,11 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector.conformance.dead_letters import a_letter
 from connector.dead_letters.as_json import NoLetterError, from_json, to_json
 from connector.dead_letters.letter import letter_of
 from connector.dead_letters.trimming import trimmed
 from connector.records import Reason, Record, Reject
-from tests.dead_letter_places import a_letter
 
 MIB = 1024 * 1024
 TEXTS = st.one_of(

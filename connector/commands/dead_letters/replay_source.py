@@ -19,6 +19,7 @@ from connector.sources.source import Reread, Source, SourceFinishedError
 
 _CHUNK_RECORDS: Final = 200
 _CHUNK_BYTES: Final = 4 * 1024 * 1024
+_GONE: Final = "no letter that is replayed has the whole record"
 
 
 class Place(NamedTuple):
@@ -68,12 +69,12 @@ class ReplaySource(Source):
         size = 0
         for done, position in enumerate(positions):
             if size >= max_bytes:
-                return Reread(found, done)
+                return Reread(found, done, _GONE)
             record = record_of(self._letters.of_record(self.name, partition, position))
             if record is not None:
                 found[position] = record
                 size += len(record.payload or b"")
-        return Reread(found, len(positions))
+        return Reread(found, len(positions), _GONE)
 
     def stop_reading(self) -> None:
         """Give no more."""

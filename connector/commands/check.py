@@ -9,6 +9,7 @@ import click
 
 from connector.clarify import Credentials, CredentialsError
 from connector.commands.configuration import CONFIG, load
+from connector.config.read import CATALOGUES
 from connector.formats.schema.schemas import RegisteredSchema
 from connector.sources.section import SourceSection
 
@@ -35,6 +36,9 @@ def check(config: Path) -> None:
     _check_files("dead_letters", loaded.dead_letters.files)
     for warning in loaded.dead_letters.warnings:
         click.echo(f"warning: dead_letters: {warning}")
+    for what, catalogue in CATALOGUES.values():
+        for name, why in catalogue.broken.items():
+            click.echo(f"warning: {what} {name!r}: {why}")
     click.echo(
         f"{config}: ok: {', '.join(f'{s.name} ({s.address})' for s in loaded.sources)} → {credentials.api_url}, "
         f"integration {credentials.integration}, {len(loaded.mapping.rules) or 'no'} mapping rules"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -157,6 +158,15 @@ def test_it_passes_the_suites_as_its_authors_run_them(site: Path, tmp_path: Path
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "31 passed" in done.stdout
+
+
+def test_the_page_quotes_the_package() -> None:
+    page = (SPOOL.parents[2] / "docs" / "extending.md").read_text()
+    (toml,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert toml in (SPOOL / "pyproject.toml").read_text()
+    suites = next(text for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "Conformance" in text)
+    tests = (SPOOL / "tests" / "test_conformance.py").read_text()
+    assert all(test in tests for test in suites.split("\n\n\n"))
 
 
 def test_without_the_package_its_kinds_are_not_known(tmp_path: Path) -> None:

@@ -61,16 +61,16 @@ class Stage(ABC):
     """The section of the source."""
     secrets: Sequence[str] = ()
     """Passwords and the like in the section, which must not show anywhere."""
-    finite: ClassVar[bool] = False
+    finite: bool = False
     """The source has an end: it gives the messages that were published before it was opened."""
-    replays: ClassVar[bool] = True
+    replays: bool = True
     """A message that was not committed comes again after a restart. False for a pipe."""
-    keeps_positions: ClassVar[bool] = True
+    keeps_positions: bool = True
     """It comes again under the same partition and position. False where positions are made anew in each run: then
     the partition must have another name in each run."""
-    rereads: ClassVar[bool] = True
+    rereads: bool = True
     """`read_again` gives records. False for a pipe."""
-    keeps_ledger: ClassVar[bool] = True
+    keeps_ledger: bool = True
     """Commits go into the ledger's file."""
     messages: ClassVar[int] = 600
     """How many messages of 120 bytes come in several chunks of a partition."""
@@ -158,6 +158,12 @@ class Run:
         """Read until all of these came, and check that nothing else does."""
         self.poll_until(lambda: set(wanted) <= set(self.payloads), f"all of {len(wanted)} messages")
         self.poll_nothing()
+
+    def poll_at_least(self, wanted: Collection[bytes]) -> None:
+        """Read until all of these came. Some may come twice, in another place: the source was closed before it could
+        tell everything that it has taken in. No other message comes."""
+        self.poll_until(lambda: set(wanted) <= set(self.payloads), f"all of {len(wanted)} messages")
+        assert set(self.payloads) == set(wanted)
 
     def poll_nothing(self) -> None:
         """Nothing more comes, for a while."""
@@ -322,7 +328,7 @@ class SourceConformance:
             assert len(run.payloads) == len(set(run.payloads))
         if stage.replays:
             with self.run(stage, ledger, known) as second:
-                second.poll_all(early if stage.finite else early + late)
+                second.poll_at_least(early if stage.finite else early + late)
 
     def test_records_can_be_read_again_until_they_are_committed(
         self, stage: Stage, ledger: Path, known: dict[Place, Record]
@@ -334,7 +340,7 @@ class SourceConformance:
             records = run.records
             for partition in {partition for partition, _ in records}:
                 positions = sorted(position for name, position in records if name == partition)
-                some = positions[:3] + positions[len(positions) // 2 :: 50] + positions[-1:]
+                some = positions[:3] + positions[len(positions) // 2 :: 100] + positions[-1:]
                 some = sorted(set(some))
                 whole = read_by_another(run.source, partition, some, 10**9)
                 if not stage.rereads:
@@ -401,8 +407,7 @@ class SourceConformance:
             run.poll_until(lambda: run.chunks, "a chunk")
         if stage.replays:
             with self.run(stage, ledger, known) as second:
-                second.poll_all(wanted)
-                assert set(second.payloads) == set(wanted)
+                second.poll_at_least(wanted)
 
     def test_a_source_can_be_closed_twice_and_without_a_start(
         self, stage: Stage, ledger: Path, known: dict[Place, Record]
@@ -496,6 +501,8 @@ class BreakableSourceConformance(SourceConformance):
                 return {*early, *late} <= set(run.payloads)
 
             run.poll_until(all_came, "all that was published later")
+            for _ in range(_QUIET_POLLS):  # a broker may give some a second time
+                run.poll()
             run.commit_all()
         with self.run(stage, ledger, known) as second:
             second.poll_all([])
@@ -512,8 +519,7 @@ class BreakableSourceConformance(SourceConformance):
             run.poll_until(run.source.problems, "it says that its connection is gone")
         stage.mend()
         with self.run(stage, ledger, known) as second:
-            second.poll_all(wanted)
-            assert set(second.payloads) == set(wanted)
+            second.poll_at_least(wanted)
 
 
 class LeavingSourceConformance(SourceConformance):

@@ -1,4 +1,4 @@
-"""The sources that read from brokers keep the promises of connector/sources/source.py, at the real brokers."""
+"""The sources that read from Kafka keep the promises of connector/sources/source.py, at a real Kafka."""
 
 from __future__ import annotations
 
@@ -19,53 +19,14 @@ from connector.conformance.sources import (
 )
 from connector.ledger.file import LogFile
 from connector.sources.kafka.section import KafkaSection
-from connector.sources.mqtt.section import MqttSection
 from connector.sources.range import OffsetRange, RangeAsked, RangeSource
-from tests.brokers import Mosquitto
 from tests.kafka_brokers import ContainerKafka, Kafka, need_kafka
-from tests.publisher import Publisher
-from tests.secrets_used import SETTING as SECRET
 
 PARTITIONS = 3
 PROTOCOLS = {
     "classic": {"group_protocol": "classic", "session_timeout": "6s"},
-    "classic, eager": {"group_protocol": "classic", "session_timeout": "6s", "assignor": "range"},
     "consumer": {"group_protocol": "consumer"},
 }
-
-
-class MqttStage(BreakableStage):
-    """A Mosquitto of its own, which keeps sessions over a restart."""
-
-    secrets = (SECRET,)
-
-    def __init__(self, protocol: str, journal: str) -> None:
-        self.keeps_positions = journal == "disk"  # type: ignore[misc]
-        self.broker = Mosquitto(persistence=True).start()
-        self.section = MqttSection.model_validate(
-            {
-                "type": "mqtt",
-                "url": f"mqtt://127.0.0.1:{self.broker.port}",
-                "topics": ["t/#"],
-                "client_id": "conformance",
-                "protocol": protocol,
-                "journal": journal,
-                "username": "connector",
-                "password": SECRET,
-            }
-        )
-
-    def publish(self, payloads: Sequence[bytes]) -> None:
-        with Publisher(self.broker.port) as publisher:
-            for payload in payloads:
-                publisher.raw("t/1", payload)
-            publisher.wait_acknowledged()
-
-    def cut(self) -> None:
-        self.broker.stop()
-
-    def mend(self) -> None:
-        self.broker.start()
 
 
 class KafkaStage(BreakableStage):
@@ -120,16 +81,6 @@ def own_kafka() -> Iterator[Kafka | ContainerKafka]:
     """A Kafka that these tests may stop."""
     with need_kafka() as kafka:
         yield kafka
-
-
-class TestMqtt(BreakableSourceConformance, LeavingSourceConformance):
-    @pytest.fixture(params=["5 disk", "5 memory", "3.1.1 disk"])
-    def stage(self, request: pytest.FixtureRequest) -> Iterator[MqttStage]:
-        stage = MqttStage(*request.param.split())
-        yield stage
-        stage.broker.stop()
-        stage.broker.database.unlink(missing_ok=True)  # Mosquitto keeps there how its clients logged in
-        stage.broker.close()
 
 
 class TestKafka(BreakableSourceConformance, LeavingSourceConformance):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar, Union, get_args
 
@@ -143,26 +143,45 @@ class Catalogue(Generic[_Kind]):
         """Name → section."""
         self.broken: dict[str, str] = {}
         """Name of a kind of another package that cannot be used → why, for people."""
+        named: dict[str, list[EntryPoint]] = {}
         for found in entry_points(group=group):
-            origin = f"{found.value} of {found.dist.name} {found.dist.version}" if found.dist else found.value
+            named.setdefault(found.name, []).append(found)
+        for name, offers in named.items():
+            origins = " and ".join(sorted(map(_origin, offers)))
             try:
-                self._add(found.name, found.load(), base)
+                self.kinds[name] = self._kind(name, offers, base)
+            except _KindError as error:
+                self.broken[name] = f"{origins} cannot be used: {error}"
             except Exception as error:  # noqa: BLE001 - whatever another package does, the others must work
-                self.broken[found.name] = f"{origin} cannot be used: {error}"
+                said = " ".join(str(error).split())  # pydantic's texts have several lines
+                self.broken[name] = f"{origins} cannot be used: {type(error).__name__}: {said}"
 
     @property
     def field(self) -> Any:
         """The type of a field that holds a section of any of these kinds."""
         return Annotated[Union[tuple(self.kinds.values())], Field(discriminator="type")]  # noqa: UP007 - made here
 
-    def _add(self, name: str, kind: object, base: type[_Kind]) -> None:
-        if not (isinstance(kind, type) and issubclass(kind, base)):
-            raise TypeError(f"it is not a subclass of {base.__module__}.{base.__qualname__}")
-        if type_of(kind) != name:
-            raise ValueError(f"its type is {type_of(kind)!r}, and its entry point is called {name!r}")
+    def _kind(self, name: str, offers: Sequence[EntryPoint], base: type[_Kind]) -> type[_Kind]:
+        """The kind that these entry points offer under one name."""
+        if len(offers) > 1:
+            raise _KindError("several packages have a kind of this name; uninstall all but one")
         if name in self.kinds:
-            raise ValueError(f"there is another kind {name!r}")
-        self.kinds[name] = kind
+            raise _KindError(f"{name!r} is a built-in kind")
+        kind = offers[0].load()
+        if not (isinstance(kind, type) and issubclass(kind, base)):
+            raise _KindError(f"it is not a subclass of {base.__module__}.{base.__qualname__}")
+        if get_args(kind.model_fields["type"].annotation) != (name,):
+            raise _KindError(f"its entry point is called {name!r}, so its type must be Literal[{name!r}]")
+        kind.model_json_schema()  # `clarify-connector schema` shows all kinds, and must not fail for one of them
+        return kind
+
+
+class _KindError(Exception):
+    """A kind of another package cannot be used; the text says why."""
+
+
+def _origin(found: EntryPoint) -> str:
+    return f"{found.value} of {found.dist.name} {found.dist.version}" if found.dist else found.value
 
 
 def type_of(section: type[Section]) -> str:

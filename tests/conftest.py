@@ -21,6 +21,9 @@ from tests.workers import TogetherByFile, how_many, longest_first
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
+collect_ignore = ["plugins"]
+"""Their tests run where they are installed: see tests/integration/test_plugins.py."""
+
 
 @pytest.fixture(autouse=True)
 def _logs_as_they_were() -> Iterator[None]:

@@ -7,22 +7,21 @@ import threading
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from connector.conformance.dead_letters import Place, ReadablePlace
 from connector.dead_letters.as_json import from_json
 from connector.dead_letters.file_store import FileLetters
 from connector.dead_letters.kafka_store import KafkaLetters
-from connector.dead_letters.letter import DeadLetter, letter_of
+from connector.dead_letters.letter import DeadLetter
 from connector.dead_letters.mqtt_store import MqttLetters
 from connector.dead_letters.section import KafkaLettersSection, MqttLettersSection
 from connector.dead_letters.sqlite_store import SqliteLetters
-from connector.dead_letters.store import DeadLetterStore, Gone, ReadableStore
-from connector.records import Reason, Record, Reject
 from tests.brokers import Mosquitto
 from tests.kafka_brokers import KafkaBroker
 from tests.secrets_used import SETTING as SECRET
@@ -30,62 +29,16 @@ from tests.secrets_used import SETTING as SECRET
 MIB = 1024 * 1024
 
 
-def a_letter(position: int = 1, payload: bytes | None = b"payload", **changes: Any) -> DeadLetter:
-    """A letter about a record of its own."""
-    record = Record("plant/7", payload, 1_790_000_000_000_000 + position)
-    reject = Reject(Reason.INVALID_JSON, "it is no JSON")
-    fields = {"source": "mqtt", "partition": "journal-1", "position": position, "topic": "plant/7"}
-    return letter_of(**{**fields, "rejects": [reject], "record": record, **changes})
-
-
-def letters_in(store: ReadableStore) -> list[DeadLetter]:
-    """What a reader makes of it: the last of each key counts, and what is gone is gone."""
-    found: dict[str, DeadLetter] = {}
-    for entry in store.read(lambda _done, _total: None):
-        if isinstance(entry, Gone):
-            found.pop(entry.key, None)
-        else:
-            found[entry.key] = entry
-    return list(found.values())
-
-
-class Place(Protocol):
-    """Where one kind of store keeps its letters."""
-
-    readable: bool
-
-    def open(self) -> DeadLetterStore:
-        """Open the store, again if need be."""
-
-    def kept(self) -> list[DeadLetter]:
-        """What is there, read without the store that wrote it."""
-
-    def fail(self) -> None:
-        """From now on it cannot be written."""
-
-    def mend(self) -> None:
-        """It can again."""
-
-    def close(self) -> None:
-        """Release everything."""
-
-
-class SqlitePlace:
+class SqlitePlace(ReadablePlace):
     """An SQLite file."""
-
-    readable = True
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "dead-letters.sqlite"
 
     def open(self, **settings: Any) -> SqliteLetters:
-        return SqliteLetters(self.path, **{"max_bytes": 100 * MIB, **settings})
-
-    def kept(self) -> list[DeadLetter]:
-        store = self.open()
-        found = letters_in(store)
-        store.close()
-        return found
+        store = SqliteLetters(self.path, **{"max_bytes": 100 * MIB, **settings})
+        store.start()
+        return store
 
     def fail(self) -> None:
         self._run("CREATE TRIGGER full BEFORE INSERT ON letters BEGIN SELECT RAISE(ABORT, 'disk full'); END")
@@ -103,22 +56,16 @@ class SqlitePlace:
         other.close()
 
 
-class FilePlace:
+class FilePlace(ReadablePlace):
     """A folder of files."""
-
-    readable = True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "letters"
 
     def open(self, **settings: Any) -> FileLetters:
-        return FileLetters(self.folder, **{"max_file_bytes": 8 * MIB, "max_files": 8, **settings})
-
-    def kept(self) -> list[DeadLetter]:
-        store = self.open()
-        found = letters_in(store)
-        store.close()
-        return found
+        store = FileLetters(self.folder, **{"max_file_bytes": 8 * MIB, "max_files": 8, **settings})
+        store.start()
+        return store
 
     def fail(self) -> None:
         (self.folder / "dead-letters-999999.ndjson").mkdir()  # the newest file is not one
@@ -130,10 +77,10 @@ class FilePlace:
         """Nothing of ours is open."""
 
 
-class KafkaPlace:
-    """A topic of a Kafka."""
+class KafkaPlace(ReadablePlace):
+    """A topic of a Kafka. It can be missing, and be made while a store is open, but not taken away from one."""
 
-    readable = True
+    fails_from_the_start = True
 
     def __init__(self, kafka: KafkaBroker, config: Mapping[str, str] | None = None) -> None:
         self.kafka = kafka
@@ -155,13 +102,9 @@ class KafkaPlace:
         )
 
     def open(self, **more: Any) -> KafkaLetters:
-        return KafkaLetters(self.section(**more))
-
-    def kept(self) -> list[DeadLetter]:
-        store = self.open()
-        found = letters_in(store)
-        store.close()
-        return found
+        store = KafkaLetters(self.section(**more))
+        store.start()
+        return store
 
     def fail(self) -> None:
         self.topic += "-missing"
@@ -174,10 +117,10 @@ class KafkaPlace:
         """The topic stays."""
 
 
-class MqttPlace:
+class MqttPlace(Place):
     """A topic of a Mosquitto of its own, with a subscriber whose session lasts."""
 
-    readable = False
+    secrets = (SECRET,)
 
     def __init__(self, settings: str = "", protocol: str = "5", *, subscriber: bool = True, **more: Any) -> None:
         self.broker = Mosquitto(settings=settings, persistence=True).start()

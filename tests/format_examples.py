@@ -7,7 +7,6 @@ import io
 import json
 import zlib
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 import cbor2
 import fastavro
@@ -15,11 +14,11 @@ import lz4.frame
 import msgpack
 from backports import zstd
 
+from connector.conformance.formats import Example
 from connector.formats.binary.binary import BinaryFormat, Bits, Part
 from connector.formats.binary.cbor import CborFormat
 from connector.formats.binary.messagepack import MessagePackFormat
 from connector.formats.compression import Compressed
-from connector.formats.format import Format
 from connector.formats.schema.avro import AvroFormat
 from connector.formats.schema.json_schema import JsonSchemaFormat
 from connector.formats.schema.protobuf import ProtobufFormat
@@ -29,14 +28,6 @@ from connector.formats.text.json_payload import JsonFormat
 from connector.formats.text.ndjson import NdjsonFormat
 from connector.formats.text.text import TextFormat
 from tests.schemas import KnownSchemas, framed, registered
-
-
-class Example(NamedTuple):
-    """A format, and something that it reads."""
-
-    format: Format
-    payload: bytes
-
 
 _MAX = 1024 * 1024
 _TIME = datetime(2024, 5, 1, 12, tzinfo=UTC)

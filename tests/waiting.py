@@ -1,34 +1,12 @@
-"""Waiting for a condition with a deadline: what tests do instead of sleeping."""
+"""Whether somebody listens; and, from the conformance suites, waiting with a deadline, which tests do instead of
+sleeping."""
 
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Callable
-from typing import Final, TypeVar
 
+from connector.conformance.waiting import PATIENCE, wait_until  # noqa: F401 - the tests' one place for waiting
 from tests.ports import free_port  # noqa: F401 - where tests have looked for it
-
-T = TypeVar("T")
-
-
-PATIENCE: Final = 60.0
-"""The shortest deadline, in seconds: it costs nothing when things work, and a busy machine is no reason to fail."""
-
-
-def wait_until(condition: Callable[[], T], seconds: float, what: str | Callable[[], str], every: float = 0.05) -> T:
-    """The condition's first true value; fails if there is none within `seconds` (or within `PATIENCE`, if that is
-    longer) with `what`, which may be made only then, such as from a log."""
-    seconds = max(seconds, PATIENCE)
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            said = what if isinstance(what, str) else what()
-            raise AssertionError(f"not within {seconds:g} s: {said} (last: {value!r})")
-        time.sleep(every)
 
 
 def listens(port: int, host: str = "127.0.0.1") -> bool:

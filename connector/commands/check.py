@@ -9,7 +9,7 @@ import click
 
 from connector.clarify import Credentials
 from connector.commands.configuration import CONFIG
-from connector.config.read import load_config
+from connector.config.read import CATALOGUES, load_config
 from connector.formats.schema.schemas import RegisteredSchema
 from connector.settings import SettingsError
 from connector.sources.section import SourceSection
@@ -34,6 +34,9 @@ def check(config: Path) -> None:
     _check_files("dead_letters", loaded.dead_letters.files)
     for warning in loaded.dead_letters.warnings:
         click.echo(f"warning: dead_letters: {warning}")
+    for what, catalogue in CATALOGUES.values():
+        for name, why in catalogue.broken.items():
+            click.echo(f"warning: {what} {name!r}: {why}")
     click.echo(
         f"{config}: ok: {', '.join(f'{s.name} ({s.address})' for s in loaded.sources)} → {credentials.api_url}, "
         f"integration {credentials.integration}, {len(loaded.mapping.rules) or 'no'} mapping rules"

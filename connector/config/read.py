@@ -36,9 +36,10 @@ _ELSEWHERE: Final = ("clarify", "sources", "state_dir", "observe", "dead_letters
 _UNSET: Final = "unset"
 """Stands for what an environment variable or a secret file would say, where it is not needed."""
 
-_CATALOGUES: Final[dict[str, tuple[str, Catalogue[Any]]]] = {
+CATALOGUES: Final[dict[str, tuple[str, Catalogue[Any]]]] = {
     "sources": ("source", SOURCES),
     "dead_letters": ("store", STORES),
+    "mapping": ("format", FORMATS),
 }
 """First part of a place in the file → what is chosen there by its type, and all that may be chosen."""
 
@@ -228,7 +229,7 @@ def _problem(document: CommentedMap, item: Any) -> Problem:
     message = item["msg"].removeprefix("Value error, ")
     if kind == "union_tag_invalid":
         at = (*at, "type")
-        what, catalogue = _CATALOGUES.get(str(at[0]), ("format", FORMATS))
+        what, catalogue = CATALOGUES[str(at[0])]
         tag, kinds = item["ctx"]["tag"], ", ".join(catalogue.kinds)
         near = difflib.get_close_matches(tag, catalogue.kinds, 1)
         message = f"{tag!r} is no kind of {what}; " + (f"did you mean {near[0]}? " if near else "") + f"known: {kinds}"

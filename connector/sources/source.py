@@ -1,7 +1,11 @@
-"""What the pipeline knows of a source, and the promises that every adapter keeps."""
+"""What the pipeline knows of a source, and the promises that every adapter keeps.
+
+`connector.conformance.sources` checks these promises: a kind of source passes it before it is let in.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -47,51 +51,66 @@ class Handover(Protocol):
 class Source(Protocol):
     """A replayable log: partitions with positions, read in chunks, committed as a contiguous prefix.
 
-    `poll` and `hold` are called by one intake thread, the others by any.
+    `poll` and `hold` are called by one intake thread, the others by any. A class that inherits from this one writes
+    the methods that are abstract here, and others only where the default does not fit.
     """
 
     name: str
 
     def start(self, handover: Handover) -> None:
-        """Begin to receive. Must not wait for the network."""
+        """Begin to receive. Must not wait for the network. Default: there is nothing to begin."""
+        del handover
 
+    @abstractmethod
     def poll(self, timeout: float) -> Chunk | None:
         """The next chunk of one partition, waiting at most `timeout` seconds; each position once per run.
 
-        What was polled but not committed is delivered again after a restart. Raises `SourceFailedError`, and
-        `SourceFinishedError` at the end of a source that has one.
+        A chunk has at least one record, and at most `connector.ledger.progress.MAX_CHUNK`. What was polled but not
+        committed is delivered again after a restart. Raises `SourceFailedError`, and `SourceFinishedError` at the end
+        of a source that has one.
         """
 
     def hold(self) -> None:
         """Called every now and then in place of `poll` while there is no room: keep up what has to be kept up (a
-        membership), give nothing, and return soon."""
+        membership), give nothing, and return soon. Default: there is nothing to keep up."""
+        return  # mypy takes an empty body for an abstract method
 
+    @abstractmethod
     def commit(self, commit: Commit) -> None:
-        """Everything up to this position is settled; the account goes into the ledger with it, atomically.
+        """Everything up to this position, the last of a chunk, is settled; the account goes into the ledger with it,
+        atomically.
 
         May return before it is durable; `close` waits for that. Commits of a partition come in order.
         """
 
+    @abstractmethod
     def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
         """Records that were polled and are not committed, as they came: the first of these (rising) positions, as many
         as have about `max_bytes` together, at least one. For a dead letter about a sample that was sent already.
 
         Called by any one thread, beside `poll`. Does not raise, and does not wait for long."""
 
+    @abstractmethod
     def stop_reading(self) -> None:
-        """Take no more from outside (a shutdown has begun); what was taken in can still be polled."""
+        """Take no more from outside (a shutdown has begun). What was taken in can still be polled; when all of it was,
+        `poll` returns None, or raises `SourceFinishedError`, and the intake ends."""
 
+    @abstractmethod
     def close(self, timeout: float) -> None:
-        """Make durable what was committed, then release everything. Gives up after `timeout` seconds."""
+        """Make durable what was committed, then release everything. Gives up after `timeout` seconds. May be called
+        again, and without a `start`."""
 
     def problems(self) -> list[str]:
-        """Why the source is not ready, for people; empty if it is."""
+        """Why the source is not ready, for people; empty if it is, which is the default."""
+        return []
 
     def share(self) -> float:
-        """Which part of the work on this source is ours, from 0 to 1, where several share it."""
+        """Which part of the work on this source is ours, from 0 to 1, where several share it. Default: all of it."""
+        return 1.0
 
     def gauges(self) -> dict[str, float]:
-        """Numbers for the metrics: name → value."""
+        """Numbers for the metrics: name → value. Default: none."""
+        return {}
 
 
 @runtime_checkable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable
@@ -72,6 +73,7 @@ def on_this_machine(example: Path, folder: Path) -> Path:
     text = re.sub(r"(?<=[ :])/(etc|run|tmp|var)/", rf"{folder}/\1/", example.read_text())
     copy = folder / example.name
     copy.write_text(text)
+    shutil.copytree(ROOT / "config" / "presets", folder / "presets", dirs_exist_ok=True)
     # Only on their way to the sandbox may credentials travel in clear text.
     url = "http://sandbox:8090/v1/" if "/run/sandbox/" in text else "https://clarify.example/v1/"
     files = {Path(found) for found in re.findall(rf"{re.escape(str(folder))}/(?:etc|run)/[\w./-]+", text)}
@@ -146,6 +148,23 @@ def test_the_mapping_example_makes_what_it_says(tmp_path: Path) -> None:
     assert inputs("energy/m7/details", b'{"voltage": 231, "new": 1}') == ["energy/m7/voltage"]
     assert inputs("energy/gw1/water/w1", b"3") == inputs("energy/gw2/water/w1", b"4") == ["energy/water/w1"]
     assert mapper.map("plant", Record("plant/elsewhere", b"1", 0)).rejects[0].reason == "no_rule"
+
+
+def test_a_preset_of_ones_own_makes_what_it_says(tmp_path: Path) -> None:
+    mapper = build_mapper(loaded("preset-folder.yaml", tmp_path), {})
+    about = re.search(r"\{\"state.*\}", (ROOT / "config" / "presets" / "boiler_gateway.yaml").read_text())
+    assert about
+
+    def samples(topic: str) -> list[tuple[str, int, float]]:
+        return mapper.map("mqtt", Record(topic, about[0].encode(), 1_780_000_009_000_000)).samples
+
+    at = 1_780_000_000_000_000
+    assert samples("gw/b1/state") == [("b1/t", at, 81.5), ("b1/p", at, 4.1), ("b1/burner", at, 1.0)]
+    assert [sample[1:] for sample in samples("hall2/b2/state")] == [(at, 81.5), (at, 4.1), (at, 1.0)]
+    assert mapper.map("mqtt", Record("gw/b1/debug", b"x", at)).skipped
+    found = dict(mapper.discovered)
+    assert found["b1/t"].unit == "°C"
+    assert dict(found["b2/t"].labels) == {"boiler": ("b2",), "hall": ("2",)}
 
 
 def test_several_brokers_with_the_same_topics_stay_apart(tmp_path: Path) -> None:

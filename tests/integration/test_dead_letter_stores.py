@@ -2,52 +2,54 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from confluent_kafka import KafkaError
 
+from connector.conformance.dead_letters import (
+    FULL,
+    ReadableStoreConformance,
+    StoreConformance,
+    a_letter,
+    letters_in,
+    same_letters,
+)
 from connector.dead_letters.as_json import to_json
-from connector.dead_letters.letter import DeadLetter
 from connector.dead_letters.store import DeadLettersError
 from connector.dead_letters.writer import DeadLetterWriter
-from connector.records import Reason, Record, Reject, TimeKind
+from connector.records import Record
 from tests.dead_letter_places import (
     MIB,
     SECRET,
     FilePlace,
     KafkaPlace,
     MqttPlace,
-    Place,
     SqlitePlace,
-    a_letter,
-    letters_in,
 )
 from tests.kafka_brokers import KafkaBroker
 from tests.kafka_fatal import make_fatal
 from tests.waiting import wait_until
 
-ALL = ["sqlite", "file", "kafka", "mqtt"]
 LOCAL = ["sqlite", "file"]
 
 
-@pytest.fixture
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    found: Place
-    match request.param:
+AnyPlace = SqlitePlace | FilePlace | KafkaPlace | MqttPlace
+
+
+def a_place(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[AnyPlace]:
+    found: AnyPlace
+    match kind:
         case "sqlite":
-            found = SqlitePlace(tmp_path)
+            found = SqlitePlace(folder)
         case "file":
-            found = FilePlace(tmp_path)
+            found = FilePlace(folder)
         case "kafka":
             found = KafkaPlace(request.getfixturevalue("kafka"))
         case _:
@@ -56,167 +58,24 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     found.close()
 
 
-every_kind = pytest.mark.parametrize("place", ALL, indirect=True)
-readable_kinds = pytest.mark.parametrize("place", ["sqlite", "file", "kafka"], indirect=True)
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyPlace]:
+    yield from a_place(request.param, request, tmp_path)
+
+
 local_kinds = pytest.mark.parametrize("place", LOCAL, indirect=True)
 
-FULL = DeadLetter(
-    source="kafka",
-    partition="plant[3]",
-    position=2**60,
-    topic="plant/ü/7",
-    rejects=(
-        Reject(Reason.INSERT_REJECTED, "no such\nunit ✗", None, "2.5", "plant/7:a", 1_790_000_000_000_001),
-        Reject(Reason.NOT_FINITE, "NaN", "a.b", "nan"),
-    ),
-    more={"not_finite": 12},
-    record=Record(
-        "plant/ü/7", b"\x00\xff binary", -5, b"\xfekey", (("h", "v"), ("h", "")), True, TimeKind.APPENDED, 7, "odd"
-    ),
-    configuration="0123456789abcdef",
-    version="1.2.3",
-    written_us=1_790_000_000_000_002,
-)
+
+class TestReadableStores(ReadableStoreConformance):
+    @pytest.fixture(params=["sqlite", "file", "kafka"])
+    def place(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyPlace]:
+        yield from a_place(request.param, request, tmp_path)
 
 
-POISON_US = (1_764_240_000_000_000_000_000, (2**63 - 1) * 1000, -(2**63) * 1000, 2**63 - 1, -(2**63), -1000, 0)
-"""Timestamps as Kafka's producers may give them, in milliseconds of 64 bits."""
-
-
-def same(one: list[DeadLetter], other: list[DeadLetter]) -> bool:
-    return sorted(one, key=lambda letter: letter.key) == sorted(other, key=lambda letter: letter.key)
-
-
-@every_kind
-def test_letters_are_kept_as_they_are_when_add_returns(place: Place) -> None:
-    letters = [
-        FULL,
-        a_letter(1),
-        a_letter(2, b""),
-        a_letter(3, None),
-        a_letter(4, record=None, why="it is gone"),
-        a_letter(5, '{"text": "ü"}'.encode()),
-        msgspec.structs.replace(a_letter(6), record=Record("t", b"1", 1, b"")),
-        *(a_letter(7 + i, record=Record("t", b"1", time_us)) for i, time_us in enumerate(POISON_US)),
-    ]
-    store = place.open()
-    store.add(letters[:3])
-    store.add(letters[3:])
-    found = place.kept()
-    store.close()
-    assert same(found, letters)
-
-
-@every_kind
-def test_the_same_letter_again_is_not_a_second_one(place: Place) -> None:
-    """After a crash the records come again, and so do their letters."""
-    letters = [a_letter(i) for i in range(3)]
-    store = place.open()
-    store.add(letters)
-    store.add(letters)
-    store.close()
-    again = place.open()
-    again.add([*letters, a_letter(99)])
-    again.close()
-    assert same(place.kept(), [*letters, a_letter(99)])
-
-
-@every_kind
-def test_while_it_cannot_be_written_it_says_so_and_later_works_again(place: Place) -> None:
-    if not isinstance(place, KafkaPlace):
-        store = place.open()
-        store.add([a_letter(1)])
-        place.fail()
-    else:
-        place.fail()
-        store = place.open()
-    with pytest.raises(DeadLettersError) as refused:
-        store.add([a_letter(2), a_letter(3)])
-    assert SECRET not in str(refused.value)
-    place.mend()
-
-    def added() -> bool:
-        try:
-            store.add([a_letter(2), a_letter(3)])
-        except DeadLettersError:
-            return False
-        return True
-
-    wait_until(added, 30, "it works again")
-    assert {2, 3} <= {letter.position for letter in place.kept()}
-    assert store.problems() == []
-    store.close()
-
-
-@every_kind
-def test_several_threads_may_add(place: Place) -> None:
-    store = place.open()
-
-    def add(thread: int) -> None:
-        for i in range(5):
-            store.add([a_letter(thread * 1000 + i * 10 + k) for k in range(3)])
-
-    threads = [threading.Thread(target=add, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    store.close()
-    assert len(place.kept()) == 4 * 5 * 3
-
-
-@every_kind
-def test_a_hostile_payload_is_cut_and_its_length_and_hash_are_kept(place: Place) -> None:
-    payload = os.urandom(4 * MIB)
-    writer = DeadLetterWriter(place.open(), max_payload=512 * 1024, configuration="c", version="v", now_us=lambda: 7)
-    writer.store.start() if not isinstance(place, MqttPlace) else None
-    writer.add([a_letter(1, payload)])
-    writer.close()
-    (letter,) = place.kept()
-    assert letter.record is not None
-    assert letter.record.payload == payload[: 512 * 1024]
-    assert letter.cut is not None
-    assert (letter.cut.payload_length, letter.cut.payload_sha256) == (4 * MIB, hashlib.sha256(payload).hexdigest())
-    assert not letter.whole
-    assert (letter.configuration, letter.version, letter.written_us) == ("c", "v", 7)
-
-
-@every_kind
-def test_where_it_is_says_nothing_secret(place: Place) -> None:
-    store = place.open()
-    assert SECRET not in store.address
-    assert SECRET not in repr(store)
-    store.usage()
-    store.close()
-    store.close()
-
-
-# -- stores that can be read -----------------------------------------------------------------------
-
-
-@readable_kinds
-def test_what_is_forgotten_is_gone_for_every_reader_and_may_come_again(place: Place) -> None:
-    letters = [a_letter(i) for i in range(10)]
-    store = place.open()
-    store.add(letters)
-    store.forget({letters[0].key, letters[7].key, "not there"})
-    assert same(place.kept(), [letter for letter in letters if letter.position not in (0, 7)])
-    store.add([letters[7]])
-    assert same(place.kept(), [letter for letter in letters if letter.position != 0])
-    store.forget([letter.key for letter in letters])
-    assert place.kept() == []
-    store.close()
-
-
-@readable_kinds
-def test_a_long_reading_tells_how_far_it_is(place: Place) -> None:
-    store = place.open()
-    store.add([a_letter(i) for i in range(300)])
-    told: list[tuple[int, int]] = []
-    assert sum(1 for _ in store.read(lambda done, total: told.append((done, total)))) == 300
-    store.close()
-    assert told == sorted(told)
-    assert told[-1][0] == told[-1][1] > 0
+class TestMqttStore(StoreConformance):
+    @pytest.fixture
+    def place(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyPlace]:
+        yield from a_place("mqtt", request, tmp_path)
 
 
 # -- stores whose bound is ours ----------------------------------------------------------------------
@@ -227,7 +86,7 @@ def size_of(folder: Path) -> int:
 
 
 @local_kinds
-def test_a_hostile_publisher_cannot_fill_the_disk(place: Place, tmp_path: Path) -> None:
+def test_a_hostile_publisher_cannot_fill_the_disk(place: AnyPlace, tmp_path: Path) -> None:
     """200 MiB of payloads of 4 MiB each, all different; the oldest letters go, and are counted."""
     bound = 8 * MIB
     settings = {"max_bytes": bound} if isinstance(place, SqlitePlace) else {"max_file_bytes": MIB, "max_files": 8}
@@ -247,7 +106,7 @@ def test_a_hostile_publisher_cannot_fill_the_disk(place: Place, tmp_path: Path) 
 
 
 @local_kinds
-def test_a_store_that_stops_when_it_is_full_discards_nothing(place: Place) -> None:
+def test_a_store_that_stops_when_it_is_full_discards_nothing(place: AnyPlace) -> None:
     settings = {"max_bytes": MIB} if isinstance(place, SqlitePlace) else {"max_file_bytes": MIB // 4, "max_files": 4}
     store = place.open(**settings, when_full="stop")
     added = 0
@@ -269,7 +128,7 @@ def test_a_store_that_stops_when_it_is_full_discards_nothing(place: Place) -> No
 
 
 @local_kinds
-def test_the_count_of_what_was_discarded_survives_a_restart(place: Place) -> None:
+def test_the_count_of_what_was_discarded_survives_a_restart(place: AnyPlace) -> None:
     settings = {"max_bytes": MIB} if isinstance(place, SqlitePlace) else {"max_file_bytes": MIB // 4, "max_files": 4}
     for start in (0, 100):
         store = place.open(**settings)
@@ -299,7 +158,7 @@ for i in range(100_000):
 
 
 @local_kinds
-def test_a_killed_writer_has_what_add_returned_for(place: Place, tmp_path: Path) -> None:
+def test_a_killed_writer_has_what_add_returned_for(place: AnyPlace, tmp_path: Path) -> None:
     kind = "sqlite" if isinstance(place, SqlitePlace) else "file"
     process = subprocess.Popen(
         [sys.executable, "-c", _ADDS, kind, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
@@ -408,7 +267,7 @@ def test_after_a_fatal_error_a_new_producer_goes_on(kafka: KafkaBroker, under_wa
     with pytest.raises(DeadLettersError, match="made by a test"):
         store.add([a_letter(2)])
     store.add([a_letter(2), a_letter(3)])
-    assert same(letters_in(store), [a_letter(i) for i in (1, 2, 3)])
+    assert same_letters(letters_in(store), [a_letter(i) for i in (1, 2, 3)])
     assert store._producer is not None
     make_fatal(store._producer, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "and again, before the end")
     store.close()

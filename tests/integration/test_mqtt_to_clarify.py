@@ -12,10 +12,10 @@ from pathlib import Path
 import pyclarify
 import pytest
 
+from connector.conformance.dead_letters import letters_in
 from connector.dead_letters.sqlite_store import SqliteLetters
 from tests.brokers import Broker, Mosquitto, mosquitto_pub_program
 from tests.connector_process import ConnectorProcess
-from tests.dead_letter_places import letters_in
 from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer
 from tests.waiting import wait_until

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 LOOSE = {"records", "settings"}
 """Modules that stand at the top of `connector/`, beside the package itself: the types that flow, and what sections of a
 configuration are made of."""
-ADAPTERS_KNOWN_TO = ("sources", "config", "runtime", "commands", "demo", "try_out")
+ADAPTERS_KNOWN_TO = ("sources", "config", "runtime", "commands", "demo", "try_out", "conformance")
 SEAM = "sources.source"
 """The one module of `sources` that the pipeline may know: what a source is."""
 

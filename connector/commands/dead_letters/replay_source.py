@@ -15,10 +15,11 @@ from connector.dead_letters.letter import DeadLetter
 from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.ledger.account import Commit
 from connector.records import Chunk, Record
-from connector.sources.source import Handover, Reread, SourceFinishedError
+from connector.sources.source import Reread, Source, SourceFinishedError
 
 _CHUNK_RECORDS: Final = 200
 _CHUNK_BYTES: Final = 4 * 1024 * 1024
+_GONE: Final = "no letter that is replayed has the whole record"
 
 
 class Place(NamedTuple):
@@ -29,7 +30,7 @@ class Place(NamedTuple):
     position: int
 
 
-class ReplaySource:
+class ReplaySource(Source):
     """A `Source` over the letters of one source."""
 
     def __init__(self, name: str, letters: SqliteLetters, settled: Callable[[list[Place]], None]) -> None:
@@ -42,9 +43,6 @@ class ReplaySource:
         self._lock = threading.Lock()
         self._under_way: dict[str, deque[int]] = {}
 
-    def start(self, handover: Handover) -> None:
-        """Nothing to begin."""
-
     def poll(self, timeout: float) -> Chunk | None:  # noqa: ARG002 - nothing is waited for
         """The next records of one partition."""
         if self._draining.is_set():
@@ -55,9 +53,6 @@ class ReplaySource:
         with self._lock:
             self._under_way.setdefault(chunk.partition, deque()).extend(chunk.positions)
         return chunk
-
-    def hold(self) -> None:
-        """Nothing to keep up."""
 
     def commit(self, commit: Commit) -> None:
         """These records are settled."""
@@ -74,12 +69,12 @@ class ReplaySource:
         size = 0
         for done, position in enumerate(positions):
             if size >= max_bytes:
-                return Reread(found, done)
+                return Reread(found, done, _GONE)
             record = record_of(self._letters.of_record(self.name, partition, position))
             if record is not None:
                 found[position] = record
                 size += len(record.payload or b"")
-        return Reread(found, len(positions))
+        return Reread(found, len(positions), _GONE)
 
     def stop_reading(self) -> None:
         """Give no more."""
@@ -87,18 +82,6 @@ class ReplaySource:
 
     def close(self, timeout: float) -> None:
         """Nothing is open."""
-
-    def problems(self) -> list[str]:
-        """None."""
-        return []
-
-    def share(self) -> float:
-        """All of it is ours."""
-        return 1.0
-
-    def gauges(self) -> dict[str, float]:
-        """None."""
-        return {}
 
     def _all_chunks(self) -> Iterator[Chunk]:
         for partition, letters in groupby(self._letters.by_record(self.name), key=lambda letter: letter.partition):

@@ -1,13 +1,15 @@
 """The file source: newline-delimited records from a file or standard input, for replays, imports and tests.
 
 Its partition is the file, its positions are line numbers from 1. A file is gone on with after the last line
-that was settled; a file that is not the same any more is refused. Standard input cannot be read again.
+that was settled; a file that is not the same any more is refused. Standard input cannot be read again; each run of
+it is a partition of its own, since the same line number of two runs is not the same line.
 """
 
 from __future__ import annotations
 
 import hashlib
 import queue
+import secrets
 import sys
 import threading
 import time
@@ -24,8 +26,8 @@ from connector.ledger.settlements import Settlements
 from connector.records import Chunk, Record
 from connector.sources.file.lines import Line, LineSplitter, to_record
 from connector.sources.file.section import FileSection
-from connector.sources.partitions import OwnedPartition
-from connector.sources.source import Handover, Reread, SourceFailedError, SourceFinishedError
+from connector.sources.partitions import OwnedPartition, partition_name
+from connector.sources.source import Handover, Reread, Source, SourceFailedError, SourceFinishedError
 from connector.threads.watched import WatchedThread
 
 _PIECE: Final = 64 * 1024
@@ -35,7 +37,7 @@ _FINGERPRINT_BYTES: Final = 4096
 _log = structlog.get_logger(__name__)
 
 
-class FileSource:
+class FileSource(Source):
     """A `Source` over one file."""
 
     def __init__(self, settings: FileSection, file: LogFile, stdin: BinaryIO | None = None) -> None:
@@ -44,9 +46,9 @@ class FileSource:
         self._settings = settings
         self._file = file
         self._stdin = stdin
-        covered = file.ranges(f"{settings.name}[0]")
-        first = 1 if settings.is_stdin else max((found.next for found in covered), default=1)
-        self._owned = OwnedPartition(settings.name, 0, first)
+        log = f"{settings.name}-{secrets.token_hex(4)}" if settings.is_stdin else settings.name
+        first = max((found.next for found in file.ranges(partition_name(log, 0))), default=1)
+        self._owned = OwnedPartition(log, 0, first)
         self._settlements = Settlements(settings.name, file, None)
         self._splitter = LineSplitter(settings.max_line)
         self._lines: deque[Line] = deque()
@@ -59,6 +61,7 @@ class FileSource:
         self._ahead: queue.Queue[bytes] = queue.Queue(_PIECES_AHEAD)
         self._lock = threading.Lock()
         self._draining = threading.Event()
+        self._closed = threading.Event()
         self._ended = False
         self._read_bytes = 0
         self._read_lines = 0
@@ -80,7 +83,7 @@ class FileSource:
 
     def poll(self, timeout: float) -> Chunk | None:
         """The lines of the next piece."""
-        if self._draining.is_set() and not self._lines:
+        if self._draining.is_set() and not self._lines and not self._settings.is_stdin:
             return None
         while not self._lines:
             if self._ended:
@@ -104,9 +107,6 @@ class FileSource:
         self._read_lines += len(records)
         return Chunk(self.name, self._owned.name, positions, records)
 
-    def hold(self) -> None:
-        """Nothing to keep up."""
-
     def commit(self, commit: Commit) -> None:
         """These lines are settled."""
         with self._lock:
@@ -129,12 +129,20 @@ class FileSource:
         return Reread(found, done, f"{self._settings.path} does not have it any more")
 
     def stop_reading(self) -> None:
-        """Read no more."""
+        """Read no more. What was read of standard input is gone from there, so it still comes."""
         self._draining.set()
 
     def close(self, timeout: float) -> None:
         """Write what is settled, close the files."""
+        if self._settings.is_stdin and self._stream is not None and not (self._ended or self._closed.is_set()):
+            _log.warning(
+                "standard_input_not_finished",
+                source=self.name,
+                lines_read=self._read_lines,
+                effect="it was not read to its end; a line that was read in part, and all behind it, is lost",
+            )
         self._draining.set()
+        self._closed.set()
         self._settlements.close(timeout)
         if self._stream is not None and not self._settings.is_stdin:
             self._stream.close()
@@ -148,10 +156,6 @@ class FileSource:
     def ended(self) -> str | None:
         """The thread that writes the ledger, or the one that reads standard input."""
         return self._settlements.ended() or (None if self._reader is None else self._reader.ended)
-
-    def share(self) -> float:
-        """All of it is ours."""
-        return 1.0
 
     def gauges(self) -> dict[str, float]:
         """How far it is read."""
@@ -239,7 +243,7 @@ class FileSource:
             except (OSError, ValueError) as error:
                 _log.warning("standard_input_failed", source=self.name, reason=str(error))
                 data = b""
-            while not self._draining.is_set():
+            while not self._closed.is_set():
                 try:
                     self._ahead.put(data, timeout=0.5)
                     break

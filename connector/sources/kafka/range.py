@@ -26,7 +26,7 @@ from connector.sources.kafka.settings import reader_settings
 from connector.sources.kafka.status import Status
 from connector.sources.partitions import OwnedPartition, partition_name, split_partition_name
 from connector.sources.range import OffsetRange, RangeAsked, RangeError
-from connector.sources.source import Handover, Reread, SourceFailedError, SourceFinishedError
+from connector.sources.source import Handover, Reread, Source, SourceFailedError, SourceFinishedError
 
 _QUERY_SECONDS: Final = 10.0
 _BATCH: Final = 500
@@ -112,8 +112,8 @@ class RangeFinder:
             raise RangeError(f"the brokers cannot be asked: {error.args[0].str()}") from None
 
 
-class KafkaRangeSource:
-    """A `Source` over such a range."""
+class KafkaRangeSource(Source):
+    """A `Source` over such a range. Nobody waits for us while it is held: the prefetch is bounded."""
 
     def __init__(
         self,
@@ -181,9 +181,6 @@ class KafkaRangeSource:
             self._take(self._consumer.consume(_BATCH, timeout))
         return self._ready.popleft() if self._ready else None
 
-    def hold(self) -> None:
-        """Nobody waits for us: the prefetch is bounded."""
-
     def commit(self, commit: Commit) -> None:
         """Into the ledger."""
         with self._lock:
@@ -216,10 +213,6 @@ class KafkaRangeSource:
     def ended(self) -> str | None:
         """The thread that writes the ledger."""
         return self._settlements.ended()
-
-    def share(self) -> float:
-        """All of it is ours."""
-        return 1.0
 
     def gauges(self) -> dict[str, float]:
         """How far it is."""

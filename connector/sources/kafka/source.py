@@ -46,12 +46,12 @@ from connector.sources.kafka.share import Share
 from connector.sources.kafka.status import Status
 from connector.sources.kafka.watching import Watching
 from connector.sources.loss import Horizon
-from connector.sources.source import Handover, Reread, SourceFailedError
+from connector.sources.source import Handover, Reread, Source, SourceFailedError
 
 _log = structlog.get_logger(__name__)
 
 
-class KafkaSource:
+class KafkaSource(Source):
     """A `Source` over one membership in a consumer group."""
 
     def __init__(

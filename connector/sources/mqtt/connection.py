@@ -9,7 +9,10 @@ are not missed as long as they are behind data that we chose not to read.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import select
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,8 +35,30 @@ from connector.sources.mqtt.section import MqttSection
 _READS_PER_TURN: Final = 256
 _TURN_BYTES: Final = 1024 * 1024
 _TICK_SECONDS: Final = 0.5
+_GOODBYE_SECONDS: Final = 1.0
 TAKEN_OVER: Final = 0x8E
 """MQTT 5 reason code 142, "session taken over": another client connected with our client ID."""
+
+
+def _duplicate(sock: Any) -> socket.socket | None:
+    """Another handle of this connection, which is open after paho has closed its own."""
+    try:
+        return None if sock is None else socket.socket(fileno=os.dup(sock.fileno()))
+    except OSError:  # it was closed below us
+        return None
+
+
+def _close_in_order(sock: socket.socket) -> None:
+    """Close a connection on which all was said, and on which the broker may go on sending. Closing one with unread data
+    resets it, and then the broker drops the acknowledgements that it has not read: their messages would come again."""
+    until = time.monotonic() + _GOODBYE_SECONDS
+    with sock, contextlib.suppress(OSError):  # the broker was faster
+        sock.settimeout(0.1)
+        sock.shutdown(socket.SHUT_WR)
+        while time.monotonic() < until:
+            with contextlib.suppress(TimeoutError):
+                if not sock.recv(65_536):
+                    return
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,16 +280,19 @@ class Connection:
         """Send DISCONNECT; the broker keeps the session for the next time, unless it may forget us."""
         client = self._client
         self._outbound.send_acknowledgements(client)
+        kept = _duplicate(client.socket())
         if self._ends_session() and self._handshake.v5:
             properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = 0
             client.disconnect(properties=properties)
         else:
             client.disconnect()
-        until = time.monotonic() + 1.0
+        until = time.monotonic() + _GOODBYE_SECONDS
         while client.want_write() and (sock := client.socket()) and time.monotonic() < until:
             select.select([], [sock], [], 0.1)
             client.loop_write()
+        if kept is not None:
+            _close_in_order(kept)
         return End("we disconnected")
 
     # -- paho's callbacks, all in the same thread -------------------------------------------------

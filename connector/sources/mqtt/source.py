@@ -35,7 +35,7 @@ from connector.sources.mqtt.connection import Connection, End, Received
 from connector.sources.mqtt.handshake import end_session
 from connector.sources.mqtt.loss import MqttHorizons
 from connector.sources.mqtt.section import MqttSection
-from connector.sources.source import Handover, Reread, SourceFailedError
+from connector.sources.source import Handover, Reread, Source, SourceFailedError
 from connector.threads.watched import WatchedThread
 
 _FIRST_DELAY: Final = 0.5
@@ -51,8 +51,11 @@ _SILENT_PAUSE: Final = 120.0
 _log = structlog.get_logger(__name__)
 
 
-class MqttSource:
-    """A `Source` over one MQTT broker."""
+class MqttSource(Source):
+    """A `Source` over one MQTT broker.
+
+    While the intake has no room (`hold`) the network thread goes on, and the journal takes what comes, up to its bound.
+    """
 
     def __init__(
         self,
@@ -105,13 +108,6 @@ class MqttSource:
         if chunk is None and self._failure:
             raise SourceFailedError(self._failure)
         return chunk
-
-    def hold(self) -> None:
-        """Nothing to do: the network thread goes on, and the journal takes what comes, up to its bound."""
-
-    def share(self) -> float:
-        """All that this session gets."""
-        return 1.0
 
     def publish(self, topic: str, payload: bytes) -> bool:
         """Hand a message to the broker, QoS 0; False if we are not connected, and then it is not kept."""

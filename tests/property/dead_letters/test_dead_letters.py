@@ -10,6 +10,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from connector.conformance.dead_letters import a_letter
 from connector.dead_letters.as_json import NoLetterError, from_json, to_json
 from connector.dead_letters.letter import letter_of, time_text
 from connector.dead_letters.trimming import trimmed
@@ -18,7 +19,7 @@ from connector.records import Reason, Record, Reject
 from connector.sources.file.lines import Line, capture_line, to_record
 from connector.sources.file.section import FileSection
 from connector.sources.kafka.records import to_records
-from tests.dead_letter_places import FilePlace, SqlitePlace, a_letter
+from tests.dead_letter_places import FilePlace, SqlitePlace
 
 MIB = 1024 * 1024
 READ_US = 1_790_000_000_000_000

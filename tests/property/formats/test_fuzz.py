@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector.conformance.formats import decoded
 from tests.format_examples import EXAMPLES
 from tests.property.fuzz import FUZZ
-from tests.unit.formats.test_conformance import decoded
 
 VARIANTS = 16
 LONGEST_SECONDS = 10.0
@@ -76,8 +76,8 @@ def _memory_is_bounded() -> Iterator[None]:
 @FUZZ
 @given(data=st.binary(max_size=64) | st.text(max_size=64).map(str.encode), seed=st.integers(0, 2**64 - 1))
 def test_fuzz_every_format(name: str, data: bytes, seed: int) -> None:
-    format_, payload = EXAMPLES[name]
-    for variant in variants(payload, data, seed):
+    example = EXAMPLES[name]
+    for variant in variants(example.payload, data, seed):
         started = time.monotonic()
-        decoded(format_, variant)
+        decoded(example, variant)
         assert time.monotonic() - started < LONGEST_SECONDS

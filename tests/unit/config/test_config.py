@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from connector.config.model import Config
 from connector.config.read import ConfigError, load_config, rule_lines
+from connector.mapping.presets import Presets
 from connector.mapping.rules.section import RuleSection
 from tests.secrets_used import MQTT_PASSWORD
 from tests.secrets_used import SETTING as SECRET
@@ -73,9 +75,12 @@ def test_every_example_can_be_used(example: Path, tmp_path: Path) -> None:
         secret = tmp_path / "secret"
         secret.write_text("from a file\n", encoding="utf-8")
         text = text.replace(f"${{file:{reference}}}", f"${{file:{secret}}}")
+    folder = shutil.copytree(example.parent / "presets", tmp_path / "presets")
     config = load_config(write(tmp_path, text), EveryVariable())
     assert config.sources
-    rules = [*config.mapping.rules, *(RuleSection(preset=name) for name in config.mapping.presets)]
+    known = {"presets": Presets(folder)}
+    named = (RuleSection.model_validate({"preset": name}, context=known) for name in config.mapping.presets)
+    rules = [*config.mapping.rules, *named]
     assert len(config.rules()) == sum(len(rule.sections()) for rule in rules)
 
 

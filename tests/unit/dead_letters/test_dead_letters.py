@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from connector.conformance.dead_letters import a_letter, letters_in
 from connector.dead_letters.as_json import NoLetterError, as_object, from_json, to_json
 from connector.dead_letters.letter import DeadLetter, time_text
 from connector.dead_letters.sqlite_store import SqliteLetters
@@ -19,7 +20,6 @@ from connector.dead_letters.store import DeadLettersError, Usage
 from connector.dead_letters.trimming import MOST_REJECTS, shrunk, trimmed
 from connector.dead_letters.writer import DeadLetterWriter
 from connector.records import Reason, Record, Reject
-from tests.dead_letter_places import a_letter, letters_in
 
 MIB = 1024 * 1024
 

@@ -1,92 +1,65 @@
-"""What every format promises, whatever it reads: see connector/formats/format.py."""
+"""Every built-in format keeps the promises of connector/formats/format.py."""
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import pytest
 
-from connector.formats.format import BadDocument, Documents, Format, PayloadError
+from connector.conformance.formats import Example, FormatConformance
+from connector.formats.format import PayloadError
 from connector.records import Reason
-from tests.format_examples import EXAMPLES, Example
-
-MAX_DEPTH = 1_000
+from tests.format_examples import EXAMPLES
 
 
-def check_document(value: object, depth: int = 0) -> None:
-    """It is a tree of what documents are made of."""
-    assert depth < MAX_DEPTH
-    if isinstance(value, dict):
-        for key, item in value.items():
-            assert isinstance(key, str)
-            key.encode()
-            check_document(item, depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            check_document(item, depth + 1)
-    elif isinstance(value, datetime):
-        assert value.tzinfo is not None
-    else:
-        assert value is None or isinstance(value, bool | int | float | str | bytes), type(value)
-
-
-def decoded(format_: Format, payload: bytes) -> object:
-    """Its documents, or the reason why there are none; anything else is a failure."""
-    refused: PayloadError | None = None
-    try:
-        found = format_.decode(payload)
-    except PayloadError as error:
-        refused = error
-    if refused is not None:
-        assert refused.reason in Reason
-        assert 0 < len(str(refused)) < 1_000
-        return refused.reason
-    if not isinstance(found, Documents):
-        check_document(found)
+class TestFormats(FormatConformance):
+    @pytest.fixture(params=EXAMPLES.values(), ids=EXAMPLES)
+    def example(self, request: pytest.FixtureRequest) -> Example:
+        found: Example = request.param
         return found
-    assert any(not isinstance(document, BadDocument) for document in found)
-    for document in found:
-        if isinstance(document, BadDocument):
-            assert document.reason in Reason
-            assert document.where
-            assert 0 < len(document.message) < 1_000
-        else:
-            check_document(document, 1)
-    return found
 
 
-every_format = pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
+# -- the suite finds what breaks a promise -----------------------------------------------------------
 
 
-@every_format
-def test_what_it_reads_becomes_documents(example: Example) -> None:
-    found = decoded(example.format, example.payload)
-    assert not isinstance(found, Reason)
-    assert found == example.format.decode(example.payload)
-    assert example.format.name.isidentifier()
+class Odd:
+    """A format that does as it is told with every payload that is not `ok`."""
+
+    name = "odd"
+
+    def __init__(self, found: object) -> None:
+        self._found = found
+
+    def decode(self, payload: bytes) -> object:
+        if payload == b"ok":
+            return 1.0
+        if not payload:
+            raise PayloadError(Reason.EMPTY_PAYLOAD, "it is empty")
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
 
 
-@every_format
-def test_an_empty_payload_is_refused_as_empty(example: Example) -> None:
-    assert decoded(example.format, b"") is Reason.EMPTY_PAYLOAD
+@pytest.mark.parametrize(
+    "found",
+    [
+        ValueError("a bug"),
+        PayloadError(Reason("made_up"), "a reason that nobody declares"),
+        PayloadError(Reason.INVALID_TEXT, ""),
+        {1: 2},
+        {1, 2},
+    ],
+    ids=repr,
+)
+def test_a_format_that_breaks_its_promises_does_not_pass(found: object) -> None:
+    example = Example(Odd(found), b"ok")
+    FormatConformance().test_a_good_payload_becomes_documents(example)
+    with pytest.raises((AssertionError, ValueError)):
+        FormatConformance().test_a_payload_with_any_byte_changed_is_refused_or_read(example)
 
 
-@every_format
-def test_a_payload_that_is_cut_off_anywhere_is_refused_or_read(example: Example) -> None:
-    for end in range(len(example.payload)):
-        decoded(example.format, example.payload[:end])
-
-
-@every_format
-def test_a_payload_with_any_byte_changed_is_refused_or_read(example: Example) -> None:
-    for at in range(len(example.payload)):
-        for other in (0, 0x7F, 0x80, 0xFF, example.payload[at] ^ 1):
-            decoded(example.format, example.payload[:at] + bytes((other,)) + example.payload[at + 1 :])
-
-
-@every_format
-def test_what_it_refused_leaves_no_trace(example: Example) -> None:
-    before = decoded(example.format, example.payload)
-    for bad in (b"\xff" * 100, b"[" * 10_000, b'"' * 100, bytes(range(256)), example.payload * 3):
-        decoded(example.format, bad)
-    assert decoded(example.format, example.payload) == before
+def test_a_declared_reason_passes() -> None:
+    odd = Odd(PayloadError(Reason("made_up"), "it is odd"))
+    example = Example(odd, b"ok", {"made_up": "Mend the device; then replay."})
+    FormatConformance().test_a_payload_with_any_byte_changed_is_refused_or_read(example)
+    FormatConformance().test_every_reason_of_its_own_has_a_remedy(example)
+    with pytest.raises(AssertionError):
+        FormatConformance().test_every_reason_of_its_own_has_a_remedy(Example(odd, b"ok", {"made_up": " "}))

@@ -24,7 +24,8 @@ from connector.sources.mqtt.section import MqttSection
 from connector.sources.mqtt.tap import MqttTap
 from connector.sources.source import ThreadedSource
 from connector.sources.tap import TapError
-from tests.dead_letter_places import a_letter
+from connector.conformance.dead_letters import a_letter
+from tests.dead_letter_places import 
 from tests.ports import free_port
 from tests.scripted import ScriptedHandover
 from tests.waiting import wait_until

@@ -14,12 +14,12 @@ from click.testing import Result
 from connector.commands.cli import main
 from connector.commands.dead_letters.remedies import remedy
 from connector.commands.dead_letters.selection import Selection, read_topic
+from connector.conformance.dead_letters import a_letter, letters_in
 from connector.dead_letters.as_json import to_json
 from connector.dead_letters.file_store import FileLetters
 from connector.dead_letters.letter import DeadLetter
 from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.records import Reason, Record, Reject
-from tests.dead_letter_places import a_letter, letters_in
 from tests.in_process import left_as_it_was
 from tests.secret_search import SearchedCommands
 

@@ -6,6 +6,7 @@ import io
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,6 +69,24 @@ def test_standard_input_cannot_be_read_again(tmp_path: Path) -> None:
     assert (again.records, again.done) == ({}, 2)
     assert "cannot be read again" in again.why
     source.close(1.0)
+
+
+def test_what_was_read_of_standard_input_still_comes_after_stop_reading(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It cannot be put back. The line in the middle of which the reading stopped is not made up."""
+    lines = b"".join(b"%07d\n" % i for i in range(250_000))
+    pipe = io.BytesIO(lines)
+    section = FileSection.model_validate({"type": "file", "path": "-", "topic": "t"})
+    source = FileSource(section, LogFile.open(tmp_path / "file.sqlite"), pipe)
+    source.start(ScriptedHandover())
+    first = source.poll(10.0)
+    assert first is not None
+    source.stop_reading()
+    found = len(first.records) + len(polled(source))
+    assert found == pipe.tell() // 8 < 250_000
+    source.close(1.0)
+    assert "standard_input_not_finished" in capsys.readouterr().out
 
 
 def test_a_file_that_is_gone_is_said_to_be(tmp_path: Path) -> None:

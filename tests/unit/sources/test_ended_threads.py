@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from connector.conformance.dead_letters import a_letter
 from connector.dead_letters.mqtt_store import MqttLetters
 from connector.dead_letters.section import MqttLettersSection
 from connector.dead_letters.store import DeadLettersError
@@ -24,8 +25,6 @@ from connector.sources.mqtt.section import MqttSection
 from connector.sources.mqtt.tap import MqttTap
 from connector.sources.source import ThreadedSource
 from connector.sources.tap import TapError
-from connector.conformance.dead_letters import a_letter
-from tests.dead_letter_places import 
 from tests.ports import free_port
 from tests.scripted import ScriptedHandover
 from tests.waiting import wait_until

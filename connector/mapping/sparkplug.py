@@ -15,10 +15,11 @@ from typing import Final, NamedTuple
 
 from connector.formats.sparkplug.births import MetricBirth
 from connector.formats.sparkplug.datatypes import DataType, type_of
-from connector.formats.sparkplug.host import Decoded, Host, Limits, Owner
+from connector.formats.sparkplug.host import Host, SparkplugMessage
+from connector.formats.sparkplug.nodes import HostLimits, TimelineChange
 from connector.formats.sparkplug.properties import GOOD, is_good
 from connector.formats.sparkplug.rule import SparkplugRule, variables_of
-from connector.formats.sparkplug.topic import data_topic
+from connector.formats.sparkplug.topic import Owner, data_topic
 from connector.formats.sparkplug.values import Value
 from connector.mapping.documents.walk import cut
 from connector.mapping.plans import Plan, metadata, value_rule
@@ -35,7 +36,7 @@ _ONLINE_BIRTH: Final = MetricBirth(ONLINE, DataType.BOOLEAN, states=(("0", "offl
 _MAX_PLANS: Final = 100_000
 
 
-class Noted(NamedTuple):
+class NodeEvent(NamedTuple):
     """Something about a node that a person, or the node, should hear of."""
 
     source: str
@@ -52,7 +53,7 @@ class Noted(NamedTuple):
     """Whether the rule lets us ask it."""
 
 
-def added_up(notes: Iterable[Noted]) -> dict[tuple[str, str, str], int]:
+def lost_by_node(notes: Iterable[NodeEvent]) -> dict[tuple[str, str, str], int]:
     """(source, group, node) → messages that were lost, of those that lost any."""
     found: Counter[tuple[str, str, str]] = Counter()
     for note in notes:
@@ -67,7 +68,7 @@ class SparkplugMapping:
     def __init__(
         self,
         bounds: TimeBounds,
-        limits: Limits,
+        limits: HostLimits,
         remembered: Mapping[str, Iterable[tuple[Owner, bytes]]],
         *,
         new_id: Callable[[Plan, str], str | None],
@@ -88,13 +89,13 @@ class SparkplugMapping:
         self.unreadable = [(source, *lost) for source, host in self._hosts.items() for lost in host.unreadable]
         """(source, node or device, why) of what was remembered and cannot be read."""
         self._plans: dict[tuple[str, int, str], SparkplugPlan] = {}
-        self._last: tuple[str, Record, Decoded] | None = None
-        self.noted: list[Noted] = []
+        self._last: tuple[str, Record, SparkplugMessage] | None = None
+        self.node_events: list[NodeEvent] = []
         """Losses, births that are needed and births that came, since the caller last took them."""
 
     # -- for whoever watches, and for whoever stores ------------------------------------------------
 
-    def take_changes(self, source: str) -> list[tuple[Owner, bytes | None]]:
+    def take_changes(self, source: str) -> list[TimelineChange]:
         """What was heard of births and deaths in this source: to be stored before what was mapped of it is committed.
         None: to be deleted."""
         host = self._hosts.get(source)
@@ -104,7 +105,7 @@ class SparkplugMapping:
         """Source → numbers for the metrics."""
         found: dict[str, dict[str, float]] = {}
         for source, host in list(self._hosts.items()):
-            owners, metrics = host.sizes()
+            owners, metrics = host.counts()
             found[source] = {
                 "sparkplug_nodes_and_devices": owners,
                 "sparkplug_metrics": metrics,
@@ -133,7 +134,7 @@ class SparkplugMapping:
         mapped.skipped = not mapped.samples and not mapped.rejects
         return mapped
 
-    def _decode(self, source: str, record: Record, rule: Rule) -> Decoded:
+    def _decode(self, source: str, record: Record, rule: Rule) -> SparkplugMessage:
         """Each record is heard once, however many rules take it."""
         last = self._last
         if last is not None and last[1] is record and last[0] == source:
@@ -149,8 +150,8 @@ class SparkplugMapping:
         if decoded.lost > 0 or decoded.want_rebirth or is_node_birth:
             ask = rule.sparkplug is not None and rule.sparkplug.rebirths
             topic = decoded.topic
-            self.noted.append(
-                Noted(
+            self.node_events.append(
+                NodeEvent(
                     source,
                     topic.group,
                     topic.node,
@@ -172,7 +173,7 @@ class SparkplugMapping:
             plan = self._plans[source, id(rule), topic] = SparkplugPlan(source, topic, rule)
         return plan
 
-    def _take(self, plan: SparkplugPlan, record: Record, decoded: Decoded, mapped: Mapped) -> None:
+    def _take(self, plan: SparkplugPlan, record: Record, decoded: SparkplugMessage, mapped: Mapped) -> None:
         """The hot path: values → samples."""
         arrived_us = record.received_us or record.time_us
         oldest_us, newest_us = self._bounds.oldest_us, arrived_us + self._bounds.newest_after_arrival_us
@@ -272,7 +273,7 @@ class SparkplugMapping:
         if entry is not None:
             samples.append((entry.input_id, time_us, GOOD.start if quality is None else quality & 0xFFFFFFFF))
 
-    def _say_online(self, source: str, record: Record, rule: Rule, decoded: Decoded, mapped: Mapped) -> None:
+    def _say_online(self, source: str, record: Record, rule: Rule, decoded: SparkplugMessage, mapped: Mapped) -> None:
         topic = decoded.topic
         owners = decoded.died if decoded.online is False else (Owner(topic.group, topic.node, topic.device),)
         own_us = _own_time(record, rule)
@@ -350,11 +351,11 @@ class SparkplugPlan(Plan):
         )
 
 
-def limits_of(rules: Iterable[Rule], max_payload_bytes: int, max_values: int) -> Limits:
+def limits_of(rules: Iterable[Rule], max_payload_bytes: int, max_values: int) -> HostLimits:
     """The widest that any rule allows: all of them hear the same nodes."""
     said = [rule.sparkplug for rule in rules if rule.sparkplug is not None] or [SparkplugRule()]
     devices, metrics = max(one.max_devices for one in said), max(one.max_metrics for one in said)
-    return Limits(max_payload_bytes, max_values, devices, metrics)
+    return HostLimits(max_payload_bytes, max_values, devices, metrics)
 
 
 def _labels(plan: SparkplugPlan, said: SignalMetadata) -> tuple[tuple[str, tuple[str, ...]], ...]:

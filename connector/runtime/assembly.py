@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from connector.config.model import Config, FileSection, KafkaSection, MqttSection, SourceSection
-from connector.formats.sparkplug.host import Owner
+from connector.formats.sparkplug.topic import Owner
 from connector.ledger.file import LogFile
 from connector.mapping.mapper import Mapper
 from connector.mapping.signals.input_ids import Origin

@@ -26,10 +26,10 @@ from connector.delivery.guarded import GuardedClient
 from connector.delivery.load import PackingAccount
 from connector.delivery.pace import effective_share
 from connector.delivery.slots import Slots
-from connector.formats.sparkplug.host import Owner
+from connector.formats.sparkplug.nodes import TimelineChange
 from connector.ledger.file import LogFile
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
-from connector.mapping.sparkplug import Noted, added_up
+from connector.mapping.sparkplug import NodeEvent, lost_by_node
 from connector.mapping.time.clock_skew import Skew
 from connector.metadata.book import Book, Kind
 from connector.metadata.items import Publisher
@@ -246,14 +246,14 @@ class Connector:
             _log.info("state_learned", input=input_id, state=text, number=number)
         self._until_written(lambda: self.state.add_learned_states(states), "states_not_remembered", "intake waits")
 
-    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+    def births(self, source: str, said: list[TimelineChange]) -> None:
         """Remember them, and go on trying until that is written: else what follows could not be read."""
         self._until_written(lambda: self.state.keep_births(source, said), "births_not_remembered", "intake waits")
 
-    def noted(self, notes: list[Noted]) -> None:
+    def noted(self, notes: list[NodeEvent]) -> None:
         """Report losses and births that are needed, and have nodes asked for them."""
         self.rebirths.note(notes)
-        for (source, group, node), lost in added_up(notes).items():
+        for (source, group, node), lost in lost_by_node(notes).items():
             _log.warning(
                 "sparkplug_messages_lost",
                 source=source,

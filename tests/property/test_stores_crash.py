@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from connector.dead_letters.letter import DeadLetter, letter_of
 from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.dead_letters.store import DeadLettersError
-from connector.formats.sparkplug.host import Owner
+from connector.formats.sparkplug.topic import Owner
 from connector.ledger.account import Commit, Counts, Tally
 from connector.ledger.file import LogFile
 from connector.ledger.schema import Range, read_ranges, read_tallies

@@ -61,7 +61,7 @@ class MetricBirth(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
     states: tuple[tuple[str, str], ...] = ()
 
 
-class Known:
+class KnownMetric:
     """A metric of a birth, ready to read values of it."""
 
     __slots__ = ("birth", "convert", "datatype", "field", "get", "left_out")
@@ -85,12 +85,12 @@ class Known:
         self.convert = reader_of(self.datatype, field)
 
 
-class Table:
+class MetricTable:
     """The metrics of one birth, by path and by alias. Never changed once it is made."""
 
     def __init__(self, births: Iterable[MetricBirth], definitions: dict[str, list[MetricBirth]] | None = None) -> None:
-        self.metrics = {birth.path: Known(birth) for birth in births}
-        self.aliases: dict[int | None, Known] = {
+        self.metrics = {birth.path: KnownMetric(birth) for birth in births}
+        self.aliases: dict[int | None, KnownMetric] = {
             known.birth.alias: known for known in self.metrics.values() if known.birth.alias is not None
         }
         self.definitions = definitions or {}
@@ -103,7 +103,7 @@ class Table:
         """All of its metrics."""
         return [known.birth for known in self.metrics.values()]
 
-    def same_as(self, other: Table) -> bool:
+    def same_as(self, other: MetricTable) -> bool:
         """Whether both say the same."""
         return self.births() == other.births() and self.definitions == other.definitions
 

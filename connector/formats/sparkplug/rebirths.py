@@ -25,7 +25,7 @@ class Command(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class RebirthPace:
     """How patient, in seconds."""
 
     patience: float = 5.0
@@ -52,8 +52,8 @@ class _Want:
 class Rebirths:
     """What is wanted of which node. Pure: times in seconds come as arguments, of any clock that does not go back."""
 
-    def __init__(self, pace: Pace | None = None) -> None:
-        self._pace = pace or Pace()
+    def __init__(self, pace: RebirthPace | None = None) -> None:
+        self._pace = pace or RebirthPace()
         self._nodes: dict[tuple[str, str], _Want] = {}
         self._next = 0.0
         self.asked = 0

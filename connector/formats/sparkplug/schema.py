@@ -103,7 +103,7 @@ class MetaData(Protocol):
     description: str
 
 
-class Row(Protocol):
+class DataSetRow(Protocol):
     """A row of a data set."""
 
     elements: Sequence[Scalar]
@@ -115,10 +115,10 @@ class DataSet(Protocol):
     num_of_columns: int
     columns: Sequence[str]
     types: Sequence[int]
-    rows: Sequence[Row]
+    rows: Sequence[DataSetRow]
 
 
-class Template(Protocol):
+class TemplateValue(Protocol):
     """A structure, its definition or an instance of it."""
 
     metrics: Sequence[Metric]
@@ -142,7 +142,7 @@ class Metric(Scalar, Protocol):
     properties: PropertySet
     bytes_value: bytes
     dataset_value: DataSet
-    template_value: Template
+    template_value: TemplateValue
 
     def HasField(self, name: str) -> bool:  # noqa: N802 - protobuf's name
         """Whether it is set."""

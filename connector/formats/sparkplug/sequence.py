@@ -15,7 +15,7 @@ _BACK: Final = 128
 """A step further than this may as well be one back."""
 
 
-class Sequence:
+class SequenceNumbers:
     """What is expected next. After a start nothing is: the first message is taken as it is, since it may be one that
     is read again, and what was published in between was never to be had."""
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from connector.formats.sparkplug.births import MetricBirth, Table
+from connector.formats.sparkplug.births import MetricBirth, MetricTable
 
 KEPT: Final = 16
 """Births and deaths of one node or device."""
@@ -25,7 +25,7 @@ class Epoch:
 
     __slots__ = ("bd_seq", "from_us", "session", "table")
 
-    def __init__(self, from_us: int, session: int, table: Table | None, bd_seq: int | None = None) -> None:
+    def __init__(self, from_us: int, session: int, table: MetricTable | None, bd_seq: int | None = None) -> None:
         self.from_us = from_us
         """When the record that began it arrived."""
         self.session = session
@@ -95,7 +95,7 @@ class Timeline:
         self.epochs.insert(place, epoch)
         del self.epochs[:-KEPT]
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[MetricTable]:
         """Every table once."""
         return list({id(epoch.table): epoch.table for epoch in self.epochs if epoch.table is not None}.values())
 
@@ -133,7 +133,7 @@ class Timeline:
             raise ValueError(f"the remembered births cannot be read: {error}") from None
         if saved.version != _VERSION:
             raise ValueError(f"version {saved.version} of the remembered births is not known")
-        tables: list[Table] = [Table(table.births, table.definitions) for table in saved.tables]
+        tables: list[MetricTable] = [MetricTable(table.births, table.definitions) for table in saved.tables]
         found = cls()
         found.lost, found.lost_us = saved.lost, saved.lost_us
         for epoch in saved.epochs:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from connector.formats.format import PayloadError
-from connector.formats.sparkplug.births import LONGEST_PATH, Known, MetricBirth, Table, is_control
+from connector.formats.sparkplug.births import LONGEST_PATH, KnownMetric, MetricBirth, MetricTable, is_control
 from connector.formats.sparkplug.datatypes import (
     ARRAYS,
     SCALARS,
@@ -30,7 +30,7 @@ from connector.formats.sparkplug.properties import quality_of
 from connector.formats.sparkplug.schema import DataSet, Metric
 from connector.records import Reason
 
-_NO_TABLE: Final = Table(())
+_NO_TABLE: Final = MetricTable(())
 _SHOWN_PATH: Final = 200
 _INTEGERS: Final = ("int_value", "long_value")
 
@@ -48,7 +48,7 @@ class Value(msgspec.Struct, gc=False):
     historical: bool = False
 
 
-class Problem(NamedTuple):
+class MetricProblem(NamedTuple):
     """A value, or all of a message (`path` is None), that cannot be read, and why."""
 
     reason: Reason
@@ -62,13 +62,13 @@ class MetricReader:
 
     __slots__ = ("_limit", "_table", "_time_us", "filtered", "problems", "unknown", "values")
 
-    def __init__(self, table: Table | None, time_us: int, limit: int) -> None:
+    def __init__(self, table: MetricTable | None, time_us: int, limit: int) -> None:
         """`time_us` is that of metrics without one; more than `limit` values raise `PayloadError`."""
         self._table = table if table is not None else _NO_TABLE
         self._time_us = time_us
         self._limit = limit
         self.values: list[Value] = []
-        self.problems: list[Problem] = []
+        self.problems: list[MetricProblem] = []
         self.filtered = 0
         """Values that are no measurements: nulls, control metrics, transient ones, bytes, definitions."""
         self.unknown = 0
@@ -121,12 +121,12 @@ class MetricReader:
 
     def _reject(self, reason: Reason, message: str, path: str, value: object = None) -> None:
         shown = None if value is None else repr(value)
-        self.problems.append(Problem(reason, message, path[:_SHOWN_PATH], shown and shown[:80]))
+        self.problems.append(MetricProblem(reason, message, path[:_SHOWN_PATH], shown and shown[:80]))
         self._check()
 
     # -- everything that is no plain number ---------------------------------------------------------
 
-    def _any(self, metric: Metric, known: Known | None) -> None:
+    def _any(self, metric: Metric, known: KnownMetric | None) -> None:
         path = text(metric.name)
         if not path:
             if not metric.HasField("alias"):
@@ -144,7 +144,7 @@ class MetricReader:
         known = known or self._table.metrics.get(path)
         self._named(metric, path, known, self._time_of(metric, self._time_us))
 
-    def _named(self, metric: Metric, path: str, known: Known | None, time_us: int) -> None:
+    def _named(self, metric: Metric, path: str, known: KnownMetric | None, time_us: int) -> None:
         if len(path) > LONGEST_PATH:
             self._reject(
                 Reason.INVALID_SPARKPLUG, f"a name of {len(path)} characters; at most {LONGEST_PATH} are taken", path
@@ -177,7 +177,7 @@ class MetricReader:
             getattr(metric, field),
         )
 
-    def _typed(self, metric: Metric, path: str, known: Known | None, datatype: DataType, time_us: int) -> None:
+    def _typed(self, metric: Metric, path: str, known: KnownMetric | None, datatype: DataType, time_us: int) -> None:
         birth = known.birth if known is not None else None
         quality = quality_of(metric.properties) if metric.HasField("properties") else None
         try:
@@ -210,7 +210,7 @@ class MetricReader:
             self.values.append(Value(path, value, time_us, birth, quality, historical))
 
     @staticmethod
-    def _learn(metric: Metric, known: Known | None, datatype: DataType) -> None:
+    def _learn(metric: Metric, known: KnownMetric | None, datatype: DataType) -> None:
         """The next one takes the short way, whichever field this device uses for its integers."""
         field = metric.WhichOneof("value")
         if known is not None and known.get is not None and field in _INTEGERS and known.datatype is datatype:

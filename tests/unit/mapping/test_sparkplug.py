@@ -217,7 +217,7 @@ def test_losses_and_births_that_are_needed_are_noted() -> None:
     mapping.send("g/NBIRTH/n", on("m", 1), seq=0)
     mapping.send("g/NDATA/n", data(1), seq=1)
     mapping.send("g/NDATA/n", data(1), seq=4)
-    noted = mapping.mapper.sparkplug.noted
+    noted = mapping.mapper.sparkplug.node_events
     assert [(note.lost, bool(note.rebirth), note.born) for note in noted] == [
         (0, True, False),
         (0, False, True),

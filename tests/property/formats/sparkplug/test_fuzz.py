@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from connector.formats.sparkplug.datatypes import DataType
 from connector.formats.sparkplug.host import Host
 from connector.formats.sparkplug.schema import PayloadMessage
-from connector.formats.sparkplug.sequence import Sequence
+from connector.formats.sparkplug.sequence import SequenceNumbers
 from connector.formats.sparkplug.timeline import Timeline
 from connector.mapping.mapper import Mapper
 from connector.mapping.section import MappingSection
@@ -176,7 +176,7 @@ def test_fuzz_what_was_remembered(data: bytes) -> None:
 @settings(FUZZ)
 @given(numbers=st.lists(st.tuples(st.integers(0, 255), st.integers(0, 2)), max_size=60))
 def test_fuzz_the_count_of_losses_never_goes_below_what_is_missing(numbers: list[tuple[int, int]]) -> None:
-    sequence = Sequence()
+    sequence = SequenceNumbers()
     lost = 0
     for number, fingerprint in numbers:
         step = sequence.lost_before(number, fingerprint)
@@ -197,7 +197,7 @@ def test_messages_out_of_order_and_twice_leave_the_count_of_those_that_never_cam
     arrival: list[int], lost: set[int], twice: set[int], start: int
 ) -> None:
     """Reordering within a few messages after the first: at the end only what never came counts."""
-    sequence = Sequence()
+    sequence = SequenceNumbers()
     sequence.begin((start - 1) % 256)
     count = 0
     for at in [*arrival, 8]:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from connector.formats.sparkplug.datatypes import DataType
-from connector.formats.sparkplug.host import Decoded, Host, Owner
+from connector.formats.sparkplug.host import Host, SparkplugMessage
 from connector.formats.sparkplug.schema import PayloadMessage
 from connector.formats.sparkplug.timeline import KEPT
+from connector.formats.sparkplug.topic import Owner
 from connector.records import Reason
 from tests.sparkplug_payloads import bd_seq, metric, payload
 
@@ -25,7 +26,7 @@ Meaning = tuple[tuple[str, float, bool | None], ...]
 """(path, value) of each value, and whether its owner is said to be online."""
 
 
-def meaning(decoded: Decoded) -> tuple[object, ...]:
+def meaning(decoded: SparkplugMessage) -> tuple[object, ...]:
     return (
         [(value.path, value.value, value.time_us) for value in decoded.values],
         [(problem.reason, problem.path) for problem in decoded.problems],
@@ -60,7 +61,9 @@ class NodeLife(RuleBasedStateMachine):
         self.known: dict[str, dict[int, str]] = {}
         """What the host must believe."""
 
-    def _send(self, kind: str, device: str, metrics: list[dict[str, object]], arrives: bool = True) -> Decoded | None:
+    def _send(
+        self, kind: str, device: str, metrics: list[dict[str, object]], arrives: bool = True
+    ) -> SparkplugMessage | None:
         if kind == "NBIRTH":
             self.seq = 0
             self.session_heard = arrives

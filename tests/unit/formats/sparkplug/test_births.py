@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connector.formats.sparkplug.births import MetricBirth, Table
+from connector.formats.sparkplug.births import MetricBirth, MetricTable
 from connector.formats.sparkplug.datatypes import DataType
 from connector.formats.sparkplug.properties import Properties, is_good, quality_of
 from connector.formats.sparkplug.schema import PayloadMessage
@@ -48,12 +48,12 @@ def test_quality(code: int | None, good: bool) -> None:
 
 def test_a_timeline_is_the_same_after_it_was_written_and_read() -> None:
     line = Timeline()
-    one = Table(
+    one = MetricTable(
         [MetricBirth("a", 9, 1, unit="A", states=(("0", "x"),)), MetricBirth("b")], {"T": [MetricBirth("m", 3)]}
     )
     line.add(Epoch(10, 0, one, 5))
     line.add(Epoch(20, 10, None))
-    line.add(Epoch(30, 20, Table(one.births(), one.definitions), 6))
+    line.add(Epoch(30, 20, MetricTable(one.births(), one.definitions), 6))
     line.lost, line.lost_us = 7, 25
     assert len(line.tables()) == 1, "a table that comes again is kept once"
     again = Timeline.from_bytes(line.to_bytes())
@@ -68,7 +68,7 @@ def test_a_timeline_is_the_same_after_it_was_written_and_read() -> None:
 def test_only_the_last_births_are_kept_and_what_comes_late_finds_its_place() -> None:
     line = Timeline()
     for number in range(KEPT + 5):
-        line.add(Epoch(number * 10, 0, Table([MetricBirth(f"m{number}")])))
+        line.add(Epoch(number * 10, 0, MetricTable([MetricBirth(f"m{number}")])))
     assert [epoch.from_us for epoch in line.epochs] == [number * 10 for number in range(5, KEPT + 5)]
     assert line.at(49) is None
     line.add(Epoch(105, 0, None))

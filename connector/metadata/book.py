@@ -18,7 +18,16 @@ from typing import Final
 
 import orjson
 
-from connector.metadata.reconciler import LAST_RETRY, Change, Counts, Entry, Failure, Outstanding, dropped, retried
+from connector.metadata.reconciler import (
+    LAST_RETRY,
+    Change,
+    Entry,
+    FailureKind,
+    Outstanding,
+    OutstandingCounts,
+    dropped,
+    retried,
+)
 from connector.state.sqlite import open_read_only
 from connector.state.state import State
 
@@ -38,7 +47,7 @@ _CLOCK_SECONDS: Final = 3600.0
 """What waits is never due later than this: if it is, the clock was put back."""
 
 
-class Kind(StrEnum):
+class MetadataKind(StrEnum):
     """What is reconciled."""
 
     SIGNAL = "signal"
@@ -47,14 +56,14 @@ class Kind(StrEnum):
     """The item that a signal is published as."""
 
 
-_DONE: Final = {Kind.SIGNAL: "saved_signals", Kind.ITEM: "published_signals"}
+_DONE: Final = {MetadataKind.SIGNAL: "saved_signals", MetadataKind.ITEM: "published_signals"}
 
 
-class Book:
+class MetadataBook:
     """The entries of one kind, of the signals of one integration. Safe for threads; every change is durable when its
     method returns. All methods raise sqlite3.Error."""
 
-    def __init__(self, state: State, kind: Kind, integration: str) -> None:
+    def __init__(self, state: State, kind: MetadataKind, integration: str) -> None:
         self._state = state
         self._kind = kind
         self._integration = integration
@@ -99,10 +108,10 @@ class Book:
         return {
             input_id
             for input_id, entry in self.entries(inputs).items()
-            if entry.outstanding is not None and entry.outstanding.failure is Failure.NONE
+            if entry.outstanding is not None and entry.outstanding.failure is FailureKind.NONE
         }
 
-    def counts(self, now: float) -> Counts:
+    def counts(self, now: float) -> OutstandingCounts:
         """How many are outstanding."""
         with self._state.reading() as connection:
             row = connection.execute(
@@ -110,7 +119,7 @@ class Book:
                 "coalesce(sum(failure != ''), 0) FROM outstanding_metadata WHERE kind = ? AND integration = ?",
                 (now, self._kind, self._integration),
             ).fetchone()
-        return Counts(*row)
+        return OutstandingCounts(*row)
 
     def begin(self, now: float, failed_before: float) -> None:
         """A new run: what was rejected before `failed_before` is tried again, and so is what is due at a time that the
@@ -153,7 +162,7 @@ class Book:
             "WHERE kind = ? AND integration = ? AND input IN (SELECT value FROM json_each(?))",
             (self._kind, self._integration, asked),
         ):
-            wants = Outstanding(digest, content, since, due, bool(sent), Failure(failure), reason, failed_at, tries)
+            wants = Outstanding(digest, content, since, due, bool(sent), FailureKind(failure), reason, failed_at, tries)
             found[input_id] = replace(found[input_id], outstanding=wants)
         return found
 
@@ -199,7 +208,7 @@ def _make_tables(connection: sqlite3.Connection) -> None:
 # -- for commands, which have only the file --------------------------------------------------------
 
 
-class Status(StrEnum):
+class MetadataStatus(StrEnum):
     """How far a signal's metadata, or its item, is."""
 
     SAVED = "saved"
@@ -208,18 +217,18 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class MetadataLine:
     """What is known of one signal."""
 
-    kind: Kind
+    kind: MetadataKind
     integration: str
     input_id: str
-    status: Status
+    status: MetadataStatus
     digest: str
     """Of what is wanted."""
     since: float | None
     """When it was saved, first wanted or last rejected, in seconds since the epoch; None if that is not known."""
-    failure: Failure = Failure.NONE
+    failure: FailureKind = FailureKind.NONE
     reason: str = ""
     tries: int = 0
     next_try: float | None = None
@@ -238,39 +247,39 @@ def read_saved_signals(path: Path, integration: str) -> dict[str, str]:
         )
 
 
-def read_lines(path: Path, statuses: Collection[Status]) -> Iterator[Line]:
+def read_lines(path: Path, statuses: Collection[MetadataStatus]) -> Iterator[MetadataLine]:
     """All that is known of signals that are so far, from such a file, sorted by input ID in each kind."""
     with closing(open_read_only(path)) as connection:
         tables = _tables(connection)
-        for kind in Kind:
-            if "outstanding_metadata" in tables and {Status.WAITING, Status.FAILED} & set(statuses):
+        for kind in MetadataKind:
+            if "outstanding_metadata" in tables and {MetadataStatus.WAITING, MetadataStatus.FAILED} & set(statuses):
                 yield from (line for line in _outstanding_lines(connection, kind) if line.status in statuses)
-            if Status.SAVED in statuses and _DONE[kind] in tables:
+            if MetadataStatus.SAVED in statuses and _DONE[kind] in tables:
                 yield from _saved_lines(connection, kind, "outstanding_metadata" in tables)
 
 
-def _outstanding_lines(connection: sqlite3.Connection, kind: Kind) -> Iterator[Line]:
+def _outstanding_lines(connection: sqlite3.Connection, kind: MetadataKind) -> Iterator[MetadataLine]:
     rows = connection.execute(
         "SELECT integration, input, digest, since, due, failure, reason, failed_at, tries FROM outstanding_metadata "
         "WHERE kind = ? ORDER BY input, integration",
         (kind,),
     )
     for integration, input_id, digest, since, due, failure, reason, failed_at, tries in rows:
-        yield Line(
+        yield MetadataLine(
             kind,
             integration,
             input_id,
-            Status.FAILED if failure else Status.WAITING,
+            MetadataStatus.FAILED if failure else MetadataStatus.WAITING,
             digest,
             failed_at if failure else since,
-            Failure(failure),
+            FailureKind(failure),
             reason,
             tries,
             due,
         )
 
 
-def _saved_lines(connection: sqlite3.Connection, kind: Kind, has_outstanding: bool) -> Iterator[Line]:
+def _saved_lines(connection: sqlite3.Connection, kind: MetadataKind, has_outstanding: bool) -> Iterator[MetadataLine]:
     table = _DONE[kind]
     known = {column[1] for column in connection.execute(f"PRAGMA table_info({table})")}
     more = "at, coalesce(note, '')" if "note" in known else "NULL, ''"
@@ -286,38 +295,38 @@ def _saved_lines(connection: sqlite3.Connection, kind: Kind, has_outstanding: bo
         {"kind": kind},
     )
     for integration, input_id, digest, at, note in rows:
-        yield Line(kind, integration, input_id, Status.SAVED, digest, at or None, note=note)
+        yield MetadataLine(kind, integration, input_id, MetadataStatus.SAVED, digest, at or None, note=note)
 
 
-def read_troubles(path: Path) -> dict[Kind, tuple[float, str]]:
-    """Kind → (since when, why) nothing of it is saved, from such a file; of those that are in trouble."""
+def read_troubles(path: Path) -> dict[MetadataKind, tuple[float, str]]:
+    """MetadataKind → (since when, why) nothing of it is saved, from such a file; of those that are in trouble."""
     with closing(open_read_only(path)) as connection:
         if "notes" not in _tables(connection):
             return {}
         rows = {name: (at, text) for name, at, text in connection.execute("SELECT name, at, text FROM notes")}
-    return {kind: rows[name] for kind in Kind if (name := f"{kind}_metadata") in rows and rows[name][1]}
+    return {kind: rows[name] for kind in MetadataKind if (name := f"{kind}_metadata") in rows and rows[name][1]}
 
 
-def retry(path: Path, lines: Iterable[Line], now: float) -> int:
+def retry(path: Path, lines: Iterable[MetadataLine], now: float) -> int:
     """Have what was rejected tried again now: a running connector does it within seconds, another one when it starts.
     Returns how many there were."""
     return _change(path, lines, lambda _, entry: retried(entry, now, float("inf")))
 
 
-def drop(path: Path, lines: Iterable[Line]) -> int:
+def drop(path: Path, lines: Iterable[MetadataLine]) -> int:
     """Forget what is outstanding of these; it is wanted again when the mapping says it anew."""
     return _change(path, lines, lambda _, entry: dropped(entry))
 
 
-def _change(path: Path, lines: Iterable[Line], change: Change) -> int:
+def _change(path: Path, lines: Iterable[MetadataLine], change: Change) -> int:
     changed = 0
-    places: dict[tuple[Kind, str], list[str]] = {}
+    places: dict[tuple[MetadataKind, str], list[str]] = {}
     for line in lines:
         places.setdefault((line.kind, line.integration), []).append(line.input_id)
     state = State(path)
     try:
         for (kind, integration), inputs in places.items():
-            book = Book(state, kind, integration)
+            book = MetadataBook(state, kind, integration)
             for start in range(0, len(inputs), _AT_ONCE):
                 part = inputs[start : start + _AT_ONCE]
                 before = book.revise(part, change)

@@ -25,8 +25,10 @@ import structlog
 from connector.clarify import ClarifyError, InvalidParams, Item, NotAllowed, Retryable
 from connector.clarify.limits import NAME_LENGTH, PUBLISHED_SIGNALS
 from connector.delivery.slots import Slots
-from connector.metadata.outbox import Book, Outbox, Taken
-from connector.metadata.reconciler import Batches, Counts, Desire, Pace
+from connector.metadata.guarded_store import EntryStore
+from connector.metadata.outbox import Outbox
+from connector.metadata.reconciler import Batches, Desire, OutstandingCounts, SaveInterval
+from connector.metadata.sent_desires import SentDesire
 from connector.records import ItemMetadata, Overwrite, SignalMetadata
 
 ANNOTATION: Final = "clarify-connector/published"
@@ -68,15 +70,15 @@ class _Found:
     annotations: Mapping[str, str]
 
 
-class Publisher:
+class ItemPublisher:
     """Publishes signals in a thread of its own."""
 
     def __init__(
         self,
         client: Caller,
-        book: Book,
+        book: EntryStore,
         slots: Slots,
-        pace: Pace,
+        interval: SaveInterval,
         undescribed: Callable[[Collection[str]], set[str]],
         *,
         may_save: Callable[[], bool] = lambda: True,
@@ -90,7 +92,7 @@ class Publisher:
         self._undescribed = undescribed
         self._chance = chance
         self._batches = Batches()
-        self.outbox = Outbox("item", book, pace, clock, slots.pause, may_save)
+        self.outbox = Outbox("item", book, interval, clock, slots.pause, may_save)
         self._includes_items = True
         self._sees_items = True
         self._thread = threading.Thread(target=self._run, name="items", daemon=True)
@@ -113,7 +115,7 @@ class Publisher:
         if desires:
             self.outbox.want(desires)
 
-    def counts(self) -> Counts:
+    def counts(self) -> OutstandingCounts:
         """Signals that are still to be published, or cannot be."""
         return self.outbox.counts()
 
@@ -137,27 +139,29 @@ class Publisher:
         """Publish what is due; False to end."""
         due = self._batches.suspects() or self.outbox.due(PUBLISHED_SIGNALS, _REQUEST_BYTES)
         undescribed = self._undescribed(due)
-        if undescribed and not self.outbox.postpone(dict.fromkeys(undescribed), _UNDESCRIBED_SECONDS):
+        if undescribed and not self.outbox.sent.postpone(dict.fromkeys(undescribed), _UNDESCRIBED_SECONDS):
             return False
-        batch = self.outbox.take([input_id for input_id in due if input_id not in undescribed])
+        batch = self.outbox.sent.take([input_id for input_id in due if input_id not in undescribed])
         if not batch and undescribed:
             self._batches.gone()
             return self._slots.pause(_UNDESCRIBED_SECONDS)
         wanted, unreadable = _read(batch)
-        if unreadable and not self.outbox.broken(batch, unreadable):
+        if unreadable and not self.outbox.sent.broken(batch, unreadable):
             return False
         if not wanted:
             self._batches.gone()
             return True
         return self._publish(batch, wanted)
 
-    def _publish(self, batch: Mapping[str, Taken], wanted: Mapping[str, ItemMetadata]) -> bool:
+    def _publish(self, batch: Mapping[str, SentDesire], wanted: Mapping[str, ItemMetadata]) -> bool:
         keys: dict[str, str] = {}
         publishing = False
         try:
             found = self._look_up(wanted)
-            missing: dict[str, Taken | None] = {input_id: batch[input_id] for input_id in wanted.keys() - found.keys()}
-            if missing and not self.outbox.postpone(missing, _LOOK_AGAIN_SECONDS):
+            missing: dict[str, SentDesire | None] = {
+                input_id: batch[input_id] for input_id in wanted.keys() - found.keys()
+            }
+            if missing and not self.outbox.sent.postpone(missing, _LOOK_AGAIN_SECONDS):
                 return False
             views = self._decide(batch, wanted, found)
             keys = {found[input_id].id: input_id for input_id in views}
@@ -174,19 +178,19 @@ class Publisher:
         self.published += len(views)
         if views:
             _log.info("signals_published", signals=len(views))
-        return self.outbox.done({input_id: batch[input_id] for input_id in views})
+        return self.outbox.sent.done({input_id: batch[input_id] for input_id in views})
 
     def _failed(
-        self, batch: Mapping[str, Taken], error: ClarifyError, keys: Mapping[str, str], *, publishing: bool
+        self, batch: Mapping[str, SentDesire], error: ClarifyError, keys: Mapping[str, str], *, publishing: bool
     ) -> bool:
         """Remember it, and wait as long as it takes; False if aborted."""
-        step = self._batches.failed(batch, error, "itemsBySignal", keys, self._chance)
-        if step.delay:
+        verdict = self._batches.failed(batch, error, "itemsBySignal", keys, self._chance)
+        if verdict.delay:
             self.outbox.in_trouble(str(error))
             if not self._slots.aborted:
-                _log.warning("publishing_failed", reason=str(error), next_try_in_seconds=round(step.delay, 1))
-        remembered = self.outbox.refused(batch, step, definite=step.definite or not publishing)
-        return remembered and (not step.delay or self._slots.pause(step.delay))
+                _log.warning("publishing_failed", reason=str(error), next_try_in_seconds=round(verdict.delay, 1))
+        remembered = self.outbox.sent.refused(batch, verdict, definite=verdict.definite or not publishing)
+        return remembered and (not verdict.delay or self._slots.pause(verdict.delay))
 
     def _call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
         if not self._slots.wait():
@@ -240,7 +244,7 @@ class Publisher:
     # -- what becomes of it -----------------------------------------------------------------------
 
     def _decide(
-        self, batch: Mapping[str, Taken], wanted: Mapping[str, ItemMetadata], found: Mapping[str, _Found]
+        self, batch: Mapping[str, SentDesire], wanted: Mapping[str, ItemMetadata], found: Mapping[str, _Found]
     ) -> dict[str, dict[str, object]]:
         """Input ID → the item's view, for what is to be published; the rest is done with."""
         views: dict[str, dict[str, object]] = {}
@@ -271,8 +275,8 @@ class Publisher:
                 done[input_id] = ""
             else:
                 views[input_id] = view
-        kept = self.outbox.done({input_id: batch[input_id] for input_id in done}, done)
-        if not kept or not self.outbox.broken(batch, broken):
+        kept = self.outbox.sent.done({input_id: batch[input_id] for input_id in done}, done)
+        if not kept or not self.outbox.sent.broken(batch, broken):
             raise _AbortedError
         return views
 
@@ -291,7 +295,7 @@ class Publisher:
         )
 
 
-def _read(batch: Mapping[str, Taken]) -> tuple[dict[str, ItemMetadata], dict[str, str]]:
+def _read(batch: Mapping[str, SentDesire]) -> tuple[dict[str, ItemMetadata], dict[str, str]]:
     """(input ID → what it is to be published as, input ID → why that cannot be read)."""
     wanted: dict[str, ItemMetadata] = {}
     unreadable: dict[str, str] = {}

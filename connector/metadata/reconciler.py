@@ -1,7 +1,7 @@
 """What Clarify should have of a signal, against what it has: the life of a desire, without I/O and without a clock.
 
 An `Entry` is what is known of one signal: the digest of what Clarify has from us, and what is outstanding. Everything
-that happens to it is a function from an entry to an entry, which the book (see `outbox.py`) carries out in one
+that happens to it is a function from an entry to an entry, which the book (see `book`) carries out in one
 transaction:
 
     wanted ──▶ waiting ──sending──▶ sent ──saved──▶ nothing is outstanding
@@ -12,7 +12,7 @@ transaction:
 - What Clarify has is not wanted again: the digests are the same. But from `sending` until a definite answer nobody
   knows what Clarify has, so a desire that is what it had *before* stays outstanding.
 - A newer desire takes the place of one that waits, also while a request with the older one is under way.
-- One signal is saved at most once in `Pace.interval`; what it wants in between is merged into the next save.
+- One signal is saved at most once in `SaveInterval.seconds`; what it wants in between is merged into the next save.
 - What breaks a documented rule is not sent (`INVALID`), what Clarify rejects (`REJECTED`) is tried again after an hour,
   then ever more slowly; both at once when something else is wanted.
 
@@ -36,7 +36,7 @@ LONGEST_REASON: Final = 500
 """Characters of a reason that are kept."""
 
 
-class Failure(StrEnum):
+class FailureKind(StrEnum):
     """Why an outstanding desire is not sent now."""
 
     NONE = ""
@@ -67,7 +67,7 @@ class Outstanding:
     """Not to be sent before; None: never."""
     sent: bool = False
     """Whether Clarify may have got this desire, or one that it replaced, without our knowing."""
-    failure: Failure = Failure.NONE
+    failure: FailureKind = FailureKind.NONE
     reason: str = ""
     failed_at: float = 0.0
     tries: int = 0
@@ -88,7 +88,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class OutstandingCounts:
     """How many desires are outstanding."""
 
     waiting: int = 0
@@ -102,26 +102,26 @@ Change = Callable[[str, Entry], Entry]
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class SaveInterval:
     """How often one signal may be saved."""
 
-    interval: float
+    seconds: float
     """Seconds from a save, or an attempt that failed, to the next of the same signal."""
-    since: float = 0.0
+    run_began_at: float = 0.0
     """When this run began: what was saved before does not count, so that a start with another mapping shows at once."""
 
     def next_after(self, at: float, now: float) -> float:
         """When a signal may be saved that was last saved at `at`."""
-        return now if at < self.since else max(now, min(at, now) + self.interval)
+        return now if at < self.run_began_at else max(now, min(at, now) + self.seconds)
 
 
-def wanted(entry: Entry, desire: Desire, now: float, pace: Pace) -> Entry:
+def wanted(entry: Entry, desire: Desire, now: float, interval: SaveInterval) -> Entry:
     """The mapping wants this of the signal."""
     old = entry.outstanding
     if (
         old is not None
         and old.digest == desire.digest
-        and (old.failure is not Failure.INVALID or old.reason == _cut(desire.problem))
+        and (old.failure is not FailureKind.INVALID or old.reason == _cut(desire.problem))
     ):
         return entry
     sent = old is not None and old.sent
@@ -129,13 +129,15 @@ def wanted(entry: Entry, desire: Desire, now: float, pace: Pace) -> Entry:
         return replace(entry, outstanding=None)
     if desire.problem:
         broken = Outstanding(
-            desire.digest, desire.content, now, None, sent, Failure.INVALID, _cut(desire.problem), now, 1
+            desire.digest, desire.content, now, None, sent, FailureKind.INVALID, _cut(desire.problem), now, 1
         )
         return replace(entry, outstanding=broken)
-    if old is not None and old.failure is Failure.NONE:  # it keeps its place
+    if old is not None and old.failure is FailureKind.NONE:  # it keeps its place
         return replace(entry, outstanding=replace(old, digest=desire.digest, content=desire.content))
     last = max(entry.saved_at, old.failed_at if old is not None else 0.0)
-    return replace(entry, outstanding=Outstanding(desire.digest, desire.content, now, pace.next_after(last, now), sent))
+    return replace(
+        entry, outstanding=Outstanding(desire.digest, desire.content, now, interval.next_after(last, now), sent)
+    )
 
 
 def sending(entry: Entry) -> Entry:
@@ -144,13 +146,13 @@ def sending(entry: Entry) -> Entry:
     return entry if old is None or old.sent else replace(entry, outstanding=replace(old, sent=True))
 
 
-def saved(entry: Entry, digest: str, now: float, pace: Pace, note: str = "") -> Entry:
+def saved(entry: Entry, digest: str, now: float, interval: SaveInterval, note: str = "") -> Entry:
     """Clarify has what this digest stands for."""
     old = entry.outstanding
     if old is not None and old.digest == digest:
         old = None
     elif old is not None:
-        old = replace(old, sent=False, due=_later(old, pace.next_after(now, now)))
+        old = replace(old, sent=False, due=_later(old, interval.next_after(now, now)))
     return Entry(digest, now, note, old)
 
 
@@ -162,18 +164,18 @@ def unanswered(entry: Entry, was_sent: bool) -> Entry:
     return _unless_had(replace(entry, outstanding=replace(old, sent=was_sent)))
 
 
-def rejected(entry: Entry, digest: str, reason: str, was_sent: bool, now: float, pace: Pace) -> Entry:
+def rejected(entry: Entry, digest: str, reason: str, was_sent: bool, now: float, interval: SaveInterval) -> Entry:
     """Clarify did not take what this digest stands for."""
     old = entry.outstanding
     if old is None:
         return entry
     if old.digest != digest:
-        newer = replace(old, sent=was_sent, due=_later(old, pace.next_after(now, now)))
+        newer = replace(old, sent=was_sent, due=_later(old, interval.next_after(now, now)))
         return _unless_had(replace(entry, outstanding=newer))
     tries = old.tries + 1
     due = now + min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(tries - 1, 10))
     failed = replace(
-        old, sent=was_sent, failure=Failure.REJECTED, reason=_cut(reason), failed_at=now, tries=tries, due=due
+        old, sent=was_sent, failure=FailureKind.REJECTED, reason=_cut(reason), failed_at=now, tries=tries, due=due
     )
     return replace(entry, outstanding=failed)
 
@@ -183,7 +185,9 @@ def invalid(entry: Entry, digest: str, reason: str, now: float) -> Entry:
     old = entry.outstanding
     if old is None or old.digest != digest:
         return entry
-    broken = replace(old, failure=Failure.INVALID, reason=_cut(reason), failed_at=now, tries=old.tries + 1, due=None)
+    broken = replace(
+        old, failure=FailureKind.INVALID, reason=_cut(reason), failed_at=now, tries=old.tries + 1, due=None
+    )
     return replace(entry, outstanding=broken)
 
 
@@ -196,7 +200,7 @@ def later(entry: Entry, due: float) -> Entry:
 def retried(entry: Entry, now: float, failed_before: float) -> Entry:
     """What was rejected before that time may be taken now."""
     old = entry.outstanding
-    if old is None or old.failure is not Failure.REJECTED or old.failed_at >= failed_before:
+    if old is None or old.failure is not FailureKind.REJECTED or old.failed_at >= failed_before:
         return entry
     return replace(entry, outstanding=replace(old, due=now))
 
@@ -223,12 +227,12 @@ def _cut(reason: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class BatchVerdict:
     """What follows from a failed request."""
 
     delay: float = 0.0
     """Seconds to wait before the next request."""
-    guilty: Mapping[str, str] = field(default_factory=dict)
+    rejected: Mapping[str, str] = field(default_factory=dict)
     """Input ID → why it is rejected."""
     definite: bool = True
     """Whether it is certain that Clarify took nothing of the request."""
@@ -264,7 +268,7 @@ class Batches:
         root: str,
         keys: Mapping[str, str],
         chance: Callable[[], float],
-    ) -> Step:
+    ) -> BatchVerdict:
         """Clarify did not take the request with this batch. `keys` are what its signals are called below `root` in the
         request, with their input IDs; `chance` gives numbers from 0 to 1."""
         self._attempt += 1
@@ -272,17 +276,17 @@ class Batches:
         definite = isinstance(error, InvalidParams | NotAllowed | Refused)  # too large may be the answer, too
         if verdict.action is Action.SET_ASIDE:
             self._attempt = 0
-            return Step(guilty=_reasons(error, root, keys), definite=definite)
+            return BatchVerdict(rejected=_reasons(error, root, keys), definite=definite)
         if verdict.action is Action.HALVE:
             self._attempt = 0
             self.gone()
             if len(batch) == 1:
-                return Step(guilty=dict.fromkeys(batch, str(error)), definite=definite)
+                return BatchVerdict(rejected=dict.fromkeys(batch, str(error)), definite=definite)
             listed = list(batch)
             half = len(listed) // 2
             self._suspects += [listed[half:], listed[:half]]
-            return Step(definite=definite)
-        return Step(verdict.delay, definite=definite)
+            return BatchVerdict(definite=definite)
+        return BatchVerdict(verdict.delay, definite=definite)
 
 
 def _reasons(error: ClarifyError, root: str, keys: Mapping[str, str]) -> dict[str, str]:

@@ -22,8 +22,10 @@ import structlog
 from connector.clarify import ClarifyError, InvalidParams, SaveSignalsResult, SignalInfo
 from connector.clarify.limits import DESCRIPTION_LENGTH, NAME_LENGTH
 from connector.delivery.slots import Slots
-from connector.metadata.outbox import Book, Outbox, Taken
-from connector.metadata.reconciler import Batches, Counts, Desire, Pace
+from connector.metadata.guarded_store import EntryStore
+from connector.metadata.outbox import Outbox
+from connector.metadata.reconciler import Batches, Desire, OutstandingCounts, SaveInterval
+from connector.metadata.sent_desires import SentDesire
 from connector.records import SignalMetadata
 
 _PER_REQUEST: Final = 500
@@ -46,21 +48,21 @@ class SignalSaver:
     def __init__(
         self,
         client: Saver,
-        book: Book,
+        book: EntryStore,
         slots: Slots,
-        pace: Pace,
+        interval: SaveInterval,
         *,
         may_save: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`pace` says how often one signal may be saved; `may_save` whether this process is to save, of several that
-        have the same book."""
+        """`interval` says how often one signal may be saved. `may_save` is False while another process with the same
+        book saves. `chance` gives numbers from 0 to 1."""
         self._client = client
         self._slots = slots
         self._chance = chance
         self._batches = Batches()
-        self.outbox = Outbox("signal", book, pace, clock, slots.pause, may_save)
+        self.outbox = Outbox("signal", book, interval, clock, slots.pause, may_save)
         self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
         self.saved = 0
 
@@ -74,7 +76,7 @@ class SignalSaver:
         if desires:
             self.outbox.want(desires)
 
-    def counts(self) -> Counts:
+    def counts(self) -> OutstandingCounts:
         """Signals whose metadata is still to be saved, or cannot be saved as the mapping wants it."""
         return self.outbox.counts()
 
@@ -95,7 +97,7 @@ class SignalSaver:
         """One request, in its slot, where anything is due; False to end. For the thread, or whoever stands for it."""
         if not self._slots.wait():
             return False
-        batch = self.outbox.take(self._batches.suspects() or self.outbox.due(_PER_REQUEST, _REQUEST_BYTES))
+        batch = self.outbox.sent.take(self._batches.suspects() or self.outbox.due(_PER_REQUEST, _REQUEST_BYTES))
         infos = self._read(batch)
         if not infos:
             self._batches.gone()
@@ -107,7 +109,7 @@ class SignalSaver:
             return self._failed(batch, error)
         return self._done(batch)
 
-    def _read(self, batch: Mapping[str, Taken]) -> dict[str, SignalInfo] | None:
+    def _read(self, batch: Mapping[str, SentDesire]) -> dict[str, SignalInfo] | None:
         """What to send; what cannot be read any more is set aside. None if that could not be remembered."""
         infos: dict[str, SignalInfo] = {}
         broken: dict[str, str] = {}
@@ -117,26 +119,26 @@ class SignalSaver:
             except ValueError as error:  # an earlier version wrote it
                 broken[input_id] = str(error)
 
-        return infos if self.outbox.broken(batch, broken) else None
+        return infos if self.outbox.sent.broken(batch, broken) else None
 
-    def _done(self, batch: Mapping[str, Taken]) -> bool:
+    def _done(self, batch: Mapping[str, SentDesire]) -> bool:
         self._batches.succeeded()
         self.saved += len(batch)
         self.outbox.in_trouble(None)
         _log.info("signals_saved", signals=len(batch))
-        return self.outbox.done(batch)
+        return self.outbox.sent.done(batch)
 
-    def _failed(self, batch: Mapping[str, Taken], error: ClarifyError | ValueError) -> bool:
+    def _failed(self, batch: Mapping[str, SentDesire], error: ClarifyError | ValueError) -> bool:
         """Remember it, and wait as long as it takes; False if aborted."""
         if not isinstance(error, ClarifyError):  # a rule that only the client knows
             error = InvalidParams(str(error))
-        step = self._batches.failed(batch, error, "signalsByInput", {key: key for key in batch}, self._chance)
-        if step.delay:
+        verdict = self._batches.failed(batch, error, "signalsByInput", {key: key for key in batch}, self._chance)
+        if verdict.delay:
             self.outbox.in_trouble(str(error))
             if not self._slots.aborted:
-                _log.warning("save_signals_failed", reason=str(error), next_try_in_seconds=round(step.delay, 1))
-        remembered = self.outbox.refused(batch, step, definite=step.definite)
-        return remembered and (not step.delay or self._slots.pause(step.delay))
+                _log.warning("save_signals_failed", reason=str(error), next_try_in_seconds=round(verdict.delay, 1))
+        remembered = self.outbox.sent.refused(batch, verdict, definite=verdict.definite)
+        return remembered and (not verdict.delay or self._slots.pause(verdict.delay))
 
 
 def as_saved(input_id: str, metadata: SignalMetadata) -> tuple[SignalInfo, str]:

@@ -31,10 +31,10 @@ from connector.ledger.file import LogFile
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
 from connector.mapping.sparkplug import NodeEvent, lost_by_node
 from connector.mapping.time.clock_skew import Skew
-from connector.metadata.book import Book, Kind
-from connector.metadata.items import Publisher
+from connector.metadata.book import MetadataBook, MetadataKind
+from connector.metadata.items import ItemPublisher
 from connector.metadata.new_signals import NewSignals
-from connector.metadata.reconciler import Pace
+from connector.metadata.reconciler import SaveInterval
 from connector.metadata.saving_turn import SavingTurn
 from connector.metadata.signals import SignalSaver
 from connector.packing.planner import plan_frame
@@ -107,19 +107,19 @@ class Connector:
             self.circuits = Circuits()
             turn = SavingTurn(state_file)
             opened.callback(turn.close)
-            pace = Pace(delivery.metadata_interval, time.time())
+            interval = SaveInterval(delivery.metadata_interval, time.time())
             self.signals = SignalSaver(
                 self._guarded(),
-                Book(self.state, Kind.SIGNAL, self.client.integration),
+                MetadataBook(self.state, MetadataKind.SIGNAL, self.client.integration),
                 Slots(delivery.metadata_requests_per_second, self._abort),
-                pace,
+                interval,
                 may_save=turn,
             )
-            self.items = Publisher(
+            self.items = ItemPublisher(
                 self._guarded(),
-                Book(self.state, Kind.ITEM, self.client.integration),
+                MetadataBook(self.state, MetadataKind.ITEM, self.client.integration),
                 Slots(delivery.metadata_requests_per_second, self._abort),
-                pace,
+                interval,
                 self.signals.outbox.waiting_among,
                 may_save=turn,
             )

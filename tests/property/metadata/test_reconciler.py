@@ -28,8 +28,8 @@ from connector.clarify import (
     TooLarge,
 )
 from connector.delivery.slots import Slots
-from connector.metadata.book import Book, Kind, Status, read_lines, retry
-from connector.metadata.reconciler import Change, Entry, Failure, Pace
+from connector.metadata.book import MetadataBook, MetadataKind, MetadataStatus, read_lines, retry
+from connector.metadata.reconciler import Change, Entry, FailureKind, SaveInterval
 from connector.metadata.signals import SignalSaver, desire_of
 from connector.records import SignalMetadata
 from connector.state.state import State
@@ -122,7 +122,7 @@ class Clarify:
             self.certain.pop(input_id, None)
 
 
-class FragileBook(Book):
+class FragileBook(MetadataBook):
     """A book on a disk that may be full."""
 
     full = False
@@ -154,12 +154,12 @@ class ReconcilerMachine(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.state = State(self.path)
-        self.book = FragileBook(self.state, Kind.SIGNAL, self.clarify.integration)
+        self.book = FragileBook(self.state, MetadataKind.SIGNAL, self.clarify.integration)
         clock = Clock()
         self.slots = Slots(1.0, Abort(clock), clock)
         self.slots.pause = self.pause  # type: ignore[method-assign]
         self.saver = self.clarify.saver = SignalSaver(
-            self.clarify, self.book, self.slots, Pace(60.0, self.wall()), clock=self.wall, chance=lambda: 0.5
+            self.clarify, self.book, self.slots, SaveInterval(60.0, self.wall()), clock=self.wall, chance=lambda: 0.5
         )
         self.saver.outbox.begin()
 
@@ -284,7 +284,7 @@ class ReconcilerMachine(RuleBasedStateMachine):
 
     @rule()
     def a_person_has_it_tried_again(self) -> None:
-        retry(self.path, read_lines(self.path, [Status.FAILED]), self.wall())
+        retry(self.path, read_lines(self.path, [MetadataStatus.FAILED]), self.wall())
 
     # -- what always holds ----------------------------------------------------------------------------
 
@@ -295,7 +295,7 @@ class ReconcilerMachine(RuleBasedStateMachine):
         for input_id, entry in self.book.entries(self.wanted.keys()).items():
             name = self.wanted[input_id]
             assert digest(name) == (entry.digest if entry.outstanding is None else entry.outstanding.digest)
-            if entry.outstanding is not None and entry.outstanding.failure is Failure.REJECTED:
+            if entry.outstanding is not None and entry.outstanding.failure is FailureKind.REJECTED:
                 assert name in REJECTED, "only what Clarify rejected counts as rejected"
 
     def teardown(self) -> None:
@@ -313,17 +313,17 @@ class ReconcilerMachine(RuleBasedStateMachine):
                 assert self.saver.save()
             else:
                 raise AssertionError("it goes on sending for ever")
-        listed = {line.input_id: line for line in read_lines(self.path, list(Status))}
+        listed = {line.input_id: line for line in read_lines(self.path, list(MetadataStatus))}
         for input_id, name in self.wanted.items():
             line = listed[input_id]
             assert line.digest == digest(name)
-            if line.status is Status.SAVED:
+            if line.status is MetadataStatus.SAVED:
                 assert self.clarify.names[input_id] in {name, "by hand"}
                 continue
             refused = name in REJECTED and not self.clarify.lenient
             assert name == "invalid" or refused, "all that can be saved is saved"
-            expected = Failure.INVALID if name == "invalid" else Failure.REJECTED
-            assert (line.status, line.failure, bool(line.reason)) == (Status.FAILED, expected, True)
+            expected = FailureKind.INVALID if name == "invalid" else FailureKind.REJECTED
+            assert (line.status, line.failure, bool(line.reason)) == (MetadataStatus.FAILED, expected, True)
         self.state.close()
         self.folder.cleanup()
         self.patched.stop()

@@ -11,7 +11,7 @@ import structlog
 from connector.packing.forecast import Forecast, FrameSize, Outlook
 from connector.packing.frame import Frame
 from connector.packing.pending import Pending
-from connector.packing.rates import Rates, RateWatch
+from connector.packing.rates import RateWatch, SampleRates
 
 _SURE_SECONDS: Final = 30.0
 """A load has to be too much for so long before it is reported: after a start, much comes at once."""
@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PackingAccount:
-    """How well frames were filled since the start, and how it stands. Rates are in samples a second."""
+    """How well frames were filled since the start, and how it stands. SampleRates are in samples a second."""
 
     requests: int
     samples: int
@@ -70,7 +70,7 @@ class Load:
     def __init__(self, max_frame_bytes: int, max_waiting_samples: int) -> None:
         self._forecast = Forecast(max_frame_bytes, max_waiting_samples)
         self._watch = RateWatch(self._rates_seen)
-        self.rates: Rates | None = None
+        self.rates: SampleRates | None = None
         """How often signals have samples, in the last window that is over."""
         self._requests = self._samples = self._bytes = self._cells = 0
         self._now = 0.0
@@ -80,7 +80,7 @@ class Load:
 
     def came(self, samples: int, now: float) -> None:
         """So many samples came in."""
-        self._forecast.came(samples, now)
+        self._forecast.received(samples, now)
 
     def made(self, frame: Frame, waiting: int, pending: Pending, rate: float, now: float) -> None:
         """This frame was made when `waiting` samples waited; what is left is in `pending`. `rate` is in requests a
@@ -91,7 +91,7 @@ class Load:
         self._bytes += len(frame.body)
         self._cells += frame.rows * frame.series
         size = FrameSize(len(frame.body), frame.rows, frame.series, frame.samples, waiting)
-        self._forecast.left(size, frame.times)
+        self._forecast.sent(size, frame.times)
         self._watch.look(pending, now)
         if (outlook := self.outlook(pending.waiting, rate, now)) is not None:
             self._look(outlook, now)
@@ -139,7 +139,7 @@ class Load:
                 remedy="align the times of a rule (align: 1s), send less of it, or use a second integration",
             )
 
-    def _rates_seen(self, rates: Rates) -> None:
+    def _rates_seen(self, rates: SampleRates) -> None:
         self.rates = rates
         if not rates.over_average:
             return

@@ -32,8 +32,8 @@ from connector.mapping.thinning.windows import Closed, Windows
 from connector.mapping.time.clock_skew import Skew
 from connector.packing.frame import Frame, build_frame, encode_frame, without
 from connector.packing.pending import Pending
-from connector.packing.planner import Plan
-from connector.packing.rates import Rates
+from connector.packing.planner import Planner
+from connector.packing.rates import SampleRates
 from connector.pipeline.discoveries import Announcer, Discoveries
 from connector.pipeline.rejects import DeadLetters, Rejects
 from connector.records import Chunk, Mapped, Part
@@ -89,7 +89,7 @@ class Pipeline:
         sources: Sequence[Source],
         mapper: Mapper,
         client: Inserter,
-        planner: Callable[..., Plan],
+        planner: Planner,
         dead_letters: DeadLetters,
         discoveries: Discoveries,
         limits: Limits,
@@ -406,7 +406,7 @@ class Pipeline:
         return self._rejects.reasons
 
     @property
-    def signal_rates(self) -> Rates | None:
+    def signal_rates(self) -> SampleRates | None:
         """How often signals have samples, in the last window that is over."""
         return self._load.rates
 

@@ -1,4 +1,4 @@
-"""The sections on where the data goes and how: Clarify, delivery."""
+"""The sections `clarify` and `delivery`: where samples go, and how."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from connector.clarify.limits import INSERTS_PER_SECOND, REQUEST_BYTES, SAVES_PE
 from connector.settings import Bytes, Seconds, Section
 
 _ENVELOPE_BYTES: Final = 1024
-"""Room for what stands around the frame in a request."""
+"""Room in a request for everything around the frame."""
 
 
 class ClarifySection(Section):
@@ -87,5 +87,5 @@ class DeliverySection(Section):
 
     @property
     def max_frame_bytes(self) -> int:
-        """What is left of `max_bytes` for the frame itself."""
+        """The part of `max_bytes` that is left for the frame itself."""
         return self.max_bytes - _ENVELOPE_BYTES

@@ -1,7 +1,7 @@
-"""The Sparkplug B payload as Protocol Buffers know it: message types by field number, built when this is imported.
+"""The Protobuf schema of Sparkplug B payloads, built when this module is imported.
 
-Field numbers and types are those of the Sparkplug specification, chapter 6 (payloads). The types live in a pool of
-their own, so that a schema of the same name from elsewhere does not get in the way.
+Field numbers and types are those of the Sparkplug specification, chapter 6 (payloads). The schema has a descriptor pool
+of its own, so that another schema with the same name does not collide with it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class PropertyValue(Scalar, Protocol):
 
 
 class PropertySet(Protocol):
-    """Properties: the n-th key has the n-th value."""
+    """Properties: the n-th value belongs to the n-th key."""
 
     keys: Sequence[str]
     values: Sequence[PropertyValue]
@@ -98,7 +98,7 @@ class PropertySetList(Protocol):
 
 
 class MetaData(Protocol):
-    """What a metric says of itself beside its properties."""
+    """The metadata of a metric beside its properties."""
 
     description: str
 
@@ -110,7 +110,7 @@ class DataSetRow(Protocol):
 
 
 class DataSet(Protocol):
-    """A table."""
+    """A value that is a table."""
 
     num_of_columns: int
     columns: Sequence[str]
@@ -119,7 +119,7 @@ class DataSet(Protocol):
 
 
 class TemplateValue(Protocol):
-    """A structure, its definition or an instance of it."""
+    """A value that is a structure: the definition of a template, or an instance."""
 
     metrics: Sequence[Metric]
     parameters: Sequence[Scalar]
@@ -128,7 +128,7 @@ class TemplateValue(Protocol):
 
 
 class Metric(Scalar, Protocol):
-    """One value with what is said of it."""
+    """One value with its name, type, time and properties."""
 
     name: str
     alias: int
@@ -145,11 +145,11 @@ class Metric(Scalar, Protocol):
     template_value: TemplateValue
 
     def HasField(self, name: str) -> bool:  # noqa: N802 - protobuf's name
-        """Whether it is set."""
+        """Whether the field is set."""
 
 
 class Payload(Protocol):
-    """What every message but STATE carries."""
+    """The payload of every message but STATE."""
 
     timestamp: int
     """In ms since the epoch."""
@@ -159,7 +159,7 @@ class Payload(Protocol):
     body: bytes
 
     def HasField(self, name: str) -> bool:  # noqa: N802 - protobuf's name
-        """Whether it is set."""
+        """Whether the field is set."""
 
 
 def _field(number: int, text: str) -> FieldDescriptorProto:
@@ -201,11 +201,12 @@ def _descriptor() -> Descriptor:
 DESCRIPTOR: Final = _descriptor()
 """The message type of Sparkplug B payloads."""
 PayloadMessage: Final[Any] = GetMessageClass(DESCRIPTOR)
-"""Its class: `PayloadMessage.FromString(bytes)` is a `Payload`, or raises google.protobuf.message.DecodeError."""
+"""The class of payloads. `PayloadMessage.FromString(bytes)` returns a `Payload`, or raises
+google.protobuf.message.DecodeError."""
 
 
 def message_fields(descriptor: Descriptor) -> Iterable[tuple[int, Descriptor]]:
-    """(number, type) of each field that is a message itself."""
+    """(field number, type) of each field that is a message."""
     for field in descriptor.fields:
         if field.message_type is not None:
             yield field.number, field.message_type

@@ -1,4 +1,4 @@
-"""The section of Sparkplug B."""
+"""The configuration section of the format `sparkplug_b`."""
 
 from __future__ import annotations
 
@@ -50,12 +50,13 @@ class SparkplugFormatSection(FormatSection):
     )
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """None: messages depend on those before them, so the mapping hears them itself."""
+        """Always raises ValueError: a message depends on the messages before it, so the mapping reads it with a
+        `Host`."""
         del registry, max_payload
         raise ValueError("sparkplug_b is no format of single payloads; it is for rules of a mapping")
 
     def rule(self) -> SparkplugRule:
-        """As the mapper uses it."""
+        """The section as the mapper uses it."""
         return SparkplugRule(
             self.bad_quality, self.online, self.metadata, self.rebirth_requests, self.max_metrics, self.max_devices
         )

@@ -1,4 +1,4 @@
-"""Sparkplug's topic namespace: `spBv1.0/GROUP/KIND/NODE[/DEVICE]`, and `spBv1.0/STATE/HOST`."""
+"""The topics of Sparkplug: `spBv1.0/GROUP/TYPE/NODE[/DEVICE]`, and `spBv1.0/STATE/HOST`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 
 NAMESPACE: Final = "spBv1.0"
 OLD_STATE: Final = "STATE"
-"""Before version 3.0 hosts published their state in `STATE/HOST`."""
+"""Before version 3.0, hosts published their state in `STATE/HOST`."""
 
 
 class MessageType(StrEnum):
-    """What a message is."""
+    """The type of a message, as in its topic."""
 
     NODE_BIRTH = "NBIRTH"
     NODE_DATA = "NDATA"
@@ -40,12 +40,13 @@ class Owner(NamedTuple):
 
 
 class TopicError(ValueError):
-    """No topic of Sparkplug; the text says why."""
+    """A topic is not a topic of Sparkplug; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """Who says what: `device` is empty for a node's own messages, and a host's state has only `node`, the host."""
+    """The type and the sender of a message. `device` is empty for messages of the node itself. In the state of a host,
+    `node` is the host and `group` is empty."""
 
     message_type: MessageType
     group: str
@@ -59,7 +60,7 @@ class Topic:
 
     @property
     def data_topic(self) -> str:
-        """Where this node or device publishes its data: one name for its births, data and deaths."""
+        """The topic of the data of this node or device, which stands for its births and deaths, too."""
         return data_topic(self.group, self.node, self.device)
 
 
@@ -69,7 +70,7 @@ def describe(group: str, node: str, device: str = "") -> str:
 
 
 def data_topic(group: str, node: str, device: str = "") -> str:
-    """The topic of NDATA, or of a device's DDATA."""
+    """The topic of NDATA of a node, or of DDATA of a device."""
     if device:
         return f"{NAMESPACE}/{group}/{MessageType.DEVICE_DATA}/{node}/{device}"
     return f"{NAMESPACE}/{group}/{MessageType.NODE_DATA}/{node}"

@@ -1,8 +1,9 @@
-"""Metrics → values: the hot path, and what becomes of everything that is no plain number.
+"""Metrics → values: a fast path for plain numbers, and a slow path for everything else.
 
-Members of templates, elements of arrays and cells of data sets become values of their own, with a path that has the
-metric's name, the member's name, the row, the column … with slashes between. A column of a data set that holds times
-gives its rows their time, and then they are readings of the same columns: the row is no part of the path.
+Members of templates, elements of arrays and cells of data sets become values of their own. The path of such a value has
+the name of the metric and the names below it (member, index, row, column) with slashes between. If a data set has one
+column of times, each row has its time from there. Then the rows are readings of the same columns at different times,
+and the row is no part of the path.
 """
 
 from __future__ import annotations
@@ -39,17 +40,17 @@ class Value(msgspec.Struct, gc=False):
     """One value of a message."""
 
     path: str
-    """The metric's name; of a part of it, with the part's name after a slash."""
+    """The metric's name; for a part of a metric, the name of the part follows after a slash."""
     value: float | bool | str
     time_us: int
     birth: MetricBirth | None = None
-    """What the birth says of the metric, or of this part of it."""
+    """What the birth says of the metric, or of this part of it; None if no birth is known."""
     quality: int | None = None
     historical: bool = False
 
 
 class MetricProblem(NamedTuple):
-    """A value, or all of a message (`path` is None), that cannot be read, and why."""
+    """A value that cannot be read, and why. `path` is None for the whole message."""
 
     reason: Reason
     message: str
@@ -58,24 +59,24 @@ class MetricProblem(NamedTuple):
 
 
 class MetricReader:
-    """Reads the metrics of one message, with the table of the birth before it."""
+    """Reads the metrics of one message with the table of the birth in force."""
 
     __slots__ = ("_limit", "_table", "_time_us", "filtered", "problems", "unknown", "values")
 
     def __init__(self, table: MetricTable | None, time_us: int, limit: int) -> None:
-        """`time_us` is that of metrics without one; more than `limit` values raise `PayloadError`."""
+        """`time_us` is the time of metrics without a time; `limit` is the most values of the message."""
         self._table = table if table is not None else _NO_TABLE
         self._time_us = time_us
         self._limit = limit
         self.values: list[Value] = []
         self.problems: list[MetricProblem] = []
         self.filtered = 0
-        """Values that are no measurements: nulls, control metrics, transient ones, bytes, definitions."""
+        """Values that are no measurements: nulls, control metrics, transient metrics, bytes, definitions."""
         self.unknown = 0
-        """Metrics of which no birth is known."""
+        """Metrics that need a birth which is not known."""
 
     def read(self, metrics: Iterable[Metric]) -> None:
-        """Read all of them."""
+        """Read the metrics. Raises `PayloadError` for more values than the limit."""
         named, numbered = self._table.metrics, self._table.aliases
         values, payload_time_us = self.values, self._time_us
         for metric in metrics:
@@ -124,7 +125,7 @@ class MetricReader:
         self.problems.append(MetricProblem(reason, message, path[:_SHOWN_PATH], shown and shown[:80]))
         self._check()
 
-    # -- everything that is no plain number ---------------------------------------------------------
+    # -- the slow path: everything that is no plain number -----------------------------------------
 
     def _any(self, metric: Metric, known: KnownMetric | None) -> None:
         path = text(metric.name)
@@ -211,7 +212,7 @@ class MetricReader:
 
     @staticmethod
     def _learn(metric: Metric, known: KnownMetric | None, datatype: DataType) -> None:
-        """The next one takes the short way, whichever field this device uses for its integers."""
+        """Remember the field that this device uses for its integers, so that its next value takes the fast path."""
         field = metric.WhichOneof("value")
         if known is not None and known.get is not None and field in _INTEGERS and known.datatype is datatype:
             known.read_from(field)

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from connector.formats.sparkplug.datatypes import DataType
 from connector.formats.sparkplug.host import Host, SparkplugMessage
 from connector.formats.sparkplug.schema import PayloadMessage
-from connector.formats.sparkplug.timeline import KEPT
+from connector.formats.sparkplug.timeline import MAX_EPOCHS
 from connector.formats.sparkplug.topic import Owner
 from connector.records import Reason
 from tests.sparkplug_payloads import bd_seq, metric, payload
@@ -89,7 +89,7 @@ class NodeLife(RuleBasedStateMachine):
 
     @rule(order=st.permutations(NAMES), arrives=st.sampled_from([True, True, True, False]))
     def node_is_born(self, order: list[str], arrives: bool) -> None:
-        if self.births >= KEPT - 2:
+        if self.births >= MAX_EPOCHS - 2:
             return
         self.births += 1
         self.bd_seq = (self.bd_seq + 1) % 256
@@ -107,7 +107,7 @@ class NodeLife(RuleBasedStateMachine):
         device=st.sampled_from(DEVICES[1:]), order=st.permutations(NAMES), arrives=st.sampled_from([True, True, False])
     )
     def device_is_born(self, device: str, order: list[str], arrives: bool) -> None:
-        if self.births >= KEPT - 2:
+        if self.births >= MAX_EPOCHS - 2:
             return
         self.births += 1
         self.aliases[device] = {10 + alias: name for alias, name in enumerate(order)}
@@ -138,14 +138,14 @@ class NodeLife(RuleBasedStateMachine):
     def device_dies(self, data: st.DataObject, arrives: bool) -> None:
         device = data.draw(st.sampled_from(sorted(filter(None, self.aliases))))
         del self.aliases[device]
-        if self.births < KEPT - 2 and self._send("DDEATH", device, [], arrives) is not None:
+        if self.births < MAX_EPOCHS - 2 and self._send("DDEATH", device, [], arrives) is not None:
             self.births += 1
             self.known.pop(device, None)
 
     @precondition(lambda self: "" in self.aliases)
     @rule(arrives=st.booleans(), late=st.booleans())
     def node_dies(self, arrives: bool, late: bool) -> None:
-        if self.births >= KEPT - 2:
+        if self.births >= MAX_EPOCHS - 2:
             return
         self.births += 1
         said = (self.bd_seq - 1) % 256 if late else self.bd_seq

@@ -8,7 +8,7 @@ from connector.formats.sparkplug.births import MetricBirth, MetricTable
 from connector.formats.sparkplug.datatypes import DataType
 from connector.formats.sparkplug.properties import Properties, is_good, quality_of
 from connector.formats.sparkplug.schema import PayloadMessage
-from connector.formats.sparkplug.timeline import KEPT, Epoch, Timeline
+from connector.formats.sparkplug.timeline import MAX_EPOCHS, Epoch, Timeline
 from tests.sparkplug_payloads import metric
 
 
@@ -67,9 +67,9 @@ def test_a_timeline_is_the_same_after_it_was_written_and_read() -> None:
 
 def test_only_the_last_births_are_kept_and_what_comes_late_finds_its_place() -> None:
     line = Timeline()
-    for number in range(KEPT + 5):
+    for number in range(MAX_EPOCHS + 5):
         line.add(Epoch(number * 10, 0, MetricTable([MetricBirth(f"m{number}")])))
-    assert [epoch.from_us for epoch in line.epochs] == [number * 10 for number in range(5, KEPT + 5)]
+    assert [epoch.from_us for epoch in line.epochs] == [number * 10 for number in range(5, MAX_EPOCHS + 5)]
     assert line.at(49) is None
     line.add(Epoch(105, 0, None))
     assert line.at(107) is not None

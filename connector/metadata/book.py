@@ -1,4 +1,4 @@
-"""The book of metadata, in the state file: for each signal, what Clarify has from us and which desire is outstanding.
+"""The book of metadata, in the state file: the saved metadata and the outstanding desire of each signal.
 
 A desire is written into the book before the messages that it came from are committed. So a restart forgets no desire:
 neither that of a signal that sends once a year, nor that of a Sparkplug birth that was acknowledged long ago. Waiting

@@ -21,8 +21,8 @@ _log = structlog.get_logger(__name__)
 
 
 class EntryStore(Protocol):
-    """What the outbox needs of the book. Every method raises sqlite3.Error; a change is durable when its method
-    returns."""
+    """The part of the book that the outbox needs. Every method raises sqlite3.Error; a change is durable when its
+    method returns."""
 
     def entries(self, inputs: Collection[str]) -> dict[str, Entry]:
         """Input ID → entry of each of these signals."""

@@ -50,7 +50,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Caller(Protocol):
-    """What the publisher needs of the Clarify client."""
+    """The part of the Clarify client that the publisher needs."""
 
     @property
     def integration(self) -> str:
@@ -135,7 +135,7 @@ class ItemPublisher:
         if self._thread.ident is not None:
             self._thread.join(timeout)
 
-    # -- the thread -------------------------------------------------------------------------------
+    # -- the thread --------------------------------------------------------------------------------
 
     def _run(self) -> None:
         self.outbox.run(self._work)
@@ -202,7 +202,7 @@ class ItemPublisher:
             raise _AbortedError
         return self._client.call(method, params)
 
-    # -- what Clarify has -------------------------------------------------------------------------
+    # -- looking up signals and items --------------------------------------------------------------
 
     def _look_up(self, batch: Collection[str]) -> dict[str, _Found]:
         """Input ID → signal and item, for the signals of the batch that exist in Clarify."""
@@ -246,7 +246,7 @@ class ItemPublisher:
         with _as_documented("clarify.selectItems"):
             return {item["id"]: item for item in result.get("data") or ()}
 
-    # -- what becomes of it -----------------------------------------------------------------------
+    # -- deciding and publishing -------------------------------------------------------------------
 
     def _decide(
         self, batch: Mapping[str, SentDesire], wanted: Mapping[str, ItemMetadata], found: Mapping[str, _Found]

@@ -83,7 +83,7 @@ class Entry:
     saved_at: float = 0.0
     """When this metadata was saved, in seconds since the epoch; 0 if that is not known."""
     note: str = ""
-    """What a person should know of the last save; mostly empty."""
+    """A text for a person about the last save; mostly empty."""
     outstanding: Outstanding | None = None
 
 
@@ -231,7 +231,7 @@ def _cut(reason: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BatchVerdict:
-    """What follows from a failed request for its batch."""
+    """The consequences of a failed request for its batch."""
 
     delay: float = 0.0
     """Seconds to wait before the next request."""

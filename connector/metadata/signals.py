@@ -36,7 +36,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Saver(Protocol):
-    """What the saver needs of the Clarify client."""
+    """The part of the Clarify client that the saver needs."""
 
     def save_signals(self, signals_by_input: Mapping[str, SignalInfo]) -> SaveSignalsResult:
         """Save complete metadata. Raises `ClarifyError`; ValueError for metadata that breaks a documented rule."""

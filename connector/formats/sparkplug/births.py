@@ -46,7 +46,7 @@ class TooManyMetricsError(Exception):
 
 
 class MetricBirth(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
-    """What a birth says of a metric, or of a member of a template."""
+    """The definition of a metric, or of a member of a template, in a birth."""
 
     path: str
     """The metric's name; for a member, the names from the outermost template on, with slashes between."""

@@ -20,7 +20,7 @@ class SparkplugRule:
     """How a rule maps Sparkplug B."""
 
     bad_quality: Literal["keep", "drop", "reject", "signal"] = "drop"
-    """What happens to values whose quality is not good. `signal`: they are kept, and the quality is a signal, too."""
+    """The treatment of values whose quality is not good. `signal`: they are kept, and the quality is a signal, too."""
     online: bool = False
     """Whether births and deaths become a signal of each node and device."""
     metadata: bool = True

@@ -44,7 +44,7 @@ class Value(msgspec.Struct, gc=False):
     value: float | bool | str
     time_us: int
     birth: MetricBirth | None = None
-    """What the birth says of the metric, or of this part of it; None if no birth is known."""
+    """The definition of the metric, or of this part of it, in the birth; None if no birth is known."""
     quality: int | None = None
     historical: bool = False
 

@@ -20,7 +20,7 @@ from connector.formats.sparkplug.nodes import HostLimits, TimelineChange
 from connector.formats.sparkplug.properties import GOOD, is_good
 from connector.formats.sparkplug.rule import SparkplugRule, variables_of
 from connector.formats.sparkplug.topic import Owner, data_topic
-from connector.formats.sparkplug.values import Value
+from connector.formats.sparkplug.values import MetricValue
 from connector.mapping.documents.walk import cut
 from connector.mapping.plans import Plan, metadata, value_rule
 from connector.mapping.rules.rules import AUTO_TIME, RECEIVED_TIME, Rule, ValueRule
@@ -252,7 +252,7 @@ class SparkplugMapping:
         known.birth = birth
         return known
 
-    def _convert(self, plan: SparkplugPlan, entry: _Entry, value: Value, time_us: int, mapped: Mapped) -> None:
+    def _convert(self, plan: SparkplugPlan, entry: _Entry, value: MetricValue, time_us: int, mapped: Mapped) -> None:
         assert entry.conversion is not None  # noqa: S101 - asked only then
         try:
             number = entry.conversion.apply(value.value, lambda text: self._learn(plan, value.path, text))
@@ -264,7 +264,7 @@ class SparkplugMapping:
         else:
             mapped.samples.append((entry.input_id, time_us, number))
 
-    def _time_reject(self, value: Value, time_us: int, arrived_us: int) -> Reject:
+    def _time_reject(self, value: MetricValue, time_us: int, arrived_us: int) -> Reject:
         why = f"{time_us} µs since 1970 is no plausible time"
         try:
             self._check_time(time_us, arrived_us)

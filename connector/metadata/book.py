@@ -20,8 +20,8 @@ import orjson
 
 from connector.metadata.reconciler import (
     LAST_RETRY,
-    Change,
     Entry,
+    EntryChange,
     FailureKind,
     Outstanding,
     OutstandingCounts,
@@ -76,7 +76,7 @@ class MetadataBook:
         with self._state.reading() as connection:
             return self._read(connection, inputs)
 
-    def revise(self, inputs: Collection[str], change: Change) -> dict[str, Entry]:
+    def revise(self, inputs: Collection[str], change: EntryChange) -> dict[str, Entry]:
         """Change the entries of these signals, all or none. Returns the entries as they were before."""
         if not inputs:
             return {}
@@ -330,7 +330,7 @@ def drop(path: Path, lines: Iterable[MetadataLine]) -> int:
     return _change(path, lines, lambda _, entry: dropped(entry))
 
 
-def _change(path: Path, lines: Iterable[MetadataLine], change: Change) -> int:
+def _change(path: Path, lines: Iterable[MetadataLine], change: EntryChange) -> int:
     changed = 0
     places: dict[tuple[MetadataKind, str], list[str]] = {}
     for line in lines:

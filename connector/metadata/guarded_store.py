@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from connector.metadata.reconciler import Change, Entry, OutstandingCounts
+from connector.metadata.reconciler import Entry, EntryChange, OutstandingCounts
 
 _T = TypeVar("_T")
 
@@ -27,7 +27,7 @@ class EntryStore(Protocol):
     def entries(self, inputs: Collection[str]) -> dict[str, Entry]:
         """Input ID → entry of each of these signals."""
 
-    def revise(self, inputs: Collection[str], change: Change) -> dict[str, Entry]:
+    def revise(self, inputs: Collection[str], change: EntryChange) -> dict[str, Entry]:
         """Change the entries of these signals, all or none. Returns the entries as they were before."""
 
     def due(self, now: float, most: int, max_bytes: int) -> list[str]:

@@ -26,7 +26,7 @@ _MAX_DESCRIBED: Final = 100_000
 _log = structlog.get_logger(__name__)
 
 
-class NewSignals:
+class NewSignalGate:
     """Lets samples of new signals through, or rejects them. Safe for threads."""
 
     def __init__(self, settings: GuardSettings, state: State, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -98,7 +98,7 @@ class OutstandingCounts:
     failed: int = 0
 
 
-Change = Callable[[str, Entry], Entry]
+EntryChange = Callable[[str, Entry], Entry]
 """(input ID, its entry) → the changed entry."""
 
 

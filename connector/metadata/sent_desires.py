@@ -20,8 +20,8 @@ import structlog
 from connector.metadata.guarded_store import GuardedStore
 from connector.metadata.reconciler import (
     BatchVerdict,
-    Change,
     Entry,
+    EntryChange,
     SaveInterval,
     invalid,
     later,
@@ -138,7 +138,7 @@ class SentDesires:
 
         return self._store(batch.keys(), change)
 
-    def _store(self, inputs: Collection[str], change: Change) -> bool:
+    def _store(self, inputs: Collection[str], change: EntryChange) -> bool:
         while True:
             try:
                 self._book.store.revise(inputs, change)

@@ -145,25 +145,25 @@ def encode_frame(blocks: Sequence[RowBlock]) -> Frame:
     inserted: Counter[int] = Counter()
     superseded: Counter[int] = Counter()
     samples = series = 0
-    timelines: dict[bytes, _Timeline] = {}
+    places: dict[bytes, _RowPlaces] = {}
     for block in blocks:
         width = len(block.inputs)
         key = block.times.tobytes()
-        timeline = timelines.get(key)
-        if timeline is None:
-            timeline = timelines[key] = _Timeline(block.times, index)
-        kept = timeline.kept
+        place = places.get(key)
+        if place is None:
+            place = places[key] = _RowPlaces(block.times, index)
+        kept = place.kept
         for i, input_id in enumerate(block.inputs):
             values = block.values if width == 1 else block.values[i::width]
             if kept is not None:
                 values = array("d", [values[row] for row in kept])
             parts.append(b'%b"%b":[' % (b"," if series else b"", input_id.encode()))
             series += 1
-            timeline.write(values, parts)
+            place.write(values, parts)
             parts.append(b"]")
-        samples += width * timeline.rows
+        samples += width * place.rows
         _count(inserted, block.tokens, width)
-        for token in (block.tokens[row] for row in timeline.replaced):
+        for token in (block.tokens[row] for row in place.replaced):
             superseded[token] += width
     parts.append(b"}}")
     if superseded:
@@ -172,7 +172,7 @@ def encode_frame(blocks: Sequence[RowBlock]) -> Frame:
     return Frame(blocks, b"".join(parts), times, series, samples, inserted, superseded)
 
 
-class _Timeline:
+class _RowPlaces:
     """The places in the frame of row blocks that have the same times."""
 
     def __init__(self, times: array[int], index: Mapping[int, int]) -> None:

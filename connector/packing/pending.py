@@ -8,9 +8,9 @@ sends the same values ends as one table, and a device that sends single values e
 An input is in one table at any time, and the rows of a table stay in their order of arrival. So a later value never
 leaves before an earlier one.
 
-A *token* is a number that leads back to a record (see `ledger.progress`). Tokens rise with the order of arrival, except
-for *bundles*, which stand for samples of several records (such as the mean over a window): their tokens are negative.
-The *rank* of a token is its place in the order of arrival.
+A *token* is a number that leads back to a record (see `ledger.progress`). Tokens rise with the order of arrival. A
+*bundle* is one sample that stands for the values of several records, such as the mean over a window; its token is
+negative. The *rank* of a token is its place in the order of arrival.
 """
 
 from __future__ import annotations

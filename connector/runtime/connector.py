@@ -33,7 +33,7 @@ from connector.mapping.sparkplug import NodeEvent, lost_by_node
 from connector.mapping.time.clock_skew import Skew
 from connector.metadata.book import MetadataBook, MetadataKind
 from connector.metadata.items import ItemPublisher
-from connector.metadata.new_signals import NewSignals
+from connector.metadata.new_signals import NewSignalGate
 from connector.metadata.reconciler import SaveInterval
 from connector.metadata.saving_turn import SavingTurn
 from connector.metadata.signals import SignalSaver
@@ -129,7 +129,7 @@ class Connector:
                 sources.append(make(section, open_log_file(config, section.name)))
                 opened_sources.callback(sources[-1].close, _CLOSE_SECONDS)
             guard = config.signals.guard()
-            self.new_signals = NewSignals(guard, self.state) if guard.active else None
+            self.new_signals = NewSignalGate(guard, self.state) if guard.active else None
             self.rebirths = RebirthRequester({s.name: s.publish for s in sources if isinstance(s, MqttSource)})
             mapper = build_mapper(config, self.state.claims(), self.state.learned_states(), self.state.births())
             for source, owner, why in mapper.sparkplug.unreadable:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Final, TypeAlias
 
-from connector.formats.sparkplug.schema import Scalar
+from connector.formats.sparkplug.schema import ScalarValue
 
-Plain: TypeAlias = float | bool | str | None
+PlainValue: TypeAlias = float | bool | str | None
 """A number, a boolean or a text; None for no value."""
 
 
@@ -121,7 +121,7 @@ def untyped(field: str) -> DataType | None:
     return _UNTYPED.get(field)
 
 
-def scalar(datatype: DataType, value: Scalar) -> Plain:
+def scalar(datatype: DataType, value: ScalarValue) -> PlainValue:
     """The value of a metric, property, parameter or cell; None if it has none. `datatype` is one of `SCALARS`. Raises
     `BadValueError` if the value does not fit the type."""
     field = value.WhichOneof("value")
@@ -138,7 +138,7 @@ def scalar(datatype: DataType, value: Scalar) -> Plain:
     if field not in _FIELDS.get(datatype, ()):
         raise BadValueError(f"declared as {datatype.name}, but sent as {field}")
     found = text(found) if field == "string_value" else found
-    plain: Plain = found
+    plain: PlainValue = found
     return plain
 
 
@@ -166,7 +166,7 @@ def text(raw: str | bytes) -> str:
     return raw if isinstance(raw, str) else raw.decode("utf-8", "backslashreplace")
 
 
-def array(datatype: DataType, data: bytes, limit: int) -> list[Plain]:
+def array(datatype: DataType, data: bytes, limit: int) -> list[PlainValue]:
     """The elements of an array. `datatype` is one of `ARRAYS`. Raises `BadValueError` if the bytes do not fit the type,
     and for more than `limit` elements."""
     code = _NUMBER_ARRAYS.get(datatype)
@@ -185,7 +185,7 @@ def array(datatype: DataType, data: bytes, limit: int) -> list[Plain]:
     return [text(part) for part in data.split(b"\0")[:-1]]
 
 
-def _booleans(data: bytes, limit: int) -> list[Plain]:
+def _booleans(data: bytes, limit: int) -> list[PlainValue]:
     if len(data) < 4:
         raise BadValueError("an array of booleans begins with 4 bytes for their number")
     (count,) = struct.unpack_from("<I", data)

@@ -33,7 +33,7 @@ from connector.formats.sparkplug.nodes import (
 from connector.formats.sparkplug.payload import decode_payload
 from connector.formats.sparkplug.schema import Payload
 from connector.formats.sparkplug.topic import BIRTHS, COMMANDS, MessageType, Owner, Topic, TopicError, parse_topic
-from connector.formats.sparkplug.values import MetricProblem, MetricReader, Value
+from connector.formats.sparkplug.values import MetricProblem, MetricReader, MetricValue
 from connector.records import Reason
 
 _PARTS_A_VALUE: Final = 8
@@ -49,7 +49,7 @@ class SparkplugMessage:
     topic: Topic
     time_us: int
     """The time of the payload; the time of arrival if the payload has none."""
-    values: list[Value] = field(default_factory=list)
+    values: list[MetricValue] = field(default_factory=list)
     problems: list[MetricProblem] = field(default_factory=list)
     filtered: int = 0
     """Values that are not measurements."""

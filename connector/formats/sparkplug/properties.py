@@ -13,7 +13,7 @@ from typing import Final
 
 import orjson
 
-from connector.formats.sparkplug.datatypes import SCALARS, BadValueError, Plain, scalar, text, type_of, untyped
+from connector.formats.sparkplug.datatypes import SCALARS, BadValueError, PlainValue, scalar, text, type_of, untyped
 from connector.formats.sparkplug.schema import PropertySet, PropertyValue
 
 _UNIT: Final = ("engunit", "engunits", "engineeringunit", "engineeringunits", "unit", "units", "uom", "eu")
@@ -118,7 +118,7 @@ def _plain(key: str) -> str:
     return key.replace(" ", "").replace("_", "").lower()
 
 
-def _property(value: PropertyValue) -> Plain:
+def _property(value: PropertyValue) -> PlainValue:
     """The value of a property; None if it has none, or if it is no plain value."""
     field = value.WhichOneof("value")
     if field is None or value.is_null:

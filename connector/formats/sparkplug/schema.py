@@ -61,7 +61,7 @@ _SCALARS: Final = {
 }
 
 
-class Scalar(Protocol):
+class ScalarValue(Protocol):
     """A message with the oneof `value`, as metrics, properties, parameters and cells of data sets are."""
 
     int_value: int
@@ -75,7 +75,7 @@ class Scalar(Protocol):
         """The name of the field that is set."""
 
 
-class PropertyValue(Scalar, Protocol):
+class PropertyValue(ScalarValue, Protocol):
     """The value of a property."""
 
     type: int
@@ -106,7 +106,7 @@ class MetaData(Protocol):
 class DataSetRow(Protocol):
     """A row of a data set."""
 
-    elements: Sequence[Scalar]
+    elements: Sequence[ScalarValue]
 
 
 class DataSet(Protocol):
@@ -122,12 +122,12 @@ class TemplateValue(Protocol):
     """A value that is a structure: the definition of a template, or an instance."""
 
     metrics: Sequence[Metric]
-    parameters: Sequence[Scalar]
+    parameters: Sequence[ScalarValue]
     template_ref: str
     is_definition: bool
 
 
-class Metric(Scalar, Protocol):
+class Metric(ScalarValue, Protocol):
     """One value with its name, type, time and properties."""
 
     name: str

@@ -20,7 +20,7 @@ from connector.formats.sparkplug.datatypes import (
     SCALARS,
     BadValueError,
     DataType,
-    Plain,
+    PlainValue,
     array,
     scalar,
     text,
@@ -36,7 +36,7 @@ _SHOWN_PATH: Final = 200
 _INTEGERS: Final = ("int_value", "long_value")
 
 
-class Value(msgspec.Struct, gc=False):
+class MetricValue(msgspec.Struct, gc=False):
     """One value of a message."""
 
     path: str
@@ -68,7 +68,7 @@ class MetricReader:
         self._table = table if table is not None else _NO_TABLE
         self._time_us = time_us
         self._limit = limit
-        self.values: list[Value] = []
+        self.values: list[MetricValue] = []
         self.problems: list[MetricProblem] = []
         self.filtered = 0
         """Values that are no measurements: nulls, control metrics, transient metrics, bytes, definitions."""
@@ -96,7 +96,7 @@ class MetricReader:
                     self._reject(Reason.TYPE_MISMATCH, f"{error}", known.birth.path, value)
                     continue
             values.append(
-                Value(
+                MetricValue(
                     known.birth.path,
                     value,
                     metric.timestamp * 1000 or self._time_of(metric, payload_time_us),
@@ -203,12 +203,18 @@ class MetricReader:
             self._reject(Reason.TYPE_MISMATCH, str(error), path)
 
     def _add(
-        self, path: str, value: Plain, time_us: int, birth: MetricBirth | None, quality: int | None, historical: bool
+        self,
+        path: str,
+        value: PlainValue,
+        time_us: int,
+        birth: MetricBirth | None,
+        quality: int | None,
+        historical: bool,
     ) -> None:
         if value is None:
             self.filtered += 1
         else:
-            self.values.append(Value(path, value, time_us, birth, quality, historical))
+            self.values.append(MetricValue(path, value, time_us, birth, quality, historical))
 
     @staticmethod
     def _learn(metric: Metric, known: KnownMetric | None, datatype: DataType) -> None:

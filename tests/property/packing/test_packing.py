@@ -49,14 +49,14 @@ def decode(frame: Frame) -> dict[tuple[str, int], float]:
 
 
 class Bench:
-    """Pending samples and what has come out of them, applied one frame after the other."""
+    """Waiting samples, and the content of all frames so far."""
 
     def __init__(self) -> None:
         self.pending = Pending()
         self.token = 0
         self.now = 0.0
         self.arrived: list[float] = []
-        """Token → when its record arrived."""
+        """Token → time of arrival of its record."""
         self.came_in: Counter[int] = Counter()
         self.settled: Counter[int] = Counter()
         self.expected: dict[tuple[str, int], float] = {}

@@ -1,4 +1,4 @@
-"""Sparkplug B in the mapping: input IDs, metadata from births, quality, deaths, times, and what survives a restart."""
+"""Sparkplug B in the mapping: input IDs, metadata from births, quality, deaths, times, and restarts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MS = NOW // 1000
 
 
 class Mapping:
-    """A mapper with one rule, to which messages come one every millisecond."""
+    """A mapper with one rule; messages arrive one each millisecond."""
 
     def __init__(self, rule: dict[str, Any] | None = None, like: Mapping | None = None, **more: Any) -> None:
         rules = [rule or {"preset": "sparkplug"}, *more.pop("rules", [])]

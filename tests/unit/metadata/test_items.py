@@ -1,4 +1,4 @@
-"""The publisher without a network: what it asks, what it decides, and what it does about failures."""
+"""The item publisher without a network: its requests, its decisions, and its reaction to failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ID = "cq3t8v5e1k7n4m0r2s{:02d}"
 
 
 class Clarify:
-    """Signals and items, as the methods show them."""
+    """Signals and items, in the shape in which the methods of Clarify return them."""
 
     integration = "cp1a5c9e3g7i2k6m0o4q"
 
@@ -61,7 +61,7 @@ class Clarify:
 
 
 class Desk:
-    """A publisher that runs, and ends with the test."""
+    """A running publisher, which ends with the test."""
 
     def __init__(self, clarify: Clarify, state: State, described: Callable[[str], bool] | None = None):
         self.abort = threading.Event()

@@ -1,4 +1,4 @@
-"""Signal metadata: saved when new or changed, remembered, and never in anybody's way."""
+"""The signal saver: metadata is saved when it is new or changed, remembered over restarts, and never delays inserts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Retryable, TooLarge
 from connector.delivery.slots import Slots
 from connector.metadata.book import MetadataBook, MetadataKind
-from connector.metadata.reconciler import Change, Entry, FailureKind, Outstanding, SaveInterval
+from connector.metadata.reconciler import Entry, EntryChange, FailureKind, Outstanding, SaveInterval
 from connector.metadata.signals import SignalSaver
 from connector.records import SignalMetadata
 from connector.state.state import State
@@ -37,14 +37,14 @@ class FullDisk(MetadataBook):
 
     full = False
 
-    def revise(self, inputs: Collection[str], change: Change) -> dict[str, Entry]:
+    def revise(self, inputs: Collection[str], change: EntryChange) -> dict[str, Entry]:
         if self.full and inputs:
             raise sqlite3.OperationalError("database or disk is full")
         return super().revise(inputs, change)
 
 
 class Desk:
-    """A saver that runs, with its book and its clocks."""
+    """A running saver with its book and its clocks."""
 
     def __init__(self, clarify: ScriptedSignals, state: State, wall: Clock, abort: Abort | None = None) -> None:
         clock = Clock()
@@ -64,7 +64,7 @@ class Desk:
         self.saver.want(signals)
 
     def settled(self) -> None:
-        """Nothing waits that is due."""
+        """Wait until no waiting desire is due."""
         wait_until(
             lambda: self.saver.counts().waiting == self.saver.counts().postponed, SECONDS, "nothing waits", every=0.002
         )
@@ -74,7 +74,7 @@ class Desk:
         self.saver.outbox.want({})  # it looks
 
     def rejected(self, *, times: int) -> Outstanding:
-        """What is outstanding of `a`, when it was rejected so often."""
+        """The outstanding desire of `a`, after it was rejected so often."""
 
         def found() -> Outstanding | None:
             wants = self.book.entries(["a"])["a"].outstanding
@@ -83,7 +83,7 @@ class Desk:
         return wait_until(found, SECONDS, "rejected", every=0.002)  # type: ignore[return-value]
 
     def failed(self) -> dict[str, str]:
-        """Input ID → why it failed."""
+        """Input ID → reason of the failure."""
         entries = self.book.entries([*"abc", "bad", *(f"n{i}" for i in range(40))])
         return {
             key: entry.outstanding.reason
@@ -102,7 +102,7 @@ def wall() -> Clock:
 
 @pytest.fixture
 def run(state: State, wall: Clock) -> Iterator[Run]:
-    """Starts a saver, as a start of the connector does; the one before it is closed."""
+    """Starts a saver as a start of the connector does, and closes the saver before it."""
     desks: list[Desk] = []
 
     def start(clarify: ScriptedSignals, *, running: bool = True) -> Desk:

@@ -1,4 +1,4 @@
-"""Whether a load fits is said before it does not, and rightly: the planner is the witness."""
+"""The forecast says in time, and correctly, that a load does not fit; a simulation with the planner checks this."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ MAX_BYTES = 200_000
 
 
 def run(devices: int, values: int, seconds: int, *, max_waiting: int, same_clock: bool = False) -> tuple[Outlook, bool]:
-    """A fleet at 1 Hz and a slot a second: the outlook halfway, and whether more waits than may, at the end."""
+    """A fleet at 1 Hz and one slot a second. Returns the outlook halfway, and whether more samples wait at the end than
+    may wait."""
     chance = random.Random(1)
     pending, forecast = Pending(), Forecast(MAX_BYTES, max_waiting)
     inputs = [[f"d{device}/v{value}" for value in range(values)] for device in range(devices)]

@@ -1,4 +1,4 @@
-"""Tables get as fine as the records need, and no finer; what is empty for long is forgotten."""
+"""Tables get as fine as the records need, and no finer; empty tables are forgotten when they are many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A node's life with crashes: what is read again after a restart gives what it gave, and losses are counted once.
+"""The life of a node with crashes: a record that is read again after a restart gives the same values, and losses are
+counted once.
 
 A model node publishes births (each may give the aliases new meanings), data, and deaths; some messages never arrive.
 The connector keeps what it has decoded as a log, stores what the host hands out before it commits, and crashes at any
@@ -23,7 +24,7 @@ DEVICES = ("", "d1", "d2")
 NAMES = ("temp", "flow", "level")
 Message = tuple[str, bytes, int]
 Meaning = tuple[tuple[str, float, bool | None], ...]
-"""(path, value) of each value, and whether its owner is said to be online."""
+"""(path, value) of each value, and whether the message says that its owner is online."""
 
 
 def meaning(decoded: SparkplugMessage) -> tuple[object, ...]:
@@ -43,7 +44,7 @@ class NodeLife(RuleBasedStateMachine):
         self.stored: dict[Owner, bytes] = {}
         self.clock_us = 1_790_000_000_000_000
         self.log: list[tuple[Message, tuple[object, ...]]] = []
-        """Every message that arrived, with what was made of it."""
+        """Every message that arrived, with its result."""
         self.committed = 0
         self.read = 0
         self.births = 0
@@ -51,15 +52,16 @@ class NodeLife(RuleBasedStateMachine):
         self.bd_seq = 0
         self.lost = 0
         self.expected: int | None = None
-        """The number after that of the last message that arrived; None at a start: what is missed then is not known."""
+        """The sequence number after that of the last message that arrived; None after a start: losses before the first
+        message are not known."""
         self.session_heard = False
         self.birth_lost = False
         self.heard_bd_seq: int | None = None
-        """Of the last birth of the node that arrived, while no death of it did."""
+        """The `bdSeq` of the last birth of the node that arrived; None after its death."""
         self.aliases: dict[str, dict[int, str]] = {}
-        """What the node itself means by its aliases."""
+        """The aliases as the node itself uses them."""
         self.known: dict[str, dict[int, str]] = {}
-        """What the host must believe."""
+        """The aliases that the host must use."""
 
     def _send(
         self, kind: str, device: str, metrics: list[dict[str, object]], arrives: bool = True
@@ -173,7 +175,7 @@ class NodeLife(RuleBasedStateMachine):
 
     @rule(stored=st.booleans())
     def crash(self, stored: bool) -> None:
-        """All since the last commit is read again, whether what it changed was stored already or not."""
+        """Every record since the last commit is read again, whether its changes were stored already or not."""
         if stored:
             self.store_and_commit(0)
         self.host = Host(remembered=self.stored.items())

@@ -1,4 +1,4 @@
-"""What births say, as far as Clarify can take it, and how it is written down for the next run."""
+"""The content of births, cut to the limits of Clarify, and how it is stored for the next run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sparkplug B, message by message: births, data, deaths, losses, and what cannot be read."""
+"""The Sparkplug host, message by message: births, data, deaths, losses, and messages that cannot be read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MS = NOW // 1000
 
 
 class Broker:
-    """Brings messages to a host, one every millisecond."""
+    """Brings messages to a host, one each millisecond."""
 
     def __init__(self, host: Host | None = None) -> None:
         self.host = host or Host()

@@ -1,4 +1,4 @@
-"""Asking nodes for their births: patiently, ever more seldom, never many at once, and only where it was allowed."""
+"""Rebirth requests: patient, more and more seldom, never many at once, and only where the rule allows them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PACE = RebirthPace(patience=5, pause=60, longest_pause=200, between=1, stale=30,
 
 
 def asked(rebirths: Rebirths, begin: float, end: float) -> list[float]:
-    """The whole seconds at which a node is asked."""
+    """The seconds at which the node is asked."""
     return [float(now) for now in range(int(begin), int(end)) if rebirths.due(float(now))]
 
 

@@ -29,12 +29,12 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from connector.dead_letters.letter import DeadLetter
 from connector.delivery.load import PackingAccount
-from connector.formats.sparkplug.host import Owner
+from connector.formats.sparkplug.nodes import TimelineChange
 from connector.ledger.file import LogFile
 from connector.ledger.progress import Progress
 from connector.mapping.mapper import Mapper
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
-from connector.mapping.sparkplug import Noted
+from connector.mapping.sparkplug import NodeEvent
 from connector.mapping.time.clock_skew import Skew
 from connector.observe.logs import configure_logs
 from connector.packing.pending import Pending
@@ -150,9 +150,9 @@ class _Nothing:
 
     def renamed(self, renames: list[Rename]) -> None: ...
 
-    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None: ...
+    def births(self, source: str, said: list[TimelineChange]) -> None: ...
 
-    def noted(self, notes: list[Noted]) -> None: ...
+    def noted(self, notes: list[NodeEvent]) -> None: ...
 
     def clocks_off(self, skews: list[Skew]) -> None: ...
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from benchmarks.packing_offline import best_offline
 from connector.packing.encoder import time_bytes, value_bytes
-from connector.packing.frame import ENVELOPE, NULL, Slab, encode_frame
+from connector.packing.frame import ENVELOPE, NULL, RowBlock, encode_frame
 from connector.packing.pending import Pending
 from connector.packing.planner import plan_frame
 from connector.records import Mapped
@@ -116,9 +116,9 @@ def plan_all(pending: Pending) -> dict[str, Any]:
     while pending.waiting:
         began = time.process_time()
         plan = plan_frame(pending, MAX_BYTES, 0.0)
-        slabs = pending.take(plan)
+        blocks = pending.take(plan)
         planned = time.process_time()
-        frame = encode_frame(slabs)
+        frame = encode_frame(blocks)
         cpu += planned - began
         encoding += time.process_time() - planned
         assert len(frame.body) == plan.size <= MAX_BYTES
@@ -131,16 +131,16 @@ def plan_all(pending: Pending) -> dict[str, Any]:
             "planner_cpu_s": round(cpu, 3), "encoder_cpu_s": round(encoding, 3)}  # fmt: skip
 
 
-def union(slabs: Sequence[Slab]) -> dict[str, int]:
+def union(blocks: Sequence[RowBlock]) -> dict[str, int]:
     """Requests and bytes of one frame of everything, cut by time where it is full. Sizes are exact."""
     rows: dict[int, int] = {}
     """Time → bytes of its values beyond what nulls in their place would take."""
-    for slab in slabs:
-        width = len(slab.inputs)
-        for row, time_us in enumerate(slab.times):
-            digits = value_bytes(slab.values[row * width : (row + 1) * width])
+    for block in blocks:
+        width = len(block.inputs)
+        for row, time_us in enumerate(block.times):
+            digits = value_bytes(block.values[row * width : (row + 1) * width])
             rows[time_us] = rows.get(time_us, 0) + digits - width * (NULL - 1)
-    names = [input_id for slab in slabs for input_id in slab.inputs]
+    names = [input_id for block in blocks for input_id in block.inputs]
     series = len(names)
     fixed = ENVELOPE + sum(len(name) + len('"":[],') for name in names) - 2 - series
     requests, total, size = 0, 0, 0
@@ -152,23 +152,23 @@ def union(slabs: Sequence[Slab]) -> dict[str, int]:
     return {"union_requests": requests + 1, "union_bytes": total + size}
 
 
-def lower_bound(slabs: Sequence[Slab]) -> int:
+def lower_bound(blocks: Sequence[RowBlock]) -> int:
     """Bytes that no packing can save."""
-    times = {time_us for slab in slabs for time_us in slab.times}
-    names = sum(len(name) + len('"":[],') for slab in slabs for name in slab.inputs)
-    cells = sum(value_bytes(slab.values) + len(slab.values) - len(slab.inputs) for slab in slabs)
+    times = {time_us for block in blocks for time_us in block.times}
+    names = sum(len(name) + len('"":[],') for block in blocks for name in block.inputs)
+    cells = sum(value_bytes(block.values) + len(block.values) - len(block.inputs) for block in blocks)
     return ENVELOPE - 2 + names + cells + time_bytes(times) + 3 * len(times)
 
 
 def measure(name: str) -> dict[str, Any]:
     """One workload."""
     pending = pending_of(WORKLOADS[name])
-    slabs = [table.head(len(table.times)) for table in pending.tables()]
-    bound = lower_bound(slabs)
-    found = {"workload": name, **plan_all(pending), **union(slabs), "lower_bound_bytes": bound}
+    blocks = [table.head(len(table.times)) for table in pending.tables()]
+    bound = lower_bound(blocks)
+    found = {"workload": name, **plan_all(pending), **union(blocks), "lower_bound_bytes": bound}
     found["bytes_to_bound"] = round(found["bytes"] / bound, 3)
     if name == "mixed":
-        tried = best_offline(slabs, MAX_BYTES)
+        tried = best_offline(blocks, MAX_BYTES)
         found["best_offline_requests"] = min(tried.values())
         found["requests_to_offline"] = round(found["requests"] / found["best_offline_requests"], 3)
         found["offline"] = tried

@@ -55,10 +55,10 @@ def one_slot(pending: Pending) -> tuple[float, float]:
     """CPU seconds of planning (with taking out), and of encoding."""
     began = time.process_time()
     plan = plan_frame(pending, MAX_BYTES, 0.0)
-    slabs = pending.take(plan)
+    blocks = pending.take(plan)
     pending.forget_before(plan.left)
     planned = time.process_time()
-    frame = encode_frame(slabs)
+    frame = encode_frame(blocks)
     encoded = time.process_time()
     assert len(frame.body) <= MAX_BYTES
     return planned - began, encoded - planned

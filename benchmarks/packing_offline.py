@@ -13,7 +13,7 @@ from math import log, sqrt
 from typing import NamedTuple
 
 from connector.packing.encoder import time_bytes, value_bytes
-from connector.packing.frame import ENVELOPE, NULL, Slab
+from connector.packing.frame import ENVELOPE, NULL, RowBlock
 
 _REFUSALS = (24, 1000)
 
@@ -68,18 +68,20 @@ class _Frame:
         return low
 
 
-def loads_of(slabs: Sequence[Slab]) -> list[Load]:
-    """One load a slab."""
+def loads_of(blocks: Sequence[RowBlock]) -> list[Load]:
+    """One load a block."""
     return [
-        Load(len(slab.times), len(slab.inputs), value_bytes(slab.values), sum(len(name) + 6 for name in slab.inputs))
-        for slab in slabs
+        Load(
+            len(block.times), len(block.inputs), value_bytes(block.values), sum(len(name) + 6 for name in block.inputs)
+        )
+        for block in blocks
     ]
 
 
-def best_offline(slabs: Sequence[Slab], limit: int) -> dict[str, int]:
+def best_offline(blocks: Sequence[RowBlock], limit: int) -> dict[str, int]:
     """Frames needed by each method; the smallest is the yardstick."""
-    loads = loads_of(slabs)
-    some = [time_us for slab in slabs for time_us in slab.times[:100]]
+    loads = loads_of(blocks)
+    some = [time_us for block in blocks for time_us in block.times[:100]]
     length = time_bytes(some) / len(some) + 3
     orders: dict[str, Callable[[Load], float]] = {
         "by_rows": lambda load: -load.rows,

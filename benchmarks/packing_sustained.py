@@ -68,15 +68,15 @@ def simulate(devices: int, seconds: int) -> dict[str, Any]:
             plan = plan_frame(pending, MAX_BYTES, next_slot)
             planning += time.process_time() - began
             assert plan.size <= MAX_BYTES
-            slabs = pending.take(plan)
+            blocks = pending.take(plan)
             pending.forget_before(plan.left)
             settled = token if plan.left is None else plan.left
             frames += 1
-            for slab in slabs:
-                sent += slab.samples
+            for block in blocks:
+                sent += block.samples
                 if second >= seconds // 2:
-                    for time_us in slab.times:
-                        ages[round(next_slot * 10 - (time_us - START) / 100_000)] += len(slab.inputs)
+                    for time_us in block.times:
+                        ages[round(next_slot * 10 - (time_us - START) / 100_000)] += len(block.inputs)
             next_slot += SLOT_SECONDS
     return {
         "devices": devices,

@@ -15,24 +15,24 @@ from typing import Final
 import click
 
 from connector.config.read import load_config
-from connector.metadata.book import Kind, Line, Status, drop, read_lines, read_troubles, retry
-from connector.metadata.reconciler import Failure
+from connector.metadata.book import MetadataKind, MetadataLine, MetadataStatus, drop, read_lines, read_troubles, retry
+from connector.metadata.reconciler import FailureKind
 from connector.runtime.state_dir import state_files
 
-_KINDS: Final = {Kind.SIGNAL: "metadata", Kind.ITEM: "item"}
+_KINDS: Final = {MetadataKind.SIGNAL: "metadata", MetadataKind.ITEM: "item"}
 
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
-@click.option("--failed", "statuses", flag_value=Status.FAILED, help="Only what failed.")
-@click.option("--waiting", "statuses", flag_value=Status.WAITING, help="Only what waits.")
-@click.option("--saved", "statuses", flag_value=Status.SAVED, help="Only what Clarify has.")
+@click.option("--failed", "statuses", flag_value=MetadataStatus.FAILED, help="Only what failed.")
+@click.option("--waiting", "statuses", flag_value=MetadataStatus.WAITING, help="Only what waits.")
+@click.option("--saved", "statuses", flag_value=MetadataStatus.SAVED, help="Only what Clarify has.")
 @click.option("--retry", "is_retry", is_flag=True, help="Have what Clarify rejected tried again now.")
 @click.option("--drop", "is_drop", is_flag=True, help="Forget what failed; it comes again if the mapping says it anew.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 def metadata(
-    config: Path, patterns: Sequence[str], statuses: Status | None, is_retry: bool, is_drop: bool, as_json: bool
+    config: Path, patterns: Sequence[str], statuses: MetadataStatus | None, is_retry: bool, is_drop: bool, as_json: bool
 ) -> None:
     """Show how far the metadata of each signal is, and the item that it is published as: saved, waiting or failed.
 
@@ -48,12 +48,12 @@ def metadata(
         if is_retry or is_drop:
             _again(files, patterns, is_retry=is_retry)
         else:
-            _show(files, patterns, [statuses] if statuses else list(Status), as_json=as_json)
+            _show(files, patterns, [statuses] if statuses else list(MetadataStatus), as_json=as_json)
     except sqlite3.Error as error:
         raise click.ClickException(f"the state in {folder} cannot be used: {error}") from None
 
 
-def _lines(file: Path, patterns: Sequence[str], statuses: Sequence[Status]) -> Iterator[Line]:
+def _lines(file: Path, patterns: Sequence[str], statuses: Sequence[MetadataStatus]) -> Iterator[MetadataLine]:
     for line in read_lines(file, statuses):
         if not patterns or any(fnmatchcase(line.input_id, pattern) for pattern in patterns):
             yield line
@@ -62,8 +62,8 @@ def _lines(file: Path, patterns: Sequence[str], statuses: Sequence[Status]) -> I
 def _again(files: Sequence[Path], patterns: Sequence[str], *, is_retry: bool) -> None:
     changed = invalid = 0
     for file in files:
-        failed = list(_lines(file, patterns, [Status.FAILED]))
-        invalid += sum(line.failure is Failure.INVALID for line in failed)
+        failed = list(_lines(file, patterns, [MetadataStatus.FAILED]))
+        invalid += sum(line.failure is FailureKind.INVALID for line in failed)
         if failed:
             changed += retry(file, failed, time.time()) if is_retry else drop(file, failed)
     if invalid and is_retry:
@@ -74,14 +74,14 @@ def _again(files: Sequence[Path], patterns: Sequence[str], *, is_retry: bool) ->
     click.echo(f"{changed} {'are tried again' if is_retry else 'are forgotten'}")
 
 
-def _show(files: Sequence[Path], patterns: Sequence[str], statuses: Sequence[Status], *, as_json: bool) -> None:
+def _show(files: Sequence[Path], patterns: Sequence[str], statuses: Sequence[MetadataStatus], *, as_json: bool) -> None:
     troubles = {kind: told for file in files for kind, told in read_troubles(file).items()}
     found = (line for file in files for line in _lines(file, patterns, statuses))
     if as_json:
         said = {str(kind): {"since": _time(at), "reason": why} for kind, (at, why) in troubles.items()}
         click.echo(json.dumps({"trouble": said, "signals": [_as_json(line) for line in found]}))
         return
-    counted: Counter[tuple[Kind, Status]] = Counter()
+    counted: Counter[tuple[MetadataKind, MetadataStatus]] = Counter()
     for line in found:
         counted[line.kind, line.status] += 1
         click.echo(_as_text(line))
@@ -91,11 +91,11 @@ def _show(files: Sequence[Path], patterns: Sequence[str], statuses: Sequence[Sta
     click.echo(", ".join(said_counts) or "No signal is like that.")
 
 
-def _as_text(line: Line) -> str:
+def _as_text(line: MetadataLine) -> str:
     parts = [f"{line.status:7}  {_KINDS[line.kind]:8}  {line.input_id}"]
     if line.since is not None:
         parts.append(f"since {_time(line.since)}")
-    if line.status is Status.FAILED:
+    if line.status is MetadataStatus.FAILED:
         after = f"next try {_time(line.next_try)}" if line.next_try is not None else "not tried again as it is"
         parts.append(f"{line.failure}, {line.tries} {'try' if line.tries == 1 else 'tries'}, {after}: {line.reason}")
     if line.note:
@@ -103,7 +103,7 @@ def _as_text(line: Line) -> str:
     return "  ".join(parts)
 
 
-def _as_json(line: Line) -> dict[str, object]:
+def _as_json(line: MetadataLine) -> dict[str, object]:
     return {
         "input": line.input_id,
         "kind": str(line.kind),

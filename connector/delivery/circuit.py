@@ -1,4 +1,4 @@
-"""When a method may be called: the circuit breakers of one API. No I/O; the time is an argument.
+"""The circuit breakers of one API: they decide when a method may be called. No I/O; the time is an argument.
 
                   a failure                     the 6th in a row, or one after 30 s of failing
     ┌─────────┐ back-off with ┌───────────────────────────────────────┐
@@ -10,16 +10,19 @@
          └────────────────────│ half-open: one request, the probe     │──────────┘
                               └───────────────────────────────────────┘
 
-What counts is a row of failures that no answer breaks. An answer is also one that finds the data bad: the API works.
-Where a person must act (`held`: not allowed, refused), the circuit opens with the first failure. After an answer
-everything is as if nothing had happened.
+What counts. Failures count while no answer comes between them. An answer that says that the data is bad is an answer:
+the API works. If a person must act (`held`: the method is not allowed, or the request is refused), the circuit opens
+with the first failure. An answer closes the circuit and resets everything.
 
-Each method has a circuit of its own, since being throttled or not allowed is the method's own trouble. No answer at
-all, 5xx, 401 and a token endpoint that fails are everybody's: they count for the circuit of all methods, too, which
-opens when one method alone has failed for long and no other had an answer meanwhile. While it is open, one probe at a
-time is sent for all of them, and the first answer lets all go on. So that no method stands still for what only another
-one suffers, a method that has not failed itself may be the probe at once; and inserts (`first`) are never after others
-in a queue for the next probe.
+Each method has its own circuit, because a method that is throttled or not allowed says nothing about the others.
+
+The circuit of all methods. Some failures concern all methods: no answer at all, 5xx, 401, and a failing token endpoint.
+They count for the circuit of the method and for the circuit of all methods. The circuit of all methods opens if one
+method alone has failed for long and no other method had an answer meanwhile. While it is open, one probe at a time is
+sent for all methods, and the first answer closes it.
+
+Two rules keep a method from standing still because of the trouble of another one: a method that has not failed itself
+may be the probe at once, and inserts (`first`) never wait behind other methods for the next probe.
 """
 
 from __future__ import annotations
@@ -38,20 +41,22 @@ from connector.clarify import ClarifyError, NotAllowed, Refused, Retryable
 from connector.delivery.policy import asked_delay, hold_delay, retry_delay, slow_delay
 
 OPEN_FAILURES: Final = 6
+"""A circuit opens with so many failures in a row."""
 OPEN_SECONDS: Final = 30.0
+"""A circuit opens with a failure that comes so long after the first failure in a row."""
 _GIVE_WAY_SECONDS: Final = 1.0
-"""How much later than inserts others take their turn as the probe."""
+"""How much later than inserts the other methods may send the probe."""
 LOOK_SECONDS: Final = 1.0
-"""How often to look, in a wait, whether others were answered meanwhile."""
+"""How often a caller that waits should ask again, since another method may have had an answer meanwhile."""
 ALL: Final = "all"
-"""What the circuit of all methods is called in logs and metrics."""
+"""The name of the circuit of all methods in logs and metrics."""
 _TOKENS: Final = "oauth/token"
 
 _log = structlog.get_logger(__name__)
 
 
 class CircuitState(Enum):
-    """See above."""
+    """The states of the diagram above."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -60,24 +65,24 @@ class CircuitState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CircuitStatus:
-    """How one circuit is, for metrics and readiness."""
+    """The status of one circuit, for metrics and readiness."""
 
     state: CircuitState
     held: bool
     """A person must act."""
     failures: int
-    """In a row."""
+    """Failures in a row."""
     reason: str | None
-    """Why the last one failed; None if it did not."""
+    """Why the last request failed; None if it did not fail."""
     failing_seconds: float
-    """Since the first of them."""
+    """Seconds since the first of these failures."""
     next_try_seconds: float
-    """Until a request may be sent."""
+    """Seconds until a request may be sent."""
 
 
 @dataclass(slots=True)
 class _Failures:
-    """A row of failures."""
+    """Failures in a row, without an answer between them."""
 
     count: int = 0
     since: float = 0.0
@@ -86,16 +91,16 @@ class _Failures:
     is_open: bool = False
     not_before: float = 0.0
     asked_until: float = 0.0
-    """Until when the server asked us to wait."""
-    said: bool = False
-    """Whether people were told that it opened."""
+    """The time until which the server asked us to wait."""
+    logged: bool = False
+    """Whether the opening of the circuit was logged."""
 
     def add(self, error: ClarifyError, held: bool, in_a_row: int, now: float, chance: Callable[[], float]) -> None:
-        """One more; `in_a_row` counts those of its method alone."""
+        """Add one failure; `in_a_row` is the number of failures of its method alone."""
         self.since = self.since if self.count else now
         self.count += 1
         self.reason = str(error)
-        self.said = self.said and (self.held or not held)  # that a person must act is news
+        self.logged = self.logged and (self.held or not held)  # that a person must act is logged, too
         self.held = held
         self.is_open |= held or in_a_row >= OPEN_FAILURES or now - self.since >= OPEN_SECONDS
         if held:
@@ -114,23 +119,23 @@ class _Failures:
 
 
 class _Shared:
-    """What the circuits of one API have in common."""
+    """The state that the circuits of one API share: the circuit of all methods."""
 
     def __init__(self, chance: Callable[[], float]) -> None:
         self.chance = chance
         self.lock = threading.RLock()
         self.failures = _Failures()
-        self.rows: Counter[str] = Counter()
-        """Method → how many of them are its: three methods that fail twice each have not failed for long."""
+        self.by_method: Counter[str] = Counter()
+        """Method → its part of `failures`: three methods with two failures each have not failed for long."""
         self.outages = 0
-        """How often an answer has closed the circuit of all methods."""
+        """How often an answer has closed the circuit of all methods, since the start."""
         self.probe: Circuit | None = None
-        """Who has a request under way while that circuit is open."""
+        """The circuit whose request is under way while the circuit of all methods is open."""
 
     def close(self) -> _Failures:
-        """The API has answered; what there was before."""
+        """Close the circuit of all methods, since the API has answered. Returns the failures before."""
         before, self.failures = self.failures, _Failures()
-        self.rows.clear()
+        self.by_method.clear()
         if before.is_open:
             self.outages += 1
             self.probe = None
@@ -145,24 +150,24 @@ class Circuits:
         self._circuits: dict[str, Circuit] = {}
 
     def of(self, method: str, *, first: bool = False) -> Circuit:
-        """The circuit of this method, for one thread; `first` if others have to give way to it."""
+        """The circuit of this method, for one thread. `first`: other methods let this one send the probe."""
         with self._shared.lock:
             return self._circuits.setdefault(method, Circuit(self._shared, method, first))
 
     def statuses(self, now: float) -> dict[str, CircuitStatus]:
-        """The circuit of all methods, under `ALL`, then each method's own."""
+        """Method → status of its circuit; the circuit of all methods comes first, under `ALL`."""
         shared = self._shared
         with shared.lock:
             failures, state, left = shared.failures, CircuitState.CLOSED, 0.0
             if failures.is_open:
                 state = CircuitState.OPEN if shared.probe is None else CircuitState.HALF_OPEN
                 left = max(0.0, failures.not_before - now)
-            everybody = failures.status(state, now, left)
-            return {ALL: everybody, **{method: found.status(now) for method, found in self._circuits.items()}}
+            of_all = failures.status(state, now, left)
+            return {ALL: of_all, **{method: found.status(now) for method, found in self._circuits.items()}}
 
 
 class Circuit:
-    """The circuit of one method: ask `left`, then `begin`, and say how it went."""
+    """The circuit of one method: `left` and `begin` before a request, `answered`, `failed` or `not_sent` after it."""
 
     def __init__(self, shared: _Shared, method: str, first: bool) -> None:
         self._shared = shared
@@ -170,20 +175,22 @@ class Circuit:
         self._gives_way = 0.0 if first else _GIVE_WAY_SECONDS
         self._failures = _Failures()
         self._failed_in = 0
-        """After how many outages the last request failed."""
-        self._is_everybodys = False
-        """Whether the last failure was."""
+        """How many outages of all methods there had been when the last request failed."""
+        self._concerns_all = False
+        """Whether the last failure concerns all methods."""
         self._is_sent = False
+        """Whether a request is under way."""
         self.is_probe = False
-        """Whether the request that was begun is sent while the circuit is open: best a small one."""
+        """Whether the request under way is sent while a circuit is open: it should be a small one."""
 
     def left(self, now: float) -> float:
-        """Seconds until a request may be sent: ask again then, or sooner, since an answer to others may come."""
+        """Seconds until a request may be sent. An answer to another method may make it sooner: ask again after
+        `LOOK_SECONDS`."""
         shared = self._shared
         with shared.lock:
             not_before = self._failures.not_before
-            if self._is_everybodys and (shared.failures.is_open or shared.outages > self._failed_in):
-                not_before = self._failures.asked_until  # all else depends on all of them
+            if self._concerns_all and (shared.failures.is_open or shared.outages > self._failed_in):
+                not_before = self._failures.asked_until  # everything else is decided by the circuit of all methods
             left = not_before - now
             if shared.failures.is_open:
                 if shared.probe not in (None, self):
@@ -193,7 +200,7 @@ class Circuit:
             return max(0.0, left)
 
     def begin(self, now: float) -> bool:
-        """Whether a request may be sent now; if so, `answered`, `failed` or `not_sent` has to follow."""
+        """Begin a request. False if none may be sent now; if True, `answered`, `failed` or `not_sent` must follow."""
         shared = self._shared
         with shared.lock:
             if self.left(now) > 0:
@@ -205,54 +212,55 @@ class Circuit:
             return True
 
     def answered(self, now: float) -> None:
-        """There was an answer, be it that the data is bad."""
+        """The request was answered, even if the answer is that the data is bad."""
         with self._shared.lock:
             self._end()
-            own, self._failures, self._is_everybodys = self._failures, _Failures(), False
-            everybody = self._shared.close()
-        _say_closed(ALL, everybody, now)
-        _say_closed(self._method, own, now)
+            own, self._failures, self._concerns_all = self._failures, _Failures(), False
+            of_all = self._shared.close()
+        _log_closed(ALL, of_all, now)
+        _log_closed(self._method, own, now)
 
     def failed(self, error: ClarifyError, now: float, *, held: bool | None = None) -> None:
-        """It failed, and not because of its data. `held` says whether a person must act, where the error does not."""
+        """The request failed, and not because of its data. `held` says whether a person must act; None: as the type of
+        the error says."""
         held = isinstance(error, NotAllowed | Refused) if held is None else held
-        shared, worked = self._shared, None
+        shared, closed = self._shared, None
         with shared.lock:
             self._end()
             self._failed_in = shared.outages
-            self._is_everybodys = _is_everybodys(error)
+            self._concerns_all = _concerns_all(error)
             self._failures.add(error, held, self._failures.count + 1, now, shared.chance)
-            if self._is_everybodys:
-                shared.rows[self._method] += 1
-                shared.failures.add(error, held, shared.rows[self._method], now, shared.chance)
+            if self._concerns_all:
+                shared.by_method[self._method] += 1
+                shared.failures.add(error, held, shared.by_method[self._method], now, shared.chance)
             else:
-                worked = shared.close()
-            everybody = shared.failures
-            is_news_of_all = _is_news(everybody)
-            is_news = not everybody.is_open and _is_news(self._failures)
-        if worked is not None:
-            _say_closed(ALL, worked, now)
-        if is_news_of_all:
-            _say_open(ALL, everybody, now)
-        if is_news:
-            _say_open(self._method, self._failures, now)
+                closed = shared.close()  # the API has answered
+            of_all = shared.failures
+            all_opened = _is_new(of_all)
+            opened = not of_all.is_open and _is_new(self._failures)
+        if closed is not None:
+            _log_closed(ALL, closed, now)
+        if all_opened:
+            _log_open(ALL, of_all, now)
+        if opened:
+            _log_open(self._method, self._failures, now)
 
     def not_sent(self) -> None:
-        """The request that was begun was not sent after all."""
+        """The request was not sent after all."""
         with self._shared.lock:
             self._end()
 
     def status(self, now: float) -> CircuitStatus:
-        """How this method fares."""
+        """The status of this method."""
         with self._shared.lock:
             state = CircuitState.CLOSED
-            if self._failures.is_open or (self._is_everybodys and self._shared.failures.is_open):
+            if self._failures.is_open or (self._concerns_all and self._shared.failures.is_open):
                 state = CircuitState.HALF_OPEN if self._is_sent else CircuitState.OPEN
             return self._failures.status(state, now, self.left(now))
 
     @property
     def trouble(self) -> str | None:
-        """Why the last request failed; None if it did not."""
+        """Why the last request failed; None if it did not fail."""
         return self._failures.reason
 
     @property
@@ -280,22 +288,23 @@ def unforeseen(error: Exception, method: str) -> Retryable:
     return Retryable(f"A bug ({kind}): its traceback is in the log; please report it.", method=method)
 
 
-def _is_news(failures: _Failures) -> bool:
-    if not failures.is_open or failures.said:
+def _is_new(failures: _Failures) -> bool:
+    """Whether the circuit is open and this was not logged; from here on it counts as logged."""
+    if not failures.is_open or failures.logged:
         return False
-    failures.said = True
+    failures.logged = True
     return True
 
 
-def _is_everybodys(error: ClarifyError) -> bool:
-    """Whether other methods must expect the same."""
+def _concerns_all(error: ClarifyError) -> bool:
+    """Whether other methods must expect the same failure."""
     if error.method == _TOKENS or error.code == 401:
         return True
     no_answer = error.code is None and isinstance(error, Retryable)
     return no_answer or (error.code is not None and 500 <= error.code < 600)
 
 
-def _say_open(method: str, failures: _Failures, now: float) -> None:
+def _log_open(method: str, failures: _Failures, now: float) -> None:
     said = {
         "method": method,
         "reason": failures.reason,
@@ -318,8 +327,8 @@ def _say_open(method: str, failures: _Failures, now: float) -> None:
         )
 
 
-def _say_closed(method: str, failures: _Failures, now: float) -> None:
-    if not failures.said:
+def _log_closed(method: str, failures: _Failures, now: float) -> None:
+    if not failures.logged:
         return
     _log.info(
         "circuit_closed",

@@ -1,7 +1,6 @@
-"""Pieces of a frame that Clarify does not take: cut in two, joined again, and without what is to be set aside.
+"""Operations on the columns of a frame that Clarify does not take: cut in two, join, and set samples aside.
 
-A piece is columns, as a frame has them. The order within a column is the order of arrival, and no operation
-changes it.
+The order within a column is the order of arrival. No operation changes it.
 """
 
 from __future__ import annotations
@@ -10,21 +9,39 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from connector.clarify import NamedInFrame
 from connector.packing.frame import Column
+from connector.records import Sample
 
 Columns: TypeAlias = Mapping[str, Column]
+"""Input ID → samples."""
+
+
+class SeparatedColumns(NamedTuple):
+    """The samples of a frame in two parts."""
+
+    named: Columns
+    """The samples that the server named as bad."""
+    others: Columns
+
+
+class RecordSamples(NamedTuple):
+    """The samples of one record."""
+
+    token: int
+    """Leads back to the record (see `ledger.progress`)."""
+    samples: list[Sample]
 
 
 def values_in(columns: Columns) -> int:
-    """How many values these columns hold, those that a later one replaces included."""
+    """The number of values, including values that a later value of the same time replaces."""
     return sum(len(column.times) for column in columns.values())
 
 
 def cut(columns: Columns, n: int) -> tuple[Columns, Columns]:
-    """The first `n` values, column by column, and the others."""
+    """(the first `n` values, counted column after column; all other values)."""
     first: dict[str, Column] = {}
     rest: dict[str, Column] = {}
     for input_id, column in columns.items():
@@ -40,7 +57,7 @@ def cut(columns: Columns, n: int) -> tuple[Columns, Columns]:
 
 
 def joined(first: Columns, second: Columns) -> Columns:
-    """The values of both; in a column that both have, those of the first stand before those of the second."""
+    """The values of both. In a column that both have, the values of `first` come before the values of `second`."""
     both = dict(first)
     for input_id, column in second.items():
         mine = both.get(input_id)
@@ -52,12 +69,13 @@ def joined(first: Columns, second: Columns) -> Columns:
 
 
 def rows_of(columns: Columns) -> list[int]:
-    """The times of the rows of these columns' frame, in µs."""
+    """The times of the rows of a frame of these columns, in µs since the epoch, rising."""
     return sorted(set().union(*(column.times for column in columns.values())))
 
 
-def without_named(columns: Columns, named: NamedInFrame) -> tuple[Columns, Columns]:
-    """(what is named, the others). A cell stands for every value of its input at its time."""
+def without_named(columns: Columns, named: NamedInFrame) -> SeparatedColumns:
+    """Separate the samples that the server named from the others. A named cell stands for every value of its input at
+    its time."""
     rows = rows_of(columns)
     lost_rows = {rows[index] for index in named.rows}
     lost_cells: dict[str, set[int]] = {}
@@ -74,12 +92,11 @@ def without_named(columns: Columns, named: NamedInFrame) -> tuple[Columns, Colum
             found = _at(column, [i for i, time_us in enumerate(column.times) if (time_us in lost) is is_bad])
             if found is not None:
                 taken[input_id] = found
-    return bad, good
+    return SeparatedColumns(bad, good)
 
 
-def by_record(columns: Columns) -> Iterator[tuple[int, list[tuple[str, int, float]]]]:
-    """Token → the samples of its record, (input ID, time in µs, value); the tokens rising. Takes a few bytes a sample,
-    however many there are."""
+def by_record(columns: Columns) -> Iterator[RecordSamples]:
+    """The samples of each record, the tokens rising. Needs only a few bytes of memory for each sample."""
     inputs = list(columns)
     starts: list[int] = []
     tokens = array("q")
@@ -87,17 +104,17 @@ def by_record(columns: Columns) -> Iterator[tuple[int, list[tuple[str, int, floa
         starts.append(len(tokens))
         tokens.extend(column.tokens)
 
-    def sample(at: int) -> tuple[str, int, float]:
+    def sample(at: int) -> Sample:
         number = bisect_right(starts, at) - 1
         column = columns[inputs[number]]
         return inputs[number], column.times[at - starts[number]], column.values[at - starts[number]]
 
     for token, places in groupby(sorted(range(len(tokens)), key=tokens.__getitem__), key=tokens.__getitem__):
-        yield token, [sample(at) for at in places]
+        yield RecordSamples(token, [sample(at) for at in places])
 
 
 def _at(column: Column, indexes: Sequence[int]) -> Column | None:
-    """The values at these places; None if there are none."""
+    """The samples with these indexes; None if there are none."""
     if len(indexes) == len(column.times):
         return column
     if not indexes:

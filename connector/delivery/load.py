@@ -1,5 +1,7 @@
-"""How well frames are filled, whether the load fits, and how often signals have samples: counted here, and said in the
-log before data is at risk."""
+"""The load of a pipeline: how well frames are filled, whether the load fits, and how often signals have samples.
+
+Everything is counted here, and logged long before data is at risk.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +13,21 @@ import structlog
 from connector.packing.forecast import Forecast, FrameSize, Outlook
 from connector.packing.frame import Frame
 from connector.packing.pending import Pending
-from connector.packing.rates import Rates, RateWatch
+from connector.packing.rates import RateWatch, SampleRates
 
 _SURE_SECONDS: Final = 30.0
-"""A load has to be too much for so long before it is reported: after a start, much comes at once."""
-_WELL: Final = 1.2
-_RATES_AGAIN_SECONDS: Final = 6 * 3600.0
+"""A load is reported if it has been too high for so long: after a start, many samples come at once."""
+_FITS_WELL: Final = 1.2
+"""The factor from which on a load that was reported fits again."""
+_REPORT_RATES_SECONDS: Final = 6 * 3600.0
+"""From one report of fast signals to the next."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class PackingAccount:
-    """How well frames were filled since the start, and how it stands. Rates are in samples a second."""
+    """How well frames were filled since the start, and the forecast. Rates are in samples a second."""
 
     requests: int
     samples: int
@@ -34,44 +38,45 @@ class PackingAccount:
     aligned_saves: float
     """How many of the full requests alignment to whole seconds would have saved."""
     inflow: float
+    """The rate at which samples come in."""
     capacity: float
-    """At the present packing."""
+    """The rate at which samples can leave at the present packing."""
     most: float
-    """With as much waiting as may: what is above cannot be carried."""
+    """The rate at which samples could leave if as many waited as may wait; a higher inflow cannot be carried."""
     backlog_seconds: float
-    """How long what waits lasts at the present packing."""
+    """Seconds to send everything that waits at the present packing, if no more samples come in."""
     aligned: int = 0
-    """Samples whose time was moved to a grid."""
+    """Samples whose time was moved to a common grid."""
     not_aligned: int = 0
-    """Samples that would have been moved too far."""
+    """Samples that were not moved, because the grid was too far away."""
     collisions: int = 0
-    """Samples that ended on the time of the one before them of the same input."""
+    """Samples that were moved to the time of the sample before them of the same input."""
     greatest_shift_us: int = 0
 
     @property
     def samples_per_request(self) -> float:
-        """The mean."""
+        """The mean number of samples of a request."""
         return self.samples / self.requests if self.requests else 0.0
 
     @property
     def density(self) -> float:
-        """Share of the cells that have a value, 0 to 1."""
+        """The share of cells with a value, 0 to 1."""
         return self.samples / self.cells if self.cells else 0.0
 
     @property
     def factor(self) -> float | None:
-        """How many times the inflow could be carried; None without any."""
+        """`most` divided by `inflow`: below 1 the load is too high. None without an inflow."""
         return self.most / self.inflow if self.inflow > 1e-3 else None
 
 
 class Load:
-    """The load of one pipeline, whose lock is around every call."""
+    """The load of one pipeline. Not safe for threads: the pipeline holds its lock around every call."""
 
     def __init__(self, max_frame_bytes: int, max_waiting_samples: int) -> None:
         self._forecast = Forecast(max_frame_bytes, max_waiting_samples)
         self._watch = RateWatch(self._rates_seen)
-        self.rates: Rates | None = None
-        """How often signals have samples, in the last window that is over."""
+        self.rates: SampleRates | None = None
+        """How often signals had samples in the last complete window; None before its end."""
         self._requests = self._samples = self._bytes = self._cells = 0
         self._now = 0.0
         self._too_much_since: float | None = None
@@ -79,29 +84,29 @@ class Load:
         self._rates_reported: float | None = None
 
     def came(self, samples: int, now: float) -> None:
-        """So many samples came in."""
-        self._forecast.came(samples, now)
+        """Note that so many samples came in at `now`, in seconds."""
+        self._forecast.received(samples, now)
 
     def made(self, frame: Frame, waiting: int, pending: Pending, rate: float, now: float) -> None:
-        """This frame was made when `waiting` samples waited; what is left is in `pending`. `rate` is in requests a
-        second."""
+        """Note that this frame was made when `waiting` samples waited, and log if the load is too high or fits again.
+        `pending` holds the samples that remain. `rate` is in requests a second."""
         self._now = now
         self._requests += 1
         self._samples += frame.samples
         self._bytes += len(frame.body)
         self._cells += frame.rows * frame.series
         size = FrameSize(len(frame.body), frame.rows, frame.series, frame.samples, waiting)
-        self._forecast.left(size, frame.times)
+        self._forecast.sent(size, frame.times)
         self._watch.look(pending, now)
         if (outlook := self.outlook(pending.waiting, rate, now)) is not None:
             self._look(outlook, now)
 
     def outlook(self, waiting: int, rate: float, now: float) -> Outlook | None:
-        """Whether the load fits, with so many samples waiting; None before the first frame."""
+        """The forecast with so many samples waiting; None before the first frame."""
         return self._forecast.outlook(waiting, rate, now)
 
     def account(self, waiting: int, rate: float, now: float) -> PackingAccount | None:
-        """How it stands; None before the first frame."""
+        """The account with so many samples waiting; None before the first frame."""
         outlook = self.outlook(waiting, rate, now)
         if outlook is None:
             return None
@@ -121,7 +126,7 @@ class Load:
     def _look(self, outlook: Outlook, now: float) -> None:
         if outlook.sustainable:
             self._too_much_since = None
-            if self._reported and outlook.factor >= _WELL:
+            if self._reported and outlook.factor >= _FITS_WELL:
                 self._reported = False
                 _log.info("load_fits_again", samples_per_second=round(outlook.inflow), factor=round(outlook.factor, 2))
             return
@@ -139,11 +144,11 @@ class Load:
                 remedy="align the times of a rule (align: 1s), send less of it, or use a second integration",
             )
 
-    def _rates_seen(self, rates: Rates) -> None:
+    def _rates_seen(self, rates: SampleRates) -> None:
         self.rates = rates
         if not rates.over_average:
             return
-        if self._rates_reported is not None and self._now - self._rates_reported < _RATES_AGAIN_SECONDS:
+        if self._rates_reported is not None and self._now - self._rates_reported < _REPORT_RATES_SECONDS:
             return
         self._rates_reported = self._now
         _log.warning(

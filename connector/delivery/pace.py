@@ -1,13 +1,15 @@
-"""How fast to send: our share of the allowed rate, less where the server shows that it is too much. No I/O.
+"""The pace: the requests a second that may be sent. No I/O.
 
-A request above Clarify's limit is not refused but delayed, and several replicas have one limit between them.
-So answers that take much longer than requests of that size usually do are taken as congestion: the rate goes
-down at once, by a third, and comes back a little with each prompt answer. All replicas do the same, and meet
-at what the server gives (additive increase, multiplicative decrease).
+The pace is our share of the allowed rate, and less while the server is slow.
 
-What is usual is known for each class of sizes: what a byte costs beside what a request costs is unknown, and the
-first large frame after many small ones must not look like trouble. Where everybody sends too much from the start,
-slow is all that anybody knows; so there is a limit to what can be usual, well below the 10 s after which Clarify
+Congestion. Clarify does not refuse a request above its limit, but delays it; and several replicas may share one limit.
+So an answer that takes much longer than usual for a request of its size is taken as congestion. The rate goes down at
+once, by a third, and rises a little with each prompt answer. All replicas do the same, and settle at the rate that the
+server can give (additive increase, multiplicative decrease).
+
+The usual time is known for each class of sizes, because it is not known how the time depends on the size: the first
+large frame after many small ones must not look like congestion. If all replicas send too much from the start, every
+answer is slow and slow would be usual. So the usual time has an upper limit, well below the 10 s after which Clarify
 drops a request that waits.
 """
 
@@ -19,29 +21,34 @@ from typing import Final, Literal
 import structlog
 
 _DOWN: Final = 0.7
+"""Factor of the rate after a slow answer."""
 _UP: Final = 0.05
+"""Share of the allowed rate that a prompt answer adds."""
 _LEAST_CONGESTED: Final = 0.1
+"""The congestion never lowers the rate below this share."""
 _LEAST_RATE: Final = 0.01
-"""Of the allowed rate: a small share of a busy server still has to find out when that is prompt again."""
+"""The rate is never below this share of the allowed rate: requests are needed to notice that the server is prompt."""
 _SHARE_OF_NOTHING: Final = 0.05
-"""Whoever owns nothing any more still has something to send, and must not take for ever."""
+"""The share of a replica that owns nothing any more: it may still have samples to send."""
 _SLOW_SECONDS: Final = 1.0
 _SLOW_TIMES: Final = 3.0
+"""An answer is slow if it takes more than `_SLOW_SECONDS`, and more than `_SLOW_TIMES` as long as usual."""
 _SMALL_BYTES: Final = 64 * 1024
-"""Up to here all requests take equally long; beyond, a class ends at each power of two."""
+"""The first class of sizes ends here: smaller requests take equally long. Each next class ends at a power of two."""
 _FORGET: Final = 1.02
-"""The usual time is the lowest seen, and rises by this with each request, so that it can change."""
+"""The usual time of a class is the shortest seen, and rises by this factor with each request, so that it can change."""
 _USUAL_SECONDS: Final = 1.0
 _USUAL_SECONDS_A_BYTE: Final = 0.25 / 2**20
-"""More than these together is never usual."""
+"""Upper limit of the usual time: `_USUAL_SECONDS`, and `_USUAL_SECONDS_A_BYTE` for each byte."""
 _CALM_ANSWERS: Final = 60
-"""Prompt ones at the full rate, until the trouble is said to be over: it comes and goes while others send, too."""
+"""Prompt answers at the full rate before the congestion is logged as over: it comes and goes while others send, too."""
 
 _log = structlog.get_logger(__name__)
 
 
 def effective_share(setting: float | Literal["auto"], shares: Sequence[float]) -> float:
-    """Our share of the rate: as configured, or the mean of our part in each source (0 to 1 each)."""
+    """Our share of the allowed rate, 0 to 1: the `setting`. With `auto` it is the mean of `shares`, our part in each
+    source (0 to 1); 1 without a source."""
     if setting != "auto":
         return setting
     return sum(shares) / len(shares) if shares else 1.0
@@ -51,26 +58,30 @@ class Pace:
     """The rate of one method, in requests a second."""
 
     def __init__(self, per_second: float) -> None:
+        """`per_second` is the allowed rate."""
         self._per_second = per_second
         self.share = 1.0
+        """Our share of the allowed rate, 0 to 1."""
         self.congestion = 1.0
-        """1 when the server is prompt, less when it is not."""
+        """1 while the server is prompt, less while it is slow."""
         self._usual: dict[int, float] = {}
-        """Class of sizes → seconds."""
+        """Class of sizes → usual time of an answer, in seconds."""
         self._lowered = False
+        """Whether congestion was logged and is not over."""
         self._calm = 0
+        """Prompt answers at the full rate, one after the other."""
 
     @property
     def rate(self) -> float:
-        """Requests a second, now."""
+        """The requests a second that may be sent now."""
         share = self.share or _SHARE_OF_NOTHING
         return self._per_second * max(_LEAST_RATE, share * self.congestion)
 
     def answered(self, seconds: float, size: int) -> None:
-        """A request of `size` bytes was answered after so many seconds."""
-        kind = max(size, _SMALL_BYTES).bit_length()
-        # what a larger one takes, a smaller one need not exceed
-        known = min((found for other, found in self._usual.items() if other >= kind), default=seconds)
+        """Note that a request of `size` bytes was answered after so many seconds."""
+        size_class = max(size, _SMALL_BYTES).bit_length()
+        # a request need not take longer than a larger one
+        known = min((found for other, found in self._usual.items() if other >= size_class), default=seconds)
         usual = min(known, _USUAL_SECONDS + _USUAL_SECONDS_A_BYTE * size)
         if seconds > max(_SLOW_SECONDS, usual * _SLOW_TIMES):
             self._slower(f"an answer took {seconds:.1f} s, and usually takes {usual:.2f} s")
@@ -78,10 +89,10 @@ class Pace:
             self._faster()
         for other, found in self._usual.items():
             self._usual[other] = found * _FORGET
-        self._usual[kind] = min(seconds, self._usual.get(kind, seconds))
+        self._usual[size_class] = min(seconds, self._usual.get(size_class, seconds))
 
     def throttled(self, reason: str) -> None:
-        """A request was refused or not answered in time because there were too many."""
+        """Note that a request was refused, or not answered in time, because there were too many requests."""
         self._slower(reason)
 
     def _faster(self) -> None:

@@ -1,4 +1,4 @@
-"""The sections on where the data goes and how: Clarify, delivery."""
+"""The configuration sections `clarify` and `delivery`: where samples go, and how they are sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from connector.clarify.limits import INSERTS_PER_SECOND, REQUEST_BYTES, SAVES_PE
 from connector.settings import Bytes, Seconds, Section
 
 _ENVELOPE_BYTES: Final = 1024
-"""Room for what stands around the frame in a request."""
+"""Room in a request for everything around the frame."""
 
 
 class ClarifySection(Section):
@@ -22,7 +22,7 @@ class ClarifySection(Section):
         examples=["/run/secrets/clarify-credentials.json"],
     )
     ca_file: Path | None = Field(
-        default=None, description="PEM file of the certificate authority, where the system's own do not do."
+        default=None, description="PEM file of the certificate authority, if those of the system are not enough."
     )
     allow_insecure: bool = Field(
         default=False,
@@ -37,14 +37,14 @@ class ClarifySection(Section):
 
 
 class DeliverySection(Section):
-    """How samples leave for Clarify. Its limits are per integration: lower the rates when several connectors
-    share one."""
+    """How samples are sent to Clarify. The limits of Clarify count for one integration: lower the rates if several
+    connectors share an integration."""
 
     max_delay: Seconds = Field(
         default="2s",  # type: ignore[assignment]
         ge=0.01,
-        description="On a quiet stream a sample leaves after this long. Under load, frames leave as fast as the "
-        "rate allows, as full as they get.",
+        description="The longest that a sample waits on a quiet stream. Under load, frames are sent as fast as the "
+        "rate allows, as full as possible.",
     )
     max_bytes: Bytes = Field(
         default="8MiB",  # type: ignore[assignment]
@@ -57,9 +57,9 @@ class DeliverySection(Section):
     )
     share: Literal["auto"] | Annotated[float, Field(ge=0.01, le=1)] = Field(
         default="auto",
-        description="Our share of `requests_per_second`, where several replicas have one integration: a number from "
-        "0.01 to 1, or `auto`: the part of the Kafka partitions that this replica owns (MQTT and file sources count "
-        "whole).",
+        description="The share of `requests_per_second` for this replica, if several replicas share one integration: "
+        "a number from 0.01 to 1, or `auto`: the part of the Kafka partitions that this replica owns (an MQTT or file "
+        "source counts as 1).",
     )
     metadata_requests_per_second: float = Field(
         default=SAVES_PER_SECOND,
@@ -70,22 +70,24 @@ class DeliverySection(Section):
     metadata_interval: Seconds = Field(
         default="60s",  # type: ignore[assignment]
         ge=0,
-        description="At most this often the metadata of one signal is saved again; what changes in between is merged. "
-        "A signal that is new, or that a new start describes otherwise, does not wait.",
+        description="The shortest time between two saves of the metadata of one signal; changes in between are "
+        "merged. A new signal, and a signal with other metadata after a start, does not wait.",
     )
     max_waiting_samples: int = Field(
         default=1_000_000,
         ge=1000,
-        description="Samples held in memory: 10 bytes each where messages have several values, 30 where they have one, "
-        "80 where thousands of signals have a few samples each. Above it, reading from the sources pauses.",
+        description="The most samples in memory. A sample needs 10 bytes if messages have several values, 30 if they "
+        "have one, and 80 if thousands of signals have a few samples each. At the limit, reading from the sources "
+        "pauses.",
     )
     flush_timeout: Seconds = Field(
         default="20s",  # type: ignore[assignment]
         ge=0,
-        description="On SIGTERM: how long to go on sending before what still waits is left to the journal.",
+        description="On SIGTERM: how long to go on sending. Samples that still wait then are read again after the next "
+        "start.",
     )
 
     @property
     def max_frame_bytes(self) -> int:
-        """What is left of `max_bytes` for the frame itself."""
+        """The part of `max_bytes` that is left for the frame itself."""
         return self.max_bytes - _ENVELOPE_BYTES

@@ -1,4 +1,4 @@
-"""Rate slots: at most so many requests a second, evenly spaced, measured from start to start."""
+"""Rate slots: at most so many requests a second, evenly spaced, measured from the start of one request to the next."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Final
 
 _MARGIN_SECONDS: Final = 0.005
-"""Clocks differ by a little; a request that is early by a hair would be made to wait by the server."""
+"""Added to each interval, since clocks differ a little: the server delays a request that comes too early."""
 _LOOK_SECONDS: Final = 1.0
-"""How often a wait looks whether the rate has changed."""
+"""How often a wait checks whether the rate has changed."""
 
 
 class Slots:
-    """The slots of one method. For one thread; `abort` ends a wait from another."""
+    """The slots of one method. For one thread; another thread ends a wait by setting `abort`."""
 
     def __init__(
         self,
@@ -22,14 +22,15 @@ class Slots:
         abort: threading.Event,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """A function is asked again during each wait: the rate may change."""
+        """`per_second` is the rate in requests a second. If it is a function, each wait calls it again, since the rate
+        may change."""
         self._per_second = per_second if callable(per_second) else lambda: per_second
         self._abort = abort
         self._clock = clock
         self._last: float | None = None
 
     def wait(self) -> bool:
-        """Wait for the next slot and take it; False if aborted."""
+        """Wait for the next slot and take it. False if aborted."""
         while (left := self._left()) > 0:
             if self._abort.wait(min(left, _LOOK_SECONDS)):
                 return False
@@ -43,9 +44,9 @@ class Slots:
 
     @property
     def aborted(self) -> bool:
-        """Whether waiting is over for good."""
+        """Whether `abort` is set: every wait returns at once."""
         return self._abort.is_set()
 
     def pause(self, seconds: float) -> bool:
-        """Wait without taking a slot; False if aborted."""
+        """Wait so many seconds without taking a slot. False if aborted."""
         return not self._abort.wait(seconds)

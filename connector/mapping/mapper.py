@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from connector.formats.format import PayloadError
-from connector.formats.sparkplug.host import Owner
+from connector.formats.sparkplug.topic import Owner
 from connector.mapping.documents.decoded import Decoded
 from connector.mapping.documents.documents import NOT_DECODED, Documents
 from connector.mapping.documents.known_shapes import KnownShapes

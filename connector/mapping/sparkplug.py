@@ -1,8 +1,8 @@
-"""Sparkplug B → samples: what the host heard, under the names of a rule.
+"""Sparkplug B → samples: the values that the host has read, with the input IDs of a rule.
 
-A node's or device's values have one origin, the topic of its data, whichever message brings them. Input IDs are looked
-up once a metric; after that a value costs a few dictionary look-ups. Births give signals their names, units and states
-where the rule says nothing else, and when a birth says something new they are discovered again.
+All values of a node or device have one origin, the topic of its data, whichever message brings them. The input ID of a
+metric is made once; after that, a value costs a few dictionary look-ups. Births give signals their names, units and
+states, unless the rule sets them. A birth with new metadata makes its signals known again.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Final, NamedTuple
 from connector.formats.format import PayloadError
 from connector.formats.sparkplug.births import MetricBirth
 from connector.formats.sparkplug.datatypes import DataType, type_of
-from connector.formats.sparkplug.host import Decoded, Host, Limits, Owner
+from connector.formats.sparkplug.host import Host, SparkplugMessage
+from connector.formats.sparkplug.nodes import HostLimits, TimelineChange
 from connector.formats.sparkplug.properties import GOOD, is_good
 from connector.formats.sparkplug.rule import SparkplugRule, variables_of
-from connector.formats.sparkplug.topic import data_topic
-from connector.formats.sparkplug.values import Value
+from connector.formats.sparkplug.topic import Owner, data_topic
+from connector.formats.sparkplug.values import MetricValue
 from connector.mapping.documents.walk import cut
 from connector.mapping.plans import Plan, metadata, value_rule
 from connector.mapping.rules.rules import AUTO_TIME, RECEIVED_TIME, Rule, ValueRule
@@ -31,34 +32,43 @@ from connector.records import FIRST_US, LAST_US, Mapped, Reason, Record, Reject,
 ONLINE: Final = "_online"
 """The metric that is made of births and deaths: 1 from a birth on, 0 from a death on."""
 QUALITY: Final = "_quality"
-"""What is put behind a metric's name for its quality."""
+"""The part behind the name of a metric that names the signal of its quality."""
 _ONLINE_BIRTH: Final = MetricBirth(ONLINE, DataType.BOOLEAN, states=(("0", "offline"), ("1", "online")))
 _MAX_PLANS: Final = 100_000
 
 
-class Noted(NamedTuple):
-    """Something about a node that a person, or the node, should hear of."""
+class NodeEvent(NamedTuple):
+    """A loss, a need of births, or a birth of a node: to be logged, or to be answered with a request to the node."""
 
     source: str
     group: str
     node: str
     lost: int
-    """Messages that were found missing; 0 for none."""
+    """Messages that are missing; 0 for none."""
     rebirth: str
-    """Why its births are needed; empty if they are not."""
+    """Why the births of the node are needed; empty if they are not."""
     born: bool
-    """Whether it has sent its births."""
+    """Whether the node has sent its birth."""
     arrived_us: int
+    """When the record of the event arrived."""
     ask: bool
-    """Whether the rule lets us ask it."""
+    """Whether the rule allows to ask the node for its births."""
 
 
-def added_up(notes: Iterable[Noted]) -> dict[tuple[str, str, str], int]:
-    """(source, group, node) → messages that were lost, of those that lost any."""
+class UnreadableBirths(NamedTuple):
+    """Stored births of a node or device that cannot be read."""
+
+    source: str
+    owner: Owner
+    reason: str
+
+
+def lost_by_node(events: Iterable[NodeEvent]) -> dict[tuple[str, str, str], int]:
+    """(source, group, node) → messages that were lost; only nodes with a loss."""
     found: Counter[tuple[str, str, str]] = Counter()
-    for note in notes:
-        if note.lost:
-            found[note.source, note.group, note.node] += note.lost
+    for event in events:
+        if event.lost:
+            found[event.source, event.group, event.node] += event.lost
     return dict(found)
 
 
@@ -68,7 +78,7 @@ class SparkplugMapping:
     def __init__(
         self,
         bounds: TimeBounds,
-        limits: Limits,
+        limits: HostLimits,
         remembered: Mapping[str, Iterable[tuple[Owner, bytes]]],
         *,
         new_id: Callable[[Plan, str], str | None],
@@ -76,9 +86,11 @@ class SparkplugMapping:
         discover: Callable[[Plan, str, str], None],
         check_time: Callable[[int, int], None],
     ) -> None:
-        """`remembered` is what earlier runs stored of `take_changes`, by source. `new_id` gives a metric its input ID,
-        None if the rule leaves it out; `learn` the number of a state's name; `discover` makes the signal's metadata
-        known; `check_time` raises `TimeError` for (time, arrival) that are not plausible."""
+        """`remembered` is source → timelines that earlier runs stored (see `take_changes`).
+
+        `new_id` returns the input ID of a metric, or None if the rule leaves the metric out. `learn` returns the number
+        of a state by its name. `discover` makes the metadata of a signal known. `check_time` raises `TimeError` if a
+        (time, arrival) is not plausible."""
         self._bounds = bounds
         self._limits = limits
         self._new_id = new_id
@@ -86,29 +98,32 @@ class SparkplugMapping:
         self._discover = discover
         self._check_time = check_time
         self._hosts = {source: Host(limits, said) for source, said in remembered.items()}
-        self.unreadable = [(source, *lost) for source, host in self._hosts.items() for lost in host.unreadable]
-        """(source, node or device, why) of what was remembered and cannot be read."""
+        self.unreadable = [
+            UnreadableBirths(source, *lost) for source, host in self._hosts.items() for lost in host.unreadable
+        ]
+        """Stored births that cannot be read."""
         self._plans: dict[tuple[str, int, str], SparkplugPlan] = {}
-        self._last: tuple[str, Record, Decoded] | None = None
-        self.noted: list[Noted] = []
-        """Losses, births that are needed and births that came, since the caller last took them."""
+        self._last: tuple[str, Record, SparkplugMessage] | None = None
+        """(source, record, its message) of the last record."""
+        self.node_events: list[NodeEvent] = []
+        """Events since the caller last emptied this list."""
 
-    # -- for whoever watches, and for whoever stores ------------------------------------------------
+    # -- for metrics and for the store --------------------------------------------------------------
 
-    def take_changes(self, source: str) -> list[tuple[Owner, bytes | None]]:
-        """What was heard of births and deaths in this source: to be stored before what was mapped of it is committed.
-        None: to be deleted."""
+    def take_changes(self, source: str) -> list[TimelineChange]:
+        """The changes of births and deaths in this source since the last call. They must be stored before any record
+        that was mapped until now is committed."""
         host = self._hosts.get(source)
         return host.take_changes() if host is not None else []
 
     def gauges(self) -> dict[str, dict[str, float]]:
-        """Source → numbers for the metrics."""
+        """Source → name → value, for the metrics."""
         found: dict[str, dict[str, float]] = {}
         for source, host in list(self._hosts.items()):
-            owners, metrics = host.sizes()
+            counts = host.counts()
             found[source] = {
-                "sparkplug_nodes_and_devices": owners,
-                "sparkplug_metrics": metrics,
+                "sparkplug_nodes_and_devices": counts.owners,
+                "sparkplug_metrics": counts.metrics,
                 "sparkplug_lost_messages_total": sum(host.lost().values()),
                 "sparkplug_late_deaths_total": host.late_deaths,
             }
@@ -117,7 +132,8 @@ class SparkplugMapping:
     # -- one message --------------------------------------------------------------------------------
 
     def map(self, source: str, record: Record, rule: Rule) -> Mapped:
-        """What this record becomes under this rule. Raises `PayloadError` for one that cannot be read as a whole."""
+        """The samples and rejects of this record under this rule. Raises `PayloadError` for a record that cannot be
+        read as a whole."""
         if not FIRST_US <= record.time_us <= LAST_US:
             raise PayloadError(
                 Reason.TIME_OUT_OF_RANGE,
@@ -136,12 +152,12 @@ class SparkplugMapping:
         )
         self._take(plan, record, decoded, mapped)
         if decoded.online is not None and plan.sparkplug.online:
-            self._say_online(source, record, rule, decoded, mapped)
+            self._add_online(source, record, rule, decoded, mapped)
         mapped.skipped = not mapped.samples and not mapped.rejects
         return mapped
 
-    def _decode(self, source: str, record: Record, rule: Rule) -> Decoded:
-        """Each record is heard once, however many rules take it."""
+    def _decode(self, source: str, record: Record, rule: Rule) -> SparkplugMessage:
+        """The message of this record. The host hears each record once, even if several rules map it."""
         last = self._last
         if last is not None and last[1] is record and last[0] == source:
             return last[2]
@@ -156,8 +172,8 @@ class SparkplugMapping:
         if decoded.lost > 0 or decoded.want_rebirth or is_node_birth:
             ask = rule.sparkplug is not None and rule.sparkplug.rebirths
             topic = decoded.topic
-            self.noted.append(
-                Noted(
+            self.node_events.append(
+                NodeEvent(
                     source,
                     topic.group,
                     topic.node,
@@ -179,8 +195,8 @@ class SparkplugMapping:
             plan = self._plans[source, id(rule), topic] = SparkplugPlan(source, topic, rule)
         return plan
 
-    def _take(self, plan: SparkplugPlan, record: Record, decoded: Decoded, mapped: Mapped) -> None:
-        """The hot path: values → samples."""
+    def _take(self, plan: SparkplugPlan, record: Record, decoded: SparkplugMessage, mapped: Mapped) -> None:
+        """Values → samples: the hot path."""
         arrived_us = record.received_us or record.time_us
         oldest_us, newest_us = self._bounds.oldest_us, arrived_us + self._bounds.newest_after_arrival_us
         own_us = _own_time(record, plan.rule)
@@ -216,17 +232,18 @@ class SparkplugMapping:
                 mapped.rejects.append(Reject(Reason.NOT_FINITE, NOT_FINITE, path, cut(repr(number))))
                 continue
             if plan.sparkplug.bad_quality == "signal":
-                self._say_quality(plan, path, quality, time_us, samples)
+                self._add_quality(plan, path, quality, time_us, samples)
 
     def _entry(self, plan: SparkplugPlan, path: str, birth: MetricBirth | None, value: object) -> _Entry | None:
-        """What is known of a metric, and make known what its birth says; None if it is no signal."""
+        """The entry of a metric, with this birth; None if the metric is no signal. New metadata in the birth is made
+        known."""
         known = plan.entries.get(path)
         if known is None:
             if path in plan.texts and isinstance(value, str):
                 return None
             conversion = plan.conversion_of(path)
             if isinstance(value, str) and conversion is None:
-                plan.texts.add(path)  # text, where no rule makes a number of it
+                plan.texts.add(path)  # a text that no rule turns into a number
                 return None
             if birth is not None:
                 plan.births[path] = birth
@@ -242,7 +259,7 @@ class SparkplugMapping:
         known.birth = birth
         return known
 
-    def _convert(self, plan: SparkplugPlan, entry: _Entry, value: Value, time_us: int, mapped: Mapped) -> None:
+    def _convert(self, plan: SparkplugPlan, entry: _Entry, value: MetricValue, time_us: int, mapped: Mapped) -> None:
         assert entry.conversion is not None  # noqa: S101 - asked only then
         try:
             number = entry.conversion.apply(value.value, lambda text: self._learn(plan, value.path, text))
@@ -254,7 +271,7 @@ class SparkplugMapping:
         else:
             mapped.samples.append((entry.input_id, time_us, number))
 
-    def _time_reject(self, value: Value, time_us: int, arrived_us: int) -> Reject:
+    def _time_reject(self, value: MetricValue, time_us: int, arrived_us: int) -> Reject:
         why = f"{time_us} µs since 1970 is no plausible time"
         try:
             self._check_time(time_us, arrived_us)
@@ -262,12 +279,12 @@ class SparkplugMapping:
             why = str(error)
         return Reject(Reason.TIME_OUT_OF_RANGE, why, value.path, cut(repr(value.value)))
 
-    # -- signals that are made of what the protocol says ---------------------------------------------
+    # -- signals that are made of the protocol itself ------------------------------------------------
 
-    def _say_quality(
+    def _add_quality(
         self, plan: SparkplugPlan, path: str, quality: int | None, time_us: int, samples: list[Sample]
     ) -> None:
-        """Each quality that is said; and that it is good again, where nothing is said any more."""
+        """Add a sample of the quality, if the message states one, or if it states none any more after a bad one."""
         bad_before = path in plan.bad
         if quality is None and not bad_before:
             return
@@ -279,7 +296,7 @@ class SparkplugMapping:
         if entry is not None:
             samples.append((entry.input_id, time_us, GOOD.start if quality is None else quality & 0xFFFFFFFF))
 
-    def _say_online(self, source: str, record: Record, rule: Rule, decoded: Decoded, mapped: Mapped) -> None:
+    def _add_online(self, source: str, record: Record, rule: Rule, decoded: SparkplugMessage, mapped: Mapped) -> None:
         topic = decoded.topic
         owners = decoded.died if decoded.online is False else (Owner(topic.group, topic.node, topic.device),)
         own_us = _own_time(record, rule)
@@ -297,7 +314,7 @@ class SparkplugMapping:
 
 
 class _Entry:
-    """A metric that is a signal."""
+    """A metric that is a signal, under one rule."""
 
     __slots__ = ("birth", "conversion", "input_id")
 
@@ -305,7 +322,7 @@ class _Entry:
         self.input_id = input_id
         self.conversion = conversion
         self.birth: MetricBirth | None = None
-        """The one that came with its last value: asked by identity, for it is the same until the next birth."""
+        """The birth of the last value: compared by identity, since it is the same object until the next birth."""
 
 
 class SparkplugPlan(Plan):
@@ -319,27 +336,28 @@ class SparkplugPlan(Plan):
         self.sparkplug = rule.sparkplug
         self.entries: dict[str, _Entry] = {}
         self.births: dict[str, MetricBirth] = {}
-        """What was last said of each metric."""
+        """Path → the last birth of the metric."""
         self.texts: set[str] = set()
+        """Metrics that are texts and no signals."""
         self.bad: set[str] = set()
-        """Metrics whose quality was last said not to be good."""
+        """Metrics whose last stated quality is not good."""
 
     def conversion_of(self, path: str) -> Conversion | None:
-        """What the rule does with this metric's values."""
+        """How the rule converts the values of this metric; None if it does not."""
         value = value_rule(self.rule, path)
         return None if value is None else value.conversion or self.rule.conversion
 
     def described(
         self, value: ValueRule, path: str, input_id: str, learned: Mapping[str, int]
     ) -> SignalMetadata | None:
-        """The signal's metadata: what the rule says, and for the rest what the births say."""
+        """The metadata of the signal: from the rule, and for everything that the rule does not set, from the birth."""
         said = metadata(self, value, path, input_id, learned)
         birth = self.births.get(path)
         if birth is None or not self.sparkplug.metadata:
             return said
         rule = self.rule
         found = said if said is not None else SignalMetadata(name=input_id)
-        whole = path in (birth.path, ONLINE)  # else it is an element or a cell, of which only the whole was described
+        whole = path in (birth.path, ONLINE)  # else it is an element or a cell: the birth describes the whole metric
         name = f"{self.variables['descriptor']} online" if path == ONLINE else birth.display_name or birth.path
         states = birth.states if whole and not found.enum_values else ()
         is_integer = type_of(birth.datatype) not in (DataType.FLOAT, DataType.DOUBLE)
@@ -357,15 +375,15 @@ class SparkplugPlan(Plan):
         )
 
 
-def limits_of(rules: Iterable[Rule], max_payload_bytes: int, max_values: int) -> Limits:
-    """The widest that any rule allows: all of them hear the same nodes."""
+def limits_of(rules: Iterable[Rule], max_payload_bytes: int, max_values: int) -> HostLimits:
+    """The widest limits of all rules, since all rules share the same nodes."""
     said = [rule.sparkplug for rule in rules if rule.sparkplug is not None] or [SparkplugRule()]
     devices, metrics = max(one.max_devices for one in said), max(one.max_metrics for one in said)
-    return Limits(max_payload_bytes, max_values, devices, metrics)
+    return HostLimits(max_payload_bytes, max_values, devices, metrics)
 
 
 def _labels(plan: SparkplugPlan, said: SignalMetadata) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Those of the rule, and group, node and device where it says nothing else."""
+    """The labels of the rule, and `group`, `node` and `device` unless the rule sets them."""
     known = {key for key, _ in said.labels}
     own = ((key, plan.variables[key]) for key in ("group", "node", "device"))
     return (*said.labels, *((key, (text,)) for key, text in own if text and key not in known))
@@ -379,7 +397,7 @@ def _annotations(birth: MetricBirth, said: SignalMetadata) -> Iterable[tuple[str
 
 
 def _own_time(record: Record, rule: Rule) -> int | None:
-    """The record's time, where the rule wants it; None for that of each metric."""
+    """The time for all values of the record, if the rule sets it; None if each metric has its own time."""
     if rule.time.kind == AUTO_TIME:
         return None
     return (record.received_us or record.time_us) if rule.time.kind == RECEIVED_TIME else record.time_us

@@ -1,4 +1,4 @@
-"""Names, units and items of signals: what is wanted, what Clarify has, and who saves it.
+"""Metadata of signals (name, unit, labels, …) and their items: saved in Clarify as the mapping wants them.
 
 Knows: records, clarify, delivery, mapping, state.
 """

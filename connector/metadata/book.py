@@ -1,9 +1,9 @@
-"""The book of signal metadata, in the state file: per signal what Clarify has from us, and what is outstanding.
+"""The book of metadata, in the state file: the saved metadata and the outstanding desire of each signal.
 
-A desire is written down before the messages that it came from are committed, so a restart forgets none: neither of a
-signal that sends once a year, nor of a birth that was acknowledged long ago. It is also where what waits is kept, so a
-million new signals cost disk, not memory. Several processes may have the file open: the live connector, a backfill
-beside it, a command.
+A desire is written into the book before the messages that it came from are committed. So a restart forgets no desire:
+neither that of a signal that sends once a year, nor that of a Sparkplug birth that was acknowledged long ago. Waiting
+desires are kept on disk only, so a million new signals need no memory. Several processes may have the file open: the
+running connector, a backfill beside it, a command.
 """
 
 from __future__ import annotations
@@ -14,11 +14,20 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
-from connector.metadata.reconciler import LAST_RETRY, Change, Counts, Entry, Failure, Outstanding, dropped, retried
+from connector.metadata.reconciler import (
+    LAST_RETRY,
+    Entry,
+    EntryChange,
+    FailureKind,
+    Outstanding,
+    OutstandingCounts,
+    dropped,
+    retried,
+)
 from connector.state.sqlite import open_read_only
 from connector.state.state import State
 
@@ -35,11 +44,11 @@ CREATE INDEX IF NOT EXISTS outstanding_due ON outstanding_metadata (kind, integr
 _OUTSTANDING: Final = "digest, content, since, due, sent, failure, reason, failed_at, tries"
 _AT_ONCE: Final = 1000
 _CLOCK_SECONDS: Final = 3600.0
-"""What waits is never due later than this: if it is, the clock was put back."""
+"""A waiting desire is never due later than so many seconds from now; if one is, the clock was put back."""
 
 
-class Kind(StrEnum):
-    """What is reconciled."""
+class MetadataKind(StrEnum):
+    """The kinds of metadata that are reconciled, each with entries of its own."""
 
     SIGNAL = "signal"
     """A signal's metadata."""
@@ -47,28 +56,28 @@ class Kind(StrEnum):
     """The item that a signal is published as."""
 
 
-_DONE: Final = {Kind.SIGNAL: "saved_signals", Kind.ITEM: "published_signals"}
+_SAVED_TABLES: Final = {MetadataKind.SIGNAL: "saved_signals", MetadataKind.ITEM: "published_signals"}
 
 
-class Book:
-    """The entries of one kind, of the signals of one integration. Safe for threads; every change is durable when its
+class MetadataBook:
+    """The entries of one kind, for the signals of one integration. Safe for threads. A change is durable when its
     method returns. All methods raise sqlite3.Error."""
 
-    def __init__(self, state: State, kind: Kind, integration: str) -> None:
+    def __init__(self, state: State, kind: MetadataKind, integration: str) -> None:
         self._state = state
         self._kind = kind
         self._integration = integration
-        self._done = _DONE[kind]
+        self._saved_table = _SAVED_TABLES[kind]
         with state.reading() as connection:
             _make_tables(connection)
 
     def entries(self, inputs: Collection[str]) -> dict[str, Entry]:
-        """Input ID → its entry, an empty one for a signal that is not known."""
+        """Input ID → entry; an empty entry for an unknown signal."""
         with self._state.reading() as connection:
             return self._read(connection, inputs)
 
-    def revise(self, inputs: Collection[str], change: Change) -> dict[str, Entry]:
-        """Change the entries of these signals, all of them or none; returns them as they were before."""
+    def revise(self, inputs: Collection[str], change: EntryChange) -> dict[str, Entry]:
+        """Change the entries of these signals, all or none. Returns the entries as they were before."""
         if not inputs:
             return {}
         with self._state.transaction() as connection:
@@ -78,8 +87,8 @@ class Book:
         return before
 
     def due(self, now: float, most: int, max_bytes: int) -> list[str]:
-        """At most so many signals, with at most so many bytes of content (but at least one), of which something is
-        due, what is due longest first."""
+        """At most `most` signals with a desire that is due, the longest due first. Their content has together at most
+        `max_bytes`, but at least one signal is returned."""
         with self._state.reading() as connection:
             rows = connection.execute(
                 "SELECT input, length(content) FROM outstanding_metadata WHERE kind = ? AND integration = ? "
@@ -95,40 +104,41 @@ class Book:
         return found
 
     def waiting_among(self, inputs: Collection[str]) -> set[str]:
-        """Those of these signals of which something waits that has not failed."""
+        """The subset of `inputs` with a desire that waits and has not failed."""
         return {
             input_id
             for input_id, entry in self.entries(inputs).items()
-            if entry.outstanding is not None and entry.outstanding.failure is Failure.NONE
+            if entry.outstanding is not None and entry.outstanding.failure is FailureKind.NONE
         }
 
-    def counts(self, now: float) -> Counts:
-        """How many are outstanding."""
+    def counts(self, now: float) -> OutstandingCounts:
+        """How many desires are outstanding."""
         with self._state.reading() as connection:
             row = connection.execute(
                 "SELECT coalesce(sum(failure = ''), 0), coalesce(sum(failure = '' AND due > ?), 0), "
                 "coalesce(sum(failure != ''), 0) FROM outstanding_metadata WHERE kind = ? AND integration = ?",
                 (now, self._kind, self._integration),
             ).fetchone()
-        return Counts(*row)
+        return OutstandingCounts(*row)
 
     def begin(self, now: float, failed_before: float) -> None:
-        """A new run: what was rejected before `failed_before` is tried again, and so is what is due at a time that the
-        clock cannot have meant."""
+        """Begin a new run: desires that were rejected before `failed_before` become due, and so do desires whose time
+        is further away than any that this clock can have set."""
         self._hasten("failure = 'rejected' AND failed_at < ?", (failed_before,), now)
         self.clock_put_back(now)
 
     def clock_put_back(self, now: float) -> None:
-        """The clock may have been put back: what would be due much later than anything can be is due now."""
+        """Make desires due whose time is further away than any that this clock can have set."""
         self._hasten("failure = '' AND due > ?", (now + _CLOCK_SECONDS,), now)
         self._hasten("failure = 'rejected' AND due > ?", (now + LAST_RETRY,), now)
 
     def all_due(self, now: float) -> None:
-        """All that waits is due now."""
+        """Make every desire due that waits."""
         self._hasten("failure = '' AND due > ?", (now,), now)
 
     def note(self, text: str, now: float) -> None:
-        """Leave a note on why nothing is saved at present, for commands that read the file; empty: nothing is wrong."""
+        """Store why nothing can be saved at present, for commands that read the file; an empty text if nothing is
+        wrong."""
         self._state.add_note(f"{self._kind}_metadata", now, text)
 
     def _hasten(self, condition: str, values: tuple[float, ...], now: float) -> None:
@@ -143,7 +153,7 @@ class Book:
         asked = orjson.dumps(list(inputs)).decode()
         found = dict.fromkeys(inputs, Entry())
         for input_id, digest, at, note in connection.execute(
-            f"SELECT input, digest, coalesce(at, 0), coalesce(note, '') FROM {self._done} "  # noqa: S608 - constants
+            f"SELECT input, digest, coalesce(at, 0), coalesce(note, '') FROM {self._saved_table} "  # noqa: S608 - constants
             "WHERE integration = ? AND input IN (SELECT value FROM json_each(?))",
             (self._integration, asked),
         ):
@@ -153,14 +163,14 @@ class Book:
             "WHERE kind = ? AND integration = ? AND input IN (SELECT value FROM json_each(?))",
             (self._kind, self._integration, asked),
         ):
-            wants = Outstanding(digest, content, since, due, bool(sent), Failure(failure), reason, failed_at, tries)
+            wants = Outstanding(digest, content, since, due, bool(sent), FailureKind(failure), reason, failed_at, tries)
             found[input_id] = replace(found[input_id], outstanding=wants)
         return found
 
     def _write(self, connection: sqlite3.Connection, input_id: str, before: Entry, after: Entry) -> None:
         if (after.digest, after.saved_at, after.note) != (before.digest, before.saved_at, before.note):
             connection.execute(
-                f"INSERT OR REPLACE INTO {self._done} (integration, input, digest, at, note) "  # noqa: S608 - as above
+                f"INSERT OR REPLACE INTO {self._saved_table} (integration, input, digest, at, note) "  # noqa: S608 - as above
                 "VALUES (?, ?, ?, ?, ?)",
                 (self._integration, input_id, after.digest, after.saved_at, after.note),
             )
@@ -189,7 +199,7 @@ class Book:
 
 def _make_tables(connection: sqlite3.Connection) -> None:
     connection.executescript(_SCHEMA)
-    for table in _DONE.values():  # earlier versions knew no more than the digest
+    for table in _SAVED_TABLES.values():  # earlier versions knew no more than the digest
         known = {column[1] for column in connection.execute(f"PRAGMA table_info({table})")}
         for name, kind in (("at", "REAL"), ("note", "TEXT")):
             if name not in known:
@@ -199,8 +209,8 @@ def _make_tables(connection: sqlite3.Connection) -> None:
 # -- for commands, which have only the file --------------------------------------------------------
 
 
-class Status(StrEnum):
-    """How far a signal's metadata, or its item, is."""
+class MetadataStatus(StrEnum):
+    """The status of the metadata of a signal, or of its item."""
 
     SAVED = "saved"
     WAITING = "waiting"
@@ -208,18 +218,19 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What is known of one signal."""
+class MetadataLine:
+    """The metadata, or the item, of one signal in the book, for a person to read."""
 
-    kind: Kind
+    kind: MetadataKind
     integration: str
     input_id: str
-    status: Status
+    status: MetadataStatus
     digest: str
-    """Of what is wanted."""
+    """The digest of the metadata that is saved or wanted."""
     since: float | None
-    """When it was saved, first wanted or last rejected, in seconds since the epoch; None if that is not known."""
-    failure: Failure = Failure.NONE
+    """When it was saved, first wanted or last rejected (depending on `status`), in seconds since the epoch; None if
+    that is not known."""
+    failure: FailureKind = FailureKind.NONE
     reason: str = ""
     tries: int = 0
     next_try: float | None = None
@@ -227,7 +238,7 @@ class Line:
 
 
 def read_saved_signals(path: Path, integration: str) -> dict[str, str]:
-    """Input ID → digest of the metadata that Clarify has from us, from a file that somebody else may have open."""
+    """Input ID → digest of the metadata that Clarify has from us. Another process may have the file open."""
     with closing(open_read_only(path)) as connection:
         if "saved_signals" not in _tables(connection):
             return {}
@@ -238,40 +249,41 @@ def read_saved_signals(path: Path, integration: str) -> dict[str, str]:
         )
 
 
-def read_lines(path: Path, statuses: Collection[Status]) -> Iterator[Line]:
-    """All that is known of signals that are so far, from such a file, sorted by input ID in each kind."""
+def read_lines(path: Path, statuses: Collection[MetadataStatus]) -> Iterator[MetadataLine]:
+    """The signals with one of these statuses, sorted by input ID within each kind. Another process may have the file
+    open."""
     with closing(open_read_only(path)) as connection:
         tables = _tables(connection)
-        for kind in Kind:
-            if "outstanding_metadata" in tables and {Status.WAITING, Status.FAILED} & set(statuses):
+        for kind in MetadataKind:
+            if "outstanding_metadata" in tables and {MetadataStatus.WAITING, MetadataStatus.FAILED} & set(statuses):
                 yield from (line for line in _outstanding_lines(connection, kind) if line.status in statuses)
-            if Status.SAVED in statuses and _DONE[kind] in tables:
+            if MetadataStatus.SAVED in statuses and _SAVED_TABLES[kind] in tables:
                 yield from _saved_lines(connection, kind, "outstanding_metadata" in tables)
 
 
-def _outstanding_lines(connection: sqlite3.Connection, kind: Kind) -> Iterator[Line]:
+def _outstanding_lines(connection: sqlite3.Connection, kind: MetadataKind) -> Iterator[MetadataLine]:
     rows = connection.execute(
         "SELECT integration, input, digest, since, due, failure, reason, failed_at, tries FROM outstanding_metadata "
         "WHERE kind = ? ORDER BY input, integration",
         (kind,),
     )
     for integration, input_id, digest, since, due, failure, reason, failed_at, tries in rows:
-        yield Line(
+        yield MetadataLine(
             kind,
             integration,
             input_id,
-            Status.FAILED if failure else Status.WAITING,
+            MetadataStatus.FAILED if failure else MetadataStatus.WAITING,
             digest,
             failed_at if failure else since,
-            Failure(failure),
+            FailureKind(failure),
             reason,
             tries,
             due,
         )
 
 
-def _saved_lines(connection: sqlite3.Connection, kind: Kind, has_outstanding: bool) -> Iterator[Line]:
-    table = _DONE[kind]
+def _saved_lines(connection: sqlite3.Connection, kind: MetadataKind, has_outstanding: bool) -> Iterator[MetadataLine]:
+    table = _SAVED_TABLES[kind]
     known = {column[1] for column in connection.execute(f"PRAGMA table_info({table})")}
     more = "at, coalesce(note, '')" if "note" in known else "NULL, ''"
     but = (
@@ -286,38 +298,47 @@ def _saved_lines(connection: sqlite3.Connection, kind: Kind, has_outstanding: bo
         {"kind": kind},
     )
     for integration, input_id, digest, at, note in rows:
-        yield Line(kind, integration, input_id, Status.SAVED, digest, at or None, note=note)
+        yield MetadataLine(kind, integration, input_id, MetadataStatus.SAVED, digest, at or None, note=note)
 
 
-def read_troubles(path: Path) -> dict[Kind, tuple[float, str]]:
-    """Kind → (since when, why) nothing of it is saved, from such a file; of those that are in trouble."""
+class Trouble(NamedTuple):
+    """Nothing of one kind can be saved at present."""
+
+    since: float
+    """In seconds since the epoch."""
+    reason: str
+
+
+def read_troubles(path: Path) -> dict[MetadataKind, Trouble]:
+    """The kinds of which nothing can be saved at present. Another process may have the file open."""
     with closing(open_read_only(path)) as connection:
         if "notes" not in _tables(connection):
             return {}
-        rows = {name: (at, text) for name, at, text in connection.execute("SELECT name, at, text FROM notes")}
-    return {kind: rows[name] for kind in Kind if (name := f"{kind}_metadata") in rows and rows[name][1]}
+        rows = {name: Trouble(at, text) for name, at, text in connection.execute("SELECT name, at, text FROM notes")}
+    return {kind: rows[name] for kind in MetadataKind if (name := f"{kind}_metadata") in rows and rows[name].reason}
 
 
-def retry(path: Path, lines: Iterable[Line], now: float) -> int:
-    """Have what was rejected tried again now: a running connector does it within seconds, another one when it starts.
-    Returns how many there were."""
+def retry(path: Path, lines: Iterable[MetadataLine], now: float) -> int:
+    """Make rejected desires due now: a running connector sends them within seconds, another one after its start.
+    Returns how many desires changed."""
     return _change(path, lines, lambda _, entry: retried(entry, now, float("inf")))
 
 
-def drop(path: Path, lines: Iterable[Line]) -> int:
-    """Forget what is outstanding of these; it is wanted again when the mapping says it anew."""
+def drop(path: Path, lines: Iterable[MetadataLine]) -> int:
+    """Forget the outstanding desires of these signals, until the mapping wants them again. Returns how many desires
+    were forgotten."""
     return _change(path, lines, lambda _, entry: dropped(entry))
 
 
-def _change(path: Path, lines: Iterable[Line], change: Change) -> int:
+def _change(path: Path, lines: Iterable[MetadataLine], change: EntryChange) -> int:
     changed = 0
-    places: dict[tuple[Kind, str], list[str]] = {}
+    places: dict[tuple[MetadataKind, str], list[str]] = {}
     for line in lines:
         places.setdefault((line.kind, line.integration), []).append(line.input_id)
     state = State(path)
     try:
         for (kind, integration), inputs in places.items():
-            book = Book(state, kind, integration)
+            book = MetadataBook(state, kind, integration)
             for start in range(0, len(inputs), _AT_ONCE):
                 part = inputs[start : start + _AT_ONCE]
                 before = book.revise(part, change)

@@ -1,10 +1,10 @@
-"""Publishing: signals become items as the mapping wants them, and items that people have changed are left alone.
+"""Items: the thread that publishes signals as items, as the mapping wants them. Edits by people are left alone.
 
-Each item that is published carries a digest of what it was published as, in an annotation. If the item is not like
-that any more, or has no such annotation, somebody else has changed or made it: with `overwrite: unedited`, the
-default, it is then left alone, and said once. What is wanted, what was done and what failed stands in the book, as for
-metadata, so that no restart forgets it and nothing is asked twice. On a rate budget of its own, never in the way of
-inserts or of metadata.
+Each item that is published carries an annotation with a digest of its content. If the content of an item has another
+digest, or the annotation is missing, somebody else has changed or made the item. With `overwrite: unedited`, the
+default, such an item is left alone, and this is logged once. The book remembers what is wanted, done and failed, as for
+metadata: a restart forgets nothing, and nothing is asked twice. The requests have a rate limit of their own and never
+delay inserts or metadata.
 """
 
 from __future__ import annotations
@@ -25,28 +25,32 @@ import structlog
 from connector.clarify import ClarifyError, InvalidParams, Item, NotAllowed, Retryable
 from connector.clarify.limits import NAME_LENGTH, PUBLISHED_SIGNALS
 from connector.delivery.slots import Slots
-from connector.metadata.outbox import Book, Outbox, Taken
-from connector.metadata.reconciler import Batches, Counts, Desire, Pace
+from connector.metadata.guarded_store import EntryStore
+from connector.metadata.outbox import Outbox
+from connector.metadata.reconciler import Batches, Desire, OutstandingCounts, SaveInterval
+from connector.metadata.sent_desires import SentDesire
 from connector.records import ItemMetadata, Overwrite, SignalMetadata
 
 ANNOTATION: Final = "clarify-connector/published"
-"""Digest of what the item was last published as."""
+"""The annotation with the digest of the content that was last published."""
 _OURS: Final = ("name", "description", "labels", "sourceType", "valueType", "engUnit", "enumValues", "visible")
-"""What we publish; the sample interval and the gap detection stay as they are."""
-_LEFT_ALONE: Final = ("sampleInterval", "gapDetection")
-_LOOK_AGAIN_SECONDS: Final = 5.0
-"""A signal comes into being with its first insert; until then there is nothing to publish."""
+"""The attributes that we publish."""
+_UNCHANGED: Final = ("sampleInterval", "gapDetection")
+"""Attributes that are sent as they are: a request replaces all attributes."""
+_NO_SIGNAL_SECONDS: Final = 5.0
+"""Until a signal that does not exist yet is looked up again: Clarify creates it with its first insert."""
 _UNDESCRIBED_SECONDS: Final = 1.0
+"""Until a signal is looked at again whose metadata is not saved yet."""
 _REQUEST_BYTES: Final = 4 * 1024 * 1024
 LEFT_ALONE: Final = "left alone: somebody else has made or changed the item"
-"""The note on such a signal in the book."""
+"""The note in the book on a signal with such an item."""
 _FORMAT: Final = {"dataAsArray": True, "groupIncludedByType": True}
 
 _log = structlog.get_logger(__name__)
 
 
 class Caller(Protocol):
-    """What is needed of the Clarify client."""
+    """The part of the Clarify client that the publisher needs."""
 
     @property
     def integration(self) -> str:
@@ -63,46 +67,47 @@ class _Found:
     id: str
     attributes: Mapping[str, Any]
     item: str | None
+    """The ID of the item; None if the signal is not published."""
     item_attributes: Mapping[str, Any] | None
-    """None if there is no item, or it cannot be looked at."""
+    """None if there is no item, or if we may not read it."""
     annotations: Mapping[str, str]
 
 
-class Publisher:
-    """Publishes signals in a thread of its own."""
+class ItemPublisher:
+    """Publishes signals as items in a thread of its own."""
 
     def __init__(
         self,
         client: Caller,
-        book: Book,
+        book: EntryStore,
         slots: Slots,
-        pace: Pace,
+        interval: SaveInterval,
         undescribed: Callable[[Collection[str]], set[str]],
         *,
         may_save: Callable[[], bool] = lambda: True,
         chance: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`undescribed` says of which of these signals the metadata, which an item follows, is still to be saved; the
-        rest as for a `SignalSaver`."""
+        """`undescribed` returns the subset of signals whose metadata is not saved yet: an item is made from the
+        metadata of its signal, so these signals wait. The other arguments are as for a `SignalSaver`."""
         self._client = client
         self._slots = slots
         self._undescribed = undescribed
         self._chance = chance
         self._batches = Batches()
-        self.outbox = Outbox("item", book, pace, clock, slots.pause, may_save)
+        self.outbox = Outbox("item", book, interval, clock, slots.pause, may_save)
         self._includes_items = True
         self._sees_items = True
         self._thread = threading.Thread(target=self._run, name="items", daemon=True)
         self.published = self.unchanged = self.left_alone = 0
 
     def start(self) -> None:
-        """Begin to publish."""
+        """Start the thread."""
         self._thread.start()
 
     def want(self, signals: Iterable[tuple[str, SignalMetadata]]) -> None:
-        """These signals should be published, those of them that have an item. Returns when that is on disk; never
-        waits for Clarify."""
+        """Want items for these signals, given as (input ID, metadata); signals without an item are skipped. Returns
+        when the desires are on disk; never waits for Clarify."""
         desires = {
             input_id: Desire(
                 hashlib.sha256(orjson.dumps(asdict(metadata))).hexdigest()[:32], msgspec.json.encode(metadata)
@@ -113,51 +118,55 @@ class Publisher:
         if desires:
             self.outbox.want(desires)
 
-    def counts(self) -> Counts:
-        """Signals that are still to be published, or cannot be."""
+    def counts(self) -> OutstandingCounts:
+        """How many signals are not published yet, or cannot be published."""
         return self.outbox.counts()
 
     def finish(self, timeout: float) -> bool:
-        """Wait until all is published that exists by now, as long as nothing is in the way; whether it is."""
+        """Wait at most `timeout` seconds until every signal that exists by now is published. False if one is not, or
+        cannot be."""
         self.outbox.hurry()
         return self.outbox.finish(timeout)
 
     def close(self, timeout: float) -> None:
-        """End after what is under way; the rest is published after the next start."""
+        """End the thread after the request under way; wait for this at most `timeout` seconds. The rest is published
+        after the next start."""
         self.outbox.close()
         if self._thread.ident is not None:
             self._thread.join(timeout)
 
-    # -- the thread -------------------------------------------------------------------------------
+    # -- the thread --------------------------------------------------------------------------------
 
     def _run(self) -> None:
         self.outbox.run(self._work)
 
     def _work(self) -> bool:
-        """Publish what is due; False to end."""
+        """Publish the signals that are due. False if the publishing must end."""
         due = self._batches.suspects() or self.outbox.due(PUBLISHED_SIGNALS, _REQUEST_BYTES)
         undescribed = self._undescribed(due)
-        if undescribed and not self.outbox.postpone(dict.fromkeys(undescribed), _UNDESCRIBED_SECONDS):
+        if undescribed and not self.outbox.sent.postpone(dict.fromkeys(undescribed), _UNDESCRIBED_SECONDS):
             return False
-        batch = self.outbox.take([input_id for input_id in due if input_id not in undescribed])
+        batch = self.outbox.sent.take([input_id for input_id in due if input_id not in undescribed])
         if not batch and undescribed:
             self._batches.gone()
             return self._slots.pause(_UNDESCRIBED_SECONDS)
         wanted, unreadable = _read(batch)
-        if unreadable and not self.outbox.broken(batch, unreadable):
+        if unreadable and not self.outbox.sent.broken(batch, unreadable):
             return False
         if not wanted:
             self._batches.gone()
             return True
         return self._publish(batch, wanted)
 
-    def _publish(self, batch: Mapping[str, Taken], wanted: Mapping[str, ItemMetadata]) -> bool:
+    def _publish(self, batch: Mapping[str, SentDesire], wanted: Mapping[str, ItemMetadata]) -> bool:
         keys: dict[str, str] = {}
         publishing = False
         try:
             found = self._look_up(wanted)
-            missing: dict[str, Taken | None] = {input_id: batch[input_id] for input_id in wanted.keys() - found.keys()}
-            if missing and not self.outbox.postpone(missing, _LOOK_AGAIN_SECONDS):
+            missing: dict[str, SentDesire | None] = {
+                input_id: batch[input_id] for input_id in wanted.keys() - found.keys()
+            }
+            if missing and not self.outbox.sent.postpone(missing, _NO_SIGNAL_SECONDS):
                 return False
             views = self._decide(batch, wanted, found)
             keys = {found[input_id].id: input_id for input_id in views}
@@ -174,29 +183,29 @@ class Publisher:
         self.published += len(views)
         if views:
             _log.info("signals_published", signals=len(views))
-        return self.outbox.done({input_id: batch[input_id] for input_id in views})
+        return self.outbox.sent.done({input_id: batch[input_id] for input_id in views})
 
     def _failed(
-        self, batch: Mapping[str, Taken], error: ClarifyError, keys: Mapping[str, str], *, publishing: bool
+        self, batch: Mapping[str, SentDesire], error: ClarifyError, keys: Mapping[str, str], *, publishing: bool
     ) -> bool:
-        """Remember it, and wait as long as it takes; False if aborted."""
-        step = self._batches.failed(batch, error, "itemsBySignal", keys, self._chance)
-        if step.delay:
+        """Store the result of a failed request, and wait until the next one may be sent. False if aborted."""
+        verdict = self._batches.failed(batch, error, "itemsBySignal", keys, self._chance)
+        if verdict.delay:
             self.outbox.in_trouble(str(error))
             if not self._slots.aborted:
-                _log.warning("publishing_failed", reason=str(error), next_try_in_seconds=round(step.delay, 1))
-        remembered = self.outbox.refused(batch, step, definite=step.definite or not publishing)
-        return remembered and (not step.delay or self._slots.pause(step.delay))
+                _log.warning("publishing_failed", reason=str(error), next_try_in_seconds=round(verdict.delay, 1))
+        remembered = self.outbox.sent.refused(batch, verdict, definite=verdict.definite or not publishing)
+        return remembered and (not verdict.delay or self._slots.pause(verdict.delay))
 
     def _call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
         if not self._slots.wait():
             raise _AbortedError
         return self._client.call(method, params)
 
-    # -- what Clarify has -------------------------------------------------------------------------
+    # -- looking up signals and items --------------------------------------------------------------
 
     def _look_up(self, batch: Collection[str]) -> dict[str, _Found]:
-        """The signals that exist, with their items."""
+        """Input ID → signal and item, for the signals of the batch that exist in Clarify."""
         params: dict[str, object] = {
             "integration": self._client.integration,
             "query": {"filter": {"input": {"$in": list(batch)}}, "limit": len(batch)},
@@ -208,7 +217,7 @@ class Publisher:
         except InvalidParams as error:
             if not self._includes_items or not any(problem.path.startswith("include") for problem in error.problems):
                 raise
-            self._includes_items = False  # the service does not know this relationship, whatever its pages say
+            self._includes_items = False  # the service does not know this relationship, although it is documented
             return self._look_up(batch)
         with _as_documented("admin.selectSignals"):
             signals = {signal["attributes"]["input"]: signal for signal in result.get("data") or ()}
@@ -237,12 +246,13 @@ class Publisher:
         with _as_documented("clarify.selectItems"):
             return {item["id"]: item for item in result.get("data") or ()}
 
-    # -- what becomes of it -----------------------------------------------------------------------
+    # -- deciding and publishing -------------------------------------------------------------------
 
     def _decide(
-        self, batch: Mapping[str, Taken], wanted: Mapping[str, ItemMetadata], found: Mapping[str, _Found]
+        self, batch: Mapping[str, SentDesire], wanted: Mapping[str, ItemMetadata], found: Mapping[str, _Found]
     ) -> dict[str, dict[str, object]]:
-        """Input ID → the item's view, for what is to be published; the rest is done with."""
+        """Input ID → attributes of its item, for the signals to be published. The results for all other signals are
+        stored. Raises `_AbortedError`."""
         views: dict[str, dict[str, object]] = {}
         done: dict[str, str] = {}
         broken: dict[str, str] = {}
@@ -271,8 +281,8 @@ class Publisher:
                 done[input_id] = ""
             else:
                 views[input_id] = view
-        kept = self.outbox.done({input_id: batch[input_id] for input_id in done}, done)
-        if not kept or not self.outbox.broken(batch, broken):
+        kept = self.outbox.sent.done({input_id: batch[input_id] for input_id in done}, done)
+        if not kept or not self.outbox.sent.broken(batch, broken):
             raise _AbortedError
         return views
 
@@ -284,21 +294,21 @@ class Publisher:
         return attributes is not None and signal.annotations.get(ANNOTATION) == digest_of(attributes)
 
     def _send(self, views: Mapping[str, dict[str, object]]) -> None:
-        marked = {signal: {**view, "annotations": {ANNOTATION: digest_of(view)}} for signal, view in views.items()}
+        annotated = {signal: {**view, "annotations": {ANNOTATION: digest_of(view)}} for signal, view in views.items()}
         self._call(
             "admin.publishSignals",
-            {"integration": self._client.integration, "itemsBySignal": marked, "createOnly": False},
+            {"integration": self._client.integration, "itemsBySignal": annotated, "createOnly": False},
         )
 
 
-def _read(batch: Mapping[str, Taken]) -> tuple[dict[str, ItemMetadata], dict[str, str]]:
-    """(input ID → what it is to be published as, input ID → why that cannot be read)."""
+def _read(batch: Mapping[str, SentDesire]) -> tuple[dict[str, ItemMetadata], dict[str, str]]:
+    """(input ID → item that is wanted, input ID → why its desire cannot be read)."""
     wanted: dict[str, ItemMetadata] = {}
     unreadable: dict[str, str] = {}
     for input_id, taken in batch.items():
         try:
             item = msgspec.json.decode(taken.content, type=SignalMetadata).item
-        except ValueError as error:  # an earlier version wrote it
+        except ValueError as error:  # another version wrote it
             unreadable[input_id] = str(error)
         else:
             if item is None:
@@ -314,7 +324,7 @@ class _AbortedError(Exception):
 
 @contextmanager
 def _as_documented(method: str) -> Iterator[None]:
-    """An answer of another shape is a failure like any other: it must not end the thread."""
+    """Raise `Retryable` for an answer that does not have the documented shape: it must not end the thread."""
     try:
         yield
     except (AttributeError, KeyError, TypeError) as error:
@@ -334,10 +344,11 @@ def _found(signal: Mapping[str, Any], items: Mapping[str, Any]) -> _Found:
 
 
 def _view(signal: _Found, wanted: ItemMetadata) -> dict[str, object]:
-    """The whole item: as the signal, but for what the mapping says otherwise, and what is not ours to say."""
+    """All attributes of the item: those of the signal, those that the mapping sets, and those that we leave unchanged.
+    Raises ValueError if the item breaks a documented rule."""
     kept = signal.item_attributes or signal.attributes
     fields = {name: signal.attributes[name] for name in _OURS if signal.attributes.get(name) is not None}
-    fields |= {name: kept[name] for name in _LEFT_ALONE if kept.get(name)}
+    fields |= {name: kept[name] for name in _UNCHANGED if kept.get(name)}
     fields["visible"] = wanted.visible
     if wanted.name is not None:
         fields["name"] = wanted.name
@@ -350,7 +361,7 @@ def _view(signal: _Found, wanted: ItemMetadata) -> dict[str, object]:
 
 
 def digest_of(attributes: Mapping[str, Any]) -> str:
-    """A digest of what we publish of an item, the same for what is sent and for what comes back."""
+    """The digest of the attributes that we publish: the same for attributes that are sent and that come back."""
     ours: dict[str, object] = {name: attributes.get(name) or None for name in _OURS}
     labels = attributes.get("labels") or {}
     ours["labels"] = {key: sorted(set(values)) for key, values in labels.items() if values}

@@ -1,4 +1,7 @@
-"""The guard with its memory: what is let in, what is held, and what a person has approved meanwhile."""
+"""New signals: which ones are let in, which ones are held, and which ones a person has approved.
+
+`SignalGuard` decides; this file gives it a memory in the state file, and looks for approvals there.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,16 @@ from connector.records import Mapped, Part, SignalMetadata
 from connector.state.state import SignalStatus, State
 
 _LOOK_SECONDS: Final = 2.0
-"""How often it is looked whether somebody has approved signals."""
+"""How often the state file is read for approvals."""
 
 _MAX_DESCRIBED: Final = 100_000
-"""Signals that are not let in whose metadata is kept; there are never more that are held."""
+"""Signals that are not let in and whose metadata is kept. Never more signals than this are held."""
 
 _log = structlog.get_logger(__name__)
 
 
-class NewSignals:
-    """Lets samples through, or not. Safe for threads."""
+class NewSignalGate:
+    """Lets samples of new signals through, or rejects them. Safe for threads."""
 
     def __init__(self, settings: GuardSettings, state: State, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._state = state
@@ -35,17 +38,17 @@ class NewSignals:
         self._warned = False
         self._newly_in = False
         self._described: dict[str, SignalMetadata] = {}
-        """What signals should be called that are not let in (yet): saving it would bring them into being."""
+        """Metadata of signals that are not let in (yet): to save it would create the signals in Clarify."""
         statuses = state.signal_statuses()
         held = [input_id for input_id, status in statuses.items() if status is SignalStatus.HELD]
         known = {input_id for input_id, status in statuses.items() if status is not SignalStatus.HELD}
-        if not statuses:  # guarded for the first time: what there is has been let in
+        if not statuses:  # guarded for the first time: existing signals are let in
             known = set(state.claims())
             self._unwritten = [(input_id, SignalStatus.KNOWN) for input_id in known]
         self._guard = SignalGuard(settings, known, held)
 
     def admit(self, parts: list[Part]) -> list[Part]:
-        """The same without samples of signals that are not let in: those are rejects."""
+        """The parts, with rejects instead of the samples of signals that are not let in."""
         with self._lock:
             if self._clock() >= self._looked + _LOOK_SECONDS:
                 self._look()
@@ -62,7 +65,8 @@ class NewSignals:
             return checked
 
     def described(self, signals: Iterable[tuple[str, SignalMetadata]]) -> list[tuple[str, SignalMetadata]]:
-        """Those of them that are let in; the others are kept until they are, see `take_described`."""
+        """The subset of `signals` that is let in. The metadata of the others is kept until they are let in (see
+        `take_described`)."""
         with self._lock:
             now = []
             for input_id, metadata in signals:
@@ -73,7 +77,8 @@ class NewSignals:
             return now
 
     def take_described(self) -> list[tuple[str, SignalMetadata]]:
-        """What was kept, of signals that are let in by now. Of more than can be held, the others are forgotten."""
+        """The metadata that was kept for signals that are let in by now. If more was kept than signals can be held, the
+        metadata of signals that are not held is forgotten."""
         with self._lock:
             if not self._newly_in and len(self._described) <= _MAX_DESCRIBED:
                 return []
@@ -86,7 +91,7 @@ class NewSignals:
             return found
 
     def gauges(self) -> dict[str, float]:
-        """Numbers for the metrics."""
+        """Name → value, for the metrics."""
         return {
             "signals_let_in": self._guard.signals,
             "signals_held": self._guard.held,

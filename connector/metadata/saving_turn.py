@@ -1,7 +1,8 @@
-"""Whose turn it is to save metadata: of the processes that share a state file, one, so that nothing is saved twice.
+"""The turn to save metadata: one of the processes that share a state file has it, so that nothing is saved twice.
 
-A backfill or a replay beside the live connector only writes down what is wanted; the live one saves it. Where it does
-not run, or ends, the next process that asks takes over.
+A backfill or a replay beside the running connector only writes desires into the book, and the connector saves them. If
+the connector does not run, or ends, the next process that asks takes over. A lock on a file beside the state file
+decides.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TextIO
 
 
 class SavingTurn:
-    """Asked before each request. Safe for threads."""
+    """Called before each request. Safe for threads."""
 
     def __init__(self, state_file: Path) -> None:
         self._path = state_file.with_name(state_file.name + ".saving")
@@ -21,7 +22,7 @@ class SavingTurn:
         self._file: TextIO | None = None
 
     def __call__(self) -> bool:
-        """Whether it is ours, from now until `close`."""
+        """Whether this process has the turn; once it has, it keeps it until `close`."""
         with self._lock:
             if self._file is None:
                 self._file = self._try()
@@ -40,7 +41,7 @@ class SavingTurn:
         return file
 
     def close(self) -> None:
-        """Leave it to others."""
+        """Leave the turn to other processes."""
         with self._lock:
             if self._file is not None:
                 self._file.close()

@@ -1,8 +1,8 @@
-"""Signal metadata: saved when first seen or changed, on a rate budget of its own, never in the way of inserts.
+"""Signal metadata: the thread that saves the metadata of new and changed signals.
 
-The mapping says what a signal should be called. What is wanted, what Clarify has and what failed stands in the book, so
-that no restart forgets it, nothing is saved twice, and nothing that a person has edited is overwritten without need.
-What becomes of a desire is decided in `reconciler.py`; here is the thread that sends.
+The book remembers what the mapping wants, what Clarify has and what failed. So a restart forgets nothing, nothing is
+saved twice, and an edit by a person is overwritten only if the mapping wants something new. `reconciler` decides what
+happens to each desire. The requests have a rate limit of their own and never delay inserts.
 """
 
 from __future__ import annotations
@@ -22,22 +22,24 @@ import structlog
 from connector.clarify import ClarifyError, InvalidParams, SaveSignalsResult, SignalInfo
 from connector.clarify.limits import DESCRIPTION_LENGTH, NAME_LENGTH
 from connector.delivery.slots import Slots
-from connector.metadata.outbox import Book, Outbox, Taken
-from connector.metadata.reconciler import Batches, Counts, Desire, Pace
+from connector.metadata.guarded_store import EntryStore
+from connector.metadata.outbox import Outbox
+from connector.metadata.reconciler import Batches, Desire, OutstandingCounts, SaveInterval
+from connector.metadata.sent_desires import SentDesire
 from connector.records import SignalMetadata
 
 _PER_REQUEST: Final = 500
 _REQUEST_BYTES: Final = 4 * 1024 * 1024
-"""Content of a request: well below what Clarify takes."""
+"""The most bytes of content in a request: well below the limit of Clarify."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Saver(Protocol):
-    """What is needed of the Clarify client."""
+    """The part of the Clarify client that the saver needs."""
 
     def save_signals(self, signals_by_input: Mapping[str, SignalInfo]) -> SaveSignalsResult:
-        """Save complete metadata; raises `ClarifyError`, or ValueError for what breaks a documented rule."""
+        """Save complete metadata. Raises `ClarifyError`; ValueError for metadata that breaks a documented rule."""
 
 
 class SignalSaver:
@@ -46,44 +48,46 @@ class SignalSaver:
     def __init__(
         self,
         client: Saver,
-        book: Book,
+        book: EntryStore,
         slots: Slots,
-        pace: Pace,
+        interval: SaveInterval,
         *,
         may_save: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`pace` says how often one signal may be saved; `may_save` whether this process is to save, of several that
-        have the same book."""
+        """`interval` says how often one signal may be saved. `may_save` is False while another process with the same
+        book saves. `chance` gives numbers from 0 to 1."""
         self._client = client
         self._slots = slots
         self._chance = chance
         self._batches = Batches()
-        self.outbox = Outbox("signal", book, pace, clock, slots.pause, may_save)
+        self.outbox = Outbox("signal", book, interval, clock, slots.pause, may_save)
         self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
         self.saved = 0
 
     def start(self) -> None:
-        """Begin to save."""
+        """Start the thread."""
         self._thread.start()
 
     def want(self, signals: Iterable[tuple[str, SignalMetadata]]) -> None:
-        """These signals should have this metadata. Returns when that is on disk; never waits for Clarify."""
+        """Want this metadata for these signals, given as (input ID, metadata). Returns when the desires are on disk;
+        never waits for Clarify."""
         desires = {input_id: desire_of(input_id, metadata) for input_id, metadata in signals if metadata.saved}
         if desires:
             self.outbox.want(desires)
 
-    def counts(self) -> Counts:
-        """Signals whose metadata is still to be saved, or cannot be saved as the mapping wants it."""
+    def counts(self) -> OutstandingCounts:
+        """How many signals have metadata that is not saved yet, or that cannot be saved."""
         return self.outbox.counts()
 
     def finish(self, timeout: float) -> bool:
-        """Wait until all is saved that may be by now, as long as nothing is in the way; whether it is."""
+        """Wait at most `timeout` seconds until everything that is due is saved. False if it is not, or cannot be."""
         return self.outbox.finish(timeout)
 
     def close(self, timeout: float) -> None:
-        """End, for at most `timeout` seconds, after the request under way; the rest is saved after the next start."""
+        """End the thread after the request under way; wait for this at most `timeout` seconds. The rest is saved after
+        the next start."""
         self.outbox.close()
         if self._thread.ident is not None:
             self._thread.join(timeout)
@@ -92,10 +96,11 @@ class SignalSaver:
         self.outbox.run(self.save)
 
     def save(self) -> bool:
-        """One request, in its slot, where anything is due; False to end. For the thread, or whoever stands for it."""
+        """Wait for a slot, and send one request with desires that are due. False if the saving must end. For the
+        thread, or for a test in its place."""
         if not self._slots.wait():
             return False
-        batch = self.outbox.take(self._batches.suspects() or self.outbox.due(_PER_REQUEST, _REQUEST_BYTES))
+        batch = self.outbox.sent.take(self._batches.suspects() or self.outbox.due(_PER_REQUEST, _REQUEST_BYTES))
         infos = self._read(batch)
         if not infos:
             self._batches.gone()
@@ -107,46 +112,45 @@ class SignalSaver:
             return self._failed(batch, error)
         return self._done(batch)
 
-    def _read(self, batch: Mapping[str, Taken]) -> dict[str, SignalInfo] | None:
-        """What to send; what cannot be read any more is set aside. None if that could not be remembered."""
+    def _read(self, batch: Mapping[str, SentDesire]) -> dict[str, SignalInfo] | None:
+        """Input ID → metadata to send. Content that cannot be read is stored as failed; None if that failed, too."""
         infos: dict[str, SignalInfo] = {}
         broken: dict[str, str] = {}
         for input_id, taken in batch.items():
             try:
                 infos[input_id] = _signal_info(input_id, msgspec.json.decode(taken.content, type=SignalMetadata))
-            except ValueError as error:  # an earlier version wrote it
+            except ValueError as error:  # another version wrote it
                 broken[input_id] = str(error)
+        return infos if self.outbox.sent.broken(batch, broken) else None
 
-        return infos if self.outbox.broken(batch, broken) else None
-
-    def _done(self, batch: Mapping[str, Taken]) -> bool:
+    def _done(self, batch: Mapping[str, SentDesire]) -> bool:
         self._batches.succeeded()
         self.saved += len(batch)
         self.outbox.in_trouble(None)
         _log.info("signals_saved", signals=len(batch))
-        return self.outbox.done(batch)
+        return self.outbox.sent.done(batch)
 
-    def _failed(self, batch: Mapping[str, Taken], error: ClarifyError | ValueError) -> bool:
-        """Remember it, and wait as long as it takes; False if aborted."""
-        if not isinstance(error, ClarifyError):  # a rule that only the client knows
+    def _failed(self, batch: Mapping[str, SentDesire], error: ClarifyError | ValueError) -> bool:
+        """Store the result of a failed request, and wait until the next one may be sent. False if aborted."""
+        if not isinstance(error, ClarifyError):  # only the client checks this rule
             error = InvalidParams(str(error))
-        step = self._batches.failed(batch, error, "signalsByInput", {key: key for key in batch}, self._chance)
-        if step.delay:
+        verdict = self._batches.failed(batch, error, "signalsByInput", {key: key for key in batch}, self._chance)
+        if verdict.delay:
             self.outbox.in_trouble(str(error))
             if not self._slots.aborted:
-                _log.warning("save_signals_failed", reason=str(error), next_try_in_seconds=round(step.delay, 1))
-        remembered = self.outbox.refused(batch, step, definite=step.definite)
-        return remembered and (not step.delay or self._slots.pause(step.delay))
+                _log.warning("save_signals_failed", reason=str(error), next_try_in_seconds=round(verdict.delay, 1))
+        remembered = self.outbox.sent.refused(batch, verdict, definite=verdict.definite)
+        return remembered and (not verdict.delay or self._slots.pause(verdict.delay))
 
 
 def as_saved(input_id: str, metadata: SignalMetadata) -> tuple[SignalInfo, str]:
-    """What would be saved of this, and the digest that is remembered of it; ValueError says which documented rule it
-    breaks."""
+    """(metadata as it would be saved, digest as the book would remember it). Raises ValueError if the metadata breaks a
+    documented rule."""
     return _signal_info(input_id, metadata), _digest(metadata)
 
 
 def desire_of(input_id: str, metadata: SignalMetadata) -> Desire:
-    """What the signal should have."""
+    """The desire for this metadata."""
     problem = ""
     try:
         _signal_info(input_id, metadata)
@@ -156,9 +160,9 @@ def desire_of(input_id: str, metadata: SignalMetadata) -> Desire:
 
 
 def _digest(metadata: SignalMetadata) -> str:
-    """A digest of what is saved; as what the signal is published does not count."""
+    """The digest of the metadata that is saved. How the signal is published as an item does not count."""
     later = {name for name in ("sample_interval", "gap_detection", "annotations") if not getattr(metadata, name)}
-    # fields that came later do not count where they say nothing: what is saved already need not be saved again
+    # newer fields do not count while they are empty: metadata that is saved already need not be saved again
     fields = {name: value for name, value in asdict(metadata).items() if name not in {"saved", "item", *later}}
     return hashlib.sha256(orjson.dumps(fields)).hexdigest()[:32]
 

@@ -158,14 +158,14 @@ class _Numbers(Collector):
             (
                 "signals_merged",
                 "Changes of a signal's metadata that a newer one replaced before they were saved",
-                signals.outbox.merged,
+                signals.outbox.desires.merged,
             ),
             ("signals_published", "Signals that were published as items", items.published),
             ("items_left_alone", "Items that somebody else had made or changed", items.left_alone),
             (
                 "metadata_forgotten",
                 "Wishes for metadata or items for which there was neither disk nor memory",
-                signals.outbox.forgotten + items.outbox.forgotten,
+                signals.outbox.desires.forgotten + items.outbox.desires.forgotten,
             ),
         ):
             yield CounterMetricFamily(f"{PREFIX}{name}", text, n)

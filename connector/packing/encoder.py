@@ -1,7 +1,7 @@
-"""Times and values as JSON, in the shortest form that reads back the same.
+"""Times and values as JSON text, in the shortest form that is read back as the same time or value.
 
-Times are RFC 3339 in UTC, without a fraction where there is none; a whole number is written without `.0`. The
-lengths can be asked for without the text.
+Times are RFC 3339 in UTC, with a fraction only if it is not zero. Whole numbers are written without `.0`. The length
+of a text can be computed without making the text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _WHOLE_SECOND: Final = len("2026-11-01T00:00:00Z")
 
 
 class TimeTexts:
-    """µs since the epoch → RFC 3339 text, remembering the last second's text: rows are mostly neighbours."""
+    """µs since the epoch → RFC 3339 text. Keeps the text of the last second, since times mostly follow closely."""
 
     def __init__(self) -> None:
         self._second: int | None = None
@@ -37,7 +37,7 @@ class TimeTexts:
 
 
 def time_bytes(times: Iterable[int]) -> int:
-    """How long the texts of these times are in all, without quotes and commas."""
+    """The total length of the texts of these times (µs since the epoch), without quotes and commas."""
     length = 0
     for time_us in times:
         fraction = time_us % _SECOND
@@ -51,11 +51,11 @@ def time_bytes(times: Iterable[int]) -> int:
 
 
 def encode_values(values: array[float]) -> bytes:
-    """Values as JSON between commas: `1,2.5,3`."""
+    """Values as JSON, separated by commas: `1,2.5,3`."""
     encoded = orjson.dumps(values.tolist()).replace(b".0,", b",")
     return encoded[1:-3] if encoded.endswith(b".0]") else encoded[1:-1]
 
 
 def value_bytes(values: array[float]) -> int:
-    """How long these values are as JSON in all, without commas."""
+    """The total length of these values as JSON, without commas."""
     return len(encode_values(values)) - len(values) + 1 if values else 0

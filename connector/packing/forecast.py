@@ -1,10 +1,15 @@
-"""Forecast: does the load fit through Clarify's limits, and for how long does what waits last? No clock of its own.
+"""The forecast: does the load fit through the limits of Clarify, and how long will it take to send the backlog?
 
-A frame of what waits now says how many samples a request carries at the present packing. It carries more the more
-waits: while everything goes at once, rows come to the same series, so samples grow like the frame; once a frame is
-full, a backlog of f times the size fills frames of √f times the samples, since each has fewer series with longer
-backlogs (see the planner). So the load is sustainable if the samples a request that the columns' bound allows, times
-the requests a second, are at least what comes in.
+The last frame shows how many samples one request carries at the present packing. A request carries more samples the
+more samples wait:
+
+- While one frame holds everything that waits, more rows come to the same series, and the samples grow with the size of
+  the frame.
+- Once frames are full, a backlog that is f times as large fills frames with √f times as many samples, because each
+  frame has fewer series with longer backlogs (see `planner`).
+
+So the load is sustainable if the samples of a request while as much waits as may, times the requests a second, are at
+least the inflow. No clock: the time is an argument.
 """
 
 from __future__ import annotations
@@ -15,10 +20,11 @@ from math import exp, sqrt
 from typing import Final
 
 _INFLOW_SECONDS: Final = 30.0
-"""The inflow is a mean in which what came so long ago counts 1/e."""
+"""The inflow is a moving mean: samples that came in so many seconds ago count 1/e."""
 _LEAST_BYTES: Final = 6.5
-"""A sample in a dense frame, digits, comma and its part of the row's time."""
+"""Bytes of a sample in a dense frame: its digits, its comma and its part of the time of the row."""
 _FULL: Final = 0.9
+"""A request counts as full from this share of its greatest length on."""
 _SECOND_US: Final = 1_000_000
 _TIME_BYTES: Final = len('"2026-11-01T00:00:00.123Z",')
 _ALIGNED_BYTES: Final = len('"2026-11-01T00:00:00Z",')
@@ -27,66 +33,66 @@ _NULL: Final = len("null,")
 
 @dataclass(frozen=True, slots=True)
 class FrameSize:
-    """What the forecast has to know of a frame."""
+    """The size of a frame, as far as the forecast needs it."""
 
     bytes: int
     rows: int
     series: int
     samples: int
     waiting: int
-    """Samples that waited when it was planned, those in it included."""
+    """Samples that waited when the frame was planned, including the samples of the frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """How it stands."""
+    """The forecast at one moment. Rates are in samples a second."""
 
     inflow: float
-    """Samples a second that come in."""
+    """The rate at which samples come in."""
     capacity: float
-    """Samples a second that leave at the present packing."""
+    """The rate at which samples can leave at the present packing."""
     most: float
-    """Samples a second that would leave if as much waited as may."""
+    """The rate at which samples could leave if as many samples waited as may wait."""
     backlog_seconds: float
-    """How long what waits lasts at the present packing, if nothing comes."""
+    """Seconds to send everything that waits at the present packing, if no more samples come in."""
 
     @property
     def factor(self) -> float:
-        """How many times the inflow could be carried; below 1 it cannot be."""
+        """`most` divided by `inflow`: below 1 the load is too high."""
         return self.most / self.inflow if self.inflow > 0 else float("inf")
 
     @property
     def sustainable(self) -> bool:
-        """Whether what comes in can be carried at all."""
+        """Whether samples can leave as fast as they come in."""
         return self.factor >= 1
 
 
 class Forecast:
-    """What comes in and what leaves. The caller's lock is around it."""
+    """Counts samples that come in and frames that leave. Not safe for threads: the caller holds a lock."""
 
     def __init__(self, max_bytes: int, max_waiting: int) -> None:
-        """`max_bytes` is a frame's limit, `max_waiting` how many samples may wait."""
+        """`max_bytes` is the greatest length of a frame, `max_waiting` the most samples that may wait."""
         self._max_bytes = max_bytes
         self._max_waiting = max_waiting
         self._level = 0.0
-        """Samples that came in, those of long ago counted less."""
+        """Samples that came in, the older ones counted less (see `_INFLOW_SECONDS`)."""
         self._since: float | None = None
         self._at = 0.0
         self._last: FrameSize | None = None
         self.full_requests = 0
-        """Requests that were full, since the start."""
+        """Full requests since the start."""
         self.aligned_saves = 0.0
-        """How many of them alignment to whole seconds would have saved."""
+        """How many of the full requests alignment to whole seconds would have saved."""
 
-    def came(self, samples: int, now: float) -> None:
-        """So many samples came in."""
+    def received(self, samples: int, now: float) -> None:
+        """Note that so many samples came in at `now`, in seconds."""
         if self._since is None:
             self._since = self._at = now
         self._level = self._level * exp((self._at - now) / _INFLOW_SECONDS) + samples
         self._at = now
 
-    def left(self, frame: FrameSize, times: Iterable[int] = ()) -> None:
-        """This frame left; `times` are those of its rows, in µs."""
+    def sent(self, frame: FrameSize, times: Iterable[int] = ()) -> None:
+        """Note that a frame was sent; `times` are the times of its rows, in µs."""
         self._last = frame
         if frame.bytes >= _FULL * self._max_bytes:
             self.full_requests += 1
@@ -97,13 +103,13 @@ class Forecast:
             self.aligned_saves += max(0.0, 1 - size / frame.bytes)
 
     def outlook(self, waiting: int, requests_per_second: float, now: float) -> Outlook | None:
-        """How it stands with so many samples waiting; None before the first frame has left."""
+        """The forecast with so many samples waiting; None before the first frame was sent."""
         frame = self._last
         if frame is None or self._since is None or requests_per_second <= 0:
             return None
         used = max(1e-6, min(1.0, frame.bytes / self._max_bytes))
         a_request, filled_at = float(frame.samples), float(max(frame.waiting, 1))
-        if frame.samples >= frame.waiting:  # all that waited went: as much again fits until the frame is full
+        if frame.samples >= frame.waiting:  # everything went: more of it fits until the frame is full
             a_request = filled_at = frame.samples / used
         dense = self._max_bytes / _LEAST_BYTES
         most = min(max(a_request, dense), a_request * sqrt(max(1.0, self._max_waiting / filled_at)))

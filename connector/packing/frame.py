@@ -1,9 +1,9 @@
-"""A frame: slabs of samples → the exact bytes of one data frame, with the account of what is in it.
+"""Row blocks → the exact bytes of one data frame, with the number of samples of each record in it.
 
-A data frame is a matrix: each of its series has a cell for each of its times, and a cell without a value costs five
-bytes (`null,`). Most frames are mostly nulls, so a series is written as its values with runs of nulls between them;
-series that have the same times share where these runs are. Where one input has two values at the same time, the
-later arrival is in the frame and the earlier one counts as superseded.
+A data frame is a matrix: every series has a cell for every time, and a cell without a value costs five bytes (`null,`).
+Most cells of most frames are null. So a series is written as its values with runs of nulls between them, and series
+with the same times share these runs. If one input has two values at the same time, the later arrival is in the frame;
+the earlier arrival counts as superseded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from operator import lt
-from typing import Final
+from typing import Final, NamedTuple
 
 from connector.packing.encoder import TimeTexts, encode_values
 
@@ -24,20 +24,20 @@ NULL: Final = len("null,")
 
 
 @dataclass(frozen=True, slots=True)
-class Slab:
-    """Rows of inputs whose samples came together: one time and one token a row, a value for each input."""
+class RowBlock:
+    """Rows of inputs whose samples came together. Each row has one time, one token, and one value for each input."""
 
     inputs: tuple[str, ...]
     times: array[int]
-    """µs since the epoch, in order of arrival: unsorted, and a time may stand twice."""
+    """One for each row, in µs since the epoch, in order of arrival: not sorted, and a time may appear twice."""
     tokens: array[int]
-    """Which record each row came from (see progress)."""
+    """One for each row: a number that leads back to the record of the row (see `ledger.progress`)."""
     values: array[float]
-    """The rows one after the other: for each row, a value for each input."""
+    """The rows one after the other; each row has one value for each input."""
 
     @property
     def samples(self) -> int:
-        """How many values it has."""
+        """The number of values."""
         return len(self.values)
 
 
@@ -49,7 +49,7 @@ class Column:
     """µs since the epoch."""
     values: array[float]
     tokens: array[int]
-    """Which record each came from (see progress)."""
+    """One for each sample: a number that leads back to its record (see `ledger.progress`)."""
 
     def head(self, n: int) -> Column:
         """The first `n` samples, as a column of their own."""
@@ -60,7 +60,7 @@ class Column:
         return Column(self.times[n:], self.values[n:], self.tokens[n:])
 
     def where(self, keep: Callable[[int], bool]) -> Column:
-        """The samples whose token `keep` agrees to; the column itself if that is all of them."""
+        """The samples for whose token `keep` returns True; the column itself if these are all samples."""
         kept = [i for i, token in enumerate(self.tokens) if keep(token)]
         if len(kept) == len(self.tokens):
             return self
@@ -75,43 +75,51 @@ class Column:
 class Frame:
     """One data frame, ready to be sent."""
 
-    slabs: Sequence[Slab]
-    """What is in it; each input in one slab only."""
+    blocks: Sequence[RowBlock]
+    """The content. An input is in one block only."""
     body: bytes
-    """`{"times":[…],"series":{…}}`, encoded."""
+    """The JSON text `{"times":[…],"series":{…}}`, encoded."""
     times: Sequence[int]
-    """Of its rows, in µs, rising."""
+    """The times of the rows, in µs since the epoch, rising."""
     series: int
     samples: int
-    """Values in it: cells that are not null."""
+    """Cells that are not null."""
     inserted: Counter[int]
-    """Token → values of that record that the frame carries."""
+    """Token → how many values of its record the frame carries."""
     superseded: Counter[int]
-    """Token → values of that record that a later one of the same input and time replaced."""
+    """Token → how many values of its record were replaced by a later value of the same input and time."""
 
     @property
     def rows(self) -> int:
-        """How many times it has."""
+        """The number of times."""
         return len(self.times)
 
     @property
     def density(self) -> float:
-        """Share of the cells that have a value, 0 to 1."""
+        """The share of cells with a value, 0 to 1."""
         cells = self.rows * self.series
         return self.samples / cells if cells else 0.0
 
     @cached_property
     def columns(self) -> Mapping[str, Column]:
-        """Its samples by input, for when it has to be taken apart."""
+        """Input ID → samples: for a frame that has to be divided."""
         return {
-            input_id: Column(slab.times, slab.values[i :: len(slab.inputs)], slab.tokens)
-            for slab in self.slabs
-            for i, input_id in enumerate(slab.inputs)
+            input_id: Column(block.times, block.values[i :: len(block.inputs)], block.tokens)
+            for block in self.blocks
+            for i, input_id in enumerate(block.inputs)
         }
 
 
-def without(columns: Mapping[str, Column], lost: Callable[[int], bool]) -> tuple[dict[str, Column], Counter[int]]:
-    """These columns without the samples whose token is `lost`, and how many of each such token those were."""
+class KeptColumns(NamedTuple):
+    """Columns after samples were dropped from them."""
+
+    columns: dict[str, Column]
+    dropped: Counter[int]
+    """Token → samples that were dropped."""
+
+
+def without(columns: Mapping[str, Column], lost: Callable[[int], bool]) -> KeptColumns:
+    """The columns without the samples for whose token `lost` returns True."""
     kept: dict[str, Column] = {}
     dropped: Counter[int] = Counter()
     for input_id, column in columns.items():
@@ -120,61 +128,61 @@ def without(columns: Mapping[str, Column], lost: Callable[[int], bool]) -> tuple
             dropped.update(token for token in column.tokens if lost(token))
         if left.times:
             kept[input_id] = left
-    return kept, dropped
+    return KeptColumns(kept, dropped)
 
 
 def build_frame(columns: Mapping[str, Column]) -> Frame:
-    """Encode these columns as one frame. Columns may differ in their times and repeat them."""
-    return encode_frame([Slab((key,), found.times, found.tokens, found.values) for key, found in columns.items()])
+    """Encode columns as one frame. The times of the columns may differ, and a time may appear twice in a column."""
+    return encode_frame([RowBlock((key,), found.times, found.tokens, found.values) for key, found in columns.items()])
 
 
-def encode_frame(slabs: Sequence[Slab]) -> Frame:
-    """Encode these slabs as one frame. No input may be in two of them."""
-    times = sorted({time_us for same in _by_times(slabs) for time_us in same})
+def encode_frame(blocks: Sequence[RowBlock]) -> Frame:
+    """Encode row blocks as one frame. An input may be in one block only."""
+    times = sorted({time_us for same in _by_times(blocks) for time_us in same})
     index = {time_us: row for row, time_us in enumerate(times)}
     text = TimeTexts()
     parts = [b'{"times":["', '","'.join([text(time_us) for time_us in times]).encode(), b'"],"series":{']
     inserted: Counter[int] = Counter()
     superseded: Counter[int] = Counter()
     samples = series = 0
-    timelines: dict[bytes, _Timeline] = {}
-    for slab in slabs:
-        width = len(slab.inputs)
-        key = slab.times.tobytes()
-        timeline = timelines.get(key)
-        if timeline is None:
-            timeline = timelines[key] = _Timeline(slab.times, index)
-        kept = timeline.kept
-        for i, input_id in enumerate(slab.inputs):
-            values = slab.values if width == 1 else slab.values[i::width]
+    places: dict[bytes, _RowPlaces] = {}
+    for block in blocks:
+        width = len(block.inputs)
+        key = block.times.tobytes()
+        place = places.get(key)
+        if place is None:
+            place = places[key] = _RowPlaces(block.times, index)
+        kept = place.kept
+        for i, input_id in enumerate(block.inputs):
+            values = block.values if width == 1 else block.values[i::width]
             if kept is not None:
                 values = array("d", [values[row] for row in kept])
             parts.append(b'%b"%b":[' % (b"," if series else b"", input_id.encode()))
             series += 1
-            timeline.write(values, parts)
+            place.write(values, parts)
             parts.append(b"]")
-        samples += width * timeline.rows
-        _count(inserted, slab.tokens, width)
-        for token in (slab.tokens[row] for row in timeline.replaced):
+        samples += width * place.rows
+        _count(inserted, block.tokens, width)
+        for token in (block.tokens[row] for row in place.replaced):
             superseded[token] += width
     parts.append(b"}}")
     if superseded:
         inserted.subtract(superseded)
         inserted = +inserted
-    return Frame(slabs, b"".join(parts), times, series, samples, inserted, superseded)
+    return Frame(blocks, b"".join(parts), times, series, samples, inserted, superseded)
 
 
-class _Timeline:
-    """Where the values of slabs that have the same times stand among the frame's rows."""
+class _RowPlaces:
+    """The places in the frame of row blocks that have the same times."""
 
     def __init__(self, times: array[int], index: Mapping[int, int]) -> None:
         self.kept: list[int] | None = None
-        """Which of a slab's rows are in the frame, in the order of the frame; None if they are all, in order."""
+        """The rows of a block that are in the frame, in the order of the frame; None if all are, in this order."""
         self.replaced: Collection[int] = ()
-        """Which of a slab's rows were replaced by a later one of the same time."""
+        """The rows of a block that a later row with the same time replaced."""
         self.rows = len(times)
         if not in_order(times):
-            last = {time_us: row for row, time_us in enumerate(times)}  # the later arrival stands
+            last = {time_us: row for row, time_us in enumerate(times)}  # the later arrival wins
             self.kept = [last[time_us] for time_us in sorted(last)]
             self.rows = len(self.kept)
             if self.rows < len(times):
@@ -182,34 +190,34 @@ class _Timeline:
             at = [index[time_us] for time_us in sorted(last)]
         else:
             at = [index[time_us] for time_us in times]
-        self._pieces: list[bytes] | None = None
-        """Runs of nulls, with room for the values between them; None if there are none."""
+        self._cells: list[bytes] | None = None
+        """The text of a series: runs of nulls at even places, room for a value at odd ones; None without nulls."""
         if self.rows < len(index):
             gaps = [at[0], *(after - before - 1 for before, after in pairwise(at)), len(index) - 1 - at[-1]]
             runs = {gap: b"," + b"null," * gap for gap in set(gaps)}
-            self._pieces = [b""] * (2 * self.rows + 1)
-            self._pieces[::2] = [runs[gap] for gap in gaps]
-            self._pieces[0] = b"null," * gaps[0]
-            self._pieces[-1] = b",null" * gaps[-1]
+            self._cells = [b""] * (2 * self.rows + 1)
+            self._cells[::2] = [runs[gap] for gap in gaps]
+            self._cells[0] = b"null," * gaps[0]
+            self._cells[-1] = b",null" * gaps[-1]
 
     def write(self, values: array[float], parts: list[bytes]) -> None:
-        """Append a series' cells to `parts`."""
+        """Append the cells of one series to `parts`; `values` are those of the kept rows."""
         encoded = encode_values(values)
-        if self._pieces is None:
+        if self._cells is None:
             parts.append(encoded)
         else:
-            self._pieces[1::2] = encoded.split(b",")
-            parts.append(b"".join(self._pieces))
+            self._cells[1::2] = encoded.split(b",")
+            parts.append(b"".join(self._cells))
 
 
 def in_order(times: array[int]) -> bool:
-    """Whether the times rise from row to row."""
+    """Whether each time is later than the one before it."""
     return all(map(lt, times, times[1:]))
 
 
-def _by_times(slabs: Sequence[Slab]) -> list[array[int]]:
-    """The slabs' times, those that are the same once."""
-    return list({slab.times.tobytes(): slab.times for slab in slabs}.values())
+def _by_times(blocks: Sequence[RowBlock]) -> list[array[int]]:
+    """The distinct sequences of times of the blocks."""
+    return list({block.times.tobytes(): block.times for block in blocks}.values())
 
 
 def _count(counts: Counter[int], tokens: array[int], width: int) -> None:

@@ -1,11 +1,16 @@
-"""Pending: every sample that waits, in tables.
+"""All samples that wait, in tables.
 
-A *table* holds inputs whose samples come together: each of its rows has one time, one token and a value for each of
-its inputs. Inputs that are seen together for the first time become a table; when a record has only some of them, the
-table is split. So tables get finer until every record fills whole tables: none has a hole, a device that always
-sends the same values is one table, and one that sends single values ends as one table an input. An input is in one
-table at any time and its rows stay in the order of their arrival, so that a later value never leaves before an
-earlier one.
+A *table* holds inputs whose samples come together: each row has one time, one token, and one value for each input.
+Inputs that are seen together for the first time become a table. When a record has only some inputs of a table, the
+table is split. So tables get finer until every record fills whole tables, and no table has a hole: a device that always
+sends the same values ends as one table, and a device that sends single values ends as one table for each input.
+
+An input is in one table at any time, and the rows of a table stay in their order of arrival. So a later value never
+leaves before an earlier one.
+
+A *token* is a number that leads back to a record (see `ledger.progress`). Tokens rise with the order of arrival. A
+*bundle* is one sample that stands for the values of several records, such as the mean over a window; its token is
+negative. The *rank* of a token is its place in the order of arrival.
 """
 
 from __future__ import annotations
@@ -14,17 +19,37 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
-from connector.packing.frame import Slab
+from connector.packing.frame import RowBlock
 from connector.records import Mapped, Part, Rows, Sample
 
 _FORGET_ABOVE: Final = 10_000
 """Empty tables that are kept in any case, since most of them fill again soon."""
 
+TableRows: TypeAlias = "tuple[Table, int]"
+"""A table, and how many of its rows, from the oldest arrival on. A bare tuple: a frame may have 100,000 of them."""
+
+
+class RowCount(NamedTuple):
+    """Rows that left a table."""
+
+    inputs: tuple[str, ...]
+    rows: int
+
+
+class TableGroups(NamedTuple):
+    """Tables in which samples wait, grouped by equal times. Most tables are alone in their group, and there may be
+    100,000 of them: nothing is made for each of these."""
+
+    first: list[Table]
+    """The first table of each group."""
+    members: dict[int, list[Table]]
+    """Position in `first` → all tables of the group; only groups of more than one table."""
+
 
 class Table:
-    """Inputs whose samples come together. `values` has the rows one after the other."""
+    """Inputs whose samples come together, and the rows that wait. `values` has the rows one after the other."""
 
     __slots__ = ("_key", "_keyed", "inputs", "sent", "times", "tokens", "values", "width")
 
@@ -32,43 +57,43 @@ class Table:
         self.inputs = inputs
         self.width = len(inputs)
         self.times: array[int] = array("q")
-        """µs since the epoch, a row each, in order of arrival."""
+        """One for each row, in µs since the epoch, in order of arrival."""
         self.tokens: array[int] = array("q")
-        """Which record each row came from (see progress); rising."""
+        """One for each row; rising."""
         self.values: array[float] = array("d")
         self.sent = 0
-        """Rows taken out since somebody last asked for their number."""
+        """Rows taken out since `take_row_counts` was last called."""
         self._key = 0
         self._keyed = -1
 
     @property
     def key(self) -> int:
-        """The same for tables that have the same times; seldom the same for others."""
+        """A hash of the times: equal for tables with the same times, and seldom equal for others."""
         if self._keyed != len(self.times):
             self._key = hash(self.times.tobytes())
             self._keyed = len(self.times)
         return self._key
 
     def append(self, time_us: int, token: int, values: Iterable[float]) -> None:
-        """A row, with the values in the order of the inputs."""
+        """Add one row, with the values in the order of the inputs."""
         self.times.append(time_us)
         self.tokens.append(token)
         self.values.extend(values)
 
     def extend(self, times: Iterable[int], tokens: Iterable[int], values: array[float]) -> None:
-        """Several rows."""
+        """Add several rows."""
         self.times.extend(times)
         self.tokens.extend(tokens)
         self.values.extend(values)
 
-    def head(self, rows: int) -> Slab:
-        """The first rows, as they would leave."""
-        return Slab(self.inputs, self.times[:rows], self.tokens[:rows], self.values[: rows * self.width])
+    def head(self, rows: int) -> RowBlock:
+        """A copy of the first rows."""
+        return RowBlock(self.inputs, self.times[:rows], self.tokens[:rows], self.values[: rows * self.width])
 
-    def take(self, rows: int) -> Slab:
+    def take(self, rows: int) -> RowBlock:
         """Take the first rows out."""
         if rows == len(self.times):
-            taken = Slab(self.inputs, self.times, self.tokens, self.values)
+            taken = RowBlock(self.inputs, self.times, self.tokens, self.values)
             self.times, self.tokens, self.values = array("q"), array("q"), array("d")
         else:
             taken = self.head(rows)
@@ -79,7 +104,7 @@ class Table:
         return taken
 
     def keep(self, kept: Sequence[int]) -> None:
-        """Keep only these rows."""
+        """Keep only the rows with these indexes."""
         width, values = self.width, self.values
         self.times = array("q", [self.times[i] for i in kept])
         self.tokens = array("q", [self.tokens[i] for i in kept])
@@ -89,7 +114,7 @@ class Table:
         self._keyed = -1
 
     def part(self, inputs: Collection[str]) -> Table:
-        """A table of only these of its inputs, with all of its rows."""
+        """A new table with these inputs of the table, and all of its rows."""
         chosen = [i for i, input_id in enumerate(self.inputs) if input_id in inputs]
         found = Table(tuple(self.inputs[i] for i in chosen))
         found.times, found.tokens = self.times[:], self.tokens[:]
@@ -101,25 +126,27 @@ class Table:
 
 
 class Pending:
-    """The samples that wait. Not safe for threads by itself: the pipeline's lock is around it."""
+    """The samples that wait. Not safe for threads: the caller holds a lock."""
 
     def __init__(self) -> None:
         self.waiting = 0
         """Samples in the tables."""
-        self._homes: dict[str, Table] = {}
-        """Input → the table that it is in."""
+        self._table_of: dict[str, Table] = {}
+        """Input ID → the table that holds the input."""
         self._tables: dict[Table, None] = {}
-        """All tables, in the order in which they came into being."""
-        self._first_tokens: array[int] = array("q")
+        """All tables, also empty ones, in the order in which they were made."""
+        self._arrival_ranks: array[int] = array("q")
+        """The rank of the first record of each chunk that was added."""
         self._arrivals: array[float] = array("d")
-        """When the records from the token beside it on arrived, on the caller's clock, in seconds."""
+        """When that chunk arrived, on the caller's clock, in seconds; same places as in `_arrival_ranks`."""
         self._ranks: dict[int, int] = {}
-        """Token of a bundle → its rank among the records' tokens."""
+        """Token of a bundle → rank."""
         self._next_rank = 0
 
     def add(self, token: int, parts: Iterable[Part], now: float) -> None:
-        """Add the samples of a chunk; `token` leads back to its record 0, `token + 1` to record 1. Tokens rise from
-        call to call; a negative one is that of a bundle (see progress), which ranks where it is added."""
+        """Add the samples of a chunk. `token` is the token of its first record, `token + 1` that of the second, and so
+        on; tokens must rise from call to call. A negative token is that of a bundle, whose rank is the place where it
+        is added. `now` is on the caller's clock, in seconds."""
         if token < 0:
             self._add_bundle(token, parts, now)
             return
@@ -135,31 +162,29 @@ class Pending:
                 last = max(last, index)
         if added:
             self.waiting += added
-            self._first_tokens.append(token)
+            self._arrival_ranks.append(token)
             self._arrivals.append(now)
             self._next_rank = token + last + 1
 
     def rank(self, token: int) -> int:
-        """The order in which records and bundles came: a record's rank is its token."""
+        """The place of a record or bundle in the order of arrival; the rank of a record is its token."""
         return token if token >= 0 else self._ranks[token]
 
     def first_ranks(self, tables: Sequence[Table]) -> list[int]:
-        """The rank of the first row of each of these tables."""
+        """The rank of the first row of each table; no table may be empty."""
         if self._ranks:
             return [self.rank(table.tokens[0]) for table in tables]
         return [table.tokens[0] for table in tables]
 
     def tables(self) -> Iterator[Table]:
-        """The tables in which something waits, always in the same order."""
+        """The tables in which samples wait, always in the same order."""
         return (table for table in self._tables if table.times)
 
-    def groups(self) -> tuple[list[Table], dict[int, list[Table]]]:
-        """The tables in which something waits, of those that have the same times the first; and for each of these,
-        by its position in the list, all that have its times. Most have no company, and there may be a hundred
-        thousand: nothing is made for each of them."""
+    def groups(self) -> TableGroups:
+        """The tables in which samples wait, grouped by equal times. Forgets empty tables if there are very many."""
         found: list[Table] = []
         numbers: dict[int, int] = {}
-        together: dict[int, list[Table]] = {}
+        members: dict[int, list[Table]] = {}
         for table in self._tables:
             rows = len(table.times)
             if not rows:
@@ -169,44 +194,43 @@ class Pending:
             if number == len(found) or found[number].times != table.times:
                 found.append(table)
             else:
-                together.setdefault(number, [found[number]]).append(table)
-        if len(self._tables) > 2 * len(found) + _FORGET_ABOVE + sum(map(len, together.values())):
+                members.setdefault(number, [found[number]]).append(table)
+        if len(self._tables) > 2 * len(found) + _FORGET_ABOVE + sum(map(len, members.values())):
             self._forget_empty()
-        return found, together
+        return TableGroups(found, members)
 
     def arrived(self, rank: int) -> float:
-        """When the record of a waiting sample arrived, on the caller's clock, in seconds."""
-        return self._arrivals[bisect_right(self._first_tokens, rank) - 1]
+        """When the record of this rank arrived, on the caller's clock, in seconds. A sample of it must wait."""
+        return self._arrivals[bisect_right(self._arrival_ranks, rank) - 1]
 
     def oldest(self) -> float | None:
-        """When the sample that has waited longest arrived, on the caller's clock; None if nothing waits."""
+        """When the sample that has waited longest arrived, on the caller's clock, in seconds; None if nothing waits."""
         ranks = self.first_ranks([table for table in self._tables if table.tokens])
         return self.arrived(min(ranks)) if ranks else None
 
-    def take(self, plan: Iterable[tuple[Table, int]]) -> list[Slab]:
-        """Take the first rows of each table named by the plan out."""
+    def take(self, plan: Iterable[TableRows]) -> list[RowBlock]:
+        """Take the planned rows out of the tables."""
         taken = [table.take(rows) for table, rows in plan]
-        self.waiting -= sum(slab.samples for slab in taken)
+        self.waiting -= sum(block.samples for block in taken)
         if self._ranks:
-            self._forget_bundles(token for slab in taken for token in slab.tokens)
+            self._forget_bundles(token for block in taken for token in block.tokens)
         return taken
 
     def forget_before(self, rank: int | None) -> None:
-        """Nothing that waits came from a record before this one (None: nothing waits): when those arrived need not be
-        known any more."""
-        gone = len(self._arrivals) if rank is None else bisect_right(self._first_tokens, rank) - 1
+        """Forget when records before this rank arrived: no sample of them waits any more. None: nothing waits."""
+        gone = len(self._arrivals) if rank is None else bisect_right(self._arrival_ranks, rank) - 1
         if gone * 2 > len(self._arrivals):
-            del self._first_tokens[:gone], self._arrivals[:gone]
+            del self._arrival_ranks[:gone], self._arrivals[:gone]
 
-    def sent_rows(self) -> list[tuple[tuple[str, ...], int]]:
-        """(inputs, rows of them taken out since the last call)."""
-        found = [(table.inputs, table.sent) for table in self._tables]
+    def take_row_counts(self) -> list[RowCount]:
+        """For each table: how many rows were taken out since the last call."""
+        found = [RowCount(table.inputs, table.sent) for table in self._tables]
         for table in self._tables:
             table.sent = 0
         return found
 
     def drop(self, lost: Callable[[int], bool]) -> Counter[int]:
-        """Drop the samples whose token is `lost`; how many of each such token those were."""
+        """Drop the samples for whose token `lost` returns True. Returns token → samples that were dropped."""
         dropped: Counter[int] = Counter()
         for table in self._tables:
             kept = [i for i, token in enumerate(table.tokens) if not lost(token)]
@@ -221,19 +245,19 @@ class Pending:
         return dropped
 
     def split(self, table: Table, inputs: Collection[str]) -> Table:
-        """Give these of the table's inputs a table of their own, which is returned; the others have another."""
+        """Divide a table in two: one with these inputs, which is returned, and one with the others."""
         parts = table.part(inputs), table.part([found for found in table.inputs if found not in inputs])
         del self._tables[table]
         for part in parts:
             self._tables[part] = None
-            self._homes.update(dict.fromkeys(part.inputs, part))
+            self._table_of.update(dict.fromkeys(part.inputs, part))
         return parts[0]
 
     # -- details ----------------------------------------------------------------------------------
 
     def _add_rows(self, token: int, rows: Rows) -> None:
         inputs = rows.inputs
-        table = self._homes.get(inputs[0])
+        table = self._table_of.get(inputs[0])
         tokens = [token + index for index in rows.indexes]
         values = rows.values()
         if table is not None and table.inputs == inputs:
@@ -247,7 +271,7 @@ class Pending:
             table.extend(rows.times, tokens, some)
 
     def _add_samples(self, token: int, samples: Sequence[Sample]) -> None:
-        table = self._homes.get(samples[0][0])
+        table = self._table_of.get(samples[0][0])
         if table is not None and table.width == len(samples):
             if table.width == 1:
                 _, time_us, value = samples[0]
@@ -260,9 +284,9 @@ class Pending:
         self._add_one_by_one(token, samples)
 
     def _add_bundle(self, token: int, parts: Iterable[Part], now: float) -> None:
-        """A bundle is a single sample."""
+        """Add a bundle, which is a single sample."""
         self._ranks[token] = self._next_rank
-        self._first_tokens.append(self._next_rank)
+        self._arrival_ranks.append(self._next_rank)
         self._arrivals.append(now)
         for _, part in parts:
             if isinstance(part, Mapped):
@@ -275,12 +299,13 @@ class Pending:
                 del self._ranks[token]
 
     def _add_one_by_one(self, token: int, samples: Sequence[Sample]) -> None:
-        """Add a record that does not fill one table: a row is what has one time, each input once."""
-        homes = self._homes
+        """Add the samples of a record that do not fill exactly one table. Samples form a row while they have the same
+        time and no input appears twice."""
+        table_of = self._table_of
         row: dict[str, float] = {}
         row_us = 0
         for input_id, time_us, value in samples:
-            table = homes.get(input_id)
+            table = table_of.get(input_id)
             if table is not None and table.width == 1 and input_id not in row:
                 table.times.append(time_us)
                 table.tokens.append(token)
@@ -299,16 +324,16 @@ class Pending:
             table.append(time_us, token, [row[input_id] for input_id in table.inputs])
 
     def _filled_by(self, inputs: Collection[str]) -> list[Table]:
-        """The tables of these inputs, which have no others: what is seen together for the first time has a new one, and
-        a table that has others is split."""
-        homes = self._homes
-        strangers = tuple(input_id for input_id in inputs if input_id not in homes)
+        """Tables that hold exactly these inputs. Inputs that are seen for the first time get a new table, and a table
+        that has other inputs as well is split."""
+        table_of = self._table_of
+        strangers = tuple(input_id for input_id in inputs if input_id not in table_of)
         if strangers:
             table = Table(strangers)
             self._tables[table] = None
-            homes.update(dict.fromkeys(strangers, table))
+            table_of.update(dict.fromkeys(strangers, table))
         found = []
-        for table in dict.fromkeys(homes[input_id] for input_id in inputs):
+        for table in dict.fromkeys(table_of[input_id] for input_id in inputs):
             some = [input_id for input_id in table.inputs if input_id in inputs]
             found.append(table if len(some) == table.width else self.split(table, frozenset(some)))
         return found
@@ -317,4 +342,4 @@ class Pending:
         for table in [table for table in self._tables if not table.times]:
             del self._tables[table]
             for input_id in table.inputs:
-                del self._homes[input_id]
+                del self._table_of[input_id]

@@ -1,17 +1,22 @@
-"""The planner: which waiting samples make the next frame.
+"""The planner: chooses the waiting samples that make the next frame.
 
-It runs when a request slot is open, over all that waits, and depends on nothing else: the same tables and the same
-time give the same plan. Its frame is at most `max_bytes` long, to the byte: sizes are computed from the digits.
+The planner runs when a request may be sent. It looks at all samples that wait, and depends on nothing else: the same
+tables and the same time give the same plan. The frame has at most `max_bytes`, exact to the byte: sizes are computed
+from the digits.
 
     bytes = envelope + times + keys + digits + commas + 5 · (R · C - samples)      R rows, C series
 
-Tables that have the same times make a *group*: they cost each other no nulls. The group that has waited longest
-always goes, whole if it fits and else from its oldest rows on, so that nothing starves. What room is left goes to the
-groups that fit the frame best, times their age. A group of r rows and c series costs a frame of R rows and C series
-5 · (r · C + R · c) bytes of nulls; it takes up √(r · c) of what a frame can hold of its like, so what it costs for
-that is least where r : c = R : C. That is how a frame is filled with whole backlogs of few series rather than with
-slivers of many, and why groups of one proportion are compared by their age alone. Groups that are too large for what
-room is left stay for a later frame; only if much is left, one of them is cut.
+Groups. Tables with the same times make a *group*: they cost each other no nulls.
+
+The oldest group always goes, so that nothing starves. It goes whole if it fits, else from its oldest rows on.
+
+The remaining room goes to the groups with the greatest worth: how well the group fits the frame, times its age. A group
+of r rows and c series added to a frame of R rows and C series costs 5 · (r · C + R · c) bytes of nulls. The group uses
+√(r · c) of what a frame of its proportion can hold. The cost for that use is least if r : c = R : C. So a frame is
+filled with whole backlogs of few series, not with small parts of many series; and groups of the same proportion are
+compared by their age alone.
+
+Groups that are too large for the remaining room stay for a later frame. Only if much room remains, one of them is cut.
 """
 
 from __future__ import annotations
@@ -19,50 +24,56 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heapreplace
 from math import floor, log2, sqrt
-from typing import Final
+from typing import Final, Protocol
 
 from connector.packing.encoder import time_bytes, value_bytes
 from connector.packing.frame import ENVELOPE, NULL
-from connector.packing.pending import Pending, Table
-
-Part = tuple[Table, int]
-"""A table, and how many of its rows go, from the oldest arrival on."""
+from connector.packing.pending import Pending, Table, TableRows
 
 _KEY_BYTES: Final = len('"":[],')
+"""Bytes of a series beside its name and its cells."""
 _QUOTES: Final = len('"",')
 _LEAST_TIME: Final = len("2026-11-01T00:00:00Z")
-_REFUSALS: Final = 24
-"""Groups that did not fit, after which the frame counts as full."""
+_MAX_MISFITS: Final = 24
+"""After so many groups that did not fit, the frame counts as full."""
 _GROWN: Final = 1.04
-"""Kinds are ranked anew when the frame has grown by this factor."""
+"""The proportions are ranked again when rows plus series of the frame have grown by this factor."""
 _FULL: Final = 0.9
-"""A frame that is filled less than this has room for a part of a group that did not fit."""
+"""A frame that is filled less than this share has room for a part of a group that did not fit."""
 _WORTH_CUTTING: Final = 0.25
-"""Share of a group's rows that has to fit; less is not worth paying its keys twice."""
+"""The least share of the rows of a group for which it is cut: for less it is not worth to send its keys twice."""
 _PATIENCE_SECONDS: Final = 1.0
-"""Added to each age, so that what has just come counts at all."""
+"""Added to each age, so that the age of a group that has just come is not zero."""
 _BLOCK_ROWS: Final = 1024
+"""Rows whose size is computed at a time."""
 _STEPS: Final = 8
-"""Kinds between one proportion and its double."""
+"""How many classes of proportions there are between one proportion and its double."""
 
 
-_Kind = list[int]
-"""Groups of about the same proportion of rows to series, by number, the oldest last."""
+_AlikeGroups = list[int]
+"""The numbers of groups of about the same proportion of rows to series, the oldest last."""
 
 
-class Plan(list[Part]):
-    """What goes into the next frame."""
+class FramePlan(list[TableRows]):
+    """The rows of the next frame, for each table."""
 
-    def __init__(self, parts: Sequence[Part] = (), size: int = 0, left: int | None = None) -> None:
-        super().__init__(parts)
+    def __init__(self, rows: Sequence[TableRows] = (), size: int = 0, left: int | None = None) -> None:
+        super().__init__(rows)
         self.size = size
-        """The frame's length in bytes."""
+        """The length of the frame in bytes."""
         self.left = left
-        """The rank of the oldest record that is not in it, or not all of it; None if this is all that waits."""
+        """The rank of the oldest record with samples that stay; None if the frame takes all samples."""
+
+
+class Planner(Protocol):
+    """Plans the next frame, as `plan_frame` does."""
+
+    def __call__(self, pending: Pending, max_bytes: int, now: float, /) -> FramePlan:
+        """The plan of a frame of at most `max_bytes`; `now` is on the clock of `pending`, in seconds."""
 
 
 class _Group:
-    """Tables that have the same times."""
+    """Tables with the same times."""
 
     __slots__ = ("rows", "series", "tables")
 
@@ -73,11 +84,11 @@ class _Group:
 
     @property
     def key_bytes(self) -> int:
-        """Bytes of its series' names and brackets, with a comma behind each."""
+        """Bytes of the names and brackets of its series, with a comma after each."""
         return sum(_KEY_BYTES * table.width + sum(map(len, table.inputs)) for table in self.tables)
 
-    def part(self, rows: int) -> list[Part]:
-        """The first rows of its tables."""
+    def part(self, rows: int) -> list[TableRows]:
+        """The first rows of each of its tables."""
         return [(table, rows) for table in self.tables]
 
 
@@ -88,21 +99,21 @@ class _Size:
         self.max_bytes = max_bytes
         self._times: set[int] = set()
         self._samples = 0
-        self._fixed = ENVELOPE - 2  # the commas behind the last time and the last series are not written
+        self._fixed = ENVELOPE - 2  # no comma after the last time and the last series
         self.series = 0
 
     @property
     def rows(self) -> int:
-        """Times in it."""
+        """Rows of the frame so far."""
         return len(self._times)
 
     @property
     def total(self) -> int:
-        """Its length so far, in bytes."""
+        """The length of the frame so far, in bytes."""
         return _total(self.rows, self.series, self._samples, self._fixed)
 
     def take(self, group: _Group, rows: int) -> bool:
-        """Take the first rows of this group in if the frame then has at most `max_bytes`; says whether it did."""
+        """Add the first rows of this group if the frame then has at most `max_bytes`. Returns whether they fit."""
         whole = rows == group.rows
         times = group.tables[0].times if whole else group.tables[0].times[:rows]
         distinct = set(times)
@@ -127,7 +138,8 @@ class _Size:
         return True
 
     def most_rows(self, group: _Group) -> int:
-        """How many of the group's first rows fit; where a time stands twice, perhaps some fewer."""
+        """How many rows of the group fit, from the first on. The number may be a little too low if a time appears
+        twice."""
         left = self.max_bytes - self.total - group.key_bytes - NULL * self.rows * group.series + group.series
         rows, block = 0, min(_BLOCK_ROWS, group.rows)
         while block and rows < group.rows:
@@ -146,142 +158,142 @@ class _Size:
 
 
 def _total(rows: int, series: int, samples: int, fixed: int) -> int:
-    """A cell is `null,` or digits and a comma; the last one of a series has no comma."""
+    """The length in bytes: a cell is `null,` or digits and a comma, and the last cell of a series has no comma."""
     return fixed + NULL * (rows * series - samples) + samples - series
 
 
-class _Choice:
-    """The groups that may go into the frame."""
+class _Candidates:
+    """The groups that may still go into the frame, in classes of about the same proportion of rows to series."""
 
     def __init__(self, pending: Pending, now: float) -> None:
         self._pending = pending
         self._now = now
-        self._tables, self._together = pending.groups()
+        self._tables, self._members = pending.groups()
         self._ranks = pending.first_ranks(self._tables)
-        for number, tables in self._together.items():
+        for number, tables in self._members.items():
             self._ranks[number] = min(pending.first_ranks(tables))
-        self._kinds = self._by_kind()
+        self._classes = self._in_classes()
 
     def __bool__(self) -> bool:
-        return any(self._kinds)
+        return any(self._classes)
 
     def pop_oldest(self) -> _Group:
-        """The group that has waited longest."""
-        return self.pop(min(filter(None, self._kinds), key=lambda kind: self._ranks[kind[-1]]))
+        """Remove and return the group that has waited longest."""
+        return self.pop(min(filter(None, self._classes), key=lambda groups: self._ranks[groups[-1]]))
 
-    def pop(self, kind: _Kind) -> _Group:
-        """The oldest group of this kind."""
-        return self._group(kind.pop())
+    def pop(self, groups: _AlikeGroups) -> _Group:
+        """Remove and return the oldest of these groups."""
+        return self._group(groups.pop())
 
     def oldest_ranks(self) -> Iterator[int]:
-        """The rank of the oldest group of each kind."""
-        return (self._ranks[kind[-1]] for kind in self._kinds if kind)
+        """The rank of the oldest group of each class."""
+        return (self._ranks[groups[-1]] for groups in self._classes if groups)
 
-    def ranked(self, size: _Size) -> list[tuple[float, int, _Kind]]:
-        """The kinds with what they are worth, as a heap."""
-        heap = [(-self.worth(kind, size), i, kind) for i, kind in enumerate(self._kinds) if kind]
+    def ranked(self, size: _Size) -> list[tuple[float, int, _AlikeGroups]]:
+        """A heap of (negative worth, number, class), for the classes that are not empty."""
+        heap = [(-self.worth(groups, size), i, groups) for i, groups in enumerate(self._classes) if groups]
         heapify(heap)
         return heap
 
-    def worth(self, kind: _Kind, size: _Size) -> float:
-        """How well the oldest group of this kind fits this frame, times its age."""
-        number = kind[-1]
+    def worth(self, groups: _AlikeGroups, size: _Size) -> float:
+        """How well the oldest of these groups fits the frame, times its age."""
+        number = groups[-1]
         age = max(0.0, self._now - self._pending.arrived(self._ranks[number])) + _PATIENCE_SECONDS
         table = self._tables[number]
         proportion = sqrt(len(table.times) * size.series / (self._series(number, table) * size.rows))
         return age / (proportion + 1 / proportion)
 
     def _group(self, number: int) -> _Group:
-        return _Group(self._together.get(number) or [self._tables[number]])
+        return _Group(self._members.get(number) or [self._tables[number]])
 
     def _series(self, number: int, table: Table) -> int:
-        together = self._together.get(number)
-        return table.width if together is None else sum(table.width for table in together)
+        members = self._members.get(number)
+        return table.width if members is None else sum(table.width for table in members)
 
-    def _by_kind(self) -> list[_Kind]:
-        """Groups that are like an earlier one have its kind: the logarithm is needed seldom."""
-        like: dict[int, _Kind] = {}
-        kinds: dict[int, _Kind] = {}
-        together = self._together
+    def _in_classes(self) -> list[_AlikeGroups]:
+        """All groups in classes. The logarithm is computed once for each pair of rows and series."""
+        known: dict[int, _AlikeGroups] = {}
+        classes: dict[int, _AlikeGroups] = {}
+        members = self._members
         for number, table in enumerate(self._tables):
             rows, series = len(table.times), table.width
-            if together and number in together:
+            if members and number in members:
                 series = self._series(number, table)
-            kind = like.get(rows << 32 | series)
-            if kind is None:
-                kind = kinds.setdefault(floor(_STEPS * log2(rows / series)), [])
-                like[rows << 32 | series] = kind
-            kind.append(number)
-        for kind in kinds.values():
-            kind.sort(key=self._ranks.__getitem__, reverse=True)
-        return list(kinds.values())
+            groups = known.get(rows << 32 | series)
+            if groups is None:
+                groups = classes.setdefault(floor(_STEPS * log2(rows / series)), [])
+                known[rows << 32 | series] = groups
+            groups.append(number)
+        for groups in classes.values():
+            groups.sort(key=self._ranks.__getitem__, reverse=True)
+        return list(classes.values())
 
 
-def plan_frame(pending: Pending, max_bytes: int, now: float) -> Plan:
-    """The next frame's plan out of what waits: empty if nothing waits, else of at least one sample. Its frame has at
-    most `max_bytes`, unless a single sample alone has more. A table of which not even a row fits is split.
+def plan_frame(pending: Pending, max_bytes: int, now: float) -> FramePlan:
+    """The plan of the next frame: empty if nothing waits, else with at least one sample.
 
-    `now` is on the clock by which the samples arrived, in seconds.
+    The frame has at most `max_bytes`, unless a single sample alone is longer. A table with rows that are too long for a
+    frame is split in `pending`. `now` is on the clock by which the samples arrived, in seconds.
     """
-    choice = _Choice(pending, now)
-    if not choice:
-        return Plan()
+    candidates = _Candidates(pending, now)
+    if not candidates:
+        return FramePlan()
     size = _Size(max_bytes)
-    oldest = choice.pop_oldest()
+    oldest = candidates.pop_oldest()
     if size.take(oldest, oldest.rows):
         parts = oldest.part(oldest.rows)
-        refused = _fill(parts, size, choice)
+        misfits = _fill(parts, size, candidates)
     else:
         parts = _first_part(pending, size, oldest)
-        refused = [oldest]
-    return Plan(parts, size.total, min(_left(parts, refused, choice, pending), default=None))
+        misfits = [oldest]
+    return FramePlan(parts, size.total, min(_left(parts, misfits, candidates, pending), default=None))
 
 
-def _left(parts: list[Part], refused: list[_Group], choice: _Choice, pending: Pending) -> Iterator[int]:
-    """Ranks of records that are left, the oldest among them."""
-    yield from choice.oldest_ranks()
-    if refused:
+def _left(parts: list[TableRows], misfits: list[_Group], candidates: _Candidates, pending: Pending) -> Iterator[int]:
+    """Ranks of records with samples that stay; the oldest such record is among them."""
+    yield from candidates.oldest_ranks()
+    if misfits:
         going = dict(parts)
-        for table in (table for group in refused for table in group.tables):
+        for table in (table for group in misfits for table in group.tables):
             if (rows := going.get(table, 0)) < len(table.tokens):
                 yield pending.rank(table.tokens[rows])
 
 
-def _fill(parts: list[Part], size: _Size, choice: _Choice) -> list[_Group]:
-    """Fill the frame with what is worth most; gives back the groups that did not fit, or not all of them."""
-    refused: list[_Group] = []
-    ranked: list[tuple[float, int, _Kind]] = []
+def _fill(parts: list[TableRows], size: _Size, candidates: _Candidates) -> list[_Group]:
+    """Fill the frame with the groups of the greatest worth. Returns the groups that did not fit, or not as a whole."""
+    misfits: list[_Group] = []
+    ranked: list[tuple[float, int, _AlikeGroups]] = []
     rank_at = 0.0
-    while len(refused) < _REFUSALS:
+    while len(misfits) < _MAX_MISFITS:
         if size.rows + size.series >= rank_at:
-            ranked = choice.ranked(size)
+            ranked = candidates.ranked(size)
             rank_at = (size.rows + size.series) * _GROWN
         if not ranked:
             break
-        _, i, kind = ranked[0]
-        group = choice.pop(kind)
+        _, i, groups = ranked[0]
+        group = candidates.pop(groups)
         if size.take(group, group.rows):
             parts += group.part(group.rows)
         else:
-            refused.append(group)
-        if kind:
-            heapreplace(ranked, (-choice.worth(kind, size), i, kind))
+            misfits.append(group)
+        if groups:
+            heapreplace(ranked, (-candidates.worth(groups, size), i, groups))
         else:
             heappop(ranked)
-    for group in refused:
+    for group in misfits:
         if size.total >= _FULL * size.max_bytes:
             break
         rows = size.most_rows(group)
         if rows >= group.rows * _WORTH_CUTTING and size.take(group, rows):
             parts += group.part(rows)
             break
-    return refused
+    return misfits
 
 
-def _first_part(pending: Pending, size: _Size, group: _Group) -> list[Part]:
-    """What goes of a group that is too large for a frame: fewer series where their names are most of what is paid
-    twice, else fewer rows."""
-    parts: list[Part] = []
+def _first_part(pending: Pending, size: _Size, group: _Group) -> list[TableRows]:
+    """The part of a too large group that makes a frame of its own: fewer series if sending their names again would cost
+    more than sending the times again, else fewer rows."""
+    parts: list[TableRows] = []
     group.tables.sort(key=lambda table: pending.rank(table.tokens[0]))
     if group.key_bytes > group.rows * (_LEAST_TIME + _QUOTES):
         for table in group.tables:

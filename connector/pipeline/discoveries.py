@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from connector.delivery.load import PackingAccount
-from connector.formats.sparkplug.host import Owner
+from connector.formats.sparkplug.nodes import TimelineChange
 from connector.mapping.mapper import Mapper
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
-from connector.mapping.sparkplug import Noted
+from connector.mapping.sparkplug import NodeEvent
 from connector.mapping.time.clock_skew import Skew
 from connector.records import SignalMetadata
 
@@ -39,11 +39,11 @@ class Discoveries(Protocol):
     def clocks_off(self, skews: list[Skew]) -> None:
         """The clocks of these devices are wrong."""
 
-    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+    def births(self, source: str, said: list[TimelineChange]) -> None:
         """What Sparkplug's nodes and devices have said (None: to be forgotten): without it, what they send later cannot
         be read. Durable when it returns."""
 
-    def noted(self, notes: list[Noted]) -> None:
+    def noted(self, notes: list[NodeEvent]) -> None:
         """Losses of Sparkplug's nodes, births that are needed, births that came."""
 
     def windows_done(self, done: Mapping[str, int]) -> None:
@@ -91,7 +91,7 @@ class Announcer:
         """Before anything of the chunk can be committed."""
         with self._mapping_lock:
             said = self._mapper.sparkplug.take_changes(source)
-            notes, self._mapper.sparkplug.noted = self._mapper.sparkplug.noted, []
+            notes, self._mapper.sparkplug.node_events = self._mapper.sparkplug.node_events, []
         if said:
             self._discoveries.births(source, said)
         if notes:

@@ -24,8 +24,7 @@ from connector.delivery.slots import Slots
 from connector.ledger.account import Outcome
 from connector.mapping.mapper import Mapper
 from connector.packing.frame import Frame, encode_frame
-from connector.packing.pending import Pending
-from connector.packing.planner import Plan
+from connector.packing.planner import Planner
 from connector.pipeline.discoveries import Discoveries
 from connector.pipeline.intake import Intake, SharedMapper, ended
 from connector.pipeline.rejects import DeadLetters, Rejects
@@ -52,7 +51,7 @@ class Pipeline:
         sources: Sequence[Source],
         mapper: Mapper,
         client: Inserter,
-        planner: Callable[[Pending, int, float], Plan],
+        planner: Planner,
         dead_letters: DeadLetters,
         discoveries: Discoveries,
         limits: Limits,

@@ -14,7 +14,7 @@ from connector.ledger.account import Commit, Counts
 from connector.mapping.mapper import Mapper
 from connector.mapping.time.clock_skew import Skew
 from connector.packing.frame import Frame
-from connector.packing.rates import Rates
+from connector.packing.rates import SampleRates
 from connector.pipeline.intake import SharedMapper
 from connector.pipeline.rejects import Rejects
 from connector.pipeline.under_way import Abandoned, UnderWay
@@ -134,7 +134,7 @@ class Status:
         return self._rejects.reasons
 
     @property
-    def signal_rates(self) -> Rates | None:
+    def signal_rates(self) -> SampleRates | None:
         """How often signals have samples, in the last window of time that is over; None before that."""
         return self._under_way.signal_rates
 

@@ -16,10 +16,10 @@ from connector.delivery.load import Load, PackingAccount
 from connector.ledger.account import Commit, Outcome
 from connector.ledger.progress import Progress
 from connector.mapping.thinning.thinning import Thinner
-from connector.packing.frame import Frame, Slab, build_frame, without
+from connector.packing.frame import Frame, RowBlock, build_frame, without
 from connector.packing.pending import Pending
-from connector.packing.planner import Plan
-from connector.packing.rates import Rates
+from connector.packing.planner import Planner
+from connector.packing.rates import SampleRates
 from connector.pipeline.room import Room
 from connector.pipeline.window_book import WindowBook
 from connector.records import Chunk, Part
@@ -57,7 +57,7 @@ class UnderWay:
         self,
         sources: int,
         limits: Limits,
-        planner: Callable[[Pending, int, float], Plan],
+        planner: Planner,
         thinner: Thinner,
         windows_done: Mapping[str, int],
         clock: Callable[[], float],
@@ -184,7 +184,7 @@ class UnderWay:
         if self._oldest is None and self._pending.waiting:
             self._oldest = now
 
-    def take(self) -> tuple[list[Slab], int]:
+    def take(self) -> tuple[list[RowBlock], int]:
         """What the next frame should be made of, which waits no longer; and how many samples waited before."""
         with self.changed:
             waiting = self._pending.waiting
@@ -293,7 +293,7 @@ class UnderWay:
             return Abandoned(progress.abandoned_records, progress.abandoned_samples, progress.late_samples)
 
     @property
-    def signal_rates(self) -> Rates | None:
+    def signal_rates(self) -> SampleRates | None:
         """How often signals have samples, in the last window of time that is over."""
         return self._load.rates
 

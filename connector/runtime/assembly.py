@@ -13,7 +13,7 @@ from connector import __version__
 from connector.clarify import Api, Credentials, Timeouts
 from connector.config.model import Config
 from connector.dead_letters.writer import DeadLetterWriter
-from connector.formats.sparkplug.host import Owner
+from connector.formats.sparkplug.topic import Owner
 from connector.ledger.file import LogFile
 from connector.mapping.mapper import Mapper
 from connector.mapping.signals.input_ids import Origin

@@ -17,10 +17,10 @@ from connector.delivery.circuit import Circuits
 from connector.delivery.guarded import GuardedClient
 from connector.delivery.pace import effective_share
 from connector.delivery.slots import Slots
-from connector.metadata.book import Book, Kind
-from connector.metadata.items import Publisher
-from connector.metadata.new_signals import NewSignals
-from connector.metadata.reconciler import Pace
+from connector.metadata.book import MetadataBook, MetadataKind
+from connector.metadata.items import ItemPublisher
+from connector.metadata.new_signals import NewSignalGate
+from connector.metadata.reconciler import SaveInterval
 from connector.metadata.saving_turn import SavingTurn
 from connector.metadata.signals import SignalSaver
 from connector.packing.planner import plan_frame
@@ -89,7 +89,7 @@ class Connector:
             self.circuits = Circuits()
             self.signals, self.items = self._savers(turn)
             guard = config.signals.guard()
-            self.new_signals = NewSignals(guard, self.state) if guard.active else None
+            self.new_signals = NewSignalGate(guard, self.state) if guard.active else None
             sources = open_sources(config, make_source, opened_sources)
             self.rebirths = RebirthRequester({s.name: s.publish for s in sources if isinstance(s, PublishingSource)})
             self.remembering = Remembering(
@@ -100,22 +100,22 @@ class Connector:
             opened_sources.pop_all()  # from here on the pipeline closes them
             self._opened = opened.pop_all()
 
-    def _savers(self, turn: SavingTurn) -> tuple[SignalSaver, Publisher]:
+    def _savers(self, turn: SavingTurn) -> tuple[SignalSaver, ItemPublisher]:
         """Who saves the metadata of signals, and who publishes them: at the rate of the configuration, and only while
         it is this process's turn."""
         delivery = self._config.delivery
-        pace = Pace(delivery.metadata_interval, time.time())
+        pace = SaveInterval(delivery.metadata_interval, time.time())
         rate = delivery.metadata_requests_per_second
         signals = SignalSaver(
             self._guarded(),
-            Book(self.state, Kind.SIGNAL, self.client.integration),
+            MetadataBook(self.state, MetadataKind.SIGNAL, self.client.integration),
             Slots(rate, self._abort),
             pace,
             may_save=turn,
         )
-        items = Publisher(
+        items = ItemPublisher(
             self._guarded(),
-            Book(self.state, Kind.ITEM, self.client.integration),
+            MetadataBook(self.state, MetadataKind.ITEM, self.client.integration),
             Slots(rate, self._abort),
             pace,
             signals.outbox.waiting_among,

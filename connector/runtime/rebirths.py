@@ -9,8 +9,8 @@ from typing import Final
 
 import structlog
 
-from connector.formats.sparkplug.rebirths import Pace, Rebirths, request
-from connector.mapping.sparkplug import Noted
+from connector.formats.sparkplug.rebirths import RebirthPace, Rebirths, request
+from connector.mapping.sparkplug import NodeEvent
 
 _TICK_SECONDS: Final = 0.5
 
@@ -27,7 +27,7 @@ class RebirthRequester:
         self,
         publishers: Mapping[str, Publish],
         *,
-        pace: Pace | None = None,
+        pace: RebirthPace | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -42,7 +42,7 @@ class RebirthRequester:
         self.sent = 0
         """Requests that were handed to a broker."""
 
-    def note(self, notes: Iterable[Noted]) -> None:
+    def note(self, notes: Iterable[NodeEvent]) -> None:
         """Births that are needed, and births that came."""
         now = self._clock()
         with self._lock:

@@ -13,12 +13,12 @@ from dataclasses import asdict
 import structlog
 
 from connector.delivery.load import PackingAccount
-from connector.formats.sparkplug.host import Owner
+from connector.formats.sparkplug.nodes import TimelineChange
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
-from connector.mapping.sparkplug import Noted, added_up
+from connector.mapping.sparkplug import NodeEvent, lost_by_node
 from connector.mapping.time.clock_skew import Skew
-from connector.metadata.items import Publisher
-from connector.metadata.new_signals import NewSignals
+from connector.metadata.items import ItemPublisher
+from connector.metadata.new_signals import NewSignalGate
 from connector.metadata.signals import SignalSaver
 from connector.records import Part, SignalMetadata
 from connector.runtime.rebirths import RebirthRequester
@@ -42,9 +42,9 @@ class Remembering:
         self,
         state: State,
         signals: SignalSaver,
-        items: Publisher,
+        items: ItemPublisher,
         rebirths: RebirthRequester,
-        new_signals: NewSignals | None,
+        new_signals: NewSignalGate | None,
         abort: threading.Event,
     ) -> None:
         """`new_signals` is None where every new signal is let in. `abort` ends the waiting for the disk."""
@@ -68,7 +68,7 @@ class Remembering:
             _log.info("state_learned", input=input_id, state=text, number=number)
         self._write(lambda: self._state.add_learned_states(states), "states_not_remembered", "intake waits")
 
-    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+    def births(self, source: str, said: list[TimelineChange]) -> None:
         """Write the births of Sparkplug nodes and devices (None: the births are to be forgotten). Without them, later
         data of these nodes cannot be read."""
         self._write(lambda: self._state.keep_births(source, said), "births_not_remembered", "intake waits")
@@ -113,10 +113,10 @@ class Remembering:
 
     # -- reported ---------------------------------------------------------------------------------
 
-    def noted(self, notes: list[Noted]) -> None:
+    def noted(self, notes: list[NodeEvent]) -> None:
         """Report the losses of Sparkplug nodes, and ask nodes for the births that are missing."""
         self._rebirths.note(notes)
-        for (source, group, node), lost in added_up(notes).items():
+        for (source, group, node), lost in lost_by_node(notes).items():
             _log.warning(
                 "sparkplug_messages_lost",
                 source=source,

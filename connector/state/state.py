@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from connector.formats.sparkplug.host import Owner
+from connector.formats.sparkplug.topic import Owner
 from connector.mapping.signals.input_ids import Origin
 from connector.state.sqlite import open_durable, open_read_only
 

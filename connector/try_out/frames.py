@@ -81,10 +81,10 @@ class _Waiting:
     def take(self, now: float) -> Frame:
         """The next frame. Something must wait."""
         plan = plan_frame(self._pending, self._max_bytes, now)
-        slabs = self._pending.take(plan)
+        blocks = self._pending.take(plan)
         self._pending.forget_before(plan.left)
         self.oldest = None if plan.left is None else self._pending.arrived(plan.left)
-        return encode_frame(slabs)
+        return encode_frame(blocks)
 
 
 @dataclass(slots=True)
@@ -168,7 +168,7 @@ def _cut_to_seconds(mapped: Mapped) -> Mapped:
 
 
 def _summary(frame: Frame, shown: tuple[int, int] | None) -> FrameSummary:
-    times = sorted({time_us for slab in frame.slabs for time_us in slab.times})
+    times = sorted({time_us for block in frame.blocks for time_us in block.times})
     return FrameSummary(
         rows=frame.rows,
         series=frame.series,

@@ -20,14 +20,13 @@ from hypothesis import strategies as st
 from connector.dead_letters.letter import DeadLetter, letter_of
 from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.dead_letters.store import DeadLettersError
-from connector.formats.sparkplug.host import Owner
+from connector.formats.sparkplug.topic import Owner
 from connector.ledger.account import Commit, Counts, Tally
 from connector.ledger.file import LogFile
 from connector.ledger.schema import Range, read_ranges, read_tallies
 from connector.mapping.signals.input_ids import Origin
-from connector.metadata.book import Book
-from connector.metadata.book import Kind as BookOf
-from connector.metadata.reconciler import Desire, Pace, rejected, saved, sending, wanted
+from connector.metadata.book import MetadataBook, MetadataKind
+from connector.metadata.reconciler import Desire, SaveInterval, rejected, saved, sending, wanted
 from connector.records import Reason, Record, Reject
 from connector.state.state import SignalStatus, State, approve
 from tests.property.fuzz import FUZZ
@@ -51,19 +50,19 @@ class Kind:
 # -- what the connector remembers ------------------------------------------------------------------
 
 OWNERS = [Owner("group", "node", ""), Owner("group", "node", "device")]
-PACE = Pace(60.0)
+INTERVAL = SaveInterval(60.0)
 BIG = Desire("big", b"x" * 500)
 
 
-def signals(state: State) -> Book:
-    return Book(state, BookOf.SIGNAL, "integration")
+def signals(state: State) -> MetadataBook:
+    return MetadataBook(state, MetadataKind.SIGNAL, "integration")
 
 
 def open_state(path: Path) -> State:
     """With the tables of its books, as the connector makes them at its start."""
     state = State(path)
     try:
-        signals(state), Book(state, BookOf.ITEM, "integration")
+        signals(state), MetadataBook(state, MetadataKind.ITEM, "integration")
     except BaseException:
         state.close()
         raise
@@ -79,11 +78,15 @@ STATE_STEPS: list[Step] = [
     lambda s: s.add_windows_done({"a": 20}),
     lambda s: s.keep_births("mqtt", [(OWNERS[0], b"born" * 500), (OWNERS[1], b"device")]),
     lambda s: s.keep_births("mqtt", [(OWNERS[0], b"again"), (OWNERS[1], None)]),
-    lambda s: signals(s).revise(["a", "b"], lambda _, entry: wanted(entry, Desire("1", b"{}"), 1.0, PACE)),
-    lambda s: signals(s).revise([f"id{i}" for i in range(50)], lambda _, entry: wanted(entry, BIG, 1.0, PACE)),
-    lambda s: signals(s).revise(["a", "b"], lambda _, entry: saved(sending(entry), "1", 2.0, PACE)),
-    lambda s: signals(s).revise(["id1"], lambda _, entry: rejected(sending(entry), "big", "is ugly", False, 2.0, PACE)),
-    lambda s: Book(s, BookOf.ITEM, "integration").revise(["a"], lambda _, entry: saved(entry, "2", 3.0, PACE)),
+    lambda s: signals(s).revise(["a", "b"], lambda _, entry: wanted(entry, Desire("1", b"{}"), 1.0, INTERVAL)),
+    lambda s: signals(s).revise([f"id{i}" for i in range(50)], lambda _, entry: wanted(entry, BIG, 1.0, INTERVAL)),
+    lambda s: signals(s).revise(["a", "b"], lambda _, entry: saved(sending(entry), "1", 2.0, INTERVAL)),
+    lambda s: signals(s).revise(
+        ["id1"], lambda _, entry: rejected(sending(entry), "big", "is ugly", False, 2.0, INTERVAL)
+    ),
+    lambda s: MetadataBook(s, MetadataKind.ITEM, "integration").revise(
+        ["a"], lambda _, entry: saved(entry, "2", 3.0, INTERVAL)
+    ),
     lambda s: s.add_signal_statuses([("a", SignalStatus.KNOWN), ("b", SignalStatus.HELD), ("c", SignalStatus.HELD)]),
     lambda s: s.take_approved(),
     lambda s: s.add_note("packing", 1.0, "note"),

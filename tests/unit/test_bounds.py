@@ -29,7 +29,7 @@ from connector.mapping.section import MappingSection
 from connector.mapping.signals.input_ids import CLAIM_BYTES, InputIds, Origin, Unclaimed
 from connector.mapping.signals.signal_guard import GuardSettings, SignalGuard
 from connector.metadata import new_signals as new_signals_module
-from connector.metadata.new_signals import NewSignals
+from connector.metadata.new_signals import NewSignalGate
 from connector.observe.logs import LINES_A_MINUTE, Bounded, configure_logs
 from connector.records import Chunk, Mapped, Reason, Record, SignalMetadata
 from connector.sources.journal.journal import batch_bytes
@@ -98,7 +98,7 @@ def test_metadata_of_signals_that_are_not_let_in_is_kept_until_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state, clock = State(tmp_path / "state.sqlite"), Clock()
-    signals = NewSignals(GuardSettings(on_new="hold"), state, clock=clock)
+    signals = NewSignalGate(GuardSettings(on_new="hold"), state, clock=clock)
     assert signals.described([("a", SignalMetadata("A")), ("b", SignalMetadata("B"))]) == []
     signals.admit([(0, Mapped([("a", 1, 1.0)]))])
     assert signals.take_described() == []

@@ -1,4 +1,4 @@
-"""What a birth says: the metrics of a node or device, each with its type, its alias and what its properties tell."""
+"""The content of a birth: the metrics of a node or device, each with its type, its alias and its properties."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from connector.formats.sparkplug.properties import Properties
 from connector.formats.sparkplug.schema import Metric
 
 CONTROL: Final = ("Node Control/", "Device Control/")
-"""Metrics to be written to, not measurements."""
+"""Names of metrics that are commands begin like this: they are no measurements."""
 BD_SEQ: Final = "bdSeq"
 """The metric that ties a death to its birth."""
 
@@ -35,10 +35,10 @@ _NUMBER_FIELDS: Final = {
 
 
 LONGEST_PATH: Final = 1000
-"""Characters of a metric's name, with those of the templates around it: a long name would stand before each member."""
-_NOTHING: Final[Mapping[str, MetricBirth]] = MappingProxyType({})
+"""The most characters of a path: a metric's name with the names of the templates around it."""
+_NO_MEMBERS: Final[Mapping[str, MetricBirth]] = MappingProxyType({})
 _Definitions: TypeAlias = Mapping[str, Mapping[str, "MetricBirth"]]
-"""Template → path below it → what is said of that member."""
+"""Name of a template → path of a member below it → definition of the member."""
 
 
 class TooManyMetricsError(Exception):
@@ -46,13 +46,14 @@ class TooManyMetricsError(Exception):
 
 
 class MetricBirth(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
-    """What is known of a metric, or of a member of a template: its path has the names with slashes between."""
+    """The definition of a metric, or of a member of a template, in a birth."""
 
     path: str
+    """The metric's name; for a member, the names from the outermost template on, with slashes between."""
     datatype: int = 0
     alias: int | None = None
     transient: bool = False
-    """Declared as not to be stored in a historian."""
+    """Declared as a metric that a historian should not store."""
     unit: str = ""
     description: str = ""
     display_name: str = ""
@@ -61,7 +62,7 @@ class MetricBirth(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
     states: tuple[tuple[str, str], ...] = ()
 
 
-class Known:
+class KnownMetric:
     """A metric of a birth, ready to read values of it."""
 
     __slots__ = ("birth", "convert", "datatype", "field", "get", "left_out")
@@ -72,52 +73,53 @@ class Known:
         self.left_out = birth.transient or is_control(birth.path)
         self.field: str | None = None
         self.get: Callable[[Any], Any] | None = None
-        """Reads the number out of a metric; None if it is no plain number."""
+        """Reads the number of a metric; None if the metric is not a plain number, or is left out."""
         self.convert: Callable[[int], int] | None = None
+        """Makes the signed number out of the integer that was sent; None if that is the same."""
         if self.datatype in _NUMBER_FIELDS and not self.left_out:
             self.read_from(_NUMBER_FIELDS[self.datatype])
 
     def read_from(self, field: str) -> None:
-        """Read numbers out of this field: devices differ in which they use for an integer."""
+        """Read numbers from this field of a metric: devices use different fields for an integer."""
         assert self.datatype is not None  # noqa: S101 - asked only for numbers
         self.field = field
         self.get = attrgetter(field)
         self.convert = reader_of(self.datatype, field)
 
 
-class Table:
-    """The metrics of one birth, by path and by alias. Never changed once it is made."""
+class MetricTable:
+    """The metrics of one birth, by path and by alias. Never changes."""
 
     def __init__(self, births: Iterable[MetricBirth], definitions: dict[str, list[MetricBirth]] | None = None) -> None:
-        self.metrics = {birth.path: Known(birth) for birth in births}
-        self.aliases: dict[int | None, Known] = {
+        self.metrics = {birth.path: KnownMetric(birth) for birth in births}
+        self.aliases: dict[int | None, KnownMetric] = {
             known.birth.alias: known for known in self.metrics.values() if known.birth.alias is not None
         }
         self.definitions = definitions or {}
-        """Template → its members, with paths that begin below it."""
+        """Name of a template → its members, with paths that begin below the template."""
 
     def __len__(self) -> int:
         return len(self.metrics) + sum(map(len, self.definitions.values()))
 
     def births(self) -> list[MetricBirth]:
-        """All of its metrics."""
+        """All metrics, in the order of the birth."""
         return [known.birth for known in self.metrics.values()]
 
-    def same_as(self, other: Table) -> bool:
-        """Whether both say the same."""
+    def same_as(self, other: MetricTable) -> bool:
+        """Whether both have the same metrics and the same definitions."""
         return self.births() == other.births() and self.definitions == other.definitions
 
 
 def is_control(path: str) -> bool:
-    """Whether this metric serves the protocol, not a measurement."""
+    """Whether the metric with this path serves the protocol and is no measurement."""
     return path == BD_SEQ or path.startswith(CONTROL)
 
 
 def read_births(
     metrics: Iterable[Metric], definitions: dict[str, list[MetricBirth]], limit: int
 ) -> tuple[list[MetricBirth], dict[str, list[MetricBirth]]]:
-    """(what the metrics of a birth message say, the templates defined in it). `definitions` are those known before.
-    Raises `TooManyMetricsError`."""
+    """(the metrics of a birth message, the templates that it defines). `definitions` are the templates known before.
+    Raises `TooManyMetricsError` for more than `limit` metrics and members of definitions."""
     found: list[MetricBirth] = []
     defined: dict[str, list[MetricBirth]] = {}
     instances: list[Metric] = []
@@ -145,7 +147,7 @@ def _birth(
     limit: int,
 ) -> None:
     if len(path) > LONGEST_PATH:
-        return  # its values are rejected
+        return  # the values of such a metric are rejected
     if len(found) >= limit:
         raise TooManyMetricsError
     field = metric.WhichOneof("value")
@@ -160,7 +162,7 @@ def _birth(
 
 def _members(metric: Metric, prefix: str, definitions: _Definitions, found: list[MetricBirth], limit: int) -> None:
     template = metric.template_value
-    defined = definitions.get(text(template.template_ref), _NOTHING)
+    defined = definitions.get(text(template.template_ref), _NO_MEMBERS)
     for member in template.metrics:
         if member.name:
             name = text(member.name)

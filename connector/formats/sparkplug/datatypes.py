@@ -1,10 +1,10 @@
-"""Sparkplug's data types: what the fields of a message mean as values.
+"""The data types of Sparkplug: from the fields of a message to values.
 
-Signed integers travel as two's complement in unsigned fields. Devices differ in whether an Int8 is cut to 8 bits or
-extended to 32 or 64, and in whether a number goes into `int_value` or `long_value`: all of these are read. Arrays
-(version 3.0) are bytes: little-endian numbers; booleans as a count of 4 bytes and bits from the highest down; texts
-each ended by a zero byte.
-"""
+Signed integers are sent as two's complement in unsigned fields. Some devices cut an Int8 to 8 bits, others extend it to
+32 or 64 bits; some use `int_value`, others `long_value`. All of these are read.
+
+Arrays (version 3.0) are sent as bytes. Numbers are little-endian. Booleans are a count of 4 bytes, followed by bits
+from the highest down. Each text ends with a zero byte."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Final, TypeAlias
 
-from connector.formats.sparkplug.schema import Scalar
+from connector.formats.sparkplug.schema import ScalarValue
 
-Plain: TypeAlias = float | bool | str | None
-"""A number, a boolean or a text; None for what is no measurement by its type (bytes, files)."""
+PlainValue: TypeAlias = float | bool | str | None
+"""A number, a boolean or a text; None for no value."""
 
 
 class BadValueError(ValueError):
-    """The value does not fit its type; the text says how."""
+    """A value does not fit its type; the text says why."""
 
 
 class DataType(IntEnum):
@@ -92,7 +92,7 @@ _FIELDS: Final = {
     DataType.BOOLEAN: ("boolean_value",),
     **dict.fromkeys(_TEXTS, ("string_value",)),
 }
-"""Where values of types that are no integers stand."""
+"""The fields in which values of a type are sent, for all types that are not integers."""
 _UNTYPED: Final = {
     "float_value": DataType.FLOAT,
     "double_value": DataType.DOUBLE,
@@ -101,14 +101,14 @@ _UNTYPED: Final = {
     "dataset_value": DataType.DATA_SET,
     "template_value": DataType.TEMPLATE,
 }
-"""What a value without a declared type must be; whether an integer has a sign cannot be told."""
+"""The type of a value without a declared type, by its field. Integers are missing: they may be signed or unsigned."""
 
 SCALARS: Final = frozenset({*_SIGNED, *_UNSIGNED, *_TEXTS, DataType.FLOAT, DataType.DOUBLE, DataType.BOOLEAN})
 ARRAYS: Final = frozenset({*_NUMBER_ARRAYS, DataType.BOOLEAN_ARRAY, DataType.STRING_ARRAY})
 
 
 def type_of(code: int) -> DataType | None:
-    """The type with this code, None for one that is not known or says nothing."""
+    """The type with this code; None for an unknown code, and for the code of an unknown type."""
     try:
         return DataType(code) or None
     except ValueError:
@@ -116,13 +116,14 @@ def type_of(code: int) -> DataType | None:
 
 
 def untyped(field: str) -> DataType | None:
-    """The type that a field shows by itself; None for integers and bytes, which may be several things."""
+    """The type of a value in this field without a declared type; None for integers and bytes, which may have several
+    types."""
     return _UNTYPED.get(field)
 
 
-def scalar(datatype: DataType, value: Scalar) -> Plain:
-    """The value of a metric, property, parameter or cell of one of `SCALARS`; None if it has none. Raises
-    `BadValueError`."""
+def scalar(datatype: DataType, value: ScalarValue) -> PlainValue:
+    """The value of a metric, property, parameter or cell; None if it has none. `datatype` is one of `SCALARS`. Raises
+    `BadValueError` if the value does not fit the type."""
     field = value.WhichOneof("value")
     if field is None:
         return None
@@ -137,12 +138,13 @@ def scalar(datatype: DataType, value: Scalar) -> Plain:
     if field not in _FIELDS.get(datatype, ()):
         raise BadValueError(f"declared as {datatype.name}, but sent as {field}")
     found = text(found) if field == "string_value" else found
-    plain: Plain = found
+    plain: PlainValue = found
     return plain
 
 
 def signed(raw: int, bits: int) -> int:
-    """Two's complement of `bits`, cut to them or extended to 32 or 64."""
+    """The signed number that was sent as `raw`: two's complement, cut to `bits` or extended to 32 or 64 bits. Raises
+    `BadValueError` if it does not fit."""
     half = 1 << (bits - 1)
     if raw < half:
         return raw
@@ -153,19 +155,20 @@ def signed(raw: int, bits: int) -> int:
 
 
 def unsigned(raw: int, bits: int) -> int:
-    """The number itself, if it fits."""
+    """`raw` itself. Raises `BadValueError` if it does not fit into `bits`."""
     if raw >> bits:
         raise BadValueError(f"{raw} does not fit an integer of {bits} bits without a sign")
     return raw
 
 
 def text(raw: str | bytes) -> str:
-    """Text; protobuf hands out bytes where they are no UTF-8."""
+    """The text. Protobuf returns bytes if they are not UTF-8: these bytes are written with backslashes."""
     return raw if isinstance(raw, str) else raw.decode("utf-8", "backslashreplace")
 
 
-def array(datatype: DataType, data: bytes, limit: int) -> list[Plain]:
-    """The elements of an array of one of `ARRAYS`. Raises `BadValueError`, also for more than `limit` elements."""
+def array(datatype: DataType, data: bytes, limit: int) -> list[PlainValue]:
+    """The elements of an array. `datatype` is one of `ARRAYS`. Raises `BadValueError` if the bytes do not fit the type,
+    and for more than `limit` elements."""
     code = _NUMBER_ARRAYS.get(datatype)
     if code is not None:
         size = struct.calcsize("<" + code)
@@ -182,7 +185,7 @@ def array(datatype: DataType, data: bytes, limit: int) -> list[Plain]:
     return [text(part) for part in data.split(b"\0")[:-1]]
 
 
-def _booleans(data: bytes, limit: int) -> list[Plain]:
+def _booleans(data: bytes, limit: int) -> list[PlainValue]:
     if len(data) < 4:
         raise BadValueError("an array of booleans begins with 4 bytes for their number")
     (count,) = struct.unpack_from("<I", data)
@@ -198,7 +201,7 @@ def _check(count: int, limit: int) -> None:
 
 
 def reader_of(datatype: DataType, field: str) -> Callable[[int], int] | None:
-    """What makes the number out of an integer in this field; None where it is not needed."""
+    """The function that makes the number out of an integer in this field; None if the integer is the number."""
     if field in _INTEGER_FIELDS and datatype in _SIGNED:
         bits = _SIGNED[datatype]
         return lambda raw: signed(raw, bits)

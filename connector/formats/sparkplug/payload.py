@@ -1,4 +1,5 @@
-"""Bytes → payload, with bounds: what is compressed or made of countless empty parts must not fill the memory."""
+"""Bytes → payload, with bounds: a small message that is compressed, or has countless empty parts, must not fill the
+memory."""
 
 from __future__ import annotations
 
@@ -13,15 +14,17 @@ from connector.formats.sparkplug.schema import DESCRIPTOR, Payload, PayloadMessa
 from connector.records import Reason
 
 COMPRESSED: Final = "SPBV1.0_COMPRESSED"
-"""The `uuid` of a payload whose `body` is another payload, compressed (Eclipse Tahu's convention)."""
+"""The `uuid` of a payload whose `body` is another payload, compressed (a convention of Eclipse Tahu)."""
 _COUNTED_FROM: Final = 256 * 1024
-"""Bytes of a payload whose parts are counted before they are decoded: a part of 2 bytes takes 96 in memory."""
+"""The parts of payloads with more bytes than this are counted before they are decoded: a part of 2 bytes takes 96 bytes
+of memory."""
 _WIRE_VARINT, _WIRE_64, _WIRE_LENGTH, _WIRE_32 = 0, 1, 2, 5
 
 
 def decode_payload(data: bytes, max_bytes: int, max_parts: int) -> Payload:
-    """Decode a payload, and the one inside it if that is compressed. Raises `PayloadError`: for bytes that are no
-    payload, for one that unpacks to more than `max_bytes`, and for one of more than `max_parts` messages in it."""
+    """Decode a payload; if it is compressed, decode the payload inside. Raises `PayloadError` for bytes that are no
+    payload, for a payload of more than `max_bytes` after unpacking, and for more than `max_parts` Protobuf messages
+    in it."""
     payload = _decode(data, max_parts)
     if payload.uuid == COMPRESSED:
         payload = _decode(_unpack(payload, max_bytes), max_parts)
@@ -67,8 +70,8 @@ def _unpack(outer: Payload, max_bytes: int) -> bytes:
 
 
 def _count(data: bytes, limit: int) -> int:
-    """How many messages there are in it, counting no further than just above `limit`. Of what is no valid payload it
-    counts as far as it gets: decoding says what is wrong with it."""
+    """How many Protobuf messages the payload contains. Stops just above `limit`, and at the first invalid byte: the
+    decoder says what is wrong there."""
     children = _CHILDREN
     todo: list[tuple[Descriptor, int, int]] = [(DESCRIPTOR, 0, len(data))]
     count = 0

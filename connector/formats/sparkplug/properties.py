@@ -1,7 +1,7 @@
-"""What the properties of a metric say, by the names that vendors give them.
+"""The properties of a metric, by the names that vendors give them.
 
-The specification names only `Quality`. The others are those of Ignition's tags (`engUnit`, `engLow`, `engHigh`,
-`documentation`, `tooltip`), as they stand in its own births, and what other gateways write for the same things. Case,
+The specification names only `Quality`. The other names are those that Ignition writes into its births (`engUnit`,
+`engLow`, `engHigh`, `documentation`, `tooltip`), and the names that other gateways use for the same properties. Case,
 blanks and underscores do not count.
 """
 
@@ -13,7 +13,7 @@ from typing import Final
 
 import orjson
 
-from connector.formats.sparkplug.datatypes import SCALARS, BadValueError, Plain, scalar, text, type_of, untyped
+from connector.formats.sparkplug.datatypes import SCALARS, BadValueError, PlainValue, scalar, text, type_of, untyped
 from connector.formats.sparkplug.schema import PropertySet, PropertyValue
 
 _UNIT: Final = ("engunit", "engunits", "engineeringunit", "engineeringunits", "unit", "units", "uom", "eu")
@@ -27,16 +27,16 @@ _MOST_STATES: Final = 1000
 _TEXT_LENGTH: Final = 1000
 _UNIT_LENGTH: Final = 255
 _STATE_LENGTH: Final = 128
-"""What Clarify takes of each, in characters; births may say more."""
+"""The most characters of each that Clarify accepts; longer texts are cut."""
 _BETWEEN_STATES: Final = re.compile(r"[;,]")
 _BEFORE_NAME: Final = re.compile(r"[:=]")
 
 GOOD: Final = range(192, 256)
-"""Quality codes for good, as OPC writes them: 192 is plain good. 0 is bad, 500 stale; no property at all is good."""
+"""The quality codes of good values, as in OPC: 192 is plain good, 0 is bad, 500 is stale. No quality is good, too."""
 
 
 class Properties:
-    """A set of properties, to be asked for what it says; the first of several names that is there counts."""
+    """The properties of one metric. If a property has several names, the first name that is present counts."""
 
     def __init__(self, properties: PropertySet) -> None:
         self._values: dict[str, PropertyValue] = {}
@@ -50,7 +50,7 @@ class Properties:
 
     @property
     def description(self) -> str:
-        """What a person wrote about the metric."""
+        """The text that a person wrote about the metric."""
         return self._text(_DESCRIPTION)
 
     @property
@@ -70,7 +70,8 @@ class Properties:
 
     @property
     def states(self) -> tuple[tuple[str, str], ...]:
-        """What its numbers mean: (number, name). Declared as a property set, as a JSON object, or as `0=off, 1=on`."""
+        """The names of the metric's numbers, as (number, name). A birth declares them as a property set, as a JSON
+        object, as a JSON list, or as `0=off, 1=on`."""
         for name in _STATES:
             value = self._values.get(name)
             if value is None:
@@ -100,7 +101,7 @@ class Properties:
 
 
 def quality_of(properties: PropertySet) -> int | None:
-    """The quality code, where there is one."""
+    """The quality code; None if there is none."""
     for key, value in zip(properties.keys, properties.values, strict=False):
         if len(key) == len(_QUALITY) and text(key).lower() == _QUALITY:
             found = _property(value)
@@ -109,7 +110,7 @@ def quality_of(properties: PropertySet) -> int | None:
 
 
 def is_good(quality: int | None) -> bool:
-    """Whether a value of this quality is to be trusted; nothing said is good."""
+    """Whether a value of this quality is good; None, no quality, is good."""
     return quality is None or quality in GOOD
 
 
@@ -117,8 +118,8 @@ def _plain(key: str) -> str:
     return key.replace(" ", "").replace("_", "").lower()
 
 
-def _property(value: PropertyValue) -> Plain:
-    """The property's value; None for none, and for what is no plain value."""
+def _property(value: PropertyValue) -> PlainValue:
+    """The value of a property; None if it has none, or if it is no plain value."""
     field = value.WhichOneof("value")
     if field is None or value.is_null:
         return None

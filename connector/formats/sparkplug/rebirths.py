@@ -1,8 +1,9 @@
-"""When a node is asked to send its births again: with patience, ever more seldom, and never many nodes at once.
+"""Rebirth requests: when a node is asked to send its births again. Patiently, more and more seldom, and one at a time.
 
-A rebirth costs the node, the broker and all who listen. So a node is asked only after a while, in which its births may
-come by themselves; then again after pauses that double up to an hour, and shorter only after it has been in order
-for as long as its last pause. Wants of records that have waited for long are not counted: what came since tells more.
+A rebirth costs the node, the broker and everybody who listens. So a node is asked only after some seconds, in which its
+births may come by themselves. It is asked again after pauses that double, up to an hour. The pause is short again after
+the node was in order for as long as its last pause. A record that has waited for long asks for nothing: newer records
+know more.
 """
 
 from __future__ import annotations
@@ -18,61 +19,66 @@ _BOOLEAN: Final = 11
 
 
 class Command(NamedTuple):
-    """A message to be published, QoS 0, not retained."""
+    """A message to be published with QoS 0, not retained."""
 
     topic: str
     payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How patient, in seconds."""
+class RebirthPace:
+    """How often nodes are asked. All times are in seconds."""
 
     patience: float = 5.0
-    """From the first want to the request."""
+    """From the first need of a birth to the request."""
     pause: float = 60.0
-    """From one request to the next of the same node, at first."""
+    """From the first request of a node to its second one; doubled from then on."""
     longest_pause: float = 3600.0
     between: float = 0.1
-    """Between the requests of all nodes."""
+    """From one request to the next one, of any node."""
     stale: float = 60.0
-    """Wants of records that arrived longer ago than this do not count."""
+    """Records that arrived longer ago than this ask for nothing."""
     most: int = 10_000
-    """Nodes that are thought of."""
+    """Nodes whose needs are remembered; needs of further nodes are ignored."""
 
 
 @dataclass(slots=True)
-class _Want:
+class _Need:
+    """The need of one node's births, and its last request."""
+
     since: float | None
-    """None while nothing is wanted."""
+    """When the need arose; None if the births have come."""
     not_before: float = 0.0
+    """The end of the pause after the last request."""
     pause: float = 0.0
+    """The length of this pause; 0 before the first request."""
 
 
 class Rebirths:
-    """What is wanted of which node. Pure: times in seconds come as arguments, of any clock that does not go back."""
+    """The needs of all nodes of one source. No I/O: the times are arguments, in seconds, of a clock that never goes
+    back."""
 
-    def __init__(self, pace: Pace | None = None) -> None:
-        self._pace = pace or Pace()
-        self._nodes: dict[tuple[str, str], _Want] = {}
+    def __init__(self, pace: RebirthPace | None = None) -> None:
+        self._pace = pace or RebirthPace()
+        self._nodes: dict[tuple[str, str], _Need] = {}
         self._next = 0.0
         self.asked = 0
-        """Requests so far."""
+        """Requests since the start."""
 
     def want(self, group: str, node: str, now: float, age: float) -> None:
-        """This node's births are needed; the record that tells arrived `age` seconds ago."""
+        """Note that the births of this node are needed; the record that needs them arrived `age` seconds ago."""
         if age > self._pace.stale:
             return
         known = self._nodes.get((group, node))
         if known is None:
             if len(self._nodes) >= self._pace.most:
                 return
-            self._nodes[group, node] = _Want(now)
+            self._nodes[group, node] = _Need(now)
         elif known.since is None:
             known.since = now
 
     def born(self, group: str, node: str, now: float) -> None:
-        """It has sent its births: nothing is wanted any more."""
+        """Note that this node has sent its births: they are not needed any more."""
         known = self._nodes.get((group, node))
         if known is not None:
             known.since = None
@@ -80,7 +86,7 @@ class Rebirths:
                 del self._nodes[group, node]
 
     def due(self, now: float) -> list[tuple[str, str]]:
-        """(group, node) of those to be asked now; they count as asked."""
+        """(group, node) of the nodes to be asked now. They count as asked."""
         pace = self._pace
         found = []
         for key, known in self._nodes.items():
@@ -88,7 +94,7 @@ class Rebirths:
                 continue
             if now - known.since >= pace.patience and now >= known.not_before:
                 if known.pause and now - known.not_before >= known.pause:
-                    known.pause = 0.0  # it was in order for long
+                    known.pause = 0.0  # the node was in order for long
                 known.pause = min(pace.longest_pause, known.pause * 2) if known.pause else pace.pause
                 known.not_before = now + known.pause
                 self.asked += 1

@@ -1,4 +1,4 @@
-"""What a rule says of messages of Sparkplug B, and what its templates know of them."""
+"""The part of a rule that is about Sparkplug B: its settings, and the variables of its templates."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Final, Literal
 from connector.formats.sparkplug.topic import TopicError, parse_topic
 
 SPARKPLUG_VARIABLES: Final = ("group", "node", "device", "descriptor", "metric")
-"""The parts of the topic (`device` is empty for a node's own metrics), `GROUP/NODE` or `GROUP/NODE/DEVICE` as the
-specification calls it, and the metric's name, with those of the parts of it after slashes."""
+"""`group`, `node` and `device` are parts of the topic (`device` is empty for the metrics of the node itself).
+`descriptor` is `GROUP/NODE` or `GROUP/NODE/DEVICE`, as in the specification. `metric` is the name of the metric; for a
+member, element or cell, its name follows after a slash."""
 SPARKPLUG_INPUT: Final = "{descriptor}/{metric}"
+"""The default template of input IDs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,21 +20,21 @@ class SparkplugRule:
     """How a rule maps Sparkplug B."""
 
     bad_quality: Literal["keep", "drop", "reject", "signal"] = "drop"
-    """What becomes of values whose quality is not good; `signal`: they are kept, and the quality is a signal too."""
+    """The treatment of values whose quality is not good. `signal`: they are kept, and the quality is a signal, too."""
     online: bool = False
-    """Births and deaths are a signal of each node and device."""
+    """Whether births and deaths become a signal of each node and device."""
     metadata: bool = True
-    """What births say of their metrics is saved with the signals."""
+    """Whether the metadata in births is saved with the signals."""
     rebirths: bool = False
-    """Nodes may be asked for their births."""
+    """Whether nodes may be asked to send their births again."""
     max_metrics: int = 200_000
-    """Of all nodes of a source together."""
+    """The most metrics that are remembered, of all nodes of a source together."""
     max_devices: int = 10_000
-    """Nodes and devices of a source together."""
+    """The most nodes and devices of a source that are remembered."""
 
 
 def variables_of(topic: str) -> dict[str, str]:
-    """What templates know of a node's or device's topic; empty texts where it is none."""
+    """The variables that come from the topic of a node or device; empty texts if it is no topic of Sparkplug."""
     try:
         found = parse_topic(topic)
     except TopicError:

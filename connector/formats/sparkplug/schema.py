@@ -1,7 +1,7 @@
-"""The Sparkplug B payload as Protocol Buffers know it: message types by field number, built when this is imported.
+"""The Protobuf schema of Sparkplug B payloads, built when this module is imported.
 
-Field numbers and types are those of the Sparkplug specification, chapter 6 (payloads). The types live in a pool of
-their own, so that a schema of the same name from elsewhere does not get in the way.
+Field numbers and types are those of the Sparkplug specification, chapter 6 (payloads). The schema has a descriptor pool
+of its own, so that another schema with the same name does not collide with it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _SCALARS: Final = {
 }
 
 
-class Scalar(Protocol):
+class ScalarValue(Protocol):
     """A message with the oneof `value`, as metrics, properties, parameters and cells of data sets are."""
 
     int_value: int
@@ -75,7 +75,7 @@ class Scalar(Protocol):
         """The name of the field that is set."""
 
 
-class PropertyValue(Scalar, Protocol):
+class PropertyValue(ScalarValue, Protocol):
     """The value of a property."""
 
     type: int
@@ -85,7 +85,7 @@ class PropertyValue(Scalar, Protocol):
 
 
 class PropertySet(Protocol):
-    """Properties: the n-th key has the n-th value."""
+    """Properties: the n-th value belongs to the n-th key."""
 
     keys: Sequence[str]
     values: Sequence[PropertyValue]
@@ -98,37 +98,37 @@ class PropertySetList(Protocol):
 
 
 class MetaData(Protocol):
-    """What a metric says of itself beside its properties."""
+    """The metadata of a metric beside its properties."""
 
     description: str
 
 
-class Row(Protocol):
+class DataSetRow(Protocol):
     """A row of a data set."""
 
-    elements: Sequence[Scalar]
+    elements: Sequence[ScalarValue]
 
 
 class DataSet(Protocol):
-    """A table."""
+    """A value that is a table."""
 
     num_of_columns: int
     columns: Sequence[str]
     types: Sequence[int]
-    rows: Sequence[Row]
+    rows: Sequence[DataSetRow]
 
 
-class Template(Protocol):
-    """A structure, its definition or an instance of it."""
+class TemplateValue(Protocol):
+    """A value that is a structure: the definition of a template, or an instance."""
 
     metrics: Sequence[Metric]
-    parameters: Sequence[Scalar]
+    parameters: Sequence[ScalarValue]
     template_ref: str
     is_definition: bool
 
 
-class Metric(Scalar, Protocol):
-    """One value with what is said of it."""
+class Metric(ScalarValue, Protocol):
+    """One value with its name, type, time and properties."""
 
     name: str
     alias: int
@@ -142,14 +142,14 @@ class Metric(Scalar, Protocol):
     properties: PropertySet
     bytes_value: bytes
     dataset_value: DataSet
-    template_value: Template
+    template_value: TemplateValue
 
     def HasField(self, name: str) -> bool:  # noqa: N802 - protobuf's name
-        """Whether it is set."""
+        """Whether the field is set."""
 
 
 class Payload(Protocol):
-    """What every message but STATE carries."""
+    """The payload of every message but STATE."""
 
     timestamp: int
     """In ms since the epoch."""
@@ -159,7 +159,7 @@ class Payload(Protocol):
     body: bytes
 
     def HasField(self, name: str) -> bool:  # noqa: N802 - protobuf's name
-        """Whether it is set."""
+        """Whether the field is set."""
 
 
 def _field(number: int, text: str) -> FieldDescriptorProto:
@@ -201,11 +201,12 @@ def _descriptor() -> Descriptor:
 DESCRIPTOR: Final = _descriptor()
 """The message type of Sparkplug B payloads."""
 PayloadMessage: Final[Any] = GetMessageClass(DESCRIPTOR)
-"""Its class: `PayloadMessage.FromString(bytes)` is a `Payload`, or raises google.protobuf.message.DecodeError."""
+"""The class of payloads. `PayloadMessage.FromString(bytes)` returns a `Payload`, or raises
+google.protobuf.message.DecodeError."""
 
 
 def message_fields(descriptor: Descriptor) -> Iterable[tuple[int, Descriptor]]:
-    """(number, type) of each field that is a message itself."""
+    """(field number, type) of each field that is a message."""
     for field in descriptor.fields:
         if field.message_type is not None:
             yield field.number, field.message_type

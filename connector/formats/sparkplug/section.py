@@ -1,4 +1,4 @@
-"""The section of Sparkplug B."""
+"""The configuration section of the format `sparkplug_b`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 
 
 class SparkplugFormatSection(FormatSection):
-    """Sparkplug B: births, data and deaths of edge nodes and devices. What a message says depends on those before it,
-    so a rule with it must take all of them. Its templates know `{group}`, `{node}`, `{device}`, `{descriptor}`
-    (`GROUP/NODE` or `GROUP/NODE/DEVICE`) and `{metric}`; the default input is `{descriptor}/{metric}`."""
+    """Sparkplug B: births, data and deaths of edge nodes and devices. The meaning of a message depends on the messages
+    before it, so a rule with this format must take all messages of a node. Its templates know `{group}`, `{node}`,
+    `{device}`, `{descriptor}` (`GROUP/NODE` or `GROUP/NODE/DEVICE`) and `{metric}`; the default input is
+    `{descriptor}/{metric}`."""
 
     type: Literal["sparkplug_b"] = Field(description="The payload is Sparkplug B.")
     bad_quality: Literal["keep", "drop", "reject", "signal"] = Field(
         default="drop",
-        description="What becomes of values whose property `Quality` is not good (192 to 255; none at all is good): "
-        "`keep` them, `drop` them (counted as filtered), `reject` them as dead letters; `signal` keeps them, and the "
-        "quality becomes a signal of its own, `METRIC/_quality`.",
+        description="The treatment of values whose property `Quality` is not good (192 to 255, or no quality, is "
+        "good): `keep` them, `drop` them (counted as filtered), `reject` them as dead letters; `signal` keeps them, "
+        "and the quality becomes a signal of its own, `METRIC/_quality`.",
     )
     online: bool = Field(
         default=False,
@@ -31,31 +32,32 @@ class SparkplugFormatSection(FormatSection):
     )
     metadata: bool = Field(
         default=True,
-        description="Save what births say of their metrics with the signals: name, unit, description, range, states, "
-        "and group, node and device as labels. What the rule says counts more.",
+        description="Save the metadata in births with the signals: name, unit, description, range, states, and "
+        "group, node and device as labels. Settings of the rule take precedence.",
     )
     rebirth_requests: bool = Field(
         default=False,
-        description="Ask nodes whose births are not known, or whose messages were lost, to send their births again "
-        "(`NCMD`, `Node Control/Rebirth`): seldom, and ever more seldom. The connector must be allowed to publish "
+        description="Ask nodes to send their births again (`NCMD`, `Node Control/Rebirth`) if their births are not "
+        "known or messages were lost: seldom, and more and more seldom. The connector must be allowed to publish "
         "to `spBv1.0/+/NCMD/+`. Otherwise it only listens.",
     )
     max_metrics: int = Field(
         default=200_000,
         ge=1,
-        description="Metrics of all nodes of a source that are remembered. Births beyond become dead letters.",
+        description="The most metrics that are remembered, of all nodes of a source. More births are dead letters.",
     )
     max_devices: int = Field(
-        default=10_000, ge=1, description="Nodes and devices of a source that are remembered, together."
+        default=10_000, ge=1, description="The most nodes and devices of a source that are remembered."
     )
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """None: messages depend on those before them, so the mapping hears them itself."""
+        """Always raises ValueError: a message depends on the messages before it, so the mapping reads it with a
+        `Host`."""
         del registry, max_payload
         raise ValueError("sparkplug_b is no format of single payloads; it is for rules of a mapping")
 
     def rule(self) -> SparkplugRule:
-        """As the mapper uses it."""
+        """The section as the mapper uses it."""
         return SparkplugRule(
             self.bad_quality, self.online, self.metadata, self.rebirth_requests, self.max_metrics, self.max_devices
         )

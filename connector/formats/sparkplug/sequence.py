@@ -1,9 +1,14 @@
-"""The sequence numbers of one edge node: 0 to 255 and round again, one step a message, 0 at each birth.
+"""The sequence numbers of one edge node: they show which messages were lost between the node and us.
 
-A step of more than one is a loss between the node and us: Sparkplug is published with QoS 0. What comes late fills its
-hole; what comes twice (the same number and content as a short while ago) changes nothing. A step back by a message that
-was not missed is believed only when the next message goes on from there: a single one of them is a latecomer from
-before we listened. Since numbers repeat after 256, so does the count: a loss of 256 messages is not seen.
+Each message has the number of the message before it plus one, from 0 to 255 and then 0 again. A birth of the node
+begins at 0. Messages can be lost because Sparkplug is published with QoS 0.
+
+- A step of more than one is a loss.
+- A message that comes late, with a missing number, is not lost any more.
+- A message that comes twice (the number and content of a recent message) changes nothing.
+- A step back with a number that was not missing is believed only if the next message continues from there. A single
+  such message was published before we listened.
+- A loss of exactly 256 messages is not seen, since the numbers repeat.
 """
 
 from __future__ import annotations
@@ -12,50 +17,51 @@ from typing import Final
 
 _MODULUS: Final = 256
 _BACK: Final = 128
-"""A step further than this may as well be one back."""
+"""A larger step forward counts as a step back."""
 
 
-class Sequence:
-    """What is expected next. After a start nothing is: the first message is taken as it is, since it may be one that
-    is read again, and what was published in between was never to be had."""
+class SequenceNumbers:
+    """The next number that is expected. After a start no number is expected: the first message may be one that is read
+    again, and messages that were published while we did not listen never reached us."""
 
-    __slots__ = ("_aside", "_missing", "_next", "_recent")
+    __slots__ = ("_missing", "_next", "_recent", "_unconfirmed")
 
     def __init__(self) -> None:
         self._next: int | None = None
         self._missing: set[int] = set()
-        self._aside: tuple[int, int] | None = None
-        """(next number, messages lost) if the last message was one from elsewhere and no latecomer."""
+        self._unconfirmed: tuple[int, int] | None = None
+        """(next number, messages lost) if the last message was a step back that the next message may confirm."""
         self._recent: dict[int, int] = {}
-        """Number → fingerprint of the messages of the last half round."""
+        """Number → fingerprint of its message, for the last 128 numbers."""
 
     def begin(self, number: int) -> None:
-        """A birth of the node: from here it counts anew."""
+        """Begin with the number of a birth of the node."""
         self._next = (number + 1) % _MODULUS
         self._missing.clear()
         self._recent.clear()
-        self._aside = None
+        self._unconfirmed = None
 
     def lost_before(self, number: int, fingerprint: int) -> int:
-        """How many messages are missing before this one; -1 if it is itself one that was counted as missing."""
+        """How many messages are missing before this one; -1 if this message was counted as missing and came late.
+        `fingerprint` is a hash of its content."""
         expected = self._next
-        aside, self._aside = self._aside, None
+        unconfirmed, self._unconfirmed = self._unconfirmed, None
         if expected is None or number == expected:
             lost = 0
         elif self._recent.get(number) == fingerprint:
-            self._aside = aside
+            self._unconfirmed = unconfirmed
             return 0
         elif number in self._missing:
             self._missing.discard(number)
-            self._recent[number] = fingerprint  # it may come twice, too
-            self._aside = aside
+            self._recent[number] = fingerprint  # it may come twice
+            self._unconfirmed = unconfirmed
             return -1
-        elif aside is not None and aside[0] == number:
-            lost = aside[1]
+        elif unconfirmed is not None and unconfirmed[0] == number:
+            lost = unconfirmed[1]
         else:
             lost = (number - expected) % _MODULUS
             if lost > _BACK:
-                self._aside = (number + 1) % _MODULUS, lost
+                self._unconfirmed = (number + 1) % _MODULUS, lost
                 return 0
             self._missing.update((expected + step) % _MODULUS for step in range(lost))
         self._missing.discard(number)

@@ -1,9 +1,9 @@
-"""The births and deaths of one node or device in their order, so that a record that is read again is read as it was.
+"""The timeline of one node or device: its births and deaths in order, so that a record can be read a second time.
 
-After a crash the records since the last commit come once more, and the state that was saved is newer than they are: a
-node may have given its aliases other meanings in between. So not only the last birth is kept, but the last few, each
-with the time at which its record arrived, which the journal gives back as it was. A table that a birth repeats is kept
-once.
+After a crash the records since the last commit are read again, and the stored timeline is newer than these records: in
+between, the node may have given its aliases other meanings. So the last few births and deaths are kept, not only the
+last one. Each is kept with the arrival time of its record, which is the same when the record is read again. A table
+that a birth repeats is kept once.
 """
 
 from __future__ import annotations
@@ -13,33 +13,35 @@ from typing import Final
 
 import msgspec
 
-from connector.formats.sparkplug.births import MetricBirth, Table
+from connector.formats.sparkplug.births import MetricBirth, MetricTable
 
-KEPT: Final = 16
-"""Births and deaths of one node or device."""
+MAX_EPOCHS: Final = 16
+"""The most births and deaths of one node or device that are kept."""
 _VERSION: Final = 1
 
 
 class Epoch:
-    """From one birth or death to the next."""
+    """The time from one birth or death to the next."""
 
     __slots__ = ("bd_seq", "from_us", "session", "table")
 
-    def __init__(self, from_us: int, session: int, table: Table | None, bd_seq: int | None = None) -> None:
+    def __init__(self, from_us: int, session: int, table: MetricTable | None, bd_seq: int | None = None) -> None:
         self.from_us = from_us
-        """When the record that began it arrived."""
+        """When the record that began the epoch arrived."""
         self.session = session
-        """Of a device: the epoch of its node that it belongs to, by its `from_us`; 0 where the node's is not known."""
+        """For a device: `from_us` of the epoch of its node that it belongs to; 0 if that epoch is unknown, and for
+        nodes."""
         self.table = table
-        """None after a death."""
+        """The metrics of the birth; None after a death."""
         self.bd_seq = bd_seq
+        """The `bdSeq` of a birth or death of a node, if it had one."""
 
 
 class _SavedEpoch(msgspec.Struct, array_like=True, gc=False):
     from_us: int
     session: int
     table: int
-    """Which of the tables; -1 for none."""
+    """The index of its table; -1 for none."""
     bd_seq: int | None
 
 
@@ -68,24 +70,24 @@ class Timeline:
     def __init__(self) -> None:
         self.epochs: list[Epoch] = []
         self.lost = 0
-        """Of a node: messages that never reached us."""
+        """For a node: messages that never reached us."""
         self.lost_us = 0
-        """Arrival of the record before which a loss was last counted."""
+        """When the record arrived before which a loss was last counted."""
 
     def last(self) -> Epoch | None:
-        """The one in force."""
+        """The newest epoch; None if there is none."""
         return self.epochs[-1] if self.epochs else None
 
     def at(self, time_us: int) -> Epoch | None:
-        """The one in force when a record arrived at this time."""
+        """The epoch in force at this time of arrival; None if there is none."""
         return next((epoch for epoch in reversed(self.epochs) if epoch.from_us <= time_us), None)
 
     def began_at(self, time_us: int) -> Epoch | None:
-        """The one that a record which arrived at exactly this time began."""
+        """The epoch that was begun by a record of exactly this arrival; None if there is none."""
         return next((epoch for epoch in self.epochs if epoch.from_us == time_us), None)
 
     def add(self, epoch: Epoch) -> None:
-        """Put it into its place by time, and forget the oldest beyond `KEPT`. A table like the one before is shared."""
+        """Add an epoch at its place by time, and forget the oldest beyond `MAX_EPOCHS`. Equal tables are shared."""
         place = len(self.epochs)
         while place and self.epochs[place - 1].from_us > epoch.from_us:
             place -= 1
@@ -93,22 +95,22 @@ class Timeline:
         if table is not None:
             epoch.table = next((known for known in self.tables() if known.same_as(table)), table)
         self.epochs.insert(place, epoch)
-        del self.epochs[:-KEPT]
+        del self.epochs[:-MAX_EPOCHS]
 
-    def tables(self) -> list[Table]:
-        """Every table once."""
+    def tables(self) -> list[MetricTable]:
+        """Every distinct table."""
         return list({id(epoch.table): epoch.table for epoch in self.epochs if epoch.table is not None}.values())
 
     def metrics(self) -> int:
-        """How many metrics it remembers."""
+        """How many metrics are remembered."""
         return sum(map(len, self.tables()))
 
     def forget_past(self) -> None:
-        """Keep what is in force alone, without the metrics of the dead."""
+        """Keep only the newest epoch."""
         del self.epochs[:-1]
 
     def to_bytes(self) -> bytes:
-        """All of it, to be read by `from_bytes`."""
+        """The whole timeline, for `from_bytes`."""
         tables = self.tables()
         number = {id(table): index for index, table in enumerate(tables)}
         return _encode(
@@ -126,14 +128,14 @@ class Timeline:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Timeline:
-        """What `to_bytes` wrote; raises ValueError for anything else."""
+        """The timeline that `to_bytes` wrote. Raises ValueError for other bytes."""
         try:
             saved = _decode(data)
         except msgspec.MsgspecError as error:
             raise ValueError(f"the remembered births cannot be read: {error}") from None
         if saved.version != _VERSION:
             raise ValueError(f"version {saved.version} of the remembered births is not known")
-        tables: list[Table] = [Table(table.births, table.definitions) for table in saved.tables]
+        tables: list[MetricTable] = [MetricTable(table.births, table.definitions) for table in saved.tables]
         found = cls()
         found.lost, found.lost_us = saved.lost, saved.lost_us
         for epoch in saved.epochs:
@@ -145,5 +147,5 @@ class Timeline:
 
 
 def latest(timelines: Iterable[Timeline]) -> int:
-    """When the last record that any of them remembers arrived."""
+    """When the newest record arrived that any of these timelines remembers; 0 if none does."""
     return max((max(line.lost_us, line.epochs[-1].from_us if line.epochs else 0) for line in timelines), default=0)

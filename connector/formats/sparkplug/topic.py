@@ -1,18 +1,18 @@
-"""Sparkplug's topic namespace: `spBv1.0/GROUP/KIND/NODE[/DEVICE]`, and `spBv1.0/STATE/HOST`."""
+"""The topics of Sparkplug: `spBv1.0/GROUP/TYPE/NODE[/DEVICE]`, and `spBv1.0/STATE/HOST`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 NAMESPACE: Final = "spBv1.0"
 OLD_STATE: Final = "STATE"
-"""Before version 3.0 hosts published their state in `STATE/HOST`."""
+"""Before version 3.0, hosts published their state in `STATE/HOST`."""
 
 
-class Kind(StrEnum):
-    """What a message is."""
+class MessageType(StrEnum):
+    """The type of a message, as in its topic."""
 
     NODE_BIRTH = "NBIRTH"
     NODE_DATA = "NDATA"
@@ -25,19 +25,30 @@ class Kind(StrEnum):
     STATE = "STATE"
 
 
-COMMANDS: Final = frozenset({Kind.NODE_COMMAND, Kind.DEVICE_COMMAND})
-_KINDS: Final = {kind.value: kind for kind in Kind}
+COMMANDS: Final = (MessageType.NODE_COMMAND, MessageType.DEVICE_COMMAND)
+BIRTHS: Final = (MessageType.NODE_BIRTH, MessageType.DEVICE_BIRTH)
+_MESSAGE_TYPES: Final = {found.value: found for found in MessageType}
+
+
+class Owner(NamedTuple):
+    """Who has births, deaths and metrics: an edge node, or a device behind it."""
+
+    group: str
+    node: str
+    device: str = ""
+    """Empty for the node itself."""
 
 
 class TopicError(ValueError):
-    """No topic of Sparkplug; the text says why."""
+    """A topic is not a topic of Sparkplug; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """Who says what: `device` is empty for a node's own messages, and a host's state has only `node`, the host."""
+    """The type and the sender of a message. `device` is empty for messages of the node itself. In the state of a host,
+    `node` is the host and `group` is empty."""
 
-    kind: Kind
+    message_type: MessageType
     group: str
     node: str
     device: str = ""
@@ -49,7 +60,7 @@ class Topic:
 
     @property
     def data_topic(self) -> str:
-        """Where this node or device publishes its data: one name for its births, data and deaths."""
+        """The topic of the data of this node or device, which stands for its births and deaths, too."""
         return data_topic(self.group, self.node, self.device)
 
 
@@ -59,36 +70,36 @@ def describe(group: str, node: str, device: str = "") -> str:
 
 
 def data_topic(group: str, node: str, device: str = "") -> str:
-    """The topic of NDATA, or of a device's DDATA."""
+    """The topic of NDATA of a node, or of DDATA of a device."""
     if device:
-        return f"{NAMESPACE}/{group}/{Kind.DEVICE_DATA}/{node}/{device}"
-    return f"{NAMESPACE}/{group}/{Kind.NODE_DATA}/{node}"
+        return f"{NAMESPACE}/{group}/{MessageType.DEVICE_DATA}/{node}/{device}"
+    return f"{NAMESPACE}/{group}/{MessageType.NODE_DATA}/{node}"
 
 
 def command_topic(group: str, node: str) -> str:
     """The topic of commands for a node."""
-    return f"{NAMESPACE}/{group}/{Kind.NODE_COMMAND}/{node}"
+    return f"{NAMESPACE}/{group}/{MessageType.NODE_COMMAND}/{node}"
 
 
 def parse_topic(text: str) -> Topic:
     """Read a topic; raises `TopicError`."""
     levels = text.split("/")
     if levels[0] == OLD_STATE and len(levels) == 2:
-        return Topic(Kind.STATE, "", levels[1])
+        return Topic(MessageType.STATE, "", levels[1])
     if levels[0] != NAMESPACE:
         raise TopicError(f"topics of Sparkplug B begin with {NAMESPACE}/, this one with {levels[0][:40]!r}")
-    if len(levels) == 3 and levels[1] == Kind.STATE:
-        return Topic(Kind.STATE, "", levels[2])
+    if len(levels) == 3 and levels[1] == MessageType.STATE:
+        return Topic(MessageType.STATE, "", levels[2])
     if len(levels) < 4:
         raise TopicError(f"too few levels: {NAMESPACE}/GROUP/KIND/NODE[/DEVICE] is expected")
-    kind = _KINDS.get(levels[2])
-    if kind is None or kind is Kind.STATE:
-        known = ", ".join(kind.value for kind in Kind if kind is not Kind.STATE)
+    message_type = _MESSAGE_TYPES.get(levels[2])
+    if message_type is None or message_type is MessageType.STATE:
+        known = ", ".join(found for found in _MESSAGE_TYPES if found != MessageType.STATE)
         raise TopicError(f"{levels[2][:40]!r} is no kind of message; known are {known}")
-    of_device = kind.value.startswith("D")
+    of_device = message_type.value.startswith("D")
     if len(levels) != (5 if of_device else 4):
         what = "a device after the node" if of_device else "nothing after the node"
-        raise TopicError(f"{kind} must have {what}")
+        raise TopicError(f"{message_type} must have {what}")
     if not all(levels[1:]):
         raise TopicError("an empty level: group, node and device need names")
-    return Topic(kind, levels[1], levels[3], levels[4] if of_device else "")
+    return Topic(message_type, levels[1], levels[3], levels[4] if of_device else "")

@@ -1,8 +1,9 @@
-"""Metrics → values: the hot path, and what becomes of everything that is no plain number.
+"""Metrics → values: a fast path for plain numbers, and a slow path for everything else.
 
-Members of templates, elements of arrays and cells of data sets become values of their own, with a path that has the
-metric's name, the member's name, the row, the column … with slashes between. A column of a data set that holds times
-gives its rows their time, and then they are readings of the same columns: the row is no part of the path.
+Members of templates, elements of arrays and cells of data sets become values of their own. The path of such a value has
+the name of the metric and the names below it (member, index, row, column) with slashes between. If a data set has one
+column of times, each row has its time from there. Then the rows are readings of the same columns at different times,
+and the row is no part of the path.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import Final, NamedTuple
 import msgspec
 
 from connector.formats.format import PayloadError
-from connector.formats.sparkplug.births import LONGEST_PATH, Known, MetricBirth, Table, is_control
+from connector.formats.sparkplug.births import LONGEST_PATH, KnownMetric, MetricBirth, MetricTable, is_control
 from connector.formats.sparkplug.datatypes import (
     ARRAYS,
     SCALARS,
     BadValueError,
     DataType,
-    Plain,
+    PlainValue,
     array,
     scalar,
     text,
@@ -30,26 +31,26 @@ from connector.formats.sparkplug.properties import quality_of
 from connector.formats.sparkplug.schema import DataSet, Metric
 from connector.records import Reason
 
-_NO_TABLE: Final = Table(())
+_NO_TABLE: Final = MetricTable(())
 _SHOWN_PATH: Final = 200
 _INTEGERS: Final = ("int_value", "long_value")
 
 
-class Value(msgspec.Struct, gc=False):
+class MetricValue(msgspec.Struct, gc=False):
     """One value of a message."""
 
     path: str
-    """The metric's name; of a part of it, with the part's name after a slash."""
+    """The metric's name; for a part of a metric, the name of the part follows after a slash."""
     value: float | bool | str
     time_us: int
     birth: MetricBirth | None = None
-    """What the birth says of the metric, or of this part of it."""
+    """The definition of the metric, or of this part of it, in the birth; None if no birth is known."""
     quality: int | None = None
     historical: bool = False
 
 
-class Problem(NamedTuple):
-    """A value, or all of a message (`path` is None), that cannot be read, and why."""
+class MetricProblem(NamedTuple):
+    """A value that cannot be read, and why. `path` is None for the whole message."""
 
     reason: Reason
     message: str
@@ -58,24 +59,24 @@ class Problem(NamedTuple):
 
 
 class MetricReader:
-    """Reads the metrics of one message, with the table of the birth before it."""
+    """Reads the metrics of one message with the table of the birth in force."""
 
     __slots__ = ("_limit", "_table", "_time_us", "filtered", "problems", "unknown", "values")
 
-    def __init__(self, table: Table | None, time_us: int, limit: int) -> None:
-        """`time_us` is that of metrics without one; more than `limit` values raise `PayloadError`."""
+    def __init__(self, table: MetricTable | None, time_us: int, limit: int) -> None:
+        """`time_us` is the time of metrics without a time; `limit` is the most values of the message."""
         self._table = table if table is not None else _NO_TABLE
         self._time_us = time_us
         self._limit = limit
-        self.values: list[Value] = []
-        self.problems: list[Problem] = []
+        self.values: list[MetricValue] = []
+        self.problems: list[MetricProblem] = []
         self.filtered = 0
-        """Values that are no measurements: nulls, control metrics, transient ones, bytes, definitions."""
+        """Values that are no measurements: nulls, control metrics, transient metrics, bytes, definitions."""
         self.unknown = 0
-        """Metrics of which no birth is known."""
+        """Metrics that need a birth which is not known."""
 
     def read(self, metrics: Iterable[Metric]) -> None:
-        """Read all of them."""
+        """Read the metrics. Raises `PayloadError` for more values than the limit."""
         named, numbered = self._table.metrics, self._table.aliases
         values, payload_time_us = self.values, self._time_us
         for metric in metrics:
@@ -95,7 +96,7 @@ class MetricReader:
                     self._reject(Reason.TYPE_MISMATCH, f"{error}", known.birth.path, value)
                     continue
             values.append(
-                Value(
+                MetricValue(
                     known.birth.path,
                     value,
                     metric.timestamp * 1000 or self._time_of(metric, payload_time_us),
@@ -121,12 +122,12 @@ class MetricReader:
 
     def _reject(self, reason: Reason, message: str, path: str, value: object = None) -> None:
         shown = None if value is None else repr(value)
-        self.problems.append(Problem(reason, message, path[:_SHOWN_PATH], shown and shown[:80]))
+        self.problems.append(MetricProblem(reason, message, path[:_SHOWN_PATH], shown and shown[:80]))
         self._check()
 
-    # -- everything that is no plain number ---------------------------------------------------------
+    # -- the slow path: everything that is no plain number -----------------------------------------
 
-    def _any(self, metric: Metric, known: Known | None) -> None:
+    def _any(self, metric: Metric, known: KnownMetric | None) -> None:
         path = text(metric.name)
         if not path:
             if not metric.HasField("alias"):
@@ -144,7 +145,7 @@ class MetricReader:
         known = known or self._table.metrics.get(path)
         self._named(metric, path, known, self._time_of(metric, self._time_us))
 
-    def _named(self, metric: Metric, path: str, known: Known | None, time_us: int) -> None:
+    def _named(self, metric: Metric, path: str, known: KnownMetric | None, time_us: int) -> None:
         if len(path) > LONGEST_PATH:
             self._reject(
                 Reason.INVALID_SPARKPLUG, f"a name of {len(path)} characters; at most {LONGEST_PATH} are taken", path
@@ -177,7 +178,7 @@ class MetricReader:
             getattr(metric, field),
         )
 
-    def _typed(self, metric: Metric, path: str, known: Known | None, datatype: DataType, time_us: int) -> None:
+    def _typed(self, metric: Metric, path: str, known: KnownMetric | None, datatype: DataType, time_us: int) -> None:
         birth = known.birth if known is not None else None
         quality = quality_of(metric.properties) if metric.HasField("properties") else None
         try:
@@ -202,16 +203,22 @@ class MetricReader:
             self._reject(Reason.TYPE_MISMATCH, str(error), path)
 
     def _add(
-        self, path: str, value: Plain, time_us: int, birth: MetricBirth | None, quality: int | None, historical: bool
+        self,
+        path: str,
+        value: PlainValue,
+        time_us: int,
+        birth: MetricBirth | None,
+        quality: int | None,
+        historical: bool,
     ) -> None:
         if value is None:
             self.filtered += 1
         else:
-            self.values.append(Value(path, value, time_us, birth, quality, historical))
+            self.values.append(MetricValue(path, value, time_us, birth, quality, historical))
 
     @staticmethod
-    def _learn(metric: Metric, known: Known | None, datatype: DataType) -> None:
-        """The next one takes the short way, whichever field this device uses for its integers."""
+    def _learn(metric: Metric, known: KnownMetric | None, datatype: DataType) -> None:
+        """Remember the field that this device uses for its integers, so that its next value takes the fast path."""
         field = metric.WhichOneof("value")
         if known is not None and known.get is not None and field in _INTEGERS and known.datatype is datatype:
             known.read_from(field)

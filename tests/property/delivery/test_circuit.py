@@ -1,4 +1,4 @@
-"""Circuits under failures, answers and time in any order, against a model that only keeps the rows of failures."""
+"""Circuits with failures, answers and time in any order, against a model that keeps only lists of failures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from connector.delivery.policy import FIRST_DELAY, HOLD_DELAY, LAST_DELAY, RETRY
 METHODS = ["insert", "saveSignals", "selectItems"]
 LEAST = FIRST_DELAY / 10
 TURN = 1.0
-"""How much later than inserts others are the probe, and how often they look."""
+"""How much later than inserts other methods send the probe, and how often they ask again."""
 
 retry_afters = st.none() | st.floats(0, 120) | st.just(1e6)
 everybodys = st.builds(
@@ -40,11 +40,11 @@ def needs_a_person(error: ClarifyError) -> bool:
 
 @dataclass
 class Row:
-    """Failures that no answer breaks: (when, what)."""
+    """Failures in a row, without an answer between them: (time, error)."""
 
     failures: list[tuple[float, ClarifyError]] = field(default_factory=list)
     methods: list[str] = field(default_factory=list)
-    """Whose they are."""
+    """The methods of these failures."""
 
     @property
     def is_open(self) -> bool:
@@ -63,7 +63,7 @@ class Row:
 
     @property
     def latest(self) -> float:
-        """When, at the latest, the next try may be."""
+        """The latest time of the next try."""
         if not self.failures:
             return 0.0
         at, error = self.failures[-1]
@@ -71,7 +71,7 @@ class Row:
 
 
 class CircuitMachine(RuleBasedStateMachine):
-    """Three methods of one API."""
+    """Three methods of one API, and the model."""
 
     @initialize(chances=st.lists(st.floats(0, 1), min_size=1, max_size=7))
     def begin_with(self, chances: list[float]) -> None:
@@ -83,9 +83,9 @@ class CircuitMachine(RuleBasedStateMachine):
         self.rows = {method: Row() for method in METHODS}
         self.everybody = Row()
         self.under_way: dict[str, bool] = {}
-        """Method → whether it was sent while the circuit of all was open."""
+        """Method → whether its request was sent while the circuit of all methods was open."""
         self.freed: set[str] = set()
-        """Methods for which an answer to another one has ended everybody's trouble, since they failed."""
+        """Methods that failed before an answer to another method closed the circuit of all methods."""
 
     def chance(self) -> float:
         self.draws += 1
@@ -199,7 +199,7 @@ class CircuitMachine(RuleBasedStateMachine):
             assert left <= max(bound + TURN, TURN) + 1e-6
 
     def teardown(self) -> None:
-        """However long it went on: when all is answered, nothing is left of it."""
+        """However long the failures went on: after an answer to each method, nothing of them is left."""
         if not hasattr(self, "circuits"):
             return
         for method in METHODS:

@@ -37,12 +37,12 @@ transient = (
 
 @dataclass(frozen=True)
 class Step:
-    """What happens to one request."""
+    """The fate of one request."""
 
     seconds: float
     error: ClarifyError | None
     is_done: bool
-    """Whether it is carried out all the same."""
+    """Whether the server carries out the request all the same."""
 
 
 # spells of one trouble, as they are in life, and single ones
@@ -56,7 +56,7 @@ spells = st.lists(
 
 @st.composite
 def frames(draw: st.DrawFn, most_bad: int) -> tuple[Cells, set[tuple[str, int]]]:
-    """Series of different lengths, each value another one, and which of them are bad; some are far larger than a
+    """Series of different lengths with distinct values, and which values are bad. Some frames are far larger than a
     probe."""
     lengths = draw(st.lists(st.integers(1, 12) | st.integers(1, 150), min_size=1, max_size=5))
     cells: Cells = {
@@ -68,7 +68,7 @@ def frames(draw: st.DrawFn, most_bad: int) -> tuple[Cells, set[tuple[str, int]]]
 
 @dataclass
 class Server:
-    """Goes through the steps, then works; names what is bad, or does not."""
+    """A server that goes through the steps and then works. It names bad values, or does not."""
 
     desk: Desk
     bad: set[tuple[str, int]]
@@ -78,7 +78,7 @@ class Server:
     answers: int = 0
     failures: int = 0
     spells: int = 0
-    """How often a row of failures made the circuit let through probes only."""
+    """How often failures in a row opened the circuit."""
     probing: bool = False
     not_before: float = 0.0
 
@@ -124,7 +124,7 @@ def run(
     names: bool = False,
     most_values: int = 10**6,
 ) -> Server:
-    """Deliver these, and see that all is accounted for."""
+    """Deliver these frames, and check that every value is accounted for."""
     clarify = ScriptedClarify()
     desk = Desk(clarify, chance=random.random)
     server = Server(desk, bad, names, most_values, deque(steps))
@@ -195,7 +195,7 @@ def test_after_an_outage_data_goes_on_soon(seconds: int) -> None:
 
 
 def wait_after(seconds: float, random: Random) -> float:
-    """How long after an outage the first request is made."""
+    """The seconds from the end of an outage to the first request."""
     clarify = ScriptedClarify()
     desk = Desk(clarify, chance=random.random)
     until = desk.clock.now + seconds

@@ -266,10 +266,10 @@ def check_books(parts: list[Part], records: list[Record]) -> None:
         pending.add(token, some, 0.0)
         samples = [
             (input_id, at, sample_token, value)
-            for slab in pending.take([(table, len(table.times)) for table in pending.tables()])
-            for row, (at, sample_token) in enumerate(zip(slab.times, slab.tokens, strict=True))
+            for block in pending.take([(table, len(table.times)) for table in pending.tables()])
+            for row, (at, sample_token) in enumerate(zip(block.times, block.tokens, strict=True))
             for input_id, value in zip(
-                slab.inputs, slab.values[row * len(slab.inputs) : (row + 1) * len(slab.inputs)], strict=True
+                block.inputs, block.values[row * len(block.inputs) : (row + 1) * len(block.inputs)], strict=True
             )
         ]
         sent.append(sorted(samples))

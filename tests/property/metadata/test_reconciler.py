@@ -1,4 +1,5 @@
-"""The reconciler against a model: whatever happens, Clarify ends with what was last wanted, or the book says why."""
+"""The reconciler against a model: whatever happens, Clarify ends with the metadata that was last wanted, or the book
+says why not."""
 
 from __future__ import annotations
 
@@ -28,18 +29,18 @@ from connector.clarify import (
     TooLarge,
 )
 from connector.delivery.slots import Slots
-from connector.metadata.book import Book, Kind, Status, read_lines, retry
-from connector.metadata.reconciler import Change, Entry, Failure, Pace
+from connector.metadata.book import MetadataBook, MetadataKind, MetadataStatus, read_lines, retry
+from connector.metadata.reconciler import Entry, EntryChange, FailureKind, SaveInterval
 from connector.metadata.signals import SignalSaver, desire_of
 from connector.records import SignalMetadata
 from connector.state.state import State
 from tests.scripted import Abort, Clock
 
 MOST: Final = 2
-"""Signals a request here; 500 otherwise."""
+"""Signals of a request in these tests; 500 in the connector."""
 SIGNALS: Final = ["a", "a.b", "c[0]"]
 NAMES: Final = [*["one", "two"] * 4, "bad", "worse", "invalid"]
-"""What a signal may be called: Clarify rejects two of them, and one breaks a documented rule."""
+"""Names of signals: Clarify rejects two of them, and one breaks a documented rule."""
 REJECTED: Final = ("bad", "worse")
 ANSWERS: Final[Mapping[str, ClarifyError]] = {
     "away": Retryable("connection refused"),
@@ -50,11 +51,11 @@ ANSWERS: Final[Mapping[str, ClarifyError]] = {
 }
 DAY: Final = 86400.0
 _IN_MEMORY: Final = next((path for path in ("/dev/shm",) if os.access(path, os.W_OK)), None)
-"""Where a crash is that of a process, as here, waiting for a disk shows nothing."""
+"""The tests do not wait for the disk: only the process crashes, not the computer."""
 
 
 class CrashError(BaseException):
-    """The process is gone."""
+    """The process has crashed."""
 
 
 def metadata(name: str) -> SignalMetadata:
@@ -67,15 +68,15 @@ def digest(name: str) -> str:
 
 
 class Clarify:
-    """Signals by their names; it remembers what the connector can know of them."""
+    """A Clarify that has signals with names, and remembers which of the names the connector can know."""
 
     integration = "integration"
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
-        """Input ID → the name that it has, whoever gave it."""
+        """Input ID → the name of the signal, whoever gave it."""
         self.certain: dict[str, str] = {}
-        """Input ID → the name that the connector knows it gave: nothing else was sent since without an answer."""
+        """Input ID → the name that the connector gave and knows: it has sent no other name since without an answer."""
         self.lenient = False
         self.says_which = True
         self.largest = MOST
@@ -122,19 +123,19 @@ class Clarify:
             self.certain.pop(input_id, None)
 
 
-class FragileBook(Book):
-    """A book on a disk that may be full."""
+class FragileBook(MetadataBook):
+    """A book on a disk that can be full."""
 
     full = False
 
-    def revise(self, inputs: Collection[str], change: Change) -> dict[str, Entry]:
+    def revise(self, inputs: Collection[str], change: EntryChange) -> dict[str, Entry]:
         if self.full and inputs:
             raise sqlite3.OperationalError("database or disk is full")
         return super().revise(inputs, change)
 
 
 class ReconcilerMachine(RuleBasedStateMachine):
-    """The saver without its thread, on a real state file."""
+    """A saver without its thread, on a real state file."""
 
     @initialize()
     def begin(self) -> None:
@@ -147,24 +148,24 @@ class ReconcilerMachine(RuleBasedStateMachine):
         self.wanted: dict[str, str] = {}
         """Input ID → the name that was last wanted."""
         self.wanted_before: dict[str, str] = {}
-        """And the one before that."""
+        """Input ID → the name that was wanted before that."""
         self.unwritten: set[str] = set()
         self.crash_when_full = False
         self.open()
 
     def open(self) -> None:
         self.state = State(self.path)
-        self.book = FragileBook(self.state, Kind.SIGNAL, self.clarify.integration)
+        self.book = FragileBook(self.state, MetadataKind.SIGNAL, self.clarify.integration)
         clock = Clock()
         self.slots = Slots(1.0, Abort(clock), clock)
         self.slots.pause = self.pause  # type: ignore[method-assign]
         self.saver = self.clarify.saver = SignalSaver(
-            self.clarify, self.book, self.slots, Pace(60.0, self.wall()), clock=self.wall, chance=lambda: 0.5
+            self.clarify, self.book, self.slots, SaveInterval(60.0, self.wall()), clock=self.wall, chance=lambda: 0.5
         )
         self.saver.outbox.begin()
 
     def pause(self, seconds: float) -> bool:
-        """A wait of the saver: on a full disk it must end, one way or the other."""
+        """The pause of the saver: on a full disk, a wait must end."""
         self.wall.now += seconds
         if self.book.full and self.crash_when_full:
             raise CrashError
@@ -284,7 +285,7 @@ class ReconcilerMachine(RuleBasedStateMachine):
 
     @rule()
     def a_person_has_it_tried_again(self) -> None:
-        retry(self.path, read_lines(self.path, [Status.FAILED]), self.wall())
+        retry(self.path, read_lines(self.path, [MetadataStatus.FAILED]), self.wall())
 
     # -- what always holds ----------------------------------------------------------------------------
 
@@ -295,11 +296,11 @@ class ReconcilerMachine(RuleBasedStateMachine):
         for input_id, entry in self.book.entries(self.wanted.keys()).items():
             name = self.wanted[input_id]
             assert digest(name) == (entry.digest if entry.outstanding is None else entry.outstanding.digest)
-            if entry.outstanding is not None and entry.outstanding.failure is Failure.REJECTED:
+            if entry.outstanding is not None and entry.outstanding.failure is FailureKind.REJECTED:
                 assert name in REJECTED, "only what Clarify rejected counts as rejected"
 
     def teardown(self) -> None:
-        """With a server that works, and time, all ends well."""
+        """If the server works again and time passes, everything is saved or has failed with a reason."""
         if not hasattr(self, "book"):
             return
         self.book.full = False
@@ -313,24 +314,24 @@ class ReconcilerMachine(RuleBasedStateMachine):
                 assert self.saver.save()
             else:
                 raise AssertionError("it goes on sending for ever")
-        listed = {line.input_id: line for line in read_lines(self.path, list(Status))}
+        listed = {line.input_id: line for line in read_lines(self.path, list(MetadataStatus))}
         for input_id, name in self.wanted.items():
             line = listed[input_id]
             assert line.digest == digest(name)
-            if line.status is Status.SAVED:
+            if line.status is MetadataStatus.SAVED:
                 assert self.clarify.names[input_id] in {name, "by hand"}
                 continue
             refused = name in REJECTED and not self.clarify.lenient
             assert name == "invalid" or refused, "all that can be saved is saved"
-            expected = Failure.INVALID if name == "invalid" else Failure.REJECTED
-            assert (line.status, line.failure, bool(line.reason)) == (Status.FAILED, expected, True)
+            expected = FailureKind.INVALID if name == "invalid" else FailureKind.REJECTED
+            assert (line.status, line.failure, bool(line.reason)) == (MetadataStatus.FAILED, expected, True)
         self.state.close()
         self.folder.cleanup()
         self.patched.stop()
 
 
 class FillingDisk:
-    """Fills the disk when a request has been sent, so that what became of it cannot be remembered."""
+    """Fills the disk when a request was sent, so that its result cannot be stored."""
 
     def __init__(self, machine: ReconcilerMachine, fill: bool) -> None:
         self._machine = machine

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from connector.packing.encoder import TimeTexts, time_bytes
 from connector.packing.frame import Frame, encode_frame
 from connector.packing.pending import Pending
-from connector.packing.planner import Plan, plan_frame
+from connector.packing.planner import FramePlan, plan_frame
 from connector.records import Mapped
 
 BASE = 1_790_000_000_000_000
@@ -49,14 +49,14 @@ def decode(frame: Frame) -> dict[tuple[str, int], float]:
 
 
 class Bench:
-    """Pending samples and what has come out of them, applied one frame after the other."""
+    """Waiting samples, and the content of all frames so far."""
 
     def __init__(self) -> None:
         self.pending = Pending()
         self.token = 0
         self.now = 0.0
         self.arrived: list[float] = []
-        """Token → when its record arrived."""
+        """Token → time of arrival of its record."""
         self.came_in: Counter[int] = Counter()
         self.settled: Counter[int] = Counter()
         self.expected: dict[tuple[str, int], float] = {}
@@ -71,7 +71,7 @@ class Bench:
                 self.came_in[self.token] += 1
             self.token += 1
 
-    def slot(self, max_bytes: int) -> Plan:
+    def slot(self, max_bytes: int) -> FramePlan:
         oldest = min((self.came_in - self.settled), default=None)
         plan = plan_frame(self.pending, max_bytes, self.now)
         assert bool(plan) == (oldest is not None), "something waits, so something must go"

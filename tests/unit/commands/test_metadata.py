@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from connector.commands.cli import main
-from connector.metadata.book import Book, Kind, read_lines, read_saved_signals
-from connector.metadata.reconciler import Desire, Entry, Pace, rejected, saved, sending, wanted
+from connector.metadata.book import MetadataBook, MetadataKind, read_lines, read_saved_signals
+from connector.metadata.reconciler import Desire, Entry, SaveInterval, rejected, saved, sending, wanted
 from connector.metadata.saving_turn import SavingTurn
 from connector.state.state import State
 
 NOW = 1_800_000_000.0
-PACE = Pace(60.0)
+INTERVAL = SaveInterval(60.0)
 CONFIG = """\
 clarify: {credentials: credentials.json}
 sources:
@@ -41,28 +41,28 @@ def state(config: Path) -> Iterator[State]:
     found.close()
 
 
-def want(book: Book, input_id: str, problem: str = "") -> None:
-    book.revise([input_id], lambda _, entry: wanted(entry, Desire("d", b"{}", problem), NOW, PACE))
+def want(book: MetadataBook, input_id: str, problem: str = "") -> None:
+    book.revise([input_id], lambda _, entry: wanted(entry, Desire("d", b"{}", problem), NOW, INTERVAL))
 
 
-def reject(book: Book, input_id: str, reason: str = "is ugly") -> None:
+def reject(book: MetadataBook, input_id: str, reason: str = "is ugly") -> None:
     def change(_: str, entry: Entry) -> Entry:
-        return rejected(sending(entry), "d", reason, False, NOW, PACE)
+        return rejected(sending(entry), "d", reason, False, NOW, INTERVAL)
 
     book.revise([input_id], change)
 
 
-def fill(state: State) -> Book:
+def fill(state: State) -> MetadataBook:
     """One signal of each kind, and an item."""
-    book = Book(state, Kind.SIGNAL, "integration")
+    book = MetadataBook(state, MetadataKind.SIGNAL, "integration")
     for input_id in ("press/saved", "press/waits", "oven/rejected"):
         want(book, input_id)
     want(book, "oven/invalid", "the unit is too long")
-    book.revise(["press/saved"], lambda _, entry: saved(entry, "d", NOW, PACE))
+    book.revise(["press/saved"], lambda _, entry: saved(entry, "d", NOW, INTERVAL))
     reject(book, "oven/rejected")
-    items = Book(state, Kind.ITEM, "integration")
+    items = MetadataBook(state, MetadataKind.ITEM, "integration")
     want(items, "press/saved")
-    items.revise(["press/saved"], lambda _, entry: saved(entry, "d", NOW, PACE, "left alone"))
+    items.revise(["press/saved"], lambda _, entry: saved(entry, "d", NOW, INTERVAL, "left alone"))
     return book
 
 
@@ -143,7 +143,7 @@ def test_a_file_of_an_earlier_version_is_read_and_goes_on(config: Path) -> None:
     old.close()
     assert cli(config).output.splitlines() == ["saved    metadata  a", "metadata: 1 saved"]
     state = State(path)
-    book = Book(state, Kind.SIGNAL, "integration")
+    book = MetadataBook(state, MetadataKind.SIGNAL, "integration")
     want(book, "a")
     assert book.counts(NOW).waiting == 0, "what Clarify has is not saved again"
     want(book, "b")
@@ -153,12 +153,12 @@ def test_a_file_of_an_earlier_version_is_read_and_goes_on(config: Path) -> None:
 
 
 def test_all_or_nothing(state: State) -> None:
-    book = Book(state, Kind.SIGNAL, "integration")
+    book = MetadataBook(state, MetadataKind.SIGNAL, "integration")
 
     def change(input_id: str, entry: Entry) -> Entry:
         if input_id == "b":
             raise sqlite3.OperationalError("disk I/O error")
-        return wanted(entry, Desire("d", b"{}"), NOW, PACE)
+        return wanted(entry, Desire("d", b"{}"), NOW, INTERVAL)
 
     with pytest.raises(sqlite3.OperationalError):
         book.revise(["a", "b"], change)

@@ -1,4 +1,4 @@
-"""A sender with its surroundings: a Clarify that follows a script, a clock, slots, an account of what it reports."""
+"""A sender for tests, with a Clarify that follows a script, a clock, slots, and a list of all reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Cells = dict[str, list[tuple[int, float]]]
 
 
 def frame_of(cells: Cells) -> Frame:
-    """A frame of these series; the token of a value is its rank among all."""
+    """A frame of these series; the token of a value is its place among all values."""
     columns, token = {}, 0
     for name, samples in cells.items():
         tokens = range(token, token + len(samples))
@@ -29,7 +29,7 @@ def frame_of(cells: Cells) -> Frame:
 
 
 class Account:
-    """What the sender reports."""
+    """Collects the reports of the sender."""
 
     def __init__(self) -> None:
         self.settled: Counter[int] = Counter()
@@ -50,7 +50,7 @@ class Account:
 
 
 class Desk:
-    """A sender with its surroundings."""
+    """A sender with everything that it needs."""
 
     def __init__(
         self,

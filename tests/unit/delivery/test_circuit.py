@@ -1,4 +1,4 @@
-"""The circuit breakers of one API: what opens them, what closes them, and who may be the probe."""
+"""The circuit breakers of one API: when they open, when they close, and which method may send the probe."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Desk:
         self.select = self.circuits.of("selectItems")
 
     def wait_for(self, circuit: Circuit) -> float:
-        """Go on until this method may be called, and begin; the seconds that took."""
+        """Move the clock until this method may be called, and begin a request. Returns the seconds that passed."""
         left = circuit.left(self.now)
         self.now += left
         assert circuit.begin(self.now)
@@ -62,13 +62,13 @@ class Desk:
         circuit.answered(self.now)
 
     def states(self) -> tuple[CircuitState, CircuitState]:
-        """Of all methods, and of the inserts."""
+        """The status of the circuit of all methods, and of the inserts."""
         statuses = self.circuits.statuses(self.now)
         return statuses[ALL].state, statuses["insert"].state
 
 
 def is_fresh(circuits: Circuits, now: float) -> bool:
-    """Whether they are as if nothing had ever failed."""
+    """Whether the circuits are as if nothing had ever failed."""
     fresh = Circuits()
     statuses = circuits.statuses(now)
     for method in statuses:
@@ -181,7 +181,8 @@ def test_what_is_a_methods_own_trouble_does_not_stop_others(error: ClarifyError)
 
 
 def test_a_method_that_has_not_failed_is_not_stopped_by_one_that_has() -> None:
-    """Only publishing is broken on the server: inserts go on, and what they prove is known at once."""
+    """Only publishing is broken on the server: inserts go on, and their answers close the circuit of all methods at
+    once."""
     desk = Desk()
     desk.fail(desk.select, Retryable("a bug", code=500), times=20)
     assert desk.states()[0] is OPEN

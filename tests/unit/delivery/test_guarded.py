@@ -1,4 +1,4 @@
-"""The client behind the circuits: what it asks before a call, and what it says of it after."""
+"""The guarded client: it asks the circuit before a call, and reports the result of the call to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SAVE, SELECT = "integration.saveSignals", "admin.selectSignals"
 
 
 class Metadata:
-    """A Clarify that answers as the script says."""
+    """A Clarify that answers according to a script."""
 
     integration = "integration"
 

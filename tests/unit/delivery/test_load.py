@@ -1,4 +1,4 @@
-"""A load that does not fit is reported once, before data is at risk, and so is its end."""
+"""A load that does not fit is reported once, before data is at risk; the end of it is reported once, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast to send: a share of the rate, less while the server is slow."""
+"""The pace: a share of the allowed rate, and less while the server is slow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_share_is_set_or_the_mean_of_our_parts(setting: float | str, shares:
 
 
 def test_shares_of_all_workers_make_a_whole() -> None:
-    """Two workers, a Kafka source of 6 partitions in both and an MQTT source in the first."""
+    """Two workers: both have a Kafka source with 6 partitions, and the first has an MQTT source, too."""
     first, second = effective_share("auto", [4 / 6, 1.0]), effective_share("auto", [2 / 6, 0.0])
     assert first + second == pytest.approx(1.0)
 
@@ -78,7 +78,7 @@ def test_what_was_usual_for_large_frames_is_forgotten_when_there_are_none() -> N
 
 @pytest.mark.parametrize("share", [0.01, 1 / 64, 0.02])
 def test_a_small_share_is_kept(share: float) -> None:
-    """64 workers must not send three times what is allowed."""
+    """64 workers together must not send three times the allowed rate."""
     pace = Pace(1.0)
     pace.share = share
     assert pace.rate == share
@@ -102,7 +102,7 @@ def test_each_change_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("members", "size"), [(2, MIB), (6, 1000), (6, MIB), (9, MIB)])
 def test_several_with_one_limit_keep_its_queue_short(members: int, size: int) -> None:
-    """A server that takes one request a second in the order in which they come, and drops what waits for 10 s."""
+    """A server that takes one request a second in order of arrival, and drops a request that has waited for 10 s."""
     paces = [Pace(1.0) for _ in range(members)]
     due = [i / members for i in range(members)]
     free, waits = 0.0, []

@@ -1,4 +1,4 @@
-"""Which kind of failure it is decides what happens: a table, and bounds for every wait."""
+"""The policy: the kind of a failure decides the verdict, and every wait has bounds."""
 
 from __future__ import annotations
 
@@ -110,7 +110,8 @@ def test_holding_is_slow_but_goes_on(chance: float) -> None:
     ],
 )
 def test_what_of_a_frame_is_named(paths: list[str], named: NamedInFrame | None) -> None:
-    """Ten rows, and a series `a.7` beside `a`: `a.7` may be that or a cell, so it is looked for."""
+    """A frame has ten rows and the series `a` and `a.7`. The name `a.7` may be the series or a cell of `a`, so the bad
+    value is searched for."""
     found = judge_frame(invalid(*paths), [*KEYS, "a.7"], 10)
     assert found.named == named
     assert found.action is (Action.HALVE if named is None else Action.SET_ASIDE)

@@ -1,4 +1,4 @@
-"""One frame at a time, until all of it is inserted or set aside with a reason."""
+"""The sender delivers one frame at a time, until all of it is inserted or set aside with a reason."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ def test_what_says_that_there_is_too_much_lowers_the_pace(error: ClarifyError) -
 
 
 def test_a_row_of_failures_lowers_the_pace_once() -> None:
-    """Each try after the first has been backed off from; an outage must not leave a tenth of the rate behind."""
+    """Only the first failure of an outage lowers the rate: after the outage, a tenth of the rate must not be what is
+    left."""
     desk = Desk(ScriptedClarify([Retryable("overloaded", code=503)] * 30))
     assert desk.deliver(SIX)
     assert desk.pace.congestion == pytest.approx(0.75)
@@ -151,7 +152,7 @@ def test_a_frame_that_is_too_large_is_halved_until_it_fits(values: int) -> None:
 
 
 def bad_values(*cells: tuple[str, int]) -> Callable[[Stored], None]:
-    """A Clarify that refuses frames with any of these, and does not say why."""
+    """A Clarify that refuses frames with any of these cells, and does not name them."""
 
     def judge(frame: Stored) -> None:
         if frame.keys() & set(cells):
@@ -161,7 +162,8 @@ def bad_values(*cells: tuple[str, int]) -> Callable[[Stored], None]:
 
 
 def unnamed(cells: Cells, *bad: tuple[str, int]) -> int:
-    """Deliver these cells, of which some are bad without a name; see that exactly these are set aside. The requests."""
+    """Deliver these cells, some of which are bad without being named. Checks that exactly the bad ones are set aside.
+    Returns the number of requests."""
     desk = Desk(ScriptedClarify(judge=bad_values(*bad)))
     assert desk.deliver(cells)
     wanted = stored(cells)
@@ -175,7 +177,8 @@ def unnamed(cells: Cells, *bad: tuple[str, int]) -> int:
 
 @pytest.mark.parametrize("n", range(2, 34))
 def test_one_bad_value_without_a_name_costs_at_most_2_log2_n_requests_more(n: int) -> None:
-    """Beyond the one request that the frame costs anyway, for every shape of the frame and wherever the value is."""
+    """The search costs no more than promised beyond the request of the frame itself, for every shape of the frame and
+    every place of the bad value."""
     for series in {1, 2, n // 2 or 1, n}:
         cells: Cells = {}
         for i in range(n):
@@ -197,7 +200,7 @@ def test_several_bad_values_without_a_name_are_all_found() -> None:
 
 
 def test_a_value_is_given_up_only_after_it_failed_alone() -> None:
-    """A server whose complaint was not about the data: the same values pass in smaller frames."""
+    """The server refused the frame for a reason other than its data: the same values pass in smaller frames."""
 
     def judge(frame: Stored) -> None:
         if len(frame) > 1:

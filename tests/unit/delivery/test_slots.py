@@ -1,4 +1,4 @@
-"""Rate slots, on a clock that is moved by hand."""
+"""Rate slots, on a clock that the tests move by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sparkplug B in the mapping: input IDs, metadata from births, quality, deaths, times, and what survives a restart."""
+"""Sparkplug B in the mapping: input IDs, metadata from births, quality, deaths, times, and restarts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MS = NOW // 1000
 
 
 class Mapping:
-    """A mapper with one rule, to which messages come one every millisecond."""
+    """A mapper with one rule; messages arrive one each millisecond."""
 
     def __init__(self, rule: dict[str, Any] | None = None, like: Mapping | None = None, **more: Any) -> None:
         rules = [rule or {"preset": "sparkplug"}, *more.pop("rules", [])]
@@ -230,7 +230,7 @@ def test_losses_and_births_that_are_needed_are_noted() -> None:
     mapping.send("g/NBIRTH/n", on("m", 1), seq=0)
     mapping.send("g/NDATA/n", data(1), seq=1)
     mapping.send("g/NDATA/n", data(1), seq=4)
-    noted = mapping.mapper.sparkplug.noted
+    noted = mapping.mapper.sparkplug.node_events
     assert [(note.lost, bool(note.rebirth), note.born) for note in noted] == [
         (0, True, False),
         (0, False, True),

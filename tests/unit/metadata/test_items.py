@@ -1,4 +1,4 @@
-"""The publisher without a network: what it asks, what it decides, and what it does about failures."""
+"""The item publisher without a network: its requests, its decisions, and its reaction to failures."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Retryable
 from connector.delivery.slots import Slots
-from connector.metadata.book import Book, Kind
-from connector.metadata.items import ANNOTATION, LEFT_ALONE, Publisher, digest_of
-from connector.metadata.reconciler import Failure, Pace
+from connector.metadata.book import MetadataBook, MetadataKind
+from connector.metadata.items import ANNOTATION, LEFT_ALONE, ItemPublisher, digest_of
+from connector.metadata.reconciler import FailureKind, SaveInterval
 from connector.records import ItemMetadata, Overwrite, SignalMetadata
 from connector.state.state import State
 from tests.waiting import wait_until
@@ -22,7 +22,7 @@ ID = "cq3t8v5e1k7n4m0r2s{:02d}"
 
 
 class Clarify:
-    """Signals and items, as the methods show them."""
+    """Signals and items, in the shape in which the methods of Clarify return them."""
 
     integration = "cp1a5c9e3g7i2k6m0o4q"
 
@@ -61,21 +61,21 @@ class Clarify:
 
 
 class Desk:
-    """A publisher that runs, and ends with the test."""
+    """A running publisher, which ends with the test."""
 
     def __init__(self, clarify: Clarify, state: State, described: Callable[[str], bool] | None = None):
         self.abort = threading.Event()
-        self.book = Book(state, Kind.ITEM, clarify.integration)
+        self.book = MetadataBook(state, MetadataKind.ITEM, clarify.integration)
         is_described = described or (lambda _: True)
         self.now = 1_800_000_000.0
         self.paused: list[float] = []
         slots = Slots(1000.0, self.abort)
         slots.pause = self.pause  # type: ignore[method-assign]
-        self.publisher = Publisher(
+        self.publisher = ItemPublisher(
             clarify,
             self.book,
             slots,
-            Pace(0.0),
+            SaveInterval(0.0),
             lambda inputs: {key for key in inputs if not is_described(key)},
             chance=lambda: 0.0,
             clock=lambda: self.now,
@@ -270,7 +270,7 @@ def test_what_clarify_names_as_bad_is_set_aside_and_the_rest_published(desks: An
     assert desk.publisher.counts().failed == 1
     failed = desk.book.entries(["a"])["a"].outstanding
     assert failed is not None
-    assert (failed.failure, "too odd" in failed.reason, failed.tries) == (Failure.REJECTED, True, 1)
+    assert (failed.failure, "too odd" in failed.reason, failed.tries) == (FailureKind.REJECTED, True, 1)
 
 
 def test_what_was_wanted_before_a_crash_is_published_after_it(desks: Any) -> None:
@@ -295,7 +295,7 @@ def test_an_item_that_breaks_a_rule_is_named_and_costs_only_itself(desks: Any) -
     assert list(clarify.items) == [ID.format(1)]
     failed = desk.book.entries(["a"])["a"].outstanding
     assert failed is not None
-    assert (failed.failure, failed.due) == (Failure.INVALID, None)
+    assert (failed.failure, failed.due) == (FailureKind.INVALID, None)
     assert "description" in failed.reason
 
 

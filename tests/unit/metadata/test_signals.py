@@ -1,4 +1,4 @@
-"""Signal metadata: saved when new or changed, remembered, and never in anybody's way."""
+"""The signal saver: metadata is saved when it is new or changed, remembered over restarts, and never delays inserts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Retryable, TooLarge
 from connector.delivery.slots import Slots
-from connector.metadata.book import Book, Kind
-from connector.metadata.reconciler import Change, Entry, Failure, Outstanding, Pace
+from connector.metadata.book import MetadataBook, MetadataKind
+from connector.metadata.reconciler import Entry, EntryChange, FailureKind, Outstanding, SaveInterval
 from connector.metadata.signals import SignalSaver
 from connector.records import SignalMetadata
 from connector.state.state import State
@@ -32,30 +32,30 @@ def state(tmp_path: Path) -> Iterator[State]:
     found.close()
 
 
-class FullDisk(Book):
+class FullDisk(MetadataBook):
     """A book that cannot be written while `full`."""
 
     full = False
 
-    def revise(self, inputs: Collection[str], change: Change) -> dict[str, Entry]:
+    def revise(self, inputs: Collection[str], change: EntryChange) -> dict[str, Entry]:
         if self.full and inputs:
             raise sqlite3.OperationalError("database or disk is full")
         return super().revise(inputs, change)
 
 
 class Desk:
-    """A saver that runs, with its book and its clocks."""
+    """A running saver with its book and its clocks."""
 
     def __init__(self, clarify: ScriptedSignals, state: State, wall: Clock, abort: Abort | None = None) -> None:
         clock = Clock()
         self.wall = wall
-        self.book = FullDisk(state, Kind.SIGNAL, clarify.integration)
+        self.book = FullDisk(state, MetadataKind.SIGNAL, clarify.integration)
         self.abort = abort or Abort(clock)
         self.saver = SignalSaver(
             clarify,
             self.book,
             Slots(1.0, self.abort, clock),
-            Pace(60.0, wall()),
+            SaveInterval(60.0, wall()),
             clock=wall,
             chance=lambda: 0.5,
         )
@@ -64,7 +64,7 @@ class Desk:
         self.saver.want(signals)
 
     def settled(self) -> None:
-        """Nothing waits that is due."""
+        """Wait until no waiting desire is due."""
         wait_until(
             lambda: self.saver.counts().waiting == self.saver.counts().postponed, SECONDS, "nothing waits", every=0.002
         )
@@ -74,7 +74,7 @@ class Desk:
         self.saver.outbox.want({})  # it looks
 
     def rejected(self, *, times: int) -> Outstanding:
-        """What is outstanding of `a`, when it was rejected so often."""
+        """The outstanding desire of `a`, after it was rejected so often."""
 
         def found() -> Outstanding | None:
             wants = self.book.entries(["a"])["a"].outstanding
@@ -83,7 +83,7 @@ class Desk:
         return wait_until(found, SECONDS, "rejected", every=0.002)  # type: ignore[return-value]
 
     def failed(self) -> dict[str, str]:
-        """Input ID → why it failed."""
+        """Input ID → reason of the failure."""
         entries = self.book.entries([*"abc", "bad", *(f"n{i}" for i in range(40))])
         return {
             key: entry.outstanding.reason
@@ -102,7 +102,7 @@ def wall() -> Clock:
 
 @pytest.fixture
 def run(state: State, wall: Clock) -> Iterator[Run]:
-    """Starts a saver, as a start of the connector does; the one before it is closed."""
+    """Starts a saver as a start of the connector does, and closes the saver before it."""
     desks: list[Desk] = []
 
     def start(clarify: ScriptedSignals, *, running: bool = True) -> Desk:
@@ -172,7 +172,7 @@ def test_a_signal_that_changes_often_is_saved_once_a_minute(run: Run) -> None:
     names = [request["a"].name for request in clarify.requests]
     assert 3 <= len(names) <= 5
     assert names[-1] == "at 179"
-    assert desk.saver.outbox.merged >= 170
+    assert desk.saver.outbox.desires.merged >= 170
     assert desk.saver.counts().waiting == 0
 
 
@@ -371,13 +371,13 @@ def test_what_is_wanted_while_the_disk_is_full_is_saved_when_it_is_not(run: Run)
 
 
 def test_memory_for_what_cannot_be_written_is_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connector.metadata.outbox._UNWRITTEN", 3)
+    monkeypatch.setattr("connector.metadata.desire_writer._MAX_UNWRITTEN", 3)
     clarify = ScriptedSignals()
     desk = run(clarify, running=False)
     desk.book.full = True
     desk.want(*((f"n{i}", TEMP) for i in range(5)))
     desk.want(("n0", SignalMetadata("newer")))
-    assert desk.saver.outbox.forgotten == 2
+    assert desk.saver.outbox.desires.forgotten == 2
     desk.book.full = False
     desk.saver.start()
     wait_until(lambda: len(clarify.saved) == 3, SECONDS, "saved", every=0.002)
@@ -430,8 +430,8 @@ def test_a_clock_that_is_put_back_does_not_hold_anything_up(run: Run) -> None:
 def test_only_one_process_saves(run: Run, state: State, wall: Clock) -> None:
     clarify, mine = ScriptedSignals(), threading.Event()
     abort = Abort(Clock())
-    book = Book(state, Kind.SIGNAL, clarify.integration)
-    other = SignalSaver(clarify, book, Slots(1.0, abort), Pace(60.0), may_save=mine.is_set, clock=wall)
+    book = MetadataBook(state, MetadataKind.SIGNAL, clarify.integration)
+    other = SignalSaver(clarify, book, Slots(1.0, abort), SaveInterval(60.0), may_save=mine.is_set, clock=wall)
     other.start()
     other.want([("a", TEMP)])
     assert other.finish(SECONDS), "that is for the other process"
@@ -476,4 +476,4 @@ def test_an_abort_ends_it_at_once(state: State, wall: Clock) -> None:
     entry = desk.book.entries(["a"])["a"]
     assert entry.digest is None
     assert entry.outstanding is not None
-    assert entry.outstanding.failure is Failure.NONE
+    assert entry.outstanding.failure is FailureKind.NONE

@@ -1,4 +1,4 @@
-"""Whether a load fits is said before it does not, and rightly: the planner is the witness."""
+"""The forecast says in time, and correctly, that a load does not fit; a simulation with the planner checks this."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ MAX_BYTES = 200_000
 
 
 def run(devices: int, values: int, seconds: int, *, max_waiting: int, same_clock: bool = False) -> tuple[Outlook, bool]:
-    """A fleet at 1 Hz and a slot a second: the outlook halfway, and whether more waits than may, at the end."""
+    """A fleet at 1 Hz and one slot a second. Returns the outlook halfway, and whether more samples wait at the end than
+    may wait."""
     chance = random.Random(1)
     pending, forecast = Pending(), Forecast(MAX_BYTES, max_waiting)
     inputs = [[f"d{device}/v{value}" for value in range(values)] for device in range(devices)]
@@ -31,13 +32,13 @@ def run(devices: int, values: int, seconds: int, *, max_waiting: int, same_clock
             time_us = START + second * SECOND + (0 if same_clock else chance.randrange(SECOND))
             batch.append(Mapped([(name, time_us, 20.5) for name in names]))
         pending.add(token, enumerate(batch), float(second))
-        forecast.came(devices * values, float(second))
+        forecast.received(devices * values, float(second))
         token += devices
         waiting = pending.waiting
         plan = plan_frame(pending, MAX_BYTES, float(second))
         frame = encode_frame(pending.take(plan))
         size = FrameSize(len(frame.body), frame.rows, frame.series, frame.samples, waiting)
-        forecast.left(size, frame.times)
+        forecast.sent(size, frame.times)
         if second == seconds // 2:
             halfway = forecast.outlook(pending.waiting, 1.0, float(second))
     assert halfway is not None
@@ -70,8 +71,8 @@ def test_a_common_clock_lets_much_more_through() -> None:
 
 def test_the_backlog_is_told_in_seconds_at_the_present_packing() -> None:
     forecast = Forecast(1000, 10_000)
-    forecast.came(400, 0.0)
-    forecast.left(FrameSize(bytes=1000, rows=10, series=10, samples=50, waiting=400))
+    forecast.received(400, 0.0)
+    forecast.sent(FrameSize(bytes=1000, rows=10, series=10, samples=50, waiting=400))
     outlook = forecast.outlook(350, 0.5, 1.0)
     assert outlook is not None
     assert outlook.capacity == 25.0
@@ -81,15 +82,15 @@ def test_the_backlog_is_told_in_seconds_at_the_present_packing() -> None:
 def test_nothing_is_said_before_anything_has_left() -> None:
     forecast = Forecast(1000, 10_000)
     assert forecast.outlook(0, 1.0, 0.0) is None
-    forecast.came(1, 0.0)
+    forecast.received(1, 0.0)
     assert forecast.outlook(1, 1.0, 0.0) is None
 
 
 def test_an_inflow_that_ends_is_forgotten() -> None:
     forecast = Forecast(1000, 10_000)
     for second in range(60):
-        forecast.came(100, float(second))
-    forecast.left(FrameSize(500, 10, 10, 50, 50))
+        forecast.received(100, float(second))
+    forecast.sent(FrameSize(500, 10, 10, 50, 50))
     early, late = forecast.outlook(0, 1.0, 60.0), forecast.outlook(0, 1.0, 260.0)
     assert early is not None
     assert late is not None
@@ -104,8 +105,8 @@ def test_what_alignment_would_save_is_counted_for_full_requests_only() -> None:
     times = {START + n * 1000 for n in range(40)}
     fixed = 40 * len('"d10/v0":[],')
     size = 40 * (len(TimeTexts()(START + 1000)) + 3) + 40 * 40 * 5 + fixed
-    forecast.left(FrameSize(size, 40, 40, 40, 40), times)
+    forecast.sent(FrameSize(size, 40, 40, 40, 40), times)
     assert forecast.full_requests == 1
     assert 0.9 < forecast.aligned_saves < 1
-    forecast.left(FrameSize(100, 1, 1, 1, 1), {START})
+    forecast.sent(FrameSize(100, 1, 1, 1, 1), {START})
     assert forecast.full_requests == 1

@@ -1,4 +1,4 @@
-"""Tables get as fine as the records need, and no finer; what is empty for long is forgotten."""
+"""Tables get as fine as the records need, and no finer; empty tables are forgotten when they are many."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from connector.packing import pending as module
 from connector.packing.frame import encode_frame
 from connector.packing.pending import Pending
 from connector.packing.planner import plan_frame
-from connector.packing.rates import Rates, RateWatch
+from connector.packing.rates import RateWatch, SampleRates
 from connector.records import Mapped
 
 SECOND = 1_000_000
@@ -69,7 +69,7 @@ def test_empty_tables_are_forgotten_when_they_are_many(monkeypatch: pytest.Monke
     pending.take(plan_frame(pending, 10**6, 0.0))
     add(pending, 50, 1, "a")
     plan = plan_frame(pending, 10**6, 0.0)
-    assert len(pending.sent_rows()) == 1
+    assert len(pending.take_row_counts()) == 1
     assert encode_frame(pending.take(plan)).samples == 1
     add(pending, 51, 2, "once-3")
     assert pending.waiting == 1
@@ -98,7 +98,7 @@ def test_a_bundle_ranks_where_it_was_added() -> None:
     order: list[int] = []
     while pending.waiting:
         plan = plan_frame(pending, 1, 4.0)  # so little that one sample goes at a time
-        order += [token for slab in pending.take(plan) for token in slab.tokens]
+        order += [token for block in pending.take(plan) for token in block.tokens]
         pending.forget_before(plan.left)
         assert (plan.left is None) == (pending.waiting == 0)
     assert order == [-1, 10, -2, 20, -3]
@@ -108,7 +108,7 @@ def test_a_bundle_ranks_where_it_was_added() -> None:
 
 
 def test_how_often_signals_have_samples() -> None:
-    seen: list[Rates] = []
+    seen: list[SampleRates] = []
     watch, pending = RateWatch(seen.append), Pending()
     token = 0
     for second in range(61):

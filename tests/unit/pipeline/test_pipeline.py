@@ -15,14 +15,15 @@ from connector.dead_letters.store import DeadLettersError
 from connector.delivery.load import PackingAccount
 from connector.formats.format import SchemaUnavailableError
 from connector.formats.sparkplug.datatypes import DataType
-from connector.formats.sparkplug.host import Owner
+from connector.formats.sparkplug.nodes import TimelineChange
+from connector.formats.sparkplug.topic import Owner
 from connector.ledger.account import Counts
 from connector.mapping.documents.documents import NOT_DECODED
 from connector.mapping.mapper import Mapper
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.section import MappingSection
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
-from connector.mapping.sparkplug import Noted
+from connector.mapping.sparkplug import NodeEvent
 from connector.mapping.time.clock_skew import Skew
 from connector.packing.planner import plan_frame
 from connector.pipeline.pipeline import Pipeline
@@ -64,7 +65,7 @@ class Notes:
         self.skews: list[Skew] = []
         self.windows: dict[str, int] = {}
         self.nodes: dict[Owner, bytes | None] = {}
-        self.sparkplug: list[Noted] = []
+        self.sparkplug: list[NodeEvent] = []
         self.failure: BaseException | None = None
         self.packing: PackingAccount | None = None
         self.births_failure: Exception | None = None
@@ -93,12 +94,12 @@ class Notes:
     def renamed(self, renames: list[Rename]) -> None:
         self.renames += renames
 
-    def births(self, source: str, said: list[tuple[Owner, bytes | None]]) -> None:
+    def births(self, source: str, said: list[TimelineChange]) -> None:
         if self.births_failure:
             raise self.births_failure
         self.nodes.update(said)
 
-    def noted(self, notes: list[Noted]) -> None:
+    def noted(self, notes: list[NodeEvent]) -> None:
         self.sparkplug += notes
 
     def clocks_off(self, skews: list[Skew]) -> None:

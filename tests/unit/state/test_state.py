@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.formats.sparkplug.host import Owner
+from connector.formats.sparkplug.topic import Owner
 from connector.mapping.signals.input_ids import Origin
 from connector.state.state import SignalStatus, State, approve, read_claims, read_held, read_note
 

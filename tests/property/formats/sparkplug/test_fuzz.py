@@ -1,4 +1,5 @@
-"""Whatever comes on Sparkplug's topics: samples, rejects or values left out; never anything else, never a hang."""
+"""Any message on the topics of Sparkplug gives samples, rejects or filtered values: never an exception, never a
+hang."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from connector.formats.sparkplug.datatypes import DataType
 from connector.formats.sparkplug.host import Host
 from connector.formats.sparkplug.schema import PayloadMessage
-from connector.formats.sparkplug.sequence import Sequence
+from connector.formats.sparkplug.sequence import SequenceNumbers
 from connector.formats.sparkplug.timeline import Timeline
 from connector.mapping.mapper import Mapper
 from connector.mapping.section import MappingSection
@@ -176,7 +177,7 @@ def test_fuzz_what_was_remembered(data: bytes) -> None:
 @settings(FUZZ)
 @given(numbers=st.lists(st.tuples(st.integers(0, 255), st.integers(0, 2)), max_size=60))
 def test_fuzz_the_count_of_losses_never_goes_below_what_is_missing(numbers: list[tuple[int, int]]) -> None:
-    sequence = Sequence()
+    sequence = SequenceNumbers()
     lost = 0
     for number, fingerprint in numbers:
         step = sequence.lost_before(number, fingerprint)
@@ -196,8 +197,9 @@ def test_fuzz_the_count_of_losses_never_goes_below_what_is_missing(numbers: list
 def test_messages_out_of_order_and_twice_leave_the_count_of_those_that_never_came(
     arrival: list[int], lost: set[int], twice: set[int], start: int
 ) -> None:
-    """Reordering within a few messages after the first: at the end only what never came counts."""
-    sequence = Sequence()
+    """Messages that arrive within a few places of their order: in the end, only messages that never came count as
+    lost."""
+    sequence = SequenceNumbers()
     sequence.begin((start - 1) % 256)
     count = 0
     for at in [*arrival, 8]:
@@ -208,7 +210,7 @@ def test_messages_out_of_order_and_twice_leave_the_count_of_those_that_never_cam
 
 
 def test_a_bomb_takes_no_more_memory_than_a_small_multiple_of_itself() -> None:
-    """Python's memory; that of the decoder is bounded by counting the parts beforehand."""
+    """The memory of Python; the memory of the decoder is bounded by counting the parts beforehand."""
     bombs = [
         b"\x12\x00" * 600_000,
         payload(metric("t", DataType.TEMPLATE, {"metrics": [{}] * 200_000}, field="template_value")),

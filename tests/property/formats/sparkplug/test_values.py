@@ -1,4 +1,5 @@
-"""A node's life with crashes: what is read again after a restart gives what it gave, and losses are counted once.
+"""The life of a node with crashes: a record that is read again after a restart gives the same values, and losses are
+counted once.
 
 A model node publishes births (each may give the aliases new meanings), data, and deaths; some messages never arrive.
 The connector keeps what it has decoded as a log, stores what the host hands out before it commits, and crashes at any
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from connector.formats.sparkplug.datatypes import DataType
-from connector.formats.sparkplug.host import Decoded, Host, Owner
+from connector.formats.sparkplug.host import Host, SparkplugMessage
 from connector.formats.sparkplug.schema import PayloadMessage
-from connector.formats.sparkplug.timeline import KEPT
+from connector.formats.sparkplug.timeline import MAX_EPOCHS
+from connector.formats.sparkplug.topic import Owner
 from connector.records import Reason
 from tests.sparkplug_payloads import bd_seq, metric, payload
 
@@ -22,10 +24,10 @@ DEVICES = ("", "d1", "d2")
 NAMES = ("temp", "flow", "level")
 Message = tuple[str, bytes, int]
 Meaning = tuple[tuple[str, float, bool | None], ...]
-"""(path, value) of each value, and whether its owner is said to be online."""
+"""(path, value) of each value, and whether the message says that its owner is online."""
 
 
-def meaning(decoded: Decoded) -> tuple[object, ...]:
+def meaning(decoded: SparkplugMessage) -> tuple[object, ...]:
     return (
         [(value.path, value.value, value.time_us) for value in decoded.values],
         [(problem.reason, problem.path) for problem in decoded.problems],
@@ -42,7 +44,7 @@ class NodeLife(RuleBasedStateMachine):
         self.stored: dict[Owner, bytes] = {}
         self.clock_us = 1_790_000_000_000_000
         self.log: list[tuple[Message, tuple[object, ...]]] = []
-        """Every message that arrived, with what was made of it."""
+        """Every message that arrived, with its result."""
         self.committed = 0
         self.read = 0
         self.births = 0
@@ -50,17 +52,20 @@ class NodeLife(RuleBasedStateMachine):
         self.bd_seq = 0
         self.lost = 0
         self.expected: int | None = None
-        """The number after that of the last message that arrived; None at a start: what is missed then is not known."""
+        """The sequence number after that of the last message that arrived; None after a start: losses before the first
+        message are not known."""
         self.session_heard = False
         self.birth_lost = False
         self.heard_bd_seq: int | None = None
-        """Of the last birth of the node that arrived, while no death of it did."""
+        """The `bdSeq` of the last birth of the node that arrived; None after its death."""
         self.aliases: dict[str, dict[int, str]] = {}
-        """What the node itself means by its aliases."""
+        """The aliases as the node itself uses them."""
         self.known: dict[str, dict[int, str]] = {}
-        """What the host must believe."""
+        """The aliases that the host must use."""
 
-    def _send(self, kind: str, device: str, metrics: list[dict[str, object]], arrives: bool = True) -> Decoded | None:
+    def _send(
+        self, kind: str, device: str, metrics: list[dict[str, object]], arrives: bool = True
+    ) -> SparkplugMessage | None:
         if kind == "NBIRTH":
             self.seq = 0
             self.session_heard = arrives
@@ -86,7 +91,7 @@ class NodeLife(RuleBasedStateMachine):
 
     @rule(order=st.permutations(NAMES), arrives=st.sampled_from([True, True, True, False]))
     def node_is_born(self, order: list[str], arrives: bool) -> None:
-        if self.births >= KEPT - 2:
+        if self.births >= MAX_EPOCHS - 2:
             return
         self.births += 1
         self.bd_seq = (self.bd_seq + 1) % 256
@@ -104,7 +109,7 @@ class NodeLife(RuleBasedStateMachine):
         device=st.sampled_from(DEVICES[1:]), order=st.permutations(NAMES), arrives=st.sampled_from([True, True, False])
     )
     def device_is_born(self, device: str, order: list[str], arrives: bool) -> None:
-        if self.births >= KEPT - 2:
+        if self.births >= MAX_EPOCHS - 2:
             return
         self.births += 1
         self.aliases[device] = {10 + alias: name for alias, name in enumerate(order)}
@@ -135,14 +140,14 @@ class NodeLife(RuleBasedStateMachine):
     def device_dies(self, data: st.DataObject, arrives: bool) -> None:
         device = data.draw(st.sampled_from(sorted(filter(None, self.aliases))))
         del self.aliases[device]
-        if self.births < KEPT - 2 and self._send("DDEATH", device, [], arrives) is not None:
+        if self.births < MAX_EPOCHS - 2 and self._send("DDEATH", device, [], arrives) is not None:
             self.births += 1
             self.known.pop(device, None)
 
     @precondition(lambda self: "" in self.aliases)
     @rule(arrives=st.booleans(), late=st.booleans())
     def node_dies(self, arrives: bool, late: bool) -> None:
-        if self.births >= KEPT - 2:
+        if self.births >= MAX_EPOCHS - 2:
             return
         self.births += 1
         said = (self.bd_seq - 1) % 256 if late else self.bd_seq
@@ -170,7 +175,7 @@ class NodeLife(RuleBasedStateMachine):
 
     @rule(stored=st.booleans())
     def crash(self, stored: bool) -> None:
-        """All since the last commit is read again, whether what it changed was stored already or not."""
+        """Every record since the last commit is read again, whether its changes were stored already or not."""
         if stored:
             self.store_and_commit(0)
         self.host = Host(remembered=self.stored.items())

@@ -1,14 +1,14 @@
-"""What births say, as far as Clarify can take it, and how it is written down for the next run."""
+"""The content of births, cut to the limits of Clarify, and how it is stored for the next run."""
 
 from __future__ import annotations
 
 import pytest
 
-from connector.formats.sparkplug.births import MetricBirth, Table
+from connector.formats.sparkplug.births import MetricBirth, MetricTable
 from connector.formats.sparkplug.datatypes import DataType
 from connector.formats.sparkplug.properties import Properties, is_good, quality_of
 from connector.formats.sparkplug.schema import PayloadMessage
-from connector.formats.sparkplug.timeline import KEPT, Epoch, Timeline
+from connector.formats.sparkplug.timeline import MAX_EPOCHS, Epoch, Timeline
 from tests.sparkplug_payloads import metric
 
 
@@ -48,12 +48,12 @@ def test_quality(code: int | None, good: bool) -> None:
 
 def test_a_timeline_is_the_same_after_it_was_written_and_read() -> None:
     line = Timeline()
-    one = Table(
+    one = MetricTable(
         [MetricBirth("a", 9, 1, unit="A", states=(("0", "x"),)), MetricBirth("b")], {"T": [MetricBirth("m", 3)]}
     )
     line.add(Epoch(10, 0, one, 5))
     line.add(Epoch(20, 10, None))
-    line.add(Epoch(30, 20, Table(one.births(), one.definitions), 6))
+    line.add(Epoch(30, 20, MetricTable(one.births(), one.definitions), 6))
     line.lost, line.lost_us = 7, 25
     assert len(line.tables()) == 1, "a table that comes again is kept once"
     again = Timeline.from_bytes(line.to_bytes())
@@ -67,9 +67,9 @@ def test_a_timeline_is_the_same_after_it_was_written_and_read() -> None:
 
 def test_only_the_last_births_are_kept_and_what_comes_late_finds_its_place() -> None:
     line = Timeline()
-    for number in range(KEPT + 5):
-        line.add(Epoch(number * 10, 0, Table([MetricBirth(f"m{number}")])))
-    assert [epoch.from_us for epoch in line.epochs] == [number * 10 for number in range(5, KEPT + 5)]
+    for number in range(MAX_EPOCHS + 5):
+        line.add(Epoch(number * 10, 0, MetricTable([MetricBirth(f"m{number}")])))
+    assert [epoch.from_us for epoch in line.epochs] == [number * 10 for number in range(5, MAX_EPOCHS + 5)]
     assert line.at(49) is None
     line.add(Epoch(105, 0, None))
     assert line.at(107) is not None

@@ -1,4 +1,4 @@
-"""Sparkplug B, message by message: births, data, deaths, losses, and what cannot be read."""
+"""The Sparkplug host, message by message: births, data, deaths, losses, and messages that cannot be read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 
 from connector.formats.format import PayloadError
 from connector.formats.sparkplug.datatypes import DataType
-from connector.formats.sparkplug.host import Decoded, Host, Limits, Owner
+from connector.formats.sparkplug.host import Host, SparkplugMessage
+from connector.formats.sparkplug.nodes import HostLimits
+from connector.formats.sparkplug.topic import Owner
 from connector.records import Reason
 from tests.sparkplug_payloads import bd_seq, metric, payload
 
@@ -20,26 +22,26 @@ MS = NOW // 1000
 
 
 class Broker:
-    """Brings messages to a host, one every millisecond."""
+    """Brings messages to a host, one each millisecond."""
 
     def __init__(self, host: Host | None = None) -> None:
         self.host = host or Host()
         self.now_us = NOW
 
-    def send(self, topic: str, *metrics: dict[str, Any], seq: int | None = None, **more: Any) -> Decoded:
+    def send(self, topic: str, *metrics: dict[str, Any], seq: int | None = None, **more: Any) -> SparkplugMessage:
         return self.raw(topic, payload(*metrics, seq=seq, time_ms=more.pop("time_ms", MS), **more))
 
-    def raw(self, topic: str, data: bytes) -> Decoded:
+    def raw(self, topic: str, data: bytes) -> SparkplugMessage:
         self.now_us += 1000
         return self.host.decode("spBv1.0/" + topic, data, self.now_us)
 
 
-def values(decoded: Decoded) -> list[tuple[str, object]]:
+def values(decoded: SparkplugMessage) -> list[tuple[str, object]]:
     assert decoded.problems == []
     return [(value.path, value.value) for value in decoded.values]
 
 
-def problems(decoded: Decoded) -> list[tuple[Reason, str | None]]:
+def problems(decoded: SparkplugMessage) -> list[tuple[Reason, str | None]]:
     return [(problem.reason, problem.path) for problem in decoded.problems]
 
 
@@ -300,7 +302,7 @@ def test_one_unknown_alias_costs_only_itself() -> None:
 
 @pytest.mark.parametrize("what", ["too many metrics", "unreadable", "no room"])
 def test_a_birth_that_cannot_be_taken_ends_what_was_said_before_it(what: str) -> None:
-    broker = Broker(Host(Limits(max_values=3, max_metrics=5)))
+    broker = Broker(Host(HostLimits(max_values=3, max_metrics=5)))
     broker.send("g/NBIRTH/n", metric("a", DataType.FLOAT, 0.5, alias=1), seq=0)
     broker.send("g/DBIRTH/n/d", metric("x", DataType.FLOAT, 0.5, alias=1), seq=1)
     broker.send("g/NBIRTH/other", *(metric(f"m{n}", DataType.FLOAT, 0.5) for n in range(3)), seq=0)
@@ -512,7 +514,7 @@ def test_what_cannot_be_read_of_what_was_remembered_is_named_and_costs_only_itse
     kept = [(owner, data) for owner, data in broker.host.take_changes() if data]
     host = Host(remembered=[*kept, (Owner("g", "broken"), b"\x00"), (Owner("g", "n", "old"), kept[0][1][:-3])])
     assert [owner for owner, _ in host.unreadable] == [Owner("g", "broken"), Owner("g", "n", "old")]
-    assert host.sizes() == (1, 1)
+    assert host.counts() == (1, 1)
 
 
 def test_nothing_is_to_be_stored_for_plain_data() -> None:
@@ -527,7 +529,7 @@ def test_nothing_is_to_be_stored_for_plain_data() -> None:
 
 
 def test_more_metrics_than_may_be_remembered_are_refused_and_the_dead_make_room() -> None:
-    broker = Broker(Host(Limits(max_metrics=5, max_owners=2)))
+    broker = Broker(Host(HostLimits(max_metrics=5, max_owners=2)))
     two = [metric(name, DataType.INT32, 1, alias=alias) for alias, name in enumerate(("a", "b"))]
     broker.send("g/NBIRTH/n1", *two, bd_seq(0), seq=0)
     broker.send("g/NBIRTH/n2", *two, seq=0)
@@ -538,11 +540,11 @@ def test_more_metrics_than_may_be_remembered_are_refused_and_the_dead_make_room(
     broker.host.take_changes()
     assert len(broker.send("g/NBIRTH/n3", *two, seq=0).values) == 2
     assert dict(broker.host.take_changes())[Owner("g", "n1")] is None, "what is let go is deleted from the store too"
-    assert broker.host.sizes() == (2, 4)
+    assert broker.host.counts() == (2, 4)
 
 
 def test_nodes_without_a_birth_do_not_fill_the_memory() -> None:
-    broker = Broker(Host(Limits(max_owners=10)))
+    broker = Broker(Host(HostLimits(max_owners=10)))
     for number in range(1000):
         broker.send(f"g/NDATA/n{number}", metric("m", DataType.FLOAT, 1.0), seq=5)
     assert len(broker.send("g/NBIRTH/n", metric("m", DataType.FLOAT, 1.0), seq=0).values) == 1
@@ -550,7 +552,7 @@ def test_nodes_without_a_birth_do_not_fill_the_memory() -> None:
 
 def test_a_message_of_too_many_values_is_refused_as_a_whole() -> None:
     many = [metric(f"m{number}", DataType.INT32, 1) for number in range(11)]
-    broker = Broker(Host(Limits(max_values=10)))
+    broker = Broker(Host(HostLimits(max_values=10)))
     for topic in ("g/NBIRTH/n", "g/NDATA/n"):
         with pytest.raises(PayloadError) as refused:
             broker.send(topic, *many)

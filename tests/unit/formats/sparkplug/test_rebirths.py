@@ -1,18 +1,18 @@
-"""Asking nodes for their births: patiently, ever more seldom, never many at once, and only where it was allowed."""
+"""Rebirth requests: patient, more and more seldom, never many at once, and only where the rule allows them."""
 
 from __future__ import annotations
 
-from connector.formats.sparkplug.rebirths import Pace, Rebirths, request
+from connector.formats.sparkplug.rebirths import RebirthPace, Rebirths, request
 from connector.formats.sparkplug.schema import PayloadMessage
-from connector.mapping.sparkplug import Noted
+from connector.mapping.sparkplug import NodeEvent
 from connector.runtime.rebirths import RebirthRequester
 from tests.waiting import wait_until
 
-PACE = Pace(patience=5, pause=60, longest_pause=200, between=1, stale=30, most=3)
+PACE = RebirthPace(patience=5, pause=60, longest_pause=200, between=1, stale=30, most=3)
 
 
 def asked(rebirths: Rebirths, begin: float, end: float) -> list[float]:
-    """The whole seconds at which a node is asked."""
+    """The seconds at which the node is asked."""
     return [float(now) for now in range(int(begin), int(end)) if rebirths.due(float(now))]
 
 
@@ -65,8 +65,8 @@ def test_the_request_is_the_command_of_the_specification() -> None:
     assert (metric.name, metric.datatype, metric.boolean_value) == ("Node Control/Rebirth", 11, True)
 
 
-def note(node: str, source: str = "mqtt", *, born: bool = False, ask: bool = True, arrived: float = 1000) -> Noted:
-    return Noted(source, "g", node, 0, "" if born else "no birth", born, round(arrived * 1e6), ask)
+def note(node: str, source: str = "mqtt", *, born: bool = False, ask: bool = True, arrived: float = 1000) -> NodeEvent:
+    return NodeEvent(source, "g", node, 0, "" if born else "no birth", born, round(arrived * 1e6), ask)
 
 
 def test_only_what_may_be_asked_is_asked_and_only_where_something_can_be_published() -> None:
@@ -78,7 +78,10 @@ def test_only_what_may_be_asked_is_asked_and_only_where_something_can_be_publish
         return len(sent) > 1  # not connected at first
 
     requester = RebirthRequester(
-        {"mqtt": publish}, pace=Pace(patience=5, pause=60, between=0), clock=lambda: now[0], wall_clock=lambda: 1000.0
+        {"mqtt": publish},
+        pace=RebirthPace(patience=5, pause=60, between=0),
+        clock=lambda: now[0],
+        wall_clock=lambda: 1000.0,
     )
     requester.note([note("asked"), note("silent", ask=False), note("elsewhere", "file"), note("old", arrived=0)])
     requester.note([note("well"), note("well", born=True)])

@@ -1,8 +1,9 @@
-"""Room on the disk that is kept for a bad day.
+"""The disk reserve: space on the disk that a journal keeps for the day on which the disk is full.
 
-On a full disk not even the removal of settled messages can be written, so a journal could never get smaller again.
-The reserve is a file of random bytes (which no file system can make smaller) beside the journal: given up when a write
-fails, so that what is settled can leave, and taken again before anything new is written.
+On a full disk SQLite cannot write even the removal of settled messages, so a journal could never get smaller again.
+The reserve is a file beside the journal. When a write fails, the reserve is given up, so that settled messages can be
+removed. It is taken again before any new message is written. Its content is random bytes, because a file system may
+compress anything else.
 """
 
 from __future__ import annotations
@@ -12,44 +13,47 @@ import os
 from pathlib import Path
 from typing import Final
 
-RESERVE_BYTES: Final = 4 * 1024 * 1024
-_PIECE: Final = 1024 * 1024
+from connector.state.sqlite import companion_file
+
+DISK_RESERVE_BYTES: Final = 4 * 1024 * 1024
+_WRITE_BYTES: Final = 1024 * 1024
 
 
-def reserve_file(path: Path) -> Path:
-    """Where the reserve of this journal is."""
-    return path.with_name(path.name + ".reserve")
+def disk_reserve_file(path: Path) -> Path:
+    """Where the disk reserve of the source's file `path` is."""
+    return companion_file(path, ".reserve")
 
 
-class Reserve:
-    """The room that is kept for one file."""
+class DiskReserve:
+    """The disk reserve of one source's file."""
 
-    def __init__(self, path: Path, size: int = RESERVE_BYTES) -> None:
-        self._path = reserve_file(path)
+    def __init__(self, path: Path, size: int = DISK_RESERVE_BYTES) -> None:
+        """`path` is that of the source's file, `size` is in bytes."""
+        self._path = disk_reserve_file(path)
         self._size = size
-        self._whole = False
+        self._held = False
 
     def take(self) -> bool:
-        """Whether the room is ours, or could be taken now."""
-        if self._whole:
+        """Make sure that the reserve is on the disk. Returns whether it is; False on a full disk."""
+        if self._held:
             return True
         try:
             if self._path.exists() and self._path.stat().st_size == self._size:
-                self._whole = True
+                self._held = True
                 return True
             with self._path.open("wb", buffering=0) as file:
-                piece = os.urandom(_PIECE)
+                content = os.urandom(_WRITE_BYTES)
                 left = self._size
                 while left > 0:
-                    left -= file.write(piece[:left]) or 0
+                    left -= file.write(content[:left]) or 0
         except OSError:
             self.give_up()
             return False
-        self._whole = True
+        self._held = True
         return True
 
     def give_up(self) -> None:
-        """Let the disk have it."""
-        self._whole = False
-        with contextlib.suppress(OSError):  # nothing there to give up: the caller's write says what is wrong
+        """Return the reserve to the disk."""
+        self._held = False
+        with contextlib.suppress(OSError):  # no reserve is there: the caller's next write reports what is wrong
             self._path.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""What is settled of a log that we do not own: first into the ledger, durably, and then told to the log.
+"""Writes the settled ranges of a log that somebody else keeps: into the ledger, and then as a position to the log.
 
-In this order, so that the ledger knows of everything that will not be delivered again.
+The order matters: the ledger must know every record that the log will not deliver again.
 """
 
 from __future__ import annotations
@@ -9,75 +9,60 @@ import random
 import sqlite3
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from connector.ledger.account import Commit, Tallies, merge
-from connector.ledger.file import LogFile
-from connector.ledger.schema import Range
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What a commit settles: to go into the ledger, and then to be stored as the group's position."""
-
-    topic: str
-    number: int
-    range: Range
-    redelivered: int
-
-    def joined(self, later: Settled) -> Settled:
-        """This and the range that begins where it ends, as one."""
-        mine, other = self.range, later.range
-        whole = Range(mine.partition, mine.first, other.next, mine.records + other.records)
-        return Settled(self.topic, self.number, whole, self.redelivered + later.redelivered)
-
+from connector.ledger.account import Commit, SettledRange, Tallies, merge
+from connector.ledger.source_file import SourceFile
 
 _EVERY_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 2.0
 
 _log = structlog.get_logger(__name__)
 
-Store = Callable[[Settled], bool]
-"""Tells the log that all before the end of this range is settled; False if it would not hear it."""
+StorePosition = Callable[[SettledRange], bool]
+"""Tells the log that everything before the end of this range is settled. Returns False if the log refuses it."""
 
 
-class Settlements:
+class LedgerWriter:
     """Commits on their way into the ledger and to the log. Safe for threads."""
 
-    def __init__(self, source: str, file: LogFile, store: Store | None) -> None:
-        """Without `store` the ledger alone remembers."""
+    def __init__(self, source: str, file: SourceFile, store_position: StorePosition | None) -> None:
+        """Without `store_position` the ledger alone knows how far the log is settled."""
         self._source = source
         self._file = file
-        self._store = store
+        self._store_position = store_position
         self._changed = threading.Condition()
-        self._waiting: list[tuple[Commit, list[Settled]]] = []
-        self._untold: dict[str, Settled] = {}
-        """Partition → the last of it that is in the ledger, and not told to the log yet."""
+        """Protects `_waiting`, `_unstored`, `stored` and `_stopping`."""
+        self._waiting: list[tuple[Commit, list[SettledRange]]] = []
+        self._unstored: dict[str, SettledRange] = {}
+        """Partition → the last range that is in the ledger, and whose end was not told to the log yet."""
         self._writing = threading.Lock()
+        """Held while a batch is on its way into the ledger, so that batches keep their order."""
         self._stopping = False
         self.stored: dict[str, int] = {}
-        """Partition → the position that the log was told."""
+        """Partition → the position that the log was told last."""
         self.late = 0
-        """Positions that were refused because their partition is not ours any more."""
+        """How many positions the log refused, because their partition is not ours any more."""
         self.redelivered = 0
+        """How many records came again although this ledger had settled them."""
         self.trouble: str | None = None
-        self._thread = threading.Thread(target=self._run, name=f"settle-{source}", daemon=True)
+        """Why the ledger cannot be written at present."""
+        self._thread = threading.Thread(target=self._run, name=f"ledger-{source}", daemon=True)
 
     def start(self) -> None:
-        """Begin to write."""
+        """Begin to write, in a thread of its own."""
         self._thread.start()
 
-    def add(self, commit: Commit, settled: list[Settled]) -> None:
-        """This account belongs to these ranges. Returns before it is durable."""
+    def add(self, commit: Commit, ranges: list[SettledRange]) -> None:
+        """Write this commit, which settled these ranges. Returns before it is durable."""
         with self._changed:
-            self._waiting.append((commit, settled))
+            self._waiting.append((commit, ranges))
             self._changed.notify_all()
 
     def flush(self) -> bool:
-        """Write what waits now; False if the disk does not take it."""
+        """Write into the ledger what waits. Returns False if the disk does not take it."""
         with self._writing:
             with self._changed:
                 batch, self._waiting = self._waiting, []
@@ -87,7 +72,7 @@ class Settlements:
                 self._write(batch)
             except sqlite3.Error as error:
                 with self._changed:
-                    self._waiting = [_together(batch), *self._waiting]
+                    self._waiting = [_merged(batch), *self._waiting]
                 if self.trouble is None:
                     _log.error(
                         "ledger_write_failed",
@@ -100,29 +85,30 @@ class Settlements:
                 return False
             self.trouble = None
             with self._changed:
-                for _, settled in batch:
-                    for part in settled:
-                        self._untold[part.range.partition] = part
+                for _, ranges in batch:
+                    for found in ranges:
+                        self._unstored[found.partition] = found
             return True
 
-    def tell(self) -> None:
-        """Tell the log of all that is in the ledger. For Kafka only in the thread that polls: librdkafka's client
-        lets another one wait until a poll is over, and a poll may be calling us back."""
-        if not self._untold:
+    def store_positions(self) -> None:
+        """Tell the log every position that is in the ledger and was not told yet. For Kafka only the thread that polls
+        may call this: librdkafka's client makes any other thread wait until a poll is over, and a poll may call us
+        back."""
+        if not self._unstored:
             return
         with self._changed:
-            untold, self._untold = self._untold, {}
-        for part in untold.values():
-            self._tell(part)
+            unstored, self._unstored = self._unstored, {}
+        for found in unstored.values():
+            self._store(found)
 
     @property
     def unfinished(self) -> bool:
-        """Whether anything is still on its way into the ledger or to the log."""
+        """Whether any commit is still on its way into the ledger or to the log."""
         with self._writing, self._changed:
-            return bool(self._waiting or self._untold)
+            return bool(self._waiting or self._unstored)
 
     def close(self, timeout: float) -> None:
-        """Write what waits and end."""
+        """Write what waits, and end the thread. Waits at most `timeout` seconds for the thread."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -131,10 +117,10 @@ class Settlements:
         self.flush()
 
     def forget(self, partition: str) -> None:
-        """This partition is not ours any more."""
+        """This partition is not ours any more: tell the log nothing more about it."""
         with self._changed:
             self.stored.pop(partition, None)
-            self._untold.pop(partition, None)
+            self._unstored.pop(partition, None)
 
     # -- details ----------------------------------------------------------------------------------
 
@@ -146,37 +132,36 @@ class Settlements:
                 if self._stopping:
                     return
             pause = _EVERY_SECONDS if self.flush() else _RETRY_SECONDS * (0.5 + random.random())  # noqa: S311 - jitter
-            with self._changed:  # many commits, one transaction
+            with self._changed:  # many commits become one transaction
                 self._changed.wait_for(lambda: self._stopping, pause)
 
-    def _write(self, batch: list[tuple[Commit, list[Settled]]]) -> None:
-        ranges = [part.range for _, settled in batch for part in settled]
-        redelivered = sum(part.redelivered for _, settled in batch for part in settled)
-        self._file.settle_ranges(ranges, [commit for commit, _ in batch], redelivered=redelivered)
-        self.redelivered += redelivered
+    def _write(self, batch: list[tuple[Commit, list[SettledRange]]]) -> None:
+        ranges = [found for _, ranges in batch for found in ranges]
+        self._file.ledger.add_ranges(ranges, [commit for commit, _ in batch])
+        self.redelivered += sum(found.redelivered for found in ranges)
 
-    def _tell(self, part: Settled) -> None:
-        if self._store is None:
+    def _store(self, found: SettledRange) -> None:
+        if self._store_position is None:
             return
-        if self._store(part):
-            self.stored[part.range.partition] = part.range.next
+        if self._store_position(found):
+            self.stored[found.partition] = found.next
         else:
             self.late += 1
 
 
-def _together(batch: list[tuple[Commit, list[Settled]]]) -> tuple[Commit, list[Settled]]:
-    """One entry for all of these, so that what waits for the disk does not grow with time."""
+def _merged(batch: list[tuple[Commit, list[SettledRange]]]) -> tuple[Commit, list[SettledRange]]:
+    """One entry that stands for all of the batch, so that the entries do not pile up while the disk is full."""
     tallies: Tallies = {}
-    ranges: dict[str, list[Settled]] = {}
-    for commit, settled in batch:
+    by_partition: dict[str, list[SettledRange]] = {}
+    for commit, ranges in batch:
         merge(tallies, commit.tallies)
-        for part in settled:
-            known = ranges.setdefault(part.range.partition, [])
-            if known and known[-1].range.next == part.range.first:
-                known[-1] = known[-1].joined(part)
+        for found in ranges:
+            known = by_partition.setdefault(found.partition, [])
+            if known and known[-1].next == found.first:
+                known[-1] = known[-1].joined(found)
             else:
-                known.append(part)
+                known.append(found)
     last = batch[-1][0]
     return Commit(last.source, last.partition, last.position, tallies), [
-        part for parts in ranges.values() for part in parts
+        found for ranges in by_partition.values() for found in ranges
     ]

@@ -10,7 +10,7 @@ from typing import Final
 
 from connector.config.model import Config, FileSection, KafkaSection, MqttSection, SourceSection
 from connector.formats.sparkplug.host import Owner
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.mapping.mapper import Mapper
 from connector.mapping.signals.input_ids import Origin
 from connector.runtime.state_dir import StartError
@@ -67,7 +67,7 @@ def message_bytes(config: Config) -> int:
     return max(config.mapping.max_payload, config.dead_letters.max_payload) + AROUND_PAYLOAD
 
 
-def open_source(section: SourceSection, file: LogFile, message_bytes: int) -> Source:
+def open_source(section: SourceSection, file: SourceFile, message_bytes: int) -> Source:
     if isinstance(section, KafkaSection):
         from connector.sources.kafka.source import KafkaSource  # noqa: PLC0415 - librdkafka is loaded where it is needed
 

@@ -18,7 +18,7 @@ import structlog
 from confluent_kafka import KafkaException
 
 from connector.config.model import Config, KafkaSection, SourceSection
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.runtime.connector import Connector
 from connector.runtime.state_dir import StartError
 from connector.sources.kafka.range import KafkaRangeSource, OffsetRange, RangeError, RangeFinder, ends_of, remember_ends
@@ -135,7 +135,7 @@ class Backfill:
         assert self._source is not None  # noqa: S101 - made with the connector
         return self._source
 
-    def _make_source(self, section: SourceSection, file: LogFile) -> Source:
+    def _make_source(self, section: SourceSection, file: SourceFile) -> Source:
         assert isinstance(section, KafkaSection)  # noqa: S101 - chosen above
         known = ends_of(file)
         self.resumed = bool(known)

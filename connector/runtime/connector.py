@@ -27,7 +27,7 @@ from connector.delivery.load import PackingAccount
 from connector.delivery.pace import effective_share
 from connector.delivery.slots import Slots
 from connector.formats.sparkplug.host import Owner
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
 from connector.mapping.sparkplug import Noted, added_up
 from connector.mapping.time.clock_skew import Skew
@@ -76,7 +76,7 @@ class Connector:
         config: Config,
         *,
         sources_in_all: int | None = None,
-        make_source: Callable[[SourceSection, LogFile], Source] | None = None,
+        make_source: Callable[[SourceSection, SourceFile], Source] | None = None,
         state_file: Path | None = None,
         dead_letters: DeadLetterWriter | None = None,
     ) -> None:

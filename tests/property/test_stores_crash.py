@@ -21,9 +21,10 @@ from connector.dead_letters.letter import DeadLetter, letter_of
 from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.dead_letters.store import DeadLettersError
 from connector.formats.sparkplug.host import Owner
-from connector.ledger.account import Commit, Counts, Tally
-from connector.ledger.file import LogFile
-from connector.ledger.schema import Range, read_ranges, read_tallies
+from connector.ledger.account import Commit, Counts, SettledRange, Tally
+from connector.ledger.ledger_lines import read_tallies
+from connector.ledger.ledger_tables import read_ranges
+from connector.ledger.source_file import SourceFile
 from connector.mapping.signals.input_ids import Origin
 from connector.metadata.book import Book
 from connector.metadata.book import Kind as BookOf
@@ -134,21 +135,23 @@ def settled(n: int) -> Commit:
 
 RANGE_STEPS: list[Step] = [
     lambda f: f.remember("cluster", "here"),
-    lambda f: f.settle_ranges([Range("t-0", 0, 5, 5)], [settled(5)]),
-    lambda f: f.settle_ranges([Range("t-0", 5, 9, 3), Range("t-1", 0, 1, 1)], [settled(3), settled(1)], redelivered=1),
-    lambda f: f.note_loss("expired", 7),
-    lambda f: f.count_without_journal(2, [settled(2)]),
-    lambda f: f.settle_ranges([Range("t-0", 20, 21, 1)], [settled(1)]),
+    lambda f: f.ledger.add_ranges([SettledRange("t-0", 0, 5, 5)], [settled(5)]),
+    lambda f: f.ledger.add_ranges(
+        [SettledRange("t-0", 5, 9, 3), SettledRange("t-1", 0, 1, 1, 1)], [settled(3), settled(1)]
+    ),
+    lambda f: f.ledger.add_expired("expired", 7),
+    lambda f: f.ledger.add_commits(2, [settled(2)]),
+    lambda f: f.ledger.add_ranges([SettledRange("t-0", 20, 21, 1)], [settled(1)]),
 ]
 
 
-def content_of_ranges(file: LogFile) -> object:
-    with file._lock:
-        meta = dict(file._writer.execute("SELECT key, value FROM meta").fetchall())
-        incidents = [message for (message,) in file._writer.execute("SELECT message FROM incidents")]
-        found = read_ranges(file._writer), read_tallies(file._writer), incidents
+def content_of_ranges(file: SourceFile) -> object:
+    with file._database.locked() as connection:
+        meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+        incidents = [message for (message,) in connection.execute("SELECT message FROM incidents")]
+        found = read_ranges(connection), read_tallies(connection), incidents
     assert file.lost_at_start == []
-    assert file.set_aside is None
+    assert file.recovery is None
     assert meta["next_position"] == file.next_position
     del meta["incarnation"]  # a file that is made again has another one
     return meta, found
@@ -159,7 +162,7 @@ KINDS = {
     "letters": Kind(
         lambda path: SqliteLetters(path, 16_000), content_of_letters, LETTER_STEPS, (sqlite3.Error, DeadLettersError)
     ),
-    "ranges": Kind(LogFile.open, content_of_ranges, RANGE_STEPS, (sqlite3.Error, OSError)),
+    "ranges": Kind(SourceFile.open, content_of_ranges, RANGE_STEPS, (sqlite3.Error, OSError)),
 }
 
 

@@ -6,8 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Collection, Iterable
 
-from connector.ledger.account import Commit
-from connector.ledger.settlements import Settled
+from connector.ledger.account import Commit, SettledRange
 from connector.records import Chunk
 from connector.sources.partitions import OwnedPartition
 
@@ -42,7 +41,7 @@ class Assignment:
         """What was not given out of these yet is not begun any more."""
         self.ready = deque(chunk for chunk in self.ready if chunk.partition not in names)
 
-    def settle(self, commit: Commit) -> list[Settled] | None:
+    def settle(self, commit: Commit) -> list[SettledRange] | None:
         """What this commit settles that was not settled before; None if the partition is not ours any more."""
         with self.lock:
             owned = self.owned.get(commit.partition)

@@ -1,7 +1,7 @@
 """The Kafka source: a member of a consumer group whose positions never run ahead of the data.
 
 One thread, the intake's, reads from librdkafka and is called back by it when partitions come and go (`kafka_group`);
-what is settled is written by another (`settlements`). While there is no room the partitions are paused and polling
+what is settled is written by another (`ledger_writer`). While there is no room the partitions are paused and polling
 goes on, so that the group keeps us (`kafka_pausing`). librdkafka must not reset a position by itself: a reset because
 data has expired is a loss, and is reported as one, with its range (`kafka_beginnings`).
 
@@ -30,7 +30,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaException
 
 from connector.ledger.account import Commit
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
 from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.beginnings import Beginnings
@@ -59,7 +59,7 @@ class KafkaSource:
     def __init__(
         self,
         settings: KafkaSection,
-        file: LogFile,
+        file: SourceFile,
         *,
         clock: Callable[[], float] = time.monotonic,
         epoch: Callable[[], float] = time.time,
@@ -95,8 +95,8 @@ class KafkaSource:
     def start(self, handover: Handover) -> None:
         """Join the group in the background."""
         self._group.handover = handover
-        if self._file.set_aside:
-            _log.error("ledger_damaged", source=self.name, detail=str(self._file.set_aside))
+        if self._file.recovery:
+            _log.error("ledger_damaged", source=self.name, detail=str(self._file.recovery))
         self._settlements.start()
         self._group.subscribe()
 
@@ -110,7 +110,7 @@ class KafkaSource:
         elif not self._assignment.ready and not self._draining.is_set():
             if self._status.fatal:
                 raise SourceFailedError(self._status.fatal)
-            self._settlements.tell()
+            self._settlements.store_positions()
             self._beginnings.note_losses()
             now = self._clock()
             self._rejoining.verify(now)
@@ -122,7 +122,7 @@ class KafkaSource:
     def hold(self) -> None:
         """Keep the membership while nothing can be taken in."""
         now = self._clock()
-        self._settlements.tell()
+        self._settlements.store_positions()
         self._rejoining.verify(now)
         if not self._pausing.held(now) or self._draining.is_set():
             return
@@ -164,7 +164,7 @@ class KafkaSource:
         until = time.monotonic() + timeout
         self._again.close()
         self._settlements.close(timeout)
-        self._settlements.tell()  # the thread that polled has ended
+        self._settlements.store_positions()  # the thread that polled has ended
         self._beginnings.note_losses()
         leaving = threading.Thread(target=self._client.leave, name=f"leave-{self.name}", daemon=True)
         leaving.start()
@@ -229,7 +229,7 @@ class KafkaSource:
         """Serve the group without reading: a commit in the middle of a rebalance fails, and is tried again."""
         if self._status.fatal:
             raise SourceFailedError(self._status.fatal)
-        self._settlements.tell()
+        self._settlements.store_positions()
         self._beginnings.note_losses()
         consumer = self._client.consumer
         try:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from connector.brokers.mqtt_section import MQTT_PORTS, MqttConnectionSection
 from connector.settings import Seconds, SourceName
-from connector.sources.journal.section import JournalSection, _journal
+from connector.sources.journal.section import JournalSection, with_short_form
 
 
 def _subscription(text: str) -> str:
@@ -83,7 +83,7 @@ class MqttSection(MqttConnectionSection):
     )
     journal: Annotated[
         JournalSection,
-        BeforeValidator(_journal, json_schema_input_type=JournalSection | Literal["disk", "memory"]),
+        BeforeValidator(with_short_form, json_schema_input_type=JournalSection | Literal["disk", "memory"]),
     ] = Field(
         default=JournalSection(),
         description="Where messages wait: `disk` (default), `memory`, or a section with more settings.",

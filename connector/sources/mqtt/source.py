@@ -24,7 +24,7 @@ from typing import Final
 import structlog
 
 from connector.ledger.account import Commit
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
 from connector.sources.journal.journal import Batch, Journal
 from connector.sources.loss import Horizon
@@ -53,7 +53,7 @@ class MqttSource:
     def __init__(
         self,
         settings: MqttSection,
-        file: LogFile,
+        file: SourceFile,
         journal: Journal,
         *,
         message_bytes: int = MESSAGE_BYTES,
@@ -324,14 +324,14 @@ class MqttSource:
             self._filters = filters
 
 
-def _kept_client_id(file: LogFile) -> str:
-    known = file.meta("client_id")
+def _kept_client_id(file: SourceFile) -> str:
+    known = file.remembered("client_id")
     if known is None:
         known = f"clarify-connector-{secrets.token_hex(6)}"
         file.remember("client_id", known)
     return str(known)
 
 
-def _remembered_filters(file: LogFile) -> frozenset[str]:
-    known = file.meta("subscriptions")
+def _remembered_filters(file: SourceFile) -> frozenset[str]:
+    known = file.remembered("subscriptions")
     return frozenset(json.loads(str(known))) if known else frozenset()

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from connector.ledger.account import Commit, Counts, Tally
-from connector.ledger.file import LogFile
-from connector.ledger.reserve import Reserve
-from connector.ledger.schema import Row
+from connector.ledger.disk_reserve import DiskReserve
+from connector.ledger.journal_row import JournalRow
+from connector.ledger.source_file import SourceFile
 from connector.ledger.statement import read_statement
 from connector.ledger.verify import verify
 from connector.records import Chunk, Record
@@ -52,16 +52,16 @@ class Facts:
 class Run:
     """A connector's journal from a start to its end. What is said to it and by it is in the recording."""
 
-    def __init__(self, recording: Recording, path: Path, appended: int = 0) -> None:
+    def __init__(self, recording: Recording, path: Path, appended: int = 0, retry_seconds: float = 0.001) -> None:
         self.recording = recording
         self.path = path
         self.appended = self.durable = appended
         self.settled = 0
         self.polled: list[Chunk] = []
-        self.file = LogFile.open(path)
-        self.settled = self.file.read_from - 1
-        self.file.reserve = Reserve(path, 4096)
-        self.journal = DiskJournal("mqtt", self.file, 10**9, retry_seconds=0.001)
+        self.file = SourceFile.open(path)
+        self.settled = self.file.settled_to
+        self.file.disk_reserve = DiskReserve(path, 4096)
+        self.journal = DiskJournal("mqtt", self.file, 10**9, retry_seconds=retry_seconds)
         self.journal.start()
 
     def append(self, *sizes: int, bytes_: int = 0) -> None:
@@ -105,8 +105,8 @@ class Run:
 
     def checkpoint(self) -> None:
         """What SQLite does by itself when its write-ahead log has a thousand pages."""
-        with self.file._lock:
-            self.file._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        with self.file._database.locked() as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def poll_all(self) -> None:
         """Until all that was appended is polled, except for what is lost."""
@@ -133,14 +133,14 @@ def check(files: Files, folder: Path, before: Facts, after: Facts) -> tuple[int,
     Returns how many records are in it, and how many of them are settled."""
     put(files, folder)
     path = folder / NAME
-    file = LogFile.open(path)
+    file = SourceFile.open(path)
     position, incarnation = file.next_position, file.incarnation
     losses = file.lost_at_start
     file.close()
     assert losses == [], "a kill, or a power failure, is no loss"
     present: list[int] = []
 
-    def waiting(row: Row) -> None:
+    def waiting(row: JournalRow) -> None:
         assert [_number(record) + 1 for record in row.records] == list(range(row.first, row.last + 1))
         present.extend(_number(record) for record in row.records)
 

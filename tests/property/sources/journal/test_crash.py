@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from tests.property.fuzz import FUZZ
 from tests.property.sources.journal.run import NAME, Facts, Run, check, crashes
 from tests.recorded_disk import Disk, Note, Recording, Remove, Rename, Sync, Truncate, Write, put, read_folder, unsynced
@@ -40,7 +40,7 @@ def a_life(recording: Recording, path: Path) -> None:
     run.settle(1)
     run.append(1)
     run.wait()
-    run.file.give_back(all_of_it=True)
+    run.file.journal.give_back(all_of_it=True)
     run.close()
     run = Run(recording, path, run.appended)
     damage(recording, path, 10, 11)
@@ -48,7 +48,7 @@ def a_life(recording: Recording, path: Path) -> None:
     run.append(1)
     run.wait()
     run.settle(2)
-    run.file.set_aside_now("for the test")
+    run.file.set_aside("for the test")
     run.append(1)
     run.wait()
     run.close()
@@ -144,7 +144,7 @@ def test_a_crash_at_every_write_of_a_recovery(tmp_path: Path) -> None:
     recording = Recording(home)
     with recording.running():
         recording.damage(NAME, 0, b"x" * 100)
-        assert LogFile.open(home / NAME).set_aside is not None
+        assert SourceFile.open(home / NAME).recovery is not None
     check_all(recording, disk, facts, after)
 
 
@@ -199,12 +199,12 @@ class JournalMachine(RuleBasedStateMachine):
     @rule()
     def give_back(self) -> None:
         self.run.wait()
-        self.run.file.give_back(all_of_it=True)
+        self.run.file.journal.give_back(all_of_it=True)
 
     @rule()
     def set_aside(self) -> None:
         self.run.wait()
-        self.run.file.set_aside_now("for the test")
+        self.run.file.set_aside("for the test")
 
     @rule(
         changes=st.integers(1, 6),

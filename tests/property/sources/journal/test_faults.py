@@ -62,7 +62,7 @@ def a_day(recording: Recording, path: Path, appended: int) -> str | None:
         run.append(1)
         wait_for_all(run)
         run.settle(1)
-        if run.journal._recover(sqlite3.DatabaseError("for the test")):
+        if run.journal._damage.recover(sqlite3.DatabaseError("for the test")):
             run.append(1)
             wait_for_all(run)
         run.poll()
@@ -77,8 +77,8 @@ def wait_for_all(run: Run) -> bool:
     """Until all is durable, or the disk has failed often enough to see that it stays so; which of the two."""
 
     def settled() -> bool:
-        if run.journal._damage:
-            raise SourceFailedError(run.journal._damage)
+        if run.journal._damage.failure:
+            raise SourceFailedError(run.journal._damage.failure)
         return run.durable == run.appended or run.recording.failures > 5
 
     wait_until(settled, SECONDS, lambda: f"durable, or told why not: {run.journal.problems()}", every=0.0002)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from connector.config.model import FileSection
 from connector.ledger.account import Commit
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.records import Record
 from connector.sources.file.source import FileSource
 from connector.sources.source import SourceFinishedError
@@ -20,7 +20,7 @@ from tests.scripted import ScriptedHandover
 
 def opened(folder: Path, path: str) -> FileSource:
     section = FileSection.model_validate({"type": "file", "path": path, "topic": "t", "max_line": "1KiB"})
-    source = FileSource(section, LogFile.open(folder / "file.sqlite"), io.BytesIO(b"1\n2\n"))
+    source = FileSource(section, SourceFile.open(folder / "file.sqlite"), io.BytesIO(b"1\n2\n"))
     source.start(ScriptedHandover())
     return source
 

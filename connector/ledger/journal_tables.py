@@ -49,7 +49,10 @@ class JournalTables:
 
     def write(self, rows: Iterable[list[Record]], commits: Iterable[Commit]) -> list[JournalRow]:
         """Append rows of records and apply commits, in one durable transaction. Returns the rows with their positions.
-        Raises sqlite3.Error, and then nothing has changed."""
+
+        A commit must cover more than the commits before it; a commit that is already in the file is left out. Raises
+        sqlite3.Error, and then nothing has changed.
+        """
         written = []
         with self._database.transaction() as transaction:
             connection, counters = transaction.connection, transaction.counters
@@ -65,8 +68,10 @@ class JournalTables:
                 counters.next_position += count
                 counters.waiting_bytes += size
             for commit in commits:
+                if commit.position <= counters.settled_to:
+                    continue  # its transaction failed, but a recovery has found it in the write-ahead log
                 counters.waiting_bytes -= _remove_to(connection, commit.position)
-                counters.settled_to = max(counters.settled_to, commit.position)
+                counters.settled_to = commit.position
                 self._ledger.add(transaction, commit.tallies)
         return written
 

@@ -131,3 +131,33 @@ def look(recording: Recording, files: Files, facts: Facts, folder: Path, seed: i
             check(crash.files, folder, crash.before, crash.after)
         except Exception as error:
             raise AssertionError(f"{crash.how} change {crash.at}, {ops[crash.at]}: {error}") from error
+
+
+def test_a_commit_that_failed_and_is_durable_all_the_same_counts_once(tmp_path: Path) -> None:
+    """SQLite calls a transaction failed whose sync has failed, but its log has it. A recovery finds it there."""
+    home, after = tmp_path / "home", tmp_path / "after"
+    home.mkdir()
+    after.mkdir()
+    recovered = 0
+    for place, share in itertools.product(range(12), (0.0, 1.0)):
+        put({}, home)
+        recording = Recording(home)
+        with recording.running():
+            run = Run(recording, home / NAME, retry_seconds=SECONDS * 10)
+            run.append(3)
+            run.wait()
+            run.poll_all()
+            recording.fail(3, after=place, share=share)
+            run.settle()
+            wait_until(lambda: run.journal.problems() or run.file.settled_to == 3, SECONDS, "told", every=0.001)  # noqa: B023
+            if run.journal.problems():  # the commit waits to be tried again
+                recovered += run.journal._damage.recover(sqlite3.DatabaseError("for the test"))
+            recording.fail(0)
+            run.close()
+        disk, facts = Disk(), Facts()
+        for op in recording.ops:
+            disk.apply(op)
+            facts = facts.after(op)
+        with unsynced():
+            check(disk.killed(), after, facts, facts)
+    assert recovered > 5, "there was something to find out"

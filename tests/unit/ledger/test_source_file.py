@@ -1,4 +1,4 @@
-"""The file behind a source: exact after any crash, and when it is damaged, nothing is lost silently."""
+"""The file of a source is exact after any crash. When the file is damaged, nothing is lost silently."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PAGE = 4096
 
 
 def records(first: int, n: int, size: int = 100) -> list[Record]:
-    """Records that say in their payload which they are."""
+    """`n` records whose payload begins with their number, from `first` on."""
     rng = random.Random(first)
     return [Record(f"t{i % 3}", f"{i} ".encode() + rng.randbytes(size), i) for i in range(first, first + n)]
 
 
 def commit(position: int, *topics: str) -> Commit:
-    """A commit up to this position that inserted one message of each topic named."""
+    """A commit up to this position. Its account has one inserted message for each of `topics`."""
     tallies: dict[str, Tally] = {}
     for topic in topics:
         tally = tallies.setdefault(topic, Tally())
@@ -36,7 +36,7 @@ def commit(position: int, *topics: str) -> Commit:
 
 
 def waiting(file: SourceFile) -> list[Record]:
-    """Everything that can be read, as a journal reads it."""
+    """All records that can be read, in the way in which a journal reads them."""
     found: list[Record] = []
     position = file.journal.first_waiting()
     while isinstance(row := file.journal.read_next(position).row, JournalRow):
@@ -122,7 +122,7 @@ def test_reading_goes_on_behind_a_hole(tmp_path: Path) -> None:
 
 
 def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
-    """A full disk, made by SQLite's own bound on the connection that is handed in."""
+    """SQLite's own bound on the number of pages stands for a full disk."""
     path = tmp_path / "mqtt.sqlite"
     SourceFile.open(path).close()
     writer = sqlite3.connect(path, isolation_level=None)
@@ -142,7 +142,7 @@ def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_write_is_all_or_nothing(tmp_path: Path) -> None:
-    """Messages, their removal and the account are one transaction: here the last of them fails."""
+    """New messages, the removal of others, and the account are one transaction. Here the account, the last, fails."""
     file = SourceFile.open(tmp_path / "mqtt.sqlite")
     file.journal.write([records(0, 3)], [])
     with sqlite3.connect(file.path) as other:
@@ -239,7 +239,7 @@ def test_a_damaged_file_is_set_aside_and_what_is_missing_shows(
     assert len(recovered) == file.recovery.recovered_records
     assert all(record in WRITTEN[SETTLED:] for record in recovered), "what is carried over is genuine"
 
-    # The start goes on: new messages get positions that were never used.
+    # The new file works: new messages get positions that were never used.
     (row,) = file.journal.write([records(1000, 2)], [])
     assert row.first > max((w.last for w in rows_of(path)[:-1]), default=0)
     file.close()
@@ -313,14 +313,14 @@ def test_a_flipped_bit_in_a_row_is_found_by_its_checksum(used_file: Path, tmp_pa
 
 
 def test_a_large_file_is_checked_when_it_is_suspected(tmp_path: Path) -> None:
-    """Damage inside a large row is met only when the row is read; the next start must not walk into it again."""
+    """Damage inside a large row is met only when the row is read. The next start must not meet it in that way again."""
     path = tmp_path / "mqtt.sqlite"
     file = SourceFile.open(path)
     file.journal.write([records(0, 5), records(5, 3, size=10 * PAGE), records(8, 5)], [])
     file.close()
     content = bytearray(path.read_bytes())
     at = content.index(records(5, 3, size=10 * PAGE)[1].payload[5000:5020]) // PAGE * PAGE
-    content[at : at + 4] = b"\x7f\xff\xff\xff"  # which page the row goes on at
+    content[at : at + 4] = b"\x7f\xff\xff\xff"  # the number of the page on which the row continues
     path.write_bytes(content)
 
     file = SourceFile.open(path, check_below_bytes=0)
@@ -350,7 +350,7 @@ def test_a_large_file_is_checked_when_it_is_suspected(tmp_path: Path) -> None:
 def test_a_file_without_one_of_its_tables_or_counters_is_damaged(
     used_file: Path, tmp_path: Path, damage: str, said: str
 ) -> None:
-    """What is missing is not made up: a position would be used again, or a loss forgotten."""
+    """An empty table or a default in its place would use positions again, or forget a loss."""
     path = damaged_copy(used_file, tmp_path, lambda content: None)
     with sqlite3.connect(path) as connection:
         connection.execute(damage)
@@ -372,7 +372,7 @@ def test_no_file_can_be_opened_where_none_can_be_made(tmp_path: Path) -> None:
 
 
 def test_a_locked_file_is_not_taken_for_a_damaged_one(used_file: Path, tmp_path: Path) -> None:
-    """An environment at fault, made by a folder in the place of the file."""
+    """The environment is at fault here, not the file: a folder stands in the place of the file."""
     path = tmp_path / "mqtt.sqlite"
     path.mkdir()
     with pytest.raises((sqlite3.OperationalError, OSError)):
@@ -385,7 +385,7 @@ def test_a_locked_file_is_not_taken_for_a_damaged_one(used_file: Path, tmp_path:
 
 
 def crash_states(used: Path, folder: Path) -> dict[str, Path]:
-    """What a folder can look like when the process ended between two steps of a recovery."""
+    """Folders as a process leaves them that ends between two steps of a recovery, by a name for the moment."""
     bad = overwrite(15 * PAGE, 16 * PAGE)
     states = {}
 
@@ -423,7 +423,7 @@ def test_a_recovery_that_was_cut_short_is_done_again(used_file: Path, tmp_path: 
 
 
 def test_the_log_beside_a_damaged_file_goes_with_it(tmp_path: Path) -> None:
-    """Crashed after the file was renamed and before its -wal was, which holds all that was written."""
+    """The process ended after it had renamed the file and before it renamed the -wal, which holds all records."""
     path = tmp_path / "live.sqlite"
     file = SourceFile.open(path)
     file.journal.write([records(0, 10)], [])

@@ -69,7 +69,7 @@ def test_an_approval_by_another_process_arrives_once_and_is_not_undone(tmp_path:
     state.add_signal_statuses([("a", SignalStatus.KNOWN), ("b", SignalStatus.HELD), ("c", SignalStatus.HELD)])
     assert read_held(path) == ["b", "c"]
     assert approve(path, ["b", "a", "nobody"]) == 1
-    state.add_signal_statuses([("b", SignalStatus.HELD)])  # a connector that has not looked yet
+    state.add_signal_statuses([("b", SignalStatus.HELD)])  # as a connector does that has not seen the approval yet
     assert state.take_approved() == ["b"]
     assert state.take_approved() == []
     assert state.signal_statuses() == {"a": "known", "b": "known", "c": "held"}

@@ -1,4 +1,4 @@
-"""Whatever happens to the bytes of a file: the start goes on, what comes back is genuine, a loss shows."""
+"""Whatever happens to the bytes of a file: it can be opened, only genuine records come back, and a loss is reported."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def small(healthy: bytes) -> Small:
 
 
 def opened(path: Path, check_below_bytes: int = 2**30) -> SourceFile | None:
-    """The file; None for the one byte in the header that makes it look like a file on a read-only disk."""
+    """The open file. None if a certain byte of the header is damaged: then SQLite takes the file for read-only."""
     try:
         return SourceFile.open(path, check_below_bytes=check_below_bytes)
     except sqlite3.OperationalError as error:
@@ -124,7 +124,7 @@ def test_fuzz_a_damaged_file(
 def test_fuzz_a_flipped_byte_costs_only_what_it_hit(
     small: Small, tmp_path: Path, at: int, bits: int, checked: bool
 ) -> None:
-    """Whether it is met at the start or in mid-run: all the rest comes, in order, and the loss is said."""
+    """The damage may be met at the start or later. All other records come, in order, and the loss is reported."""
     content = bytearray(small.content)
     content[at % len(content)] ^= bits
     for old in tmp_path.iterdir():

@@ -1,4 +1,4 @@
-"""Damage and a full disk: confined to what it hit, reported with its positions, and everything else goes on."""
+"""Damage, and a full disk. Damage costs only the positions that it hit; they are reported, and the rest goes on."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def batch(first: int, n: int, size: int = 100) -> list[Record]:
 
 
 def crashed_copy(path: Path, folder: Path) -> Path:
-    """What stands on the disk now, as after a kill."""
+    """A copy of the files as they are on the disk now. This is what a killed process leaves."""
     folder.mkdir()
     for suffix in (".high-water", "", "-wal"):
         shutil.copy(path.with_name(path.name + suffix), folder / (path.name + suffix))
@@ -142,7 +142,7 @@ def test_a_damaged_high_water_mark_is_written_anew_and_noted(path: Path) -> None
 
 @contextlib.contextmanager
 def ballast(folder: Path) -> Iterator[None]:
-    """Not a byte is free meanwhile."""
+    """Fill the disk to the last byte while the block runs."""
     file = folder / "ballast"
     with file.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
         while True:
@@ -222,7 +222,7 @@ def test_a_start_reads_no_more_than_a_few_rows(path: Path) -> None:
 
 @pytest.fixture
 def configured(tmp_path: Path) -> tuple[Path, Path]:
-    """A configuration, and its journal with four rows."""
+    """A configuration, and the journal of its source, with 10 messages in four rows."""
     config = tmp_path / "connector.yaml"
     config.write_text(
         "clarify: {credentials: c.json}\nsources:\n  - {type: mqtt, url: mqtts://b, topics: [a]}\nstate_dir: state\n"
@@ -307,7 +307,7 @@ def test_a_loss_is_a_problem_until_it_is_acknowledged(configured: tuple[Path, Pa
 
 
 def test_an_account_that_was_lost_can_be_acknowledged(configured: tuple[Path, Path]) -> None:
-    """Its size is what makes the account balance at that moment."""
+    """The loss gets the size that makes the account balance at the moment of the acknowledgement."""
     config, path = configured
     connection = sqlite3.connect(path)
     connection.execute("INSERT INTO losses (at, reason) VALUES ('2026-05-01', 'with a damaged file')")

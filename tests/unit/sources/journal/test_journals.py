@@ -1,4 +1,4 @@
-"""What every journal promises, run against each of them; then what only the one on disk does."""
+"""The promises of every journal, tested with each kind; then what only the journal on disk does."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MIB = 1024 * 1024
 
 
 class Durable:
-    """Batches, and which of them were reported durable, in which order."""
+    """Makes batches, and keeps the numbers of the batches that were reported durable, in order."""
 
     def __init__(self) -> None:
         self.order: list[int] = []
@@ -44,7 +44,7 @@ class Durable:
 
 
 def commit_of(*chunks: Chunk) -> Commit:
-    """All records of these chunks were inserted."""
+    """A commit of these chunks, of which all records were inserted."""
     tallies: dict[str, Tally] = {}
     for chunk in chunks:
         for record in chunk.records:
@@ -60,7 +60,7 @@ def poll(journal: Journal) -> Chunk:
 
 
 def poll_all(journal: Journal, n: int) -> list[Chunk]:
-    """Chunks until `n` records came; a poll may give nothing while damage is stepped over."""
+    """Polls chunks until they have `n` records. A poll may give nothing while damage is stepped over."""
     chunks: list[Chunk] = []
     until = time.monotonic() + SECONDS
     while sum(len(chunk.records) for chunk in chunks) < n:
@@ -90,7 +90,7 @@ def memory(file: SourceFile, max_bytes: int = 100 * MIB) -> MemoryJournal:
 
 @pytest.fixture(params=[disk, memory], ids=["disk", "memory"])
 def make(request: pytest.FixtureRequest) -> Callable[..., Journal]:
-    """How to make the journal under test from a file (and a bound)."""
+    """Makes the journal under test from a file, and optionally a bound in bytes."""
     maker: Callable[..., Journal] = request.param
     return maker
 
@@ -209,7 +209,7 @@ def test_records_can_be_read_again_until_they_are_committed(make: Callable[..., 
 
 
 def test_positions_and_partitions_never_name_two_records(make: Callable[..., Journal], path: Path) -> None:
-    """Dead letters are identified by them, also when what was not committed comes again in another order."""
+    """They identify dead letters. So they must be unique also when uncommitted records come again in another order."""
     seen: dict[tuple[str, int], bytes] = {}
     for run in range(3):
         with started(make(SourceFile.open(path))) as journal:
@@ -306,11 +306,11 @@ def test_disk_writes_what_has_come_in_before_it_closes(path: Path) -> None:
 def test_disk_reads_in_order_when_intake_has_fallen_behind_what_is_kept_in_memory(path: Path) -> None:
     durable = Durable()
     with started(disk(SourceFile.open(path))) as journal:
-        for i in range(30):  # half of it is more than the tail in memory holds
+        for i in range(30):  # more than the tail in memory holds
             journal.append(durable.batch(i, n=2, size=MIB // 4))
         durable.wait_for(30)
         found = payloads([poll(journal) for _ in range(3)])
-        for i in range(30, 60):  # small ones fit into what is left of the tail, large ones do not
+        for i in range(30, 60):  # small batches fit into the rest of the tail, large ones do not
             journal.append(durable.batch(i, n=2, size=10 if i % 3 else MIB // 3))
         durable.wait_for(60)
         while len(found) < 120:
@@ -375,7 +375,7 @@ def losses(path: Path) -> list[Loss]:
 
 
 def polled_nothing(journal: Journal) -> bool:
-    """All that can be read was read, losses stepped over."""
+    """Whether everything that can be read was read, and all losses were stepped over."""
     return journal.poll(0.01) is None and journal.gauges()["journal_unread_messages"] == 0
 
 
@@ -458,7 +458,7 @@ def test_disk_fails_loudly_when_an_acknowledgement_raises(path: Path) -> None:
 
 
 def failure(journal: Journal) -> str:
-    """Why the journal failed, if it did."""
+    """Why the journal failed; empty if it did not."""
     try:
         journal.poll(0.01)
     except SourceFailedError as error:
@@ -467,7 +467,7 @@ def failure(journal: Journal) -> str:
 
 
 def full_disk(journal: Journal, durable: Durable, fill: Callable[[], None], free: Callable[[], None]) -> None:
-    """What must hold whatever makes the disk full."""
+    """The checks that must hold, whatever `fill` does to make the disk full and `free` to make room again."""
     journal.append(durable.batch(0))
     durable.wait_for(1)
     fill()
@@ -497,7 +497,7 @@ def test_disk_tries_again_when_the_file_may_not_grow(path: Path) -> None:
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MiB; only root can have one."""
+    """A file system of 8 MiB. Only root can mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]

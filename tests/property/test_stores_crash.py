@@ -1,8 +1,8 @@
 """The state file, the dead letters and the ledger of ranges: with a crash at every write, and with changes that fail.
 
-Each change is all or nothing, is durable when its method returns, and never becomes durable before an earlier change. So
-after a crash the disk holds the content after one of the steps: after the last step that had returned, or after a later
-one that had begun.
+Each change is all or nothing, is durable when its method returns, and never becomes durable before an earlier change.
+So after a crash the disk holds the content after one of the steps: after the last step that had returned, or after a
+later one that had begun.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class WriteBuffer:
         """Whether more may be read from the network: the journal and this buffer are below their bounds. A journal that
         was full must have become clearly smaller."""
         with self._changed:
-            waiting = self.journal_bytes
+            waiting = self._waiting_bytes + self._bytes
             limit = self.max_bytes * (_RESUME_SHARE if self.full else 1.0)
             full = waiting >= limit
             if full != self.full:

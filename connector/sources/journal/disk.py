@@ -26,10 +26,8 @@ import structlog
 
 from connector.ledger.account import Commit
 from connector.ledger.source_file import SourceFile
-from connector.records import Chunk
 from connector.sources.journal.buffer import WriteBuffer
 from connector.sources.journal.damage import DamageControl
-from connector.sources.journal.journal import Batch
 from connector.sources.journal.reader import JournalReader
 from connector.sources.journal.writer import JournalWriter
 from connector.sources.source import Reread
@@ -51,6 +49,10 @@ class DiskJournal:
         self._damage = DamageControl(source, file, self._buffer, on_failure=self._wake_reader)
         self._reader = JournalReader(source, file, self._damage, retry_seconds)
         self._writer = JournalWriter(source, file, self._buffer, self._reader, self._damage, retry_seconds)
+        # The methods of the hot path are those of the parts: there is no call in between.
+        self.append = self._buffer.append
+        self.has_room = self._buffer.has_room
+        self.poll = self._reader.poll
         self._damage.report_start()
 
     def _wake_reader(self) -> None:
@@ -74,18 +76,6 @@ class DiskJournal:
                 effect="nothing new is taken in until there is room for it; what waits goes on being sent",
             )
         self._writer.start()
-
-    def append(self, batch: Batch) -> None:
-        """Take a batch over. It is durable when its `durable` is called."""
-        self._buffer.append(batch)
-
-    def has_room(self) -> bool:
-        """Whether more may be read from the network."""
-        return self._buffer.has_room()
-
-    def poll(self, timeout: float) -> Chunk | None:
-        """The next row, as `Source.poll` gives it."""
-        return self._reader.poll(timeout)
 
     def commit(self, commit: Commit) -> None:
         """Hand the commit to the writer. It becomes durable soon; `close` waits for that."""

@@ -1,7 +1,7 @@
 """The disk fails: each write, sync, truncation, renaming or removal by the journal fails once, or from then on.
 
-The journal goes on by itself, or its source stops and says why. Either way no record is lost that was called durable, at
-whichever moment after the failure the machine stops. When the disk works again, so does the journal.
+The journal goes on by itself, or its source stops and says why. Either way no record is lost that was called durable,
+at whichever moment after the failure the machine stops. When the disk works again, so does the journal.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Book:
         self._integration = integration
         self._done = _DONE[kind]
         with state.reading() as connection:
-            _make_tables(connection)
+            connection.executescript(_SCHEMA)
 
     def entries(self, inputs: Collection[str]) -> dict[str, Entry]:
         """Input ID → its entry, an empty one for a signal that is not known."""
@@ -185,15 +185,6 @@ class Book:
                     wants.tries,
                 ),
             )
-
-
-def _make_tables(connection: sqlite3.Connection) -> None:
-    connection.executescript(_SCHEMA)
-    for table in _DONE.values():  # earlier versions knew no more than the digest
-        known = {column[1] for column in connection.execute(f"PRAGMA table_info({table})")}
-        for name, kind in (("at", "REAL"), ("note", "TEXT")):
-            if name not in known:
-                connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
 
 
 # -- for commands, which have only the file --------------------------------------------------------

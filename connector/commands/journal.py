@@ -17,7 +17,15 @@ import click
 
 from connector.config.model import Config
 from connector.config.read import load_config
-from connector.ledger.verify import Findings, Stats, acknowledge, read_stats, read_totals, verify, waiting_messages
+from connector.ledger.verify import (
+    Findings,
+    JournalStats,
+    acknowledge,
+    read_stats,
+    read_totals,
+    verify,
+    waiting_messages,
+)
 from connector.runtime.state_dir import WORKER_FOLDERS
 
 _CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
@@ -135,7 +143,7 @@ def _bar(path: Path) -> Iterator[Callable[[int], None]]:
         yield bar.update
 
 
-def _lines(path: Path, stats: Stats, rates: tuple[float, float], topics: int) -> str:
+def _lines(path: Path, stats: JournalStats, rates: tuple[float, float], topics: int) -> str:
     held, file, free, wal = (n / _MIB for n in (stats.bytes, stats.file_bytes, stats.free_bytes, stats.wal_bytes))
     lines = [
         f"{path}: {stats.messages} messages wait, {held:,.1f} MiB of topics and payloads, in {stats.rows} rows",

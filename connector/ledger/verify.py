@@ -38,7 +38,7 @@ class Findings:
 
 
 @dataclass(slots=True)
-class Stats:
+class JournalStats:
     """What one journal holds, and the size of its file."""
 
     messages: int = 0
@@ -184,9 +184,9 @@ def _check_account(connection: sqlite3.Connection, found: Findings) -> None:
     found.problems += [f"not acknowledged: loss {loss.id}: {loss}" for loss in found.losses if not loss.acknowledged]
 
 
-def read_stats(path: Path, on_messages_read: OnMessagesRead) -> Stats:
+def read_stats(path: Path, on_messages_read: OnMessagesRead) -> JournalStats:
     """What the journal holds. All messages that wait are read, to count them by topic. Raises sqlite3.Error."""
-    stats = Stats()
+    stats = JournalStats()
     with closing(open_read_only(path)) as connection:
         connection.execute("BEGIN")
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())

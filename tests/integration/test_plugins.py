@@ -71,7 +71,7 @@ def test_it_runs_from_a_file_to_clarify(sandbox: SandboxServer, tmp_path: Path) 
     drop(tmp_path, "2.txt", "$K7,t=-3,p=4.25,rpm=1480*08")
     wait_until(lambda: {"boiler:t", "K7:rpm"} <= sandbox.signals().keys(), 60, connector.log)
     wait_until(lambda: not list((tmp_path / "dropped").iterdir()), 60, connector.log)
-    assert connector.metrics()['connector_spool_lines_total{source="spool"}'] == 4
+    assert connector.metrics()['clarify_connector_spool_lines_total{source="spool"}'] == 4
     assert connector.stop() == 0, connector.log()
     assert [value for _, value in sandbox.samples("boiler:t")] == [21.5]
     assert [value for key in ("K7:t", "K7:p", "K7:rpm") for _, value in sandbox.samples(key)] == [-3, 4.25, 1480]

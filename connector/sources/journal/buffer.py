@@ -27,7 +27,7 @@ _RESUME_SHARE: Final = 0.9
 _log = structlog.get_logger(__name__)
 
 
-class Taken(NamedTuple):
+class WriteTurn(NamedTuple):
     """What the writer takes from the buffer at a time. Both lists are empty if nothing came within the timeout."""
 
     batches: list[Batch]
@@ -109,24 +109,24 @@ class WriteBuffer:
 
     # -- for the writer ---------------------------------------------------------------------------
 
-    def take(self, timeout: float | None, *, linger: bool) -> Taken:
+    def take(self, timeout: float | None, *, linger: bool) -> WriteTurn:
         """Wait until there is something to write, at most `timeout` seconds (None: without end), and take all of it.
         With `linger`, wait a few milliseconds more for further batches, so that they share one commit to the disk."""
         with self._changed:
             came = self._changed.wait_for(lambda: self._batches or self._commits or self.closing, timeout)
             if linger and came and not self.closing:
                 self._changed.wait_for(lambda: self._records >= _LINGER_RECORDS, _LINGER_SECONDS)
-            taken = Taken(list(self._batches), self._commits, self._bytes, self.closing)
+            taken = WriteTurn(list(self._batches), self._commits, self._bytes, self.closing)
             self._batches.clear()
             self._records = 0
             self._commits = []
         return taken
 
-    def take_commits(self, timeout: float) -> Taken:
+    def take_commits(self, timeout: float) -> WriteTurn:
         """Take commits alone, waiting at most `timeout` seconds for one: while the disk takes no messages."""
         with self._changed:
             self._changed.wait_for(lambda: self._commits or self.closing, timeout)
-            taken = Taken([], self._commits, 0, self.closing)
+            taken = WriteTurn([], self._commits, 0, self.closing)
             self._commits = []
         return taken
 

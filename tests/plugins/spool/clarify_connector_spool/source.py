@@ -182,7 +182,7 @@ class SpoolSource(Source):
 
     def _settled(self, part: SettledRange) -> bool:
         """The ledger has everything before the end of this range."""
-        self._remove_before(part.range.next)
+        self._remove_before(part.next)
         return True
 
     def _remove_before(self, position: int) -> None:

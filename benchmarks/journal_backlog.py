@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from connector.ledger.account import Commit, Counts, Tally
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.records import Record
 from connector.sources.journal.disk import DiskJournal
 from connector.sources.journal.journal import Batch
@@ -35,7 +35,7 @@ def main(messages: int) -> None:
         said["filled_per_second"] = round(messages / (time.monotonic() - began))
         said["file_mib_full"] = round(path.stat().st_size / _MIB)
         began = time.monotonic()
-        file = LogFile.open(path)
+        file = SourceFile.open(path)
         said["start_seconds"] = round(time.monotonic() - began, 4)
         journal = DiskJournal("mqtt", file, 100 * 1024 * _MIB)
         journal.start()
@@ -54,7 +54,7 @@ def main(messages: int) -> None:
 
 
 def _fill(path: Path, messages: int) -> None:
-    journal = DiskJournal("mqtt", LogFile.open(path), 100 * 1024 * _MIB)
+    journal = DiskJournal("mqtt", SourceFile.open(path), 100 * 1024 * _MIB)
     journal.start()
     room = threading.Semaphore(20)
     for first in range(0, messages, _BATCH):

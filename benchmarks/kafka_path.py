@@ -30,8 +30,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from connector.dead_letters.letter import DeadLetter
 from connector.delivery.load import PackingAccount
 from connector.formats.sparkplug.nodes import TimelineChange
-from connector.ledger.file import LogFile
 from connector.ledger.progress import Progress
+from connector.ledger.source_file import SourceFile
 from connector.mapping.mapper import Mapper
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
 from connector.mapping.sparkplug import NodeEvent
@@ -166,7 +166,7 @@ def path(bootstrap: str, group: str, records: int) -> dict[str, float]:
     """The connector's intake."""
     configure_logs("warning", "text")
     with tempfile.TemporaryDirectory() as folder:
-        source = KafkaSource(_section(bootstrap, group), LogFile.open(Path(folder) / "kafka.sqlite"))
+        source = KafkaSource(_section(bootstrap, group), SourceFile.open(Path(folder) / "kafka.sqlite"))
         nothing = _Nothing()
         limits = Limits(3600.0, 10**12, 10**9)
         pipeline = Pipeline([source], Mapper(), nothing, plan_frame, nothing, nothing, limits, 1.0)

@@ -17,7 +17,15 @@ import click
 
 from connector.config.model import Config
 from connector.config.read import load_config
-from connector.ledger.verify import Findings, Stats, acknowledge, counters, read_stats, verify, waiting_messages
+from connector.ledger.verify import (
+    Findings,
+    JournalStats,
+    acknowledge,
+    read_stats,
+    read_totals,
+    verify,
+    waiting_messages,
+)
 from connector.runtime.state_dir import WORKER_FOLDERS
 
 _CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
@@ -67,16 +75,16 @@ def stats_command(config: Path, topics: int, as_json: bool) -> None:
     found: dict[str, dict[str, object]] = {}
     for path in _journals(config):
         try:
-            before, began = counters(path), time.monotonic()
+            before, began = read_totals(path), time.monotonic()
             with _bar(path) as progress:
                 stats = read_stats(path, progress)
             time.sleep(max(0.0, began + _RATE_SECONDS - time.monotonic()))
-            after, seconds = counters(path), time.monotonic() - began
+            after, seconds = read_totals(path), time.monotonic() - began
         except sqlite3.Error as error:
             raise click.ClickException(
                 f"{path} cannot be read: {error}; see clarify-connector journal verify"
             ) from None
-        rates = ((after[0] - before[0]) / seconds, (after[1] - before[1]) / seconds)
+        rates = ((after.received - before.received) / seconds, (after.settled - before.settled) / seconds)
         if as_json:
             content = asdict(stats) | {"topics": dict(stats.topics.most_common(topics))}
             found[str(path)] = content | {"inflow_per_second": rates[0], "settled_per_second": rates[1]}
@@ -135,7 +143,7 @@ def _bar(path: Path) -> Iterator[Callable[[int], None]]:
         yield bar.update
 
 
-def _lines(path: Path, stats: Stats, rates: tuple[float, float], topics: int) -> str:
+def _lines(path: Path, stats: JournalStats, rates: tuple[float, float], topics: int) -> str:
     held, file, free, wal = (n / _MIB for n in (stats.bytes, stats.file_bytes, stats.free_bytes, stats.wal_bytes))
     lines = [
         f"{path}: {stats.messages} messages wait, {held:,.1f} MiB of topics and payloads, in {stats.rows} rows",

@@ -34,8 +34,8 @@ import pytest
 
 from connector.conformance.waiting import PATIENCE, wait_until
 from connector.ledger.account import Commit, Counts, Tally
-from connector.ledger.file import LogFile
 from connector.ledger.progress import MAX_CHUNK
+from connector.ledger.source_file import SourceFile
 from connector.ledger.statement import read_statement
 from connector.records import Chunk, Record
 from connector.settings import Destination
@@ -82,7 +82,7 @@ class Stage(ABC):
         """Give these messages to what the source reads, in this order where they come into one partition. Each payload
         is a line of text without its end. Returns when they are safe there."""
 
-    def open(self, file: LogFile) -> Source:
+    def open(self, file: SourceFile) -> Source:
         """A new source. Default: as its section opens it."""
         return self.section.open(file, MESSAGE_BYTES)
 
@@ -105,7 +105,7 @@ class Run:
     def __init__(self, stage: Stage, ledger: Path, known: dict[Place, Record]) -> None:
         """`known` has the records of all runs of a test."""
         self.stage = stage
-        self.source = stage.open(LogFile.open(ledger))
+        self.source = stage.open(SourceFile.open(ledger))
         self.chunks: list[Chunk] = []
         self.finished = False
         self.left: dict[str, list[Chunk]] = defaultdict(list)

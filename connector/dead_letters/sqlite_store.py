@@ -18,9 +18,8 @@ from typing import Final, Literal
 import msgspec
 import structlog
 
-from connector.dead_letters.letter import DeadLetter, letter_of
+from connector.dead_letters.letter import DeadLetter
 from connector.dead_letters.store import DeadLettersError, DeadLettersFullError, Told, Usage
-from connector.records import Reason, Record, Reject
 from connector.state.sqlite import open_durable
 
 _SCHEMA: Final = """
@@ -70,7 +69,6 @@ class SqliteLetters:
         try:
             self._connection = open_durable(path)
             try:
-                _migrate(self._connection)
                 self._connection.executescript(_SCHEMA)
             except BaseException:
                 self._connection.close()
@@ -228,41 +226,3 @@ def _row(letter: DeadLetter, body: bytes) -> tuple[str | int | bytes, ...]:
     size = len(body) + len(letter.topic) + _OVERHEAD
     reasons = " ".join(sorted(letter.reasons))
     return (letter.key, letter.source, letter.partition, letter.position, letter.topic, size, reasons, body)
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Earlier versions kept a row for each value, and of the record only its bytes: once, with its first value."""
-    columns = [row[1] for row in connection.execute("PRAGMA table_info(letters)")]
-    if "item" not in columns:
-        return
-    try:
-        connection.executescript(f"BEGIN IMMEDIATE; ALTER TABLE letters RENAME TO letters_before; {_SCHEMA}")
-        _carry_over(connection)
-        connection.execute("DROP TABLE letters_before")
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-
-
-def _carry_over(connection: sqlite3.Connection) -> None:
-    rows = connection.execute(
-        "SELECT source, partition, position, topic, at_us, reason, message, item, value, payload FROM letters_before "
-        "ORDER BY number"
-    )
-    for source, partition, position, topic, at_us, reason, message, item, value, payload in rows:
-        sample = reason == Reason.INSERT_REJECTED
-        input_id, _, time_us = item.rpartition("@") if sample else (None, "", None)
-        reject = Reject(
-            Reason(reason),
-            message,
-            None if sample or not item else item,
-            value,
-            input_id,
-            int(time_us) if time_us else None,
-        )
-        record = None if payload is None else Record(topic, payload, at_us)
-        why = "an earlier version of the connector kept it only with the first value of its message"
-        letter = letter_of(source, partition, position, topic, [reject], record, why)
-        body = _encode(letter)
-        connection.execute(_INSERT, _row(letter, body))

@@ -1,4 +1,4 @@
-"""What became of messages and values: outcomes, and the tallies that must balance."""
+"""The account of messages and values: what came in, and what became of it. The two sides must balance."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import IntFlag
 
 
 class Outcome(IntFlag):
-    """What became of a value. The values are bits, so that a record can remember several."""
+    """What became of a value. The values are bits, so that one integer holds several outcomes of a record."""
 
     INSERTED = 1
     DEAD_LETTERED = 2
@@ -17,11 +17,12 @@ class Outcome(IntFlag):
 
 
 OUTCOMES = (Outcome.INSERTED, Outcome.DEAD_LETTERED, Outcome.SUPERSEDED, Outcome.FILTERED)
+"""All outcomes, the best first."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """How many came in and what became of them."""
+    """How many messages, or values, came in, and how many had each outcome."""
 
     received: int = 0
     inserted: int = 0
@@ -30,7 +31,7 @@ class Counts:
     filtered: int = 0
 
     def add(self, outcome: Outcome, n: int) -> None:
-        """Count `n` of this outcome."""
+        """Count `n` more with this outcome."""
         if outcome is Outcome.INSERTED:
             self.inserted += n
         elif outcome is Outcome.DEAD_LETTERED:
@@ -42,7 +43,7 @@ class Counts:
 
     @property
     def settled(self) -> int:
-        """All that reached an end."""
+        """How many have an outcome."""
         return self.inserted + self.dead_lettered + self.superseded + self.filtered
 
     def __iadd__(self, other: Counts) -> Counts:
@@ -56,7 +57,7 @@ class Counts:
 
 @dataclass(slots=True)
 class Tally:
-    """One topic's account: messages, and the values in them."""
+    """The account of one topic: its messages, and the values in these messages."""
 
     messages: Counts = field(default_factory=Counts)
     samples: Counts = field(default_factory=Counts)
@@ -72,7 +73,7 @@ Tallies = dict[str, Tally]
 
 
 def merge(into: Tallies, other: Mapping[str, Tally]) -> None:
-    """Add every topic of `other` to `into`."""
+    """Add the account of every topic of `other` to `into`."""
     for topic, tally in other.items():
         mine = into.get(topic)
         if mine is None:
@@ -82,9 +83,34 @@ def merge(into: Tallies, other: Mapping[str, Tally]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """All of `partition` up to and including `position` is settled, with the account of what is new in it."""
+    """Every record of `partition` up to and including `position` is settled. `tallies` is the account of the records
+    that no earlier commit covered."""
 
     source: str
     partition: str
     position: int
     tallies: Tallies
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRange:
+    """Positions of a log that is kept elsewhere (Kafka, a file), from `first` to before `next`. All are settled."""
+
+    partition: str
+    first: int
+    next: int
+    records: int
+    """How many of the positions held a record: a log may have holes."""
+    redelivered: int = 0
+    """How many of these records this ledger had settled before. The ledger adds this number up for the whole source; a
+    range that is read back from the ledger has 0."""
+
+    def joined(self, later: SettledRange) -> SettledRange:
+        """One range out of this range and `later`, which must begin where this range ends."""
+        return SettledRange(
+            self.partition,
+            self.first,
+            later.next,
+            self.records + later.records,
+            self.redelivered + later.redelivered,
+        )

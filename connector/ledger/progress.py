@@ -1,22 +1,26 @@
-"""Which positions are settled, and the ledger that must balance. No I/O.
+"""Which positions are settled, and the account that must balance. No I/O.
 
-Theory of operation. Every sample that waits carries a *token*: the number of its chunk and the index of its
-record in that chunk, in one integer. A chunk counts how many of its values are still open; settling names
-tokens and an outcome. When nothing of a chunk is open, the chunk is settled; a position is committed only
-when every chunk before it in its partition is settled too (the contiguous prefix). What a commit carries is
-the tally of its chunks: per topic, how many messages and values came in and what became of them. Only this
-file changes these numbers.
+Theory of operation.
 
-A chunk that is taken in in parts is committed as a whole: its source may remove what it gave as one.
+Tokens. Every value of a record is *open* until it has an outcome; then it is *settled*. A sample on its way to Clarify
+carries a *token*: one integer that holds the number of its chunk and the index of its record in that chunk. Settling
+names tokens, how many values of each, and one outcome for all of them.
 
-One sample may stand for several values (the value of a window): its token is that of a *bundle*, a negative number.
-When it is settled, the value that came last has its outcome, and the others are filtered.
+Commits. A chunk counts how many of its values are still open. When none is, the chunk is settled. A position is
+committed only when its chunk and every chunk before it in the same partition are settled (the contiguous prefix). A
+commit carries the account of its chunks: per topic, how many messages and values came in, and what became of them.
+Only this file changes these numbers. A source may remove what it gave as one chunk, so a chunk that the pipeline takes
+in several parts is committed as a whole.
 
-A partition that goes to another owner is *forgotten*: its open chunks are abandoned, never committed, and what is
-settled of them later (a request was on its way) is counted as late.
+Bundles. One sample may stand for several values, for example the value of a window. Its token names a *bundle* and is
+negative. When it is settled, the value that came last gets its outcome, and the other values are filtered.
 
-A message counts once, as the best that happened to it: inserted, else dead-lettered, else superseded, else
-filtered. Values count each by itself.
+Partitions that go away. When another owner takes a partition over, the partition is *forgotten*: its open chunks are
+abandoned, and never committed. A value of an abandoned chunk that is settled later, because its request was already on
+its way, is counted as late.
+
+Counting. A message counts once, with the best outcome of its values: inserted, else dead-lettered, else superseded,
+else filtered. Each value counts by itself.
 """
 
 from __future__ import annotations
@@ -25,79 +29,96 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from connector.ledger.account import OUTCOMES, Commit, Counts, Outcome, Tallies, Tally, merge
 from connector.records import Chunk, Mapped, Part, Rows
 
 INDEX_BITS = 20
 MAX_CHUNK = 1 << INDEX_BITS
-"""Records in one chunk at most: the index has to fit into the token."""
+"""The greatest number of records in a chunk: the index of a record has to fit into a token."""
 _INDEX = MAX_CHUNK - 1
 _MAX_TOPICS = 100_000
 _MAX_TOPICS_LENGTH = 16 * 1024 * 1024
 
 
 _FILTERED = int(Outcome.FILTERED)
-_BEST = tuple(next((outcome for outcome in OUTCOMES if fates & outcome), None) for fates in range(1 << len(OUTCOMES)))
-"""Bits of a record's outcomes → the one it counts as."""
+_BEST = tuple(next((best for best in OUTCOMES if bits & best), None) for bits in range(1 << len(OUTCOMES)))
+"""Bits of the outcomes of a record's values → the outcome that the record counts with."""
 
 
 class ProgressError(Exception):
-    """A value was settled twice, or a record had no outcome: a bug, never the user's doing."""
+    """A value was settled twice, or a record has no outcome. This is a bug of ours, never a mistake of the user."""
 
 
 @dataclass(slots=True)
 class _OpenChunk:
-    """One chunk under way; kept small, since hundreds of thousands of records may wait in small chunks."""
+    """A chunk that is not committed. It is small, because hundreds of thousands of records may wait in small chunks."""
 
     source: str
     partition: str
     positions: Sequence[int]
     topics: list[str]
     values: array[int]
-    """How many values each record has, rejected and filtered ones included."""
-    left: array[int]
-    """How many of them are still open."""
-    fates: bytearray
-    """Which outcomes each record has had, as bits."""
-    others: dict[tuple[str, Outcome], int]
-    """(topic, outcome) → values that were not inserted."""
+    """How many values each record has. Rejected and filtered values are included."""
+    open_values: array[int]
+    """How many values of each record are still open."""
+    outcomes: bytearray
+    """Which outcomes the values of each record have had, as bits."""
+    not_inserted: dict[tuple[str, Outcome], int]
+    """(topic, outcome) → how many values have this outcome. Inserted values are not in it."""
     more: bool
-    """Whether the rest of what its source gave as one follows."""
+    """Whether another part of the same chunk of the source follows."""
     inserted: int = 0
     open: int = 0
-    """Sum of `left`."""
+    """Sum of `open_values`."""
+
+
+class RecordLocation(NamedTuple):
+    """Where a record came from."""
+
+    source: str
+    partition: str
+    position: int
+    topic: str
 
 
 class Progress:
-    """Chunks under way, over all sources. The caller holds one lock around every call."""
+    """The chunks of all sources that are not committed. The caller holds one lock around every call. Every method may
+    raise `ProgressError`."""
 
     def __init__(self) -> None:
         self._next = 1
+        """The number of the next chunk."""
         self._chunks: dict[int, _OpenChunk] = {}
+        """Number → chunk."""
         self._order: dict[tuple[str, str], deque[int]] = {}
+        """(source, partition) → the numbers of its chunks, in the order of their positions."""
         self.open_records = 0
+        """How many records are in chunks that are not committed."""
         self.open_topics = 0
-        """Characters in the topics of the open records: they may be long, and each another one."""
+        """Characters in the topics of these records. Each record may have another topic, and topics may be long."""
         self.received_records = 0
         self.received_samples = 0
         self.abandoned_records = 0
         self.abandoned_samples = 0
         self.late_samples = 0
-        """Settled after their partition was forgotten."""
+        """How many values were settled after their partition was forgotten."""
         self._abandoned: dict[int, _OpenChunk] = {}
+        """Number → an abandoned chunk of which values may still be on their way."""
         self._bundles: dict[int, tuple[int, Mapping[int, int]]] = {}
-        """Token of a bundle → the token of its last value, and the tokens of all of them."""
+        """Token of a bundle → the token of its last value, and of all its values: token → how many values."""
         self._next_bundle = -1
         self._topics: dict[str, str] = {}
-        """One string object a topic: chunks remember the topic of every open record."""
+        """Topic → one string object that all chunks share: a chunk remembers the topic of each of its records."""
         self._topics_length = 0
 
     def begin(self, chunk: Chunk, parts: Sequence[Part], *, more: bool = False) -> int:
-        """Take over the bookkeeping of a chunk; what mapping rejected or filtered is settled at once. With `more` it is
-        a part of what its source gave as one, whose rest follows: nothing of it is committed before that.
+        """Begin to keep the books of a chunk. `parts` says what the mapping made of each record; rejected and filtered
+        values are settled at once. With `more`, `chunk` is one part of a chunk of its source, and another part follows:
+        nothing of it is committed before the last part is settled.
 
-        Returns the token of the chunk's first record; record i has that token plus i.
+        Returns the token of the chunk's first record. Record i of the chunk has this token plus i.
         """
         size = len(chunk.records)
         mapped = sum(len(part.indexes) if isinstance(part, Rows) else 1 for _, part in parts)
@@ -123,7 +144,7 @@ class Progress:
                 _open_rows(opened, part)
             else:
                 _open_one(opened, index, part)
-        opened.open = sum(opened.left)
+        opened.open = sum(opened.open_values)
         self._chunks[number] = opened
         self._order.setdefault((chunk.source, chunk.partition), deque()).append(number)
         self.open_records += size
@@ -132,21 +153,23 @@ class Progress:
         return number << INDEX_BITS
 
     def _kept(self, topics: list[str]) -> list[str]:
-        """The same topics, as the string objects that we keep anyway."""
+        """The same topics, as the shared string objects."""
         keep = self._topics.setdefault
         if _all_one(topics):  # always so with Kafka
             return [keep(topics[0], topics[0])] * len(topics)
         return [keep(topic, topic) for topic in topics]
 
     def bundle(self, tokens: Mapping[int, int], last: int) -> int:
-        """A token for one sample that stands for all these values, of which `last` came last."""
+        """Make a bundle of these values: token → how many values. `last` is the token of the value that came last.
+        Returns the token for the sample that stands for all of them."""
         token = self._next_bundle
         self._next_bundle -= 1
         self._bundles[token] = (last, tokens)
         return token
 
     def _unbundled(self, tokens: Mapping[int, int]) -> tuple[dict[int, int], Counter[int]]:
-        """The tokens with each bundle's last value in its place, and the other values of the bundles."""
+        """Resolve the bundles in `tokens`, and remove them. Returns the tokens with the last value of each bundle in
+        its place, and the other values of the bundles; both as token → how many values."""
         found = {token: n for token, n in tokens.items() if token >= 0}
         others: Counter[int] = Counter()
         for token in tokens:
@@ -160,13 +183,13 @@ class Progress:
         return found, +others
 
     def settle(self, tokens: Mapping[int, int], outcome: Outcome) -> None:
-        """Settle values: token → how many values of that record, all with this outcome."""
+        """Settle values with this outcome. `tokens` maps a token to how many values of its record are settled."""
         if self._bundles and min(tokens, default=0) < 0:
             tokens, others = self._unbundled(tokens)
             self.settle(others, Outcome.FILTERED)
         chunks = self._chunks
         inserted = outcome is Outcome.INSERTED
-        bit = int(outcome)  # once: arithmetic with an enum takes longer than all the rest
+        bit = int(outcome)  # converted once: arithmetic with an enum takes longer than the rest of the loop
         for token, n in tokens.items():
             number = token >> INDEX_BITS
             chunk = chunks.get(number)
@@ -175,18 +198,19 @@ class Progress:
                 self.late_samples += n
                 continue
             index = token & _INDEX
-            if chunk is None or index >= len(chunk.left) or (left := chunk.left[index]) < n:
+            if chunk is None or index >= len(chunk.open_values) or (left := chunk.open_values[index]) < n:
                 raise ProgressError(f"token {token}: {n} values settled that were not open")
-            chunk.left[index] = left - n
+            chunk.open_values[index] = left - n
             chunk.open -= n
-            chunk.fates[index] |= bit
+            chunk.outcomes[index] |= bit
             if inserted:
                 chunk.inserted += n
             else:
-                _add(chunk.others, (chunk.topics[index], outcome), n)
+                _add(chunk.not_inserted, (chunk.topics[index], outcome), n)
 
     def commits(self) -> list[Commit]:
-        """What can be committed now: one commit for each partition whose settled prefix has grown."""
+        """The commits that are possible now: one for each partition whose settled prefix has grown since the last
+        call."""
         ready = []
         for (source, partition), order in self._order.items():
             tallies: Tallies = {}
@@ -202,7 +226,8 @@ class Progress:
         return ready
 
     def _settled_prefix(self, order: Iterable[int]) -> int:
-        """How many of these, from the first on, are settled and end what their source gave as one."""
+        """How many of these chunks, from the first on, can be committed: they are settled, and the last of them ends a
+        chunk of its source."""
         whole = 0
         for n, number in enumerate(order, 1):
             chunk = self._chunks[number]
@@ -213,17 +238,17 @@ class Progress:
         return whole
 
     def only_open(self, source: str, partitions: Collection[str], tokens: Iterable[int]) -> bool:
-        """Whether all that is open in these partitions are these values."""
+        """Whether no value is open in these partitions except the values with these tokens."""
         held = Counter(token >> INDEX_BITS for token in tokens)
         numbers = [n for partition in partitions for n in self._order.get((source, partition), ())]
         return all(self._chunks[number].open == held[number] for number in numbers)
 
     def open_in(self, source: str, partitions: Collection[str]) -> bool:
-        """Whether anything of these partitions is under way."""
+        """Whether any chunk of these partitions is not committed."""
         return any(self._order.get((source, partition)) for partition in partitions)
 
     def forget(self, source: str, partitions: Collection[str]) -> int:
-        """Abandon what is under way in these partitions; returns how many records that were."""
+        """Abandon all chunks of these partitions. Returns how many records they have."""
         records = 0
         for partition in partitions:
             for number in self._order.pop((source, partition), ()):
@@ -239,17 +264,17 @@ class Progress:
 
     @property
     def any_abandoned(self) -> bool:
-        """Whether samples of abandoned chunks may still be on their way."""
+        """Whether values of abandoned chunks may still be on their way."""
         return bool(self._abandoned)
 
     def is_abandoned(self, token: int) -> bool:
-        """Whether this record's partition was forgotten while it was under way; of a bundle, those of all values."""
+        """Whether the chunk of this token was abandoned; for a bundle, whether the chunks of all its values were."""
         if token < 0:
             return all(one >> INDEX_BITS in self._abandoned for one in self._bundles[token][1])
         return token >> INDEX_BITS in self._abandoned
 
     def dropped(self, tokens: Mapping[int, int]) -> None:
-        """Values of abandoned chunks will not be sent: token → how many."""
+        """Values of abandoned chunks will not be sent. `tokens` maps a token to how many values of its record."""
         if min(tokens, default=0) < 0:
             tokens, others = self._unbundled(tokens)
             self.dropped(others)
@@ -264,46 +289,47 @@ class Progress:
         if not chunk.open:
             del self._abandoned[number]
 
-    def locate(self, token: int) -> tuple[str, str, int, str]:
-        """(source, partition, position, topic) of a record that is still under way."""
+    def locate(self, token: int) -> RecordLocation:
+        """Where the record of this token came from; for a bundle, the record of its last value. The chunk must not be
+        committed yet."""
         if token < 0:
             token = self._bundles[token][0]
         number = token >> INDEX_BITS
         chunk = self._chunks.get(number) or self._abandoned[number]
         index = token & _INDEX
-        return chunk.source, chunk.partition, chunk.positions[index], chunk.topics[index]
+        return RecordLocation(chunk.source, chunk.partition, chunk.positions[index], chunk.topics[index])
 
 
 def _open_rows(opened: _OpenChunk, rows: Rows) -> None:
-    """Book records of one shape, which are of one topic."""
+    """Open the values of records of one shape. They all have the same topic."""
     indexes, width, n = rows.indexes, len(rows.inputs), len(rows.indexes)
-    fate = _FILTERED if rows.filtered else 0
-    if n == len(opened.topics):  # mostly, they are the whole chunk
+    bits = _FILTERED if rows.filtered else 0
+    if n == len(opened.topics):  # mostly these records are the whole chunk
         opened.values = array("I", [width + rows.filtered]) * n
-        opened.left = array("I", [width]) * n
-        opened.fates = bytearray([fate]) * n
+        opened.open_values = array("I", [width]) * n
+        opened.outcomes = bytearray([bits]) * n
     else:
         for index in indexes:
             opened.values[index] = width + rows.filtered
-            opened.left[index] = width
-            opened.fates[index] = fate
-    if fate:
-        _add(opened.others, (opened.topics[indexes[0]], Outcome.FILTERED), rows.filtered * n)
+            opened.open_values[index] = width
+            opened.outcomes[index] = bits
+    if bits:
+        _add(opened.not_inserted, (opened.topics[indexes[0]], Outcome.FILTERED), rows.filtered * n)
 
 
 def _open_one(opened: _OpenChunk, index: int, result: Mapped) -> None:
-    """Book what a record gave: what mapping rejected or filtered is settled at once."""
+    """Open the values of one record. Rejected and filtered values are settled at once."""
     waiting, filtered, topic = len(result.samples), result.filtered, opened.topics[index]
     rejected = sum(1 for reject in result.rejects if reject.path is not None) if result.rejects else 0
     opened.values[index] = waiting + rejected + filtered
-    opened.left[index] = waiting
+    opened.open_values[index] = waiting
     if result.rejects:
-        opened.fates[index] |= Outcome.DEAD_LETTERED
-        _add(opened.others, (topic, Outcome.DEAD_LETTERED), rejected)
+        opened.outcomes[index] |= Outcome.DEAD_LETTERED
+        _add(opened.not_inserted, (topic, Outcome.DEAD_LETTERED), rejected)
     if filtered or result.skipped:
-        opened.fates[index] |= Outcome.FILTERED
-        _add(opened.others, (topic, Outcome.FILTERED), filtered)
-    if not waiting and not opened.fates[index]:
+        opened.outcomes[index] |= Outcome.FILTERED
+        _add(opened.not_inserted, (topic, Outcome.FILTERED), filtered)
+    if not waiting and not opened.outcomes[index]:
         raise ProgressError(f"a record of topic {topic!r} has no outcome")
 
 
@@ -312,18 +338,18 @@ def _add(counts: dict[tuple[str, Outcome], int], key: tuple[str, Outcome], n: in
 
 
 def _close(chunk: _OpenChunk) -> Tallies:
-    """The account of a chunk in which nothing is open."""
+    """The account of a chunk that is settled."""
     tallies: Tallies = {}
     for topic, values in _values_by_topic(chunk).items():
         tallies[topic] = Tally(samples=Counts(received=values))
-    for (topic, fate), n in _fates_by_topic(chunk).items():
-        best = _BEST[fate]
+    for (topic, bits), n in _outcomes_by_topic(chunk).items():
+        best = _BEST[bits]
         if best is None:
             raise ProgressError(f"a record of topic {topic!r} was closed without an outcome")
         messages = tallies[topic].messages
         messages.received += n
         messages.add(best, n)
-    for (topic, outcome), n in chunk.others.items():
+    for (topic, outcome), n in chunk.not_inserted.items():
         tallies[topic].samples.add(outcome, n)
     inserted = 0
     for topic, tally in tallies.items():
@@ -337,7 +363,7 @@ def _close(chunk: _OpenChunk) -> Tallies:
 
 
 def _length(topics: list[str]) -> int:
-    """Characters in all of them."""
+    """Characters in all of these topics."""
     return len(topics[0]) * len(topics) if _all_one(topics) else sum(map(len, topics))
 
 
@@ -354,8 +380,8 @@ def _values_by_topic(chunk: _OpenChunk) -> Mapping[str, int]:
     return values
 
 
-def _fates_by_topic(chunk: _OpenChunk) -> Mapping[tuple[str, int], int]:
+def _outcomes_by_topic(chunk: _OpenChunk) -> Mapping[tuple[str, int], int]:
     """(topic, bits of the outcomes) → messages."""
     if _all_one(chunk.topics):
-        return {(chunk.topics[0], fate): n for fate, n in Counter(chunk.fates).items()}
-    return Counter(zip(chunk.topics, chunk.fates, strict=True))
+        return {(chunk.topics[0], bits): n for bits, n in Counter(chunk.outcomes).items()}
+    return Counter(zip(chunk.topics, chunk.outcomes, strict=True))

@@ -1,7 +1,10 @@
-"""A damaged log file is set aside under another name, and what can still be read is carried over into a new one.
+"""Recovery: a damaged file is set aside under another name, and a new file takes over what can still be read.
 
-What is missing becomes a loss with its positions, as far as they are known. While this is under way the damaged file
-is called `….recovering`: a crash in the middle only makes the next start do it again.
+Whatever is missing becomes a loss, with its positions as far as they are known. While this is under way, the damaged
+file is called `….recovering`. If the process ends in the middle, the next start does the recovery again.
+
+Rows are read from both ends of the journal up to the damage, so one bad page costs the rows that it holds. If the first
+page is damaged, SQLite finds no table at all. The first page is the same in all our files, so it is replaced in a copy.
 """
 
 from __future__ import annotations
@@ -16,36 +19,34 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from connector.ledger.high_water import HighWaterMark
+from connector.ledger.journal_row import ROW_OVERHEAD, JournalRow, checked_row
+from connector.ledger.ledger_lines import ADD_TO_LINE
+from connector.ledger.losses import add_incident, add_loss, lost_ranges, missing_ranges, read_losses
 from connector.ledger.schema import (
     CHECK_BELOW_BYTES,
     COLUMNS,
-    ROW_OVERHEAD,
-    UPSERT,
-    Row,
-    add_loss,
-    beside,
-    checked_row,
-    create,
-    lost_ranges,
-    missing_ranges,
+    create_tables,
     now_text,
     open_checked,
-    read_losses,
     suspected_file,
 )
-from connector.state.sqlite import open_durable
+from connector.state.sqlite import companion_file, open_durable
 
-_BESIDE: Final = ("-wal", "-shm")
-"""What SQLite keeps beside a file."""
+_SQLITE_COMPANIONS: Final = ("-wal", "-shm")
+"""The files that SQLite keeps beside a database."""
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
-    """A damaged file was found."""
+class Recovery:
+    """A damaged file was set aside, and a new file took over what could be read."""
 
     kept_as: Path
+    """The new name of the damaged file."""
     reason: str
+    """What was wrong with it."""
     recovered_records: int
+    """How many messages that wait the new file took over."""
 
     def __str__(self) -> str:
         return (
@@ -55,105 +56,110 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of a file from elsewhere: its mark, or the process that wrote it."""
+class _TakenOver:
+    """What the new file took over."""
 
-    next_position: int
-    settled_to: int
+    records: int
+    """Messages in the journal."""
+    after: int
+    """The position behind the last of these messages; 1 if there is none."""
+    account_complete: bool
+    """Whether everything could be read that the balance of the ledger needs."""
 
 
 def recovering_file(path: Path) -> Path:
-    """What a damaged file is called while it is being recovered."""
-    return beside(path, ".recovering")
+    """What the damaged file `path` is called while it is being recovered."""
+    return companion_file(path, ".recovering")
 
 
-def recover(path: Path, reason: str, known: Known | None) -> tuple[sqlite3.Connection, SetAside]:
-    """Set the damaged file aside and open a new one with what could be carried over. Raises OSError, sqlite3.Error.
+def recover(path: Path, reason: str, mark: HighWaterMark | None) -> tuple[sqlite3.Connection, Recovery]:
+    """Set the damaged file at `path` aside, and create a new file there. `mark` says how far the damaged file had got,
+    if that is known. Returns an open connection to the new file. Raises OSError and sqlite3.Error.
 
-    The order of the steps makes it safe to begin again after a crash: while the damaged file is called
-    `….recovering`, whatever stands at `path` is an unfinished copy; only if nothing does, a `-wal` belongs to
-    the damaged file.
+    The order of the steps makes it safe to begin again after a crash. While the damaged file is called `….recovering`,
+    a file at `path` is an unfinished copy. Only if there is no file at `path`, a `-wal` there belongs to the damaged
+    file.
     """
     damaged = recovering_file(path)
     if not damaged.exists():
-        for suffix in _BESIDE:
-            beside(damaged, suffix).unlink(missing_ok=True)
+        for suffix in _SQLITE_COMPANIONS:
+            companion_file(damaged, suffix).unlink(missing_ok=True)
         path.rename(damaged)
     elif path.exists():
-        for suffix in (*_BESIDE, ""):
-            beside(path, suffix).unlink(missing_ok=True)
-    _rename_beside(path, damaged)
+        for suffix in (*_SQLITE_COMPANIONS, ""):
+            companion_file(path, suffix).unlink(missing_ok=True)
+    _rename_companions(path, damaged)
     writer = open_checked(path, CHECK_BELOW_BYTES)
     try:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-        kept_as = beside(path, f".damaged-{stamp}")
-        found = _salvage(damaged, writer, kept_as, reason, known)
+        kept_as = companion_file(path, f".damaged-{stamp}")
+        recovery = _take_over(damaged, writer, kept_as, reason, mark)
         damaged.rename(kept_as)
-        _rename_beside(damaged, kept_as)
+        _rename_companions(damaged, kept_as)
     except BaseException:
         writer.close()
         raise
     suspected_file(path).unlink(missing_ok=True)
-    return writer, found
+    return writer, recovery
 
 
-def _rename_beside(old: Path, new: Path) -> None:
-    for suffix in _BESIDE:
-        if beside(old, suffix).exists():
-            beside(old, suffix).rename(beside(new, suffix))
+def _rename_companions(old: Path, new: Path) -> None:
+    for suffix in _SQLITE_COMPANIONS:
+        if companion_file(old, suffix).exists():
+            companion_file(old, suffix).rename(companion_file(new, suffix))
 
 
-def _salvage(damaged: Path, writer: sqlite3.Connection, kept_as: Path, reason: str, known: Known | None) -> SetAside:
-    """Carry over what the damaged file still gives, in one transaction, with a note of what happened."""
+def _take_over(
+    damaged: Path, writer: sqlite3.Connection, kept_as: Path, reason: str, mark: HighWaterMark | None
+) -> Recovery:
+    """Copy what the damaged file still gives into the new one, in one transaction, with a note of what happened."""
     writer.execute("BEGIN IMMEDIATE")
-    writer.execute("DELETE FROM meta WHERE key != 'incarnation'")  # what a new file says; only the damaged one counts
+    writer.execute("DELETE FROM meta WHERE key != 'incarnation'")  # the counters of an empty file
     with readable(damaged) as source, closing(sqlite3.connect(source, isolation_level=None)) as old:
-        recovered, after = _salvage_rows(old, writer)
-        complete = _salvage_account(old, writer)
-    found = SetAside(kept_as, reason, recovered)
-    writer.execute("INSERT INTO incidents VALUES (?, ?)", (now_text(), str(found)))
-    _note_losses(writer, found, after, known, complete)
+        records, after = _take_over_rows(old, writer)
+        taken = _TakenOver(records, after, _take_over_account(old, writer))
+    recovery = Recovery(kept_as, reason, taken.records)
+    add_incident(writer, str(recovery))
+    _note_losses(writer, recovery, taken, mark)
     writer.execute("INSERT OR REPLACE INTO meta SELECT 'waiting_bytes', cast(total(bytes) AS INTEGER) FROM journal")
     writer.execute("COMMIT")
-    return found
+    return recovery
 
 
-def _note_losses(writer: sqlite3.Connection, found: SetAside, after: int, known: Known | None, complete: bool) -> None:
-    """Positions that should be there and are not become losses; where it is not known which, one of unknown size."""
+def _note_losses(writer: sqlite3.Connection, recovery: Recovery, taken: _TakenOver, mark: HighWaterMark | None) -> None:
+    """Set the counters of the new file. Positions that should be there and are not become losses. Where it is not known
+    which positions should be there, add a loss of unknown size."""
     remembered = dict(
         writer.execute("SELECT key, value FROM meta WHERE key IN ('next_position', 'settled_to')").fetchall()
     )
-    ends = [after, *(v for v in (remembered.get("next_position"), known and known.next_position) if isinstance(v, int))]
-    starts = [v for v in (remembered.get("settled_to"), known and known.settled_to) if isinstance(v, int)]
-    end = max(ends)
-    writer.execute("INSERT OR REPLACE INTO meta VALUES ('next_position', ?)", (end,))
-    lost = f"lost with a damaged file ({found.reason}), which is kept as {found.kept_as}"
-    if len(ends) == 1:
-        complete = False
-    if starts:
-        settled_to = max(starts)
-        writer.execute("INSERT OR REPLACE INTO meta VALUES ('settled_to', ?)", (settled_to,))
-        rows = writer.execute("SELECT first, first + count FROM journal").fetchall()
-        for first, next_ in missing_ranges(settled_to + 1, end, rows, lost_ranges(read_losses(writer))):
-            add_loss(writer, first, next_, next_ - first, lost)
+    next_positions = [n for n in (remembered.get("next_position"), mark and mark.next_position) if isinstance(n, int)]
+    settled_tos = [n for n in (remembered.get("settled_to"), mark and mark.settled_to) if isinstance(n, int)]
+    end = max(taken.after, *next_positions) if next_positions else taken.after
+    rows = writer.execute("SELECT first, first + count FROM journal ORDER BY first").fetchall()
+    if settled_tos:
+        settled_to = max(settled_tos)
+        lost = f"lost with a damaged file ({recovery.reason}), which is kept as {recovery.kept_as}"
+        for first, after in missing_ranges(settled_to + 1, end, rows, lost_ranges(read_losses(writer))):
+            add_loss(writer, first, after, after - first, lost)
     else:
-        complete = False
-    if not complete:
-        add_loss(
-            writer,
-            None,
-            None,
-            None,
-            f"of what came in before {now_text()} the account could not be read; the damaged file is {found.kept_as}",
+        settled_to = (rows[0][0] if rows else end) - 1
+    writer.executemany(
+        "INSERT OR REPLACE INTO meta VALUES (?, ?)", (("next_position", end), ("settled_to", settled_to))
+    )
+    if not (taken.account_complete and next_positions and settled_tos):
+        message = (
+            f"of what came in before {now_text()} the account could not be read; the damaged file is {recovery.kept_as}"
         )
+        add_loss(writer, None, None, None, message)
 
 
-def _salvage_rows(old: sqlite3.Connection, writer: sqlite3.Connection) -> tuple[int, int]:
-    """Rows from both ends, as far as they can be read: (records carried over, the position after them)."""
-    recovered, after = 0, 1
+def _take_over_rows(old: sqlite3.Connection, writer: sqlite3.Connection) -> tuple[int, int]:
+    """Copy rows of the journal from both ends, as far as they can be read. Returns the number of their records, and the
+    position behind the last record, or 1."""
+    records, end = 0, 1
     for rising in (True, False):
         for first, count, crc, body in _readable_rows(old, rising):
-            if not isinstance(checked_row(first, count, crc, body), Row):
+            if not isinstance(checked_row(first, count, crc, body), JournalRow):
                 continue
             cursor = writer.execute(
                 "INSERT OR IGNORE INTO journal VALUES (?, ?, ?, ?, ?)",
@@ -161,14 +167,15 @@ def _salvage_rows(old: sqlite3.Connection, writer: sqlite3.Connection) -> tuple[
             )
             if not cursor.rowcount:
                 break
-            recovered += count
-            after = max(after, first + count)
-    return recovered, after
+            records += count
+            end = max(end, first + count)
+    return records, end
 
 
 def _readable_rows(old: sqlite3.Connection, rising: bool) -> Iterator[tuple[int, int, int, Any]]:
-    """Rows until the damage. Each is asked for by itself: a cursor that runs into damage loses the row before it,
-    and a row of which only the body is damaged can be stepped over."""
+    """Rows of the journal up to the damage: (first, count, crc, body). Each row is asked for by itself, for two
+    reasons: a cursor that meets damage also loses the row before it, and a row with damage in its body alone can be
+    stepped over."""
     comparison, order, at = (">", "ASC", 0) if rising else ("<", "DESC", 2**63 - 1)
     tail = f"FROM journal WHERE first {comparison} ? ORDER BY first {order} LIMIT 1"
     while True:
@@ -181,24 +188,25 @@ def _readable_rows(old: sqlite3.Connection, rising: bool) -> Iterator[tuple[int,
             yield found[0], found[1], found[2], found[3]
 
 
-def _salvage_account(old: sqlite3.Connection, writer: sqlite3.Connection) -> bool:
-    """Ledger, incidents and what was remembered; whether all that the ledger's balance needs could be read."""
+def _take_over_account(old: sqlite3.Connection, writer: sqlite3.Connection) -> bool:
+    """Copy the ledger, and what the source remembered. Returns whether everything that the balance of the ledger needs
+    could be read."""
     damage: list[str] = []
     for key, value in _while_readable(old, "SELECT key, value FROM meta", damage):
         if isinstance(key, str) and isinstance(value, str | int):
             writer.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
     for topic, *counts in _while_readable(old, f"SELECT topic, {', '.join(COLUMNS)} FROM ledger", damage):  # noqa: S608
         if isinstance(topic, str) and all(isinstance(count, int) for count in counts):
-            writer.execute(UPSERT, (topic, *counts))
+            writer.execute(ADD_TO_LINE, (topic, *counts))
         else:
-            damage.append("a row of the ledger makes no sense")
-    for found in _old_table(old, "settled", "partition, first, next, records", damage):
+            damage.append("a line of the ledger makes no sense")
+    for found in _while_readable(old, "SELECT partition, first, next, records FROM settled", damage):
         if isinstance(found[0], str) and all(isinstance(number, int) for number in found[1:]):
             writer.execute("INSERT OR IGNORE INTO settled VALUES (?, ?, ?, ?)", found)
         else:
             damage.append("a range makes no sense")
-    for at, first, after, records, reason, acknowledged in _old_table(
-        old, "losses", "at, first, next, records, reason, acknowledged", damage
+    for at, first, after, records, reason, acknowledged in _while_readable(
+        old, "SELECT at, first, next, records, reason, acknowledged FROM losses", damage
     ):
         if all(number is None or isinstance(number, int) for number in (first, after, records)):
             writer.execute(
@@ -212,68 +220,65 @@ def _salvage_account(old: sqlite3.Connection, writer: sqlite3.Connection) -> boo
     return not damage
 
 
-def _old_table(old: sqlite3.Connection, table: str, columns: str, damage: list[str]) -> Iterator[tuple[Any, ...]]:
-    """All of a table, which an earlier version did not have."""
-    if next(_while_readable(old, f"SELECT 1 FROM sqlite_schema WHERE name = '{table}'", []), None):  # noqa: S608
-        yield from _while_readable(old, f"SELECT {columns} FROM {table}", damage)  # noqa: S608 - constants
-
-
 def _while_readable(
     connection: sqlite3.Connection, query: str, damage: list[str], *values: int
 ) -> Iterator[tuple[Any, ...]]:
-    """Rows until the damage, which is noted: reaching it is the expected end here."""
+    """The rows of the query up to the damage. The damage is added to `damage`, and not raised: it is expected here."""
     try:
         yield from connection.execute(query, values)
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the second: its own text may be damaged too
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the second: SQLite's own text may be damaged too
         damage.append(str(error))
 
 
+# -- a damaged first page --------------------------------------------------------------------------
+
 _PAGE: Final = 4096
 _PAGES_AT: Final = 28
+"""Where the first page says how many pages the file has (SQLite's file format, 1.3)."""
 _FREE_LIST_AT: Final = 32
+"""Where the first page says where the free pages begin, and how many there are."""
 
 
 @contextmanager
 def readable(damaged: Path) -> Iterator[Path]:
-    """This file, or a copy of it with another first page where only that gives its rows; removed afterwards."""
-    if _has_rows(damaged):
+    """The damaged file itself, if SQLite finds the tables in it; otherwise, if that helps, a copy with another first
+    page. The copy is removed afterwards."""
+    if _has_tables(damaged):
         yield damaged
         return
-    folder = beside(damaged, ".repairing")
+    folder = companion_file(damaged, ".repairing")
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        yield _repaired(damaged, folder) or damaged
+        yield _with_another_first_page(damaged, folder) or damaged
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _repaired(damaged: Path, folder: Path) -> Path | None:
-    with suppress(OSError, sqlite3.Error):  # no room for a copy, say: then there is none
+def _with_another_first_page(damaged: Path, folder: Path) -> Path | None:
+    """A copy of the damaged file, in `folder`, with the first page of a new file. None if SQLite finds no tables in the
+    copy either, or if there is no room for it."""
+    with suppress(OSError, sqlite3.Error):
         folder.mkdir()
-        copy = folder / "copy.sqlite"
-        for give_back in (True, False):  # files of earlier versions never give pages back
-            new = folder / f"new-{give_back}.sqlite"
-            with closing(open_durable(new, give_back=give_back)) as connection:
-                create(connection)
-                connection.execute("PRAGMA journal_mode = DELETE")
-                connection.execute("PRAGMA journal_mode = WAL")
-            first = bytearray(new.read_bytes()[:_PAGE])
-            struct.pack_into(">I", first, _PAGES_AT, damaged.stat().st_size // _PAGE)
-            struct.pack_into(">II", first, _FREE_LIST_AT, 0, 0)
-            for suffix in ("", "-wal"):
-                if beside(damaged, suffix).exists():
-                    shutil.copyfile(beside(damaged, suffix), beside(copy, suffix))
-            with copy.open("r+b") as file:
-                file.write(first)
-            if _has_rows(copy):
-                return copy
-            for suffix in ("", "-wal", "-shm"):
-                beside(copy, suffix).unlink(missing_ok=True)
+        copy, new = folder / "copy.sqlite", folder / "new.sqlite"
+        with closing(open_durable(new, give_back=True)) as connection:
+            create_tables(connection)
+            connection.execute("PRAGMA journal_mode = DELETE")
+            connection.execute("PRAGMA journal_mode = WAL")
+        first = bytearray(new.read_bytes()[:_PAGE])
+        struct.pack_into(">I", first, _PAGES_AT, damaged.stat().st_size // _PAGE)
+        struct.pack_into(">II", first, _FREE_LIST_AT, 0, 0)
+        for suffix in ("", "-wal"):
+            if companion_file(damaged, suffix).exists():
+                shutil.copyfile(companion_file(damaged, suffix), companion_file(copy, suffix))
+        with copy.open("r+b") as file:
+            file.write(first)
+        if _has_tables(copy):
+            return copy
     return None
 
 
-def _has_rows(path: Path) -> bool:
-    """Whether SQLite can find the tables in it."""
+def _has_tables(path: Path) -> bool:
+    """Whether SQLite finds the tables in this file."""
     try:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             for table in ("meta", "journal", "ledger"):

@@ -1,61 +1,57 @@
-"""What a log file says of itself at one moment, read beside its owner."""
+"""Reads the ledger and the journal of a source's file at one moment, also while a connector has the file open."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from connector.ledger.account import Tallies
-from connector.ledger.schema import Loss, Range, Row, checked_row, has_table, read_losses, read_ranges, read_tallies
+from connector.ledger.account import SettledRange, Tallies
+from connector.ledger.journal_row import JournalRow, checked_row
+from connector.ledger.ledger_lines import read_tallies
+from connector.ledger.ledger_tables import read_ranges
+from connector.ledger.losses import Loss, read_losses
 from connector.state.sqlite import open_read_only
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a file says at one moment, read without disturbing its owner."""
+    """The account in a source's file at one moment."""
 
     appended: int
-    """Records that ever came in."""
+    """How many records ever came in."""
     settled: Tallies
+    """The account of the records that are settled, by line of the ledger."""
     damaged_rows: int
-    """Rows that fail their checksum, and that the connector has not met yet."""
+    """How many rows of the journal fail their checksum, and were not met by the connector yet."""
     incidents: list[str]
-    ranges: list[Range]
-    """What is settled of a log that is kept elsewhere."""
+    """What happened to the file, with the time, for people."""
+    ranges: list[SettledRange]
+    """Which positions are settled of a log that is kept elsewhere."""
     redelivered: int
-    """Records among the settled ones that were settled before."""
+    """How many of the settled records this ledger had settled before."""
     expired: int
-    """Records that were gone before they could be read."""
+    """How many records had expired in their log before they could be read."""
     losses: list[Loss]
-    """What had come in and is gone."""
+    """Messages that had come in and are gone."""
 
     @property
     def lost(self) -> int:
-        """How many records that is, as far as it is known."""
+        """How many messages are lost; losses of unknown size count as 0."""
         return sum(loss.records or 0 for loss in self.losses)
 
 
-def _losses(connection: sqlite3.Connection, account_lost: str | None) -> list[Loss]:
-    """With what an earlier version noted in another way, and no later one has taken over yet."""
-    losses = read_losses(connection) if has_table(connection, "losses") else []
-    if account_lost:
-        losses.append(Loss(0, "", None, None, None, account_lost, None))
-    return losses
-
-
-def read_statement(path: Path, waiting: Callable[[Row], None]) -> Statement:
-    """Read the ledger, and give `waiting` every row that waits: one consistent snapshot, also while a connector
-    runs."""
+def read_statement(path: Path, waiting: Callable[[JournalRow], None]) -> Statement:
+    """Read the account, and call `waiting` with every row of messages that wait. Everything is from the same moment.
+    Raises sqlite3.Error."""
     with closing(open_read_only(path)) as connection:
         connection.execute("BEGIN")
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
         damaged = 0
         for found in connection.execute("SELECT first, count, crc, body FROM journal ORDER BY first"):
             row = checked_row(*found)
-            if isinstance(row, Row):
+            if isinstance(row, JournalRow):
                 waiting(row)
             else:
                 damaged += 1
@@ -64,8 +60,8 @@ def read_statement(path: Path, waiting: Callable[[Row], None]) -> Statement:
             settled=read_tallies(connection),
             damaged_rows=damaged,
             incidents=[f"{at} {message}" for at, message in connection.execute("SELECT at, message FROM incidents")],
-            ranges=read_ranges(connection) if has_table(connection, "settled") else [],
+            ranges=read_ranges(connection),
             redelivered=int(meta.get("redelivered", 0)),
             expired=int(meta.get("expired", 0)),
-            losses=_losses(connection, meta.get("account_lost")),
+            losses=read_losses(connection),
         )

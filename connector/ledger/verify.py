@@ -1,4 +1,5 @@
-"""Checks a journal from outside, beside its owner: every row's checksum, positions without a gap, account, pages."""
+"""Checks a source's file from outside, also while a connector has it open: the checksum of every row, that no position
+is missing, the account, and the pages. Also reads what the journal holds, and acknowledges losses."""
 
 from __future__ import annotations
 
@@ -8,46 +9,37 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from connector.ledger.account import Tallies
-from connector.ledger.file import mark_file
-from connector.ledger.mark import MarkDamagedError, read_mark
-from connector.ledger.schema import (
-    Loss,
-    Row,
-    add_loss,
-    beside,
-    checked_row,
-    has_table,
-    lost_ranges,
-    missing_ranges,
-    now_text,
-    read_losses,
-    read_tallies,
-)
-from connector.state.sqlite import open_durable, open_read_only
+from connector.ledger.high_water import HighWaterDamagedError, high_water_file, read_high_water_mark
+from connector.ledger.journal_row import JournalRow, checked_row
+from connector.ledger.ledger_lines import read_tallies
+from connector.ledger.losses import Loss, lost_ranges, missing_ranges, read_losses
+from connector.ledger.schema import now_text
+from connector.state.sqlite import companion_file, open_durable, open_read_only
 
-_PIECE: int = 64
-"""Rows that are read in one transaction: a long one would let the write-ahead log grow."""
+_ROWS_AT_ONCE: int = 64
+"""How many rows are read in one transaction. A long transaction would let the write-ahead log grow."""
 
-Progress = Callable[[int], None]
-"""Told how many more messages were read."""
+OnMessagesRead = Callable[[int], None]
+"""Called with the number of messages that were read since the last call."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What a check of one journal found."""
+    """The result of `verify`."""
 
     rows: int = 0
     messages: int = 0
     problems: list[str] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
-    """All of them; those that nobody has acknowledged are problems, too."""
+    """All losses. Those that nobody has acknowledged are also among the problems."""
 
 
 @dataclass(slots=True)
-class Stats:
-    """What is in one journal."""
+class JournalStats:
+    """What one journal holds, and the size of its file."""
 
     messages: int = 0
     bytes: int = 0
@@ -60,49 +52,58 @@ class Stats:
     file_bytes: int = 0
     wal_bytes: int = 0
     free_bytes: int = 0
-    """Of the file: used first by what comes next, and returned to the disk when the connector is idle."""
+    """Free space within the file: new messages use it first, and an idle connector returns it to the disk."""
     topics: Counter[str] = field(default_factory=Counter)
-    """Messages that wait, by topic."""
+    """How many messages wait, by topic."""
+
+
+class Totals(NamedTuple):
+    """How many messages ever came in, and how many of them are settled."""
+
+    received: int
+    settled: int
 
 
 def waiting_messages(path: Path) -> int:
-    """About how many messages wait: the length of a progress bar. Raises sqlite3.Error."""
+    """About how many messages wait, for the length of a progress bar. Raises sqlite3.Error."""
     with closing(open_read_only(path)) as connection:
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
         first = connection.execute("SELECT first FROM journal ORDER BY first LIMIT 1").fetchone()
     return max(0, int(meta.get("next_position", 1)) - first[0]) if first else 0
 
 
-def read_rows(path: Path, failed: Callable[[str], None]) -> Iterator[tuple[int, Row | None]]:
-    """(position, row) of all that wait, in pieces, so that the owner is not in the way; None for a row that fails,
-    after `failed` was told. Raises sqlite3.Error where SQLite itself cannot read on."""
+def read_waiting(path: Path, failed: Callable[[str], None]) -> Iterator[tuple[int, JournalRow | None]]:
+    """Every row that waits, with its position. For a row that fails its checksum, `failed` is called with the reason,
+    and the row is None. Rows are read a few at a time, so that a connector is not in the way. Raises sqlite3.Error
+    where SQLite itself cannot read on."""
     after = -1
     with closing(open_read_only(path)) as connection:
         while True:
-            piece = connection.execute(
-                "SELECT first, count, crc, body FROM journal WHERE first > ? ORDER BY first LIMIT ?", (after, _PIECE)
+            some = connection.execute(
+                "SELECT first, count, crc, body FROM journal WHERE first > ? ORDER BY first LIMIT ?",
+                (after, _ROWS_AT_ONCE),
             ).fetchall()
-            if not piece:
+            if not some:
                 return
-            for found in piece:
+            for found in some:
                 row = checked_row(*found)
-                if isinstance(row, Row):
+                if isinstance(row, JournalRow):
                     yield row.first, row
                 else:
                     failed(str(row))
                     yield int(found[0]), None
-            if piece[-1][0] <= after:
+            if some[-1][0] <= after:
                 failed(f"rows are not in order after position {after}")
                 return
-            after = piece[-1][0]
+            after = some[-1][0]
 
 
-def verify(path: Path, progress: Progress) -> Findings:
-    """Check everything that can be checked. Never raises for damage: that is what it reports."""
+def verify(path: Path, on_messages_read: OnMessagesRead) -> Findings:
+    """Check everything that can be checked. Damage is a finding, and is never raised."""
     found = Findings()
     try:
-        _check_mark(path, found)
-        _check_rows(path, found, progress)
+        _check_high_water_mark(path, found)
+        _check_rows(path, found, on_messages_read)
         with closing(open_read_only(path)) as connection:
             _check_account(connection, found)
             verdicts = [str(row[0]) for row in connection.execute("PRAGMA quick_check(20)")]
@@ -114,12 +115,15 @@ def verify(path: Path, progress: Progress) -> Findings:
     return found
 
 
-def _check_mark(path: Path, found: Findings) -> None:
-    """The mark is read first: it is written last, so a file beside a running connector is never older."""
+def _check_high_water_mark(path: Path, found: Findings) -> None:
+    """Compare the file with its high-water mark. The mark is read first: a connector writes it last, so the file of a
+    running connector is never behind the mark that was read."""
     try:
-        mark = read_mark(mark_file(path))
-    except MarkDamagedError as error:
-        found.problems.append(f"the mark {mark_file(path)} is damaged ({error}); it is made anew at the next start")
+        mark = read_high_water_mark(path)
+    except HighWaterDamagedError as error:
+        found.problems.append(
+            f"the high-water mark {high_water_file(path)} is damaged ({error}); it is written anew at the next start"
+        )
         return
     if mark is None:
         return
@@ -132,39 +136,37 @@ def _check_mark(path: Path, found: Findings) -> None:
         )
 
 
-def _check_rows(path: Path, found: Findings, progress: Progress) -> None:
+def _check_rows(path: Path, found: Findings, on_messages_read: OnMessagesRead) -> None:
     expected: int | None = None
-    for first, row in read_rows(path, found.problems.append):
-        if expected is None or first != expected:
+    for first, row in read_waiting(path, found.problems.append):
+        if expected is not None and first != expected:
             for start, end in _unexplained(path, expected, first):
                 found.problems.append(f"positions {start} to {end - 1} are not there")
         found.rows += 1
         if row is None:
-            expected = None  # how many stood there is as little to be trusted as the rest
+            expected = None  # the row does not say reliably how many records it held
             continue
         expected = row.last + 1
         found.messages += len(row.records)
-        progress(len(row.records))
+        on_messages_read(len(row.records))
 
 
-def _unexplained(path: Path, expected: int | None, first: int) -> list[tuple[int, int]]:
-    """What should be between these positions: neither lost, nor settled meanwhile."""
-    if expected is None:
-        return []
+def _unexplained(path: Path, expected: int, first: int) -> list[tuple[int, int]]:
+    """The positions from `expected` to before `first` that are neither lost nor settled by now, as (first, next)."""
     with closing(open_read_only(path)) as connection:
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
-        lost = lost_ranges(read_losses(connection)) if has_table(connection, "losses") else []
+        lost = lost_ranges(read_losses(connection))
     return missing_ranges(max(expected, int(meta.get("settled_to", 0)) + 1), first, lost)
 
 
 def _check_account(connection: sqlite3.Connection, found: Findings) -> None:
-    """One moment's account: what came in is settled, waits, or is lost."""
+    """Check the account of one moment: every message that came in is settled, waits, or is lost."""
     connection.execute("BEGIN")
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     tallies = read_tallies(connection)
     waiting = int(connection.execute("SELECT total(count) FROM journal").fetchone()[0])
     stored = int(connection.execute("SELECT total(bytes) FROM journal").fetchone()[0])
-    found.losses = read_losses(connection) if has_table(connection, "losses") else []
+    found.losses = read_losses(connection)
     connection.execute("COMMIT")
     appended = int(meta.get("next_position", 1)) - 1
     lost = sum(loss.records or 0 for loss in found.losses)
@@ -182,23 +184,22 @@ def _check_account(connection: sqlite3.Connection, found: Findings) -> None:
     found.problems += [f"not acknowledged: loss {loss.id}: {loss}" for loss in found.losses if not loss.acknowledged]
 
 
-def read_stats(path: Path, progress: Progress) -> Stats:
-    """What is in a journal: all that waits is read, for the topics. Raises sqlite3.Error."""
-    stats = Stats()
+def read_stats(path: Path, on_messages_read: OnMessagesRead) -> JournalStats:
+    """What the journal holds. All messages that wait are read, to count them by topic. Raises sqlite3.Error."""
+    stats = JournalStats()
     with closing(open_read_only(path)) as connection:
         connection.execute("BEGIN")
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
         stats.next_position = int(meta.get("next_position", 1))
         stats.settled_messages = _received(read_tallies(connection))
-        losses = read_losses(connection) if has_table(connection, "losses") else []
-        stats.lost_messages = sum(loss.records or 0 for loss in losses)
+        stats.lost_messages = sum(loss.records or 0 for loss in read_losses(connection))
         page = int(connection.execute("PRAGMA page_size").fetchone()[0])
         stats.free_bytes = page * int(connection.execute("PRAGMA freelist_count").fetchone()[0])
         connection.execute("COMMIT")
     stats.file_bytes = path.stat().st_size
-    wal = beside(path, "-wal")
+    wal = companion_file(path, "-wal")
     stats.wal_bytes = wal.stat().st_size if wal.exists() else 0
-    for _, row in read_rows(path, lambda _: None):
+    for _, row in read_waiting(path, lambda _: None):
         stats.rows += 1
         if row is None:
             continue
@@ -207,31 +208,29 @@ def read_stats(path: Path, progress: Progress) -> Stats:
         stats.messages += len(row.records)
         stats.topics.update(record.topic for record in row.records)
         stats.bytes += sum(len(record.payload or b"") + len(record.topic) for record in row.records)
-        progress(len(row.records))
+        on_messages_read(len(row.records))
     return stats
 
 
-def counters(path: Path) -> tuple[int, int]:
-    """(messages that ever came in, messages that were ever settled): twice, for rates. Raises sqlite3.Error."""
+def read_totals(path: Path) -> Totals:
+    """The totals at this moment. Two of them give rates. Raises sqlite3.Error."""
     with closing(open_read_only(path)) as connection:
         connection.execute("BEGIN")
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
-        return int(meta.get("next_position", 1)) - 1, _received(read_tallies(connection))
+        return Totals(int(meta.get("next_position", 1)) - 1, _received(read_tallies(connection)))
 
 
 def acknowledge(path: Path, ids: list[int] | None, note: str) -> list[Loss]:
-    """Take note of these losses, or of all: they are no problem of the ledger any more. One of unknown size gets the
-    size that makes the account balance now. Returns those that were new. Raises sqlite3.Error."""
+    """Acknowledge the losses with these IDs, or all losses: they are no problem of the ledger any more. A loss of
+    unknown size gets the size that makes the account balance at this moment. Returns the losses that nobody had
+    acknowledged before. Raises sqlite3.Error."""
     with closing(open_durable(path)) as connection:
-        if not has_table(connection, "losses"):
-            return []
         connection.execute("BEGIN IMMEDIATE")
-        _take_over_old_note(connection)
         losses = read_losses(connection)
         chosen = [loss for loss in losses if not loss.acknowledged and (ids is None or loss.id in ids)]
         for loss in chosen:
             if loss.records is None:
-                _find_size(connection, loss)
+                _set_size(connection, loss)
             connection.execute("UPDATE losses SET acknowledged = ? WHERE id = ?", (f"{now_text()} {note}", loss.id))
         numbers = {loss.id for loss in chosen}
         found = [loss for loss in read_losses(connection) if loss.id in numbers]
@@ -239,15 +238,8 @@ def acknowledge(path: Path, ids: list[int] | None, note: str) -> list[Loss]:
         return found
 
 
-def _take_over_old_note(connection: sqlite3.Connection) -> None:
-    note = connection.execute("SELECT value FROM meta WHERE key = 'account_lost'").fetchone()
-    if note:
-        add_loss(connection, None, None, None, str(note[0]))
-        connection.execute("DELETE FROM meta WHERE key = 'account_lost'")
-
-
-def _find_size(connection: sqlite3.Connection, loss: Loss) -> None:
-    """What nobody can account for at this moment is what was lost with it."""
+def _set_size(connection: sqlite3.Connection, loss: Loss) -> None:
+    """Set the size of this loss to the number of messages that are missing in the account at this moment."""
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     waiting = int(connection.execute("SELECT total(count) FROM journal").fetchone()[0])
     known = sum(other.records or 0 for other in read_losses(connection))

@@ -69,7 +69,7 @@ class MetadataBook:
         self._integration = integration
         self._saved_table = _SAVED_TABLES[kind]
         with state.reading() as connection:
-            _make_tables(connection)
+            connection.executescript(_SCHEMA)
 
     def entries(self, inputs: Collection[str]) -> dict[str, Entry]:
         """Input ID → entry; an empty entry for an unknown signal."""
@@ -195,15 +195,6 @@ class MetadataBook:
                     wants.tries,
                 ),
             )
-
-
-def _make_tables(connection: sqlite3.Connection) -> None:
-    connection.executescript(_SCHEMA)
-    for table in _SAVED_TABLES.values():  # earlier versions knew no more than the digest
-        known = {column[1] for column in connection.execute(f"PRAGMA table_info({table})")}
-        for name, kind in (("at", "REAL"), ("note", "TEXT")):
-            if name not in known:
-                connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
 
 
 # -- for commands, which have only the file --------------------------------------------------------

@@ -32,7 +32,7 @@ _SOURCE_HELP = {
     "kafka_received_total": "Records read",
     "kafka_rebalances_total": "Times that partitions came or went",
     "kafka_abandoned_total": "Records given to another member before they were settled; it gets them again",
-    "kafka_late_settlements_total": "Settlements refused because their partition had gone",
+    "kafka_late_settlements_total": "LedgerWriter refused because their partition had gone",
     "kafka_redelivered_total": "Records that came again after this member had settled them",
     "kafka_expired_total": "Records that were gone from the log before they could be read: a loss",
     "kafka_disagreements_total": "Times that the partitions we worked on were not those the group gave us",

@@ -14,7 +14,7 @@ from connector.clarify import Api, Credentials, Timeouts
 from connector.config.model import Config
 from connector.dead_letters.writer import DeadLetterWriter
 from connector.formats.sparkplug.topic import Owner
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.mapping.mapper import Mapper
 from connector.mapping.signals.input_ids import Origin
 from connector.runtime.state_dir import StartError, open_log_file
@@ -78,7 +78,7 @@ def open_client(config: Config) -> Api:
     )
 
 
-MakeSource: TypeAlias = Callable[[SourceSection, LogFile], Source]
+MakeSource: TypeAlias = Callable[[SourceSection, SourceFile], Source]
 """Makes the source of a section, with its journal and ledger."""
 
 

@@ -16,7 +16,7 @@ import structlog
 
 from connector import ConnectorError
 from connector.config.model import Config
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.runtime.connector import Connector
 from connector.sources.range import OffsetRange, RangeAsked, RangeSource
 from connector.sources.section import SourceSection
@@ -116,6 +116,6 @@ class Backfill:
         assert self._source is not None  # noqa: S101 - made with the connector
         return self._source
 
-    def _make_source(self, section: SourceSection, file: LogFile) -> Source:
+    def _make_source(self, section: SourceSection, file: SourceFile) -> Source:
         self._source = section.open_range(file, self._asked)
         return self._source

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from connector.config.model import Config
 from connector.delivery.load import PackingAccount
-from connector.ledger.account import Counts
-from connector.ledger.schema import Range, Row
+from connector.ledger.account import Counts, SettledRange
+from connector.ledger.journal_row import JournalRow
+from connector.ledger.ledger_lines import line_of
 from connector.ledger.statement import read_statement
-from connector.ledger.topics import line_of
 from connector.mapping.mapper import Mapper
 from connector.mapping.time.times import format_time
 from connector.runtime.assembly import mapper_with
@@ -155,7 +155,7 @@ def read_ledger(*configs: Config, all_members: bool = False) -> Ledger:
     """Read the ledger of a configuration, or of several that work together: sources of the same name are added up.
     With `all_members`, a gap between what they settled is a problem. Raises sqlite3.Error if a file cannot be read."""
     ledger = Ledger()
-    ranges: dict[str, list[Range]] = {}
+    ranges: dict[str, list[SettledRange]] = {}
     for config in configs:
         for folder in [config.state_dir, *sorted(config.state_dir.glob(WORKER_FOLDERS))]:
             mapper = mapper_with(config, read_memory(folder / "state.sqlite"))
@@ -181,7 +181,7 @@ def _packing(path: Path) -> Iterator[tuple[float, PackingAccount]]:
         yield at, PackingAccount(**json.loads(text))
 
 
-def _read_source(source: SourceLedger, name: str, path: Path, mapper: Mapper, most_topics: int) -> list[Range]:
+def _read_source(source: SourceLedger, name: str, path: Path, mapper: Mapper, most_topics: int) -> list[SettledRange]:
     statement = read_statement(path, lambda row: _add_waiting(source.topics, name, row, mapper, most_topics))
     source.appended += statement.appended
     source.redelivered += statement.redelivered
@@ -230,7 +230,7 @@ def _find_problems(source: SourceLedger, all_members: bool) -> None:
         source.problems.extend(source.incidents)
 
 
-def _by_partition(ranges: list[Range]) -> dict[str, PartitionAccount]:
+def _by_partition(ranges: list[SettledRange]) -> dict[str, PartitionAccount]:
     partitions: dict[str, PartitionAccount] = {}
     for found in sorted(ranges, key=lambda found: (found.partition, found.first)):
         partition = partitions.get(found.partition)
@@ -243,7 +243,7 @@ def _by_partition(ranges: list[Range]) -> dict[str, PartitionAccount]:
     return partitions
 
 
-def _add_waiting(topics: dict[str, TopicAccount], name: str, row: Row, mapper: Mapper, most_topics: int) -> None:
+def _add_waiting(topics: dict[str, TopicAccount], name: str, row: JournalRow, mapper: Mapper, most_topics: int) -> None:
     for record in row.records:
         line = line_of(record.topic, topics, len(topics), most_topics)
         account = topics.get(line)

@@ -10,7 +10,7 @@ from typing import Final, TextIO
 
 from connector import ConnectorError
 from connector.config.model import Config
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 
 PACKING_NOTE: Final = "packing"
 """How the ledger finds what was said of packing."""
@@ -35,11 +35,11 @@ def state_files(state_dir: Path) -> list[Path]:
     return [file for file in files if file.exists()]
 
 
-def open_log_file(config: Config, source: str) -> LogFile:
+def open_log_file(config: Config, source: str) -> SourceFile:
     """A source's journal and ledger. Raises `StartError`."""
     path = log_file_path(config, source)
     try:
-        return LogFile.open(path, ledger_topics=config.observe.ledger_topics)
+        return SourceFile.open(path, ledger_topics=config.observe.ledger_topics)
     except (OSError, sqlite3.Error) as error:
         raise StartError(f"the journal {path} cannot be opened: {error}; is the disk full or read-only?") from None
 

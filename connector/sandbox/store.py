@@ -69,21 +69,6 @@ CREATE TABLE samples (
     PRIMARY KEY (signal, time_us)
 ) WITHOUT ROWID;
 """
-_TO_VERSION_2 = """
-BEGIN IMMEDIATE;
-CREATE TABLE items (
-    number INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    attributes TEXT NOT NULL,
-    annotations TEXT NOT NULL,
-    created_us INTEGER NOT NULL,
-    updated_us INTEGER NOT NULL
-);
-ALTER TABLE signals ADD COLUMN item INTEGER REFERENCES items (number);
-ALTER TABLE samples ADD COLUMN stored_us INTEGER NOT NULL DEFAULT 0;
-PRAGMA user_version = 2;
-COMMIT;
-"""
 _SHOWN = (
     "SELECT time_us, value FROM samples JOIN signals s ON signal = s.number JOIN items i ON s.item = i.number"
     " WHERE i.id = ?"
@@ -454,9 +439,6 @@ def _prepare(connection: sqlite3.Connection, path: Path | None, *, read_only: bo
         raise StoreError(f"{path} is empty: no sandbox has used it yet")
     if not is_new and application_id != _APPLICATION_ID:
         raise StoreError(f"{path} is a database of another program, not a sandbox store")
-    if not is_new and version == 1 and not read_only:
-        connection.executescript(_TO_VERSION_2)
-        version = _SCHEMA_VERSION
     if not is_new and version != _SCHEMA_VERSION:
         raise StoreError(f"{path} has store version {version}, this sandbox reads {_SCHEMA_VERSION}: use a new file")
     if read_only:

@@ -7,8 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connector.ledger.schema import Range
-from connector.ledger.settlements import Settled
+from connector.ledger.account import SettledRange
 
 
 def partition_name(topic: str, number: int) -> str:
@@ -27,14 +26,13 @@ class _Taken:
     """One chunk that was given out."""
 
     last: int
-    range: Range
-    redelivered: int
+    range: SettledRange
 
 
 class OwnedPartition:
     """One partition from its assignment to its end."""
 
-    def __init__(self, topic: str, number: int, start: int | None, covered: Sequence[Range] = ()) -> None:
+    def __init__(self, topic: str, number: int, start: int | None, covered: Sequence[SettledRange] = ()) -> None:
         """`start` is the group's position, None if there is none or it is not known yet; `covered` is what this
         ledger has settled of it before, in order."""
         self.topic = topic
@@ -65,15 +63,15 @@ class OwnedPartition:
         redelivered = 0
         if first < self._covered_to:
             redelivered = sum(1 for position in positions if self._is_covered(position))
-        self._taken.append(_Taken(positions[-1], Range(self.name, first, self.next_taken, len(positions)), redelivered))
+        taken = SettledRange(self.name, first, self.next_taken, len(positions), redelivered)
+        self._taken.append(_Taken(positions[-1], taken))
 
-    def settle(self, position: int) -> list[Settled]:
+    def settle(self, position: int) -> list[SettledRange]:
         """Everything up to this position is settled: what is new of it, in ranges without a gap."""
-        found: list[Settled] = []
+        found: list[SettledRange] = []
         while self._taken and self._taken[0].last <= position:
-            taken = self._taken.popleft()
-            part = Settled(self.topic, self.number, taken.range, taken.redelivered)
-            if found and found[-1].range.next == part.range.first:
+            part = self._taken.popleft().range
+            if found and found[-1].next == part.first:
                 found[-1] = found[-1].joined(part)
             else:  # the first, or a reset lies between
                 found.append(part)

@@ -12,7 +12,7 @@ from pydantic import Field
 from connector.settings import Destination, Section, SourceName
 
 if TYPE_CHECKING:
-    from connector.ledger.file import LogFile
+    from connector.ledger.source_file import SourceFile
     from connector.sources.range import RangeAsked, RangeSource
     from connector.sources.source import Source
     from connector.sources.tap import Tap
@@ -91,7 +91,7 @@ class SourceSection(Section):
         del destination
         return False
 
-    def open(self, file: LogFile, message_bytes: int) -> Source:
+    def open(self, file: SourceFile, message_bytes: int) -> Source:
         """The source; no network yet. `file` is its journal and ledger. A message longer than `message_bytes` is not
         needed whole: it becomes a dead letter. Raises `ValueError` or `OSError`."""
         raise NotImplementedError
@@ -102,7 +102,7 @@ class SourceSection(Section):
         del from_beginning
         return None
 
-    def open_range(self, file: LogFile, asked: RangeAsked) -> RangeSource:
+    def open_range(self, file: SourceFile, asked: RangeAsked) -> RangeSource:
         """A source of the records that are asked for, where `can_reread`. Goes on where `file` says that an earlier one
         stopped. May wait for the network. Raises `RangeError`."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""What is remembered beside the journals, and how SQLite files are opened.
+"""What the connector remembers beside its journals, and how SQLite files are opened.
 
 Knows: records, formats.sparkplug, mapping.signals.
 """

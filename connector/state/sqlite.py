@@ -1,4 +1,4 @@
-"""How SQLite files are opened here: durable for their owner, without a trace for a reader."""
+"""How SQLite files are opened: durably by the process that owns them, and without a trace by a reader."""
 
 from __future__ import annotations
 
@@ -11,36 +11,50 @@ from typing import Final
 _BUSY_SECONDS: Final = 10
 
 
+def companion_file(path: Path, suffix: str) -> Path:
+    """The file beside `path` that belongs to it, and is called like it with `suffix` added."""
+    return path.with_name(path.name + suffix)
+
+
 def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sqlite3.Connection:
-    """Open or create a file for its owner: WAL, every commit synced to disk, `schema` carried out. With `give_back` a
-    new file can return free pages to the disk (`PRAGMA incremental_vacuum`). For several threads, which the caller
-    keeps apart. Raises sqlite3.Error, and then leaves nothing open."""
-    _sync_what_was_left(path)
+    """Open or create a file for the process that owns it: with a write-ahead log, and every commit synced to the disk.
+    The statements of `schema` run in one transaction. With `give_back` a new file can return free pages to the disk
+    (`PRAGMA incremental_vacuum`). Several threads may use the connection, but the caller lets in one at a time.
+
+    Raises sqlite3.Error, and then leaves no connection open.
+    """
+    _sync_write_ahead_log(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
     try:
         if give_back:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = EXTRA")  # counts where WAL cannot be had (yet): the disk was broken
+        # EXTRA matters while WAL cannot be had: a process may open the file on a disk that is failing.
+        connection.execute("PRAGMA synchronous = EXTRA")
         connection.execute("PRAGMA journal_size_limit = 16777216")
-        with suppress(sqlite3.OperationalError):  # no room for it: SQLite tries again when it has written more
+        with suppress(sqlite3.OperationalError):  # no room for the checkpoint: SQLite tries again after more writes
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        connection.executescript(schema)
+        if schema:
+            connection.executescript(f"BEGIN; {schema} COMMIT")
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _sync_what_was_left(path: Path) -> None:
-    """A process that was killed between a write and its sync leaves transactions that SQLite takes for durable, and
-    builds on. They are, from here on. Where a sync had failed, what it lost is read as if it was there until the power
-    fails: that is why the whole log is written once more, into the file, when it is opened."""
-    wal = path.with_name(path.name + "-wal")
+def _sync_write_ahead_log(path: Path) -> None:
+    """Make durable what an earlier process left in the write-ahead log.
+
+    A process that was killed between a write and its sync leaves transactions that SQLite takes for durable, and builds
+    on. After this sync they are durable. If a sync had failed, the operating system may return data that is not on the
+    disk and disappears when the power fails. That is why `open_durable` also copies the whole log into the file, with a
+    checkpoint.
+    """
+    wal = companion_file(path, "-wal")
     try:
         descriptor = os.open(wal, os.O_RDWR)
     except OSError:
-        return  # there is none, or SQLite says what is wrong with it
+        return  # there is no log, or SQLite reports what is wrong with it
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -52,9 +66,9 @@ def _sync_what_was_left(path: Path) -> None:
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """Open a file for reading, also while its owner writes, or from a folder that cannot be written."""
+    """Open a file for reading: also while its owner writes, and also in a folder that cannot be written. Raises
+    sqlite3.Error."""
     uri = path.resolve().as_uri() + "?mode=ro"
-    wal = path.with_name(path.name + "-wal")
-    if not os.access(path.parent, os.W_OK) and not wal.exists():
-        uri += "&immutable=1"  # nobody can write it, and SQLite need not look for those who do
+    if not os.access(path.parent, os.W_OK) and not companion_file(path, "-wal").exists():
+        uri += "&immutable=1"  # nobody can write the file, so SQLite need not look for a writer
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS)

@@ -1,8 +1,9 @@
-"""What the connector remembers beside its journals: which origin owns which input ID, what nodes have said, and, in
-tables of `metadata_book.py`, which metadata is saved and which is not yet.
+"""What the connector remembers beside its journals: which origin owns which input ID, which new signals are held, the
+numbers of states, how far windows are inserted, and what Sparkplug nodes have said. The tables of `metadata/book.py`,
+about which metadata is saved, are in the same file.
 
-One small SQLite file in state_dir. Losing it costs no data: metadata is saved once more, and IDs are given
-out again in the order in which topics appear.
+It is one small SQLite file in `state_dir`. No data is lost with it: metadata is then saved once more, and input IDs are
+given out again, in the order in which topics appear.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from connector.formats.sparkplug.topic import Owner
 from connector.mapping.signals.input_ids import Origin
 from connector.state.sqlite import open_durable, open_read_only
 
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS input_ids (input TEXT PRIMARY KEY, source TEXT, topic TEXT, path TEXT,
-    record TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS input_ids (input TEXT PRIMARY KEY, source TEXT, topic TEXT, path TEXT, record TEXT)
+    WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, at REAL, text TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS guarded_signals (input TEXT PRIMARY KEY, status TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS learned_states (input TEXT, text TEXT, number INTEGER, PRIMARY KEY (input, text))
@@ -34,18 +35,12 @@ CREATE TABLE IF NOT EXISTS windows_done (input TEXT PRIMARY KEY, until_us INTEGE
 
 
 class SignalStatus(StrEnum):
-    """What became of a signal when it was new, where new ones are guarded."""
+    """What was decided about a new signal, where new signals are guarded."""
 
     KNOWN = "known"
     HELD = "held"
     APPROVED = "approved"
-    """Held until somebody approved it, and not let in by the running connector yet."""
-
-
-def read_claims(path: Path) -> dict[str, Origin]:
-    """Input ID → the origin that owns it, from a file that somebody else may have open."""
-    with closing(open_read_only(path)) as connection:
-        return _claims(connection)
+    """Somebody has approved the signal, which was held. The running connector has not let it in yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,35 +50,60 @@ class Memory:
     claims: dict[str, Origin] = field(default_factory=dict)
     """Input ID → the origin that owns it."""
     states: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Input ID → text → the number that it has for ever."""
+    """Input ID → text → the number that this text has for ever."""
     births: dict[str, list[tuple[Owner, bytes]]] = field(default_factory=dict)
-    """Source → what Sparkplug's nodes and devices had said."""
+    """Source → the last birth message of each Sparkplug node and device."""
+
+
+class Note(NamedTuple):
+    """The newest note of a name."""
+
+    at: float
+    """When it was written, in seconds since the epoch."""
+    text: str
+
+
+# -- for other processes, which read the file beside its owner -------------------------------------
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """A connection for reading; None if there is no file, or if its owner has not created its tables yet. Raises
+    sqlite3.Error."""
+    if not path.exists():
+        yield None
+        return
+    with closing(open_read_only(path)) as connection:
+        begun = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'input_ids'").fetchone()
+        yield connection if begun else None
+
+
+def read_claims(path: Path) -> dict[str, Origin]:
+    """Input ID → the origin that owns it. Raises sqlite3.Error."""
+    with _reading(path) as connection:
+        return {} if connection is None else _claims(connection)
 
 
 def read_memory(path: Path) -> Memory:
-    """All of it, from a file that somebody else may have open; nothing if there is none."""
-    if not path.exists():
-        return Memory()
-    with closing(open_read_only(path)) as connection:
-        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-        return Memory(
-            _claims(connection),
-            _learned_states(connection) if "learned_states" in tables else {},
-            _births(connection) if "sparkplug_births" in tables else {},
-        )
+    """What the mapping of a connector remembers. Raises sqlite3.Error."""
+    with _reading(path) as connection:
+        if connection is None:
+            return Memory()
+        return Memory(_claims(connection), _learned_states(connection), _births(connection))
 
 
 def read_held(path: Path) -> list[str]:
-    """The input IDs of signals that wait for an approval, from a file that somebody else may have open."""
-    with closing(open_read_only(path)) as connection:
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'guarded_signals'").fetchone():
+    """The input IDs of the signals that wait for an approval, sorted. Raises sqlite3.Error."""
+    with _reading(path) as connection:
+        if connection is None:
             return []
         rows = connection.execute("SELECT input FROM guarded_signals WHERE status = 'held' ORDER BY input").fetchall()
         return [row[0] for row in rows]
 
 
 def approve(path: Path, inputs: Iterable[str]) -> int:
-    """Approve these held signals; a running connector lets them in within seconds. Returns how many there were."""
+    """Approve the held signals among `inputs`. A running connector lets them in within seconds. Returns how many were
+    held. Raises sqlite3.Error."""
     with closing(open_durable(path, _SCHEMA)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         n = sum(
@@ -96,24 +116,28 @@ def approve(path: Path, inputs: Iterable[str]) -> int:
         return n
 
 
-def read_note(path: Path, name: str) -> tuple[float, str] | None:
-    """(seconds since the epoch, text) of the newest note of this name, from a file that somebody else may have open."""
-    with closing(open_read_only(path)) as connection:
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'notes'").fetchone():
-            return None  # written by an earlier version
+def read_note(path: Path, name: str) -> Note | None:
+    """The newest note of this name. Raises sqlite3.Error."""
+    with _reading(path) as connection:
+        if connection is None:
+            return None
         row = connection.execute("SELECT at, text FROM notes WHERE name = ?", (name,)).fetchone()
-        return None if row is None else (row[0], row[1])
+        return None if row is None else Note(*row)
+
+
+# -- for the connector -----------------------------------------------------------------------------
 
 
 class State:
-    """The open file; safe for threads. Every change is durable when its method returns."""
+    """The open file. Safe for threads. Every change is durable when its method returns, or undone if the method raises.
+    Every method raises sqlite3.Error if the file cannot be read or written."""
 
     def __init__(self, path: Path) -> None:
+        """Open or create the file."""
         self._lock = threading.Lock()
+        """Protects the connection."""
         try:
             self._connection = open_durable(path, _SCHEMA)
-            if not _knows_records(self._connection):
-                self._connection.execute("ALTER TABLE input_ids ADD COLUMN record TEXT NOT NULL DEFAULT ''")
         except sqlite3.Error as error:
             raise type(error)(
                 f"{path}: {error}; move it away to go on: no data is lost with it, but input IDs that two topics "
@@ -126,24 +150,25 @@ class State:
             return _claims(self._connection)
 
     def add_claims(self, claims: Iterable[tuple[str, Origin]]) -> None:
-        """Remember who owns these input IDs."""
+        """Remember the owners of these input IDs."""
         self._many(
             "INSERT OR REPLACE INTO input_ids (input, source, topic, path, record) VALUES (?, ?, ?, ?, ?)",
             [(input_id, *origin) for input_id, origin in claims],
         )
 
     def add_note(self, name: str, at: float, text: str) -> None:
-        """Keep this in place of the last note of this name."""
+        """Replace the note of this name. `at` is in seconds since the epoch."""
         self._many("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", [(name, at, text)])
 
     def signal_statuses(self) -> dict[str, SignalStatus]:
-        """Input ID → what became of it, for all signals since new ones are guarded."""
+        """Input ID → what was decided about the signal, for every signal that came since new signals are guarded."""
         with self._lock:
             rows = self._connection.execute("SELECT input, status FROM guarded_signals").fetchall()
         return {input_id: SignalStatus(status) for input_id, status in rows}
 
     def add_signal_statuses(self, statuses: Sequence[tuple[str, SignalStatus]]) -> None:
-        """Remember what became of these; what somebody has approved meanwhile stays approved."""
+        """Remember what was decided about these signals. A signal that somebody has approved meanwhile stays
+        approved."""
         self._many(
             "INSERT INTO guarded_signals VALUES (?, ?) ON CONFLICT DO UPDATE SET status = excluded.status "
             "WHERE guarded_signals.status != 'approved'",
@@ -151,7 +176,7 @@ class State:
         )
 
     def take_approved(self) -> list[str]:
-        """What was approved since the last call, and is known from now on."""
+        """The input IDs of the signals that were approved since the last call. From now on they are known."""
         with self._lock:
             if not self._connection.execute("SELECT 1 FROM guarded_signals WHERE status = 'approved'").fetchone():
                 return []
@@ -161,30 +186,31 @@ class State:
         return [row[0] for row in rows]
 
     def learned_states(self) -> dict[str, dict[str, int]]:
-        """Input ID → text → the number that it has for ever."""
+        """Input ID → text → the number that this text has for ever."""
         with self._lock:
             return _learned_states(self._connection)
 
     def add_learned_states(self, states: Iterable[tuple[str, str, int]]) -> None:
-        """Remember the numbers of these texts; one that is known keeps its number."""
+        """Remember numbers for texts: (input ID, text, number). A text that has a number keeps it."""
         self._many("INSERT OR IGNORE INTO learned_states VALUES (?, ?, ?)", list(states))
 
     def windows_done(self) -> dict[str, int]:
-        """Input ID → µs up to which its windows are inserted."""
+        """Input ID → the time up to which its windows are inserted, in µs since the epoch."""
         with self._lock:
             return dict(self._connection.execute("SELECT input, until_us FROM windows_done").fetchall())
 
     def add_windows_done(self, done: Mapping[str, int]) -> None:
-        """Remember up to where the windows of these inputs are inserted."""
+        """Remember the times, in µs since the epoch, up to which the windows of these input IDs are inserted."""
         self._many("INSERT OR REPLACE INTO windows_done VALUES (?, ?)", list(done.items()))
 
     def births(self) -> dict[str, list[tuple[Owner, bytes]]]:
-        """Source → what Sparkplug's nodes and devices had said."""
+        """Source → the last birth message of each Sparkplug node and device."""
         with self._lock:
             return _births(self._connection)
 
     def keep_births(self, source: str, births: Iterable[tuple[Owner, bytes | None]]) -> None:
-        """Remember what these nodes and devices have said; forget those that come with None."""
+        """Remember the last birth messages of these nodes and devices of a source. A node or device that comes with
+        None is forgotten."""
         with self.transaction() as connection:
             for owner, said in births:
                 if said is None:
@@ -208,13 +234,13 @@ class State:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for reading alone."""
+        """The connection, for statements that only read."""
         with self._lock:
             yield self._connection
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """The connection within a transaction, which is durable afterwards; or undone, if it raises."""
+        """Run the block as one transaction on this connection: durable at the end, undone if the block raises."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -226,14 +252,8 @@ class State:
                 raise
 
 
-def _knows_records(connection: sqlite3.Connection) -> bool:
-    """Earlier versions did not tell the records of a topic apart."""
-    return any(column[1] == "record" for column in connection.execute("PRAGMA table_info(input_ids)"))
-
-
 def _claims(connection: sqlite3.Connection) -> dict[str, Origin]:
-    more = ", record" if _knows_records(connection) else ""
-    rows = connection.execute(f"SELECT input, source, topic, path{more} FROM input_ids")  # noqa: S608 - constants
+    rows = connection.execute("SELECT input, source, topic, path, record FROM input_ids")
     return {row[0]: Origin(*row[1:]) for row in rows}
 
 

@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from connector.ledger.account import Commit, Counts, Tally
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.ledger.statement import read_statement
 from connector.sources.kafka.range import KafkaRangeSource
 from connector.sources.kafka.section import KafkaSection
@@ -163,7 +163,7 @@ def test_what_expires_before_it_is_read_is_reported(
          "security": "plaintext"}
     )  # fmt: skip
     path = tmp_path / "kafka.sqlite"
-    source = KafkaRangeSource(section, LogFile.open(path), [OffsetRange(topic, 0, 0, end)])
+    source = KafkaRangeSource(section, SourceFile.open(path), [OffsetRange(topic, 0, 0, end)])
     real.delete_records(topic, 0, before=10)
     source.start(None)  # type: ignore[arg-type]
     read: list[int] = []

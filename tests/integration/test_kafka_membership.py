@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from connector.ledger.account import Commit, Counts, Tally
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.ledger.statement import read_statement
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.source import KafkaSource
@@ -87,7 +87,7 @@ class Member:
         text = {"type": "kafka", "bootstrap_servers": bootstrap, "topics": [topic], "group_id": topic}
         self.clock = Clock()
         self.path = folder / "kafka.sqlite"
-        self.file = LogFile.open(self.path)
+        self.file = SourceFile.open(self.path)
         section = KafkaSection.model_validate(text | {"security": "plaintext"} | settings)
         self.source = KafkaSource(section, self.file, clock=self.clock, consumer=Watched)
         self.read: dict[str, list[int]] = {}

@@ -23,7 +23,7 @@ from confluent_kafka.admin import (
 
 from connector.brokers.kafka import admin_settings
 from connector.ledger.account import Commit, Counts, Tally
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import consumer_settings
 from connector.sources.kafka.source import KafkaSource
@@ -194,7 +194,7 @@ def test_a_new_group_finds_its_positions_with_every_assignor(kafka: KafkaBroker,
 
     def run(folder: str, *enough: int) -> None:
         (tmp_path / folder).mkdir()
-        source = KafkaSource(found, LogFile.open(tmp_path / folder / "kafka.sqlite"))
+        source = KafkaSource(found, SourceFile.open(tmp_path / folder / "kafka.sqlite"))
         source.start(Forgetful())
 
         def has_read(count: int) -> bool:

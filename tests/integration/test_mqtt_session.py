@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from connector.ledger.account import Commit
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
 from connector.sources.journal.journal import Batch
 from connector.sources.mqtt.section import MqttSection
@@ -86,7 +86,7 @@ class Sources:
         section = MqttSection.model_validate(
             {"type": "mqtt", "url": f"mqtt://127.0.0.1:{broker.port}", "topics": ["t/#"], "client_id": "c"} | settings
         )
-        source = MqttSource(section, LogFile.open(self._folder / (file or f"{self._files}.sqlite")), journal)
+        source = MqttSource(section, SourceFile.open(self._folder / (file or f"{self._files}.sqlite")), journal)
         self._made.append(source)
         source.start(ScriptedHandover())
         return source

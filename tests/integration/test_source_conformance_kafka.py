@@ -17,7 +17,7 @@ from connector.conformance.sources import (
     SourceConformance,
     Stage,
 )
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.range import OffsetRange, RangeAsked, RangeSource
 from tests.kafka_brokers import ContainerKafka, Kafka, need_kafka
@@ -71,7 +71,7 @@ class KafkaRangeStage(KafkaStage):
 
     finite: ClassVar[bool] = True
 
-    def open(self, file: LogFile) -> RangeSource:
+    def open(self, file: SourceFile) -> RangeSource:
         offsets = tuple(OffsetRange(self.topic, number, 0, end) for number, end in sorted(self.published.items()))
         return self.section.open_range(file, RangeAsked(None, offsets))
 

@@ -1,8 +1,8 @@
-"""What is remembered beside the journals, and the dead letters: a crash at every write, and every change refused.
+"""The state file, the dead letters and the ledger of ranges: with a crash at every write, and with changes that fail.
 
-Each method is all or nothing, durable when it returns, and nothing overtakes what was there before. So whatever the
-disk may hold after a crash is what stood after one of the steps: not one before the last that had returned, nor one
-after the last that had begun.
+Each change is all or nothing, is durable when its method returns, and never becomes durable before an earlier change.
+So after a crash the disk holds the content after one of the steps: after the last step that had returned, or after a
+later one that had begun.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from connector.dead_letters.letter import DeadLetter, letter_of
 from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.dead_letters.store import DeadLettersError
 from connector.formats.sparkplug.topic import Owner
-from connector.ledger.account import Commit, Counts, Tally
-from connector.ledger.file import LogFile
-from connector.ledger.schema import Range, read_ranges, read_tallies
+from connector.ledger.account import Commit, Counts, SettledRange, Tally
+from connector.ledger.ledger_lines import read_tallies
+from connector.ledger.ledger_tables import read_ranges
+from connector.ledger.source_file import SourceFile
 from connector.mapping.signals.input_ids import Origin
 from connector.metadata.book import MetadataBook, MetadataKind
 from connector.metadata.reconciler import Desire, SaveInterval, rejected, saved, sending, wanted
@@ -39,7 +40,7 @@ Step = Callable[[Any], object]
 
 @dataclass(frozen=True)
 class Kind:
-    """One of the stores: how to open it, all that it says of itself, what may be done to it, how it fails."""
+    """One of the stores: how it is opened, its whole content, the steps that may be taken, and how it may fail."""
 
     open: Callable[[Path], Any]
     content: Callable[[Any], object]
@@ -59,7 +60,7 @@ def signals(state: State) -> MetadataBook:
 
 
 def open_state(path: Path) -> State:
-    """With the tables of its books, as the connector makes them at its start."""
+    """The state file with the tables of its books, as a connector creates them at its start."""
     state = State(path)
     try:
         signals(state), MetadataBook(state, MetadataKind.ITEM, "integration")
@@ -73,7 +74,7 @@ STATE_STEPS: list[Step] = [
     lambda s: s.add_claims([("a", Origin("mqtt", "t", "x")), ("b", Origin("mqtt", "t", "y"))]),
     lambda s: s.add_claims([(f"id{i}", Origin("kafka", "t" * 50, str(i))) for i in range(100)]),  # several pages
     lambda s: s.add_learned_states([("a", "on", 1), ("a", "off", 0)]),
-    lambda s: s.add_learned_states([("a", "on", 7), ("b", "open", 2)]),  # what is known keeps its number
+    lambda s: s.add_learned_states([("a", "on", 7), ("b", "open", 2)]),  # a text that has a number keeps it
     lambda s: s.add_windows_done({"a": 10, "b": 10}),
     lambda s: s.add_windows_done({"a": 20}),
     lambda s: s.keep_births("mqtt", [(OWNERS[0], b"born" * 500), (OWNERS[1], b"device")]),
@@ -111,7 +112,7 @@ def letter(number: int, size: int = 10) -> DeadLetter:
 LETTER_STEPS: list[Step] = [
     lambda s: s.add([letter(1)]),
     lambda s: s.add([letter(2, 9000), letter(3)]),
-    lambda s: s.add([letter(1), letter(4)]),  # one of them came before
+    lambda s: s.add([letter(1), letter(4)]),  # the first letter is there already
     lambda s: s.add([letter(1)]),
     lambda s: s.forget([letter(3).key]),
     lambda s: s.add([letter(n, 3000) for n in range(5, 9)]),  # above the bound: the oldest go
@@ -137,23 +138,25 @@ def settled(n: int) -> Commit:
 
 RANGE_STEPS: list[Step] = [
     lambda f: f.remember("cluster", "here"),
-    lambda f: f.settle_ranges([Range("t-0", 0, 5, 5)], [settled(5)]),
-    lambda f: f.settle_ranges([Range("t-0", 5, 9, 3), Range("t-1", 0, 1, 1)], [settled(3), settled(1)], redelivered=1),
-    lambda f: f.note_loss("expired", 7),
-    lambda f: f.count_without_journal(2, [settled(2)]),
-    lambda f: f.settle_ranges([Range("t-0", 20, 21, 1)], [settled(1)]),
+    lambda f: f.ledger.add_ranges([SettledRange("t-0", 0, 5, 5)], [settled(5)]),
+    lambda f: f.ledger.add_ranges(
+        [SettledRange("t-0", 5, 9, 3), SettledRange("t-1", 0, 1, 1, 1)], [settled(3), settled(1)]
+    ),
+    lambda f: f.ledger.add_expired("expired", 7),
+    lambda f: f.ledger.add_commits(2, [settled(2)]),
+    lambda f: f.ledger.add_ranges([SettledRange("t-0", 20, 21, 1)], [settled(1)]),
 ]
 
 
-def content_of_ranges(file: LogFile) -> object:
-    with file._lock:
-        meta = dict(file._writer.execute("SELECT key, value FROM meta").fetchall())
-        incidents = [message for (message,) in file._writer.execute("SELECT message FROM incidents")]
-        found = read_ranges(file._writer), read_tallies(file._writer), incidents
+def content_of_ranges(file: SourceFile) -> object:
+    with file._database.locked() as connection:
+        meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+        incidents = [message for (message,) in connection.execute("SELECT message FROM incidents")]
+        found = read_ranges(connection), read_tallies(connection), incidents
     assert file.lost_at_start == []
-    assert file.set_aside is None
+    assert file.recovery is None
     assert meta["next_position"] == file.next_position
-    del meta["incarnation"]  # a file that is made again has another one
+    del meta["incarnation"]  # a file that is created again has another incarnation
     return meta, found
 
 
@@ -162,13 +165,13 @@ KINDS = {
     "letters": Kind(
         lambda path: SqliteLetters(path, 16_000), content_of_letters, LETTER_STEPS, (sqlite3.Error, DeadLettersError)
     ),
-    "ranges": Kind(LogFile.open, content_of_ranges, RANGE_STEPS, (sqlite3.Error, OSError)),
+    "ranges": Kind(SourceFile.open, content_of_ranges, RANGE_STEPS, (sqlite3.Error, OSError)),
 }
 
 
 def live(kind: Kind, recording: Recording, path: Path, steps: Sequence[Step]) -> list[object]:
-    """Open it, take the steps, each until it succeeds, and close it. What stood in it before the first and after each.
-    The recording says which step has begun (counted from 1), and which has returned."""
+    """Open the store, take the steps, each until it succeeds, and close the store. Returns the content before the first
+    step and after each step. The recording says which step has begun (counted from 1), and which has returned."""
     store = again(kind, recording, lambda: kind.open(path))
     contents = [kind.content(store)]
     recording.note("returned", 0)
@@ -182,13 +185,13 @@ def live(kind: Kind, recording: Recording, path: Path, steps: Sequence[Step]) ->
 
 
 def again(kind: Kind, recording: Recording, what: Callable[[], Any]) -> Any:
-    """Until it does not fail any more; and it must fail in no other way than is promised."""
+    """Call `what` until it does not fail any more. It may fail only in the ways that the store promises."""
     while True:
         failures = recording.failures
         try:
             return what()
         except kind.fails_with:
-            if recording.failures == failures:  # it fails although the disk does not
+            if recording.failures == failures:  # the store fails although the disk does not
                 raise
 
 
@@ -203,7 +206,7 @@ def look(kind: Kind, files: dict[str, bytes], folder: Path, contents: list[objec
 def look_everywhere(
     kind: Kind, ops: Sequence[Op], folder: Path, contents: list[object], wanted: Callable[[int], bool], seed: int = 0
 ) -> None:
-    """At every change that is wanted: killed in the middle of it and after it, and the power failed after it."""
+    """Check the store at every wanted change: killed in the middle of it or after it, and after a power failure."""
     disk = Disk(seed=seed)
     said = {"returned": -1, "begun": 0}
     with unsynced():
@@ -276,7 +279,8 @@ def test_steps_in_any_order_on_a_disk_that_fails(name: str, tmp_path: Path, data
 def test_what_a_killed_process_left_is_durable_when_the_next_one_says_so(
     name: str, number: int, tmp_path: Path
 ) -> None:
-    """It was written and not synced; the next process finds it there, has nothing to add, and says that it is kept."""
+    """A killed process has written a change and not synced it. The next process finds the change, has nothing to add,
+    and says that it is durable."""
     kind = KINDS[name]
     home, after = tmp_path / "home", tmp_path / "after"
     home.mkdir()

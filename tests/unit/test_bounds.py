@@ -19,10 +19,10 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from benchmarks.flood import packet
 from connector.ledger.account import Commit, Counts, Tallies, Tally
-from connector.ledger.file import LogFile
+from connector.ledger.ledger_lines import LONGEST_TOPIC, OTHER_TOPICS
 from connector.ledger.progress import Progress
+from connector.ledger.source_file import SourceFile
 from connector.ledger.statement import read_statement
-from connector.ledger.topics import LONGEST_TOPIC, OTHER_TOPICS
 from connector.mapping import topic_plans
 from connector.mapping.mapper import Mapper
 from connector.mapping.section import MappingSection
@@ -167,13 +167,13 @@ def test_the_ledger_has_so_many_lines_and_loses_nothing(
     tmp_path_factory: pytest.TempPathFactory, commits: list[list[int]], most: int
 ) -> None:
     path = tmp_path_factory.mktemp("ledger") / "log.sqlite"
-    file = LogFile.open(path, ledger_topics=most)
+    file = SourceFile.open(path, ledger_topics=most)
     for topics in commits:
         tallies: Tallies = {}
         for topic in topics:
             tallies.setdefault(f"t{topic}", Tally()).messages += Counts(received=1, inserted=1)
-        file.write([[record(f"t{topic}") for topic in topics]], [])
-        file.write([], [Commit("s", "p", file.next_position - 1, tallies)])
+        file.journal.write([[record(f"t{topic}") for topic in topics]], [])
+        file.journal.write([], [Commit("s", "p", file.next_position - 1, tallies)])
     file.close()
     settled = read_statement(path, lambda _: None).settled
     everything = [f"t{topic}" for topics in commits for topic in topics]
@@ -187,11 +187,11 @@ def test_the_ledger_has_so_many_lines_and_loses_nothing(
 
 
 def test_very_long_topics_share_a_line(tmp_path: Path) -> None:
-    file = LogFile.open(tmp_path / "log.sqlite")
+    file = SourceFile.open(tmp_path / "log.sqlite")
     names = [f"{i}".ljust(LONGEST_TOPIC + 1, "x") for i in range(5)]
-    file.write([[record(name) for name in names]], [])
+    file.journal.write([[record(name) for name in names]], [])
     one = Counts(received=1, inserted=1)
-    file.write([], [Commit("s", "p", 5, {name: Tally(one, one) for name in names})])
+    file.journal.write([], [Commit("s", "p", 5, {name: Tally(one, one) for name in names})])
     file.close()
     settled = read_statement(tmp_path / "log.sqlite", lambda _: None).settled
     assert {topic: tally.messages.received for topic, tally in settled.items()} == {OTHER_TOPICS: 5}

@@ -32,7 +32,7 @@ from connector.state.state import read_memory
 
 if TYPE_CHECKING:
     from connector.config.model import Config
-    from connector.ledger.file import LogFile
+    from connector.ledger.source_file import SourceFile
     from connector.sources.section import SourceSection
     from connector.sources.source import Source
 
@@ -223,7 +223,7 @@ class Replay:
     def _known_sources(self) -> list[str]:
         return [section.name for section in self._config.sources]
 
-    def _source(self, section: SourceSection, file: LogFile) -> Source:
+    def _source(self, section: SourceSection, file: SourceFile) -> Source:
         file.close()  # the ledger is the running connector's: these messages are in it already, as dead letters
         return ReplaySource(section.name, self._letters, self._settled)
 

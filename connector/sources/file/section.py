@@ -11,7 +11,7 @@ from connector.settings import Bytes, SourceName
 from connector.sources.section import SourceSection
 
 if TYPE_CHECKING:
-    from connector.ledger.file import LogFile
+    from connector.ledger.source_file import SourceFile
     from connector.sources.file.source import FileSource
 
 STDIN = Path("-")
@@ -71,7 +71,7 @@ class FileSection(SourceSection):
         """The files that it names."""
         return {"path": None if self.is_stdin else self.path}
 
-    def open(self, file: LogFile, message_bytes: int) -> FileSource:  # noqa: ARG002 - max_line bounds the lines
+    def open(self, file: SourceFile, message_bytes: int) -> FileSource:  # noqa: ARG002 - max_line bounds the lines
         """The reader of the file."""
         from connector.sources.file.source import FileSource  # noqa: PLC0415 - loaded where it is used
 

@@ -21,8 +21,8 @@ from typing import BinaryIO, Final
 import structlog
 
 from connector.ledger.account import Commit
-from connector.ledger.file import LogFile
-from connector.ledger.settlements import Settlements
+from connector.ledger.ledger_writer import LedgerWriter
+from connector.ledger.source_file import SourceFile
 from connector.records import Chunk, Record
 from connector.sources.file.lines import Line, LineSplitter, to_record
 from connector.sources.file.section import FileSection
@@ -40,16 +40,16 @@ _log = structlog.get_logger(__name__)
 class FileSource(Source):
     """A `Source` over one file."""
 
-    def __init__(self, settings: FileSection, file: LogFile, stdin: BinaryIO | None = None) -> None:
+    def __init__(self, settings: FileSection, file: SourceFile, stdin: BinaryIO | None = None) -> None:
         """`stdin` stands in for the process's own."""
         self.name = settings.name
         self._settings = settings
         self._file = file
         self._stdin = stdin
         log = f"{settings.name}-{secrets.token_hex(4)}" if settings.is_stdin else settings.name
-        first = max((found.next for found in file.ranges(partition_name(log, 0))), default=1)
+        first = max((found.next for found in file.ledger.ranges(partition_name(log, 0))), default=1)
         self._owned = OwnedPartition(log, 0, first)
-        self._settlements = Settlements(settings.name, file, None)
+        self._settlements = LedgerWriter(settings.name, file, None)
         self._splitter = LineSplitter(settings.max_line)
         self._lines: deque[Line] = deque()
         self._chunks: deque[tuple[int, int]] = deque()
@@ -68,8 +68,8 @@ class FileSource(Source):
 
     def start(self, handover: Handover) -> None:  # noqa: ARG002 - a file is never given away
         """Begin to read."""
-        if self._file.set_aside:
-            _log.error("ledger_damaged", source=self.name, detail=str(self._file.set_aside))
+        if self._file.recovery:
+            _log.error("ledger_damaged", source=self.name, detail=str(self._file.recovery))
         self._settlements.start()
         if self._settings.is_stdin:
             _log.info(
@@ -219,7 +219,7 @@ class FileSource(Source):
     def _opened(self, path: Path) -> BinaryIO:
         stream = path.open("rb")
         start = stream.read(_FINGERPRINT_BYTES)
-        known = self._file.meta("file")
+        known = self._file.remembered("file")
         if isinstance(known, str):
             length, _, digest = known.partition(":")
             if hashlib.sha256(start[: int(length)]).hexdigest() != digest:

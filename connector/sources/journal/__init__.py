@@ -1,1 +1,1 @@
-"""The journal of an MQTT source: on disk, or in memory."""
+"""The journal of an MQTT source: on disk (`disk` and its parts), or in memory (`memory`)."""

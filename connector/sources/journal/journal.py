@@ -1,4 +1,4 @@
-"""What the MQTT source needs of a journal: the promises, and the batches that go into it."""
+"""What a journal promises to the MQTT source, and the batches that go into it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from connector.records import Chunk, Record
 from connector.sources.source import Reread
 
 BUFFER_BYTES: Final = 16 * 1024 * 1024
-"""What may be in memory and not in the journal yet; above it nothing more is read from the network."""
+"""How many bytes may be in memory and not in the journal yet. Above this nothing more is read from the network."""
 _RECORD_OVERHEAD: Final = 250
-"""Bytes that a record takes in memory beside its payload, topic and headers."""
+"""About how many bytes a record takes in memory beside its payload, topic and headers."""
 _HEADER_OVERHEAD: Final = 150
 
 
@@ -23,22 +23,22 @@ class Batch:
 
     records: list[Record]
     durable: Callable[[], None]
-    """Called once, from another thread, when they need not be sent again."""
+    """Called once, by another thread, when the broker need not send these messages again."""
     size: int = field(init=False)
-    """About what they take in memory, in bytes."""
+    """About how many bytes the records take in memory."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", batch_bytes(self.records))
 
 
 def batch_bytes(records: list[Record]) -> int:
-    """About what these records take in memory."""
+    """About how many bytes these records take in memory."""
     headers = sum(len(name) + len(value) + _HEADER_OVERHEAD for r in records if r.headers for name, value in r.headers)
     return sum(len(r.payload or b"") + len(r.topic) for r in records) + _RECORD_OVERHEAD * len(records) + headers
 
 
 class Journal(Protocol):
-    """What the MQTT source needs of a journal."""
+    """Holds messages between the broker and the pipeline. `poll` is called by one thread, the others by any."""
 
     def start(self) -> None:
         """Begin to write."""

@@ -1,4 +1,8 @@
-"""The journal in memory: the broker keeps what waits, and the ledger alone is on disk."""
+"""The journal in memory: the broker keeps the messages that wait, and only the ledger is on disk.
+
+A message is acknowledged when it is settled. After a crash the broker sends everything that was not acknowledged again,
+in any order, so each start has a partition of its own: a position never names two records.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from collections.abc import Sequence
 import structlog
 
 from connector.ledger.account import Commit
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.records import Chunk, Record
 from connector.settings import SettingsError
 from connector.sources.journal.journal import BUFFER_BYTES, Batch
@@ -21,11 +25,12 @@ _log = structlog.get_logger(__name__)
 
 
 class MemoryJournal:
-    """No journal: messages wait in memory and are acknowledged when they are settled. The ledger is on disk."""
+    """The journal in memory: a `Journal`."""
 
-    def __init__(self, source: str, file: LogFile, max_bytes: int) -> None:
-        """ValueError if messages still wait on disk, from a time before `journal: memory`."""
-        waiting = file.next_position - file.first_waiting
+    def __init__(self, source: str, file: SourceFile, max_bytes: int) -> None:
+        """The journal closes `file`. `max_bytes` bounds what waits. Raises SettingsError if messages still wait on
+        disk, from a time before `journal: memory`."""
+        waiting = file.next_position - file.journal.first_waiting()
         if waiting:
             raise SettingsError(
                 f"source {source}: up to {waiting} messages still wait in the journal on disk, {file.path}. Start once "
@@ -33,21 +38,25 @@ class MemoryJournal:
             )
         self._source = source
         self._file = file
-        self._partition = f"memory-{file.incarnation}-{secrets.token_hex(3)}"  # positions are given out anew each time
-        self._max_bytes = max_bytes
+        self._partition = f"memory-{file.incarnation}-{secrets.token_hex(3)}"
+        self._max_bytes = min(max_bytes, BUFFER_BYTES)
         self._changed = threading.Condition()
+        """Protects the two queues, `_next`, `_bytes` and `_closing`."""
         self._unread: deque[tuple[int, Batch]] = deque()
+        """Batches that were not polled yet, each with the position of its first record."""
         self._unsettled: deque[tuple[int, Batch]] = deque()
+        """Batches that are not settled yet, each with the position of its last record."""
         self._next = file.next_position
         self._bytes = 0
         self._closing = False
         self._uncounted: list[Commit] = []
+        """Commits that are not in the ledger, because it could not be written."""
         self._uncounted_records = 0
-        if file.set_aside:
-            _log.error("ledger_damaged", source=source, detail=str(file.set_aside))
+        if file.recovery:
+            _log.error("ledger_damaged", source=source, detail=str(file.recovery))
 
     def start(self) -> None:
-        """Say what this mode costs."""
+        """Log what this kind of journal does not do."""
         _log.warning(
             "journal_in_memory",
             source=self._source,
@@ -67,10 +76,10 @@ class MemoryJournal:
 
     def has_room(self) -> bool:
         """Whether more may be read from the network."""
-        return self._bytes < min(self._max_bytes, BUFFER_BYTES)
+        return self._bytes < self._max_bytes
 
     def poll(self, timeout: float) -> Chunk | None:
-        """The next batch."""
+        """The next batch as a chunk."""
         with self._changed:
             self._changed.wait_for(lambda: self._unread or self._closing, timeout)
             if not self._unread:
@@ -79,7 +88,7 @@ class MemoryJournal:
         return Chunk(self._source, self._partition, range(first, first + len(batch.records)), batch.records)
 
     def commit(self, commit: Commit) -> None:
-        """Put the account into the ledger, then acknowledge."""
+        """Add the account to the ledger, then acknowledge the batches."""
         settled: list[Batch] = []
         with self._changed:
             while self._unsettled and self._unsettled[0][0] <= commit.position:
@@ -93,7 +102,7 @@ class MemoryJournal:
             batch.durable()
 
     def read_again(self, positions: Sequence[int], max_bytes: int) -> Reread:  # noqa: ARG002 - nothing is copied
-        """They stay in memory until they are committed."""
+        """As `Source.read_again`: records stay in memory until they are committed."""
         wanted = set(positions)
         found: dict[int, Record] = {}
         with self._changed:
@@ -104,15 +113,15 @@ class MemoryJournal:
 
     def _count(self) -> None:
         try:
-            self._file.count_without_journal(self._uncounted_records, self._uncounted)
+            self._file.ledger.add_commits(self._uncounted_records, self._uncounted)
         except sqlite3.OperationalError as error:
-            # The data is in Clarify all the same; the account is made up with the next commit.
+            # Clarify has the data all the same. The account is made up with the next commit.
             _log.error("ledger_write_failed", source=self._source, file=str(self._file.path), reason=str(error))
         else:
             self._uncounted, self._uncounted_records = [], 0
 
     def close(self, timeout: float) -> None:  # noqa: ARG002 - nothing here waits
-        """What is not settled stays with the broker."""
+        """Close the file. Batches that are not settled stay with the broker."""
         with self._changed:
             if self._closing:
                 return
@@ -127,9 +136,9 @@ class MemoryJournal:
         return None
 
     def problems(self) -> list[str]:
-        """Full."""
+        """Why the source is not ready: the memory is full."""
         return [] if self.has_room() else ["the messages in memory have reached their bound; reading has stopped"]
 
     def gauges(self) -> dict[str, float]:
-        """How much waits."""
-        return {"journal_bytes": self._bytes, "journal_max_bytes": min(self._max_bytes, BUFFER_BYTES)}
+        """How full the memory is."""
+        return {"journal_bytes": self._bytes, "journal_max_bytes": self._max_bytes}

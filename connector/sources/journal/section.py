@@ -25,5 +25,6 @@ class JournalSection(Section):
     )
 
 
-def _journal(value: object) -> object:
+def with_short_form(value: object) -> object:
+    """The section as a mapping: `journal: memory` is short for `journal: {storage: memory}`."""
     return {"storage": value} if isinstance(value, str) else value

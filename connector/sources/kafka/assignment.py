@@ -11,8 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 
-from connector.ledger.account import Commit
-from connector.ledger.settlements import Settled
+from connector.ledger.account import Commit, SettledRange
 from connector.records import Chunk
 from connector.sources.partitions import OwnedPartition
 
@@ -102,7 +101,7 @@ class Assignment:
 
     # -- how far they are settled -----------------------------------------------------------------
 
-    def settle(self, commit: Commit) -> list[Settled] | None:
+    def settle(self, commit: Commit) -> list[SettledRange] | None:
         """The ranges that this commit settles and that were not settled before; None if the partition is not ours any
         more."""
         with self._partitions:

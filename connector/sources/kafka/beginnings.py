@@ -9,7 +9,7 @@ from collections import deque
 import structlog
 from confluent_kafka import TopicPartition
 
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.positions import Positions
 from connector.sources.kafka.section import KafkaSection
@@ -24,7 +24,7 @@ class Beginnings:
     """Takes note of where partitions begin. For the thread that polls."""
 
     def __init__(
-        self, settings: KafkaSection, file: LogFile, assignment: Assignment, positions: Positions, status: Status
+        self, settings: KafkaSection, file: SourceFile, assignment: Assignment, positions: Positions, status: Status
     ) -> None:
         self._settings = settings
         self._file = file
@@ -86,7 +86,7 @@ class Beginnings:
         while self._losses:
             what, lost, at = self._losses[0]
             try:
-                self._file.note_loss(what, lost)
+                self._file.ledger.add_expired(what, lost)
             except sqlite3.Error as error:
                 self._status.note(f"the ledger cannot be written: {error}")
                 return

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaException, TopicPartition
 
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.beginnings import Beginnings
 from connector.sources.kafka.client import Client
@@ -31,7 +31,7 @@ class Group:
     def __init__(
         self,
         settings: KafkaSection,
-        file: LogFile,
+        file: SourceFile,
         client: Client,
         assignment: Assignment,
         positions: Positions,
@@ -91,7 +91,7 @@ class Group:
             self._status.topic_works(found.topic)
             name = partition_name(found.topic, found.partition)
             expected = starts[name].expected if name in starts else None
-            new.append(OwnedPartition(found.topic, found.partition, expected, self._file.ranges(name)))
+            new.append(OwnedPartition(found.topic, found.partition, expected, self._file.ledger.ranges(name)))
         self._assignment.add(new)
         for owned in [*new, *stuck]:
             if owned.name in starts:

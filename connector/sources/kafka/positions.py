@@ -9,12 +9,13 @@ from __future__ import annotations
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from connector.ledger.file import LogFile
-from connector.ledger.settlements import Settled, Settlements
+from connector.ledger.account import SettledRange
+from connector.ledger.ledger_writer import LedgerWriter
+from connector.ledger.source_file import SourceFile
 from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.client import Client
 from connector.sources.kafka.status import Status
-from connector.sources.partitions import partition_name
+from connector.sources.partitions import partition_name, split_partition_name
 
 _log = structlog.get_logger(__name__)
 
@@ -22,12 +23,12 @@ _log = structlog.get_logger(__name__)
 class Positions:
     """The group's positions, and the settlements that lead to them."""
 
-    def __init__(self, source: str, file: LogFile, client: Client, assignment: Assignment, status: Status) -> None:
+    def __init__(self, source: str, file: SourceFile, client: Client, assignment: Assignment, status: Status) -> None:
         self._source = source
         self._client = client
         self._assignment = assignment
         self._status = status
-        self.settlements = Settlements(source, file, self._store)
+        self.settlements = LedgerWriter(source, file, self._store)
 
     def begin(self, at: TopicPartition) -> None:
         """The group has a position from now on, so that whoever comes next begins there and not where the policy says:
@@ -54,7 +55,7 @@ class Positions:
     def commit_revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Write and commit what is settled of these, which are about to go: inside the callback that says so."""
         self.settlements.flush()
-        self.settlements.tell()
+        self.settlements.store_positions()
         stored = self.settlements.stored
         offsets = [
             TopicPartition(old.topic, old.partition, stored[name])
@@ -73,15 +74,16 @@ class Positions:
                 effect="the new owner gets some of it again",
             )
 
-    def _store(self, part: Settled) -> bool:
+    def _store(self, part: SettledRange) -> bool:
+        topic, number = split_partition_name(part.partition)
         try:
-            self._client.consumer.store_offsets(offsets=[TopicPartition(part.topic, part.number, part.range.next)])
+            self._client.consumer.store_offsets(offsets=[TopicPartition(topic, number, part.next)])
         except KafkaException as error:
             if error.args[0].code() != KafkaError._STATE:  # that one says: not ours any more
                 _log.error(
                     "kafka_position_not_stored",
                     source=self._source,
-                    partition=part.range.partition,
+                    partition=part.partition,
                     reason=error.args[0].str(),
                     effect="from there on it is delivered again after a restart",
                 )

@@ -16,8 +16,8 @@ import structlog
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from connector.ledger.account import Commit
-from connector.ledger.file import LogFile
-from connector.ledger.settlements import Settlements
+from connector.ledger.ledger_writer import LedgerWriter
+from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
 from connector.sources.kafka.records import to_records
 from connector.sources.kafka.reread import KafkaAgain
@@ -118,7 +118,7 @@ class KafkaRangeSource(Source):
     def __init__(
         self,
         section: KafkaSection,
-        file: LogFile,
+        file: SourceFile,
         ranges: list[OffsetRange],
         span_ms: tuple[int, int] | None = None,
         *,
@@ -133,7 +133,7 @@ class KafkaRangeSource(Source):
         self._file = file
         self._status = Status(section.name)
         self._status.joined = True
-        self._settlements = Settlements(section.name, file, None)
+        self._settlements = LedgerWriter(section.name, file, None)
         self._again = KafkaAgain(section)
         self._lock = threading.Lock()
         self._ready: deque[Chunk] = deque()
@@ -146,7 +146,7 @@ class KafkaRangeSource(Source):
         self.expired = 0
         for found in ranges:
             name = partition_name(found.topic, found.number)
-            done = max((part.next for part in file.ranges(name)), default=found.first)
+            done = max((part.next for part in file.ledger.ranges(name)), default=found.first)
             start = min(max(found.first, done), found.end)
             self._ends[name] = found.end
             self._left[name] = found.end - start
@@ -187,7 +187,7 @@ class KafkaRangeSource(Source):
             settled = self._owned[commit.partition].settle(commit.position)
             for part in settled:
                 end = self._ends[commit.partition]
-                self._left[commit.partition] = end - min(end, part.range.next)
+                self._left[commit.partition] = end - min(end, part.next)
         self._settlements.add(commit, settled)
 
     def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
@@ -286,7 +286,7 @@ class KafkaRangeSource(Source):
         start = min(max(low, expected), self._ends[name])
         what = f"{name}: the data from offset {expected} to before {start} had expired before it could be read"
         _log.error("kafka_data_expired", source=self.name, partition=name, first_lost=expected, next_available=start)
-        self._file.note_loss(what, start - expected)
+        self._file.ledger.add_expired(what, start - expected)
         self.expired += start - expected
         with self._lock:
             owned.begin_at(start)
@@ -299,7 +299,7 @@ class KafkaRangeSource(Source):
                 self._left[name] = 0
 
 
-def open_range(section: KafkaSection, file: LogFile, asked: RangeAsked) -> KafkaRangeSource:
+def open_range(section: KafkaSection, file: SourceFile, asked: RangeAsked) -> KafkaRangeSource:
     """The source for this range. A range that was begun before keeps the ends that it had then. Raises `RangeError`."""
     known = _ends_of(file)
     try:
@@ -331,15 +331,15 @@ def _find(section: KafkaSection, asked: RangeAsked) -> list[OffsetRange]:
         finder.close()
 
 
-def _ends_of(file: LogFile) -> Mapping[str, tuple[int, int]]:
+def _ends_of(file: SourceFile) -> Mapping[str, tuple[int, int]]:
     """Partition → (first, end) as remembered when the range was begun; empty for a new one."""
-    text = file.meta("ranges")
+    text = file.remembered("ranges")
     if not isinstance(text, str):
         return {}
     parts = (line.rsplit(" ", 2) for line in text.splitlines())
     return {name: (int(first), int(end)) for name, first, end in parts}
 
 
-def _remember_ends(file: LogFile, ranges: list[OffsetRange]) -> None:
+def _remember_ends(file: SourceFile, ranges: list[OffsetRange]) -> None:
     """Remember where the range begins and ends."""
     file.remember("ranges", "\n".join(f"{partition_name(r.topic, r.number)} {r.first} {r.end}" for r in ranges))

@@ -15,7 +15,7 @@ from connector.settings import Bytes, Destination, Seconds, SourceName
 from connector.sources.section import Address, SourceSection
 
 if TYPE_CHECKING:
-    from connector.ledger.file import LogFile
+    from connector.ledger.source_file import SourceFile
     from connector.sources.kafka.range import KafkaRangeSource
     from connector.sources.kafka.source import KafkaSource
     from connector.sources.kafka.tap import KafkaTap
@@ -163,7 +163,7 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
             and self.matches(destination.topic)
         )
 
-    def open(self, file: LogFile, message_bytes: int) -> KafkaSource:  # noqa: ARG002 - brokers bound their messages
+    def open(self, file: SourceFile, message_bytes: int) -> KafkaSource:  # noqa: ARG002 - brokers bound their messages
         """The member of the group."""
         from connector.sources.kafka.source import KafkaSource  # noqa: PLC0415 - loads librdkafka
 
@@ -175,7 +175,7 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
 
         return KafkaTap(self, from_beginning=from_beginning)
 
-    def open_range(self, file: LogFile, asked: RangeAsked) -> KafkaRangeSource:
+    def open_range(self, file: SourceFile, asked: RangeAsked) -> KafkaRangeSource:
         """A reader of this range, outside of every group."""
         from connector.sources.kafka.range import open_range  # noqa: PLC0415 - loads librdkafka
 

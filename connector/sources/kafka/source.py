@@ -30,7 +30,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaException
 
 from connector.ledger.account import Commit
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
 from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.beginnings import Beginnings
@@ -57,7 +57,7 @@ class KafkaSource(Source):
     def __init__(
         self,
         settings: KafkaSection,
-        file: LogFile,
+        file: SourceFile,
         *,
         clock: Callable[[], float] = time.monotonic,
         epoch: Callable[[], float] = time.time,
@@ -90,8 +90,8 @@ class KafkaSource(Source):
     def start(self, handover: Handover) -> None:
         """Join the group in the background."""
         self._group.handover = handover
-        if self._file.set_aside:
-            _log.error("ledger_damaged", source=self.name, detail=str(self._file.set_aside))
+        if self._file.recovery:
+            _log.error("ledger_damaged", source=self.name, detail=str(self._file.recovery))
         self._settlements.start()
         self._group.subscribe()
 
@@ -105,7 +105,7 @@ class KafkaSource(Source):
         elif not self._assignment.is_ready and not self._draining.is_set():
             if self._status.fatal:
                 raise SourceFailedError(self._status.fatal)
-            self._settlements.tell()
+            self._settlements.store_positions()
             self._beginnings.note_losses()
             now = self._clock()
             self._rejoining.verify(now)
@@ -118,7 +118,7 @@ class KafkaSource(Source):
     def hold(self) -> None:
         """Keep the membership while nothing can be taken in."""
         now = self._clock()
-        self._settlements.tell()
+        self._settlements.store_positions()
         self._rejoining.verify(now)
         self._rejoining.try_again(now)
         if not self._pausing.held(now) or self._draining.is_set():
@@ -161,7 +161,7 @@ class KafkaSource(Source):
         until = time.monotonic() + timeout
         self._again.close()
         self._settlements.close(timeout)
-        self._settlements.tell()  # the thread that polled has ended
+        self._settlements.store_positions()  # the thread that polled has ended
         self._beginnings.note_losses()
         leaving = threading.Thread(target=self._client.leave, name=f"leave-{self.name}", daemon=True)
         leaving.start()
@@ -216,7 +216,7 @@ class KafkaSource(Source):
         """Serve the group without reading: a commit in the middle of a rebalance fails, and is tried again."""
         if self._status.fatal:
             raise SourceFailedError(self._status.fatal)
-        self._settlements.tell()
+        self._settlements.store_positions()
         self._beginnings.note_losses()
         consumer = self._client.consumer
         try:

@@ -9,11 +9,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from connector.brokers.mqtt_section import MqttConnectionSection
 from connector.settings import Destination, Seconds, SourceName
-from connector.sources.journal.section import JournalSection, _journal
+from connector.sources.journal.section import JournalSection, with_short_form
 from connector.sources.section import Address, SourceSection
 
 if TYPE_CHECKING:
-    from connector.ledger.file import LogFile
+    from connector.ledger.source_file import SourceFile
     from connector.sources.mqtt.source import MqttSource
     from connector.sources.mqtt.tap import MqttTap
 
@@ -97,7 +97,7 @@ class MqttSection(MqttConnectionSection, SourceSection):
     )
     journal: Annotated[
         JournalSection,
-        BeforeValidator(_journal, json_schema_input_type=JournalSection | Literal["disk", "memory"]),
+        BeforeValidator(with_short_form, json_schema_input_type=JournalSection | Literal["disk", "memory"]),
     ] = Field(
         default=JournalSection(),
         description="Where messages wait: `disk` (default), `memory`, or a section with more settings.",
@@ -133,7 +133,7 @@ class MqttSection(MqttConnectionSection, SourceSection):
         filters = (text.split("/", 2)[2] if text.startswith("$share/") else text for text in self.topics)
         return any(topic_matches_sub(text, destination.topic) for text in filters)
 
-    def open(self, file: LogFile, message_bytes: int) -> MqttSource:
+    def open(self, file: SourceFile, message_bytes: int) -> MqttSource:
         """The session at the broker, with its journal."""
         from connector.sources.mqtt.source import open_source  # noqa: PLC0415 - loads paho
 

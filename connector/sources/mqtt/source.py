@@ -24,7 +24,7 @@ from typing import Final
 import structlog
 
 from connector.ledger.account import Commit
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
 from connector.sources.journal.disk import DiskJournal
 from connector.sources.journal.journal import Batch, Journal
@@ -60,7 +60,7 @@ class MqttSource(Source):
     def __init__(
         self,
         settings: MqttSection,
-        file: LogFile,
+        file: SourceFile,
         journal: Journal,
         *,
         message_bytes: int = MESSAGE_BYTES,
@@ -330,20 +330,20 @@ class MqttSource(Source):
             self._filters = filters
 
 
-def _kept_client_id(file: LogFile) -> str:
-    known = file.meta("client_id")
+def _kept_client_id(file: SourceFile) -> str:
+    known = file.remembered("client_id")
     if known is None:
         known = f"clarify-connector-{secrets.token_hex(6)}"
         file.remember("client_id", known)
     return str(known)
 
 
-def _remembered_filters(file: LogFile) -> frozenset[str]:
-    known = file.meta("subscriptions")
+def _remembered_filters(file: SourceFile) -> frozenset[str]:
+    known = file.remembered("subscriptions")
     return frozenset(json.loads(str(known))) if known else frozenset()
 
 
-def open_source(section: MqttSection, file: LogFile, message_bytes: int) -> MqttSource:
+def open_source(section: MqttSection, file: SourceFile, message_bytes: int) -> MqttSource:
     """The source with the journal that its section asks for; a longer message than `message_bytes` is not kept whole.
     Raises `ValueError` if messages wait in a journal on disk while the section wants the one in memory."""
     journal: Journal

@@ -1,5 +1,5 @@
-"""Chunks of several partitions, settled in any order and in any pieces, some of it in bundles, some of it given away
-meanwhile: the ledger balances all the same."""
+"""The account balances whatever happens: chunks of several partitions are settled in any order and in any parts, some
+values are in bundles, and some partitions are given away meanwhile."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ WORDS = {
 
 @dataclass
 class ModelRecord:
-    """What must become of one record."""
+    """The expected state of one record."""
 
     topic: str
     token: int = 0
     open: int = 0
-    """Values that are open, those in bundles included."""
+    """How many values are open. Values in bundles are included."""
     held: int = 0
-    """How many of them are in bundles."""
+    """How many of the open values are in bundles."""
     values: list[Outcome] = field(default_factory=list)
     fates: set[Outcome] = field(default_factory=set)
     given_away: bool = False
 
     @property
     def free(self) -> int:
-        """Values that can be settled by themselves."""
+        """How many open values are in no bundle, so that they can be settled by themselves."""
         return self.open - self.held
 
     def settle(self, n: int, outcome: Outcome) -> int:
-        """Settle so many; how many of them were late."""
+        """Settle `n` values. Returns how many of them were late."""
         self.open -= n
         if self.given_away:
             return n
@@ -59,7 +59,7 @@ class ModelRecord:
 
 @dataclass
 class ModelBundle:
-    """One sample that stands for these values."""
+    """The expected state of a bundle: one sample that stands for several values."""
 
     token: int
     parts: list[tuple[ModelRecord, int]]
@@ -71,12 +71,12 @@ class ModelChunk:
     last: int
     records: list[ModelRecord]
     more: bool
-    """It is a part of what its source gave as one, and the rest follows."""
+    """Whether another part of the same chunk of the source follows."""
 
 
 @st.composite
 def results(draw: st.DrawFn) -> Mapped:
-    """Any mix of what mapping makes of a record; never nothing at all."""
+    """Any mix of samples, rejects and filtered values that a mapping may make of a record; never nothing at all."""
     mapped = Mapped(
         samples=[("id", i, 1.0) for i in range(draw(st.integers(0, 3)))],
         rejects=[
@@ -89,7 +89,7 @@ def results(draw: st.DrawFn) -> Mapped:
 
 
 class ProgressMachine(RuleBasedStateMachine):
-    """Progress against a model that keeps every value by itself."""
+    """Compares `Progress` with a model that keeps every value by itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class ProgressMachine(RuleBasedStateMachine):
             assert self.progress.locate(open_record.token) == (*partition, positions[i], topics[i])
 
     def open_records(self) -> list[ModelRecord]:
-        """Those of which something can be settled by itself, and is not given away."""
+        """The records that are not given away and have a value that can be settled by itself."""
         return [r for chunks in self.model.values() for chunk in chunks for r in chunk.records if r.free]
 
     @precondition(lambda self: self.open_records())
@@ -148,7 +148,7 @@ class ProgressMachine(RuleBasedStateMachine):
             record = waiting[index]
             n = tokens[record.token] = data.draw(st.integers(1, record.free))
             record.settle(n, outcome)
-        if self.bundles and data.draw(st.booleans()):  # as frames do: both kinds at once
+        if self.bundles and data.draw(st.booleans()):  # a frame settles values and bundles together
             bundle = self.bundles.pop(data.draw(st.integers(0, len(self.bundles) - 1)))
             tokens[bundle.token] = 1
             self.late += settle_bundle(bundle, outcome)
@@ -157,7 +157,7 @@ class ProgressMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.open_records())
     @rule(data=st.data())
     def bundle(self, data: st.DataObject) -> None:
-        """Values of any records, of any partitions, become one sample."""
+        """Values of any records, in any partitions, become one sample."""
         waiting = self.open_records()
         chosen = data.draw(
             st.lists(st.sampled_from(range(len(waiting))), min_size=1, max_size=len(waiting), unique=True)
@@ -174,8 +174,8 @@ class ProgressMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.bundles)
     @rule(data=st.data(), outcome=st.sampled_from(ORDER))
     def settle_a_bundle(self, data: st.DataObject, outcome: Outcome) -> None:
-        """The value that came last has the outcome, the others are filtered; what was given away meanwhile is late.
-        It cannot be settled again."""
+        """The value that came last gets the outcome, and the other values are filtered. Values whose partition was
+        given away meanwhile are late. The bundle cannot be settled again."""
         bundle = self.bundles.pop(data.draw(st.integers(0, len(self.bundles) - 1)))
         self.progress.settle({bundle.token: 1}, outcome)
         self.late += settle_bundle(bundle, outcome)
@@ -185,7 +185,7 @@ class ProgressMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.bundles)
     @rule(data=st.data())
     def drop_a_bundle(self, data: st.DataObject) -> None:
-        """It is dropped only where all of its values were given away."""
+        """A bundle is dropped only if the partitions of all its values were given away."""
         bundle = data.draw(st.sampled_from(self.bundles))
         everything = all(record.given_away for record, _ in bundle.parts)
         assert self.progress.is_abandoned(bundle.token) == everything
@@ -199,7 +199,7 @@ class ProgressMachine(RuleBasedStateMachine):
 
     @rule(partitions=st.sets(st.sampled_from(["0", "1"]), min_size=1))
     def only_bundles_are_open(self, partitions: set[str]) -> None:
-        """What is asked before a partition is given away: whether one would wait for windows alone."""
+        """The question before a partition is given away: are only values of windows still open in it?"""
         chunks = [chunk for partition in partitions for chunk in self.model["mqtt", partition]]
         records = [record for chunk in chunks for record in chunk.records]
         held = [b.token for b in self.bundles]
@@ -217,7 +217,7 @@ class ProgressMachine(RuleBasedStateMachine):
 
     @rule(partition=st.sampled_from(PARTITIONS))
     def forget(self, partition: tuple[str, str]) -> None:
-        """Its chunks are never committed; what is open of them may still be settled, late."""
+        """The chunks of the partition are never committed. Their open values may still be settled, late."""
         chunks, self.model[partition] = self.model[partition], []
         records = [record for chunk in chunks for record in chunk.records]
         assert self.progress.open_in(partition[0], [partition[1]]) == bool(chunks)
@@ -251,7 +251,7 @@ class ProgressMachine(RuleBasedStateMachine):
         commits = {(commit.source, commit.partition): commit for commit in self.progress.commits()}
         for partition, chunks in self.model.items():
             settled = list(takewhile(lambda chunk: not any(record.open for record in chunk.records), chunks))
-            while settled and settled[-1].more:  # committed with the rest of it
+            while settled and settled[-1].more:  # such a part is committed with the following ones
                 settled.pop()
             del chunks[: len(settled)]
             commit = commits.pop(partition, None)
@@ -273,7 +273,7 @@ class ProgressMachine(RuleBasedStateMachine):
 
 
 def settle_bundle(bundle: ModelBundle, outcome: Outcome) -> int:
-    """In the model; how many of its values were late."""
+    """Settle the bundle in the model. Returns how many of its values were late."""
     late = 0
     for record, n in bundle.parts:
         record.held -= n
@@ -287,7 +287,7 @@ def settle_bundle(bundle: ModelBundle, outcome: Outcome) -> int:
 
 
 def assert_account(tallies: Tallies, records: list[ModelRecord]) -> None:
-    """Messages count once, as the best that happened to them; values count each by itself."""
+    """The expected account: a message counts once, with its best outcome; each value counts by itself."""
     assert set(tallies) == {record.topic for record in records}
     for topic, tally in tallies.items():
         mine = [record for record in records if record.topic == topic]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.ledger.schema import Range
+from connector.ledger.account import SettledRange
 from connector.sources.partitions import OwnedPartition
 
 
@@ -17,7 +17,7 @@ def test_ranges_cover_what_was_settled_and_nothing_else(
     owned = OwnedPartition("t", 0, start)
     offset = start - 1
     taken: list[list[int]] = []
-    found: list[Range] = []
+    found: list[SettledRange] = []
     lost: set[int] = set()
     for steps in chunks:
         if data.draw(st.integers(0, 9)) == 0:  # what comes next had expired
@@ -32,8 +32,8 @@ def test_ranges_cover_what_was_settled_and_nothing_else(
         taken.append(positions)
         if data.draw(st.booleans()):
             upto = data.draw(st.integers(0, len(taken) - 1))
-            found += [part.range for part in owned.settle(taken[upto][-1])]
-    found += [part.range for part in owned.settle(offset)]
+            found += owned.settle(taken[upto][-1])
+    found += owned.settle(offset)
     assert not owned.under_way
     covered = [position for part in found for position in range(part.first, part.next)]
     assert len(covered) == len(set(covered)), "no overlap"
@@ -46,7 +46,9 @@ def test_ranges_cover_what_was_settled_and_nothing_else(
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20)), max_size=6), st.integers(0, 60), st.integers(1, 30))
 def test_what_came_before_is_known_again(spans: list[tuple[int, int]], start: int, n: int) -> None:
-    covered = sorted((Range("t[0]", first, first + size, size) for first, size in spans), key=lambda part: part.first)
+    covered = sorted(
+        (SettledRange("t[0]", first, first + size, size) for first, size in spans), key=lambda part: part.first
+    )
     owned = OwnedPartition("t", 0, start, covered)
     owned.take(range(start, start + n))
     (settled,) = owned.settle(start + n - 1)

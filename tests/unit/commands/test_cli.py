@@ -16,7 +16,7 @@ from connector import ConnectorError, __version__
 from connector.commands.cli import BUG, main
 from connector.config.reference import json_schema, reference
 from connector.ledger.account import Commit, Counts, Tally
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.records import Record
 from tests.secret_search import SearchedCommands
 from tests.secrets_used import REGISTRY_TOKEN
@@ -227,8 +227,8 @@ def test_run_names_a_file_that_is_damaged(config: Path, name: str) -> None:
 
 def test_run_in_memory_refuses_to_forget_what_waits_on_disk(config: Path) -> None:
     (config.parent / "state").mkdir()
-    file = LogFile.open(config.parent / "state" / "mqtt.sqlite")
-    file.write([[Record("t", b"1", 1)]], [])
+    file = SourceFile.open(config.parent / "state" / "mqtt.sqlite")
+    file.journal.write([[Record("t", b"1", 1)]], [])
     file.close()
     config.write_text(GOOD.replace("topics: [x]", "topics: [x], client_id: me, journal: memory"), encoding="utf-8")
     assert "1 messages still wait in the journal on disk" in refused("run", config)
@@ -236,10 +236,10 @@ def test_run_in_memory_refuses_to_forget_what_waits_on_disk(config: Path) -> Non
 
 def test_ledger_balanced(config: Path) -> None:
     (config.parent / "state").mkdir()
-    file = LogFile.open(config.parent / "state" / "mqtt.sqlite")
-    file.write([[Record("t", b"1", 1)], [Record("t", b"2", 2)]], [])
+    file = SourceFile.open(config.parent / "state" / "mqtt.sqlite")
+    file.journal.write([[Record("t", b"1", 1)], [Record("t", b"2", 2)]], [])
     one = Tally(Counts(received=1, inserted=1), Counts(received=1, inserted=1))
-    file.write([], [Commit("mqtt", "p", 1, {"t": one})])
+    file.journal.write([], [Commit("mqtt", "p", 1, {"t": one})])
     file.close()
     result = cli("ledger", config)
     assert result.exit_code == 0
@@ -252,8 +252,8 @@ def test_ledger_balanced(config: Path) -> None:
         "received": 2, "inserted": 1, "dead_lettered": 0, "filtered": 0, "superseded": 0, "waiting": 1,
     }  # fmt: skip
 
-    file = LogFile.open(config.parent / "state" / "mqtt.sqlite")
-    file.write([], [Commit("mqtt", "p", 2, {})])  # removed, but nobody says what became of it
+    file = SourceFile.open(config.parent / "state" / "mqtt.sqlite")
+    file.journal.write([], [Commit("mqtt", "p", 2, {})])  # removed, but nobody says what became of it
     file.close()
     unbalanced = cli("ledger", config)
     assert unbalanced.exit_code == 1

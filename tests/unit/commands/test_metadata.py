@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from connector.commands.cli import main
-from connector.metadata.book import MetadataBook, MetadataKind, read_lines, read_saved_signals
+from connector.metadata.book import MetadataBook, MetadataKind
 from connector.metadata.reconciler import Desire, Entry, SaveInterval, rejected, saved, sending, wanted
 from connector.metadata.saving_turn import SavingTurn
 from connector.state.state import State
@@ -131,25 +131,6 @@ def test_mistakes_are_said(config: Path) -> None:
     (config.parent / "state" / "state.sqlite").write_text("no database" * 100)
     refused = cli(config)
     assert (refused.exit_code, "cannot be used" in refused.output) == (1, True)
-
-
-def test_a_file_of_an_earlier_version_is_read_and_goes_on(config: Path) -> None:
-    path = config.parent / "state" / "state.sqlite"
-    old = sqlite3.connect(path)
-    old.executescript(
-        "CREATE TABLE saved_signals (integration TEXT, input TEXT, digest TEXT, PRIMARY KEY (integration, input))"
-        " WITHOUT ROWID; INSERT INTO saved_signals VALUES ('integration', 'a', 'd');"
-    )
-    old.close()
-    assert cli(config).output.splitlines() == ["saved    metadata  a", "metadata: 1 saved"]
-    state = State(path)
-    book = MetadataBook(state, MetadataKind.SIGNAL, "integration")
-    want(book, "a")
-    assert book.counts(NOW).waiting == 0, "what Clarify has is not saved again"
-    want(book, "b")
-    assert read_saved_signals(path, "integration") == {"a": "d"}
-    assert [line.input_id for line in read_lines(path, ["saved", "waiting"])] == ["b", "a"]  # type: ignore[list-item]
-    state.close()
 
 
 def test_all_or_nothing(state: State) -> None:

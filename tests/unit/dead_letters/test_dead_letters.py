@@ -19,7 +19,7 @@ from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.dead_letters.store import DeadLettersError, Usage
 from connector.dead_letters.trimming import MOST_REJECTS, shrunk, trimmed
 from connector.dead_letters.writer import DeadLetterWriter
-from connector.records import Reason, Record, Reject
+from connector.records import Reason, Reject
 
 MIB = 1024 * 1024
 
@@ -218,34 +218,6 @@ def test_what_another_process_removes_makes_room(tmp_path: Path) -> None:
     store.add([a_letter(i, bytes(5000)) for i in range(100, 115)])
     assert (store.usage().kept, store.usage().discarded) == (15, 0)
     store.close()
-
-
-def test_letters_of_an_earlier_version_are_carried_over(tmp_path: Path) -> None:
-    path = tmp_path / "dead-letters.sqlite"
-    old = sqlite3.connect(path)
-    old.executescript("""
-        CREATE TABLE letters (
-            number INTEGER PRIMARY KEY AUTOINCREMENT,
-            source TEXT NOT NULL, partition TEXT NOT NULL, position INTEGER NOT NULL, item TEXT NOT NULL,
-            at_us INTEGER NOT NULL, topic TEXT NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL,
-            value TEXT, payload BLOB, bytes INTEGER NOT NULL, UNIQUE (source, partition, position, item));
-        CREATE TABLE discarded (reason TEXT PRIMARY KEY, letters INTEGER NOT NULL) WITHOUT ROWID;
-        INSERT INTO discarded VALUES ('not_finite', 7);
-        INSERT INTO letters VALUES (1, 's', 'p', 1, '', 5, 't', 'invalid_json', 'why', NULL, x'7b', 100);
-        INSERT INTO letters VALUES (2, 's', 'p', 2, 'a', 6, 't', 'not_finite', 'why', 'nan', x'7b7d', 100);
-        INSERT INTO letters VALUES (3, 's', 'p', 3, 't:a@99', 99, 't', 'insert_rejected', 'no', '1.0', NULL, 100);
-    """)
-    old.commit()
-    old.close()
-    for _ in range(2):
-        store = SqliteLetters(path, MIB)
-        found = letters_in(store)
-        assert (store.usage().kept, store.usage().discarded) == (3, 7)
-        store.close()
-    assert [letter.record for letter in found] == [Record("t", b"{", 5), Record("t", b"{}", 6), None]
-    assert found[1].rejects == (Reject(Reason.NOT_FINITE, "why", "a", "nan"),)
-    assert found[2].rejects == (Reject(Reason.INSERT_REJECTED, "no", None, "1.0", "t:a", 99),)
-    assert "earlier version" in found[2].missing
 
 
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Progress' edges; the schedules are in tests/property/ledger/test_progress.py."""
+"""Edge cases of `Progress`. Random schedules are in tests/property/ledger/test_progress.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def chunk(n: int, first: int = 1) -> Chunk:
 
 
 def test_the_same_value_cannot_be_settled_in_place_of_its_neighbour() -> None:
-    """Both in one chunk: were only the chunk counted, the second value would be lost without a word."""
+    """Both values are in one chunk. If only the chunk counted its values, the second one would be lost silently."""
     progress = Progress()
     token = progress.begin(chunk(2), list(enumerate([ONE, Mapped(samples=[("id", 2, 2.0)], filtered=1)])))
     progress.settle({token: 1}, Outcome.INSERTED)

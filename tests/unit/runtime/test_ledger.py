@@ -10,7 +10,7 @@ import pytest
 from connector.config.model import Config
 from connector.config.read import load_config
 from connector.ledger.account import Commit, Counts, Tally
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.mapping.signals.input_ids import Origin
 from connector.records import Record
 from connector.runtime.ledger import Account, as_table, read_ledger
@@ -33,13 +33,13 @@ def record(payload: str, topic: str = "t") -> Record:
 
 def used_file(path: Path) -> None:
     """Five messages: two settled, three waiting."""
-    file = LogFile.open(path)
-    file.write(
+    file = SourceFile.open(path)
+    file.journal.write(
         [[record("1"), record('{"a": "text"}')], [record('{"a": 1, "b": NaN, "c": "x"}'), record("bad", "u")]], []
     )
-    file.write([[record("7", "u")]], [])
+    file.journal.write([[record("7", "u")]], [])
     tally = Tally(Counts(received=2, inserted=1, dead_lettered=1), Counts(received=2, inserted=1, filtered=1))
-    file.write([], [Commit("mqtt", "p", 2, {"t": tally})])
+    file.journal.write([], [Commit("mqtt", "p", 2, {"t": tally})])
     file.close()
 
 
@@ -87,7 +87,10 @@ def test_each_source_has_its_own_account(tmp_path: Path) -> None:
         ("UPDATE ledger SET messages_inserted = 0", "topic 't' does not balance"),
         ("UPDATE ledger SET samples_received = 9", "topic 't' does not balance"),
         ("UPDATE journal SET crc = 0 WHERE first = 3", "1 rows of the journal are damaged"),
-        ("INSERT INTO meta VALUES ('account_lost', 'the account could not be read')", "the account could not be read"),
+        (
+            "INSERT INTO losses (at, reason) VALUES ('', 'the account could not be read')",
+            "the account could not be read",
+        ),
     ],
 )
 def test_whatever_is_missing_shows(tmp_path: Path, damage: str, said: str) -> None:
@@ -115,20 +118,20 @@ def test_whatever_is_missing_shows(tmp_path: Path, damage: str, said: str) -> No
 def test_after_a_damaged_file_was_set_aside_the_loss_shows(tmp_path: Path, page: int) -> None:
     config = config_in(tmp_path)
     path = tmp_path / "state" / "mqtt.sqlite"
-    file = LogFile.open(path)
-    file.write([[record(str(i) * 500)] for i in range(100)], [])
+    file = SourceFile.open(path)
+    file.journal.write([[record(str(i) * 500)] for i in range(100)], [])
     file.close()
     content = bytearray(path.read_bytes())
     content[page * 4096 : page * 4096 + 4096] = b"\xa5" * 4096
     path.write_bytes(content)
-    file = LogFile.open(path)
+    file = SourceFile.open(path)
     file.close()
-    assert file.set_aside is not None
+    assert file.recovery is not None
     ledger = read_ledger(config)
-    assert not (ledger.balanced and file.set_aside.recovered_records < 100)
+    assert not (ledger.balanced and file.recovery.recovered_records < 100)
     assert ledger.balanced or page != 0, "the first page is the same in all files: it costs nothing"
     if not ledger.balanced:
-        assert str(file.set_aside.kept_as) in as_table(ledger)
+        assert str(file.recovery.kept_as) in as_table(ledger)
 
 
 def test_reading_the_ledger_gives_out_no_input_ids(tmp_path: Path) -> None:

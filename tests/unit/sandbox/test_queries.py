@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from connector.sandbox.store import Store
+from connector.sandbox.store import Store, StoreError
 from tests.unit.sandbox.test_methods import call, insert, save
 
 TIMES = ["2026-05-01T06:00:00Z", "2026-05-01T06:01:00Z"]
@@ -337,20 +337,11 @@ def test_states_in_evaluations(store: Store) -> None:
 # -- the store ------------------------------------------------------------------------------------
 
 
-def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
-    with Store.open(path) as store:
-        insert(store, {"times": TIMES, "series": {"a": [1, 2]}})
+    Store.open(path).close()
     database = sqlite3.connect(path)
-    database.executescript(
-        "ALTER TABLE samples DROP COLUMN stored_us; CREATE TABLE old AS SELECT * FROM signals; DROP TABLE items;"
-        "DROP TABLE signals; CREATE TABLE signals (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
-        "integration TEXT NOT NULL REFERENCES integrations (id), input TEXT NOT NULL, attributes TEXT NOT NULL,"
-        "annotations TEXT NOT NULL, created_us INTEGER NOT NULL, updated_us INTEGER NOT NULL,"
-        "UNIQUE (integration, input)); INSERT INTO signals SELECT number, id, integration, input, attributes,"
-        "annotations, created_us, updated_us FROM old; DROP TABLE old; PRAGMA user_version = 1;"
-    )
+    database.execute("PRAGMA user_version = 1")
     database.close()
-    with Store.open(path) as store:
-        item = publish(store)
-        assert data_of(store)["result"]["data"]["series"] == {item: [1, 2]}
+    with pytest.raises(StoreError, match="has store version 1, this sandbox reads 2: use a new file"):
+        Store.open(path)

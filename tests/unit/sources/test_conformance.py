@@ -12,9 +12,8 @@ from pydantic import Field
 
 from connector.conformance import sources, waiting
 from connector.conformance.sources import SourceConformance, Stage
-from connector.ledger.account import Commit
-from connector.ledger.file import LogFile
-from connector.ledger.schema import Range
+from connector.ledger.account import Commit, SettledRange
+from connector.ledger.source_file import SourceFile
 from connector.records import Chunk, Record
 from connector.sources.section import SourceSection
 from connector.sources.source import Reread, Source, SourceFinishedError
@@ -36,12 +35,12 @@ class ListSection(SourceSection):
 class ListSource(Source):
     """Lines in a list, in chunks of 100. `fault` names the promise that it breaks."""
 
-    def __init__(self, log: list[bytes], file: LogFile, fault: str) -> None:
+    def __init__(self, log: list[bytes], file: SourceFile, fault: str) -> None:
         self.name = "another" if fault == "name" else "list"
         self._log = log
         self._file = file
         self._fault = fault
-        self._settled = self._next = max((found.next for found in file.ranges("list")), default=0)
+        self._settled = self._next = max((found.next for found in file.ledger.ranges("list")), default=0)
         self._shift = self._next if fault == "positions from 1 in each run" else 0
         self._stopped = self._closed = False
         self._given = 0
@@ -86,8 +85,8 @@ class ListSource(Source):
         if self._fault == "never commits" or end <= self._settled:
             return
         tallies = {} if self._fault == "account" else commit.tallies
-        self._file.settle_ranges(
-            [Range("list", self._settled, end, end - self._settled)],
+        self._file.ledger.add_ranges(
+            [SettledRange("list", self._settled, end, end - self._settled)],
             [Commit(commit.source, commit.partition, commit.position, tallies)],
         )
         self._settled = end
@@ -136,7 +135,7 @@ class ListStage(Stage):
     def publish(self, payloads: Sequence[bytes]) -> None:
         self._log += payloads
 
-    def open(self, file: LogFile) -> Source:
+    def open(self, file: SourceFile) -> Source:
         return ListSource(self._log, file, self._fault)
 
 

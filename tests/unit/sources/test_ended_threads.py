@@ -15,7 +15,9 @@ from connector.dead_letters.mqtt_store import MqttLetters
 from connector.dead_letters.section import MqttLettersSection
 from connector.dead_letters.store import DeadLettersError
 from connector.ledger.account import Commit
-from connector.ledger.file import LogFile
+from connector.ledger.journal_tables import JournalTables
+from connector.ledger.ledger_tables import LedgerTables
+from connector.ledger.source_file import SourceFile
 from connector.records import Record
 from connector.sources.file.section import FileSection
 from connector.sources.file.source import FileSource
@@ -47,7 +49,7 @@ def no_descriptors(*_args: object) -> None:
 
 def file_source(folder: Path, path: str, stdin: BrokenStream | None = None) -> FileSource:
     section = FileSection.model_validate({"type": "file", "path": path, "topic": "t"})
-    source = FileSource(section, LogFile.open(folder / "file.sqlite"), stdin)  # type: ignore[arg-type]
+    source = FileSource(section, SourceFile.open(folder / "file.sqlite"), stdin)  # type: ignore[arg-type]
     assert isinstance(source, ThreadedSource)
     source.start(ScriptedHandover())
     return source
@@ -67,19 +69,19 @@ def test_the_end_of_the_thread_that_writes_the_ledger_is_named(tmp_path: Path, m
     assert source.poll(1.0) is not None
     assert source.ended() is None
     with monkeypatch.context() as patched:
-        patched.setattr(LogFile, "settle_ranges", no_descriptors)
+        patched.setattr(LedgerTables, "add_ranges", no_descriptors)
         source.commit(Commit("file", "file[0]", 1, {}))
         wait_until(source.ended, 10, "its end")
-    assert "the thread settle-file ended" in str(source.ended())
+    assert "the thread ledger-file ended" in str(source.ended())
     source.close(5)
 
 
 def test_the_end_of_the_thread_that_writes_the_journal_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = DiskJournal("mqtt", LogFile.open(tmp_path / "mqtt.sqlite"), 10**6)
+    journal = DiskJournal("mqtt", SourceFile.open(tmp_path / "mqtt.sqlite"), 10**6)
     journal.start()
-    monkeypatch.setattr(LogFile, "write", no_descriptors)
+    monkeypatch.setattr(JournalTables, "write", no_descriptors)
     journal.append(Batch([Record("t", b"1", 1)], lambda: None))
     wait_until(journal.ended, 10, "its end")
     assert "the thread journal-mqtt ended" in str(journal.ended())
@@ -91,7 +93,7 @@ def test_threads_that_end_because_they_were_asked_are_not_named(tmp_path: Path) 
     source = file_source(tmp_path, str(tmp_path / "data"))
     source.close(5)
     assert source.ended() is None
-    journal = DiskJournal("mqtt", LogFile.open(tmp_path / "mqtt.sqlite"), 10**6)
+    journal = DiskJournal("mqtt", SourceFile.open(tmp_path / "mqtt.sqlite"), 10**6)
     journal.start()
     journal.close(5)
     assert journal.ended() is None
@@ -142,7 +144,7 @@ def test_sqlite_errors_are_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         raise sqlite3.OperationalError("database or disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(LogFile, "settle_ranges", full)
+        patched.setattr(LedgerTables, "add_ranges", full)
         source.commit(Commit("file", "file[0]", 1, {}))
         wait_until(source.problems, 10, "trouble")
         assert source.ended() is None

@@ -9,7 +9,7 @@ import pytest
 
 from connector.formats.sparkplug.topic import Owner
 from connector.mapping.signals.input_ids import Origin
-from connector.state.state import SignalStatus, State, approve, read_claims, read_held, read_note
+from connector.state.state import Memory, SignalStatus, State, approve, read_claims, read_held, read_memory, read_note
 
 
 def test_claims_survive_a_restart(tmp_path: Path) -> None:
@@ -52,21 +52,6 @@ def test_a_file_that_is_no_database_is_named_with_the_cost_of_losing_it(tmp_path
     assert str(path) in str(refused.value)
 
 
-def test_a_file_of_an_earlier_version_is_read_and_goes_on(tmp_path: Path) -> None:
-    path = tmp_path / "state.sqlite"
-    old = sqlite3.connect(path)
-    old.executescript(
-        "CREATE TABLE input_ids (input TEXT PRIMARY KEY, source TEXT, topic TEXT, path TEXT) WITHOUT ROWID;"
-        "INSERT INTO input_ids VALUES ('x', 'mqtt', 't', 'v');"
-    )
-    old.close()
-    assert read_claims(path) == {"x": Origin("mqtt", "t", "v")}
-    state = State(path)
-    state.add_claims([("y", Origin("kafka", "t", "v", '{"key":"a"}'))])
-    assert state.claims() == {"x": Origin("mqtt", "t", "v"), "y": Origin("kafka", "t", "v", '{"key":"a"}')}
-    state.close()
-
-
 def test_notes_are_replaced_and_read_by_others(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     state = State(path)
@@ -84,18 +69,31 @@ def test_an_approval_by_another_process_arrives_once_and_is_not_undone(tmp_path:
     state.add_signal_statuses([("a", SignalStatus.KNOWN), ("b", SignalStatus.HELD), ("c", SignalStatus.HELD)])
     assert read_held(path) == ["b", "c"]
     assert approve(path, ["b", "a", "nobody"]) == 1
-    state.add_signal_statuses([("b", SignalStatus.HELD)])  # a connector that has not looked yet
+    state.add_signal_statuses([("b", SignalStatus.HELD)])  # as a connector does that has not seen the approval yet
     assert state.take_approved() == ["b"]
     assert state.take_approved() == []
     assert state.signal_statuses() == {"a": "known", "b": "known", "c": "held"}
     state.close()
 
 
-def test_notes_and_held_signals_of_a_file_of_an_earlier_version(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begun", [False, True], ids=["no file", "a file without tables"])
+def test_a_reader_finds_nothing_before_the_connector_has_made_the_tables(tmp_path: Path, begun: bool) -> None:
     path = tmp_path / "state.sqlite"
-    sqlite3.connect(path).execute("CREATE TABLE input_ids (input TEXT PRIMARY KEY, source, topic, path)").close()
+    if begun:
+        path.touch()
     assert read_note(path, "packing") is None
     assert read_held(path) == []
+    assert read_claims(path) == {}
+    assert read_memory(path) == Memory()
+
+
+def test_what_tells_records_apart_is_a_part_of_a_claim(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    state = State(path)
+    state.add_claims([("x", Origin("mqtt", "t", "v")), ("y", Origin("kafka", "t", "v", '{"key":"a"}'))])
+    assert state.claims() == {"x": Origin("mqtt", "t", "v"), "y": Origin("kafka", "t", "v", '{"key":"a"}')}
+    assert read_claims(path) == state.claims()
+    state.close()
 
 
 def test_what_nodes_said_survives_a_restart_by_source_and_can_be_forgotten(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.records import Record
 from tests.chaos.harness.damage import Damage, flip, may_be_missing
 from tests.chaos.harness.evidence import letter_marks
@@ -152,8 +152,8 @@ def test_the_truth_can_be_read_again(tmp_path: Path) -> None:
 
 def test_a_flipped_byte_and_what_was_at_stake(tmp_path: Path) -> None:
     path = tmp_path / "plant.sqlite"
-    file = LogFile.open(path)
-    file.write([[Record("t", f'{{"id": "chaos:m0:{n}"}}'.encode() + b" " * 4000, n)] for n in range(50)], [])
+    file = SourceFile.open(path)
+    file.journal.write([[Record("t", f'{{"id": "chaos:m0:{n}"}}'.encode() + b" " * 4000, n)] for n in range(50)], [])
     file.close()
     before = path.read_bytes()
     damage = flip(path, 0.6, tmp_path)
@@ -165,8 +165,8 @@ def test_a_flipped_byte_and_what_was_at_stake(tmp_path: Path) -> None:
 
 def test_the_write_ahead_log_is_flipped_too(tmp_path: Path) -> None:
     path = tmp_path / "plant.sqlite"
-    file = LogFile.open(path)
-    file.write([[Record("t", b'{"id": "chaos:m0:1"}' + b" " * 4000, 1)]], [])
+    file = SourceFile.open(path)
+    file.journal.write([[Record("t", b'{"id": "chaos:m0:1"}' + b" " * 4000, 1)]], [])
     (tmp_path / "down").mkdir()
     for found in tmp_path.glob("plant.sqlite*"):  # as a kill leaves them
         shutil.copy(found, tmp_path / "down" / found.name)

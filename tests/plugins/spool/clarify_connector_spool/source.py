@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from clarify_connector_spool.source_section import SpoolSection
-from connector.ledger.account import Commit
-from connector.ledger.file import LogFile
-from connector.ledger.settlements import Settled, Settlements
+from connector.ledger.account import Commit, SettledRange
+from connector.ledger.ledger_writer import LedgerWriter
+from connector.ledger.source_file import SourceFile
 from connector.records import Chunk, Record
 from connector.sources.partitions import OwnedPartition, partition_name
 from connector.sources.source import Handover, Reread, Source, SourceFailedError
@@ -43,16 +43,16 @@ class _Begun(NamedTuple):
 class SpoolSource(Source):
     """A `Source` over one folder."""
 
-    def __init__(self, section: SpoolSection, file: LogFile, message_bytes: int) -> None:
+    def __init__(self, section: SpoolSection, file: SourceFile, message_bytes: int) -> None:
         self.name = section.name
         self._folder = section.path
         self._topic = section.topic
         self._file = file
         self._message_bytes = message_bytes
-        settled = max((found.next for found in file.ranges(partition_name(self.name, 0))), default=1)
+        settled = max((found.next for found in file.ledger.ranges(partition_name(self.name, 0))), default=1)
         self._owned = OwnedPartition(self.name, 0, settled)
-        self._settlements = Settlements(self.name, file, self._settled)
-        known = json.loads(str(file.meta("spool") or "[]"))
+        self._settlements = LedgerWriter(self.name, file, self._settled)
+        known = json.loads(str(file.remembered("spool") or "[]"))
         self._begun = [_Begun(*found) for found in known]
         """Begun, and not removed."""
         self._next = max([settled, *(begun.end for begun in self._begun)])
@@ -71,7 +71,7 @@ class SpoolSource(Source):
 
     def poll(self, timeout: float) -> Chunk | None:
         """The next lines."""
-        self._settlements.tell()
+        self._settlements.store_positions()
         if self._stopping.is_set():
             return None
         try:
@@ -91,7 +91,7 @@ class SpoolSource(Source):
 
     def hold(self) -> None:
         """Remove what was settled meanwhile."""
-        self._settlements.tell()
+        self._settlements.store_positions()
 
     def commit(self, commit: Commit) -> None:
         """Into the ledger; then the files are removed of which it has everything."""
@@ -125,7 +125,7 @@ class SpoolSource(Source):
         """Write what is settled, and close the ledger."""
         self._stopping.set()
         self._settlements.close(timeout)
-        self._settlements.tell()
+        self._settlements.store_positions()
         self._file.close()
 
     def problems(self) -> list[str]:
@@ -180,9 +180,9 @@ class SpoolSource(Source):
         problem = f"the line is longer than {self._message_bytes} bytes"
         return Record(self._topic, line[:_KEPT_OF_A_LONG_LINE], now_us, problem=problem)
 
-    def _settled(self, part: Settled) -> bool:
+    def _settled(self, part: SettledRange) -> bool:
         """The ledger has everything before the end of this range."""
-        self._remove_before(part.range.next)
+        self._remove_before(part.next)
         return True
 
     def _remove_before(self, position: int) -> None:

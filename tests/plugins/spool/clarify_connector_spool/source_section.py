@@ -12,7 +12,7 @@ from connector.sources.section import SourceSection
 
 if TYPE_CHECKING:
     from clarify_connector_spool.source import SpoolSource
-    from connector.ledger.file import LogFile
+    from connector.ledger.source_file import SourceFile
 
 
 class SpoolSection(SourceSection):
@@ -37,7 +37,7 @@ class SpoolSection(SourceSection):
             raise ValueError(f"source {self.name}: path: there is no folder {self.path}")
         return []
 
-    def open(self, file: LogFile, message_bytes: int) -> SpoolSource:
+    def open(self, file: SourceFile, message_bytes: int) -> SpoolSource:
         """The reader of the folder."""
         from clarify_connector_spool.source import SpoolSource
 

@@ -1,4 +1,4 @@
-"""A journal on a recorded disk, and the model that every state of that disk is held against.
+"""A journal on a recorded disk, and the model with which every state of that disk is compared.
 
 Records are numbered in the order in which they are appended, from 0; the number of a record is its position less one.
 """
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from connector.ledger.account import Commit, Counts, Tally
-from connector.ledger.file import LogFile
-from connector.ledger.reserve import Reserve
-from connector.ledger.schema import Row
+from connector.ledger.disk_reserve import DiskReserve
+from connector.ledger.journal_row import JournalRow
+from connector.ledger.source_file import SourceFile
 from connector.ledger.statement import read_statement
 from connector.ledger.verify import verify
 from connector.records import Chunk, Record
@@ -29,19 +29,19 @@ TOPICS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the world knows at one moment."""
+    """What was said to the journal, and by it, up to one moment."""
 
     appended: int = 0
-    """Records handed over."""
+    """How many records were handed over to the journal."""
     durable: int = 0
-    """Records of which the journal said that they are durable."""
+    """How many records the journal has called durable."""
     settled: int = 0
-    """Records in commits that were handed over."""
+    """How many records are covered by commits that were handed over."""
     damaged: frozenset[int] = frozenset()
-    """Records in rows that were damaged on purpose."""
+    """The numbers of the records in rows that were damaged on purpose."""
 
     def after(self, op: Op) -> Facts:
-        """What it knows after this."""
+        """The facts after this operation."""
         if not isinstance(op, Note):
             return self
         if op.what == "damaged":
@@ -50,22 +50,22 @@ class Facts:
 
 
 class Run:
-    """A connector's journal from a start to its end. What is said to it and by it is in the recording."""
+    """The journal of a connector from a start to a stop. Everything that is said to it and by it is recorded."""
 
-    def __init__(self, recording: Recording, path: Path, appended: int = 0) -> None:
+    def __init__(self, recording: Recording, path: Path, appended: int = 0, retry_seconds: float = 0.001) -> None:
         self.recording = recording
         self.path = path
         self.appended = self.durable = appended
         self.settled = 0
         self.polled: list[Chunk] = []
-        self.file = LogFile.open(path)
-        self.settled = self.file.read_from - 1
-        self.file.reserve = Reserve(path, 4096)
-        self.journal = DiskJournal("mqtt", self.file, 10**9, retry_seconds=0.001)
+        self.file = SourceFile.open(path)
+        self.settled = self.file.settled_to
+        self.file.disk_reserve = DiskReserve(path, 4096)
+        self.journal = DiskJournal("mqtt", self.file, 10**9, retry_seconds=retry_seconds)
         self.journal.start()
 
     def append(self, *sizes: int, bytes_: int = 0) -> None:
-        """Batches of so many records each, with so many bytes in each."""
+        """Append one batch for each of `sizes`, the numbers of its records. A record has at least `bytes_` bytes."""
         for n in sizes:
             numbers = range(self.appended, self.appended + n)
             self.appended += n
@@ -77,11 +77,11 @@ class Run:
         self.recording.note("durable", self.durable)
 
     def wait(self) -> None:
-        """Until all is durable."""
+        """Wait until all records are durable."""
         wait_until(lambda: self.durable == self.appended, SECONDS, "all durable", every=0.0005)
 
     def poll(self) -> Chunk | None:
-        """The next chunk, with what it must hold."""
+        """Poll the next chunk, and check its records and its place in the order."""
         chunk = self.journal.poll(0.005)
         if chunk is not None:
             assert [_number(record) + 1 for record in chunk.records] == list(chunk.positions)
@@ -91,7 +91,7 @@ class Run:
         return chunk
 
     def settle(self, n: int = 10**6) -> None:
-        """Commit the first chunks that were polled."""
+        """Commit the first `n` chunks that were polled and are not committed."""
         chunks, self.polled = self.polled[:n], self.polled[n:]
         if not chunks:
             return
@@ -104,16 +104,16 @@ class Run:
         self.journal.commit(Commit("mqtt", chunks[-1].partition, self.settled, tallies))
 
     def checkpoint(self) -> None:
-        """What SQLite does by itself when its write-ahead log has a thousand pages."""
-        with self.file._lock:
-            self.file._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        """Copy the write-ahead log into the file. SQLite does this by itself when the log has a thousand pages."""
+        with self.file._database.locked() as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def poll_all(self) -> None:
-        """Until all that was appended is polled, except for what is lost."""
+        """Poll until all records are polled that are not lost."""
         wait_until(lambda: self.poll() is None and not self.journal.gauges()["journal_unread_messages"], SECONDS, "all")
 
     def close(self) -> None:
-        """Stop in order."""
+        """Stop as a connector does."""
         self.journal.close(SECONDS)
 
 
@@ -127,20 +127,20 @@ def _number(record: Record) -> int:
 
 
 def check(files: Files, folder: Path, before: Facts, after: Facts) -> tuple[int, int]:
-    """A connector starts with these files: nothing that was called durable is missing, nothing is invented or out of
-    order, what is settled is what was settled, the account balances, and `journal verify` finds nothing but the damage.
-    `before` is what the world knew when the change began that was cut short, `after` what it knew at its end.
-    Returns how many records are in it, and how many of them are settled."""
+    """Start with these files, and check the promises: no record is missing that was called durable; no record is
+    invented or out of order; exactly those records are settled that were committed; the account balances; and `journal
+    verify` finds nothing but the damage. A crash cut a change short: `before` are the facts when the change began,
+    `after` those at its end. Returns how many records came in, and how many of them are settled."""
     put(files, folder)
     path = folder / NAME
-    file = LogFile.open(path)
+    file = SourceFile.open(path)
     position, incarnation = file.next_position, file.incarnation
     losses = file.lost_at_start
     file.close()
     assert losses == [], "a kill, or a power failure, is no loss"
     present: list[int] = []
 
-    def waiting(row: Row) -> None:
+    def waiting(row: JournalRow) -> None:
         assert [_number(record) + 1 for record in row.records] == list(range(row.first, row.last + 1))
         present.extend(_number(record) for record in row.records)
 
@@ -173,7 +173,7 @@ def _numbers(first: int | None, after: int | None) -> Iterable[int]:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """A state in which a disk may be found, and what the world knew then."""
+    """A state in which a crash may leave the disk, and the facts before and after the change that was cut short."""
 
     at: int
     how: str
@@ -191,8 +191,8 @@ def crashes(
     kills: bool = True,
     only: Container[int] | None = None,
 ) -> Iterator[Crash]:
-    """Every state in which this disk may be found, if everything stops at any of its changes: killed after each and in
-    the middle of each write, and so many outcomes of a power failure after each; or at `only` some of them."""
+    """Every state in which a crash may leave this disk, at any of its changes, or only at the changes in `only`: killed
+    after the change, killed in the middle of a write, and `power_failures` outcomes of a power failure after it."""
     for at, op in enumerate(ops):
         if isinstance(op, Note):
             facts = facts.after(op)

@@ -1,7 +1,7 @@
-"""The journal against a model, with a crash at every write it makes: what was called durable is never missing.
+"""The journal is compared with a model, with a crash at every write: no record is missing that was called durable.
 
-A crash is a kill, before, in the middle of or after a write, or a power failure, which may take along any part of what
-was not synced (see `tests/recorded_disk.py`).
+A crash is a kill before, in the middle of or after a write, or a power failure. A power failure may take along any part
+of the data that was not synced (see `tests/recorded_disk.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from tests.property.fuzz import FUZZ
 from tests.property.sources.journal.run import NAME, Facts, Run, check, crashes
 from tests.recorded_disk import Disk, Note, Recording, Remove, Rename, Sync, Truncate, Write, put, read_folder, unsynced
@@ -24,7 +24,7 @@ LONG: Final = FUZZ.max_examples > 150
 
 
 def a_life(recording: Recording, path: Path) -> None:
-    """Everything that a journal does in its life, in small."""
+    """Everything that a journal does in its life, with few records."""
     run = Run(recording, path)
     run.append(3)
     run.wait()
@@ -40,7 +40,7 @@ def a_life(recording: Recording, path: Path) -> None:
     run.settle(1)
     run.append(1)
     run.wait()
-    run.file.give_back(all_of_it=True)
+    run.file.journal.give_back(all_of_it=True)
     run.close()
     run = Run(recording, path, run.appended)
     damage(recording, path, 10, 11)
@@ -48,14 +48,14 @@ def a_life(recording: Recording, path: Path) -> None:
     run.append(1)
     run.wait()
     run.settle(2)
-    run.file.set_aside_now("for the test")
+    run.file.set_aside("for the test")
     run.append(1)
     run.wait()
     run.close()
 
 
 def damage(recording: Recording, path: Path, *numbers: int) -> None:
-    """Of the row that has exactly these records, a byte goes bad."""
+    """Damage one byte of the row that has exactly the records with these numbers."""
     for number in numbers:
         recording.note("damaged", number)
     found = path.read_bytes().index(b"%d " % numbers[0])
@@ -77,7 +77,7 @@ def test_a_crash_at_every_write_of_a_life(tmp_path: Path) -> None:
 
 
 def check_all(recording: Recording, disk: Disk, facts: Facts, folder: Path, *, kills: bool = True) -> None:
-    """Hold every state in which a crash during this recording may leave the disk against the model."""
+    """Check every state in which a crash during this recording may leave the disk."""
     with unsynced():
         for crash in crashes(recording.ops, disk, facts, 10 if LONG else 1 if kills else 4, kills=kills):
             try:
@@ -87,7 +87,8 @@ def check_all(recording: Recording, disk: Disk, facts: Facts, folder: Path, *, k
 
 
 def test_a_power_failure_after_a_restart_after_a_kill(tmp_path: Path) -> None:
-    """What a killed process had written and not synced was taken over by the next one, and is durable from then on."""
+    """A killed process has written records and not synced them. The next process takes them over, and makes them
+    durable."""
     first, second, after = (tmp_path / name for name in ("first", "second", "after"))
     for folder in (first, second, after):
         folder.mkdir()
@@ -114,14 +115,14 @@ def test_a_power_failure_after_a_restart_after_a_kill(tmp_path: Path) -> None:
         restarted = Recording(second)
         with restarted.running():
             run = Run(restarted, second / NAME, appended)
-            start = restarted.ops[:8]  # the end is looked at elsewhere
+            start = restarted.ops[:8]  # other tests look at the stop
             run.close()
             restarted.ops[:] = start
         check_all(restarted, disk.copy(), replace(facts, settled=max(settled, facts.settled)), after, kills=False)
 
 
 def test_a_crash_at_every_write_of_a_recovery(tmp_path: Path) -> None:
-    """A file of which the first page went bad, with most of it in the write-ahead log, is set aside at a start."""
+    """The first page of a file is damaged, and most records are in the write-ahead log. A start sets the file aside."""
     home, after = tmp_path / "home", tmp_path / "after"
     for folder in (home, after):
         folder.mkdir()
@@ -144,12 +145,12 @@ def test_a_crash_at_every_write_of_a_recovery(tmp_path: Path) -> None:
     recording = Recording(home)
     with recording.running():
         recording.damage(NAME, 0, b"x" * 100)
-        assert LogFile.open(home / NAME).set_aside is not None
+        assert SourceFile.open(home / NAME).recovery is not None
     check_all(recording, disk, facts, after)
 
 
 class JournalMachine(RuleBasedStateMachine):
-    """Any schedule, over any number of crashes, on a disk that now and then fails."""
+    """Any schedule of operations, over any number of crashes, on a disk that fails now and then."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,7 +159,7 @@ class JournalMachine(RuleBasedStateMachine):
         (self.folder / "after").mkdir()
         self.generation = 0
         self.disk = Disk()
-        """As it was when the present generation began."""
+        """The disk at the last start."""
         self.facts = Facts()
 
     @initialize()
@@ -199,12 +200,12 @@ class JournalMachine(RuleBasedStateMachine):
     @rule()
     def give_back(self) -> None:
         self.run.wait()
-        self.run.file.give_back(all_of_it=True)
+        self.run.file.journal.give_back(all_of_it=True)
 
     @rule()
     def set_aside(self) -> None:
         self.run.wait()
-        self.run.file.set_aside_now("for the test")
+        self.run.file.set_aside("for the test")
 
     @rule(
         changes=st.integers(1, 6),
@@ -213,7 +214,7 @@ class JournalMachine(RuleBasedStateMachine):
         share=st.sampled_from((0.0, 0.5, 1.0)),
     )
     def fail(self, changes: int, after: int, full: bool, share: float) -> None:
-        """Some of the next changes fail, and no others until they have: what fails is tried again."""
+        """Let some of the next changes fail. The journal tries again, and succeeds when the disk works again."""
         self.run.append(1)
         self.recording.fail(changes, after=after, full=full, share=share)
         self.run.append(1)
@@ -222,7 +223,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(at=st.floats(0, 1), how=st.sampled_from(("killed", "power failed", "stopped")), seed=st.integers(0, 2**32))
     def crash(self, at: float, how: str, seed: int) -> None:
-        """At any change since the start, those of a stop in order included; the next start goes on from there."""
+        """Crash at any change since the last start; the changes of an orderly stop are included. Then start again."""
         self.stop()
         ops = self.recording.ops
         k = len(ops) if how == "stopped" else int(at * len(ops))

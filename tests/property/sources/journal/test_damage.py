@@ -1,4 +1,4 @@
-"""Whatever happens to the bytes of a file: the start goes on, what comes back is genuine, a loss shows."""
+"""Whatever happens to the bytes of a file: it can be opened, only genuine records come back, and a loss is reported."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from connector.ledger.account import Commit, Counts, Tally
-from connector.ledger.file import LogFile
-from connector.ledger.schema import Row
+from connector.ledger.journal_row import JournalRow
+from connector.ledger.source_file import SourceFile
 from connector.ledger.statement import read_statement
 from connector.records import Record
 from connector.sources.journal.disk import DiskJournal
@@ -25,15 +25,15 @@ SETTLED = 100
 @pytest.fixture(scope="module")
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("healthy") / "mqtt.sqlite"
-    file = LogFile.open(path)
-    file.write([WRITTEN[first : first + 10] for first in range(0, 390, 10)], [])
-    file.write([WRITTEN[390:]], [])
+    file = SourceFile.open(path)
+    file.journal.write([WRITTEN[first : first + 10] for first in range(0, 390, 10)], [])
+    file.journal.write([WRITTEN[390:]], [])
     one = Tally(Counts(received=1, inserted=1), Counts(received=1, inserted=1))
     tallies: dict[str, Tally] = {}
     for record in WRITTEN[:SETTLED]:
         tally = tallies.setdefault(record.topic, Tally())
         tally += one
-    file.write([], [Commit("mqtt", "p", SETTLED, tallies)])
+    file.journal.write([], [Commit("mqtt", "p", SETTLED, tallies)])
     file.close()
     return path.read_bytes()
 
@@ -50,10 +50,10 @@ def small(healthy: bytes) -> Small:
     return Small(healthy)
 
 
-def opened(path: Path, check_below_bytes: int = 2**30) -> LogFile | None:
-    """The file; None for the one byte in the header that makes it look like a file on a read-only disk."""
+def opened(path: Path, check_below_bytes: int = 2**30) -> SourceFile | None:
+    """The open file. None if a certain byte of the header is damaged: then SQLite takes the file for read-only."""
     try:
-        return LogFile.open(path, check_below_bytes=check_below_bytes)
+        return SourceFile.open(path, check_below_bytes=check_below_bytes)
     except sqlite3.OperationalError as error:
         if "readonly" in str(error):
             return None
@@ -97,14 +97,14 @@ def test_fuzz_a_damaged_file(
     if file is None:
         return
     recovered: list[Record] = []
-    position, broken = file.first_waiting, False
+    position, broken = file.journal.first_waiting(), False
     while True:
         try:
-            row = file.read_next(position)
+            row = file.journal.read_next(position).row
         except (sqlite3.DatabaseError, UnicodeDecodeError):
             broken = True
             break
-        if not isinstance(row, Row):
+        if not isinstance(row, JournalRow):
             broken = row is not None
             break
         recovered += row.records
@@ -124,7 +124,7 @@ def test_fuzz_a_damaged_file(
 def test_fuzz_a_flipped_byte_costs_only_what_it_hit(
     small: Small, tmp_path: Path, at: int, bits: int, checked: bool
 ) -> None:
-    """Whether it is met at the start or in mid-run: all the rest comes, in order, and the loss is said."""
+    """The damage may be met at the start or later. All other records come, in order, and the loss is reported."""
     content = bytearray(small.content)
     content[at % len(content)] ^= bits
     for old in tmp_path.iterdir():

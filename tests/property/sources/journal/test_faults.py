@@ -1,7 +1,7 @@
-"""The disk refuses: each write, sync, cut, renaming or removal that the journal makes fails once, or from then on.
+"""The disk fails: each write, sync, truncation, renaming or removal by the journal fails once, or from then on.
 
-The journal goes on by itself, or its source stops and says why. Either way nothing is lost that was called durable, in
-whichever moment after the failure the machine stops; and when the disk works again, so does the journal.
+The journal goes on by itself, or its source stops and says why. Either way no record is lost that was called durable,
+at whichever moment after the failure the machine stops. When the disk works again, so does the journal.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LASTING = 10**9
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Files, Facts]:
-    """A journal with something in it, and in its write-ahead log, that was killed."""
+    """The files that a killed journal has left, with records in the file and in the write-ahead log."""
     home = tmp_path_factory.mktemp("begun")
     recording = Recording(home)
     with recording.running():
@@ -45,7 +45,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Files, Facts]:
 
 
 def a_day(recording: Recording, path: Path, appended: int) -> str | None:
-    """Open, append, settle, make room, recover, stop. What the source or the start says if it gives up."""
+    """Open, append, settle, return pages, recover, stop. Returns what the source or the start says if it gives up."""
     try:
         run = Run(recording, path, appended)
     except (OSError, sqlite3.OperationalError) as error:
@@ -57,12 +57,12 @@ def a_day(recording: Recording, path: Path, appended: int) -> str | None:
             while not lasts and (run.poll() or run.journal.gauges()["journal_unread_messages"]):
                 continue
             run.settle(1)
-        with contextlib.suppress(sqlite3.OperationalError):  # only this test asks for it; by itself it is tried again
+        with contextlib.suppress(sqlite3.OperationalError):  # SQLite itself would try the checkpoint again
             run.checkpoint()
         run.append(1)
         wait_for_all(run)
         run.settle(1)
-        if run.journal._recover(sqlite3.DatabaseError("for the test")):
+        if run.journal._damage.recover(sqlite3.DatabaseError("for the test")):
             run.append(1)
             wait_for_all(run)
         run.poll()
@@ -74,11 +74,12 @@ def a_day(recording: Recording, path: Path, appended: int) -> str | None:
 
 
 def wait_for_all(run: Run) -> bool:
-    """Until all is durable, or the disk has failed often enough to see that it stays so; which of the two."""
+    """Wait until all records are durable, or until the disk has failed so often that it will not recover. Returns
+    whether the failure lasts."""
 
     def settled() -> bool:
-        if run.journal._damage:
-            raise SourceFailedError(run.journal._damage)
+        if run.journal._damage.failure:
+            raise SourceFailedError(run.journal._damage.failure)
         return run.durable == run.appended or run.recording.failures > 5
 
     wait_until(settled, SECONDS, lambda: f"durable, or told why not: {run.journal.problems()}", every=0.0002)
@@ -89,7 +90,7 @@ def wait_for_all(run: Run) -> bool:
 
 
 KINDS = list(itertools.product((1, 3, LASTING), (False, True), (0.0, 0.5)))
-"""(changes that fail, whether the disk is full, share of a write that is done all the same)"""
+"""(how many changes fail, whether the disk is full, the share of a failing write that reaches the disk)"""
 
 
 def test_every_change_fails(begun: tuple[Files, Facts], tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_every_change_fails(begun: tuple[Files, Facts], tmp_path: Path) -> None:
 
 
 def look(recording: Recording, files: Files, facts: Facts, folder: Path, seed: int) -> None:
-    """The end, and one of the moments after the first failure."""
+    """Check the disk at the end, and at one moment after the first failure."""
     ops = recording.ops
     changes = [at for at, op in enumerate(ops) if not isinstance(op, Note)]
     later = changes[min(seed, len(changes) - 1) :]
@@ -131,3 +132,34 @@ def look(recording: Recording, files: Files, facts: Facts, folder: Path, seed: i
             check(crash.files, folder, crash.before, crash.after)
         except Exception as error:
             raise AssertionError(f"{crash.how} change {crash.at}, {ops[crash.at]}: {error}") from error
+
+
+def test_a_commit_that_failed_and_is_durable_all_the_same_counts_once(tmp_path: Path) -> None:
+    """When the sync of a transaction fails, SQLite says that the transaction has failed. But the transaction is in the
+    write-ahead log, and a recovery finds it there."""
+    home, after = tmp_path / "home", tmp_path / "after"
+    home.mkdir()
+    after.mkdir()
+    recovered = 0
+    for place, share in itertools.product(range(12), (0.0, 1.0)):
+        put({}, home)
+        recording = Recording(home)
+        with recording.running():
+            run = Run(recording, home / NAME, retry_seconds=SECONDS * 10)
+            run.append(3)
+            run.wait()
+            run.poll_all()
+            recording.fail(3, after=place, share=share)
+            run.settle()
+            wait_until(lambda: run.journal.problems() or run.file.settled_to == 3, SECONDS, "told", every=0.001)  # noqa: B023
+            if run.journal.problems():  # the commit waits to be tried again
+                recovered += run.journal._damage.recover(sqlite3.DatabaseError("for the test"))
+            recording.fail(0)
+            run.close()
+        disk, facts = Disk(), Facts()
+        for op in recording.ops:
+            disk.apply(op)
+            facts = facts.after(op)
+        with unsynced():
+            check(disk.killed(), after, facts, facts)
+    assert recovered > 5, "there was something to find out"

@@ -11,7 +11,7 @@ from connector.commands.dead_letters.replay_source import Place, ReplaySource
 from connector.conformance.dead_letters import a_letter
 from connector.conformance.sources import SourceConformance, Stage
 from connector.dead_letters.sqlite_store import SqliteLetters
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.sources.mqtt.section import MqttSection
 
 
@@ -31,7 +31,7 @@ class ReplayStage(Stage):
         self.letters.add([a_letter(self._next + i, payload) for i, payload in enumerate(payloads)])
         self._next += len(payloads)
 
-    def open(self, file: LogFile) -> ReplaySource:
+    def open(self, file: SourceFile) -> ReplaySource:
         file.close()
         self.letters.forget([letter.key for place in self._settled for letter in self.letters.of_record(*place)])
         self._settled.clear()

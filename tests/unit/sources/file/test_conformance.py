@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from connector.conformance.sources import SourceConformance, Stage
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.sources.file.section import FileSection
 from connector.sources.file.source import FileSource
 
@@ -42,7 +42,7 @@ class StdinStage(Stage):
     def publish(self, payloads: Sequence[bytes]) -> None:
         self._written += b"".join(payload + b"\n" for payload in payloads)
 
-    def open(self, file: LogFile) -> FileSource:
+    def open(self, file: SourceFile) -> FileSource:
         pipe, self._written = io.BytesIO(self._written), b""
         return FileSource(self.section, file, pipe)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.ledger.account import Commit
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.records import Record
 from connector.sources.file.section import FileSection
 from connector.sources.file.source import FileSource
@@ -21,7 +21,7 @@ from tests.scripted import ScriptedHandover
 
 def opened(folder: Path, path: str) -> FileSource:
     section = FileSection.model_validate({"type": "file", "path": path, "topic": "t", "max_line": "1KiB"})
-    source = FileSource(section, LogFile.open(folder / "file.sqlite"), io.BytesIO(b"1\n2\n"))
+    source = FileSource(section, SourceFile.open(folder / "file.sqlite"), io.BytesIO(b"1\n2\n"))
     source.start(ScriptedHandover())
     return source
 
@@ -78,7 +78,7 @@ def test_what_was_read_of_standard_input_still_comes_after_stop_reading(
     lines = b"".join(b"%07d\n" % i for i in range(250_000))
     pipe = io.BytesIO(lines)
     section = FileSection.model_validate({"type": "file", "path": "-", "topic": "t"})
-    source = FileSource(section, LogFile.open(tmp_path / "file.sqlite"), pipe)
+    source = FileSource(section, SourceFile.open(tmp_path / "file.sqlite"), pipe)
     source.start(ScriptedHandover())
     first = source.poll(10.0)
     assert first is not None

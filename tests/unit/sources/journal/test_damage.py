@@ -1,4 +1,4 @@
-"""Damage and a full disk: confined to what it hit, reported with its positions, and everything else goes on."""
+"""Damage, and a full disk. Damage costs only the positions that it hit; they are reported, and the rest goes on."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from connector.commands.cli import main
-from connector.ledger.file import LogFile, mark_file
-from connector.ledger.reserve import RESERVE_BYTES, reserve_file
+from connector.ledger.disk_reserve import DISK_RESERVE_BYTES, disk_reserve_file
+from connector.ledger.high_water import high_water_file
+from connector.ledger.source_file import SourceFile
 from connector.ledger.statement import read_statement
 from connector.ledger.verify import verify
 from connector.records import Record
@@ -42,9 +43,9 @@ def batch(first: int, n: int, size: int = 100) -> list[Record]:
 
 
 def crashed_copy(path: Path, folder: Path) -> Path:
-    """What stands on the disk now, as after a kill."""
+    """A copy of the files as they are on the disk now. This is what a killed process leaves."""
     folder.mkdir()
-    for suffix in (".mark", "", "-wal"):
+    for suffix in (".high-water", "", "-wal"):
         shutil.copy(path.with_name(path.name + suffix), folder / (path.name + suffix))
     return folder / path.name
 
@@ -63,11 +64,11 @@ def losses(path: Path) -> list[tuple[int | None, int | None, int | None]]:
 
 @pytest.mark.parametrize("damage", ["a byte in the middle", "cut", "gone"])
 def test_a_damaged_write_ahead_log_takes_nothing_along_silently(path: Path, tmp_path: Path, damage: str) -> None:
-    file = LogFile.open(path)
-    file.write([batch(0, 5)], [])
-    file._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    file = SourceFile.open(path)
+    file.journal.write([batch(0, 5)], [])
+    file._database._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     for i in range(1, 20):
-        file.write([batch(5 * i, 5)], [])
+        file.journal.write([batch(5 * i, 5)], [])
     copy = crashed_copy(path, tmp_path / "crashed")
     file.close()
     wal = copy.with_name(copy.name + "-wal")
@@ -81,7 +82,7 @@ def test_a_damaged_write_ahead_log_takes_nothing_along_silently(path: Path, tmp_
         wal.write_bytes(content)
     problems = verify(copy, lambda _: None).problems
     assert any("the last transactions are gone" in problem for problem in problems), problems
-    again = LogFile.open(copy)
+    again = SourceFile.open(copy)
     ((first, after, n),) = losses(copy)
     assert first is not None
     assert (after, n) == (101, 101 - first)
@@ -98,39 +99,39 @@ def test_a_damaged_write_ahead_log_takes_nothing_along_silently(path: Path, tmp_
 
 
 def test_a_kill_alone_is_no_loss(path: Path, tmp_path: Path) -> None:
-    file = LogFile.open(path)
+    file = SourceFile.open(path)
     for i in range(20):
-        file.write([batch(5 * i, 5)], [])
+        file.journal.write([batch(5 * i, 5)], [])
     copy = crashed_copy(path, tmp_path / "crashed")
     file.close()
-    again = LogFile.open(copy)
+    again = SourceFile.open(copy)
     assert (again.next_position, losses(copy), again.lost_at_start) == (101, [], [])
     again.close()
 
 
 def test_an_older_copy_that_is_put_in_place_is_noticed(path: Path, tmp_path: Path) -> None:
-    file = LogFile.open(path)
-    file.write([batch(0, 5)], [])
+    file = SourceFile.open(path)
+    file.journal.write([batch(0, 5)], [])
     file.close()
     shutil.copy(path, tmp_path / "older")
-    file = LogFile.open(path)
-    file.write([batch(5, 5)], [])
+    file = SourceFile.open(path)
+    file.journal.write([batch(5, 5)], [])
     file.close()
     shutil.copy(tmp_path / "older", path)
-    file = LogFile.open(path)
+    file = SourceFile.open(path)
     assert losses(path) == [(6, 11, 5)]
     file.close()
 
 
-def test_a_damaged_mark_is_made_anew_and_noted(path: Path) -> None:
-    file = LogFile.open(path)
-    file.write([batch(0, 5)], [])
+def test_a_damaged_high_water_mark_is_written_anew_and_noted(path: Path) -> None:
+    file = SourceFile.open(path)
+    file.journal.write([batch(0, 5)], [])
     file.close()
-    mark = bytearray(mark_file(path).read_bytes())
+    mark = bytearray(high_water_file(path).read_bytes())
     mark[20] ^= 1
-    mark_file(path).write_bytes(mark)
-    assert any("the mark" in problem for problem in verify(path, lambda _: None).problems)
-    LogFile.open(path).close()
+    high_water_file(path).write_bytes(mark)
+    assert any("the high-water mark" in problem for problem in verify(path, lambda _: None).problems)
+    SourceFile.open(path).close()
     said = read_statement(path, lambda _: None)
     assert (len(said.incidents), said.losses) == (1, [])
     assert verify(path, lambda _: None).problems == []
@@ -141,7 +142,7 @@ def test_a_damaged_mark_is_made_anew_and_noted(path: Path) -> None:
 
 @contextlib.contextmanager
 def ballast(folder: Path) -> Iterator[None]:
-    """Not a byte is free meanwhile."""
+    """Fill the disk to the last byte while the block runs."""
     file = folder / "ballast"
     with file.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
         while True:
@@ -153,7 +154,7 @@ def ballast(folder: Path) -> Iterator[None]:
 def test_on_a_full_disk_what_is_settled_leaves_and_room_is_given_back(tiny_disk: Path) -> None:
     path = tiny_disk / "mqtt.sqlite"
     durable = Durable()
-    with started(disk(LogFile.open(path))) as journal:
+    with started(disk(SourceFile.open(path))) as journal:
         for i in range(10):
             journal.append(durable.batch(i, n=1, size=MIB // 8))
         durable.wait_for(10)
@@ -168,7 +169,7 @@ def test_on_a_full_disk_what_is_settled_leaves_and_room_is_given_back(tiny_disk:
             assert durable.order[:10] == list(range(10))
         durable.wait_for(11)
         wait_until(lambda: not journal.problems(), SECONDS, "well again")
-        assert reserve_file(path).stat().st_size == RESERVE_BYTES
+        assert disk_reserve_file(path).stat().st_size == DISK_RESERVE_BYTES
         chunks = poll_all(journal, 4)
         journal.commit(commit_of(*chunks))
     assert losses(path) == []
@@ -178,17 +179,17 @@ def test_on_a_full_disk_what_is_settled_leaves_and_room_is_given_back(tiny_disk:
 def test_a_start_on_a_full_disk_can_send_what_waits(tiny_disk: Path) -> None:
     path = tiny_disk / "mqtt.sqlite"
     durable = Durable()
-    with started(disk(LogFile.open(path))) as journal:
+    with started(disk(SourceFile.open(path))) as journal:
         journal.append(durable.batch(0, n=3))
         durable.wait_for(1)
-    with ballast(tiny_disk), started(disk(LogFile.open(path))) as journal:
+    with ballast(tiny_disk), started(disk(SourceFile.open(path))) as journal:
         journal.commit(commit_of(*poll_all(journal, 3)))
         wait_until(lambda: settled(path) == 3, SECONDS, "settled")
 
 
 def test_free_pages_go_back_to_the_disk(path: Path) -> None:
     durable = Durable()
-    with started(disk(LogFile.open(path))) as journal:
+    with started(disk(SourceFile.open(path))) as journal:
         for i in range(64):
             journal.append(durable.batch(i, n=1, size=MIB // 2))
         durable.wait_for(64)
@@ -200,10 +201,10 @@ def test_free_pages_go_back_to_the_disk(path: Path) -> None:
 
 
 def test_a_start_reads_no_more_than_a_few_rows(path: Path) -> None:
-    file = LogFile.open(path)
-    file.write([batch(i, 1) for i in range(20_000)], [])
+    file = SourceFile.open(path)
+    file.journal.write([batch(i, 1) for i in range(20_000)], [])
     file.close()
-    plan = sqlite3.connect(path)
+    writer = sqlite3.connect(path, isolation_level=None)
     steps = 0
 
     def step() -> int:
@@ -211,18 +212,9 @@ def test_a_start_reads_no_more_than_a_few_rows(path: Path) -> None:
         steps += 1
         return 0
 
-    plan.set_progress_handler(step, 100)
-    LogFile._begin(_Beginning(path, plan))
-    plan.close()
+    writer.set_progress_handler(step, 100)
+    SourceFile(path, writer).close()
     assert steps <= 5, f"{steps * 100} steps of SQLite for 20,000 rows"
-
-
-class _Beginning(LogFile):
-    """A file of which only the beginning is run, on a connection that counts."""
-
-    def __init__(self, path: Path, writer: sqlite3.Connection) -> None:
-        self.path = path
-        self._writer = writer
 
 
 # -- the command -----------------------------------------------------------------------------------
@@ -230,15 +222,15 @@ class _Beginning(LogFile):
 
 @pytest.fixture
 def configured(tmp_path: Path) -> tuple[Path, Path]:
-    """A configuration, and its journal with four rows."""
+    """A configuration, and the journal of its source, with 10 messages in four rows."""
     config = tmp_path / "connector.yaml"
     config.write_text(
         "clarify: {credentials: c.json}\nsources:\n  - {type: mqtt, url: mqtts://b, topics: [a]}\nstate_dir: state\n"
     )
     (tmp_path / "state").mkdir()
     path = tmp_path / "state" / "mqtt.sqlite"
-    file = LogFile.open(path)
-    file.write([batch(0, 5), batch(5, 3), batch(8, 1), batch(9, 1)], [])
+    file = SourceFile.open(path)
+    file.journal.write([batch(0, 5), batch(5, 3), batch(8, 1), batch(9, 1)], [])
     file.close()
     return config, path
 
@@ -297,8 +289,8 @@ def test_stats_say_what_waits(configured: tuple[Path, Path]) -> None:
 
 def test_a_loss_is_a_problem_until_it_is_acknowledged(configured: tuple[Path, Path]) -> None:
     config, path = configured
-    file = LogFile.open(path)
-    file.confine(6, "test")
+    file = SourceFile.open(path)
+    file.journal.confine(6, "test")
     file.close()
     status, text = run("journal", "verify", config)
     assert (status, "not acknowledged: loss 1: 3 messages, positions 6 to 8: test" in text) == (1, True)
@@ -315,16 +307,16 @@ def test_a_loss_is_a_problem_until_it_is_acknowledged(configured: tuple[Path, Pa
 
 
 def test_an_account_that_was_lost_can_be_acknowledged(configured: tuple[Path, Path]) -> None:
-    """Its size is what makes the account balance at that moment."""
+    """The loss gets the size that makes the account balance at the moment of the acknowledgement."""
     config, path = configured
     connection = sqlite3.connect(path)
-    connection.execute("INSERT INTO meta VALUES ('account_lost', 'of an earlier version')")
+    connection.execute("INSERT INTO losses (at, reason) VALUES ('2026-05-01', 'with a damaged file')")
     connection.execute("UPDATE meta SET value = 31 WHERE key = 'next_position'")
     connection.commit()
     connection.close()
     assert run("ledger", config)[0] == 1
     status, text = run("journal", "acknowledge", config)
-    assert (status, "20 messages: of an earlier version" in text) == (0, True)
+    assert (status, "20 messages: with a damaged file" in text) == (0, True)
     assert run("ledger", config)[0] == 0
 
 

@@ -1,4 +1,4 @@
-"""What every journal promises, run against each of them; then what only the one on disk does."""
+"""The promises of every journal, tested with each kind; then what only the journal on disk does."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from connector.ledger.account import Commit, Counts, Tally
-from connector.ledger.file import LogFile
+from connector.ledger.losses import Loss
 from connector.ledger.progress import MAX_CHUNK
-from connector.ledger.schema import Loss
+from connector.ledger.source_file import SourceFile
 from connector.ledger.statement import read_statement
 from connector.records import Chunk, Record
 from connector.sources.journal.disk import DiskJournal
@@ -30,7 +30,7 @@ MIB = 1024 * 1024
 
 
 class Durable:
-    """Batches, and which of them were reported durable, in which order."""
+    """Makes batches, and keeps the numbers of the batches that were reported durable, in order."""
 
     def __init__(self) -> None:
         self.order: list[int] = []
@@ -44,7 +44,7 @@ class Durable:
 
 
 def commit_of(*chunks: Chunk) -> Commit:
-    """All records of these chunks were inserted."""
+    """A commit of these chunks, of which all records were inserted."""
     tallies: dict[str, Tally] = {}
     for chunk in chunks:
         for record in chunk.records:
@@ -60,7 +60,7 @@ def poll(journal: Journal) -> Chunk:
 
 
 def poll_all(journal: Journal, n: int) -> list[Chunk]:
-    """Chunks until `n` records came; a poll may give nothing while damage is stepped over."""
+    """Polls chunks until they have `n` records. A poll may give nothing while damage is stepped over."""
     chunks: list[Chunk] = []
     until = time.monotonic() + SECONDS
     while sum(len(chunk.records) for chunk in chunks) < n:
@@ -80,17 +80,17 @@ def settled(path: Path) -> int:
     return sum(tally.messages.received for tally in said.settled.values())
 
 
-def disk(file: LogFile, max_bytes: int = 100 * MIB) -> DiskJournal:
+def disk(file: SourceFile, max_bytes: int = 100 * MIB) -> DiskJournal:
     return DiskJournal("mqtt", file, max_bytes)
 
 
-def memory(file: LogFile, max_bytes: int = 100 * MIB) -> MemoryJournal:
+def memory(file: SourceFile, max_bytes: int = 100 * MIB) -> MemoryJournal:
     return MemoryJournal("mqtt", file, max_bytes)
 
 
 @pytest.fixture(params=[disk, memory], ids=["disk", "memory"])
 def make(request: pytest.FixtureRequest) -> Callable[..., Journal]:
-    """How to make the journal under test from a file (and a bound)."""
+    """Makes the journal under test from a file, and optionally a bound in bytes."""
     maker: Callable[..., Journal] = request.param
     return maker
 
@@ -114,7 +114,7 @@ def started(journal: Journal) -> Iterator[Journal]:
 
 def test_records_come_out_in_order_with_rising_positions(make: Callable[..., Journal], path: Path) -> None:
     durable = Durable()
-    with started(make(LogFile.open(path))) as journal:
+    with started(make(SourceFile.open(path))) as journal:
         batches = [durable.batch(i, n=1 + i % 4) for i in range(50)]
         for batch in batches:
             journal.append(batch)
@@ -129,7 +129,7 @@ def test_records_come_out_in_order_with_rising_positions(make: Callable[..., Jou
 
 def test_every_batch_becomes_durable_once_and_in_order_of_arrival(make: Callable[..., Journal], path: Path) -> None:
     durable = Durable()
-    with started(make(LogFile.open(path))) as journal:
+    with started(make(SourceFile.open(path))) as journal:
         for i in range(40):
             journal.append(durable.batch(i))
         for chunk in poll_all(journal, 120):
@@ -139,14 +139,14 @@ def test_every_batch_becomes_durable_once_and_in_order_of_arrival(make: Callable
 
 
 def test_an_empty_journal_waits_and_gives_nothing(make: Callable[..., Journal], path: Path) -> None:
-    with started(make(LogFile.open(path))) as journal:
+    with started(make(SourceFile.open(path))) as journal:
         assert journal.poll(0.01) is None
         assert journal.problems() == []
         assert journal.has_room()
 
 
 def test_a_poll_that_waits_is_woken_by_an_append(make: Callable[..., Journal], path: Path) -> None:
-    with started(make(LogFile.open(path))) as journal:
+    with started(make(SourceFile.open(path))) as journal:
         found: list[Chunk | None] = []
         waiting = threading.Thread(target=lambda: found.append(journal.poll(SECONDS * 10)))
         waiting.start()
@@ -157,7 +157,7 @@ def test_a_poll_that_waits_is_woken_by_an_append(make: Callable[..., Journal], p
 
 def test_at_the_bound_there_is_no_room_until_something_is_settled(make: Callable[..., Journal], path: Path) -> None:
     durable = Durable()
-    with started(make(LogFile.open(path), 400_000)) as journal:
+    with started(make(SourceFile.open(path), 400_000)) as journal:
         n = 0
         while journal.has_room():
             journal.append(durable.batch(n, n=10, size=2000))
@@ -174,7 +174,7 @@ def test_at_the_bound_there_is_no_room_until_something_is_settled(make: Callable
 
 def test_the_ledger_has_what_was_committed(make: Callable[..., Journal], path: Path) -> None:
     durable = Durable()
-    with started(make(LogFile.open(path))) as journal:
+    with started(make(SourceFile.open(path))) as journal:
         for i in range(10):
             journal.append(durable.batch(i))
             assert settled(path) <= 3 * i
@@ -187,7 +187,7 @@ def test_the_ledger_has_what_was_committed(make: Callable[..., Journal], path: P
 
 def test_records_can_be_read_again_until_they_are_committed(make: Callable[..., Journal], path: Path) -> None:
     durable = Durable()
-    with started(make(LogFile.open(path))) as journal:
+    with started(make(SourceFile.open(path))) as journal:
         for i in range(10):
             journal.append(durable.batch(i))
         chunks = poll_all(journal, 30)
@@ -209,10 +209,10 @@ def test_records_can_be_read_again_until_they_are_committed(make: Callable[..., 
 
 
 def test_positions_and_partitions_never_name_two_records(make: Callable[..., Journal], path: Path) -> None:
-    """Dead letters are identified by them, also when what was not committed comes again in another order."""
+    """They identify dead letters. So they must be unique also when uncommitted records come again in another order."""
     seen: dict[tuple[str, int], bytes] = {}
     for run in range(3):
-        with started(make(LogFile.open(path))) as journal:
+        with started(make(SourceFile.open(path))) as journal:
             journal.append(Durable().batch(run, n=2))
             first = poll(journal)
             for chunk in [first, *([poll(journal)] if len(first.records) < 2 else [])]:
@@ -221,7 +221,7 @@ def test_positions_and_partitions_never_name_two_records(make: Callable[..., Jou
 
 
 def test_a_journal_can_be_closed_twice_and_without_a_start(make: Callable[..., Journal], path: Path) -> None:
-    journal = make(LogFile.open(path))
+    journal = make(SourceFile.open(path))
     journal.close(SECONDS)
     journal.close(SECONDS)
 
@@ -231,7 +231,7 @@ def test_a_journal_can_be_closed_twice_and_without_a_start(make: Callable[..., J
 
 def test_memory_acknowledges_only_what_is_settled(path: Path) -> None:
     durable = Durable()
-    with started(memory(LogFile.open(path))) as journal:
+    with started(memory(SourceFile.open(path))) as journal:
         for i in range(3):
             journal.append(durable.batch(i))
         first, second, _ = poll_all(journal, 9)
@@ -241,24 +241,24 @@ def test_memory_acknowledges_only_what_is_settled(path: Path) -> None:
 
 
 def test_memory_refuses_to_start_over_messages_that_wait_on_disk(path: Path) -> None:
-    with started(disk(LogFile.open(path))) as journal:
+    with started(disk(SourceFile.open(path))) as journal:
         journal.append(Durable().batch(1))
-    file = LogFile.open(path)
+    file = SourceFile.open(path)
     with pytest.raises(ValueError, match=r"3 messages still wait .* journal: disk") as refused:
         memory(file)
     assert str(path) in str(refused.value)
     file.close()
-    with started(disk(LogFile.open(path))) as journal:
+    with started(disk(SourceFile.open(path))) as journal:
         journal.commit(commit_of(poll(journal)))
-    with started(memory(LogFile.open(path))):
+    with started(memory(SourceFile.open(path))):
         pass
 
 
 def test_memory_makes_up_the_account_when_the_ledger_could_not_be_written(path: Path) -> None:
     durable = Durable()
-    LogFile.open(path).close()
+    SourceFile.open(path).close()
     writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    journal = memory(LogFile(path, writer, None))
+    journal = memory(SourceFile(path, writer))
     with started(journal):
         for i in range(3):
             journal.append(durable.batch(i))
@@ -279,14 +279,14 @@ def test_memory_makes_up_the_account_when_the_ledger_could_not_be_written(path: 
 
 def test_disk_keeps_what_was_not_committed(path: Path) -> None:
     durable = Durable()
-    with started(disk(LogFile.open(path))) as journal:
+    with started(disk(SourceFile.open(path))) as journal:
         for i in range(10):
             journal.append(durable.batch(i))
             durable.wait_for(i + 1)
         chunks = poll_all(journal, 30)
         journal.commit(commit_of(*chunks[:4]))
     done = sum(len(chunk.records) for chunk in chunks[:4])
-    with started(disk(LogFile.open(path))) as journal:
+    with started(disk(SourceFile.open(path))) as journal:
         again = poll_all(journal, 30 - done)
     assert [p for chunk in again for p in chunk.positions] == [p for chunk in chunks[4:] for p in chunk.positions]
     assert payloads(again) == payloads(chunks[4:])
@@ -295,22 +295,22 @@ def test_disk_keeps_what_was_not_committed(path: Path) -> None:
 
 def test_disk_writes_what_has_come_in_before_it_closes(path: Path) -> None:
     durable = Durable()
-    with started(disk(LogFile.open(path))) as journal:
+    with started(disk(SourceFile.open(path))) as journal:
         for i in range(200):
             journal.append(durable.batch(i))
     assert durable.order == list(range(200))
-    with started(disk(LogFile.open(path))) as journal:
+    with started(disk(SourceFile.open(path))) as journal:
         assert len(payloads(poll_all(journal, 600))) == 600
 
 
 def test_disk_reads_in_order_when_intake_has_fallen_behind_what_is_kept_in_memory(path: Path) -> None:
     durable = Durable()
-    with started(disk(LogFile.open(path))) as journal:
-        for i in range(30):  # half of it is more than the tail in memory holds
+    with started(disk(SourceFile.open(path))) as journal:
+        for i in range(30):  # more than the tail in memory holds
             journal.append(durable.batch(i, n=2, size=MIB // 4))
         durable.wait_for(30)
         found = payloads([poll(journal) for _ in range(3)])
-        for i in range(30, 60):  # small ones fit into what is left of the tail, large ones do not
+        for i in range(30, 60):  # small batches fit into the rest of the tail, large ones do not
             journal.append(durable.batch(i, n=2, size=10 if i % 3 else MIB // 3))
         durable.wait_for(60)
         while len(found) < 120:
@@ -322,7 +322,7 @@ def test_disk_reads_in_order_when_intake_has_fallen_behind_what_is_kept_in_memor
 
 def test_disk_cuts_chunks_to_a_handy_size(path: Path) -> None:
     durable = Durable()
-    with started(disk(LogFile.open(path))) as journal:
+    with started(disk(SourceFile.open(path))) as journal:
         for i in range(60):
             journal.append(durable.batch(i, n=100))
         for i in range(60, 70):
@@ -337,7 +337,7 @@ def test_disk_cuts_chunks_to_a_handy_size(path: Path) -> None:
 
 def test_disk_has_room_again_only_well_below_the_bound(path: Path) -> None:
     durable = Durable()
-    with started(disk(LogFile.open(path), 200_000)) as journal:
+    with started(disk(SourceFile.open(path), 200_000)) as journal:
         n = 0
         while journal.has_room():
             journal.append(durable.batch(n, n=1, size=4000))
@@ -355,13 +355,13 @@ def test_disk_has_room_again_only_well_below_the_bound(path: Path) -> None:
 
 
 def test_disk_reports_positions_that_are_not_there_and_goes_on(path: Path) -> None:
-    file = LogFile.open(path)
-    file.write([[Record("t", b"1", 1)], [Record("t", b"2", 1)]], [])
+    file = SourceFile.open(path)
+    file.journal.write([[Record("t", b"1", 1)], [Record("t", b"2", 1)]], [])
     file.close()
     with sqlite3.connect(path) as connection:
         connection.execute("DELETE FROM journal WHERE first = 2")
     connection.close()
-    with started(disk(LogFile.open(path))) as journal:
+    with started(disk(SourceFile.open(path))) as journal:
         assert payloads([poll(journal)]) == [b"1"]
         assert journal.poll(0.01) is None
         wait_until(lambda: polled_nothing(journal), SECONDS, "nothing is left to read", every=0.002)
@@ -375,17 +375,19 @@ def losses(path: Path) -> list[Loss]:
 
 
 def polled_nothing(journal: Journal) -> bool:
-    """All that can be read was read, losses stepped over."""
+    """Whether everything that can be read was read, and all losses were stepped over."""
     return journal.poll(0.01) is None and journal.gauges()["journal_unread_messages"] == 0
 
 
 def test_disk_confines_a_row_that_fails_its_checksum_and_goes_on(path: Path) -> None:
-    file = LogFile.open(path)
-    file.write([[Record("t", b"first", 1)], [Record("t", b"to be damaged", 1)] * 2, [Record("t", b"last", 1)]], [])
+    file = SourceFile.open(path)
+    file.journal.write(
+        [[Record("t", b"first", 1)], [Record("t", b"to be damaged", 1)] * 2, [Record("t", b"last", 1)]], []
+    )
     file.close()
     content = path.read_bytes()
     path.write_bytes(content.replace(b"to be damaged", b"to be DAMAGED", 1))
-    with started(disk(LogFile.open(path))) as journal:
+    with started(disk(SourceFile.open(path))) as journal:
         chunks = poll_all(journal, 2)
         assert payloads(chunks) == [b"first", b"last"]
         assert [list(chunk.positions) for chunk in chunks] == [[1], [4]]
@@ -403,15 +405,15 @@ def test_disk_confines_a_row_that_fails_its_checksum_and_goes_on(path: Path) -> 
 
 
 def test_disk_sets_a_damaged_file_aside_in_mid_run_and_goes_on(path: Path) -> None:
-    file = LogFile.open(path)
+    file = SourceFile.open(path)
     durable = Durable()
-    file.write([[Record("t", b"first", 1)], [Record("t", b"x" * 50_000, 1)], [Record("t", b"last", 1)]], [])
+    file.journal.write([[Record("t", b"first", 1)], [Record("t", b"x" * 50_000, 1)], [Record("t", b"last", 1)]], [])
     file.close()
     content = bytearray(path.read_bytes())
     at = content.index(b"x" * 4000) // 4096 * 4096 + 4096
     content[at : at + 4] = b"\x7f\xff\xff\xff"
     path.write_bytes(content)
-    with started(disk(LogFile.open(path, check_below_bytes=0))) as journal:
+    with started(disk(SourceFile.open(path, check_below_bytes=0))) as journal:
         journal.append(durable.batch(7, n=1))
         chunks = poll_all(journal, 3)
         assert payloads(chunks)[:2] == [b"first", b"last"]
@@ -426,8 +428,8 @@ def test_disk_sets_a_damaged_file_aside_in_mid_run_and_goes_on(path: Path) -> No
 
 
 def test_disk_says_so_when_a_damaged_file_cannot_be_set_aside(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = LogFile.open(path)
-    file.write([[Record("t", b"first", 1)], [Record("t", b"second", 1)]], [])
+    file = SourceFile.open(path)
+    file.journal.write([[Record("t", b"first", 1)], [Record("t", b"second", 1)]], [])
     file.close()
     with sqlite3.connect(path) as connection:
         connection.execute("DELETE FROM journal WHERE first = 2")
@@ -436,8 +438,8 @@ def test_disk_says_so_when_a_damaged_file_cannot_be_set_aside(path: Path, monkey
     def refuse(reason: str) -> None:
         raise OSError(28, "No space left on device")
 
-    file = LogFile.open(path)
-    monkeypatch.setattr(file, "set_aside_now", refuse)
+    file = SourceFile.open(path)
+    monkeypatch.setattr(file, "set_aside", refuse)
     with started(disk(file)) as journal:
         assert payloads([poll(journal)]) == [b"first"]
         with pytest.raises(SourceFailedError, match="at the next start it is set aside"):
@@ -449,14 +451,14 @@ def test_disk_fails_loudly_when_an_acknowledgement_raises(path: Path) -> None:
     def bug() -> None:
         raise RuntimeError("a bug")
 
-    with started(disk(LogFile.open(path))) as journal:
+    with started(disk(SourceFile.open(path))) as journal:
         journal.append(Batch([Record("t", b"", 1)], bug))
         wait_until(lambda: failure(journal), SECONDS, "the failure comes to light", every=0.002)
         assert "a bug" in failure(journal)
 
 
 def failure(journal: Journal) -> str:
-    """Why the journal failed, if it did."""
+    """Why the journal failed; empty if it did not."""
     try:
         journal.poll(0.01)
     except SourceFailedError as error:
@@ -465,7 +467,7 @@ def failure(journal: Journal) -> str:
 
 
 def full_disk(journal: Journal, durable: Durable, fill: Callable[[], None], free: Callable[[], None]) -> None:
-    """What must hold whatever makes the disk full."""
+    """The checks that must hold, whatever `fill` does to make the disk full and `free` to make room again."""
     journal.append(durable.batch(0))
     durable.wait_for(1)
     fill()
@@ -481,10 +483,10 @@ def full_disk(journal: Journal, durable: Durable, fill: Callable[[], None], free
 
 
 def test_disk_tries_again_when_the_file_may_not_grow(path: Path) -> None:
-    LogFile.open(path).close()
+    SourceFile.open(path).close()
     writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     durable = Durable()
-    with started(disk(LogFile(path, writer, None))) as journal:
+    with started(disk(SourceFile(path, writer))) as journal:
         full_disk(
             journal,
             durable,
@@ -495,7 +497,7 @@ def test_disk_tries_again_when_the_file_may_not_grow(path: Path) -> None:
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MiB; only root can have one."""
+    """A file system of 8 MiB. Only root can mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
@@ -514,16 +516,16 @@ def test_disk_tries_again_when_the_disk_is_full(tiny_disk: Path) -> None:
             while True:
                 file.write(b"x" * 4096)
 
-    with started(disk(LogFile.open(tiny_disk / "mqtt.sqlite"))) as journal:
+    with started(disk(SourceFile.open(tiny_disk / "mqtt.sqlite"))) as journal:
         full_disk(journal, durable, fill, ballast.unlink)
 
 
 def test_disk_gives_up_on_a_write_that_fails_when_it_is_closed(path: Path) -> None:
-    LogFile.open(path).close()
+    SourceFile.open(path).close()
     writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     writer.execute("PRAGMA max_page_count = 12")
     durable = Durable()
-    journal = disk(LogFile(path, writer, None))
+    journal = disk(SourceFile(path, writer))
     journal.start()
     journal.append(durable.batch(0, n=1, size=MIB))
     wait_until(journal.problems, SECONDS, "the failure is reported", every=0.005)

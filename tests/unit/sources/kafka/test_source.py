@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, Message, TopicPartition
 
-from connector.ledger.file import LogFile
+from connector.ledger.source_file import SourceFile
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.source import KafkaSource
 from connector.sources.source import SourceFailedError
@@ -106,7 +106,7 @@ class Refusing:
         settings |= {"group_id": "g", "security": "plaintext", "group_protocol": "consumer", "instance_id": "plant-0"}
         self.source = KafkaSource(
             KafkaSection.model_validate(settings),
-            LogFile.open(folder / "kafka.sqlite"),
+            SourceFile.open(folder / "kafka.sqlite"),
             clock=self.group.clock,
             consumer=lambda *_, **__: Refused(self.group),
         )
@@ -176,7 +176,7 @@ def test_a_member_that_is_held_is_never_silent_for_as_long_as_the_poll_interval(
     settings |= {"security": "plaintext", "max_poll_interval": f"{interval}s", "session_timeout": "1s"}
     section = KafkaSection.model_validate(settings | {"drain_timeout": "500ms"})
     source = KafkaSource(
-        section, LogFile.open(tmp_path / "kafka.sqlite"), clock=clock, consumer=lambda *_, **__: consumer
+        section, SourceFile.open(tmp_path / "kafka.sqlite"), clock=clock, consumer=lambda *_, **__: consumer
     )
     for step in range(100):
         clock.now = step * 0.1

@@ -1,0 +1,104 @@
+"""The ledger half of a source's file: the account of what is settled.
+
+An account comes in one of three ways:
+
+- with the removal of its messages from the journal (`JournalTables.write` calls `add` in its own transaction);
+- without a journal (`add_commits`): the broker kept the messages, and only their number is counted here;
+- with ranges of positions of a log that is kept elsewhere, such as Kafka (`add_ranges`). Then the ledger also knows
+  which positions are settled, so that a record that comes again is noticed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from connector.ledger.account import Commit, SettledRange, Tallies
+from connector.ledger.database import Database, Transaction
+from connector.ledger.ledger_lines import LedgerLines
+from connector.ledger.losses import add_incident
+
+
+class LedgerTables:
+    """The ledger of an open file. Safe for threads."""
+
+    def __init__(self, database: Database, ledger_topics: int) -> None:
+        """About `ledger_topics` topics have a line of their own."""
+        self._database = database
+        self._lines = LedgerLines(ledger_topics)
+
+    def add(self, transaction: Transaction, tallies: Tallies) -> None:
+        """Add the account of a commit, as a part of `transaction`. Raises sqlite3.Error."""
+        self._lines.add(transaction.connection, tallies)
+
+    def add_commits(self, records: int, commits: Iterable[Commit]) -> None:
+        """Add the accounts of these commits. `records` records came in and are settled with them; they were never in
+        the journal. Raises sqlite3.Error, and then nothing has changed."""
+        with self._database.transaction() as transaction:
+            _count(transaction, records)
+            for commit in commits:
+                self.add(transaction, commit.tallies)
+
+    def add_ranges(self, ranges: Iterable[SettledRange], commits: Iterable[Commit]) -> None:
+        """Add ranges of settled positions, and the accounts of the commits that settled them. Raises sqlite3.Error, and
+        then nothing has changed."""
+        records = redelivered = 0
+        with self._database.transaction() as transaction:
+            for added in ranges:
+                _add_range(transaction.connection, added)
+                records += added.records
+                redelivered += added.redelivered
+            _count(transaction, records)
+            if redelivered:
+                _add_to_meta(transaction.connection, "redelivered", redelivered)
+            for commit in commits:
+                self.add(transaction, commit.tallies)
+
+    def ranges(self, partition: str) -> list[SettledRange]:
+        """The settled ranges of `partition`, in order. Raises sqlite3.Error."""
+        with self._database.locked() as connection:
+            return read_ranges(connection, partition)
+
+    def add_expired(self, message: str, records: int) -> None:
+        """Note durably that records had expired in their log before they could be read. `records` says how many; 0 if
+        the number is not known. `message` is for people. Raises sqlite3.Error."""
+        with self._database.transaction() as transaction:
+            add_incident(transaction.connection, message)
+            _add_to_meta(transaction.connection, "expired", records)
+
+
+def read_ranges(connection: sqlite3.Connection, partition: str = "") -> list[SettledRange]:
+    """The settled ranges of `partition`, or of all partitions, in order. Raises sqlite3.Error."""
+    rows = connection.execute(
+        "SELECT partition, first, next, records FROM settled WHERE ? IN ('', partition) ORDER BY partition, first",
+        (partition,),
+    )
+    return [SettledRange(*row) for row in rows]
+
+
+def _count(transaction: Transaction, records: int) -> None:
+    """Count records that came in and are settled at once, so that nothing waits."""
+    counters = transaction.counters
+    counters.next_position += records
+    counters.settled_to = counters.next_position - 1
+    counters.waiting_bytes = 0
+
+
+def _add_to_meta(connection: sqlite3.Connection, key: str, n: int) -> None:
+    connection.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = value + ?", (key, n, n))
+
+
+def _add_range(connection: sqlite3.Connection, added: SettledRange) -> None:
+    """Add a range. A range that begins where a stored one ends makes the stored one longer. So the table has as many
+    rows as reading has begun anew, not as many as there were commits."""
+    grown = connection.execute(
+        "UPDATE settled SET next = ?, records = records + ? WHERE partition = ? AND first = "
+        "(SELECT max(first) FROM settled WHERE partition = ? AND next = ?)",
+        (added.next, added.records, added.partition, added.partition, added.first),
+    )
+    if not grown.rowcount:
+        connection.execute(
+            "INSERT INTO settled VALUES (?, ?, ?, ?) ON CONFLICT (partition, first) DO UPDATE SET "
+            "next = max(next, excluded.next), records = records + excluded.records",
+            (added.partition, added.first, added.next, added.records),
+        )

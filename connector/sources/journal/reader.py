@@ -1,0 +1,142 @@
+"""The reading side of a journal on disk: rows in order of their position, from memory or from the file.
+
+The writer hands over each row that it has written. Rows that fit into a bounded tail stay in memory, so that a reader
+that keeps up never reads the file. A reader that has fallen behind reads the rows from the file, and finds the tail
+again later.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+
+from connector.ledger.journal_row import JournalRow
+from connector.ledger.schema import DamagedError
+from connector.ledger.source_file import SourceFile
+from connector.records import Chunk
+from connector.sources.journal.damage import DamageControl
+from connector.sources.journal.journal import batch_bytes
+from connector.sources.source import SourceFailedError
+
+_TAIL_BYTES: Final = 8 * 1024 * 1024
+"""Bound of the rows that are kept in memory."""
+
+_log = structlog.get_logger(__name__)
+
+
+class JournalReader:
+    """Gives out the rows of a journal, each once. `poll` is called by one thread, the other methods by any."""
+
+    def __init__(self, source: str, file: SourceFile, damage: DamageControl, retry_seconds: float) -> None:
+        """After an error of the disk, reading is tried again after `retry_seconds`."""
+        self._source = source
+        self._file = file
+        self._damage = damage
+        self._retry_seconds = retry_seconds
+        self._partition = f"journal-{file.incarnation}"
+        self._changed = threading.Condition()
+        """Protects the tail, `_end` and `_closing`."""
+        self._tail: deque[tuple[JournalRow, int]] = deque()
+        """Rows that were written and not read yet, each with its size in memory."""
+        self._tail_bytes = 0
+        self._next = file.settled_to + 1
+        """The position that is read next. Only `poll` changes it."""
+        self._end = file.next_position
+        """The position behind the last row that was written."""
+        self._closing = False
+        self.trouble: str | None = None
+        """Why the file cannot be read at present."""
+
+    @property
+    def unread(self) -> int:
+        """How many messages are written and not read yet."""
+        return self._end - self._next
+
+    def written(self, rows: Iterable[JournalRow], end: int) -> None:
+        """The writer has written these rows. `end` is the position behind the last one."""
+        sized = [(row, batch_bytes(row.records)) for row in rows]
+        with self._changed:
+            self._end = end
+            for row, size in sized:
+                if self._tail_bytes + size <= _TAIL_BYTES:
+                    self._tail.append((row, size))
+                    self._tail_bytes += size
+            self._changed.notify_all()
+
+    def wake(self) -> None:
+        """End the waiting of `poll`: the journal has failed."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """From now on `poll` does not wait any more."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+
+    def poll(self, timeout: float) -> Chunk | None:
+        """The next row as a chunk. Waits at most `timeout` seconds, and returns None if there is none, or if damage was
+        stepped over. Raises `SourceFailedError`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._next < self._end or self._damage.failure or self._closing, timeout)
+            if self._damage.failure:
+                raise SourceFailedError(self._damage.failure)
+            if self._next >= self._end:
+                return None
+            end = self._end
+            row = self._from_tail()
+        if row is None:
+            row = self._from_file(end, timeout)
+            if row is None:
+                return None
+        self._next = row.last + 1
+        return Chunk(self._source, self._partition, range(row.first, row.last + 1), row.records)
+
+    def _from_tail(self) -> JournalRow | None:
+        """The next row, if it is in memory. Rows that were read from the file meanwhile leave the tail."""
+        tail = self._tail
+        while tail and tail[0][0].first <= self._next:
+            row, size = tail.popleft()
+            self._tail_bytes -= size
+            if row.first == self._next:
+                return row
+        return None
+
+    def _from_file(self, end: int, timeout: float) -> JournalRow | None:
+        """The next row before position `end`; None if there is none, or if it cannot be read now."""
+        try:
+            position, found = self._file.journal.read_next(self._next)
+            if isinstance(found, DamagedError) and found.first == position:
+                self._damage.confine(position, found)
+                return None
+            gap_end = end if found is None or found.first is None else found.first
+            if gap_end > position or isinstance(found, DamagedError):
+                # Rows that should be there are not, so the structure of the file cannot be trusted.
+                self._recover(sqlite3.DatabaseError(f"positions {position} to {gap_end - 1} are not there"))
+                return None
+        except sqlite3.OperationalError as error:
+            self.trouble = str(error)
+            _log.error("journal_unreadable", source=self._source, reason=str(error), effect="trying again")
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, min(timeout, self._retry_seconds))
+            return None
+        except sqlite3.ProgrammingError:
+            if self._closing:
+                return None  # the file was closed while this poll ran
+            raise
+        except sqlite3.DatabaseError as error:
+            self._recover(error)
+            return None
+        self.trouble = None
+        if found is None:
+            self._next = position
+        return found
+
+    def _recover(self, error: sqlite3.DatabaseError) -> None:
+        if not self._damage.recover(error):
+            raise SourceFailedError(self._damage.failure or str(error)) from error

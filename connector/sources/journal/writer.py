@@ -1,0 +1,177 @@
+"""The writing side of a journal on disk: one thread, which makes batches and commits durable.
+
+The thread takes everything that has come in since its last turn, and writes it in one transaction (group commit). Then
+it tells each batch, in the order of arrival, that the batch is durable, and hands the rows to the reader.
+
+When the disk fails, the batches of this turn stay in memory, unacknowledged, and the write is tried again. On a full
+disk, commits go on: the disk reserve is given up, settled messages are removed, and their pages are returned to the
+disk. New messages are written only when the reserve could be taken again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from typing import Final
+
+import structlog
+
+from connector.ledger.account import Commit
+from connector.ledger.journal_row import JournalRow
+from connector.ledger.progress import MAX_CHUNK
+from connector.ledger.source_file import SourceFile
+from connector.records import Record
+from connector.sources.journal.buffer import WriteBuffer
+from connector.sources.journal.damage import DamageControl
+from connector.sources.journal.journal import Batch
+from connector.sources.journal.reader import JournalReader
+
+_LINGER_ABOVE: Final = 16
+"""A turn with at least so many records says that messages come fast: the next turn waits for more of them."""
+_ROW_RECORDS: Final = 2048
+_ROW_BYTES: Final = 1024 * 1024
+_GIVE_BACK_SECONDS: Final = 0.05
+"""Pause between two steps of returning free pages to the disk, while nothing comes in."""
+
+_log = structlog.get_logger(__name__)
+
+
+class JournalWriter:
+    """The thread that writes a journal."""
+
+    def __init__(
+        self,
+        source: str,
+        file: SourceFile,
+        buffer: WriteBuffer,
+        reader: JournalReader,
+        damage: DamageControl,
+        retry_seconds: float,
+    ) -> None:
+        """A write that failed is tried again after `retry_seconds`."""
+        self._source = source
+        self._file = file
+        self._buffer = buffer
+        self._reader = reader
+        self._damage = damage
+        self._retry_seconds = retry_seconds
+        self.trouble: str | None = None
+        """Why the file cannot be written at present."""
+        self._thread = threading.Thread(target=self._run, name=f"journal-{source}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def join(self, timeout: float) -> bool:
+        """Wait until the thread has ended, at most `timeout` seconds. Returns whether it has, or was never started."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        """A thread that dies must not leave the source waiting as if nothing had happened."""
+        try:
+            self._write_loop()
+        except Exception as error:  # noqa: BLE001 - whatever the error is, it ends the source, and loudly
+            _log.exception("journal_failed", source=self._source)
+            name = self._thread.name
+            self._damage.fail(f"the thread {name} ended for a reason that nobody foresaw: {error!r}; please report it")
+
+    def _write_loop(self) -> None:
+        fast = False
+        idle_work = True
+        """Whether free pages may have to be returned to the disk while nothing comes in."""
+        while True:
+            taken = self._buffer.take(_GIVE_BACK_SECONDS if idle_work else None, linger=fast)
+            if not taken.batches and not taken.commits:
+                if taken.closing:
+                    return
+                fast = False
+                idle_work = self._give_back()
+                continue
+            idle_work = bool(taken.commits)
+            fast = sum(len(batch.records) for batch in taken.batches) >= _LINGER_ABOVE
+            rows = self._write(_rows(taken.batches), taken.commits)
+            if rows is None:
+                return
+            for batch in taken.batches:
+                batch.durable()
+            self._buffer.file_changed(taken.bytes)
+            self._reader.written(rows, self._file.next_position)
+
+    def _write(self, rows: list[list[Record]], commits: list[Commit]) -> list[JournalRow] | None:
+        """Write until it succeeds. Returns the rows with their positions; None if it will never succeed, or if the
+        journal is being closed and cannot wait any longer."""
+        while True:
+            try:
+                if self._file.disk_reserve.take() or not rows:
+                    written = self._file.journal.write(rows, commits)
+                    self.trouble = None
+                    return written
+                self.trouble = "there is no room on the disk"
+            except sqlite3.OperationalError as error:
+                self.trouble = str(error)
+            except sqlite3.DatabaseError as error:
+                if not self._damage.recover(error):
+                    return None
+                continue
+            _log.error(
+                "journal_write_failed",
+                source=self._source,
+                file=str(self._file.path),
+                reason=self.trouble,
+                effect="nothing is acknowledged until it succeeds; what is settled leaves; trying again",
+                remedy="is the disk full or read-only?",
+            )
+            commits = self._commit_without_room(commits)
+            more = self._buffer.take_commits(self._retry_seconds)
+            commits += more.commits
+            if more.closing:
+                self._commit_without_room(commits)
+            if more.closing or self._damage.failure:
+                return None
+
+    def _commit_without_room(self, commits: list[Commit]) -> list[Commit]:
+        """Apply the commits alone, and return the pages that they free to the disk. Returns the commits that could not
+        be applied."""
+        self._file.disk_reserve.give_up()
+        try:
+            if commits:
+                self._file.journal.write([], commits)
+                commits = []
+                self._buffer.file_changed()
+            while self._file.journal.give_back(all_of_it=True) and not self._buffer.closing:
+                continue
+        except sqlite3.OperationalError as error:
+            self.trouble = str(error)
+        except sqlite3.DatabaseError as error:
+            self._damage.recover(error)
+        return commits
+
+    def _give_back(self) -> bool:
+        """Return a few free pages to the disk. Returns whether there are more to return."""
+        try:
+            return self._file.journal.give_back()
+        except sqlite3.OperationalError as error:
+            _log.debug("journal_pages_kept", source=self._source, reason=str(error))
+            return False
+        except sqlite3.DatabaseError as error:
+            return self._damage.recover(error)
+
+
+def _rows(batches: list[Batch]) -> list[list[Record]]:
+    """The records of the batches, in order, in rows of a handy size. A batch is never cut: it is what one pass of the
+    network loop has read, which is bounded there."""
+    rows: list[list[Record]] = []
+    size = _ROW_BYTES
+    for batch in batches:
+        if size + batch.size > _ROW_BYTES or len(rows[-1]) + len(batch.records) > _ROW_RECORDS:
+            rows.append([])
+            size = 0
+        rows[-1].extend(batch.records)
+        size += batch.size
+    return rows
+
+
+assert _ROW_RECORDS <= MAX_CHUNK  # noqa: S101 - a row becomes a chunk

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import index
-from typing import Any, SupportsIndex, TypeAlias, TypeVar
+from typing import SupportsIndex, TypeVar
 
 from connector.clarify import iso8601
 from connector.clarify.iso8601 import Instant
 from connector.clarify.models import Calculation, GroupAggregation, Item, ItemAggregation, ItemInfo, Signal, SignalInfo
-from connector.clarify.query import DataFilter, Filter, FilterError
+from connector.clarify.query import DataFilter
 from connector.clarify.validation import validated
 
-QueryFilter: TypeAlias = Filter | Mapping[str, Any]
 ViewT = TypeVar("ViewT", bound=SignalInfo)
 AggregationT = TypeVar("AggregationT", ItemAggregation, GroupAggregation, Calculation)
 
@@ -32,22 +31,6 @@ def number(name: str, given: object, *, least: int | None = None) -> int:
     if least is not None and whole < least:
         raise ValueError(f"{name} cannot be below {'zero' if least == 0 else least}")
     return whole
-
-
-def page(skip: object, limit: object) -> tuple[int, int | None]:
-    """Which part of what matches; a limit of None is all of it."""
-    return number("skip", skip, least=0), None if limit is None else number("limit", limit, least=0)
-
-
-def resource_query(
-    chosen: QueryFilter | None, sort: Iterable[str], skip: int, limit: int, *, total: bool
-) -> dict[str, object]:
-    """The query of resources, as the API takes it."""
-    if not isinstance(chosen, Filter | Mapping | None):
-        raise FilterError(f"filter is a Filter, or a dict such as {{'name': 'Pressure'}}, not {chosen!r}")
-    where = chosen.to_query() if isinstance(chosen, Filter) else dict(chosen or {})
-    fields = texts("sort", sort)
-    return {"filter": where, "sort": fields, "limit": limit, "skip": skip, "total": bool(total)}
 
 
 def data_query(

@@ -33,6 +33,7 @@ from connector.clarify.client import Client
 from connector.clarify.credentials import Credentials, Login
 from connector.clarify.data_frame import DataFrame
 from connector.clarify.errors import (
+    ArgumentError,
     ClarifyError,
     CredentialsError,
     InvalidParams,
@@ -55,6 +56,7 @@ __all__ = [
     "NO_RETRIES",
     "Api",
     "ApiVersionError",
+    "ArgumentError",
     "AsyncClient",
     "Calculation",
     "ClarifyError",

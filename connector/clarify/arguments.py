@@ -7,6 +7,7 @@ from operator import index
 from typing import SupportsIndex, TypeVar
 
 from connector.clarify import iso8601
+from connector.clarify.errors import ArgumentError
 from connector.clarify.iso8601 import Instant
 from connector.clarify.models import Calculation, GroupAggregation, Item, ItemAggregation, ItemInfo, Signal, SignalInfo
 from connector.clarify.query import DataFilter
@@ -19,17 +20,17 @@ AggregationT = TypeVar("AggregationT", ItemAggregation, GroupAggregation, Calcul
 def texts(name: str, given: object) -> list[str]:
     """A list of texts."""
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise ValueError(f"{name} is a list, such as [{given!r}]")  # noqa: TRY004
+        raise ArgumentError(f"{name} is a list, such as [{given!r}]")
     return list(given)
 
 
 def number(name: str, given: object, *, least: int | None = None) -> int:
     """A whole number, not below `least`."""
     if isinstance(given, bool) or not isinstance(given, SupportsIndex):
-        raise ValueError(f"{name} is a whole number, not {given!r}")  # noqa: TRY004
+        raise ArgumentError(f"{name} is a whole number, not {given!r}")
     whole = index(given)  # of numpy's kinds too
     if least is not None and whole < least:
-        raise ValueError(f"{name} cannot be below {'zero' if least == 0 else least}")
+        raise ArgumentError(f"{name} cannot be below {'zero' if least == 0 else least}")
     return whole
 
 
@@ -59,7 +60,7 @@ def aggregations(
 ) -> list[dict[str, object]]:
     """Aggregations or calculations, or dicts of their fields, as the API takes them."""
     if isinstance(given, Mapping | kind):
-        raise ValueError(f"{name} is a list of {kind.__name__}")  # noqa: TRY004
+        raise ArgumentError(f"{name} is a list of {kind.__name__}")
     models = [
         entry if isinstance(entry, kind) else validated(kind, f"{name}[{place}]", entry)
         for place, entry in enumerate(given)
@@ -78,7 +79,7 @@ def views(
 ) -> dict[str, SignalInfo]:
     """Metadata by key, out of two lists and a map."""
     if isinstance(keys, str) or isinstance(given, SignalInfo | Mapping) or len(keys) != len(given):
-        raise ValueError(f"{keys_name} and {views_name} must be lists of one length")
+        raise ArgumentError(f"{keys_name} and {views_name} must be lists of one length")
     found: dict[str, SignalInfo] = {}
     for key, view in [*(by_key or {}).items(), *zip(keys, given, strict=True)]:
         check_key(key)
@@ -91,6 +92,6 @@ def _view(kind: type[ViewT], key: str, view: SignalInfo | Mapping[str, object]) 
         if kind is not Signal:
             return view if isinstance(view, ItemInfo) else Item.of_signal(view)
         if isinstance(view, ItemInfo):
-            raise ValueError(f"{key!r}: an Item is published; the metadata of a signal is a Signal")  # noqa: TRY004
+            raise ArgumentError(f"{key!r}: an Item is published; the metadata of a signal is a Signal")
         return view
     return validated(kind, repr(key), view)

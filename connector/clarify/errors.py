@@ -18,7 +18,8 @@
 Only InvalidParams and TooLarge speak about the data. All others mean that the very same request may succeed
 later, so no data may be given up because of them.
 
-Values that break a rule before anything is sent raise ValueError (pydantic's ValidationError is one).
+ArgumentError is outside the tree: a value breaks a rule, and nothing was sent. It is a ValueError too. A model that
+is made of wrong fields raises pydantic's ValidationError, which is a ValueError, but no ArgumentError.
 The messages never hold a secret, and no error of httpx is chained to ours, because it carries the request.
 
 The names say what to do or what is the case; an "Error" at their end would only make them longer.
@@ -35,6 +36,13 @@ from connector import ConnectorError
 
 _INDEX: Final = re.compile(r"\[(\d{1,9})\]|\.(\d{1,9})(?![^.\[])")
 """What may follow the name of an array in a path: one of its elements, as `[3]` or as `.3`."""
+
+
+class ArgumentError(ConnectorError, ValueError):
+    """An argument of the client breaks a rule; the text names the argument and the rule. Nothing was sent.
+
+    A ValueError too, as Clarify's own Python client raises.
+    """
 
 
 class ClarifyError(ConnectorError):

@@ -11,7 +11,7 @@ from connector.clarify import arguments, paging
 from connector.clarify.answers import DataSelection, Response, read_answer
 from connector.clarify.calls import Calls, Progress
 from connector.clarify.data_frame import DataFrame
-from connector.clarify.errors import TooLarge
+from connector.clarify.errors import ArgumentError, TooLarge
 from connector.clarify.gathering import gather
 from connector.clarify.iso8601 import Instant
 from connector.clarify.limits import CALCULATIONS, DATA_FRAME_ITEMS, EVALUATED_ITEMS
@@ -124,10 +124,12 @@ class Reader:
         if any("engUnit" in entry for entry in (*chosen, *formulas)):
             self._calls.need_1_2("engUnit in clarify.evaluate")
         if len({entry["id"] for entry in chosen}) > EVALUATED_ITEMS or len(formulas) > CALCULATIONS:
-            raise ValueError(f"at most {EVALUATED_ITEMS} different items and {CALCULATIONS} calculations in one call")
+            raise ArgumentError(
+                f"at most {EVALUATED_ITEMS} different items and {CALCULATIONS} calculations in one call"
+            )
         rollup = request.read_rollup()
         if rollup is None:
-            raise ValueError("evaluate needs a rollup: a duration such as PT5M, months such as P1M, or window")
+            raise ArgumentError("evaluate needs a rollup: a duration such as PT5M, months such as P1M, or window")
         windows = request.windows(rollup, self._now(), data_frame=False)
         settings: dict[str, object] = {"origin": arguments.origin_text(request.origin)}
         if request.time_zone is not None:

@@ -1,4 +1,4 @@
-"""What is given to the client's methods, checked before anything is sent: a mistake is a ValueError that names it."""
+"""Checks the arguments of the client's methods before anything is sent. ArgumentError names the wrong argument."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ AggregationT = TypeVar("AggregationT", ItemAggregation, GroupAggregation, Calcul
 
 
 def texts(name: str, given: object) -> list[str]:
-    """A list of texts."""
+    """`given` as a list. ArgumentError if it is one text, or not iterable."""
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise ArgumentError(f"{name} is a list, such as [{given!r}]")
     return list(given)
 
 
 def number(name: str, given: object, *, least: int | None = None) -> int:
-    """A whole number, not below `least`."""
+    """`given` as an int. ArgumentError if it is not a whole number, or below `least`."""
     if isinstance(given, bool) or not isinstance(given, SupportsIndex):
         raise ArgumentError(f"{name} is a whole number, not {given!r}")
     whole = index(given)  # of numpy's kinds too
@@ -44,21 +44,24 @@ def data_query(
     outside_points: bool,
     settings: Mapping[str, object],
 ) -> dict[str, object]:
-    """The query for data in a window of µs, as the API takes it; `settings` say where buckets begin."""
+    """The query for data from `start` to before `end` (µs since 1970), as the API takes it.
+
+    `settings` say where buckets begin.
+    """
     window = DataFilter(iso8601.to_datetime(start), iso8601.to_datetime(end), texts("series", series)).to_query()
     more = {"outsidePoints": True} if outside_points else {}
     return {"filter": window, "rollup": rollup, "last": number("last", last), **settings, **more}
 
 
 def origin_text(origin: Instant | None) -> str | None:
-    """Where buckets are counted from, as the API takes it."""
+    """The time that buckets are counted from, as the API takes it."""
     return None if origin is None else iso8601.text(iso8601.read(origin))
 
 
 def aggregations(
     kind: type[AggregationT], name: str, given: Iterable[AggregationT | Mapping[str, object]]
 ) -> list[dict[str, object]]:
-    """Aggregations or calculations, or dicts of their fields, as the API takes them."""
+    """Aggregations or calculations, as the API takes them. `given` has models, or dicts of their fields."""
     if isinstance(given, Mapping | kind):
         raise ArgumentError(f"{name} is a list of {kind.__name__}")
     models = [
@@ -77,7 +80,7 @@ def views(
     given: Sequence[SignalInfo | Mapping[str, object]],
     by_key: Mapping[str, SignalInfo | Mapping[str, object]] | None,
 ) -> dict[str, SignalInfo]:
-    """Metadata by key, out of two lists and a map."""
+    """Metadata by key, from two lists and a map. ArgumentError names the key and the broken rule."""
     if isinstance(keys, str) or isinstance(given, SignalInfo | Mapping) or len(keys) != len(given):
         raise ArgumentError(f"{keys_name} and {views_name} must be lists of one length")
     found: dict[str, SignalInfo] = {}

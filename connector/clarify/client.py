@@ -3,9 +3,9 @@
     client = Client("clarify-credentials.json")
     client.insert({"times": ["2026-05-01T06:00:00Z"], "series": {"boiler/pressure": [4.1]}}).raise_for_error()
 
-Each method returns a `Response` with `result` or `error`. What is wrong with the arguments is a ValueError before
-anything is sent. Calls wait for their turn (the documented rates), are repeated where that may help, and are split
-where one request may not carry them: see `Client`.
+Each method returns a `Response` with `result` or `error`. A wrong argument raises ArgumentError, a ValueError, before
+anything is sent. Each call waits for its turn (the documented rates). A call is repeated if the error says that a
+repetition may help. A call that is too large for one request is split into several requests.
 """
 
 from __future__ import annotations
@@ -47,37 +47,38 @@ from connector.clarify.versions import read_version
 from connector.clarify.writing import Writer
 
 _FIRST_ENVELOPE: Final = 1024
-"""Bytes around the data of an insert: its method, its ID and the integration's."""
+"""Bytes of an insert beside its data: the method, the ID of the request and the ID of the integration."""
 
 
 class Client:
-    """A client for one integration. Safe for several threads; no network until the first call.
+    """A client for one integration. Safe for several threads. The first call opens the first connection.
 
     The class is long because it has the signature and the docstring of every method, and nothing else.
 
     clarify_credentials
-        Path of a credentials file, its text, or a dict of it; OAuth 2.0 and basic authentication.
+        The path of a credentials file, the text of the file, or a dict of its fields. OAuth 2.0 and basic
+        authentication work.
     api_version
-        `1.1`, or `1.2` for groups in `evaluate`, `connect_signals` and `disconnect_signals`; also its pre-releases,
-        such as `1.2beta1`.
+        `1.1`, or `1.2` for groups in `evaluate`, `connect_signals` and `disconnect_signals`. Pre-releases of 1.2, such
+        as `1.2beta1`, work too.
     timeout
-        Bounds for connecting, reading and writing, in seconds.
+        The longest times for connecting, reading and writing, in seconds.
     retries
-        How often a call is repeated when that may help (time-outs, connections, 5xx, 429, "try again"), with a
-        back-off; `NO_RETRIES` for never. Repeating a write is safe: the same values come to the same places.
+        How often a call is repeated, with a back-off, after errors that may pass (time-outs, connections, 5xx, 429,
+        "try again"). `NO_RETRIES` means never. A write can be repeated safely: the same values replace themselves.
     rates
-        Calls a second by method; None for no limit. By default what Clarify documents, 1 to 10 a second: more
-        would only wait at the server, and time out there.
+        Calls per second for each method; None means no limit. The default is what Clarify documents, 1 to 10 calls
+        per second. Faster calls would only wait at the server, and time out there.
     verify
         A CA file to trust instead of the usual authorities.
     max_request_bytes
-        What an insert is split at, 8 MiB as documented.
+        The largest size of an insert in bytes; a larger insert is split. The default is 8 MiB, as documented.
     user_agent
-        How the program presents itself to Clarify.
+        The name of the program in requests.
     transport, clock, sleep, now
-        Take the place of the network and of time, for tests.
+        Replace the network and the time in tests.
 
-    CredentialsError and ValueError say what cannot be used.
+    Raises CredentialsError for wrong credentials, and ArgumentError for other wrong arguments.
 
     >>> with Client("clarify-credentials.json") as client: client.select_items().raise_for_error()
     """
@@ -118,7 +119,7 @@ class Client:
 
     @property
     def integration(self) -> str:
-        """The ID of the integration whose credentials these are."""
+        """The ID of the integration that the credentials belong to."""
         return self._calls.integration
 
     def close(self) -> None:
@@ -139,16 +140,16 @@ class Client:
     # -- writing ----------------------------------------------------------------------------------
 
     def insert(self, data: object, *, progress: Progress | None = None) -> Response[InsertResponse]:
-        """Write values to signals, which come into being as needed. API: integration.insert.
+        """Write values to signals. Signals that do not exist are created. API: integration.insert.
 
         data
-            A DataFrame, a dict ({"times": [...], "series": {...}} or columns), or a pandas DataFrame or Series. What
-            is larger than one request (8 MiB) is sent in several, one a second.
+            A DataFrame, a dict ({"times": [...], "series": {...}} or columns), or a pandas DataFrame or Series. Data
+            that is larger than one request (8 MiB) is sent in several requests, one per second.
         progress
-            Called after each request with the number of times sent and of all.
+            Called after each request with the number of times that were sent, and the number of all times.
 
-        Returns a Response with `result.signals_by_input[input_id]` (`id`, `created`). If a request fails, those after
-        it are not sent; `result` then has what was written before, and the same insert can be repeated.
+        Returns a Response with `result.signals_by_input[input_id]` (`id`, `created`). If a request fails, later
+        requests are not sent. `result` then has what was written before, and the same insert can be repeated.
 
         >>> client.insert(DataFrame(times=["2026-05-01T06:00:00Z"], series={"boiler/pressure": [4.1]}))
         """
@@ -164,18 +165,18 @@ class Client:
         *,
         progress: Progress | None = None,
     ) -> Response[SaveSignalsResponse]:
-        """Save the metadata of signals, which come into being as needed. API: integration.saveSignals.
+        """Save the metadata of signals. Signals that do not exist are created. API: integration.saveSignals.
 
         input_ids, signals
-            Two lists of one length; or
+            Two lists of the same length; or
         signals_by_input
-            input ID → Signal, or a dict of its fields. Metadata is complete: what is left out is reset, except for
-            annotations, which are merged.
+            input ID → Signal, or a dict of its fields. A field that is left out is reset. Only annotations are merged
+            with the stored annotations.
         create_only
-            Leave signals alone that exist.
+            Do not change signals that exist.
 
         Returns a Response with `result.signals_by_input[input_id]` (`id`, `created`, `updated`). More than 500 signals
-        are saved by several requests.
+        are saved in several requests.
 
         >>> client.save_signals(["boiler/pressure"], [Signal(name="Boiler pressure", eng_unit="bar")])
         >>> client.save_signals(signals_by_input={"boiler/pressure": Signal(name="Boiler pressure")})
@@ -199,15 +200,15 @@ class Client:
         *,
         progress: Progress | None = None,
     ) -> Response[PublishSignalsResponse]:
-        """Publish signals as items, or update the items they are published as. API: admin.publishSignals.
+        """Publish signals as items, or update the items of published signals. API: admin.publishSignals.
 
         signal_ids, items
-            Two lists of one length; or
+            Two lists of the same length; or
         items_by_signal
-            signal ID → Item, or a dict of its fields. Metadata is complete: what is left out is reset, except for
-            annotations, which are merged. Items are hidden unless `visible` is True.
+            signal ID → Item, or a dict of its fields. A field that is left out is reset. Only annotations are merged
+            with the stored annotations. Items are hidden unless `visible` is True.
         create_only
-            Leave items alone that exist.
+            Do not change items that exist.
 
         Returns a Response with `result.items_by_signal[signal_id]` (`id` of the item, `created`, `updated`). The
         integration needs access to the admin namespace.
@@ -237,20 +238,22 @@ class Client:
         *,
         progress: Progress | None = None,
     ) -> Response[SignalSelection]:
-        """Signals of the integration, with their metadata. API: admin.selectSignals.
+        """Select signals of the integration, with their metadata. API: admin.selectSignals.
 
         filter
-            A Filter, or the dict of a query. Nothing: all signals.
+            A Filter, or the dict of a query. None selects all signals.
         skip, limit
-            Which of those that match; without a limit (None) all. More than 1,000 are fetched page by page.
+            The number of matching signals to leave out, and the largest number to return. A limit of None returns all.
+            More than 1,000 signals are fetched page by page.
         sort
-            Field paths, with a `-` before them for the other direction, such as `["-createdAt"]`.
+            Field paths, such as `["-createdAt"]`. A `-` before a path reverses the order.
         total
-            Count all that match, into `result.meta.total`.
+            Count all matching signals; the count is `result.meta.total`.
         include
-            `["item"]` adds the items that the signals are published as, to `result.included.items`.
+            `["item"]` adds the items of published signals to `result.included.items`.
         progress
-            Called after each page with the number so far, and of all once that is known.
+            Called after each page with the number of signals so far, and the number of all signals. The number of all
+            is None until the last page.
 
         Returns a Response with `result.data`, a list of resources (`id`, `attributes`, `meta`, `relationships`).
 
@@ -271,9 +274,9 @@ class Client:
         *,
         progress: Progress | None = None,
     ) -> Response[ItemSelection]:
-        """Items of the organisation that the integration may see, with their metadata. API: clarify.selectItems.
+        """Select the organisation's items that the integration may see, with their metadata. API: clarify.selectItems.
 
-        The arguments are those of `select_signals`. The integration needs access to the clarify namespace.
+        The arguments mean the same as in `select_signals`. The integration needs access to the clarify namespace.
 
         >>> client.select_items(filter=query.Filter(fields={"labels.type": query.Equal(value="pump")}), limit=100)
         """
@@ -290,9 +293,9 @@ class Client:
         limit: int | None = None,
         progress: Progress | None = None,
     ) -> Iterator[SignalResource]:
-        """Signals one after another, fetched by 1,000; raises ClarifyError if a page cannot be had.
+        """Yield signals one after another, fetched in pages of 1,000. Raises ClarifyError if a page fails.
 
-        `progress` is called after each page with the number so far, and of all once that is known.
+        The arguments mean the same as in `select_signals`.
 
         >>> for signal in client.iter_signals(): print(signal.attributes.name)
         """
@@ -310,7 +313,7 @@ class Client:
         limit: int | None = None,
         progress: Progress | None = None,
     ) -> Iterator[ItemResource]:
-        """Items one after another, fetched by 1,000; as `iter_signals`."""
+        """Yield items one after another, in the same way as `iter_signals` yields signals."""
         selection = Selection(filter, skip, limit, sort, include=include)
         for page in self._selector.pages(ITEMS, selection, {}, progress):
             yield from page.data
@@ -329,15 +332,15 @@ class Client:
         dry_run: bool = False,
         integration: str | None = None,
     ) -> Response[SignalSelection]:
-        """Connect signals to an item, so that it shows their data. API 1.2: admin.signals.connect.
+        """Connect signals to an item, so that the item shows their data. API 1.2: admin.signals.connect.
 
         item
-            The item's ID. Where the data of several signals overlaps, that of the newest one counts.
+            The item's ID. Where the data of several signals overlaps, the data of the newest signal counts.
         dry_run
-            Only say which signals it would be.
+            Change nothing, and return the signals that would change.
 
-        The other arguments are those of `select_signals`: **without a filter all signals are meant**, up to the
-        limit. Returns the signals that are affected. ApiVersionError below API 1.2.
+        The other arguments mean the same as in `select_signals`. **Without a filter all signals are connected**, up to
+        the limit. Returns the signals that are affected. Raises ApiVersionError below API 1.2.
         """
         selection = Selection(filter, skip, limit, sort, total, include)
         return self._publisher.connect_signals(item, selection, dry_run=dry_run, integration=integration)
@@ -353,7 +356,10 @@ class Client:
         dry_run: bool = False,
         integration: str | None = None,
     ) -> Response[SignalSelection]:
-        """Take signals away from their items. API 1.2: admin.signals.disconnect. As `connect_signals`."""
+        """Disconnect signals from their items. API 1.2: admin.signals.disconnect.
+
+        The arguments, the result and the errors are those of `connect_signals`.
+        """
         selection = Selection(filter, skip, limit, sort, total, include)
         return self._publisher.disconnect_signals(selection, dry_run=dry_run, integration=integration)
 
@@ -380,36 +386,39 @@ class Client:
         outsidePoints: bool = False,  # noqa: N803
         progress: Progress | None = None,
     ) -> Response[DataSelection]:
-        """The data of items. API: clarify.dataFrame.
+        """Read the data of items. API: clarify.dataFrame.
 
         filter, sort, limit, skip, total
-            Which items, as in `select_items`. More than 50 are fetched page by page.
+            Which items, as in `select_items`. More than 50 items are fetched page by page.
         gte, lt
-            From when (inclusive) to when (exclusive); without both, a week back and a week ahead; with one of them,
-            40 days. Longer windows than the API allows (40 days, 400 for rollups of a minute, more for longer ones),
-            and answers of over 64 MiB, are fetched piece by piece.
+            The first time (inclusive) and the last time (exclusive). Without both, the window is one week back and one
+            week ahead. With one of them, the window is 40 days long. The API limits a window to 40 days, to 400 days
+            for rollups from one minute, and to more for longer rollups. Longer windows, and answers of over 64 MiB, are
+            fetched piece by piece.
         rollup
             A duration such as `PT5M`, months such as `P1M`, or `window` for one bucket. Each numeric item then becomes
-            the series `<item>_count`, `_min`, `_max`, `_sum` and `_avg`; an item with states the seconds in each state.
+            the series `<item>_count`, `_min`, `_max`, `_sum` and `_avg`. An item with states becomes the seconds in
+            each state.
         timeZone
-            Whose midnight and months buckets follow, such as `Europe/Oslo`.
+            The time zone of midnights and months in buckets, such as `Europe/Oslo`.
         firstDayOfWeek, origin
-            Where buckets are counted from: 1 (Monday) to 7, or a time, which wins.
+            Where buckets are counted from: a weekday from 1 (Monday) to 7, or a time. The time takes precedence.
         last
-            Only the last so many values of each series, if over 0.
+            The number of last values to keep of each series. 0 or less keeps all values.
         include
-            `["item"]` adds the items, to `result.included.items`.
+            `["item"]` adds the items to `result.included.items`.
         window_size
-            Shorter windows than the API allows, where data is dense.
+            The length of one piece, for dense data. The API's limit holds too.
         series
-            Only these series of the answer.
+            The series to return. An empty list returns all series.
         outsidePoints
-            Also the last value before the window and the first one after it.
+            Return also the last value before the window and the first value after the window.
         progress
-            Called after each piece with the number of pieces done; of how many is known while items are not paged.
+            Called after each piece with the number of pieces done, and the number of all pieces. The number of all is
+            None if the items may need more than one page.
 
-        Returns a Response with `result.data`, a DataFrame; `result.data.to_pandas()` for pandas. If a piece fails,
-        `result` has what came before it.
+        Returns a Response with `result.data`, a DataFrame. `result.data.to_pandas()` makes a pandas DataFrame. If a
+        piece fails, `result` has the pieces before it.
 
         >>> response = client.data_frame(filter={"name": "Boiler pressure"}, gte="2026-05-01T00:00:00Z", rollup="PT1H")
         >>> response.raise_for_error().result.data.to_pandas()
@@ -450,10 +459,10 @@ class Client:
         outsidePoints: bool = False,  # noqa: N803
         progress: Progress | None = None,
     ) -> Iterator[DataSelection]:
-        """The pieces of `data_frame` one after another, for more data than fits into memory.
+        """Yield the pieces of `data_frame` one after another, for more data than fits into memory.
 
-        The arguments are those of `data_frame`, but without a limit. For each page of 50 items come all windows of
-        time. Raises ClarifyError if a piece cannot be had.
+        The arguments mean the same as in `data_frame`; the default is no limit. All windows of time of one page of 50
+        items come before the next page. Raises ClarifyError if a piece fails.
 
         >>> for piece in client.iter_data_frames(gte="2025-01-01T00:00:00Z", lt="2026-01-01T00:00:00Z"):
         ...     print(len(piece.data.times), "times")
@@ -492,20 +501,21 @@ class Client:
         *,
         progress: Progress | None = None,
     ) -> Response[DataSelection]:
-        """Aggregates of items, and formulas over them, in the buckets of a rollup. API: clarify.evaluate.
+        """Compute aggregates of items, and formulas, in the buckets of a rollup. API: clarify.evaluate.
 
         items
-            ItemAggregation, or dicts of their fields: which item, how it is aggregated, and under which alias. At
-            most 50 different items.
+            ItemAggregation objects, or dicts of their fields: the item, the aggregation and the alias. At most 50
+            different items.
         groups
-            GroupAggregation: all items of a filter as one series. API 1.2.
+            GroupAggregation objects, or dicts of their fields: all items of a filter as one series. API 1.2.
         calculations
-            Calculation: formulas over the aliases of items, groups and earlier calculations. At most 100.
+            Calculation objects, or dicts of their fields: formulas over the aliases of items, groups and earlier
+            calculations. At most 100.
         series
-            Only these aliases in the answer.
+            The aliases to return. An empty list returns all aliases.
 
-        The other arguments are those of `data_frame`. Returns a Response with `result.data`, a DataFrame whose series
-        are the aliases.
+        The other arguments mean the same as in `data_frame`. Returns a Response with `result.data`, a DataFrame whose
+        series are the aliases.
 
         >>> client.evaluate(
         ...     rollup="PT1H",

@@ -6,8 +6,8 @@
         clarify.insert(DataFrame(times=["2026-05-01T06:00:00Z"], series={"boiler/pressure": [4.1]}))
         clarify.save_signals(["boiler/pressure"], [Signal(name="Boiler pressure", eng_unit="bar")])
 
-`Client` is for people: the methods of Clarify's own Python client, with time-outs, rates, repetition and paging.
-`Api` is one call each, for a program that has a pace and a policy of its own.
+`Client` is for people: it has the methods of Clarify's own Python client, with time-outs, rates, repetition and paging.
+`Api` makes single calls, for a program that has a pace and a policy of its own.
 
 Knows: nothing else.
 """
@@ -33,6 +33,7 @@ from connector.clarify.client import Client
 from connector.clarify.credentials import Credentials, Login
 from connector.clarify.data_frame import DataFrame
 from connector.clarify.errors import (
+    ArgumentError,
     ClarifyError,
     CredentialsError,
     InvalidParams,
@@ -55,6 +56,7 @@ __all__ = [
     "NO_RETRIES",
     "Api",
     "ApiVersionError",
+    "ArgumentError",
     "AsyncClient",
     "Calculation",
     "ClarifyError",

@@ -1,8 +1,8 @@
-"""One call each. Each method is one call: encode, send, read the result or raise what to do about it.
+"""Single calls: each method encodes a request, sends the request, and returns the result or raises an error.
 
-Nothing is repeated here except one thing: when a token is refused (401), it is renewed and the call sent once
-more. Pace, back-off and what becomes of the data are the caller's, who learns the kind of failure from the
-class of the error (see `errors`).
+A call is repeated in one case only: if a token is refused (401), the token is renewed and the call is sent once more.
+The caller decides on the pace, on repetition and on what happens to the data. The class of an error tells the caller
+what to do (see `errors`).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _SAVE_SIGNALS: Final = "integration.saveSignals"
 
 
 class Api:
-    """Calls Clarify on behalf of one integration. Safe for several threads; no network until the first call.
+    """Calls Clarify for one integration. Safe for several threads. The first call opens the first connection.
 
-    Every call raises Retryable, NotAllowed, Refused, InvalidParams or TooLarge, all ClarifyError.
+    A call that fails raises Retryable, NotAllowed, Refused, InvalidParams or TooLarge. All of them are ClarifyError.
     """
 
     def __init__(
@@ -51,7 +51,8 @@ class Api:
     ) -> None:
         """`verify` is a CA file to trust instead of the usual authorities; `clock` counts seconds.
 
-        `transport` takes the place of the network. CredentialsError and ValueError say what cannot be used.
+        `transport` replaces the network. Raises CredentialsError for wrong credentials, and ArgumentError for other
+        wrong arguments.
         """
         if not isinstance(credentials, Credentials):
             credentials = Credentials.load(credentials)
@@ -76,7 +77,7 @@ class Api:
 
     @property
     def integration(self) -> str:
-        """The ID of the integration whose credentials these are."""
+        """The ID of the integration that the credentials belong to."""
         return self._credentials.integration
 
     @property
@@ -85,15 +86,15 @@ class Api:
         return len(rpc.request(rpc.FIRST_ID, _INSERT, self._insert_start, self._insert_end))
 
     def insert(self, data: DataFrame | Mapping[str, object]) -> InsertResult:
-        """Writes a data frame, or {"times": [...], "series": {...}}; signals come into being as needed.
+        """Write a data frame, or {"times": [...], "series": {...}}. Signals that do not exist are created.
 
-        ValueError if the data breaks a rule of DataFrame.
+        Raises ArgumentError if the data breaks a rule of DataFrame.
         """
         frame = data if isinstance(data, DataFrame) else DataFrame.from_dict(data)
         return self.insert_encoded(frame.to_wire_bytes())
 
     def insert_encoded(self, data_json: bytes) -> InsertResult:
-        """Writes a data frame that is encoded already: {"times":[...],"series":{...}}, sent as it is."""
+        """Write a data frame that is encoded already: {"times":[...],"series":{...}}. The bytes are sent unchanged."""
         params = (self._insert_start, data_json, self._insert_end)
         return insert_result(self._call(_INSERT, *params), _INSERT)
 
@@ -102,9 +103,9 @@ class Api:
         signals_by_input: Mapping[str, SignalInfo | Mapping[str, object]],
         create_only: bool = False,
     ) -> SaveSignalsResult:
-        """Saves metadata by input ID, complete: what is left out is reset. Signals come into being as needed.
+        """Save metadata by input ID. A field that is left out is reset. Signals that do not exist are created.
 
-        `create_only` leaves existing signals alone. ValueError names the input and the rule that it breaks.
+        With `create_only`, signals that exist do not change. ArgumentError names the input and the broken rule.
         """
         views = {check_input_id(key): _signal(key, info) for key, info in signals_by_input.items()}
         params = {
@@ -115,11 +116,11 @@ class Api:
         return save_signals_result(self.call(_SAVE_SIGNALS, params), _SAVE_SIGNALS)
 
     def call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
-        """The result of any RPC method; `params` go as they are, so most need "integration" among them."""
+        """The result of any RPC method. `params` are sent unchanged; most methods need "integration" among them."""
         return self._call(method, orjson.dumps(dict(params)))
 
     def close(self) -> None:
-        """Closes the connections. The client cannot be used afterwards."""
+        """Close the connections. The client cannot be used afterwards."""
         self._transport.close()
 
     def __enter__(self) -> Self:
@@ -141,8 +142,8 @@ class Api:
         request_id = next(self._request_ids)
         body = rpc.request(request_id, method, *params)
         if len(body) > REQUEST_BYTES:
-            # Not sent: what the API answers to this is not documented, and a broken connection would look
-            # like something that is worth repeating.
+            # The request is not sent: the API's answer is not documented, and a broken connection would look like an
+            # error that a repetition may help.
             raise TooLarge(
                 f"The request has {len(body)} bytes, Clarify takes {REQUEST_BYTES}. Send less at once.",
                 method=method,
@@ -163,7 +164,7 @@ class Api:
         return self._transport.post(self._credentials.rpc_url, body, headers, method=method, stores=rpc.stores(method))
 
     def _hider(self, header: str) -> Callable[[str], str]:
-        """Takes the secret, and the token that this call was made with, out of a server's text."""
+        """A function that removes the secret, and the token of this call, from a server's text."""
         token = header.partition(" ")[2]
         return lambda text: self._credentials.hide(text, token)
 

@@ -1,53 +1,37 @@
-"""What is given to the client's methods, checked before anything is sent: a mistake is a ValueError that names it."""
+"""Checks the arguments of the client's methods before anything is sent. ArgumentError names the wrong argument."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import index
-from typing import Any, SupportsIndex, TypeAlias, TypeVar
+from typing import SupportsIndex, TypeVar
 
 from connector.clarify import iso8601
+from connector.clarify.errors import ArgumentError
 from connector.clarify.iso8601 import Instant
 from connector.clarify.models import Calculation, GroupAggregation, Item, ItemAggregation, ItemInfo, Signal, SignalInfo
-from connector.clarify.query import DataFilter, Filter, FilterError
+from connector.clarify.query import DataFilter
 from connector.clarify.validation import validated
 
-QueryFilter: TypeAlias = Filter | Mapping[str, Any]
 ViewT = TypeVar("ViewT", bound=SignalInfo)
 AggregationT = TypeVar("AggregationT", ItemAggregation, GroupAggregation, Calculation)
 
 
 def texts(name: str, given: object) -> list[str]:
-    """A list of texts."""
+    """`given` as a list. ArgumentError if it is one text, or not iterable."""
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise ValueError(f"{name} is a list, such as [{given!r}]")  # noqa: TRY004
+        raise ArgumentError(f"{name} is a list, such as [{given!r}]")
     return list(given)
 
 
 def number(name: str, given: object, *, least: int | None = None) -> int:
-    """A whole number, not below `least`."""
+    """`given` as an int. ArgumentError if it is not a whole number, or below `least`."""
     if isinstance(given, bool) or not isinstance(given, SupportsIndex):
-        raise ValueError(f"{name} is a whole number, not {given!r}")  # noqa: TRY004
+        raise ArgumentError(f"{name} is a whole number, not {given!r}")
     whole = index(given)  # of numpy's kinds too
     if least is not None and whole < least:
-        raise ValueError(f"{name} cannot be below {'zero' if least == 0 else least}")
+        raise ArgumentError(f"{name} cannot be below {'zero' if least == 0 else least}")
     return whole
-
-
-def page(skip: object, limit: object) -> tuple[int, int | None]:
-    """Which part of what matches; a limit of None is all of it."""
-    return number("skip", skip, least=0), None if limit is None else number("limit", limit, least=0)
-
-
-def resource_query(
-    chosen: QueryFilter | None, sort: Iterable[str], skip: int, limit: int, *, total: bool
-) -> dict[str, object]:
-    """The query of resources, as the API takes it."""
-    if not isinstance(chosen, Filter | Mapping | None):
-        raise FilterError(f"filter is a Filter, or a dict such as {{'name': 'Pressure'}}, not {chosen!r}")
-    where = chosen.to_query() if isinstance(chosen, Filter) else dict(chosen or {})
-    fields = texts("sort", sort)
-    return {"filter": where, "sort": fields, "limit": limit, "skip": skip, "total": bool(total)}
 
 
 def data_query(
@@ -60,23 +44,26 @@ def data_query(
     outside_points: bool,
     settings: Mapping[str, object],
 ) -> dict[str, object]:
-    """The query for data in a window of µs, as the API takes it; `settings` say where buckets begin."""
+    """The query for data from `start` to before `end` (µs since 1970), as the API takes it.
+
+    `settings` say where buckets begin.
+    """
     window = DataFilter(iso8601.to_datetime(start), iso8601.to_datetime(end), texts("series", series)).to_query()
     more = {"outsidePoints": True} if outside_points else {}
     return {"filter": window, "rollup": rollup, "last": number("last", last), **settings, **more}
 
 
 def origin_text(origin: Instant | None) -> str | None:
-    """Where buckets are counted from, as the API takes it."""
+    """The time that buckets are counted from, as the API takes it."""
     return None if origin is None else iso8601.text(iso8601.read(origin))
 
 
 def aggregations(
     kind: type[AggregationT], name: str, given: Iterable[AggregationT | Mapping[str, object]]
 ) -> list[dict[str, object]]:
-    """Aggregations or calculations, or dicts of their fields, as the API takes them."""
+    """Aggregations or calculations, as the API takes them. `given` has models, or dicts of their fields."""
     if isinstance(given, Mapping | kind):
-        raise ValueError(f"{name} is a list of {kind.__name__}")  # noqa: TRY004
+        raise ArgumentError(f"{name} is a list of {kind.__name__}")
     models = [
         entry if isinstance(entry, kind) else validated(kind, f"{name}[{place}]", entry)
         for place, entry in enumerate(given)
@@ -93,9 +80,9 @@ def views(
     given: Sequence[SignalInfo | Mapping[str, object]],
     by_key: Mapping[str, SignalInfo | Mapping[str, object]] | None,
 ) -> dict[str, SignalInfo]:
-    """Metadata by key, out of two lists and a map."""
+    """Metadata by key, from two lists and a map. ArgumentError names the key and the broken rule."""
     if isinstance(keys, str) or isinstance(given, SignalInfo | Mapping) or len(keys) != len(given):
-        raise ValueError(f"{keys_name} and {views_name} must be lists of one length")
+        raise ArgumentError(f"{keys_name} and {views_name} must be lists of one length")
     found: dict[str, SignalInfo] = {}
     for key, view in [*(by_key or {}).items(), *zip(keys, given, strict=True)]:
         check_key(key)
@@ -108,6 +95,6 @@ def _view(kind: type[ViewT], key: str, view: SignalInfo | Mapping[str, object]) 
         if kind is not Signal:
             return view if isinstance(view, ItemInfo) else Item.of_signal(view)
         if isinstance(view, ItemInfo):
-            raise ValueError(f"{key!r}: an Item is published; the metadata of a signal is a Signal")  # noqa: TRY004
+            raise ArgumentError(f"{key!r}: an Item is published; the metadata of a signal is a Signal")
         return view
     return validated(kind, repr(key), view)

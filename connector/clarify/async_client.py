@@ -1,4 +1,4 @@
-"""The client for asyncio: the same methods, awaited; each runs in a thread while the event loop goes on.
+"""The client for asyncio: the same methods, awaited. Each method runs in a thread and does not block the event loop.
 
 async with AsyncClient("clarify-credentials.json") as client:
     (await client.insert(frame)).raise_for_error()
@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 def _awaited(method: Callable[Concatenate[Client, P], R]) -> Callable[Concatenate[AsyncClient, P], Awaitable[R]]:
-    """The method of the client, run in a thread."""
+    """A coroutine function that runs the client's method in a thread."""
 
     @wraps(method)
     async def run(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -34,7 +34,7 @@ def _awaited(method: Callable[Concatenate[Client, P], R]) -> Callable[Concatenat
 def _iterated(
     method: Callable[Concatenate[Client, P], Iterator[R]], at_once: int
 ) -> Callable[Concatenate[AsyncClient, P], AsyncIterator[R]]:
-    """The iterator of the client; a thread fetches so many at once."""
+    """An async generator function over the client's iterator. A thread fetches `at_once` elements at a time."""
 
     @wraps(method)
     async def run(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
@@ -47,9 +47,10 @@ def _iterated(
 
 
 class AsyncClient:
-    """As `Client`, which is its `client`; made with the same arguments, the methods are documented there.
+    """`Client` for asyncio. The arguments and the methods are those of `Client`, which documents them.
 
-    A call that is cancelled is not awaited any more, but goes on to its end, as it may be at the server already.
+    `client` is the `Client` that does the work. A cancelled call is not awaited any more, but its thread runs to the
+    end, because the request may be at the server already.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -57,7 +58,7 @@ class AsyncClient:
 
     @property
     def integration(self) -> str:
-        """The ID of the integration whose credentials these are."""
+        """The ID of the integration that the credentials belong to."""
         return self.client.integration
 
     insert = _awaited(Client.insert)

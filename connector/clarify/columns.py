@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, Final
 
 from connector.clarify import iso8601
+from connector.clarify.errors import ArgumentError
 
 TIME_COLUMNS: Final = frozenset(("times", "time", "timestamp", "timestamps", "datetime", "date", "ts"))
 """Names by which a column of times is known."""
@@ -22,13 +23,13 @@ def pandas_columns(data: Any, time_col: str | None) -> tuple[Any, dict[str, Any]
     """The times and the series of a pandas DataFrame or Series. ValueError if it is not clear which they are."""
     if not hasattr(data, "columns"):
         if data.name is None:
-            raise ValueError("a Series needs a name, which becomes the input ID: series.rename('...')")
+            raise ArgumentError("a Series needs a name, which becomes the input ID: series.rename('...')")
         data = data.to_frame()
     names = list(map(str, data.columns))
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"there are several columns of one name: {', '.join(repeated)}")
+        raise ArgumentError(f"there are several columns of one name: {', '.join(repeated)}")
     if time_col is not None and time_col not in data.columns:
-        raise ValueError(f"there is no column {time_col!r}; there are {', '.join(names)}")
+        raise ArgumentError(f"there is no column {time_col!r}; there are {', '.join(names)}")
     if time_col is None and not _are_times(data.index):
         time_col = _time_column(data)
     times = data.index if time_col is None else data[time_col]
@@ -42,7 +43,7 @@ def _time_column(data: Any) -> Any:
         return named[0]
     if len(found) == 1:
         return found[0]
-    raise ValueError(
+    raise ArgumentError(
         "the times are not clear: set a DatetimeIndex, or name the column with time_col "
         f"(columns of times: {', '.join(map(str, found)) or 'none'})"
     )
@@ -72,7 +73,7 @@ def column_times(times: Any) -> list[int]:
         times = _without_zone(_without_zone(times, "tz_convert", "UTC"), "tz_localize", None)
     counted = times.astype("datetime64[us]").astype("int64").tolist()
     if _NOT_A_TIME in counted:
-        raise ValueError(f"times[{counted.index(_NOT_A_TIME)}] is missing: leave its row out")
+        raise ArgumentError(f"times[{counted.index(_NOT_A_TIME)}] is missing: leave its row out")
     if zone is not None:
         return list(map(int, counted))
     as_datetimes: Callable[[], list[Any]] = times.astype("datetime64[us]").tolist

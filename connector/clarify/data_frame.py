@@ -20,6 +20,7 @@ import orjson
 
 from connector.clarify import iso8601
 from connector.clarify.columns import TIME_COLUMNS, column_times, column_values, pandas_columns
+from connector.clarify.errors import ArgumentError
 from connector.clarify.iso8601 import Instant
 from connector.clarify.models import check_input_id
 
@@ -164,13 +165,13 @@ class DataFrame:
             unknown = set(data) - {"times", "series"}
             times, series = data.get("times"), data["series"]
             if unknown or not isinstance(times, Iterable) or not isinstance(series, Mapping):
-                raise ValueError('a data frame is {"times": [...], "series": {"<input ID>": [...], ...}}')
+                raise ArgumentError('a data frame is {"times": [...], "series": {"<input ID>": [...], ...}}')
             return cls(times, series)
         named = [key for key in data if str(key).lower() in TIME_COLUMNS]
         columns = named or [key for key, values in data.items() if _begins_with_time(values)]
         if len(columns) != 1:
             found = ", ".join(map(repr, columns)) or "none"
-            raise ValueError(f"a data frame needs one column of times, found {found}; call it 'times'")
+            raise ArgumentError(f"a data frame needs one column of times, found {found}; call it 'times'")
         return cls(data[columns[0]], {key: values for key, values in data.items() if key != columns[0]})
 
     @classmethod
@@ -310,26 +311,26 @@ def as_data_frame(data: object) -> DataFrame:
         return DataFrame.from_dict(data)
     if type(data).__module__.partition(".")[0] == "pandas":
         return DataFrame.from_pandas(data)
-    raise ValueError(f"{type(data).__name__} is no data: give a DataFrame, a dict, or a pandas DataFrame or Series")
+    raise ArgumentError(f"{type(data).__name__} is no data: give a DataFrame, a dict, or a pandas DataFrame or Series")
 
 
 def _mapping(series: Mapping[str, Iterable[Value]]) -> Mapping[str, Iterable[Value]]:
     if not isinstance(series, Mapping):
-        raise ValueError(f"series must be a dict of input ID → values, not {_kind(series)}")  # noqa: TRY004
+        raise ArgumentError(f"series must be a dict of input ID → values, not {_kind(series)}")
     return series
 
 
 def _check_lengths(times: Sequence[int], series: Mapping[str, Sequence[Value]]) -> None:
     for key, values in series.items():
         if len(values) != len(times):
-            raise ValueError(
+            raise ArgumentError(
                 f"series {key!r} has {len(values)} values for {len(times)} times: it needs one, or None, for each"
             )
 
 
 def _times(times: Iterable[Instant]) -> tuple[int, ...]:
     if isinstance(times, str | bytes | Mapping) or not isinstance(times, Iterable):
-        raise ValueError(f"times must be a list of times, not {_kind(times)}")  # noqa: TRY004
+        raise ArgumentError(f"times must be a list of times, not {_kind(times)}")
     if getattr(times, "dtype", None) is not None:
         return tuple(column_times(times))
     return tuple(iso8601.read_all(times))
@@ -346,7 +347,7 @@ def _kind(value: object) -> str:
 
 def _values(key: str, values: Iterable[Value]) -> tuple[Value, ...]:
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise ValueError(f"series {key!r} must be a list of numbers and None")  # noqa: TRY004
+        raise ArgumentError(f"series {key!r} must be a list of numbers and None")
     if hasattr(values, "tolist"):  # numpy and pandas give their own kinds of numbers one by one
         values = column_values(values)
     cells = tuple(values)
@@ -360,7 +361,7 @@ def _values(key: str, values: Iterable[Value]) -> tuple[Value, ...]:
         try:
             checked.append(_number(value))
         except ValueError as error:
-            raise ValueError(f"series {key!r}, value {index}: {error}") from None
+            raise ArgumentError(f"series {key!r}, value {index}: {error}") from None
     return tuple(checked)
 
 
@@ -395,12 +396,12 @@ def _number(value: object) -> float | int | None:
     if type(value).__name__ == "NAType":  # of pandas, which need not be there
         return None
     if not isinstance(value, Real | Decimal):
-        raise ValueError(f"{value!r} is no number: give a float, int, bool or None")  # noqa: TRY004
+        raise ArgumentError(f"{value!r} is no number: give a float, int, bool or None")
     number = float(value)
     if isnan(number):
         return None
     if not isfinite(number):
-        raise ValueError(f"{number} cannot be stored: leave it out, or give None")
+        raise ArgumentError(f"{number} cannot be stored: leave it out, or give None")
     return number
 
 

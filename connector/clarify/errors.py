@@ -1,4 +1,4 @@
-"""Every error of the Clarify client, sorted by what to do about it.
+"""The errors of the Clarify client, sorted by what to do about them.
 
     ClarifyError
     ├── Retryable         keep the data, back off, send again
@@ -15,13 +15,15 @@
     │                       -32001, -32002
     └── CredentialsError  stop: the credentials cannot be used
 
-Only InvalidParams and TooLarge speak about the data. All others mean that the very same request may succeed
-later, so no data may be given up because of them.
+Only InvalidParams and TooLarge say something about the data. After every other error the same request may succeed
+later, so the caller must keep the data.
 
-Values that break a rule before anything is sent raise ValueError (pydantic's ValidationError is one).
-The messages never hold a secret, and no error of httpx is chained to ours, because it carries the request.
+ArgumentError is outside the tree: a value breaks a rule, and nothing was sent. It is a ValueError too. A model that
+is made of wrong fields raises pydantic's ValidationError, which is a ValueError, but no ArgumentError.
+The messages hold no secret. No error of httpx is chained to an error of the client, because httpx's errors hold the
+request.
 
-The names say what to do or what is the case; an "Error" at their end would only make them longer.
+The names say what to do or what is the case; "Error" at their end would only make them longer.
 """
 
 from __future__ import annotations
@@ -34,15 +36,22 @@ from typing import Final
 from connector import ConnectorError
 
 _INDEX: Final = re.compile(r"\[(\d{1,9})\]|\.(\d{1,9})(?![^.\[])")
-"""What may follow the name of an array in a path: one of its elements, as `[3]` or as `.3`."""
+"""An element of an array, after the name of the array in a path: `[3]` or `.3`."""
+
+
+class ArgumentError(ConnectorError, ValueError):
+    """An argument of the client breaks a rule; the text names the argument and the rule. Nothing was sent.
+
+    A ValueError too, as Clarify's own Python client raises.
+    """
 
 
 class ClarifyError(ConnectorError):
-    """Something between us and Clarify went wrong; catch this to catch all.
+    """A call of Clarify failed. All errors of calls are subclasses.
 
-    `code` is the RPC error code (negative) or the HTTP status (100 to 599), None if there was no answer.
-    `method` is the RPC method, or "oauth/token". `trace` is what Clarify's support asks for, if known.
-    `data` is what the server said in detail, without secrets, None if it said nothing.
+    `code` is the RPC error code (negative) or the HTTP status (100 to 599); None if there was no answer.
+    `method` is the RPC method, or "oauth/token". `trace` is the trace ID for Clarify's support; None if unknown.
+    `data` has the details that the server gave, without secrets; None without details.
     """
 
     data: object = None
@@ -63,10 +72,10 @@ class ClarifyError(ConnectorError):
 
 
 class Retryable(ClarifyError):  # noqa: N818
-    """Nothing is known to be wrong with the request: send it again later.
+    """Nothing is known to be wrong with the request: send the request again later.
 
-    `retry_after` is how many seconds the server asks to wait, None if it does not say.
-    `outcome_unknown` says that the request may have been carried out although no good answer came.
+    `retry_after` is the number of seconds that the server asks to wait; None if the server does not say.
+    `outcome_unknown` is True if Clarify may have carried out the request although no valid answer came.
     """
 
     def __init__(
@@ -86,7 +95,7 @@ class Retryable(ClarifyError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One complaint about a parameter: where, relative to `params`, and what."""
+    """A complaint about a parameter: the path relative to `params`, and the message."""
 
     path: str
     message: str
@@ -94,7 +103,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class NamedInFrame:
-    """What of a data frame the problems name: whole series, single cells of a series, whole rows."""
+    """The parts of a data frame that problems name: whole series, single cells of a series, whole rows."""
 
     series: frozenset[str] = frozenset()
     cells: frozenset[tuple[str, int]] = frozenset()
@@ -109,8 +118,8 @@ class NamedInFrame:
 class InvalidParams(ClarifyError):  # noqa: N818
     """Clarify found parameters invalid and did not carry out the request.
 
-    `problems` may be empty (the server named nothing), or name something other than data, such as
-    `integration`: then `guilty` finds no key, and the data must not be blamed.
+    `problems` is empty if the server named nothing. Problems may name something other than data, such as
+    `integration`. In both cases `guilty` finds no key, and the data must not be blamed.
     """
 
     def __init__(
@@ -126,10 +135,10 @@ class InvalidParams(ClarifyError):  # noqa: N818
         self.problems = list(problems)
 
     def guilty(self, prefix: str, keys: Iterable[str]) -> set[str]:
-        """Those of the `keys` that were sent below `prefix` which a problem names.
+        """The keys that a problem names, out of the `keys` that were sent below `prefix`.
 
-        A key may itself hold dots, so the longest key counts that the rest of a path begins with, followed
-        by its end, a dot or a bracket.
+        A key may hold dots. So the longest key counts that a path continues with, if the path then ends, or goes on
+        with a dot or a bracket.
         """
         sent = frozenset(keys)
         start = prefix + "."
@@ -137,10 +146,10 @@ class InvalidParams(ClarifyError):  # noqa: N818
         return {key for key in found if key is not None}
 
     def named_in_frame(self, keys: Collection[str], rows: int) -> NamedInFrame:
-        """What of a frame with these series and so many rows the problems name exactly.
+        """The parts of a frame that the problems name exactly. The frame has the series `keys` and `rows` rows.
 
-        Left out is a path that may mean two things (`data.series.a.3`, where there are a series `a.3` and a cell 3
-        of a series `a`), and an index that the frame does not have.
+        A path that may mean two parts is left out: `data.series.a.3`, if there are a series `a.3` and a cell 3 of a
+        series `a`. An index that the frame does not have is left out too.
         """
         sent = frozenset(keys)
         series: set[str] = set()
@@ -166,17 +175,17 @@ class InvalidParams(ClarifyError):  # noqa: N818
         )
 
     def guilty_series(self, keys: Iterable[str]) -> set[str]:
-        """Those of the series `keys` of an insert which a problem names."""
+        """The keys that a problem names, out of the series `keys` of an insert."""
         return self.guilty("data.series", keys)
 
     def guilty_inputs(self, keys: Iterable[str]) -> set[str]:
-        """Those of the input `keys` of a saveSignals which a problem names."""
+        """The keys that a problem names, out of the input `keys` of a saveSignals."""
         sent = frozenset(keys)
         return self.guilty("signalsByInput", sent) | self.guilty("inputs", sent)
 
 
 def _longest(rest: str, keys: frozenset[str]) -> str | None:
-    """The longest of the keys that `rest` is, or continues with a dot or a bracket."""
+    """The longest key that `rest` is, or that `rest` begins with before a dot or a bracket; None without such a key."""
     end = len(rest)
     while end > 0:
         if rest[:end] in keys:
@@ -186,28 +195,28 @@ def _longest(rest: str, keys: frozenset[str]) -> str | None:
 
 
 def _index(rest: str) -> int | None:
-    """The element that the rest of a path begins with."""
+    """The index of the element that `rest` begins with; None without one."""
     found = _INDEX.match(rest)
     return int(found[1] or found[2]) if found else None
 
 
 def _is_cell_too(key: str, rest: str, keys: frozenset[str], rows: int) -> bool:
-    """Whether a path that is the name of a series may also mean a cell of another one."""
+    """Whether a path that is the name of a series may also mean a cell of another series."""
     other, _, last = key.rpartition(".")
     return rest == key and other in keys and last.isascii() and last.isdigit() and int(last) < rows
 
 
 class TooLarge(ClarifyError):  # noqa: N818
-    """The request is larger than Clarify takes, or the answer than is read: split it."""
+    """The request, or its answer, is too large: split the request."""
 
 
 class NotAllowed(ClarifyError):  # noqa: N818
-    """The credentials are not, or no longer, good for this call. Says nothing about the data."""
+    """The credentials do not, or no longer, permit this call. Says nothing about the data."""
 
 
 class Refused(ClarifyError):  # noqa: N818
-    """The server cannot take such a request: wrong address, wrong API version, or a fault of ours."""
+    """The server does not take such a request: wrong address, wrong API version, or a fault of this program."""
 
 
 class CredentialsError(ClarifyError):
-    """The credentials cannot be used: says which source, which field and what to do."""
+    """The credentials cannot be used. The text names the source and the field, and says what to do."""

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Final
 
+from connector.clarify.errors import ArgumentError
+
 Instant = datetime | str | int | float
 """A datetime, ISO 8601 text, or a number since 1970 (see `read`)."""
 
@@ -39,7 +41,7 @@ def microseconds(instant: Instant) -> int:
     if isinstance(instant, datetime):
         return _since_epoch(instant, instant.isoformat())
     if type(instant) is not int:
-        raise ValueError(f"{instant!r} {_NO_TIME}")
+        raise ArgumentError(f"{instant!r} {_NO_TIME}")
     return _checked(instant)
 
 
@@ -50,7 +52,7 @@ def read(instant: object) -> int:
     nanoseconds since 1970, whichever its size says (up to 2e10 they are seconds). ValueError as for `microseconds`.
     """
     if instant != instant:  # noqa: PLR0124 - NaT of numpy and pandas, and NaN
-        raise ValueError(f"{instant} is no time: leave out what has none")
+        raise ArgumentError(f"{instant} is no time: leave out what has none")
     if isinstance(instant, str):
         instant = _parsed(instant)
     if isinstance(instant, datetime):
@@ -59,10 +61,10 @@ def read(instant: object) -> int:
     if isinstance(instant, bool) or not isinstance(instant, int | float):
         to_datetime64 = getattr(instant, "astype", None)  # numpy's times
         if to_datetime64 is None:
-            raise ValueError(f"{instant!r} {_NO_TIME}")
+            raise ArgumentError(f"{instant!r} {_NO_TIME}")
         return _checked(int(to_datetime64("datetime64[us]").astype("int64")))
     if not isfinite(instant):
-        raise ValueError(f"{instant!r} {_NO_TIME}")
+        raise ArgumentError(f"{instant!r} {_NO_TIME}")
     whole = int(instant)
     for largest, factor in ((2 * 10**10, 1_000_000), (10**14, 1000), (10**17, 1)):
         if abs(whole) <= largest:
@@ -90,7 +92,7 @@ def read_all(instants: Iterable[object]) -> list[int]:
         try:
             times.append(read(instant))
         except ValueError as error:
-            raise ValueError(f"times[{index}]: {error}") from None
+            raise ArgumentError(f"times[{index}]: {error}") from None
     return times
 
 
@@ -108,21 +110,21 @@ def _parsed(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no ISO 8601 time such as 2026-05-01T06:00:00Z") from None
+        raise ArgumentError(f"{text!r} is no ISO 8601 time such as 2026-05-01T06:00:00Z") from None
 
 
 def _checked(instant: int) -> int:
     if not _FIRST <= instant <= _LAST:
-        raise ValueError(f"{instant} microseconds since 1970 is outside the years 1 to 9999")
+        raise ArgumentError(f"{instant} microseconds since 1970 is outside the years 1 to 9999")
     return instant
 
 
 def _since_epoch(moment: datetime, shown: str) -> int:
     if moment.tzinfo is None or moment.utcoffset() is None:
-        raise ValueError(f"{shown!r} has no time zone: add one, such as Z or +02:00, or tzinfo")
+        raise ArgumentError(f"{shown!r} has no time zone: add one, such as Z or +02:00, or tzinfo")
     elapsed = (moment - _EPOCH) // _MICROSECOND
     if not _FIRST <= elapsed <= _LAST:
-        raise ValueError(f"{shown!r} is outside the years 1 to 9999 in UTC")
+        raise ArgumentError(f"{shown!r} is outside the years 1 to 9999 in UTC")
     return elapsed
 
 
@@ -162,7 +164,7 @@ def duration(value: str | timedelta) -> str | None:
     if isinstance(value, timedelta):
         return _duration_text(value)
     if not _DURATION.match(value):
-        raise ValueError(
+        raise ArgumentError(
             f"{value!r} is no fixed duration such as PT10S, PT5M or P1DT12H (weeks, days, hours, minutes, seconds)"
         )
     return value if re.search("[1-9]", value) else None
@@ -170,7 +172,7 @@ def duration(value: str | timedelta) -> str | None:
 
 def _duration_text(value: timedelta) -> str | None:
     if value < timedelta(0):
-        raise ValueError(f"{value} is below zero")
+        raise ArgumentError(f"{value} is below zero")
     if not value:
         return None
     minutes, seconds = divmod(value.seconds, 60)

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 
 from connector.clarify import iso8601
 from connector.clarify.api_model import ApiModel
+from connector.clarify.errors import ArgumentError
 from connector.clarify.limits import (
     ALIAS,
     ANNOTATION_KEY,
@@ -38,7 +39,7 @@ _SHORT_KEY: Final = "must be 1 to 40 letters, digits, '-', '_' or '/'"
 def check_input_id(key: object) -> str:
     """The key itself if it can be an input ID, else ValueError with the rule."""
     if not isinstance(key, str) or not INPUT_ID.match(key):
-        raise ValueError(
+        raise ArgumentError(
             f"{key!r} cannot be an input ID: 1 to {INPUT_ID_LENGTH} letters, digits or any of - _ : . # + /"
         )
     return key
@@ -149,7 +150,7 @@ def _resource_id(value: str) -> str:
 def check_resource_id(value: object) -> str:
     """The value itself if it can be the ID of a signal or an item, else ValueError with the rule."""
     if not isinstance(value, str) or not RESOURCE_ID.match(value):
-        raise ValueError(f"{value!r} cannot be an ID: it has 20 characters out of a-v and 0-9")
+        raise ArgumentError(f"{value!r} cannot be an ID: it has 20 characters out of a-v and 0-9")
     return value
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from connector.clarify.errors import Retryable
+from connector.clarify.errors import ArgumentError, Retryable
 from connector.clarify.limits import RATE_UNSAID, RATES
 
 _FIRST_DELAY: Final = 1.0
@@ -38,7 +38,7 @@ class Retries:
 
     def __post_init__(self) -> None:
         if self.attempts < 1 or not 0 <= self.seconds < float("inf"):
-            raise ValueError("attempts must be at least 1, and seconds a number of at least 0")
+            raise ArgumentError("attempts must be at least 1, and seconds a number of at least 0")
 
 
 NO_RETRIES: Final = Retries(attempts=1)

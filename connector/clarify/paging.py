@@ -15,6 +15,7 @@ from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from connector.clarify import iso8601
+from connector.clarify.errors import ArgumentError
 
 _SECOND: Final = 1_000_000
 _DAY: Final = 86_400 * _SECOND
@@ -92,15 +93,15 @@ def read_rollup(
     try:
         zone = ZoneInfo(time_zone or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{time_zone!r} is no time zone such as Europe/Oslo") from None
+        raise ArgumentError(f"{time_zone!r} is no time zone such as Europe/Oslo") from None
     if first_day is not None and not 1 <= first_day <= 7:
-        raise ValueError(f"firstDayOfWeek is 1 (Monday) to 7, not {first_day}")
+        raise ArgumentError(f"firstDayOfWeek is 1 (Monday) to 7, not {first_day}")
     if rollup is None:
         return None
     if isinstance(rollup, timedelta):
         text = iso8601.duration(rollup)
         if text is None:
-            raise ValueError("a rollup must be longer than zero")
+            raise ArgumentError("a rollup must be longer than zero")
         rollup = text
     if rollup == "window":
         return Rollup(rollup)
@@ -123,7 +124,7 @@ def _length(text: str) -> tuple[int, int]:
     found = _CALENDAR.match(text)
     months = int(found[1] or 0) * 12 + int(found[2] or 0) if found is not None else 0
     if months == 0:
-        raise ValueError(
+        raise ArgumentError(
             f"{text!r} is no rollup: give window, a duration such as PT5M or P1D, or months or years such as P1M"
         )
     return 0, months
@@ -145,7 +146,7 @@ def bounds(gte: iso8601.Instant | None, lt: iso8601.Instant | None, now: datetim
     if end is None:
         return start, start + _ONE_BOUND
     if end < start:
-        raise ValueError(f"the window ends ({iso8601.text(end)}) before it begins ({iso8601.text(start)})")
+        raise ArgumentError(f"the window ends ({iso8601.text(end)}) before it begins ({iso8601.text(start)})")
     return start, end
 
 
@@ -202,7 +203,7 @@ def _size(size: str | timedelta) -> int:
 def pages(skip: int, limit: int | None, most: int) -> Iterator[tuple[int, int]]:
     """(skip, limit) of each page; without a limit they go on for ever."""
     if skip < 0 or (limit is not None and limit < 0):
-        raise ValueError("skip and limit cannot be below zero")
+        raise ArgumentError("skip and limit cannot be below zero")
     left = limit
     while left is None or left > 0:
         size = most if left is None else min(most, left)

@@ -20,12 +20,13 @@ from enum import StrEnum
 from typing import ClassVar, TypeAlias
 
 from connector.clarify import iso8601
+from connector.clarify.errors import ArgumentError
 
 Scalar: TypeAlias = str | int | float | bool | None
 """What a field can be compared with; a datetime is turned into its text."""
 
 
-class FilterError(ValueError):
+class FilterError(ArgumentError):
     """A filter that cannot be: says which operator or field, and what it takes."""
 
 

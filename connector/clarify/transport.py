@@ -21,7 +21,7 @@ from typing import Final
 
 import httpx
 
-from connector.clarify.errors import ClarifyError, NotAllowed, Refused, Retryable, TooLarge
+from connector.clarify.errors import ArgumentError, ClarifyError, NotAllowed, Refused, Retryable, TooLarge
 
 ANSWER_BYTES: Final = 64 * 1024 * 1024
 """Longest answer that is read, in bytes after decompression. Ours: thousands of signals take about 1 MiB."""
@@ -70,7 +70,7 @@ class Timeouts:
         for name in self.__slots__:
             seconds = getattr(self, name)
             if not 0 < seconds < float("inf"):
-                raise ValueError(f"timeout {name} must be a number of seconds over 0, not {seconds}")
+                raise ArgumentError(f"timeout {name} must be a number of seconds over 0, not {seconds}")
 
     @property
     def total(self) -> float:
@@ -229,7 +229,7 @@ def _trust(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=os.fspath(ca_file))
     except (OSError, ssl.SSLError) as error:
-        raise ValueError(
+        raise ArgumentError(
             f"CA file {os.fspath(ca_file)} cannot be used: {error}. Name a file of certificates in PEM form."
         ) from error
 

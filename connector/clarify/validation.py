@@ -6,6 +6,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from connector.clarify.errors import ArgumentError
+
 _UNKNOWN = "extra_forbidden"  # what pydantic calls a field that is not known
 _OWN_RULE = "Value error, "  # what pydantic puts before the message of a ValueError
 
@@ -18,7 +20,7 @@ def validated(model: type[ModelT], where: str, fields: object) -> ModelT:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise ValueError(f"{where}: {broken_rules(error)}") from None
+        raise ArgumentError(f"{where}: {broken_rules(error)}") from None
 
 
 def broken_rules(error: ValidationError) -> str:

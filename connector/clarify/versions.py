@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final, TypeAlias
 
+from connector.clarify.errors import ArgumentError
+
 _SELECTOR: Final = re.compile(r"(\d{1,4})\.(\d{1,4})(?:(alpha|beta)(\d{1,4}))?")
 _STAGES: Final = ("alpha", "beta", None)
 
@@ -12,7 +14,7 @@ ApiVersion: TypeAlias = tuple[int, int, int, int]
 """Major, minor, stage and its number: 1.2alpha1 < 1.2beta1 < 1.2."""
 
 
-class ApiVersionError(ValueError):
+class ApiVersionError(ArgumentError):
     """The method is not part of the API version that this client uses."""
 
 
@@ -22,7 +24,7 @@ def read_version(selector: object) -> ApiVersion:
         raise TypeError(f"api_version must be a text such as '1.2', not {selector!r}")
     found = _SELECTOR.fullmatch(selector)
     if found is None:
-        raise ValueError(f"api_version must be such as 1.1, 1.2 or 1.2beta1, not {selector!r}")
+        raise ArgumentError(f"api_version must be such as 1.1, 1.2 or 1.2beta1, not {selector!r}")
     return int(found[1]), int(found[2]), _STAGES.index(found[3]), int(found[4] or 0)
 
 

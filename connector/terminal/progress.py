@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import click
 
-from connector.clarify.client import Progress
+from connector.clarify.calls import Progress
 
 
 def progress_is_shown() -> bool:

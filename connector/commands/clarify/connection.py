@@ -1,4 +1,4 @@
-"""What all commands have in common: how Clarify is reached, and how they fail."""
+"""What all commands of the client share: the options for reaching Clarify, and the text of an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
-from connector.clarify import ClarifyError, Client, Credentials, CredentialsError
+from connector.clarify import ArgumentError, ClarifyError, Client, Credentials
 from connector.clarify.validation import broken_rules
 
 _VARIABLE = "CLARIFY_CREDENTIALS"
@@ -22,7 +22,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def reaches_clarify(command: F) -> F:
-    """Add the options that say how to reach Clarify; the command gets a `client`, and its errors become one line."""
+    """Add the options for reaching Clarify to a command.
+
+    The command gets a `client`. An error that a person can mend becomes one line on the terminal. Every other error is
+    a bug, and passes through.
+    """
 
     @wraps(command)
     def run(
@@ -58,11 +62,11 @@ def reaches_clarify(command: F) -> F:
 def _one_line_errors() -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError:  # whoever reads our output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         raise click.ClickException(f"{error.filename or 'the file'}: {error.strerror or error}") from None
     except ValidationError as error:
         raise click.ClickException(broken_rules(error)) from None
-    except (ClarifyError, CredentialsError, ValueError, ImportError) as error:
+    except (ArgumentError, ClarifyError, ImportError) as error:
         raise click.ClickException(str(error)) from None

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 
 import pytest
 
+from connector import ConnectorError
 from connector.clarify import (
+    ArgumentError,
     ClarifyError,
+    Client,
     CredentialsError,
+    DataFrame,
     InvalidParams,
     NotAllowed,
     Problem,
     Refused,
+    Retries,
     Retryable,
+    Timeouts,
     TooLarge,
+    query,
 )
+from tests.secrets_used import CLARIFY_SECRET
+
+CREDENTIALS = {
+    "apiUrl": "https://api.clarify.io/v1/",
+    "integration": "cq3t8v5e1k7n4m0r2s6g",
+    "credentials": {"type": "basic-auth", "clientId": "cq3t8v5e1k7n4m0r2s6g", "clientSecret": CLARIFY_SECRET},
+}
 
 
 def invalid(*paths: str) -> InvalidParams:
@@ -86,3 +101,35 @@ def test_errors_are_of_one_tree_and_survive_a_process_border(error: ClarifyError
     assert type(again) is type(error)
     assert vars(again) == vars(error)
     assert str(again) == str(error)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: DataFrame([0], {"a": ["text"]}),
+        lambda: DataFrame(["no time"], {}),
+        lambda: DataFrame([0], {"no input ID": [1.0]}),
+        lambda: query.Filter(fields={"$name": "a"}),
+        lambda: query.In("text"),
+        lambda: Timeouts(read=0),
+        lambda: Retries(attempts=0),
+        lambda: Client(CREDENTIALS, "one"),
+        lambda: Client(CREDENTIALS, verify="no-such.pem"),
+        lambda: Client(CREDENTIALS).insert(1),
+        lambda: Client(CREDENTIALS).save_signals(["a"], []),
+        lambda: Client(CREDENTIALS).save_signals(["a"], [{"name": ""}]),
+        lambda: Client(CREDENTIALS).publish_signals(["no ID"], [{"name": "a"}]),
+        lambda: Client(CREDENTIALS).select_items(skip=-1),
+        lambda: Client(CREDENTIALS).connect_signals("cq3t8v5e1k7n4m0r2s6g"),
+        lambda: Client(CREDENTIALS).data_frame(rollup="soon"),
+        lambda: Client(CREDENTIALS).data_frame(gte="2026-05-02T00:00:00Z", lt="2026-05-01T00:00:00Z"),
+        lambda: Client(CREDENTIALS).evaluate("PT1H", timeZone="Nowhere"),
+        lambda: Client(CREDENTIALS).evaluate("PT1H", items=[{"id": "a"}]),
+    ],
+)
+def test_a_wrong_argument_is_an_error_of_ours_and_a_value_error(wrong: Callable[[], object]) -> None:
+    with pytest.raises(ArgumentError) as raised:
+        wrong()
+    assert isinstance(raised.value, ConnectorError)
+    assert isinstance(raised.value, ValueError)
+    assert not isinstance(raised.value, ClarifyError)

@@ -1,0 +1,52 @@
+"""Which signals or items a call is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from connector.clarify import arguments
+from connector.clarify.query import Filter, FilterError
+
+QueryFilter: TypeAlias = Filter | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which signals or items a call is about, as the caller gave the arguments.
+
+    The arguments are checked when a method needs them, not before. A wrong argument is a ValueError that names the
+    argument.
+    """
+
+    filter: QueryFilter | None = None
+    """None selects all resources."""
+    skip: int = 0
+    """The number of matching resources to leave out."""
+    limit: int | None = None
+    """The largest number of resources; None means all."""
+    sort: Sequence[str] = ()
+    """Field paths; a `-` before a path reverses the order."""
+    total: bool = False
+    """Whether Clarify counts all matching resources."""
+    include: Sequence[str] = ()
+    """The kinds of related resources that the answer has too."""
+
+    def bounds(self) -> tuple[int, int | None]:
+        """(skip, limit) as whole numbers that are not below zero; a limit of None means all."""
+        skip = arguments.number("skip", self.skip, least=0)
+        return skip, None if self.limit is None else arguments.number("limit", self.limit, least=0)
+
+    def query(self, skip: int, limit: int) -> dict[str, object]:
+        """The query of one page, as the API takes it."""
+        given = self.filter
+        if not isinstance(given, Filter | Mapping | None):
+            raise FilterError(f"filter is a Filter, or a dict such as {{'name': 'Pressure'}}, not {given!r}")
+        where = given.to_query() if isinstance(given, Filter) else dict(given or {})
+        fields = arguments.texts("sort", self.sort)
+        return {"filter": where, "sort": fields, "limit": limit, "skip": skip, "total": bool(self.total)}
+
+    def included(self) -> list[str]:
+        """`include` as a list of texts, as the API takes it."""
+        return arguments.texts("include", self.include)

@@ -6,9 +6,10 @@ import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
@@ -18,7 +19,7 @@ from pydantic import (
 )
 
 from connector.mapping.presets import Presets
-from connector.mapping.rules.compile import BuildFormat
+from connector.mapping.rules.compiler.rule import BuildFormat, check_compiles, compile_rules
 from connector.mapping.rules.rules import Rule
 from connector.mapping.rules.section import PresetName, RuleSection, presets_of
 from connector.settings import Bytes, Seconds, Section
@@ -29,7 +30,9 @@ _DIGEST_LENGTH: Final = 16
 class MappingSection(Section):
     """How payloads become samples. Without rules, every numeric or boolean value of JSON becomes a sample."""
 
-    rules: list[RuleSection] = Field(default=[], description="Rules, in order; the first that matches counts.")
+    rules: list[Annotated[RuleSection, AfterValidator(check_compiles)]] = Field(
+        default=[], description="Rules, in order; the first that matches counts."
+    )
     preset_folder: Path | None = Field(
         default=None,
         description="Folder with presets of your own: a YAML file each, its name that of the preset, with `rules` like "
@@ -82,7 +85,7 @@ class MappingSection(Section):
     @classmethod
     def _have_topics(cls, value: list[str], info: ValidationInfo) -> list[str]:
         for name in value:
-            RuleSection.model_validate({"preset": name}, context=info.context)
+            check_compiles(RuleSection.model_validate({"preset": name}, context=info.context))
         return value
 
     @model_validator(mode="wrap")
@@ -100,8 +103,8 @@ class MappingSection(Section):
 
     def compile(self, build: BuildFormat | None = None) -> list[Rule]:
         """All rules, in order; `build` makes their formats. Raises ValueError."""
-        rules = [rule for number, section in enumerate(self.rules) for rule in section.compile_all(build, number)]
+        rules = [rule for number, section in enumerate(self.rules) for rule in compile_rules(section, build, number)]
         for name in self.presets:
             rule = RuleSection.model_validate({"preset": name}, context={"presets": self._presets})
-            rules += rule.compile_all(build)
+            rules += compile_rules(rule, build)
         return rules

@@ -1,7 +1,11 @@
-"""The mapping's sections: rules, and what they compile to."""
+"""The sections of a rule: their settings and the validation of these settings.
+
+Templates are checked by the compiler (`compiler/rule.py`), which the section `mapping` calls for each of its rules.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import (
@@ -10,6 +14,7 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
+    ValidationError,
     ValidationInfo,
     WithJsonSchema,
     model_validator,
@@ -17,21 +22,15 @@ from pydantic import (
 
 from connector.formats.catalogue import Compression, FormatField
 from connector.mapping.presets import BUILT_IN, PresetError, Presets
-from connector.mapping.rules.compile import BuildFormat, compile_rule, first_message
 from connector.mapping.rules.paths import parse_path
 from connector.mapping.rules.rules import (
     AUTO_TIME,
     DEFAULT_INPUT,
-    FIELD_TIME,
-    HEADER_TIME,
     ITEM_INPUT,
     RECORD_TIMES,
-    Rule,
-    TimeSource,
 )
 from connector.mapping.rules.signal_fields import LabelKey, SignalFields
 from connector.mapping.rules.topics import parse_pattern
-from connector.mapping.time.align import Grid
 from connector.mapping.time.times import time_reader
 from connector.settings import Seconds, Section
 
@@ -128,18 +127,6 @@ class TimeSection(Section):
         time_reader(tuple(self.format), self.unit, self.zone)
         return self
 
-    def compile(self) -> TimeSource:
-        """As the mapper uses it."""
-        kind = FIELD_TIME if self.field else HEADER_TIME if self.header else self.take
-        return TimeSource(
-            kind,
-            parse_path(self.field) if self.field else None,
-            self.header or "",
-            time_reader(tuple(self.format), self.unit, self.zone),
-            self.missing == "arrival",
-            None if self.correct_clock is None else round(self.correct_clock * 1_000_000),
-        )
-
 
 class QualitySection(Section):
     """The quality that stands beside the values of a rule, and what is done with it."""
@@ -186,11 +173,6 @@ class AlignSection(Section):
         ge=0,
         description="A time that would be moved farther stays as it is, counted. Default: the step bounds it.",
     )
-
-    def grid(self) -> Grid:
-        """As the aligner has it."""
-        most = None if self.max_shift is None else round(self.max_shift * 1_000_000)
-        return Grid(round(self.to * 1_000_000), self.how, most)
 
 
 def _as_align(value: object) -> object:
@@ -342,7 +324,6 @@ class RuleSection(SignalFields):
             section._presets = presets_of(info)
             if isinstance(data, dict):
                 section._written = data
-            section.compile_all()
         return section
 
     @model_validator(mode="after")
@@ -366,34 +347,35 @@ class RuleSection(SignalFields):
                 raise ValueError(f"values.{path}: enum_values without type: enum")
         return self
 
-    @model_validator(mode="after")
-    def _compiles(self) -> Self:
-        if self.preset is None:
-            self.compile()
-        return self
+    def sections(self, check: Callable[[RuleSection], object] | None = None) -> list[RuleSection]:
+        """The rule itself, or the rules of its preset.
 
-    def sections(self) -> list[RuleSection]:
-        """The rule itself, or what its preset makes of it. Raises ValueError."""
+        `check` is called with each rule of the preset, before the next one is validated. Raises ValueError for a preset
+        that cannot be used like this, for a rule of the preset that is not valid, and for a ValueError of `check`.
+        """
         if self.preset is None:
             return [self]
         try:
-            written = self._presets.expand(self.preset, self._written or self._set())
-            return [RuleSection.model_validate(rule) for rule in written]
+            written = self._presets.expand(self.preset, self._written or self.model_dump(exclude_unset=True))
+            return [_validated(rule, check) for rule in written]
         except PresetError as error:
             raise ValueError(f"{error.field}: {error}") from None
         except ValueError as error:
-            raise ValueError(f"with preset {self.preset}: {first_message(error)}") from None
+            raise ValueError(f"with preset {self.preset}: {_first_message(error)}") from None
 
-    def _set(self) -> dict[str, Any]:
-        return self.model_dump(exclude_unset=True)
 
-    def compile_all(self, build: BuildFormat | None = None, number: int | None = None) -> list[Rule]:
-        """The rules that it stands for: one, but for presets."""
-        return [section.compile(build, number) for section in self.sections()]
+def _validated(written: dict[str, Any], check: Callable[[RuleSection], object] | None) -> RuleSection:
+    section = RuleSection.model_validate(written)
+    if check is not None:
+        check(section)
+    return section
 
-    def compile(self, build: BuildFormat | None = None, number: int | None = None) -> Rule:
-        """The rule as the mapper uses it; a bad template raises `ValueError`. `number` is its place in the file."""
-        if self.preset is not None:
-            (rule,) = self.compile_all(build, number)
-            return rule
-        return compile_rule(self, build, number)
+
+def _first_message(error: ValueError) -> str:
+    """The text of the first mistake; in front of the text stands the field, where pydantic names one."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message

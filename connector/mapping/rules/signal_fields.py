@@ -7,8 +7,6 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from connector.clarify.limits import ENUM_VALUE_MAX
-from connector.mapping.rules.values import PLAIN, Conversion, States
-from connector.mapping.thinning.thinning import Thinning
 from connector.settings import Seconds, Section, text_of
 
 LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9\-_/]{1,40}$")]
@@ -146,66 +144,3 @@ class SignalFields(Section):
         if self.is_enum and (self.scale or self.offset):
             raise ValueError("scale and offset are not for states")
         return self
-
-
-def conversion_of(rule: SignalFields, value: SignalFields | None) -> Conversion | None:
-    """What is done with the values: what the value says, else what its rule says. None if that is nothing."""
-    both = (rule,) if value is None else (value, rule)
-
-    def said(name: str) -> object:
-        return next((found for section in both if (found := getattr(section, name)) is not None), None)
-
-    minimum, maximum, scale, offset = said("min"), said("max"), said("scale"), said("offset")
-    conversion = Conversion(
-        scale=1.0 if scale is None else float(scale),  # type: ignore[arg-type]
-        offset=0.0 if offset is None else float(offset),  # type: ignore[arg-type]
-        minimum=minimum,  # type: ignore[arg-type]
-        maximum=maximum,  # type: ignore[arg-type]
-        out_of_range=said("out_of_range") or "reject",  # type: ignore[arg-type]
-        not_finite="reject" if said("nan") in (None, "reject") else "drop",
-        decimal_comma=bool(said("decimal_comma")),
-        strip_unit=bool(said("strip_unit")),
-        text=said("text") or "drop",  # type: ignore[arg-type]
-        not_a_unit="drop" if said("strip_unit") and said("text") == "drop" else "reject",
-        states=_states(rule, value),
-    )
-    return None if conversion == PLAIN else conversion
-
-
-def _states(rule: SignalFields, value: SignalFields | None) -> States | None:
-    own = value is not None and (value.is_enum or bool(value.states))
-    section = value if own and value is not None else rule
-    unknown = (value.unknown_state if value is not None else None) or rule.unknown_state
-    if value is not None and value.type == "numeric" and not own:
-        return None
-    if not (section.is_enum or section.states or unknown):
-        return None
-    enum_values = section.enum_values or rule.enum_values
-    known = {**{text: int(number) for number, text in enum_values.items()}, **section.states}
-    if not known and unknown is None:
-        return None  # an enum signal of numbers that nobody named
-    return States(
-        known,
-        learn=unknown == "learn",
-        unknown="reject" if unknown == "reject" or (unknown is None and own) else "drop",
-    )
-
-
-def thinning_of(section: ThinSection | None) -> Thinning | None:
-    """The section as the mapping uses it."""
-    if section is None:
-        return None
-    return Thinning(
-        change_only=section.change_only,
-        deadband=section.deadband or 0.0,
-        deadband_percent=section.deadband_percent or 0.0,
-        min_interval_us=_us(section.min_interval),
-        at_least_every_us=_us(section.at_least_every),
-        window_us=_us(section.window),
-        by=section.by or "last",
-        wait_us=_us(section.wait),
-    )
-
-
-def _us(seconds: float | None) -> int:
-    return round((seconds or 0.0) * 1_000_000)

@@ -17,6 +17,7 @@ from connector.ledger.account import Outcome
 from connector.ledger.progress import Progress
 from connector.mapping.chunks import ChunkMapper
 from connector.mapping.mapper import Mapper
+from connector.mapping.rules.compiler.rule import compile_rule
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.time.times import TIME_NAMES
 from connector.packing.pending import Pending
@@ -138,7 +139,7 @@ def test_with_times_in_it_too(value: object, topic: str) -> None:
 @example(objects=[{"a": 1, "b": None}, {"a": 1, "b": 2}, {"a": 1, "b": 3}], rule={})
 def test_what_came_before_changes_nothing(objects: list[dict[str, Any]], rule: dict[str, Any]) -> None:
     """The mapper remembers the objects that it has seen; what it makes of the next one must not depend on that."""
-    rules = [RuleSection.model_validate({"topic": "#", **rule}).compile()]
+    rules = [compile_rule(RuleSection.model_validate({"topic": "#", **rule}))]
     mapper = Mapper(rules)
     for value in objects * 2:
         record = Record("t", json.dumps(value).encode(), ARRIVAL)
@@ -220,7 +221,7 @@ def test_a_chunk_becomes_what_its_records_become(
     objects: list[tuple[str, str]], rule: dict[str, Any], offset: int, retained: bool
 ) -> None:
     """Rows or one by one: the same samples, in an order that keeps each input's."""
-    rules = [RuleSection.model_validate({"topic": "#", **rule}).compile()]
+    rules = [compile_rule(RuleSection.model_validate({"topic": "#", **rule}))]
     records = [
         Record(
             topic, text.encode(), ARRIVAL + offset + i, None, (), retained and i % 2 == 0, int(bool(offset)), ARRIVAL
@@ -297,7 +298,7 @@ rule_lists = st.lists(
 @settings(max_examples=80, deadline=None)
 @given(sections=rule_lists, value=trees(any_keys), topic=topics, unmatched=st.sampled_from(["filter", "map"]))
 def test_under_any_rules(sections: list[dict[str, Any]], value: object, topic: str, unmatched: str) -> None:
-    rules = [RuleSection.model_validate(section).compile() for section in sections]
+    rules = [compile_rule(RuleSection.model_validate(section)) for section in sections]
     record = Record(topic, json.dumps(value).encode(), ARRIVAL)
     mapped = Mapper(rules, unmatched=unmatched).map("mqtt", record)
     check_promises(mapped, record)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.config.read import load_config, rule_lines
+from connector.mapping.rules.compiler.rule import check_compiles
 from connector.mapping.rules.section import RuleSection
 from connector.records import Record
 from connector.try_out.draft import draft
@@ -67,7 +68,7 @@ def test_what_is_written_is_a_configuration_whose_rules_take_what_came(
         mapping = TriedMapping(file, config, rule_lines(file), {})
     assert len(mapping.rules) == len(drafted.rules)
     for rule in drafted.without_rule:  # what is suggested for it is a rule
-        RuleSection.model_validate(rule.settings)
+        check_compiles(RuleSection.model_validate(rule.settings))
     left = {seen.topic for rule in drafted.without_rule for seen in rule.group.topics}
     for topic, payload in messages:
         record = Record(topic, payload, NOW)

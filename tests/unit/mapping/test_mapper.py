@@ -9,6 +9,7 @@ import pytest
 
 from connector.clarify.limits import INPUT_ID
 from connector.mapping.mapper import Mapper
+from connector.mapping.rules.compiler.rule import compile_rule
 from connector.mapping.rules.rules import Rule
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.signals.input_ids import Origin
@@ -21,7 +22,7 @@ TS = 1_712_120_512
 
 def rules(*sections: Mapping[str, Any]) -> list[Rule]:
     """Rules as a configuration file writes them."""
-    return [RuleSection.model_validate(section).compile() for section in sections]
+    return [compile_rule(RuleSection.model_validate(section)) for section in sections]
 
 
 def record(payload: bytes, topic: str = "t", *, retained: bool = False) -> Record:
@@ -469,7 +470,7 @@ def test_shared_inputs_are_one_signal_on_purpose() -> None:
 
 
 def rule_of(section: dict[str, Any]) -> Rule:
-    return RuleSection.model_validate(section).compile()
+    return compile_rule(RuleSection.model_validate(section))
 
 
 def kafka(payload: bytes | None = b'{"v": 1}', **more: Any) -> Record:

@@ -11,6 +11,7 @@ import pytest
 from connector.formats.catalogue import build_format
 from connector.mapping.mapper import Mapper
 from connector.mapping.presets import BUILT_IN, Presets
+from connector.mapping.rules.compiler.rule import check_compiles
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.section import MappingSection
 from connector.mapping.signals.input_ids import legal_id
@@ -473,4 +474,4 @@ def test_what_the_rule_says_itself_comes_on_top() -> None:
 )
 def test_a_preset_that_is_used_wrongly(rule: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("{", r"\{").replace("}", r"\}").replace("?", r"\?")):
-        RuleSection.model_validate(rule)
+        check_compiles(RuleSection.model_validate(rule))

@@ -20,6 +20,7 @@ from connector.formats.sparkplug.topic import Owner
 from connector.ledger.account import Counts
 from connector.mapping.documents.documents import NOT_DECODED
 from connector.mapping.mapper import Mapper
+from connector.mapping.rules.compiler.rule import compile_rule
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.section import MappingSection
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
@@ -213,7 +214,7 @@ def test_nothing_is_committed_before_clarify_has_it(bench: Make) -> None:
 
 
 def test_claims_and_metadata_are_announced_before_a_sample_leaves(bench: Make) -> None:
-    rule = RuleSection.model_validate({"topic": "#", "name": "Name of {topic}"}).compile()
+    rule = compile_rule(RuleSection.model_validate({"topic": "#", "name": "Name of {topic}"}))
     b = bench(mapper=Mapper([rule]))
     known: list[tuple[set[str], set[str]]] = []
     b.clarify.judge = lambda frame: known.append((set(b.notes.claims), set(b.notes.signals)))
@@ -226,9 +227,11 @@ def test_claims_and_metadata_are_announced_before_a_sample_leaves(bench: Make) -
 
 def test_nothing_leaves_while_a_state_cannot_be_written_not_even_what_another_source_has_of_it(bench: Make) -> None:
     values = {"mode": {"unknown_state": "learn"}}
-    rule = RuleSection.model_validate(
-        {"topic": "#", "input": "one", "shared_inputs": True, "values": values, "time": "arrival"}
-    ).compile()
+    rule = compile_rule(
+        RuleSection.model_validate(
+            {"topic": "#", "input": "one", "shared_inputs": True, "values": values, "time": "arrival"}
+        )
+    )
     east, west = ListSource("east"), ListSource("west")
     b = bench(east, west, mapper=Mapper([rule], sources=["east", "west"]))
     b.notes.disk.clear()
@@ -400,7 +403,7 @@ def test_what_cannot_be_mapped_becomes_a_dead_letter_with_its_bytes_and_blocks_n
 
 
 def test_a_chunk_of_which_nothing_is_left_is_committed_without_a_request(bench: Make) -> None:
-    b = bench(mapper=Mapper([RuleSection(topic="other").compile()]), max_delay=3600.0).start()
+    b = bench(mapper=Mapper([compile_rule(RuleSection(topic="other"))]), max_delay=3600.0).start()
     b.source.put(*series(5))
     b.committed(5)
     assert b.clarify.requests == []
@@ -795,7 +798,7 @@ def minutes(n: int, second: int = 0) -> Record:
 
 
 def test_nothing_of_a_window_is_committed_before_its_value_is_inserted(bench: Make) -> None:
-    b = bench(mapper=Mapper([RuleSection.model_validate(MINUTE).compile()]), clock=(clock := Clock())).start()
+    b = bench(mapper=Mapper([compile_rule(RuleSection.model_validate(MINUTE))]), clock=(clock := Clock())).start()
     b.source.put(minutes(1, 0), minutes(3, 30))
     taken_in(b, 2)
     assert (b.source.position, b.clarify.requests) == (0, [])
@@ -820,7 +823,7 @@ def test_nothing_of_a_window_is_committed_before_its_value_is_inserted(bench: Ma
 
 
 def test_a_stop_leaves_open_windows_to_the_next_start(bench: Make) -> None:
-    b = bench(mapper=Mapper([RuleSection.model_validate(MINUTE).compile()]), clock=Clock()).start()
+    b = bench(mapper=Mapper([compile_rule(RuleSection.model_validate(MINUTE))]), clock=Clock()).start()
     b.source.put(minutes(1, 0), minutes(3, 30))
     taken_in(b, 2)
     b.pipeline.drain()
@@ -832,7 +835,7 @@ def test_a_window_whose_sample_clarify_rejects_is_settled(bench: Make) -> None:
     def judge(frame: Stored) -> None:
         raise InvalidParams("no", code=-32602, problems=[Problem("data.series.t", "no")])
 
-    mapper = Mapper([RuleSection.model_validate(MINUTE).compile()])
+    mapper = Mapper([compile_rule(RuleSection.model_validate(MINUTE))])
     b = bench(mapper=mapper, clarify=ScriptedClarify(judge=judge), clock=(clock := Clock())).start()
     b.source.put(minutes(1, 0), minutes(3, 30), minutes(7, 66))
 
@@ -847,7 +850,7 @@ def test_a_window_whose_sample_clarify_rejects_is_settled(bench: Make) -> None:
 
 
 def test_settling_does_not_wait_for_open_windows(bench: Make) -> None:
-    b = bench(mapper=Mapper([RuleSection.model_validate(MINUTE).compile()]), clock=Clock()).start()
+    b = bench(mapper=Mapper([compile_rule(RuleSection.model_validate(MINUTE))]), clock=Clock()).start()
     b.source.put(minutes(1, 0))
     taken_in(b, 1)
     assert not b.pipeline.settle("mqtt", ["p"], 3600.0), "at once, though the clock stands still"
@@ -870,7 +873,7 @@ def test_records_whose_schema_cannot_be_had_wait_and_are_not_rejected(bench: Mak
                 raise SchemaUnavailableError("the registry does not answer")
             return int(payload)
 
-    rule = RuleSection.model_validate({"topic": "#", "thin": {"change_only": True}, "time": "arrival"}).compile()
+    rule = compile_rule(RuleSection.model_validate({"topic": "#", "thin": {"change_only": True}, "time": "arrival"}))
     form = Registered()
     b = bench(mapper=Mapper([replace(rule, format=form)]), clock=(clock := Clock())).start()
     b.source.put(minutes(1, 0), minutes(2, 1), minutes(3, 2), minutes(4, 3))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from connector.clarify.limits import INPUT_ID
 from connector.mapping.documents.walk import count
 from connector.mapping.mapper import Mapper
+from connector.mapping.rules.compiler.rule import check_compiles, compile_rule
 from connector.mapping.rules.paths import PathError, parse_path
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.rules.topics import PatternError, parse_pattern
@@ -73,7 +74,9 @@ def test_a_number_before_a_unit_is_all_that_the_text_has_of_numbers(text: str, d
 def test_two_topics_never_share_an_input_id_and_no_template_yields_an_illegal_one(
     template: str, messages: list[tuple[str, Any, bytes | None, tuple[tuple[str, str], ...]]], source: str
 ) -> None:
-    rules = [RuleSection.model_validate({"topic": "{first}/#", "input": template, "labels": {"l": template}}).compile()]
+    rules = [
+        compile_rule(RuleSection.model_validate({"topic": "{first}/#", "input": template, "labels": {"l": template}}))
+    ]
     claims: dict[str, Any] = {}
     owner: dict[str, tuple[str, str]] = {}
     for _ in range(2):  # a restart changes nothing
@@ -97,8 +100,8 @@ scalars = (
 def test_no_two_devices_become_one_signal_and_what_is_nobodys_is_refused(ids: list[Any]) -> None:
     items = [{"v": 1} if id_ == "(missing)" else {"id": id_, "v": 1} for id_ in ids]
     rule = {"topic": "#", "other_values": "filter", "values": {"v": {}}}
-    single = Mapper([RuleSection.model_validate({**rule, "input": "{payload.id}/{path}"}).compile()])
-    listed = Mapper([RuleSection.model_validate({**rule, "iterate": "@", "item_name": "id"}).compile()])
+    single = Mapper([compile_rule(RuleSection.model_validate({**rule, "input": "{payload.id}/{path}"}))])
+    listed = Mapper([compile_rule(RuleSection.model_validate({**rule, "iterate": "@", "item_name": "id"}))])
     together = listed.map("mqtt", Record("t", json.dumps(items).encode(), ARRIVAL))
     listed_rejects = [(reject.path, reject.reason) for reject in together.rejects]
     owners: dict[str, object] = {}
@@ -152,7 +155,7 @@ sections = st.fixed_dictionaries(
 
 def usable(section: dict[str, Any]) -> bool:
     try:
-        RuleSection.model_validate(section)
+        check_compiles(RuleSection.model_validate(section))
     except ValueError:
         return False
     return True
@@ -165,7 +168,7 @@ def test_under_any_rule_every_leaf_is_a_sample_a_reject_or_filtered(
 ) -> None:
     """At least once: what an expression finds is beside what stands in the payload. But where a record is rejected or
     left out as a whole, or a part for its time, nothing is said of its values."""
-    compiled = [RuleSection.model_validate(rule).compile(number=i) for i, rule in enumerate(rules)]
+    compiled = [compile_rule(RuleSection.model_validate(rule), number=i) for i, rule in enumerate(rules)]
     record = Record("t", json.dumps(value).encode(), ARRIVAL)
     mapped = Mapper(compiled, match_all=match_all).map("mqtt", record)
     check_promises(mapped, record)
@@ -186,7 +189,7 @@ def test_under_any_rule_every_leaf_is_a_sample_a_reject_or_filtered(
 def test_what_came_before_changes_nothing_under_any_rule(rule: dict[str, Any], values: list[Any]) -> None:
     if any(value.get("unknown_state") for value in rule.get("values", {}).values()):
         return  # numbers are learned in the order of appearance
-    compiled = [RuleSection.model_validate(rule).compile()]
+    compiled = [compile_rule(RuleSection.model_validate(rule))]
     mapper = Mapper(compiled)
     for value in values * 2:
         record = Record("t", json.dumps(value).encode(), ARRIVAL)

@@ -9,6 +9,7 @@ import pytest
 
 from connector.formats.catalogue import build_format
 from connector.mapping.mapper import Mapper
+from connector.mapping.rules.compiler.rule import check_compiles
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.section import MappingSection
 from connector.mapping.signals.input_ids import Origin
@@ -498,7 +499,7 @@ def test_a_time_from_a_header_such_as_a_user_property_of_mqtt_5() -> None:
 )
 def test_a_time_that_cannot_be_read_is_found_when_the_configuration_is(time: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        RuleSection.model_validate({"topic": "t", "time": time})
+        check_compiles(RuleSection.model_validate({"topic": "t", "time": time}))
 
 
 def test_clocks_are_measured_and_corrected_where_the_rule_says_so() -> None:
@@ -620,7 +621,7 @@ def test_a_signal_that_a_change_of_the_mapping_renames_is_reported() -> None:
 )
 def test_a_mistake_in_a_rule_says_what_is_wrong(rule: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=r".*") as caught:
-        RuleSection.model_validate({"topic": "plant/{line}", **rule})
+        check_compiles(RuleSection.model_validate({"topic": "plant/{line}", **rule}))
     assert message in str(caught.value)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from connector.mapping.mapper import Mapper
+from connector.mapping.rules.compiler.rule import compile_rule
 from connector.mapping.rules.section import RuleSection
 from connector.records import Record
 
@@ -17,7 +18,7 @@ TIME = 1_790_000_000 * S
 
 def passed(thin: dict[str, Any], *values: tuple[float, float]) -> list[tuple[float, float]]:
     """Those of these (second, value) that pass, by way of the mapper; all others count as filtered."""
-    mapper = Mapper([RuleSection.model_validate({"topic": "t", "thin": thin, "time": "arrival"}).compile()])
+    mapper = Mapper([compile_rule(RuleSection.model_validate({"topic": "t", "thin": thin, "time": "arrival"}))])
     kept: list[tuple[float, float]] = []
     filtered = 0
     for second, value in values:
@@ -50,7 +51,7 @@ def test_what_passes(
 
 def test_a_value_may_be_thinned_otherwise_than_its_rule_says() -> None:
     rule = {"topic": "t", "thin": {"change_only": True}, "values": {"b": {"thin": {"min_interval": "1h"}}}}
-    mapper = Mapper([RuleSection.model_validate(rule).compile()])
+    mapper = Mapper([compile_rule(RuleSection.model_validate(rule))])
     found = [
         [
             input_id
@@ -65,7 +66,7 @@ def test_a_value_may_be_thinned_otherwise_than_its_rule_says() -> None:
 
 def test_after_a_partition_was_given_away_the_next_value_passes() -> None:
     """What passed before may never have been sent, and comes again."""
-    mapper = Mapper([RuleSection.model_validate({"topic": "t", "thin": {"change_only": True}}).compile()])
+    mapper = Mapper([compile_rule(RuleSection.model_validate({"topic": "t", "thin": {"change_only": True}}))])
     record = Record("t", b"1", TIME)
     assert len(mapper.map("kafka", record).samples) == 1
     assert mapper.map("kafka", record).samples == []

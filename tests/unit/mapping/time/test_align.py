@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.mapping.mapper import Mapper
+from connector.mapping.rules.compiler.rule import compile_rule
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.time.align import Aligner, Grid
 from connector.records import Record
@@ -71,7 +72,7 @@ def test_a_rule_aligns_its_samples_and_no_other_does() -> None:
         {"topic": "b/{d}", "align": {"to": "100ms", "how": "floor"}, "when": {"ok": True}},
         {"topic": "#"},
     ]
-    mapper = Mapper([RuleSection.model_validate(rule).compile() for rule in rules])
+    mapper = Mapper([compile_rule(RuleSection.model_validate(rule)) for rule in rules])
     times = []
     for topic, payload in (("a/x", b'{"v": 1}'), ("b/x", b'{"v": 1, "ok": true}'), ("c", b'{"v": 1}')):
         mapped = mapper.map("mqtt", Record(topic, payload, 1_790_000_000_678_900))

@@ -1,0 +1,25 @@
+"""Input IDs: the template of a rule, and the template of a quality that is a signal of its own."""
+
+from __future__ import annotations
+
+from connector.formats.sparkplug.rule import SPARKPLUG_INPUT
+from connector.mapping.rules.compiler.templates import RuleTemplates
+from connector.mapping.rules.section import RuleSection
+from connector.mapping.rules.templates import Template
+
+
+def input_of(section: RuleSection, templates: RuleTemplates, *, sparkplug: bool) -> Template | None:
+    """The template of the rule's input IDs. None means that the mapper uses its default."""
+    return templates.of("input", section.input or (SPARKPLUG_INPUT if sparkplug else None))
+
+
+def quality_input_of(section: RuleSection, templates: RuleTemplates) -> Template | None:
+    """The template of the input ID of a quality signal.
+
+    None means that the rule's own template is used: the template names the path, so value and quality differ.
+    Otherwise `/quality` is added to the input ID of the value.
+    """
+    text = section.input
+    if text is None or "{path}" in text or "{field}" in text:
+        return None
+    return templates.of("input", f"{text}/quality")

@@ -1,0 +1,63 @@
+"""Metadata of signals: names, units, states, labels and intervals, and how signals are published as items."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TypedDict
+
+from connector.clarify.iso8601 import duration
+from connector.mapping.rules.compiler.templates import RuleTemplates
+from connector.mapping.rules.rules import Labels, Publishing
+from connector.mapping.rules.section import PublishSection, RuleSection, ValueSection
+from connector.mapping.rules.templates import Template
+from connector.records import Overwrite
+
+
+class MetadataFields(TypedDict):
+    """The fields of metadata that `Rule` and `ValueRule` share."""
+
+    name: Template | None
+    description: Template | None
+    unit: Template | None
+    value_type: str | None
+    enum_values: tuple[tuple[str, str], ...]
+    labels: Labels
+    annotations: Labels
+    sample_interval: str | None
+    gap_detection: str | None
+
+
+def metadata_of(section: RuleSection | ValueSection, templates: RuleTemplates, where: str = "") -> MetadataFields:
+    """What a rule or a value says of its signals. `where` stands in front of the field's name in an error.
+
+    Raises ValueError for a bad template. Intervals are ISO 8601 durations.
+    """
+    return {
+        "name": templates.of(where + "name", section.name),
+        "description": templates.of(where + "description", section.description),
+        "unit": templates.of(where + "unit", section.unit),
+        "value_type": "enum" if section.is_enum else section.type,
+        "enum_values": section.all_enum_values,
+        "labels": templates.labels(where + "labels", section.labels),
+        "annotations": templates.labels(where + "annotations", section.annotations),
+        "sample_interval": _iso(section.sample_interval),
+        "gap_detection": _iso(section.gap_detection),
+    }
+
+
+def publishing_of(section: bool | PublishSection, templates: RuleTemplates) -> Publishing | None:
+    """How the rule's signals are published. None means that the signals are not published."""
+    if isinstance(section, bool):
+        return Publishing() if section else None
+    labels = section.labels
+    return Publishing(
+        name=templates.of("publish.name", section.name),
+        description=templates.of("publish.description", section.description),
+        labels=None if labels is None else templates.labels("publish.labels", labels),
+        visible=section.visible,
+        overwrite=Overwrite(section.overwrite),
+    )
+
+
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else duration(timedelta(seconds=seconds))

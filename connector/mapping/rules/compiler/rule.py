@@ -1,0 +1,119 @@
+"""The rule as a whole: sections of rules become what the mapper uses.
+
+`section.py` knows nothing of this module. The section `mapping` calls `check_compiles` for each rule that it has read,
+so a mistake in a template is found together with all other mistakes of the configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeAlias
+
+from connector.formats.catalogue import Compression
+from connector.formats.format import Format
+from connector.formats.section import FormatSection
+from connector.formats.sparkplug.rule import SPARKPLUG_VARIABLES
+from connector.formats.sparkplug.section import SparkplugFormatSection
+from connector.formats.text.sections import JsonFormatSection
+from connector.mapping.documents.senml import resolve
+from connector.mapping.rules.compiler.input_ids import input_of
+from connector.mapping.rules.compiler.metadata import metadata_of, publishing_of
+from connector.mapping.rules.compiler.sparkplug import check_sparkplug_rule
+from connector.mapping.rules.compiler.templates import RuleTemplates, level_names
+from connector.mapping.rules.compiler.times import grid_of, time_source_of
+from connector.mapping.rules.compiler.values import CompiledValues, conversion_of, quality_of, thinning_of, values_of
+from connector.mapping.rules.conditions import parse_conditions
+from connector.mapping.rules.paths import parse_path
+from connector.mapping.rules.rules import Rule
+from connector.mapping.rules.section import RuleSection
+from connector.mapping.rules.topics import parse_pattern
+
+BuildFormat: TypeAlias = Callable[[FormatSection, Compression], Format]
+"""Makes the format of a rule; raises ValueError."""
+
+
+def check_compiles(section: RuleSection) -> RuleSection:
+    """The same section. Raises ValueError if the section, or a rule of its preset, cannot be compiled."""
+    if section.preset is None:
+        compile_rule(section)
+    else:
+        section.sections(check=compile_rule)
+    return section
+
+
+def compile_rules(section: RuleSection, build: BuildFormat | None = None, number: int | None = None) -> list[Rule]:
+    """The rules that the section stands for: one, or all rules of its preset. Raises ValueError."""
+    return [compile_rule(each, build, number) for each in section.sections(check=compile_rule)]
+
+
+def compile_rule(section: RuleSection, build: BuildFormat | None = None, number: int | None = None) -> Rule:
+    """The one rule that the section stands for. A preset of several rules needs `compile_rules`.
+
+    `build` makes the format of the payloads; without `build` the rule has no format. `number` is the place of the rule
+    in the file, from 0. Raises ValueError for a bad template; the text begins with the field's name.
+    """
+    if section.preset is not None:
+        (rule,) = compile_rules(section, build, number)
+        return rule
+    pattern = parse_pattern(section.topic or "#")
+    key = None if section.key is None else parse_pattern(section.key)
+    headers = tuple((name, parse_pattern(text)) for name, text in section.headers.items())
+    names = level_names(pattern, key, headers)
+    sparkplug = None
+    if isinstance(section.format, SparkplugFormatSection):
+        check_sparkplug_rule(section)
+        names += SPARKPLUG_VARIABLES
+        sparkplug = section.format.rule()
+    templates = RuleTemplates(tuple(names), items=bool(section.iterate or section.parallel))
+    values = values_of(section, templates)
+    rule = Rule(
+        pattern=pattern,
+        number=number,
+        key=key,
+        headers=headers,
+        when=() if section.when is None else parse_conditions(section.when),
+        skip=section.skip,
+        format=None if sparkplug else _format(section, build),
+        sparkplug=sparkplug,
+        prepare=resolve if section.prepare == "senml" else None,
+        select=None if section.select is None else parse_path(section.select),
+        iterate=tuple(map(parse_path, section.iterate)),
+        parallel=tuple(map(parse_path, section.parallel)),
+        item_name=None if section.item_name is None else parse_path(section.item_name),
+        input=input_of(section, templates, sparkplug=sparkplug is not None),
+        **metadata_of(section, templates),
+        conversion=conversion_of(section, None),
+        time=time_source_of(section.time),
+        device=templates.of("device", section.device),
+        quality=quality_of(section.quality),
+        thinning=thinning_of(section.thin),
+        align=grid_of(section.align),
+        shared_inputs=section.shared_inputs,
+        values=values.plain,
+        expressions=tuple(values.expressions),
+        other_values=_maps_other_values(section, values),
+        publish=publishing_of(section.publish, templates),
+    )
+    return _with_found(rule, values)
+
+
+def _with_found(rule: Rule, values: CompiledValues) -> Rule:
+    """The rule, with a second rule for the values that expressions find."""
+    if not values.found:
+        return rule
+    found = replace(rule, values=values.found, expressions=(), quality=None, other_values=True, inherit=True)
+    return replace(rule, found=found)
+
+
+def _maps_other_values(section: RuleSection, values: CompiledValues) -> bool:
+    default = "filter" if any(not path.plain for path, _ in values.expressions) else "map"
+    return (section.other_values or default) == "map"
+
+
+def _format(section: RuleSection, build: BuildFormat | None) -> Format | None:
+    """The format of the payloads. None means plain JSON, or that nobody builds formats."""
+    plain = section.format is None or section.format.type == "json"
+    if build is None or (plain and section.compression == "none"):
+        return None
+    return build(section.format or JsonFormatSection(), section.compression)

@@ -1,0 +1,55 @@
+"""Templates of one rule: which variables they may use, and the field's name in front of each error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from connector.mapping.rules.rules import Labels, template_for
+from connector.mapping.rules.templates import ITEM_VARIABLES, VALUE_VARIABLES, Template
+from connector.mapping.rules.topics import TopicPattern
+
+HeaderPatterns = tuple[tuple[str, TopicPattern], ...]
+
+
+class RuleTemplates:
+    """Parses the templates of one rule. The templates may use the named levels of this rule."""
+
+    def __init__(self, names: tuple[str, ...], *, items: bool) -> None:
+        """`names` are the named levels; with `items` the templates may also use the variables of an item."""
+        self._names = names
+        self._items = items
+
+    def of(self, field: str, text: str | None) -> Template | None:
+        """The template that `text` says, or None without a text. Raises ValueError that begins with `field`."""
+        if text is None:
+            return None
+        try:
+            return template_for(self._names, text, items=self._items)
+        except ValueError as error:
+            raise ValueError(f"{field}: {error}") from None
+
+    def labels(self, field: str, texts: Mapping[str, str]) -> Labels:
+        """The templates of several texts, as pairs of key and template. Raises ValueError that begins with `field`
+        and the key."""
+        found = []
+        for key, text in texts.items():
+            template = self.of(f"{field}.{key}", text)
+            assert template is not None  # noqa: S101 - there is a text
+            found.append((key, template))
+        return tuple(found)
+
+
+def level_names(pattern: TopicPattern, key: TopicPattern | None, headers: HeaderPatterns) -> list[str]:
+    """The named levels of a rule's topic, key and headers, in this order.
+
+    Raises ValueError for a name that templates use for something else, and for a name that stands twice.
+    """
+    names: list[str] = []
+    for where, found in (("topic", pattern), ("key", key), *((f"headers.{name}", p) for name, p in headers)):
+        for name in found.names if found else ():
+            if name in (*VALUE_VARIABLES, *ITEM_VARIABLES):
+                raise ValueError(f"{where}: {{{name}}} has a meaning of its own in templates; name the level otherwise")
+            if name in names:
+                raise ValueError(f"{where}: {{{name}}} is a level of the topic already; name it otherwise")
+            names.append(name)
+    return names

@@ -135,7 +135,7 @@ class Status:
 
     @property
     def signal_rates(self) -> SampleRates | None:
-        """How often signals have samples, in the last window of time that is over; None before that."""
+        """Sample rates of all signals in the last complete window; None before the first window ends."""
         return self._under_way.signal_rates
 
     @property

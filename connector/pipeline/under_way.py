@@ -120,7 +120,7 @@ class UnderWay:
             return progress.received_records, progress.received_samples
 
     def intake_ended(self, *, finished: bool) -> None:
-        """The intake of a source ended; `finished` if the source has nothing more to give, ever."""
+        """Record that the intake of one source ended. `finished`: the source can never give more records."""
         with self.changed:
             self._intakes_running -= 1
             self._intakes_unfinished -= finished

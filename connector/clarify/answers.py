@@ -1,7 +1,7 @@
 """What the client's methods return: a response with `result` or `error`, and typed results.
 
-Fields that are not known are ignored: new ones may appear at any time. Names are snake_case; the API's camelCase
-reads the same fields, so `result.signalsByInput` and `result.signals_by_input` are one.
+Unknown fields are ignored, because Clarify may add fields at any time. The names of fields are snake_case. The API's
+camelCase names work too: `result.signalsByInput` is `result.signals_by_input`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ ModelT = TypeVar("ModelT", bound="AnswerModel")
 
 
 class AnswerModel(ApiModel):
-    """Part of an answer; what is not known is ignored."""
+    """A part of an answer. Unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
 
 
 def _set_duration(value: object) -> object:
-    """The API writes an unset duration as null or as PT0S."""
+    """The duration as the API writes it; None for PT0S and for an empty text, which mean "not set"."""
     return None if value in ("PT0S", "") else value
 
 
@@ -67,7 +67,7 @@ class SaveSignalsResponse(AnswerModel):
 
 
 class PublishSignalsResponse(AnswerModel):
-    """What publishing did, by signal ID; the IDs in the summaries are those of items."""
+    """What publishing did, by signal ID. The IDs in the summaries are IDs of items."""
 
     items_by_signal: dict[str, SaveSummary]
 
@@ -83,7 +83,7 @@ class ResourceMeta(AnswerModel):
 
 
 class SavedAttributes(AnswerModel):
-    """Metadata as it is stored. New kinds of sources and values may appear, so these are texts."""
+    """Metadata as Clarify stores it. The types of sources and values are texts, because Clarify may add types."""
 
     name: str = ""
     description: str = ""
@@ -122,7 +122,7 @@ class ToOne(AnswerModel):
 
 
 class SignalRelationships(AnswerModel):
-    """To what a signal belongs."""
+    """The integration of a signal, and the item that shows the signal."""
 
     integration: ToOne | None = None
     item: ToOne | None = None
@@ -137,14 +137,14 @@ class Resource(AnswerModel):
 
 
 class SignalResource(Resource):
-    """A signal: its metadata, and the item it is published as."""
+    """A signal: its metadata, and the item that shows it."""
 
     attributes: SavedSignal
     relationships: SignalRelationships = Field(default_factory=SignalRelationships)
 
     @property
     def item(self) -> str | None:
-        """ID of the item that it is published as."""
+        """The ID of the item that the signal is published as; None if the signal is not published."""
         related = self.relationships.item
         return related.data.id if related is not None and related.data is not None else None
 
@@ -156,20 +156,20 @@ class ItemResource(Resource):
 
 
 class SelectionMeta(AnswerModel):
-    """About a selection: `total` is how many resources match, -1 if they were not counted."""
+    """About a selection: `total` is the number of matching resources; -1 if they were not counted."""
 
     total: int = -1
     format: dict[str, Any] = Field(default_factory=dict)
 
 
 class Included(AnswerModel):
-    """Related resources that were asked for by `include`."""
+    """The related resources that `include` asked for."""
 
     items: list[ItemResource] = Field(default_factory=list)
     signals: list[SignalResource] = Field(default_factory=list)
 
     def and_more(self, other: Included | None) -> Included:
-        """With those of another answer, each once."""
+        """These resources and the resources of another answer, each once."""
         if other is None:
             return self
         items = {found.id: found for found in [*self.items, *other.items]}
@@ -178,7 +178,7 @@ class Included(AnswerModel):
 
 
 def _listed(data: object) -> object:
-    """A list of resources, also where the answer has a map of them by ID."""
+    """The resources as a list. Some answers have a map of resources by ID."""
     return list(data.values()) if isinstance(data, Mapping) else data
 
 
@@ -199,7 +199,7 @@ class ItemSelection(AnswerModel):
 
 
 def _as_frame(data: object) -> object:
-    """One frame, also where the answer has a list of them."""
+    """The data as one frame. Some answers have a list of frames."""
     if isinstance(data, list):
         return DataFrame.merge(DataFrame.from_wire(frame) for frame in data)
     return DataFrame.from_wire(data) if isinstance(data, Mapping) else data
@@ -214,7 +214,7 @@ class DataSelection(AnswerModel):
 
 
 class ErrorData(ApiModel):
-    """Details of an error; which there are differs between versions of the API."""
+    """The details of an error. The fields differ between versions of the API."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -225,28 +225,28 @@ class ErrorData(ApiModel):
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """What went wrong. `exception` is the same as an exception, and says what to do."""
+    """What went wrong. `exception` is the same error as an exception; its class says what to do."""
 
     code: int | None
-    """RPC error code (negative) or HTTP status; None if there was no answer, or nothing was sent."""
+    """The RPC error code (negative) or the HTTP status; None if there was no answer, or nothing was sent."""
     message: str
     data: ErrorData | str | None
     exception: ClarifyError
 
     @classmethod
     def of(cls, exception: ClarifyError) -> Error:
-        """The error that an exception of a call stands for."""
+        """The error for an exception of a call."""
         data = exception.data
         details: ErrorData | str | None = None if data is None else str(data)
         if isinstance(data, Mapping):
-            with suppress(ValidationError):  # of another shape: then as text
+            with suppress(ValidationError):  # details of another shape stay text
                 details = ErrorData.model_validate(data)
         return cls(exception.code, str(exception), details, exception)
 
 
 @dataclass(frozen=True, slots=True)
 class Response(Generic[ResultT]):
-    """The answer to a call: `result`, or `error`; both, if a later part of a long call failed."""
+    """The answer to a call: `result` or `error`. It has both if a later part of a long call failed."""
 
     result: ResultT | None = None
     error: Error | None = None
@@ -254,13 +254,13 @@ class Response(Generic[ResultT]):
     jsonrpc: str = "2.0"
 
     def raise_for_error(self) -> Self:
-        """Itself if all went well; else raises the error: a ClarifyError whose class says what to do."""
+        """The response itself if there is no error. Raises the error otherwise: a ClarifyError that says what to do."""
         if self.error is not None:
             raise self.error.exception
         return self
 
     def model_dump(self, *, mode: str = "json", by_alias: bool = True) -> dict[str, Any]:
-        """As a dict with the API's names, for logs and files; as models of pydantic have it."""
+        """The response as a dict with the API's names, for logs and files, like `model_dump` of pydantic."""
         error: dict[str, object] | None = None
         if self.error is not None:
             data = self.error.data
@@ -271,16 +271,16 @@ class Response(Generic[ResultT]):
         return {"jsonrpc": self.jsonrpc, "id": self.id, "result": dumped, "error": error}
 
     def model_dump_json(self) -> str:
-        """The same as JSON text."""
+        """The response as JSON text with the API's names."""
         return orjson.dumps(self.model_dump()).decode()
 
     def with_error(self, exception: ClarifyError) -> Response[ResultT]:
-        """The same with what went wrong after it."""
+        """The same response with an error that came after the result."""
         return replace(self, error=Error.of(exception))
 
 
 def read_answer(model: type[ModelT], result: Mapping[str, object], method: str) -> ModelT:
-    """The result of a call as this model; Retryable if it is not what is documented."""
+    """The result of a call as a model. Raises Retryable if the result is not as documented."""
     try:
         return model.model_validate(result)
     except ValidationError as error:

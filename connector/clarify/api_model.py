@@ -1,4 +1,4 @@
-"""The base of all models: snake_case in Python, camelCase on the wire, and both to read and to write."""
+"""The base of all models: snake_case in Python, camelCase in JSON. Both names can be read and given."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ApiModel(BaseModel):
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
-    if not TYPE_CHECKING:  # a type checker should know the names of the fields, and no others
+    if not TYPE_CHECKING:  # a type checker should accept only the names of the fields
 
         def __getattr__(self, name: str) -> Any:
             field = _fields_by_alias(type(self)).get(name)

@@ -1,6 +1,6 @@
-"""Columns of numpy and pandas as plain Python: which of them are the times, and what is in them.
+"""Columns of numpy and pandas as plain Python: which column has the times, and what values are in a column.
 
-Neither package is imported here: whoever has such columns has it.
+Neither package is imported here: a program that has such columns has imported the package.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from connector.clarify import iso8601
 from connector.clarify.errors import ArgumentError
 
 TIME_COLUMNS: Final = frozenset(("times", "time", "timestamp", "timestamps", "datetime", "date", "ts"))
-"""Names by which a column of times is known."""
+"""The names of a column of times."""
 _NOT_A_TIME: Final = -(2**63)
-"""How numpy and pandas keep a missing time."""
+"""The number by which numpy and pandas store a missing time."""
 
 
 def pandas_columns(data: Any, time_col: str | None) -> tuple[Any, dict[str, Any]]:
-    """The times and the series of a pandas DataFrame or Series. ValueError if it is not clear which they are."""
+    """(times, series by name) of a pandas DataFrame or Series. ArgumentError if the column of times is not clear."""
     if not hasattr(data, "columns"):
         if data.name is None:
             raise ArgumentError("a Series needs a name, which becomes the input ID: series.rename('...')")
@@ -50,7 +50,7 @@ def _time_column(data: Any) -> Any:
 
 
 def _are_times(column: Any) -> bool:
-    """Whether these are datetimes, or begin with one, or with a text that says a time."""
+    """Whether a column has datetimes, or begins with a datetime or with the text of a time."""
     if column.dtype.kind == "M":
         return True
     first = next(iter(islice(column, 1)), None)
@@ -64,8 +64,10 @@ def _are_times(column: Any) -> bool:
 
 
 def column_times(times: Any) -> list[int]:
-    """µs since 1970 out of a column of times; without a zone they are in that of this computer. ValueError names the
-    index of what is no time, or missing."""
+    """The times of a column in µs since 1970. Times without a zone are in the zone of this computer.
+
+    ArgumentError names the index of a value that is no time, or of a missing time.
+    """
     if times.dtype.kind != "M":
         return iso8601.read_all(times.tolist())
     zone = getattr(times.dtype, "tz", None)
@@ -81,12 +83,12 @@ def column_times(times: Any) -> list[int]:
 
 
 def _without_zone(times: Any, method: str, argument: str | None) -> Any:
-    """A column has its methods for times below `dt`, an index at itself."""
+    """The result of a method for times. A column has such methods below `dt`, an index has them itself."""
     return getattr(getattr(times, "dt", times), method)(argument)
 
 
 def column_values(values: Any) -> Iterable[Any]:
-    """What is in a column, None where something is missing."""
+    """The values of a column; None for a missing value."""
     if not hasattr(values, "isna"):  # numpy's
         listed: list[Any] = values.tolist()
         return listed

@@ -1,8 +1,8 @@
-"""Data frames: what is written to Clarify, and what is read from it.
+"""Data frames: the data that is written to Clarify, and the data that is read from Clarify.
 
-Times are kept as integers of microseconds, values as tuples, so that a frame of a million values is built,
-merged and written in passes that run in C. Who looks at `times` and `series` gets lists, which may be changed:
-before anything is done with the frame, what was changed is checked and taken over.
+Times are stored as integers of microseconds, values as tuples. So a frame of a million values is built, merged and
+written in loops that run in C. `times` and `series` give lists that a program may change. Before the frame is used,
+changes of the lists are checked and taken over.
 """
 
 from __future__ import annotations
@@ -32,21 +32,22 @@ _INT_MAX: Final = 2**64 - 1
 _PLAIN: Final = frozenset((float, int, type(None)))
 
 Value: TypeAlias = float | int | None
-"""One cell of a data frame; None is "no value here"."""
+"""One cell of a data frame; None means no value."""
 
 
 class DataFrame:
     """Times and series: each series has one value, or None, for each of the times.
 
     times
-        Datetimes, ISO 8601 texts or numbers since 1970, in any order. Without a zone they are in the zone of this
-        computer; a number is in s, ms, µs or ns, whichever its size says. Digits finer than a microsecond are cut.
+        Datetimes, ISO 8601 texts or numbers since 1970, in any order. Times without a zone are in the zone of this
+        computer. The size of a number says whether it is in s, ms, µs or ns. Digits below a microsecond are cut.
     series
-        Input ID → numbers. True and False become 1 and 0, NaN becomes None. Integers stay as they are, but Clarify
-        computes with float64, exact up to 2**53.
+        Input ID → numbers. True and False become 1 and 0, NaN becomes None. Integers stay unchanged, but Clarify
+        computes with float64, which is exact up to 2**53.
 
-    A broken rule is a ValueError that names the series and the index: infinities, text, wrong lengths. `times` and
-    `series` may be changed in place or set anew; a rule that is broken then is a ValueError when the frame is used.
+    Infinities, texts and wrong lengths raise ArgumentError, a ValueError that names the series and the index. `times`
+    and `series` may be changed in place, or set. A change that breaks a rule raises ArgumentError when the frame is
+    used.
 
     >>> frame = DataFrame(times=["2026-05-01T06:00:00Z"], series={"boiler/pressure": [4.1]})
     """
@@ -65,17 +66,17 @@ class DataFrame:
         }
         _check_lengths(self._times, self._series)
         self._given_times: list[Any] | None = None
-        """What `times` gave out, or was set to; None if nothing: then nothing can have been changed."""
+        """The list that `times` returned or was set to. None without such a list: then nothing can have changed."""
         self._given_series: dict[str, Any] | None = None
-        """As `_given_times`."""
+        """The dict that `series` returned or was set to; None without such a dict."""
         self._read_times: list[Any] = []
-        """What was in the former when `_times` was read from it."""
+        """A copy of `_given_times` from the moment when `_times` was read from it."""
 
-    # -- what is in it ----------------------------------------------------------------------------
+    # -- content -----------------------------------------------------------------------------------
 
     @property
     def times(self) -> list[datetime]:
-        """The times as datetimes in UTC, or as they were set; a list that may be changed."""
+        """The times as datetimes in UTC, or as they were set. The list may be changed."""
         if self._given_times is None:
             self._given_times = list(map(iso8601.to_datetime, self._times))
             self._read_times = self._given_times.copy()
@@ -89,7 +90,7 @@ class DataFrame:
 
     @property
     def series(self) -> dict[str, list[Value]]:
-        """Input ID, item ID or alias → values, one for each time; a dict of lists that may be changed."""
+        """Input ID, item ID or alias → values, one for each time. The dict and its lists may be changed."""
         if self._given_series is None:
             self._given_series = {key: list(values) for key, values in self._series.items()}
         return self._given_series
@@ -100,18 +101,18 @@ class DataFrame:
 
     @property
     def times_us(self) -> tuple[int, ...]:
-        """The times as microseconds since 1970. ValueError if the frame was changed so that it breaks a rule."""
+        """The times in µs since 1970. Raises ArgumentError if a change of the frame broke a rule."""
         self._take_changes()
         return self._times
 
     @property
     def columns(self) -> Mapping[str, tuple[Value, ...]]:
-        """`series` to read only, sooner had. ValueError if the frame was changed so that it breaks a rule."""
+        """`series`, read-only and faster. Raises ArgumentError if a change of the frame broke a rule."""
         self._take_changes()
         return self._series
 
     def _take_changes(self) -> None:
-        """Check what was changed in the lists that were given out, and go by it from here on."""
+        """Check the changes of the lists that were given out, and take the changes over."""
         if self._given_times is None and self._given_series is None:
             return
         times, series = self._times, self._series
@@ -122,11 +123,11 @@ class DataFrame:
         if self._given_series is not None:
             series = {}
             for key, values in list(self._given_series.items()):
-                if isinstance(values, Iterator):  # which can be read only once
+                if isinstance(values, Iterator):  # an iterator can be read only once
                     values = self._given_series[key] = list(values)  # noqa: PLW2901
                 known = self._series.get(key)
                 if known is None:
-                    check_input_id(key)  # those that came in an answer may be other names
+                    check_input_id(key)  # the series of an answer may have other names
                 is_as_known = known is not None and type(values) is list and tuple(values) == known
                 series[key] = known if is_as_known and known is not None else _values(key, values)
         _check_lengths(times, series)
@@ -134,11 +135,11 @@ class DataFrame:
 
     @property
     def samples(self) -> int:
-        """How many cells hold a value."""
+        """The number of cells that hold a value."""
         return sum(len(values) - values.count(None) for values in self.columns.values())
 
     def __len__(self) -> int:
-        """How many times it has."""
+        """The number of times."""
         return len(self._times if self._given_times is None else self._given_times)
 
     def __eq__(self, other: object) -> bool:
@@ -158,8 +159,9 @@ class DataFrame:
     def from_dict(cls, data: Mapping[str, Any]) -> DataFrame:
         """A frame from {"times": [...], "series": {...}}, or from a flat dict of columns.
 
-        Of a flat dict the time column is the one that is called times, time, timestamp, datetime, date or ts, or
-        else the only one that begins with a datetime or a text. ValueError if there is none, or several.
+        The time column of a flat dict has a name of `TIME_COLUMNS`, such as times, timestamp or date. Without such a
+        name, the time column is the only column that begins with a datetime or a text. Raises ArgumentError if there
+        is no time column, or more than one.
         """
         if "series" in data:
             unknown = set(data) - {"times", "series"}
@@ -176,7 +178,7 @@ class DataFrame:
 
     @classmethod
     def from_us(cls, times_us: Iterable[int], series: Mapping[str, Iterable[Value]]) -> DataFrame:
-        """A frame from microseconds and values that are known to be sound. Nothing is checked."""
+        """A frame from µs since 1970 and values that are known to be valid. Nothing is checked."""
         frame = cls()
         frame._times = tuple(times_us)
         frame._series = {key: tuple(values) for key, values in series.items()}
@@ -184,17 +186,17 @@ class DataFrame:
 
     @classmethod
     def from_pandas(cls, data: Any, time_col: str | None = None) -> DataFrame:
-        """A frame from pandas: the index is the times, or the column `time_col`, or the only column of times.
+        """A frame from pandas. The times are the column `time_col`, the index, or the only column of times.
 
-        Times are datetimes or ISO 8601 texts. A Series needs a name, which becomes the input ID. ValueError if it is
-        not clear what the times are, if one of them is missing, and for two columns of one name.
+        Times are datetimes or ISO 8601 texts. A Series needs a name, which becomes the input ID. Raises ArgumentError
+        if the times are not clear, if a time is missing, or if two columns have the same name.
         """
         return cls(*pandas_columns(data, time_col))
 
     def to_pandas(self) -> pd.DataFrame:
-        """A pandas DataFrame: one column a series, NaN where there is no value, the times in UTC as its index.
+        """The frame as a pandas DataFrame: a column per series, NaN for no value, the times in UTC as the index.
 
-        ImportError says how to get pandas.
+        Raises ImportError if pandas is missing; the text says how to install pandas.
         """
         self._take_changes()
         try:
@@ -207,7 +209,7 @@ class DataFrame:
 
     @classmethod
     def from_wire(cls, data: Mapping[str, Any]) -> DataFrame:
-        """A frame as the API answers it. ValueError if it is none."""
+        """A frame from the data of an answer of the API. Raises ValueError if the data is no frame."""
         times, series = data.get("times"), data.get("series")
         if times is None and series is None:
             return cls()
@@ -219,11 +221,11 @@ class DataFrame:
         return frame
 
     def to_wire_bytes(self) -> bytes:
-        """The frame as the API takes it: JSON with times in UTC, in their shortest exact form."""
+        """The frame as JSON, as the API takes it. Times are in UTC, in the shortest exact form."""
         return orjson.dumps(self.to_wire())
 
     def to_wire(self) -> dict[str, object]:
-        """The frame as a dict of times, as RFC 3339 texts, and series."""
+        """The frame as a dict of `times`, as RFC 3339 texts, and `series`."""
         self._take_changes()
         return {"times": iso8601.texts(self._times), "series": dict(self._series)}
 
@@ -231,14 +233,17 @@ class DataFrame:
 
     @classmethod
     def merge(cls, frames: Iterable[DataFrame]) -> DataFrame:
-        """All times and series of these frames, sorted by time. Where two have a value for one time and series, the
-        later frame's counts; a None never takes the place of a value. The cost grows with the number of cells."""
+        """One frame with all times and series of `frames`, sorted by time.
+
+        If two frames have a value for the same time and series, the value of the later frame counts. A None never
+        replaces a value. The cost grows with the number of cells. Raises TypeError for anything but frames.
+        """
         given = list(frames)
         if any(not isinstance(frame, DataFrame) for frame in given):
             raise TypeError("merge takes a list of DataFrame")
         for frame in given:
             frame._take_changes()
-        # Sorting a row of sorted runs and dropping repeats is much sooner done than sorting a set.
+        # Sorting a list of sorted runs, and then dropping repeats, is much faster than sorting a set.
         times = list(dict.fromkeys(sorted(chain.from_iterable(frame._times for frame in given))))
         slots: dict[int, int] = {}
         columns: dict[str, list[Value]] = {}
@@ -263,22 +268,22 @@ class DataFrame:
         return cls.from_us(times, columns)
 
     def __add__(self, other: object) -> DataFrame:
-        """Merged with another frame, a dict or something of pandas."""
+        """This frame merged with another frame, a dict, or a pandas DataFrame or Series."""
         return DataFrame.merge([self, as_data_frame(other)])
 
     def rows(self, first: int, end: int) -> DataFrame:
-        """The times from index `first` to before `end`, with their values."""
+        """A frame of the times from index `first` to before index `end`."""
         self._take_changes()
         series = {key: values[first:end] for key, values in self._series.items()}
         return DataFrame.from_us(self._times[first:end], series)
 
     def only(self, keys: Iterable[str]) -> DataFrame:
-        """These series of it, with all times."""
+        """A frame of the series `keys`, with all times."""
         self._take_changes()
         return DataFrame.from_us(self._times, {key: self._series[key] for key in keys})
 
     def last(self, n: int) -> DataFrame:
-        """The last `n` values of each series; times that are left without a value go. The times must be sorted."""
+        """A frame of the last `n` values of each series, without empty times. The times must be sorted."""
         self._take_changes()
         series: dict[str, tuple[Value, ...]] = {}
         earliest = len(self._times)
@@ -298,13 +303,13 @@ class DataFrame:
         return DataFrame.from_us([self._times[index] for index in kept], series)
 
     def between(self, first_us: int, end_us: int) -> DataFrame:
-        """The times from `first_us` to before `end_us`. The times must be sorted."""
+        """A frame of the times from `first_us` to before `end_us` (µs since 1970). The times must be sorted."""
         self._take_changes()
         return self.rows(bisect_left(self._times, first_us), bisect_left(self._times, end_us))
 
 
 def as_data_frame(data: object) -> DataFrame:
-    """A DataFrame out of whatever can be inserted: itself, a dict, a pandas DataFrame or Series."""
+    """A DataFrame from a DataFrame, a dict, or a pandas DataFrame or Series. ArgumentError for other data."""
     if isinstance(data, DataFrame):
         return data
     if isinstance(data, Mapping):
@@ -348,7 +353,7 @@ def _kind(value: object) -> str:
 def _values(key: str, values: Iterable[Value]) -> tuple[Value, ...]:
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise ArgumentError(f"series {key!r} must be a list of numbers and None")
-    if hasattr(values, "tolist"):  # numpy and pandas give their own kinds of numbers one by one
+    if hasattr(values, "tolist"):  # iterating over numpy and pandas gives their own types of numbers
         values = column_values(values)
     cells = tuple(values)
     if _are_plain(cells):
@@ -366,7 +371,7 @@ def _values(key: str, values: Iterable[Value]) -> tuple[Value, ...]:
 
 
 def _are_plain(cells: Sequence[Value]) -> bool:
-    """Whether all cells are finite floats, ints of 64 bits, or None, as they mostly are. In doubt not."""
+    """Whether all cells are finite floats, ints of 64 bits, or None, as most cells are. False in case of doubt."""
     kinds = set(map(type, cells))
     if not kinds <= _PLAIN:
         return False
@@ -387,13 +392,13 @@ def _known_values(key: str, values: object, n: int) -> tuple[Value, ...]:
 
 
 def _number(value: object) -> float | int | None:
-    """Any kind of real number as a float, int or None that JSON can hold."""
+    """A real number of any type as a float or int that JSON can hold; None for NaN and for NA of pandas."""
     if isinstance(value, Integral):  # bool is one
         whole = int(value)
         if _INT_MIN <= whole <= _INT_MAX:
             return whole
         value = _nearest_float(whole)
-    if type(value).__name__ == "NAType":  # of pandas, which need not be there
+    if type(value).__name__ == "NAType":  # of pandas, which may not be installed
         return None
     if not isinstance(value, Real | Decimal):
         raise ArgumentError(f"{value!r} is no number: give a float, int, bool or None")

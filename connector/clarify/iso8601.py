@@ -1,6 +1,6 @@
-"""Instants and durations between Python and the API's text.
+"""Converts instants and durations between Python and the API's text.
 
-Inside, an instant is an integer: microseconds since 1970-01-01T00:00:00Z, which is what Clarify stores.
+The client stores an instant as an integer: microseconds since 1970-01-01T00:00:00Z, as Clarify does.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _LAST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 _SECONDS: Final = tuple(f"{second:02d}Z" for second in range(60))
 _EXACT_SECONDS: Final = 2.0**33
-"""A float of seconds holds microseconds exactly up to here: the year 2242."""
+"""The largest number of seconds for which a float is exact to the microsecond: the year 2242."""
 _NO_TIME: Final = "is no time: give a datetime, ISO 8601 text such as 2026-05-01T06:00:00Z, or a number since 1970"
 
-# Fixed durations of RFC 3339, appendix A: no years and months, because their length varies.
+# Fixed durations of RFC 3339, appendix A. Years and months are excluded, because their length varies.
 _DURATION: Final = re.compile(r"P(?=.)([0-9]+W)?([0-9]+D)?(T(?=.)([0-9]+H)?([0-9]+M)?([0-9]+(\.[0-9]+)?S)?)?\Z")
 
 
 def microseconds(instant: Instant) -> int:
-    """The instant as microseconds since 1970; digits beyond that are cut off. An int counts microseconds.
+    """The instant in µs since 1970; finer digits are cut off. An int is in µs.
 
-    ValueError for text that is no time, a time without a zone, and years outside 1 to 9999.
+    Raises ArgumentError for text that is no time, a time without a zone, and years outside 1 to 9999.
     """
     if isinstance(instant, str):
         return _since_epoch(_parsed(instant), instant)
@@ -46,10 +46,11 @@ def microseconds(instant: Instant) -> int:
 
 
 def read(instant: object) -> int:
-    """The instant as microseconds since 1970, read as leniently as Clarify's own Python client does.
+    """The instant in µs since 1970, read as leniently as Clarify's own Python client reads it.
 
-    A time without a zone is in the zone of this computer. A number is in seconds, milliseconds, microseconds or
-    nanoseconds since 1970, whichever its size says (up to 2e10 they are seconds). ValueError as for `microseconds`.
+    A time without a zone is in the zone of this computer. The size of a number says whether it is in seconds (up to
+    2e10), milliseconds, microseconds or nanoseconds since 1970. Raises ArgumentError for a value that is no time, and
+    for years outside 1 to 9999.
     """
     if instant != instant:  # noqa: PLR0124 - NaT of numpy and pandas, and NaN
         raise ArgumentError(f"{instant} is no time: leave out what has none")
@@ -73,7 +74,7 @@ def read(instant: object) -> int:
 
 
 def read_all(instants: Iterable[object]) -> list[int]:
-    """`read` for each of them, sooner; ValueError names the index of the first that is no time."""
+    """`read` for each instant, but faster. ArgumentError names the index of the first value that is no time."""
     listed = list(instants)
     kinds = set(map(type, listed))
     if kinds == {str}:
@@ -97,7 +98,7 @@ def read_all(instants: Iterable[object]) -> list[int]:
 
 
 def _since_epoch_all(moments: Sequence[datetime]) -> list[int] | None:
-    """Microseconds of moments with a zone, as far as a float holds them; None if one has none, or is too far away."""
+    """The moments in µs since 1970; None if a moment has no zone, or is too far away for a float to be exact."""
     if None in {moment.tzinfo for moment in moments}:
         return None
     seconds = [moment.timestamp() for moment in moments]
@@ -129,12 +130,12 @@ def _since_epoch(moment: datetime, shown: str) -> int:
 
 
 def text(instant: int) -> str:
-    """Microseconds since 1970 as RFC 3339 text in UTC, as short as possible: 2026-05-01T06:00:10.5Z."""
+    """µs since 1970 as RFC 3339 text in UTC, as short as possible: 2026-05-01T06:00:10.5Z."""
     return texts((instant,))[0]
 
 
 def texts(instants: Iterable[int]) -> list[str]:
-    """`text` for each of them; what comes before the seconds is made once a minute."""
+    """`text` for each instant. The text before the seconds is made once for each minute, for speed."""
     minutes: dict[int, str] = {}
     found = []
     for instant in instants:
@@ -152,14 +153,14 @@ def texts(instants: Iterable[int]) -> list[str]:
 
 
 def to_datetime(instant: int) -> datetime:
-    """Microseconds since 1970 as a datetime in UTC."""
+    """µs since 1970 as a datetime in UTC."""
     return _EPOCH + timedelta(microseconds=instant)
 
 
 def duration(value: str | timedelta) -> str | None:
-    """A fixed duration as ISO 8601 text such as PT5M; None for zero, by which the API means "not set".
+    """A fixed duration as ISO 8601 text such as PT5M; None for zero, which means "not set" in the API.
 
-    ValueError for years and months, other text, and durations below zero.
+    Raises ArgumentError for years and months, other text, and durations below zero.
     """
     if isinstance(value, timedelta):
         return _duration_text(value)

@@ -1,7 +1,7 @@
-"""What the Clarify API takes: every number and pattern that comes from outside, each with its source.
+"""The limits of the Clarify API: every number and pattern that Clarify sets, each with its source.
 
-"docs" is https://docs.clarify.io/. A rule marked "clients" stands on no page that we know; Clarify's own
-clients keep it, so a request that keeps it too is safe.
+"docs" is https://docs.clarify.io/. A rule marked "clients" is on no page that we know. Clarify's own clients keep the
+rule, so a request that keeps the rule is safe.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ RATES: Final = {
     "clarify.dataFrame": 1.0,
     "clarify.evaluate": 1.0,
 }
-"""Calls a second, for each method. docs api/1.1/rate-limits"""
+"""Calls per second, for each method. docs api/1.1/rate-limits"""
 
 RATE_UNSAID: Final = 1.0
-"""Calls a second for methods whose rate is on no page: the lowest of the others"""
+"""Calls per second for methods without a documented rate: the lowest documented rate"""
 
 SELECTED_RESOURCES: Final = 1000
 """Most signals or items in one answer. docs api/1.1/methods/clarify/select-items"""
@@ -57,10 +57,11 @@ ALIAS: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,27}\Z")
 """Alias in clarify.evaluate. docs api/1.1/types/fields"""
 
 QUEUE_SECONDS: Final = 10.0
-"""A request over the rate waits this long at the server before it times out. docs api/1.1/rate-limits"""
+"""Seconds that a request over the rate waits at the server before it times out. docs api/1.1/rate-limits"""
 
 TOTAL_SECONDS: Final = 15.0
-"""A request times out after this long, waiting included: wait longer for it. docs api/1.1/rate-limits"""
+"""Seconds after which a request times out at the server, waiting included. A client must wait longer.
+docs api/1.1/rate-limits"""
 
 RESOURCE_ID: Final = re.compile(r"^[a-v0-9]{20}\Z")
 """ID of an integration, a signal or an item. docs api/1.1beta1/methods"""

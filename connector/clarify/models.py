@@ -1,7 +1,7 @@
-"""What is written to Clarify beside samples: the metadata of signals and items, and what `evaluate` computes.
+"""The metadata of signals and items, and the aggregations and calculations of `evaluate`.
 
-Python names are snake_case, the API's are camelCase; both are accepted. Rules that the API documents are
-checked here, so that a mistake is named before it travels. A broken rule is a ValueError.
+Python's names are snake_case, the API's names are camelCase; both are accepted. The documented rules of the API are
+checked before anything is sent. A broken rule raises a ValueError: pydantic's ValidationError.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SHORT_KEY: Final = "must be 1 to 40 letters, digits, '-', '_' or '/'"
 
 
 def check_input_id(key: object) -> str:
-    """The key itself if it can be an input ID, else ValueError with the rule."""
+    """The key itself if it can be an input ID. Raises ArgumentError with the rule otherwise."""
     if not isinstance(key, str) or not INPUT_ID.match(key):
         raise ArgumentError(
             f"{key!r} cannot be an input ID: 1 to {INPUT_ID_LENGTH} letters, digits or any of - _ : . # + /"
@@ -72,15 +72,15 @@ def _duration(value: object) -> str | None:
 
 
 Duration = Annotated[str | timedelta | None, BeforeValidator(_duration)]
-"""Kept as ISO 8601 text, or None if it is not set."""
+"""A duration, stored as ISO 8601 text; None if it is not set."""
 
 
 class SignalInfo(ApiModel):
-    """The metadata of a signal, all of it: saving resets every attribute that is not given here.
+    """The complete metadata of a signal. Saving resets every attribute that is not given.
 
-    `labels` are lists of texts by key, `enum_values` the texts of states 0 to 9999, `sample_interval` and
-    `gap_detection` timedeltas or texts such as PT5M. Only `annotations` are merged into the stored ones, and left out
-    if None. Source of the fields: docs api/1.1/types/views; of the limits: `limits`.
+    `labels` are lists of texts by key. `enum_values` are the texts of the states 0 to 9999. `sample_interval` and
+    `gap_detection` are timedeltas or texts such as PT5M. Only `annotations` are merged with the stored annotations;
+    None leaves them unchanged. Source of the fields: docs api/1.1/types/views. Source of the limits: `limits`.
 
     >>> Signal(name="Mill", value_type="enum", enum_values={0: "off", 1: "on"}, labels={"site": ["Oslo"]})
     """
@@ -102,7 +102,7 @@ class SignalInfo(ApiModel):
     annotations: dict[Annotated[str, AfterValidator(_annotation_key)], str] | None = None
 
     def to_wire(self) -> dict[str, object]:
-        """The complete save view, as saveSignals takes it."""
+        """The complete metadata, as saveSignals takes it."""
         view: dict[str, object] = {
             "name": self.name,
             "description": self.description,
@@ -120,27 +120,27 @@ class SignalInfo(ApiModel):
 
 
 class Signal(SignalInfo):
-    """The same, under the name that Clarify's own Python client has for it."""
+    """`SignalInfo` under the name of Clarify's own Python client."""
 
 
 class ItemInfo(SignalInfo):
-    """The metadata of an item, all of it: publishing resets every attribute that is not given here."""
+    """The complete metadata of an item. Publishing resets every attribute that is not given."""
 
     visible: bool = False
     """Whether the whole organisation sees the item."""
 
     @classmethod
     def of_signal(cls, signal: ApiModel, *, visible: bool = False) -> Self:
-        """An item with the metadata of a signal: a Signal, or the `attributes` of one that was selected."""
+        """An item with the metadata of a signal: a Signal, or the `attributes` of a selected signal."""
         return cls.model_validate({**signal.model_dump(exclude={"input"}), "visible": visible})
 
     def to_wire(self) -> dict[str, object]:
-        """The complete save view, as publishSignals takes it."""
+        """The complete metadata, as publishSignals takes it."""
         return {**super().to_wire(), "visible": self.visible}
 
 
 class Item(ItemInfo):
-    """The same, under the name that Clarify's own Python client has for it."""
+    """`ItemInfo` under the name of Clarify's own Python client."""
 
 
 def _resource_id(value: str) -> str:
@@ -148,7 +148,7 @@ def _resource_id(value: str) -> str:
 
 
 def check_resource_id(value: object) -> str:
-    """The value itself if it can be the ID of a signal or an item, else ValueError with the rule."""
+    """The value itself if it can be the ID of a signal or an item. Raises ArgumentError with the rule otherwise."""
     if not isinstance(value, str) or not RESOURCE_ID.match(value):
         raise ArgumentError(f"{value!r} cannot be an ID: it has 20 characters out of a-v and 0-9")
     return value
@@ -171,23 +171,23 @@ _OF_STATES: Final = ("state-seconds", "state-percent", "state-rate")
 
 
 class _Aggregation(ApiModel):
-    """What both kinds of aggregation have in common."""
+    """The fields of both types of aggregation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: State | None = None
-    """Which state; the state aggregations need it."""
+    """The state to aggregate. The state aggregations need a state."""
     lead: Offset | None = None
-    """Show the value of so many buckets later."""
+    """Show the value from this number of buckets later."""
     lag: Offset | None = None
-    """Show the value of so many buckets before."""
+    """Show the value from this number of buckets before."""
     alias: Alias
-    """What formulas call it, and its key in the answer."""
+    """The name in formulas, and the key in the answer."""
     eng_unit: str | None = None
     """API 1.2 only."""
 
     def to_wire(self) -> dict[str, object]:
-        """As evaluate takes it; what is not set is left out."""
+        """The aggregation as evaluate takes it. Fields that are not set are left out."""
         return self.model_dump(by_alias=True, exclude_none=True)
 
 
@@ -197,7 +197,7 @@ def _check_state(aggregation: str, state: int | None) -> None:
 
 
 class ItemAggregation(_Aggregation):
-    """One item in each bucket of a rollup, as one number. docs api/1.1/methods/clarify/evaluate"""
+    """One number for one item in each bucket of a rollup. docs api/1.1/methods/clarify/evaluate"""
 
     id: ResourceId
     aggregation: TimeAggregation
@@ -218,10 +218,10 @@ class ItemAggregation(_Aggregation):
 
 
 class GroupAggregation(_Aggregation):
-    """All items that a filter selects, as one number in each bucket. API 1.2 only."""
+    """One number for all items of a filter in each bucket of a rollup. API 1.2 only."""
 
     filter: dict[str, Any]
-    """A filter's query; a `Filter` is taken too."""
+    """The query of a filter. A `Filter` is accepted too."""
     time_aggregation: TimeAggregation
     group_aggregation: Literal["count", "min", "max", "sum", "avg"]
 
@@ -230,7 +230,7 @@ class GroupAggregation(_Aggregation):
     def _filter_as_query(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
-        if "query" in values:  # as it was before 1.2
+        if "query" in values:  # the form before API 1.2
             if "filter" in values:
                 raise ValueError("give filter or its old form query, not both")
             query = values["query"]
@@ -256,5 +256,5 @@ class Calculation(ApiModel):
     """API 1.2 only."""
 
     def to_wire(self) -> dict[str, object]:
-        """As evaluate takes it; what is not set is left out."""
+        """The calculation as evaluate takes it. Fields that are not set are left out."""
         return self.model_dump(by_alias=True, exclude_none=True)

@@ -1,8 +1,8 @@
-"""Rates and repetition: a call waits for its turn, and what may succeed later is sent again.
+"""Rates and repetition: a call waits for its turn, and is repeated if a repetition may help.
 
-Each method has turns of its own, evenly spaced, as Clarify documents them. A failed call is repeated only if its
-error says that this may help (`Retryable`), after a back-off with full jitter that doubles, or after as long as the
-server asks for. All of it has a bound.
+The turns of each method are evenly spaced, at the rate that Clarify documents. A failed call is repeated only after a
+`Retryable`. The call waits before the repetition: a back-off with jitter that doubles, or the time that the server asks
+for if that is longer. The number of attempts and the total time have limits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FIRST_DELAY: Final = 1.0
 _LAST_DELAY: Final = 30.0
 _LEAST_SHARE: Final = 0.1
 _MARGIN: Final = 0.005
-"""Seconds: clocks differ by a little, and a request that is early by a hair is made to wait by the server."""
+"""Seconds between turns beyond the rate. Clocks differ a little, and the server lets an early request wait."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
-    """How often and how long a call is repeated: `attempts` counts the first one too, `seconds` is for all."""
+    """The limits of repetition: `attempts` includes the first attempt, `seconds` is the time for all attempts."""
 
     attempts: int = 6
     seconds: float = 180.0
@@ -45,7 +45,7 @@ NO_RETRIES: Final = Retries(attempts=1)
 
 
 class Pacing:
-    """Turns and repetition for one client. Safe for several threads."""
+    """The turns and the repetition of one client's calls. Safe for several threads."""
 
     def __init__(
         self,
@@ -56,7 +56,10 @@ class Pacing:
         sleep: Callable[[float], object] = time.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`rates` maps methods to calls a second; None is no limit at all, methods without one get the lowest."""
+        """`rates` maps methods to calls per second; None means no limits.
+
+        A method without a rate gets the lowest documented rate.
+        """
         self._rates = rates
         self._retries = retries
         self._clock = clock
@@ -66,7 +69,7 @@ class Pacing:
         self._next: dict[str, float] = {}
 
     def run(self, method: str, call: Callable[[], T]) -> T:
-        """The outcome of `call`, in its turn, repeated where that may help. Raises what the last attempt raised."""
+        """The result of `call`, which waits for its turn and may be repeated. Raises the error of the last attempt."""
         began = self._clock()
         attempt = 1
         while True:
@@ -100,5 +103,5 @@ class Pacing:
 
 
 def documented_rates() -> dict[str, float]:
-    """Calls a second that Clarify allows, for each method."""
+    """The calls per second that Clarify allows, for each method."""
     return dict(RATES)

@@ -1,7 +1,7 @@
-"""How a long question becomes many short ones: pages of resources, and windows of time.
+"""Divides a long query into short queries: pages of resources, and windows of time.
 
-The longest windows: docs api/1.1/methods/clarify/data-frame. Where a rollup is asked for, windows begin at the
-edges of its buckets, so that no bucket is cut in two.
+Source of the longest windows: docs api/1.1/methods/clarify/data-frame. With a rollup, windows begin at the edges of
+buckets, so that no bucket is cut in two.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DAY: Final = 86_400 * _SECOND
 _RAW_WINDOW: Final = 40 * _DAY
 _EVALUATE_WINDOWS: Final = ((_DAY, 1900 * _DAY), (60 * _SECOND, 400 * _DAY))
 _DATA_FRAME_WINDOWS: Final = ((30 * _DAY, 3660 * _DAY), *_EVALUATE_WINDOWS)
-"""(rollup of at least, longest window), in µs."""
+"""(shortest rollup, longest window for such a rollup), in µs."""
 _SHORTEST_WINDOW: Final = 60 * _SECOND
 _ONE_BOUND: Final = 40 * _DAY
 _NO_BOUND: Final = 7 * _DAY
@@ -30,13 +30,13 @@ _NO_BOUND: Final = 7 * _DAY
 _FIXED: Final = re.compile(r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d{1,6})?)\d*S)?)?\Z")
 _CALENDAR: Final = re.compile(r"P(?=.)(?:(\d+)Y)?(?:(\d+)M)?\Z")
 _CLOCK_CHANGE: Final = 3600 * _SECOND
-"""Buckets up to this length have that length over changes of the clock."""
+"""Buckets up to this length, in µs, keep their length over changes of the clock."""
 _MONTH_AT_LEAST: Final = 28 * _DAY
 
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """A rollup as it is sent, and what is needed to find the edges of its buckets."""
+    """The text of a rollup as it is sent, and the fields for finding the edges of its buckets."""
 
     text: str
     fixed_us: int = 0
@@ -47,11 +47,14 @@ class Rollup:
 
     @property
     def shortest_us(self) -> int:
-        """The shortest that one of its buckets can be."""
+        """The shortest possible length of a bucket, in µs."""
         return self.fixed_us or self.months * _MONTH_AT_LEAST
 
     def edge_before(self, time_us: int) -> int:
-        """The last edge at or before this time, or a little earlier one. Long buckets follow the local clock."""
+        """The last edge at or before `time_us`, in µs since 1970, or sometimes an earlier edge.
+
+        Long buckets follow the local clock.
+        """
         origin = self.origin or datetime(2000, 1, 1 if self.months else 1 + (self.first_day - 6) % 7)  # noqa: DTZ001 - local
         if not self.months and self.fixed_us <= _CLOCK_CHANGE:
             first = iso8601.microseconds(origin.replace(tzinfo=self.zone))
@@ -62,13 +65,14 @@ class Rollup:
             number = since // self.months
         else:
             number = (local - origin) // timedelta(microseconds=self.fixed_us)
-        # an origin within a month, an hour that comes twice; and where the clock leaves the edge out, the one before
+        # The edge may be too late: an origin within a month, an hour that comes twice. If the local clock skips the
+        # edge, the edge before counts.
         while (edge := self._edge(origin, number)) is None or edge > time_us:
             number -= 1
         return edge
 
     def _edge(self, origin: datetime, number: int) -> int | None:
-        """When this bucket begins; None if the local clock never shows that time."""
+        """The begin of bucket `number` in µs; None if the local clock never shows that time."""
         if self.months:
             month = origin.month - 1 + number * self.months
             year, month = origin.year + month // 12, month % 12 + 1
@@ -89,7 +93,7 @@ def read_rollup(
     first_day: int | None = None,
     origin: iso8601.Instant | None = None,
 ) -> Rollup | None:
-    """The rollup of a query. ValueError for what is neither a duration nor `window`, and no time zone or weekday."""
+    """The rollup of a query; None without one. Raises ArgumentError for a wrong rollup, time zone or weekday."""
     try:
         zone = ZoneInfo(time_zone or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -113,7 +117,7 @@ def read_rollup(
 
 
 def _length(text: str) -> tuple[int, int]:
-    """(µs, months) of a duration, one of them zero."""
+    """(µs, months) of a duration; one of the two is zero."""
     found = _FIXED.match(text)
     if found is not None:
         weeks, days, hours, minutes = (int(part or 0) for part in found.groups()[:4])
@@ -131,9 +135,10 @@ def _length(text: str) -> tuple[int, int]:
 
 
 def bounds(gte: iso8601.Instant | None, lt: iso8601.Instant | None, now: datetime) -> tuple[int, int]:
-    """The window that is meant, in µs: a week around now without bounds, 40 days from or to a single one.
+    """(start, end) of the window in µs since 1970.
 
-    ValueError if it ends before it begins.
+    Without bounds, the window is from a week before `now` to a week after `now`. With one bound, the window is 40 days
+    long. Raises ArgumentError if the window ends before it begins.
     """
     start = None if gte is None else iso8601.read(gte)
     end = None if lt is None else iso8601.read(lt)
@@ -153,7 +158,7 @@ def bounds(gte: iso8601.Instant | None, lt: iso8601.Instant | None, now: datetim
 def windows(
     start: int, end: int, rollup: Rollup | None, *, data_frame: bool, size: str | timedelta | None = None
 ) -> Iterator[tuple[int, int]]:
-    """The window in pieces that one call may have, at least one; `size` makes them smaller."""
+    """The window in pieces of a length that one call may ask for, at least one piece. `size` makes pieces shorter."""
     if rollup is not None and rollup.text == "window":
         yield start, end
         return
@@ -176,9 +181,9 @@ def windows(
 
 
 def halved(windows: Sequence[tuple[int, int]], rollup: Rollup | None) -> list[tuple[int, int]]:
-    """Each window in two, for answers that are too long. Where the first one cannot be cut, all are as they were.
+    """Each window cut in two, for answers that are too long. If the first window cannot be cut, all stay unchanged.
 
-    What is shorter than a minute is not cut: then it is not the time that makes an answer long.
+    A window of a minute or less is not cut: then the length of the window is not why the answer is long.
     """
     cut: list[tuple[int, int]] = []
     for first, stop in windows:
@@ -201,7 +206,7 @@ def _size(size: str | timedelta) -> int:
 
 
 def pages(skip: int, limit: int | None, most: int) -> Iterator[tuple[int, int]]:
-    """(skip, limit) of each page; without a limit they go on for ever."""
+    """(skip, limit) of each page of at most `most` resources. Without a limit the pages never end."""
     if skip < 0 or (limit is not None and limit < 0):
         raise ArgumentError("skip and limit cannot be below zero")
     left = limit
@@ -213,5 +218,5 @@ def pages(skip: int, limit: int | None, most: int) -> Iterator[tuple[int, int]]:
 
 
 def utc_now() -> datetime:
-    """Now, in UTC."""
+    """The present time in UTC."""
     return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""Filters, as Clarify's queries take them. Source: docs api/1.1beta1/methods/filter-syntax.
+"""Filters for Clarify's queries. Source: docs api/1.1beta1/methods/filter-syntax.
 
     from connector.clarify.query import Filter, In, Regex
 
@@ -7,8 +7,8 @@
     (pumps & named).to_query()
     # {'$and': [{'labels.type': {'$in': ['pump']}}, {'name': {'$regex': '^P-'}}]}
 
-What is known to be filterable: `id`, `name`, `input`, `valueType`, `labels.<key>`, `annotations.<key>`,
-`createdAt`. A mistake is a `FilterError`, which is a ValueError.
+These fields are known to work: `id`, `name`, `input`, `valueType`, `labels.<key>`, `annotations.<key>`, `createdAt`.
+A wrong filter raises `FilterError`, which is an ArgumentError and a ValueError.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from connector.clarify import iso8601
 from connector.clarify.errors import ArgumentError
 
 Scalar: TypeAlias = str | int | float | bool | None
-"""What a field can be compared with; a datetime is turned into its text."""
+"""A value that a field can be compared with. A datetime becomes its text."""
 
 
 class FilterError(ArgumentError):
-    """A filter that cannot be: says which operator or field, and what it takes."""
+    """A wrong filter. The text names the operator or the field, and the values that it takes."""
 
 
 class Operators(StrEnum):
-    """The operators' names in a query; equality has none."""
+    """The names of operators in a query. Equality has no name."""
 
     NE = "$ne"
     REGEX = "$regex"
@@ -52,7 +52,7 @@ class Comparison:
     _takes_list: ClassVar[bool] = False
 
     def __init__(self, value: Scalar | datetime | Sequence[Scalar]) -> None:
-        """FilterError if the operator takes a list and this is none, or the other way round."""
+        """Raises FilterError if the operator takes a list and `value` is no list, or the other way round."""
         name = type(self).__name__
         if self._takes_list:
             if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
@@ -77,7 +77,7 @@ def _scalar(name: str, value: object) -> Scalar:
 
 
 class Equal(Comparison):
-    """The field is this value; of a list field, such as a label, any element is."""
+    """The field is this value. For a list field, such as a label, any element is this value."""
 
 
 class NotEqual(Comparison):
@@ -87,7 +87,7 @@ class NotEqual(Comparison):
 
 
 class Regex(Comparison):
-    """The field matches this regular expression somewhere; anchor it with ^ and $ where that is meant."""
+    """The regular expression matches a part of the field. With ^ and $ it matches the whole field."""
 
     operator = Operators.REGEX
 
@@ -183,7 +183,7 @@ class Filter:
         return not (self.fields or self.and_list or self.or_list)
 
     def _parts(self, kind: str) -> tuple[Filter, ...]:
-        """What this filter gives to a larger one of that kind: chains of one operator stay flat."""
+        """The parts that this filter adds to a larger filter of that kind. Chains of one operator stay flat."""
         parts: tuple[Filter, ...] = getattr(self, kind)
         return parts or (() if self._matches_all else (self,))
 
@@ -198,9 +198,9 @@ class Filter:
 
 @dataclass(frozen=True)
 class DataFilter:
-    """A half-open window of time, and which series of an answer are wanted (none named: all).
+    """A window of time from `gte` (inclusive) to `lt` (exclusive), and the series to return.
 
-    `gte` and `lt` are anything that `DataFrame` takes as a time; a bound that is None is not set.
+    `gte` and `lt` are times as `DataFrame` takes them; None means no bound. Without `series` all series are returned.
     """
 
     gte: iso8601.Instant | None = None
@@ -208,7 +208,7 @@ class DataFilter:
     series: Sequence[str] = field(default=())
 
     def to_query(self) -> dict[str, object]:
-        """The filter as the API takes it. ValueError for what is no time."""
+        """The filter as the API takes it. Raises ArgumentError for a bound that is no time."""
         times = {
             name: iso8601.text(iso8601.read(bound))
             for name, bound in (("$gte", self.gte), ("$lt", self.lt))

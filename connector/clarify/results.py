@@ -1,6 +1,6 @@
-"""What Clarify says about a write. Fields that are not known are ignored: new ones may appear at any time.
+"""The results of writes. Unknown fields are ignored, because Clarify may add fields at any time.
 
-An answer names every signal, and there can be thousands, so the entries are plain tuples with light checks.
+An answer names every signal, and there can be thousands. So the entries are plain tuples with simple checks.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _Entry = TypeVar("_Entry")
 
 
 class Created(NamedTuple):
-    """The signal that a series went to, and whether this insert created it."""
+    """The ID of the signal of a series, and whether this insert created the signal."""
 
     id: str
     created: bool
 
 
 class Saved(NamedTuple):
-    """The signal whose metadata was saved, and whether that created or changed it."""
+    """The ID of the signal of saved metadata, and whether the save created or changed the signal."""
 
     id: str
     created: bool
@@ -31,7 +31,7 @@ class Saved(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class InsertResult:
-    """What an insert did, by input ID. Clarify documents one entry for each series that was sent."""
+    """What an insert did, by input ID. Clarify documents one entry for each sent series."""
 
     signals_by_input: Mapping[str, Created]
 
@@ -44,12 +44,12 @@ class SaveSignalsResult:
 
 
 def insert_result(result: Mapping[str, object], method: str) -> InsertResult:
-    """Reads the result of `integration.insert`; Retryable if it is not what is documented."""
+    """The result of `integration.insert`. Raises Retryable if the result is not as documented."""
     return InsertResult(_entries(result, method, _created))
 
 
 def save_signals_result(result: Mapping[str, object], method: str) -> SaveSignalsResult:
-    """Reads the result of `integration.saveSignals`; Retryable if it is not what is documented."""
+    """The result of `integration.saveSignals`. Raises Retryable if the result is not as documented."""
     return SaveSignalsResult(_entries(result, method, _saved))
 
 

@@ -1,8 +1,8 @@
-"""JSON-RPC 2.0 as Clarify speaks it, without I/O: bytes from a call, a result or an error from an answer.
+"""JSON-RPC 2.0 in Clarify's form, without I/O: encodes a call, and reads the result or the error of an answer.
 
-One call per HTTP request, no batches. An error comes with HTTP 200. Its data has two shapes: the documented
-{"trace", "params": {path: [message]}} and the one of the live service,
-{"pathErrors": [{"path": "params.<path>", "error": message}]}; both become a list of Problem.
+One HTTP request has one call; there are no batches. An error comes with HTTP 200. The data of an error has one of two
+shapes: the documented shape {"trace", "params": {path: [message]}}, and the shape of the live service,
+{"pathErrors": [{"path": "params.<path>", "error": message}]}. Both shapes become a list of Problem.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from connector.clarify.errors import ClarifyError, InvalidParams, NotAllowed, Pr
 from connector.clarify.transport import Answer, failure, hide_trace
 
 FIRST_ID: Final = 1_000_000_000
-"""Request IDs count up from here: always ten digits, so that the size of an envelope is known beforehand."""
+"""The first request ID. All request IDs have ten digits, so that the size of an envelope is known beforehand."""
 
 _INVALID_PARAMS = -32602
 _FORBIDDEN = -32003
-# -32001 and -32002 say that a stored resource is or would become invalid: sending it again changes nothing.
+# -32001 and -32002 say that a stored resource is or would become invalid: the same request would fail again.
 _REFUSED = frozenset((-32700, -32600, -32601, -32001, -32002))
 _NOT_DONE = frozenset((-32015, -32009))  # the server itself says that it did not carry out the request
 _SHOWN_CHARACTERS = 500  # of an error's message and of its details
@@ -28,7 +28,7 @@ _SHOWN_PROBLEMS = 5
 
 
 def request(request_id: int, method: str, *params: bytes) -> bytes:
-    """The body of a call. `params` is the JSON of the parameters, in as many pieces as is convenient."""
+    """The body of a call. `params` is the JSON of the parameters, in one or more pieces."""
     return b"".join(
         (
             b'{"jsonrpc":"2.0","id":%d,"method":' % request_id,
@@ -41,16 +41,16 @@ def request(request_id: int, method: str, *params: bytes) -> bytes:
 
 
 _READING: Final = ("clarify.", "admin.select", "admin.signals.select")
-"""How the names of methods begin that change nothing in Clarify."""
+"""The first parts of the names of methods that change nothing in Clarify."""
 
 
 def stores(method: str) -> bool:
-    """Whether a method changes something in Clarify, so that the outcome of a broken call is open."""
+    """Whether a method changes something in Clarify. Then the outcome of a broken call is unknown."""
     return not method.startswith(_READING)
 
 
 def result(answer: Answer, request_id: int, *, method: str, hide: Callable[[str], str]) -> dict[str, object]:
-    """The result of a call, or the error that the answer stands for. `hide` takes secrets out of text."""
+    """The result of a call. Raises the ClarifyError of the answer. `hide` removes secrets from a text."""
     if answer.status != 200:
         raise failure(answer, method=method, stores=stores(method), hide=hide)
     envelope = _decode(answer.body)
@@ -58,7 +58,7 @@ def result(answer: Answer, request_id: int, *, method: str, hide: Callable[[str]
         raise _senseless("The answer is not a JSON object", answer, method, hide)
     error = envelope.get("error")
     answered = envelope.get("id")
-    # An error may come with the ID null, when the server could not make out the request's.
+    # An error may come with the ID null, if the server could not read the ID of the request.
     if answered != request_id and (error is None or answered is not None):
         raise _senseless("The answer belongs to another request", answer, method, hide)
     if error is not None:
@@ -91,7 +91,7 @@ def _senseless(wrong: str, answer: Answer, method: str, hide: Callable[[str], st
 
 
 def _error(error: object, answer: Answer, method: str, hide: Callable[[str], str]) -> ClarifyError:
-    """The exception for a JSON-RPC error object, whatever shape it has."""
+    """The exception for a JSON-RPC error object of any shape."""
     fields: dict[object, object] = error if isinstance(error, dict) else {"message": str(error)}
     raw_code, data = fields.get("code"), fields.get("data")
     code = raw_code if type(raw_code) is int else None
@@ -145,7 +145,7 @@ def _hidden(value: object, hide: Callable[[str], str]) -> object:
 
 
 def _problems(details: dict[object, object]) -> list[Problem]:
-    """Both shapes of complaints as one list, in order and without repeats."""
+    """The complaints of both shapes as one list, in order and without repeats."""
     found: dict[Problem, None] = {}
     params, path_errors = details.get("params"), details.get("pathErrors")
     if isinstance(params, dict):

@@ -1,6 +1,6 @@
-"""A data frame that is larger than one request, in parts that are not.
+"""Splits a data frame that is larger than one request into parts that fit.
 
-Rows stay together as long as possible, since a part with few rows pays for its series' names again.
+A part has as many whole rows as possible, because each part repeats the names of its series.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from connector.clarify.data_frame import DataFrame
 from connector.clarify.errors import TooLarge
 
 _AIM: Final = 0.97
-"""Share of the limit that parts are made for: rows are not all of one length."""
+"""The share of the limit that parts aim at, because rows differ in length."""
 _SURELY: Final = 1.2
-"""Share of the limit above which an estimate is believed, so that nothing is encoded in vain."""
+"""The share of the limit above which an estimate is trusted, so that no part is encoded for nothing."""
 _SAMPLE: Final = 200
-"""Rows that are encoded for an estimate."""
+"""The number of rows that are encoded for an estimate."""
 
 
 def split(frame: DataFrame, most_bytes: int) -> Iterator[tuple[int, bytes]]:
-    """The frame in parts of at most `most_bytes`, each as (its times, its encoding); at least one part.
+    """The frame in parts of at most `most_bytes`, at least one part. A part is (number of times, encoded data).
 
-    TooLarge if a single value does not fit, which takes a limit that is far below Clarify's.
+    Raises TooLarge if a single value does not fit. That needs a limit far below Clarify's limit.
     """
     return _Splitter(frame, most_bytes).parts(0, len(frame), list(frame.columns))
 
@@ -37,7 +37,7 @@ class _Splitter:
         self._most = most_bytes
 
     def parts(self, first: int, end: int, keys: Sequence[str]) -> Iterator[tuple[int, bytes]]:
-        """The rows from `first` to before `end` of these series."""
+        """The parts of the rows from `first` to before `end`, with the series `keys`."""
         size = self._estimate(first, end, keys)
         if size <= self._most * _SURELY:
             encoded = self._encoded(first, end, keys)
@@ -64,6 +64,6 @@ class _Splitter:
         return orjson.dumps({"times": self._times[first:end], "series": series})
 
     def _estimate(self, first: int, end: int, keys: Sequence[str]) -> float:
-        """About how large these rows are, from the first of them: not worth much, but cheap."""
+        """The estimated size of the rows in bytes, from the first rows. The estimate is fast, but not exact."""
         some = min(_SAMPLE, end - first)
         return len(self._encoded(first, first + some, keys)) * (end - first) / some if some else 0.0

@@ -1,4 +1,4 @@
-"""Turns pydantic's report into one line for a person: which field, which rule, and never the value."""
+"""Makes one line for a person from pydantic's report: the field and the rule, never the value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 def validated(model: type[ModelT], where: str, fields: object) -> ModelT:
-    """The model of these fields. ValueError says where, and which rules are broken."""
+    """The model of the fields. ArgumentError begins with `where` and names the broken rules."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:
@@ -24,7 +24,7 @@ def validated(model: type[ModelT], where: str, fields: object) -> ModelT:
 
 
 def broken_rules(error: ValidationError) -> str:
-    """The broken rules as "field: rule", joined by "; ". Holds no value, so it is safe for secrets."""
+    """The broken rules as "field: rule", joined by "; ". The text holds no value, so no secret."""
     rules = []
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         field = ".".join(str(part) for part in problem["loc"] if part != "[key]")

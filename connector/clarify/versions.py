@@ -1,4 +1,4 @@
-"""Versions of the API, in their order, and what its pre-releases call differently. Source: clients (PyClarify 0.7)."""
+"""The order of API versions, and the other names in pre-releases. Source: clients (PyClarify 0.7)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ _SELECTOR: Final = re.compile(r"(\d{1,4})\.(\d{1,4})(?:(alpha|beta)(\d{1,4}))?")
 _STAGES: Final = ("alpha", "beta", None)
 
 ApiVersion: TypeAlias = tuple[int, int, int, int]
-"""Major, minor, stage and its number: 1.2alpha1 < 1.2beta1 < 1.2."""
+"""Major, minor, stage and number of the stage: 1.2alpha1 < 1.2beta1 < 1.2."""
 
 
 class ApiVersionError(ArgumentError):
-    """The method is not part of the API version that this client uses."""
+    """The API version of the client does not have the method or the parameter."""
 
 
 def read_version(selector: object) -> ApiVersion:
-    """The version that a selector such as `1.1` or `1.2beta1` names. TypeError, ValueError."""
+    """The version of a selector such as `1.1` or `1.2beta1`.
+
+    Raises TypeError if the selector is no text, and ArgumentError for another text.
+    """
     if not isinstance(selector, str):
         raise TypeError(f"api_version must be a text such as '1.2', not {selector!r}")
     found = _SELECTOR.fullmatch(selector)
@@ -29,7 +32,7 @@ def read_version(selector: object) -> ApiVersion:
 
 
 CONNECTING: Final = read_version("1.2alpha1")
-"""The first version that has groups in `evaluate`, and connects signals to items."""
+"""The first version with groups in `evaluate` and with methods that connect signals to items."""
 
 _RELEASED: Final = read_version("1.2")
 _OLD_NAMES: Final = {
@@ -39,8 +42,11 @@ _OLD_NAMES: Final = {
 
 
 def adapted(method: str, params: dict[str, object], version: ApiVersion) -> tuple[str, dict[str, object]]:
-    """The call as this version has it: the pre-releases of 1.2 name two methods differently, select groups by a query
-    instead of a filter, and know no `total` in a data frame's query."""
+    """(method, parameters) of a call as the API version takes them.
+
+    The pre-releases of 1.2 have other names for two methods, select groups by a query instead of a filter, and have no
+    `total` in the query of a data frame.
+    """
     if not CONNECTING <= version < _RELEASED:
         return method, params
     groups, query = params.get("groups"), params.get("query")

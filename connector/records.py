@@ -146,6 +146,22 @@ class Reject:
     """Which rule of the mapping took the record, counted from 0."""
 
 
+FILTERED_BECAUSE: Final = {
+    "skipped": "a rule says skip",
+    "no_rule": "no rule takes it",
+    "retained": "a retained message, which the source leaves out",
+    "deleted": "a tombstone of Kafka: it deletes, and measures nothing",
+    "cleared": "an empty payload: it clears a retained message",
+    "null": "nothing but null, empty lists and empty objects",
+    "unavailable": "nothing but words for no value, such as unavailable",
+    "text": "nothing but text, which the rule leaves out",
+    "bad_quality": "its quality is not good, and the rule drops such values",
+    "thinned": "the rule thins its values out",
+    "left_out": "the rule leaves out each of its values",
+}
+"""Why a whole record became nothing on purpose: the word that metrics and notices use → the meaning."""
+
+
 class Mapped(msgspec.Struct, gc=False):
     """What one record became. Every value of it is in exactly one of the three."""
 
@@ -155,6 +171,8 @@ class Mapped(msgspec.Struct, gc=False):
     """Values left out on purpose (text beside numbers, nulls, values that a rule skips)."""
     skipped: bool = False
     """The whole record was left out on purpose: a rule skips it, or no rule takes it."""
+    why: str = ""
+    """Of a record that gave neither a sample nor a reject: why, in one word of `FILTERED_BECAUSE`. Empty otherwise."""
 
 
 @final

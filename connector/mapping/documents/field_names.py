@@ -16,38 +16,43 @@ _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+|\d+")
 _LONGEST_NAME: Final = 100
 _REMEMBERED: Final = 10_000
 
-IDENTIFIERS: Final = frozenset(
+
+def _these(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+IDENTIFIERS: Final = _these(
     "id ids uid uuid guid urn serial serialno serialnumber sn mac imei imsi iccid eui deveui mmsi specversion hash"
-    " checksum crc".split()
+    " checksum crc"
 )
 """Last words of fields whose content is no number, also where it is made of digits."""
-_TEXT_IDENTIFIERS: Final = IDENTIFIERS | frozenset(
+_TEXT_IDENTIFIERS: Final = IDENTIFIERS | _these(
     "version fw firmware zip zipcode postcode phone ip ean barcode sku part batch lot order article code key name tag"
-    " address addr number no nr model revision rev build release".split()
+    " address addr number no nr model revision rev build release"
 )
 """Last words of fields whose text is no number, though it is made of digits: `"fw": "1.4"`."""
-_NAMES: Final = frozenset(
-    "name names tag tags key keys n signal metric sensor parameter param variable var label title nodeid node path topic"
-    " uri url endpoint host hostname channel ch point datapoint item measurement measurand measure property attribute"
-    " quantity field register reg address addr meter device dev machine asset equipment instance component unitid"
-    " circuit phase port slot probe pump motor valve tank cell module inverter string tracker axis bay rack zone room"
-    " line station location loc site area section segment gateway gw server source origin location object entity thing"
-    " resource vehicle vessel ship truck robot tool spindle slave no nr num number idx index alias sid symbol designation"
-    " identifier identity bezeichnung kennung mmsi imei eui serial sn mac uuid guid uid id ids dsname dsnames columns"
-    " type kind".split()
+_NAMES: Final = _these(
+    "addr address alias area asset attribute axis bay bezeichnung cell ch channel circuit columns component"
+    " datapoint designation dev device dsname dsnames endpoint entity equipment eui field gateway guid gw host"
+    " hostname id identifier identity ids idx imei index instance inverter item kennung key keys kind label"
+    " line loc location mac machine measurand measure measurement meter metric mmsi module motor n name names"
+    " no node nodeid nr num number object origin param parameter path phase point port probe property pump"
+    " quantity rack reg register resource robot room section segment sensor serial server ship sid signal site"
+    " slave slot sn source spindle station string symbol tag tags tank thing title tool topic tracker truck"
+    " type uid unitid uri url uuid valve var variable vehicle vessel zone"
 )
 """Last words of fields that name the thing they stand beside, by text or by a whole number."""
-_ONLY_TEXT: Final = frozenset(
+_ONLY_TEXT: Final = _these(
     "n name label title type kind path topic uri url endpoint host hostname source origin location loc site area"
     " object measure quantity property attribute field section segment string line columns designation symbol phase"
-    " axis tank pump motor valve key signal metric measurement measurand parameter param variable var point".split()
+    " axis tank pump motor valve key signal metric measurement measurand parameter param variable var point"
 )
 """Those of `_NAMES` that name something only where they are text: a whole number under them may be a reading."""
-_DESCRIPTIONS: Final = frozenset(
+_DESCRIPTIONS: Final = _these(
     "unit units uom status state quality qc q description desc comment message msg text info severity level priority"
     " mode result datatype valuetype dtype format encoding currency language lang version firmware fw model vendor"
     " manufacturer brand note reason error errors alarm event class category group role symbol flags flag value val v"
-    " color colour symbolicname trend direction".split()
+    " color colour symbolicname trend direction"
 )
 """Last words of fields that describe the reading beside them. Their text may change, so it names nothing."""
 TAG_MAPS: Final = ("tags", "labels", "attributes", "dimensions")

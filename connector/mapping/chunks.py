@@ -20,11 +20,12 @@ from connector.mapping.documents.shapes import Flat
 from connector.mapping.mapper import Mapper
 from connector.mapping.plans import Plan
 from connector.mapping.rules.values import DECIMAL_TEXT
-from connector.mapping.time.times import TimeError
+from connector.mapping.time.times import LEAST_EPOCH, TimeError
 from connector.records import Mapped, Part, Reason, Record, Reject, Rows
 
 _NOT_PLAIN = (orjson.JSONDecodeError, LookupError, TypeError, NotANumberError, TimeError)
 
+_TEXT_OR_NULL: Final = (str, type(None))
 _MAPPED_AT_ONCE: Final = 100_000
 """Values of a chunk that are mapped before what they became is taken in: a small record may be a bomb of thousands."""
 
@@ -138,7 +139,10 @@ def _rest_is_plain(flat: Flat, document: dict[str, object], payload: bytes) -> b
         text = find(document)
         if text is not None and (type(text) is not str or DECIMAL_TEXT.fullmatch(text)):
             return False
-    return True
+    for find in flat.guards:
+        if not find(document) < LEAST_EPOCH:
+            return False
+    return all(type(find(document)) in _TEXT_OR_NULL for find in flat.identifiers)
 
 
 def _other(plan: Plan, flat: Flat, document: object) -> Flat | None:

@@ -13,6 +13,7 @@ from typing import Final
 
 import orjson
 
+from connector.mapping.documents.places import shown
 from connector.mapping.documents.shapes import Flat, Shape
 from connector.mapping.rules.paths import MISSING, Path
 from connector.mapping.rules.rules import Labels, Publishing, Rule, ValueRule
@@ -22,7 +23,7 @@ from connector.mapping.signals.input_ids import Origin
 from connector.mapping.time.clock_skew import Clock
 from connector.records import ItemMetadata, Record, SignalMetadata
 
-_NO_VALUE_RULE: Final = ValueRule()
+NO_VALUE_RULE: Final = ValueRule()
 _MOST_PLANS: Final = 100_000
 _LONGEST_TEXT: Final = 400
 _GREATEST_INT: Final = 10**300
@@ -197,12 +198,15 @@ def header_of(record: Record, name: str) -> str | None:
 
 
 def value_rule(rule: Rule, path: str) -> ValueRule | None:
-    """What the rule says of this path; None if the value is left out, or is the rule's time field."""
+    """What the rule says of this path; None if the value is left out, or is the rule's time field; `NO_VALUE_RULE` if
+    the rule says nothing of it alone."""
+    if not path.isprintable():
+        path = shown(path)
     found = rule.values.get(path)
     if found is None and rule.inherit:
         found = next((rule.values[start] for start in _starts(path) if start in rule.values), None)
     if found is None:
-        return _NO_VALUE_RULE if rule.other_values and path != rule.time_path else None
+        return NO_VALUE_RULE if rule.other_values and path != rule.time_path else None
     return None if found.skip else found
 
 
@@ -215,7 +219,7 @@ def _starts(path: str) -> Iterator[str]:
 
 def wanted_id(plan: Plan, value: ValueRule, path: str) -> str:
     """The text that this value wants for its input ID."""
-    called = path if value.named is None else value.named
+    called = shown(path) if value.named is None else value.named
     template = value.input or plan.rule.input
     if template is not None:
         return template.render(variables(plan, called))

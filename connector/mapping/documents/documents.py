@@ -16,6 +16,8 @@ import orjson
 from connector.formats.text.json_payload import decode, decode_repeated, may_repeat_keys
 from connector.mapping.documents.items import items_of, leaves_beside
 from connector.mapping.documents.known_shapes import NOT_YET, KnownShapes
+from connector.mapping.documents.places import shown
+from connector.mapping.documents.repeats import refuse_repeats
 from connector.mapping.documents.shapes import Shape, flat_of
 from connector.mapping.documents.walk import NO_TIME, Walker, Work, cut, leaves, shown_value
 from connector.mapping.plans import Plan, header_of, item_texts, record_texts
@@ -168,6 +170,13 @@ class Documents:
     def _finish(self, work: Work, record: Record, plan: Plan, value: object) -> Mapped:
         """Thinning, the device's clock, and a reject where there is nothing at all."""
         self._walker.check_count(work)
+        if len(work.samples) > 1 and not plan.rule.shared_inputs:
+            own_time_us = record.time_us if plan.rule.iterates else None
+            work.samples, rejects, left_out = refuse_repeats(
+                work.samples, lambda: _places(plan), own_time_us=own_time_us
+            )
+            work.rejects += rejects
+            work.filtered += left_out
         if not work.samples and not work.rejects and not work.skipped:
             return _nothing(f"no number or boolean in {shown_value(value)}; nothing to store", work.filtered)
         if work.samples and plan.clock is not None and not record.retained:
@@ -379,12 +388,15 @@ def _is_in(found: object, good: tuple[object, ...]) -> bool:
     return False
 
 
+def _places(plan: Plan) -> dict[str, str]:
+    """Input ID → its place in the payload, for people."""
+    ids = {**plan.ids, **(plan.found.ids if plan.found is not None else {})}
+    return {input_id: shown(path) for path, input_id in ids.items() if input_id is not None}
+
+
 def _take_back(work: Work, plan: Plan, first: int, reject: Reject) -> None:
     """Take back the samples from `first` on that would have needed the record's own time."""
-    ids = dict(plan.ids)
-    if plan.found is not None:
-        ids.update(plan.found.ids)
-    paths = {input_id: path for path, input_id in ids.items()}
+    paths = _places(plan)
     kept = work.samples[:first]
     for sample in work.samples[first:]:
         if sample[1] == NO_TIME:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+|\d+")
 _LONGEST_NAME: Final = 100
@@ -27,36 +27,70 @@ IDENTIFIERS: Final = _these(
 )
 """Last words of fields whose content is no number, also where it is made of digits."""
 _TEXT_IDENTIFIERS: Final = IDENTIFIERS | _these(
-    "version fw firmware zip zipcode postcode phone ip ean barcode sku part batch lot order article code key name tag"
-    " address addr number no nr model revision rev build release"
+    "version fw firmware zip zipcode postcode phone ip ean barcode sku part batch lot order article key name tag no nr"
+    " address addr model revision rev build release"
 )
 """Last words of fields whose text is no number, though it is made of digits: `"fw": "1.4"`."""
+_NUMBERED: Final = _these("serial part batch lot order article phone model version invoice customer product material")
+"""First words that make `number` and `code` an identifier: `"part_number": "0815"`."""
 _NAMES: Final = _these(
-    "addr address alias area asset attribute axis bay bezeichnung cell ch channel circuit columns component"
-    " datapoint designation dev device dsname dsnames endpoint entity equipment eui field gateway guid gw host"
-    " hostname id identifier identity ids idx imei index instance inverter item kennung key keys kind label"
-    " line loc location mac machine measurand measure measurement meter metric mmsi module motor n name names"
-    " no node nodeid nr num number object origin param parameter path phase point port probe property pump"
-    " quantity rack reg register resource robot room section segment sensor serial server ship sid signal site"
-    " slave slot sn source spindle station string symbol tag tags tank thing title tool topic tracker truck"
-    " type uid unitid uri url uuid valve var variable vehicle vessel zone"
+    "addr address area asset attribute axis bay bezeichnung cell ch channel circuit columns component datapoint"
+    " designation dev device dsname dsnames endpoint entity equipment eui field gateway guid gw host hostname id"
+    " identifier identity ids imei instance inverter item kennung key keys line loc location mac machine measurand"
+    " measurement meter metric mmsi module motor n name names node nodeid object origin param parameter path phase"
+    " point port probe property pump rack reg register resource robot room section segment sensor serial server ship"
+    " sid signal site slave slot sn source spindle station string symbol tag tags tank thing tool topic tracker truck"
+    " uid unitid uri url uuid valve var variable vehicle vessel zone"
 )
 """Last words of fields that name the thing they stand beside, by text or by a whole number."""
+_WEAK_NAMES: Final = _these("alias index idx kind label measure no nr num number pos position quantity title type")
+"""The same, but only where no field of `_NAMES` stands beside them."""
 _ONLY_TEXT: Final = _these(
-    "n name label title type kind path topic uri url endpoint host hostname source origin location loc site area"
-    " object measure quantity property attribute field section segment string line columns designation symbol phase"
-    " axis tank pump motor valve key signal metric measurement measurand parameter param variable var point"
+    "area attribute axis bezeichnung columns designation endpoint field host hostname key kind label line loc location"
+    " measurand measure measurement meter metric motor n name names object origin param parameter path phase point"
+    " position property pump quantity section segment sensor signal site source string symbol tags tank title topic"
+    " type uri url valve var variable"
 )
-"""Those of `_NAMES` that name something only where they are text: a whole number under them may be a reading."""
+"""Those of both that name something only where they are text: a whole number under them may be a reading."""
+_READINGS_AS_TEXT: Final = _these(
+    "axis measurand measure measurement meter metric motor number phase point pump quantity sensor signal tank valve"
+)
+"""Those of both under which a number that is written as text may be a reading."""
+_OF_A_MESSAGE: Final = _these(
+    "batch correlation cycle downlink event frame job message msg order packet rec record request run schema seq"
+    " sequence session span trace transaction uplink"
+)
+"""First words that make an `id` the identifier of one message: another in each, so that it names nothing."""
 _DESCRIPTIONS: Final = _these(
     "unit units uom status state quality qc q description desc comment message msg text info severity level priority"
     " mode result datatype valuetype dtype format encoding currency language lang version firmware fw model vendor"
-    " manufacturer brand note reason error errors alarm event class category group role symbol flags flag value val v"
-    " color colour symbolicname trend direction"
+    " manufacturer brand note reason error errors alarm event class category group role flags flag value val v code"
+    " color colour trend direction"
 )
 """Last words of fields that describe the reading beside them. Their text may change, so it names nothing."""
+_DESCRIBING: Final = _these("unit units uom status state quality error alarm")
+"""First words with the same meaning: `unitName`, `status_text`."""
 TAG_MAPS: Final = ("tags", "labels", "attributes", "dimensions")
 """Fields whose members tell things apart together, as labels of metrics do."""
+
+
+class Meaning(NamedTuple):
+    """What the name of a field says about its content."""
+
+    names: bool
+    """Text in it names the thing that the fields beside it are about."""
+    weak: bool
+    """It does so only where nothing else beside it does."""
+    names_by_number: bool
+    """A whole number in it does, too."""
+    names_by_digits: bool
+    """Text made of digits does, too."""
+    describes: bool
+    """It describes the reading beside it, as units and states do."""
+    identifier: bool
+    """A number in it is an identifier and no reading: `id`, `serial_number`, `specversion`."""
+    text_identifier: bool
+    """Text in it is no number, though it is made of digits: `fw`, `zip`, `batch_no`."""
 
 
 @lru_cache(_REMEMBERED)
@@ -68,39 +102,34 @@ def words(name: str) -> tuple[str, ...]:
     return tuple(word.casefold() for word in _WORD.findall(name))
 
 
-def _whole(name: str) -> str:
-    return "".join(words(name))
-
-
 @lru_cache(_REMEMBERED)
-def is_identifier(name: str) -> bool:
-    """Whether a number under this name is an identifier and no reading: `id`, `serial_number`, `specversion`."""
-    said = words(name)
-    return bool(said) and (said[-1] in IDENTIFIERS or _whole(name) in IDENTIFIERS)
-
-
-@lru_cache(_REMEMBERED)
-def is_text_identifier(name: str) -> bool:
-    """Whether text under this name is no number, though it is made of digits: `fw`, `zip`, `batch_no`."""
-    said = words(name)
-    return bool(said) and (said[-1] in _TEXT_IDENTIFIERS or _whole(name) in _TEXT_IDENTIFIERS)
-
-
-@lru_cache(_REMEMBERED)
-def names_things(name: str, *, by_number: bool = False) -> bool:
-    """Whether a field of this name names the thing that the fields beside it are about; with `by_number`, whether a
-    whole number under this name does, too."""
+def meaning(name: str) -> Meaning:
+    """What a field of this name holds, by the name's last word or by all of its words together."""
     said = words(name)
     if not said:
-        return False
-    for word in (said[-1], _whole(name)):
-        if word in _NAMES:
-            return not by_number or word not in _ONLY_TEXT
-    return False
+        return Meaning(False, False, False, False, False, False, False)
+    first, last, whole = said[0], said[-1], "".join(said)
+    numbered = len(said) > 1 and first in _NUMBERED and last in ("number", "code")
+    of_a_message = len(said) > 1 and first in _OF_A_MESSAGE and last in IDENTIFIERS
+    describes = whole not in _NAMES and (
+        last in _DESCRIPTIONS or whole in _DESCRIPTIONS or (len(said) > 1 and first in _DESCRIBING) or of_a_message
+    )
+    word = whole if whole in _NAMES else last
+    strong = word in _NAMES
+    names = not describes and (strong or word in _WEAK_NAMES)
+    return Meaning(
+        names,
+        names and not strong,
+        names and word not in _ONLY_TEXT,
+        names and word not in _READINGS_AS_TEXT,
+        describes,
+        numbered or last in IDENTIFIERS or whole in IDENTIFIERS,
+        numbered or last in _TEXT_IDENTIFIERS or whole in IDENTIFIERS,
+    )
 
 
 @lru_cache(_REMEMBERED)
-def describes(name: str) -> bool:
-    """Whether a field of this name describes the reading beside it, as units and states do."""
+def is_plural(name: str) -> bool:
+    """Whether a field of this name usually holds a list: `meters`, `vals`."""
     said = words(name)
-    return bool(said) and (said[-1] in _DESCRIPTIONS or _whole(name) in _DESCRIPTIONS)
+    return bool(said) and len(said[-1]) > 2 and said[-1].endswith("s") and not said[-1].endswith(("ss", "us", "is"))

@@ -10,13 +10,16 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Final
 
+from connector.mapping.documents.field_names import is_plural, meaning
+from connector.mapping.documents.item_names import item_name
+from connector.mapping.documents.places import is_odd, segment
 from connector.mapping.documents.shapes import TIME, Shape
-from connector.mapping.documents.walk import MAX_DEPTH
-from connector.mapping.plans import Plan, value_rule
+from connector.mapping.documents.walk import MAX_DEPTH, repeated_places
+from connector.mapping.plans import NO_VALUE_RULE, Plan, value_rule
 from connector.mapping.rules.paths import MISSING
 from connector.mapping.rules.rules import AUTO_TIME, TimeSource
 from connector.mapping.rules.values import DECIMAL_TEXT, Conversion, ValueRejectedError
-from connector.mapping.time.times import ReadTime, TimeBounds, TimeError
+from connector.mapping.time.times import LEAST_EPOCH, ReadTime, TimeBounds, TimeError, may_be_other_time
 from connector.records import Sample
 
 NOT_YET: Final = Shape((), (), None, None, -1, 0)
@@ -48,6 +51,10 @@ class KnownShapes:
                 return -1
         if shape.conversions is not None:
             return self._take_converted(shape, obj, time_us, newest_us, read, samples)
+        for key in shape.guarded:
+            number = obj[key]
+            if type(number) in (int, float) and not number < LEAST_EPOCH:  # type: ignore[operator]
+                return -1
         filtered = 0
         for entry, value in zip(shape.entries, obj.values()):  # noqa: B905 - the keys are the shape's
             kind = type(value)
@@ -55,7 +62,7 @@ class KnownShapes:
                 kind is float or kind is int or kind is bool
             ):  # what is not finite comes only where JSON's reader gave up
                 if entry:
-                    if type(entry) is Shape:
+                    if type(entry) is not str:
                         return -1
                     samples.append((entry, time_us, value))  # type: ignore[arg-type]
                 elif entry is False:
@@ -70,7 +77,9 @@ class KnownShapes:
                     if inner < 0:
                         return -1
                     filtered += inner
-                elif kind is list or (kind is str and entry is not False and DECIMAL_TEXT.fullmatch(value)):  # type: ignore[call-overload]
+                elif kind is list or (
+                    kind is str and entry is not False and entry is not True and DECIMAL_TEXT.fullmatch(value)  # type: ignore[call-overload]
+                ):
                     return -1
                 else:
                     filtered += 1
@@ -90,6 +99,10 @@ class KnownShapes:
     def _take_converted(  # noqa: C901, PLR0911, PLR0912 - as above
         self, shape: Shape, obj: dict[str, object], time_us: int, newest_us: int, read: ReadTime, samples: list[Sample]
     ) -> int:
+        for key in shape.guarded:
+            guarded = obj[key]
+            if type(guarded) in (int, float) and not guarded < LEAST_EPOCH:  # type: ignore[operator]
+                return -1
         filtered = 0
         for entry, conversion, value in zip(shape.entries, shape.conversions or (), obj.values(), strict=True):
             if conversion is not None and type(entry) is str and entry:
@@ -119,27 +132,35 @@ class KnownShapes:
                     if not isfinite(value):
                         return -1
                     samples.append((entry, time_us, value))
-                elif isinstance(value, int | float) or (isinstance(value, str) and DECIMAL_TEXT.fullmatch(value)):
+                elif isinstance(value, int | float) or (
+                    isinstance(value, str) and entry is not True and DECIMAL_TEXT.fullmatch(value)
+                ):
                     return -1
                 else:
                     filtered += 1
         return filtered
 
-    def learn_shape(self, plan: Plan, obj: dict[str, object], path: str = "", depth: int = 1) -> Shape | None:
+    def learn_shape(  # noqa: PLR0911, PLR0912 - one way out for each kind of member
+        self, plan: Plan, obj: dict[str, object], path: str = "", depth: int = 1
+    ) -> Shape | None:
         """What is known of objects like this one after they were walked; None if they are not for `take_known`,
         `NOT_YET` if this one did not tell."""
         rule = plan.rule
         if len(obj) > self._max_values or depth > MAX_DEPTH:
             return None
         time_key = self._find_time(obj) if rule.time.kind == AUTO_TIME else None
+        if any(map(is_odd, obj)) and repeated_places(obj, path, _has_no_time):
+            return None
         prefix = path + "." if path else ""
         entries: list[str | Shape | bool | None] = []
         conversions: list[Conversion | None] = []
         keys = found = len(obj)
         for key, value in obj.items():
-            at = prefix + key
+            at = prefix + segment(key)
             conversions.append(plan.conversions.get(at))
             if isinstance(value, dict):
+                if is_plural(key) and item_name(value).parts:
+                    return None  # its name is part of the place
                 inner = self.learn_shape(plan, value, at, depth + 1)
                 if inner is None or inner is NOT_YET:
                     return inner
@@ -152,14 +173,25 @@ class KnownShapes:
                 entries.append(TIME)
             elif at in plan.ids:
                 entries.append(plan.ids[at] or False)
-            elif value_rule(rule, at) is None:
+            elif (says := value_rule(rule, at)) is None:
                 entries.append(False)
+            elif type(value) is str and says is NO_VALUE_RULE and meaning(key).text_identifier:
+                entries.append(True)
             elif rule.conversion is not None or getattr(rule.values.get(at), "conversion", None) is not None:
                 return NOT_YET  # its text may become a number
             else:
                 entries.append(None)
         some = tuple(conversions) if any(conversions) else None
-        return Shape(tuple(obj), tuple(entries), time_key, some, keys, found)
+        guarded = tuple(
+            key
+            for key in obj
+            if key != time_key and may_be_other_time(key) and value_rule(rule, prefix + segment(key)) is NO_VALUE_RULE
+        )
+        return Shape(tuple(obj), tuple(entries), time_key, some, keys, found, guarded)
+
+
+def _has_no_time(_obj: dict[str, object]) -> bool:
+    return False
 
 
 class _NotNowError(Exception):

@@ -28,7 +28,8 @@ class Shape(NamedTuple):
     keys: Keys
     entries: tuple[str | Shape | bool | None, ...]
     """In the order of the keys: an input ID; `TIME` for the one with the time; the shape of the object in its place;
-    False for what the rule leaves out; None for what never had a number."""
+    False for what the rule leaves out; None for what never had a number; True for text that is an identifier, whatever
+    it looks like."""
     time_key: str | None
     conversions: tuple[Conversion | None, ...] | None
     """What is done with each value; None if nothing is done with any."""
@@ -36,6 +37,8 @@ class Shape(NamedTuple):
     """Keys in it and in the objects in it."""
     leaves: int
     """Values in it and in the objects in it, its time included."""
+    guarded: Keys = ()
+    """Its keys whose number may be a time of something else, by their name: a great one goes the long way."""
 
     def with_inner(self, path: Keys = ()) -> Iterator[tuple[Keys, Shape]]:
         """Itself and the objects in it, with the keys that lead there."""
@@ -51,6 +54,8 @@ class Flat:
     __slots__ = (
         "all_keys",
         "filtered",
+        "guards",
+        "identifiers",
         "inner",
         "inputs",
         "keys",
@@ -89,10 +94,14 @@ class Flat:
         ]
         self.texts = [_at((*path, key)) for path, key, entry in entries if entry is None]
         """What never was a number, and would be taken if it were."""
+        self.identifiers = [_at((*path, key)) for path, key, entry in entries if entry is True]
+        """Text that is no number, whatever it looks like."""
         self.left_out = sum(1 for *_, entry in entries if entry is False)
         """How many values the rule leaves out, whatever they are."""
-        self.filtered = self.left_out + len(self.texts)
-        self.plain = not self.filtered and not self.inner
+        self.filtered = self.left_out + len(self.texts) + len(self.identifiers)
+        self.guards = [_at((*path, key)) for path, inner in levels for key in inner.guarded]
+        """Numbers that may be times of something else."""
+        self.plain = not self.filtered and not self.inner and not self.guards
         """Whether nothing is in it but what is taken: an object that has its values, and no more keys, is like it."""
         self.rows: Rows | None = None
         """Where the next one goes; for the time of one chunk."""

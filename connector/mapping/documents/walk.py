@@ -1,9 +1,8 @@
 """The walk: once over a document, every leaf of it a sample, a reject, or counted as filtered.
 
 The time of a value is that of the nearest object around it that has a time field, else the one that the rule says.
-Elements of a list that carry a time of their own are readings of the same signals, so their index is no part of the
-path; other elements are told apart by their index. Objects whose keys were seen before take a shorter way, which gives
-the same: see `known_shapes`.
+Elements of a list are told apart as `item_names` says. Objects whose keys were seen before take a shorter way, which
+gives the same: see `known_shapes`. The place of a value is written as `places` says.
 """
 
 from __future__ import annotations
@@ -14,19 +13,49 @@ from typing import Final
 
 from connector.formats.format import PayloadError
 from connector.formats.text.json_payload import RepeatedKeys
-from connector.mapping.plans import Plan, value_rule
+from connector.mapping.documents.field_names import is_plural, meaning
+from connector.mapping.documents.item_names import (
+    NO_NAME,
+    has_readings,
+    item_name,
+    name_elements,
+    parallel_names,
+)
+from connector.mapping.documents.places import is_odd, item_segment, join, last_key, segment, shown
+from connector.mapping.plans import NO_VALUE_RULE, Plan, value_rule
 from connector.mapping.rules.rules import AUTO_TIME
 from connector.mapping.rules.values import DECIMAL_TEXT, NOT_FINITE, Conversion, ValueRejectedError
-from connector.mapping.time.times import ReadTime, TimeBounds, TimeError, format_time, is_time_name
+from connector.mapping.time.times import (
+    LEAST_EPOCH,
+    ReadTime,
+    TimeBounds,
+    TimeError,
+    format_time,
+    has_time_in_parts,
+    is_other_time,
+    is_possible_time_name,
+    is_time_name,
+    looks_like_moment,
+)
 from connector.records import Reason, Record, Reject, Sample
 
 MAX_DEPTH: Final = 32
 _MAX_OTHER_NAMES: Final = 10_000
 _LONGEST_NAME: Final = 100
 """Of a key that is remembered for being no time."""
+_MOST_GUESSES: Final = 1_000
 NO_TIME: Final = -(2**62)
 """Stands in a sample for a time that the record does not have, until the sample is taken back."""
 
+
+_TIME_IN_PARTS: Final = (
+    "year, month and day stand in fields of their own, which only a rule can put together: time with a JMESPath "
+    "expression as field, format and zone (time: arrival takes the time of arrival)"
+)
+_AMBIGUOUS: Final = (
+    "a key with a dot and an object in an object give two values of this message one name; name them in the rule of "
+    "this topic, or let the sender rename one of the keys"
+)
 
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 
@@ -35,6 +64,7 @@ class Work:
     """One record on its way through the walk."""
 
     __slots__ = (
+        "ambiguous",
         "arrival_us",
         "filtered",
         "keys",
@@ -63,6 +93,8 @@ class Work:
         """What the plan lacks that input IDs are made of, and what there is instead."""
         self.place = ""
         """Where in the payload the document of this walk is, for rejects."""
+        self.ambiguous: frozenset[str] = frozenset()
+        """Shown places that several values of this document have."""
 
 
 class OutOfRangeError(TimeError):
@@ -86,6 +118,9 @@ class Walker:
         self._learn = learn
         self._other_names: set[str] = set()
         """Keys that are known not to be times, so that they need not be looked at again."""
+        self.guesses: dict[tuple[str, str, str], str] = {}
+        """(source, topic, place of a list) → the field that names its items, where only its content said so; bounded.
+        The caller takes them away."""
 
     def walk(self, work: Work, value: object, path: str, time_us: int) -> None:
         """Walk this document; where nothing in it says a time, its values have `time_us`."""
@@ -95,7 +130,17 @@ class Walker:
         else:
             self._value(work, value, path, time_us, look, 0)
 
-    def _object(self, work: Work, obj: dict[str, object], path: str, time_us: int, look: bool, depth: int) -> None:  # noqa: PLR0912
+    def _object(  # noqa: C901, PLR0912
+        self,
+        work: Work,
+        obj: dict[str, object],
+        path: str,
+        time_us: int,
+        look: bool,
+        depth: int,
+        naming: tuple[str, ...] = (),
+    ) -> None:
+        """`naming` are the keys whose content is part of the object's place already."""
         plan = work.plan
         work.keys += len(obj)
         time_key: str | None = None
@@ -105,20 +150,32 @@ class Walker:
                 try:
                     time_us = self.read_time(work, obj[time_key])
                 except TimeError as error:
-                    work.rejects.append(
-                        self.time_reject(error, f"time field {time_key!r}", path or None, obj[time_key])
-                    )
+                    what = f"time field {time_key!r}"
+                    if any(is_possible_time_name(key) for key in obj):
+                        what += " (if the date stands in another field: time: \"join('T', [date, time])\" in its rule)"
+                    work.rejects.append(self.time_reject(error, what, shown(path) or None, obj[time_key]))
                     return
+            elif not path and has_time_in_parts(obj):
+                work.rejects.append(Reject(Reason.TIME_UNREADABLE, _TIME_IN_PARTS))
+                return
+        if not work.ambiguous and any(map(is_odd, obj)):
+            work.ambiguous = repeated_places(obj, path, self.has_time)
         ids = plan.ids
         samples = work.samples
-        plain = not plan.conversions
+        plain = not plan.conversions and not work.ambiguous
         prefix = path + "." if path else ""
+        lists = False
         for key, value in obj.items():
             kind = type(value)
-            if plain and (kind is float or kind is int):
-                if key == time_key:
-                    continue
-                at = prefix + key if prefix else key
+            if key == time_key:
+                continue
+            if key in naming:
+                found, keys = count(value)
+                work.filtered += found
+                work.keys += keys
+                continue
+            at = prefix + segment(key)
+            if plain and (kind is float or kind is int) and not value >= LEAST_EPOCH:  # type: ignore[operator]
                 input_id = ids.get(at) or self._known_id(work, at, value)
                 if at in plan.conversions:
                     self._value(work, value, at, time_us, look, depth)
@@ -127,21 +184,65 @@ class Walker:
                         samples.append((input_id, time_us, value))  # type: ignore[arg-type]
                     else:
                         self._reject_value(work, at, value, Reason.NOT_FINITE, NOT_FINITE)
-            elif key != time_key:
-                self._value(work, value, prefix + key, time_us, look, depth)
+            elif kind is list and len(obj) > 1:
+                lists = True  # it may belong to another list
+            else:
+                self._value(work, value, at, time_us, look, depth)
+        if lists:
+            self._lists(work, obj, prefix, time_key, time_us, look, depth)
         if type(obj) is RepeatedKeys:
             for key, value in obj.replaced:
                 work.keys += 1
-                work.rejects.append(repeated(key, prefix + key, value))
+                work.rejects.append(repeated(key, shown(prefix + segment(key)), value))
 
-    def _value(self, work: Work, value: object, path: str, time_us: int, look: bool, depth: int) -> None:  # noqa: PLR0912
+    def _lists(
+        self,
+        work: Work,
+        obj: dict[str, object],
+        prefix: str,
+        time_key: str | None,
+        time_us: int,
+        look: bool,
+        depth: int,
+    ) -> None:
+        """The lists among the members of an object: they may be columns of one table."""
+        named = parallel_names(obj)
+        times = [key for key, value in obj.items() if look and is_list_of_times(key, value)]
+        for key, value in obj.items():
+            if type(value) is not list or key == time_key:
+                continue
+            at = prefix + segment(key)
+            other = next((one for one in times if one != key and len(obj[one]) == len(value)), None)  # type: ignore[arg-type]
+            if key in times:
+                work.filtered += len(value)
+            elif other is not None and has_readings(value):
+                why = (
+                    f"the times of this list stand in the list {other!r} beside it; write a rule with "
+                    f"parallel: [{other}, {key}] and time: {other}"
+                )
+                self._refuse(work, value, at, Reason.TIME_UNREADABLE, why)
+            elif named is None or depth >= MAX_DEPTH or shown(at) in work.plan.rule.positions:
+                self._value(work, value, at, time_us, look, depth)
+            elif key == named.key:
+                work.filtered += len(value)
+            elif key in named.columns:
+                for part, inner in zip(named.segments, value, strict=True):
+                    self._value(work, inner, f"{at}.{part}", time_us, look, depth + 1)
+            else:
+                self._value(work, value, at, time_us, look, depth)
+
+    def _value(self, work: Work, value: object, path: str, time_us: int, look: bool, depth: int) -> None:  # noqa: C901, PLR0912
         if isinstance(value, dict | list):
             if depth >= MAX_DEPTH:
                 work.rejects.append(
-                    Reject(Reason.NESTED_TOO_DEEPLY, f"more than {MAX_DEPTH} levels deep", path or "(top)")
+                    Reject(Reason.NESTED_TOO_DEEPLY, f"more than {MAX_DEPTH} levels deep", shown(path) or "(top)")
                 )
             elif isinstance(value, dict):
-                self._object(work, value, path, time_us, look, depth + 1)
+                name = NO_NAME
+                if path and is_plural(last_key(path)) and shown(path) not in work.plan.rule.parents:
+                    name = item_name(value)  # a list of one, as some senders write it
+                at = f"{path}.{item_segment(name.parts)}" if name.parts else path
+                self._object(work, value, at, time_us, look, depth + 1, name.keys)
             else:
                 self._list(work, value, path, time_us, look, depth + 1)
             return
@@ -157,7 +258,14 @@ class Walker:
         number: float
         if kind is bool or kind is int or kind is float:
             number = value  # type: ignore[assignment]
+            if number >= LEAST_EPOCH and _is_time_of_other(plan, path, value):
+                work.filtered += 1
+                work.skipped += 1
+                return
         elif kind is str and DECIMAL_TEXT.fullmatch(value):  # type: ignore[call-overload]
+            if _is_no_number(plan, path, value):
+                work.filtered += 1
+                return
             number = float(value)  # type: ignore[arg-type]
         else:
             work.filtered += 1  # text or null
@@ -167,6 +275,8 @@ class Walker:
             return
         if path in plan.conversions:  # found out with the ID
             self._convert(work, value, path, time_us, plan.conversions[path])
+        elif work.ambiguous and shown(path) in work.ambiguous:
+            self._reject_value(work, path, value, Reason.NO_IDENTITY, _AMBIGUOUS)
         elif isfinite(number):
             work.samples.append((input_id, time_us, number))
         else:
@@ -195,11 +305,47 @@ class Walker:
             work.samples.append((input_id, time_us, number))
 
     def _list(self, work: Work, items: list[object], path: str, time_us: int, look: bool, depth: int) -> None:
-        for index, item in enumerate(items):
-            if look and isinstance(item, dict) and self.find_time(item) is not None:
+        rule = work.plan.rule
+        naming = None
+        if not rule.positions or shown(path) not in rule.positions:
+            naming = name_elements(items, self.has_time if look else _never)
+        if naming is None:
+            if path and meaning(last_key(path)).identifier and value_rule(rule, path) is NO_VALUE_RULE:
+                found, keys = count(items)
+                work.filtered += found
+                work.keys += keys
+                return
+            for index, item in enumerate(items):
+                self._value(work, item, f"{path}.{index}" if path else str(index), time_us, look, depth)
+            return
+        if naming.guessed:
+            self._guess(work, path, naming.guessed)
+        for index, (item, name) in enumerate(zip(items, naming.names, strict=True)):
+            if name.parts:
+                at = join(path, item_segment(name.parts))
+                if isinstance(item, dict):
+                    self._object(work, item, at, time_us, look, depth, name.keys)
+                else:
+                    self._value(work, item, at, time_us, look, depth)
+            elif naming.timed and isinstance(item, dict) and self.has_time(item):
                 self._object(work, item, path, time_us, look, depth)
             else:
-                self._value(work, item, f"{path}.{index}" if path else str(index), time_us, look, depth)
+                self._refuse(work, item, join(path, str(index)), Reason.NO_IDENTITY, naming.refusal)
+
+    def _refuse(self, work: Work, value: object, path: str, reason: Reason, why: str) -> None:
+        """Make one reject of a list or an object, if there are readings in it."""
+        found, keys = count(value)
+        work.keys += keys
+        if has_readings(value):
+            self.check_count(work)
+            self._reject_value(work, path, shown_value(value), reason, why)
+            found -= 1
+        work.filtered += found
+
+    def _guess(self, work: Work, path: str, field: str) -> None:
+        plan = work.plan
+        if len(self.guesses) < _MOST_GUESSES:
+            self.guesses.setdefault((plan.source, plan.topic, shown(path)), field)
 
     def _state(self, work: Work, path: str, text: str) -> int:
         """The number of a state's name. Raises `ValueRejectedError`."""
@@ -229,6 +375,8 @@ class Walker:
             return None
         if path in plan.ids:
             input_id = plan.ids[path]
+        elif _is_identifier(plan, path):
+            input_id = plan.ids[path] = None
         else:
             self.check_count(work)
             input_id = self._new_id(plan, path)
@@ -247,25 +395,36 @@ class Walker:
             )
 
     def _reject_value(self, work: Work, path: str, value: object, reason: Reason, message: str) -> None:
+        path = shown(path)
         where = f"{work.place}.{path}" if work.place and path else work.place or path
         work.rejects.append(Reject(reason, message, where or "(top)", cut(str(value))))
 
     # -- times ------------------------------------------------------------------------------------
 
     def find_time(self, obj: dict[str, object]) -> str | None:
-        """The first key that is a time by its name: the same for the same object, whatever came before."""
+        """The first key that is a time by its name, else the first that is one by its name and its content: the same
+        for the same object, whatever came before."""
         others = self._other_names
+        possible: str | None = None
         for key, value in obj.items():
             if key in others:
                 continue
-            if not is_time_name(key):
+            if is_time_name(key):
+                if not isinstance(value, dict | list):
+                    return key
+            elif is_possible_time_name(key):
+                if possible is None and looks_like_moment(value):
+                    possible = key
+            else:
                 if len(others) >= _MAX_OTHER_NAMES:
                     others.clear()
                 if len(key) <= _LONGEST_NAME:
                     others.add(key)
-            elif not isinstance(value, dict | list):
-                return key
-        return None
+        return possible
+
+    def has_time(self, obj: dict[str, object]) -> bool:
+        """Whether an object has a time of its own."""
+        return self.find_time(obj) is not None
 
     def read_time(self, work: Work, value: object) -> int:
         """A time as the rule reads it, within the bounds. Raises `TimeError`."""
@@ -292,6 +451,64 @@ class Walker:
         """The reject of a time that cannot be used."""
         reason = Reason.TIME_OUT_OF_RANGE if isinstance(error, OutOfRangeError) else Reason.TIME_UNREADABLE
         return Reject(reason, f"{what}: {error}", path, shown_value(value))
+
+
+def _never(_obj: dict[str, object]) -> bool:
+    return False
+
+
+def _is_identifier(plan: Plan, path: str) -> bool:
+    """Whether numbers at this place are identifiers, since the rule says nothing of them and their name does."""
+    return meaning(last_key(path)).identifier and value_rule(plan.rule, path) is NO_VALUE_RULE
+
+
+def _is_no_number(plan: Plan, path: str, value: object) -> bool:
+    """Whether this text is no number, though it is made of digits: an identifier, or the time of something else."""
+    key = last_key(path)
+    return (
+        meaning(key).text_identifier or (len(value) >= 10 and is_other_time(key, value))  # type: ignore[arg-type]
+    ) and value_rule(plan.rule, path) is NO_VALUE_RULE
+
+
+def _is_time_of_other(plan: Plan, path: str, value: object) -> bool:
+    """Whether this number is a time that the values beside it do not have."""
+    return is_other_time(last_key(path), value) and value_rule(plan.rule, path) is NO_VALUE_RULE
+
+
+def is_list_of_times(key: str, value: object) -> bool:
+    """Whether a field holds a list of times."""
+    return (
+        type(value) is list
+        and bool(value)
+        and (is_time_name(key) or is_possible_time_name(key))
+        and all(map(looks_like_moment, value))
+    )
+
+
+def repeated_places(document: object, path: str, has_time: Callable[[dict[str, object]], bool]) -> frozenset[str]:
+    """The shown places that several values of a document have: `a.b` in `{"a.b": 1, "a": {"b": 2}}`."""
+    once: set[str] = set()
+    twice: set[str] = set()
+    left: list[tuple[str, object, int]] = [(path, document, 0)]
+    for at, value, depth in left:  # which grows
+        if depth > MAX_DEPTH:
+            continue
+        if isinstance(value, dict):
+            left += [(join(at, segment(key)), inner, depth + 1) for key, inner in value.items()]
+        elif isinstance(value, list):
+            naming = name_elements(value, has_time)
+            if naming is None:
+                left += [(join(at, str(index)), inner, depth + 1) for index, inner in enumerate(value)]
+            else:
+                left += [
+                    (join(at, item_segment(name.parts)), inner, depth + 1)
+                    for name, inner in zip(naming.names, value, strict=True)
+                    if name.parts
+                ]
+        else:
+            text = shown(at)
+            (twice if text in once else once).add(text)
+    return frozenset(twice)
 
 
 def leaves(document: object) -> int:

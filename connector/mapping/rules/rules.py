@@ -181,6 +181,22 @@ class Rule:
         """Whether its values are those of items in the payload."""
         return bool(self.iterate or self.parallel)
 
+    @cached_property
+    def positions(self) -> frozenset[str]:
+        """The lists of which the rule names values by their place in the list: `vals` for the value `vals.0.v`."""
+        found: set[str] = set()
+        for path in self.values:
+            parts = path.split(".")
+            found.update(".".join(parts[:at]) for at, part in enumerate(parts) if part.isdecimal())
+        return frozenset(found)
+
+    @cached_property
+    def parents(self) -> frozenset[str]:
+        """The objects of which the rule names values: `motor` for the value `motor.rpm`."""
+        return frozenset(
+            ".".join(parts[:at]) for path in self.values for parts in [path.split(".")] for at in range(1, len(parts))
+        )
+
     @property
     def is_plain(self) -> bool:
         """Whether a record needs nothing but to be decoded and walked."""

@@ -11,8 +11,11 @@ from unicodedata import category
 
 from connector.records import Reason
 
-DECIMAL_TEXT: Final = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
-"""Text that is taken for a number without being told so: JSON's own notation."""
+NUMBER_TEXT: Final = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+"""Text in JSON's own notation of numbers."""
+DECIMAL_TEXT: Final = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+([eE][+-]?\d+)?|[eE][+-]\d+)?", re.ASCII)
+"""Text that is taken for a number without being told so: the same, but `12e4`, which may be part of a MAC address or
+a serial number."""
 _LOOSE_TEXT: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NUMBER_AND_REST: Final = re.compile(r"([+-]?[.,]*\d[\d.,]*(?:[eE][+-]?\d+)?)(.*)", re.ASCII | re.DOTALL)
 _SMALL_DIGITS: Final = frozenset("¹²³⁰⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉")
@@ -134,7 +137,7 @@ class Conversion:
         raise ValueRejectedError(Reason.NOT_A_NUMBER, "text that is no number, where its rule wants one")
 
     def _number(self, text: str) -> float | None:
-        if DECIMAL_TEXT.fullmatch(text):
+        if NUMBER_TEXT.fullmatch(text):
             return float(text)
         if not (self.decimal_comma or self.strip_unit) or len(text) > _LONGEST:
             return None

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from connector.clarify.limits import INPUT_ID, INPUT_ID_LENGTH
+from connector.mapping.documents.places import shown
 
 _ILLEGAL: Final = re.compile(r"[^a-zA-Z0-9\-_:.#+/]")
 _HASH_LENGTH: Final = 10
@@ -44,7 +45,7 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         more = f", record {self.record}" if self.record else ""
-        return f"topic {self.topic!r} (value {self.path!r}{more})"
+        return f"topic {self.topic!r} (value {shown(self.path)!r}{more})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Final
 
 import orjson
 
+from connector.mapping.documents.places import shown
 from connector.mapping.plans import FOUND, Plan, metadata, value_rule, wanted_id
 from connector.mapping.rules.templates import KEY
 from connector.mapping.rules.values import ValueRejectedError
@@ -67,7 +68,7 @@ class Naming:
         """What this signal should be called, if the rule says anything."""
         value = value_rule(plan.rule, path)
         if value is not None:
-            called = path if value.named is None else value.named
+            called = shown(path) if value.named is None else value.named
             describe = plan.described if isinstance(plan, SparkplugPlan) else partial(metadata, plan)
             found = describe(value, called, input_id, self.states.of(input_id))
             if found is not None:

@@ -8,7 +8,7 @@ is what Clarify stores, is cut off; a number with a fraction is rounded, since i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
@@ -40,13 +40,49 @@ TIME_NAMES: Final = frozenset(
         "source_timestamp",
         "created_at",
         "received_at",
+        "time_stamp",
+        "tstamp",
+        "timeunixnano",
+        "unixtimestamp",
+        "unix_timestamp",
+        "epoch_ms",
+        "epochms",
+        "observedat",
+        "recordedat",
+        "sampledat",
+        "measured_time",
+        "measurement_time",
+        "measurementtime",
+        "sampletime",
+        "sample_time",
+        "source_time",
+        "sourcetime",
+        "phenomenontime",
+        "phenomenon_time",
+        "zeitstempel",
     }
 )
 """Field names (in small letters) that are taken as the time of the values beside them."""
+_POSSIBLE_TIME_NAMES: Final = frozenset(
+    {"t", "at", "date", "dt", "datum", "gmt", "origin", "stamp", "utc", "when", "zeit"}
+)
+"""Field names (in small letters) that are taken as a time where their content is one: `t` may be a temperature."""
+_OTHER_TIME_NAMES: Final = re.compile(
+    r"(?i:time|date|stamp|seen|since|until|epoch|nano|changed|modified|expires)|(?<=[a-z_])(At|_at)$"
+)
+"""What stands in the names of fields that may be a time of something else: `last_seen`, `startTimeUnixNano`."""
 
+_DAY_AND_CLOCK: Final = re.compile(
+    r"(\d{4}[-./]\d\d?[-./]\d\d?|\d\d?[-./]\d\d?[-./]\d{2,4})\D{1,3}\d\d?:\d\d", re.ASCII
+)
+_DATE: Final = re.compile(r"(\d{4}-\d\d-\d\d|\d{4}[./]\d\d?[./]\d\d?|\d\d?[./]\d\d?[./]\d{4})(?!\d)", re.ASCII)
+_YEAR_2100_US: Final = 4_102_444_800_000_000
+LEAST_EPOCH: Final = 1_000_000_000
+"""2001-09-09: a number below is not taken for an epoch time without being told so."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
+_PARTS: Final = frozenset({"year", "month", "day"})
 YEAR_US: Final = 366 * 86_400 * 1_000_000
 
 
@@ -65,6 +101,54 @@ class TimeBounds:
 def is_time_name(name: str) -> bool:
     """Whether a field of this name is taken as the time of the values beside it."""
     return name.lower() in TIME_NAMES
+
+
+def is_possible_time_name(name: str) -> bool:
+    """Whether a field of this name is taken as a time if its content is one (see `looks_like_moment`)."""
+    return name.lower() in _POSSIBLE_TIME_NAMES
+
+
+def looks_like_moment(value: object) -> bool:
+    """Whether a value is a date with a time of day, or an epoch number from 2001 to 2100."""
+    if type(value) is str and _DAY_AND_CLOCK.match(value.strip()):
+        return True
+    return is_epoch(value)
+
+
+def is_other_time(name: str, value: object) -> bool:
+    """Whether this number is no reading but an epoch time of something else, by its name and its size."""
+    return may_be_other_time(name) and is_epoch(value)
+
+
+def may_be_other_time(name: str) -> bool:
+    """Whether a number in a field of this name may be a time of something else than the values beside it."""
+    folded = name.lower()
+    return folded in TIME_NAMES or folded in _POSSIBLE_TIME_NAMES or _OTHER_TIME_NAMES.search(name) is not None
+
+
+def is_epoch(value: object) -> bool:
+    """Whether a number, or text made of digits, is an epoch time in any unit, from 2001-09-09 to the year 2100."""
+    if type(value) is str:
+        if not (10 <= len(value) <= 30 and _NUMBER.fullmatch(value)):
+            return False
+    elif (type(value) is not int and type(value) is not float) or not LEAST_EPOCH <= value < 1e20:
+        return False
+    try:
+        return LEAST_EPOCH * 1_000_000 <= parse_time(value) < _YEAR_2100_US
+    except TimeError:
+        return False
+
+
+def looks_like_time(value: object) -> bool:
+    """Whether a value is a date, with or without a time of day, or an epoch number from 2001 to 2100."""
+    if type(value) is str:
+        return _DATE.match(value.strip()) is not None
+    return is_epoch(value)
+
+
+def has_time_in_parts(obj: Mapping[str, object]) -> bool:
+    """Whether an object has its time in fields of their own: year, month and day."""
+    return len(_PARTS.intersection(key.lower() for key in obj)) == len(_PARTS)
 
 
 def parse_time(value: object) -> int:

@@ -30,7 +30,7 @@ mapping:
       name: "{machine} {field}"
       values:
         temp: {unit: °C}
-        serial: {skip: true}
+        batch: {skip: true}
     - topic: never/{x}
   unmatched: dead_letter
 state_dir: state
@@ -44,7 +44,7 @@ def line(topic: str, payload: object, **more: object) -> str:
 
 CAPTURE = (
     "".join(
-        line(f"plant/m{n % 2}/telemetry", {"ts": T0 + n // 2, "temp": n, "serial": 7, "note": "x"}, source="plant")
+        line(f"plant/m{n % 2}/telemetry", {"ts": T0 + n // 2, "temp": n, "batch": 7, "note": "x"}, source="plant")
         for n in range(10)
     )
     + line("plant/m0/debug", {"heap": 5})
@@ -90,7 +90,7 @@ def test_every_message_and_value_is_accounted_for(folder: Path) -> None:
         "waiting_for_schema": 0,
     }
     assert found["samples"] == 10
-    assert found["values_left_out"] == 20  # a serial and a text in each of ten
+    assert found["values_left_out"] == 20  # a batch and a text in each of ten
     assert (found["first"], found["last"]) == ("2026-09-21T14:13:20Z", "2026-09-21T14:13:24Z")
 
 
@@ -170,7 +170,7 @@ def test_standard_input_and_a_count(folder: Path) -> None:
 
 def test_a_change_of_mapping(folder: Path) -> None:
     other = folder / "other.yaml"
-    changed = CONFIG.replace('"{machine}/{field}"', '"{machine}.{field}"').replace("serial: {skip: true}", "temp2: {}")
+    changed = CONFIG.replace('"{machine}/{field}"', '"{machine}.{field}"').replace("batch: {skip: true}", "temp2: {}")
     other.write_text(changed.replace("unmatched: dead_letter", "unmatched: map"), encoding="utf-8")
     found = of_capture(folder, "--compare", other)["comparison"]
     assert found["kept"] == 0
@@ -178,12 +178,12 @@ def test_a_change_of_mapping(folder: Path) -> None:
         {"before": f"m{n}/temp", "after": f"m{n}.temp", "topic": f"plant/m{n}/telemetry", "path": "temp"}
         for n in range(2)
     ]
-    assert found["created"] == ["elsewhere:v", "m0.serial", "m0.temp", "m1.serial", "m1.temp"]
+    assert found["created"] == ["elsewhere:v", "m0.batch", "m0.temp", "m1.batch", "m1.temp"]
     assert found["orphaned"] == ["m0/temp", "m1/temp"]
     assert found["samples"] == {"before": 10, "after": 21}
     text = preview(folder, "--input", folder / "capture.ndjson", "--compare", other).stdout
     assert "5 would be new, 2 would get no more data" in text
-    assert "  new:\n    elsewhere:v\n    m0.serial\n    m1.serial\n" in text
+    assert "  new:\n    elsewhere:v\n    m0.batch\n    m1.batch\n" in text
 
 
 def test_what_is_renamed_is_found_by_its_topic_where_sources_are_called_otherwise(folder: Path) -> None:

@@ -343,9 +343,9 @@ NO_NUMBERS_WITH_UNITS = (
         ({"states": {"OPEN": 1}}, 1, 1),
         ({"type": "enum", "enum_values": {0: "off", 1: "on"}}, "on", 1),
         ({"type": "enum", "enum_values": {0: "off", 1: "on"}}, "On ", 1),
-        ({"nan": "reject"}, "1e999", Reason.NOT_FINITE),
-        ({"nan": "null"}, "1e999", None),
-        ({"nan": "drop"}, "1e999", None),
+        ({"nan": "reject"}, "1e+999", Reason.NOT_FINITE),
+        ({"nan": "null"}, "1e+999", None),
+        ({"nan": "drop"}, "1e+999", None),
     ],
 )
 def test_what_becomes_of_a_value(says: dict[str, Any], value: object, wanted: float | Reason | None) -> None:

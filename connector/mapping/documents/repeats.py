@@ -1,0 +1,59 @@
+"""Repeats: samples of one message that would share an input ID at one time.
+
+Clarify keeps one value for an input and a time, so all but one would be lost without a word, and nobody could say
+which. They are refused, all of them: the message does not tell what it meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from connector.mapping.time.times import format_time
+from connector.records import FIRST_US, LAST_US, Reason, Reject, Sample
+
+_REMEDY = (
+    "nothing tells them apart; in the rule of this topic set iterate with item_name (or {item.FIELD} or {index} in "
+    "input), or time to the field with the time of each item, or shared_inputs: true if they are one signal"
+)
+
+
+def refuse_repeats(
+    samples: list[Sample], places: Callable[[], Mapping[str, str]], *, own_time_us: int | None = None
+) -> tuple[list[Sample], list[Reject], int]:
+    """(the samples that stay, rejects for those that share an input ID and a time, how many samples were left out).
+
+    `places` gives the place of each input ID in the payload, as far as it is known. With `own_time_us`, the record's
+    own time in µs, samples of one value at any other time are one reading that was written twice: the first stays, and
+    the others are left out."""
+    if len({sample[:2] for sample in samples}) == len(samples):
+        return samples, [], 0
+    values: dict[tuple[str, int], list[float]] = {}
+    for input_id, time_us, value in samples:
+        values.setdefault((input_id, time_us), []).append(value)
+    paths = places()
+    kept: list[Sample] = []
+    rejects: list[Reject] = []
+    left_out = 0
+    for sample in samples:
+        input_id, time_us, value = sample
+        here = values[input_id, time_us]
+        if len(here) == 1:
+            kept.append(sample)
+        elif own_time_us is not None and time_us != own_time_us and len(set(here)) == 1:
+            kept.append(sample)
+            left_out += len(here) - 1
+            values[input_id, time_us] = []
+        elif here:
+            rejects.append(
+                Reject(
+                    Reason.NO_IDENTITY,
+                    f"{len(here)} values of this message would be input {input_id!r} at {_shown(time_us)}; {_REMEDY}",
+                    paths.get(input_id) or f"(value of {input_id})",
+                    repr(value),
+                )
+            )
+    return kept, rejects, left_out
+
+
+def _shown(time_us: int) -> str:
+    return format_time(time_us) if FIRST_US <= time_us <= LAST_US else f"{time_us} µs since 1970"

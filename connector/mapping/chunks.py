@@ -25,6 +25,7 @@ from connector.records import Mapped, Part, Reason, Record, Reject, Rows
 
 _NOT_PLAIN = (orjson.JSONDecodeError, LookupError, TypeError, NotANumberError, TimeError)
 
+_NUMBERS: Final = (int, float)
 _TEXT_OR_NULL: Final = (str, type(None))
 _MAPPED_AT_ONCE: Final = 100_000
 """Values of a chunk that are mapped before what they became is taken in: a small record may be a bomb of thousands."""
@@ -103,6 +104,8 @@ class ChunkMapper:
                         rows.times.append(time_us)
                         rows.packed.append(packed)
                         values += flat.width
+                        if flat.watched:
+                            mapper.watch(plan, flat, document, time_us)  # type: ignore[arg-type]
                         if plan.clock is not None and time_us != record.time_us:  # type: ignore[union-attr]
                             plan.clock.note(record.time_us, time_us)  # type: ignore[union-attr]
                         break
@@ -140,7 +143,8 @@ def _rest_is_plain(flat: Flat, document: dict[str, object], payload: bytes) -> b
         if text is not None and (type(text) is not str or DECIMAL_TEXT.fullmatch(text)):
             return False
     for find in flat.guards:
-        if not find(document) < LEAST_EPOCH:
+        number = find(document)
+        if type(number) in _NUMBERS and not number < LEAST_EPOCH:
             return False
     return all(type(find(document)) in _TEXT_OR_NULL for find in flat.identifiers)
 

@@ -19,12 +19,15 @@ from connector.formats.sparkplug.topic import Owner
 from connector.mapping.documents.decoded import Decoded
 from connector.mapping.documents.documents import NOT_DECODED, Documents
 from connector.mapping.documents.known_shapes import KnownShapes
+from connector.mapping.documents.nothing import is_no_value
+from connector.mapping.documents.shapes import Flat
 from connector.mapping.documents.walk import Walker, leaves, shown_value
 from connector.mapping.plans import Plan, TopicPlan
 from connector.mapping.rules.rules import Rule, everything
 from connector.mapping.rules.templates import ITEM_FIELD, KEY, PAYLOAD
 from connector.mapping.signals.input_ids import Origin
 from connector.mapping.signals.naming import Naming
+from connector.mapping.signals.shared_topics import OnIdentity, SharedTopic, SharedTopics
 from connector.mapping.sparkplug import SparkplugMapping, limits_of
 from connector.mapping.thinning.thinning import Thinner
 from connector.mapping.time.align import Aligner
@@ -68,13 +71,15 @@ class Mapper:
         max_payload_bytes: int = 4 * 1024 * 1024,
         max_values: int = 20_000,
         max_claims: int | None = None,
+        on_identity: OnIdentity = "warn",
     ) -> None:
         """`unmatched` (`filter`, `dead_letter` or `map`) says what becomes of a record that no rule takes;
         without any rule every record is mapped. With `match_all` every rule that takes a record maps it, else the
         first. `claims` is which origin owned which input ID in earlier runs, `states` which states of which input were
         learned, `births` what Sparkplug's nodes had said, by source; IDs of sources that are not in `sources` any more
         may be taken over. Retained messages of the sources in `without_retained` are left out. Of at most `max_claims`
-        input IDs it is remembered whose they are (None: of all); see `InputIds`."""
+        input IDs it is remembered whose they are (None: of all); see `InputIds`. `on_identity` says what becomes of the
+        values of a topic that several things share without a rule that tells them apart."""
         self.clocks = Clocks()
         self.thinner = Thinner()
         self.aligner = Aligner()
@@ -94,7 +99,9 @@ class Mapper:
         """Signals seen for the first time, or with a state that is new, whose rule says metadata."""
         walker = Walker(self.bounds, max_values, naming.new_id, naming.learn)
         shapes = KnownShapes(self.bounds, max_values, walker.find_time)
-        self._documents = Documents(self._plans, walker, shapes, self.thinner, self.bounds)
+        self.shared_topics = SharedTopics(on_identity)
+        """Topics whose messages are about several things."""
+        self._documents = Documents(self._plans, walker, shapes, self.thinner, self.bounds, self.shared_topics)
         self.sparkplug = SparkplugMapping(
             self.bounds,
             limits_of(rules, max_payload_bytes, max_values),
@@ -118,24 +125,49 @@ class Mapper:
         payload = record.payload
         if payload is None or record.problem:  # a tombstone says that something is deleted: no measurement
             if not record.problem:
-                return Mapped(skipped=True)
+                return Mapped(skipped=True, why="deleted")
             cut = payload is not None and len(payload) > self.max_payload_bytes  # its source kept no more of it
             return _rejected(Reason.PAYLOAD_TOO_LARGE if cut else Reason.MALFORMED_RECORD, record.problem)
         topic = self._plans.of(source, record.topic)
-        if record.retained and source in self._without_retained:
-            return Mapped(skipped=True)
+        if not payload or (record.retained and source in self._without_retained):
+            return Mapped(skipped=True, why="retained" if payload else "cleared")
         plan = topic.plain
         if plan is None:
             return self._map_by_rules(source, record, topic, payload)
-        if len(payload) > self.max_payload_bytes:
-            return self._too_large(payload)
-        try:
-            mapped = self._documents.payload(record, plan, payload, document)
-        except PayloadError as error:
-            mapped = _rejected(error.reason, str(error))
+        mapped = self._plainly(plan, record, payload, document)
         if plan.rule.align is not None:
             mapped.samples = self.aligner.align(mapped.samples, plan.rule.align)
         return mapped if not mapped.rejects or plan.rule.number is None else _pointing(mapped, plan.rule)
+
+    def _plainly(self, plan: Plan, record: Record, payload: bytes, document: object = NOT_DECODED) -> Mapped:
+        if len(payload) > self.max_payload_bytes:
+            return self._too_large(payload)
+        if (found := self._held(plan)) is not None:
+            return self._refused(found)
+        try:
+            return self._documents.payload(record, plan, payload, document)
+        except PayloadError as error:
+            if error.reason is Reason.INVALID_JSON and is_no_value(payload):
+                return Mapped(filtered=1, skipped=True, why="unavailable")
+            return _rejected(error.reason, str(error))
+
+    def watch(self, plan: Plan, flat: Flat, document: object, time_us: int) -> None:
+        """Look now and then whether several things share the topic of a message that became a row."""
+        watch = plan.watch
+        if watch is not None and watch.left:
+            watch.left -= 1
+            return
+        values = zip(flat.inputs, flat.values(document), strict=True)
+        self._documents.watch(plan, document, [(input_id, time_us, value) for input_id, value in values])
+        if self._held(plan):
+            plan.flat = None
+            plan.flats.clear()
+
+    def _held(self, plan: Plan) -> SharedTopic | None:
+        """What was found about this topic, where its values have to wait for a rule."""
+        if plan.watch is None or self.shared_topics.on_identity == "warn":
+            return None
+        return plan.watch.found
 
     def shares(self, source: str, record: Record, mapped: Mapped) -> list[Share]:
         """Which rules took a record, and what each made of it. To be asked right after `map` gave `mapped` for it."""
@@ -222,6 +254,9 @@ class Mapper:
             result = self._with_rest(result, rest)
         if not result.samples and not result.rejects:
             result.skipped = True
+            result.why = result.why or ("skipped" if skipped else "left_out")
+        else:
+            result.why = ""
         return result
 
     def _by_rule(
@@ -230,6 +265,8 @@ class Mapper:
         """What the rule makes of the documents that it takes and no rule before it took; None if there are none."""
         if rule.sparkplug is not None:
             return self._map_sparkplug(rule, plan, record)
+        if (found := self._held(plan)) is not None:
+            return self._refused(found)
         result: Mapped | None = None
         try:
             documents, keys_repeat = decoded.by(rule.format)
@@ -237,12 +274,14 @@ class Mapper:
                 if not all(condition.holds(document) for condition in rule.when):
                     continue
                 decoded.take(rule.format, number)
-                mapped = Mapped(skipped=True, filtered=leaves(document)) if rule.skip else None
+                mapped = Mapped(skipped=True, filtered=leaves(document), why="skipped") if rule.skip else None
                 if mapped is None:
                     mapped = self._documents.document(rule, plan, record, named, document)
                 result = mapped if result is None else _joined(result, mapped)
         except PayloadError as error:
             decoded.failed(rule.format)
+            if error.reason is Reason.INVALID_JSON and is_no_value(record.payload or b""):
+                return Mapped(filtered=1, skipped=True, why="unavailable")
             result = _joined(result or Mapped(), _rejected(error.reason, str(error)))
         else:
             bad = decoded.take_bad(rule.format) if result is not None or not rule.when else []
@@ -269,15 +308,10 @@ class Mapper:
         if self._fallback is not None:
             if topic.fallback is None:
                 topic.fallback = Plan(source, record.topic, self._fallback, {})
-            if len(payload) > self.max_payload_bytes:
-                return self._too_large(payload)
-            try:
-                return self._documents.payload(record, topic.fallback, payload)
-            except PayloadError as error:
-                return _rejected(error.reason, str(error))
+            return self._plainly(topic.fallback, record, payload)
         if self._reject_unmatched:
             return _rejected(Reason.NO_RULE, f"no rule of the mapping takes topic {record.topic!r}")
-        return Mapped(skipped=True)
+        return Mapped(skipped=True, why="no_rule")
 
     def _with_rest(self, result: Mapped, rest: list[object]) -> Mapped:
         """Some documents of a payload were taken and these were not."""
@@ -288,6 +322,10 @@ class Mapper:
             ]
             return _joined(result, Mapped(rejects=said))
         return _joined(result, Mapped(filtered=sum(map(leaves, rest)), skipped=True))
+
+    def _refused(self, found: SharedTopic) -> Mapped:
+        reason = Reason.SIGNAL_HELD if self.shared_topics.on_identity == "hold" else Reason.NO_IDENTITY
+        return _rejected(reason, f"{found} (signals.on_identity: {self.shared_topics.on_identity})")
 
     def _too_large(self, payload: bytes) -> Mapped:
         return _rejected(
@@ -302,6 +340,7 @@ def _joined(one: Mapped, other: Mapped) -> Mapped:
         one.rejects + other.rejects,
         one.filtered + other.filtered,
         one.skipped or other.skipped,
+        "" if one.samples or one.rejects or other.samples or other.rejects else one.why or other.why,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -22,6 +22,9 @@ from connector.mapping.rules.values import Conversion
 from connector.mapping.signals.input_ids import Origin
 from connector.mapping.time.clock_skew import Clock
 from connector.records import ItemMetadata, Record, SignalMetadata
+
+if TYPE_CHECKING:
+    from connector.mapping.signals.shared_topics import Watch
 
 NO_VALUE_RULE: Final = ValueRule()
 _MOST_PLANS: Final = 100_000
@@ -52,6 +55,8 @@ class Plan:
         "source",
         "topic",
         "variables",
+        "watch",
+        "watched",
     )
 
     def __init__(self, source: str, topic: str, rule: Rule, variables: Mapping[str, str], record: str = "") -> None:
@@ -77,6 +82,10 @@ class Plan:
         self.lacking: frozenset[str] = frozenset()
         """What these records lack that input IDs are made of: a value whose ID needs one of these must get none."""
         self.by_texts: dict[tuple[str, ...], Plan] = {}
+        self.watch: Watch | None = None
+        """Looks whether several things share the topic; None until the first message."""
+        self.watched = True
+        """Whether there is anything to look for."""
 
     def with_texts(self, texts: tuple[str, ...], named: Mapping[str, str]) -> Plan:
         """The plan for these texts of the rule's dynamic variables; `named` are the levels of a key."""

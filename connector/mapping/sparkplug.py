@@ -143,7 +143,7 @@ class SparkplugMapping:
         decoded = self._decode(source, record, rule)
         topic = decoded.topic
         if not topic.group:  # the state of a host
-            return Mapped(skipped=True)
+            return Mapped(skipped=True, why="left_out")
         plan = self._plan(source, rule, Owner(topic.group, topic.node, topic.device))
         mapped = Mapped(
             [],
@@ -154,6 +154,7 @@ class SparkplugMapping:
         if decoded.online is not None and plan.sparkplug.online:
             self._add_online(source, record, rule, decoded, mapped)
         mapped.skipped = not mapped.samples and not mapped.rejects
+        mapped.why = "left_out" if mapped.skipped else ""
         return mapped
 
     def _decode(self, source: str, record: Record, rule: Rule) -> SparkplugMessage:

@@ -6,7 +6,7 @@ document of its own.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from math import isfinite
 from typing import Final
@@ -16,6 +16,7 @@ import orjson
 from connector.formats.text.json_payload import decode, decode_repeated, may_repeat_keys
 from connector.mapping.documents.items import items_of, leaves_beside
 from connector.mapping.documents.known_shapes import NOT_YET, KnownShapes
+from connector.mapping.documents.nothing import nothing_because
 from connector.mapping.documents.places import shown
 from connector.mapping.documents.repeats import refuse_repeats
 from connector.mapping.documents.shapes import Shape, flat_of
@@ -25,6 +26,7 @@ from connector.mapping.rules.paths import MISSING
 from connector.mapping.rules.rules import ARRIVAL_TIME, AUTO_TIME, FIELD_TIME, HEADER_TIME, Quality, Rule, TimeSource
 from connector.mapping.rules.templates import ITEM
 from connector.mapping.signals.identity import lacks
+from connector.mapping.signals.shared_topics import SharedTopics, may_name
 from connector.mapping.thinning.thinning import Thinner
 from connector.mapping.time.record_times import record_time
 from connector.mapping.time.times import TimeBounds, TimeError
@@ -43,8 +45,15 @@ class Documents:
     """Maps documents."""
 
     def __init__(
-        self, plans: TopicPlans, walker: Walker, shapes: KnownShapes, thinner: Thinner, bounds: TimeBounds
+        self,
+        plans: TopicPlans,
+        walker: Walker,
+        shapes: KnownShapes,
+        thinner: Thinner,
+        bounds: TimeBounds,
+        shared: SharedTopics,
     ) -> None:
+        self._shared = shared
         self._plans = plans
         self._walker = walker
         self._shapes = shapes
@@ -72,7 +81,7 @@ class Documents:
         if rule.select is not None:
             selected = rule.select.find(document)
             if selected is MISSING or selected is None:
-                return Mapped(skipped=True, filtered=leaves(document))
+                return Mapped(skipped=True, filtered=leaves(document), why="left_out")
             outside = leaves(document) - leaves(selected)
         if rule.iterates:
             return self._items(rule, plan, record, named, texts, selected, (document,), outside, whole)
@@ -108,6 +117,8 @@ class Documents:
                     plan.flats.clear()
                 plan.shapes[keys] = learned
                 self._learn_flat(plan, keys, learned)
+                if plan.flat is not None and plan.flat.keys == keys:
+                    plan.flat.watched = plan.watched and may_name(obj)
                 self._plans.grew(_shape_bytes(keys))
         return mapped
 
@@ -131,6 +142,8 @@ class Documents:
         filtered = self._shapes.take_known(shape, obj, time_us, newest_us, time.read, samples)
         if filtered < 0 or not samples or (payload is None and not all(isfinite(value) for _, _, value in samples)):
             return None
+        if plan.watched:
+            self.watch(plan, obj, samples)
         if self._thinner.how:
             kept = self._thinner.thin(plan.source, samples)
             filtered += len(samples) - len(kept)
@@ -138,6 +151,16 @@ class Documents:
         if plan.clock is not None and samples and samples[0][1] != record.time_us and not record.retained:
             plan.clock.note(record.time_us, samples[0][1])
         return Mapped(samples, [], filtered)
+
+    def watch(self, plan: Plan, document: object, samples: Iterable[Sample]) -> None:
+        """Look whether several things share the topic, now and then."""
+        watch = plan.watch
+        if watch is not None and watch.left:
+            watch.left -= 1
+            return
+        grown = self._shared.look(plan, document, samples)
+        if grown:
+            self._plans.grew(grown)
 
     def _learn_flat(self, plan: Plan, keys: tuple[str, ...], shape: Shape | None) -> None:
         """Whether objects with these keys become rows: where nothing is to be done with a value but to take it, and
@@ -177,7 +200,12 @@ class Documents:
             )
             work.rejects += rejects
             work.filtered += left_out
+        if plan.watched and work.samples and not work.place:
+            self.watch(plan, value, work.samples)
         if not work.samples and not work.rejects and not work.skipped:
+            why = nothing_because(value, drops_text=plan.rule.drops_text)
+            if why:
+                return Mapped(filtered=work.filtered, skipped=True, why=why)
             return _nothing(f"no number or boolean in {shown_value(value)}; nothing to store", work.filtered)
         if work.samples and plan.clock is not None and not record.retained:
             self._read_clock(work, record, plan)
@@ -188,7 +216,8 @@ class Documents:
             filtered += len(samples) - len(kept)
             samples = kept
         skipped = not work.samples and not work.rejects
-        return Mapped(samples, work.rejects, filtered, skipped)
+        why = "" if samples or work.rejects else "thinned" if work.samples else work.why or "left_out"
+        return Mapped(samples, work.rejects, filtered, skipped, why)
 
     def _read_clock(self, work: Work, record: Record, plan: Plan) -> None:
         newest = max(time_us for _, time_us, _ in work.samples)
@@ -245,6 +274,8 @@ class Documents:
             self._learn_item(base, item.value)
         work.plan, work.place = base, ""
         work.filtered += (max(0, total - inside) if beside is None else beside) + max(0, outside)
+        if not seen and any(isinstance(path.find(selected), dict | list) for path in rule.iterate):
+            return Mapped(filtered=work.filtered, skipped=True, why="null")
         if not seen:
             return _nothing(
                 f"there is nothing to take items from at {' → '.join(path.text for path in rule.iterate) or '@'}",
@@ -350,6 +381,7 @@ class Documents:
             values -= 1
         work.filtered += values
         work.skipped += values
+        work.why = work.why or "bad_quality"
         return False
 
     def _time_of(self, work: Work, record: Record, source: TimeSource, value: object, outer: tuple[object, ...]) -> int:

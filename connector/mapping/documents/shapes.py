@@ -67,6 +67,7 @@ class Flat:
         "texts",
         "time",
         "values",
+        "watched",
         "width",
     )
 
@@ -103,6 +104,8 @@ class Flat:
         """Numbers that may be times of something else."""
         self.plain = not self.filtered and not self.inner and not self.guards
         """Whether nothing is in it but what is taken: an object that has its values, and no more keys, is like it."""
+        self.watched = False
+        """Whether its text may tell several things apart."""
         self.rows: Rows | None = None
         """Where the next one goes; for the time of one chunk."""
 

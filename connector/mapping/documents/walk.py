@@ -76,6 +76,7 @@ class Work:
         "rejects",
         "samples",
         "skipped",
+        "why",
     )
 
     def __init__(self, record: Record, plan: Plan) -> None:
@@ -84,6 +85,8 @@ class Work:
         self.rejects: list[Reject] = []
         self.filtered = 0
         self.skipped = 0
+        self.why = ""
+        """Why values were left out, where it is not that the rule says so; see `FILTERED_BECAUSE`."""
         self.keys = 0
         self.arrival_us = record.received_us or record.time_us
         self.read_time: ReadTime = plan.rule.time.read

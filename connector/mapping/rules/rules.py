@@ -158,6 +158,8 @@ class Rule:
     align: Grid | None = None
     """Where the times of its samples are moved to."""
     shared_inputs: bool = False
+    drops_text: bool = False
+    """A message that is only text is left out and no dead letter."""
     values: Mapping[str, ValueRule] = field(default_factory=lambda: MappingProxyType({}))
     """By their path in the payload (in the item, in a rule that iterates)."""
     expressions: tuple[tuple[Path, str], ...] = ()

@@ -46,15 +46,13 @@ def samples(payload: bytes | str, *sections: Mapping[str, Any], topic: str = "t"
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
-        (b"", Reason.EMPTY_PAYLOAD),
+        (b" \n", Reason.EMPTY_PAYLOAD),
         (b'{"a": 1', Reason.INVALID_JSON),
         (b"\xff\xfe\x00", Reason.NOT_UTF8),
         (b"[" * 50_000, Reason.NESTED_TOO_DEEPLY),
         (b"x" * (10 * 1024 * 1024), Reason.PAYLOAD_TOO_LARGE),
         (b'{"a": "text", "b": null}', Reason.NO_NUMERIC_VALUE),
         (b'"text"', Reason.NO_NUMERIC_VALUE),
-        (b"{}", Reason.NO_NUMERIC_VALUE),
-        (b"[]", Reason.NO_NUMERIC_VALUE),
         (b'{"ts": "soon", "v": 1}', Reason.TIME_UNREADABLE),
         (b'{"ts": null, "v": 1}', Reason.TIME_UNREADABLE),
         (b'{"ts": 0, "v": 1}', Reason.TIME_OUT_OF_RANGE),
@@ -329,7 +327,7 @@ def test_what_no_rule_takes(unmatched: str, kept: int, reasons: list[Reason], sk
 
 def test_a_rule_that_skips() -> None:
     found = mapped(b"not even JSON", "plant/x", Mapper(rules({"topic": "plant/#", "skip": True})))
-    assert found == Mapped(skipped=True)
+    assert found == Mapped(skipped=True, why="skipped")
 
 
 def test_values_of_a_rule() -> None:
@@ -384,7 +382,7 @@ def test_a_rule_without_metadata_leaves_the_signals_alone() -> None:
 
 def test_retained_messages_can_be_left_out() -> None:
     mapper = Mapper(without_retained={"mqtt"})
-    assert mapper.map("mqtt", record(b"1", retained=True)) == Mapped(skipped=True)
+    assert mapper.map("mqtt", record(b"1", retained=True)) == Mapped(skipped=True, why="retained")
     assert mapper.map("mqtt", record(b"1")).samples == [("t", ARRIVAL, 1)]
     assert mapper.map("other", record(b"1", "u", retained=True)).samples == [("u", ARRIVAL, 1)]
 
@@ -498,10 +496,41 @@ def test_keys_that_no_rule_looks_at_are_noticed_once_a_topic() -> None:
     assert merges({"topic": "t", "skip": True}, b"pump-1", b"pump-2") == [False, False]
 
 
-def test_a_tombstone_is_left_out_and_an_empty_value_is_a_mistake() -> None:
-    assert Mapper().map("k", kafka(None)) == Mapped(skipped=True)
-    (reject,) = Mapper().map("k", kafka(b"")).rejects
-    assert reject.reason is Reason.EMPTY_PAYLOAD
+def test_a_tombstone_and_an_empty_value_are_left_out() -> None:
+    assert Mapper().map("k", kafka(None)) == Mapped(skipped=True, why="deleted")
+    assert Mapper().map("k", kafka(b"")) == Mapped(skipped=True, why="cleared")
+
+
+@pytest.mark.parametrize(
+    ("payload", "why"),
+    [
+        (b"", "cleared"),
+        (b"null", "null"),
+        (b"[]", "null"),
+        (b'{"a": null, "b": [], "c": {"d": null}}', "null"),
+        (b"unavailable", "unavailable"),
+        (b"None", "unavailable"),
+        (b'"unknown"', "unavailable"),
+        (b'{"a": "unavailable", "b": null}', "unavailable"),
+    ],
+)
+def test_what_a_device_sends_by_design_is_left_out_with_its_reason(payload: bytes, why: str) -> None:
+    for sections in ((), ({"topic": "t", "values": {"a": {}}},), ({"topic": "t", "when": "@ != `7`"},)):
+        found = Mapper(rules(*sections)).map("mqtt", record(payload))
+        assert (found.samples, found.rejects, found.skipped, found.why) == ([], [], True, why)
+
+
+def test_why_a_whole_record_became_nothing() -> None:
+    for section, payload, why in (
+        ({"topic": "t", "skip": True}, b'{"v": 1}', "skipped"),
+        ({"topic": "else"}, b'{"v": 1}', "no_rule"),
+        ({"topic": "t", "values": {"v": {"skip": True}}}, b'{"v": 1}', "left_out"),
+        ({"topic": "t", "quality": {"path": "q", "good": [192], "bad": "drop"}}, b'{"v": 1, "q": 0}', "bad_quality"),
+        ({"topic": "t", "text": "drop"}, b'"open"', "text"),
+        ({"topic": "t", "iterate": "l"}, b'{"l": []}', "null"),
+    ):
+        found = Mapper(rules(section)).map("mqtt", record(payload))
+        assert (found.samples, found.rejects, found.why) == ([], [], why)
 
 
 def test_a_record_with_a_problem_is_a_dead_letter_whatever_the_rules_say() -> None:

@@ -54,7 +54,7 @@ def test_a_node_and_its_device_under_the_preset() -> None:
     assert mapping.send("plant/DDATA/edge/press", data(2), seq=2).samples == [("plant/edge/press/Oil/Temp", NOW, 1.5)]
     assert mapping.send("plant/NDATA/edge", data(1), seq=3).samples == [("plant/edge/Load", NOW, 1.5)]
     for topic in ("spBv1.0/plant/NCMD/edge", "spBv1.0/STATE/scada"):
-        assert mapping.raw(topic, b"{}") == Mapped(skipped=True)
+        assert mapping.raw(topic, b"{}") == Mapped(skipped=True, why="left_out")
 
 
 @pytest.mark.parametrize("time_us", [1_764_240_000_000_000_000_000, -(2**63) * 1000])
@@ -131,7 +131,7 @@ def test_states_of_a_birth_make_an_enum_signal() -> None:
 def test_text_is_left_out_unless_a_rule_makes_states_of_it() -> None:
     state = metric("state", DataType.STRING, "Running")
     mapped = Mapping().send("g/NBIRTH/n", state, metric("serial", DataType.STRING, "42"))
-    assert mapped == Mapped(filtered=2, skipped=True)
+    assert mapped == Mapped(filtered=2, skipped=True, why="left_out")
     mapping = Mapping({"preset": "sparkplug", "values": {"state": {"states": {"Idle": 0, "Running": 1}}}})
     assert mapping.send("g/NBIRTH/n", state).samples == [("g/n/state", NOW, 1)]
 
@@ -180,7 +180,7 @@ def test_births_and_deaths_as_a_signal() -> None:
     mapped = mapping.send("g/NDEATH/n", bd_seq(0), time_ms=None)
     assert mapped.samples == [("g/n/_online", mapping.now_us, 0), ("g/n/d/_online", mapping.now_us, 0)]
     assert mapped.filtered == 1
-    assert Mapping().send("g/NDEATH/n", bd_seq(0)) == Mapped(filtered=1, skipped=True)
+    assert Mapping().send("g/NDEATH/n", bd_seq(0)) == Mapped(filtered=1, skipped=True, why="left_out")
 
 
 def test_times() -> None:

@@ -90,6 +90,7 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
         thinning=thinning_of(section.thin),
         align=grid_of(section.align),
         shared_inputs=section.shared_inputs,
+        drops_text=section.text == "drop",
         values=values.plain,
         expressions=tuple(values.expressions),
         other_values=_maps_other_values(section, values),

@@ -1,0 +1,306 @@
+"""Topics that several devices share, found by looking at more than one message.
+
+`{"device": "pump-7", "pressure": 4.2}` says by itself nothing about other devices: on a topic of its own, `pump-7` is
+no part of the input ID. Where the next message of the topic says `pump-8`, both become one signal, and nothing in
+either message is wrong. So the first messages of a topic are watched, and every so many after them:
+
+| seen | for a field whose name is one of a thing (`device`, `tagName`, `mmsi`) | for any other text field |
+|---|---|---|
+| one input has two values at one time, and the field differs | at once | the second time |
+| a text comes again after another text | at once | after four times, in at least half of the messages |
+| five different texts | yes, unless the field is called `id` | no |
+
+Nothing of this changes an input ID: a replica that has not seen the other messages would disagree. It is said once,
+with the rule to write; `signals.on_identity` decides whether samples wait for that rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from connector.mapping.documents.field_names import meaning
+from connector.mapping.plans import Plan, text_of
+from connector.mapping.rules.templates import ITEM_FIELD, PAYLOAD
+from connector.mapping.rules.values import NUMBER_TEXT
+from connector.mapping.time.times import looks_like_time, may_be_other_time
+from connector.records import Sample
+
+OnIdentity = Literal["warn", "hold", "reject"]
+
+_WATCHED: Final = 64
+"""Messages of a topic that are watched one by one."""
+_EVERY: Final = 32
+"""Behind them, one of so many is watched."""
+_MOST_TEXTS: Final = 64
+_MOST_FIELDS: Final = 16
+_MOST_SAMPLES: Final = 256
+_MOST_TOPICS: Final = 10_000
+_LONGEST_TEXT: Final = 200
+_WATCH_BYTES: Final = 3_000
+_MANY_TEXTS: Final = 5
+_MANY_RETURNS: Final = 4
+_SHOWN: Final = 3
+_QUALITIES: Final = frozenset(
+    ("q", "qc", "quality", "quality_code", "qualitycode", "status_code", "statuscode", "success", "valid", "good")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedTopic:
+    """A topic whose messages are about several things, which the mapping makes one."""
+
+    source: str
+    topic: str
+    fields: tuple[str, ...]
+    """The places in the payload that tell the things apart."""
+    examples: tuple[str, ...]
+    """Some of the texts there."""
+    why: str
+
+    def __str__(self) -> str:
+        return (
+            f"messages of topic {self.topic!r} are about several things that become one signal: {self.why} "
+            f"(such as {', '.join(map(repr, self.examples))}). {self.remedy}"
+        )
+
+    @property
+    def remedy(self) -> str:
+        """The rule to write."""
+        names = "/".join("{payload." + place + "}" for place in self.fields)
+        return (
+            f'Write a rule: {{topic: "{self.topic}", input: "{{topic}}/{names}/{{path}}"}}; '
+            "or, if it is one signal, a rule for this topic with shared_inputs: true"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UnusedQuality:
+    """A field beside values that says how good they are, and that no rule reads."""
+
+    source: str
+    topic: str
+    field: str
+    examples: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"field {self.field!r} of topic {self.topic!r} seems to say how good the values are "
+            f"({', '.join(self.examples)}), and no rule reads it: values are stored whatever it says. {self.remedy}"
+        )
+
+    @property
+    def remedy(self) -> str:
+        """The rule to write."""
+        return (
+            f'Write a rule: {{topic: "{self.topic}", quality: {{path: {self.field}, good: [...], bad: drop}}}} '
+            "(bad: keep if it is no quality)"
+        )
+
+
+@dataclass(slots=True)
+class _Field:
+    """What was seen in one field of a topic's messages."""
+
+    named: bool
+    unique: bool
+    texts: dict[str, None] = field(default_factory=dict)
+    last: str = ""
+    changes: int = 0
+    returns: int = 0
+    """How often a text came again after another one."""
+    collisions: int = 0
+
+    def note(self, text: str) -> None:
+        if self.last and text != self.last:
+            self.changes += 1
+            if text in self.texts:
+                self.returns += 1
+        self.last = text
+        if len(self.texts) < _MOST_TEXTS:
+            self.texts[text] = None
+
+    def verdict(self, messages: int) -> str:
+        """Why this field tells things apart; empty if nothing says so yet."""
+        if self.collisions >= (1 if self.named else 2):
+            return "one input has two values at one time"
+        if self.returns >= (1 if self.named else _MANY_RETURNS) and (self.named or 2 * self.changes >= messages):
+            return "its texts take turns"
+        if self.named and not self.unique and len(self.texts) >= _MANY_TEXTS:
+            return f"it has {len(self.texts)} different texts"
+        return ""
+
+
+class Watch:
+    """Watches the messages of one topic under one rule."""
+
+    __slots__ = ("_fields", "_qualities", "_samples", "found", "left", "messages")
+
+    def __init__(self) -> None:
+        self._fields: dict[str, _Field] = {}
+        self._samples: dict[tuple[str, int], tuple[float, dict[str, str]]] = {}
+        self._qualities: dict[str, set[str]] = {}
+        self.left = 0
+        """Messages to let pass before the next is watched."""
+        self.messages = 0
+        self.found: SharedTopic | None = None
+
+    def look(self, document: object, samples: Iterable[Sample]) -> tuple[dict[str, _Field], list[tuple[str, set[str]]]]:
+        """Look at a message and its samples. Returns the fields with a verdict by their places, and fields of qualities
+        that have a second text now."""
+        self.messages += 1
+        self.left = 0 if self.messages < _WATCHED else _EVERY - 1
+        texts: dict[str, str] = {}
+        for place, text, named, unique in _texts(document):
+            known = self._fields.get(place)
+            if known is None:
+                if len(self._fields) >= _MOST_FIELDS:
+                    continue
+                known = self._fields[place] = _Field(named, unique)
+            known.note(text)
+            texts[place] = text
+        self._collide(texts, samples)
+        if self.messages == _WATCHED:
+            self._samples.clear()
+        return (
+            {place: one for place, one in self._fields.items() if one.verdict(self.messages)},
+            self._note_qualities(document),
+        )
+
+    def _collide(self, texts: dict[str, str], samples: Iterable[Sample]) -> None:
+        collided: set[str] = set()
+        for input_id, time_us, value in samples:
+            if len(self._samples) >= _MOST_SAMPLES:
+                self._samples.clear()
+            before, other = self._samples.setdefault((input_id, time_us), (value, texts))
+            if before != value:
+                collided.update(place for place, text in texts.items() if other.get(place, text) != text)
+        for place in collided:
+            self._fields[place].collisions += 1
+
+    def _note_qualities(self, document: object) -> list[tuple[str, set[str]]]:
+        found = []
+        for key, value in _quality_fields(document):
+            known = self._qualities.setdefault(key, set())
+            text = text_of(value)
+            if text and text not in known and len(known) < _SHOWN:
+                known.add(text)
+                if len(known) == 2:
+                    found.append((key, known))
+        return found
+
+
+class SharedTopics:
+    """Watches topics. For one thread at a time."""
+
+    def __init__(self, on_identity: OnIdentity = "warn") -> None:
+        self.on_identity: OnIdentity = on_identity
+        self._said: dict[tuple[str, str], None] = {}
+        self._said_qualities: dict[tuple[str, str, str], None] = {}
+        self._found: list[SharedTopic | UnusedQuality] = []
+        self.topics: dict[tuple[str, str], SharedTopic] = {}
+        """(source, topic) → what was found there, for a bounded number of topics."""
+
+    def look(self, plan: Plan, document: object, samples: Iterable[Sample]) -> int:
+        """Watch a message of this plan's topic and what became of it. Returns how many bytes this remembers more."""
+        watch = plan.watch
+        grown = 0
+        if watch is None:
+            if not is_watchable(plan):
+                plan.watched = False
+                return 0
+            watch = plan.watch = Watch()
+            grown = _WATCH_BYTES
+        fields, qualities = watch.look(document, samples)
+        if fields and watch.found is None:
+            watch.found = self._shared(plan, watch, fields)
+        if qualities and plan.rule.quality is None:
+            self._unused(plan, qualities)
+        return grown
+
+    def take_found(self) -> list[SharedTopic | UnusedQuality]:
+        """What was found since the last call."""
+        found = self._found[:]
+        self._found.clear()
+        return found
+
+    def _shared(self, plan: Plan, watch: Watch, fields: dict[str, _Field]) -> SharedTopic:
+        named = {place: one for place, one in fields.items() if one.named} or fields
+        why = next(iter(named.values())).verdict(watch.messages)
+        examples = tuple(next(iter(named.values())).texts)[:_SHOWN]
+        listed = " and ".join(map(repr, named))
+        found = SharedTopic(
+            plan.source, plan.topic, tuple(named), examples, f"field {listed} tells them apart, as {why}"
+        )
+        at = plan.source, plan.topic
+        if at not in self._said and len(self._said) < _MOST_TOPICS:
+            self._said[at] = None
+            self.topics[at] = found
+            self._found.append(found)
+        return found
+
+    def _unused(self, plan: Plan, qualities: list[tuple[str, set[str]]]) -> None:
+        for key, texts in qualities:
+            at = plan.source, plan.topic, key
+            if at not in self._said_qualities and len(self._said_qualities) < _MOST_TOPICS:
+                self._said_qualities[at] = None
+                self._found.append(UnusedQuality(plan.source, plan.topic, key, tuple(sorted(texts))))
+
+
+def may_name(document: object) -> bool:
+    """Whether anything in a message could tell several things apart, or how good its values are."""
+    return next(_texts(document), None) is not None or next(_quality_fields(document), None) is not None
+
+
+def is_watchable(plan: Plan) -> bool:
+    """Whether messages of this topic may be about several things without the rule telling them apart."""
+    rule = plan.rule
+    return not rule.shared_inputs and not any(name.startswith((PAYLOAD, ITEM_FIELD)) for name in rule.identity)
+
+
+def _texts(document: object) -> Iterator[tuple[str, str, bool, bool]]:
+    """(place, text, whether the field's name is one of a thing, whether it may differ in each message) of the fields of
+    an object, and of the objects in it, that may name it."""
+    if type(document) is not dict:
+        return
+    for key, value in document.items():
+        if type(value) is dict:
+            for inner, text in value.items():
+                if (found := _text(inner, text)) is not None:
+                    yield (f"{key}.{inner}", *found)
+        elif (found := _text(key, value)) is not None:
+            yield (key, *found)
+
+
+def _text(key: str, value: object) -> tuple[str, bool, bool] | None:
+    kind = type(value)
+    if (kind is not str and kind is not int) or may_be_other_time(key):
+        return None
+    means = meaning(key)
+    if means.describes or (kind is int and not means.names_by_number):
+        return None
+    text = text_of(value).strip()
+    if not text or len(text) > _LONGEST_TEXT or looks_like_time(text):
+        return None
+    if kind is str and NUMBER_TEXT.fullmatch(text) and not (means.names and means.names_by_digits):
+        return None
+    return text, means.names, means.identifier and "".join(filter(str.isalpha, key)).lower() in ("id", "uuid", "guid")
+
+
+def _quality_fields(document: object) -> Iterator[tuple[str, object]]:
+    """The fields of an object that seem to say how good its values are; also those of the objects in its lists."""
+    if type(document) is not dict:
+        return
+    for key, value in document.items():
+        if type(value) in (str, int, bool):
+            if key.replace("-", "_").lower() in _QUALITIES:
+                yield key, value
+        elif type(value) is list:
+            for item in value[:_MOST_FIELDS]:
+                if type(item) is dict:
+                    yield from ((f"{key}.{inner}", one) for inner, one in item.items() if _is_quality(inner, one))
+
+
+def _is_quality(key: str, value: object) -> bool:
+    return type(value) in (str, int, bool) and key.replace("-", "_").lower() in _QUALITIES

@@ -22,6 +22,7 @@ from connector.mapping.documents.known_shapes import KnownShapes
 from connector.mapping.documents.nothing import is_no_value
 from connector.mapping.documents.shapes import Flat
 from connector.mapping.documents.walk import Walker, leaves, shown_value
+from connector.mapping.observations import Observation, Observations
 from connector.mapping.plans import Plan, TopicPlan
 from connector.mapping.rules.rules import Rule, everything
 from connector.mapping.rules.templates import ITEM_FIELD, KEY, PAYLOAD
@@ -97,9 +98,11 @@ class Mapper:
         self.states = naming.states
         self.discovered = naming.discovered
         """Signals seen for the first time, or with a state that is new, whose rule says metadata."""
-        walker = Walker(self.bounds, max_values, naming.new_id, naming.learn)
+        self.observations = Observations()
+        """What a person should look at."""
+        walker = Walker(self.bounds, max_values, naming.new_id, naming.learn, self.observations)
         shapes = KnownShapes(self.bounds, max_values, walker.find_time)
-        self.shared_topics = SharedTopics(on_identity)
+        self.shared_topics = SharedTopics(self.observations, on_identity)
         """Topics whose messages are about several things."""
         self._documents = Documents(self._plans, walker, shapes, self.thinner, self.bounds, self.shared_topics)
         self.sparkplug = SparkplugMapping(
@@ -309,6 +312,16 @@ class Mapper:
             if topic.fallback is None:
                 topic.fallback = Plan(source, record.topic, self._fallback, {})
             return self._plainly(topic.fallback, record, payload)
+        self.observations.add(
+            Observation(
+                "topic_without_rule",
+                source,
+                "",
+                f"no rule of the mapping takes topic {record.topic!r}, the first of its kind: its messages are "
+                + ("dead letters" if self._reject_unmatched else "left out and counted (filtered)"),
+                "write a rule for it, say skip: true in one, or unmatched: map",
+            )
+        )
         if self._reject_unmatched:
             return _rejected(Reason.NO_RULE, f"no rule of the mapping takes topic {record.topic!r}")
         return Mapped(skipped=True, why="no_rule")
@@ -325,7 +338,7 @@ class Mapper:
 
     def _refused(self, found: SharedTopic) -> Mapped:
         reason = Reason.SIGNAL_HELD if self.shared_topics.on_identity == "hold" else Reason.NO_IDENTITY
-        return _rejected(reason, f"{found} (signals.on_identity: {self.shared_topics.on_identity})")
+        return _rejected(reason, f"{found}; {found.remedy} (signals.on_identity: {self.shared_topics.on_identity})")
 
     def _too_large(self, payload: bytes) -> Mapped:
         return _rejected(

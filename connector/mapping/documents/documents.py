@@ -202,6 +202,8 @@ class Documents:
             work.filtered += left_out
         if plan.watched and work.samples and not work.place:
             self.watch(plan, value, work.samples)
+        if work.unused_time and any(sample[1] == record.time_us for sample in work.samples):
+            self._shared.unused_time(plan, work.unused_time)
         if not work.samples and not work.rejects and not work.skipped:
             why = nothing_because(value, drops_text=plan.rule.drops_text)
             if why:

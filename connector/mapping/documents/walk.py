@@ -8,6 +8,7 @@ gives the same: see `known_shapes`. The place of a value is written as `places` 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from json import dumps
 from math import isfinite
 from typing import Final
 
@@ -22,6 +23,7 @@ from connector.mapping.documents.item_names import (
     parallel_names,
 )
 from connector.mapping.documents.places import is_odd, item_segment, join, last_key, segment, shown
+from connector.mapping.observations import Observation, Observations
 from connector.mapping.plans import NO_VALUE_RULE, Plan, value_rule
 from connector.mapping.rules.rules import AUTO_TIME
 from connector.mapping.rules.values import DECIMAL_TEXT, NOT_FINITE, Conversion, ValueRejectedError
@@ -43,7 +45,6 @@ MAX_DEPTH: Final = 32
 _MAX_OTHER_NAMES: Final = 10_000
 _LONGEST_NAME: Final = 100
 """Of a key that is remembered for being no time."""
-_MOST_GUESSES: Final = 1_000
 NO_TIME: Final = -(2**62)
 """Stands in a sample for a time that the record does not have, until the sample is taken back."""
 
@@ -76,6 +77,7 @@ class Work:
         "rejects",
         "samples",
         "skipped",
+        "unused_time",
         "why",
     )
 
@@ -96,6 +98,8 @@ class Work:
         """What the plan lacks that input IDs are made of, and what there is instead."""
         self.place = ""
         """Where in the payload the document of this walk is, for rejects."""
+        self.unused_time: str = ""
+        """The place of a time that no value has, the first one."""
         self.ambiguous: frozenset[str] = frozenset()
         """Shown places that several values of this document have."""
 
@@ -114,16 +118,15 @@ class Walker:
         max_values: int,
         new_id: Callable[[Plan, str], str | None],
         learn: Callable[[Plan, str, str], int],
+        observations: Observations,
     ) -> None:
+        self._observations = observations
         self._bounds = bounds
         self._max_values = max_values
         self._new_id = new_id
         self._learn = learn
         self._other_names: set[str] = set()
         """Keys that are known not to be times, so that they need not be looked at again."""
-        self.guesses: dict[tuple[str, str, str], str] = {}
-        """(source, topic, place of a list) → the field that names its items, where only its content said so; bounded.
-        The caller takes them away."""
 
     def walk(self, work: Work, value: object, path: str, time_us: int) -> None:
         """Walk this document; where nothing in it says a time, its values have `time_us`."""
@@ -149,22 +152,15 @@ class Walker:
         time_key: str | None = None
         if look:
             time_key = self.find_time(obj)
-            if time_key is not None:
-                try:
-                    time_us = self.read_time(work, obj[time_key])
-                except TimeError as error:
-                    what = f"time field {time_key!r}"
-                    if any(is_possible_time_name(key) for key in obj):
-                        what += " (if the date stands in another field: time: \"join('T', [date, time])\" in its rule)"
-                    work.rejects.append(self.time_reject(error, what, shown(path) or None, obj[time_key]))
-                    return
-            elif not path and has_time_in_parts(obj):
-                work.rejects.append(Reject(Reason.TIME_UNREADABLE, _TIME_IN_PARTS))
+            found = self._own_time(work, obj, time_key, path, time_us)
+            if found is None:
                 return
+            time_us = found
         if not work.ambiguous and any(map(is_odd, obj)):
             work.ambiguous = repeated_places(obj, path, self.has_time)
         ids = plan.ids
         samples = work.samples
+        before = len(samples)
         plain = not plan.conversions and not work.ambiguous
         prefix = path + "." if path else ""
         lists = False
@@ -193,10 +189,31 @@ class Walker:
                 self._value(work, value, at, time_us, look, depth)
         if lists:
             self._lists(work, obj, prefix, time_key, time_us, look, depth)
+        if time_key is not None and len(samples) == before and not work.unused_time:
+            work.unused_time = prefix + segment(time_key)
         if type(obj) is RepeatedKeys:
             for key, value in obj.replaced:
                 work.keys += 1
                 work.rejects.append(repeated(key, shown(prefix + segment(key)), value))
+
+    def _own_time(
+        self, work: Work, obj: dict[str, object], time_key: str | None, path: str, time_us: int
+    ) -> int | None:
+        """The time of an object's values, in µs: of its own field, else `time_us`. None if it cannot be read, which is
+        a reject then."""
+        if time_key is None:
+            if path or not has_time_in_parts(obj):
+                return time_us
+            work.rejects.append(Reject(Reason.TIME_UNREADABLE, _TIME_IN_PARTS))
+            return None
+        try:
+            return self.read_time(work, obj[time_key])
+        except TimeError as error:
+            what = f"time field {time_key!r}"
+            if any(is_possible_time_name(key) for key in obj):
+                what += " (if the date stands in another field: time: \"join('T', [date, time])\" in its rule)"
+            work.rejects.append(self.time_reject(error, what, shown(path) or None, obj[time_key]))
+            return None
 
     def _lists(
         self,
@@ -346,9 +363,17 @@ class Walker:
         work.filtered += found
 
     def _guess(self, work: Work, path: str, field: str) -> None:
-        plan = work.plan
-        if len(self.guesses) < _MOST_GUESSES:
-            self.guesses.setdefault((plan.source, plan.topic, shown(path)), field)
+        plan, at = work.plan, shown(path) or "@"
+        self._observations.add(
+            Observation(
+                "items_named_by_guess",
+                plan.source,
+                f"{plan.topic}: {at}",
+                f"the items of the list {at} are called by their field {field!r}, since it is their only text",
+                f"if that is right, write a rule to be sure: {{topic: {dumps(plan.topic)}, iterate: {dumps(at)}, "
+                f"item_name: {dumps(field)}}}",
+            )
+        )
 
     def _state(self, work: Work, path: str, text: str) -> int:
         """The number of a state's name. Raises `ValueRejectedError`."""

@@ -18,9 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from json import dumps
 from typing import Final, Literal
 
 from connector.mapping.documents.field_names import meaning
+from connector.mapping.documents.places import shown
+from connector.mapping.observations import Observation, Observations
 from connector.mapping.plans import Plan, text_of
 from connector.mapping.rules.templates import ITEM_FIELD, PAYLOAD
 from connector.mapping.rules.values import NUMBER_TEXT
@@ -62,7 +65,7 @@ class SharedTopic:
     def __str__(self) -> str:
         return (
             f"messages of topic {self.topic!r} are about several things that become one signal: {self.why} "
-            f"(such as {', '.join(map(repr, self.examples))}). {self.remedy}"
+            f"(such as {', '.join(map(repr, self.examples))})"
         )
 
     @property
@@ -70,32 +73,8 @@ class SharedTopic:
         """The rule to write."""
         names = "/".join("{payload." + place + "}" for place in self.fields)
         return (
-            f'Write a rule: {{topic: "{self.topic}", input: "{{topic}}/{names}/{{path}}"}}; '
-            "or, if it is one signal, a rule for this topic with shared_inputs: true"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class UnusedQuality:
-    """A field beside values that says how good they are, and that no rule reads."""
-
-    source: str
-    topic: str
-    field: str
-    examples: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return (
-            f"field {self.field!r} of topic {self.topic!r} seems to say how good the values are "
-            f"({', '.join(self.examples)}), and no rule reads it: values are stored whatever it says. {self.remedy}"
-        )
-
-    @property
-    def remedy(self) -> str:
-        """The rule to write."""
-        return (
-            f'Write a rule: {{topic: "{self.topic}", quality: {{path: {self.field}, good: [...], bad: drop}}}} '
-            "(bad: keep if it is no quality)"
+            f'write a rule {{topic: {dumps(self.topic)}, input: "{{topic}}/{names}/{{path}}"}}; '
+            "or, if all of it is one signal, a rule for this topic with shared_inputs: true"
         )
 
 
@@ -194,11 +173,9 @@ class Watch:
 class SharedTopics:
     """Watches topics. For one thread at a time."""
 
-    def __init__(self, on_identity: OnIdentity = "warn") -> None:
+    def __init__(self, observations: Observations, on_identity: OnIdentity = "warn") -> None:
         self.on_identity: OnIdentity = on_identity
-        self._said: dict[tuple[str, str], None] = {}
-        self._said_qualities: dict[tuple[str, str, str], None] = {}
-        self._found: list[SharedTopic | UnusedQuality] = []
+        self._observations = observations
         self.topics: dict[tuple[str, str], SharedTopic] = {}
         """(source, topic) → what was found there, for a bounded number of topics."""
 
@@ -219,12 +196,6 @@ class SharedTopics:
             self._unused(plan, qualities)
         return grown
 
-    def take_found(self) -> list[SharedTopic | UnusedQuality]:
-        """What was found since the last call."""
-        found = self._found[:]
-        self._found.clear()
-        return found
-
     def _shared(self, plan: Plan, watch: Watch, fields: dict[str, _Field]) -> SharedTopic:
         named = {place: one for place, one in fields.items() if one.named} or fields
         why = next(iter(named.values())).verdict(watch.messages)
@@ -233,19 +204,45 @@ class SharedTopics:
         found = SharedTopic(
             plan.source, plan.topic, tuple(named), examples, f"field {listed} tells them apart, as {why}"
         )
-        at = plan.source, plan.topic
-        if at not in self._said and len(self._said) < _MOST_TOPICS:
-            self._said[at] = None
-            self.topics[at] = found
-            self._found.append(found)
+        effect = {"warn": "their values are one signal meanwhile", "hold": "their values wait as dead letters"}
+        text = f"{found}; {effect.get(self.on_identity, 'their values are dead letters')}"
+        if self._observations.add(Observation("shared_topic", plan.source, plan.topic, text, found.remedy)):
+            self.topics[plan.source, plan.topic] = found
         return found
+
+    def unused_time(self, plan: Plan, place: str) -> None:
+        """Values of this topic have the time of arrival, although there is a time elsewhere in the message."""
+        at = shown(place)
+        self._observations.add(
+            Observation(
+                "time_not_read",
+                plan.source,
+                plan.topic,
+                f"values of topic {plan.topic!r} have the time of arrival: the time at {at!r} does not stand around them",
+                f"if the time is theirs, write a rule {{topic: {dumps(plan.topic)}, time: PATH}} with its path (in a list "
+                "by its place, as in event[0].time); if not, set time: arrival there",
+            )
+        )
 
     def _unused(self, plan: Plan, qualities: list[tuple[str, set[str]]]) -> None:
         for key, texts in qualities:
-            at = plan.source, plan.topic, key
-            if at not in self._said_qualities and len(self._said_qualities) < _MOST_TOPICS:
-                self._said_qualities[at] = None
-                self._found.append(UnusedQuality(plan.source, plan.topic, key, tuple(sorted(texts))))
+            self._observations.add(
+                Observation(
+                    "quality_not_read",
+                    plan.source,
+                    f"{plan.topic}: {key}",
+                    f"field {key!r} of topic {plan.topic!r} seems to say how good the values are "
+                    f"({', '.join(sorted(texts))}), and no rule reads it: values are stored whatever it says",
+                    f"write a rule {{topic: {dumps(plan.topic)}, {_quality_rule(key)}}}; bad: keep if it is no quality",
+                )
+            )
+
+
+def _quality_rule(place: str) -> str:
+    """The part of a rule that reads the quality at this place; behind a dot it stands in the items of a list."""
+    items, dot, inside = place.partition(".")
+    quality = f"quality: {{path: {inside if dot else place}, good: [...], bad: drop}}"
+    return f"iterate: {dumps(items)}, item_name: ..., {quality}" if dot else quality
 
 
 def may_name(document: object) -> bool:
@@ -290,16 +287,28 @@ def _text(key: str, value: object) -> tuple[str, bool, bool] | None:
 
 def _quality_fields(document: object) -> Iterator[tuple[str, object]]:
     """The fields of an object that seem to say how good its values are; also those of the objects in its lists."""
+    if type(document) is list:
+        yield from _qualities_of("@", document)
     if type(document) is not dict:
         return
     for key, value in document.items():
-        if type(value) in (str, int, bool):
-            if key.replace("-", "_").lower() in _QUALITIES:
-                yield key, value
+        if _is_quality(key, value):
+            yield key, value
         elif type(value) is list:
-            for item in value[:_MOST_FIELDS]:
-                if type(item) is dict:
-                    yield from ((f"{key}.{inner}", one) for inner, one in item.items() if _is_quality(inner, one))
+            yield from _qualities_of(key, value)
+
+
+def _qualities_of(key: str, items: list[object]) -> Iterator[tuple[str, object]]:
+    for item in items[:_MOST_FIELDS]:
+        if type(item) is dict:
+            for inner, value in item.items():
+                if _is_quality(inner, value):
+                    yield f"{key}.{inner}", value
+                elif type(value) is dict:  # OPC UA: {"Value": {"Value": 21.5, "StatusCode": {"Symbol": "Bad"}}}
+                    for last, one in value.items():
+                        if last.lower() == "statuscode" and type(one) in (dict, int):
+                            yield f"{key}.{inner}.{last}", one if type(one) is int else str(next(iter(one.values()), 0))
+                            yield f"{key}.{inner}.{last}", "(not there)"
 
 
 def _is_quality(key: str, value: object) -> bool:

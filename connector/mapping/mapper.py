@@ -115,6 +115,9 @@ class Mapper:
             check_time=walker.check_bounds,
         )
         self._shares: list[Share] = []
+        self._rules = tuple(rules)
+        self.rules_taken: set[int] = set()
+        """The rules, by their place in the configuration, that took a record."""
 
     def plain_plan(self, source: str, topic: str) -> Plan | None:
         """The plan of a topic whose records need only be decoded and walked; None for any other."""
@@ -137,10 +140,15 @@ class Mapper:
         plan = topic.plain
         if plan is None:
             return self._map_by_rules(source, record, topic, payload)
+        self._took(plan.rule)
         mapped = self._plainly(plan, record, payload, document)
         if plan.rule.align is not None:
             mapped.samples = self.aligner.align(mapped.samples, plan.rule.align)
         return mapped if not mapped.rejects or plan.rule.number is None else _pointing(mapped, plan.rule)
+
+    def _took(self, rule: Rule) -> None:
+        if rule.number is not None:
+            self.rules_taken.add(rule.number)
 
     def _plainly(self, plan: Plan, record: Record, payload: bytes, document: object = NOT_DECODED) -> Mapped:
         if len(payload) > self.max_payload_bytes:
@@ -210,6 +218,15 @@ class Mapper:
         self._clocks_at = now + _CLOCKS_SECONDS
         return self.clocks.newly_off(self._clock_warning_us)
 
+    def rules_without_records(self) -> list[tuple[int, str]]:
+        """(its place in the configuration, its topic pattern) of each rule that has not taken a record; without the
+        rules that only skip."""
+        return [
+            (rule.number, rule.pattern.text)
+            for rule in self._rules
+            if rule.number is not None and not rule.skip and rule.number not in self.rules_taken
+        ]
+
     def take_discovered(self) -> list[tuple[str, SignalMetadata]]:
         """What was discovered since the last call."""
         found = self.discovered[:]
@@ -242,6 +259,7 @@ class Mapper:
             if mapped is None:
                 continue
             taken += 1
+            self._took(rule)
             if mapped.skipped:
                 skipped += 1
             if rule.align is not None:
@@ -255,12 +273,7 @@ class Mapper:
             return self._unmatched(source, record, topic, payload)
         if rest and not self._match_all:
             result = self._with_rest(result, rest)
-        if not result.samples and not result.rejects:
-            result.skipped = True
-            result.why = result.why or ("skipped" if skipped else "left_out")
-        else:
-            result.why = ""
-        return result
+        return _with_why(result, "skipped" if skipped else "left_out")
 
     def _by_rule(
         self, rule: Rule, plan: Plan, record: Record, named: Mapping[str, str], decoded: Decoded
@@ -355,6 +368,13 @@ def _joined(one: Mapped, other: Mapped) -> Mapped:
         one.skipped or other.skipped,
         "" if one.samples or one.rejects or other.samples or other.rejects else one.why or other.why,
     )
+
+
+def _with_why(mapped: Mapped, why: str) -> Mapped:
+    """The outcome, with `why` where it is nothing at all."""
+    mapped.skipped = mapped.skipped or not (mapped.samples or mapped.rejects)
+    mapped.why = "" if mapped.samples or mapped.rejects else mapped.why or why
+    return mapped
 
 
 def _pointing(mapped: Mapped, rule: Rule) -> Mapped:

@@ -74,6 +74,18 @@ class _Numbers(Collector):
         for reason, n in list(pipeline.status.reasons.items()):
             reasons.add_metric([reason], n)
         yield reasons
+        filtered = CounterMetricFamily(
+            f"{PREFIX}filtered_messages", "Messages that became nothing on purpose, by reason", labels=["reason"]
+        )
+        for why, n in dict(pipeline.status.filtered).items():
+            filtered.add_metric([why], n)
+        yield filtered
+        notices = GaugeMetricFamily(
+            f"{PREFIX}notices", "Notices in /readyz: a person should look, data flows", labels=["kind"]
+        )
+        for kind, n in self._connector.notice_counts().items():
+            notices.add_metric([kind], n)
+        yield notices
         late = pipeline.status.abandoned().late_samples
         yield CounterMetricFamily(
             f"{PREFIX}late_samples", "Samples that were settled after their partition had gone to another member", late

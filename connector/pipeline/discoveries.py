@@ -9,6 +9,7 @@ from typing import Protocol
 from connector.delivery.load import PackingAccount
 from connector.formats.sparkplug.nodes import TimelineChange
 from connector.mapping.mapper import Mapper
+from connector.mapping.observations import Observation
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
 from connector.mapping.sparkplug import NodeEvent
 from connector.mapping.time.clock_skew import Skew
@@ -46,6 +47,9 @@ class Discoveries(Protocol):
     def noted(self, notes: list[NodeEvent]) -> None:
         """Losses of Sparkplug's nodes, births that are needed, births that came."""
 
+    def observed(self, observations: list[Observation]) -> None:
+        """A person should look at these."""
+
     def windows_done(self, done: Mapping[str, int]) -> None:
         """The windows of these inputs are inserted up to this time in µs. Durable when it returns."""
 
@@ -74,12 +78,15 @@ class Announcer:
                 collisions, mapper.ids.collisions = mapper.ids.collisions, []
                 signals = mapper.take_discovered()
                 skews = mapper.clocks_off(self._clock())
+                observations = mapper.observations.take()
             if states:
                 discoveries.learned(states)
             if renames:
                 discoveries.renamed(renames)
             if skews:
                 discoveries.clocks_off(skews)
+            if observations:
+                discoveries.observed(observations)
             if claims:
                 discoveries.claimed(claims)
             if collisions:

@@ -6,9 +6,9 @@ Each source has an intake with a thread of its own. All intakes map with the sam
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -18,7 +18,7 @@ from connector.mapping.time.clock_skew import Skew
 from connector.pipeline.discoveries import Announcer, Discoveries
 from connector.pipeline.rejects import Rejects
 from connector.pipeline.under_way import LOOK_SECONDS, UnderWay
-from connector.records import Chunk, Part, Record
+from connector.records import Chunk, Mapped, Part, Record, Rows
 from connector.sources.source import Source, SourceFailedError, SourceFinishedError, ThreadedSource
 
 _LONGEST_SCHEMA_WAIT: Final = 60.0
@@ -73,6 +73,16 @@ class SharedMapper:
             return self._mapper.sparkplug.gauges()
 
 
+class Counters(Protocol):
+    """What an intake counts."""
+
+    def received(self, records: int, samples: int) -> None:
+        """So many records and samples came in since the start, of all sources."""
+
+    def left_out(self, parts: Iterable[Mapped | Rows]) -> None:
+        """Records became these; some of them nothing, on purpose."""
+
+
 class Intake:
     """Reads one source until it ends, fails, or is asked to stop."""
 
@@ -83,20 +93,22 @@ class Intake:
         under_way: UnderWay,
         rejects: Rejects,
         admit: Callable[[list[Part]], list[Part]] | None,
-        received: Callable[[int, int], None],
+        counters: Counters,
+        saw: Callable[[str, Sequence[Record]], None] | None,
         commit: Callable[[], None],
         draining: threading.Event,
         aborted: threading.Event,
     ) -> None:
-        """`admit` replaces samples of signals that are not let in by rejects. `received` is told how many records and
-        samples came in since the start, of all sources. `commit` tells the sources how far they are settled: a chunk
+        """`admit` replaces samples of signals that are not let in by rejects. `saw` is told which records came
+        from which source. `commit` tells the sources how far they are settled: a chunk
         of which nothing waits is settled at once."""
         self._source = source
         self._mapper = mapper
         self._under_way = under_way
         self._rejects = rejects
         self._admit = admit
-        self._received = received
+        self._counters = counters
+        self._saw = saw
         self._commit = commit
         self._draining = draining
         self._aborted = aborted
@@ -159,7 +171,10 @@ class Intake:
         counted = self._under_way.add(chunk, parts, given_away, more=more)
         if counted is None:
             return False
-        self._received(*counted)
+        self._counters.received(*counted)
+        self._counters.left_out(part for _, part in parts)
+        if self._saw is not None:
+            self._saw(chunk.source, chunk.records)
         self._commit()
         return True
 

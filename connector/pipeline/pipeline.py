@@ -27,10 +27,11 @@ from connector.packing.frame import Frame, encode_frame
 from connector.packing.planner import Planner
 from connector.pipeline.discoveries import Discoveries
 from connector.pipeline.intake import Intake, SharedMapper, ended
+from connector.pipeline.notices import Notices
 from connector.pipeline.rejects import DeadLetters, Rejects
 from connector.pipeline.status import Status
 from connector.pipeline.under_way import Limits, UnderWay
-from connector.records import Part
+from connector.records import Part, Record
 from connector.sources.source import Source
 
 _ACCOUNT_SECONDS: Final = 10.0
@@ -61,10 +62,13 @@ class Pipeline:
         share: Callable[[Sequence[float]], float] = _mean,
         windows_done: Mapping[str, int] | None = None,
         circuit: Circuit | None = None,
+        notices: Notices | None = None,
+        saw: Callable[[str, Sequence[Record]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`admit` replaces samples of signals that are not let in by rejects. `share` makes of the sources' shares the
-        share of `requests_per_second` that this process may use. `windows_done` is as in `WindowBook`."""
+        share of `requests_per_second` that this process may use. `windows_done` is as in `WindowBook`. `saw` is told
+        which records came from which source."""
         self._sources = {source.name: source for source in sources}
         self._mapper = mapper
         self._discoveries = discoveries
@@ -82,7 +86,7 @@ class Pipeline:
         self._slots = Slots(self.rate, self._aborted, clock)
         self.sender = Sender(client, self._slots, self, pace=self.pace, circuit=circuit, clock=clock)
         self._under_way = UnderWay(len(sources), limits, planner, mapper.thinner, windows_done or {}, clock)
-        self._rejects = Rejects(self._sources, dead_letters, self._aborted)
+        self._rejects = Rejects(self._sources, dead_letters, self._aborted, notices or Notices())
         shared = SharedMapper(mapper, discoveries, clock)
         self.status = Status(
             self._sources,
@@ -102,7 +106,8 @@ class Pipeline:
                 self._under_way,
                 self._rejects,
                 admit,
-                self.status.received,
+                self.status,
+                saw,
                 self._commit,
                 self._draining,
                 self._aborted,

@@ -13,6 +13,7 @@ import structlog
 
 from connector.dead_letters.letter import DeadLetter, letter_of
 from connector.dead_letters.store import DeadLettersError
+from connector.pipeline.notices import Notices
 from connector.records import Chunk, Mapped, Part, Reason, Reject, Sample
 from connector.sources.source import Source
 
@@ -48,7 +49,10 @@ Locate = Callable[[Iterable[int]], list[tuple[str, str, int, str]]]
 class Rejects:
     """Writes dead letters. Safe for threads."""
 
-    def __init__(self, sources: Mapping[str, Source], dead_letters: DeadLetters, aborted: threading.Event) -> None:
+    def __init__(
+        self, sources: Mapping[str, Source], dead_letters: DeadLetters, aborted: threading.Event, notices: Notices
+    ) -> None:
+        self._notices = notices
         self._sources = sources
         self._dead_letters = dead_letters
         self._aborted = aborted
@@ -119,9 +123,20 @@ class Rejects:
                 delay = min(2 * delay, _LAST_DELAY)
             else:
                 break
+        first: list[tuple[str, DeadLetter]] = []
         with self._lock:
             for letter in letters:
+                first += [(reason, letter) for reason in letter.reasons if reason not in self.reasons]
                 self.reasons.update(letter.reasons)
+        for reason, letter in first:
+            example = next((reject for reject in letter.rejects if reject.reason == reason), letter.rejects[0])
+            self._notices.say(
+                "first_dead_letter",
+                letter.source,
+                reason,
+                f"the first dead letter for the reason {reason}: topic {letter.topic!r}, {example.message}",
+                f"look at all of them: clarify-connector dead-letters list CONFIG --reason {reason}",
+            )
         return True
 
 

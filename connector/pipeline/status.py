@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,6 +19,7 @@ from connector.packing.rates import SampleRates
 from connector.pipeline.intake import SharedMapper
 from connector.pipeline.rejects import Rejects
 from connector.pipeline.under_way import Abandoned, UnderWay
+from connector.records import Mapped, Rows
 from connector.sources.source import Source
 
 _RECENT_FRAMES: Final = 50
@@ -64,10 +66,13 @@ class Status:
         self._rate = rate
         self._failure = failure
         self._clock = clock
+        self._counting = threading.Lock()
         self.messages = Counts()
         """Messages since the start, by what became of them."""
         self.samples = Counts()
         """Samples since the start, by what became of them."""
+        self.filtered: Counter[str] = Counter()
+        """Word of `FILTERED_BECAUSE` → messages since the start that became nothing for that reason."""
         self.frames: deque[SentFrame] = deque(maxlen=_RECENT_FRAMES)
         """The newest frames, the newest last."""
 
@@ -77,6 +82,13 @@ class Status:
         """So many records and samples came in since the start."""
         self.messages.received = records
         self.samples.received = samples
+
+    def left_out(self, parts: Iterable[Mapped | Rows]) -> None:
+        """Count the messages that became nothing on purpose, by their reasons."""
+        whys = [part.why for part in parts if type(part) is Mapped and part.why]
+        if whys:
+            with self._counting:
+                self.filtered.update(whys)
 
     def inserted(self, frame: Frame, seconds: float) -> None:
         """Clarify has this frame; its insert took so many seconds."""
@@ -127,6 +139,11 @@ class Status:
             found.append(failure)
         found += [f"{name}: {trouble}" for name, trouble in dict(self._shared.schema_trouble).items()]
         return found
+
+    @property
+    def requests(self) -> int:
+        """Insert requests since the start."""
+        return self._sender.status.requests
 
     @property
     def reasons(self) -> Counter[str]:

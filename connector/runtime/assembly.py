@@ -52,6 +52,7 @@ def build_mapper(
         max_payload_bytes=config.mapping.max_payload,
         max_values=config.mapping.max_values,
         max_claims=config.signals.guard().most_claims,
+        on_identity=config.signals.on_identity,
         without_retained={source.name for source in config.sources if not source.takes_retained},
     )
 

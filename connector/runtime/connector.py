@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from connector.metadata.reconciler import SaveInterval
 from connector.metadata.saving_turn import SavingTurn
 from connector.metadata.signals import SignalSaver
 from connector.packing.planner import plan_frame
+from connector.pipeline.notices import Notices
 from connector.pipeline.pipeline import Pipeline
 from connector.pipeline.under_way import Limits
 from connector.runtime.assembly import (
@@ -34,6 +36,7 @@ from connector.runtime.assembly import (
     open_sources,
     open_state,
 )
+from connector.runtime.carrying import Carrying
 from connector.runtime.loss_watch import LossWatch
 from connector.runtime.rebirths import RebirthRequester
 from connector.runtime.remembering import Remembering
@@ -78,6 +81,8 @@ class Connector:
         """
         self._config = config
         self._abort = threading.Event()
+        self._notices = Notices()
+        self.carrying = Carrying(() if make_source else config.sources, self._notices, judges_rules=config.workers == 1)
         with ExitStack() as opened, ExitStack() as opened_sources:
             opened.callback(lock_state_dir(config.state_dir).close)
             self.client = open_client(config)
@@ -93,9 +98,10 @@ class Connector:
             sources = open_sources(config, make_source, opened_sources)
             self.rebirths = RebirthRequester({s.name: s.publish for s in sources if isinstance(s, PublishingSource)})
             self.remembering = Remembering(
-                self.state, self.signals, self.items, self.rebirths, self.new_signals, self._abort
+                self.state, self.signals, self.items, self.rebirths, self.new_signals, self._abort, self._notices
             )
             self.pipeline = self._pipeline(sources, sources_in_all or len(sources))
+            self._opened_sources = sources
             self.losses = LossWatch(sources, config.observe.loss_warning)
             opened_sources.pop_all()  # from here on the pipeline closes them
             self._opened = opened.pop_all()
@@ -128,6 +134,7 @@ class Connector:
         elsewhere = [0.0] * (sources_in_all - len(sources))
         state = self.state
         mapper = build_mapper(self._config, state.claims(), state.learned_states(), state.births())
+        self._mapper = mapper
         for source, owner, why in mapper.sparkplug.unreadable:
             _log.error(
                 "births_unreadable",
@@ -149,6 +156,8 @@ class Connector:
             windows_done=self.state.windows_done(),
             circuit=self.circuits.of(_INSERT, first=True),
             share=lambda shares: effective_share(delivery.share, [*shares, *elsewhere]),
+            notices=self._notices,
+            saw=self.carrying.saw,
         )
 
     def _guarded(self) -> GuardedClient:
@@ -161,6 +170,7 @@ class Connector:
         self.items.start()
         self.pipeline.start()
         self.losses.start()
+        self.carrying.start(self._opened_sources, self._mapper, self.pipeline.status)
 
     def stop(self, *, at_once: bool = False) -> bool:
         """Drain within `flush_timeout` (`at_once`: there was time for that already), then close everything. True if
@@ -186,6 +196,7 @@ class Connector:
     def close(self) -> None:
         """Stop at once and release everything."""
         self.losses.close(_CLOSE_SECONDS)
+        self.carrying.close(_CLOSE_SECONDS)
         self.pipeline.abort()
         self.pipeline.close(_CLOSE_SECONDS)
         self._abort.set()
@@ -196,7 +207,12 @@ class Connector:
 
     def problems(self) -> list[str]:
         """Why the connector is not ready; empty if it is."""
-        return self.pipeline.status.problems() + self.dead_letters.problems() + self.losses.problems()
+        return (
+            self.pipeline.status.problems()
+            + self.dead_letters.problems()
+            + self.losses.problems()
+            + self.carrying.problems()
+        )
 
     def notices(self) -> list[str]:
         """What a person should look at although the data flows; empty if nothing."""
@@ -210,4 +226,8 @@ class Connector:
                 found.append(f"{what}: {failed} failed; see clarify-connector metadata CONFIG --failed")
             if outbox.trouble:
                 found.append(f"{what}: {outbox.trouble}")
-        return found
+        return found + self._notices.texts()
+
+    def notice_counts(self) -> Mapping[str, int]:
+        """Kind of notice → how many hold now, for the metrics."""
+        return self._notices.counts()

@@ -14,12 +14,14 @@ import structlog
 
 from connector.delivery.load import PackingAccount
 from connector.formats.sparkplug.nodes import TimelineChange
+from connector.mapping.observations import Observation
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
 from connector.mapping.sparkplug import NodeEvent, lost_by_node
 from connector.mapping.time.clock_skew import Skew
 from connector.metadata.items import ItemPublisher
 from connector.metadata.new_signals import NewSignalGate
 from connector.metadata.signals import SignalSaver
+from connector.pipeline.notices import Notices
 from connector.records import Part, SignalMetadata
 from connector.runtime.rebirths import RebirthRequester
 from connector.runtime.state_dir import PACKING_NOTE
@@ -46,6 +48,7 @@ class Remembering:
         rebirths: RebirthRequester,
         new_signals: NewSignalGate | None,
         abort: threading.Event,
+        notices: Notices,
     ) -> None:
         """`new_signals` is None where every new signal is let in. `abort` ends the waiting for the disk."""
         self._state = state
@@ -54,6 +57,7 @@ class Remembering:
         self._rebirths = rebirths
         self._new_signals = new_signals
         self._abort = abort
+        self._notices = notices
 
     # -- written before the method returns --------------------------------------------------------
 
@@ -124,6 +128,10 @@ class Remembering:
                 messages=lost,
                 effect="they did not reach us: Sparkplug is published with QoS 0",
             )
+
+    def observed(self, observations: list[Observation]) -> None:
+        """Make notices of these."""
+        self._notices.observed(observations)
 
     def collided(self, collisions: list[Collision]) -> None:
         """Report origins that wanted an input ID which another origin owns."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field
 
-from connector.settings import Destination, Section, SourceName
+from connector.settings import Destination, Seconds, Section, SourceName
+from connector.sources.subscriptions import Subscription
 
 if TYPE_CHECKING:
     from connector.ledger.source_file import SourceFile
@@ -55,11 +56,21 @@ class SourceSection(Section):
 
     type: str = Field(description="The kind of source.")
     name: SourceName = Field(description="A name for logs, metrics, the ledger and its file. Keep it.")
+    expect_every: Seconds | None = Field(
+        default="5m",  # type: ignore[assignment]
+        description="How long a subscription may be without a message before a notice says so. Where it is not set, "
+        "only the first message is waited for, for five minutes after connecting. null: no message is expected.",
+        examples=["15m"],
+    )
 
     @property
     def address(self) -> str:
         """Where the source is, for people; without secrets."""
         raise NotImplementedError
+
+    def subscriptions(self) -> Sequence[Subscription]:
+        """The topics that the source asks for; empty for a source that has none."""
+        return ()
 
     @property
     def files(self) -> dict[str, Path | None]:

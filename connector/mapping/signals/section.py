@@ -28,6 +28,14 @@ class SignalsSection(Section):
         "(`reject`).",
     )
 
+    on_identity: Literal["warn", "hold", "reject"] = Field(
+        default="warn",
+        description='Messages of one topic are about several things (`{"device": "pump-7", …}`), and no rule tells '
+        "them apart: say so, and store their values as one signal (`warn`); or keep further values as dead letters "
+        "until a rule tells them apart (`hold`: reason `signal_held`; `reject`: reason `no_identity`). The rule to "
+        "write is in the log and in `/readyz`.",
+    )
+
     def guard(self) -> GuardSettings:
         """As the guard has it."""
         return GuardSettings(self.max, self.on_new)

@@ -218,9 +218,9 @@ class SharedTopics:
                 "time_not_read",
                 plan.source,
                 plan.topic,
-                f"values of topic {plan.topic!r} have the time of arrival: the time at {at!r} does not stand around them",
-                f"if the time is theirs, write a rule {{topic: {dumps(plan.topic)}, time: PATH}} with its path (in a list "
-                "by its place, as in event[0].time); if not, set time: arrival there",
+                f"values of {plan.topic!r} have the time of arrival: the time at {at!r} does not stand around them",
+                f"if the time is theirs, write a rule {{topic: {dumps(plan.topic)}, time: PATH}} with its path "
+                "(event[0].time: in a list, by its place); if not, set time: arrival there",
             )
         )
 

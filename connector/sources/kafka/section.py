@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -13,6 +13,7 @@ from connector.brokers.kafka_section import KafkaConnectionSection
 from connector.brokers.kafka_topics import checked_topic, subscription, topic_matcher
 from connector.settings import Bytes, Destination, Seconds, SourceName
 from connector.sources.section import Address, SourceSection
+from connector.sources.subscriptions import Subscription
 
 if TYPE_CHECKING:
     from connector.ledger.source_file import SourceFile
@@ -139,6 +140,13 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
         """Whether this topic is one of ours."""
         return self._matcher.fullmatch(topic) is not None
 
+    def subscriptions(self) -> Sequence[Subscription]:
+        """The topics and patterns of topics."""
+        return [
+            Subscription(text, partial(_fits, topic_matcher([text])), None if text.startswith("^") else [text])
+            for text in self.topics
+        ]
+
     @property
     def address(self) -> str:
         """The servers to begin with."""
@@ -204,3 +212,7 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
         if address.ca_file:
             settings["tls"] = {"ca_file": address.ca_file}
         return settings
+
+
+def _fits(pattern: re.Pattern[str], topic: str) -> bool:
+    return pattern.fullmatch(topic) is not None

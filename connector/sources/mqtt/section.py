@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -11,6 +12,7 @@ from connector.brokers.mqtt_section import MqttConnectionSection
 from connector.settings import Destination, Seconds, SourceName
 from connector.sources.journal.section import JournalSection, with_short_form
 from connector.sources.section import Address, SourceSection
+from connector.sources.subscriptions import Subscription
 
 if TYPE_CHECKING:
     from connector.ledger.source_file import SourceFile
@@ -126,12 +128,19 @@ class MqttSection(MqttConnectionSection, SourceSection):
 
     def reads(self, destination: Destination) -> bool:
         """Whether a subscription takes this topic, at the same broker."""
-        from paho.mqtt.client import topic_matches_sub  # noqa: PLC0415 - only this question needs it
-
         if destination.protocol != "mqtt" or self.server not in destination.servers:
             return False
-        filters = (text.split("/", 2)[2] if text.startswith("$share/") else text for text in self.topics)
-        return any(topic_matches_sub(text, destination.topic) for text in filters)
+        return any(one.matches(destination.topic) for one in self.subscriptions())
+
+    def subscriptions(self) -> Sequence[Subscription]:
+        """The topic filters."""
+        from paho.mqtt.client import topic_matches_sub  # noqa: PLC0415 - only some commands need it
+
+        return [
+            Subscription(text, partial(topic_matches_sub, filter_), filter_.split("/"))
+            for text in self.topics
+            for filter_ in [text.split("/", 2)[2] if text.startswith("$share/") else text]
+        ]
 
     def open(self, file: SourceFile, message_bytes: int) -> MqttSource:
         """The session at the broker, with its journal."""

@@ -194,7 +194,12 @@ MISTAKES = [
     (GOOD.replace("clarify:", "clarfy:"), 1, "clarfy", "there is no such setting; did you mean clarify?"),
     (GOOD + "    topcis: [x]\n", 7, "sources[0].topcis", "did you mean topics?"),
     (GOOD + "    tls:\n      ca_fle: x\n", 8, "sources[0].tls.ca_fle", "did you mean ca_file?"),
-    (GOOD + "    zzz: 1\n", 7, "sources[0].zzz", "known here: broker_queue, client_id, journal, keepalive"),
+    (
+        GOOD + "    zzz: 1\n",
+        7,
+        "sources[0].zzz",
+        "known here: broker_queue, client_id, expect_every, journal, keepalive",
+    ),
     (GOOD + RULE + "      values:\n        a: {nmae: x}\n", 11, "mapping.rules[0].values.a.nmae", "did you mean name?"),
     (GOOD.replace('    topics: ["plant/#"]\n', ""), 4, "sources[0].topics", "is required but missing"),
     (GOOD.replace("  credentials: credentials.json\n", "  timeout: 20s\n"), 1, "clarify.credentials", "required"),

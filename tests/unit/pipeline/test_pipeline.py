@@ -20,6 +20,7 @@ from connector.formats.sparkplug.topic import Owner
 from connector.ledger.account import Counts
 from connector.mapping.documents.documents import NOT_DECODED
 from connector.mapping.mapper import Mapper
+from connector.mapping.observations import Observation
 from connector.mapping.rules.compiler.rule import compile_rule
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.section import MappingSection
@@ -105,6 +106,9 @@ class Notes:
 
     def clocks_off(self, skews: list[Skew]) -> None:
         self.skews += skews
+
+    def observed(self, observations: list[Observation]) -> None:
+        pass
 
     def windows_done(self, done: Mapping[str, int]) -> None:
         self.windows.update(done)

@@ -1,0 +1,178 @@
+"""Whether data really flows: green must mean that the connector carries what its configuration asks for.
+
+Looks every few seconds. A subscription without a message, and a rule that never took one, become notices: mostly they
+are a typing mistake, and nothing else would say so. Once an hour one line in the log says what passed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from connector.mapping.mapper import Mapper
+from connector.pipeline.notices import Notices
+from connector.pipeline.status import Status
+from connector.records import Record
+from connector.sources.loss import duration
+from connector.sources.section import SourceSection
+from connector.sources.source import Source
+from connector.sources.subscriptions import Subscription
+from connector.threads.watched import WatchedThread
+
+_LOOK_SECONDS: Final = 5.0
+_SUMMARY_SECONDS: Final = 3600.0
+
+_log = structlog.get_logger(__name__)
+
+
+class _Expected:
+    """The subscriptions of one source."""
+
+    def __init__(self, section: SourceSection) -> None:
+        self.every = section.expect_every
+        self.again = "expect_every" in section.model_fields_set
+        """Whether messages are expected again and again, and not only after the start."""
+        self.all = list(section.subscriptions())
+        self.silent = [] if self.every is None else list(self.all)
+        """The subscriptions that no message came for since `since`."""
+        self.since: float | None = None
+        """Since when the source is connected, or since the last turn, in seconds; None before it is."""
+
+    def heard(self, records: Sequence[Record]) -> list[Subscription]:
+        """Take the topics of these records. Returns the subscriptions that were silent until now."""
+        topics = {record.topic for record in records}
+        found = [one for one in self.silent if any(map(one.matches, topics))]
+        for one in found:
+            self.silent.remove(one)
+        return found
+
+
+class Carrying:
+    """Looks whether data flows. `look` may be called by hand, with a time."""
+
+    def __init__(
+        self,
+        sections: Sequence[SourceSection],
+        notices: Notices,
+        *,
+        judges_rules: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`judges_rules`: nobody else takes messages of these sources, so that a rule without any is worth a notice."""
+        self._expected = {section.name: _Expected(section) for section in sections}
+        self._notices = notices
+        self._judges_rules = judges_rules
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sources: Mapping[str, Source] = {}
+        self._mapper: Mapper | None = None
+        self._status: Status | None = None
+        self._summary_due = clock() + _SUMMARY_SECONDS
+        self._before: dict[str, int] = {}
+        self._stopping = threading.Event()
+        self._thread = WatchedThread("carrying", "", self._run)
+
+    def start(self, sources: Sequence[Source], mapper: Mapper, status: Status) -> None:
+        """Look from time to time at these."""
+        self.attach(sources, mapper, status)
+        self._thread.start()
+
+    def attach(self, sources: Sequence[Source], mapper: Mapper, status: Status) -> None:
+        """Look at these, without a thread."""
+        self._sources = {source.name: source for source in sources}
+        self._mapper, self._status = mapper, status
+
+    def close(self, timeout: float) -> None:
+        """Stop looking."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
+    def problems(self) -> list[str]:
+        """Why nobody looks any more, for people; empty if all is well."""
+        return [self._thread.ended] if self._thread.ended else []
+
+    def saw(self, source: str, records: Sequence[Record]) -> None:
+        """These records came from a source."""
+        expected = self._expected.get(source)
+        if expected is None or not expected.silent:
+            return
+        with self._lock:
+            heard = expected.heard(records)
+        for one in heard:
+            self._notices.over("subscription_silent", source, one.text)
+
+    def look(self) -> None:
+        """Look now."""
+        now = self._clock()
+        for name, source in self._sources.items():
+            if (expected := self._expected.get(name)) is not None:
+                self._look_at(source, expected, now)
+        self._look_at_rules(now)
+        if now >= self._summary_due:
+            self._summary_due = now + _SUMMARY_SECONDS
+            self._summarize()
+
+    def _look_at(self, source: Source, expected: _Expected, now: float) -> None:
+        if source.problems():
+            return  # it is not ready, and says so itself
+        if expected.since is None:
+            expected.since = now
+        if expected.every is None or now - expected.since < expected.every:
+            return
+        with self._lock:
+            silent = list(expected.silent)
+            if expected.again:
+                expected.since, expected.silent = now, list(expected.all)
+        for one in silent:
+            self._notices.say(
+                "subscription_silent",
+                source.name,
+                one.text,
+                f"no message came for {one.text!r} in {duration(expected.every)}",
+                "is the topic right, and may we read it? Where it is seldom used, set expect_every of the source",
+            )
+
+    def _look_at_rules(self, now: float) -> None:
+        mapper, status = self._mapper, self._status
+        waits = [one.every for one in self._expected.values() if one.every is not None]
+        if mapper is None or status is None or not self._judges_rules or not waits or not status.messages.received:
+            return
+        if any(one.since is None or now - one.since < max(waits) for one in self._expected.values()):
+            return
+        for number, text in mapper.rules_without_records():
+            self._notices.say(
+                "rule_unused",
+                "",
+                f"rule {number + 1}",
+                f"rule {number + 1} ({text}) has not taken any message",
+                "is its topic right, and does an earlier rule take its messages?",
+            )
+        for number in mapper.rules_taken:
+            self._notices.over("rule_unused", "", f"rule {number + 1}")
+
+    def _summarize(self) -> None:
+        status = self._status
+        if status is None:
+            return
+        messages, samples = status.messages, status.samples
+        total = {
+            "messages": messages.received,
+            "samples_inserted": samples.inserted,
+            "samples_superseded": samples.superseded,
+            "values_filtered": samples.filtered,
+            "requests": status.requests,
+            "dead_letters": sum(status.reasons.values()),
+            **{f"filtered_{why}": n for why, n in status.filtered.items()},
+        }
+        passed = {name: n - self._before.get(name, 0) for name, n in total.items()}
+        self._before = total
+        _log.info("summary", hours=1, **passed)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_LOOK_SECONDS):
+            self.look()

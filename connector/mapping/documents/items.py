@@ -20,13 +20,24 @@ from connector.records import Reason
 class Item(NamedTuple):
     """One of them."""
 
-    name: str
-    """What it is called: by its key or by the rule's `item_name`; else empty."""
+    names: tuple[str, ...]
+    """What it is called by its key or its `item_name`, behind the names of the items around it. A name is empty where
+    the item has none."""
     place: int
     """Its place in the list, from 0."""
     value: object
     outer: tuple[object, ...]
     """The items around it, from the inside out, and the whole payload."""
+
+    @property
+    def name(self) -> str:
+        """All of its names as one text, the same for no other names; empty if one is missing."""
+        names = self.names
+        if len(names) == 1:
+            return names[0]
+        if not all(name.strip() for name in names):
+            return ""
+        return ".".join(name.replace("\\", "\\\\").replace(".", "\\.") for name in names)
 
 
 def items_of(rule: Rule, document: object) -> Iterator[Item]:
@@ -36,16 +47,19 @@ def items_of(rule: Rule, document: object) -> Iterator[Item]:
         if isinstance(elements, list):
             around, named = (document,), rule.item_name
             for index, value in enumerate(elements):
-                yield Item("" if named is None else text_of(named.find(value)), index, value, around)
+                yield Item(() if named is None else (text_of(named.find(value)),), index, value, around)
             return
-    found: Iterator[Item] = iter((Item("", 0, document, ()),))
-    for path in rule.iterate:
-        found = _members(path, found)
+    found: Iterator[Item] = iter((Item((), 0, document, ()),))
+    names = (*rule.outer_names, rule.item_name)
+    levels = len(rule.iterate) + bool(rule.parallel)
+    names = (*(None for _ in range(levels - len(names))), *names)
+    for path, name in zip(rule.iterate, names, strict=False):
+        found = _members(path, name, found)
     if rule.parallel:
         found = _rows(rule.parallel, found)
-    for item in found:
-        name = item.name if rule.item_name is None else text_of(rule.item_name.find(item.value))
-        yield Item(name, item.place, item.value, item.outer)
+        if rule.item_name is not None:
+            found = (_named(item, rule.item_name) for item in found)
+    yield from found
 
 
 def leaves_beside(rule: Rule, document: object) -> int | None:
@@ -60,18 +74,25 @@ def leaves_beside(rule: Rule, document: object) -> int | None:
     return sum(leaves(value) for key, value in document.items() if key != parts[0])
 
 
-def _members(path: Path, around: Iterator[Item]) -> Iterator[Item]:
+def _members(path: Path, name: Path | None, around: Iterator[Item]) -> Iterator[Item]:
+    """The items at this path of the items around; `name` is where they have their names."""
     for item in around:
         outer = (item.value, *item.outer)
         found = path.find(item.value)
-        if isinstance(found, dict):
+        if isinstance(found, dict) and not (name is not None and text_of(name.find(found)).strip()):
             for index, (key, value) in enumerate(found.items()):
-                yield Item(f"{item.name}.{key}" if item.name else key, index, value, outer)
+                inner = Item(item.names, index, value, outer)
+                yield inner._replace(names=(*item.names, key)) if name is None else _named(inner, name)
         elif isinstance(found, list):
             for index, value in enumerate(found):
-                yield Item(item.name, index, value, outer)
+                yield _named(Item(item.names, index, value, outer), name)
         elif found is not MISSING and found is not None:
-            yield Item(item.name, 0, found, outer)  # a list of one, as some senders write it
+            yield _named(Item(item.names, 0, found, outer), name)  # a list of one, as some senders write it
+
+
+def _named(item: Item, name: Path | None) -> Item:
+    """The item with the name at this path behind those of the items around it."""
+    return item if name is None else item._replace(names=(*item.names, text_of(name.find(item.value))))
 
 
 def _rows(paths: tuple[Path, ...], around: Iterator[Item]) -> Iterator[Item]:
@@ -87,4 +108,4 @@ def _rows(paths: tuple[Path, ...], around: Iterator[Item]) -> Iterator[Item]:
             said = ", ".join(f"{path} has {length}" for path, length in lengths.items())
             raise PayloadError(Reason.WRONG_STRUCTURE, f"parallel: the arrays differ in length ({said} elements)")
         for index, row in enumerate(zip(*columns, strict=True)):
-            yield Item(item.name, index, dict(zip(names, row, strict=True)), (item.value, *item.outer))
+            yield Item(item.names, index, dict(zip(names, row, strict=True)), (item.value, *item.outer))

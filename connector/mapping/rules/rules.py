@@ -78,7 +78,8 @@ class Quality:
     """What is done with the quality that stands beside a value."""
 
     path: Path
-    good: tuple[object, ...]
+    good: frozenset[str]
+    """The good ones as text, in small letters; whole numbers without a fraction."""
     use: Literal["keep", "drop", "null", "reject", "signal"]
     """What becomes of the values where it is not good; `signal`: they are kept, and the quality is a signal too."""
 
@@ -139,6 +140,9 @@ class Rule:
     parallel: tuple[Path, ...] = ()
     """Arrays of the same length whose n-th elements make one item."""
     item_name: Path | None = None
+    """Where an item has its name."""
+    outer_names: tuple[Path | None, ...] = ()
+    """Where the items around it have theirs, from the outside in: one for each path of `iterate` but the last."""
     input: Template | None = None
     name: Template | None = None
     description: Template | None = None
@@ -248,8 +252,8 @@ class Rule:
         of a list without `item_name` are readings of the same signals, so they need no name."""
         template = value.input or self.input
         if template is not None:
-            return frozenset(template.variables)
-        named = () if self.item_name is None else (ITEM,)
+            return frozenset(template.required)
+        named = () if self.item_name is None and not any(self.outer_names) else (ITEM,)
         return frozenset(named if self.key is None else (KEY, *named))
 
     @cached_property

@@ -137,7 +137,10 @@ class QualitySection(Section):
         examples=["q"],
     )
     good: list[bool | int | float | str] = Field(
-        default=_GOOD, min_length=1, description="Values that are good. Capitals do not count. None at all is good too."
+        default=_GOOD,
+        min_length=1,
+        description="Values that are good. Capitals do not count, nor whether a number or "
+        'a boolean is written as text: 192 is 192.0 and `"192"`. None at all is good too.',
     )
     bad: Literal["keep", "drop", "null", "reject", "signal"] = Field(
         default="drop",
@@ -258,17 +261,20 @@ class RuleSection(SignalFields):
         "paths.",
         examples=[["time", "temperature"]],
     )
-    item_name: PathText | None = Field(
+    item_name: PathText | Annotated[list[PathText], Field(min_length=1)] | None = Field(
         default=None,
-        description="Where an item has its name, for `{item}`. Default: its key; none for elements of a list, which "
-        "are then readings of the same signals.",
-        examples=["id"],
+        description="Where an item has its name, for `{item}`; for items in items a list, one path for each path of "
+        "`iterate` (and `parallel`). Default: its key; none for elements of a list, which are then readings of the "
+        "same signals. An item whose name is missing, null or empty is a dead letter (`no_identity`), unless the "
+        "template says `{item|DEFAULT}`.",
+        examples=["id", ["machine", "tag"]],
     )
     input: str | None = Field(
         default=None,
         description="Template of the input ID. Known are the named levels, `{source}`, `{topic}`, `{path}` (of the "
         f"value in the payload), `{{field}}` (its last part), `{{key}}`, `{{header.NAME}}`, `{{payload.PATH}}`, and "
-        f"with `iterate` `{{item}}`, `{{item.PATH}}` and `{{index}}`. Default: `{DEFAULT_INPUT}`, in a rule with `key` "
+        f"with `iterate` `{{item}}`, `{{item.PATH}}` and `{{index}}`; `{{payload.PATH|TEXT}}` is TEXT where "
+        f"there is nothing. Default: `{DEFAULT_INPUT}`, in a rule with `key` "
         f"`{{topic}}/{{key}}:{{path}}`, with `iterate` `{ITEM_INPUT}`.",
         examples=["{line}/{machine}/{field}", "{payload.device.id}/{field}"],
     )

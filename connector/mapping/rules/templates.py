@@ -1,4 +1,7 @@
-"""Templates for names and input IDs: text with `{variables}`; `{{` and `}}` are literal braces."""
+"""Templates for names and input IDs: text with `{variables}`; `{{` and `}}` are literal braces.
+
+`{payload.site|unknown}` is `unknown` where the payload has no site, or an empty one.
+"""
 
 from __future__ import annotations
 
@@ -31,16 +34,28 @@ class Template:
     """A parsed template."""
 
     text: str
-    _parts: tuple[tuple[str, str | None], ...]
+    _parts: tuple[tuple[str, str | None, str | None], ...]
+    """Literal text, the variable behind it, and what stands in its place where it is empty."""
 
     @property
     def variables(self) -> set[str]:
         """The names that stand in it."""
-        return {name for _, name in self._parts if name is not None}
+        return {name for _, name, _ in self._parts if name is not None}
+
+    @property
+    def required(self) -> set[str]:
+        """Those of them without a default somewhere."""
+        return {name for _, name, default in self._parts if name is not None and default is None}
 
     def render(self, values: Mapping[str, str]) -> str:
         """The text with every variable filled in."""
-        return "".join(literal if name is None else literal + values[name] for literal, name in self._parts)
+        text = ""
+        for literal, name, default in self._parts:
+            text += literal
+            if name is not None:
+                value = values[name]
+                text += value if default is None or value.strip() else default
+        return text
 
 
 def parse_template(text: str, known: Collection[str]) -> Template:
@@ -50,9 +65,10 @@ def parse_template(text: str, known: Collection[str]) -> Template:
     except ValueError as error:
         raise TemplateError(f"{text!r}: {error}; write {{{{ and }}}} for literal braces") from None
     open_ended = [HEADER, PAYLOAD, *([ITEM_FIELD] if ITEM in known else [])]
-    for _, name, spec, conversion in parsed:
+    parts = [(literal, *_divided(field), spec, conversion) for literal, field, spec, conversion in parsed]
+    for _, name, _, spec, conversion in parts:
         if spec or conversion:
-            raise TemplateError(f"{text!r}: only plain {{name}} is understood, no formats")
+            raise TemplateError(f"{text!r}: only {{name}} and {{name|default}} are understood, no formats")
         if name is None or name in known or any(name.startswith(start) and name != start for start in open_ended):
             continue
         if name in (ITEM, INDEX) or name.startswith(ITEM_FIELD):
@@ -62,7 +78,15 @@ def parse_template(text: str, known: Collection[str]) -> Template:
         places = ["header.NAME", *(start + "PATH" for start in open_ended[1:])]
         options = ", ".join("{" + option + "}" for option in (*known, *places))
         raise TemplateError(f"{text!r}: {{{name}}} is not known here; {hint}known are {options}")
-    return Template(text, tuple((literal, name) for literal, name, _, _ in parsed))
+    return Template(text, tuple((literal, name, default) for literal, name, default, _, _ in parts))
+
+
+def _divided(field: str | None) -> tuple[str | None, str | None]:
+    """Name and default of what stands between braces."""
+    if field is None:
+        return None, None
+    name, bar, default = field.partition("|")
+    return name, default if bar else None
 
 
 def is_dynamic(name: str) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from connector.mapping.documents.walk import shown_value
-from connector.mapping.plans import Plan, nearest
-from connector.mapping.rules.paths import MISSING
+from connector.mapping.plans import Plan, nearest, text_of
+from connector.mapping.rules.paths import MISSING, Path
 from connector.mapping.rules.rules import Rule
 from connector.mapping.rules.templates import HEADER, ITEM, ITEM_FIELD, KEY, PAYLOAD
 
@@ -17,12 +17,17 @@ def lacks(
     return {name: _instead(plan.rule, name, payload, item, outer, place) for name in plan.lacking}
 
 
-def _instead(rule: Rule, name: str, payload: object, item: object, outer: tuple[object, ...], place: int) -> str:
+def _instead(  # noqa: PLR0911 - one answer for each kind of variable
+    rule: Rule, name: str, payload: object, item: object, outer: tuple[object, ...], place: int
+) -> str:
     if name == KEY or (rule.key is not None and name in rule.key.names):
         return "the message has no key"
     if name == ITEM:
         if rule.item_name is None:
             return f"item {place} has no name; set item_name"
+        unnamed = next((path for path in rule.outer_names if path is not None and not _names(path, outer)), None)
+        if unnamed is not None:
+            return f"{unnamed.text!r} (item_name) of an item around item {place} is no text and no number"
         return f"{rule.item_name.text!r} (item_name) of item {place} {_what(rule.item_name.find(item))}"
     if name.startswith(PAYLOAD):
         return f"{rule.paths[name].text!r} of the payload {_what(rule.paths[name].find(payload))}"
@@ -31,6 +36,10 @@ def _instead(rule: Rule, name: str, payload: object, item: object, outer: tuple[
     header = name.removeprefix(HEADER)
     header = next((known for known, pattern in rule.headers if name in pattern.names), header)
     return f"the message has no header {header!r}, or an empty one"
+
+
+def _names(path: Path, outer: tuple[object, ...]) -> bool:
+    return any(text_of(path.find(around)).strip() for around in outer)
 
 
 def _what(found: object) -> str:

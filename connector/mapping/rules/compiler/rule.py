@@ -65,6 +65,7 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
         check_sparkplug_rule(section)
         names += SPARKPLUG_VARIABLES
         sparkplug = section.format.rule()
+    names_of_items = [section.item_name] if isinstance(section.item_name, str) else section.item_name or []
     templates = RuleTemplates(tuple(names), items=bool(section.iterate or section.parallel))
     values = values_of(section, templates)
     rule = Rule(
@@ -80,7 +81,8 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
         select=None if section.select is None else parse_path(section.select),
         iterate=tuple(map(parse_path, section.iterate)),
         parallel=tuple(map(parse_path, section.parallel)),
-        item_name=None if section.item_name is None else parse_path(section.item_name),
+        item_name=parse_path(names_of_items[-1]) if names_of_items else None,
+        outer_names=tuple(map(parse_path, names_of_items[:-1])),
         input=input_of(section, templates, sparkplug=sparkplug is not None),
         **metadata_of(section, templates),
         conversion=conversion_of(section, None),

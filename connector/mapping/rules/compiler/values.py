@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from connector.mapping.plans import text_of
 from connector.mapping.rules.compiler.input_ids import quality_input_of
 from connector.mapping.rules.compiler.metadata import metadata_of
 from connector.mapping.rules.compiler.templates import RuleTemplates
@@ -56,7 +57,8 @@ def quality_of(section: QualitySection | None) -> Quality | None:
     """The section `quality` as the mapper uses it."""
     if section is None:
         return None
-    return Quality(parse_path(_quality_path(section)), tuple(section.good), section.bad)
+    good = frozenset(text_of(value).strip().casefold() for value in section.good)
+    return Quality(parse_path(_quality_path(section)), good, section.bad)
 
 
 def _quality_path(section: QualitySection) -> str:

@@ -289,6 +289,12 @@ class Progress:
         if not chunk.open:
             del self._abandoned[number]
 
+    def knows(self, token: int) -> bool:
+        """Whether the chunk of this token is not committed yet, so that its record can be located."""
+        if token < 0:
+            return token in self._bundles
+        return token >> INDEX_BITS in self._chunks or token >> INDEX_BITS in self._abandoned
+
     def locate(self, token: int) -> RecordLocation:
         """Where the record of this token came from; for a bundle, the record of its last value. The chunk must not be
         committed yet."""

@@ -80,6 +80,14 @@ class _Numbers(Collector):
         for why, n in dict(pipeline.status.filtered).items():
             filtered.add_metric([why], n)
         yield filtered
+        overwritten = CounterMetricFamily(
+            f"{PREFIX}overwritten_values",
+            "Values that another value of the same input and time replaced, by the topic of the later one",
+            labels=["topic"],
+        )
+        for topic, n in dict(pipeline.status.overwritten_by_topic).items():
+            overwritten.add_metric([topic], n)
+        yield overwritten
         notices = GaugeMetricFamily(
             f"{PREFIX}notices", "Notices in /readyz: a person should look, data flows", labels=["kind"]
         )

@@ -22,8 +22,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from connector.packing.frame import RowBlock
+from connector.packing.overwrites import Overwrite
 from connector.records import Mapped, Part, Rows, Sample
 
+_MOST_OVERWRITES: Final = 1_000
 _FORGET_ABOVE: Final = 10_000
 """Empty tables that are kept in any case, since most of them fill again soon."""
 
@@ -51,7 +53,7 @@ class TableGroups(NamedTuple):
 class Table:
     """Inputs whose samples come together, and the rows that wait. `values` has the rows one after the other."""
 
-    __slots__ = ("_key", "_keyed", "inputs", "sent", "times", "tokens", "values", "width")
+    __slots__ = ("_key", "_keyed", "inputs", "last_time", "last_values", "sent", "times", "tokens", "values", "width")
 
     def __init__(self, inputs: tuple[str, ...]) -> None:
         self.inputs = inputs
@@ -63,6 +65,10 @@ class Table:
         self.values: array[float] = array("d")
         self.sent = 0
         """Rows taken out since `take_row_counts` was last called."""
+        self.last_time: int | None = None
+        """The time of the newest row that was taken out, in µs; None before the first."""
+        self.last_values: array[float] = self.values
+        """The values of that row."""
         self._key = 0
         self._keyed = -1
 
@@ -101,6 +107,9 @@ class Table:
             self.values = self.values[rows * self.width :]
         self._keyed = -1
         self.sent += rows
+        if rows:
+            self.last_time = taken.times[-1]
+            self.last_values = taken.values[-self.width :]
         return taken
 
     def keep(self, kept: Sequence[int]) -> None:
@@ -142,6 +151,8 @@ class Pending:
         self._ranks: dict[int, int] = {}
         """Token of a bundle → rank."""
         self._next_rank = 0
+        self.overwritten: list[Overwrite] = []
+        """Values of the rows taken out that replace others, sent before; the caller takes them away."""
 
     def add(self, token: int, parts: Iterable[Part], now: float) -> None:
         """Add the samples of a chunk. `token` is the token of its first record, `token + 1` that of the second, and so
@@ -210,11 +221,23 @@ class Pending:
 
     def take(self, plan: Iterable[TableRows]) -> list[RowBlock]:
         """Take the planned rows out of the tables."""
-        taken = [table.take(rows) for table, rows in plan]
+        taken = []
+        for table, rows in plan:
+            last_time, last_values = table.last_time, table.last_values
+            block = table.take(rows)
+            if last_time is not None and block.times and block.times[0] == last_time:
+                self._overwrite(block, last_values)
+            taken.append(block)
         self.waiting -= sum(block.samples for block in taken)
         if self._ranks:
             self._forget_bundles(token for block in taken for token in block.tokens)
         return taken
+
+    def _overwrite(self, block: RowBlock, before: array[float]) -> None:
+        """The first row of this block has the time of a row with these values, which was taken out before."""
+        for input_id, old, new in zip(block.inputs, before, block.values, strict=False):
+            if old != new and len(self.overwritten) < _MOST_OVERWRITES:
+                self.overwritten.append(Overwrite(input_id, block.times[0], old, new, block.tokens[0]))
 
     def forget_before(self, rank: int | None) -> None:
         """Forget when records before this rank arrived: no sample of them waits any more. None: nothing waits."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from connector.delivery.load import PackingAccount
 from connector.formats.sparkplug.nodes import TimelineChange
@@ -14,6 +14,14 @@ from connector.mapping.signals.input_ids import Collision, Origin, Rename
 from connector.mapping.sparkplug import NodeEvent
 from connector.mapping.time.clock_skew import Skew
 from connector.records import SignalMetadata
+
+
+class Overwritten(NamedTuple):
+    """Values of one input that other values of the same time replaced."""
+
+    topic: str
+    """Of the newest of them."""
+    values: int
 
 
 class Discoveries(Protocol):
@@ -30,6 +38,9 @@ class Discoveries(Protocol):
 
     def packed(self, account: PackingAccount) -> None:
         """How well frames are filled and whether the load fits: told every now and then, and at the end."""
+
+    def overwritten(self, inputs: Mapping[str, Overwritten]) -> None:
+        """Values of these inputs were replaced by others of the same time since the start: told like `packed`."""
 
     def learned(self, states: list[tuple[str, str, int]]) -> None:
         """These inputs have these states by these numbers, for ever. Durable when it returns."""

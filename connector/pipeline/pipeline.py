@@ -74,6 +74,7 @@ class Pipeline:
         self._discoveries = discoveries
         self._clock = clock
         self._share = share
+        notices = notices or Notices()
         self._draining = threading.Event()
         self._aborted = threading.Event()
         self.stopped = threading.Event()
@@ -86,7 +87,7 @@ class Pipeline:
         self._slots = Slots(self.rate, self._aborted, clock)
         self.sender = Sender(client, self._slots, self, pace=self.pace, circuit=circuit, clock=clock)
         self._under_way = UnderWay(len(sources), limits, planner, mapper.thinner, windows_done or {}, clock)
-        self._rejects = Rejects(self._sources, dead_letters, self._aborted, notices or Notices())
+        self._rejects = Rejects(self._sources, dead_letters, self._aborted, notices)
         shared = SharedMapper(mapper, discoveries, clock)
         self.status = Status(
             self._sources,
@@ -97,6 +98,7 @@ class Pipeline:
             self.sender,
             lambda: self.pace.rate,
             lambda: self.failure,
+            notices,
             clock,
         )
         self._intakes = [
@@ -139,6 +141,7 @@ class Pipeline:
     def inserted(self, frame: Frame, seconds: float) -> None:
         """Clarify has this frame: settle it."""
         self._remember_windows(frame)
+        self.status.overwrote(self._under_way.overwrites(frame))
         self._under_way.settle(frame, Outcome.INSERTED)
         self.status.inserted(frame, seconds)
         self._commit()
@@ -258,3 +261,5 @@ class Pipeline:
     def _tell_packing(self) -> None:
         if (account := self.status.packing()) is not None:
             self._discoveries.packed(account)
+        if self.status.overwritten:
+            self._discoveries.overwritten(dict(self.status.overwritten))

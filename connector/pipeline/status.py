@@ -12,17 +12,24 @@ from typing import Final
 from connector.delivery.load import PackingAccount
 from connector.delivery.sender import Sender
 from connector.ledger.account import Commit, Counts
+from connector.ledger.progress import RecordLocation
 from connector.mapping.mapper import Mapper
 from connector.mapping.time.clock_skew import Skew
+from connector.mapping.time.times import format_time
 from connector.packing.frame import Frame
+from connector.packing.overwrites import Overwrite
 from connector.packing.rates import SampleRates
+from connector.pipeline.discoveries import Overwritten
 from connector.pipeline.intake import SharedMapper
+from connector.pipeline.notices import Notices
 from connector.pipeline.rejects import Rejects
 from connector.pipeline.under_way import Abandoned, UnderWay
 from connector.records import Mapped, Rows
 from connector.sources.source import Source
 
 _RECENT_FRAMES: Final = 50
+_MOST_TOPICS: Final = 100
+_MOST_INPUTS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,7 @@ class Status:
         sender: Sender,
         rate: Callable[[], float],
         failure: Callable[[], str | None],
+        notices: Notices,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`rate` says how many requests a second are allowed now, `failure` why the pipeline stops for good."""
@@ -65,7 +73,13 @@ class Status:
         self._sender = sender
         self._rate = rate
         self._failure = failure
+        self._notices = notices
         self._clock = clock
+        self.overwritten: dict[str, Overwritten] = {}
+        """Input ID → its values that other values of the same time replaced, for a bounded number of inputs."""
+        self.overwritten_by_topic: Counter[str] = Counter()
+        """Topic → values since the start that another value of the same input and time replaced; beyond a bound the
+        topic is `(others)`."""
         self._counting = threading.Lock()
         self.messages = Counts()
         """Messages since the start, by what became of them."""
@@ -89,6 +103,26 @@ class Status:
         if whys:
             with self._counting:
                 self.filtered.update(whys)
+
+    def overwrote(self, found: Sequence[tuple[Overwrite, RecordLocation]]) -> None:
+        """Values that other values of the same input and time replaced, each with the record of the later value."""
+        for one, record in found:
+            known = record.topic in self.overwritten_by_topic or len(self.overwritten_by_topic) < _MOST_TOPICS
+            self.overwritten_by_topic[record.topic if known else "(others)"] += 1
+            before = self.overwritten.get(one.input_id)
+            if before is None and len(self.overwritten) >= _MOST_INPUTS:
+                continue
+            self.overwritten[one.input_id] = Overwritten(record.topic, (before.values if before else 0) + 1)
+            if before is None:
+                self._notices.say(
+                    "value_overwritten",
+                    record.source,
+                    one.input_id,
+                    f"input {one.input_id!r} has two values at {format_time(one.time_us)}, {one.before:g} and then "
+                    f"{one.after:g} of topic {record.topic!r}: the later one stands",
+                    "if two things share the input, tell them apart in input; if the times are too coarse, take a "
+                    "finer one (time), or the arrival (time: arrival)",
+                )
 
     def inserted(self, frame: Frame, seconds: float) -> None:
         """Clarify has this frame; its insert took so many seconds."""

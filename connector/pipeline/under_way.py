@@ -10,13 +10,15 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from connector.delivery.load import Load, PackingAccount
 from connector.ledger.account import Commit, Outcome
-from connector.ledger.progress import Progress
+from connector.ledger.progress import Progress, RecordLocation
 from connector.mapping.thinning.thinning import Thinner
 from connector.packing.frame import Frame, RowBlock, build_frame, without
+from connector.packing.overwrites import Overwrite, overwrites
 from connector.packing.pending import Pending
 from connector.packing.planner import Planner
 from connector.packing.rates import SampleRates
@@ -26,6 +28,7 @@ from connector.records import Chunk, Part
 
 LOOK_SECONDS: Final = 0.2
 """Who waits looks again after this time at the latest."""
+_MOST_OVERWRITES: Final = 1_000
 _BYTES_A_SAMPLE: Final = 12
 """A sample in a dense frame: enough to see that a request's worth waits; the planner knows exactly."""
 
@@ -205,6 +208,14 @@ class UnderWay:
         """As `WindowBook.arrived`."""
         with self.changed:
             return self._windows.arrived(frame)
+
+    def overwrites(self, frame: Frame) -> list[tuple[Overwrite, RecordLocation]]:
+        """Values of this frame, or of frames before, that other values replaced, with the records that replaced them.
+        To be asked before the frame is settled; at most so many as a person would look at."""
+        with self.changed:
+            found, self._pending.overwritten = self._pending.overwritten, []
+            found += islice(overwrites(frame), _MOST_OVERWRITES)
+            return [(one, self._progress.locate(one.token)) for one in found if self._progress.knows(one.token)]
 
     def settle(self, frame: Frame, outcome: Outcome) -> None:
         """The samples of this frame reached their end; samples that others in the frame replaced are superseded."""

@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Final
 
 from connector.config.model import Config
 from connector.delivery.load import PackingAccount
@@ -25,8 +26,10 @@ from connector.ledger.statement import read_statement
 from connector.mapping.mapper import Mapper
 from connector.mapping.time.times import format_time
 from connector.runtime.assembly import mapper_with
-from connector.runtime.state_dir import PACKING_NOTE, WORKER_FOLDERS
+from connector.runtime.state_dir import OVERWRITTEN_NOTE, PACKING_NOTE, WORKER_FOLDERS
 from connector.state.state import read_memory, read_note
+
+_SHOWN_INPUTS: Final = 10
 
 
 @dataclass(slots=True)
@@ -114,6 +117,9 @@ class Ledger:
     sources: dict[str, SourceLedger] = field(default_factory=dict)
     packing: list[tuple[float, PackingAccount]] = field(default_factory=list)
     """Of each process: when it said so (seconds since the epoch), and how it filled its frames since its start."""
+    overwritten: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Input ID → the topic, and how many of its values another value of the same time has replaced, as far as the
+    processes say since their start."""
 
     @property
     def total(self) -> TopicAccount:
@@ -148,6 +154,9 @@ class Ledger:
                 }
                 for at, account in self.packing
             ],
+            "overwritten": [
+                {"input": name, "topic": topic, "values": n} for name, (topic, n) in self.overwritten.items()
+            ],
         }
 
 
@@ -160,6 +169,7 @@ def read_ledger(*configs: Config, all_members: bool = False) -> Ledger:
         for folder in [config.state_dir, *sorted(config.state_dir.glob(WORKER_FOLDERS))]:
             mapper = mapper_with(config, read_memory(folder / "state.sqlite"))
             ledger.packing.extend(_packing(folder / "state.sqlite"))
+            ledger.overwritten.update(_overwritten(folder / "state.sqlite"))
             for section in config.sources:
                 path = folder / f"{section.name}.sqlite"
                 source = ledger.sources.setdefault(section.name, SourceLedger())
@@ -179,6 +189,11 @@ def _packing(path: Path) -> Iterator[tuple[float, PackingAccount]]:
     if note is not None:
         at, text = note
         yield at, PackingAccount(**json.loads(text))
+
+
+def _overwritten(path: Path) -> dict[str, tuple[str, int]]:
+    note = read_note(path, OVERWRITTEN_NOTE) if path.exists() else None
+    return {} if note is None else {name: (topic, n) for name, (topic, n) in json.loads(note[1]).items()}
 
 
 def _read_source(source: SourceLedger, name: str, path: Path, mapper: Mapper, most_topics: int) -> list[SettledRange]:
@@ -284,6 +299,13 @@ def as_table(ledger: Ledger) -> str:
         if source.lost:
             lines.append(f"  {source.lost} messages are lost; see clarify-connector journal acknowledge")
         lines.extend(f"  PROBLEM: {problem}" for problem in source.problems)
+    most = sorted(ledger.overwritten.items(), key=lambda found: -found[1][1])
+    for name, (topic, n) in most[:_SHOWN_INPUTS]:
+        lines.append(
+            f"overwritten: {n} values of input {name}, by others of the same time; the newest of topic {topic}"
+        )
+    if len(most) > _SHOWN_INPUTS:
+        lines.append(f"overwritten: values of {len(most) - _SHOWN_INPUTS} more inputs; --json has them")
     lines.extend(_packing_line(at, account) for at, account in ledger.packing)
     lines.append("The ledger balances." if ledger.balanced else "THE LEDGER DOES NOT BALANCE.")
     return "\n".join(lines)

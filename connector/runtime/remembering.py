@@ -21,10 +21,11 @@ from connector.mapping.time.clock_skew import Skew
 from connector.metadata.items import ItemPublisher
 from connector.metadata.new_signals import NewSignalGate
 from connector.metadata.signals import SignalSaver
+from connector.pipeline.discoveries import Overwritten
 from connector.pipeline.notices import Notices
 from connector.records import Part, SignalMetadata
 from connector.runtime.rebirths import RebirthRequester
-from connector.runtime.state_dir import PACKING_NOTE
+from connector.runtime.state_dir import OVERWRITTEN_NOTE, PACKING_NOTE
 from connector.state.state import State
 
 _RETRY_SECONDS = 1.0
@@ -154,6 +155,13 @@ class Remembering:
                 effect=f"its times are {'behind' if skew.lag_us > 0 else 'ahead'}, or it sends what it has stored",
                 remedy="set the device's clock; or set time: arrival or time.correct_clock in its rule",
             )
+
+    def overwritten(self, inputs: Mapping[str, Overwritten]) -> None:
+        """Leave the inputs with replaced values where the command `ledger` finds them."""
+        try:
+            self._state.add_note(OVERWRITTEN_NOTE, time.time(), json.dumps(inputs))
+        except sqlite3.Error as error:
+            _log.debug("overwritten_not_noted", reason=str(error))
 
     def packed(self, account: PackingAccount) -> None:
         """Leave the account of packing where the command `ledger` finds it, which reads files only."""

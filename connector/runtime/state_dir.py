@@ -13,6 +13,7 @@ from connector.config.model import Config
 from connector.ledger.source_file import SourceFile
 
 PACKING_NOTE: Final = "packing"
+OVERWRITTEN_NOTE: Final = "overwritten"
 """How the ledger finds what was said of packing."""
 WORKER_FOLDERS: Final = "worker-*"
 """Where, in state_dir, the second and further workers keep their state."""

@@ -28,6 +28,7 @@ from connector.mapping.signals.input_ids import Collision, Origin, Rename
 from connector.mapping.sparkplug import NodeEvent
 from connector.mapping.time.clock_skew import Skew
 from connector.packing.planner import plan_frame
+from connector.pipeline.discoveries import Overwritten
 from connector.pipeline.pipeline import Pipeline
 from connector.pipeline.under_way import Abandoned, Limits
 from connector.records import Mapped, Reason, Record, SignalMetadata
@@ -106,6 +107,9 @@ class Notes:
 
     def clocks_off(self, skews: list[Skew]) -> None:
         self.skews += skews
+
+    def overwritten(self, inputs: Mapping[str, Overwritten]) -> None:
+        pass
 
     def observed(self, observations: list[Observation]) -> None:
         pass

@@ -81,6 +81,12 @@ class Api:
         return self._credentials.integration
 
     @property
+    def clock_offset(self) -> float | None:
+        """How far this machine's clock is ahead of Clarify's (negative: behind), in seconds, to about a second; None
+        before the first answer."""
+        return self._transport.clock_offset
+
+    @property
     def insert_overhead(self) -> int:
         """Bytes around `data_json` in the body of an insert: body size = len(data_json) + this, exactly."""
         return len(rpc.request(rpc.FIRST_ID, _INSERT, self._insert_start, self._insert_end))

@@ -114,6 +114,9 @@ class Transport:
         """
         self._timeouts = timeouts
         self._clock = clock
+        self.clock_offset: float | None = None
+        """How far this machine's clock is ahead of the server's (negative: behind), in seconds, by the Date of the last
+        answer; None before there is one."""
         self._http = httpx.Client(
             transport=transport,
             verify=True if verify is None else _trust(verify),
@@ -173,6 +176,9 @@ class Transport:
                     outcome_unknown=stores,
                 )
         headers = response.headers
+        sent = _http_date(headers.get("Date", ""))
+        if sent is not None:
+            self.clock_offset = (datetime.now(UTC) - sent).total_seconds()
         return Answer(
             status=response.status_code,
             reason=response.reason_phrase,

@@ -60,9 +60,15 @@ class Carrying:
         notices: Notices,
         *,
         judges_rules: bool = True,
+        our_clock: Callable[[], float | None] = lambda: None,
+        clock_warning: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`judges_rules`: nobody else takes messages of these sources, so that a rule without any is worth a notice."""
+        """`judges_rules`: nobody else takes messages of these sources, so that a rule without any is worth a notice.
+        `our_clock` says how far our clock is ahead of Clarify's, in seconds, which is worth a notice above
+        `clock_warning`."""
+        self._our_clock = our_clock
+        self._clock_warning = clock_warning
         self._expected = {section.name: _Expected(section) for section in sections}
         self._notices = notices
         self._judges_rules = judges_rules
@@ -113,6 +119,7 @@ class Carrying:
             if (expected := self._expected.get(name)) is not None:
                 self._look_at(source, expected, now)
         self._look_at_rules(now)
+        self._look_at_clock()
         if now >= self._summary_due:
             self._summary_due = now + _SUMMARY_SECONDS
             self._summarize()
@@ -154,6 +161,22 @@ class Carrying:
             )
         for number in mapper.rules_taken:
             self._notices.over("rule_unused", "", f"rule {number + 1}")
+
+    def _look_at_clock(self) -> None:
+        ahead = self._our_clock()
+        if ahead is None:
+            return
+        if abs(ahead) <= self._clock_warning:
+            self._notices.over("our_clock_off", "", "")
+            return
+        self._notices.say(
+            "our_clock_off",
+            "",
+            "",
+            f"the clock of this machine is {abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} Clarify's, so "
+            "times of arrival are wrong, and all devices seem to be off by as much",
+            "set the clock of this machine (NTP)",
+        )
 
     def _summarize(self) -> None:
         status = self._status

@@ -82,7 +82,13 @@ class Connector:
         self._config = config
         self._abort = threading.Event()
         self._notices = Notices()
-        self.carrying = Carrying(() if make_source else config.sources, self._notices, judges_rules=config.workers == 1)
+        self.carrying = Carrying(
+            () if make_source else config.sources,
+            self._notices,
+            judges_rules=config.workers == 1,
+            our_clock=lambda: self.client.clock_offset,
+            clock_warning=config.mapping.clock_warning,
+        )
         with ExitStack() as opened, ExitStack() as opened_sources:
             opened.callback(lock_state_dir(config.state_dir).close)
             self.client = open_client(config)
@@ -98,7 +104,14 @@ class Connector:
             sources = open_sources(config, make_source, opened_sources)
             self.rebirths = RebirthRequester({s.name: s.publish for s in sources if isinstance(s, PublishingSource)})
             self.remembering = Remembering(
-                self.state, self.signals, self.items, self.rebirths, self.new_signals, self._abort, self._notices
+                self.state,
+                self.signals,
+                self.items,
+                self.rebirths,
+                self.new_signals,
+                self._abort,
+                self._notices,
+                lambda: self.client.clock_offset,
             )
             self.pipeline = self._pipeline(sources, sources_in_all or len(sources))
             self._opened_sources = sources

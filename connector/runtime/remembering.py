@@ -17,7 +17,7 @@ from connector.formats.sparkplug.nodes import TimelineChange
 from connector.mapping.observations import Observation
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
 from connector.mapping.sparkplug import NodeEvent, lost_by_node
-from connector.mapping.time.clock_skew import Skew
+from connector.mapping.time.clock_skew import Skew, zone_hours
 from connector.metadata.items import ItemPublisher
 from connector.metadata.new_signals import NewSignalGate
 from connector.metadata.signals import SignalSaver
@@ -29,6 +29,7 @@ from connector.runtime.state_dir import OVERWRITTEN_NOTE, PACKING_NOTE
 from connector.state.state import State
 
 _RETRY_SECONDS = 1.0
+_SAME_CLOCK_SECONDS = 10.0
 
 _log = structlog.get_logger(__name__)
 
@@ -50,8 +51,10 @@ class Remembering:
         new_signals: NewSignalGate | None,
         abort: threading.Event,
         notices: Notices,
+        our_clock: Callable[[], float | None],
     ) -> None:
-        """`new_signals` is None where every new signal is let in. `abort` ends the waiting for the disk."""
+        """`new_signals` is None where every new signal is let in. `abort` ends the waiting for the disk.
+        `our_clock` says how far our clock is ahead of Clarify's, in seconds, if that is known."""
         self._state = state
         self._signals = signals
         self._items = items
@@ -59,6 +62,7 @@ class Remembering:
         self._new_signals = new_signals
         self._abort = abort
         self._notices = notices
+        self._our_clock = our_clock
 
     # -- written before the method returns --------------------------------------------------------
 
@@ -146,15 +150,33 @@ class Remembering:
 
     def clocks_off(self, skews: list[Skew]) -> None:
         """Report devices whose clocks are wrong."""
+        ours = self._our_clock()
         for skew in skews:
+            if ours is not None and abs(skew.lag_us / 1e6 - ours) < _SAME_CLOCK_SECONDS:
+                continue  # it is our clock, which has a notice of its own
+            hours = zone_hours(skew.lag_us)
+            remedy = "set the device's clock; or set time: arrival or time.correct_clock in its rule"
+            if hours is not None:
+                remedy = (
+                    f"it is off by {abs(hours):g} h, as local times without a zone are: set zone in time of its rule, "
+                    f"such as time: {{field: ..., zone: Europe/Oslo}}; or {remedy}"
+                )
             _log.warning(
                 "clock_off",
                 source=skew.source,
                 device=skew.device,
                 seconds=round(-skew.lag_us / 1e6, 1),
                 effect=f"its times are {'behind' if skew.lag_us > 0 else 'ahead'}, or it sends what it has stored",
-                remedy="set the device's clock; or set time: arrival or time.correct_clock in its rule",
+                remedy=remedy,
             )
+            if hours is not None:
+                self._notices.say(
+                    "clock_off_by_hours",
+                    skew.source,
+                    skew.device,
+                    f"times of {skew.device!r} are {abs(hours):g} h {'behind' if hours > 0 else 'ahead'}",
+                    remedy,
+                )
 
     def overwritten(self, inputs: Mapping[str, Overwritten]) -> None:
         """Leave the inputs with replaced values where the command `ledger` finds them."""

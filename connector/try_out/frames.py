@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
 from connector.packing.frame import Frame, encode_frame
+from connector.packing.overwrites import Overwrite, overwrites
 from connector.packing.pending import Pending
 from connector.packing.planner import plan_frame
 from connector.records import Mapped
@@ -86,6 +88,11 @@ class _Waiting:
         self.oldest = None if plan.left is None else self._pending.arrived(plan.left)
         return encode_frame(blocks)
 
+    def take_overwritten(self) -> list[Overwrite]:
+        """Values of the frames so far that replaced values of a frame before, since the last call."""
+        found, self._pending.overwritten = self._pending.overwritten, []
+        return found
+
 
 @dataclass(slots=True)
 class Packer:
@@ -100,6 +107,8 @@ class Packer:
     shown_series: int = 0
     aligned: bool = False
     frames: list[FrameSummary] = field(default_factory=list)
+    overwritten: Counter[str] = field(default_factory=Counter)
+    """Input ID → its values that another value of the same time replaced."""
     _waiting: _Waiting = field(init=False)
 
     def __post_init__(self) -> None:
@@ -128,6 +137,7 @@ class Packer:
     def _pack_one(self) -> None:
         table = len(self.frames) < self.shown_frames
         frame = self._waiting.take(0.0)
+        self.overwritten.update(one.input_id for one in (*overwrites(frame), *self._waiting.take_overwritten()))
         self.frames.append(_summary(frame, (self.shown_rows, self.shown_series) if table else None))
 
 

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+import orjson
+
 from connector.config.model import Config
 from connector.config.read import load_config, rule_lines
 from connector.formats.format import SchemaUnavailableError
+from connector.mapping.documents.places import shown
 from connector.mapping.mapper import Share
+from connector.mapping.observations import Observation
+from connector.mapping.plans import FOUND
 from connector.mapping.signals.input_ids import Collision, Origin
 from connector.mapping.thinning.windows import Windows
 from connector.records import Mapped, Reason, Record, Reject, SignalMetadata
@@ -49,6 +54,8 @@ class TriedMapping:
         self.metadata: dict[str, SignalMetadata] = {}
         """Input ID → what the mapping says of its signal, where it says something."""
         self.collisions: list[Collision] = []
+        self.observations: list[Observation] = []
+        """What the mapping noticed about the messages."""
 
     @classmethod
     def load(cls, file: Path, *, without_secrets: bool = True) -> TriedMapping:
@@ -77,9 +84,21 @@ class TriedMapping:
         if mapper.ids.collisions:
             self.collisions += mapper.ids.collisions
             mapper.ids.collisions = []
+        self.observations += mapper.observations.take()
         if mapper.discovered:
             self.metadata.update(mapper.take_discovered())
         return mapped
+
+    def identity(self, input_id: str) -> str:
+        """What the input ID is made of: the place of the value in the payload, and the texts that tell its records
+        apart. Empty where several topics share the input on purpose."""
+        origin = self.origins.get(input_id)
+        if origin is None:
+            return ""
+        told: dict[str, str] = {
+            name: text for name, text in orjson.loads(origin.record or "{}").items() if name != FOUND
+        }
+        return "; ".join([shown(origin.path) or "(payload)", *(f"{name} = {text}" for name, text in told.items())])
 
     def shares(self, source: str, record: Record, mapped: Mapped) -> list[tuple[RuleAt | None, Share]]:
         """What each rule made of this record, whose outcome `map` just gave; what no rule made is behind the others,

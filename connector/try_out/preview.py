@@ -9,8 +9,10 @@ from typing import Final
 
 from connector.formats.format import SchemaUnavailableError
 from connector.mapping.mapper import Share
+from connector.mapping.observations import Observation
 from connector.mapping.thinning.windows import Closed, Windows
-from connector.records import Mapped, Reason, Reject, Sample
+from connector.mapping.time.clock_skew import zone_hours
+from connector.records import Mapped, Reason, Record, Reject, Sample
 from connector.try_out.capture import Taken
 from connector.try_out.frames import FrameLimits, LivePace, Packer
 from connector.try_out.mapping import RuleAt, TriedMapping
@@ -99,6 +101,8 @@ class Preview:
     """and values, among those left out, that came when their window was closed."""
     schema_trouble: dict[str, SchemaTrouble] = field(default_factory=dict)
     """By why the schema cannot be had: nothing is known of what becomes of these messages."""
+    lags: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    """(source, topic) → how far the newest time of each message, of the first ones, is behind its arrival, in µs."""
     _windows: Windows = field(init=False)
     _now: float = float("-inf")
     """When the newest message arrived, in seconds."""
@@ -123,6 +127,7 @@ class Preview:
             return
         self.messages["mapped" if mapped.samples else "rejected" if mapped.rejects else "left_out"] += 1
         self.values_left_out += mapped.filtered
+        self._note_lag(source, record, mapped)
         self._now = max(self._now, (record.received_us or record.time_us) / 1e6)
         samples, rejects = iter(mapped.samples), iter(mapped.rejects)
         sent: list[Sample] = []
@@ -150,6 +155,33 @@ class Preview:
         self.packer.finish()
         self.aligned.finish()
         self.pace.finish()
+
+    def clock_notices(self) -> list[Observation]:
+        """Topics whose times are off by about the same number of hours, as local times without a zone are."""
+        found = []
+        for (source, topic), lags in self.lags.items():
+            hours = zone_hours(min(lags, key=abs))
+            if hours is not None:
+                found.append(
+                    Observation(
+                        "clock_off_by_hours",
+                        source,
+                        topic,
+                        f"times of {topic!r} are {abs(hours):g} h {'behind' if hours > 0 else 'ahead of'} the arrival",
+                        "if they are local times without a zone, set zone in time of the rule: "
+                        "time: {field: ..., zone: Europe/Oslo}",
+                    )
+                )
+        return found
+
+    def _note_lag(self, source: str, record: Record, mapped: Mapped) -> None:
+        if mapped.samples and not record.retained:
+            newest = max(sample[1] for sample in mapped.samples)
+            lags = self.lags.setdefault((source, record.topic), [])
+            if newest != record.time_us and len(lags) < _EXAMPLES * 4:
+                lags.append((record.received_us or record.time_us) - newest)
+            if not lags:
+                del self.lags[source, record.topic]
 
     def silent_rules(self) -> list[RuleAt]:
         """Rules that took nothing."""

@@ -45,6 +45,11 @@ def as_json(preview: Preview, clarify: InClarify, comparison: Comparison | None)
         "signals": signals_as_json(preview, clarify),
         "clarify": _clarify(clarify),
         "collisions": [str(collision) for collision in preview.mapping.collisions],
+        "notices": [
+            {"kind": one.kind, "subject": one.subject, "message": one.text, "remedy": one.remedy}
+            for one in (*preview.mapping.observations, *preview.clock_notices())
+        ],
+        "overwritten": dict(preview.packer.overwritten),
         "rejects": [_reject(group) for group in preview.rejects.values()],
         "rejects_of_further_kinds": preview.other_rejects,
         "schema_unavailable": [
@@ -75,6 +80,8 @@ def signals_as_json(preview: Preview, clarify: InClarify) -> list[dict[str, obje
                 "last_time": format_time(seen.last_us),
                 "last_value": seen.last_value,
                 "topic": seen.topic,
+                "identity": preview.mapping.identity(input_id),
+                "overwritten": preview.packer.overwritten[input_id],
                 "rule": _rule(seen.rule),
                 "metadata": _metadata(metadata),
             }

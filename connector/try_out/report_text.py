@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from fnmatch import fnmatchcase
 from typing import Final, TextIO
 
 from connector.mapping.time.times import format_time
@@ -24,14 +25,22 @@ _NAME_WIDTH: Final = 24
 
 
 def write_report(
-    preview: Preview, clarify: InClarify, comparison: Comparison | None, out: TextIO, *, a_record: str
+    preview: Preview,
+    clarify: InClarify,
+    comparison: Comparison | None,
+    out: TextIO,
+    *,
+    a_record: str,
+    input_id: str | None = None,
+    all_rows: bool = False,
 ) -> None:
     """All of it, what matters most at the end, where a terminal shows it. `a_record` is what the records' numbers
-    count: lines, or messages."""
+    count: lines, or messages. `input_id` is a pattern (as in a shell) of the signals to show; with `all_rows` tables
+    are not cut."""
     for number, frame in enumerate(preview.packer.frames, 1):
         if frame.table is not None:
             _frame(number, len(preview.packer.frames), frame, out)
-    _signals(preview, clarify, out)
+    _signals(preview, clarify, out, input_id, all_rows=all_rows)
     _rules(preview, out)
     _rejects(preview, out, a_record)
     _schema_trouble(preview, out, a_record)
@@ -78,16 +87,20 @@ def _end_of(input_id: str) -> str:
     return input_id if len(input_id) <= _NAME_WIDTH else "…" + input_id[1 - _NAME_WIDTH :]
 
 
-def _signals(preview: Preview, clarify: InClarify, out: TextIO) -> None:
+def _signals(
+    preview: Preview, clarify: InClarify, out: TextIO, pattern: str | None = None, *, all_rows: bool = False
+) -> None:
     if not preview.signals:
         return
     created = set(clarify.created)
     ordered = sorted(
-        preview.signals.items(), key=lambda item: (item[0] not in created, item[0] not in clarify.changed, item[0])
+        (item for item in preview.signals.items() if pattern is None or fnmatchcase(item[0], pattern)),
+        key=lambda item: (item[0] not in created, item[0] not in clarify.changed, item[0]),
     )
-    _heading(f"Signals ({len(ordered)})", out)
+    of = "" if pattern is None else f" of {len(preview.signals)}, like {pattern}"
+    _heading(f"Signals ({len(ordered)}{of})", out)
     rows = []
-    for input_id, seen in ordered[:_FIRST]:
+    for input_id, seen in ordered if all_rows else ordered[:_FIRST]:
         metadata = preview.mapping.metadata.get(input_id)
         becomes = "?" if clarify.not_asked else "new" if input_id in created else "as it is"
         if input_id in clarify.changed:
@@ -95,6 +108,7 @@ def _signals(preview: Preview, clarify: InClarify, out: TextIO) -> None:
         rows.append(
             [
                 input_id,
+                preview.mapping.identity(input_id),
                 metadata.name if metadata else "",
                 metadata.unit if metadata else "",
                 metadata.value_type if metadata else "",
@@ -104,8 +118,10 @@ def _signals(preview: Preview, clarify: InClarify, out: TextIO) -> None:
                 becomes,
             ]
         )
-    write_table(["input", "name", "unit", "type", "samples", "last", "rule", "in Clarify"], rows, out)
-    _and_more(len(ordered), out)
+    columns = ["input", "identity", "name", "unit", "type", "samples", "last", "rule", "in Clarify"]
+    write_table(columns, rows, out)
+    if not all_rows:
+        _and_more(len(ordered), out)
 
 
 def _rules(preview: Preview, out: TextIO) -> None:
@@ -156,7 +172,13 @@ def _schema_trouble(preview: Preview, out: TextIO, a_record: str) -> None:
 
 
 def _warnings(preview: Preview, clarify: InClarify, out: TextIO) -> None:
-    found = [str(collision) for collision in preview.mapping.collisions]
+    found = [f"{one.text}; {one.remedy}" for one in (*preview.mapping.observations, *preview.clock_notices())]
+    found += [
+        f"input {input_id!r}: {n} values are replaced by another value of the same time (superseded); tell apart in "
+        "input what shares it, or take a finer time"
+        for input_id, n in preview.packer.overwritten.most_common()
+    ]
+    found += [str(collision) for collision in preview.mapping.collisions]
     found += [f"{name}: its metadata would not be saved: {why}" for name, why in clarify.invalid.items()]
     found += [
         f"{count} messages are of a source {name!r}, which the configuration does not have; they were mapped as those "

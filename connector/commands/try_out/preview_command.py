@@ -46,6 +46,10 @@ _SERIES: Final = 50
 @click.option("--json", "as_json_", is_flag=True, help="One JSON object instead of tables.")
 @click.option("--frames", default=2, show_default=True, type=click.IntRange(0), help="Frames shown as tables.")
 @click.option("--rows", default=8, show_default=True, type=click.IntRange(1), help="Rows shown of each.")
+@click.option(
+    "--input-id", "input_id", metavar="PATTERN", help="Only signals with an input ID like this, as in a shell."
+)
+@click.option("--all", "all_rows", is_flag=True, help="All signals, not only the first ones.")
 @click.option("--no-clarify", is_flag=True, help="Do not ask Clarify which signals it has.")
 def preview(
     config: Path,
@@ -58,6 +62,8 @@ def preview(
     as_json_: bool,
     frames: int,
     rows: int,
+    input_id: str | None,
+    all_rows: bool,
     no_clarify: bool,
 ) -> None:
     """Show the data frames, signals and rejects that messages become. Nothing is sent, no credentials are needed.
@@ -95,4 +101,12 @@ def preview(
     if as_json_:
         write_json(as_json(found, clarify, comparison), sys.stdout)
     else:
-        write_report(found, clarify, comparison, sys.stdout, a_record="message" if input_ is None else "line")
+        write_report(
+            found,
+            clarify,
+            comparison,
+            sys.stdout,
+            a_record="message" if input_ is None else "line",
+            input_id=input_id,
+            all_rows=all_rows,
+        )

@@ -18,6 +18,10 @@ _MOST_LAG_US: Final = 100 * YEAR_US
 """What is beyond them was not stamped by any clock: the arrival is a producer's nonsense."""
 _FEWEST: Final = 3
 """Messages before anything is said about a clock."""
+_HALF_HOUR_US: Final = 1_800_000_000
+_MOST_HALF_HOURS: Final = 28
+_NEAR_US: Final = 120_000_000
+"""How far from a whole number of half hours an offset may be that is taken for a time zone."""
 _MOST_DEVICES: Final = 10_000
 
 
@@ -29,6 +33,15 @@ class Skew(NamedTuple):
     lag_us: int
     """Positive: the clock is behind (or the way is long); negative: it is ahead."""
     messages: int
+
+
+def zone_hours(lag_us: int) -> float | None:
+    """The hours, in steps of a half, that an offset is near to, as of local times that are taken for UTC; None if it is
+    none. Positive: the times are behind."""
+    steps = round(lag_us / _HALF_HOUR_US)
+    if not 1 <= abs(steps) <= _MOST_HALF_HOURS or abs(lag_us - steps * _HALF_HOUR_US) > _NEAR_US:
+        return None
+    return steps / 2
 
 
 class Clock:

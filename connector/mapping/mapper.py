@@ -20,6 +20,7 @@ from connector.mapping.documents.decoded import Decoded
 from connector.mapping.documents.documents import NOT_DECODED, Documents
 from connector.mapping.documents.known_shapes import KnownShapes
 from connector.mapping.documents.nothing import is_no_value
+from connector.mapping.documents.repeats import refuse_repeats
 from connector.mapping.documents.shapes import Flat
 from connector.mapping.documents.walk import Walker, leaves, shown_value
 from connector.mapping.observations import Observation, Observations
@@ -284,6 +285,7 @@ class Mapper:
         if (found := self._held(plan)) is not None:
             return self._refused(found)
         result: Mapped | None = None
+        several = 0
         try:
             documents, keys_repeat = decoded.by(rule.format)
             for number, document in documents:
@@ -293,6 +295,7 @@ class Mapper:
                 mapped = Mapped(skipped=True, filtered=leaves(document), why="skipped") if rule.skip else None
                 if mapped is None:
                     mapped = self._documents.document(rule, plan, record, named, document)
+                several += bool(mapped.samples)
                 result = mapped if result is None else _joined(result, mapped)
         except PayloadError as error:
             decoded.failed(rule.format)
@@ -306,6 +309,9 @@ class Mapper:
             if keys_repeat and result is not None:
                 result = _joined(result, Mapped(rejects=keys_repeat))
                 keys_repeat.clear()
+        if several > 1 and result is not None and not rule.shared_inputs:
+            result.samples, rejects, left_out = refuse_repeats(result.samples, dict, own_time_us=record.time_us)
+            result = _joined(result, Mapped(rejects=rejects, filtered=left_out))
         return result
 
     def _map_sparkplug(self, rule: Rule, plan: Plan, record: Record) -> Mapped:

@@ -13,17 +13,24 @@ from pathlib import Path
 from typing import Any, Final
 
 from connector.config.model import Config
+from connector.mapping.observations import Observation
+from connector.mapping.rules.paths import MISSING, parse_path
 from connector.mapping.rules.section import RuleSection
+from connector.mapping.signals.shared_topics import SharedTopic
 from connector.sources.catalogue import SOURCES
 from connector.try_out.grouping import TopicGroup, group_topics
 from connector.try_out.mapping import TriedMapping
 from connector.try_out.observed import Observed
+from connector.try_out.shapes import items_rule, states_of, time_in_two_fields
 from connector.try_out.time_fields import TimeField, find_time
 from connector.try_out.vendors import Vendor, preset_for, vendor_of
+from connector.try_out.written_times import written_time
 
 _FORMATS: Final = {"ndjson": "ndjson", "csv": "csv", "influx": "influx", "messagepack": "messagepack", "cbor": "cbor"}
 """What was recognised → its name in `format:`; JSON and numbers need none."""
 _ANY_SOURCE: Final = {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": ["#"]}
+_TEXTS: Final = ("number_with_unit", "decimal_comma")
+_SAID: Final = ("quality_not_read", "time_not_read", "items_named_by_guess")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
 
 
@@ -69,6 +76,8 @@ def draft(observed: Observed, source: dict[str, object]) -> Draft:
     rules = _one_each([_rule(group, knows) for group in group_topics(observed.topics.values(), separator)])
     drafted = Draft(source, rules, observed)
     tried = _try(drafted)
+    if _tell_apart(drafted, tried):
+        tried = _try(drafted)
     while unreadable := [rule for rule in drafted.rules if _is_unreadable(rule, tried[id(rule)])]:
         # what it stood before may take its topics now
         drafted.rules = [rule for rule in drafted.rules if rule not in unreadable]
@@ -85,6 +94,7 @@ def draft(observed: Observed, source: dict[str, object]) -> Draft:
 def _is_unreadable(rule: DraftRule, tried: _Tried) -> bool:
     return (
         not tried.inputs
+        and not (tried.took and tried.took == tried.nothing_by_design)
         and not rule.settings.keys() & {"preset", "format"}
         and (tried.took > 0 or not any(seen.records for seen in rule.group.topics))
     )
@@ -129,7 +139,9 @@ def _rule(group: TopicGroup, knows: Mapping[str, Collection[str]]) -> DraftRule:
                 return rule
         rule.notes.append(f"{vendor.name} publishes like this")
     _decoding(rule, knows)
-    if "format" not in rule.settings or rule.settings["format"] != "influx":
+    if group.kind[0] in ("json", "ndjson", "messagepack", "cbor"):
+        _shaping(rule)
+    if "time" not in rule.settings and group.kind[0] not in ("influx", "graphite"):
         _timing(rule)
     if any(len(seen.keys) > 1 for seen in group.topics):
         rule.settings["key"] = "#"
@@ -180,12 +192,17 @@ def _decoding(rule: DraftRule, knows: Mapping[str, Collection[str]]) -> None:
         else:
             rule.notes.append(f"its payloads are compressed ({compression}), which this version does not unpack")
     name = _FORMATS.get(format_)
+    if format_ in _TEXTS or format_ == "graphite":
+        _decoding_text(rule, format_)
+        return
     if name is None:
         return
     if name not in knows.get("format", ()):
         rule.notes.append(f"its payloads are {name}, which this version does not read")
         return
     first = next(seen for seen in rule.group.topics[0].sniffed if seen.format == format_)
+    if name == "csv":
+        _column_times(rule, first.documents)
     if name != "csv" or (first.delimiter == "," and first.header):
         rule.settings["format"] = name
         return
@@ -199,6 +216,58 @@ def _decoding(rule: DraftRule, knows: Mapping[str, Collection[str]]) -> None:
     rule.settings["format"] = settings
 
 
+def _decoding_text(rule: DraftRule, format_: str) -> None:
+    """Numbers as people and old protocols write them."""
+    texts = [str(document).strip() for seen in rule.group.topics for document in seen.documents]
+    if format_ == "graphite":
+        columns = {"type": "csv", "delimiter": " ", "columns": ["name", "value", "time"]}
+        rule.settings |= {"format": columns, "input": "{payload.name}", "values": {"value": {}}}
+        rule.notes.append("lines of Graphite: name, value and time")
+    elif format_ == "decimal_comma":
+        rule.settings["format"] = {"type": "text", "decimal": ","}
+        rule.notes.append("taken for one number with a decimal comma; if it is two numbers, write format: csv")
+    else:
+        comma = {"decimal_comma": True} if any(_DECIMAL_COMMA.match(text) for text in texts) else {}
+        rule.settings |= {"format": "text", "strip_unit": True, **comma}
+        rule.notes.append("numbers with a unit in the text; what is no unit becomes a dead letter")
+
+
+def _column_times(rule: DraftRule, rows: Sequence[object]) -> None:
+    """The column of CSV that has the time of its row, if there is one in a pattern without a zone."""
+    record = rule.group.topics[0].records[0]
+    arrival_us = record.received_us or record.time_us
+    for column in rows[0] if isinstance(rows[0], dict) else ():
+        cells = [row.get(column) for row in rows if isinstance(row, dict)]
+        found = written_time(cells, arrival_us)
+        if found is not None:
+            rule.settings["time"] = {"field": column, "format": found.format, "zone": found.zone}
+            how = "a guess: the file does not say it" if found.guessed else "as the time of arrival has it"
+            rule.notes.append(f"the time of a row stands in {column}; its zone {found.zone} is {how}")
+            if found.ambiguous:
+                rule.notes.append(f"CAREFUL: day and month of {column} may be the other way round")
+            return
+
+
+def _shaping(rule: DraftRule) -> None:
+    """Lists whose items have names, rows with times, and words for states."""
+    documents = [document for seen in rule.group.topics[:20] for document in seen.documents]
+    items = items_rule(documents)
+    if items is not None:
+        rule.settings |= items
+        rule.notes.append(
+            f"its values are those of the items in the list {items['iterate']}"
+            + (f", called by {items['item_name']}" if "item_name" in items else "")
+        )
+    elif (states := states_of(documents)) and not any(isinstance(document, list) for document in documents):
+        rule.settings["values"] = {path: {"states": words} for path, words in states.items()}
+        rule.notes.append(
+            f"words for states in {', '.join(states)}: the numbers are a suggestion, and they stay for ever"
+        )
+    expression = time_in_two_fields(documents)
+    if expression is not None:
+        rule.settings["time"] = expression
+
+
 def _timing(rule: DraftRule) -> None:
     record = rule.group.topics[0].records[0] if rule.group.topics[0].records else None
     if record is None:
@@ -210,6 +279,27 @@ def _timing(rule: DraftRule) -> None:
         return
     if not found.known:
         rule.settings["time"] = found.path
+    path = parse_path(found.path)
+    texts = [text for document in documents if (text := path.find(document)) is not MISSING]
+    written = written_time(texts, record.received_us or record.time_us)
+    if written is not None and written.zone != "UTC" and not written.guessed:
+        rule.settings["time"] = {"field": found.path, "format": written.format, "zone": written.zone}
+        rule.notes.append(f"local times; the zone {written.zone} is as the time of arrival has it")
+
+
+def _tell_apart(drafted: Draft, tried: Mapping[int, _Tried]) -> bool:
+    """Make what tells devices apart a part of the input ID. Returns whether any rule has changed."""
+    changed = False
+    for rule in drafted.rules:
+        shared = tried[id(rule)].shared
+        if shared is None or "preset" in rule.settings or "input" in rule.settings:
+            continue
+        fields = "/".join("{payload." + place + "}" for place in shared.fields)
+        item = "/{item}" if "item_name" in rule.settings else ""
+        rule.settings["input"] = f"{{topic}}/{fields}{item}/{{path}}"
+        rule.notes.append(f"{shared.why}; so it is part of the input ID")
+        changed = True
+    return changed
 
 
 def _try(drafted: Draft) -> dict[int, _Tried]:
@@ -226,9 +316,13 @@ def _try(drafted: Draft) -> dict[int, _Tried]:
             tried[number].took += 1
             if number != own:
                 tried[own].elsewhere[id(drafted.rules[number])] = None
+            tried[number].nothing_by_design += mapped.why in ("null", "unavailable")
+            tried[number].shared = tried[number].shared or mapping.shared(source, record.topic)
             tried[number].inputs.update(dict.fromkeys(input_id for input_id, _, _ in mapped.samples))
             if mapped.rejects:
                 tried[number].reason = tried[number].reason or mapped.rejects[0].message
+            tried[number].observed += mapping.observations
+            mapping.observations.clear()
     return {id(rule): found for rule, found in zip(drafted.rules, tried, strict=True)}
 
 
@@ -244,6 +338,7 @@ def _conclude(drafted: Draft, tried: Mapping[int, _Tried]) -> None:
         if found.elsewhere:
             listed = ", ".join(map(str, sorted(numbers[other] for other in found.elsewhere)))
             rule.notes.append(f"some topics of this kind are taken by rule {listed}, which stands before it")
+        rule.notes += [f"CAREFUL: {one.text}; {one.remedy}" for one in found.observed if one.kind in _SAID]
         if found.reason is not None:
             rule.notes.append(f"{'some' if found.inputs else 'all'} of it is rejected: {found.reason}")
 
@@ -253,8 +348,14 @@ class _Tried:
     """What one drafted rule did with the samples."""
 
     took: int = 0
+    nothing_by_design: int = 0
+    """Messages without a value, by design of the device: null, an empty list."""
     inputs: dict[str, None] = field(default_factory=dict)
     reason: str | None = None
+    shared: SharedTopic | None = None
+    """What tells apart the things that share its topics."""
+    observed: list[Observation] = field(default_factory=list)
+    """What the mapping noticed."""
     elsewhere: dict[int, None] = field(default_factory=dict)
     """Other rules that took samples of its topics, by their `id`."""
 

@@ -18,6 +18,7 @@ from connector.mapping.mapper import Share
 from connector.mapping.observations import Observation
 from connector.mapping.plans import FOUND
 from connector.mapping.signals.input_ids import Collision, Origin
+from connector.mapping.signals.shared_topics import SharedTopic
 from connector.mapping.thinning.windows import Windows
 from connector.records import Mapped, Reason, Record, Reject, SignalMetadata
 from connector.runtime.assembly import build_mapper
@@ -99,6 +100,10 @@ class TriedMapping:
             name: text for name, text in orjson.loads(origin.record or "{}").items() if name != FOUND
         }
         return "; ".join([shown(origin.path) or "(payload)", *(f"{name} = {text}" for name, text in told.items())])
+
+    def shared(self, source: str, topic: str) -> SharedTopic | None:
+        """What tells apart the things that share this topic, where several do and no rule says so."""
+        return self._mapper.shared_topics.topics.get((source, topic))
 
     def shares(self, source: str, record: Record, mapped: Mapped) -> list[tuple[RuleAt | None, Share]]:
         """What each rule made of this record, whose outcome `map` just gave; what no rule made is behind the others,

@@ -10,7 +10,7 @@ from connector.records import Record, TimeKind
 from connector.try_out.sniff import Sniffed, sniff
 
 _MAX_TOPICS: Final = 5_000
-_SAMPLES: Final = 4
+_SAMPLES: Final = 8
 _MAX_KEYS: Final = 200
 _MAX_SNIFFED: Final = 1024 * 1024
 _MAX_PATHS: Final = 2000

@@ -21,6 +21,8 @@ _NUMBER_WITH_UNIT: Final = re.compile(r"\s*[+-]?\d+([.,]\d+)?\s*[^\d\s.,;|:][^\d
 _FIELD: Final = r"[^\s=,]+=(\"[^\"]*\"|[^\s,\"]+)"
 _INFLUX: Final = re.compile(rf"[^\s,=#{{\[][^\s,=]*(,[^\s=,]+=[^\s=,]+)* {_FIELD}(,{_FIELD})*( -?\d+)?")
 _STATES: Final = ("on", "off", "true", "false", "open", "closed", "online", "offline")
+_DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
+_GRAPHITE: Final = re.compile(r"[^\s,;=]+\.[^\s,;=]+ [+-]?\d+(\.\d*)?([eE][+-]?\d+)? \d{9,13}")
 _DELIMITERS: Final = (",", ";", "\t")
 _LINES_LOOKED_AT: Final = 20
 _LONGEST_LINE: Final = 4096
@@ -31,7 +33,8 @@ class Sniffed:
     """What a payload seems to be."""
 
     format: str
-    """`json`, `ndjson`, `number`, `text`, `state`, `csv`, `influx`, `messagepack`, `cbor`, `binary`, `empty`."""
+    """`json`, `ndjson`, `number`, `number_with_unit`, `decimal_comma`, `text`, `state`, `csv`, `influx`, `graphite`,
+    `messagepack`, `cbor`, `binary`, `empty`."""
     compression: str = "none"
     documents: tuple[object, ...] = ()
     """What it says, where that is known: trees of objects, lists and values."""
@@ -101,7 +104,17 @@ def _of_lines(lines: list[str]) -> Sniffed | None:
         return None
     if _NUMBER_WITH_UNIT.fullmatch(lines[0]) and len(lines) == 1:  # 21,5 °C is no row of two cells
         return None
-    return _ndjson(lines) or _influx(lines) or _csv(lines)
+    if len(lines) == 1 and _DECIMAL_COMMA.fullmatch(lines[0]):  # nor is 55,5
+        return Sniffed("decimal_comma", documents=(lines[0],))
+    return _ndjson(lines) or _graphite(lines) or _influx(lines) or _csv(lines)
+
+
+def _graphite(lines: list[str]) -> Sniffed | None:
+    some = [line.strip() for line in lines[:_LINES_LOOKED_AT] if line.strip()]
+    if not some or not all(map(_GRAPHITE.fullmatch, some)):
+        return None
+    rows = [dict(zip(("name", "value", "time"), line.split(" "), strict=True)) for line in some]
+    return Sniffed("graphite", documents=tuple(rows), delimiter=" ", header=False)
 
 
 def _ndjson(lines: list[str]) -> Sniffed | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +12,7 @@ from connector.mapping.time.times import TimeError, is_time_name, parse_time
 _NEAR_US: Final = 30 * 86_400 * 1_000_000
 """How far from its arrival a time may be that no name gives away."""
 _MAX_DEPTH: Final = 6
+_DAY_ALONE: Final = re.compile(r"\d{4}-?\d\d-?\d\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ def find_time(documents: Sequence[object], arrival_us: int) -> TimeField | None:
 
 def _time_field(path: str, name: str, value: object, arrival_us: int) -> TimeField | None:
     known = is_time_name(name)
+    if isinstance(value, str) and _DAY_ALONE.fullmatch(value.strip()):
+        return None  # all values of a day would have one time
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     if not known and isinstance(value, str) and not value[:4].isdigit():

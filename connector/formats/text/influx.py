@@ -42,7 +42,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class InfluxFormat:
-    """Lines of line protocol → `{"measurement": …, "tags": {…}, "fields": {…}, "time": …}`."""
+    """Lines of line protocol → `{"measurement": …, "tags": {…}, "fields": {…}, "series": …, "time": …}`.
+
+    The series is the measurement with all tags, `weather/id:7/station:oslo`: other tags give another text."""
 
     name = "influx"
 
@@ -82,7 +84,13 @@ class InfluxFormat:
         line.pair(fields, "field")
         while line.skip(","):
             line.pair(fields, "field")
-        document: dict[str, object] = {"measurement": _unescaped(measurement), "tags": tags, "fields": fields}
+        name = _unescaped(measurement)
+        document: dict[str, object] = {
+            "measurement": name,
+            "tags": tags,
+            "fields": fields,
+            "series": "/".join([_quoted(name), *(f"{_quoted(key)}:{_quoted(str(tags[key]))}" for key in sorted(tags))]),
+        }
         if line.spaces() and not line.is_at_end():
             document["time"] = self._time(line)
         line.end()
@@ -179,6 +187,11 @@ class _Line:
 def _after(pattern: re.Pattern[str], text: str, position: int) -> int:
     found = pattern.match(text, position)
     return found.end() if found else position
+
+
+def _quoted(part: str) -> str:
+    """A part of a series without the signs that stand between parts."""
+    return part.replace("%", "%25").replace("/", "%2F").replace(":", "%3A")
 
 
 def _unescaped(text: str) -> str:

@@ -29,6 +29,7 @@ from connector.mapping.rules.values import NUMBER_TEXT
 from connector.mapping.signals.identity import lacks
 from connector.mapping.signals.shared_topics import SharedTopics, may_name
 from connector.mapping.thinning.thinning import Thinner
+from connector.mapping.time.clock_skew import zone_hours
 from connector.mapping.time.record_times import record_time
 from connector.mapping.time.times import TimeBounds, TimeError
 from connector.mapping.topic_plans import TopicPlans
@@ -36,6 +37,8 @@ from connector.records import Mapped, Reason, Record, Reject, Sample
 
 NOT_DECODED: Final = object()
 """Stands for a document that nobody has decoded yet."""
+_AHEAD_US: Final = 20 * 60 * 1_000_000
+"""A time that is so far ahead is no late one."""
 _MAX_SHAPES: Final = 100
 """A topic, before they are learnt anew: each message may have other keys."""
 _NEW_SHAPE: Final = Shape((), (), None, None, -2, 0)
@@ -227,6 +230,9 @@ class Documents:
         if newest == record.time_us or plan.clock is None:
             return
         plan.clock.note(record.time_us, newest)
+        hours = zone_hours(record.time_us - newest) if newest > record.time_us + _AHEAD_US else None
+        if hours is not None:
+            self._shared.local_time(plan, -hours)
         above = plan.rule.time.correct_above_us
         lag = plan.clock.lag_us
         if above is not None and lag is not None and abs(lag) > above:

@@ -114,9 +114,11 @@ class _Field:
 class Watch:
     """Watches the messages of one topic under one rule."""
 
-    __slots__ = ("_fields", "_qualities", "_samples", "found", "left", "messages")
+    __slots__ = ("_fields", "_only_qualities", "_qualities", "_samples", "found", "left", "messages")
 
-    def __init__(self) -> None:
+    def __init__(self, *, only_qualities: bool = False) -> None:
+        """`only_qualities`: the rule tells things apart already."""
+        self._only_qualities = only_qualities
         self._fields: dict[str, _Field] = {}
         self._samples: dict[tuple[str, int], tuple[float, dict[str, str]]] = {}
         self._qualities: dict[str, set[str]] = {}
@@ -130,6 +132,8 @@ class Watch:
         that have a second text now."""
         self.messages += 1
         self.left = 0 if self.messages < _WATCHED else _EVERY - 1
+        if self._only_qualities:
+            return {}, self._note_qualities(document)
         texts: dict[str, str] = {}
         for place, text, named, unique in _texts(document):
             known = self._fields.get(place)
@@ -184,10 +188,11 @@ class SharedTopics:
         watch = plan.watch
         grown = 0
         if watch is None:
-            if not is_watchable(plan):
+            tells_apart = not is_watchable(plan)
+            if tells_apart and (plan.rule.quality is not None or next(_quality_fields(document), None) is None):
                 plan.watched = False
                 return 0
-            watch = plan.watch = Watch()
+            watch = plan.watch = Watch(only_qualities=tells_apart)
             grown = _WATCH_BYTES
         fields, qualities = watch.look(document, samples)
         if fields and watch.found is None:
@@ -209,6 +214,18 @@ class SharedTopics:
         if self._observations.add(Observation("shared_topic", plan.source, plan.topic, text, found.remedy)):
             self.topics[plan.source, plan.topic] = found
         return found
+
+    def local_time(self, plan: Plan, hours: float) -> None:
+        """Times of this topic are ahead of their arrival by so many hours, as local times are that have no zone."""
+        self._observations.add(
+            Observation(
+                "local_time",
+                plan.source,
+                plan.topic,
+                f"times of {plan.topic!r} are {hours:g} h ahead of their arrival, as local times are that have no zone",
+                f"set the zone in a rule: {{topic: {dumps(plan.topic)}, time: {{field: ..., zone: Europe/Oslo}}}}",
+            )
+        )
 
     def unused_time(self, plan: Plan, place: str) -> None:
         """Values of this topic have the time of arrival, although there is a time elsewhere in the message."""

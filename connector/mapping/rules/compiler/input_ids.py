@@ -9,8 +9,12 @@ from connector.mapping.rules.templates import Template
 
 
 def input_of(section: RuleSection, templates: RuleTemplates, *, sparkplug: bool) -> Template | None:
-    """The template of the rule's input IDs. None means that the mapper uses its default."""
-    return templates.of("input", section.input or (SPARKPLUG_INPUT if sparkplug else None))
+    """The template of the rule's input IDs. None means that the mapper uses its default. Line protocol has its series
+    in the default: measurement and tags."""
+    default = SPARKPLUG_INPUT if sparkplug else None
+    if section.format is not None and section.format.type == "influx" and not (section.iterate or section.parallel):
+        default = "{topic}/{key}:{payload.series}:{field}" if section.key else "{topic}:{payload.series}:{field}"
+    return templates.of("input", section.input or default)
 
 
 def quality_input_of(section: RuleSection, templates: RuleTemplates) -> Template | None:

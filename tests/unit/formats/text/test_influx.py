@@ -20,11 +20,36 @@ STAMP = datetime(2019, 5, 2, 16, 12, 41, 98000, tzinfo=UTC)
 def points(text: str, precision: str = "ns") -> list[object]:
     found = InfluxFormat(precision=precision).decode(text.encode())
     assert isinstance(found, Documents)
-    return list(found)
+    return [without_series(document) for document in found]
+
+
+def without_series(document: object) -> object:
+    """The series says nothing that measurement and tags do not say."""
+    if isinstance(document, dict):
+        assert document["series"].count("/") == len(document["tags"])
+        return {key: value for key, value in document.items() if key != "series"}
+    return document
 
 
 def point(measurement: str, fields: dict[str, object], tags: dict[str, str] | None = None) -> dict[str, object]:
     return {"measurement": measurement, "tags": tags or {}, "fields": fields}
+
+
+def test_the_series_is_the_measurement_with_all_tags() -> None:
+    series = [
+        document["series"]
+        for line in (
+            "m v=1",
+            "m,b=2,a=1 v=1",
+            "m,a=1,b=2 v=1",
+            "m,a=1 v=1",
+            "m/a:1 v=1",
+            r"m,a=1/b:2 v=1",
+            "m%,a=1 v=1",
+        )
+        for document in InfluxFormat().decode(line.encode())
+    ]
+    assert series == ["m", "m/a:1/b:2", "m/a:1/b:2", "m/a:1", "m%2Fa%3A1", "m/a:1%2Fb%3A2", "m%25/a:1"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,143 @@
+"""What a payload's shape asks of its rule: lists whose items are named, rows of a table, words for states."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from connector.mapping.documents.field_names import meaning
+from connector.mapping.documents.item_names import name_elements
+from connector.mapping.time.times import is_possible_time_name, is_time_name, looks_like_moment, looks_like_time
+
+_MAX_DEPTH: Final = 6
+_PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_STATE_WORDS: Final = (
+    ("OFF", "ON"), ("CLOSED", "OPEN"), ("STOP", "RUN"), ("STOPPED", "RUNNING"), ("FALSE", "TRUE"), ("NO", "YES"),
+    ("OFFLINE", "ONLINE"), ("DISABLED", "ENABLED"), ("INACTIVE", "ACTIVE"), ("IDLE", "BUSY"), ("LOW", "HIGH"),
+    ("MANUAL", "AUTO"), ("UNLOCKED", "LOCKED"), ("AWAY", "HOME"), ("FAULT", "OK"), ("ALARM", "NORMAL"),
+)  # fmt: skip
+_WORDS: Final = frozenset(word for pair in _STATE_WORDS for word in pair) | {
+    "STANDBY", "STARTING", "STOPPING", "PAUSED", "ERROR", "WARNING", "HEATING", "COOLING", "MAINTENANCE", "SETUP",
+    "READY", "UNKNOWN", "HOLD", "ABORTED", "EXECUTE", "COMPLETE", "RESETTING",
+}  # fmt: skip
+_MOST_STATES: Final = 12
+
+
+def items_rule(documents: Sequence[object]) -> dict[str, object] | None:
+    """The settings that take the items of a list one by one, where these documents have one list of objects that one
+    field names, or one list of rows with a time; None for any other shape."""
+    found = {path: elements for document in documents[:20] for path, elements in _lists(document, "", 0)}
+    if len(found) != 1:
+        return None
+    ((path, elements),) = found.items()
+    if any(type(element) is list for element in elements):
+        return _rows(path, elements, documents)
+    naming = name_elements(elements, lambda item: any(map(is_time_name, item)))
+    if naming is None or naming.timed or not all(name.parts for name in naming.names):
+        return None
+    fields = {name.keys for name in naming.names}
+    if len(fields) != 1 or len(keys := fields.pop()) != 1 or not _PLAIN_KEY.fullmatch(keys[0]):
+        return None
+    return {"iterate": path or "@", "item_name": keys[0]}
+
+
+def _lists(node: object, path: str, depth: int) -> Iterator[tuple[str, list[object]]]:
+    """The lists of objects, or of lists, that are in no other list, with the paths that lead there."""
+    if isinstance(node, list):
+        if any(isinstance(element, dict | list) for element in node):
+            yield path, node
+    elif isinstance(node, dict) and depth < _MAX_DEPTH:
+        for key, value in node.items():
+            if _PLAIN_KEY.fullmatch(str(key)):
+                yield from _lists(value, f"{path}.{key}" if path else str(key), depth + 1)
+
+
+def _rows(path: str, rows: list[object], documents: Sequence[object]) -> dict[str, object] | None:
+    first = rows[0] if rows else None
+    if not isinstance(first, list) or any(not isinstance(row, list) or len(row) != len(first) for row in rows):
+        return None
+    times = [column for column in range(len(first)) if all(looks_like_time(row[column]) for row in rows)]  # type: ignore[index]
+    if len(times) != 1:
+        return None
+    names = _columns(documents, len(first))
+    values = {
+        names[column]: {"path": f"[{column}]"}
+        for column in range(len(first))
+        if column != times[0] and any(isinstance(row[column], int | float) for row in rows)  # type: ignore[index]
+    }
+    return {"iterate": path or "@", "time": f"[{times[0]}]", "values": values, "other_values": "filter"}
+
+
+def _columns(documents: Sequence[object], width: int) -> list[str]:
+    """The names of a table's columns: those of a list of texts of the same length, else numbers."""
+    for document in documents:
+        left = [document]
+        for node in left:  # which grows
+            if isinstance(node, dict):
+                left += node.values()
+            elif isinstance(node, list):
+                if len(node) == width and all(isinstance(cell, str) and _PLAIN_KEY.fullmatch(cell) for cell in node):
+                    return [str(cell) for cell in node]
+                left += node
+    return [f"value{column}" for column in range(width)]
+
+
+def states_of(documents: Sequence[object]) -> dict[str, dict[str, int]]:
+    """Fields of these objects that hold words for states → the words with numbers for them."""
+    seen: dict[str, dict[str, None]] = {}
+    others: set[str] = set()
+    for document in documents:
+        for path, key, value in _texts(document, "", 0):
+            word = value.strip()
+            if word.upper() in _WORDS and not meaning(key).names:
+                seen.setdefault(path, {})[word] = None
+            else:
+                others.add(path)
+    return {
+        path: _numbered(list(words))
+        for path, words in seen.items()
+        if path not in others and len(words) <= _MOST_STATES
+    }
+
+
+def _texts(node: object, path: str, depth: int) -> Iterator[tuple[str, str, str]]:
+    if not isinstance(node, dict) or depth > _MAX_DEPTH:
+        return
+    for key, value in node.items():
+        if not _PLAIN_KEY.fullmatch(str(key)):
+            continue
+        at = f"{path}.{key}" if path else str(key)
+        if isinstance(value, str):
+            yield at, str(key), value
+        else:
+            yield from _texts(value, at, depth + 1)
+
+
+def _numbered(words: list[str]) -> dict[str, int]:
+    """Numbers for states: 0 and 1 for two words that are opposites, else in the order in which the words came."""
+    upper = {word.upper(): word for word in words}
+    for zero, one in _STATE_WORDS:
+        if upper.keys() <= {zero, one}:
+            other = {zero: 0, one: 1}
+            return {upper.get(word, word if words[0].isupper() else word.capitalize()): n for word, n in other.items()}
+    return {word: number for number, word in enumerate(words)}
+
+
+def time_in_two_fields(documents: Sequence[object]) -> str | None:
+    """The JMESPath expression that puts a date, a time of day and perhaps a zone together; None where the documents do
+    not have them."""
+    objects = [document for document in documents if isinstance(document, dict)]
+    if not objects:
+        return None
+    first = objects[0]
+    dates = [key for key, value in first.items() if is_possible_time_name(key) and _is(value, r"\d{4}-\d\d-\d\d")]
+    clocks = [key for key, value in first.items() if is_time_name(key) and _is(value, r"\d\d:\d\d(:\d\d(\.\d+)?)?")]
+    zones = [key for key, value in first.items() if _is(value, r"Z|[+-]\d\d:?\d\d")]
+    if len(dates) != 1 or len(clocks) != 1 or not all(map(_PLAIN_KEY.fullmatch, (dates[0], clocks[0], *zones[:1]))):
+        return None
+    return f"join('', [{dates[0]}, 'T', {clocks[0]}{', ' + zones[0] if len(zones) == 1 else ''}])"
+
+
+def _is(value: object, pattern: str) -> bool:
+    return isinstance(value, str) and not looks_like_moment(value) and re.fullmatch(pattern, value) is not None

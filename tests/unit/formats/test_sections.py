@@ -53,7 +53,15 @@ def complaint(format_: str | dict[str, Any]) -> str:
         (
             {"type": "influx", "precision": "s"},
             b"m v=1 0",
-            [{"measurement": "m", "tags": {}, "fields": {"v": 1.0}, "time": datetime(1970, 1, 1, tzinfo=UTC)}],
+            [
+                {
+                    "measurement": "m",
+                    "tags": {},
+                    "fields": {"v": 1.0},
+                    "series": "m",
+                    "time": datetime(1970, 1, 1, tzinfo=UTC),
+                }
+            ],
         ),
         ("messagepack", b"\x81\xa1a\x01", {"a": 1}),
         ("cbor", b"\xa1\x61a\x01", {"a": 1}),

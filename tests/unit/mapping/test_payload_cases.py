@@ -1,8 +1,8 @@
 """Real payload shapes, in three modes: without a mapping, with what `init` drafts, and with a mapping.
 
 Each value ends under the identity that its payload gives it, or is refused with a reason, or the user is told: by an
-observation, or since the overwrite is seen. Input IDs without a mapping may differ from those of a mapping; which values
-share one, their times and their values may not.
+observation, or since the overwrite is seen. Input IDs without a mapping may differ from those of a mapping. The values
+that share an ID, their times and their values may not.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import structlog
 from connector.formats.format import SchemaUnavailableError
 from connector.formats.text.json_payload import may_repeat_keys
 from connector.mapping.documents.documents import NOT_DECODED
+from connector.mapping.documents.known_lists import variant_of
 from connector.mapping.documents.shapes import Flat
 from connector.mapping.mapper import Mapper
 from connector.mapping.plans import Plan
@@ -151,9 +152,12 @@ def _rest_is_plain(flat: Flat, document: dict[str, object], payload: bytes) -> b
 
 def _other(plan: Plan, flat: Flat, document: object) -> Flat | None:
     """What else is known of objects with these keys: from now on it is the first to be asked."""
-    if type(document) is not dict or tuple(document) == flat.keys:
+    if plan.lists is not None and (type(document) is list or (type(document) is dict and not flat.keys)):
+        other = plan.flats.get(variant_of(document, plan.lists) or ())
+    elif type(document) is not dict or tuple(document) == flat.keys:
         return None
-    other = plan.flats.get(tuple(document))
+    else:
+        other = plan.flats.get(tuple(document))
     if other is None or other is flat:
         return None
     plan.flat = other

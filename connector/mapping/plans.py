@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import orjson
 
@@ -36,6 +36,10 @@ FOUND: Final = "="
 """Marks, in the record of an origin, what an expression found."""
 
 
+ListsOfNames: TypeAlias = tuple[tuple[str | None, tuple[str, ...]], ...]
+"""Keys of lists (None: the payload is the list), each with the keys of their items that name them."""
+
+
 class Plan:
     """One topic under one rule; with texts of the record, one kind of its records."""
 
@@ -48,6 +52,7 @@ class Plan:
         "found",
         "ids",
         "lacking",
+        "lists",
         "read_time",
         "record",
         "rule",
@@ -74,8 +79,11 @@ class Plan:
         """The plan of what expressions find, which stands nowhere in the payload under its name."""
         self.shapes: dict[tuple[str, ...], Shape | None] = {}
         """By the keys of an object, in their order; None: not for the short way."""
-        self.flats: dict[tuple[str, ...], Flat] = {}
-        """Of these, those whose objects become rows."""
+        self.flats: dict[tuple[object, ...], Flat] = {}
+        """Those whose objects become rows: by their keys, or by `variant_of` messages with lists."""
+        self.lists: ListsOfNames | None = None
+        """The lists of this topic's messages whose items have names, where such messages become rows; by these names
+        stand their `flats`, too."""
         self.flat: Flat | None = None
         """The last of them: mostly the next object is like the one before."""
         self.clock: Clock | None = None

@@ -142,7 +142,7 @@ def test_poison_tombstones_and_empty_values_block_nothing(
         status, ledger = connector.ledger()
     assert status == 0
     assert stored(sandbox, topic) == expected(len(odd), 300)
-    assert ledger["messages"]["filtered"] == 6, "tombstones"
+    assert ledger["messages"]["filtered"] == 12, "tombstones and empty values"
     assert ledger["messages"]["dead_lettered"] == 18
 
 

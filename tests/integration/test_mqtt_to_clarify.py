@@ -137,7 +137,7 @@ mapping:
 
 BAD = [
     ("invalid JSON", b"{not json", "invalid_json"),
-    ("empty", b"", "empty_payload"),
+    ("empty", b" ", "empty_payload"),
     ("10 MiB", b'{"a":"' + b"x" * (10 * 1024 * 1024) + b'"}', "payload_too_large"),
     ("deep nesting", b"[" * 100_000 + b"]" * 100_000, "nested_too_deeply"),
     ("NaN", b'{"v": NaN}', "not_finite"),

@@ -15,12 +15,13 @@ import orjson
 
 from connector.formats.text.json_payload import decode, decode_repeated, may_repeat_keys
 from connector.mapping.documents.items import items_of, leaves_beside
+from connector.mapping.documents.known_lists import learn_lists, variant_of
 from connector.mapping.documents.known_shapes import NOT_YET, KnownShapes
 from connector.mapping.documents.nothing import nothing_because
 from connector.mapping.documents.places import shown
 from connector.mapping.documents.repeats import refuse_repeats
 from connector.mapping.documents.shapes import Shape, flat_of
-from connector.mapping.documents.walk import NO_TIME, Walker, Work, cut, leaves, shown_value
+from connector.mapping.documents.walk import NO_TIME, Walker, Work, count, cut, leaves, shown_value
 from connector.mapping.plans import Plan, header_of, item_texts, record_texts, text_of
 from connector.mapping.rules.paths import MISSING
 from connector.mapping.rules.rules import ARRIVAL_TIME, AUTO_TIME, FIELD_TIME, HEADER_TIME, Quality, Rule, TimeSource
@@ -41,6 +42,8 @@ _AHEAD_US: Final = 20 * 60 * 1_000_000
 """A time that is so far ahead is no late one."""
 _MAX_SHAPES: Final = 100
 """A topic, before they are learnt anew: each message may have other keys."""
+_MOST_KEYS: Final = 5_000
+"""In a message with lists that may become a row."""
 _NEW_SHAPE: Final = Shape((), (), None, None, -2, 0)
 _SHAPED_TIMES: Final = (AUTO_TIME, ARRIVAL_TIME, FIELD_TIME)
 
@@ -73,7 +76,10 @@ class Documents:
                 return self._any(record, plan, decode(payload), payload)
         if type(document) is dict:
             return self._object(record, plan, document, payload)
-        return self._any(record, plan, document, payload)
+        mapped = self._any(record, plan, document, payload)
+        if type(document) is list:
+            self._learn_lists(plan, document, mapped, payload)
+        return mapped
 
     def document(self, rule: Rule, plan: Plan, record: Record, named: Mapping[str, str], document: object) -> Mapped:
         whole = document
@@ -113,6 +119,8 @@ class Documents:
             if mapped is not None:
                 return mapped
         mapped = self._any(record, plan, obj, payload)
+        if shape is None:
+            self._learn_lists(plan, obj, mapped, payload)
         if shape is not None and plan.rule.time.kind in _SHAPED_TIMES and not plan.rule.time.correct_above_us:
             learned = self._shapes.learn_shape(plan, obj)  # the walk may have given its keys inputs
             if learned is not NOT_YET:
@@ -155,6 +163,28 @@ class Documents:
         if plan.clock is not None and samples and samples[0][1] != record.time_us and not record.retained:
             plan.clock.note(record.time_us, samples[0][1])
         return Mapped(samples, [], filtered)
+
+    def _learn_lists(self, plan: Plan, document: object, mapped: Mapped, payload: bytes | None) -> None:
+        """Learn how messages like this one, with lists in them, become rows."""
+        if payload is None or mapped.rejects or not mapped.samples or plan.rule.align or plan.rule.shared_inputs:
+            return
+        keys = count(document)[1]
+        if keys > _MOST_KEYS or may_repeat_keys(payload, keys):
+            return
+        found = learn_lists(plan, document, self._walker.find_time, mapped.filtered, keys)
+        if found is None or not self._thinner.how.keys().isdisjoint(found[0].inputs):
+            return
+        flat, lists = found
+        if len(plan.flats) >= _MAX_SHAPES:
+            plan.flats.clear()
+        if plan.lists != lists:
+            plan.lists = lists
+            plan.flats.clear()
+        variant = variant_of(document, lists)
+        if variant is not None:
+            plan.flat = plan.flats[variant] = flat
+            flat.watched = plan.watched and may_name(document)
+            self._plans.grew(_shape_bytes(flat.inputs))
 
     def watch(self, plan: Plan, document: object, samples: Iterable[Sample]) -> None:
         """Look whether several things share the topic, now and then."""

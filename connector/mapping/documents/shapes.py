@@ -109,6 +109,27 @@ class Flat:
         self.rows: Rows | None = None
         """Where the next one goes; for the time of one chunk."""
 
+    @classmethod
+    def of_lists(
+        cls,
+        inputs: tuple[str, ...],
+        values: Callable[[Any], list[Any]],
+        time: Callable[[Any], Any] | None,
+        all_keys: int,
+        filtered: int,
+    ) -> Flat:
+        """Of messages with lists: `values` gives their values in the order of `inputs`, and raises LookupError for a
+        message of another shape; `time` finds the time."""
+        flat = cls.__new__(cls)
+        flat.keys, flat.all_keys, flat.inner, flat.objects = (), all_keys, [], 0
+        flat.inputs, flat.values, flat.width = inputs, values, len(inputs)
+        flat.pack = Struct(f"{flat.width}d").pack
+        flat.time = time
+        flat.texts, flat.identifiers, flat.guards = [], [], []
+        flat.left_out = flat.filtered = filtered
+        flat.plain, flat.watched, flat.rows = True, False, None
+        return flat
+
 
 def flat_of(shape: Shape, time: Keys | None, *, by_name: bool) -> Flat | None:
     """What is known for reading rows of such objects; None if they are not for that. `time` leads to the time that the

@@ -9,10 +9,11 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from connector.mapping.chunks import ChunkMapper
 from connector.mapping.mapper import Mapper
 from connector.mapping.rules.compiler.rule import compile_rule
 from connector.mapping.rules.section import RuleSection
-from connector.records import Mapped, Reason, Record
+from connector.records import Mapped, Reason, Record, Rows
 
 ARRIVAL = 1_790_000_000_000_000
 NAMES = ("id", "name", "tag", "n", "sensor", "NodeId", "deviceName", "probe", "unit", "type", "foo", "v", "value")
@@ -108,3 +109,54 @@ def test_what_cannot_be_told_apart_is_refused() -> None:
     found = mapped({"l": [{"name": "a", "v": 1}, {"name": "a", "v": 2}, {"name": "b", "v": 3}]})
     assert [sample[0] for sample in found.samples] == ["t:l.b.v"]
     assert [(reject.reason, reject.path) for reject in found.rejects] == [(Reason.NO_IDENTITY, "l.a.v")] * 2
+
+
+RULES: list[dict[str, Any] | None] = [None, {"time": "arrival"}, {"values": {"seq": {"skip": True}}}]
+CELLS = st.one_of(
+    st.integers(0, 5), st.floats(0, 9, width=16), st.sampled_from([None, "x", "1.5", True, 2e9, {"z": 1}, [1], "12e4"])
+)
+
+
+@st.composite
+def messages_with_lists(draw: st.DrawFn) -> list[object]:
+    """Messages that are mostly alike, with now and then something else in them."""
+    names = draw(st.lists(st.sampled_from(["a", "b", "c", "d.e"]), min_size=1, max_size=3, unique=True))
+    found: list[object] = []
+    for n in range(draw(st.integers(2, 6))):
+        odd = draw(st.sampled_from(["no", "no", "no", "cell", "order", "key", "time", "more"]))
+        items: list[dict[str, Any]] = [{"id": name, "unit": "C", "v": n + i} for i, name in enumerate(names)]
+        if odd == "cell":
+            items[0][draw(st.sampled_from(["id", "unit", "v"]))] = draw(CELLS)
+        if odd == "order":
+            items.reverse()
+        if odd == "key":
+            items[-1][draw(st.sampled_from(["w", "name", "ts", "t"]))] = draw(CELLS)
+        message: dict[str, Any] = {"seq": n, "site": "oslo", "vals": items}
+        if draw(st.booleans()) or odd == "time":
+            message[draw(st.sampled_from(["ts", "t", "last_seen"]))] = draw(
+                st.sampled_from([1_789_000_000, 1_789_000_000_000, "2026-09-01T00:00:00Z", 7, "soon"])
+            )
+        if odd == "more":
+            message[draw(st.sampled_from(["more", "device", "a.b"]))] = draw(CELLS)
+        found.append(items if draw(st.booleans()) and odd == "order" else message)
+    return found
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    messages=messages_with_lists(),
+    rule=st.sampled_from([None, {"time": "arrival"}, {"values": {"seq": {"skip": True}}}]),
+)
+def test_messages_with_lists_become_rows_with_the_same_samples(
+    messages: list[object], rule: dict[str, Any] | None
+) -> None:
+    rules = [] if rule is None else [compile_rule(RuleSection.model_validate({"topic": "#", **rule}))]
+    records = [Record("t", json.dumps(message).encode(), ARRIVAL + n) for n, message in enumerate(messages * 2)]
+    _, parts = ChunkMapper(Mapper(rules)).map("s", records)
+    found: dict[int, Mapped] = {}
+    for index, part in parts:
+        found.update(part.one_by_one() if isinstance(part, Rows) else [(index, part)])
+    for number, record in enumerate(records):
+        alone = Mapper(rules).map("s", record)
+        assert sorted(found[number].samples) == sorted(alone.samples)
+        assert (found[number].rejects, found[number].filtered) == (alone.rejects, alone.filtered)

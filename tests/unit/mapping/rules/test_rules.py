@@ -244,7 +244,7 @@ def test_documents_of_a_payload_are_mapped_one_by_one() -> None:
 
 
 def test_a_line_that_cannot_be_read_costs_only_itself() -> None:
-    found = take(mapper({"topic": "t", "format": "ndjson", "input": "{path}"}), b'{"v":1}\n{nonsense\n{"v":2}\n')
+    found = take(mapper({"topic": "t", "format": "ndjson", "input": "{path}"}), b'{"v":1}\n{nonsense\n{"w":2}\n')
     assert [value for _, _, value in found.samples] == [1, 2]
     (reject,) = found.rejects
     assert (reject.path, reject.rule) == ("line 2", 0)

@@ -180,7 +180,9 @@ class _Learned:
         return find
 
 
-def _items(plan: Plan, key: str | None, elements: list[object], find_time: FindTime | None) -> _Items | None:
+def _items(  # noqa: PLR0911 - one way out for each thing that is not plain
+    plan: Plan, key: str | None, elements: list[object], find_time: FindTime | None
+) -> _Items | None:
     naming = name_elements(elements, lambda item: find_time is not None and find_time(item) is not None)
     if naming is None or naming.guessed or not elements or not all(type(element) is dict for element in elements):
         return None

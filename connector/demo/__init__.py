@@ -1,4 +1,4 @@
-"""The demo: a broker, a simulated plant, a local Clarify and the connector between them, to look at.
+"""The demo: a broker, a simulated plant, a local Clarify, and the connector between the broker and Clarify.
 
 Knows: everything but commands.
 """

@@ -1,4 +1,8 @@
-"""The demo's broker: Mosquitto where it is installed, else the embedded one (amqtt); for Kafka, librdkafka's own."""
+"""Starts the broker of the demo.
+
+For MQTT, this is Mosquitto if it is installed, or else the embedded broker (amqtt). For Kafka, this is the embedded
+broker of librdkafka.
+"""
 
 from __future__ import annotations
 
@@ -23,45 +27,45 @@ BrokerChoice = Literal["auto", "mosquitto", "embedded"]
 Protocol = Literal["5", "3.1.1"]
 
 _PLACES: Final = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
-"""Where systems install Mosquitto, and what is not on a plain user's PATH."""
+"""Folders in which systems install Mosquitto, and which are not on the PATH of a plain user."""
 _ATTEMPTS: Final = 5
 _START_SECONDS: Final = 60.0
 _VERSION: Final = re.compile(r"mosquitto version (\S+)")
 
 WaitFor = Callable[[Callable[[], bool], float, str], None]
-"""Waits until a condition is true, for at most so many seconds; the text says what is waited for."""
+"""Waits until a condition is true, for at most so many seconds; the text describes the condition in an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A broker that runs."""
+    """A running broker."""
 
     name: str
     protocol: Protocol | None
-    """MQTT's version; None for Kafka."""
+    """The version of MQTT; None for Kafka."""
     port: int
     child: Child
 
     @property
     def url(self) -> str:
-        """Its address, as the connector's configuration has it."""
+        """The address of the broker, in the form of the connector's configuration."""
         return f"127.0.0.1:{self.port}" if self.protocol is None else f"mqtt://127.0.0.1:{self.port}"
 
     @property
     def hint(self) -> str:
-        """A command that publishes to it."""
+        """A command that publishes to the broker."""
         if self.protocol is None:
             return f"echo 21.5 | kcat -P -b 127.0.0.1:{self.port} -t {KAFKA_TOPIC} -k my/topic"
         return f"mosquitto_pub -h 127.0.0.1 -p {self.port} -t my/topic -m 21.5"
 
 
 def find_mosquitto() -> str | None:
-    """The path of Mosquitto, also where only root's PATH leads."""
+    """The path of Mosquitto, also in folders that are only on root's PATH; None if it is not installed."""
     return shutil.which("mosquitto", path=os.pathsep.join((os.environ.get("PATH", ""), *_PLACES)))
 
 
 def start_broker(choice: BrokerChoice, folder: Path, wait_for: WaitFor) -> Broker:
-    """Start the broker on a free port of this host. Raises DemoError if there is none to be had."""
+    """Start an MQTT broker on a free port of this host. Raises DemoError if there is none, or if it does not start."""
     mosquitto = None if choice == "embedded" else find_mosquitto()
     if mosquitto is not None:
         program = mosquitto
@@ -76,7 +80,7 @@ def start_broker(choice: BrokerChoice, folder: Path, wait_for: WaitFor) -> Broke
     if importlib.util.find_spec("amqtt") is None:
         raise DemoError(
             "no broker was found: install Mosquitto (Debian, Ubuntu: apt-get install mosquitto), or the embedded one: "
-            "pip install 'clarify-connector[demo]'"
+            "in a checkout of the connector, run pip install '.[demo]'"
         )
     name = f"amqtt {importlib.metadata.version('amqtt')} (embedded)"
     return _start(
@@ -89,7 +93,7 @@ def start_broker(choice: BrokerChoice, folder: Path, wait_for: WaitFor) -> Broke
 
 
 def start_kafka(folder: Path, wait_for: WaitFor) -> Broker:
-    """Start the embedded Kafka, which chooses a port by itself."""
+    """Start the embedded Kafka, which chooses a free port by itself. Raises DemoError if it does not start."""
     name = "librdkafka's embedded Kafka (volatile)"
     said: list[str] = []
     command = [sys.executable, "-m", "connector.demo.kafka_broker", KAFKA_TOPIC]
@@ -106,7 +110,10 @@ def start_kafka(folder: Path, wait_for: WaitFor) -> Broker:
 def _start(
     name: str, protocol: Protocol, folder: Path, wait_for: WaitFor, command: Callable[[int], list[str]]
 ) -> Broker:
-    """Neither broker can choose a port by itself: a free one is looked for, which somebody may take before it."""
+    """Start a broker that cannot choose a port by itself; `command` makes its command line from a port.
+
+    Another program may take the free port before the broker listens. Then the next attempt takes another port.
+    """
     for attempt in range(1, _ATTEMPTS + 1):
         port = _free_port()
         child = Child(f"the broker ({name})", command(port), folder / "broker.log")
@@ -136,7 +143,7 @@ def _mosquitto_command(program: str, port: int, folder: Path) -> list[str]:
     lines = [
         f"listener {port} 127.0.0.1",
         "allow_anonymous true",
-        "# By default Mosquitto drops what is queued above 1000 messages, and tells nobody.",
+        "# By default, Mosquitto drops messages above 1000 in a queue, without any notice.",
         "max_queued_messages 0",
         "max_inflight_messages 0",
         "persistence false",

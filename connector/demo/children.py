@@ -1,7 +1,7 @@
-"""The demo's processes: each on a leash, so that none is left behind even if the demo is killed (see `leash`).
+"""The child processes of the demo.
 
-They are in process groups of their own: Ctrl-C in the terminal reaches the demo only, which then ends them in
-the right order.
+Each child runs under `end_with_parent`, so that no child is left behind even if the demo is killed. Each child has a
+process group of its own: Ctrl-C in the terminal reaches only the demo, which then ends the children in the right order.
 """
 
 from __future__ import annotations
@@ -24,16 +24,19 @@ _LOG_LINES: Final = 5
 
 
 class DemoError(ConnectorError):
-    """The demo cannot go on; the text says why."""
+    """The demo cannot go on; the text gives the reason."""
 
 
 class Child:
-    """One process on its leash. As a context manager it is ended on the way out."""
+    """One child process. As a context manager, it ends the process at the end of the context."""
 
     def __init__(
         self, name: str, command: Sequence[str], log: Path, on_line: Callable[[str], None] = lambda _: None
     ) -> None:
-        """Start it. Standard error goes to `log`; `on_line` gets each line of standard output, in a thread."""
+        """Start the process. `log` gets its standard error.
+
+        `on_line` gets each line of standard output, in a thread of its own.
+        """
         self.name = name
         self._log = log
         self._on_line = on_line
@@ -49,27 +52,27 @@ class Child:
         self._reader.start()
 
     def running(self) -> bool:
-        """Whether it still runs."""
+        """Whether the process still runs."""
         return self._leash.poll() is None
 
     def check(self) -> None:
-        """Raise DemoError with the end of its log if it has ended by itself."""
+        """Raise DemoError, with the last lines of the log, if the process has ended."""
         if not self.running():
             said = "; ".join(self._last_lines()) or "it said nothing"
             raise DemoError(f"{self.name} has ended by itself ({said})")
 
     def let_go(self) -> None:
-        """Ask it to end, without waiting; does nothing if it was asked before."""
-        assert self._leash.stdin is not None  # noqa: S101 - it is a pipe, see above
+        """Ask the process to end, and do not wait; a second call has no effect."""
+        assert self._leash.stdin is not None  # noqa: S101 - a pipe, see __init__
         self._leash.stdin.close()
 
     def end(self) -> None:
-        """Ask it to end and wait until it has; kill it if it does not."""
+        """Ask the process to end, and wait for its end; kill the process if it does not end in time."""
         self.let_go()
         try:
             self._leash.wait(GRACE_SECONDS + 2)
         except subprocess.TimeoutExpired:
-            # The leash is not waited for yet, so that its ID still is that of the group with the command in it.
+            # Nobody has waited for the child yet, so its process ID is still the ID of the group with the command.
             os.killpg(self._leash.pid, signal.SIGKILL)
             self._leash.wait()
         self._reader.join(1)
@@ -83,7 +86,7 @@ class Child:
         self.end()
 
     def _read(self) -> None:
-        assert self._leash.stdout is not None  # noqa: S101 - it is a pipe, see above
+        assert self._leash.stdout is not None  # noqa: S101 - a pipe, see __init__
         with self._leash.stdout as output:
             for line in output:
                 self._on_line(line.decode(errors="replace").rstrip("\n"))

@@ -1,5 +1,8 @@
-"""The command `demo`. It can be imported without the packages that only `pip install 'clarify-connector[demo]'`
-brings; the command then says so."""
+"""The command `demo`.
+
+This module can be imported without the packages that come with the extra `demo`. If they are missing, the command says
+how they are installed.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,16 @@ from connector.demo.brokers import BrokerChoice, SourceChoice
 from connector.demo.children import DemoError
 
 _EXTRA_PACKAGES: Final = ("rich", "starlette", "uvicorn")
-"""The last two for the sandbox's process: say now that they are missing."""
+"""The last two packages are for the process of the sandbox: the command checks them before it starts anything."""
 
 
 class _Duration(click.ParamType[float]):
-    """A duration such as `20s` or `2m`, as in the configuration."""
+    """A duration such as `20s` or `2m`, as in the configuration; its value is in seconds."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from connector.settings import Seconds  # noqa: PLC0415 - other commands need not wait for it
+        from connector.settings import Seconds  # noqa: PLC0415 - other commands do not need this slow import
 
         try:
             seconds = TypeAdapter(Seconds).validate_python(value)
@@ -83,14 +86,16 @@ def demo(
     seed: int,
     keep: Path | None,
 ) -> None:
-    """Show it all on this computer: a broker, a plant of machines, the connector, and a local Clarify.
+    """Show everything on this computer: a broker, a plant of machines, the connector, and a local Clarify.
 
-    Ctrl-C stops the plant, sends what waits and prints the account. The exit status is 0 only if the ledger
+    Ctrl-C stops the plant, sends all waiting samples and prints the account. The exit status is 0 only if the ledger
     balances, nothing waits, and everything that the broker took from the plant has arrived.
     """
     for package in _EXTRA_PACKAGES:
         if importlib.util.find_spec(package) is None:
-            raise click.ClickException(f"the package {package} is missing: pip install 'clarify-connector[demo]'")
+            raise click.ClickException(
+                f"the package {package} is missing: in a checkout of the connector, run pip install '.[demo]'"
+            )
     click.echo("starting a broker, a local Clarify, the connector and a plant …", err=True)
     from connector.demo.run import Options, StoppedError, StopSignals, run_demo  # noqa: PLC0415 - needs rich
     from connector.demo.screens import choose_screen  # noqa: PLC0415 - as above
@@ -114,7 +119,7 @@ def demo(
 
 @contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
-    """The folder for everything: removed at the end, unless the user named it."""
+    """The folder for all files of the demo; it is removed at the end, unless the user named it."""
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="clarify-demo-") as folder:
             yield Path(folder)

@@ -1,4 +1,4 @@
-"""The configuration file that the demo writes: `connector.yaml` beside this file, with the broker filled in."""
+"""Writes the configuration file of the demo: `connector.yaml` beside this module, with the broker filled in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 CONFIG_NAME: Final = "connector.yaml"
 CREDENTIALS_NAME: Final = "credentials.json"
-"""Where the configuration expects the credentials: beside itself."""
+"""The name of the credentials file, which the configuration expects beside itself."""
 
 
 _MQTT_SOURCE: Final = re.compile(r"  - type: mqtt\n(    .*\n)+")
@@ -22,7 +22,7 @@ _KAFKA_SOURCE: Final = """  - type: kafka
     security: plaintext # the embedded broker speaks nothing else
     librdkafka: { fetch.wait.max.ms: 10 } # the embedded broker answers only then
 """
-_KAFKA_LAST_RULE: Final = """    # Whatever else you write to the topic, by its key.
+_KAFKA_LAST_RULE: Final = """    # Every other message of the topic, by its key.
     - topic: plant
       key: "#"
 
@@ -30,13 +30,16 @@ _KAFKA_LAST_RULE: Final = """    # Whatever else you write to the topic, by its 
 
 
 def write_configuration(folder: Path, broker_url: str, protocol: str | None) -> Path:
-    """Write the configuration into `folder`; returns its path. Without an MQTT protocol it is for Kafka, where one
-    topic has all, and the key is what the topic would be."""
+    """Write the configuration into `folder`; returns its path.
+
+    `protocol` is the version of MQTT; None writes a configuration for Kafka. Kafka has one topic with all messages, and
+    the key of a message is its MQTT topic.
+    """
     text = files(__package__).joinpath(CONFIG_NAME).read_text(encoding="utf-8")
     if protocol is None:
         text = _MQTT_SOURCE.sub(_KAFKA_SOURCE, text, count=1)
         text = _RULE.sub(r"    - topic: plant\n      key: \1", text)
-        text = text.replace("  # What no rule takes", _KAFKA_LAST_RULE + "  # What no rule takes", 1)
+        text = text.replace("  # A message without", _KAFKA_LAST_RULE + "  # A message without", 1)
     path = folder / CONFIG_NAME
     path.write_text(text.replace("@BROKER@", broker_url).replace("@PROTOCOL@", protocol or ""), encoding="utf-8")
     return path

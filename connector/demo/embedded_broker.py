@@ -1,6 +1,7 @@
-"""The embedded broker, a process of its own: `python -m connector.demo.embedded_broker PORT`.
+"""The embedded MQTT broker, a process of its own: `python -m connector.demo.embedded_broker PORT`.
 
-amqtt: MQTT 3.1.1 only, and no queue for a session that is away. Enough to look at, not to rely on.
+The broker is amqtt. It speaks only MQTT 3.1.1, and has no queue for a session without a connection. It is good enough
+for a demo, not for production.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from amqtt.broker import Broker  # type: ignore[import-untyped]
 
 
 async def serve(port: int) -> None:
-    """Serve on this port of this host until SIGTERM."""
+    """Serve on `port` of this host until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     broker = Broker(

@@ -1,9 +1,9 @@
-"""Runs a command that must not outlive whoever started it: `python -m connector.demo.end_with_parent COMMAND…`.
+"""Runs a command that must not outlive its parent: `python -m connector.demo.end_with_parent COMMAND…`.
 
-The holder keeps the other end of this process's standard input and never writes to it. When that end is
-closed, on purpose or because the holder was killed, the command gets SIGTERM and, if that does not help,
-SIGKILL. So the orderly end and the sudden one go the same way, on every POSIX system. Ends with the
-command's own exit status.
+The parent holds the other end of this process's standard input, and never writes to it. The parent closes this end on
+purpose, or the system closes it because the parent was killed. Then the command gets SIGTERM and, if it does not end,
+SIGKILL. So an orderly end and a sudden end work in the same way, on every POSIX system. The exit status is the exit
+status of the command.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import threading
 from typing import Final
 
 GRACE_SECONDS: Final = 8.0
-"""Between SIGTERM and SIGKILL."""
+"""The time between SIGTERM and SIGKILL."""
 
 
 def main(command: list[str]) -> int:
-    """Run the command until it ends or the holder is gone; returns its exit status."""
+    """Run the command until it ends or the parent is gone; returns the exit status, 127 if it cannot be started."""
     try:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - the holder's own command
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - the parent's own command
     except OSError as error:
         print(f"{command[0]} cannot be started: {error.strerror}", file=sys.stderr)  # noqa: T201 - into its log
         return 127
@@ -33,7 +33,7 @@ def main(command: list[str]) -> int:
 
 
 def _follow(child: subprocess.Popen[bytes]) -> None:
-    os.read(0, 1)  # returns at the end of the input, since nobody writes
+    os.read(0, 1)  # returns at the end of the input, since the parent never writes
     child.terminate()
     try:
         child.wait(GRACE_SECONDS)

@@ -1,7 +1,8 @@
 """The embedded Kafka, a process of its own: `python -m connector.demo.kafka_broker TOPIC`.
 
-librdkafka's mock cluster: one broker in memory, a few MiB a partition, gone with its process. Enough to look at,
-not to rely on. It writes its address, and serves until SIGTERM.
+The broker is librdkafka's mock cluster: one broker in memory, with a few MiB for each partition. All data is gone when
+the process ends. The broker is good enough for a demo, not for production. It writes its address to standard output,
+and serves until SIGTERM.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from confluent_kafka import Producer
 
 
 def serve(topic: str) -> None:
-    """Serve on a free port of this host until SIGTERM."""
+    """Serve `topic` on a free port of this host until SIGTERM."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     cluster = Producer({"bootstrap.servers": "127.0.0.1:1", "test.mock.num.brokers": 1})
-    found = cluster.list_topics(topic, timeout=10)  # asking for a topic makes it
+    found = cluster.list_topics(topic, timeout=10)  # a request for a topic creates the topic
     (broker,) = found.brokers.values()
-    print(f"{broker.host}:{broker.port}", flush=True)  # noqa: T201 - for whoever started us
+    print(f"{broker.host}:{broker.port}", flush=True)  # noqa: T201 - for the parent process
     while not stop.wait(0.5):
         cluster.poll(0)
 

@@ -1,6 +1,7 @@
 """Writes the plant to a Kafka topic, in a process of its own: `python -m connector.demo.kafka_publisher --help`.
 
-As a bridge does: one topic, and what would be the MQTT topic is the key. It reports as `publisher` does.
+Like a bridge from MQTT, it writes all messages to one topic, and the key of a message is its MQTT topic. It reports in
+the same way as `publisher`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _LAST_SECONDS: Final = 5.0
 
 
 class KafkaPublisher:
-    """A producer that remembers what was acknowledged."""
+    """A producer that counts the acknowledged messages."""
 
     def __init__(self, bootstrap: str, topic: str, stop: threading.Event) -> None:
         self._topic = topic
@@ -34,7 +35,10 @@ class KafkaPublisher:
         self._producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 20})
 
     def run(self, plant: Plant) -> None:
-        """Write in the plant's rhythm until `stop`, then wait for what is open."""
+        """Write each message at its due time until `stop` is set, then wait for the open acknowledgements.
+
+        Raises ClickException if Kafka refuses a message.
+        """
         self._producer.list_topics(self._topic, timeout=10)
         started = time.monotonic()
         for message in plant.messages():

@@ -1,7 +1,7 @@
-"""What the demo shows, read from where a user could read it too: the ledger, the sandbox's file, the connector.
+"""Reads the data that the demo shows, from the same places as a user: the ledger, the sandbox's file, the connector.
 
-A reading is a snapshot; the view turns it into text and knows nothing else. Reading costs more as the files
-grow, so `due` keeps it to a small share of the time.
+A reading is a snapshot. The view turns a reading into text, and knows nothing else. A reading costs more time as the
+files grow, so `due` limits readings to a small share of the time.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from connector.sandbox.store import SignalRow, Store
 
 _LEAST_SECONDS: Final = 0.5
 _SHARE: Final = 0.25
-"""Of the time, at most, for reading."""
+"""The largest share of the time for readings."""
 _RATE_SECONDS: Final = 5.0
-"""Rates are means over so many seconds."""
+"""Rates are means over this time."""
 _HISTORY: Final = 60
 _MOST_LETTERS: Final = 40
 _MOST_SIGNALS: Final = 40
 _TREND: Final = 24
 _OF_THE_PLANT: Final = "plant/"
-"""So begins every topic of the simulated machines, and with it the input of what no rule describes."""
+"""The begin of every topic of the plant, and so of every input of the plant that no rule describes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Per second, over the last seconds."""
+    """Rates per second, as means over the last seconds."""
 
     messages_in: float = 0.0
     samples_in: float = 0.0
@@ -45,41 +45,42 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class SignalValue:
-    """The newest value of a signal, as the sandbox has it."""
+    """The newest value of a signal in the sandbox."""
 
     name: str
     value: float
     unit: str
     state: str
-    """The value's name, where the signal has named states."""
+    """The name of the state, if the signal has named states; else empty."""
     time_us: int
     trend: tuple[float, ...]
-    """Its last values, the newest last."""
+    """The last values of the signal, the newest value last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Everything that the view shows of one moment."""
+    """All data that the view shows, at one moment."""
 
     messages: Account
     samples: Account
     balanced: bool
     rates: Rates
     history: tuple[Rates, ...]
-    """Earlier rates, the newest last."""
+    """The rates of the last readings, the newest rates last."""
     oldest_seconds: float
-    """How long the sample that has waited longest in memory has waited."""
+    """The waiting time of the oldest sample in memory, in seconds."""
     frames: tuple[tuple[float, SentFrame], ...]
-    """(seconds ago, frame), the newest first."""
+    """(seconds ago, frame), the newest frame first."""
     letters: tuple[DeadLetter, ...]
-    """The newest first."""
+    """The newest dead letter first."""
     reasons: Mapping[str, int]
+    """Reason → dead letters."""
     signals: int
     samples_stored: int
     newest: tuple[SignalValue, ...]
     requests: int
     published: int
-    """What the plant was acknowledged for, as far as it has told."""
+    """Acknowledged messages of the plant, as in its last report."""
     problems: tuple[str, ...]
 
 
@@ -93,7 +94,7 @@ class _Mark:
 
 
 class Observer:
-    """Takes readings. For one thread, while the connector is open."""
+    """Takes readings, in one thread, while the connector is open."""
 
     def __init__(
         self,
@@ -183,11 +184,11 @@ class Observer:
 
 
 def choose_signals(signals: Mapping[str, SignalRow], most: int) -> list[str]:
-    """Inputs of at most so many signals, in the order of interest; `signals` are in the order of creation.
+    """Inputs of at most `most` signals, in the order of interest; `signals` are in the order of creation.
 
-    First the newest one that no rule describes and the plant did not send: the user has just published it. Then
-    one of each type in turn, and of each type one of each quantity before the second of one. The choice stays the
-    same while no signals are added, so that a person can watch a value change.
+    The first input is the newest one that no rule describes and that the plant did not send: the user has just
+    published it. Then each type has one input in turn; within a type, each quantity has one input in turn. The choice
+    stays the same while no signals are added, so that a person can watch a value change.
     """
     theirs: list[str] = []
     others: list[str] = []
@@ -204,7 +205,7 @@ def choose_signals(signals: Mapping[str, SignalRow], most: int) -> list[str]:
 
 
 def _in_turn(lists: list[list[str]]) -> list[str]:
-    """The first of each, then the second of each, and so on."""
+    """The first entry of each list, then the second entry of each list, and so on."""
     longest = max(map(len, lists), default=0)
     return [one[rank] for rank in range(longest) for one in lists if rank < len(one)]
 

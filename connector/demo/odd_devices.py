@@ -1,6 +1,6 @@
-"""What real devices also send: each kind of odd message, in turn.
+"""Odd messages that real devices send: each kind of odd message, in turn.
 
-The comments say what the connector makes of each; its dead letters give the reason in full.
+The comments say how the connector handles each message. Its dead letters give the full reason.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Said = tuple[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What a message is made from."""
+    """The time and the number from which a message is made."""
 
     time: str
     """The true time, in ISO 8601."""
@@ -36,9 +36,9 @@ def _json(**content: object) -> bytes:
 
 ODDITIES: Final[Mapping[str, Callable[[Moment], Said]]] = MappingProxyType(
     {
-        # The connection broke in the middle of it: a dead letter.
+        # The connection broke in the middle of the message: a dead letter.
         "cut JSON": lambda now: ("plant/hall-1/pump/pump-cut", _json(ts=now.time, temperature=now.x)[:-9]),
-        # A sensor is broken: that value is a dead letter, its neighbour is inserted.
+        # A sensor is broken: its value is a dead letter, the other value is inserted.
         "NaN": lambda now: ("plant/hall-1/pump/pump-nan", b'{"temperature": NaN, "pressure": %.1f}' % now.x),
         "infinity": lambda now: ("plant/hall-2/pump/pump-inf", b'{"temperature": -Infinity, "flow": %.1f}' % now.x),
         # Somebody deletes a retained message: a dead letter.
@@ -48,19 +48,19 @@ ODDITIES: Final[Mapping[str, Callable[[Moment], Said]]] = MappingProxyType(
         "JSON text": lambda _: ("plant/hall-3/status", b'"door open"'),
         # Numbers written as text are numbers.
         "numbers as text": lambda now: ("plant/hall-2/scale", _json(ts=now.time, weight=str(now.x), tare="0.250")),
-        # A comma is no decimal point: a dead letter, not a wrong number.
+        # A comma is not a decimal point: a dead letter, not a wrong number.
         "decimal comma": lambda now: ("plant/hall-3/scale", str(now.x).replace(".", ",").encode()),
         # The clock was never set, or is far ahead: a dead letter.
         "clock at 1970": lambda now: ("plant/hall-3/pump/pump-1970", _json(ts="1970-01-01T00:00:42Z", flow=now.x)),
         "clock in 2099": lambda now: ("plant/hall-3/meter/meter-2099", _json(time=4_085_942_400, energy=now.x)),
         "unreadable time": lambda now: ("plant/hall-3/pump/pump-late", _json(ts="yesterday", flow=now.x)),
-        # Characters that an input ID must not have: replaced, with a hash that keeps such topics apart.
+        # Characters that are illegal in an input ID: replaced, with a hash that keeps similar topics apart.
         "illegal characters": lambda now: ("plant/Halle 3/Prüfstand №7/Öl °C", b"%.1f" % now.x),
         # The first value of the key is a dead letter, the last one is inserted.
         "duplicate key": lambda now: ("plant/hall-1/mixer", b'{"speed": %.1f, "speed": 12}' % now.x),
         "bare number": lambda now: ("plant/hall-1/level", b"%.1f" % now.x),
         "bare boolean": lambda now: ("plant/hall-1/door", b"true" if now.x > 50 else b"false"),
-        # This and pump-01 want the input hall-1/pump-01/temperature: the later one gets another and a warning.
+        # This press and pump-01 want the input hall-1/pump-01/temperature: the later gets another input and a warning.
         "colliding topic": lambda now: ("plant/hall-1/press/pump-01", _json(temperature=now.x)),
         # Compressed: a dead letter.
         "not UTF-8": lambda now: ("plant/hall-2/camera", gzip.compress(b"%.1f" % now.x, mtime=0)),
@@ -72,11 +72,11 @@ ODDITIES: Final[Mapping[str, Callable[[Moment], Said]]] = MappingProxyType(
         "byte order mark": lambda now: ("plant/hall-3/plc", b"\xef\xbb\xbf" + _json(torque=now.x)),
     }
 )
-"""Name → what makes the message."""
+"""Name → the function that makes the message."""
 
 
 class OddDevices:
-    """One device after the other says its odd thing."""
+    """Odd devices, which send their messages one after the other."""
 
     def __init__(self, random: Random, interval: float) -> None:
         self.interval = interval
@@ -84,7 +84,7 @@ class OddDevices:
         self._turn = 0
 
     def speak(self, now_us: int) -> list[Said]:
-        """The next oddity."""
+        """The next odd message."""
         makers = tuple(ODDITIES.values())
         make = makers[self._turn % len(makers)]
         self._turn += 1

@@ -1,10 +1,10 @@
-"""A plant to look at: machines with clocks that do not agree, and what they say. No I/O, no clock of its own.
+"""A simulated plant: machines whose clocks do not agree, and their messages. No I/O, and no real clock.
 
-`Plant(...).messages()` is an endless stream in the order of time; the same arguments give the same stream.
-Most machines have a clock of their own, some seconds wrong and drifting, so that each of their messages has a
-time that nobody else has. Presses share the clock of their gateway, which reads them all at once and passes
-the readings on in bursts: the frame that takes a burst is much denser than the others. Conveyors know whole
-seconds only and report three times as often. Climate sensors send bare numbers without a time.
+`Plant(...).messages()` is an endless stream in the order of time. The same arguments give the same stream. Most
+machines have a clock of their own, which is some seconds wrong and drifts. So each of their messages has a time that no
+other message has. Presses share the clock of their gateway. A gateway reads all its presses at once, and passes the
+readings on in bursts: a frame with a burst is much denser than other frames. The clocks of conveyors have whole seconds
+only, and conveyors report three times as often. Climate sensors send bare numbers without a time.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _HALLS: Final = 3
 _KINDS: Final = (
     "pump", "press", "press", "pump", "meter", "press", "climate", "pump", "press", "conveyor", "pump", "meter",
 )  # fmt: skip
-"""What the machines are, in turn."""
+"""The kinds of the machines, in turn."""
 _PER_GATEWAY: Final = 12
 _BURST: Final = 5
-"""Readings that a gateway collects before it passes them on."""
+"""The number of readings in one burst of a gateway."""
 _LOG_SECONDS: Final = 3.0
 _ODD_SECONDS: Final = 0.25
 _BACKLOG_SECONDS: Final = 6.0
@@ -41,7 +41,7 @@ _BACKLOG_READINGS: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One MQTT message, due so many seconds after the plant's start."""
+    """One MQTT message; `due` is its time in seconds after the start of the plant."""
 
     due: float
     topic: str
@@ -49,18 +49,18 @@ class Message:
 
 
 class Device(Protocol):
-    """Something that publishes in a rhythm of its own."""
+    """A device that publishes in a rhythm of its own."""
 
     @property
     def interval(self) -> float:
-        """Seconds between its turns, on average."""
+        """The mean time between two turns of the device, in seconds."""
 
     def speak(self, now_us: int) -> list[tuple[str, bytes]]:
-        """(topic, payload) of what it has to say at this true time."""
+        """(topic, payload) of each message of one turn; `now_us` is the true time, in µs since the epoch."""
 
 
 class Clock:
-    """A machine's idea of the time: wrong by an offset and a drift, and as fine as its resolution."""
+    """The clock of a machine, with an offset, a drift and a resolution."""
 
     def __init__(self, random: Random, resolution_us: int = MILLISECOND_US) -> None:
         self._offset_us = round(random.gauss(0, 1.5) * SECOND_US)
@@ -69,7 +69,7 @@ class Clock:
         self._start_us: int | None = None
 
     def read(self, now_us: int) -> int:
-        """What it shows at this true time, in µs since the epoch."""
+        """The time of the clock at the true time `now_us`; both are in µs since the epoch."""
         if self._start_us is None:
             self._start_us = now_us
         shown = now_us + self._offset_us + round((now_us - self._start_us) * self._drift)
@@ -88,13 +88,13 @@ class Wave:
         self._digits = digits
 
     def at(self, now_us: int) -> float:
-        """Its value now."""
+        """The value of the quantity at `now_us`."""
         angle = self._phase + math.tau * (now_us % (3600 * SECOND_US)) / self._period_us
         return round(self._mean + self._swing * (math.sin(angle) + self._random.gauss(0, 0.1)), self._digits)
 
 
 class Pump:
-    """Own clock, ISO 8601 times, one text beside the numbers."""
+    """A pump: a clock of its own, ISO 8601 times, and one text beside the numbers."""
 
     def __init__(self, random: Random, topic: str, interval: float) -> None:
         self.interval = interval
@@ -107,7 +107,7 @@ class Pump:
         self._running = True
 
     def speak(self, now_us: int) -> list[tuple[str, bytes]]:
-        """Temperature, pressure, flow, whether it runs."""
+        """Temperature, pressure, flow, and whether the pump runs."""
         if self._random.random() < 0.02:
             self._running = not self._running
         content = {
@@ -122,10 +122,10 @@ class Pump:
 
 
 class Gateway:
-    """Reads several presses at once and stamps them all with its own clock, in milliseconds since 1970."""
+    """Reads several presses at once; its own clock gives all readings one time, in milliseconds since 1970."""
 
     def __init__(self, random: Random, topics: list[str], interval: float, number: int) -> None:
-        """Gateways with different `number` take turns with their bursts; the first one begins with one."""
+        """`number` decides when the bursts of this gateway come; gateway 0 begins with a burst."""
         self.interval = interval
         self._clock = Clock(random)
         self._presses = [Press(random, topic) for topic in topics]
@@ -133,7 +133,7 @@ class Gateway:
         self._readings = _BURST - 1 - number % _BURST
 
     def speak(self, now_us: int) -> list[tuple[str, bytes]]:
-        """Nothing, or all that was collected: one message for each press and reading."""
+        """Nothing, or the burst of all collected readings: one message for each press and reading."""
         time_ms = self._clock.read(now_us) // MILLISECOND_US
         for press in self._presses:
             self._collected.append((press.topic, encode({"timestamp": time_ms, **press.read(now_us)})))
@@ -145,7 +145,7 @@ class Gateway:
 
 
 class Press:
-    """A press behind a gateway: no clock."""
+    """A press behind a gateway, without a clock."""
 
     def __init__(self, random: Random, topic: str) -> None:
         self.topic = topic
@@ -156,7 +156,7 @@ class Press:
         self._state = 2
 
     def read(self, now_us: int) -> dict[str, object]:
-        """Force, strokes, state and the temperature of its oil."""
+        """Force, strokes, state, and the temperature of the oil."""
         if self._random.random() < 0.03:
             self._state = self._random.choice((0, 1, 2, 2, 2, 3))
         if self._state == 2:
@@ -170,7 +170,7 @@ class Press:
 
 
 class Meter:
-    """An energy meter: nested values, times as seconds since 1970 with a fraction."""
+    """An energy meter: nested values, and times as seconds since 1970 with a fraction."""
 
     def __init__(self, random: Random, topic: str, interval: float) -> None:
         self.interval = interval
@@ -180,7 +180,7 @@ class Meter:
         self._energy = random.uniform(10_000, 90_000)
 
     def speak(self, now_us: int) -> list[tuple[str, bytes]]:
-        """Power of the three phases, energy since it was installed."""
+        """Power of the three phases, and energy since the installation."""
         power = [phase.at(now_us) for phase in self._phases]
         self._energy += sum(power) * self.interval / 3600
         content = {
@@ -192,7 +192,7 @@ class Meter:
 
 
 class ClimateSensor:
-    """Bare numbers, a topic for each quantity, no time."""
+    """A climate sensor: bare numbers without a time, and a topic for each quantity."""
 
     def __init__(self, random: Random, topic: str, interval: float) -> None:
         self.interval = interval
@@ -209,7 +209,7 @@ class ClimateSensor:
 
 
 class Conveyor:
-    """Reports more often than its clock moves, which knows whole seconds: some readings replace others."""
+    """A conveyor: it reports more often than its clock of whole seconds moves, so some readings replace others."""
 
     def __init__(self, random: Random, topic: str, interval: float) -> None:
         self.interval = interval / 3
@@ -219,14 +219,14 @@ class Conveyor:
         self._parts = random.randrange(1_000, 50_000)
 
     def speak(self, now_us: int) -> list[tuple[str, bytes]]:
-        """Speed and a count of parts."""
+        """Speed, and the number of parts."""
         self._parts += 1
         content = {"ts": iso(self._clock.read(now_us)), "speed": self._speed.at(now_us), "parts": self._parts}
         return [(self._topic, encode(content))]
 
 
 class RemoteTank:
-    """A tank behind a radio link that is there only now and then: it sends what it has collected meanwhile."""
+    """A tank behind a radio link that works only now and then: each message has all readings since the last one."""
 
     interval = _BACKLOG_SECONDS
 
@@ -252,7 +252,7 @@ class RemoteTank:
 
 
 class MachineLog:
-    """Lines of text that nobody wants in Clarify: the configuration leaves them out."""
+    """Lines of text, which do not belong into Clarify: the configuration filters them."""
 
     interval = _LOG_SECONDS
 
@@ -261,7 +261,7 @@ class MachineLog:
         self._lines = 0
 
     def speak(self, now_us: int) -> list[tuple[str, bytes]]:
-        """One line."""
+        """One line of the log."""
         self._lines += 1
         return [(self._topic, f"{iso(now_us)} INFO cycle {self._lines} done".encode())]
 
@@ -270,13 +270,16 @@ class Plant:
     """All devices of the plant."""
 
     def __init__(self, machines: int, rate: float, seed: int, start_us: int) -> None:
-        """`machines` of them, each `rate` messages a second; the odd devices come on top, in their own rhythm."""
+        """A plant of `machines` machines, which each send `rate` messages a second.
+
+        A tank, a log and odd devices come in addition, in their own rhythm. `start_us` is in µs since the epoch.
+        """
         self._start_us = start_us
         self._random = _random(seed, "turns")
         self.devices = _devices(machines, 1 / rate, seed)
 
     def messages(self) -> Iterator[Message]:
-        """All that is said, in order, for ever."""
+        """All messages of the plant in the order of time; the stream has no end."""
         random = self._random
         turns = [(random.uniform(0, device.interval), number) for number, device in enumerate(self.devices)]
         heapq.heapify(turns)
@@ -294,7 +297,7 @@ _MACHINES: Final[Mapping[str, Callable[[Random, str, float], Device]]] = Mapping
 
 
 def _random(seed: int, name: str) -> Random:
-    """A source of chance of its own for everything that has a name: more machines do not change the others."""
+    """Random numbers for the part `name`: more machines do not change the numbers of the others."""
     return Random(f"{seed}:{name}")  # noqa: S311 - a simulation
 
 
@@ -322,10 +325,10 @@ def _devices(machines: int, interval: float, seed: int) -> list[Device]:
 
 
 def iso(time_us: int) -> str:
-    """RFC 3339 with milliseconds."""
+    """The time as text: RFC 3339 in UTC, with milliseconds."""
     return (EPOCH + timedelta(microseconds=time_us)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def encode(content: object) -> bytes:
-    """JSON as a device sends it: compact."""
+    """The content as compact JSON, as a device sends it."""
     return json.dumps(content, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""The plant's process, as the demo sees it: what it reports, line by line."""
+"""The process of the plant, and its reports to the demo, line by line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from connector.demo.children import Child
 
 
 class PlantProcess:
-    """The publisher on its leash. What it says replaces what it said before."""
+    """The child process that publishes the plant. Each of its reports replaces the report before."""
 
     def __init__(self, broker: Broker, machines: int, rate: float, seed: int, folder: Path) -> None:
-        """Start publishing to this broker."""
+        """Start the process, which publishes to `broker`; `folder` gets its log."""
         self._connected = False
         self._published = 0
         self._topics: Mapping[str, int] | None = None
@@ -30,17 +30,17 @@ class PlantProcess:
 
     @property
     def connected(self) -> bool:
-        """Whether it is connected to the broker."""
+        """Whether the plant is connected to the broker."""
         return self._connected
 
     @property
     def published(self) -> int:
-        """Messages that the broker has acknowledged, as far as we know."""
+        """Messages that the broker has acknowledged, as in the last report."""
         return self._published
 
     @property
     def topics(self) -> Mapping[str, int] | None:
-        """Topic → acknowledged messages, once the plant has ended in order."""
+        """Topic → acknowledged messages; None until the plant has ended in order."""
         return self._topics
 
     def _hear(self, line: str) -> None:

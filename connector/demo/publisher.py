@@ -1,8 +1,8 @@
-"""Publishes the plant over QoS 1, in a process of its own: `python -m connector.demo.publisher --help`.
+"""Publishes the plant with QoS 1, in a process of its own: `python -m connector.demo.publisher --help`.
 
-Every half second it writes a line of JSON: how much the broker has acknowledged. On SIGTERM it stops
-publishing, waits for the acknowledgements that are still open, and writes what was acknowledged per topic:
-the truth that the demo compares the ledger with.
+Every half second it writes a report, a line of JSON with the number of acknowledged messages. On SIGTERM it stops
+publishing, waits for the open acknowledgements, and writes the number of acknowledged messages of each topic. The demo
+compares the ledger with these numbers.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from paho.mqtt.reasoncodes import ReasonCode
 from connector.demo.plant import Message, Plant
 
 _MOST_OPEN: Final = 1000
-"""Messages without an acknowledgement: at the bound the plant falls behind instead of filling the memory."""
+"""The bound for messages without an acknowledgement: at the bound, the plant waits instead of filling the memory."""
 _REPORT_SECONDS: Final = 0.5
 _CONNECT_SECONDS: Final = 30.0
 _LAST_ACKS_SECONDS: Final = 5.0
 
 
 class Publisher:
-    """A connection to the broker that remembers what was acknowledged."""
+    """A connection to the broker that counts the acknowledged messages."""
 
     def __init__(self, host: str, port: int, stop: threading.Event) -> None:
         self._stop = stop
@@ -45,7 +45,7 @@ class Publisher:
             CallbackAPIVersion.VERSION2,
             client_id="demo-plant",
             protocol=MQTTProtocolVersion.MQTTv311,
-            clean_session=False,  # what is open when a connection breaks is sent again on the next one
+            clean_session=False,  # after a broken connection, open messages are sent again
         )
         self._client.max_inflight_messages_set(200)
         self._client.reconnect_delay_set(1, 2)
@@ -54,7 +54,10 @@ class Publisher:
         self._client.connect_async(host, port)
 
     def run(self, plant: Plant) -> None:
-        """Publish in the plant's rhythm until `stop`, then wait for what is open."""
+        """Publish each message at its due time until `stop` is set, then wait for the open acknowledgements.
+
+        Raises ClickException if the broker accepts no connection, or if publishing fails.
+        """
         self._client.loop_start()
         if not self._connected.wait(_CONNECT_SECONDS):
             raise click.ClickException("the broker did not accept the connection in time")
@@ -93,7 +96,10 @@ class Publisher:
         return True
 
     def _open(self) -> int:
-        """Messages that are not acknowledged yet. Only here acknowledgements are counted: in one thread."""
+        """The number of messages that are not acknowledged yet.
+
+        Only this method counts acknowledgements, so they are counted in one thread.
+        """
         while self._acknowledged_ids:
             self._acknowledged[self._topics.pop(self._acknowledged_ids.popleft())] += 1
         return len(self._topics)

@@ -1,4 +1,4 @@
-"""The final account of a demo: what everybody counted, and whether it fits together."""
+"""The final account of a demo: the numbers of plant, ledger and sandbox, and whether they agree."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from connector.runtime.ledger import Ledger
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the plant, the ledger and the sandbox say in the end."""
+    """The numbers of the plant, the ledger and the sandbox at the end of a demo."""
 
     ledger: Ledger
     acknowledged: Mapping[str, int]
-    """Topic → messages for which the broker gave the plant its word."""
+    """Topic → messages of the plant that the broker acknowledged."""
     reasons: Mapping[str, int]
     """Reason → dead letters."""
     requests: int
     density: float
-    """Share of all frames' cells that had a value, 0 to 1."""
+    """The share of the cells of all frames that had a value, 0 to 1."""
     signals: int
     sandbox_samples: int
-    """Distinct samples (input and time) that the sandbox holds."""
+    """Stored samples in the sandbox, at most one for each input and time."""
     broker: str
     seconds: float
     troubles: list[str] = field(default_factory=list)
-    """What went wrong on the way."""
+    """Failures during the demo."""
 
     @property
     def published(self) -> int:
-        """Messages that the plant was acknowledged for."""
+        """The number of messages that the broker acknowledged."""
         return sum(self.acknowledged.values())
 
     @property
     def samples_per_request(self) -> float:
-        """The mean."""
+        """The mean number of samples in a request; 0 without requests."""
         return self.ledger.total.samples.inserted / self.requests if self.requests else 0.0
 
     def problems(self) -> list[str]:
-        """Why this demo was not a success; empty if it was."""
+        """The reasons why this demo failed; empty after a success."""
         found = list(self.troubles)
         total = self.ledger.total
         for source in self.ledger.sources.values():
@@ -54,7 +54,7 @@ class Result:
         return found
 
     def missing(self) -> dict[str, int]:
-        """Topic → messages that the plant was acknowledged for and that the ledger does not know."""
+        """Topic → acknowledged messages that are not in the ledger, for topics with such messages."""
         received: dict[str, int] = {}
         for source in self.ledger.sources.values():
             for topic, account in source.topics.items():
@@ -66,7 +66,7 @@ class Result:
         }
 
     def as_json(self) -> dict[str, object]:
-        """The account as plain data; the numbers at the top count messages."""
+        """The account as plain data; the counters at its top level count messages."""
         total = self.ledger.total
         return {
             **asdict(total.messages),

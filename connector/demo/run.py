@@ -1,11 +1,11 @@
 """The demo from start to end.
 
     sandbox, broker → configuration file → connector → plant        (each waits until the one before answers)
-    … look …
-    plant ends → all that it was acknowledged for arrives → connector drains → account → sandbox, broker end
+    … the screen shows the running demo …
+    plant ends → all acknowledged messages arrive → connector drains → account → sandbox, broker end
 
-The connector is built from the file exactly as `clarify-connector run` does, in this process, so that its
-frames and dead letters can be shown; everything else is a process of its own on a leash.
+The connector is built from the file exactly as in `clarify-connector run`. It runs in this process, so that the demo
+can show its frames and dead letters. Everything else runs in child processes.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user asked for."""
+    """The options of the command."""
 
     machines: int
     rate: float
     seconds: float | None
-    """How long the plant runs; None: until the user stops it."""
+    """The running time of the plant; None: until the user stops the demo."""
     source: SourceChoice
     broker: BrokerChoice
     seed: int
@@ -65,7 +65,11 @@ class Options:
 
 
 class StopSignals:
-    """Ctrl-C, SIGTERM and SIGHUP: the first asks for an orderly end, the second one for an end at once."""
+    """Handles Ctrl-C, SIGTERM and SIGHUP, as a context manager.
+
+    The first signal asks for an orderly end, and sets `stop`. The second signal asks for an end at once, and sets
+    `hurry`.
+    """
 
     def __init__(self) -> None:
         self.stop = threading.Event()
@@ -87,7 +91,10 @@ class StopSignals:
         self.stop.set()
 
     def wait_for(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
-        """Wait until it is true. Raises DemoError after so many seconds, StoppedError if the user stops."""
+        """Wait until `condition` is true; `what` describes the condition in an error.
+
+        Raises DemoError after `seconds`, and StoppedError if the user stops the demo.
+        """
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
@@ -97,7 +104,10 @@ class StopSignals:
 
 
 def run_demo(options: Options, screen: Screen, signals: StopSignals) -> Result:
-    """Run the demo. Raises DemoError if it cannot start, StoppedError if it was stopped before it had."""
+    """Run the demo; returns its final account.
+
+    Raises DemoError if the demo cannot start, and StoppedError if the user stopped the demo before its start.
+    """
     began = time.monotonic()
     folder = options.folder
     with ExitStack() as stack:
@@ -164,14 +174,14 @@ def run_demo(options: Options, screen: Screen, signals: StopSignals) -> Result:
 
 
 class _Running:
-    """A connector that runs until `end`, or until the way out of an error."""
+    """A running connector, which `end` or `close` ends."""
 
     def __init__(self, connector: Connector) -> None:
         self.running = connector
         self._open = True
 
     def end(self, *, at_once: bool) -> None:
-        """Drain and close, or only close."""
+        """Drain and close the connector; with `at_once`, only close it."""
         self._open = False
         if at_once:
             self.running.close()
@@ -179,14 +189,14 @@ class _Running:
             self.running.stop()
 
     def close(self) -> None:
-        """Close it at once if it still runs."""
+        """Close the connector at once if it still runs."""
         if self._open:
             self.end(at_once=True)
 
 
 @contextmanager
 def _running(config: Config, wait_for: WaitFor) -> Iterator[_Running]:
-    """Start a connector and wait until it is ready. Raises DemoError if it does not become so."""
+    """Start a connector, and wait until it is ready. Raises DemoError if it does not become ready in time."""
     try:
         connector = Connector(config)
     except ConnectorError as error:
@@ -201,7 +211,7 @@ def _running(config: Config, wait_for: WaitFor) -> Iterator[_Running]:
 
 
 class Show:
-    """The part that one can look at: what happens between the start and the account."""
+    """The visible part of the demo, between the start and the account."""
 
     def __init__(
         self,
@@ -226,7 +236,7 @@ class Show:
         self.troubles: list[str] = []
 
     def look(self, seconds: float | None) -> None:
-        """Show until the time is over, the user stops, or a part of the demo fails."""
+        """Show the running demo until `seconds` are over, the user stops the demo, or a part of the demo fails."""
         self._stage = Stage("running", 0.0, seconds)
         until = None if seconds is None else self._began + seconds
         while not self._signals.stop.is_set() and (until is None or time.monotonic() < until):
@@ -237,13 +247,13 @@ class Show:
             self._signals.stop.wait(max(0.0, left))
 
     def end_plant(self) -> None:
-        """Let the plant stop publishing and wait for its last acknowledgements."""
+        """Let the plant stop publishing, and wait for its last acknowledgements."""
         self._plant.child.let_go()
         self._go_on("plant stops", lambda: not self._plant.child.running(), _ARRIVAL_SECONDS)
         self._plant.child.end()
 
     def await_arrival(self) -> None:
-        """Wait until the connector has what the broker took, and nothing more comes."""
+        """Wait until the connector has received all acknowledged messages, and no more messages come."""
         seen = -1
         quiet_since = time.monotonic()
 
@@ -257,7 +267,7 @@ class Show:
         self._go_on("last messages", arrived, _ARRIVAL_SECONDS)
 
     def drain(self, seconds: float) -> bool:
-        """Let the connector send all that waits; whether it could."""
+        """Let the connector send all waiting samples, for at most `seconds`; returns whether it sent them all."""
         pipeline = self._connector.pipeline
         pipeline.drain()
         drained = self._go_on("draining", pipeline.stopped.is_set, seconds)
@@ -268,7 +278,10 @@ class Show:
         return drained
 
     def _go_on(self, doing: str, done: Callable[[], bool], seconds: float) -> bool:
-        """Show on until it is done, the time is over, or the user is in a hurry; whether it was done."""
+        """Show the demo until `done` is true, `seconds` are over, or the user asks for an end at once.
+
+        Returns whether `done` was true. `doing` names the stage on the screen.
+        """
         self._stage = replace(self._stage, doing=doing)
         deadline = time.monotonic() + seconds
         while not done():

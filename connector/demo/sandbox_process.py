@@ -1,4 +1,4 @@
-"""The sandbox's process: a local Clarify that keeps what it gets in a file, which can be read meanwhile."""
+"""The process of the sandbox: a local Clarify, whose file of samples the demo reads at the same time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _READY: Final = "listening on "
 
 
 class SandboxProcess:
-    """`python -m connector.sandbox` on its leash."""
+    """The child process `python -m connector.sandbox`."""
 
     def __init__(self, folder: Path) -> None:
         self.store = folder / "sandbox.sqlite"
@@ -25,13 +25,13 @@ class SandboxProcess:
         self.child = Child("the sandbox", command, folder / "sandbox.log", self._hear)
 
     def wait_ready(self, wait_for: WaitFor) -> None:
-        """Wait until it answers requests. Raises DemoError if it does not."""
+        """Wait until the sandbox answers requests. Raises DemoError if it does not answer in time."""
         wait_for(lambda: bool(self._first_line) or not self.child.running(), _START_SECONDS, "the sandbox answers")
         self.child.check()
 
     @property
     def url(self) -> str:
-        """The base URL of its API."""
+        """The base URL of the API of the sandbox."""
         return self._first_line.removeprefix(_READY)
 
     def _hear(self, line: str) -> None:

@@ -1,4 +1,4 @@
-"""Where the demo shows itself while it runs: a live screen on a terminal, else plain lines on standard error."""
+"""The output of a running demo: a live screen on a terminal, or else plain lines on standard error."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Screen(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
     def show(self, reading: Reading, stage: Stage, places: Places) -> None:
-        """Show this; called some times a second."""
+        """Show a reading; the demo calls this some times a second."""
 
 
 def choose_screen() -> Screen:
-    """The live screen if standard output is a terminal that can do it."""
+    """The live screen if standard output is a terminal that can show it, or else plain lines."""
     console = Console()
     if sys.stdout.isatty() and console.is_terminal and not console.is_dumb_terminal:
         return LiveScreen(console)
@@ -36,7 +36,7 @@ def choose_screen() -> Screen:
 
 
 class LiveScreen:
-    """The whole terminal, redrawn for every reading and whenever its size has changed."""
+    """A screen that fills the terminal, and that `show` draws anew in the present size of the terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -50,13 +50,13 @@ class LiveScreen:
         self._live.stop()
 
     def show(self, reading: Reading, stage: Stage, places: Places) -> None:
-        """Redraw."""
+        """Draw the screen anew."""
         size = self._console.size
         self._live.update(render(reading, stage, places, size.width, size.height), refresh=True)
 
 
 class ProgressLines:
-    """A line every two seconds, and one whenever the demo turns to something else."""
+    """A plain line every two seconds, and a line whenever a new stage of the demo begins."""
 
     def __init__(self) -> None:
         self._next = 0.0
@@ -69,7 +69,7 @@ class ProgressLines:
         return
 
     def show(self, reading: Reading, stage: Stage, places: Places) -> None:
-        """Print a line if it is time for one."""
+        """Print a line if two seconds are over or a new stage has begun."""
         now = time.monotonic()
         if self._doing is None:
             click.echo(

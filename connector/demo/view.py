@@ -1,7 +1,7 @@
-"""The demo's screen: a reading, laid out for a terminal of so many columns and lines. No I/O.
+"""The screen of the demo: a reading, laid out for a terminal with a given number of columns and lines. No I/O.
 
-Every section is a heading and rows of exactly one line each, so that the height is known and nothing wraps:
-what does not fit ends in an ellipsis. Where there are 130 columns, frames and signals stand side by side.
+Every section is a heading and rows of exactly one line each. So the height is known, and nothing wraps: text that does
+not fit ends in an ellipsis. On a screen with at least 130 columns, frames and signals stand side by side.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from connector.demo.observer import Reading
 WIDE: Final = 130
 _FRAMES_WIDTH: Final = 61
 _LEAST_LINES: Final = 8
-"""For frames, dead letters and signals together; on a lower screen they are left out."""
+"""The least lines for frames, dead letters and signals together; a lower screen leaves all three out."""
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HEADING: Final = Style(bold=True, color="cyan")
@@ -44,13 +44,13 @@ Justify = Literal["left", "right"]
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where things are, for people who want to reach them."""
+    """Addresses and files of the running demo, for people who want to use them."""
 
     broker: str
-    """Name and version."""
+    """Name and version of the broker."""
     broker_port: int
     protocol: str | None
-    """MQTT's version; None for Kafka."""
+    """The version of MQTT; None for Kafka."""
     hint: str
     """A command that publishes to the broker."""
     sandbox_url: str
@@ -62,7 +62,7 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """How far the demo is."""
+    """The stage of the demo: its name, the seconds since the start, and the running time if it is limited."""
 
     doing: str
     seconds: float
@@ -73,7 +73,7 @@ class Stage:
 class _Column:
     title: str
     width: int | None = None
-    """None: all that is left."""
+    """In cells; None takes the rest of the line."""
     justify: Justify = "left"
     style: Style | str = ""
 
@@ -87,7 +87,7 @@ def render(reading: Reading, stage: Stage, places: Places, width: int, height: i
     used = 5 + len(bottom) + 2 * len(gap)
     left = height - used
     if left < 0:
-        return Group(*top)  # on a screen that is too low for more, the account stays
+        return Group(*top)  # a very low screen shows only the account
     arrange = _side_by_side if wide else _stacked
     middle = arrange(reading, width, left, len(gap)) if left >= _LEAST_LINES else []
     return Group(*top, *middle, *bottom)
@@ -173,7 +173,7 @@ def _frames(reading: Reading, width: int, lines: int) -> RenderableType:
             f"FRAMES {reading.requests:,}, {reading.samples.inserted / max(1, reading.requests):,.0f} samples each"
         ),
         _Column("rows", 7, "right"),
-        _Column("× series", 9, "right"),  # noqa: RUF001 - it is meant
+        _Column("× series", 9, "right"),  # noqa: RUF001 - the multiplication sign is meant
         _Column("samples", 9, "right"),
         _Column("density", 8, "right"),
         _Column("bytes", 9, "right"),
@@ -251,7 +251,7 @@ def _places(places: Places, published: int, width: int) -> list[Text]:
 
 
 def _table(columns: Sequence[_Column], rows: Iterable[Sequence[str]], lines: int, width: int) -> Table:
-    """A heading and exactly `lines` rows of one line each, `width` cells wide."""
+    """A table with a heading and exactly `lines` rows of one line each, `width` cells wide."""
     table = Table(box=None, padding=0, pad_edge=False, width=width, header_style=_HEADING, show_edge=False)
     fixed = sum(column.width for column in columns if column.width is not None)
     for column in columns:
@@ -273,12 +273,12 @@ def _table(columns: Sequence[_Column], rows: Iterable[Sequence[str]], lines: int
 
 
 def _cell(text: str) -> Text:
-    """Cells stand one space apart, and the first one stands off the edge."""
+    """The text of a cell, after one space, which separates the cell from its neighbour or from the edge."""
     return Text(f" {plain(text)}" if text else "", overflow="ellipsis", no_wrap=True)
 
 
 def _ends(left: Text, right: Text, width: int) -> Text:
-    """One line with `right` at its end; `left` gives way where both do not fit."""
+    """One line with `left` at its begin and `right` at its end; `left` is cut if they do not both fit."""
     left.truncate(max(0, width - right.cell_len - 1), overflow="ellipsis")
     line = left.copy()
     line.append(" " * max(0, width - left.cell_len - right.cell_len))
@@ -289,18 +289,18 @@ def _ends(left: Text, right: Text, width: int) -> Text:
 
 
 def plain(text: str) -> str:
-    """The text in one line that cannot steer the terminal: anybody may publish any topic."""
+    """The text without characters that could control the terminal, since a topic may contain any character."""
     return "".join(char if char.isprintable() else "·" for char in text)
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds."""
+    """The time as minutes and seconds, such as `2:05`."""
     minutes, left = divmod(int(seconds), 60)
     return f"{minutes}:{left:02d}"
 
 
 def _fitting(n: int, width: int) -> str:
-    """The number in fewer than `width` characters: with commas, without, in millions."""
+    """The number in fewer than `width` characters: with commas, or without commas, or in millions or billions."""
     for text in (f"{n:,}", str(n), f"{n / 1e6:.1f}M"):
         if len(text) < width:
             return text
@@ -330,7 +330,7 @@ def _time(time_us: int) -> str:
 
 
 def _trend(values: Sequence[float], width: int) -> str:
-    """The last values as little bars, between the smallest and the largest of them."""
+    """The last `width` values as small bars, scaled from the smallest to the largest of these values."""
     shown = values[-width:]
     if not shown:
         return ""
@@ -342,7 +342,7 @@ def _trend(values: Sequence[float], width: int) -> str:
 
 
 def progress_line(reading: Reading, stage: Stage) -> str:
-    """The same in one plain line, for where there is no terminal."""
+    """The most important parts of the screen in one plain line, for an output without a terminal."""
     rates = reading.rates
     counts = ", ".join(f"{title.lstrip('=+ ')} {getattr(reading.messages, name):,}" for name, title in _OUTCOMES)
     parts = [

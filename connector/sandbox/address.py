@@ -1,4 +1,4 @@
-"""Where the sandbox listens, and the URLs made from that."""
+"""The address at which the sandbox listens, and the base URLs of its API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ BASE_PATH = "/v1/"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A host name or IP address and a port; port 0 asks the system for a free one. With `tls` the URL is https."""
+    """The address of a listener: a host name or IP address, and a port.
+
+    Port 0 asks the system for a free port. With `tls`, the URL begins with https.
+    """
 
     host: str
     port: int
@@ -19,7 +22,10 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Read `HOST:PORT`, with brackets around an IPv6 address; ValueError says what is wrong."""
+        """Read an address in the form `HOST:PORT`; an IPv6 address stands in brackets.
+
+        Raises ValueError, whose text names the mistake.
+        """
         host, colon, port = text.rpartition(":")
         if host.startswith("[") and host.endswith("]"):
             host = host[1:-1]
@@ -33,7 +39,7 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can connect."""
+        """Whether only this machine can connect to the address."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -41,14 +47,17 @@ class Address:
 
     @property
     def url(self) -> str:
-        """The base URL of the API for a client on this machine, with the trailing slash."""
+        """The base URL of the API for a client on this machine, with a trailing slash."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         scheme = "https" if self.tls else "http"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{BASE_PATH}"
 
 
 def check_public_url(text: str) -> str:
-    """The URL with a trailing slash; ValueError if it is no http or https URL with a host."""
+    """The base URL in `text`, with a trailing slash.
+
+    Raises ValueError if `text` is not an http or https URL with a host, or has a query or a fragment.
+    """
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{text!r} is not an http or https URL, such as http://sandbox:8090{BASE_PATH}")

@@ -1,4 +1,4 @@
-"""The `admin` namespace: selecting signals, publishing them as items, connecting them to items."""
+"""The `admin` namespace: selecting signals, publishing signals as items, connecting signals to items."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HALF_AN_HOUR_AND_ONE = "PT1H30M"
 
 
 def select_signals(call: Call) -> Done:
-    """`admin.selectSignals`: signals of the integration, and the items they are published as."""
+    """`admin.selectSignals`: the selected signals of the integration; on request, also their items."""
     query = read_query(call, default=_DEFAULT, most=_MOST)
     include = _read_include(call)
     layout = read_format(call, as_list=True)
@@ -65,7 +65,7 @@ def publish_signals(call: Call) -> Done:
     refuse_if_wrong(call)
     try:
         saved = call.store.publish(call.integration, views, create_only=create_only is True, now=call.now)
-    except KeyError as error:  # it was there a moment ago
+    except KeyError as error:  # the signal existed a moment ago
         problems.add(f"itemsBySignal.{error.args[0]}", "no such signal")
         raise RpcError(INVALID_PARAMS, problems=problems) from None
     summary = {
@@ -75,7 +75,10 @@ def publish_signals(call: Call) -> Done:
 
 
 def _with_gap_detection(call: Call, view: SignalView) -> SignalView:
-    """An item without gap detection gets one, from API 1.2 on."""
+    """The view, with a gap detection of one and a half hours if the view has none and the settings ask for one.
+
+    The setting `by-version` asks for one from API 1.2 on.
+    """
     wanted = call.settings.gap_detection
     sets = wanted == _HALF_AN_HOUR_AND_ONE or (wanted == "by-version" and call.version.at_least(_NEW))
     if view.attributes["gapDetection"] is not None or not sets:
@@ -84,7 +87,7 @@ def _with_gap_detection(call: Call, view: SignalView) -> SignalView:
 
 
 def connect_signals(call: Call) -> Done:
-    """`admin.signals.connect`: have the selected signals show their data in an item."""
+    """`admin.signals.connect`: connect the selected signals to an item, which then shows their data."""
     item = call.params.get("item")
     if not isinstance(item, str) or not RESOURCE_ID.fullmatch(item):
         call.problems.add("item", "not a valid item ID")
@@ -94,7 +97,7 @@ def connect_signals(call: Call) -> Done:
 
 
 def disconnect_signals(call: Call) -> Done:
-    """`admin.signals.disconnect`: take the selected signals away from their items."""
+    """`admin.signals.disconnect`: separate the selected signals from their items."""
     return _connect(call, None)
 
 
@@ -135,7 +138,7 @@ METHODS = (
             _INTEGRATION,
             Parameter("itemsBySignal", required=True),
             Parameter("createOnly"),
-            # Known to 1.2 but not described in anything readable: accepted and without effect.
+            # 1.2 knows these parameters, but no readable page describes them: they are accepted, without effect.
             Parameter("result", since=_NEW),
             Parameter("include", since=_NEW),
             Parameter("format", since=_NEW),

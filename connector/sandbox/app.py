@@ -1,11 +1,13 @@
-"""The HTTP side of the sandbox: what happens to a request, in this order.
+"""The HTTP side of the sandbox.
+
+An RPC request goes through these steps, in this order:
 
     token or Basic?  → 401         known version?  → 400        size, encoding  → 413, 415
-    a call?  → -32700, -32600      known method?  → -32601      fault rule  → whatever it says
+    a call?  → -32700, -32600      known method?  → -32601      fault rule  → the answer that the rule orders
     turn  → delay, time-out, 429   execute in a worker thread   answer
 
-Everything here runs on the event loop and only there, so that throttle, faults and counters need no lock; the
-work of a call (decoding, checking, storing) runs in worker threads, and the store has one writer lock.
+The code of this file runs only on the event loop. So throttle, faults and counters need no lock. The work of a call
+(decoding, checking, storing) runs in worker threads, and the store has one writer lock.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ T = TypeVar("T")
 
 
 class _RefusedError(Exception):
-    """The request is answered right here."""
+    """The request is refused with `response`, before any further step."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.status_code)
@@ -69,7 +71,8 @@ class _RefusedError(Exception):
 class SandboxApp:
     """The sandbox as an ASGI application (`asgi`), without a listener.
 
-    `wall_clock` and `steady_clock` give seconds; the first one also dates tokens and signals.
+    `wall_clock` gives seconds since the epoch, and dates tokens, signals and samples. `steady_clock` gives seconds of a
+    clock that is never set, and measures waits.
     """
 
     def __init__(
@@ -110,7 +113,10 @@ class SandboxApp:
         self.asgi.router.redirect_slashes = False
 
     def stop(self) -> None:
-        """End all waits, so that the listener can be closed soon; call it on the event loop."""
+        """End all waits, so that the listener can close soon; every waiting request gets HTTP 503.
+
+        Call this method on the event loop.
+        """
         self._stopping.set()
 
     @asynccontextmanager
@@ -170,7 +176,7 @@ class SandboxApp:
         if version is None:
             raise _refuse(400, "Version matching X-API-Version header not found")
         try:
-            # The body gets no name here: while the call waits, only the call may hold on to it.
+            # The body gets no name here: while the call waits, only the call may hold a reference to its bytes.
             call = read_call(await self._read_json(request))
         except BadCallError as bad:
             return self._respond(dispatch.fail(bad.request_id, bad.error, self._settings))
@@ -217,7 +223,10 @@ class SandboxApp:
         return plain
 
     async def _read(self, request: Request, limit: int, too_large: Callable[[], _RefusedError]) -> bytes:
-        """The whole body; what comes in after a refusal is read and thrown away by the HTTP server."""
+        """The whole body. Raises _RefusedError.
+
+        After a refusal, the HTTP server reads the rest of the body and throws it away.
+        """
         body = bytearray()
         try:
             async with asyncio.timeout(_UPLOAD_SECONDS):
@@ -236,13 +245,16 @@ class SandboxApp:
             case "413":
                 return _refuse(413, f"larger than {self._settings.max_body_bytes} bytes of uncompressed JSON")
             case "-32600":
-                # Nothing of the request was looked at: its ID is not known.
+                # The request was not parsed, so its ID is not known.
                 return _RefusedError(self._respond(dispatch.fail(b"null", RpcError(INVALID_REQUEST), self._settings)))
             case "reset":
                 return _RefusedError(CutResponse())
 
     async def _perform(self, method: Method, call: RpcCall, version: ApiVersion) -> Response:
-        """Wait for the call's turn, execute it, answer; what takes too long is executed all the same."""
+        """Wait for the turn of the call, execute the call, and return the answer.
+
+        If the execution takes too long, the answer is a time-out, but the call is still executed.
+        """
         arrived = self._steady_clock()
         if self._settings.rate_limiter == "throttle":
             await self._take_turn(method, call, arrived)
@@ -304,7 +316,7 @@ class SandboxApp:
     async def _under(  # noqa: PLR0911 - one return for each kind of fault
         self, fault: Fault | None, proceed: Callable[[], Awaitable[Response]]
     ) -> Response:
-        """The answer to a request as the fault, if there is one, lets it through."""
+        """The answer to a request under a fault; without a fault, the answer of `proceed`."""
         if fault is None:
             return await proceed()
         self._stats.faults[fault.kind] += 1
@@ -356,7 +368,7 @@ class SandboxApp:
         return await asyncio.get_running_loop().run_in_executor(self._workers, work)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, unless the sandbox is stopped: then the request gets a 503."""
+        """Wait for `seconds`. Raises _RefusedError with HTTP 503 as soon as the sandbox stops."""
         try:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()

@@ -1,7 +1,7 @@
-"""Who is calling: Basic and Bearer on every RPC request, and the OAuth 2.0 token request.
+"""Authentication: Basic and Bearer on every RPC request, and the OAuth 2.0 token request.
 
-An integration has two separate credentials, as in Clarify's admin panel: an OAuth client (ID and secret, good
-for the token endpoint only) and an API key (user = integration ID and a password, good for Basic only).
+An integration has two separate credentials, as in Clarify's admin panel. The OAuth client (ID and secret) is valid only
+at the token endpoint. The API key (the integration ID as user, and a password) is valid only for Basic authentication.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FORM = "application/x-www-form-urlencoded"
 
 
 class TokenRefusedError(Exception):
-    """A token request that gets no token: the HTTP status and the two fields of the JSON answer."""
+    """A refused token request, with the HTTP status and the two fields of the JSON answer."""
 
     def __init__(self, status: int, error: str, description: str) -> None:
         super().__init__(f"{error}: {description}")
@@ -28,7 +28,7 @@ class TokenRefusedError(Exception):
 
 
 def may_call(integration: Integration, authorization: str | None, *, now: float) -> bool:
-    """Whether an Authorization header lets its sender call RPC methods for the integration at `now`."""
+    """Whether the Authorization header permits RPC calls for the integration at `now`, in seconds since the epoch."""
     scheme, _, rest = (authorization or "").strip().partition(" ")
     if scheme.lower() == "bearer":
         return tokens.is_valid(rest.strip(), integration, now=now)
@@ -37,9 +37,9 @@ def may_call(integration: Integration, authorization: str | None, *, now: float)
 
 
 def check_token_request(integration: Integration, *, authorization: str | None, content_type: str, body: bytes) -> None:
-    """Raise TokenRefusedError unless this is a client-credentials request with the right ID and secret.
+    """Check that a request for a token is a client-credentials request with the right ID and secret.
 
-    ID and secret may be in the form or, as clarify-go tries first, in a Basic header.
+    ID and secret may be in the form or in a Basic header; clarify-go tries the header first. Raises TokenRefusedError.
     """
     if content_type != FORM:
         raise TokenRefusedError(400, "invalid_request", f"the body must be {FORM}")
@@ -64,7 +64,7 @@ def check_token_request(integration: Integration, *, authorization: str | None, 
 
 
 def _basic(authorization: str | None) -> tuple[str, str] | None:
-    """User and password of a Basic header, or None if there is none that can be read."""
+    """User and password of a Basic header; None if there is no readable Basic header."""
     scheme, _, rest = (authorization or "").strip().partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -77,6 +77,6 @@ def _basic(authorization: str | None) -> tuple[str, str] | None:
 
 
 def _same(given: tuple[str, str], right: tuple[str, str]) -> bool:
-    # Both halves are always compared, so that the time taken does not tell which one was wrong.
+    # Both halves are always compared, so that the time taken does not reveal the wrong half.
     same = [hmac.compare_digest(a.encode(), b.encode()) for a, b in zip(given, right, strict=True)]
     return all(same)

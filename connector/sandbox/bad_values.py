@@ -1,4 +1,4 @@
-"""Refusing inserts that hold a certain value, in each way in which a server may say what is wrong."""
+"""Refuses inserts that hold a certain value, in each form in which a server may report the bad value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MESSAGE = "a value that is refused on request"
 
 
 def refusal(fault: BadValue, params: bytes | None) -> RpcError | None:
-    """The error that the fault orders for a call with these parameters; None if the value is not in them."""
+    """The error that `fault` orders for a call with these parameters; None if they do not hold the value."""
     places = list(_places(fault.value, params))
     if not places:
         return None
@@ -39,7 +39,7 @@ def _places(value: float, params: bytes | None) -> Iterator[tuple[str, int]]:
         found: Any = orjson.loads(params or b"{}")
         series = found["data"]["series"].items()
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        return  # whoever carries out the call says what is wrong with it
+        return  # the code that carries out the call reports the mistake
     for key, cells in series:
         if isinstance(cells, list):
             yield from ((key, index) for index, cell in enumerate(cells) if cell == value)

@@ -1,4 +1,4 @@
-"""The `clarify` namespace: selecting items, reading their data. For clarify.evaluate see evaluate.py."""
+"""The `clarify` namespace: selecting items, and reading their data. evaluate.py has `clarify.evaluate`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _DEFAULT_SERIES: Final = 10
 _ROLLED_UP: Final = ("count", "min", "max", "sum", "avg")
 _FORMAT: Final = Parameter("format")
 _INTEGRATION: Final = Parameter("integration")
-"""In no table of parameters, but in the documentation's examples."""
+"""The documentation has this parameter in its examples, but in no table of parameters."""
 
 Series = dict[str, Mapping[int, float]]
 """Series key → time in µs → value."""
 
 
 def select_items(call: Call) -> Done:
-    """`clarify.selectItems`: items of the organisation."""
+    """`clarify.selectItems`: the selected items of the organisation."""
     query = read_query(call, default=_DEFAULT_ITEMS, most=_MOST_ITEMS)
     read_include(call, ())
     layout = read_format(call, as_list=True)
@@ -40,7 +40,7 @@ def select_items(call: Call) -> Done:
 
 
 def data_frame(call: Call) -> Done:
-    """`clarify.dataFrame`: the data of items, as it is or rolled up."""
+    """`clarify.dataFrame`: the data of the selected items, as stored or rolled up."""
     # 1.2beta1 refused query.total here; 1.1.2 and 1.2.0 took it.
     with_total = call.version.selector != "1.2beta1"
     query = read_query(call, default=_DEFAULT_SERIES, most=_MOST_SERIES, with_total=with_total)
@@ -73,7 +73,10 @@ def _series_of(call: Call, row: ItemRow, data: DataQuery) -> Series:
 
 
 def frame_of(series: Series, last: int) -> dict[str, object]:
-    """The frame of these series: sorted times, and of each series the last so many values, if over 0."""
+    """The data frame of these series as JSON, with sorted times; null where a series has no value.
+
+    With `last` above 0, the frame has only the last `last` values of each series.
+    """
     if last > 0:
         series = {key: {time: values[time] for time in sorted(values)[-last:]} for key, values in series.items()}
     times = sorted({time for values in series.values() for time in values})

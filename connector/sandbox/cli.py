@@ -1,5 +1,8 @@
-"""The command `sandbox`. It can be imported without starlette and uvicorn, which only `pip install
-'clarify-connector[sandbox]'` brings; the command then says so."""
+"""The command `sandbox`.
+
+This module can be imported without starlette and uvicorn, which come with the extra `sandbox`. If they are missing, the
+command says how they are installed.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _SERVER_PACKAGES = {"starlette", "uvicorn", "h11"}
 
 
 def _switch(name: str, field: FieldInfo) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The click option for one field of the settings."""
+    """A decorator that adds the click option for one field of the settings."""
     kind: click.ParamType[Any]
     if get_origin(field.annotation) is Literal:
         kind = click.Choice(get_args(field.annotation))
@@ -46,7 +49,7 @@ def _with_switches(command: Callable[..., None]) -> Callable[..., None]:
 def _checked(
     check: Callable[[str], object],
 ) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """A click callback that turns a ValueError of `check` into a usage error."""
+    """A click callback that calls `check` and turns its ValueError into a usage error."""
 
     def callback(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
         if value is not None:
@@ -124,7 +127,7 @@ def sandbox(
 ) -> None:
     """Run a local Clarify: all methods of its API, and a page that shows what arrived.
 
-    It checks requests as the documentation says, keeps the documented limits, and stores what it accepts.
+    The sandbox checks requests as the documentation says, keeps the documented limits, and stores accepted data.
     """
     if (tls_cert is None) != (tls_key is None):
         missing = "--tls-cert" if tls_cert is None else "--tls-key"
@@ -139,7 +142,7 @@ def sandbox(
         if (error.name or "").partition(".")[0] not in _SERVER_PACKAGES:
             raise
         raise click.ClickException(
-            f"the package {error.name} is missing: pip install 'clarify-connector[sandbox]'"
+            f"the package {error.name} is missing: in a checkout of the connector, run pip install '.[sandbox]'"
         ) from error
     try:
         run(

@@ -1,8 +1,8 @@
-"""Answers that break off: a connection cut before or within the answer.
+"""Answers that break off: the connection is closed before the answer or within the answer.
 
-ASGI has no way to say "close this connection". The sandbox therefore runs uvicorn with a protocol class that
-gives the application the connection's transport, as an ASGI extension, and two kinds of answers use it. Both
-wait until the connection is really gone, so that uvicorn sees a client that left and sends nothing itself.
+An ASGI application cannot close its connection. The sandbox therefore runs uvicorn with a protocol class of its own.
+This class gives the application the transport of the connection, as an ASGI extension. Two kinds of answers use the
+transport. Both wait until the connection is closed: uvicorn then sees a client that left, and sends nothing itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _EXTENSION = "sandbox.transport"
 
 
 class SandboxProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 protocol, whose application finds the transport among the scope's extensions."""
+    """uvicorn's HTTP/1.1 protocol; the extensions of the ASGI scope also have the transport of the connection."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class SandboxProtocol(H11Protocol):
 
 
 class CutResponse(Response):
-    """No answer: the connection is closed."""
+    """No answer: the connection is closed at once."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         _transport(scope).abort()
@@ -48,9 +48,9 @@ class CutResponse(Response):
 
 
 class HalfResponse(Response):
-    """The head and half of the body of another answer, then the connection is closed.
+    """The head and half of the body of another answer; then the connection is closed.
 
-    A body that is too short to be halved is not sent at all.
+    If the body has less than two bytes, nothing is sent.
     """
 
     def __init__(self, whole: Response) -> None:

@@ -1,4 +1,4 @@
-"""The credentials file, in the form in which Clarify's admin panel lets users download it."""
+"""The credentials file, in the format of the file that users download from Clarify's admin panel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ CredentialsKind = Literal["client-credentials", "basic-auth"]
 
 
 def write_credentials(path: Path, integration: Integration, *, api_url: str, kind: CredentialsKind) -> None:
-    """Write or replace the file, in one step, with mode 0600; `api_url` ends with a slash. Raises OSError."""
+    """Write or replace the credentials file in one atomic step, with mode 0600.
+
+    `api_url` ends with a slash. Raises OSError, whose text names the file.
+    """
     if kind == "client-credentials":
         user, secret = integration.client_id, integration.client_secret
     else:

@@ -1,4 +1,4 @@
-"""The parameter `data` of clarify.dataFrame and clarify.evaluate. Source: docs api/1.1/types/fields."""
+"""Reads the parameter `data` of clarify.dataFrame and clarify.evaluate. Source: docs api/1.1/types/fields."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ _NO_BOUND: Final = 7 * _DAY
 _ONE_BOUND: Final = 14 * _DAY
 _RAW_WINDOW: Final = 40 * _DAY
 _WINDOWS: Final = ((30 * _DAY, 3660 * _DAY), (_DAY, 1900 * _DAY), (60_000_000, 400 * _DAY))
-"""(rollup of at least, longest window), in µs; the first one is for data frames only."""
+"""(shortest rollup, longest window for such a rollup), in µs; the first pair is for data frames only."""
 _FIELDS: Final = frozenset(("filter", "rollup", "timeZone", "firstDayOfWeek", "origin", "last", "outsidePoints"))
 
 
 @dataclass(frozen=True, slots=True)
 class DataQuery:
-    """A checked query for data; times in µs."""
+    """A checked query for data, from `first_us` to before `end_us`, in µs since the epoch.
+
+    `last` above 0 asks for only the last `last` values of each series. `outside_points` also asks for the nearest
+    sample on each side of the window.
+    """
 
     first_us: int
     end_us: int
@@ -32,15 +36,18 @@ class DataQuery:
     last: int
     outside_points: bool
     series: frozenset[str] | None
-    """The series that are wanted; None: all."""
+    """Keys of the series that the answer may have; None: all series."""
 
     def wants(self, key: str) -> bool:
-        """Whether a series belongs into the answer."""
+        """Whether the series `key` belongs into the answer."""
         return self.series is None or key in self.series
 
 
 def read_data_query(call: Call, *, data_frame: bool) -> DataQuery:
-    """The parameter `data`; what is wrong with it goes to the call's problems."""
+    """Read the parameter `data`; every mistake is added to the problems of the call.
+
+    `data_frame` says that the method is clarify.dataFrame, which allows longer windows than clarify.evaluate.
+    """
     problems = call.problems
     given = _object(call.params.get("data"), "data", problems)
     for field in given.keys() - _FIELDS:
@@ -72,12 +79,12 @@ def _object(value: object, path: str, problems: Problems) -> Mapping[str, object
 
 
 def _time(value: object, path: str, problems: Problems) -> int | None:
-    """µs since the epoch; None if it is not set, for which some clients send the year 1."""
+    """The time in µs since the epoch; None if no time is set: some clients then send a time in year 1."""
     if value is None:
         return None
     try:
         if not isinstance(value, str):
-            raise ValueError  # noqa: TRY004, TRY301 - said below, for all
+            raise ValueError  # noqa: TRY004, TRY301 - the handler reports both mistakes
         moment = datetime.fromisoformat(value)
     except ValueError:
         problems.add(path, "must be an RFC 3339 date-time")
@@ -112,7 +119,7 @@ def _rollup(given: Mapping[str, object], problems: Problems) -> Rollup | None:
     try:
         return parse_rollup(
             rollup,
-            time_zone=zone or "UTC",  # what is empty is not set
+            time_zone=zone or "UTC",  # an empty string or 0 means "not set"
             first_day_of_week=first_day or 1,
             origin_us=origin,
         )

@@ -1,4 +1,4 @@
-"""The table of methods, and the execution of one call."""
+"""The table of all methods, and the execution of one call."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A finished call: the answer's body (None for a notification), and what the statistics want to know."""
+    """A finished call: the body of its answer, and two numbers for the statistics.
+
+    `body` is None for a notification. `samples` is the number of values that were taken in. `error_code` is the code of
+    the RPC error, None after a success.
+    """
 
     body: bytes | None
     samples: int = 0
@@ -39,12 +43,12 @@ class Outcome:
 
 
 def find(name: str, version: ApiVersion) -> Method | None:
-    """The method that is called `name`, in any case, in this version."""
+    """The method with this name or alias, in upper or lower case, in this version; None if there is none."""
     return next((method for method in METHODS if method.is_called(name, version)), None)
 
 
 def fail(request_id: bytes | None, error: RpcError, settings: SandboxSettings) -> Outcome:
-    """The outcome of a call that ended with an error."""
+    """The outcome of a call that ended with `error`; `request_id` is None for a notification."""
     body = None if request_id is None else render_error(request_id, error, settings.error_style)
     return Outcome(body, error_code=error.code)
 
@@ -59,7 +63,10 @@ def execute(
     integration_id: str,
     now: float,
 ) -> Outcome:
-    """Check and execute a call on behalf of an integration; never raises for anything the caller can do."""
+    """Check and execute a call on behalf of an integration; `now` is in seconds since the epoch.
+
+    A mistake in the call and a failure of the store become an outcome with an error; neither raises an exception.
+    """
     problems = Problems()
     try:
         params = method.bind(read_params(rpc_call.params), version, problems)
@@ -68,7 +75,7 @@ def execute(
         done: Done = method.function(Call(store, settings, integration_id, params, problems, now, version))
     except RpcError as error:
         return fail(rpc_call.request_id, error, settings)
-    except RollupError as error:  # more buckets than the sandbox computes: known only with the data at hand
+    except RollupError as error:  # too many buckets: their number is known only while the data is read
         problems.add("data.rollup", str(error))
         return fail(rpc_call.request_id, RpcError(INVALID_PARAMS, problems=problems), settings)
     except sqlite3.Error:
@@ -79,9 +86,12 @@ def execute(
 
 
 def _check_integration(params: dict[str, object], integration_id: str, problems: Problems) -> None:
-    """An integration may only speak for itself."""
+    """Check that the parameter `integration` names the calling integration.
+
+    Raises RpcError with FORBIDDEN for another integration.
+    """
     if "integration" not in params:
-        return  # noted as missing already, if it is required
+        return  # a missing required parameter is already among the problems
     given = params["integration"]
     if not isinstance(given, str) or not RESOURCE_ID.fullmatch(given):
         problems.add("integration", "not a valid integration ID")

@@ -1,7 +1,7 @@
-"""The length of a bucket in a rollup: an ISO 8601 duration as microseconds, or as months of the calendar. Never both.
+"""Reads the length of a bucket in a rollup: an ISO 8601 duration, as microseconds or as months of the calendar.
 
-Source: docs api/1.1/types/fields. Weeks and days are fixed here: 168 and 24 hours; what a change of the clock does to
-them is up to rollups.py.
+Source: docs api/1.1/types/fields. A length is either microseconds or months, never both. Weeks and days have a fixed
+length here: 168 and 24 hours. rollups.py decides how a change of the local clock changes their length.
 """
 
 from __future__ import annotations
@@ -28,11 +28,14 @@ _MOST_SHOWN: Final = 40
 
 
 class DurationError(ValueError):
-    """A duration that cannot be the length of a bucket; the message says why."""
+    """The text is not a valid length of a bucket; the message gives the reason."""
 
 
 def read_length(text: str) -> tuple[int, int]:
-    """(µs, months) of a duration, one of which is 0. Digits beyond a microsecond are cut off. Raises DurationError."""
+    """The length as (µs, months); one of the two numbers is 0.
+
+    Digits finer than a microsecond are cut off. Raises DurationError.
+    """
     shown = repr(text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "…")
     found = _DURATION.fullmatch(text)
     if found is None:

@@ -1,7 +1,7 @@
 """`clarify.evaluate`: aggregates of items and groups in the buckets of a rollup, and formulas over them.
 
-Source: docs api/1.1/methods/clarify/evaluate. Assumptions where it is silent: `lag: n` shows the value of n buckets
-before, `lead: n` of n buckets after; a bucket in which no series has a value is not in the answer.
+Source: docs api/1.1/methods/clarify/evaluate. Assumptions where this page is silent: `lag: n` shows the value n buckets
+before, and `lead: n` the value n buckets after. A bucket in which no series has a value is not in the answer.
 """
 
 from __future__ import annotations
@@ -38,29 +38,37 @@ Values = list[float | None]
 
 @dataclass(frozen=True, slots=True)
 class _Aggregation:
-    """One series to compute: which items, how in time, and how together."""
+    """One series to compute: its items, the aggregation in time, and the aggregation over a group of items.
+
+    `kind` is the aggregation in time. `state` is the state that an aggregation of states counts.
+    """
 
     alias: str
     items: tuple[ItemRow, ...]
     kind: str
     state: int
     shift: int
-    """Value of so many buckets later (below zero: before)."""
+    """The series shows the value of so many buckets later; below zero, of buckets before."""
     together: str | None = None
+    """The aggregation over the items of a group; None for a single item."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Buckets:
-    """The buckets of the window, and so many before and after as the shifts need."""
+    """The buckets of the window, with as many buckets before and after the window as the shifts need."""
 
     edges: tuple[tuple[int, int], ...]
+    """(start, end) of each bucket, in µs."""
     first: int
     end: int
-    """Those from `first` to before `end` are the window's."""
+    """The buckets from index `first` to before index `end` are the buckets of the window."""
 
 
 def evaluate(call: Call, frame_of: FrameOf) -> Done:
-    """Compute what is asked for."""
+    """`clarify.evaluate`: the series of items, groups and calculations; `frame_of` makes their frame as JSON.
+
+    Raises RpcError for wrong parameters, and RollupError if the states fill too many buckets.
+    """
     data = read_data_query(call, data_frame=False)
     if data.rollup is None and not call.problems:
         call.problems.add("data.rollup", "must be set")
@@ -99,11 +107,11 @@ def evaluate(call: Call, frame_of: FrameOf) -> Done:
     return Done(selection(call, layout, shown, included, total=-1, of_data=True))
 
 
-# -- reading what is asked for --------------------------------------------------------------------
+# -- reading the parameters -----------------------------------------------------------------------
 
 
 def _entries(call: Call, name: str, fields: frozenset[str], most: int | None) -> list[tuple[str, dict[str, object]]]:
-    """(path, entry) of a list of objects."""
+    """(path, entry) of each object in the parameter `name`, a list of at most `most` objects with these fields."""
     given = call.params.get(name)
     if given is None:
         return []
@@ -148,7 +156,7 @@ def _read_groups(call: Call, stored: Mapping[str, ItemRow], aliases: set[str]) -
     found = []
     for path, entry in _entries(call, "groups", frozenset(fields), None):
         query = entry.get("filter")
-        if "query" in entry:  # as it was before 1.2
+        if "query" in entry:  # the parameter of versions before 1.2
             inner = entry["query"]
             query = inner.get("filter") if isinstance(inner, dict) else inner
         predicate = compile_filter(query, f"{path}.filter", call.problems)
@@ -201,7 +209,7 @@ def _read_calculations(call: Call, aliases: set[str], item_aliases: set[str]) ->
     fields = {"formula", "alias"} | ({"engUnit"} if call.version.at_least("1.2alpha1") else set())
     found = []
     for path, entry in _entries(call, "calculations", frozenset(fields), _MOST_CALCULATIONS):
-        known = set(aliases)  # a formula sees what stands before it
+        known = set(aliases)  # a formula may use only the aliases before it
         alias = _read_alias(call, entry, path, aliases)
         text = entry.get("formula")
         if not isinstance(text, str):
@@ -245,7 +253,7 @@ def _buckets(call: Call, data: DataQuery, rollup: Rollup, shifts: Sequence[int])
 
 
 def _computed(call: Call, wanted: _Aggregation, rollup: Rollup, buckets: _Buckets) -> Values:
-    """The values of one aggregation in the buckets of the window."""
+    """The values of one aggregation, one for each bucket of the window."""
     if wanted.together is None:
         return _of_item(call, wanted.items[0], wanted, rollup, buckets)
     columns = [_of_item(call, row, wanted, rollup, buckets) for row in wanted.items]
@@ -292,7 +300,10 @@ def _of_item(call: Call, row: ItemRow, wanted: _Aggregation, rollup: Rollup, buc
 
 
 def _gap_filled(values: Values, edges: Sequence[tuple[int, int]], gap: int) -> Values:
-    """Missing values taken from the last bucket that has one, as long as that is not longer ago than the gap."""
+    """The values, with each missing value replaced by the last value before it.
+
+    A value is used for at most `gap` µs after the start of its bucket.
+    """
     filled: Values = []
     last: tuple[int, float] | None = None
     for (start, _), value in zip(edges, values, strict=True):

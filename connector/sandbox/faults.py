@@ -1,7 +1,7 @@
-"""Faults on request: rules that tests send to a sandbox started with --faults.
+"""Faults on request: rules that tests send to a sandbox that was started with --faults.
 
-A rule matches requests by method and applies to the next `times` of them, or until it is cleared. Each
-request takes the first rule in the list that matches, and only that one.
+A rule matches requests by their method. The rule applies to the next `times` matching requests; without `times`, it
+applies until all rules are cleared. Each request takes only the first matching rule in the list.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Rule(BaseModel):
 
 
 class Latency(_Rule):
-    """Wait, then go on as usual; the wait does not count towards the time-outs."""
+    """Wait, then handle the request as usual; the wait does not count towards the time-outs."""
 
     kind: Literal["latency"]
     seconds: float = Field(ge=0, le=3600)
@@ -35,7 +35,7 @@ class _Refusal(_Rule):
 
 
 class Status(_Refusal):
-    """Answer with an HTTP status."""
+    """Answer with an HTTP status, and with a Retry-After header if `retry_after` (in seconds) is given."""
 
     kind: Literal["status"]
     status: int = Field(ge=400, le=599)
@@ -43,7 +43,7 @@ class Status(_Refusal):
 
 
 class RpcErrorFault(_Refusal):
-    """Answer with an RPC error; never matches a token request."""
+    """Answer with an RPC error; this rule never matches a token request."""
 
     kind: Literal["rpc_error"]
     code: int
@@ -52,7 +52,10 @@ class RpcErrorFault(_Refusal):
 
 
 class BadValue(_Rule):
-    """Refuse inserts that hold this value, with -32602 that names it as told; others are carried out as usual."""
+    """Refuse inserts that hold `value` with -32602; other inserts are carried out as usual.
+
+    `names` says what the error names: the series, the cell (`…x[3]` or `…x.3`), the row, or nothing.
+    """
 
     kind: Literal["bad_value"]
     value: float
@@ -60,32 +63,32 @@ class BadValue(_Rule):
 
 
 class Timeout(_Rule):
-    """Keep the connection open without an answer, store nothing, then close it."""
+    """Keep the connection open for `seconds` without an answer, store nothing, then close the connection."""
 
     kind: Literal["timeout"]
     seconds: float = Field(ge=0, le=3600)
 
 
 class Cut(_Rule):
-    """Close the connection at once: nothing is stored, nothing answered."""
+    """Close the connection at once; nothing is stored, and there is no answer."""
 
     kind: Literal["cut"]
 
 
 class AnswerLost(_Rule):
-    """Do what the request asks for, then close the connection without an answer."""
+    """Carry out the request, then close the connection without an answer."""
 
     kind: Literal["answer_lost"]
 
 
 class HalfAnswer(_Rule):
-    """Do what the request asks for, send half of the answer's body, then close the connection."""
+    """Carry out the request, send half of the answer's body, then close the connection."""
 
     kind: Literal["half_answer"]
 
 
 class RevokeTokens(_Rule):
-    """Make all tokens invalid that were issued so far, and answer 401."""
+    """Make all tokens that were issued so far invalid, and answer with HTTP 401."""
 
     kind: Literal["revoke_tokens"]
 
@@ -104,7 +107,7 @@ class _Planned:
 
 
 class FaultPlan:
-    """The rules that are still in force, in the order in which they were given."""
+    """The rules that are still in force, in the order in which they were added."""
 
     def __init__(self) -> None:
         self._planned: list[_Planned] = []
@@ -118,7 +121,10 @@ class FaultPlan:
         self._planned.clear()
 
     def take(self, names: Iterable[str]) -> Fault | None:
-        """The fault for a request whose method goes by any of `names`, counted down, or None."""
+        """The fault of the first rule that matches a request; None if no rule matches.
+
+        `names` are the names of the request's method. The request counts towards the `times` of the rule.
+        """
         lowered = [name.lower() for name in names]
         for planned in self._planned:
             if isinstance(planned.fault, RpcErrorFault) and TOKEN in lowered:

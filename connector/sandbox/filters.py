@@ -1,8 +1,8 @@
 """Filters over resources: a query's filter → a predicate. Source: docs api/1.1beta1/methods/filter-syntax.
 
-What is not documented follows MongoDB, after which the syntax is modelled: a comparison with a list field (a label)
-is about any of its elements, $ne and $nin about all of them; a field that is missing is null; <, > and the like
-compare only what is of one kind. A regular expression may match anywhere; its dialect is Python's.
+The undocumented rules follow MongoDB, since its syntax is the model. A comparison with a list field (a label) is true
+if any of its elements matches; $ne and $nin are true if all of its elements differ. A missing field is null. $lt, $lte,
+$gt and $gte compare only values of one kind. A regular expression may match anywhere in the text, in Python's dialect.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 from connector.sandbox.problems import Problems
 
 Fields = Mapping[str, object]
-"""Field path → value; the paths are those of `known_field`."""
+"""Field path → value; `known_field` says which paths there are."""
 Predicate = Callable[[Fields], bool]
 
 _PLAIN: Final = frozenset(
@@ -30,18 +30,21 @@ _ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "$gte": operator.ge,
 }
 _EQUAL: Final = ""
-"""Equality has no operator: the value itself stands beside the field."""
+"""Equality has no operator: the filter gives the value itself in place of an operator."""
 _LONGEST_REGEX: Final = 1000
 _DEEPEST: Final = 32
 
 
 def known_field(path: str) -> bool:
-    """Whether resources can be filtered and sorted by this field."""
+    """Whether resources can be filtered and sorted by the field `path`."""
     return path in _PLAIN or any(path.startswith(start) and len(path) > len(start) for start in _NESTED)
 
 
 def compile_filter(query: object, path: str, problems: Problems, depth: int = 0) -> Predicate:
-    """The predicate of a filter; what is wrong with it goes to `problems`, and then the predicate means nothing."""
+    """The predicate of a filter; every mistake is added to `problems`.
+
+    After a mistake, the predicate has no meaning. `path` is the place of the filter in the parameters.
+    """
     if query is None:
         query = {}
     if not isinstance(query, dict) or depth > _DEEPEST:
@@ -135,7 +138,7 @@ def _elements(actual: object, is_time: bool) -> list[object]:
 
 
 def _comparable(value: object, *, is_time: bool) -> object:
-    """Times as numbers, so that 06:00:00Z and 08:00:00+02:00 are one."""
+    """The value; a time becomes a number, so that 06:00:00Z and 08:00:00+02:00 are equal."""
     if is_time and isinstance(value, str):
         try:
             return datetime.fromisoformat(value).timestamp()
@@ -155,7 +158,10 @@ def _same_kind(one: object, other: object) -> bool:
 
 
 def sort_key(fields: Fields, path: str) -> tuple[int, object]:
-    """The place of a resource when sorted by a field: missing ones first, then booleans, numbers, texts."""
+    """The key for sorting resources by a field: a missing field comes first, then booleans, numbers and texts.
+
+    The key of a list is the key of its smallest element.
+    """
     value = fields.get(path)
     if isinstance(value, list):
         value = min(value, default=None)

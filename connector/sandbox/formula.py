@@ -1,23 +1,24 @@
 """Formulas of clarify.evaluate: parsing and evaluating.
 
-Documented: formulas are those of calculated items, over the aliases of items and of earlier calculations, with
-`gapfill(alias)` for items and `bucket_seconds()` (docs api/1.1/methods/clarify/evaluate); numbers, `<`, `>=` and `&&`,
-where what is true gives 1.0 (an example in Clarify's Go automation).
+Documented: formulas are the formulas of calculated items, over the aliases of items and of earlier calculations, with
+`gapfill(alias)` for items and `bucket_seconds()` (docs api/1.1/methods/clarify/evaluate). Numbers, `<`, `>=` and `&&`
+are documented too; a true comparison gives 1.0 (an example in Clarify's Go automation).
 
-Assumed, as the page with the whole language is not at hand: the other operators, which are, the tightest first,
+Assumed, since the page with the whole language is not at hand: the other operators. All operators, the tightest first:
 
     ^            power, grouped to the right; -2 ^ 2 is -4
     - + !        before a value
     * / %        % has the sign of its left side
     + -
     < <= > >= = == !=    without chains
-    not          as `!`, but looser
+    not          like `!`, but looser
     && and
     || or
 
-and the functions in `_FUNCTIONS`: `log` is the natural logarithm, `round` goes away from zero at a half. There are no
-constants, because any name can be an alias. A missing value makes the result missing, also one that `if`, `&&` or `||`
-could do without; so do a division by zero and everything that is no finite number.
+The functions in `_FUNCTIONS` are assumed, too: `log` is the natural logarithm, and `round` rounds a half away from
+zero. There are no constants, because any name can be an alias. A missing value makes the result missing, even if `if`,
+`&&` or `||` does not need the value. A division by zero and any other result that is not finite also make the result
+missing.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _Function: TypeAlias = Callable[..., float]
 
 
 class FormulaError(ValueError):
-    """A formula that cannot be: says where, and what was expected."""
+    """A formula that cannot be parsed or evaluated; the message gives the reason and, if possible, the place."""
 
 
 class _Token(NamedTuple):
@@ -59,7 +60,7 @@ class _Inputs(NamedTuple):
 
 
 class _Apply(NamedTuple):
-    """A step that replaces the last columns by the function of them."""
+    """A step that replaces the last `columns` columns by one column: the function of their values."""
 
     function: _Function
     columns: int
@@ -71,14 +72,14 @@ _Load: TypeAlias = Callable[[_Inputs], Values]
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """A parsed formula."""
+    """A parsed formula. Made by `parse`."""
 
     names: frozenset[str]
     """The aliases that it reads."""
     gap_filled: frozenset[str]
-    """Those of them that stand in `gapfill`."""
+    """The aliases among `names` that stand in `gapfill`."""
     _steps: tuple[_Load | _Apply, ...]
-    """In reverse Polish notation, so that no formula is too deep to evaluate."""
+    """The steps in reverse Polish notation, so that no formula is too deep to evaluate."""
 
     def evaluate(
         self,
@@ -88,9 +89,10 @@ class Formula:
         bucket_seconds: Sequence[float],
         gapfill: Callable[[str], Values],
     ) -> list[float | None]:
-        """The formula in each of the `n` buckets; `series` has the values of its names.
+        """The value of the formula in each of the `n` buckets; None where the value is missing.
 
-        Raises FormulaError for a name that is not among them.
+        `series` has the values of each name, one for each bucket, and `bucket_seconds` the length of each bucket.
+        `gapfill` gives the filled values of a name. Raises FormulaError for a name that is not in `series`.
         """
         unknown = sorted(self.names - series.keys())
         if unknown:
@@ -109,14 +111,14 @@ class Formula:
 
 
 def parse(text: str) -> Formula:
-    """The formula. Raises FormulaError."""
+    """Parse a formula. Raises FormulaError."""
     if len(text) > _LONGEST:
         raise FormulaError(f"a formula has at most {_LONGEST} characters, this one {len(text)}")
     return _Parser(text).parse()
 
 
 def _one(function: _Function, values: tuple[float | None, ...]) -> float | None:
-    """The function of one bucket's values."""
+    """The function of the values of one bucket; None if a value is missing or the result is not finite."""
     if None in values:
         return None
     try:
@@ -126,7 +128,7 @@ def _one(function: _Function, values: tuple[float | None, ...]) -> float | None:
     return found if math.isfinite(found) else None
 
 
-# -- what there is --------------------------------------------------------------------------------
+# -- operators and functions ----------------------------------------------------------------------
 
 
 def _either(x: float, y: float) -> float:
@@ -145,7 +147,7 @@ def _power(x: float, y: float) -> float:
 
 
 def _round(x: float) -> float:
-    # Not floor(x + 0.5): that sum is rounded itself, just below a half and above 2 ** 52.
+    # Not floor(x + 0.5): this sum is itself rounded, for numbers just below a half and above 2 ** 52.
     whole = math.trunc(x)
     return whole + math.copysign(1, x) if abs(x - whole) >= 0.5 else whole
 
@@ -208,7 +210,7 @@ _WORDS: Final = ("and", "or", "not")
 
 
 class _Parser:
-    """Recursive descent, with one method for all operators between two values. It writes the steps as it goes."""
+    """Recursive descent, with one method for all operators between two values; each method appends its steps."""
 
     def __init__(self, text: str) -> None:
         self._tokens = _read_tokens(text)
@@ -228,7 +230,7 @@ class _Parser:
         return self._tokens[self._next]
 
     def _take(self, *texts: str) -> str | None:
-        """The next token's text, if it is one of these."""
+        """Take the next token if its text is one of these; returns the text, or None."""
         text = self._peek().text
         if text not in texts:
             return None
@@ -252,7 +254,7 @@ class _Parser:
         self._depth -= 1
 
     def _expression(self, loosest: int) -> None:
-        """Values with operators between them that bind at least so tightly."""
+        """Values, and between them operators that bind at least as tightly as `loosest`."""
         if loosest <= _NOT and self._take("not"):
             self._deeper(lambda: self._expression(_NOT))
             self._steps.append(_Apply(operator.not_, 1))
@@ -322,7 +324,7 @@ class _Parser:
             raise _error(called.at, f"there is no function {name!r}; there are {known}")
 
     def _arguments(self) -> int:
-        """How many there are."""
+        """Parse the arguments of a call; returns their number."""
         if self._take(")"):
             return 0
         count = 1

@@ -1,8 +1,8 @@
-"""Reading a data frame: from decoded JSON to integer microseconds and floats, with every problem named.
+"""Reads a data frame: from decoded JSON to integer microseconds and floats. Every mistake is named.
 
-A request of 8 MiB holds some 300,000 times, so the good case is a few passes that run in C: one regular
-expression over all times together, `datetime.fromisoformat` by `map`, one set of the types in each series.
-Only when such a pass says no are the entries looked at one by one, to name the bad ones.
+A request of 8 MiB holds about 300,000 times. So a valid frame takes only a few passes that run in C: one regular
+expression over all times together, `datetime.fromisoformat` by `map`, and one set of the types in each series. Only if
+such a pass fails, the entries are checked one by one, to name the bad entries.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _VALUE_TYPES = {int, float, type(None)}
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Times in µs since the epoch, and series as long as that, of floats or None for "no value"."""
+    """Times in µs since the epoch, and series with one entry for each time: a float, or None for "no value"."""
 
     times: Sequence[int]
     series: Mapping[str, Sequence[float | None]]
 
     def without_repeats(self, *, nulls_count: bool) -> Frame:
-        """The same frame with unique times: of the values of one time the last wins.
+        """The same frame with unique times: the last of several values at one time counts.
 
-        With `nulls_count` a None is a value like any other; without, it never replaces one.
+        With `nulls_count`, None is a value like any other. Without `nulls_count`, None never replaces a value.
         """
         slots = {time: slot for slot, time in enumerate(dict.fromkeys(self.times))}
         if len(slots) == len(self.times):
@@ -57,9 +57,10 @@ class Frame:
 
 
 def read_frame(data: object, problems: Problems, *, ordered: bool) -> Frame:
-    """The frame in the parameter `data`; what is wrong goes to `problems`, and then the frame means nothing.
+    """Read the frame in the parameter `data`; every mistake is added to `problems`.
 
-    With `ordered`, times must be strictly increasing.
+    If `problems` names only series, the other series of the frame are valid. After any other mistake, the frame has no
+    meaning. With `ordered`, times must strictly increase.
     """
     if not isinstance(data, dict):
         problems.add("data", "must be an object with times and series")
@@ -87,7 +88,7 @@ def read_frame(data: object, problems: Problems, *, ordered: bool) -> Frame:
 
 
 def time_text(time_us: int) -> str:
-    """A time as answers have it: RFC 3339 in UTC, with a fraction only where there is one."""
+    """The time as text in an answer: RFC 3339 in UTC, with a fraction only if the fraction is not 0."""
     moment = _EPOCH + timedelta(microseconds=time_us)
     text = moment.replace(tzinfo=None).isoformat()
     return text.rstrip("0") + "Z" if moment.microsecond else text + "Z"
@@ -107,10 +108,10 @@ def _read_times(raw: list[object], problems: Problems) -> list[int]:
 
 
 def _read_good_times(raw: list[object]) -> list[int] | None:
-    """The fast way: all times, or None if any of them is bad."""
+    """All times in µs, read in the fast way; None if any of them is bad."""
     texts = cast("list[str]", raw)
     try:
-        # An entry that is no string fails to join; one with a line break in it fails to parse.
+        # An entry that is not a string makes join fail; an entry with a line break makes fromisoformat fail.
         if texts and not _ALL_TIMES.fullmatch("\n".join(texts)):
             return None
         return [_microseconds(moment) for moment in map(datetime.fromisoformat, texts)]
@@ -124,11 +125,11 @@ def _read_time(entry: object) -> int | None:
     try:
         return _microseconds(datetime.fromisoformat(entry))
     except ValueError:
-        return None  # Well written, but no such day or year.
+        return None  # The form is right, but there is no such day or year.
 
 
 def _microseconds(moment: datetime) -> int:
-    # fromisoformat has cut what is finer than a microsecond already.
+    # fromisoformat has already cut digits finer than a microsecond.
     since = moment - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 

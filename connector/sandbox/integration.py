@@ -15,7 +15,7 @@ _INTEGRATION = Parameter("integration", required=True)
 
 
 def insert(call: Call) -> Done:
-    """`integration.insert`: store a data frame and create the signals that do not exist yet."""
+    """`integration.insert`: store a data frame, and create the signals that do not exist yet."""
     settings, problems = call.settings, call.problems
     frame = read_frame(call.params.get("data"), problems, ordered=settings.unordered_times == "reject")
     bad = _bad_series(frame, problems) if settings.partial_failure == "on" else frozenset[str]()
@@ -45,7 +45,7 @@ def insert(call: Call) -> Done:
 
 
 def _bad_series(frame: Frame, problems: Problems) -> frozenset[str]:
-    """The series that the problems are about; none if anything else is wrong too."""
+    """Keys of the series that the problems name; empty if a problem is about anything else."""
     keys = {f"data.series.{key}": key for key in frame.series}
     return (
         frozenset(keys[path] for path in problems.messages) if problems.messages.keys() <= keys.keys() else frozenset()
@@ -103,7 +103,7 @@ METHODS = (
             _INTEGRATION,
             Parameter("signalsByInput", aliases=("inputs",), required=True),
             Parameter("createOnly"),
-            # Known to 1.2 but not described in anything readable: accepted and without effect.
+            # 1.2 knows these parameters, but no readable page describes them: they are accepted, without effect.
             Parameter("result", since="1.2alpha1"),
             Parameter("include", since="1.2alpha1"),
             Parameter("format", since="1.2alpha1"),

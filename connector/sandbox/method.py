@@ -1,7 +1,7 @@
-"""What an RPC method is: a name, the parameters it knows, and one function.
+"""The definition of an RPC method: a name, its parameters, and one function.
 
-To add a method, write its function (`Call` in, `Done` out) and a `Method` for it in the METHODS of its
-namespace's module (see integration.py); dispatch.py collects them.
+To add a method, write its function (`Call` in, `Done` out), and add a `Method` to METHODS in the module of its
+namespace (see integration.py). dispatch.py collects all methods.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RESOURCE_ID = re.compile(r"[a-v0-9]{20}")
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter; `aliases` are other names for it, `since` the first version that knows it."""
+    """One parameter; `aliases` are its other names, and `since` is the first version that knows it."""
 
     name: str
     aliases: tuple[str, ...] = ()
@@ -30,9 +30,9 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a method: parameters by their first name, and where to note what is wrong with them.
+    """One call of a method, with its parameters by their first name.
 
-    `now` is in seconds since the epoch.
+    The method adds every mistake in the parameters to `problems`. `now` is in seconds since the epoch.
     """
 
     store: Store
@@ -46,7 +46,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a method answers; `samples` is how many values it took in, for the statistics."""
+    """The result of a method; `samples` is the number of values that it took in, for the statistics."""
 
     result: Mapping[str, object]
     samples: int = 0
@@ -54,10 +54,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method. The order of the parameters is that of the documentation: it holds for positional calls.
+    """One method. Its parameters are in the order of the documentation, which counts for positional calls.
 
-    `nickname` is for fault rules; an alias comes with the first version that knows it; `rate` is how often it may be
-    called, as a multiple of the rate of an insert.
+    `nickname` is its name in fault rules. `aliases` are its other names, each with the first version that knows the
+    name. `rate` is its rate limit, as a multiple of the rate limit of an insert.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Method:
     since: str = SELECTORS[0]
 
     def is_called(self, name: str, version: ApiVersion) -> bool:
-        """Whether `name`, in any case, means this method in this version."""
+        """Whether `name`, in upper or lower case, means this method in this version."""
         wanted = name.lower()
         return (wanted == self.name.lower() and version.at_least(self.since)) or any(
             wanted == alias.lower() and version.at_least(since) for alias, since in self.aliases
@@ -78,7 +78,7 @@ class Method:
     def bind(
         self, given: dict[str, object] | list[object], version: ApiVersion, problems: Problems
     ) -> dict[str, object]:
-        """The given values by parameter name; unknown, repeated and missing ones go to `problems`."""
+        """The given values by parameter name; unknown, repeated and missing parameters are added to `problems`."""
         known = [parameter for parameter in self.parameters if version.at_least(parameter.since)]
         if isinstance(given, list):
             for index in range(len(known), len(given)):

@@ -1,12 +1,12 @@
 """The sandbox's web page: signals and items, their samples as a plot, and the JSON that the page asks for.
 
-It needs no login, so it is only for whoever sits at this machine or connects to the listener by its own name: a
-request whose Host header says anything else is refused. Otherwise a web site that points its own name at this
-machine (DNS rebinding) could read everything through the visitor's browser. There are no secrets on it.
+The page needs no login. So it is shown only to people at this machine, and to people who connect to the listener by its
+own name: a request with any other Host header is refused. Otherwise a web site that points its own name at this machine
+(DNS rebinding) could read everything through the browser of a visitor. The page shows no secrets.
 
-What is read stays bounded: lists by `limit`, samples by `points`, each query by a time limit; counting, which
-reads every sample, may take a twentieth of the time. A store that is a file is read through a connection of its own,
-so that the page never holds up the API.
+Every read is bounded: lists by `limit`, samples by `points`, each query by a time limit. Counting reads every sample,
+so it may take only a twentieth of the time. If the store is a file, the page reads it through a connection of its own,
+so that the page never delays the API.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MOST_POINTS: Final = 2000
 _FIRST_US: Final = -62_135_596_800_000_000  # year 1
 _END_US: Final = 253_402_300_800_000_000  # year 10000
 _QUERY_SECONDS: Final = 5.0
-_STEPS: Final = 10_000  # of SQLite's machine between two looks at the clock
+_STEPS: Final = 10_000  # steps of SQLite's virtual machine between two looks at the clock
 _COUNTING_SHARE: Final = 20
 _BUSY_SECONDS: Final = 5.0
 _LIVE_US: Final = 60_000_000
@@ -63,7 +63,7 @@ _ROWS: Final = {
         " WHERE i.id = :id) AND time_us >= :first AND time_us < :end"
     ),
 }
-# Where several signals of an item have a value at one time, that of the newest signal counts; SQLite takes a plain
+# If several signals of an item have a value at one time, the value of the newest signal counts. SQLite takes a plain
 # column next to max() from the row that has the maximum.
 _SAMPLES: Final = {
     "signal": f"SELECT time_us, value {_ROWS['signal']}",
@@ -84,20 +84,20 @@ _CONNECTED = "SELECT s.id FROM signals s JOIN items i ON s.item = i.number WHERE
 
 
 class PageStore(Protocol):
-    """What the page needs of the store."""
+    """The part of the store that the page needs."""
 
     def signals(self) -> Mapping[str, SignalRow]:
-        """All signals by input, the oldest first."""
+        """All signals by input, the oldest signal first."""
 
     def items(self) -> Mapping[str, ItemRow]:
-        """All items by ID, the oldest first."""
+        """All items by ID, the oldest item first."""
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
-        """The store's connection, for queries only; nobody else uses it meanwhile."""
+        """The connection of the store, for queries only; no other thread uses it inside the context."""
 
 
 class PageRequestError(Exception):
-    """The request cannot be answered: a status and a sentence."""
+    """A refused request of the page, with the HTTP status and a sentence for the answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -106,9 +106,10 @@ class PageRequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Samples of a signal or an item: rows of (time, least, greatest, last value, number of samples).
+    """Samples of a signal or an item, from `first_us` to before `end_us`, in µs since the epoch.
 
-    The time is that of the last value. With `exact` each row is one sample.
+    Each row is (time in µs, least, greatest and last value, number of samples). The time is the time of the last value.
+    With `exact`, each row is one sample.
     """
 
     first_us: int
@@ -118,7 +119,7 @@ class Window:
 
 
 class PageReader:
-    """Reads out of a store what the page shows."""
+    """Reads the contents of the page from a store. Raises PageRequestError if a query takes too long."""
 
     def __init__(self, store: PageStore) -> None:
         self._store = store
@@ -129,19 +130,22 @@ class PageReader:
         self._counts_due = 0.0
 
     def newest(self) -> dict[str, tuple[int, float]]:
-        """Time and value of each signal's newest sample, by the signal's ID."""
+        """Signal ID → (time in µs, value) of the newest sample; signals without samples are left out."""
         with self._connection() as database:
             return {row[0]: (row[1], row[2]) for row in database.execute(_NEWEST) if row[1] is not None}
 
     def counts(self) -> dict[str, int]:
-        """Samples of each signal, by its ID; in a large store not quite the latest, in a huge one none."""
+        """Signal ID → number of samples; signals without samples are left out.
+
+        In a large store, the numbers may be a little old. In a huge store, counting takes too long, and there are none.
+        """
         begin = time.monotonic()
         if begin >= self._counts_due and self._counting.acquire(blocking=False):
             try:
                 with self._connection() as database:
                     self._counts = dict(database.execute(_COUNT).fetchall())
             except PageRequestError:
-                self._counts = {}  # rather no counts than old ones
+                self._counts = {}  # no counts are better than old counts
             finally:
                 end = time.monotonic()
                 self._counts_due = end + (end - begin) * _COUNTING_SHARE
@@ -149,14 +153,15 @@ class PageReader:
         return self._counts
 
     def window(self, kind: str, key: str, first_us: int | None, end_us: int | None, points: int) -> Window:
-        """The samples of a signal or an item, by ID, from `first_us` to before `end_us`, in at most `points` rows.
+        """The samples of a signal or an item, from `first_us` to before `end_us`, in at most `points` rows.
 
-        None takes the first sample, or ends after the last one.
+        `kind` is `signal` or `item`, and `key` its ID. Without `first_us`, the window begins at the first sample.
+        Without `end_us`, the window ends after the last sample.
         """
         with self._connection() as database:
             if kind == "item":
                 connected = database.execute(_CONNECTED, (key,)).fetchall()
-                if len(connected) == 1:  # the common case, and much quicker
+                if len(connected) == 1:  # the usual case, which is much faster
                     kind, key = "signal", connected[0][0]
             first = _FIRST_US if first_us is None else first_us
             end = _END_US if end_us is None else end_us
@@ -173,12 +178,12 @@ class PageReader:
 
     @contextmanager
     def _connection(self, seconds: float = _QUERY_SECONDS) -> Iterator[sqlite3.Connection]:
-        """A connection whose queries are interrupted after so many seconds."""
+        """A connection for queries, which are interrupted after `seconds`."""
         if self._file:
             target = f"{Path(self._file).as_uri()}?mode=rw"
             with closing(sqlite3.connect(target, uri=True, isolation_level=None, timeout=_BUSY_SECONDS)) as own:
                 own.execute("PRAGMA query_only = ON")
-                own.execute("BEGIN")  # all queries see the same
+                own.execute("BEGIN")  # all queries see the same state of the store
                 with _limited(own, seconds):
                     yield own
         else:
@@ -189,9 +194,10 @@ class PageReader:
 def _buckets(
     database: sqlite3.Connection, kind: str, key: str, first: int, end: int, points: int
 ) -> Iterator[tuple[int, float, float, float, int]]:
-    """Rows for the parts of this time that have samples: a query for each, which reads its samples in their order.
+    """The rows of a `Window`: one for each part of the time that has samples.
 
-    One query with GROUP BY would sort them all.
+    The time is cut into at most `points` parts. Each part has a query of its own, which reads the samples in the order
+    of the table. One query with GROUP BY would sort all samples.
     """
     width = -(-(end - first) // points)
     for begin in range(first, end, width):
@@ -217,7 +223,7 @@ def _limited(database: sqlite3.Connection, seconds: float) -> Iterator[None]:
 
 
 def page_routes(store: PageStore, *, api_url: str, clock: Callable[[], float] = time.time) -> list[Route]:
-    """The routes of the page, which `api_url` names; `clock` gives seconds since the epoch."""
+    """The routes of the page; the host of `api_url` is one of its own names; `clock` gives seconds since the epoch."""
     page = _Page(store, api_url, clock)
     return [
         Route("/", page.show, methods=["GET"]),
@@ -248,9 +254,9 @@ class _Page:
         return refusal or Response(self._html, headers=self._headers, media_type="text/html")
 
     def answer(self, content: Callable[[Mapping[str, str]], object]) -> Callable[[Request], Response]:
-        """An endpoint with this content, out of the query's parameters, as JSON.
+        """An endpoint that answers with the content as JSON; `content` makes it from the parameters of the query.
 
-        Starlette runs it in a thread, since it is no coroutine.
+        Starlette runs the endpoint in a thread, since it is not a coroutine.
         """
 
         def endpoint(request: Request) -> Response:
@@ -277,7 +283,7 @@ class _Page:
     # Content
 
     def signals(self, query: Mapping[str, str]) -> object:
-        """The signals that match, the newest data first."""
+        """The matching signals as JSON, the signal with the newest data first."""
         newest, counts = self._reader.newest(), self._reader.counts()
         signals, items = self._store.signals(), self._store.items()
         found = []
@@ -295,7 +301,7 @@ class _Page:
         return self._listed(found, query) | {"signals": len(signals), "items": len(items)}
 
     def items(self, query: Mapping[str, str]) -> object:
-        """The items that match, the newest data first."""
+        """The matching items as JSON, the item with the newest data first."""
         newest = self._reader.newest()
         signals, items = self._store.signals(), self._store.items()
         found = []
@@ -312,7 +318,7 @@ class _Page:
         return self._listed(found, query) | {"signals": len(signals), "items": len(items)}
 
     def samples(self, query: Mapping[str, str]) -> object:
-        """Samples of the signal or item that the query names, with its metadata."""
+        """The samples and the metadata of the signal or item that the query names. Raises PageRequestError."""
         kind = "item" if "item" in query else "signal"
         key = query.get(kind)
         if key is None:
@@ -358,7 +364,10 @@ class _Page:
 
 
 def _order(entry: Mapping[str, object], now: int) -> tuple[bool, int, list[tuple[str, int]]]:
-    """Newest first; all that had a sample within a minute by name, or they would change places all the time."""
+    """The key for sorting the rows of a list: the row with the newest data comes first.
+
+    Rows with data from the last minute are sorted by name; sorted by time, they would change places all the time.
+    """
     newest = entry["newest"]
     parts = re.findall(r"([^0-9]*)([0-9]{0,18})", str(entry["name"]).casefold())
     by_name = [(text, int(number or 0)) for text, number in parts]  # "Pump 9" is before "Pump 10"
@@ -405,7 +414,7 @@ def _searchable(attributes: Mapping[str, object]) -> Iterator[str]:
 
 
 def _matches(query: str, key: str, names: list[str]) -> bool:
-    """Whether the query is this ID, or each of its words is in one of the names."""
+    """Whether `query` is the ID `key`, or each word of `query` is in one of the names."""
     text = "\n".join(names).casefold()
     return query.strip() == key or all(word in text for word in query.casefold().split())
 
@@ -420,14 +429,14 @@ def _number(query: Mapping[str, str], name: str, default: int | None, least: int
 
 
 def _host_name(header: str) -> str:
-    """The name in a Host header, without port and brackets."""
+    """The host name in a Host header, without port, brackets and final dot, in lower case."""
     text = header.strip().lower()
     name = text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0]
     return name.removesuffix(".")
 
 
 def _is_own_name(host: str, name: str, server: str) -> bool:
-    """Whether `host` means this machine itself, the name that is published, or the address that took the request."""
+    """Whether `host` is this machine, the published name, or `server`, the address that took the request."""
     if host in ("localhost", name):
         return host != ""
     try:
@@ -445,7 +454,10 @@ def _is_own_name(host: str, name: str, server: str) -> bool:
 
 
 def _content_policy(html: str) -> str:
-    """Only what stands in the page itself runs and styles; it may ask nobody but this server."""
+    """The Content-Security-Policy of the page.
+
+    The browser runs and applies only the scripts and styles in the page itself, and sends requests only to this server.
+    """
 
     def hashes(tag: str) -> str:
         found = re.findall(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)

@@ -1,15 +1,15 @@
-"""Everything that is wrong with the parameters of one request, collected before it is refused."""
+"""Collects every mistake in the parameters of one request, before the request is refused."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-# A frame can hold hundreds of thousands of bad cells: a message names this many and counts the others.
+# A frame can hold hundreds of thousands of bad cells: a message names this many cells and counts the others.
 _NAMED = 5
 
 
 class Problems:
-    """Messages by path; paths are relative to the parameters, such as `data.series.boiler/1`."""
+    """Messages by path; a path is relative to the parameters, such as `data.series.boiler/1`."""
 
     def __init__(self) -> None:
         self._messages: dict[str, list[str]] = {}
@@ -18,11 +18,11 @@ class Problems:
         return bool(self._messages)
 
     def add(self, path: str, message: str) -> None:
-        """Note one problem; a path may have several."""
+        """Add one problem; a path may have several problems."""
         self._messages.setdefault(path, []).append(message)
 
     def add_at(self, path: str, message: str, indexes: Iterable[int]) -> None:
-        """Note the same problem at several places of an array, if there are any, as one message."""
+        """Add the same problem at several indexes of an array, as one message; without indexes, add nothing."""
         places = list(indexes)
         if places:
             named = ", ".join(map(str, places[:_NAMED]))
@@ -31,5 +31,5 @@ class Problems:
 
     @property
     def messages(self) -> Mapping[str, list[str]]:
-        """Path to messages, in the order in which they were found."""
+        """Path → messages, in the order in which the problems were added."""
         return self._messages

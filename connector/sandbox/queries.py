@@ -1,4 +1,4 @@
-"""Queries for resources, and the selections that answer them. Source: docs api/1.1/types/fields."""
+"""Queries for resources, and the selections that answer the queries. Source: docs api/1.1/types/fields."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RowT = TypeVar("RowT", SignalRow, ItemRow)
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A checked query."""
+    """A checked query for signals or items."""
 
     predicate: Predicate
     sort: tuple[tuple[str, bool], ...]
@@ -28,7 +28,7 @@ class Query:
     total: bool
 
     def select(self, rows: Sequence[RowT]) -> tuple[list[RowT], int]:
-        """The rows that are asked for, and how many match in all (-1 if that is not asked for)."""
+        """One page of the matching rows, and the number of all matching rows (-1 unless the query asks for it)."""
         found = [(row, fields) for row in rows if self.predicate(fields := fields_of(row))]
         for path, descending in reversed(self.sort):
             found.sort(key=lambda pair: sort_key(pair[1], path), reverse=descending)
@@ -38,7 +38,11 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How an answer is laid out."""
+    """The layout of an answer.
+
+    `as_list`: resources as a list, not as an object by ID. `grouped`: included resources grouped by type. `hashes`:
+    resources with the hashes of their content.
+    """
 
     as_list: bool
     grouped: bool
@@ -46,7 +50,10 @@ class Format:
 
 
 def read_query(call: Call, *, default: int, most: int, name: str = "query", with_total: bool = True) -> Query:
-    """The parameter `query`; what is wrong with it goes to the call's problems."""
+    """Read the parameter `name`, which holds a query; every mistake is added to the problems of the call.
+
+    `default` and `most` are the default and the largest limit. `with_total` says whether `total` is a known parameter.
+    """
     given, problems = call.params.get(name), call.problems
     if given is None:
         given = {}
@@ -61,7 +68,7 @@ def read_query(call: Call, *, default: int, most: int, name: str = "query", with
     limit = _number(given.get("limit"), default, f"{name}.limit", problems)
     if limit > most and call.settings.limits == "reject":
         problems.add(f"{name}.limit", f"must be at most {most}")
-    if limit < 0 or limit > most:  # below zero: as many as there can be
+    if limit < 0 or limit > most:  # a limit below zero asks for as many resources as possible
         limit = most
     skip = _number(given.get("skip"), 0, f"{name}.skip", problems)
     if skip < 0:
@@ -98,7 +105,10 @@ def _sort(value: object, path: str, problems: Problems) -> tuple[tuple[str, bool
 
 
 def read_include(call: Call, offered: tuple[str, ...]) -> bool:
-    """Whether related items are asked for."""
+    """Read the parameter `include`; returns whether the call asks for related resources.
+
+    `offered` are the known relationships.
+    """
     given = call.params.get("include")
     if given is None:
         return False
@@ -113,7 +123,7 @@ def read_include(call: Call, offered: tuple[str, ...]) -> bool:
 
 
 def read_format(call: Call, *, as_list: bool) -> Format:
-    """The parameter `format`."""
+    """Read the parameter `format`; `as_list` is the default of `dataAsArray`."""
     given, problems = call.params.get("format"), call.problems
     if given is None:
         given = {}
@@ -136,7 +146,7 @@ def read_format(call: Call, *, as_list: bool) -> Format:
 
 
 def refuse_if_wrong(call: Call) -> None:
-    """Raise RpcError if any problem was noted."""
+    """Raise RpcError with INVALID_PARAMS if the call has any problem."""
     if call.problems:
         raise RpcError(INVALID_PARAMS, problems=call.problems)
 
@@ -150,7 +160,11 @@ def selection(
     total: int,
     of_data: bool = False,
 ) -> dict[str, object]:
-    """The answer: `data` as it is, resources that were asked for beside it, and how many match."""
+    """The answer to a query: `data` without a change, the included resources, and the metadata.
+
+    `included` is None if the call did not ask for related resources. `total` is the number of matching resources, or
+    -1. `of_data` says that the answer has samples, not resources.
+    """
     echo: dict[str, object] = {"dataAsArray": layout.as_list, "groupIncludedByType": layout.grouped}
     if call.settings.format_echo == "live":
         echo |= {"flattenResourceFields": False, "includeResourceHashFields": layout.hashes}
@@ -164,13 +178,13 @@ def selection(
 
 
 def laid_out(resources: Sequence[Mapping[str, object]], layout: Format) -> object:
-    """Resources as a list, or by ID."""
+    """The resources as a list, or as an object by ID."""
     shown = [without_hashes(resource, layout) for resource in resources]
     return shown if layout.as_list else {str(resource["id"]): resource for resource in shown}
 
 
 def without_hashes(resource: Mapping[str, object], layout: Format) -> Mapping[str, object]:
-    """The resource, without hashes if they are not wanted."""
+    """The resource, without its hashes if the layout leaves them out."""
     meta = resource["meta"]
     if layout.hashes or not isinstance(meta, dict):
         return resource

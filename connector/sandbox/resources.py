@@ -1,4 +1,4 @@
-"""Signals and items as answers show them. Source: docs api/1.1/types/views, and answers of the live service."""
+"""Signals and items as JSON in answers. Source: docs api/1.1/types/views, and answers of the live service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def signal_resource(row: SignalRow, integration: str) -> dict[str, object]:
-    """The select view of a signal."""
+    """The select view of a signal of this integration."""
     relationships = {
         "integration": {"data": {"type": "integrations", "id": integration}},
         "item": {"data": None if row.item is None else {"type": "items", "id": row.item}},
@@ -46,7 +46,7 @@ def _resource(
 
 
 def fields_of(row: SignalRow | ItemRow) -> dict[str, object]:
-    """What can be filtered and sorted by, by field path."""
+    """Field path → value of the fields of a resource, for filters and sorting."""
     fields: dict[str, object] = {"id": row.id, "createdAt": _shown(row.created_us), "updatedAt": _shown(row.updated_us)}
     if isinstance(row, SignalRow):
         fields["input"] = row.input

@@ -1,13 +1,15 @@
 """Rollups: samples in buckets of time. No I/O; times are integers of microseconds since the epoch.
 
 Documented (docs api/1.1/types/fields, and clarify-go on the time zone of a query): the lengths, the origins, and that
-buckets follow the local clock if they are wider than the change of it. So a day is a day where the clock is changed,
-23 or 25 hours long; buckets not wider than the change, an hour in most zones, have one length of elapsed time.
+buckets follow the local clock if they are longer than the change of this clock. So a day with a change of the clock is
+one bucket of 23 or 25 hours. Buckets that are not longer than the change (an hour in most zones) all have the same
+length of elapsed time.
 
-Assumptions: with `window` the bucket's time is the window's start. An edge that falls into the hour which the clock
-leaves out is at the end of it. An edge in the hour that the clock repeats is in the first of the two, or in the second
-one if the origin is in such a second hour. Months counted from a 29th, 30th or 31st start on the last day of a month
-that is too short. The first sample of all enters its state.
+Assumptions: with `window`, the time of the bucket is the start of the window. If an edge falls into the hour that the
+local clock skips, the edge is at the end of this hour. If an edge falls into the hour that the local clock repeats, the
+edge is in the first of the two hours, or in the second hour if the origin is in such a second hour. Months that are
+counted from a 29th, 30th or 31st start on the last day of a month that is too short. The first sample of a series
+enters its state.
 """
 
 from __future__ import annotations
@@ -29,10 +31,10 @@ _DAY: Final = 86_400 * _SECOND
 _MONTH_AT_LEAST: Final = 28 * _DAY
 _YEAR_AT_LEAST: Final = 365 * _DAY
 _USUAL_CHANGE: Final = 3600 * _SECOND
-"""By how much the clock is changed in summer, in most zones."""
+"""The change of the clock in summer, in most zones, in µs."""
 _LONGEST_GAP: Final = 40 * _DAY
 _MOST_SPANS: Final = 2_000_000
-"""So many buckets may the states of one series fill: more is a mistake, and would not fit into an answer."""
+"""The largest number of buckets that the states of one series may fill: more would not fit into an answer."""
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,16 +44,19 @@ _YEAR_2000: Final = (_NAIVE_2000 - _NAIVE_EPOCH) // _MICROSECOND
 _CYCLE: Final = 146_097 * _DAY
 """400 years, after which the calendar repeats."""
 _CYCLE_MONTHS: Final = 4800
-# Outside of what datetime holds, a zone has the offset that it has here.
+# Before and after the years of datetime, a zone has the offset of the nearer of these two times.
 _FIRST_KNOWN: Final = (datetime(1, 1, 3, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LAST_KNOWN: Final = (datetime(9999, 12, 29, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 Samples = Sequence[tuple[int, float]]
-"""(time, value), sorted by time."""
+"""(time in µs, value), sorted by time."""
 
 
 class RollupError(ValueError):
-    """A rollup that cannot be; the message says why, `field` what is wrong: rollup, timeZone or firstDayOfWeek."""
+    """A rollup that is not possible; the message gives the reason.
+
+    `field` is the wrong parameter: rollup, timeZone or firstDayOfWeek.
+    """
 
     def __init__(self, message: str, field: str = "rollup") -> None:
         super().__init__(message)
@@ -60,20 +65,20 @@ class RollupError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """How time is cut into buckets. Made by `parse_rollup`."""
+    """A division of time into buckets. Made by `parse_rollup`."""
 
     fixed_us: int
-    """The length of a bucket; 0 if it is one of months, or the window."""
+    """The length of a bucket in µs; 0 if a bucket is a number of months, or the window."""
     months: int
     zone: ZoneInfo
     origin_us: int
-    """An edge."""
+    """The time of an edge, from which the others are counted."""
     local_origin_us: int
-    """The same on the local clock: microseconds since its 1970-01-01 00:00."""
+    """The origin on the local clock: microseconds since its 1970-01-01 00:00."""
     fold: int
-    """Which of two is meant where the local clock shows a time twice, as in datetime."""
+    """Which of two moments is meant if the local clock shows a time twice; 0 or 1, as in datetime."""
     is_elapsed: bool
-    """Whether all buckets have the same length of elapsed time, whatever the local clock does."""
+    """Whether all buckets have the same length of elapsed time, even when the local clock is changed."""
 
     @property
     def is_window(self) -> bool:
@@ -82,7 +87,7 @@ class Rollup:
 
     @property
     def shortest_us(self) -> int:
-        """The shortest that a bucket can be, leaving changes of the clock aside. 0 for `window`."""
+        """The shortest possible length of a bucket in µs, without changes of the clock; 0 for `window`."""
         years, months = divmod(self.months, 12)
         return self.fixed_us or years * _YEAR_AT_LEAST + months * _MONTH_AT_LEAST
 
@@ -98,12 +103,15 @@ class Rollup:
         while start < lt_us:
             number += 1
             end = self._edge(number)
-            if end > start:  # several edges in a time that the clock leaves out are one
+            if end > start:  # several edges in a time that the clock skips are one edge
                 yield start, end
             start = end
 
     def start_of(self, time_us: int) -> int:
-        """The start of the bucket that holds this time. RollupError for `window`, which it depends on."""
+        """The start of the bucket that holds this time.
+
+        Raises RollupError for `window`, whose bucket depends on the window.
+        """
         if self.is_window:
             raise RollupError("the bucket of a window starts where the window does")
         return self._edge(self._number(time_us))
@@ -122,7 +130,7 @@ class Rollup:
             number = (_month(local)[0] - _month(self.local_origin_us)[0]) // self.months
         else:
             number = (local - self.local_origin_us) // self.fixed_us
-        # It is one of its neighbours where the local clock was changed, or if the origin is not the first of a month.
+        # A neighbour holds the time if the local clock was changed, or if the origin is not the first of a month.
         while self._edge(number) > time_us:
             number -= 1
         while self._edge(number + 1) <= time_us:
@@ -130,7 +138,7 @@ class Rollup:
         return number
 
     def _edge(self, number: int) -> int:
-        """The start of this bucket."""
+        """The start of bucket `number`, counted from the origin."""
         if self.is_elapsed:
             return self.origin_us + number * self.fixed_us
         if self.months:
@@ -143,7 +151,11 @@ class Rollup:
 def parse_rollup(
     text: str | None, *, time_zone: str = "UTC", first_day_of_week: int = 1, origin_us: int | None = None
 ) -> Rollup | None:
-    """The rollup of a query; None for data as it is. Raises RollupError, also for what only a rollup would need."""
+    """The rollup of a query; None for data without a rollup.
+
+    `first_day_of_week` is 1 (Monday) to 7 (Sunday). Raises RollupError, also for a wrong time zone or first day without
+    a rollup.
+    """
     if not 1 <= first_day_of_week <= 7:
         raise RollupError(f"must be 1 (Monday) to 7 (Sunday), not {first_day_of_week}", "firstDayOfWeek")
     try:
@@ -182,13 +194,13 @@ def _between_known(time_us: int) -> int:
 
 
 def _offset(time_us: int, zone: ZoneInfo) -> int:
-    """What the local clock shows more than UTC."""
+    """The local time minus UTC at this time, in µs."""
     moment = _EPOCH + timedelta(microseconds=_between_known(time_us))
     return (moment.astimezone(zone).replace(tzinfo=None) - moment.replace(tzinfo=None)) // _MICROSECOND
 
 
 def _instant(local_us: int, zone: ZoneInfo, fold: int) -> int:
-    """When the local clock shows this time; if it never does, the end of what it leaves out."""
+    """The moment when the local clock shows this time; if the clock skips the time, the end of the skipped time."""
     time_us = local_us - _assumed_offset(local_us, zone, fold)
     if time_us + _offset(time_us, zone) == local_us:
         return time_us
@@ -205,14 +217,18 @@ def _instant(local_us: int, zone: ZoneInfo, fold: int) -> int:
 
 
 def _assumed_offset(local_us: int, zone: ZoneInfo, fold: int) -> int:
-    """The offset that a local time has; where there are two, or none, the earlier one with `fold` 0."""
+    """The offset of a local time from UTC, in µs.
+
+    If the local clock repeats or skips the time, `fold` 0 takes the offset before the change of the clock, and `fold` 1
+    the offset after the change.
+    """
     local = _NAIVE_EPOCH + timedelta(microseconds=_between_known(local_us))
     return (local.replace(tzinfo=UTC) - local.replace(tzinfo=zone, fold=fold)) // _MICROSECOND
 
 
 @lru_cache(maxsize=1024)
 def _clock_change(zone: ZoneInfo) -> int:
-    """By how much the clock is changed in summer: in most zones an hour, half of one or two in others."""
+    """The change of the clock in summer, in µs: in most zones an hour, in some half an hour or two hours."""
     shifts = {
         abs(datetime(year, month, 1, tzinfo=zone).dst() or timedelta())
         for year in range(2000, 2038)
@@ -222,14 +238,14 @@ def _clock_change(zone: ZoneInfo) -> int:
 
 
 def _month(local_us: int) -> tuple[int, datetime]:
-    """Months since January 2000, and the same day and time in a cycle of the calendar that datetime holds."""
+    """Months since January 2000, and the same day and time in the 400 years from 2000, which datetime can hold."""
     cycles, rest = divmod(local_us - _YEAR_2000, _CYCLE)
     moment = _NAIVE_2000 + timedelta(microseconds=rest)
     return cycles * _CYCLE_MONTHS + (moment.year - 2000) * 12 + moment.month - 1, moment
 
 
 def _months_later(local_us: int, months: int) -> int:
-    """The same day and time so many months later, or the last day of a month that is too short."""
+    """The same day and time, `months` months later; in a month that is too short, its last day."""
     month, moment = _month(local_us)
     cycles, within = divmod(month + months, _CYCLE_MONTHS)
     year, month = 2000 + within // 12, within % 12 + 1
@@ -241,7 +257,7 @@ def _months_later(local_us: int, months: int) -> int:
 
 
 def _grouped(samples: Samples, rollup: Rollup, gte_us: int, lt_us: int) -> Iterator[tuple[int, list[float]]]:
-    """(bucket start, values) for each bucket with samples. Buckets without any cost nothing."""
+    """(bucket start, values) for each bucket with samples; buckets without samples cost no time."""
     index, last = bisect_left(samples, (gte_us,)), bisect_left(samples, (lt_us,))
     while index < last:
         start, end = (gte_us, lt_us) if rollup.is_window else rollup._around(samples[index][0])
@@ -262,7 +278,7 @@ def _average(values: Sequence[float]) -> float:
         average = fsum(values) / len(values)
     except OverflowError:
         average = fsum(value / len(values) for value in values)
-    return min(max(average, min(values)), max(values))  # rounding must not carry it beyond its values
+    return min(max(average, min(values)), max(values))  # rounding must not move the average beyond the values
 
 
 _AGGREGATES: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
@@ -277,7 +293,7 @@ _AGGREGATES: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
 
 
 def numeric(samples: Samples, rollup: Rollup, gte_us: int, lt_us: int) -> dict[str, dict[int, float]]:
-    """Aggregate → bucket start → value, for the buckets that have samples from `gte_us` to before `lt_us`."""
+    """Aggregate → bucket start → value, for the buckets with samples from `gte_us` to before `lt_us`."""
     found: dict[str, dict[int, float]] = {name: {} for name in _AGGREGATES}
     for start, values in _grouped(samples, rollup, gte_us, lt_us):
         for name, aggregate in _AGGREGATES.items():
@@ -290,8 +306,9 @@ def states(
 ) -> dict[int, dict[int, float]]:
     """State → bucket start → seconds in that state.
 
-    A sample holds until the next one, but for at most `gap_us` (None: 40 days), and not beyond the window; the one
-    before the window counts for its beginning. RollupError if this fills millions of buckets.
+    The state of a sample lasts until the next sample, but for at most `gap_us` (None: 40 days), and not beyond the
+    window. The sample before the window gives the state at its start. Raises RollupError if the states fill more than
+    two million buckets.
     """
     longest = _LONGEST_GAP if gap_us is None else gap_us
     spent: dict[int, dict[int, int]] = {}
@@ -317,9 +334,9 @@ def states(
 
 
 def state_rate(samples: Samples, rollup: Rollup, gte_us: int, lt_us: int, state: int) -> dict[int, float]:
-    """Bucket start → how often the state was entered, for the buckets that have samples.
+    """Bucket start → number of times that the state was entered, for the buckets with samples.
 
-    A sample enters the state if the one before it, which may be before the window, has another state.
+    A sample enters the state if the sample before it has another state. The sample before may be before the window.
     """
     first = bisect_left(samples, (gte_us,))
     before = int(samples[first - 1][1]) if first > 0 else None

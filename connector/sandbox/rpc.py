@@ -1,8 +1,8 @@
-"""JSON-RPC 2.0 as Clarify speaks it: one call per request, no batches, errors with HTTP 200.
+"""JSON-RPC 2.0 in Clarify's form: one call per request, no batches, errors with HTTP 200.
 
-A call is read in two steps. First only the envelope, with the parameters as raw JSON: the method decides
-whether the request has to wait, and while it waits 8 MiB of text are kept, not the objects made of them. The
-ID also stays raw, so that it is echoed exactly as it was sent.
+A call is read in two steps. The first step reads only the envelope; the parameters stay raw JSON. The method decides
+whether the request has to wait. While a request waits, it keeps at most 8 MiB of text, not the much larger objects. The
+ID also stays raw, so that the answer repeats exactly the bytes of the request.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ _NO_ID = b"null"
 
 
 class RpcError(Exception):
-    """An answer with an error; `problems` for invalid parameters, `data` to replace the usual error data."""
+    """A call ends with this error.
+
+    `problems` are the mistakes in invalid parameters. `data` replaces the usual error data.
+    """
 
     def __init__(
         self,
@@ -58,7 +61,7 @@ class RpcError(Exception):
 
 
 class BadCallError(Exception):
-    """A request that is no call; `request_id` is raw JSON, `null` if it could not be read."""
+    """A request that is not a valid call; `request_id` is raw JSON, `null` if the ID could not be read."""
 
     def __init__(self, error: RpcError, request_id: bytes = _NO_ID) -> None:
         super().__init__(str(error))
@@ -68,26 +71,26 @@ class BadCallError(Exception):
 
 @dataclass(slots=True)
 class RpcCall:
-    """The envelope of one call; ID and parameters are raw JSON, and without an ID it is a notification."""
+    """The envelope of one call, with ID and parameters as raw JSON; a call without an ID is a notification."""
 
     request_id: bytes | None
     method: str
     params: bytes | None
 
     def drop_params(self) -> None:
-        """Give the memory of the parameters back, when it is clear that the call will not be executed."""
+        """Free the memory of the parameters, as soon as they are no longer needed."""
         self.params = None
 
 
 def read_call(body: bytes) -> RpcCall:
-    """The call in a request body; BadCallError says what it is instead."""
+    """Read the call in the body of a request. Raises BadCallError if the body is not a valid call."""
     try:
         members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except msgspec.ValidationError as error:  # JSON, but no object: a batch, for example
+    except msgspec.ValidationError as error:  # JSON, but not an object: a batch, for example
         raise BadCallError(RpcError(INVALID_REQUEST)) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadCallError(RpcError(PARSE_ERROR)) from error
-    # Members are checked one by one, so that a mistake is answered with the request's ID if that is sound.
+    # Members are checked one by one, so that the answer to a mistake has the ID of the request if the ID is valid.
     request_id = _checked(members.get("id"), _NO_ID)
     if request_id in (None, _NO_ID):
         request_id = None
@@ -101,7 +104,7 @@ def read_call(body: bytes) -> RpcCall:
 
 
 def read_params(raw: bytes | None) -> dict[str, object] | list[object]:
-    """Named or positional parameters; missing ones are an empty object. Raises RpcError."""
+    """Named or positional parameters; an empty object if there are none. Raises RpcError."""
     try:
         params: object = {} if raw is None else orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -114,7 +117,10 @@ def read_params(raw: bytes | None) -> dict[str, object] | list[object]:
 
 
 def _checked(raw: msgspec.Raw | None, answer_to: bytes) -> bytes | None:
-    """The raw JSON of a member, if it is sound to the last character: the first pass skips over strings."""
+    """The raw JSON of a member, if it is valid to the last character; None for a missing member.
+
+    The first pass does not check strings, so this function does. Raises BadCallError with the ID `answer_to`.
+    """
     if raw is None:
         return None
     text = bytes(raw)
@@ -126,12 +132,12 @@ def _checked(raw: msgspec.Raw | None, answer_to: bytes) -> bytes | None:
 
 
 def render_result(request_id: bytes, result: Mapping[str, object]) -> bytes:
-    """The body of a successful answer."""
+    """The body of the answer to a successful call."""
     return orjson.dumps({"jsonrpc": "2.0", "id": orjson.Fragment(request_id), "result": result})
 
 
 def render_error(request_id: bytes, error: RpcError, style: ErrorStyle) -> bytes:
-    """The body of an error; the data of invalid parameters has the documented or the live shape."""
+    """The body of an answer with an error; `style` is the shape of its data for invalid parameters."""
     body = {"code": error.code, "message": error.message, "data": _error_data(error, style)}
     return orjson.dumps({"jsonrpc": "2.0", "id": orjson.Fragment(request_id), "error": body})
 

@@ -1,4 +1,4 @@
-"""The samples of an item, as a query for data sees them."""
+"""The samples of an item that answer a query for data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _DURATION: Final = re.compile(r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)
 
 
 def item_samples(call: Call, row: ItemRow, data: DataQuery) -> list[tuple[int, float]]:
-    """(time in µs, value) in the window, sorted by time; with the neighbours outside of it, if those are asked for."""
+    """The samples in the window of the query as (time in µs, value), sorted by time.
+
+    If the query asks for outside points and has no rollup, the result also has the nearest sample on each side.
+    """
     stored_by = call.now - call.settings.read_delay
     samples = call.store.item_samples(row.id, data.first_us, data.end_us, stored_by)
     if not data.outside_points or data.rollup is not None:
@@ -24,7 +27,7 @@ def item_samples(call: Call, row: ItemRow, data: DataQuery) -> list[tuple[int, f
 
 
 def gap_us(row: ItemRow) -> int | None:
-    """The gap detection of an item in µs; None if it has none."""
+    """The gap detection of an item in µs; None if the item has none."""
     text = row.attributes["gapDetection"]
     found = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if found is None:

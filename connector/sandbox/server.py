@@ -1,4 +1,4 @@
-"""Running the sandbox: a socket, the store, the credentials file, and uvicorn until a signal comes."""
+"""Runs the sandbox: opens a socket and the store, writes the credentials file, and serves until a signal."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def run(
     public_url: str | None = None,
     tls_files: tuple[Path, Path] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; prints `listening on URL` when requests are answered.
+    """Serve until SIGTERM or SIGINT; prints `listening on URL` as soon as requests are answered.
 
-    `tls_files` are a certificate and its key: then the listener speaks https. Call it in the main thread. Raises
-    ValueError for a bad `listen` or `public_url`, OSError if the address, the credentials file or the TLS files
-    cannot be used, StoreError if the store cannot.
+    `tls_files` are a certificate and its key; with them, the listener speaks https. Call this function in the main
+    thread. Raises ValueError for a bad `listen` or `public_url`. Raises OSError if the address, the credentials file or
+    the TLS files cannot be used, and StoreError if the store cannot be used.
     """
     address = Address.parse(listen)
     tls = None if tls_files is None else _tls(*tls_files)
@@ -80,8 +80,8 @@ def _warn(
 
 def _listener(address: Address) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    # With the protocol named, which socket.create_server does not do, asyncio turns Nagle's algorithm off: an
-    # answer, which goes out in two writes, would otherwise take 40 ms.
+    # asyncio turns Nagle's algorithm off only if the socket names its protocol, which socket.create_server does not do.
+    # With Nagle's algorithm, an answer takes 40 ms, since it is sent in two writes.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":
@@ -96,7 +96,10 @@ def _listener(address: Address) -> socket.socket:
 
 
 def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
-    """What TLS needs on the listener's side; OSError says which file cannot be used, and why."""
+    """The TLS context of the listener.
+
+    Raises OSError, whose text names the file that cannot be used, and the reason.
+    """
     for path, content, begin in ((certificate, "certificate", "CERTIFICATE"), (key, "private key", "PRIVATE KEY")):
         try:
             text = path.read_bytes()
@@ -152,13 +155,13 @@ async def _serve(
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
     config.load()
-    config.ssl = tls  # uvicorn's own way, by file names, would ask for the password of an encrypted key
+    config.ssl = tls  # given file names, uvicorn would ask on the terminal for the password of an encrypted key
     server = _Server(config, on_ready=lambda: click.echo(f"listening on {local_url}"), on_stop=app.stop)
     await server.serve(sockets=[sock])
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it is ready and when it stops, and returns after a signal.
+    """uvicorn's server, which calls `on_ready` and `on_stop`, and returns after a signal.
 
     uvicorn itself would raise the signal once more after an orderly end, and so end the process.
     """

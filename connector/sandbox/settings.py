@@ -1,8 +1,8 @@
-"""What the sandbox may be told to do differently.
+"""The switches of the sandbox.
 
-Clarify's documentation leaves many answers open, so each of them is a switch. The default is the documented
-behaviour or, where nothing is documented, the assumption that docs/sandbox.md lists. The command line and its
-help are made from the fields of `SandboxSettings`: a switch explains itself here and nowhere else.
+Clarify's documentation leaves many answers open. So each of these answers is a switch. The default is the documented
+behaviour or, if nothing is documented, the assumption in docs/sandbox.md. The command line and its help are made from
+the fields of `SandboxSettings`, so each switch is explained only here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Nulls = Literal["ignore", "erase"]
 
 
 class SandboxSettings(BaseModel):
-    """The switches of one sandbox; frozen, and every one of them has a default."""
+    """The switches of one sandbox; every switch has a default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -1,8 +1,8 @@
-"""Reading signal metadata as clients send it: a complete set of attributes, and annotations to merge.
+"""Reads the metadata of a signal in a request: a complete set of attributes, and annotations to merge.
 
-Source of fields and defaults: docs.clarify.io/api/1.1/types/views; of the limits: the vendor's own clients,
-since the readable documentation has none. Clients send an empty string, and null for maps and durations,
-where they mean "the default".
+Source of the fields and defaults: docs.clarify.io/api/1.1/types/views. Source of the limits: the vendor's own clients,
+since the readable documentation has no limits. Some clients send an empty string for "the default", and null for the
+default of maps and durations.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ _BAD_META_KEY = "the key must be 1 to 128 characters of A-Z a-z 0-9 - _ /"
 
 @dataclass(frozen=True, slots=True)
 class SignalView:
-    """What a save says about one signal: all its attributes, and annotations to merge."""
+    """The metadata of one signal or item in a save: all attributes, and annotations to merge."""
 
     attributes: Mapping[str, object]
     annotations: Mapping[str, str]
 
 
 class _Reader:
-    """Reads the fields of one view; each method returns the field's value, or the default with a problem."""
+    """Reads the fields of one view; each public method returns the value of a field.
+
+    For a wrong value, the method adds a problem and leaves the value out, or returns the default.
+    """
 
     def __init__(self, path: str, problems: Problems) -> None:
         self._path = path
@@ -107,7 +110,7 @@ class _Reader:
 
 
 def _shortest(duration: re.Match[str]) -> str | None:
-    """A duration without the parts that are zero, as answers have it; None if that leaves nothing."""
+    """The duration in the form of answers, without the parts that are zero; None if all parts are zero."""
     parts = {name: float(text or 0) for name, text in duration.groupdict().items()}
     date = "".join(f"{parts[name]:.0f}{unit}" for name, unit in (("weeks", "W"), ("days", "D")) if parts[name])
     time = "".join(f"{parts[name]:.0f}{unit}" for name, unit in (("hours", "H"), ("minutes", "M")) if parts[name])
@@ -132,7 +135,7 @@ _ALIASES = {"type": "valueType"}
 
 
 def default_attributes(key: str) -> dict[str, object]:
-    """The attributes of a signal that nobody has described yet; its name is its input key."""
+    """The attributes of a signal without any saved metadata; its name is its input key."""
     return {
         "name": key,
         "description": "",
@@ -147,7 +150,10 @@ def default_attributes(key: str) -> dict[str, object]:
 
 
 def read_item_view(name: str, value: object, path: str, problems: Problems) -> SignalView:
-    """The view of an item, whose name is `name` unless the view says so; as `read_signal_view`."""
+    """Read the view of an item; every mistake is added to `problems`.
+
+    A left-out field has its default, as in `read_signal_view`. The default of the name is `name`.
+    """
     fields: object = value
     visible: object = False
     if isinstance(value, dict):
@@ -162,7 +168,10 @@ def read_item_view(name: str, value: object, path: str, problems: Problems) -> S
 
 
 def read_signal_view(key: str, value: object, path: str, problems: Problems) -> SignalView:
-    """The view of the signal with input `key`; what is left out has its default, what is wrong a problem."""
+    """Read the view of the signal with input `key`; every mistake is added to `problems`.
+
+    A left-out field has its default. `path` is the place of the view in the parameters.
+    """
     attributes = default_attributes(key)
     annotations: dict[str, str] = {}
     if not isinstance(value, dict):

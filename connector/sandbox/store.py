@@ -1,12 +1,12 @@
-"""What the sandbox keeps: an integration with its credentials, signals, items and samples, in one SQLite file.
+"""The store of the sandbox: an integration with its credentials, signals, items and samples, in one SQLite file.
 
-Theory of operation. One connection writes, under one lock, one transaction for each request: a request is
-stored as a whole or not at all. The file is in WAL mode with `synchronous=NORMAL`: when a request is
-answered, its pages have been handed to the operating system, so that killing the sandbox loses nothing (a power
-failure may lose the last requests, which is good enough for a stand-in). WAL also lets other processes read at
-any time: tests open the same file with `read_only=True` while the server runs.
+Theory of operation. One connection writes, under one lock, with one transaction for each request. So a request is
+stored as a whole or not at all. The file is in WAL mode with `synchronous=NORMAL`. Before a request is answered, its
+pages are handed to the operating system, so that killing the sandbox loses nothing. A power failure may lose the last
+requests, which is good enough for a stand-in. In WAL mode, other processes can read at any time: tests open the same
+file with `read_only=True` while the server runs.
 
-Times are integers in microseconds since the epoch, values are 64-bit floats.
+Times are integers in microseconds since the epoch, and values are 64-bit floats.
 """
 
 from __future__ import annotations
@@ -90,11 +90,11 @@ _INSERT_SAMPLE: Mapping[Duplicates, str] = {
 
 
 class StoreError(Exception):
-    """The store cannot be opened: the message says why and names the file."""
+    """The store cannot be opened; the message names the file and the reason."""
 
 
 class DuplicateSamplesError(Exception):
-    """Samples of these inputs are stored already, and the settings make that an error; nothing was stored."""
+    """Samples of these inputs are already stored, and the settings forbid such an insert; nothing was stored."""
 
     def __init__(self, inputs: Sequence[str]) -> None:
         super().__init__(f"samples exist already: {', '.join(inputs)}")
@@ -103,7 +103,7 @@ class DuplicateSamplesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """The integration of this sandbox, with both kinds of credentials and the key that signs its tokens."""
+    """The integration of this sandbox: both kinds of its credentials, and the key that signs its tokens."""
 
     id: str
     created_us: int
@@ -124,7 +124,7 @@ class SignalRow:
     created_us: int
     updated_us: int
     item: str | None = None
-    """ID of the item that it is published as."""
+    """ID of the item of the signal; None for an unpublished signal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +137,12 @@ class ItemRow:
     created_us: int
     updated_us: int
     signals: tuple[str, ...]
-    """IDs of the signals whose data it shows, the oldest first."""
+    """IDs of the signals whose data the item shows, the oldest signal first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a write did to one signal or item."""
+    """The effect of a write on one signal or item: whether it was created, and whether its metadata changed."""
 
     id: str
     created: bool
@@ -150,7 +150,7 @@ class Saved:
 
 
 class Store:
-    """The sandbox's memory; safe to use from several threads. Make one with `Store.open`."""
+    """An open store, which several threads may use. Made by `Store.open`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -158,9 +158,10 @@ class Store:
 
     @classmethod
     def open(cls, path: Path | None, *, read_only: bool = False) -> Self:
-        """Open the store in `path` (made if missing, with mode 0600), or one in memory.
+        """Open the store in the file `path`, or a store in memory if `path` is None.
 
-        With `read_only` the file must exist, and another process may be writing to it. Raises StoreError.
+        A missing file is created with mode 0600. With `read_only`, the file must exist, and another process may write
+        to it at the same time. Raises StoreError.
         """
         try:
             if path is not None and not read_only:
@@ -187,7 +188,7 @@ class Store:
         return cls(connection)
 
     def close(self) -> None:
-        """Close the connection; the store cannot be used afterwards."""
+        """Close the store, which cannot be used afterwards."""
         with self._lock:
             self._connection.close()
 
@@ -211,9 +212,10 @@ class Store:
         nulls: Nulls,
         now: float,
     ) -> dict[str, Saved]:
-        """Store values by input at `times` (unique, in µs); unknown inputs become signals.
+        """Store the values of each input at `times` (unique, in µs); an unknown input becomes a signal.
 
-        `now` is in seconds since the epoch. Raises DuplicateSamplesError if `duplicates` is "error".
+        The result is the effect on each signal, by input. `now` is in seconds since the epoch. If `duplicates` is
+        "error" and a sample is already stored, raises DuplicateSamplesError.
         """
         saved: dict[str, Saved] = {}
         refused: list[str] = []
@@ -238,9 +240,10 @@ class Store:
     def save(
         self, integration: str, views: Mapping[str, SignalView], *, create_only: bool, now: float
     ) -> dict[str, Saved]:
-        """Create or update signals: annotations are merged, all other attributes replaced.
+        """Create or update signals, by input: annotations are merged, and all attributes are replaced.
 
-        With `create_only`, existing signals stay as they are. `now` is in seconds since the epoch.
+        The result is the effect on each signal, by input. With `create_only`, existing signals do not change. `now` is
+        in seconds since the epoch.
         """
         saved: dict[str, Saved] = {}
         with self._transaction() as database:
@@ -255,9 +258,10 @@ class Store:
     def publish(
         self, integration: str, views: Mapping[str, SignalView], *, create_only: bool, now: float
     ) -> dict[str, Saved]:
-        """Create or update the items of these signals, by signal ID; as `save` does with signals.
+        """Create or update the items of signals, by signal ID; `create_only` and `now` are as in `save`.
 
-        Raises KeyError with the first ID that is no signal of the integration; then nothing is changed.
+        The result is the effect on each item, by signal ID. Raises KeyError with the first ID that is not a signal of
+        the integration; nothing is changed then.
         """
         saved: dict[str, Saved] = {}
         with self._transaction() as database:
@@ -285,7 +289,7 @@ class Store:
         return saved
 
     def connect(self, signals: Sequence[str], item: str | None) -> None:
-        """Have these signals, by ID, belong to this item, or to none."""
+        """Connect the signals with these IDs to the item with this ID, or to no item."""
         with self._transaction() as database:
             database.executemany(
                 "UPDATE signals SET item = (SELECT number FROM items WHERE id = ?) WHERE id = ?",
@@ -293,7 +297,7 @@ class Store:
             )
 
     def renew_signing_key(self, integration: str) -> None:
-        """Make every token that was issued so far invalid."""
+        """Make all tokens that were issued so far invalid."""
         with self._transaction() as database:
             database.execute(
                 "UPDATE integrations SET signing_key = ? WHERE id = ?", (secrets.token_bytes(32), integration)
@@ -310,7 +314,7 @@ class Store:
         return Integration(*row)
 
     def signals(self) -> dict[str, SignalRow]:
-        """All signals by input, in the order of their creation."""
+        """All signals by input, the oldest signal first."""
         with self._lock:
             rows = self._connection.execute(f"{_SIGNAL} ORDER BY s.number").fetchall()
         return {
@@ -319,7 +323,7 @@ class Store:
         }
 
     def items(self) -> dict[str, ItemRow]:
-        """All items by ID, in the order of their creation."""
+        """All items by ID, the oldest item first."""
         with self._lock:
             rows = self._connection.execute(
                 "SELECT id, attributes, annotations, created_us, updated_us FROM items ORDER BY number"
@@ -338,9 +342,9 @@ class Store:
         }
 
     def item_samples(self, item: str, first_us: int, end_us: int, stored_by: float) -> list[tuple[int, float]]:
-        """The samples that an item shows from `first_us` to before `end_us`, as (time in µs, value), sorted by time.
+        """The samples of an item from `first_us` to before `end_us`, as (time in µs, value), sorted by time.
 
-        Where several signals have a value at one time, that of the newest signal counts. Samples that were stored
+        If several signals have a value at one time, the value of the newest signal counts. Samples that were stored
         after `stored_by`, in seconds since the epoch, are left out.
         """
         with self._lock:
@@ -350,7 +354,10 @@ class Store:
         return list(dict(rows).items())
 
     def item_neighbour(self, item: str, time_us: int, stored_by: float, *, before: bool) -> tuple[int, float] | None:
-        """The last sample of an item before this time, or the first one at or after it."""
+        """The last sample of an item before `time_us`; without `before`, the first sample at or after it.
+
+        The sample is (time in µs, value), or None. `stored_by` is as in `item_samples`.
+        """
         with self._lock:
             row: tuple[int, float] | None = self._connection.execute(
                 _SHOWN_BEFORE if before else _SHOWN_AFTER, (item, time_us, int(stored_by * 1_000_000))
@@ -366,19 +373,19 @@ class Store:
             ).fetchall()
 
     def count_samples(self) -> int:
-        """How many samples are stored, over all signals."""
+        """The number of stored samples of all signals."""
         with self._lock:
             return cast("int", self._connection.execute("SELECT count(*) FROM samples").fetchone()[0])
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for queries only; nobody else uses it meanwhile."""
+        """The connection, for queries only; no other thread uses it inside the context."""
         with self._lock:
             yield self._connection
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """The connection, in a transaction that is committed in the end or rolled back on any exception."""
+        """The connection, in a transaction that is committed at the end, or rolled back after any exception."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -390,7 +397,10 @@ class Store:
                 raise
 
     def _signal_number(self, integration: str, key: str, now: float) -> tuple[int, Saved]:
-        """The row number of a signal, which is created if it does not exist; inside a transaction."""
+        """The row number of a signal, and the effect on it; a missing signal is created.
+
+        Call this method inside a transaction.
+        """
         known = self._connection.execute(
             "SELECT number, id FROM signals WHERE integration = ? AND input = ?", (integration, key)
         ).fetchone()
@@ -410,7 +420,7 @@ class Store:
 def _update(
     database: sqlite3.Connection, table: Literal["signals", "items"], number: int, view: SignalView, now: float
 ) -> bool:
-    """Write a view into a signal or an item; whether that changed anything."""
+    """Write a view into a signal or an item; returns whether the row changed."""
     old_attributes, old_annotations = database.execute(
         f"SELECT attributes, annotations FROM {table} WHERE number = ?",  # noqa: S608 - one of two names
         (number,),
@@ -442,7 +452,7 @@ def _prepare(connection: sqlite3.Connection, path: Path | None, *, read_only: bo
     if not is_new and version != _SCHEMA_VERSION:
         raise StoreError(f"{path} has store version {version}, this sandbox reads {_SCHEMA_VERSION}: use a new file")
     if read_only:
-        # Not SQLite's read-only mode: after a crash of the writer, that could not read the WAL.
+        # Not SQLite's read-only mode: it could not read the WAL after a crash of the writer.
         connection.execute("PRAGMA query_only = ON")
         return
     connection.execute("PRAGMA journal_mode = WAL")

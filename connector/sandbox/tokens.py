@@ -1,4 +1,4 @@
-"""Access tokens: JSON Web Tokens signed with HMAC-SHA256, with the claims that Clarify's issuer puts in."""
+"""Access tokens: JSON Web Tokens signed with HMAC-SHA256, with the claims of Clarify's tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROLES = "https://clfy.io/roles"
 
 
 def issue(integration: Integration, *, api_url: str, now: float, seconds: int) -> str:
-    """A token for the integration, valid for at least `seconds` from `now` (seconds since the epoch)."""
+    """A token for the integration, valid for at least `seconds` from `now`, in seconds since the epoch."""
     claims = {
         "iss": api_url,
         "sub": f"{integration.client_id}@clients",
@@ -33,7 +33,7 @@ def issue(integration: Integration, *, api_url: str, now: float, seconds: int) -
 
 
 def is_valid(token: str, integration: Integration, *, now: float) -> bool:
-    """Whether the token was issued for this integration, is not revoked and has not expired at `now`."""
+    """Whether the token was issued for this integration, is not revoked, and is not expired at `now`."""
     signed, _, signature = token.rpartition(".")
     try:
         given = _decode(signature)

@@ -11,13 +11,13 @@ LATEST_STABLE = "1.1"
 
 @dataclass(frozen=True, slots=True)
 class ApiVersion:
-    """One selectable version; `selector` is one of SELECTORS."""
+    """One API version; `selector` is one of SELECTORS."""
 
     selector: str
 
     @classmethod
     def select(cls, header: str | None) -> ApiVersion | None:
-        """The version that the header names, the latest stable one without a header, None if unknown."""
+        """The version in the header; without a header, the latest stable version; None for an unknown version."""
         selector = LATEST_STABLE if header is None else header.strip()
         return cls(selector) if selector in SELECTORS else None
 

@@ -1,4 +1,4 @@
-"""Resource IDs: 20 characters of base32hex that sort by the time of their making (xid)."""
+"""Resource IDs (xid): 20 characters of base32hex, which sort by the time of their creation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _counter = itertools.count(secrets.randbits(24))
 
 
 def new_id(seconds: float) -> str:
-    """A new ID, `^[a-v0-9]{20}$`, made at `seconds` since the epoch; unique within and across processes."""
+    """A new ID of the form `^[a-v0-9]{20}$` for `seconds` since the epoch, unique within and across processes."""
     stamp = int(seconds) & 0xFFFFFFFF
     serial = next(_counter) & 0xFFFFFF
     number = int.from_bytes(stamp.to_bytes(4, "big") + _PROCESS + serial.to_bytes(3, "big"), "big") << 4

@@ -144,8 +144,8 @@ class JsonSchemaFormatSection(_SchemaFormatSection):
     type: Literal["json_schema"] = Field(description="The payload is a schema's ID and JSON.")
     check: bool = Field(
         default=False,
-        description="Refuse documents that do not follow their schema. Needs `pip install "
-        "clarify-connector[json-schema]`. Without, the schema is not looked at.",
+        description="Refuse documents that do not follow their schema. Needs the extra `json-schema`: `pip install "
+        "'.[json-schema]'` in a checkout. Without the check, the connector does not read the schema.",
     )
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:

@@ -51,13 +51,14 @@ def test_a_folder_that_is_used_is_not_overwritten(tmp_path: Path) -> None:
 def test_without_the_extra_packages_it_says_how_to_install_them(name: str) -> None:
     done = run_without(name)
     assert done.returncode == 1
-    assert f"the package {name} is missing: pip install 'clarify-connector[demo]'" in done.stderr
+    expected = f"the package {name} is missing: in a checkout of the connector, run pip install '.[demo]'"
+    assert expected in done.stderr
 
 
 def test_without_the_embedded_broker_it_says_how_to_install_it(tmp_path: Path) -> None:
     done = run_without("amqtt", "--broker", "embedded", "--keep", str(tmp_path / "new"))
     assert done.returncode == 1
-    assert "pip install 'clarify-connector[demo]'" in done.stderr
+    assert "in a checkout of the connector, run pip install '.[demo]'" in done.stderr
 
 
 def test_without_the_extra_packages_the_other_commands_work() -> None:

@@ -139,7 +139,7 @@ def test_without_the_extra_the_command_says_what_to_install(package: str) -> Non
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1
-    assert "pip install 'clarify-connector[sandbox]'" in result.stderr
+    assert "is missing: in a checkout of the connector, run pip install '.[sandbox]'" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
 from connector.clarify import Credentials
 from connector.commands.configuration import CONFIG
+from connector.config.model import Config
 from connector.config.read import CATALOGUES, load_config
 from connector.formats.schema.schemas import RegisteredSchema
+from connector.mapping.rules.rules import Rule
 from connector.settings import SettingsError
 from connector.sources.section import SourceSection
+from connector.sources.subscriptions import Subscription, overlap
+
+_SHOWN: Final = 3
 
 
 @click.command()
@@ -28,9 +34,11 @@ def check(config: Path) -> None:
     for section in loaded.sources:
         _check_source(section)
     try:
-        loaded.rules(dict.fromkeys(loaded.schema_registries, _Unasked()))
+        rules = loaded.rules(dict.fromkeys(loaded.schema_registries, _Unasked()))
     except SettingsError as error:
         raise SettingsError(f"mapping.rules: {error}") from None
+    for warning in _unreachable(loaded, rules):
+        click.echo(f"warning: {warning}")
     _check_files("dead_letters", loaded.dead_letters.files)
     for warning in loaded.dead_letters.warnings:
         click.echo(f"warning: dead_letters: {warning}")
@@ -47,6 +55,38 @@ def _check_source(section: SourceSection) -> None:
     _check_files(f"source {section.name}", section.files)
     for warning in section.warnings + section.check():
         click.echo(f"warning: source {section.name}: {warning}")
+
+
+def _unreachable(config: Config, rules: Sequence[Rule]) -> list[str]:
+    """Rules that no subscription can reach, and subscriptions that no rule takes."""
+    subscriptions = [(section.name, one) for section in config.sources for one in section.subscriptions()]
+    if not rules or not subscriptions or any(not section.subscriptions() for section in config.sources):
+        return []
+    found = []
+    numbered = sorted({rule.number for rule in rules if rule.number is not None})
+    for number in numbered:
+        of_number = [rule for rule in rules if rule.number == number]
+        if not any(_meet(rule, one) for rule in of_number for _, one in subscriptions):
+            topics = ", ".join(rule.pattern.text for rule in of_number[:_SHOWN])
+            found.append(f"rule {number + 1} ({topics}): no source subscribes to such a topic, so it takes nothing")
+    if config.mapping.unmatched != "map":
+        what = "are left out" if config.mapping.unmatched == "filter" else "are dead letters"
+        found += [
+            f"source {name}: no rule takes a topic of {one.text!r}, so its messages {what} (mapping.unmatched)"
+            for name, one in subscriptions
+            if not any(_meet(rule, one) for rule in rules)
+        ]
+    return found
+
+
+def _meet(rule: Rule, subscription: Subscription) -> bool:
+    """Whether a topic exists that the rule takes and the source subscribes to; True where that cannot be told."""
+    pattern, levels = rule.pattern, subscription.levels
+    if levels is None:
+        return True
+    if not set(levels) & {"+", "#"}:
+        return pattern.match("/".join(levels)) is not None
+    return pattern.separator != "/" or overlap(pattern.levels, levels)
 
 
 def _check_files(what: str, files: Mapping[str, Path | None]) -> None:

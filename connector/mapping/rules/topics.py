@@ -28,6 +28,10 @@ class TopicPattern:
     names: tuple[str, ...]
     _regex: re.Pattern[str]
     _wild_start: bool
+    separator: str
+    """What stands between its levels: `/` or `.`."""
+    levels: tuple[str, ...]
+    """Its levels as MQTT writes them: `+` for one level, `#` for any number of levels, wherever it stands."""
 
     def match(self, topic: str) -> dict[str, str] | None:
         """The named levels if the topic matches, else None."""
@@ -84,7 +88,8 @@ def parse_pattern(text: str) -> TopicPattern:  # noqa: PLR0912 - a branch for ea
     if deep > 1:  # each multiplies the ways to match a long topic
         raise PatternError("only one '**' or {name...} may stand before the end of a pattern")
     wild = levels[0] in ("+", "#", "**") or bool(_NAMED.fullmatch(levels[0]))
-    return TopicPattern(text, tuple(names), re.compile(body, re.DOTALL), wild)
+    plain = tuple("#" if level == "**" or level.endswith("...}") else _NAMED.sub("+", level) for level in levels)
+    return TopicPattern(text, tuple(names), re.compile(body, re.DOTALL), wild, separator, plain)
 
 
 def _split(text: str, separator: str) -> list[str]:

@@ -1,0 +1,144 @@
+"""Green means carrying: silent subscriptions, rules without messages, our own clock, a summary an hour."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from connector.config.model import Config
+from connector.ledger.account import Counts
+from connector.mapping.mapper import Mapper
+from connector.mapping.rules.compiler.rule import compile_rule
+from connector.mapping.rules.section import RuleSection
+from connector.pipeline.notices import Notices
+from connector.records import Record
+from connector.runtime.carrying import Carrying
+from tests.scripted import Clock, ListSource
+
+
+class Troubled(ListSource):
+    trouble = ""
+
+    def problems(self) -> list[str]:
+        return [self.trouble] if self.trouble else []
+
+
+class Watched:
+    """A connector as far as its flow is looked at."""
+
+    def __init__(self, rules: list[dict[str, Any]] | None = None, **source: Any) -> None:
+        mqtt = {"type": "mqtt", "name": "plant", "url": "mqtts://b", "topics": ["a/#", "$share/g/b/+"], **source}
+        self.config = Config.model_validate({"clarify": {"credentials": "c.json"}, "sources": [mqtt]})
+        self.clock = Clock()
+        self.notices = Notices()
+        self.source = Troubled("plant")
+        self.offset: float | None = None
+        self.status: Any = SimpleNamespace(
+            messages=Counts(), samples=Counts(), requests=0, reasons=Counter(), filtered=Counter()
+        )
+        self.mapper = Mapper(
+            [compile_rule(RuleSection.model_validate(rule), number=n) for n, rule in enumerate(rules or [])]
+        )
+        self.carrying = Carrying(
+            self.config.sources, self.notices, our_clock=lambda: self.offset, clock_warning=60.0, clock=self.clock
+        )
+        self.carrying.attach([self.source], self.mapper, self.status)
+        self.carrying.look()
+
+    def after(self, seconds: float) -> list[str]:
+        self.clock.now += seconds
+        self.carrying.look()
+        return self.notices.texts()
+
+    def receive(self, topic: str) -> None:
+        record = Record(topic, b"1", 1_790_000_000_000_000)
+        self.mapper.map("plant", record)
+        self.status.messages.received += 1
+        self.carrying.saw("plant", [record])
+
+
+def test_a_subscription_without_a_message_is_said_five_minutes_after_connecting() -> None:
+    watched = Watched()
+    assert watched.after(299) == []
+    watched.receive("a/1")
+    (said,) = watched.after(2)
+    assert "no message came for '$share/g/b/+' in 5 min" in said
+    assert "expect_every" in said
+    watched.receive("b/1")
+    assert watched.after(1) == [], "it is over"
+    assert watched.after(10_000) == [], "and not said again where nobody asked for it"
+
+
+def test_the_time_begins_when_the_source_is_connected() -> None:
+    watched = Watched()
+    watched.source.trouble = "connecting"
+    watched.carrying._expected["plant"].since = None
+    assert watched.after(1000) == []
+    watched.source.trouble = ""
+    assert watched.after(1) == []
+    assert len(watched.after(300)) == 2
+
+
+def test_with_expect_every_messages_are_waited_for_again_and_again() -> None:
+    watched = Watched(topics=["a/#"], expect_every="15m")
+    watched.receive("a/1")
+    assert watched.after(901) == []
+    (said,) = watched.after(901)
+    assert "in 15 min" in said
+    watched.receive("a/1")
+    assert watched.after(1) == []
+
+
+def test_where_no_message_is_expected_nothing_is_said() -> None:
+    assert Watched(expect_every=None).after(100_000) == []
+
+
+def test_a_rule_that_never_took_anything_is_said_once_something_came() -> None:
+    rules = [{"topic": "a/1"}, {"topic": "a/typo"}, {"topic": "a/x", "skip": True}]
+    watched = Watched(rules, topics=["a/#"])
+    watched.receive("a/1")
+    (said,) = watched.after(301)
+    assert "rule 2 (a/typo) has not taken any message" in said
+    watched.receive("a/typo")
+    assert watched.after(5) == []
+
+
+def test_our_own_clock() -> None:
+    watched = Watched(expect_every=None)
+    watched.offset = 59
+    assert watched.after(5) == []
+    watched.offset = -7200
+    (said,) = watched.after(5)
+    assert "the clock of this machine is 7,200 s behind Clarify's" in said
+    watched.offset = 0
+    assert watched.after(5) == []
+
+
+def test_a_summary_an_hour_says_what_passed_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    watched = Watched(expect_every=None)
+    watched.status.messages.received, watched.status.filtered["null"] = 10, 2
+    watched.after(3601)
+    assert "summary" in (first := capsys.readouterr().out)
+    assert "messages=10" in first
+    assert "filtered_null=2" in first
+    watched.status.messages.received = 13
+    watched.after(60)
+    assert "summary" not in capsys.readouterr().out
+    watched.after(3600)
+    assert "messages=3" in capsys.readouterr().out
+
+
+def test_notices_are_logged_once_and_bounded(capsys: pytest.CaptureFixture[str]) -> None:
+    notices = Notices()
+    for n in range(1200):
+        for _ in range(2):
+            notices.say("kind", "plant", f"t{n}", f"text {n}", "do it")
+    assert capsys.readouterr().out.count("text ") == 1000
+    texts = notices.texts()
+    assert (len(texts), texts[0], texts[-1]) == (51, "plant: text 0; do it", "950 more notices; see the log")
+    assert notices.counts() == {"kind": 1000}
+    notices.over("kind", "plant", "t0")
+    assert notices.texts()[0] == "plant: text 1; do it"

@@ -39,6 +39,8 @@ class _Expected:
         self.all = list(section.subscriptions())
         self.silent = [] if self.every is None else list(self.all)
         """The subscriptions that no message came for since `since`."""
+        self.connected: float | None = None
+        """Since when the source was connected for the first time, in seconds; None before it was."""
         self.since: float | None = None
         """Since when the source is connected, or since the last turn, in seconds; None before it is."""
 
@@ -128,7 +130,7 @@ class Carrying:
         if source.problems():
             return  # it is not ready, and says so itself
         if expected.since is None:
-            expected.since = now
+            expected.since = expected.connected = now
         if expected.every is None or now - expected.since < expected.every:
             return
         with self._lock:
@@ -149,7 +151,7 @@ class Carrying:
         waits = [one.every for one in self._expected.values() if one.every is not None]
         if mapper is None or status is None or not self._judges_rules or not waits or not status.messages.received:
             return
-        if any(one.since is None or now - one.since < max(waits) for one in self._expected.values()):
+        if any(one.connected is None or now - one.connected < max(waits) for one in self._expected.values()):
             return
         for number, text in mapper.rules_without_records():
             self._notices.say(

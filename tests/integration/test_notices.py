@@ -1,0 +1,79 @@
+"""Green means carrying: what a person should look at stands in /readyz and in the log; the connector stays ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.brokers import Mosquitto
+from tests.connector_process import ConnectorProcess
+from tests.publisher import Publisher
+from tests.sandbox_server import SandboxServer
+from tests.waiting import wait_until
+
+MAPPING = """
+mapping:
+  unmatched: filter
+  rules:
+    - {topic: plant/flat}
+    - {topic: plant/strict, values: {v: {}}, other_values: filter}
+    - {topic: plant/nobody}
+"""
+
+
+@pytest.fixture
+def sandbox() -> Iterator[SandboxServer]:
+    with SandboxServer() as server:
+        yield server
+
+
+def readiness(connector: ConnectorProcess) -> dict[str, Any]:
+    answer = httpx.get(f"http://127.0.0.1:{connector.observe_port}/readyz", timeout=15, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def test_notices_name_what_a_person_should_look_at(tmp_path: Path, sandbox: SandboxServer) -> None:
+    with Mosquitto(persistence=True) as broker:
+        source = (
+            f'  - {{type: mqtt, url: "mqtt://127.0.0.1:{broker.port}", client_id: c, topics: ["plant/#", silent], '
+            "expect_every: 2s}"
+        )
+        connector = ConnectorProcess(tmp_path, sandbox.credentials_path, source, MAPPING)
+        with connector.start(), Publisher(broker.port) as publisher:
+            for n in range(12):
+                publisher.raw("plant/flat", f'{{"device": "p{n % 3}", "ts": 1790000000, "pressure": {n}}}'.encode())
+            publisher.raw("plant/strict", b'{"v": 1')
+            publisher.raw("plant/strict", b'{"v": null}')
+            publisher.raw("plant/other", b'{"v": 1}')
+
+            def said(*words: str) -> bool:
+                notices = readiness(connector)["notices"]
+                return all(any(word in notice for notice in notices) for word in words)
+
+            wanted = (
+                "messages of topic 'plant/flat' are about several things",
+                "input 'plant/flat:pressure' has two values",
+                "no rule of the mapping takes topic 'plant/other'",
+                "the first dead letter for the reason invalid_json: topic 'plant/strict'",
+                "no message came for 'silent'",
+                "rule 3 (plant/nobody) has not taken any message",
+            )
+            wait_until(lambda: said(*wanted), 60, "all notices", every=0.5)
+            metrics = httpx.get(f"http://127.0.0.1:{connector.observe_port}/metrics", trust_env=False).text
+            assert 'clarify_connector_filtered_messages_total{reason="null"} 1.0' in metrics
+            assert 'clarify_connector_filtered_messages_total{reason="no_rule"} 1.0' in metrics
+            assert 'clarify_connector_overwritten_values_total{topic="plant/flat"} 11.0' in metrics
+            assert 'clarify_connector_notices{kind="shared_topic"} 1.0' in metrics
+            assert readiness(connector)["ready"] is True
+            log = connector.log()
+            for word in ("shared_topic", "value_overwritten", "topic_without_rule", "first_dead_letter"):
+                assert log.count(word) == 1, word
+            assert connector.stop() == 0
+        status, ledger = connector.ledger()
+    assert status == 0
+    assert ledger["overwritten"] == [{"input": "plant/flat:pressure", "topic": "plant/flat", "values": 11}]

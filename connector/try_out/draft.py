@@ -21,7 +21,7 @@ from connector.sources.catalogue import SOURCES
 from connector.try_out.grouping import TopicGroup, group_topics
 from connector.try_out.mapping import TriedMapping
 from connector.try_out.observed import Observed
-from connector.try_out.shapes import items_rule, states_of, time_in_two_fields
+from connector.try_out.shapes import bare_states, items_rule, states_of, time_in_two_fields
 from connector.try_out.time_fields import TimeField, find_time
 from connector.try_out.vendors import Vendor, preset_for, vendor_of
 from connector.try_out.written_times import written_time
@@ -141,6 +141,8 @@ def _rule(group: TopicGroup, knows: Mapping[str, Collection[str]]) -> DraftRule:
     _decoding(rule, knows)
     if group.kind[0] in ("json", "ndjson", "messagepack", "cbor"):
         _shaping(rule)
+    if group.kind[0] in ("state", "text", "json"):
+        _stating(rule)
     if "time" not in rule.settings and group.kind[0] not in ("influx", "graphite"):
         _timing(rule)
     if any(len(seen.keys) > 1 for seen in group.topics):
@@ -246,6 +248,14 @@ def _column_times(rule: DraftRule, rows: Sequence[object]) -> None:
             if found.ambiguous:
                 rule.notes.append(f"CAREFUL: day and month of {column} may be the other way round")
             return
+
+
+def _stating(rule: DraftRule) -> None:
+    """Words for states that stand alone."""
+    states = bare_states([document for seen in rule.group.topics for document in seen.documents])
+    if states is not None:
+        rule.settings |= {"states": states} if rule.group.kind[0] == "json" else {"format": "text", "states": states}
+        rule.notes.append("words for states: the numbers are a suggestion, and they stay for ever")
 
 
 def _shaping(rule: DraftRule) -> None:

@@ -101,6 +101,14 @@ def states_of(documents: Sequence[object]) -> dict[str, dict[str, int]]:
     }
 
 
+def bare_states(documents: Sequence[object]) -> dict[str, int] | None:
+    """Numbers for words that stand alone in a payload; None if any of these documents is no word for a state."""
+    words = [document.strip() for document in documents if isinstance(document, str)]
+    if not words or len(words) < len(documents) or not all(word.upper() in _WORDS for word in words):
+        return None
+    return _numbered(list(dict.fromkeys(words)))
+
+
 def _texts(node: object, path: str, depth: int) -> Iterator[tuple[str, str, str]]:
     if not isinstance(node, dict) or depth > _MAX_DEPTH:
         return

@@ -99,6 +99,17 @@ def test_check_warns_of_a_password_in_clear_text(config: Path) -> None:
     assert "clear text" in result.output
 
 
+def test_check_names_rules_and_subscriptions_that_never_meet(config: Path) -> None:
+    rules = "mapping:\n  rules: [{topic: 'plant/+/v'}, {topic: 'plnt/#'}, {topic: '{a}/b/{c...}'}]\n"
+    topics = "topics: ['plant/#', $share/g/other, 'x/+']"
+    config.write_text(GOOD.replace("topics: [x]", topics) + rules, encoding="utf-8")
+    result = cli("check", config)
+    assert result.exit_code == 0
+    assert "warning: rule 2 (plnt/#): no source subscribes to such a topic" in result.output
+    assert "warning: source mqtt: no rule takes a topic of '$share/g/other'" in result.output
+    assert result.output.count("warning") == 2
+
+
 KAFKA = GOOD.replace(
     '{type: mqtt, url: "mqtt://127.0.0.1:1", topics: [x]}',
     '{type: kafka, bootstrap_servers: "127.0.0.1:1,127.0.0.1:2", topics: [x], group_id: g}',

@@ -294,22 +294,21 @@ def test_what_cannot_be_read_has_no_rule_but_a_comment_that_says_why_and_what_to
         observed.add("", Record(topic, payload, NOW))
     found = draft(observed, SOURCE)
     assert [rule.settings for rule in found.rules] == [
+        {"topic": "a", "format": "text", "states": {"OFF": 0, "ON": 1}},
         {"topic": "b"},
         {"topic": "e", "format": "text", "strip_unit": True, "decimal_comma": True},
+        {"topic": "h", "states": {"CLOSED": 0, "OPEN": 1}},
     ]
     assert {str(rule.settings["topic"]): rule.settings for rule in found.without_rule} == {
-        "a": {"topic": "a", "format": "text", "states": {"ON": 0}},
         "c": {"topic": "c"},
         "d": {"topic": "d", "format": {"type": "binary", "fields": [{"name": "value", "type": "f32"}]}},
         "f": {"topic": "f", "format": "text"},
         "g": {"topic": "g"},
-        "h": {"topic": "h"},
     }
     text = config_text(found, "a broker", "preview")
     assert "skip: true\n" not in text
     comment = " ".join(text[text.index("NOT MAPPED YET") :].replace("#", "").split())
     for words in (
-        "Why: states as text, no numbers To do: say which number each state has, in states; or skip: true",
         "Why: bytes whose layout is not known To do: say in format what they are",
         "Why: no numbers or booleans came of it (no number or boolean in an object of 1",
     ):

@@ -7,7 +7,8 @@ is called by its own fields, and its place in the list counts only where nothing
    of them together are the name, since one alone may be the same for several items.
 2. The only text field of the items that neither describes the reading nor is a number or a time.
 3. A time of its own: then the items are readings of the same signals, and no name is needed.
-4. The place in the list.
+4. The only whole number under the name of a thing that may be a reading, too: `pump`, `sensor`.
+5. The place in the list.
 
 Never are some items of a list called one way and others another: an item that lacks what names the others is refused.
 Everything follows from the one message. Two items that would still share an input ID at one time are refused later
@@ -82,7 +83,7 @@ def name_elements(elements: list[object], has_time: Callable[[dict[str, object]]
             if all(timed):
                 return Naming(names, timed=True)
             if not any(timed):
-                return None
+                return _by_number(elements)
             return Naming(
                 names,
                 "the other items of this list have a time of their own, and this one has neither a time nor a name; "
@@ -94,6 +95,31 @@ def name_elements(elements: list[object], has_time: Callable[[dict[str, object]]
         "the other items of this list have a name, and this one has none, or an empty one; "
         "write a rule with iterate and item_name",
         guessed=guessed,
+    )
+
+
+def _by_number(elements: list[object]) -> Naming | None:
+    """Objects that a whole number names, where such a number is seldom a reading: `{"pump": 1, "rpm": 1480}`."""
+    fields = {
+        key
+        for element in elements
+        if type(element) is dict
+        for key, value in element.items()
+        if type(value) is int and meaning(key).names
+    }
+    if len(fields) != 1 or all(type(element) is dict and len(element) < 2 for element in elements):
+        return None
+    (field,) = fields
+    return Naming(
+        [
+            ItemName((text_of(element[field]),), (field,))
+            if type(element) is dict and type(element.get(field)) is int and len(element) > 1
+            else NO_NAME
+            for element in elements
+        ],
+        f"the other items of this list have a {field!r}, and this one has none; "
+        "write a rule with iterate and item_name",
+        guessed=field,
     )
 
 

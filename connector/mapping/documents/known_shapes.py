@@ -12,7 +12,7 @@ from typing import Final
 
 from connector.mapping.documents.field_names import is_plural, meaning
 from connector.mapping.documents.item_names import item_name
-from connector.mapping.documents.places import is_odd, segment
+from connector.mapping.documents.places import is_odd, last_key, segment
 from connector.mapping.documents.shapes import TIME, Shape
 from connector.mapping.documents.walk import MAX_DEPTH, repeated_places
 from connector.mapping.plans import NO_VALUE_RULE, Plan, value_rule
@@ -182,10 +182,13 @@ class KnownShapes:
             else:
                 entries.append(None)
         some = tuple(conversions) if any(conversions) else None
+        around = path != "" and may_be_other_time(last_key(path))
         guarded = tuple(
             key
             for key in obj
-            if key != time_key and may_be_other_time(key) and value_rule(rule, prefix + segment(key)) is NO_VALUE_RULE
+            if key != time_key
+            and (may_be_other_time(key) or around)
+            and value_rule(rule, prefix + segment(key)) is NO_VALUE_RULE
         )
         return Shape(tuple(obj), tuple(entries), time_key, some, keys, found, guarded)
 

@@ -279,6 +279,8 @@ class Walker:
         if kind is bool or kind is int or kind is float:
             number = value  # type: ignore[assignment]
             if number >= LEAST_EPOCH and _is_time_of_other(plan, path, value):
+                if is_time_name(last_key(path.rpartition(".")[0])):
+                    work.unused_time = work.unused_time or path
                 work.filtered += 1
                 work.skipped += 1
                 return
@@ -369,7 +371,7 @@ class Walker:
                 "items_named_by_guess",
                 plan.source,
                 f"{plan.topic}: {at}",
-                f"the items of the list {at} are called by their field {field!r}, since it is their only text",
+                f"the items of the list {at} are called by their field {field!r}, since nothing else does",
                 f"if that is right, write a rule to be sure: {{topic: {dumps(plan.topic)}, iterate: {dumps(at)}, "
                 f"item_name: {dumps(field)}}}",
             )
@@ -499,8 +501,12 @@ def _is_no_number(plan: Plan, path: str, value: object) -> bool:
 
 
 def _is_time_of_other(plan: Plan, path: str, value: object) -> bool:
-    """Whether this number is a time that the values beside it do not have."""
-    return is_other_time(last_key(path), value) and value_rule(plan.rule, path) is NO_VALUE_RULE
+    """Whether this number is a time that the values beside it do not have: by the name of its field, or of the object
+    around it (`{"timestamp": {"seconds": 1790000000}}`)."""
+    around = path.rpartition(".")[0]
+    return (
+        is_other_time(last_key(path), value) or (around != "" and is_other_time(last_key(around), value))
+    ) and value_rule(plan.rule, path) is NO_VALUE_RULE
 
 
 def is_list_of_times(key: str, value: object) -> bool:

@@ -53,7 +53,7 @@ def _bytes(value: object) -> object:
     return int(float(found[1]) * _SIZE_UNITS[found[2]])
 
 
-def text_of(value: object) -> object:
+def number_as_text(value: object) -> object:
     """YAML reads `5` as a number where a text was meant."""
     return str(value) if type(value) is int else value
 
@@ -139,7 +139,7 @@ class Catalogue(Generic[_Kind]):
 
     def __init__(self, group: str, base: type[_Kind], built_in: Sequence[type[_Kind]]) -> None:
         """`group` is the group of entry points; every kind is a subclass of `base`."""
-        self.kinds: dict[str, type[_Kind]] = {type_of(kind): kind for kind in built_in}
+        self.kinds: dict[str, type[_Kind]] = {section_type(kind): kind for kind in built_in}
         """Name → section."""
         self.broken: dict[str, str] = {}
         """Name of a kind of another package that cannot be used → why, for people."""
@@ -184,7 +184,7 @@ def _origin(found: EntryPoint) -> str:
     return f"{found.value} of {found.dist.name} {found.dist.version}" if found.dist else found.value
 
 
-def type_of(section: type[Section]) -> str:
+def section_type(section: type[Section]) -> str:
     """The `type` by which this kind of section is chosen."""
     (name,) = get_args(section.model_fields["type"].annotation)
     return str(name)

@@ -15,7 +15,7 @@ import msgpack
 from backports import zstd
 
 from connector.conformance.formats import Example
-from connector.formats.binary.binary import BinaryFormat, Bits, Part
+from connector.formats.binary.binary import BinaryFormat, Bits, LayoutField
 from connector.formats.binary.cbor import CborFormat
 from connector.formats.binary.messagepack import MessagePackFormat
 from connector.formats.compression import Compressed
@@ -100,8 +100,12 @@ EXAMPLES = {
     "cbor": Example(CborFormat(), cbor2.dumps(_TAGGED) + cbor2.dumps([1.5, _TIME, {1: 2}])),
     "binary": Example(
         BinaryFormat(
-            [Part("i16", "t"), Part("u8", bits=(Bits("on", 0), Bits("mode", 1, 3))), Part("text", "s", length=2)],
-            header=[Part("u24", "device")],
+            [
+                LayoutField("i16", "t"),
+                LayoutField("u8", bits=(Bits("on", 0), Bits("mode", 1, 3))),
+                LayoutField("text", "s", length=2),
+            ],
+            header=[LayoutField("u24", "device")],
             repeat=True,
         ),
         b"\0\0\7" + b"\0\xd7\5ab" + b"\0\xd8\4c\0",

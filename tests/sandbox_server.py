@@ -29,7 +29,7 @@ from typing import Any, Self
 
 import httpx
 
-from connector.sandbox.address import Address
+from connector.sandbox.address import ListenAddress
 from connector.sandbox.store import SignalRow, Store
 from tests.ports import free_port
 from tests.secret_search import search_folder
@@ -91,7 +91,7 @@ class SandboxServer:
         if not line.startswith("listening on "):
             self.kill()
             raise RuntimeError(f"the sandbox did not start: {line}{self.log()}")
-        self._port = Address.parse(line.split("//")[1].split("/")[0]).port
+        self._port = ListenAddress.parse(line.split("//")[1].split("/")[0]).port
         return self
 
     def stop(self) -> float:

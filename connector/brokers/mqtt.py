@@ -46,7 +46,7 @@ def explained(error: Exception, seconds: float) -> str:
     return plain.get(type(error)) or str(error) or type(error).__name__
 
 
-def refusal(name: str, protocol: str) -> str:
+def connack_refusal(name: str, protocol: str) -> str:
     """What a broker meant that answered CONNECT with this reason, and what to do."""
     hints = {
         "Unsupported protocol version": f"set protocol: {'3.1.1' if protocol == '5' else '5'}",

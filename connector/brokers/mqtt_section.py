@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from connector.settings import Seconds, Section, TlsSection, text_of
+from connector.settings import Seconds, Section, TlsSection, number_as_text
 
 MQTT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 
@@ -48,7 +48,7 @@ class MqttConnectionSection(Section):
         examples=["mqtts://broker.example.com"],
     )
     protocol: Annotated[
-        Literal["5", "3.1.1"], BeforeValidator(text_of, json_schema_input_type=Literal["5", "3.1.1", 5])
+        Literal["5", "3.1.1"], BeforeValidator(number_as_text, json_schema_input_type=Literal["5", "3.1.1", 5])
     ] = Field(default="5", description="MQTT version.")
     username: str | None = Field(default=None, description="User name at the broker.")
     password: SecretStr | None = Field(

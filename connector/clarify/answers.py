@@ -36,7 +36,7 @@ def _set_duration(value: object) -> object:
     return None if value in ("PT0S", "") else value
 
 
-Duration = Annotated[timedelta | None, BeforeValidator(_set_duration)]
+AnsweredDuration = Annotated[timedelta | None, BeforeValidator(_set_duration)]
 
 
 class CreateSummary(AnswerModel):
@@ -92,8 +92,8 @@ class SavedAttributes(AnswerModel):
     value_type: str = "numeric"
     eng_unit: str = ""
     enum_values: dict[str, str] = Field(default_factory=dict)
-    sample_interval: Duration = None
-    gap_detection: Duration = None
+    sample_interval: AnsweredDuration = None
+    gap_detection: AnsweredDuration = None
 
 
 class SavedSignal(SavedAttributes):

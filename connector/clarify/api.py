@@ -89,7 +89,7 @@ class Api:
     @property
     def insert_overhead(self) -> int:
         """Bytes around `data_json` in the body of an insert: body size = len(data_json) + this, exactly."""
-        return len(rpc.request(rpc.FIRST_ID, _INSERT, self._insert_start, self._insert_end))
+        return len(rpc.call_body(rpc.FIRST_ID, _INSERT, self._insert_start, self._insert_end))
 
     def insert(self, data: DataFrame | Mapping[str, object]) -> InsertResult:
         """Write a data frame, or {"times": [...], "series": {...}}. Signals that do not exist are created.
@@ -146,7 +146,7 @@ class Api:
 
     def _call(self, method: str, *params: bytes) -> dict[str, object]:
         request_id = next(self._request_ids)
-        body = rpc.request(request_id, method, *params)
+        body = rpc.call_body(request_id, method, *params)
         if len(body) > REQUEST_BYTES:
             # The request is not sent: the API's answer is not documented, and a broken connection would look like an
             # error that a repetition may help.

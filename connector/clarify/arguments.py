@@ -17,7 +17,7 @@ ViewT = TypeVar("ViewT", bound=SignalInfo)
 AggregationT = TypeVar("AggregationT", ItemAggregation, GroupAggregation, Calculation)
 
 
-def texts(name: str, given: object) -> list[str]:
+def text_list(name: str, given: object) -> list[str]:
     """`given` as a list. ArgumentError if it is one text, or not iterable."""
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise ArgumentError(f"{name} is a list, such as [{given!r}]")
@@ -48,7 +48,7 @@ def data_query(
 
     `settings` say where buckets begin.
     """
-    window = DataFilter(iso8601.to_datetime(start), iso8601.to_datetime(end), texts("series", series)).to_query()
+    window = DataFilter(iso8601.to_datetime(start), iso8601.to_datetime(end), text_list("series", series)).to_query()
     more = {"outsidePoints": True} if outside_points else {}
     return {"filter": window, "rollup": rollup, "last": number("last", last), **settings, **more}
 

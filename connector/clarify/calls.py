@@ -15,7 +15,7 @@ from connector.clarify.pacing import Pacing
 from connector.clarify.results import InsertResult
 from connector.clarify.versions import CONNECTING, ApiVersion, ApiVersionError, adapted
 
-Progress: TypeAlias = Callable[[int, int | None], object]
+ProgressCallback: TypeAlias = Callable[[int, int | None], object]
 """Called after each part of a long call with the number done and the number of all; None if that is not known."""
 
 INSERT: Final = "integration.insert"

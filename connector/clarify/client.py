@@ -32,13 +32,13 @@ from connector.clarify.answers import (
     SignalSelection,
 )
 from connector.clarify.api import Api
-from connector.clarify.calls import Calls, Progress
+from connector.clarify.calls import Calls, ProgressCallback
 from connector.clarify.credentials import Credentials, CredentialsSource
 from connector.clarify.iso8601 import Instant
 from connector.clarify.limits import API_VERSION, REQUEST_BYTES
 from connector.clarify.models import Calculation, GroupAggregation, ItemAggregation, ItemInfo, SignalInfo
 from connector.clarify.pacing import Pacing, Retries, documented_rates
-from connector.clarify.publishing import Publisher
+from connector.clarify.publishing import SignalPublisher
 from connector.clarify.reading import DataRequest, Reader
 from connector.clarify.selecting import ITEMS, SIGNALS, Selector
 from connector.clarify.selection import QueryFilter, Selection
@@ -114,7 +114,7 @@ class Client:
         self._calls = Calls(api, pacing, self.api_version, version)
         self._writer = Writer(self._calls, max_request_bytes - _FIRST_ENVELOPE)
         self._selector = Selector(self._calls)
-        self._publisher = Publisher(self._calls)
+        self._publisher = SignalPublisher(self._calls)
         self._reader = Reader(self._calls, self._selector, now)
 
     @property
@@ -139,7 +139,7 @@ class Client:
 
     # -- writing ----------------------------------------------------------------------------------
 
-    def insert(self, data: object, *, progress: Progress | None = None) -> Response[InsertResponse]:
+    def insert(self, data: object, *, progress: ProgressCallback | None = None) -> Response[InsertResponse]:
         """Write values to signals. Signals that do not exist are created. API: integration.insert.
 
         data
@@ -163,7 +163,7 @@ class Client:
         create_only: bool = False,
         integration: str | None = None,
         *,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Response[SaveSignalsResponse]:
         """Save the metadata of signals. Signals that do not exist are created. API: integration.saveSignals.
 
@@ -198,7 +198,7 @@ class Client:
         create_only: bool = False,
         integration: str | None = None,
         *,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Response[PublishSignalsResponse]:
         """Publish signals as items, or update the items of published signals. API: admin.publishSignals.
 
@@ -236,7 +236,7 @@ class Client:
         include: Sequence[str] = (),
         integration: str | None = None,
         *,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Response[SignalSelection]:
         """Select signals of the integration, with their metadata. API: admin.selectSignals.
 
@@ -272,7 +272,7 @@ class Client:
         sort: Sequence[str] = (),
         total: bool = False,
         *,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Response[ItemSelection]:
         """Select the organisation's items that the integration may see, with their metadata. API: clarify.selectItems.
 
@@ -291,7 +291,7 @@ class Client:
         *,
         skip: int = 0,
         limit: int | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Iterator[SignalResource]:
         """Yield signals one after another, fetched in pages of 1,000. Raises ClarifyError if a page fails.
 
@@ -311,7 +311,7 @@ class Client:
         *,
         skip: int = 0,
         limit: int | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Iterator[ItemResource]:
         """Yield items one after another, in the same way as `iter_signals` yields signals."""
         selection = Selection(filter, skip, limit, sort, include=include)
@@ -384,7 +384,7 @@ class Client:
         *,
         series: Sequence[str] = (),
         outsidePoints: bool = False,  # noqa: N803
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Response[DataSelection]:
         """Read the data of items. API: clarify.dataFrame.
 
@@ -457,7 +457,7 @@ class Client:
         *,
         series: Sequence[str] = (),
         outsidePoints: bool = False,  # noqa: N803
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Iterator[DataSelection]:
         """Yield the pieces of `data_frame` one after another, for more data than fits into memory.
 
@@ -499,7 +499,7 @@ class Client:
         include: Sequence[str] = (),
         window_size: str | timedelta | None = None,
         *,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Response[DataSelection]:
         """Compute aggregates of items, and formulas, in the buckets of a rollup. API: clarify.evaluate.
 

@@ -157,7 +157,7 @@ def to_datetime(instant: int) -> datetime:
     return _EPOCH + timedelta(microseconds=instant)
 
 
-def duration(value: str | timedelta) -> str | None:
+def duration_text(value: str | timedelta) -> str | None:
     """A fixed duration as ISO 8601 text such as PT5M; None for zero, which means "not set" in the API.
 
     Raises ArgumentError for years and months, other text, and durations below zero.

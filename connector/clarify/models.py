@@ -67,7 +67,7 @@ def _enum_key(key: object) -> int:
 
 def _duration(value: object) -> str | None:
     if value is None or isinstance(value, str | timedelta):
-        return None if value is None else iso8601.duration(value)
+        return None if value is None else iso8601.duration_text(value)
     raise ValueError("must be ISO 8601 text such as PT5M, or a timedelta")
 
 
@@ -162,7 +162,7 @@ def _alias(value: str) -> str:
 
 Alias = Annotated[str, AfterValidator(_alias)]
 ResourceId = Annotated[str, AfterValidator(_resource_id)]
-State = Annotated[int, Field(ge=0, le=ENUM_VALUE_MAX)]
+EnumState = Annotated[int, Field(ge=0, le=ENUM_VALUE_MAX)]
 Offset = Annotated[int, Field(ge=-OFFSET_MAX, le=OFFSET_MAX)]
 TimeAggregation = Literal[
     "count", "min", "max", "sum", "avg", "first", "last", "state-seconds", "state-percent", "state-rate"
@@ -175,7 +175,7 @@ class _Aggregation(ApiModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    state: State | None = None
+    state: EnumState | None = None
     """The state to aggregate. The state aggregations need a state."""
     lead: Offset | None = None
     """Show the value from this number of buckets later."""

@@ -103,7 +103,7 @@ def read_rollup(
     if rollup is None:
         return None
     if isinstance(rollup, timedelta):
-        text = iso8601.duration(rollup)
+        text = iso8601.duration_text(rollup)
         if text is None:
             raise ArgumentError("a rollup must be longer than zero")
         rollup = text
@@ -200,7 +200,7 @@ def halved(windows: Sequence[tuple[int, int]], rollup: Rollup | None) -> list[tu
 
 
 def _size(size: str | timedelta) -> int:
-    text = iso8601.duration(size) if isinstance(size, timedelta) else size
+    text = iso8601.duration_text(size) if isinstance(size, timedelta) else size
     fixed, months = _length(text or "")
     return fixed or months * _MONTH_AT_LEAST
 

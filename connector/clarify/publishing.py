@@ -7,7 +7,7 @@ from typing import Final
 
 from connector.clarify import arguments
 from connector.clarify.answers import PublishSignalsResponse, Response, SignalSelection
-from connector.clarify.calls import AS_LIST, Calls, Progress
+from connector.clarify.calls import AS_LIST, Calls, ProgressCallback
 from connector.clarify.errors import ClarifyError
 from connector.clarify.limits import PUBLISHED_SIGNALS, SELECTED_RESOURCES
 from connector.clarify.models import Item, ItemInfo, check_resource_id
@@ -19,7 +19,7 @@ _CONNECT: Final = "admin.signals.connect"
 _DISCONNECT: Final = "admin.signals.disconnect"
 
 
-class Publisher:
+class SignalPublisher:
     """Publishes for a `Client`, whose methods of the same names say what the arguments mean."""
 
     def __init__(self, calls: Calls) -> None:
@@ -33,7 +33,7 @@ class Publisher:
         *,
         create_only: bool,
         integration: str | None,
-        progress: Progress | None,
+        progress: ProgressCallback | None,
     ) -> Response[PublishSignalsResponse]:
         """Publish signals as items, or update their items."""
         if isinstance(signal_ids, Mapping):

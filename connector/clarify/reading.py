@@ -9,7 +9,7 @@ from typing import Final
 
 from connector.clarify import arguments, paging
 from connector.clarify.answers import DataSelection, Response, read_answer
-from connector.clarify.calls import Calls, Progress
+from connector.clarify.calls import Calls, ProgressCallback
 from connector.clarify.data_frame import DataFrame
 from connector.clarify.errors import ArgumentError, TooLarge
 from connector.clarify.gathering import gather
@@ -68,13 +68,13 @@ class Reader:
         self._now = now
 
     def data_frame(
-        self, selection: Selection, request: DataRequest, progress: Progress | None
+        self, selection: Selection, request: DataRequest, progress: ProgressCallback | None
     ) -> Response[DataSelection]:
         """The data of the selected items in one response."""
         return self._together(self.iter_data_frames(selection, request, progress), request.last)
 
     def iter_data_frames(
-        self, selection: Selection, request: DataRequest, progress: Progress | None
+        self, selection: Selection, request: DataRequest, progress: ProgressCallback | None
     ) -> Iterator[DataSelection]:
         """The data of the selected items piece by piece. Raises ClarifyError if a piece cannot be fetched."""
         rollup = request.read_rollup()
@@ -113,7 +113,7 @@ class Reader:
         calculations: Sequence[Calculation | Mapping[str, object]],
         include: Sequence[str],
         request: DataRequest,
-        progress: Progress | None,
+        progress: ProgressCallback | None,
     ) -> Response[DataSelection]:
         """Aggregates and formulas in one response."""
         if groups:
@@ -142,7 +142,7 @@ class Reader:
                 "items": chosen,
                 "calculations": formulas,
                 "data": request.query(start, end, rollup, settings),
-                "include": arguments.texts("include", include),
+                "include": arguments.text_list("include", include),
                 "format": _AS_FRAME,
             }
             return {**params, "groups": grouped} if grouped else params

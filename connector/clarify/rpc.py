@@ -27,7 +27,7 @@ _SHOWN_CHARACTERS = 500  # of an error's message and of its details
 _SHOWN_PROBLEMS = 5
 
 
-def request(request_id: int, method: str, *params: bytes) -> bytes:
+def call_body(request_id: int, method: str, *params: bytes) -> bytes:
     """The body of a call. `params` is the JSON of the parameters, in one or more pieces."""
     return b"".join(
         (

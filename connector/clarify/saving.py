@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic
 
 from connector.clarify.answers import Response, read_answer
-from connector.clarify.calls import Calls, ModelT, Progress
+from connector.clarify.calls import Calls, ModelT, ProgressCallback
 from connector.clarify.errors import ClarifyError
 from connector.clarify.models import SignalInfo
 
@@ -31,7 +31,7 @@ def save(
     *,
     create_only: bool,
     integration: str | None,
-    progress: Progress | None,
+    progress: ProgressCallback | None,
 ) -> Response[ModelT]:
     """Save the metadata in `views`, by key. If a request fails, `result` has what was saved before it.
 

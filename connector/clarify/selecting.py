@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from connector.clarify import paging
 from connector.clarify.answers import ItemSelection, Response, SignalSelection
-from connector.clarify.calls import AS_LIST, Calls, Progress
+from connector.clarify.calls import AS_LIST, Calls, ProgressCallback
 from connector.clarify.gathering import gather
 from connector.clarify.limits import SELECTED_RESOURCES
 from connector.clarify.selection import Selection
@@ -35,7 +35,11 @@ class Selector:
         self._calls = calls
 
     def select(
-        self, kind: ResourceKind[PageT], selection: Selection, more: Mapping[str, object], progress: Progress | None
+        self,
+        kind: ResourceKind[PageT],
+        selection: Selection,
+        more: Mapping[str, object],
+        progress: ProgressCallback | None,
     ) -> Response[PageT]:
         """All pages as one response. If a page fails, `result` has the pages before it.
 
@@ -48,7 +52,11 @@ class Selector:
         return self._calls.response(kind.model(meta=found.meta, data=data, included=found.included), found.failure)
 
     def pages(
-        self, kind: ResourceKind[PageT], selection: Selection, more: Mapping[str, object], progress: Progress | None
+        self,
+        kind: ResourceKind[PageT],
+        selection: Selection,
+        more: Mapping[str, object],
+        progress: ProgressCallback | None,
     ) -> Iterator[PageT]:
         """The pages one after another. Raises ClarifyError if a page cannot be fetched."""
         done = 0

@@ -44,9 +44,9 @@ class Selection:
         if not isinstance(given, Filter | Mapping | None):
             raise FilterError(f"filter is a Filter, or a dict such as {{'name': 'Pressure'}}, not {given!r}")
         where = given.to_query() if isinstance(given, Filter) else dict(given or {})
-        fields = arguments.texts("sort", self.sort)
+        fields = arguments.text_list("sort", self.sort)
         return {"filter": where, "sort": fields, "limit": limit, "skip": skip, "total": bool(self.total)}
 
     def included(self) -> list[str]:
         """`include` as a list of texts, as the API takes it."""
-        return arguments.texts("include", self.include)
+        return arguments.text_list("include", self.include)

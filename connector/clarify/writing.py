@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from connector.clarify import arguments
 from connector.clarify.answers import InsertResponse, Response, SaveSignalsResponse
-from connector.clarify.calls import Calls, Progress
+from connector.clarify.calls import Calls, ProgressCallback
 from connector.clarify.data_frame import as_data_frame
 from connector.clarify.errors import ClarifyError
 from connector.clarify.models import Signal, SignalInfo, check_input_id
@@ -26,7 +26,7 @@ class Writer:
         self._calls = calls
         self._most_bytes = most_bytes
 
-    def insert(self, data: object, progress: Progress | None) -> Response[InsertResponse]:
+    def insert(self, data: object, progress: ProgressCallback | None) -> Response[InsertResponse]:
         """Insert data in as many requests as its size needs."""
         frame = as_data_frame(data)
         found: dict[str, Any] = {}
@@ -52,7 +52,7 @@ class Writer:
         *,
         create_only: bool,
         integration: str | None,
-        progress: Progress | None,
+        progress: ProgressCallback | None,
     ) -> Response[SaveSignalsResponse]:
         """Save the metadata of signals."""
         if isinstance(input_ids, Mapping):

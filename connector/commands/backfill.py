@@ -14,7 +14,7 @@ import structlog
 from connector.commands.configuration import CONFIG
 from connector.config.read import load_config
 from connector.observe.logs import configure_logs
-from connector.runtime.backfill import Backfill, choose_source, wanted
+from connector.runtime.backfill import Backfill, asked_range, choose_source
 from connector.runtime.ledger import as_table, read_ledger
 
 _log = structlog.get_logger(__name__)
@@ -48,7 +48,7 @@ def backfill(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    job = Backfill(loaded, choose_source(loaded, source), wanted(from_, to, offsets), share)
+    job = Backfill(loaded, choose_source(loaded, source), asked_range(from_, to, offsets), share)
     reader = job.source
     click.echo(
         f"{reader.total} offsets; {'going on after' if reader.resumed else 'beginning with'} {reader.done} of them"

@@ -47,7 +47,7 @@ Path_ = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ConfigProblem:
     """One thing that is wrong with a configuration file."""
 
     line: int | None
@@ -58,7 +58,7 @@ class Problem:
 class ConfigError(ConnectorError):
     """The configuration cannot be used. Its text is for the person who wrote the file."""
 
-    def __init__(self, file: Path, problems: list[Problem]) -> None:
+    def __init__(self, file: Path, problems: list[ConfigProblem]) -> None:
         self.problems = problems
         lines = []
         for problem in problems:
@@ -76,7 +76,7 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None, *, wit
     for trying the mapping on a machine that has none of them.
     """
     document = _read(file)
-    problems: list[Problem] = []
+    problems: list[ConfigProblem] = []
     folder = file.resolve().parent
     plain = _Expansion(document, folder, os.environ if environment is None else environment, problems).of(document)
     missing = [problem for problem in problems if without_secrets and problem.field.startswith(_ELSEWHERE)]
@@ -86,7 +86,7 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None, *, wit
         config: Config = _anchored(Config.model_validate(plain, context={"presets": _presets(plain, folder)}), folder)
     except PresetError as error:
         at = ("mapping", error.field)
-        raise ConfigError(file, [*missing, Problem(_line(document, at), _dotted(at), str(error))]) from None
+        raise ConfigError(file, [*missing, ConfigProblem(_line(document, at), _dotted(at), str(error))]) from None
     except ValidationError as error:
         raise ConfigError(file, missing + _merged([_problem(document, item) for item in error.errors()])) from None
     return config
@@ -125,27 +125,27 @@ def _read(
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(file, [Problem(None, "", "there is no such file")]) from None
+        raise ConfigError(file, [ConfigProblem(None, "", "there is no such file")]) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(file, [Problem(None, "", f"cannot be read: {error}")]) from None
+        raise ConfigError(file, [ConfigProblem(None, "", f"cannot be read: {error}")]) from None
     try:
         document = YAML(typ="rt").load(text)
     except DuplicateKeyError as error:
         # The library's text quotes both values, and one may be a secret.
         mark = error.problem_mark
         message = "a key stands twice in the same section; keep one of the two"
-        raise ConfigError(file, [Problem(mark.line + 1 if mark else None, "", message)]) from None
+        raise ConfigError(file, [ConfigProblem(mark.line + 1 if mark else None, "", message)]) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
         what = (error.problem or str(error)).strip().splitlines()[0]
-        raise ConfigError(file, [Problem(line, "", f"not valid YAML: {what}")]) from None
+        raise ConfigError(file, [ConfigProblem(line, "", f"not valid YAML: {what}")]) from None
     except RecursionError:
-        raise ConfigError(file, [Problem(None, "", "not valid YAML: nested too deeply")]) from None
+        raise ConfigError(file, [ConfigProblem(None, "", "not valid YAML: nested too deeply")]) from None
     except YAMLError as error:
-        raise ConfigError(file, [Problem(None, "", f"not valid YAML: {str(error).splitlines()[0]}")]) from None
+        raise ConfigError(file, [ConfigProblem(None, "", f"not valid YAML: {str(error).splitlines()[0]}")]) from None
     if not isinstance(document, CommentedMap):
-        raise ConfigError(file, [Problem(1, "", what)])
+        raise ConfigError(file, [ConfigProblem(1, "", what)])
     return document
 
 
@@ -153,7 +153,7 @@ class _Expansion:
     """Turns the document into plain values with every `${…}` filled in; what cannot be is noted in `problems`."""
 
     def __init__(
-        self, document: CommentedMap, folder: Path, environment: Mapping[str, str], problems: list[Problem]
+        self, document: CommentedMap, folder: Path, environment: Mapping[str, str], problems: list[ConfigProblem]
     ) -> None:
         self._document = document
         self._folder = folder
@@ -175,7 +175,7 @@ class _Expansion:
             try:
                 return self._referenced(found[1])
             except _ReferenceError as error:
-                self._problems.append(Problem(_line(self._document, at), _dotted(at), str(error)))
+                self._problems.append(ConfigProblem(_line(self._document, at), _dotted(at), str(error)))
                 return _UNSET
 
         return _REFERENCE.sub(filled, str(node))
@@ -212,9 +212,9 @@ def _content(path: Path) -> str:
         raise _ReferenceError(f"{path} is not UTF-8 text") from None
 
 
-def _merged(problems: list[Problem]) -> list[Problem]:
+def _merged(problems: list[ConfigProblem]) -> list[ConfigProblem]:
     """Where a value may be one thing or another, pydantic says what is wrong with it as each of them."""
-    merged: dict[tuple[int | None, str], Problem] = {}
+    merged: dict[tuple[int | None, str], ConfigProblem] = {}
     for problem in problems:
         at = (problem.line, problem.field)
         known = merged.get(at)
@@ -222,7 +222,7 @@ def _merged(problems: list[Problem]) -> list[Problem]:
     return list(merged.values())
 
 
-def _problem(document: CommentedMap, item: Any) -> Problem:
+def _problem(document: CommentedMap, item: Any) -> ConfigProblem:
     full: Path_ = tuple(part for part in item["loc"] if not _UNION_MEMBER.fullmatch(str(part)))
     at = _without_kind(full)
     kind = item["type"]
@@ -252,7 +252,7 @@ def _problem(document: CommentedMap, item: Any) -> Problem:
         at, message = _deeper(document, at, message)
     elif kind in ("model_type", "model_attributes_type", "dict_type"):
         message = "must be a section, that is settings with a name and a value each"
-    return Problem(_line(document, at), _dotted(at), message)
+    return ConfigProblem(_line(document, at), _dotted(at), message)
 
 
 def _deeper(document: CommentedMap, at: Path_, message: str) -> tuple[Path_, str]:

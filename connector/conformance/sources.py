@@ -50,7 +50,7 @@ _POLL_SECONDS: Final = 0.1
 _QUIET_POLLS: Final = 5
 _GAUGE: Final = re.compile(r"[a-z][a-z0-9_]*")
 
-Place = tuple[str, int]
+PartitionPosition = tuple[str, int]
 """(partition, position): which record."""
 
 
@@ -102,7 +102,7 @@ class BreakableStage(Stage):
 class Run:
     """One run of the source, from its opening to its end. Reads it as the intake does, and checks each chunk."""
 
-    def __init__(self, stage: Stage, ledger: Path, known: dict[Place, Record]) -> None:
+    def __init__(self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]) -> None:
         """`known` has the records of all runs of a test."""
         self.stage = stage
         self.source = stage.open(SourceFile.open(ledger))
@@ -191,7 +191,7 @@ class Run:
         return [record.payload or b"" for chunk in left for record in chunk.records]
 
     @property
-    def records(self) -> dict[Place, Record]:
+    def records(self) -> dict[PartitionPosition, Record]:
         """All that came, by its place."""
         return {place: record for chunk in self.chunks for place, record in _places(chunk).items()}
 
@@ -252,7 +252,7 @@ class SourceConformance:
         raise NotImplementedError("override the fixture `stage`")
 
     @pytest.fixture
-    def known(self) -> dict[Place, Record]:
+    def known(self) -> dict[PartitionPosition, Record]:
         """The records of all runs of a test, by their places."""
         return {}
 
@@ -265,7 +265,7 @@ class SourceConformance:
 
     @contextmanager
     def run(
-        self, stage: Stage, ledger: Path, known: dict[Place, Record], publish: Sequence[bytes] = ()
+        self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record], publish: Sequence[bytes] = ()
     ) -> Iterator[Run]:
         """The source is started and ready, and these messages are there for it; in the end it is closed."""
         if stage.finite:
@@ -282,7 +282,9 @@ class SourceConformance:
 
     # -- reading ----------------------------------------------------------------------------------
 
-    def test_all_messages_come_once_and_in_order(self, stage: Stage, ledger: Path, known: dict[Place, Record]) -> None:
+    def test_all_messages_come_once_and_in_order(
+        self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
+    ) -> None:
         """`Run` checks each chunk: its size, its name, that positions rise."""
         wanted = messages(stage.messages)
         with self.run(stage, ledger, known, wanted) as run:
@@ -295,7 +297,7 @@ class SourceConformance:
             assert run.source.problems() == []
 
     def test_a_source_that_is_held_gives_nothing_and_stays_alive(
-        self, stage: Stage, ledger: Path, known: dict[Place, Record]
+        self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
         """`hold` is called instead of `poll` while there is no room."""
         wanted = messages(stage.messages)
@@ -312,7 +314,7 @@ class SourceConformance:
             assert run.source.problems() == []
 
     def test_after_stop_reading_only_what_was_taken_in_still_comes(
-        self, stage: Stage, ledger: Path, known: dict[Place, Record]
+        self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
         """The rest stays where it is, and comes after a restart."""
         early, late = messages(stage.messages), messages(20, stage.messages)
@@ -331,7 +333,7 @@ class SourceConformance:
                 second.poll_at_least(early if stage.finite else early + late)
 
     def test_records_can_be_read_again_until_they_are_committed(
-        self, stage: Stage, ledger: Path, known: dict[Place, Record]
+        self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
         """By any thread, in parts of about `max_bytes`; a record that is not there has a reason, and no exception."""
         wanted = messages(stage.messages)
@@ -362,7 +364,7 @@ class SourceConformance:
     # -- restarts ---------------------------------------------------------------------------------
 
     def test_after_a_restart_only_what_was_not_committed_comes_again(
-        self, stage: Stage, ledger: Path, known: dict[Place, Record]
+        self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
         """The commit of a part is enough, and `close` waits until it is durable."""
         wanted = messages(stage.messages)
@@ -387,7 +389,7 @@ class SourceConformance:
             assert third.payloads == []
 
     def test_new_messages_come_after_a_restart_and_each_has_a_place_of_its_own(
-        self, stage: Stage, ledger: Path, known: dict[Place, Record]
+        self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
         """Dead letters are identified by source, partition and position: `Run` checks that these never name two."""
         for n in range(3):
@@ -400,7 +402,9 @@ class SourceConformance:
                 break
         assert_booked(stage, ledger, 60 * (n + 1))
 
-    def test_a_source_can_be_closed_in_the_middle(self, stage: Stage, ledger: Path, known: dict[Place, Record]) -> None:
+    def test_a_source_can_be_closed_in_the_middle(
+        self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
+    ) -> None:
         """Within its time-out, and nothing that was not committed is lost."""
         wanted = messages(stage.messages)
         with self.run(stage, ledger, known, wanted) as run:
@@ -410,7 +414,7 @@ class SourceConformance:
                 second.poll_at_least(wanted)
 
     def test_a_source_can_be_closed_twice_and_without_a_start(
-        self, stage: Stage, ledger: Path, known: dict[Place, Record]
+        self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
         """It gives everything up, so that it can be opened again."""
         wanted = messages(stage.messages)
@@ -423,7 +427,7 @@ class SourceConformance:
             second.poll_all(wanted if stage.replays or not stage.finite else ())
             second.close()
 
-    def test_its_threads_end_with_it(self, stage: Stage, ledger: Path, known: dict[Place, Record]) -> None:
+    def test_its_threads_end_with_it(self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]) -> None:
         """Those that it has started in Python."""
         before = set(threading.enumerate())
         wanted = messages(stage.messages)
@@ -435,7 +439,7 @@ class SourceConformance:
     # -- for people -------------------------------------------------------------------------------
 
     def test_at_any_time_it_can_be_asked_how_it_is(
-        self, stage: Stage, ledger: Path, known: dict[Place, Record]
+        self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
         """Before it is started, while it runs, when it stops, and after its end; and no secret is told."""
         wanted = messages(60)
@@ -480,7 +484,7 @@ class BreakableSourceConformance(SourceConformance):
         raise NotImplementedError("override the fixture `stage`")
 
     def test_it_says_that_its_connection_is_gone_and_goes_on_when_it_is_back(
-        self, stage: BreakableStage, ledger: Path, known: dict[Place, Record]
+        self, stage: BreakableStage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
         """It does not fail, commits meanwhile are not lost, and it answers when it is asked to read again."""
         early, late = messages(stage.messages), messages(stage.messages, stage.messages)
@@ -509,7 +513,7 @@ class BreakableSourceConformance(SourceConformance):
             assert second.payloads == []
 
     def test_it_can_be_closed_while_its_connection_is_gone(
-        self, stage: BreakableStage, ledger: Path, known: dict[Place, Record]
+        self, stage: BreakableStage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
         """Within its time-out, and nothing that was not committed is lost."""
         wanted = messages(stage.messages)
@@ -526,7 +530,7 @@ class LeavingSourceConformance(SourceConformance):
     """One more test, for a source whose log is given to others, or kept for us, while we are away."""
 
     def test_it_leaves_when_all_that_it_has_taken_in_is_committed(
-        self, stage: Stage, ledger: Path, known: dict[Place, Record]
+        self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
         """What it has not taken in by then comes to the next run."""
         wanted = messages(stage.messages)
@@ -561,7 +565,7 @@ def messages(n: int, first: int = 0) -> list[bytes]:
 
 
 def same_record(one: Record, other: Record) -> bool:
-    """Whether they are one message: the time of arrival may be another one."""
+    """Whether two records are the same message; their times and positions are not compared."""
     return (one.topic, one.payload, one.key, one.headers, one.problem) == (
         other.topic,
         other.payload,
@@ -623,7 +627,7 @@ def assert_no_secret(stage: Stage, *texts: str) -> None:
         assert not any(secret in text for text in texts), "a secret shows"
 
 
-def _places(chunk: Chunk) -> dict[Place, Record]:
+def _places(chunk: Chunk) -> dict[PartitionPosition, Record]:
     return {
         (chunk.partition, position): record for position, record in zip(chunk.positions, chunk.records, strict=True)
     }

@@ -14,7 +14,7 @@ import msgspec
 import orjson
 
 from connector import ConnectorError
-from connector.dead_letters.letter import Cut, DeadLetter, time_text
+from connector.dead_letters.letter import DeadLetter, Truncation, time_text
 from connector.records import Record, Reject
 
 _FORMAT: Final = 1
@@ -96,7 +96,7 @@ def _letter(found: dict[str, Any], payload: bytes | None) -> DeadLetter:
         more={str(reason): int(n) for reason, n in found.get("more", {}).items()},
         record=_record(found, payload) if "record" in found else None,
         missing=str(found.get("missing", "")),
-        cut=msgspec.convert(found["cut"], Cut) if "cut" in found else None,
+        cut=msgspec.convert(found["cut"], Truncation) if "cut" in found else None,
         configuration=str(found.get("configuration", "")),
         version=str(found.get("version", "")),
         written_us=int(found.get("written_us", 0)),

@@ -22,7 +22,7 @@ _MOST_US: Final = 2**63 - 1
 """What the stores can keep: 64 bits."""
 
 
-class Cut(msgspec.Struct, frozen=True):
+class Truncation(msgspec.Struct, frozen=True):
     """A record was too large to be kept whole."""
 
     parts: tuple[str, ...]
@@ -46,7 +46,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """The message as it came. None where it could not be had any more."""
     missing: str = ""
     """Why it could not be had."""
-    cut: Cut | None = None
+    cut: Truncation | None = None
     configuration: str = ""
     """Hash of the mapping that was in force."""
     version: str = ""

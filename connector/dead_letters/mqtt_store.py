@@ -23,7 +23,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from connector.brokers.mqtt import explained, refusal, tls_context
+from connector.brokers.mqtt import connack_refusal, explained, tls_context
 from connector.brokers.mqtt_section import MQTT_PORTS
 from connector.dead_letters.as_json import to_json
 from connector.dead_letters.letter import DeadLetter
@@ -45,7 +45,7 @@ _log = structlog.get_logger(__name__)
 
 
 class MqttLetters:
-    """The topic: a `DeadLetterStore` that cannot be read."""
+    """A `DeadLetterStore` that publishes letters to an MQTT topic; nobody can read letters back from it."""
 
     def __init__(self, section: MqttLettersSection) -> None:
         """ValueError if a certificate file cannot be used."""
@@ -107,7 +107,10 @@ class MqttLetters:
     # -- details ----------------------------------------------------------------------------------
 
     def _publish(self, letters: list[DeadLetter]) -> list[DeadLetter]:
-        """Publish these; returns those that were too large, cut. Raises `DeadLettersError`."""
+        """Publish the letters once; returns shortened copies of the letters that were too large.
+
+        The caller publishes the copies next. Raises `DeadLettersError` if a letter is not acknowledged or is refused.
+        """
         client = self._ready_client()
         until = time.monotonic() + self._section.timeout
         sent: dict[int, DeadLetter] = {}
@@ -226,7 +229,7 @@ class MqttLetters:
     ) -> None:
         with self._changed:
             if reason.is_failure:
-                self._say(refusal(reason.getName(), self._section.protocol))
+                self._say(connack_refusal(reason.getName(), self._section.protocol))
             elif client is self._client:
                 self._connected = True
                 self._max_packet = getattr(properties, "MaximumPacketSize", None)

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from connector.dead_letters.letter import Cut, DeadLetter
+from connector.dead_letters.letter import DeadLetter, Truncation
 from connector.records import Record, Reject
 
 MOST_REJECTS: Final = 100
@@ -59,7 +59,7 @@ def shrunk(letter: DeadLetter) -> DeadLetter | None:
         kept, cut = _fitting(record, len(record.payload) // 2)
         if letter.cut is not None and cut is not None:
             parts = tuple(dict.fromkeys((*letter.cut.parts, *cut.parts)))
-            cut = Cut(parts, letter.cut.payload_length, letter.cut.payload_sha256)
+            cut = Truncation(parts, letter.cut.payload_length, letter.cut.payload_sha256)
         return msgspec.structs.replace(letter, record=kept, cut=cut)
     if record is None and len(letter.rejects) == 1:
         return None
@@ -76,7 +76,7 @@ def _parts(rejects: tuple[Reject, ...]) -> Iterator[tuple[Reject, ...]]:
         yield rejects[start : start + MOST_REJECTS]
 
 
-def _fitting(record: Record, max_payload: int) -> tuple[Record, Cut | None]:
+def _fitting(record: Record, max_payload: int) -> tuple[Record, Truncation | None]:
     payload = record.payload or b""
     changes: dict[str, object] = {}
     if len(payload) > max_payload:
@@ -98,7 +98,7 @@ def _fitting(record: Record, max_payload: int) -> tuple[Record, Cut | None]:
         changes["topic"] = topic
     if not changes:
         return record, None
-    cut = Cut(tuple(changes), len(payload), hashlib.sha256(payload).hexdigest())
+    cut = Truncation(tuple(changes), len(payload), hashlib.sha256(payload).hexdigest())
     return msgspec.structs.replace(record, **changes), cut
 
 

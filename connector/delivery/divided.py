@@ -40,7 +40,7 @@ def values_in(columns: Columns) -> int:
     return sum(len(column.times) for column in columns.values())
 
 
-def cut(columns: Columns, n: int) -> tuple[Columns, Columns]:
+def split_columns(columns: Columns, n: int) -> tuple[Columns, Columns]:
     """(the first `n` values, counted column after column; all other values)."""
     first: dict[str, Column] = {}
     rest: dict[str, Column] = {}

@@ -69,7 +69,7 @@ def judge_frame(error: ClarifyError, keys: Collection[str], rows: int) -> Verdic
     return Verdict(Action.HALVE) if verdict.action is Action.SET_ASIDE else verdict
 
 
-def judge(
+def judge_request(
     error: ClarifyError, attempt: int, keys: Collection[str], prefix: str, chance: Callable[[], float]
 ) -> Verdict:
     """The verdict on a failed request that carried `keys` below `prefix` (`data.series`, `signalsByInput`).

@@ -26,7 +26,7 @@ import structlog
 
 from connector.clarify import ClarifyError, InsertResult, InvalidParams
 from connector.delivery.circuit import LOOK_SECONDS, Circuit, Circuits, CircuitState, unforeseen
-from connector.delivery.divided import Columns, cut, joined, values_in, without_named
+from connector.delivery.divided import Columns, joined, split_columns, values_in, without_named
 from connector.delivery.pace import Pace
 from connector.delivery.policy import Action, is_too_much, judge_frame
 from connector.delivery.slots import Slots
@@ -45,7 +45,7 @@ class Inserter(Protocol):
         """Insert an encoded frame; raises `ClarifyError`."""
 
 
-class Ledger(Protocol):
+class FrameOwner(Protocol):
     """Where the sender reports what became of a frame."""
 
     def inserted(self, frame: Frame, seconds: float) -> None:
@@ -95,7 +95,7 @@ class Sender:
         self,
         client: Inserter,
         slots: Slots,
-        ledger: Ledger,
+        ledger: FrameOwner,
         *,
         pace: Pace | None = None,
         circuit: Circuit | None = None,
@@ -228,7 +228,7 @@ def _search(work: deque[_Piece], size: int) -> None:
     half of it is probably good, since the bad value is in this one."""
     piece = work.popleft()
     _put_back(work, {}, piece.family)
-    first, second = cut(piece.columns, size // 2)
+    first, second = split_columns(piece.columns, size // 2)
     work.appendleft(_Piece(piece.family, second, is_other_half=True))
     work.appendleft(_Piece(piece.family, first))
 
@@ -238,14 +238,14 @@ def _divide(work: deque[_Piece], size: int) -> None:
     piece = work.popleft()
     if work and work[0].is_other_half:
         work[0] = replace(work[0], is_other_half=False)
-    first, second = cut(piece.columns, size // 2)
+    first, second = split_columns(piece.columns, size // 2)
     work.appendleft(_Piece(object(), second))
     work.appendleft(_Piece(object(), first))
 
 
 def _cut_off(work: deque[_Piece], n: int) -> None:
     """The first piece is to be small: the rest of it waits as a piece of its own."""
-    first, rest = cut(work[0].columns, n)
+    first, rest = split_columns(work[0].columns, n)
     if rest:
         piece = work.popleft()
         work.appendleft(_Piece(piece.family, rest))

@@ -30,7 +30,7 @@ class Slots:
         self._last: float | None = None
 
     def wait(self) -> bool:
-        """Wait for the next slot and take it. False if aborted."""
+        """Wait for the next slot, and take it; returns False if `abort` was set."""
         while (left := self._left()) > 0:
             if self._abort.wait(min(left, _LOOK_SECONDS)):
                 return False

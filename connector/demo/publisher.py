@@ -30,7 +30,7 @@ _CONNECT_SECONDS: Final = 30.0
 _LAST_ACKS_SECONDS: Final = 5.0
 
 
-class Publisher:
+class MqttPublisher:
     """A connection to the broker that counts the acknowledged messages."""
 
     def __init__(self, host: str, port: int, stop: threading.Event) -> None:
@@ -149,7 +149,7 @@ def main(host: str, port: int, machines: int, rate: float, seed: int) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    Publisher(host, port, stop).run(Plant(machines, rate, seed, time.time_ns() // 1000))
+    MqttPublisher(host, port, stop).run(Plant(machines, rate, seed, time.time_ns() // 1000))
 
 
 if __name__ == "__main__":

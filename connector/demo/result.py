@@ -10,7 +10,7 @@ from connector.runtime.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class DemoResult:
     """The numbers of the plant, the ledger and the sandbox at the end of a demo."""
 
     ledger: Ledger

@@ -28,10 +28,10 @@ from connector.demo.children import Child, DemoError
 from connector.demo.configuration import write_configuration
 from connector.demo.observer import Observer, Reading
 from connector.demo.plant_process import PlantProcess
-from connector.demo.result import Result
+from connector.demo.result import DemoResult
 from connector.demo.sandbox_process import SandboxProcess
 from connector.demo.screens import Screen
-from connector.demo.view import Places, Stage
+from connector.demo.view import DemoStage, Places
 from connector.observe.logs import configure_logs
 from connector.observe.pages import serve
 from connector.runtime.connector import Connector
@@ -103,7 +103,7 @@ class StopSignals:
                 raise StoppedError
 
 
-def run_demo(options: Options, screen: Screen, signals: StopSignals) -> Result:
+def run_demo(options: Options, screen: Screen, signals: StopSignals) -> DemoResult:
     """Run the demo; returns its final account.
 
     Raises DemoError if the demo cannot start, and StoppedError if the user stopped the demo before its start.
@@ -159,7 +159,7 @@ def run_demo(options: Options, screen: Screen, signals: StopSignals) -> Result:
             show.troubles.append("the plant did not say what it was acknowledged for")
         pipeline = connector.running.pipeline
         packing = pipeline.status.packing()
-        return Result(
+        return DemoResult(
             ledger=read_ledger(config),
             acknowledged=plant.topics or {},
             reasons=dict(pipeline.status.reasons),
@@ -231,13 +231,13 @@ class Show:
         self._places = places
         self._signals = signals
         self._began = time.monotonic()
-        self._stage = Stage("running", 0.0)
+        self._stage = DemoStage("running", 0.0)
         self._reading: Reading | None = None
         self.troubles: list[str] = []
 
     def look(self, seconds: float | None) -> None:
         """Show the running demo until `seconds` are over, the user stops the demo, or a part of the demo fails."""
-        self._stage = Stage("running", 0.0, seconds)
+        self._stage = DemoStage("running", 0.0, seconds)
         until = None if seconds is None else self._began + seconds
         while not self._signals.stop.is_set() and (until is None or time.monotonic() < until):
             self._refresh()

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 
 from connector.demo.observer import Reading
-from connector.demo.view import Places, Stage, progress_line, render
+from connector.demo.view import DemoStage, Places, progress_line, render
 
 _LINE_SECONDS: Final = 2.0
 
@@ -23,7 +23,7 @@ class Screen(Protocol):
 
     def __exit__(self, *_: object) -> None: ...
 
-    def show(self, reading: Reading, stage: Stage, places: Places) -> None:
+    def show(self, reading: Reading, stage: DemoStage, places: Places) -> None:
         """Show a reading; the demo calls this some times a second."""
 
 
@@ -49,7 +49,7 @@ class LiveScreen:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def show(self, reading: Reading, stage: Stage, places: Places) -> None:
+    def show(self, reading: Reading, stage: DemoStage, places: Places) -> None:
         """Draw the screen anew."""
         size = self._console.size
         self._live.update(render(reading, stage, places, size.width, size.height), refresh=True)
@@ -68,7 +68,7 @@ class ProgressLines:
     def __exit__(self, *_: object) -> None:
         return
 
-    def show(self, reading: Reading, stage: Stage, places: Places) -> None:
+    def show(self, reading: Reading, stage: DemoStage, places: Places) -> None:
         """Print a line if two seconds are over or a new stage has begun."""
         now = time.monotonic()
         if self._doing is None:

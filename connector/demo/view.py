@@ -61,7 +61,7 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class DemoStage:
     """The stage of the demo: its name, the seconds since the start, and the running time if it is limited."""
 
     doing: str
@@ -78,7 +78,7 @@ class _Column:
     style: Style | str = ""
 
 
-def render(reading: Reading, stage: Stage, places: Places, width: int, height: int) -> RenderableType:
+def render(reading: Reading, stage: DemoStage, places: Places, width: int, height: int) -> RenderableType:
     """The whole screen: at most `height` lines of at most `width` cells."""
     wide = width >= WIDE
     gap = [Text()] if height >= 30 else []
@@ -123,7 +123,7 @@ def _side_by_side(reading: Reading, width: int, lines: int, gap: int) -> list[Re
 # -- the sections, from top to bottom --------------------------------------------------------------
 
 
-def _headline(stage: Stage, places: Places, width: int) -> Text:
+def _headline(stage: DemoStage, places: Places, width: int) -> Text:
     limit = f" of {clock(stage.limit)}" if stage.limit is not None else ""
     left = Text().append(" clarify-connector demo ", style=Style(bold=True, reverse=True))
     left.append(f"  {stage.doing} {clock(stage.seconds)}{limit}", style=Style(bold=True))
@@ -341,7 +341,7 @@ def _trend(values: Sequence[float], width: int) -> str:
     return "".join(_BLOCKS[min(len(_BLOCKS) - 1, int((value - low) / span * len(_BLOCKS)))] for value in shown)
 
 
-def progress_line(reading: Reading, stage: Stage) -> str:
+def progress_line(reading: Reading, stage: DemoStage) -> str:
     """The most important parts of the screen in one plain line, for an output without a terminal."""
     rates = reading.rates
     counts = ", ".join(f"{title.lstrip('=+ ')} {getattr(reading.messages, name):,}" for name, title in _OUTCOMES)

@@ -14,7 +14,7 @@ cannot be read takes up to a hundred times its own bytes."""
 _EXCERPT: Final = 80
 
 
-class Gathered:
+class DocumentCollector:
     """Takes documents in their order."""
 
     def __init__(self) -> None:

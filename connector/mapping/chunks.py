@@ -15,7 +15,7 @@ import structlog
 
 from connector.formats.format import SchemaUnavailableError
 from connector.formats.text.json_payload import may_repeat_keys
-from connector.mapping.documents.documents import NOT_DECODED
+from connector.mapping.documents.document_mapper import NOT_DECODED
 from connector.mapping.documents.known_lists import variant_of
 from connector.mapping.documents.shapes import Flat
 from connector.mapping.mapper import Mapper

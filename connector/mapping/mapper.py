@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from connector.formats.format import PayloadError
 from connector.formats.sparkplug.topic import Owner
 from connector.mapping.documents.decoded import Decoded
-from connector.mapping.documents.documents import NOT_DECODED, Documents
+from connector.mapping.documents.document_mapper import NOT_DECODED, DocumentMapper
 from connector.mapping.documents.known_shapes import KnownShapes
 from connector.mapping.documents.nothing import is_no_value
 from connector.mapping.documents.repeats import refuse_repeats
@@ -39,7 +39,7 @@ from connector.mapping.topic_plans import TopicPlans
 from connector.records import Mapped, Reason, Record, Reject, SignalMetadata
 
 
-class Share(NamedTuple):
+class RuleShare(NamedTuple):
     """How much of a record's outcome is of one rule. A record's samples and rejects stand in the order of its shares;
     what is left behind the last of them is of no rule."""
 
@@ -54,8 +54,10 @@ _CLOCKS_SECONDS: Final = 30.0
 
 
 class Mapper:
-    """Maps the records of one or more sources. Pure but for what it remembers: plans, IDs, states, clocks, what is
-    thinned, and what it discovered."""
+    """Maps the records of one or more sources.
+
+    The mapper does no I/O. It remembers plans, input IDs, states, clocks, thinned values, and what it discovered. The
+    class is long because it is the façade of the mapping: other rooms ask nothing else."""
 
     def __init__(
         self,
@@ -105,7 +107,7 @@ class Mapper:
         shapes = KnownShapes(self.bounds, max_values, walker.find_time)
         self.shared_topics = SharedTopics(self.observations, on_identity)
         """Topics whose messages are about several things."""
-        self._documents = Documents(self._plans, walker, shapes, self.thinner, self.bounds, self.shared_topics)
+        self._documents = DocumentMapper(self._plans, walker, shapes, self.thinner, self.bounds, self.shared_topics)
         self.sparkplug = SparkplugMapping(
             self.bounds,
             limits_of(rules, max_payload_bytes, max_values),
@@ -115,7 +117,7 @@ class Mapper:
             discover=naming.discover,
             check_time=walker.check_bounds,
         )
-        self._shares: list[Share] = []
+        self._shares: list[RuleShare] = []
         self._rules = tuple(rules)
         self.rules_taken: set[int] = set()
         """The rules, by their place in the configuration, that took a record."""
@@ -181,7 +183,7 @@ class Mapper:
             return None
         return plan.watch.found
 
-    def shares(self, source: str, record: Record, mapped: Mapped) -> list[Share]:
+    def shares(self, source: str, record: Record, mapped: Mapped) -> list[RuleShare]:
         """Which rules took a record, and what each made of it. To be asked right after `map` gave `mapped` for it."""
         topic = self._plans.known(source, record.topic)
         if record.payload is None or record.problem or topic is None:
@@ -190,7 +192,7 @@ class Mapper:
             return []
         if topic.plain is None:
             return self._shares
-        return [Share(topic.plain.rule.number, len(mapped.samples), len(mapped.rejects), mapped.filtered)]
+        return [RuleShare(topic.plain.rule.number, len(mapped.samples), len(mapped.rejects), mapped.filtered)]
 
     def merges_keys(self, source: str, one: Record, other: Record) -> bool:
         """Whether these records of one topic have different keys that no rule looks at, so that what may be two
@@ -252,7 +254,7 @@ class Mapper:
             if rule.skip and not rule.when:
                 taken += 1
                 skipped += 1
-                shares.append(Share(rule.number, 0, 0, 0))
+                shares.append(RuleShare(rule.number, 0, 0, 0))
                 if self._match_all:
                     continue
                 break
@@ -265,7 +267,7 @@ class Mapper:
                 skipped += 1
             if rule.align is not None:
                 mapped.samples = self.aligner.align(mapped.samples, rule.align)
-            shares.append(Share(rule.number, len(mapped.samples), len(mapped.rejects), mapped.filtered))
+            shares.append(RuleShare(rule.number, len(mapped.samples), len(mapped.rejects), mapped.filtered))
             result = _joined(result, _pointing(mapped, rule))
             if not self._match_all and not decoded.has_more(rule.format):
                 break

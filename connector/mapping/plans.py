@@ -20,7 +20,7 @@ from connector.mapping.rules.rules import Labels, Publishing, Rule, ValueRule
 from connector.mapping.rules.templates import HEADER, ITEM, ITEM_FIELD, KEY, PAYLOAD
 from connector.mapping.rules.values import Conversion
 from connector.mapping.signals.input_ids import Origin
-from connector.mapping.time.clock_skew import Clock
+from connector.mapping.time.clock_skew import DeviceLag
 from connector.records import ItemMetadata, Record, SignalMetadata
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Plan:
         stand their `flats`, too."""
         self.flat: Flat | None = None
         """The last of them: mostly the next object is like the one before."""
-        self.clock: Clock | None = None
+        self.clock: DeviceLag | None = None
         self.lacking: frozenset[str] = frozenset()
         """What these records lack that input IDs are made of: a value whose ID needs one of these must get none."""
         self.by_texts: dict[tuple[str, ...], Plan] = {}
@@ -102,7 +102,7 @@ class Plan:
             return known
         said = dict(zip(self.rule.dynamic, texts, strict=True))
         identity = self.rule.identity
-        record = record_of({name: said[name] for name in identity}) if identity else ""
+        record = record_key({name: said[name] for name in identity}) if identity else ""
         plan = Plan(self.source, self.topic, self.rule, {**self.variables, **named, **said}, record)
         plan.lacking = self.rule.lacking(said)
         if len(self.by_texts) >= _MOST_PLANS:
@@ -115,7 +115,7 @@ class Plan:
         if self.found is None:
             assert self.rule.found is not None  # noqa: S101 - asked only where the rule has expressions
             said = {**(orjson.loads(self.record) if self.record else {}), FOUND: ""}
-            self.found = Plan(self.source, self.topic, self.rule.found, self.variables, record_of(said))
+            self.found = Plan(self.source, self.topic, self.rule.found, self.variables, record_key(said))
             self.found.clock = self.clock
             self.found.lacking = self.lacking
         return self.found
@@ -125,7 +125,7 @@ class Plan:
         return Origin(self.source, self.topic, path, self.record)
 
 
-def record_of(said: Mapping[str, str]) -> str:
+def record_key(said: Mapping[str, str]) -> str:
     """How an origin writes what tells its records apart."""
     return orjson.dumps(dict(sorted(said.items()))).decode()
 
@@ -143,7 +143,7 @@ class TopicPlan:
     """Whether records with different keys were seen, and no rule tells them apart."""
 
 
-def text_of(value: object) -> str:
+def template_text(value: object) -> str:
     """How a template writes what a payload has: text as it is, 21 and 21.0 as 21, nothing for what is not there, is no
     text or number, or is a number that was rounded, so that others may look the same."""
     if isinstance(value, str):
@@ -173,7 +173,7 @@ def record_texts(rule: Rule, record: Record, document: object) -> dict[str, str]
         elif name.startswith(HEADER):
             texts[name] = header_of(record, name.removeprefix(HEADER)) or ""
         elif name.startswith(PAYLOAD):
-            texts[name] = text_of(rule.paths[name].find(document))
+            texts[name] = template_text(rule.paths[name].find(document))
     return texts
 
 
@@ -186,7 +186,7 @@ def item_texts(rule: Rule, name: str, index: int, item: object, outer: tuple[obj
             texts[variable] = name
         elif variable.startswith(ITEM_FIELD):
             path = rule.paths[variable]
-            texts[variable] = text_of(nearest(path, item, outer))
+            texts[variable] = template_text(nearest(path, item, outer))
         elif variable == "index":
             texts[variable] = str(index)
     return texts
@@ -247,13 +247,13 @@ def wanted_id(plan: Plan, value: ValueRule, path: str) -> str:
 
 
 def variables(plan: Plan, path: str) -> dict[str, str]:
-    """What templates of this value may use."""
+    """The variables for the templates of a value, by name; `path` is the path of the value in the payload."""
     if plan.rule.sparkplug is not None:
         return {**plan.variables, "path": path, "metric": path, "field": path.rpartition("/")[2]}
     return {**plan.variables, "path": path, "field": path.rpartition(".")[2]}
 
 
-def metadata(
+def signal_metadata(
     plan: Plan, value: ValueRule, called: str, input_id: str, learned: Mapping[str, int]
 ) -> SignalMetadata | None:
     """What the signal should be called, as far as the rule says anything; `learned` are its states beside the

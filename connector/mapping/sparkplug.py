@@ -22,8 +22,8 @@ from connector.formats.sparkplug.properties import GOOD, is_good
 from connector.formats.sparkplug.rule import SparkplugRule, variables_of
 from connector.formats.sparkplug.topic import Owner, data_topic
 from connector.formats.sparkplug.values import MetricValue
-from connector.mapping.documents.walk import cut
-from connector.mapping.plans import Plan, metadata, value_rule
+from connector.mapping.documents.walk import shortened
+from connector.mapping.plans import Plan, signal_metadata, value_rule
 from connector.mapping.rules.rules import AUTO_TIME, RECEIVED_TIME, Rule, ValueRule
 from connector.mapping.rules.values import FILTERED, NOT_FINITE, Conversion, ValueRejectedError
 from connector.mapping.time.times import TimeBounds, TimeError
@@ -216,7 +216,7 @@ class SparkplugMapping:
                     continue
                 if plan.sparkplug.bad_quality == "reject":
                     message = f"its quality is {quality}; good is {GOOD.start} to {GOOD.stop - 1}"
-                    mapped.rejects.append(Reject(Reason.BAD_QUALITY, message, path, cut(repr(number))))
+                    mapped.rejects.append(Reject(Reason.BAD_QUALITY, message, path, shortened(repr(number))))
                     continue
             time_us = value.time_us if own_us is None else own_us
             if not oldest_us <= time_us <= newest_us:
@@ -230,7 +230,7 @@ class SparkplugMapping:
             elif -1e308 <= number <= 1e308 or isfinite(number):
                 samples.append((entry.input_id, time_us, number))
             else:
-                mapped.rejects.append(Reject(Reason.NOT_FINITE, NOT_FINITE, path, cut(repr(number))))
+                mapped.rejects.append(Reject(Reason.NOT_FINITE, NOT_FINITE, path, shortened(repr(number))))
                 continue
             if plan.sparkplug.bad_quality == "signal":
                 self._add_quality(plan, path, quality, time_us, samples)
@@ -265,7 +265,7 @@ class SparkplugMapping:
         try:
             number = entry.conversion.apply(value.value, lambda text: self._learn(plan, value.path, text))
         except ValueRejectedError as error:
-            mapped.rejects.append(Reject(error.reason, str(error), value.path, cut(repr(value.value))))
+            mapped.rejects.append(Reject(error.reason, str(error), value.path, shortened(repr(value.value))))
             return
         if number == FILTERED or isinstance(number, str):
             mapped.filtered += 1
@@ -278,7 +278,7 @@ class SparkplugMapping:
             self._check_time(time_us, arrived_us)
         except TimeError as error:
             why = str(error)
-        return Reject(Reason.TIME_OUT_OF_RANGE, why, value.path, cut(repr(value.value)))
+        return Reject(Reason.TIME_OUT_OF_RANGE, why, value.path, shortened(repr(value.value)))
 
     # -- signals that are made of the protocol itself ------------------------------------------------
 
@@ -352,7 +352,7 @@ class SparkplugPlan(Plan):
         self, value: ValueRule, path: str, input_id: str, learned: Mapping[str, int]
     ) -> SignalMetadata | None:
         """The metadata of the signal: from the rule, and for everything that the rule does not set, from the birth."""
-        said = metadata(self, value, path, input_id, learned)
+        said = signal_metadata(self, value, path, input_id, learned)
         birth = self.births.get(path)
         if birth is None or not self.sparkplug.metadata:
             return said

@@ -188,7 +188,7 @@ class ItemPublisher:
     def _failed(
         self, batch: Mapping[str, SentDesire], error: ClarifyError, keys: Mapping[str, str], *, publishing: bool
     ) -> bool:
-        """Store the result of a failed request, and wait until the next one may be sent. False if aborted."""
+        """Store the result of a failed request, and wait until the next one may be sent; returns False if aborted."""
         verdict = self._batches.failed(batch, error, "itemsBySignal", keys, self._chance)
         if verdict.delay:
             self.outbox.in_trouble(str(error))

@@ -27,7 +27,7 @@ from enum import StrEnum
 from typing import Final
 
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Refused
-from connector.delivery.policy import Action, judge
+from connector.delivery.policy import Action, judge_request
 
 FIRST_RETRY: Final = 3600.0
 LAST_RETRY: Final = 86400.0
@@ -275,7 +275,7 @@ class Batches:
         """The request with this batch failed. `keys` maps the name of each signal below `root` in the request to its
         input ID; `chance` gives numbers from 0 to 1."""
         self._attempt += 1
-        verdict = judge(error, self._attempt, keys, root, chance)
+        verdict = judge_request(error, self._attempt, keys, root, chance)
         definite = isinstance(
             error, InvalidParams | NotAllowed | Refused
         )  # TooLarge is not: the answer may be too large

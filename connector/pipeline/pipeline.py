@@ -29,7 +29,7 @@ from connector.pipeline.discoveries import Discoveries
 from connector.pipeline.intake import Intake, SharedMapper, ended
 from connector.pipeline.notices import Notices
 from connector.pipeline.rejects import DeadLetters, Rejects
-from connector.pipeline.status import Status
+from connector.pipeline.status import PipelineStatus
 from connector.pipeline.under_way import Limits, UnderWay
 from connector.records import Part, Record
 from connector.sources.source import Source
@@ -89,7 +89,7 @@ class Pipeline:
         self._under_way = UnderWay(len(sources), limits, planner, mapper.thinner, windows_done or {}, clock)
         self._rejects = Rejects(self._sources, dead_letters, self._aborted, notices)
         shared = SharedMapper(mapper, discoveries, clock)
-        self.status = Status(
+        self.status = PipelineStatus(
             self._sources,
             mapper,
             shared,

@@ -48,7 +48,7 @@ class SentFrame:
     """How long its insert took."""
 
 
-class Status:
+class PipelineStatus:
     """Counts for itself what passes, and asks the parts for the rest. Safe for threads."""
 
     def __init__(

@@ -66,8 +66,10 @@ class WindowBook:
             self._pending.add(token, [(0, Mapped([(window.input_id, window.start_us, window.value)]))], now)
 
     def arrived(self, frame: Frame) -> dict[str, int]:
-        """The inputs of the windows whose samples are in this frame → µs up to which their windows are inserted, to be
-        remembered before the frame is settled."""
+        """Input ID → µs up to which all its windows are inserted, for the inputs with a window sample in this frame.
+
+        Clarify has stored the frame. The caller must remember the result durably before it settles the frame.
+        """
         leaving = self._leaving
         if not leaving:
             return {}

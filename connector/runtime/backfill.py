@@ -32,7 +32,7 @@ class BackfillError(ConnectorError):
     """The backfill cannot be done as asked; the text says why and what to write."""
 
 
-def parse_time(option: str, text: str) -> int:
+def parse_bound_ms(option: str, text: str) -> int:
     """RFC 3339 with a zone → ms since the epoch."""
     try:
         time = datetime.fromisoformat(text)
@@ -43,7 +43,7 @@ def parse_time(option: str, text: str) -> int:
     return round((time - _EPOCH).total_seconds() * 1000)
 
 
-def wanted(from_: str | None, to: str | None, offsets: Sequence[str]) -> RangeAsked:
+def asked_range(from_: str | None, to: str | None, offsets: Sequence[str]) -> RangeAsked:
     """What the options ask for."""
     if offsets:
         if from_ or to:
@@ -53,7 +53,7 @@ def wanted(from_: str | None, to: str | None, offsets: Sequence[str]) -> RangeAs
         )
     if not from_ or not to:
         raise BackfillError("give --from and --to, or --offsets")
-    span = parse_time("--from", from_), parse_time("--to", to)
+    span = parse_bound_ms("--from", from_), parse_bound_ms("--to", to)
     if span[0] >= span[1]:
         raise BackfillError(f"--from {from_} is not before --to {to}")
     return RangeAsked(span)

@@ -15,9 +15,9 @@ import structlog
 
 from connector.mapping.mapper import Mapper
 from connector.pipeline.notices import Notices
-from connector.pipeline.status import Status
+from connector.pipeline.status import PipelineStatus
 from connector.records import Record
-from connector.sources.loss import duration
+from connector.sources.loss import readable_duration
 from connector.sources.section import SourceSection
 from connector.sources.source import Source
 from connector.sources.subscriptions import Subscription
@@ -78,18 +78,18 @@ class Carrying:
         self._lock = threading.Lock()
         self._sources: Mapping[str, Source] = {}
         self._mapper: Mapper | None = None
-        self._status: Status | None = None
+        self._status: PipelineStatus | None = None
         self._summary_due = clock() + _SUMMARY_SECONDS
         self._before: dict[str, int] = {}
         self._stopping = threading.Event()
         self._thread = WatchedThread("carrying", "", self._run)
 
-    def start(self, sources: Sequence[Source], mapper: Mapper, status: Status) -> None:
+    def start(self, sources: Sequence[Source], mapper: Mapper, status: PipelineStatus) -> None:
         """Look from time to time at these."""
         self.attach(sources, mapper, status)
         self._thread.start()
 
-    def attach(self, sources: Sequence[Source], mapper: Mapper, status: Status) -> None:
+    def attach(self, sources: Sequence[Source], mapper: Mapper, status: PipelineStatus) -> None:
         """Look at these, without a thread."""
         self._sources = {source.name: source for source in sources}
         self._mapper, self._status = mapper, status
@@ -142,7 +142,7 @@ class Carrying:
                 "subscription_silent",
                 source.name,
                 one.text,
-                f"no message came for {one.text!r} in {duration(expected.every)}",
+                f"no message came for {one.text!r} in {readable_duration(expected.every)}",
                 "is the topic right, and may we read it? Where it is seldom used, set expect_every of the source",
             )
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from connector.sources.loss import Threat, duration, threats
+from connector.sources.loss import Threat, readable_duration, threats
 from connector.sources.source import Source, ThreatenedSource
 
 _LOOK_SECONDS: Final = 5.0
@@ -89,5 +89,5 @@ class LossWatch:
 
 
 def _text(threat: Threat) -> str:
-    when = "now" if threat.seconds <= 0 else f"in {duration(threat.seconds)} at the present rates"
+    when = "now" if threat.seconds <= 0 else f"in {readable_duration(threat.seconds)} at the present rates"
     return f"{when}: {threat.text}"

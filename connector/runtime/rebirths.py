@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from connector.formats.sparkplug.rebirths import RebirthPace, Rebirths, request
+from connector.formats.sparkplug.rebirths import RebirthPace, Rebirths, rebirth_command
 from connector.mapping.sparkplug import NodeEvent
 
 _TICK_SECONDS: Final = 0.5
@@ -61,7 +61,7 @@ class RebirthRequester:
         with self._lock:
             due = [(source, *node) for source, known in self._sources.items() for node in known.due(self._clock())]
         for source, group, node in due:
-            command = request(group, node, round(self._wall_clock() * 1000))
+            command = rebirth_command(group, node, round(self._wall_clock() * 1000))
             sent = self._publishers[source](command.topic, command.payload)
             self.sent += sent
             _log.info(

@@ -10,7 +10,7 @@ BASE_PATH = "/v1/"
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ListenAddress:
     """The address of a listener: a host name or IP address, and a port.
 
     Port 0 asks the system for a free port. With `tls`, the URL begins with https.
@@ -21,7 +21,7 @@ class Address:
     tls: bool = False
 
     @classmethod
-    def parse(cls, text: str) -> Address:
+    def parse(cls, text: str) -> ListenAddress:
         """Read an address in the form `HOST:PORT`; an IPv6 address stands in brackets.
 
         Raises ValueError, whose text names the mistake.

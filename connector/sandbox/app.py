@@ -72,7 +72,8 @@ class SandboxApp:
     """The sandbox as an ASGI application (`asgi`), without a listener.
 
     `wall_clock` gives seconds since the epoch, and dates tokens, signals and samples. `steady_clock` gives seconds of a
-    clock that is never set, and measures waits.
+    clock that is never set, and measures waits. The class is long because it has one method for each address that the
+    sandbox serves.
     """
 
     def __init__(
@@ -192,7 +193,7 @@ class SandboxApp:
             error = RpcError(fault.code, fault.message, data=fault.data)
             return self._respond(dispatch.fail(call.request_id, error, self._settings))
         if isinstance(fault, faults.BadValue):
-            refused = bad_values.refusal(fault, call.params)
+            refused = bad_values.error_for(fault, call.params)
             if refused is not None:
                 self._stats.faults[fault.kind] += 1
                 return self._respond(dispatch.fail(call.request_id, refused, self._settings))
@@ -305,7 +306,7 @@ class SandboxApp:
             case "-32015":
                 return self._respond(dispatch.fail(call.request_id, RpcError(TRY_AGAIN), self._settings))
 
-    def _respond(self, outcome: dispatch.Outcome) -> Response:
+    def _respond(self, outcome: dispatch.CallOutcome) -> Response:
         self._stats.samples += outcome.samples
         if outcome.error_code is not None:
             self._stats.errors[outcome.error_code] += 1
@@ -324,7 +325,7 @@ class SandboxApp:
             case faults.Latency():
                 await self._pause(fault.seconds)
                 return await proceed()
-            case faults.Status():
+            case faults.StatusFault():
                 if fault.carried_out:
                     await proceed()
                 again = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}

@@ -14,7 +14,7 @@ from connector.sandbox.rpc import INVALID_PARAMS, RpcError
 _MESSAGE = "a value that is refused on request"
 
 
-def refusal(fault: BadValue, params: bytes | None) -> RpcError | None:
+def error_for(fault: BadValue, params: bytes | None) -> RpcError | None:
     """The error that `fault` orders for a call with these parameters; None if they do not hold the value."""
     places = list(_places(fault.value, params))
     if not places:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from connector.sandbox.address import Address, check_public_url
+from connector.sandbox.address import ListenAddress, check_public_url
 from connector.sandbox.credentials import CredentialsKind
 from connector.sandbox.settings import SandboxSettings
 from connector.sandbox.store import StoreError
@@ -68,7 +68,7 @@ def _checked(
     default="127.0.0.1:8090",
     show_default=True,
     metavar="HOST:PORT",
-    callback=_checked(Address.parse),
+    callback=_checked(ListenAddress.parse),
     help="Where to listen; port 0 takes a free one. Other machines can connect only if HOST says so.",
 )
 @click.option(

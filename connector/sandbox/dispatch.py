@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CallOutcome:
     """A finished call: the body of its answer, and two numbers for the statistics.
 
     `body` is None for a notification. `samples` is the number of values that were taken in. `error_code` is the code of
@@ -47,10 +47,10 @@ def find(name: str, version: ApiVersion) -> Method | None:
     return next((method for method in METHODS if method.is_called(name, version)), None)
 
 
-def fail(request_id: bytes | None, error: RpcError, settings: SandboxSettings) -> Outcome:
+def fail(request_id: bytes | None, error: RpcError, settings: SandboxSettings) -> CallOutcome:
     """The outcome of a call that ended with `error`; `request_id` is None for a notification."""
     body = None if request_id is None else render_error(request_id, error, settings.error_style)
-    return Outcome(body, error_code=error.code)
+    return CallOutcome(body, error_code=error.code)
 
 
 def execute(
@@ -62,7 +62,7 @@ def execute(
     settings: SandboxSettings,
     integration_id: str,
     now: float,
-) -> Outcome:
+) -> CallOutcome:
     """Check and execute a call on behalf of an integration; `now` is in seconds since the epoch.
 
     A mistake in the call and a failure of the store become an outcome with an error; neither raises an exception.
@@ -82,7 +82,7 @@ def execute(
         _log.exception("the store failed during %s", method.name)
         return fail(rpc_call.request_id, RpcError(INTERNAL_ERROR), settings)
     body = None if rpc_call.request_id is None else render_result(rpc_call.request_id, done.result)
-    return Outcome(body, samples=done.samples)
+    return CallOutcome(body, samples=done.samples)
 
 
 def _check_integration(params: dict[str, object], integration_id: str, problems: Problems) -> None:

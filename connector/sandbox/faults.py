@@ -34,7 +34,7 @@ class _Refusal(_Rule):
     carried_out: bool = Field(False, description="do what the request asks for before the error is answered")
 
 
-class Status(_Refusal):
+class StatusFault(_Refusal):
     """Answer with an HTTP status, and with a Retry-After header if `retry_after` (in seconds) is given."""
 
     kind: Literal["status"]
@@ -94,7 +94,7 @@ class RevokeTokens(_Rule):
 
 
 Fault = Annotated[
-    Latency | Status | RpcErrorFault | BadValue | Timeout | Cut | AnswerLost | HalfAnswer | RevokeTokens,
+    Latency | StatusFault | RpcErrorFault | BadValue | Timeout | Cut | AnswerLost | HalfAnswer | RevokeTokens,
     Field(discriminator="kind"),
 ]
 FAULT_RULES: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])

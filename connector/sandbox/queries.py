@@ -37,7 +37,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class AnswerLayout:
     """The layout of an answer.
 
     `as_list`: resources as a list, not as an object by ID. `grouped`: included resources grouped by type. `hashes`:
@@ -122,7 +122,7 @@ def read_include(call: Call, offered: tuple[str, ...]) -> bool:
     return bool(given)
 
 
-def read_format(call: Call, *, as_list: bool) -> Format:
+def read_format(call: Call, *, as_list: bool) -> AnswerLayout:
     """Read the parameter `format`; `as_list` is the default of `dataAsArray`."""
     given, problems = call.params.get("format"), call.problems
     if given is None:
@@ -142,7 +142,9 @@ def read_format(call: Call, *, as_list: bool) -> Format:
             flags[field] = value
     if flags.get("flattenResourceFields"):
         problems.add("format.flattenResourceFields", "not known to the sandbox: its layout is not documented")
-    return Format(flags["dataAsArray"], flags["groupIncludedByType"], flags.get("includeResourceHashFields", True))
+    return AnswerLayout(
+        flags["dataAsArray"], flags["groupIncludedByType"], flags.get("includeResourceHashFields", True)
+    )
 
 
 def refuse_if_wrong(call: Call) -> None:
@@ -153,7 +155,7 @@ def refuse_if_wrong(call: Call) -> None:
 
 def selection(
     call: Call,
-    layout: Format,
+    layout: AnswerLayout,
     data: object,
     included: Sequence[Mapping[str, object]] | None,
     *,
@@ -177,13 +179,13 @@ def selection(
     return answer
 
 
-def laid_out(resources: Sequence[Mapping[str, object]], layout: Format) -> object:
+def laid_out(resources: Sequence[Mapping[str, object]], layout: AnswerLayout) -> object:
     """The resources as a list, or as an object by ID."""
     shown = [without_hashes(resource, layout) for resource in resources]
     return shown if layout.as_list else {str(resource["id"]): resource for resource in shown}
 
 
-def without_hashes(resource: Mapping[str, object], layout: Format) -> Mapping[str, object]:
+def without_hashes(resource: Mapping[str, object], layout: AnswerLayout) -> Mapping[str, object]:
     """The resource, without its hashes if the layout leaves them out."""
     meta = resource["meta"]
     if layout.hashes or not isinstance(meta, dict):

@@ -15,7 +15,7 @@ from types import FrameType
 import click
 import uvicorn
 
-from connector.sandbox.address import Address, check_public_url
+from connector.sandbox.address import ListenAddress, check_public_url
 from connector.sandbox.app import SandboxApp
 from connector.sandbox.connection import SandboxProtocol
 from connector.sandbox.credentials import CredentialsKind, write_credentials
@@ -46,10 +46,10 @@ def run(
     thread. Raises ValueError for a bad `listen` or `public_url`. Raises OSError if the address, the credentials file or
     the TLS files cannot be used, and StoreError if the store cannot be used.
     """
-    address = Address.parse(listen)
+    address = ListenAddress.parse(listen)
     tls = None if tls_files is None else _tls(*tls_files)
     with _listener(address) as sock, Store.open(store) as opened:
-        address = Address(address.host, sock.getsockname()[1], tls=tls is not None)
+        address = ListenAddress(address.host, sock.getsockname()[1], tls=tls is not None)
         api_url = address.url if public_url is None else check_public_url(public_url)
         _warn(address, credentials_out, store, public_url, faults=faults)
         if credentials_out is not None:
@@ -58,7 +58,7 @@ def run(
 
 
 def _warn(
-    address: Address,
+    address: ListenAddress,
     credentials_out: Path | None,
     store: Path | None,
     public_url: str | None,
@@ -78,7 +78,7 @@ def _warn(
         _log.warning("nobody can log in: there is neither a credentials file to write nor a store to keep them")
 
 
-def _listener(address: Address) -> socket.socket:
+def _listener(address: ListenAddress) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     # asyncio turns Nagle's algorithm off only if the socket names its protocol, which socket.create_server does not do.
     # With Nagle's algorithm, an answer takes 40 ms, since it is sent in two writes.

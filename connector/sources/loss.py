@@ -87,7 +87,7 @@ class Trend:
         self._seen.clear()
 
 
-def duration(seconds: float) -> str:
+def readable_duration(seconds: float) -> str:
     """For people, such as `40 min`."""
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:

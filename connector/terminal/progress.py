@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import click
 
-from connector.clarify.calls import Progress
+from connector.clarify.calls import ProgressCallback
 
 
 def progress_is_shown() -> bool:
@@ -23,7 +23,7 @@ def bar(label: str, length: int) -> click._termui_impl.ProgressBar[int]:
 
 
 @contextmanager
-def watched(label: str, what: str) -> Iterator[Progress | None]:
+def watched(label: str, what: str) -> Iterator[ProgressCallback | None]:
     """What to give a call of the client as its `progress`: a bar once it is known of how much, until then a count."""
     if not progress_is_shown():
         yield None

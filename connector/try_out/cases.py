@@ -13,11 +13,11 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml.comments import CommentedMap
 
-from connector.config.read import ConfigError, Problem, line_in, load_yaml
+from connector.config.read import ConfigError, ConfigProblem, line_in, load_yaml
 from connector.formats.catalogue import known_reasons
 from connector.mapping.time.times import parse_time
 from connector.records import Reason
-from connector.sources.file.lines import PAYLOADS, Captured, record_of
+from connector.sources.file.lines import PAYLOADS, Captured, captured_record
 
 _FILE: Final = "payload_file"
 _WHAT: Final = "a file of tests has tests:, a list; config/mapping-tests.yaml is an example"
@@ -162,7 +162,7 @@ def load_cases(path: Path) -> CaseFile:
         found = _File.model_validate(_plain(document))
     except ValidationError as error:
         raise ConfigError(path, [_problem(document, item) for item in error.errors()]) from None
-    problems: list[Problem] = []
+    problems: list[ConfigProblem] = []
     cases = []
     now_us = time.time_ns() // 1000
     for number, case in enumerate(found.tests):
@@ -172,7 +172,7 @@ def load_cases(path: Path) -> CaseFile:
                 records.append(_record(step.message, path.parent, now_us))
             except ValueError as error:
                 at = ("tests", number, *(("steps", index) if "steps" in document["tests"][number] else ()), "message")
-                problems.append(Problem(line_in(document, *at), f"{case.name!r}: message", str(error)))
+                problems.append(ConfigProblem(line_in(document, *at), f"{case.name!r}: message", str(error)))
         cases.append(Placed(path, line_in(document, "tests", number), case, records))
     if problems:
         raise ConfigError(path, problems)
@@ -193,7 +193,7 @@ def find_cases(config: Path) -> list[Path]:
 def _record(message: dict[str, Any], folder: Path, now_us: int) -> Captured:
     """The record of a message; its payload may be a file's content."""
     if _FILE not in message:
-        return record_of(message, now_us)
+        return captured_record(message, now_us)
     if given := [name for name in PAYLOADS if name in message]:
         raise ValueError(f"either {_FILE} or {given[0]}")
     path = folder / str(message[_FILE])
@@ -202,7 +202,7 @@ def _record(message: dict[str, Any], folder: Path, now_us: int) -> Captured:
     except OSError as error:
         raise ValueError(f"{_FILE}: {path} cannot be read: {error.strerror}") from None
     rest = {key: value for key, value in message.items() if key != _FILE}
-    return record_of({**rest, "payload_base64": base64.b64encode(content).decode()}, now_us)
+    return captured_record({**rest, "payload_base64": base64.b64encode(content).decode()}, now_us)
 
 
 def _plain(node: Any) -> Any:
@@ -216,7 +216,7 @@ def _plain(node: Any) -> Any:
     return next((kind(node) for kind in (bool, int, float, str) if isinstance(node, kind)), node)
 
 
-def _problem(document: CommentedMap, item: Any) -> Problem:
+def _problem(document: CommentedMap, item: Any) -> ConfigProblem:
     at = [part for part in item["loc"] if part not in ("float", "str")]
     shown = _as_written(document, at)
     message = item["msg"].removeprefix("Value error, ")
@@ -229,7 +229,7 @@ def _problem(document: CommentedMap, item: Any) -> Problem:
     elif item["type"] in ("model_type", "model_attributes_type", "dict_type"):
         message = "must be a section, that is names with a value each"
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in shown).removeprefix(".")
-    return Problem(line_in(document, *shown), text, message)
+    return ConfigProblem(line_in(document, *shown), text, message)
 
 
 def _as_written(document: CommentedMap, at: list[str | int]) -> list[str | int]:

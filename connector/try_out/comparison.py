@@ -20,7 +20,7 @@ class Renamed:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class MappingComparison:
     """From the configuration to the other one, over the same records."""
 
     other: Path
@@ -35,7 +35,7 @@ class Comparison:
     """With this one, with the other one."""
 
 
-def compare(now: Preview, other: Preview) -> Comparison:
+def compare(now: Preview, other: Preview) -> MappingComparison:
     """What the other mapping changes."""
     before, after = set(now.signals), set(other.signals)
     names = {section.name for section in now.mapping.config.sources}
@@ -47,7 +47,7 @@ def compare(now: Preview, other: Preview) -> Comparison:
         then = where_then.input_of(origin)
         if then is not None and then != input_id and where_now.input_of(origin) == input_id:
             renamed.append(Renamed(input_id, then, origin))
-    return Comparison(
+    return MappingComparison(
         other=other.mapping.file,
         kept=len(before & after),
         renamed=sorted(renamed, key=lambda found: found.before),

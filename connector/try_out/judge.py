@@ -34,7 +34,7 @@ class Failure:
 
 
 @dataclass(slots=True)
-class Result:
+class CaseResult:
     """The result of one test."""
 
     placed: Placed
@@ -48,9 +48,9 @@ class Result:
         return not self.failures
 
 
-def judge(mapping: TriedMapping, placed: Placed) -> Result:
+def run_case(mapping: TriedMapping, placed: Placed) -> CaseResult:
     """Run one test, on a mapping that has seen nothing before. Raises `SchemaUnavailableError`."""
-    result = Result(placed)
+    result = CaseResult(placed)
     several = len(placed.case.steps) > 1
     for number, (step, captured) in enumerate(zip(placed.case.steps, placed.records, strict=True), 1):
         source = mapping.source_for(captured.source)

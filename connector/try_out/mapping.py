@@ -14,7 +14,7 @@ from connector.config.model import Config
 from connector.config.read import load_config, rule_lines
 from connector.formats.format import SchemaUnavailableError
 from connector.mapping.documents.places import shown
-from connector.mapping.mapper import Share
+from connector.mapping.mapper import RuleShare
 from connector.mapping.observations import Observation
 from connector.mapping.plans import FOUND
 from connector.mapping.signals.input_ids import Collision, Origin
@@ -105,22 +105,22 @@ class TriedMapping:
         """What tells apart the things that share this topic, where several do and no rule says so."""
         return self._mapper.shared_topics.topics.get((source, topic))
 
-    def shares(self, source: str, record: Record, mapped: Mapped) -> list[tuple[RuleAt | None, Share]]:
+    def shares(self, source: str, record: Record, mapped: Mapped) -> list[tuple[RuleAt | None, RuleShare]]:
         """What each rule made of this record, whose outcome `map` just gave; what no rule made is behind the others,
         with None, and alone where no rule took the record."""
         found = self._mapper.shares(source, record, mapped)
-        left = Share(
+        left = RuleShare(
             None,
             len(mapped.samples) - sum(share.samples for share in found),
             len(mapped.rejects) - sum(share.rejects for share in found),
             mapped.filtered - sum(share.filtered for share in found),
         )
-        shares: list[tuple[RuleAt | None, Share]] = []
+        shares: list[tuple[RuleAt | None, RuleShare]] = []
         for number, of_rule in groupby(
             found, key=lambda share: share.rule
         ):  # a preset is several rules with one number
             _, samples, rejects, filtered = zip(*of_rule, strict=True)
-            shares.append((self._at(number), Share(number, sum(samples), sum(rejects), sum(filtered))))
+            shares.append((self._at(number), RuleShare(number, sum(samples), sum(rejects), sum(filtered))))
         return [*shares, (None, left)] if any(left) or not shares else shares
 
     def _at(self, number: int | None) -> RuleAt | None:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Final
 
 from connector.formats.format import SchemaUnavailableError
-from connector.mapping.mapper import Share
+from connector.mapping.mapper import RuleShare
 from connector.mapping.observations import Observation
 from connector.mapping.thinning.windows import Closed, Windows
 from connector.mapping.time.clock_skew import zone_hours
@@ -230,7 +230,7 @@ class Preview:
         if len(trouble.lines) < _EXAMPLES:
             trouble.lines.append(taken.line)
 
-    def _count(self, rule: RuleAt | None, share: Share) -> RuleCount:
+    def _count(self, rule: RuleAt | None, share: RuleShare) -> RuleCount:
         number = rule.number if rule else 0
         counted = self.by_rule.get(number)
         if counted is None:

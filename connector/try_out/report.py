@@ -6,7 +6,7 @@ from typing import Final
 
 from connector.mapping.time.times import format_time
 from connector.records import SignalMetadata
-from connector.try_out.comparison import Comparison
+from connector.try_out.comparison import MappingComparison
 from connector.try_out.frames import FrameSummary
 from connector.try_out.in_clarify import InClarify
 from connector.try_out.mapping import RuleAt
@@ -15,7 +15,7 @@ from connector.try_out.preview import Preview, RejectGroup, RuleCount
 _OUTCOMES: Final = ("received", "mapped", "rejected", "left_out", "waiting_for_schema")
 
 
-def as_json(preview: Preview, clarify: InClarify, comparison: Comparison | None) -> dict[str, object]:
+def as_json(preview: Preview, clarify: InClarify, comparison: MappingComparison | None) -> dict[str, object]:
     """All of it. Times are RFC 3339 text."""
     messages = preview.messages
     found: dict[str, object] = {
@@ -171,7 +171,7 @@ def _reject(group: RejectGroup) -> dict[str, object]:
     }
 
 
-def _comparison(comparison: Comparison) -> dict[str, object]:
+def _comparison(comparison: MappingComparison) -> dict[str, object]:
     return {
         "other": str(comparison.other),
         "kept": comparison.kept,

@@ -8,7 +8,7 @@ from typing import Final, TextIO
 
 from connector.mapping.time.times import format_time
 from connector.terminal.tables import write_table
-from connector.try_out.comparison import Comparison
+from connector.try_out.comparison import MappingComparison
 from connector.try_out.frames import FrameSummary
 from connector.try_out.in_clarify import InClarify
 from connector.try_out.mapping import RuleAt
@@ -27,7 +27,7 @@ _NAME_WIDTH: Final = 24
 def write_report(
     preview: Preview,
     clarify: InClarify,
-    comparison: Comparison | None,
+    comparison: MappingComparison | None,
     out: TextIO,
     *,
     a_record: str,
@@ -192,7 +192,7 @@ def _warnings(preview: Preview, clarify: InClarify, out: TextIO) -> None:
         _and_more(len(found), out)
 
 
-def _comparison(comparison: Comparison, out: TextIO) -> None:
+def _comparison(comparison: MappingComparison, out: TextIO) -> None:
     _heading(f"With {comparison.other} instead", out)
     out.write(
         f"  {comparison.kept} signals go on; {len(comparison.created)} would be new, {len(comparison.orphaned)} would "

@@ -24,7 +24,7 @@ from connector.runtime.connector import Connector
 from connector.runtime.loss_watch import LossWatch
 from connector.sources.kafka import broker_facts as kafka_bounds
 from connector.sources.kafka.source import KafkaSource
-from connector.sources.loss import duration
+from connector.sources.loss import readable_duration
 from tests.kafka_brokers import KafkaBroker, RealKafka, need_real
 from tests.sandbox_server import SandboxServer
 from tests.scripted import Clock
@@ -182,7 +182,7 @@ def test_a_log_that_is_too_large_is_seen_coming_nearer(stall: Stall) -> None:
     assert 0 < start < stalled.read, "what was not read is still there"
     assert first == pytest.approx((stalled.read - start) / (start / 70), rel=0.1)
     (warning,) = stalled.warnings()
-    assert f"in {duration(first)} at the present rates" in warning
+    assert f"in {readable_duration(first)} at the present rates" in warning
     assert "its log's start comes nearer" in warning
     second, start = forecast(110, start)
     assert second < first

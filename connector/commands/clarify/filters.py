@@ -70,7 +70,7 @@ Chosen = query.Filter | dict[str, Any]
 
 
 def both(one: Chosen, other: query.Filter) -> Chosen:
-    """What both let through."""
+    """A filter for the resources that match both filters."""
     return one & other if isinstance(one, query.Filter) else {"$and": [one, other.to_query()]}
 
 
@@ -84,7 +84,7 @@ def read_limit(text: str) -> int | None:
 
 
 def matches_all(chosen: Chosen) -> bool:
-    """Whether it is no condition at all."""
+    """Whether the filter has no condition, so that it matches every resource."""
     return not (chosen.to_query() if isinstance(chosen, query.Filter) else chosen)
 
 

@@ -19,7 +19,7 @@ import click
 from connector.clarify.iso8601 import microseconds
 from connector.commands.clarify.times import read_moment_option
 from connector.commands.dead_letters.remedies import remedy
-from connector.commands.dead_letters.selection import Selection, SelectionError, read_reason, read_topic
+from connector.commands.dead_letters.selection import LetterSelection, SelectionError, read_reason, read_topic
 from connector.commands.dead_letters.stores import READING_ERRORS, LettersFile, Shelf, open_shelves, settled
 from connector.dead_letters.as_json import as_object
 from connector.dead_letters.letter import DeadLetter, time_text
@@ -28,7 +28,7 @@ from connector.terminal.progress import progress_is_shown
 from connector.terminal.tables import FORMATS, write_csv, write_json, write_table
 
 if TYPE_CHECKING:
-    from connector.commands.dead_letters.replay import Replay, Result
+    from connector.commands.dead_letters.replay import Replay, ReplayResult
     from connector.config.model import Config
 
 _COLUMNS: Final = ("id", "written", "source", "topic", "reason", "values", "bytes", "message")
@@ -153,7 +153,7 @@ def replay(config: Path, from_file: Path | None, dry_run: bool, as_json: bool, s
     A letter is removed when its samples are inserted; what fails again stays, with its new reason. Exits with 1 if
     anything is left.
     """
-    from connector.commands.dead_letters.replay import Replay, Result  # noqa: PLC0415
+    from connector.commands.dead_letters.replay import Replay, ReplayResult  # noqa: PLC0415
     from connector.observe.logs import configure_logs  # noqa: PLC0415
 
     selection = _selection(**wanted)
@@ -161,7 +161,7 @@ def replay(config: Path, from_file: Path | None, dry_run: bool, as_json: bool, s
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    total = Result()
+    total = ReplayResult()
     interrupted = False
     with _shelves(config, from_file) as (loaded, shelves):
         configure_logs("warning", loaded.observe.log_format)
@@ -240,9 +240,9 @@ def _selection(
     since: str | None,
     until: str | None,
     ids: Sequence[str],
-) -> Selection:
+) -> LetterSelection:
     try:
-        return Selection(
+        return LetterSelection(
             frozenset(map(read_reason, reasons)),
             tuple(map(read_topic, topics)),
             frozenset(sources),
@@ -425,7 +425,7 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else "·" for char in text)
 
 
-def _told(result: Result, *, dry_run: bool, kept: bool) -> str:
+def _told(result: ReplayResult, *, dry_run: bool, kept: bool) -> str:
     would = "would become samples (Clarify may still refuse some)" if dry_run else "are in Clarify now"
     lines = [f"{result.succeeded} messages {would}, or are left out by the mapping on purpose"]
     if result.failed_messages:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from connector import ConnectorError, __version__
-from connector.commands.dead_letters.replay_source import Place, ReplaySource, record_of
-from connector.commands.dead_letters.selection import Selection
+from connector.commands.dead_letters.replay_source import RecordPosition, ReplaySource, whole_record
+from connector.commands.dead_letters.selection import LetterSelection
 from connector.commands.dead_letters.stores import UNBOUNDED, Shelf, settled
 from connector.dead_letters.letter import DeadLetter
 from connector.dead_letters.sqlite_store import SqliteLetters
@@ -45,7 +45,7 @@ class ReplayError(ConnectorError):
     """The replay cannot be done; the text says why."""
 
 
-class Result:
+class ReplayResult:
     """What became of the messages that were replayed."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Result:
         else:
             self.succeeded += 1
 
-    def merge(self, other: Result) -> None:
+    def merge(self, other: ReplayResult) -> None:
         """Add what became of others."""
         self.succeeded += other.succeeded
         self.failed.update(other.failed)
@@ -102,16 +102,16 @@ class Result:
 class Replay:
     """The letters of one shelf that are meant, copied into `state_dir/replay`."""
 
-    def __init__(self, config: Config, shelf: Shelf, selection: Selection, share: float, told: Told) -> None:
+    def __init__(self, config: Config, shelf: Shelf, selection: LetterSelection, share: float, told: Told) -> None:
         """Raises `ReplayError`, and what reading the store raises."""
         self._config = config
         self._shelf = shelf
-        self.result = Result()
+        self.result = ReplayResult()
         self.done = 0
         self.total = 0
         """Messages that can be replayed."""
         self._lock = threading.Lock()
-        self._finished: list[Place] = []
+        self._finished: list[RecordPosition] = []
         folder = config.state_dir / FOLDER
         delivery = config.delivery.model_copy(
             update={"requests_per_second": config.delivery.requests_per_second * share, "share": 1.0}
@@ -134,7 +134,7 @@ class Replay:
         mapper = mapper_with(self._config, read_memory(self._shelf.folder / "state.sqlite"))
         for source in self._known_sources():
             for letters in self._records(source):
-                record = record_of(letters)
+                record = whole_record(letters)
                 if record is None:
                     continue
                 rejects = mapper.map(source, record).rejects
@@ -192,7 +192,7 @@ class Replay:
             path.unlink(missing_ok=True)
         shutil.rmtree(folder / "run", ignore_errors=True)
 
-    def _select(self, selection: Selection, told: Told) -> None:
+    def _select(self, selection: LetterSelection, told: Told) -> None:
         """Copy what is meant, and all other letters about the same records: a record is replayed as a whole."""
         with settled(self._shelf.store, told) as letters:
             meant = {letter.record_id for letter in letters() if selection.takes(letter)}
@@ -211,7 +211,7 @@ class Replay:
             for letters in self._records(source):
                 if source not in known:
                     self.result.impossible[f"the configuration has no source {source!r}"] += 1
-                elif record_of(letters) is None:
+                elif whole_record(letters) is None:
                     self.result.impossible[_why_not(letters)] += 1
                 else:
                     self.total += 1
@@ -227,7 +227,7 @@ class Replay:
         file.close()  # the ledger is the running connector's: these messages are in it already, as dead letters
         return ReplaySource(section.name, self._letters, self._settled)
 
-    def _settled(self, places: list[Place]) -> None:
+    def _settled(self, places: list[RecordPosition]) -> None:
         with self._lock:
             self._finished += places
 

@@ -22,7 +22,7 @@ _CHUNK_BYTES: Final = 4 * 1024 * 1024
 _GONE: Final = "no letter that is replayed has the whole record"
 
 
-class Place(NamedTuple):
+class RecordPosition(NamedTuple):
     """Which record."""
 
     source: str
@@ -33,7 +33,7 @@ class Place(NamedTuple):
 class ReplaySource(Source):
     """A `Source` over the letters of one source."""
 
-    def __init__(self, name: str, letters: SqliteLetters, settled: Callable[[list[Place]], None]) -> None:
+    def __init__(self, name: str, letters: SqliteLetters, settled: Callable[[list[RecordPosition]], None]) -> None:
         """`settled` is told of records that are inserted, or that failed again."""
         self.name = name
         self._letters = letters
@@ -60,7 +60,7 @@ class ReplaySource(Source):
         with self._lock:
             waiting = self._under_way[commit.partition]
             while waiting and waiting[0] <= commit.position:
-                done.append(Place(self.name, commit.partition, waiting.popleft()))
+                done.append(RecordPosition(self.name, commit.partition, waiting.popleft()))
         self._settled(done)
 
     def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
@@ -70,7 +70,7 @@ class ReplaySource(Source):
         for done, position in enumerate(positions):
             if size >= max_bytes:
                 return Reread(found, done, _GONE)
-            record = record_of(self._letters.of_record(self.name, partition, position))
+            record = whole_record(self._letters.of_record(self.name, partition, position))
             if record is not None:
                 found[position] = record
                 size += len(record.payload or b"")
@@ -89,7 +89,7 @@ class ReplaySource(Source):
             records: list[Record] = []
             size = 0
             for position, about in groupby(letters, key=lambda letter: letter.position):
-                record = record_of(list(about))
+                record = whole_record(list(about))
                 if record is None:
                     continue
                 positions.append(position)
@@ -102,6 +102,6 @@ class ReplaySource(Source):
                 yield Chunk(self.name, partition, positions, records)
 
 
-def record_of(letters: Sequence[DeadLetter]) -> Record | None:
+def whole_record(letters: Sequence[DeadLetter]) -> Record | None:
     """The record that these letters are about, if any of them has all of it."""
     return next((letter.record for letter in letters if letter.whole), None)

@@ -16,7 +16,7 @@ class SelectionError(ConnectorError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class LetterSelection:
     """What a letter must be to be meant; empty things do not restrict."""
 
     reasons: frozenset[str] = frozenset()
@@ -33,7 +33,7 @@ class Selection:
     @property
     def everything(self) -> bool:
         """Whether nothing restricts it."""
-        return self == Selection()
+        return self == LetterSelection()
 
     def takes(self, letter: DeadLetter) -> bool:
         """Whether this letter is meant: with reasons, one of its rejects has one of them."""

@@ -12,7 +12,7 @@ from typing import Final
 import click
 
 from connector.brokers.kafka_topics import checked_topic
-from connector.commands.try_out.options import duration, errors_for_people, from_capture, from_sources
+from connector.commands.try_out.options import duration_option, errors_for_people, from_capture, from_sources
 from connector.config.read import load_config
 from connector.sources.file.lines import capture_line
 from connector.try_out.address import Addressed, parse_address
@@ -28,7 +28,7 @@ _MOST_FILTERS: Final = 100
 @click.command()
 @click.argument("address", required=False)
 @click.option("--topics", multiple=True, metavar="FILTER", help="Topics to listen to; several times for several.  [#]")
-@click.option("--for", "seconds", metavar="DURATION", callback=duration, help="Listen for this long.  [30s]")
+@click.option("--for", "seconds", metavar="DURATION", callback=duration_option, help="Listen for this long.  [30s]")
 @click.option("--count", type=click.IntRange(1), help="Stop after so many messages.")
 @click.option(
     "--input",

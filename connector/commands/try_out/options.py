@@ -26,7 +26,7 @@ CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False
 _SECONDS: Final[TypeAdapter[float]] = TypeAdapter(Seconds)
 
 
-def duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+def duration_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
     """The callback of an option that is a duration as in the configuration: seconds."""
     try:
         return None if value is None else _SECONDS.validate_python(value)

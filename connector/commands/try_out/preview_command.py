@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from connector.commands.try_out.options import CONFIG, duration, errors_for_people, from_capture, from_sources
+from connector.commands.try_out.options import CONFIG, duration_option, errors_for_people, from_capture, from_sources
 from connector.terminal.tables import write_json
 from connector.try_out.comparison import compare
 from connector.try_out.in_clarify import InClarify, compare_with_clarify
@@ -31,7 +31,9 @@ _SERIES: Final = 50
     help="A capture, as `record` writes it; - is standard input.",
 )
 @click.option("--topic", help="The topic of all lines of FILE, where each line is just a payload.")
-@click.option("--live", metavar="DURATION", callback=duration, help="Listen to the sources for this long, such as 30s.")
+@click.option(
+    "--live", metavar="DURATION", callback=duration_option, help="Listen to the sources for this long, such as 30s."
+)
 @click.option("--count", type=click.IntRange(1), help="At most so many messages.")
 @click.option(
     "--from-beginning", is_flag=True, help="With --live: all that Kafka still has, instead of what comes now."

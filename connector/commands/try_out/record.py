@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import click
 
-from connector.commands.try_out.options import CONFIG, duration, errors_for_people, from_sources
+from connector.commands.try_out.options import CONFIG, duration_option, errors_for_people, from_sources
 from connector.config.read import load_config
 from connector.sources.file.lines import capture_line
 from connector.sources.tap import TapError
@@ -20,7 +20,9 @@ from connector.try_out.capture import STDIN
 @click.command()
 @CONFIG
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
-@click.option("--for", "seconds", metavar="DURATION", callback=duration, help="Listen for this long, such as 30s.")
+@click.option(
+    "--for", "seconds", metavar="DURATION", callback=duration_option, help="Listen for this long, such as 30s."
+)
 @click.option("--count", type=click.IntRange(1), help="At most so many messages.")
 @click.option(
     "--source", "names", multiple=True, metavar="NAME", help="Only this source; several times for several.  [all]"

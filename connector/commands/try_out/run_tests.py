@@ -16,7 +16,7 @@ from connector.formats.format import SchemaUnavailableError
 from connector.observe.logs import configure_logs
 from connector.terminal.tables import write_json
 from connector.try_out.cases import find_cases, load_cases
-from connector.try_out.judge import Failure, Result, judge
+from connector.try_out.judge import CaseResult, Failure, run_case
 from connector.try_out.mapping import RuleAt, TriedMapping
 
 
@@ -50,7 +50,7 @@ def test(config: Path, tests: tuple[Path, ...], as_json: bool, junit: Path | Non
         lines = rule_lines(config)
         rules = TriedMapping(config, loaded, lines, {}).rules
         placed = [one for file in files for one in file.cases]
-        results = [judge(TriedMapping(config, loaded, lines, {}), one) for one in placed]
+        results = [run_case(TriedMapping(config, loaded, lines, {}), one) for one in placed]
     except ConnectorError as error:
         raise _CannotRunError(str(error)) from None
     except SchemaUnavailableError as error:
@@ -74,7 +74,7 @@ def test(config: Path, tests: tuple[Path, ...], as_json: bool, junit: Path | Non
         sys.exit(1)
 
 
-def _write(config: Path, results: list[Result], untested: list[RuleAt], out: TextIO, *, verbose: bool) -> None:
+def _write(config: Path, results: list[CaseResult], untested: list[RuleAt], out: TextIO, *, verbose: bool) -> None:
     for result in results:
         placed = result.placed
         if result.passed:
@@ -97,7 +97,7 @@ def _lines(config: Path, failure: Failure) -> list[str]:
     return [f"{failure.where}{taken}: - expected, + came", *(f"  {difference}" for difference in failure.differences)]
 
 
-def _as_json(results: list[Result], untested: list[RuleAt]) -> dict[str, object]:
+def _as_json(results: list[CaseResult], untested: list[RuleAt]) -> dict[str, object]:
     failed = sum(not result.passed for result in results)
     return {
         "passed": len(results) - failed,
@@ -123,7 +123,7 @@ def _as_json(results: list[Result], untested: list[RuleAt]) -> dict[str, object]
     }
 
 
-def _junit(config: Path, results: list[Result]) -> ET.ElementTree[ET.Element]:
+def _junit(config: Path, results: list[CaseResult]) -> ET.ElementTree[ET.Element]:
     failed = sum(not result.passed for result in results)
     suites = ET.Element("testsuites", tests=str(len(results)), failures=str(failed))
     suite = ET.SubElement(suites, "testsuite", name="mapping", tests=str(len(results)), failures=str(failed))

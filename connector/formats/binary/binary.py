@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from connector.formats.documents import Gathered
+from connector.formats.documents import DocumentCollector
 from connector.formats.format import PayloadError
 from connector.records import Reason
 
@@ -28,7 +28,7 @@ class Bits:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class LayoutField:
     """A field of a layout."""
 
     type: str
@@ -50,9 +50,9 @@ class BinaryFormat:
 
     def __init__(
         self,
-        fields: Sequence[Part],
+        fields: Sequence[LayoutField],
         *,
-        header: Sequence[Part] = (),
+        header: Sequence[LayoutField] = (),
         endian: str = "big",
         repeat: bool = False,
         ignore_longer: bool = False,
@@ -87,7 +87,7 @@ class BinaryFormat:
             raise _wrong(f"{len(payload)} bytes, and the header has {start}")
         common: dict[str, object] = {}
         self._header.read(payload, 0, common)
-        gathered = Gathered()
+        gathered = DocumentCollector()
         for number, at in enumerate(range(start, len(payload), size), 1):
             if at + size > len(payload):
                 left = len(payload) - at
@@ -115,8 +115,8 @@ _Reader = Callable[[bytes], object]
 class _Layout:
     """Fields with their places."""
 
-    def __init__(self, parts: Sequence[Part], endian: str) -> None:
-        self._parts: list[tuple[Part, int, int, _Reader]] = []
+    def __init__(self, parts: Sequence[LayoutField], endian: str) -> None:
+        self._parts: list[tuple[LayoutField, int, int, _Reader]] = []
         self.size = 0
         end = 0
         for part in parts:
@@ -141,13 +141,13 @@ class _Layout:
                 into[bits.name] = bool(found & 1) if bits.count is None else found & ((1 << bits.count) - 1)
 
 
-def _length(part: Part) -> int:
+def _length(part: LayoutField) -> int:
     if part.type in _SIZED:
         return part.length or 1
     return 1 if part.type == "bool" else int(part.type[1:]) // 8
 
 
-def _reader(part: Part, length: int, endian: str) -> _Reader:
+def _reader(part: LayoutField, length: int, endian: str) -> _Reader:
     if part.type == "bytes":
         return bytes
     if part.type == "text":

@@ -14,7 +14,7 @@ from cbor2 import CBORDecodeEOF, CBORDecodeError, CBORDecoder, CBORSimpleValue, 
 
 from connector.formats.binary.plain import Plain
 from connector.formats.binary.survey import CBOR_CONTAINERS, check_containers, survey_cbor
-from connector.formats.documents import Gathered
+from connector.formats.documents import DocumentCollector
 from connector.formats.format import PayloadError
 from connector.records import Reason
 
@@ -37,7 +37,7 @@ class CborFormat:
         first = plain.of(self._item(stream))
         if stream.tell() == len(payload):
             return first
-        gathered = Gathered()
+        gathered = DocumentCollector()
         gathered.add(first)
         while stream.tell() < len(payload):
             gathered.add(plain.of(self._item(stream)))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, model_validator
 
 from connector.formats.section import MAX_PAYLOAD, NO_REGISTRIES, FormatSection, Registries
-from connector.settings import Section, text_of
+from connector.settings import Section, number_as_text
 
 if TYPE_CHECKING:
-    from connector.formats.binary.binary import Part
+    from connector.formats.binary.binary import LayoutField
     from connector.formats.format import Format
 
 
@@ -65,7 +65,7 @@ class BinaryFieldSection(Section):
         le=1_000_000,
         description="Where it begins, in bytes from the start of the layout. Default: where the field before it ends.",
     )
-    bits: dict[str, Annotated[str, BeforeValidator(text_of), Field(pattern=r"^\d{1,2}(-\d{1,2})?$")]] = Field(
+    bits: dict[str, Annotated[str, BeforeValidator(number_as_text), Field(pattern=r"^\d{1,2}(-\d{1,2})?$")]] = Field(
         default={},
         description="Parts of an unsigned integer, by their names: the number of a bit (0 is the lowest), which "
         "becomes a boolean, or of the lowest and highest bit, `4-7`, which become a number.",
@@ -98,16 +98,16 @@ class BinaryFieldSection(Section):
         """What it adds to the document."""
         return (*((self.name,) if self.name else ()), *self.bits)
 
-    def part(self) -> Part:
+    def part(self) -> LayoutField:
         """The field as the format uses it."""
-        from connector.formats.binary.binary import Bits, Part  # noqa: PLC0415
+        from connector.formats.binary.binary import Bits, LayoutField  # noqa: PLC0415
 
         bits = []
         for name, text in self.bits.items():
             low, dash, high = text.partition("-")
             bits.append(Bits(name, int(low), int(high) - int(low) + 1 if dash else None))
         length = self.length or (1 if self.type == "skip" else None)
-        return Part(self.type, self.name, length, self.endian, self.offset, tuple(bits))
+        return LayoutField(self.type, self.name, length, self.endian, self.offset, tuple(bits))
 
 
 class BinaryFormatSection(FormatSection):

@@ -18,7 +18,7 @@ from fastavro.schema import parse_schema
 
 from connector.formats.binary.plain import Plain
 from connector.formats.compression import decompressed
-from connector.formats.documents import Gathered
+from connector.formats.documents import DocumentCollector
 from connector.formats.format import Documents, PayloadError
 from connector.formats.schema.avro_schemas import VALUE, AvroSchema, parse_avro
 from connector.formats.schema.schemas import Schemas
@@ -93,7 +93,7 @@ class AvroFormat:
             raise _wrong(f"its schema has {len(text)} bytes; at most {_MAX_SCHEMA_BYTES} are read")
         schema = parse_avro(text.decode("utf-8", "replace"))
         sync = stream.read(_SYNC)
-        gathered = Gathered()
+        gathered = DocumentCollector()
         left = self._max_bytes
         while stream.tell() < len(payload):
             count, size = _read(stream, _LONG), _read(stream, _LONG)
@@ -107,7 +107,7 @@ class AvroFormat:
         return gathered.result()
 
 
-def _records(schema: AvroSchema, data: bytes, count: int, gathered: Gathered) -> None:
+def _records(schema: AvroSchema, data: bytes, count: int, gathered: DocumentCollector) -> None:
     _check_size(schema, data)
     stream = BytesIO(data)
     for _ in range(count):

@@ -11,7 +11,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from connector.formats.format import PayloadError
 from connector.formats.schema import protobuf_schemas
-from connector.formats.schema.protobuf_documents import Documents
+from connector.formats.schema.protobuf_documents import ProtobufConverter
 from connector.formats.schema.protobuf_schemas import ProtobufSchema
 from connector.formats.schema.schemas import Schemas
 from connector.formats.schema.wire import HEADER, schema_id
@@ -24,12 +24,12 @@ _MAX_NESTING: Final = 32
 
 def from_proto_file(path: Path, folder: Path, message: str) -> DeclaredProtobufFormat:
     """The format of a message in a .proto file, whose imports begin in this folder. Raises `ValueError`."""
-    return _declared(protobuf_schemas.from_proto_file(path, folder), message)
+    return _declared(protobuf_schemas.schema_from_proto_file(path, folder), message)
 
 
 def from_descriptor_file(path: Path, message: str) -> DeclaredProtobufFormat:
     """The format of a message in a descriptor set. Raises `ValueError`."""
-    return _declared(protobuf_schemas.from_descriptor_file(path, message), message)
+    return _declared(protobuf_schemas.schema_from_descriptor_file(path, message), message)
 
 
 def _declared(schema: ProtobufSchema, message: str) -> DeclaredProtobufFormat:
@@ -45,7 +45,7 @@ class _Reader:
     def __init__(self, descriptor: Descriptor) -> None:
         self._class: Any = GetMessageClass(descriptor)
         self._name = descriptor.full_name
-        self._documents = Documents()
+        self._documents = ProtobufConverter()
 
     def read(self, data: bytes) -> object:
         """The document of these bytes."""
@@ -66,7 +66,7 @@ class DeclaredProtobufFormat:
         self._reader = _Reader(message)
 
     def decode(self, payload: bytes) -> object:
-        """The message's document."""
+        """The document of the message in the payload. Raises `PayloadError`."""
         if not payload:
             raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
         return self._reader.read(payload)

@@ -23,7 +23,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _Convert = Callable[[Any], object]
 
 
-class Documents:
+class ProtobufConverter:
     """Makes documents of the messages of one schema; knows how for each kind of message after its first."""
 
     def __init__(self) -> None:

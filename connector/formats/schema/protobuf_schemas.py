@@ -114,7 +114,7 @@ def from_texts(text: str, references: Mapping[str, str]) -> ProtobufSchema:
     return ProtobufSchema(parse_registered(text, "schema.proto"), find)
 
 
-def from_proto_file(path: Path, folder: Path) -> ProtobufSchema:
+def schema_from_proto_file(path: Path, folder: Path) -> ProtobufSchema:
     """The schema of a .proto file, whose imports begin in this folder. Raises `ValueError`."""
 
     def find(name: str) -> FileDescriptorProto | None:
@@ -128,7 +128,7 @@ def from_proto_file(path: Path, folder: Path) -> ProtobufSchema:
         raise SettingsError(f"{path}: {error}") from None
 
 
-def from_descriptor_file(path: Path, message: str) -> ProtobufSchema:
+def schema_from_descriptor_file(path: Path, message: str) -> ProtobufSchema:
     """The schema of a descriptor set, in the file of this message. Raises `ValueError`."""
     try:
         files = {file.name: file for file in FileDescriptorSet.FromString(_content(path)).file}

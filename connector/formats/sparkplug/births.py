@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from connector.formats.sparkplug.datatypes import DataType, reader_of, text, type_of, untyped
+from connector.formats.sparkplug.datatypes import DataType, decoded_text, reader_of, type_of, untyped
 from connector.formats.sparkplug.properties import Properties
 from connector.formats.sparkplug.schema import Metric
 
@@ -127,14 +127,14 @@ def read_births(
         if metric.WhichOneof("value") == "template_value" and metric.template_value.is_definition:
             members: list[MetricBirth] = []
             _members(metric, "", {}, members, limit)
-            defined[text(metric.name)] = members
+            defined[decoded_text(metric.name)] = members
             limit -= len(members)
         else:
             instances.append(metric)
     known = {name: {birth.path: birth for birth in said} for name, said in {**definitions, **defined}.items()}
     for metric in instances:
         if metric.name:
-            _birth(metric, text(metric.name), None, known, found, limit)
+            _birth(metric, decoded_text(metric.name), None, known, found, limit)
     return found, defined
 
 
@@ -162,16 +162,16 @@ def _birth(
 
 def _members(metric: Metric, prefix: str, definitions: _Definitions, found: list[MetricBirth], limit: int) -> None:
     template = metric.template_value
-    defined = definitions.get(text(template.template_ref), _NO_MEMBERS)
+    defined = definitions.get(decoded_text(template.template_ref), _NO_MEMBERS)
     for member in template.metrics:
         if member.name:
-            name = text(member.name)
+            name = decoded_text(member.name)
             _birth(member, prefix + name, defined.get(name), definitions, found, limit)
 
 
 def _said(metric: Metric, path: str, datatype: int) -> MetricBirth:
     alias = metric.alias if metric.HasField("alias") else None
-    description = text(metric.metadata.description) if metric.HasField("metadata") else ""
+    description = decoded_text(metric.metadata.description) if metric.HasField("metadata") else ""
     if not metric.HasField("properties"):
         return MetricBirth(path, datatype, alias, metric.is_transient, description=description)
     properties = Properties(metric.properties)

@@ -137,7 +137,7 @@ def scalar(datatype: DataType, value: ScalarValue) -> PlainValue:
         field = "boolean_value" if isinstance(found, bool) else field
     if field not in _FIELDS.get(datatype, ()):
         raise BadValueError(f"declared as {datatype.name}, but sent as {field}")
-    found = text(found) if field == "string_value" else found
+    found = decoded_text(found) if field == "string_value" else found
     plain: PlainValue = found
     return plain
 
@@ -161,7 +161,7 @@ def unsigned(raw: int, bits: int) -> int:
     return raw
 
 
-def text(raw: str | bytes) -> str:
+def decoded_text(raw: str | bytes) -> str:
     """The text. Protobuf returns bytes if they are not UTF-8: these bytes are written with backslashes."""
     return raw if isinstance(raw, str) else raw.decode("utf-8", "backslashreplace")
 
@@ -182,7 +182,7 @@ def array(datatype: DataType, data: bytes, limit: int) -> list[PlainValue]:
     _check(data.count(b"\0"), limit)
     if data and not data.endswith(b"\0"):
         raise BadValueError("an array of texts must end with a zero byte")
-    return [text(part) for part in data.split(b"\0")[:-1]]
+    return [decoded_text(part) for part in data.split(b"\0")[:-1]]
 
 
 def _booleans(data: bytes, limit: int) -> list[PlainValue]:

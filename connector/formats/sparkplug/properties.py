@@ -13,7 +13,15 @@ from typing import Final
 
 import orjson
 
-from connector.formats.sparkplug.datatypes import SCALARS, BadValueError, PlainValue, scalar, text, type_of, untyped
+from connector.formats.sparkplug.datatypes import (
+    SCALARS,
+    BadValueError,
+    PlainValue,
+    decoded_text,
+    scalar,
+    type_of,
+    untyped,
+)
 from connector.formats.sparkplug.schema import PropertySet, PropertyValue
 
 _UNIT: Final = ("engunit", "engunits", "engineeringunit", "engineeringunits", "unit", "units", "uom", "eu")
@@ -41,7 +49,7 @@ class Properties:
     def __init__(self, properties: PropertySet) -> None:
         self._values: dict[str, PropertyValue] = {}
         for key, value in zip(properties.keys, properties.values, strict=False):
-            self._values.setdefault(_plain(text(key)), value)
+            self._values.setdefault(_plain(decoded_text(key)), value)
 
     @property
     def unit(self) -> str:
@@ -78,7 +86,9 @@ class Properties:
                 continue
             if value.WhichOneof("value") == "propertyset_value":
                 nested = value.propertyset_value
-                pairs = ((text(key), _property(item)) for key, item in zip(nested.keys, nested.values, strict=False))
+                pairs = (
+                    (decoded_text(key), _property(item)) for key, item in zip(nested.keys, nested.values, strict=False)
+                )
                 return _states(pairs)
             return _states(_declared(str(_property(value) or "")))
         return ()
@@ -100,10 +110,10 @@ class Properties:
         return None
 
 
-def quality_of(properties: PropertySet) -> int | None:
+def quality_code(properties: PropertySet) -> int | None:
     """The quality code; None if there is none."""
     for key, value in zip(properties.keys, properties.values, strict=False):
-        if len(key) == len(_QUALITY) and text(key).lower() == _QUALITY:
+        if len(key) == len(_QUALITY) and decoded_text(key).lower() == _QUALITY:
             found = _property(value)
             return int(found) if isinstance(found, int) else None
     return None

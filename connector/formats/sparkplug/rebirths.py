@@ -103,7 +103,7 @@ class Rebirths:
         return found
 
 
-def request(group: str, node: str, time_ms: int) -> Command:
+def rebirth_command(group: str, node: str, time_ms: int) -> Command:
     """The command that asks a node for its births."""
     payload = PayloadMessage(timestamp=time_ms)
     payload.metrics.add(name=REBIRTH, timestamp=time_ms, datatype=_BOOLEAN, boolean_value=True)

@@ -22,12 +22,12 @@ from connector.formats.sparkplug.datatypes import (
     DataType,
     PlainValue,
     array,
+    decoded_text,
     scalar,
-    text,
     type_of,
     untyped,
 )
-from connector.formats.sparkplug.properties import quality_of
+from connector.formats.sparkplug.properties import quality_code
 from connector.formats.sparkplug.schema import DataSet, Metric
 from connector.records import Reason
 
@@ -101,7 +101,7 @@ class MetricReader:
                     value,
                     metric.timestamp * 1000 or self._time_of(metric, payload_time_us),
                     known.birth,
-                    quality_of(metric.properties) if metric.HasField("properties") else None,
+                    quality_code(metric.properties) if metric.HasField("properties") else None,
                     metric.is_historical,
                 )
             )
@@ -128,7 +128,7 @@ class MetricReader:
     # -- the slow path: everything that is no plain number -----------------------------------------
 
     def _any(self, metric: Metric, known: KnownMetric | None) -> None:
-        path = text(metric.name)
+        path = decoded_text(metric.name)
         if not path:
             if not metric.HasField("alias"):
                 self._reject(Reason.INVALID_SPARKPLUG, "a metric with neither a name nor an alias", "(no name)")
@@ -180,7 +180,7 @@ class MetricReader:
 
     def _typed(self, metric: Metric, path: str, known: KnownMetric | None, datatype: DataType, time_us: int) -> None:
         birth = known.birth if known is not None else None
-        quality = quality_of(metric.properties) if metric.HasField("properties") else None
+        quality = quality_code(metric.properties) if metric.HasField("properties") else None
         try:
             if datatype in SCALARS:
                 self._add(path, scalar(datatype, metric), time_us, birth, quality, metric.is_historical)
@@ -231,7 +231,7 @@ class MetricReader:
         self.filtered += len(template.parameters)
         for member in template.metrics:
             known = None
-            below = text(member.name)
+            below = decoded_text(member.name)
             if below:
                 below = f"{path}/{below}"
                 known = self._table.metrics.get(below)
@@ -250,7 +250,7 @@ class MetricReader:
         self, table: DataSet, path: str, time_us: int, birth: MetricBirth | None, quality: int | None, historical: bool
     ) -> None:
         types = [type_of(code) for code in table.types]
-        columns = [text(column) for column in table.columns]
+        columns = [decoded_text(column) for column in table.columns]
         if len(columns) != len(types) or any(len(row.elements) != len(types) for row in table.rows):
             raise BadValueError(
                 f"a data set of {len(columns)} columns with {len(types)} types, and a row of another length"

@@ -15,7 +15,7 @@ _NON_FINITE: Final = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _LONGEST_NUMBER: Final = 1000
 
 
-def text_of(payload: bytes, encoding: str = "utf-8") -> str:
+def decode_text(payload: bytes, encoding: str = "utf-8") -> str:
     """The payload as text, without a byte order mark. `PayloadError` if it is none in this encoding."""
     try:
         return payload.decode("utf-8-sig" if encoding == "utf-8" else encoding)

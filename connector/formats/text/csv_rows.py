@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from typing import Final
 
-from connector.formats.documents import Gathered
+from connector.formats.documents import DocumentCollector
 from connector.formats.format import Documents, PayloadError
-from connector.formats.text.characters import number_in, text_of
+from connector.formats.text.characters import decode_text, number_in
 from connector.records import Reason
 
 _IDENTIFIER: Final = re.compile(r"0\d+", re.ASCII)
@@ -52,10 +52,10 @@ class CsvFormat:
 
     def decode(self, payload: bytes) -> Documents:
         """The rows' documents."""
-        rows = _Rows(text_of(payload, self._encoding), self._delimiter, self._quote, self._comment)
+        rows = _Rows(decode_text(payload, self._encoding), self._delimiter, self._quote, self._comment)
         rows.skip(self._skip_lines)
         columns = self._names(rows)
-        gathered = Gathered()
+        gathered = DocumentCollector()
         for cells in rows:
             try:
                 document = cells if isinstance(cells, PayloadError) else self._document(columns, cells)

@@ -12,9 +12,9 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from connector.formats.documents import Gathered
+from connector.formats.documents import DocumentCollector
 from connector.formats.format import Documents, PayloadError
-from connector.formats.text.characters import text_of
+from connector.formats.text.characters import decode_text
 from connector.records import Reason
 
 # All without backtracking: whatever the text, it is looked at once.
@@ -54,8 +54,8 @@ class InfluxFormat:
 
     def decode(self, payload: bytes) -> Documents:
         """The lines' documents. Times are exact to the microsecond; a line without one has no `time`."""
-        text = text_of(payload)
-        gathered = Gathered()
+        text = decode_text(payload)
+        gathered = DocumentCollector()
         number, counted_to, position = 1, 0, 0
         while True:
             position = _after(_BLANK, text, position)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 
-from connector.formats.documents import Gathered
+from connector.formats.documents import DocumentCollector
 from connector.formats.format import PayloadError
 from connector.formats.text import json_payload
 
@@ -16,7 +16,7 @@ class NdjsonFormat:
 
     def decode(self, payload: bytes) -> object:
         """The lines' documents."""
-        gathered = Gathered()
+        gathered = DocumentCollector()
         for number, line in enumerate(BytesIO(payload), 1):
             if line.isspace():
                 continue

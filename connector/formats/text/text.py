@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connector.formats.format import PayloadError
-from connector.formats.text.characters import number_in, text_of
+from connector.formats.text.characters import decode_text, number_in
 from connector.records import Reason
 
 
@@ -18,7 +18,7 @@ class TextFormat:
 
     def decode(self, payload: bytes) -> object:
         """The number or the text."""
-        text = text_of(payload, self._encoding).strip(" \t\r\n\0")
+        text = decode_text(payload, self._encoding).strip(" \t\r\n\0")
         if not text:
             raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
         number = number_in(text, self._decimal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from connector.formats.format import BadDocument, Documents, Format, PayloadError
 from connector.formats.text.json_payload import RepeatedKeys, decode, decode_repeated, may_repeat_keys
-from connector.mapping.documents.walk import count, cut, repeated
+from connector.mapping.documents.walk import count, repeated, shortened
 from connector.records import Reason, Reject
 
 
@@ -41,7 +41,9 @@ class Decoded:
                 document = form.decode(self._payload)
                 documents = list(document) if isinstance(document, Documents) else [document]
             bad = [document for document in documents if isinstance(document, BadDocument)]
-            self._bad[at] = [Reject(b.reason, f"{b.where}: {b.message}", b.where, b.text and cut(b.text)) for b in bad]
+            self._bad[at] = [
+                Reject(b.reason, f"{b.where}: {b.message}", b.where, b.text and shortened(b.text)) for b in bad
+            ]
             good = [(i, document) for i, document in enumerate(documents) if not isinstance(document, BadDocument)]
             if not good and not bad:
                 raise PayloadError(Reason.EMPTY_PAYLOAD, "there is no document in the payload")

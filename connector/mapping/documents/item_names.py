@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 
 from connector.mapping.documents.field_names import TAG_MAPS, meaning
 from connector.mapping.documents.places import item_segment
-from connector.mapping.plans import text_of
+from connector.mapping.plans import template_text
 from connector.mapping.rules.values import DECIMAL_TEXT, NUMBER_TEXT
 from connector.mapping.time.times import is_possible_time_name, is_time_name, looks_like_time
 
@@ -112,7 +112,7 @@ def _by_number(elements: list[object]) -> Naming | None:
     (field,) = fields
     return Naming(
         [
-            ItemName((text_of(element[field]),), (field,))
+            ItemName((template_text(element[field]),), (field,))
             if type(element) is dict and type(element.get(field)) is int and len(element) > 1
             else NO_NAME
             for element in elements
@@ -149,8 +149,8 @@ def item_name(item: dict[str, object]) -> ItemName:
 def _naming_text(value: object, by_number: bool, by_digits: bool) -> str:
     """The text by which a field with this content names its object; empty if it does not."""
     if type(value) is int:
-        return text_of(value) if by_number else ""
-    text = text_of(value).strip()
+        return template_text(value) if by_number else ""
+    text = template_text(value).strip()
     if not text or (not by_digits and NUMBER_TEXT.fullmatch(text)) or looks_like_time(text):
         return ""
     return text
@@ -182,7 +182,7 @@ def _tags(key: str, value: object) -> list[str]:
                 return []
             said = element.get("value")
             pairs.append((element["key"], next(iter(said.values())) if type(said) is dict and len(said) == 1 else said))
-    tags = [(name, text_of(said)) for name, said in pairs]
+    tags = [(name, template_text(said)) for name, said in pairs]
     if not all(text for _, text in tags) or any(type(said) is float for _, said in pairs):
         return []  # not made of text, whole numbers and booleans
     if not any(type(said) is str and not NUMBER_TEXT.fullmatch(said) for _, said in pairs):
@@ -211,7 +211,7 @@ def _name_of(item: dict[str, object], key: str) -> ItemName:
     value = item.get(key)
     if type(value) is not str or len(value) > _LONGEST_TEXT or not _is_name(value):
         return NO_NAME
-    return ItemName((text_of(value.strip()),), (key,))
+    return ItemName((template_text(value.strip()),), (key,))
 
 
 def _rows(elements: list[object]) -> Naming | None:
@@ -239,7 +239,7 @@ def _rows(elements: list[object]) -> Naming | None:
             f"several elements of each row may be its name ({', '.join(map(str, texts))}), and the order of the rows "
             "says nothing; write a rule with iterate and item_name",
         )
-    return Naming([ItemName((text_of(row[texts[0]]),)) for row in rows], guessed=f"[{texts[0]}]")
+    return Naming([ItemName((template_text(row[texts[0]]),)) for row in rows], guessed=f"[{texts[0]}]")
 
 
 def _is_name(value: object) -> bool:

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 from connector.formats.format import PayloadError
 from connector.mapping.documents.walk import leaves
-from connector.mapping.plans import text_of
+from connector.mapping.plans import template_text
 from connector.mapping.rules.paths import MISSING, Path
 from connector.mapping.rules.rules import Rule
 from connector.records import Reason
 
 
-class Item(NamedTuple):
+class PayloadItem(NamedTuple):
     """One of them."""
 
     names: tuple[str, ...]
@@ -40,16 +40,16 @@ class Item(NamedTuple):
         return ".".join(name.replace("\\", "\\\\").replace(".", "\\.") for name in names)
 
 
-def items_of(rule: Rule, document: object) -> Iterator[Item]:
+def items_of(rule: Rule, document: object) -> Iterator[PayloadItem]:
     """The items of a document. Raises `PayloadError` where parallel arrays are none, or differ in length."""
     if len(rule.iterate) == 1 and not rule.parallel:  # most rules: one list
         elements = rule.iterate[0].find(document)
         if isinstance(elements, list):
             around, named = (document,), rule.item_name
             for index, value in enumerate(elements):
-                yield Item(() if named is None else (text_of(named.find(value)),), index, value, around)
+                yield PayloadItem(() if named is None else (template_text(named.find(value)),), index, value, around)
             return
-    found: Iterator[Item] = iter((Item((), 0, document, ()),))
+    found: Iterator[PayloadItem] = iter((PayloadItem((), 0, document, ()),))
     names = (*rule.outer_names, rule.item_name)
     levels = len(rule.iterate) + bool(rule.parallel)
     names = (*(None for _ in range(levels - len(names))), *names)
@@ -74,28 +74,28 @@ def leaves_beside(rule: Rule, document: object) -> int | None:
     return sum(leaves(value) for key, value in document.items() if key != parts[0])
 
 
-def _members(path: Path, name: Path | None, around: Iterator[Item]) -> Iterator[Item]:
+def _members(path: Path, name: Path | None, around: Iterator[PayloadItem]) -> Iterator[PayloadItem]:
     """The items at this path of the items around; `name` is where they have their names."""
     for item in around:
         outer = (item.value, *item.outer)
         found = path.find(item.value)
-        if isinstance(found, dict) and not (name is not None and text_of(name.find(found)).strip()):
+        if isinstance(found, dict) and not (name is not None and template_text(name.find(found)).strip()):
             for index, (key, value) in enumerate(found.items()):
-                inner = Item(item.names, index, value, outer)
+                inner = PayloadItem(item.names, index, value, outer)
                 yield inner._replace(names=(*item.names, key)) if name is None else _named(inner, name)
         elif isinstance(found, list):
             for index, value in enumerate(found):
-                yield _named(Item(item.names, index, value, outer), name)
+                yield _named(PayloadItem(item.names, index, value, outer), name)
         elif found is not MISSING and found is not None:
-            yield _named(Item(item.names, 0, found, outer), name)  # a list of one, as some senders write it
+            yield _named(PayloadItem(item.names, 0, found, outer), name)  # a list of one, as some senders write it
 
 
-def _named(item: Item, name: Path | None) -> Item:
+def _named(item: PayloadItem, name: Path | None) -> PayloadItem:
     """The item with the name at this path behind those of the items around it."""
-    return item if name is None else item._replace(names=(*item.names, text_of(name.find(item.value))))
+    return item if name is None else item._replace(names=(*item.names, template_text(name.find(item.value))))
 
 
-def _rows(paths: tuple[Path, ...], around: Iterator[Item]) -> Iterator[Item]:
+def _rows(paths: tuple[Path, ...], around: Iterator[PayloadItem]) -> Iterator[PayloadItem]:
     names = [path.parts[-1] if path.parts else path.text for path in paths]
     for item in around:
         columns = [path.find(item.value) for path in paths]
@@ -108,4 +108,4 @@ def _rows(paths: tuple[Path, ...], around: Iterator[Item]) -> Iterator[Item]:
             said = ", ".join(f"{path} has {length}" for path, length in lengths.items())
             raise PayloadError(Reason.WRONG_STRUCTURE, f"parallel: the arrays differ in length ({said} elements)")
         for index, row in enumerate(zip(*columns, strict=True)):
-            yield Item(item.names, index, dict(zip(names, row, strict=True)), (item.value, *item.outer))
+            yield PayloadItem(item.names, index, dict(zip(names, row, strict=True)), (item.value, *item.outer))

@@ -109,8 +109,10 @@ class OutOfRangeError(TimeError):
 
 
 class Walker:
-    """Walks documents. `new_id` gives a path its input ID, None if its rule leaves it out; `learn` the number of a
-    state's name."""
+    """Walks documents.
+
+    The class is long because its methods call each other: an object holds lists, a list holds objects, and each of them
+    may end in a value."""
 
     def __init__(
         self,
@@ -120,6 +122,8 @@ class Walker:
         learn: Callable[[Plan, str, str], int],
         observations: Observations,
     ) -> None:
+        """`new_id` gives a path its input ID, None if its rule leaves it out; `learn` gives the number of a state's
+        name."""
         self._observations = observations
         self._bounds = bounds
         self._max_values = max_values
@@ -427,7 +431,7 @@ class Walker:
     def _reject_value(self, work: Work, path: str, value: object, reason: Reason, message: str) -> None:
         path = shown(path)
         where = f"{work.place}.{path}" if work.place and path else work.place or path
-        work.rejects.append(Reject(reason, message, where or "(top)", cut(str(value))))
+        work.rejects.append(Reject(reason, message, where or "(top)", shortened(str(value))))
 
     # -- times ------------------------------------------------------------------------------------
 
@@ -583,9 +587,9 @@ def shown_value(value: object) -> str:
     """A value for the person who reads a dead letter."""
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-    return cut(repr(value))
+    return shortened(repr(value))
 
 
-def cut(text: str) -> str:
+def shortened(text: str) -> str:
     """At most 80 characters of it."""
     return text if len(text) <= 80 else text[:79] + "…"

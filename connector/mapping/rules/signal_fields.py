@@ -7,10 +7,10 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from connector.clarify.limits import ENUM_VALUE_MAX
-from connector.settings import Seconds, Section, text_of
+from connector.settings import Seconds, Section, number_as_text
 
 LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9\-_/]{1,40}$")]
-EnumKey = Annotated[str, BeforeValidator(text_of), Field(pattern=r"^(0|[1-9]\d{0,3})$")]
+EnumKey = Annotated[str, BeforeValidator(number_as_text), Field(pattern=r"^(0|[1-9]\d{0,3})$")]
 StateText = Annotated[str, Field(min_length=1, max_length=128)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connector.mapping.documents.walk import shown_value
-from connector.mapping.plans import Plan, nearest, text_of
+from connector.mapping.plans import Plan, nearest, template_text
 from connector.mapping.rules.paths import MISSING, Path
 from connector.mapping.rules.rules import Rule
 from connector.mapping.rules.templates import HEADER, ITEM, ITEM_FIELD, KEY, PAYLOAD
@@ -39,7 +39,7 @@ def _instead(  # noqa: PLR0911 - one answer for each kind of variable
 
 
 def _names(path: Path, outer: tuple[object, ...]) -> bool:
-    return any(text_of(path.find(around)).strip() for around in outer)
+    return any(template_text(path.find(around)).strip() for around in outer)
 
 
 def _what(found: object) -> str:

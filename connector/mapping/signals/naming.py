@@ -9,7 +9,7 @@ from typing import Final
 import orjson
 
 from connector.mapping.documents.places import shown
-from connector.mapping.plans import FOUND, Plan, metadata, value_rule, wanted_id
+from connector.mapping.plans import FOUND, Plan, signal_metadata, value_rule, wanted_id
 from connector.mapping.rules.templates import KEY
 from connector.mapping.rules.values import ValueRejectedError
 from connector.mapping.signals.input_ids import InputIds, Origin, Unclaimed
@@ -69,7 +69,7 @@ class Naming:
         value = value_rule(plan.rule, path)
         if value is not None:
             called = shown(path) if value.named is None else value.named
-            describe = plan.described if isinstance(plan, SparkplugPlan) else partial(metadata, plan)
+            describe = plan.described if isinstance(plan, SparkplugPlan) else partial(signal_metadata, plan)
             found = describe(value, called, input_id, self.states.of(input_id))
             if found is not None:
                 self.discovered.append((input_id, found))

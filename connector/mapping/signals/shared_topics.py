@@ -24,7 +24,7 @@ from typing import Final, Literal
 from connector.mapping.documents.field_names import meaning
 from connector.mapping.documents.places import shown
 from connector.mapping.observations import Observation, Observations
-from connector.mapping.plans import Plan, text_of
+from connector.mapping.plans import Plan, template_text
 from connector.mapping.rules.templates import ITEM_FIELD, PAYLOAD
 from connector.mapping.rules.values import NUMBER_TEXT
 from connector.mapping.time.times import looks_like_time, may_be_other_time
@@ -166,7 +166,7 @@ class Watch:
         found = []
         for key, value in _quality_fields(document):
             known = self._qualities.setdefault(key, set())
-            text = text_of(value)
+            text = template_text(value)
             if text and text not in known and len(known) < _SHOWN:
                 known.add(text)
                 if len(known) == 2:
@@ -294,7 +294,7 @@ def _text(key: str, value: object) -> tuple[str, bool, bool] | None:
     means = meaning(key)
     if means.describes or (kind is int and not means.names_by_number):
         return None
-    text = text_of(value).strip()
+    text = template_text(value).strip()
     if not text or len(text) > _LONGEST_TEXT or looks_like_time(text):
         return None
     if kind is str and NUMBER_TEXT.fullmatch(text) and not (means.names and means.names_by_digits):

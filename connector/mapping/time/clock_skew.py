@@ -44,7 +44,7 @@ def zone_hours(lag_us: int) -> float | None:
     return steps / 2
 
 
-class Clock:
+class DeviceLag:
     """The least lag of one device in this period and the one before."""
 
     __slots__ = ("before", "count", "least", "reported", "until")
@@ -80,15 +80,15 @@ class Clocks:
     """The clocks of all devices, of which the ones heard of longest ago are forgotten."""
 
     def __init__(self) -> None:
-        self._clocks: OrderedDict[tuple[str, str], Clock] = OrderedDict()
+        self._clocks: OrderedDict[tuple[str, str], DeviceLag] = OrderedDict()
 
-    def of(self, source: str, device: str) -> Clock:
+    def of(self, source: str, device: str) -> DeviceLag:
         """The clock of this device."""
         clock = self._clocks.get((source, device))
         if clock is None:
             if len(self._clocks) >= _MOST_DEVICES:
                 self._clocks.popitem(last=False)
-            clock = self._clocks[source, device] = Clock()
+            clock = self._clocks[source, device] = DeviceLag()
         else:
             self._clocks.move_to_end((source, device))
         return clock

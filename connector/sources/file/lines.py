@@ -118,7 +118,7 @@ def capture_line(source: str, record: Record) -> bytes:
     return orjson.dumps(fields) + b"\n"
 
 
-def record_of(fields: dict[str, Any], now_us: int) -> Captured:
+def captured_record(fields: dict[str, Any], now_us: int) -> Captured:
     """The record that these fields of a capture's line describe; ValueError says why they describe none."""
     if unknown := fields.keys() - set(_FIELDS):
         raise ValueError(f"{min(unknown)!r} is not known; known are {', '.join(_FIELDS)}")
@@ -180,7 +180,7 @@ def _captured(content: bytes, now_us: int) -> Captured:
     found = orjson.loads(content.removeprefix(codecs.BOM_UTF8))
     if not isinstance(found, dict):
         raise ValueError("it must be a JSON object")  # noqa: TRY004 - told to a person like every other problem
-    return record_of(found, now_us)
+    return captured_record(found, now_us)
 
 
 def _times(found: dict[str, Any], now_us: int) -> tuple[int, TimeKind, int]:

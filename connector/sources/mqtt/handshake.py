@@ -19,7 +19,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from connector.brokers.mqtt import explained, refusal, tls_context
+from connector.brokers.mqtt import connack_refusal, explained, tls_context
 from connector.brokers.mqtt_section import MQTT_PORTS
 from connector.sources.mqtt.bounded_client import BoundedClient
 from connector.sources.mqtt.section import MqttSection
@@ -133,7 +133,7 @@ class Handshake:
     ) -> None:
         settings = self._settings
         if reason.is_failure:
-            self.refused = refusal(reason.getName(), settings.protocol)
+            self.refused = connack_refusal(reason.getName(), settings.protocol)
             return
         self.connected = True
         self.session_present = flags.session_present

@@ -69,7 +69,7 @@ def test_refused_instants(instant: iso8601.Instant, rule: str) -> None:
 
 @pytest.mark.parametrize("text", ["PT5M", "P2W", "P1DT12H", "PT0.5S", "PT24H", "P1W2DT3H4M5.25S"])
 def test_durations_stay_as_they_are(text: str) -> None:
-    assert iso8601.duration(text) == text
+    assert iso8601.duration_text(text) == text
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_durations_stay_as_they_are(text: str) -> None:
     ],
 )
 def test_durations_as_text_and_zero_as_not_set(value: str | timedelta, expected: str | None) -> None:
-    assert iso8601.duration(value) == expected
+    assert iso8601.duration_text(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -93,4 +93,4 @@ def test_durations_as_text_and_zero_as_not_set(value: str | timedelta, expected:
 )
 def test_refused_durations(value: str | timedelta) -> None:
     with pytest.raises(ValueError, match=r"no fixed duration|below zero"):
-        iso8601.duration(value)
+        iso8601.duration_text(value)

@@ -16,13 +16,13 @@ from connector.clarify import (
     Retryable,
     TooLarge,
 )
-from connector.delivery.policy import FIRST_DELAY, HOLD_DELAY, LAST_DELAY, Action, Verdict, judge, judge_frame
+from connector.delivery.policy import FIRST_DELAY, HOLD_DELAY, LAST_DELAY, Action, Verdict, judge_frame, judge_request
 
 KEYS = ["a", "a.b", "c"]
 
 
 def verdict(error: ClarifyError, attempt: int = 1, chance: float = 0.5, prefix: str = "data.series") -> Verdict:
-    return judge(error, attempt, KEYS, prefix, lambda: chance)
+    return judge_request(error, attempt, KEYS, prefix, lambda: chance)
 
 
 def invalid(*paths: str) -> InvalidParams:

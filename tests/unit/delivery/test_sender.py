@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Refused, Retryable, TooLarge
-from connector.delivery.divided import by_record, cut, joined, values_in
+from connector.delivery.divided import by_record, joined, split_columns, values_in
 from connector.delivery.policy import HOLD_DELAY
 from connector.packing.frame import Column
 from tests.scripted import ScriptedClarify, Stored
@@ -358,7 +358,7 @@ def test_pieces_are_cut_joined_and_sorted_by_record_without_losing_a_value(
         )
         for name, found in cells.items()
     }
-    first, second = cut(columns, n)
+    first, second = split_columns(columns, n)
     assert values_in(first) == min(n, values_in(columns))
     assert all(column.times for column in (*first.values(), *second.values()))
     assert joined(first, second) == columns

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from connector.demo.result import Result
+from connector.demo.result import DemoResult
 from connector.runtime.ledger import Account, Ledger, SourceLedger, TopicAccount
 
 
@@ -14,7 +14,7 @@ def ledger(topics: dict[str, tuple[Account, Account]], problems: tuple[str, ...]
     return Ledger({"plant": SourceLedger(topics=accounts, problems=list(problems))})
 
 
-GOOD = Result(
+GOOD = DemoResult(
     ledger=ledger(
         {
             "a": (Account(5, 4, 1), Account(20, 19, 1)),

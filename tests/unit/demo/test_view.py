@@ -11,7 +11,7 @@ from rich.console import Console
 
 from connector.dead_letters.letter import letter_of
 from connector.demo.observer import Rates, Reading, SignalValue, choose_signals
-from connector.demo.view import Places, Stage, progress_line, render
+from connector.demo.view import DemoStage, Places, progress_line, render
 from connector.pipeline.status import SentFrame
 from connector.records import Reason, Reject
 from connector.runtime.ledger import Account
@@ -28,7 +28,7 @@ PLACES = Places(
     kept=False,
     config=Path("/tmp/clarify-demo-abcdefgh/connector.yaml"),
 )
-STAGE = Stage("running", 12.3, 20.0)
+STAGE = DemoStage("running", 12.3, 20.0)
 
 EMPTY = Reading(
     messages=Account(),

@@ -18,7 +18,7 @@ from connector.formats.sparkplug.datatypes import DataType
 from connector.formats.sparkplug.nodes import TimelineChange
 from connector.formats.sparkplug.topic import Owner
 from connector.ledger.account import Counts
-from connector.mapping.documents.documents import NOT_DECODED
+from connector.mapping.documents.document_mapper import NOT_DECODED
 from connector.mapping.mapper import Mapper
 from connector.mapping.observations import Observation
 from connector.mapping.rules.compiler.rule import compile_rule

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from connector.sandbox.address import Address, check_public_url
+from connector.sandbox.address import ListenAddress, check_public_url
 from connector.sandbox.cli import sandbox
 from connector.sandbox.faults import FAULT_RULES
 from connector.sandbox.settings import SandboxSettings
@@ -28,15 +28,15 @@ def run(*arguments: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("text", "address", "url"),
     [
-        ("127.0.0.1:8090", Address("127.0.0.1", 8090), "http://127.0.0.1:8090/v1/"),
-        ("localhost:0", Address("localhost", 0), "http://localhost:0/v1/"),
-        ("[::1]:80", Address("::1", 80), "http://[::1]:80/v1/"),
-        ("0.0.0.0:65535", Address("0.0.0.0", 65535), "http://127.0.0.1:65535/v1/"),
-        ("[::]:1", Address("::", 1), "http://[::1]:1/v1/"),
+        ("127.0.0.1:8090", ListenAddress("127.0.0.1", 8090), "http://127.0.0.1:8090/v1/"),
+        ("localhost:0", ListenAddress("localhost", 0), "http://localhost:0/v1/"),
+        ("[::1]:80", ListenAddress("::1", 80), "http://[::1]:80/v1/"),
+        ("0.0.0.0:65535", ListenAddress("0.0.0.0", 65535), "http://127.0.0.1:65535/v1/"),
+        ("[::]:1", ListenAddress("::", 1), "http://[::1]:1/v1/"),
     ],
 )
-def test_addresses(text: str, address: Address, url: str) -> None:
-    assert Address.parse(text) == address
+def test_addresses(text: str, address: ListenAddress, url: str) -> None:
+    assert ListenAddress.parse(text) == address
     assert address.url == url
 
 
@@ -46,7 +46,7 @@ def test_addresses(text: str, address: Address, url: str) -> None:
 )
 def test_bad_addresses(text: str) -> None:
     with pytest.raises(ValueError, match=r"HOST:PORT|brackets|the port must be"):
-        Address.parse(text)
+        ListenAddress.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_bad_addresses(text: str) -> None:
      ("::", False), ("192.0.2.1", False), ("sandbox", False)],
 )  # fmt: skip
 def test_loopback(host: str, loopback: bool) -> None:
-    assert Address(host, 1).is_loopback is loopback
+    assert ListenAddress(host, 1).is_loopback is loopback
 
 
 def test_public_urls_end_with_a_slash() -> None:

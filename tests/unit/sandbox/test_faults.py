@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from connector.sandbox.bad_values import refusal
+from connector.sandbox.bad_values import error_for
 from connector.sandbox.faults import FAULT_RULES, BadValue, FaultPlan
 
 INSERT = ["integration.insert", "insert"]
@@ -105,7 +105,7 @@ def test_bad_rules_are_refused(rule: dict[str, Any]) -> None:
 def test_a_bad_value_is_named_as_told(names: str, paths: list[str]) -> None:
     (fault,) = FAULT_RULES.validate_json(json.dumps([{"kind": "bad_value", "value": 7, "names": names}]))
     assert isinstance(fault, BadValue)
-    error = refusal(fault, b'{"data": {"times": [], "series": {"a": [7, null, 7.0], "b": [1, 2, 3]}}}')
+    error = error_for(fault, b'{"data": {"times": [], "series": {"a": [7, null, 7.0], "b": [1, 2, 3]}}}')
     assert error is not None
     assert error.problems is not None
     assert list(error.problems.messages) == paths
@@ -114,7 +114,7 @@ def test_a_bad_value_is_named_as_told(names: str, paths: list[str]) -> None:
 def test_a_bad_value_without_a_name_and_requests_without_it() -> None:
     (fault,) = FAULT_RULES.validate_json('[{"kind": "bad_value", "value": 7, "names": "nothing"}]')
     assert isinstance(fault, BadValue)
-    error = refusal(fault, b'{"data": {"series": {"a": [7]}}}')
+    error = error_for(fault, b'{"data": {"series": {"a": [7]}}}')
     assert error is not None
     assert (error.code, error.problems) == (-32602, None)
     for params in (
@@ -125,4 +125,4 @@ def test_a_bad_value_without_a_name_and_requests_without_it() -> None:
         b"[]",
         b'{"data": {"series": {"a": 7}}}',
     ):
-        assert refusal(fault, params) is None
+        assert error_for(fault, params) is None

@@ -24,7 +24,7 @@ class SchemaFiles:
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def read(self, key: str) -> dict[str, Any] | None:
-        """What was kept; None if nothing was, or if it is damaged."""
+        """The answer that is kept under `key`; None if there is none, or if the file is damaged."""
         try:
             found = json.loads(self._path(key).read_bytes())
         except (OSError, ValueError, RecursionError):
@@ -33,7 +33,7 @@ class SchemaFiles:
         return answer if isinstance(answer, dict) else None
 
     def write(self, key: str, answer: dict[str, Any]) -> None:
-        """Keep it; on disk when this returns. Raises `OSError`."""
+        """Keep an answer durably under `key`; the file is synced to disk. Raises `OSError`."""
         path = self._path(key)
         half = path.with_name(f"{path.name}.{os.getpid()}.new")
         with half.open("w", encoding="utf-8") as file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TypedDict
 
-from connector.clarify.iso8601 import duration
+from connector.clarify.iso8601 import duration_text
 from connector.mapping.rules.compiler.templates import RuleTemplates
 from connector.mapping.rules.rules import Labels, Publishing
 from connector.mapping.rules.section import PublishSection, RuleSection, ValueSection
@@ -60,4 +60,4 @@ def publishing_of(section: bool | PublishSection, templates: RuleTemplates) -> P
 
 
 def _iso(seconds: float | None) -> str | None:
-    return None if seconds is None else duration(timedelta(seconds=seconds))
+    return None if seconds is None else duration_text(timedelta(seconds=seconds))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from connector.mapping.plans import text_of
+from connector.mapping.plans import template_text
 from connector.mapping.rules.compiler.input_ids import quality_input_of
 from connector.mapping.rules.compiler.metadata import metadata_of
 from connector.mapping.rules.compiler.templates import RuleTemplates
@@ -57,7 +57,7 @@ def quality_of(section: QualitySection | None) -> Quality | None:
     """The section `quality` as the mapper uses it."""
     if section is None:
         return None
-    good = frozenset(text_of(value).strip().casefold() for value in section.good)
+    good = frozenset(template_text(value).strip().casefold() for value in section.good)
     return Quality(parse_path(_quality_path(section)), good, section.bad)
 
 

@@ -13,7 +13,7 @@ from click.testing import Result
 
 from connector.commands.cli import main
 from connector.commands.dead_letters.remedies import remedy
-from connector.commands.dead_letters.selection import Selection, read_topic
+from connector.commands.dead_letters.selection import LetterSelection, read_topic
 from connector.conformance.dead_letters import a_letter, letters_in
 from connector.dead_letters.as_json import to_json
 from connector.dead_letters.file_store import FileLetters
@@ -302,6 +302,6 @@ def test_every_reason_says_what_to_do() -> None:
 
 
 def test_an_empty_selection_takes_everything() -> None:
-    assert Selection().everything
-    assert all(map(Selection().takes_all_of, LETTERS))
-    assert not Selection(topics=(read_topic("x"),)).everything
+    assert LetterSelection().everything
+    assert all(map(LetterSelection().takes_all_of, LETTERS))
+    assert not LetterSelection(topics=(read_topic("x"),)).everything

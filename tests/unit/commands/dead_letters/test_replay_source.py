@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.commands.dead_letters.replay_source import Place, ReplaySource
+from connector.commands.dead_letters.replay_source import RecordPosition, ReplaySource
 from connector.conformance.dead_letters import a_letter
 from connector.conformance.sources import SourceConformance, Stage
 from connector.dead_letters.sqlite_store import SqliteLetters
@@ -24,7 +24,7 @@ class ReplayStage(Stage):
     def __init__(self, folder: Path) -> None:
         self.letters = SqliteLetters(folder / "letters.sqlite", 10**9)
         self.section = MqttSection.model_validate({"type": "mqtt", "url": "mqtt://127.0.0.1:1", "topics": ["t"]})
-        self._settled: list[Place] = []
+        self._settled: list[RecordPosition] = []
         self._next = 1
 
     def publish(self, payloads: Sequence[bytes]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from connector.formats.binary.binary import BinaryFormat, Bits, Part
+from connector.formats.binary.binary import BinaryFormat, Bits, LayoutField
 from connector.formats.binary.cbor import CborFormat
 from connector.formats.binary.messagepack import MessagePackFormat
 from connector.formats.format import BadDocument, Documents, Format, PayloadError
@@ -217,7 +217,7 @@ def test_nothing_but_empty_containers_takes_no_large_multiple_of_memory(format_:
 # -- declared layouts -------------------------------------------------------------------------------
 
 
-def layout(*parts: Part, **settings: Any) -> BinaryFormat:
+def layout(*parts: LayoutField, **settings: Any) -> BinaryFormat:
     return BinaryFormat(parts, **settings)
 
 
@@ -227,14 +227,14 @@ def test_every_type_big_and_little_endian() -> None:
         "u64": 2**63, "i64": -(2**62), "f16": 1.5, "f32": 21.5, "f64": 1.1,
     }  # fmt: skip
     codes = "BbHhIiQqefd"
-    parts = [Part(kind, kind) for kind in values]
+    parts = [LayoutField(kind, kind) for kind in values]
     for endian, sign in (("big", ">"), ("little", "<")):
         payload = struct.pack(sign + codes, *values.values())
         assert layout(*parts, endian=endian).decode(payload) == values
 
 
 def test_integers_of_24_and_48_bits() -> None:
-    parts = [Part("u24", "a"), Part("i24", "b"), Part("u48", "c"), Part("i48", "d")]
+    parts = [LayoutField("u24", "a"), LayoutField("i24", "b"), LayoutField("u48", "c"), LayoutField("i48", "d")]
     payload = b"\x01\x02\x03" + b"\xff\xff\xfe" + b"\x00\x00\x00\x00\x01\x00" + b"\xff" * 6
     assert layout(*parts).decode(payload) == {"a": 0x010203, "b": -2, "c": 256, "d": -1}
     little = payload[2::-1] + payload[5:2:-1] + payload[11:5:-1] + payload[:11:-1]
@@ -246,26 +246,26 @@ def test_integers_of_24_and_48_bits() -> None:
     [("big", "41ac0000"), ("little", "0000ac41"), ("big-swapped", "000041ac"), ("little-swapped", "ac410000")],
 )
 def test_the_four_orders_of_a_float_in_two_registers(endian: str, payload: str) -> None:
-    assert layout(Part("f32", "x"), endian=endian).decode(bytes.fromhex(payload)) == {"x": 21.5}
-    assert layout(Part("f32", "x", endian=endian)).decode(bytes.fromhex(payload)) == {"x": 21.5}
+    assert layout(LayoutField("f32", "x"), endian=endian).decode(bytes.fromhex(payload)) == {"x": 21.5}
+    assert layout(LayoutField("f32", "x", endian=endian)).decode(bytes.fromhex(payload)) == {"x": 21.5}
 
 
 def test_words_of_64_bits_are_swapped_as_a_whole() -> None:
-    assert layout(Part("u64", "x"), endian="big-swapped").decode(bytes.fromhex("0007000600050004")) == {
+    assert layout(LayoutField("u64", "x"), endian="big-swapped").decode(bytes.fromhex("0007000600050004")) == {
         "x": 0x0004000500060007
     }
     with pytest.raises(ValueError, match="16-bit words"):
-        layout(Part("u24", "x"), endian="big-swapped")
+        layout(LayoutField("u24", "x"), endian="big-swapped")
 
 
 def test_booleans_bits_text_bytes_and_what_is_skipped() -> None:
     parts = [
-        Part("bool", "on"),
-        Part("skip", length=2),
-        Part("u16", "status", bits=(Bits("running", 0), Bits("mode", 1, 3), Bits("alarm", 15))),
-        Part("u8", bits=(Bits("low", 0, 4), Bits("high", 4, 4))),
-        Part("text", "serial", length=6),
-        Part("bytes", "raw", length=2),
+        LayoutField("bool", "on"),
+        LayoutField("skip", length=2),
+        LayoutField("u16", "status", bits=(Bits("running", 0), Bits("mode", 1, 3), Bits("alarm", 15))),
+        LayoutField("u8", bits=(Bits("low", 0, 4), Bits("high", 4, 4))),
+        LayoutField("text", "serial", length=6),
+        LayoutField("bytes", "raw", length=2),
     ]
     payload = b"\x02" + b"??" + b"\x80\x0b" + b"\xa5" + b"AB 7\0\xff" + b"\x00\x01"
     assert layout(*parts).decode(payload) == {
@@ -275,12 +275,12 @@ def test_booleans_bits_text_bytes_and_what_is_skipped() -> None:
 
 
 def test_offsets_may_leave_gaps_and_overlap() -> None:
-    parts = [Part("u8", "a", offset=2), Part("u8", "b"), Part("u16", "both", offset=2)]
+    parts = [LayoutField("u8", "a", offset=2), LayoutField("u8", "b"), LayoutField("u16", "both", offset=2)]
     assert layout(*parts).decode(b"\xff\xff\x01\x02") == {"a": 1, "b": 2, "both": 0x0102}
 
 
 def test_records_repeat_until_the_end_and_get_the_header() -> None:
-    format_ = layout(Part("u8", "a"), Part("u8", "b"), header=[Part("u16", "device")], repeat=True)
+    format_ = layout(LayoutField("u8", "a"), LayoutField("u8", "b"), header=[LayoutField("u16", "device")], repeat=True)
     found = format_.decode(b"\x01\x00\x01\x02\x03\x04")
     assert isinstance(found, Documents)
     assert found == [{"device": 256, "a": 1, "b": 2}, {"device": 256, "a": 3, "b": 4}]
@@ -292,26 +292,28 @@ def test_records_repeat_until_the_end_and_get_the_header() -> None:
 
 
 def test_a_payload_of_another_length_is_refused_unless_declared() -> None:
-    format_ = layout(Part("u16", "a"))
+    format_ = layout(LayoutField("u16", "a"))
     assert "1 bytes, and the layout has 2" in str(refused(format_, b"\x01"))
     assert "longer: ignore" in str(refused(format_, b"\x01\x02\x03"))
-    assert layout(Part("u16", "a"), ignore_longer=True).decode(b"\x01\x02\x03") == {"a": 0x0102}
+    assert layout(LayoutField("u16", "a"), ignore_longer=True).decode(b"\x01\x02\x03") == {"a": 0x0102}
     assert refused(format_, b"").reason is Reason.EMPTY_PAYLOAD
 
 
 def test_bytes_that_are_written_as_text() -> None:
-    assert layout(Part("i16", "t"), encoding="hex").decode(b" 00 D7\n") == {"t": 215}
-    assert layout(Part("i16", "t"), encoding="base64").decode(base64.b64encode(b"\x00\xd7") + b"\n") == {"t": 215}
+    assert layout(LayoutField("i16", "t"), encoding="hex").decode(b" 00 D7\n") == {"t": 215}
+    assert layout(LayoutField("i16", "t"), encoding="base64").decode(base64.b64encode(b"\x00\xd7") + b"\n") == {
+        "t": 215
+    }
     for encoding in ("hex", "base64"):
-        assert refused(layout(Part("i16", "t"), encoding=encoding), b"\xff!").reason is Reason.INVALID_BINARY
+        assert refused(layout(LayoutField("i16", "t"), encoding=encoding), b"\xff!").reason is Reason.INVALID_BINARY
 
 
 def test_a_float_that_is_no_number_is_left_to_the_mapping() -> None:
-    found = layout(Part("f32", "x"), Part("u8", "y")).decode(b"\x7f\xc0\x00\x00\x05")
+    found = layout(LayoutField("f32", "x"), LayoutField("u8", "y")).decode(b"\x7f\xc0\x00\x00\x05")
     assert isinstance(found, dict)
     assert (math.isnan(found["x"]), found["y"]) == (True, 5)
 
 
 def test_a_layout_that_cannot_be_is_an_error_at_once() -> None:
     with pytest.raises(ValueError, match="at most"):
-        layout(Part("u8", "a", offset=3_000_000))
+        layout(LayoutField("u8", "a", offset=3_000_000))

@@ -6,7 +6,7 @@ import pytest
 
 from connector.formats.sparkplug.births import MetricBirth, MetricTable
 from connector.formats.sparkplug.datatypes import DataType
-from connector.formats.sparkplug.properties import Properties, is_good, quality_of
+from connector.formats.sparkplug.properties import Properties, is_good, quality_code
 from connector.formats.sparkplug.schema import PayloadMessage
 from connector.formats.sparkplug.timeline import MAX_EPOCHS, Epoch, Timeline
 from tests.sparkplug_payloads import metric
@@ -43,7 +43,7 @@ def test_what_declares_no_states_gives_none(text: str) -> None:
 )
 def test_quality(code: int | None, good: bool) -> None:
     made = PayloadMessage(metrics=[metric("m", DataType.INT32, 1, said={"x": 1, "Quality": code})])
-    assert is_good(quality_of(made.metrics[0].properties)) is good
+    assert is_good(quality_code(made.metrics[0].properties)) is good
 
 
 def test_a_timeline_is_the_same_after_it_was_written_and_read() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connector.formats.sparkplug.rebirths import RebirthPace, Rebirths, request
+from connector.formats.sparkplug.rebirths import RebirthPace, Rebirths, rebirth_command
 from connector.formats.sparkplug.schema import PayloadMessage
 from connector.mapping.sparkplug import NodeEvent
 from connector.runtime.rebirths import RebirthRequester
@@ -56,7 +56,7 @@ def test_many_nodes_are_asked_one_after_the_other_and_not_more_than_are_thought_
 
 
 def test_the_request_is_the_command_of_the_specification() -> None:
-    command = request("g", "n", 1_790_000_000_000)
+    command = rebirth_command("g", "n", 1_790_000_000_000)
     assert command.topic == "spBv1.0/g/NCMD/n"
     payload = PayloadMessage.FromString(command.payload)
     assert payload.timestamp == 1_790_000_000_000

@@ -21,8 +21,8 @@ from connector.mapping.documents.nothing import nothing_because
 from connector.mapping.documents.places import shown
 from connector.mapping.documents.repeats import refuse_repeats
 from connector.mapping.documents.shapes import Shape, flat_of
-from connector.mapping.documents.walk import NO_TIME, Walker, Work, count, cut, leaves, shown_value
-from connector.mapping.plans import Plan, header_of, item_texts, record_texts, text_of
+from connector.mapping.documents.walk import NO_TIME, Walker, Work, count, leaves, shortened, shown_value
+from connector.mapping.plans import Plan, header_of, item_texts, record_texts, template_text
 from connector.mapping.rules.paths import MISSING
 from connector.mapping.rules.rules import ARRIVAL_TIME, AUTO_TIME, FIELD_TIME, HEADER_TIME, Quality, Rule, TimeSource
 from connector.mapping.rules.templates import ITEM
@@ -48,8 +48,11 @@ _NEW_SHAPE: Final = Shape((), (), None, None, -2, 0)
 _SHAPED_TIMES: Final = (AUTO_TIME, ARRIVAL_TIME, FIELD_TIME)
 
 
-class Documents:
-    """Maps documents."""
+class DocumentMapper:
+    """Maps documents.
+
+    The class is long because an item of a rule with `iterate` is a document, too: both ways share the short ways, the
+    times and the end of a record."""
 
     def __init__(
         self,
@@ -453,13 +456,13 @@ def _shape_bytes(keys: Collection[str]) -> int:
 def _is_in(found: object, good: frozenset[str]) -> bool:
     """Whether a quality is one of the good ones: capitals do not count, nor whether a number or a boolean is text."""
     if isinstance(found, bool | int | float):
-        found = text_of(found)
+        found = template_text(found)
     if not isinstance(found, str):
         return False
     folded = found.strip().casefold()
     if folded in good:
         return True
-    return NUMBER_TEXT.fullmatch(folded) is not None and text_of(float(folded)) in good
+    return NUMBER_TEXT.fullmatch(folded) is not None and template_text(float(folded)) in good
 
 
 def _places(plan: Plan) -> dict[str, str]:
@@ -475,7 +478,7 @@ def _take_back(work: Work, plan: Plan, first: int, reject: Reject) -> None:
     for sample in work.samples[first:]:
         if sample[1] == NO_TIME:
             path = paths.get(sample[0]) or "(top)"
-            work.rejects.append(Reject(reject.reason, reject.message, path, cut(repr(sample[2]))))
+            work.rejects.append(Reject(reject.reason, reject.message, path, shortened(repr(sample[2]))))
         else:
             kept.append(sample)
     work.samples = kept

@@ -8,7 +8,7 @@ with times of their own become a row only where all of these times are one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -36,6 +36,8 @@ class _Items(NamedTuple):
     """Of the list; None: the payload is the list."""
     names: dict[str, list[object]]
     """Key of the items → the texts there that name them, or might: they must be the same again."""
+    numbered: frozenset[str]
+    """Those of them that are not all text: 0 equals 0.0 and False, and is none of them."""
     texts: list[str]
     """Keys of the items with other text, or null."""
     values: list[str]
@@ -54,17 +56,17 @@ class _Items(NamedTuple):
         if type(items) is not list or len(items) != self.size:
             raise LookupError
         for key, wanted in self.names.items():
-            cells = [item[key] for item in items]
-            if cells != wanted or not _NAMES.issuperset(map(type, cells)):  # 0 is no 0.0, nor False
+            cells = list(map(itemgetter(key), items))
+            if cells != wanted or (key in self.numbered and not _NAMES.issuperset(map(type, cells))):
                 raise LookupError
         for key in self.texts:
-            _check_texts([item[key] for item in items])
+            _check_texts(map(itemgetter(key), items))
         for key in self.values:
-            found += [item[key] for item in items]
+            found.extend(map(itemgetter(key), items))
         for key in self.left_out:  # with all keys looked up, and as many keys as before, there are no others
-            _check_numbers([item[key] for item in items])
+            _check_numbers(map(itemgetter(key), items))
         if self.time is not None:
-            times += [item[self.time] for item in items]
+            times.extend(map(itemgetter(self.time), items))
 
 
 def variant_of(document: object, lists: ListsOfNames) -> tuple[object, ...] | None:
@@ -222,7 +224,8 @@ def _items(  # noqa: PLR0911 - one way out for each thing that is not plain
             return None
         values.append(inner)
         inputs += [str(input_id) for input_id in found]
-    return _Items(key, names, texts, values, left_out, inputs, time_key, len(elements))
+    numbered = frozenset(inner for inner, column in names.items() if set(map(type, column)) != {str})
+    return _Items(key, names, numbered, texts, values, left_out, inputs, time_key, len(elements))
 
 
 def _input_of(plan: Plan, place: str, name: ItemName, inner: str) -> str | None:
@@ -240,14 +243,14 @@ def _is_text(cell: object) -> bool:
     return cell is None or (type(cell) is str and DECIMAL_TEXT.fullmatch(cell) is None)
 
 
-def _check_texts(cells: list[Any]) -> None:
+def _check_texts(cells: Iterable[Any]) -> None:
     """Raise LookupError where one of these is no text, nor null, or may be a number."""
     for cell in set(cells):
         if not _is_text(cell):
             raise LookupError
 
 
-def _check_numbers(cells: list[Any]) -> None:
+def _check_numbers(cells: Iterable[Any]) -> None:
     """Raise LookupError where one of these is no number: there may be values in it."""
     if not {int, float, bool}.issuperset(map(type, cells)):
         raise LookupError

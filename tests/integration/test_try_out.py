@@ -201,7 +201,7 @@ def test_init_listens_and_writes_what_preview_and_check_take(mosquitto: Mosquitt
     with Publisher(mosquitto.port) as publisher:
         for n in range(3):
             publisher.raw(f"plant/line{n}/press", json.dumps({"ts": 1_790_000_000, "pressure": n}), retain=True)
-        publisher.raw("home/lamp", b"ON", retain=True)
+        publisher.raw("home/lamp", b"a word or two", retain=True)
         publisher.wait_acknowledged()
     config, capture = tmp_path / "connector.yaml", tmp_path / "capture.ndjson"
     address = f"mqtt://me@127.0.0.1:{mosquitto.port}"

@@ -11,10 +11,10 @@ from confluent_kafka import TopicPartition
 
 from connector.ledger.source_file import SourceFile
 from connector.sources.kafka.assignment import Assignment
+from connector.sources.kafka.member import Member
 from connector.sources.kafka.positions import Positions
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.starts import Start
-from connector.sources.kafka.status import Status
 from connector.sources.partitions import OwnedPartition
 
 _log = structlog.get_logger(__name__)
@@ -24,13 +24,13 @@ class Beginnings:
     """Takes note of where partitions begin. For the thread that polls."""
 
     def __init__(
-        self, settings: KafkaSection, file: SourceFile, assignment: Assignment, positions: Positions, status: Status
+        self, settings: KafkaSection, file: SourceFile, assignment: Assignment, positions: Positions, member: Member
     ) -> None:
         self._settings = settings
         self._file = file
         self._assignment = assignment
         self._positions = positions
-        self._status = status
+        self._member = member
         self._losses: deque[tuple[str, int, TopicPartition]] = deque()
         """(text about the loss, records lost, where reading goes on), of losses that are not in the ledger yet."""
         self.expired = 0
@@ -42,7 +42,7 @@ class Beginnings:
         self._assignment.assigned(owned, start.offset)
         if start.offset is None:
             if start.no_position:
-                self._status.fatal = (
+                self._member.gives_up(
                     f"group {self._settings.group_id!r} has no position in {owned.name}, and auto_offset_reset is "
                     "error; set the group's position, or choose earliest or latest"
                 )
@@ -88,7 +88,7 @@ class Beginnings:
             try:
                 self._file.ledger.add_expired(what, lost)
             except sqlite3.Error as error:
-                self._status.note(f"the ledger cannot be written: {error}")
+                self._member.note(f"the ledger cannot be written: {error}")
                 return
             self._losses.popleft()
             self._positions.begin(at)

@@ -8,20 +8,20 @@ import structlog
 from confluent_kafka import Consumer, KafkaException
 
 from connector.settings import SettingsError
+from connector.sources.kafka.member import Member
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import consumer_settings, refusal
-from connector.sources.kafka.status import Status
 
 _log = structlog.get_logger(__name__)
 
 
-class Client:
+class ConsumerHandle:
     """Makes and closes it; whoever polls calls all of this, except `leave`, which `close` of the source calls last."""
 
-    def __init__(self, settings: KafkaSection, status: Status, make: Callable[..., Consumer]) -> None:
+    def __init__(self, settings: KafkaSection, member: Member, make: Callable[..., Consumer]) -> None:
         """ValueError if librdkafka does not take the settings."""
         self._settings = settings
-        self._status = status
+        self._member = member
         self._make = make
         self.consumer = self._new()
 
@@ -37,8 +37,8 @@ class Client:
             _log.warning("kafka_leaving_failed", source=self._settings.name, reason=str(error))
 
     def _new(self) -> Consumer:
-        options = consumer_settings(self._settings) | self._status.callbacks()
+        options = consumer_settings(self._settings) | self._member.callbacks()
         try:
-            return self._make(options, logger=self._status.logger)
+            return self._make(options, logger=self._member.logger)
         except KafkaException as error:
             raise SettingsError(refusal(self._settings, error)) from None

@@ -12,11 +12,11 @@ from confluent_kafka import OFFSET_STORED, Consumer, KafkaException, TopicPartit
 from connector.ledger.source_file import SourceFile
 from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.beginnings import Beginnings
-from connector.sources.kafka.client import Client
+from connector.sources.kafka.client import ConsumerHandle
+from connector.sources.kafka.member import Member
 from connector.sources.kafka.positions import Positions
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.starts import Start, StartFinder
-from connector.sources.kafka.status import Status
 from connector.sources.partitions import OwnedPartition, partition_name
 from connector.sources.source import Handover
 
@@ -32,11 +32,11 @@ class Group:
         self,
         settings: KafkaSection,
         file: SourceFile,
-        client: Client,
+        client: ConsumerHandle,
         assignment: Assignment,
         positions: Positions,
         beginnings: Beginnings,
-        status: Status,
+        member: Member,
     ) -> None:
         self._settings = settings
         self._file = file
@@ -44,7 +44,7 @@ class Group:
         self._assignment = assignment
         self._positions = positions
         self._beginnings = beginnings
-        self._status = status
+        self._member = member
         self._eager = settings.group_protocol == "classic" and settings.assignor != "cooperative-sticky"
         self.handover: Handover | None = None
         self.closing = False
@@ -70,7 +70,7 @@ class Group:
     # -- called by librdkafka ---------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._status.works()
+        self._member.works()
         stuck = self._stuck()
         again = [TopicPartition(owned.topic, owned.number) for owned in stuck]
         starts: dict[str, Start] = {}
@@ -84,11 +84,11 @@ class Group:
                     consumer.incremental_unassign(again)
                 consumer.incremental_assign(_from([*partitions, *again], starts))
         except KafkaException as error:
-            self._status.note(f"partitions could not be taken over: {error.args[0].str()}")
+            self._member.note(f"partitions could not be taken over: {error.args[0].str()}")
             return  # the check finds that out, and joins anew
         new = []
         for found in partitions:
-            self._status.topic_works(found.topic)
+            self._member.topic_works(found.topic)
             name = partition_name(found.topic, found.partition)
             expected = starts[name].expected if name in starts else None
             new.append(OwnedPartition(found.topic, found.partition, expected, self._file.ledger.ranges(name)))
@@ -128,7 +128,7 @@ class Group:
         finder = StartFinder(consumer, self._settings.auto_offset_reset, within)
         starts = finder.find(partitions, taken, self._assignment.refused)
         if finder.trouble and any(start.offset is None for start in starts.values()):
-            self._status.note(f"where to begin could not be asked for: {finder.trouble}")
+            self._member.note(f"where to begin could not be asked for: {finder.trouble}")
         return starts
 
     def _settle(self, names: list[str]) -> bool:
@@ -151,11 +151,14 @@ class Group:
                     [found for found in held if partition_name(found.topic, found.partition) not in owned]
                 )
         except KafkaException as error:
-            self._status.note(f"partitions could not be given back: {error.args[0].str()}")
+            self._member.note(f"partitions could not be given back: {error.args[0].str()}")
 
     def _rebalanced(self, event: str, partitions: list[TopicPartition], **more: object) -> None:
         self.rebalances += 1
-        self._status.joined = event != "kafka_lost"
+        if event == "kafka_lost":
+            self._member.lost()
+        else:
+            self._member.joins()
         if not partitions:
             return
         names = sorted(partition_name(found.topic, found.partition) for found in partitions)

@@ -9,23 +9,23 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, Message
 
 from connector.records import Chunk
 from connector.sources.kafka.assignment import Assignment
+from connector.sources.kafka.member import Member
 from connector.sources.kafka.records import to_records
 from connector.sources.kafka.section import KafkaSection
-from connector.sources.kafka.status import Status
 from connector.sources.partitions import partition_name
 
 _BATCH: Final = 1000
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 
 
-class Intake:
+class PartitionSorter:
     """Sorts what was consumed by partitions. Called by the thread that polls."""
 
-    def __init__(self, settings: KafkaSection, assignment: Assignment, status: Status) -> None:
+    def __init__(self, settings: KafkaSection, assignment: Assignment, member: Member) -> None:
         self._source = settings.name
         self._record_time = settings.timestamps == "record"
         self._assignment = assignment
-        self._status = status
+        self._member = member
         self.batch = 100
         """How many messages to ask for."""
         self._message_bytes = 1000.0
@@ -34,7 +34,7 @@ class Intake:
         self.received = self.unowned = 0
 
     def take(self, messages: list[Message]) -> None:
-        """Make chunks of these messages. Errors among the messages go into the source's status."""
+        """Make chunks of these messages. Errors among the messages go into the member."""
         if not messages:
             return
         received_us = time.time_ns() // 1000
@@ -79,7 +79,7 @@ class Intake:
         kind, time_ms = run[-1].timestamp()
         if kind != TIMESTAMP_NOT_AVAILABLE and time_ms >= 0:
             self.record_times[owned.name] = min(time_ms * 1000, received_us) / 1e6
-        self._status.works()
+        self._member.works()
         some = records[:: max(1, len(records) // 16)]
         average = sum(len(record.payload or b"") for record in some) / len(some)
         self._message_bytes += 0.2 * (average + 100 - self._message_bytes)
@@ -95,4 +95,4 @@ class Intake:
             if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and number is not None:
                 self._assignment.position_refused(partition_name(topic, number))
             else:
-                self._status.failed(error, topic)
+                self._member.failed(error, topic)

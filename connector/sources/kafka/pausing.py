@@ -8,9 +8,9 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaException
 
-from connector.sources.kafka.client import Client
+from connector.sources.kafka.client import ConsumerHandle
+from connector.sources.kafka.member import Member
 from connector.sources.kafka.section import KafkaSection
-from connector.sources.kafka.status import Status
 
 _PAUSE_AFTER_SECONDS: Final = 3.0
 """Pausing throws away what was prefetched, so a short wait for room is not worth it. Nothing is polled meanwhile,
@@ -22,10 +22,10 @@ _log = structlog.get_logger(__name__)
 class Pausing:
     """Whether we are paused, and since when there is no room. Called by the thread that polls."""
 
-    def __init__(self, settings: KafkaSection, client: Client, status: Status) -> None:
+    def __init__(self, settings: KafkaSection, client: ConsumerHandle, member: Member) -> None:
         self._source = settings.name
         self._client = client
-        self._status = status
+        self._member = member
         self._pause_after = min(_PAUSE_AFTER_SECONDS, settings.max_poll_interval / 4)
         self._held_since: float | None = None
         self.paused = False
@@ -42,7 +42,7 @@ class Pausing:
         try:
             consumer.pause(consumer.assignment())
         except KafkaException as error:
-            self._status.note(f"pausing failed: {error.args[0].str()}")
+            self._member.note(f"pausing failed: {error.args[0].str()}")
         if not self.paused:
             self.paused = True
             _log.info("kafka_paused", source=self._source, reason="no room: Clarify does not take the data fast enough")
@@ -57,7 +57,7 @@ class Pausing:
         try:
             consumer.resume(consumer.assignment())
         except KafkaException as error:
-            self._status.note(f"resuming failed: {error.args[0].str()}")
+            self._member.note(f"resuming failed: {error.args[0].str()}")
             return
         self.paused = False
         _log.info("kafka_resumed", source=self._source)

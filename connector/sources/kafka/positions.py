@@ -13,8 +13,8 @@ from connector.ledger.account import SettledRange
 from connector.ledger.ledger_writer import LedgerWriter
 from connector.ledger.source_file import SourceFile
 from connector.sources.kafka.assignment import Assignment
-from connector.sources.kafka.client import Client
-from connector.sources.kafka.status import Status
+from connector.sources.kafka.client import ConsumerHandle
+from connector.sources.kafka.member import Member
 from connector.sources.partitions import partition_name, split_partition_name
 
 _log = structlog.get_logger(__name__)
@@ -23,11 +23,13 @@ _log = structlog.get_logger(__name__)
 class Positions:
     """The group's positions, and the settlements that lead to them."""
 
-    def __init__(self, source: str, file: SourceFile, client: Client, assignment: Assignment, status: Status) -> None:
+    def __init__(
+        self, source: str, file: SourceFile, client: ConsumerHandle, assignment: Assignment, member: Member
+    ) -> None:
         self._source = source
         self._client = client
         self._assignment = assignment
-        self._status = status
+        self._member = member
         self.settlements = LedgerWriter(source, file, self._store)
 
     def begin(self, at: TopicPartition) -> None:
@@ -40,7 +42,7 @@ class Positions:
         try:
             self._client.consumer.store_offsets(offsets=[at])
         except KafkaException as error:
-            self._status.note(f"{name}: where it begins could not be stored: {error.args[0].str()}")
+            self._member.note(f"{name}: where it begins could not be stored: {error.args[0].str()}")
         else:
             self.settlements.stored[name] = at.offset
 

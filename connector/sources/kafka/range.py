@@ -19,11 +19,11 @@ from connector.ledger.account import Commit
 from connector.ledger.ledger_writer import LedgerWriter
 from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
+from connector.sources.kafka.member import Member
 from connector.sources.kafka.records import to_records
 from connector.sources.kafka.reread import KafkaAgain
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import reader_settings
-from connector.sources.kafka.status import Status
 from connector.sources.partitions import OwnedPartition, partition_name, split_partition_name
 from connector.sources.range import OffsetRange, RangeAsked, RangeError
 from connector.sources.source import Handover, Reread, Source, SourceFailedError, SourceFinishedError
@@ -131,8 +131,8 @@ class KafkaRangeSource(Source):
         self.name = section.name
         self._section = section
         self._file = file
-        self._status = Status(section.name)
-        self._status.joined = True
+        self._member = Member(section.name)
+        self._member.joins()
         self._settlements = LedgerWriter(section.name, file, None)
         self._again = KafkaAgain(section)
         self._lock = threading.Lock()
@@ -155,8 +155,8 @@ class KafkaRangeSource(Source):
         self._unread = set(self._owned)
         self._expired: set[str] = set()
         """Partitions whose position is not in the log any more; where they go on is to be found out."""
-        options = reader_settings(section) | self._status.callbacks() | {"enable.partition.eof": True}
-        self._consumer = Consumer(options, logger=self._status.logger)
+        options = reader_settings(section) | self._member.callbacks() | {"enable.partition.eof": True}
+        self._consumer = Consumer(options, logger=self._member.logger)
 
     @property
     def done(self) -> int:
@@ -175,8 +175,8 @@ class KafkaRangeSource(Source):
         if not self._ready and not self._draining.is_set():
             if not self._unread:
                 raise SourceFinishedError
-            if self._status.fatal:
-                raise SourceFailedError(self._status.fatal)
+            if self._member.fatal:
+                raise SourceFailedError(self._member.fatal)
             self._go_on_after_loss()
             self._take(self._consumer.consume(_BATCH, timeout))
         return self._ready.popleft() if self._ready else None
@@ -208,7 +208,7 @@ class KafkaRangeSource(Source):
 
     def problems(self) -> list[str]:
         """No broker, no ledger."""
-        return self._status.problems() + ([self._settlements.trouble] if self._settlements.trouble else [])
+        return self._member.problems() + ([self._settlements.trouble] if self._settlements.trouble else [])
 
     def ended(self) -> str | None:
         """The thread that writes the ledger."""
@@ -233,13 +233,13 @@ class KafkaRangeSource(Source):
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._at_end(name, message.offset() or 0)
             else:
-                self._status.failed(error, message.topic())
+                self._member.failed(error, message.topic())
         for name, run in runs.items():
             owned = self._owned[name]
             end = self._ends[name]
             inside = [message for message in run if (message.offset() or 0) < end and self._in_span(message)]
             if inside:
-                self._status.works()
+                self._member.works()
                 positions = [message.offset() or 0 for message in inside]
                 records = to_records(owned.topic, inside, received_us, record_time=self._section.timestamps == "record")
                 with self._lock:
@@ -274,7 +274,7 @@ class KafkaRangeSource(Source):
             try:
                 low, _ = self._consumer.get_watermark_offsets(where, timeout=_QUERY_SECONDS, cached=False)
             except KafkaException as error:
-                self._status.note(f"{name}: where its log begins could not be asked for: {error.args[0].str()}")
+                self._member.note(f"{name}: where its log begins could not be asked for: {error.args[0].str()}")
                 return
             self._expired.discard(name)
             self._skip(owned, where, low)

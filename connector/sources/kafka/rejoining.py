@@ -10,10 +10,10 @@ import structlog
 from confluent_kafka import KafkaException
 
 from connector.sources.kafka.assignment import Assignment
-from connector.sources.kafka.client import Client
+from connector.sources.kafka.client import ConsumerHandle
 from connector.sources.kafka.group import Group
+from connector.sources.kafka.member import Member
 from connector.sources.kafka.membership import MembershipCheck
-from connector.sources.kafka.status import Status
 from connector.sources.partitions import partition_name
 from connector.sources.source import SourceFailedError
 
@@ -33,12 +33,14 @@ _log = structlog.get_logger(__name__)
 class Rejoining:
     """Looks whether that is needed. Called by the thread that polls; times are seconds of any clock."""
 
-    def __init__(self, source: str, client: Client, assignment: Assignment, group: Group, status: Status) -> None:
+    def __init__(
+        self, source: str, client: ConsumerHandle, assignment: Assignment, group: Group, member: Member
+    ) -> None:
         self._source = source
         self._client = client
         self._assignment = assignment
         self._group = group
-        self._status = status
+        self._member = member
         self._next_rejoin = 0.0
         self._check = MembershipCheck()
         self._next_check = 0.0
@@ -49,10 +51,10 @@ class Rejoining:
 
     def try_again(self, now: float) -> None:
         """Join again where the group has not let us in."""
-        if self._status.joined:
+        if self._member.joined:
             self._refused_since = None
-        refusal = self._status.refused
-        if refusal is None or self._status.fatal:
+        refusal = self._member.refused
+        if refusal is None or self._member.fatal:
             return
         if self._refused_since is None:
             self._refused_since, self._delay = now, _FIRST_DELAY
@@ -60,7 +62,7 @@ class Rejoining:
             self._next_try = now + self._delay * (0.5 + 0.5 * random.random())  # noqa: S311 - jitter
             self._delay = min(2 * self._delay, _LAST_DELAY)
         elif now - self._refused_since > _PATIENCE_SECONDS:
-            self._status.fatal = f"given up after {_PATIENCE_SECONDS:.0f} s: {refusal}"
+            self._member.gives_up(f"given up after {_PATIENCE_SECONDS:.0f} s: {refusal}")
         elif now >= self._next_try:
             self._next_try = None
             self._join_anew()
@@ -74,20 +76,20 @@ class Rejoining:
 
     def verify(self, now: float) -> None:
         """Never work on a partition that is not ours."""
-        if now < self._next_check or self._status.fatal:
+        if now < self._next_check or self._member.fatal:
             return
         self._next_check = now + _CHECK_SECONDS
         owned = self._assignment.owned
         try:
             assigned = {partition_name(found.topic, found.partition) for found in self._client.consumer.assignment()}
         except KafkaException as error:
-            self._status.note(f"which partitions are assigned could not be asked for: {error.args[0].str()}")
+            self._member.note(f"which partitions are assigned could not be asked for: {error.args[0].str()}")
             return
         wrong = self._check.difference(
             owned.keys(),
             assigned,
-            self._status.group_count,
-            report=self._status.reports,
+            self._member.group_count,
+            report=self._member.reports,
             rebalances=self._group.rebalances,
         )
         if wrong is None:
@@ -115,5 +117,5 @@ class Rejoining:
             self._client.renew()
         except ValueError as error:  # such as a certificate that is not there any more
             raise SourceFailedError(str(error)) from None
-        self._status.refused = None  # that was said to the consumer before
+        self._member.asks_anew()
         self._group.subscribe()

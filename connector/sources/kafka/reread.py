@@ -10,10 +10,10 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from connector.records import Record
+from connector.sources.kafka.member import Member
 from connector.sources.kafka.records import to_records
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import reader_settings
-from connector.sources.kafka.status import Status
 from connector.sources.partitions import split_partition_name
 from connector.sources.source import Reread
 
@@ -52,7 +52,7 @@ class KafkaAgain:
     def _read(self, topic: str, number: int, positions: Sequence[int], max_bytes: int) -> Reread:
         if self._consumer is None:
             settings = reader_settings(self._section) | {"enable.partition.eof": True}
-            self._consumer = Consumer(settings, logger=Status(self._section.name).logger)
+            self._consumer = Consumer(settings, logger=Member(self._section.name).logger)
         consumer = self._consumer
         wanted = list(positions)
         found: dict[int, Record] = {}

@@ -6,21 +6,21 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
-from connector.sources.kafka.client import Client
+from connector.sources.kafka.client import ConsumerHandle
+from connector.sources.kafka.member import Member
 from connector.sources.kafka.section import KafkaSection
-from connector.sources.kafka.status import Status
 
 _QUERY_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 1.0
 
 
-class Share:
+class PartitionShare:
     """Asked anew after each rebalance, by the thread that polls."""
 
-    def __init__(self, settings: KafkaSection, client: Client, status: Status) -> None:
+    def __init__(self, settings: KafkaSection, client: ConsumerHandle, member: Member) -> None:
         self._settings = settings
         self._client = client
-        self._status = status
+        self._member = member
         self.share = 1.0
         """From 0 to 1."""
         self._known_after: int | None = None
@@ -35,7 +35,7 @@ class Share:
         try:
             topics = self._client.consumer.list_topics(timeout=_QUERY_SECONDS).topics
         except KafkaException as error:
-            self._status.note(f"the number of partitions is not known: {error.args[0].str()}")
+            self._member.note(f"the number of partitions is not known: {error.args[0].str()}")
             return
         matches = self._settings.matches
         total = sum(len(topic.partitions) for name, topic in topics.items() if matches(name))

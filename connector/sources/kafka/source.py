@@ -34,16 +34,16 @@ from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
 from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.beginnings import Beginnings
-from connector.sources.kafka.client import Client
+from connector.sources.kafka.client import ConsumerHandle
 from connector.sources.kafka.group import Group
-from connector.sources.kafka.intake import Intake
+from connector.sources.kafka.intake import PartitionSorter
+from connector.sources.kafka.member import Member
 from connector.sources.kafka.pausing import Pausing
 from connector.sources.kafka.positions import Positions
 from connector.sources.kafka.rejoining import Rejoining
 from connector.sources.kafka.reread import KafkaAgain
 from connector.sources.kafka.section import KafkaSection
-from connector.sources.kafka.share import Share
-from connector.sources.kafka.status import Status
+from connector.sources.kafka.share import PartitionShare
 from connector.sources.kafka.watching import Watching
 from connector.sources.loss import Horizon
 from connector.sources.source import Handover, Reread, Source, SourceFailedError
@@ -67,20 +67,20 @@ class KafkaSource(Source):
         self.name = settings.name
         self._file = file
         self._clock = clock
-        self._status = Status(settings.name)
-        self._client = Client(settings, self._status, consumer)
+        self._member = Member(settings.name)
+        self._client = ConsumerHandle(settings, self._member, consumer)
         self._assignment = Assignment()
-        self._positions = Positions(settings.name, file, self._client, self._assignment, self._status)
+        self._positions = Positions(settings.name, file, self._client, self._assignment, self._member)
         self._settlements = self._positions.settlements
-        self._beginnings = Beginnings(settings, file, self._assignment, self._positions, self._status)
+        self._beginnings = Beginnings(settings, file, self._assignment, self._positions, self._member)
         self._group = Group(
-            settings, file, self._client, self._assignment, self._positions, self._beginnings, self._status
+            settings, file, self._client, self._assignment, self._positions, self._beginnings, self._member
         )
-        self._rejoining = Rejoining(settings.name, self._client, self._assignment, self._group, self._status)
-        self._intake = Intake(settings, self._assignment, self._status)
-        self._pausing = Pausing(settings, self._client, self._status)
-        self._share = Share(settings, self._client, self._status)
-        self._watching = Watching(settings, self._assignment, self._intake, self._status, epoch)
+        self._rejoining = Rejoining(settings.name, self._client, self._assignment, self._group, self._member)
+        self._intake = PartitionSorter(settings, self._assignment, self._member)
+        self._pausing = Pausing(settings, self._client, self._member)
+        self._share = PartitionShare(settings, self._client, self._member)
+        self._watching = Watching(settings, self._assignment, self._intake, self._member, epoch)
         self._again = KafkaAgain(settings)
         self._leaving = self._left = False
         self._draining = threading.Event()
@@ -103,8 +103,8 @@ class KafkaSource(Source):
         if self._leaving and not self._draining.is_set():
             self._go_on_leaving(timeout)
         elif not self._assignment.is_ready and not self._draining.is_set():
-            if self._status.fatal:
-                raise SourceFailedError(self._status.fatal)
+            if self._member.fatal:
+                raise SourceFailedError(self._member.fatal)
             self._settlements.store_positions()
             self._beginnings.note_losses()
             now = self._clock()
@@ -177,7 +177,7 @@ class KafkaSource(Source):
 
     def problems(self) -> list[str]:
         """Not in the group, no broker, no ledger."""
-        found = self._status.problems()
+        found = self._member.problems()
         if self._settlements.trouble:
             found.append(self._settlements.trouble)
         if self._assignment.stuck:
@@ -214,8 +214,8 @@ class KafkaSource(Source):
 
     def _go_on_leaving(self, timeout: float) -> None:
         """Serve the group without reading: a commit in the middle of a rebalance fails, and is tried again."""
-        if self._status.fatal:
-            raise SourceFailedError(self._status.fatal)
+        if self._member.fatal:
+            raise SourceFailedError(self._member.fatal)
         self._settlements.store_positions()
         self._beginnings.note_losses()
         consumer = self._client.consumer
@@ -226,7 +226,7 @@ class KafkaSource(Source):
                 self._intake.take([message])
             under_way = self._assignment.under_way(list(self._assignment.owned))
             unfinished = under_way or self._assignment.is_ready or self._settlements.unfinished
-            in_group = self._status.refused is None  # one that was not let in has nothing to commit
+            in_group = self._member.refused is None  # one that was not let in has nothing to commit
             self._left = not unfinished and (not in_group or self._positions.commit())
         except KafkaException as error:
-            self._status.note(f"leaving the group: {error.args[0].str()}")
+            self._member.note(f"leaving the group: {error.args[0].str()}")

@@ -8,11 +8,11 @@ from typing import Final
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from connector.records import Record
+from connector.sources.kafka.member import Member
 from connector.sources.kafka.range import RangeFinder
 from connector.sources.kafka.records import to_records
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import reader_settings, refusal
-from connector.sources.kafka.status import Status
 from connector.sources.range import RangeError
 from connector.sources.tap import TapError
 
@@ -27,14 +27,14 @@ class KafkaTap:
         self.name = section.name
         self._section = section
         self._from_beginning = from_beginning
-        self._status = Status(section.name)
-        self._status.joined = True
+        self._member = Member(section.name)
+        self._member.joins()
         self._assigned = False
         self._trouble_since: float | None = None
         try:
             self._finder = RangeFinder(section)
-            options = reader_settings(section) | self._status.callbacks()
-            self._consumer = Consumer(options, logger=self._status.logger)
+            options = reader_settings(section) | self._member.callbacks()
+            self._consumer = Consumer(options, logger=self._member.logger)
         except (KafkaException, TypeError, ValueError) as error:
             raise TapError(refusal(section, error)) from None
 
@@ -45,8 +45,8 @@ class KafkaTap:
         """What came. The first call also finds the partitions, and may take longer."""
         if not self._assigned:
             self._assign()
-        if self._status.fatal:
-            raise TapError(f"source {self.name}: {self._status.fatal}")
+        if self._member.fatal:
+            raise TapError(f"source {self.name}: {self._member.fatal}")
         messages = self._consumer.consume(_BATCH, timeout)
         received_us = time.time_ns() // 1000
         by_topic: dict[str, list[Message]] = {}
@@ -59,9 +59,9 @@ class KafkaTap:
                 self._consumer.incremental_unassign([TopicPartition(topic, number)])
                 self._consumer.incremental_assign([TopicPartition(topic, number, OFFSET_BEGINNING)])
             else:
-                self._status.failed(error, message.topic())
+                self._member.failed(error, message.topic())
         if by_topic:
-            self._status.works()
+            self._member.works()
         self._give_up_without_brokers()
         record_time = self._section.timestamps == "record"
         return [
@@ -81,7 +81,7 @@ class KafkaTap:
 
     def _give_up_without_brokers(self) -> None:
         """Trouble that lasts is looked into: on a quiet topic nothing else says that it is over."""
-        if not self._status.problems():
+        if not self._member.problems():
             self._trouble_since = None
         elif self._trouble_since is None:
             self._trouble_since = time.monotonic()
@@ -90,7 +90,7 @@ class KafkaTap:
                 self._finder.partitions()
             except RangeError as error:
                 raise TapError(f"source {self.name}: {error}") from None
-            self._status.works()
+            self._member.works()
             self._trouble_since = None
 
     def _assign(self) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.broker_facts import LogBounds, Retention
-from connector.sources.kafka.intake import Intake
+from connector.sources.kafka.intake import PartitionSorter
 from connector.sources.kafka.loss import KafkaHorizons, PartitionView
+from connector.sources.kafka.member import Member
 from connector.sources.kafka.section import KafkaSection
-from connector.sources.kafka.status import Status
 from connector.sources.loss import Horizon
 from connector.sources.partitions import split_partition_name
 
@@ -18,12 +18,17 @@ class Watching:
     """The lag, and the forecast of loss. `horizons` is for one thread, `lag` for any."""
 
     def __init__(
-        self, settings: KafkaSection, assignment: Assignment, intake: Intake, status: Status, epoch: Callable[[], float]
+        self,
+        settings: KafkaSection,
+        assignment: Assignment,
+        intake: PartitionSorter,
+        member: Member,
+        epoch: Callable[[], float],
     ) -> None:
         """`epoch` gives the time in seconds since 1970."""
         self._assignment = assignment
         self._intake = intake
-        self._status = status
+        self._member = member
         self._epoch = epoch
         self._horizons = KafkaHorizons()
         self._retention = Retention(settings)
@@ -33,7 +38,7 @@ class Watching:
         """Records between our positions and the ends of our partitions. librdkafka knows that exactly while it reads;
         while it is `paused`, its statistics stand still, and what the brokers said last counts."""
         asked = self._bounds.lag(self._assignment.next_positions()) if paused else None
-        return self._status.lag(self._assignment.owned) if asked is None else asked
+        return self._member.lag(self._assignment.owned) if asked is None else asked
 
     def horizons(self, now: float) -> list[Horizon]:
         """When the retention of our partitions' topics would delete records before we read them. `now` is on any clock

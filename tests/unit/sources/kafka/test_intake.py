@@ -9,9 +9,9 @@ from confluent_kafka import KafkaError, Message
 
 from connector.records import Record, TimeKind
 from connector.sources.kafka.assignment import Assignment
-from connector.sources.kafka.intake import Intake
+from connector.sources.kafka.intake import PartitionSorter
+from connector.sources.kafka.member import Member
 from connector.sources.kafka.section import KafkaSection
-from connector.sources.kafka.status import Status
 from connector.sources.partitions import OwnedPartition
 
 SETTINGS = {"type": "kafka", "bootstrap_servers": "127.0.0.1:1", "topics": ["t"], "group_id": "g"}
@@ -25,11 +25,11 @@ class Taken:
 
     def __init__(self) -> None:
         section = KafkaSection.model_validate(SETTINGS | {"security": "plaintext"})
-        self.status = Status("kafka")
-        self.status.joined = True
+        self.member = Member("kafka")
+        self.member.joins()
         self.assignment = Assignment()
         self.assignment.add(OwnedPartition("t", number, 10) for number in range(2))
-        self.intake = Intake(section, self.assignment, self.status)
+        self.intake = PartitionSorter(section, self.assignment, self.member)
 
     def take(self, *messages: Message) -> dict[str, list[tuple[int, bytes | None]]]:
         """Partition → (offset, payload) of what is ready after this."""
@@ -95,7 +95,7 @@ def test_errors_among_records_are_taken_note_of_and_the_records_too(taken: Taken
     assert found == {"t[0]": [(10, b"10"), (11, b"11")]}
     assert taken.assignment.stuck == {"t[1]"}
     assert taken.assignment.refused == {"t[1]": 10}
-    assert "topic 't'" in taken.status.problems()[0]
+    assert "topic 't'" in taken.member.problems()[0]
 
 
 def test_errors_alone_give_no_chunk(taken: Taken) -> None:

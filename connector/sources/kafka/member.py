@@ -1,4 +1,14 @@
-"""How the connection to Kafka is: librdkafka's errors, logs and statistics, for people."""
+"""Our membership of the group: joined or not, refused, or at its end; with librdkafka's errors and statistics.
+
+Only this file changes the state of the membership. Others tell it what they saw:
+
+| state | begins | ends |
+|---|---|---|
+| not joined | at the start; `lost`; a refusal | the group is steady, or partitions came (`joins`) |
+| joined | as above | as above |
+| refused: another consumer may be let in | a fatal error: a member of our name is still there | `asks_anew` |
+| at its end: trying again would not help | any other fatal error; `gives_up` | never |
+"""
 
 from __future__ import annotations
 
@@ -21,16 +31,15 @@ _OTHER_ONE: Final = "is another one running with the same instance_id?"
 _log = structlog.get_logger(__name__)
 
 
-class Status:
-    """What is wrong, if anything is. Written by the polling thread, read by others."""
+class Member:
+    """The state of our membership, and what is wrong with the connection. Written by the polling thread, read by
+    others."""
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self.joined = False
-        self.fatal: str | None = None
-        """Trying again would not help; the text says what to do."""
-        self.refused: str | None = None
-        """The group has not let this consumer in; another consumer may be let in later. The text says what to do."""
+        self._joined = False
+        self._fatal: str | None = None
+        self._refused: str | None = None
         self._trouble: str | None = None
         self._topics: dict[str, str] = {}
         """Topic → what is wrong with it; librdkafka says so once."""
@@ -41,19 +50,55 @@ class Status:
         """How many partitions the group has given us, as of the last statistics; None while it rebalances."""
         self.logger = _logger(source)
 
+    # -- the state, and what changes it -----------------------------------------------------------
+
+    @property
+    def joined(self) -> bool:
+        """Whether the group has let this consumer in."""
+        return self._joined
+
+    @property
+    def fatal(self) -> str | None:
+        """Why trying again would not help, and what to do; None while it would."""
+        return self._fatal
+
+    @property
+    def refused(self) -> str | None:
+        """Why the group has not let this consumer in, though it may let another one in later; None if it has not
+        refused."""
+        return self._refused
+
+    def joins(self) -> None:
+        """The group has let this consumer in, or no group is needed."""
+        self._joined = True
+
+    def lost(self) -> None:
+        """The group has thrown this consumer out."""
+        self._joined = False
+
+    def gives_up(self, why: str) -> None:
+        """Trying again would not help."""
+        self._fatal = why
+
+    def asks_anew(self) -> None:
+        """Another consumer was made: the refusal was said to the one before."""
+        self._refused = None
+
+    # -- what librdkafka says ---------------------------------------------------------------------
+
     def callbacks(self) -> dict[str, Callable[..., None]]:
         """For librdkafka's configuration."""
         return {"error_cb": self._on_error, "stats_cb": self._on_statistics}
 
     def problems(self) -> list[str]:
         """Why the source is not ready."""
-        if self.fatal:
-            return [self.fatal]
+        if self._fatal:
+            return [self._fatal]
         found = [self._trouble] if self._trouble else []
         found += [f"topic {topic!r}: {trouble}" for topic, trouble in list(self._topics.items())]
         if found:
             return found
-        return [] if self.joined else ["has not joined the consumer group yet"]
+        return [] if self._joined else ["has not joined the consumer group yet"]
 
     def works(self) -> None:
         """Records come, or partitions."""
@@ -95,16 +140,16 @@ class Status:
 
     def _cannot_go_on(self, text: str) -> None:
         if _STILL_A_MEMBER in text:  # KIP-848: so it is until the session of a killed member ends
-            self.joined = False
-            self.refused = (
+            self._joined = False
+            self._refused = (
                 "the group still has a member with our instance_id. One that was killed is a member until its session "
                 f"ends, mostly for 45 s; if this lasts longer, {_OTHER_ONE}"
             )
-            self.note(self.refused)
+            self.note(self._refused)
         elif _FENCED in text:
-            self.fatal = f"{text}; the member cannot go on: {_OTHER_ONE}"
+            self._fatal = f"{text}; the member cannot go on: {_OTHER_ONE}"
         else:
-            self.fatal = f"{text}; the member cannot go on"
+            self._fatal = f"{text}; the member cannot go on"
 
     def _on_error(self, error: KafkaError) -> None:
         self.failed(error)
@@ -118,7 +163,7 @@ class Status:
         self.reports += 1
         if any(broker["state"] == "UP" and broker["nodeid"] >= 0 for broker in found["brokers"].values()):
             self._trouble = None
-            self.joined = steady or self.joined
+            self._joined = steady or self._joined
 
 
 class _ToStructlog(logging.Handler):

@@ -37,6 +37,15 @@ _ONLINE_BIRTH: Final = MetricBirth(ONLINE, DataType.BOOLEAN, states=(("0", "offl
 _MAX_PLANS: Final = 100_000
 
 
+SPARKPLUG_HELP: Final = {
+    "sparkplug_nodes_and_devices": "Nodes and devices of Sparkplug whose births are remembered",
+    "sparkplug_metrics": "Metrics in these births",
+    "sparkplug_lost_messages_total": "Messages of Sparkplug's nodes that never reached us, by their sequence numbers",
+    "sparkplug_late_deaths_total": "Deaths of sessions that another birth had followed already: ignored",
+}
+"""What the numbers of `SparkplugMapping.gauges` say, for the metrics page."""
+
+
 class NodeEvent(NamedTuple):
     """A loss, a need of births, or a birth of a node: to be logged, or to be answered with a request to the node."""
 

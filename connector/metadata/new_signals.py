@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -24,6 +24,14 @@ _MAX_DESCRIBED: Final = 100_000
 """Signals that are not let in and whose metadata is kept. Never more signals than this are held."""
 
 _log = structlog.get_logger(__name__)
+
+
+class NewSignalCounts(NamedTuple):
+    """How many signals are let in and held, and how many samples were refused since the start."""
+
+    let_in: int
+    held: int
+    refused_samples: int
 
 
 class NewSignalGate:
@@ -90,13 +98,9 @@ class NewSignalGate:
                 self._described = {name: said for name, said in self._described.items() if self._guard.holds(name)}
             return found
 
-    def gauges(self) -> dict[str, float]:
-        """Name → value, for the metrics."""
-        return {
-            "signals_let_in": self._guard.signals,
-            "signals_held": self._guard.held,
-            "samples_not_let_in": self._guard.refused,
-        }
+    def counts(self) -> NewSignalCounts:
+        """Numbers for the metrics."""
+        return NewSignalCounts(self._guard.signals, self._guard.held, self._guard.refused)
 
     def _look(self) -> None:
         self._looked = self._clock()

@@ -18,37 +18,6 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "clarify_connector_"
 """How the names of our metrics begin; those of the process are Prometheus's own (`process_cpu_seconds_total` …)."""
-_SOURCE_HELP = {
-    "mqtt_connected": "1 while connected with all subscriptions granted",
-    "mqtt_session_present": "1 if the broker had kept our session at the last connect",
-    "mqtt_connections_total": "Connections tried",
-    "mqtt_received_total": "Messages received from the broker, redelivered ones included",
-    "mqtt_lost_sessions_total": "Connects at which the broker had forgotten our session: its queue for us was gone",
-    "mqtt_stale_acks_total": "Acknowledgements dropped because their connection had ended",
-    "kafka_assigned_partitions": "Partitions that are ours",
-    "kafka_share": "Our part of all partitions of the topics",
-    "kafka_paused": "1 while reading is paused because there is no room",
-    "kafka_lag": "Records between our position and the end of our partitions",
-    "kafka_received_total": "Records read",
-    "kafka_rebalances_total": "Times that partitions came or went",
-    "kafka_abandoned_total": "Records given to another member before they were settled; it gets them again",
-    "kafka_late_settlements_total": "LedgerWriter refused because their partition had gone",
-    "kafka_redelivered_total": "Records that came again after this member had settled them",
-    "kafka_expired_total": "Records that were gone from the log before they could be read: a loss",
-    "kafka_disagreements_total": "Times that the partitions we worked on were not those the group gave us",
-    "file_lines_total": "Lines read",
-    "file_bytes_total": "Bytes read, lines that were settled before included",
-    "file_finished": "1 when the end was reached",
-    "sparkplug_nodes_and_devices": "Nodes and devices of Sparkplug whose births are remembered",
-    "sparkplug_metrics": "Metrics in these births",
-    "sparkplug_lost_messages_total": "Messages of Sparkplug's nodes that never reached us, by their sequence numbers",
-    "sparkplug_late_deaths_total": "Deaths of sessions that another birth had followed already: ignored",
-    "journal_bytes": "Bytes that wait in the journal",
-    "journal_max_bytes": "Bound of the journal in bytes",
-    "journal_unread_messages": "Messages in the journal that were not taken in yet",
-}
-
-
 _CIRCUIT_STATES: Final = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 2}
 _CLOCKS = 20
 """Devices whose clocks are shown: a fleet has too many for a page."""
@@ -265,11 +234,13 @@ class _Numbers(Collector):
                 packing.aligned_saves,
             )
         if self._connector.new_signals is not None:
-            let_in, held, refused = self._connector.new_signals.gauges().values()
-            yield GaugeMetricFamily(f"{PREFIX}signals_let_in", "Signals that may have samples", let_in)
-            yield GaugeMetricFamily(f"{PREFIX}signals_held", "New signals that wait for an approval", held)
+            signals = self._connector.new_signals.counts()
+            yield GaugeMetricFamily(f"{PREFIX}signals_let_in", "Signals that may have samples", signals.let_in)
+            yield GaugeMetricFamily(f"{PREFIX}signals_held", "New signals that wait for an approval", signals.held)
             yield CounterMetricFamily(
-                f"{PREFIX}samples_not_let_in", "Samples of new signals that became dead letters", refused
+                f"{PREFIX}samples_not_let_in",
+                "Samples of new signals that became dead letters",
+                signals.refused_samples,
             )
         rates = self._connector.pipeline.status.signal_rates
         if rates is not None:
@@ -282,13 +253,14 @@ class _Numbers(Collector):
 
     def _sources(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
+        help_of = self._connector.metric_help
         said = self._connector.pipeline.status.sparkplug_gauges()
         for source in self._connector.pipeline.status.sources():
             for name, value in (source.gauges() | said.get(source.name, {})).items():
                 family = families.get(name)
                 if family is None:
                     kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-                    family = families[name] = kind(f"{PREFIX}{name}", _SOURCE_HELP.get(name, name), labels=["source"])
+                    family = families[name] = kind(f"{PREFIX}{name}", help_of.get(name, name), labels=["source"])
                 family.add_metric([source.name], value)  # type: ignore[attr-defined]
         yield from families.values()
         ahead = GaugeMetricFamily(

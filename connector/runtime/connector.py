@@ -18,6 +18,7 @@ from connector.delivery.circuit import Circuits
 from connector.delivery.guarded import GuardedClient
 from connector.delivery.pace import effective_share
 from connector.delivery.slots import Slots
+from connector.mapping.sparkplug import SPARKPLUG_HELP
 from connector.metadata.book import MetadataBook, MetadataKind
 from connector.metadata.items import ItemPublisher
 from connector.metadata.new_signals import NewSignalGate
@@ -82,6 +83,10 @@ class Connector:
         self._config = config
         self._abort = threading.Event()
         self._notices = Notices()
+        self.metric_help = dict(SPARKPLUG_HELP)
+        """Name of a number of the sources or of their Sparkplug nodes → what it says, for the metrics page."""
+        for section in config.sources:
+            self.metric_help.update(section.metric_help)
         self.carrying = Carrying(
             () if make_source else config.sources,
             self._notices,

@@ -147,8 +147,8 @@ def drain(
 
 def waiting(connector: Connector) -> int:
     """Messages that are not settled: in memory, and in journals beyond that."""
-    unread = sum(source.gauges().get("journal_unread_messages", 0) for source in connector.pipeline.status.sources())
-    return connector.pipeline.status.waiting()[0] + int(unread)
+    unread = sum(source.unread() for source in connector.pipeline.status.sources())
+    return connector.pipeline.status.waiting()[0] + unread
 
 
 def _put(path: Path, content: dict[str, object]) -> None:

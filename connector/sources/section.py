@@ -51,6 +51,9 @@ class SourceSection(Section):
     """What stands between the levels of a topic's name."""
     schemes: ClassVar[Mapping[str, str]] = {}
     """Schemes of addresses on the command line → an example of such an address."""
+    metric_help: ClassVar[Mapping[str, str]] = {}
+    """Name of a number of `Source.gauges` → what it says, for the metrics page. Counters have names that end in
+    `_total`."""
     password_variable: ClassVar[str] = ""
     """The environment variable that has the password of an address on the command line."""
 

@@ -109,8 +109,13 @@ class Source(Protocol):
         return 1.0
 
     def gauges(self) -> dict[str, float]:
-        """Numbers for the metrics: name → value. Default: none."""
+        """Numbers for the metrics: name → value. Default: none. What each number says stands in the section of the kind
+        (`metric_help`)."""
         return {}
+
+    def unread(self) -> int:
+        """How many messages were received and wait to be polled. Default: 0, as where the log is elsewhere."""
+        return 0
 
 
 @runtime_checkable

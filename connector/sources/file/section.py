@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,6 +21,11 @@ STDIN = Path("-")
 class FileSection(SourceSection):
     """A file, or standard input, of newline-delimited records: read once, to its end."""
 
+    metric_help: ClassVar[Mapping[str, str]] = {
+        "file_lines_total": "Lines read",
+        "file_bytes_total": "Bytes read, lines that were settled before included",
+        "file_finished": "1 when the end was reached",
+    }
     type: Literal["file"] = Field(description="This source is a file or standard input.")
     name: SourceName = Field(default="file", description="A name for logs, metrics, the ledger and its file. Keep it.")
     path: Path = Field(

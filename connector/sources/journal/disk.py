@@ -28,6 +28,7 @@ from connector.ledger.account import Commit
 from connector.ledger.source_file import SourceFile
 from connector.sources.journal.buffer import WriteBuffer
 from connector.sources.journal.damage import DamageControl
+from connector.sources.journal.journal import JournalFill
 from connector.sources.journal.reader import JournalReader
 from connector.sources.journal.writer import JournalWriter
 from connector.sources.source import Reread
@@ -122,3 +123,11 @@ class DiskJournal:
             "journal_max_bytes": self._buffer.max_bytes,
             "journal_unread_messages": self._reader.unread,
         }
+
+    def fill(self) -> JournalFill:
+        """As `Journal.fill`."""
+        return JournalFill(self._buffer.journal_bytes, self._buffer.max_bytes)
+
+    def unread(self) -> int:
+        """As `Source.unread`."""
+        return self._reader.unread

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from connector.ledger.account import Commit
 from connector.records import Chunk, Record
@@ -35,6 +35,13 @@ def batch_bytes(records: list[Record]) -> int:
     """About how many bytes these records take in memory."""
     headers = sum(len(name) + len(value) + _HEADER_OVERHEAD for r in records if r.headers for name, value in r.headers)
     return sum(len(r.payload or b"") + len(r.topic) for r in records) + _RECORD_OVERHEAD * len(records) + headers
+
+
+class JournalFill(NamedTuple):
+    """How full a journal is, in bytes."""
+
+    used: int
+    limit: int
 
 
 class Journal(Protocol):
@@ -69,3 +76,9 @@ class Journal(Protocol):
 
     def gauges(self) -> dict[str, float]:
         """As `Source.gauges`."""
+
+    def unread(self) -> int:
+        """As `Source.unread`."""
+
+    def fill(self) -> JournalFill:
+        """How full the journal is."""

@@ -18,7 +18,7 @@ from connector.ledger.account import Commit
 from connector.ledger.source_file import SourceFile
 from connector.records import Chunk, Record
 from connector.settings import SettingsError
-from connector.sources.journal.journal import BUFFER_BYTES, Batch
+from connector.sources.journal.journal import BUFFER_BYTES, Batch, JournalFill
 from connector.sources.source import Reread
 
 _log = structlog.get_logger(__name__)
@@ -142,3 +142,11 @@ class MemoryJournal:
     def gauges(self) -> dict[str, float]:
         """How full the memory is."""
         return {"journal_bytes": self._bytes, "journal_max_bytes": self._max_bytes}
+
+    def fill(self) -> JournalFill:
+        """As `Journal.fill`."""
+        return JournalFill(self._bytes, self._max_bytes)
+
+    def unread(self) -> int:
+        """0: what is in memory was taken in, or waits at the broker."""
+        return 0

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from connector.settings import Bytes, Section
+
+JOURNAL_HELP: Final = {
+    "journal_bytes": "Bytes that wait in the journal",
+    "journal_max_bytes": "Bound of the journal in bytes",
+    "journal_unread_messages": "Messages in the journal that were not taken in yet",
+}
+"""What the numbers of a journal say, for the metrics page."""
 
 
 class JournalSection(Section):

@@ -35,6 +35,19 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
         "kafka": "kafka://localhost:9092",
         "kafkas": "kafkas://kafka.example.com:9093",
     }
+    metric_help: ClassVar[Mapping[str, str]] = {
+        "kafka_assigned_partitions": "Partitions that are ours",
+        "kafka_share": "Our part of all partitions of the topics",
+        "kafka_paused": "1 while reading is paused because there is no room",
+        "kafka_lag": "Records between our position and the end of our partitions",
+        "kafka_received_total": "Records read",
+        "kafka_rebalances_total": "Times that partitions came or went",
+        "kafka_abandoned_total": "Records given to another member before they were settled; it gets them again",
+        "kafka_late_settlements_total": "Settlements refused because their partition had gone",
+        "kafka_redelivered_total": "Records that came again after this member had settled them",
+        "kafka_expired_total": "Records that were gone from the log before they could be read: a loss",
+        "kafka_disagreements_total": "Times that the partitions we worked on were not those the group gave us",
+    }
     password_variable: ClassVar[str] = "KAFKA_PASSWORD"  # noqa: S105 - the name of an environment variable
 
     type: Literal["kafka"] = Field(description="This source is a Kafka cluster.")

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
+from connector.sources.journal.journal import JournalFill
 from connector.sources.loss import Horizon, Trend
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSituation:
+    """What the forecast of a loss looks at."""
+
+    fill: JournalFill
+    received: int
+    """Messages from the broker since the start."""
+    connected: bool
 
 
 class MqttHorizons:
@@ -20,12 +32,12 @@ class MqttHorizons:
         self._inflow = 0.0
         self._away_since: float | None = None
 
-    def look(self, now: float, gauges: dict[str, float], *, reading: bool) -> list[Horizon]:
-        """What it comes to at this moment. `reading`: the broker can give us its messages now."""
-        used, limit = gauges["journal_bytes"], gauges["journal_max_bytes"]
+    def look(self, now: float, situation: MqttSituation) -> list[Horizon]:
+        """What it comes to at this moment, in seconds of any clock that only rises."""
+        used, limit = situation.fill
         self._journal.see(now, used)
-        if reading:
-            self._messages.see(now, gauges["mqtt_received_total"])
+        if situation.connected and used < limit:  # the broker can give us its messages now
+            self._messages.see(now, situation.received)
             self._inflow = self._messages.growth
             self._away_since = None
         elif self._away_since is None:
@@ -44,7 +56,7 @@ class MqttHorizons:
         if free is not None and free < limit - used:
             found.append(Horizon("disk", free, growth, "the disk of state_dir is full, and reading stops"))
         if self._away_since is not None:
-            found += self._away(now - self._away_since, connected=bool(gauges["mqtt_connected"]))
+            found += self._away(now - self._away_since, connected=situation.connected)
         return found
 
     def _away(self, seconds: float, *, connected: bool) -> list[Horizon]:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from connector.brokers.mqtt_section import MqttConnectionSection
 from connector.settings import Destination, Seconds, SourceName
-from connector.sources.journal.section import JournalSection, with_short_form
+from connector.sources.journal.section import JOURNAL_HELP, JournalSection, with_short_form
 from connector.sources.section import Address, SourceSection
 from connector.sources.subscriptions import Subscription
 
@@ -49,6 +49,15 @@ class MqttSection(MqttConnectionSection, SourceSection):
         "mqtt": "mqtt://localhost:1883",
         "wss": "wss://broker.example.com/mqtt",
         "ws": "ws://localhost:8083/mqtt",
+    }
+    metric_help: ClassVar[Mapping[str, str]] = {
+        "mqtt_connected": "1 while connected with all subscriptions granted",
+        "mqtt_session_present": "1 if the broker had kept our session at the last connect",
+        "mqtt_connections_total": "Connections tried",
+        "mqtt_received_total": "Messages received from the broker, redelivered ones included",
+        "mqtt_lost_sessions_total": "Connects at which the broker had forgotten our session: its queue for us was gone",
+        "mqtt_stale_acks_total": "Acknowledgements dropped because their connection had ended",
+        **JOURNAL_HELP,
     }
     password_variable: ClassVar[str] = "MQTT_PASSWORD"  # noqa: S105 - the name of an environment variable
 

@@ -33,7 +33,7 @@ from connector.sources.loss import Horizon
 from connector.sources.mqtt.bounded_client import AROUND_PAYLOAD, MESSAGE_BYTES
 from connector.sources.mqtt.connection import Connection, End, Received
 from connector.sources.mqtt.handshake import end_session
-from connector.sources.mqtt.loss import MqttHorizons
+from connector.sources.mqtt.loss import MqttHorizons, MqttSituation
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.source import Handover, Reread, Source, SourceFailedError
 from connector.threads.watched import WatchedThread
@@ -190,14 +190,14 @@ class MqttSource(Source):
             **self._journal.gauges(),
         }
 
+    def unread(self) -> int:
+        """Those in the journal."""
+        return self._journal.unread()
+
     def horizons(self, now: float) -> list[Horizon]:
         """The journal's bound, the disk, the broker's queue, the session's end."""
-        gauges = self.gauges()
-        return self._horizons.look(
-            now,
-            gauges,
-            reading=bool(gauges["mqtt_connected"]) and gauges["journal_bytes"] < gauges["journal_max_bytes"],
-        )
+        connected = self._connection is not None and self._connection.ready
+        return self._horizons.look(now, MqttSituation(self._journal.fill(), self._received, connected=connected))
 
     # -- the network thread -----------------------------------------------------------------------
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector.sources.journal.journal import JournalFill
 from connector.sources.kafka.loss import KafkaHorizons, PartitionView
 from connector.sources.loss import Horizon, Trend, seconds_to_loss, threats
-from connector.sources.mqtt.loss import MqttHorizons
+from connector.sources.mqtt.loss import MqttHorizons, MqttSituation
 
 amounts = st.floats(0, 1e12)
 rates = st.floats(1e-6, 1e9)
@@ -74,13 +75,8 @@ def test_what_was_long_ago_does_not_count(before: list[float], rate: float) -> N
     assert math.isclose(trend.growth, rate, rel_tol=1e-6, abs_tol=1e-6)
 
 
-def gauges(used: float, received: float, *, connected: bool = True) -> dict[str, float]:
-    return {
-        "journal_bytes": used,
-        "journal_max_bytes": 1000.0,
-        "mqtt_received_total": received,
-        "mqtt_connected": float(connected),
-    }
+def situation(used: float, received: float, *, connected: bool = True) -> MqttSituation:
+    return MqttSituation(JournalFill(round(used), 1000), round(received), connected=connected)
 
 
 def seconds(found: list[Horizon]) -> dict[str, float]:
@@ -90,19 +86,19 @@ def seconds(found: list[Horizon]) -> dict[str, float]:
 def test_a_journal_that_fills_says_when_it_is_full(tmp_path: Path) -> None:
     watch = MqttHorizons(tmp_path, 1000, 3600)
     for i in range(13):
-        found = watch.look(i * 10.0, gauges(i * 10.0, i * 100.0), reading=True)
+        found = watch.look(i * 10.0, situation(i * 10.0, i * 100.0))
     assert seconds(found) == {"journal": 880.0}
 
 
 def test_while_we_are_away_the_brokers_queue_and_our_session_run_out(tmp_path: Path) -> None:
     watch = MqttHorizons(tmp_path, 1000, 3600)
     for i in range(13):
-        watch.look(i * 10.0, gauges(0, i * 100.0), reading=True)
-    watch.look(120.0, gauges(0, 1200.0, connected=False), reading=False)
-    found = seconds(watch.look(150.0, gauges(0, 1200.0, connected=False), reading=False))
+        watch.look(i * 10.0, situation(0, i * 100.0))
+    watch.look(120.0, situation(0, 1200.0, connected=False))
+    found = seconds(watch.look(150.0, situation(0, 1200.0, connected=False)))
     assert found["broker_queue"] == 70.0, "ten a second for 30 s are queued"
     assert found["session_expiry"] == 3570.0
-    back = seconds(watch.look(160.0, gauges(0, 1300.0), reading=True))
+    back = seconds(watch.look(160.0, situation(0, 1300.0)))
     assert set(back) == {"journal"}
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 class SpoolSection(SourceSection):
     """A folder into which files are dropped: each line is a message, in the order of the files' names."""
+
+    metric_help: ClassVar[Mapping[str, str]] = {
+        "spool_lines_total": "Lines read",
+        "spool_files_begun": "Files that are not settled yet",
+    }
 
     type: Literal["spool"] = Field(description="This source is a folder of files.")
     name: SourceName = Field(default="spool", description="A name for logs, metrics, the ledger and its file. Keep it.")

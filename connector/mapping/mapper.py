@@ -179,9 +179,7 @@ class Mapper:
 
     def _held(self, plan: Plan) -> SharedTopic | None:
         """What was found about this topic, where its values have to wait for a rule."""
-        if plan.watch is None or self.shared_topics.on_identity == "warn":
-            return None
-        return plan.watch.found
+        return self.shared_topics.held(plan)
 
     def shares(self, source: str, record: Record, mapped: Mapped) -> list[RuleShare]:
         """Which rules took a record, and what each made of it. To be asked right after `map` gave `mapped` for it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple, Protocol
 
 from connector.delivery.load import PackingAccount
@@ -11,6 +11,7 @@ from connector.formats.sparkplug.nodes import TimelineChange
 from connector.mapping.mapper import Mapper
 from connector.mapping.observations import Observation
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
+from connector.mapping.signals.shared_topics import SharedTopic
 from connector.mapping.sparkplug import NodeEvent
 from connector.mapping.time.clock_skew import Skew
 from connector.records import SignalMetadata
@@ -61,6 +62,10 @@ class Discoveries(Protocol):
     def observed(self, observations: list[Observation]) -> None:
         """A person should look at these."""
 
+    def shared(self, topics: Collection[SharedTopic]) -> None:
+        """These topics are shared by several things: all that were found. Durable when it returns, since their values
+        may be held."""
+
     def windows_done(self, done: Mapping[str, int]) -> None:
         """The windows of these inputs are inserted up to this time in µs. Durable when it returns."""
 
@@ -90,12 +95,16 @@ class Announcer:
                 signals = mapper.take_discovered()
                 skews = mapper.clocks_off(self._clock())
                 observations = mapper.observations.take()
+                shared = list(mapper.shared_topics.topics.values()) if mapper.shared_topics.grew else []
+                mapper.shared_topics.grew = False
             if states:
                 discoveries.learned(states)
             if renames:
                 discoveries.renamed(renames)
             if skews:
                 discoveries.clocks_off(skews)
+            if shared:
+                discoveries.shared(shared)
             if observations:
                 discoveries.observed(observations)
             if claims:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,10 +18,11 @@ from connector.formats.sparkplug.topic import Owner
 from connector.ledger.source_file import SourceFile
 from connector.mapping.mapper import Mapper
 from connector.mapping.signals.input_ids import Origin
-from connector.runtime.state_dir import StartError, open_log_file
+from connector.mapping.signals.shared_topics import SharedTopic
+from connector.runtime.state_dir import SHARED_TOPICS_NOTE, StartError, open_log_file
 from connector.sources.section import SourceSection
 from connector.sources.source import Source
-from connector.state.state import Memory, State
+from connector.state.state import Memory, State, read_note
 
 _CLOSE_SECONDS: Final = 5.0
 
@@ -77,6 +79,16 @@ def open_client(config: Config) -> Api:
         verify=section.ca_file,
         user_agent=f"clarify-connector/{__version__}",
     )
+
+
+def shared_topics(file: Path) -> list[SharedTopic]:
+    """The topics that several things share, as earlier runs found out."""
+    note = read_note(file, SHARED_TOPICS_NOTE)
+    found = [] if note is None else json.loads(note.text)
+    return [
+        SharedTopic(one["source"], one["topic"], tuple(one["fields"]), tuple(one["examples"]), one["why"])
+        for one in found
+    ]
 
 
 MakeSource: TypeAlias = Callable[[SourceSection, SourceFile], Source]

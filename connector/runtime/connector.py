@@ -36,6 +36,7 @@ from connector.runtime.assembly import (
     open_dead_letters,
     open_sources,
     open_state,
+    shared_topics,
 )
 from connector.runtime.carrying import Carrying
 from connector.runtime.loss_watch import LossWatch
@@ -118,7 +119,7 @@ class Connector:
                 self._notices,
                 lambda: self.client.clock_offset,
             )
-            self.pipeline = self._pipeline(sources, sources_in_all or len(sources))
+            self.pipeline = self._pipeline(sources, sources_in_all or len(sources), state_file)
             self._opened_sources = sources
             self.losses = LossWatch(sources, config.observe.loss_warning)
             opened_sources.pop_all()  # from here on the pipeline closes them
@@ -147,11 +148,12 @@ class Connector:
         )
         return signals, items
 
-    def _pipeline(self, sources: list[Source], sources_in_all: int) -> Pipeline:
+    def _pipeline(self, sources: list[Source], sources_in_all: int, state_file: Path) -> Pipeline:
         delivery = self._config.delivery
         elsewhere = [0.0] * (sources_in_all - len(sources))
         state = self.state
         mapper = build_mapper(self._config, state.claims(), state.learned_states(), state.births())
+        mapper.shared_topics.topics.update({(one.source, one.topic): one for one in shared_topics(state_file)})
         self._mapper = mapper
         for source, owner, why in mapper.sparkplug.unreadable:
             _log.error(

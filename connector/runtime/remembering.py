@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 
 import structlog
@@ -16,6 +16,7 @@ from connector.delivery.load import PackingAccount
 from connector.formats.sparkplug.nodes import TimelineChange
 from connector.mapping.observations import Observation
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
+from connector.mapping.signals.shared_topics import SharedTopic
 from connector.mapping.sparkplug import NodeEvent, lost_by_node
 from connector.mapping.time.clock_skew import Skew, zone_hours
 from connector.metadata.items import ItemPublisher
@@ -25,7 +26,7 @@ from connector.pipeline.discoveries import Overwritten
 from connector.pipeline.notices import Notices
 from connector.records import Part, SignalMetadata
 from connector.runtime.rebirths import RebirthRequester
-from connector.runtime.state_dir import OVERWRITTEN_NOTE, PACKING_NOTE
+from connector.runtime.state_dir import OVERWRITTEN_NOTE, PACKING_NOTE, SHARED_TOPICS_NOTE
 from connector.state.state import State
 
 _RETRY_SECONDS = 1.0
@@ -86,6 +87,14 @@ class Remembering:
         """Write up to which time (µs) the windows of each input are inserted. Without that, a window could be inserted
         again with a part of its values."""
         self._write(lambda: self._state.add_windows_done(done), "windows_not_remembered", "nothing is committed")
+
+    def shared(self, topics: Collection[SharedTopic]) -> None:
+        """Write which topics several things share. Without that, some of their values would pass after a restart,
+        though `signals.on_identity` holds them."""
+        text = json.dumps([asdict(topic) for topic in topics])
+        self._write(
+            lambda: self._state.add_note(SHARED_TOPICS_NOTE, time.time(), text), "topics_not_remembered", "intake waits"
+        )
 
     def _write(self, write: Callable[[], None], event: str, effect: str) -> None:
         while True:

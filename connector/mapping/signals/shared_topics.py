@@ -181,7 +181,10 @@ class SharedTopics:
         self.on_identity: OnIdentity = on_identity
         self._observations = observations
         self.topics: dict[tuple[str, str], SharedTopic] = {}
-        """(source, topic) → what was found there, for a bounded number of topics."""
+        """(source, topic) → what was found there, for a bounded number of topics. What earlier runs found is put here:
+        where values are held, none of them may pass after a restart."""
+        self.grew = False
+        """Whether something was found since the caller last looked."""
 
     def look(self, plan: Plan, document: object, samples: Iterable[Sample]) -> int:
         """Watch a message of this plan's topic and what became of it. Returns how many bytes this remembers more."""
@@ -213,6 +216,7 @@ class SharedTopics:
         text = f"{found}; {effect.get(self.on_identity, 'their values are dead letters')}"
         if self._observations.add(Observation("shared_topic", plan.source, plan.topic, text, found.remedy)):
             self.topics[plan.source, plan.topic] = found
+            self.grew = True
         return found
 
     def local_time(self, plan: Plan, hours: float) -> None:
@@ -226,6 +230,15 @@ class SharedTopics:
                 f"set the zone in a rule: {{topic: {dumps(plan.topic)}, time: {{field: ..., zone: Europe/Oslo}}}}",
             )
         )
+
+    def held(self, plan: Plan) -> SharedTopic | None:
+        """What was found about the topic of this plan, where its values have to wait for a rule; else None."""
+        if self.on_identity == "warn":
+            return None
+        if plan.watch is not None and plan.watch.found is not None:
+            return plan.watch.found
+        found = self.topics.get((plan.source, plan.topic)) if self.topics else None
+        return found if found is not None and is_watchable(plan) else None
 
     def unused_time(self, plan: Plan, place: str) -> None:
         """Values of this topic have the time of arrival, although there is a time elsewhere in the message."""

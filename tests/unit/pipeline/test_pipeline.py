@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -25,6 +25,7 @@ from connector.mapping.rules.compiler.rule import compile_rule
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.section import MappingSection
 from connector.mapping.signals.input_ids import Collision, Origin, Rename
+from connector.mapping.signals.shared_topics import SharedTopic
 from connector.mapping.sparkplug import NodeEvent
 from connector.mapping.time.clock_skew import Skew
 from connector.packing.planner import plan_frame
@@ -109,6 +110,9 @@ class Notes:
         self.skews += skews
 
     def overwritten(self, inputs: Mapping[str, Overwritten]) -> None:
+        pass
+
+    def shared(self, topics: Collection[SharedTopic]) -> None:
         pass
 
     def observed(self, observations: list[Observation]) -> None:

@@ -87,6 +87,21 @@ def test_values_wait_as_dead_letters_where_the_settings_say_so(
     assert [mapper.map("s", record).rejects[0].reason for record in taken[:2]] == [reason] * 2
 
 
+def test_what_an_earlier_run_found_is_held_from_the_first_message_on() -> None:
+    before = Mapper(on_identity="hold")
+    taken = records(*(message(f"p{n % 2}", n) for n in range(4)))
+    ChunkMapper(before).map("s", taken)
+    after = Mapper(on_identity="hold")
+    after.shared_topics.topics.update(before.shared_topics.topics)
+    (first, *_) = ChunkMapper(after).map("s", taken)[1]
+    assert isinstance(first[1], Mapped)
+    assert [reject.reason for reject in first[1].rejects] == [Reason.SIGNAL_HELD]
+    told_apart = compile_rule(RuleSection.model_validate({"topic": "t", "input": "{payload.device}/{path}"}))
+    mended = Mapper([told_apart], on_identity="hold")
+    mended.shared_topics.topics.update(before.shared_topics.topics)
+    assert mended.map("s", taken[0]).samples == [("p0/pressure", T * 10**6, 0)], "a rule lets them in"
+
+
 def test_a_quality_that_nobody_reads_is_said() -> None:
     (found,) = observed(*({"v": n, "quality": "good" if n < 3 else "bad"} for n in range(5)))
     assert (found.kind, found.subject) == ("quality_not_read", "t: quality")

@@ -593,7 +593,9 @@ def test_a_thread_of_a_source_that_ends_is_a_failure_also_while_nothing_is_polle
     wait_until(lambda: b.pipeline.status.waiting() == (4, 0), SECONDS, "a frame is on its way", every=0.002)
     source.put(*series(4, 4))
     assert b.pipeline.failure is None
-    wait_until(lambda: source.holds > 0, SECONDS, "it is held", every=0.002)
+    wait_until(lambda: b.pipeline.status.waiting() == (8, 4), SECONDS, "the others are taken in", every=0.002)
+    holds = source.holds
+    wait_until(lambda: source.holds > holds, SECONDS, "it is held", every=0.002)
     source.end = "the thread x ended"
     assert b.pipeline.failure == "source mqtt: the thread x ended"
     assert b.pipeline.failure in b.pipeline.status.problems()

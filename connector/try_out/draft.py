@@ -21,7 +21,7 @@ from connector.sources.catalogue import SOURCES
 from connector.try_out.grouping import TopicGroup, group_topics
 from connector.try_out.mapping import TriedMapping
 from connector.try_out.observed import Observed
-from connector.try_out.shapes import bare_states, items_rule, states_of, time_in_two_fields
+from connector.try_out.shapes import bare_states, elements_at, items_rule, states_of, time_in_two_fields
 from connector.try_out.time_fields import TimeField, find_time
 from connector.try_out.vendors import Vendor, preset_for, vendor_of
 from connector.try_out.written_times import written_time
@@ -264,6 +264,9 @@ def _shaping(rule: DraftRule) -> None:
     items = items_rule(documents)
     if items is not None:
         rule.settings |= items
+        if "values" not in items and (states := states_of(elements_at(documents, str(items["iterate"])))):
+            rule.settings["values"] = {path: {"states": words} for path, words in states.items()}
+            rule.notes.append(f"words for states in {', '.join(states)}: the numbers are a suggestion")
         rule.notes.append(
             f"its values are those of the items in the list {items['iterate']}"
             + (f", called by {items['item_name']}" if "item_name" in items else "")

@@ -42,6 +42,17 @@ def items_rule(documents: Sequence[object]) -> dict[str, object] | None:
     return {"iterate": path or "@", "item_name": keys[0]}
 
 
+def elements_at(documents: Sequence[object], path: str) -> list[object]:
+    """The items of the lists at this path of the documents."""
+    return [
+        element
+        for document in documents
+        for at, found in _lists(document, "", 0)
+        if (at or "@") == path
+        for element in found
+    ]
+
+
 def _lists(node: object, path: str, depth: int) -> Iterator[tuple[str, list[object]]]:
     """The lists of objects, or of lists, that are in no other list, with the paths that lead there."""
     if isinstance(node, list):

@@ -23,7 +23,8 @@ _INFLUX: Final = re.compile(rf"[^\s,=#{{\[][^\s,=]*(,[^\s=,]+=[^\s=,]+)* {_FIELD
 _STATES: Final = ("on", "off", "true", "false", "open", "closed", "online", "offline")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
 _GRAPHITE: Final = re.compile(r"[^\s,;=]+\.[^\s,;=]+ [+-]?\d+(\.\d*)?([eE][+-]?\d+)? \d{9,13}")
-_DELIMITERS: Final = (",", ";", "\t")
+_DELIMITERS: Final = (";", "\t", ",")
+"""In this order: where another one divides all rows, a comma is one of a decimal number, or of a text."""
 _LINES_LOOKED_AT: Final = 20
 _LONGEST_LINE: Final = 4096
 

@@ -167,7 +167,9 @@ def _nothing_came(observed: Observed, input_: Path | None, where: Addressed | No
 def _placeholder(observed: Observed) -> dict[str, object]:
     """A source to fill in, where only a capture is known."""
     topics = sorted({topic for _, topic in observed.topics})
-    if observed.stamped * 2 > observed.messages and all(map(_may_be_kafkas, topics)):
+    keyed = any(seen.keys for seen in observed.topics.values())
+    dotted = any("." in topic for topic in topics)
+    if observed.stamped * 2 > observed.messages and all(map(_may_be_kafkas, topics)) and (keyed or dotted):
         return {
             "type": "kafka",
             "bootstrap_servers": ["kafka.example.com:9093"],

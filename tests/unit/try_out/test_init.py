@@ -541,3 +541,27 @@ def test_a_line_that_is_no_record_is_named_with_its_file_and_number(folder: Path
 def test_what_cannot_be_done(folder: Path, options: tuple[str, ...], status: int, words: str) -> None:
     assert words in init(*options, status=status).output
     assert not (folder / "connector.yaml").exists()
+
+
+def rules_for(*messages: tuple[str, bytes]) -> list[dict[str, object]]:
+    observed = Observed()
+    for topic, payload in messages:
+        observed.add("", Record(topic, payload, NOW))
+    return [rule.settings for rule in draft(observed, SOURCE).rules]
+
+
+def test_a_semicolon_divides_columns_where_a_comma_is_one_of_decimal_numbers() -> None:
+    (rule,) = rules_for(("log", b"01.05.2026 08:00:00;21,5\n01.05.2026 08:01:00;21,6\n"))
+    assert rule["format"] == {"type": "csv", "delimiter": ";", "columns": ["column1", "column2"], "decimal": ","}
+    assert isinstance(rule["time"], dict)
+    assert (rule["time"]["field"], rule["time"]["format"]) == ("column1", "%d.%m.%Y %H:%M:%S")
+
+
+def test_words_for_states_in_the_items_of_a_list() -> None:
+    (rule,) = rules_for(("t", b'{"vals": [{"id": "a", "v": 1, "state": "RUN"}, {"id": "b", "v": 2, "state": "STOP"}]}'))
+    assert rule == {
+        "topic": "t",
+        "iterate": "vals",
+        "item_name": "id",
+        "values": {"state": {"states": {"STOP": 0, "RUN": 1}}},
+    }

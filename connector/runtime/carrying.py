@@ -127,10 +127,13 @@ class Carrying:
             self._summarize()
 
     def _look_at(self, source: Source, expected: _Expected, now: float) -> None:
-        if source.problems():
-            return  # it is not ready, and says so itself
+        if source.problems():  # it is not ready, and says so itself; an outage is no silence
+            if expected.again:
+                expected.since = None
+            return
         if expected.since is None:
-            expected.since = expected.connected = now
+            expected.since = now
+            expected.connected = expected.connected or now
         if expected.every is None or now - expected.since < expected.every:
             return
         with self._lock:

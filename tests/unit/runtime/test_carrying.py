@@ -92,6 +92,16 @@ def test_with_expect_every_messages_are_waited_for_again_and_again() -> None:
     assert watched.after(1) == []
 
 
+def test_an_outage_is_no_silence() -> None:
+    watched = Watched(topics=["a/#"], expect_every="15m")
+    watched.source.trouble = "the broker is away"
+    assert watched.after(10_000) == []
+    watched.source.trouble = ""
+    assert watched.after(5) == []
+    assert watched.after(890) == []
+    assert len(watched.after(20)) == 1
+
+
 def test_where_no_message_is_expected_nothing_is_said() -> None:
     assert Watched(expect_every=None).after(100_000) == []
 

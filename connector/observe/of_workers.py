@@ -54,12 +54,12 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
 
     def ready() -> tuple[int, str, bytes]:
         problems: list[str] = []
-        notices: list[str] = []
+        notices: list[dict[str, object]] = []
         circuits: dict[str, object] = {}
         for worker, text in _ask_all(port_files, "/readyz").items():
             said = json.loads(text or '{"problems": ["does not answer"]}')
             problems += [f"worker {worker}: {problem}" for problem in said["problems"]]
-            notices += [f"worker {worker}: {notice}" for notice in said.get("notices", ())]
+            notices += [{"worker": worker, **notice} for notice in said.get("notices", ())]
             circuits |= {f"worker {worker}: {method}": status for method, status in said.get("circuits", {}).items()}
         found = {"ready": not problems, "problems": problems, "notices": notices, "circuits": circuits}
         return json_page(503 if problems else 200, found)

@@ -160,6 +160,7 @@ class Carrying:
                 f"rule {number + 1}",
                 f"rule {number + 1} ({text}) has not taken any message",
                 "is its topic right, and does an earlier rule take its messages?",
+                times=0,
             )
         for number in mapper.rules_taken:
             self._notices.over("rule_unused", "", f"rule {number + 1}")
@@ -178,6 +179,7 @@ class Carrying:
             f"the clock of this machine is {abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} Clarify's, so "
             "times of arrival are wrong, and all devices seem to be off by as much",
             "set the clock of this machine (NTP)",
+            times=0,
         )
 
     def _summarize(self) -> None:

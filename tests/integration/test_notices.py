@@ -53,7 +53,7 @@ def test_notices_name_what_a_person_should_look_at(tmp_path: Path, sandbox: Sand
 
             def said(*words: str) -> bool:
                 notices = readiness(connector)["notices"]
-                return all(any(word in notice for notice in notices) for word in words)
+                return all(any(word in notice["text"] for notice in notices) for word in words)
 
             wanted = (
                 "messages of topic 'plant/flat' are about several things",

@@ -51,7 +51,7 @@ class Watched:
     def after(self, seconds: float) -> list[str]:
         self.clock.now += seconds
         self.carrying.look()
-        return self.notices.texts()
+        return [str(notice) for notice in self.notices.shown()]
 
     def receive(self, topic: str) -> None:
         record = Record(topic, b"1", 1_790_000_000_000_000)
@@ -129,16 +129,3 @@ def test_a_summary_an_hour_says_what_passed_in_it(capsys: pytest.CaptureFixture[
     assert "summary" not in capsys.readouterr().out
     watched.after(3600)
     assert "messages=3" in capsys.readouterr().out
-
-
-def test_notices_are_logged_once_and_bounded(capsys: pytest.CaptureFixture[str]) -> None:
-    notices = Notices()
-    for n in range(1200):
-        for _ in range(2):
-            notices.say("kind", "plant", f"t{n}", f"text {n}", "do it")
-    assert capsys.readouterr().out.count("text ") == 1000
-    texts = notices.texts()
-    assert (len(texts), texts[0], texts[-1]) == (51, "plant: text 0; do it", "950 more notices; see the log")
-    assert notices.counts() == {"kind": 1000}
-    notices.over("kind", "plant", "t0")
-    assert notices.texts()[0] == "plant: text 1; do it"

@@ -76,4 +76,6 @@ def test_notices_name_what_a_person_should_look_at(tmp_path: Path, sandbox: Sand
             assert connector.stop() == 0
         status, ledger = connector.ledger()
     assert status == 0
-    assert ledger["overwritten"] == [{"input": "plant/flat:pressure", "topic": "plant/flat", "values": 11}]
+    (overwritten,) = ledger["overwritten"]
+    assert (overwritten["input"], overwritten["topic"]) == ("plant/flat:pressure", "plant/flat")
+    assert overwritten["values"] == 11

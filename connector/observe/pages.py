@@ -34,7 +34,13 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
             if status.failures
         }
         notices = [notice.as_json() for notice in connector.notices()]
-        found = {"ready": not problems, "problems": problems, "notices": notices, "circuits": circuits}
+        found = {
+            "ready": not problems,
+            "problems": problems,
+            "notices": notices,
+            "filtered_by": dict(connector.pipeline.status.filtered),
+            "circuits": circuits,
+        }
         return json_page(503 if problems else 200, found)
 
     def alive() -> tuple[int, str, bytes]:

@@ -194,12 +194,17 @@ class PipelineStatus:
     def problems(self) -> list[str]:
         """Why the pipeline is not ready, for people; empty if it is."""
         found = [f"{name}: {problem}" for name, source in self._sources.items() for problem in source.problems()]
-        if trouble := self._sender.circuit.trouble:
+        if trouble := self.clarify_trouble:
             found.append(f"Clarify: {trouble}")
         if failure := self._failure():
             found.append(failure)
         found += [f"{name}: {trouble}" for name, trouble in dict(self._shared.schema_trouble).items()]
         return found
+
+    @property
+    def clarify_trouble(self) -> str | None:
+        """Why nothing can be sent now, for people; None while Clarify takes samples."""
+        return self._sender.circuit.trouble
 
     @property
     def requests(self) -> int:

@@ -42,7 +42,8 @@ class _Expected:
         self.connected: float | None = None
         """Since when the source was connected for the first time, in seconds; None before it was."""
         self.since: float | None = None
-        """Since when the source is connected, or since the last turn, in seconds; None before it is."""
+        """Since when the source is read, or since the last turn, in seconds; None while it is not: it is not connected,
+        or it is held since Clarify is away."""
 
     def heard(self, records: Sequence[Record]) -> list[Subscription]:
         """Take the topics of these records. Returns the subscriptions that were silent until now."""
@@ -127,10 +128,13 @@ class Carrying:
             self._summarize()
 
     def _look_at(self, source: Source, expected: _Expected, now: float) -> None:
-        if source.problems():
-            return  # it is not ready, and says so itself
+        if source.problems() or (self._status is not None and self._status.clarify_trouble):
+            expected.since = None  # that stands in /readyz, and explains why no message comes
+            return
         if expected.since is None:
-            expected.since = expected.connected = now
+            expected.since = now
+            if expected.connected is None:
+                expected.connected = now
         if expected.every is None or now - expected.since < expected.every:
             return
         with self._lock:
@@ -138,6 +142,8 @@ class Carrying:
             if expected.again:
                 expected.since, expected.silent = now, list(expected.all)
         for one in silent:
+            if not source.expects(one):
+                continue
             self._notices.say(
                 "subscription_silent",
                 source.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,11 +17,17 @@ from connector.mapping.rules.section import RuleSection
 from connector.pipeline.notices import Notices
 from connector.records import Record
 from connector.runtime.carrying import Carrying
+from connector.sources.subscriptions import Subscription
 from tests.scripted import Clock, ListSource
 
 
 class Troubled(ListSource):
     trouble = ""
+    elsewhere: Collection[str] = ()
+    """Subscriptions of which other members have everything."""
+
+    def expects(self, subscription: Subscription) -> bool:
+        return subscription.text not in self.elsewhere
 
     def problems(self) -> list[str]:
         return [self.trouble] if self.trouble else []
@@ -37,7 +44,12 @@ class Watched:
         self.source = Troubled("plant")
         self.offset: float | None = None
         self.status: Any = SimpleNamespace(
-            messages=Counts(), samples=Counts(), requests=0, reasons=Counter(), filtered=Counter()
+            messages=Counts(),
+            samples=Counts(),
+            requests=0,
+            reasons=Counter(),
+            filtered=Counter(),
+            clarify_trouble=None,
         )
         self.mapper = Mapper(
             [compile_rule(RuleSection.model_validate(rule), number=n) for n, rule in enumerate(rules or [])]
@@ -75,11 +87,32 @@ def test_a_subscription_without_a_message_is_said_five_minutes_after_connecting(
 def test_the_time_begins_when_the_source_is_connected() -> None:
     watched = Watched()
     watched.source.trouble = "connecting"
-    watched.carrying._expected["plant"].since = None
     assert watched.after(1000) == []
     watched.source.trouble = ""
     assert watched.after(1) == []
     assert len(watched.after(300)) == 2
+
+
+def test_the_time_begins_again_after_an_outage_of_the_broker_or_of_clarify() -> None:
+    watched = Watched(topics=["a/#"], expect_every="15m")
+    for where in ("broker", "Clarify"):
+        watched.receive("a/1")
+        assert watched.after(901) == [], "it was heard"
+        watched.source.trouble = "connecting" if where == "broker" else ""
+        watched.status.clarify_trouble = "503" if where == "Clarify" else None
+        assert watched.after(100_000) == [], where
+        watched.source.trouble, watched.status.clarify_trouble = "", None
+        assert watched.after(5) == [], where
+        assert watched.after(899) == [], where
+    (said,) = watched.after(2)
+    assert "no message came for 'a/#' in 15 min" in said
+
+
+def test_where_other_members_have_all_partitions_no_message_is_expected() -> None:
+    watched = Watched()
+    watched.source.elsewhere = {"a/#"}
+    (said,) = watched.after(301)
+    assert "'$share/g/b/+'" in said
 
 
 def test_with_expect_every_messages_are_waited_for_again_and_again() -> None:
@@ -94,6 +127,7 @@ def test_with_expect_every_messages_are_waited_for_again_and_again() -> None:
 
 def test_where_no_message_is_expected_nothing_is_said() -> None:
     assert Watched(expect_every=None).after(100_000) == []
+    assert Watched(expect_every="0s").after(100_000) == []
 
 
 def test_a_rule_that_never_took_anything_is_said_once_something_came() -> None:

@@ -15,6 +15,7 @@ from connector.ledger.account import Commit, Counts, Tallies, merge
 from connector.mapping.time.times import EPOCH
 from connector.records import Chunk, Record
 from connector.sources.source import Handover, Reread, SourceFailedError, SourceFinishedError
+from connector.sources.subscriptions import Subscription
 
 Stored = dict[tuple[str, int], float]
 """(input ID, time in µs) → value: what Clarify has."""
@@ -148,6 +149,10 @@ class ListSource:
         self.holds = 0
         self.commits: list[Commit] = []
         self.started = self.stopped_reading = self.closed = False
+
+    def expects(self, subscription: Subscription) -> bool:
+        del subscription
+        return True
 
     def put(self, *records: Record) -> None:
         """One chunk of these records."""

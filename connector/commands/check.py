@@ -60,10 +60,12 @@ def _check_source(section: SourceSection) -> None:
 def _unreachable(config: Config, rules: Sequence[Rule]) -> list[str]:
     """Rules that no subscription can reach, and subscriptions that no rule takes."""
     subscriptions = [(section.name, one) for section in config.sources for one in section.subscriptions()]
-    if not rules or not subscriptions or any(not section.subscriptions() for section in config.sources):
+    if not rules:
         return []
     found = []
     numbered = sorted({rule.number for rule in rules if rule.number is not None})
+    if any(not section.subscriptions() for section in config.sources):  # such as a file, which may have any topic
+        numbered = []
     for number in numbered:
         of_number = [rule for rule in rules if rule.number == number]
         if not any(_meet(rule, one) for rule in of_number for _, one in subscriptions):
@@ -82,6 +84,8 @@ def _unreachable(config: Config, rules: Sequence[Rule]) -> list[str]:
 def _meet(rule: Rule, subscription: Subscription) -> bool:
     """Whether a topic exists that the rule takes and the source subscribes to; True where that cannot be told."""
     pattern, levels = rule.pattern, subscription.levels
+    if not set(pattern.levels) & {"+", "#"}:
+        return subscription.matches(pattern.separator.join(pattern.levels))
     if levels is None:
         return True
     if not set(levels) & {"+", "#"}:

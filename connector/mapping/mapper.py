@@ -159,7 +159,7 @@ class Mapper:
         if (found := self._held(plan)) is not None:
             return self._refused(found)
         try:
-            return self._documents.payload(record, plan, payload, document)
+            return _or_thinned(self._documents.payload(record, plan, payload, document))
         except PayloadError as error:
             if error.reason is Reason.INVALID_JSON and is_no_value(payload):
                 return Mapped(filtered=1, skipped=True, why="unavailable")
@@ -294,7 +294,7 @@ class Mapper:
                 decoded.take(rule.format, number)
                 mapped = Mapped(skipped=True, filtered=leaves(document), why="skipped") if rule.skip else None
                 if mapped is None:
-                    mapped = self._documents.document(rule, plan, record, named, document)
+                    mapped = _or_thinned(self._documents.document(rule, plan, record, named, document))
                 several += bool(mapped.samples)
                 result = mapped if result is None else _joined(result, mapped)
         except PayloadError as error:
@@ -374,6 +374,13 @@ def _joined(one: Mapped, other: Mapped) -> Mapped:
         one.skipped or other.skipped,
         "" if one.samples or one.rejects or other.samples or other.rejects else one.why or other.why,
     )
+
+
+def _or_thinned(mapped: Mapped) -> Mapped:
+    """The outcome of a document, with `why` where a known shape lost all of its values by thinning."""
+    if not mapped.samples and not mapped.rejects and not mapped.why:
+        mapped.why = "thinned"
+    return mapped
 
 
 def _with_why(mapped: Mapped, why: str) -> Mapped:

@@ -51,7 +51,8 @@ class _Numbers(Collector):
         yield filtered
         overwritten = CounterMetricFamily(
             f"{PREFIX}overwritten_values",
-            "Values that another value of the same input and time replaced, by the topic of the later one",
+            "Values that another value of the same input and time replaced, by the topic of the later one; at most "
+            "1,000 a request are counted",
             labels=["topic"],
         )
         for topic, n in dict(pipeline.status.overwritten_by_topic).items():

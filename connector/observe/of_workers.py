@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPException
@@ -54,14 +55,22 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
 
     def ready() -> tuple[int, str, bytes]:
         problems: list[str] = []
-        notices: list[str] = []
+        notices: list[dict[str, object]] = []
+        filtered: Counter[str] = Counter()
         circuits: dict[str, object] = {}
         for worker, text in _ask_all(port_files, "/readyz").items():
             said = json.loads(text or '{"problems": ["does not answer"]}')
             problems += [f"worker {worker}: {problem}" for problem in said["problems"]]
-            notices += [f"worker {worker}: {notice}" for notice in said.get("notices", ())]
+            notices += [{"worker": worker, **notice} for notice in said.get("notices", ())]
+            filtered.update(said.get("filtered_by", {}))
             circuits |= {f"worker {worker}: {method}": status for method, status in said.get("circuits", {}).items()}
-        found = {"ready": not problems, "problems": problems, "notices": notices, "circuits": circuits}
+        found = {
+            "ready": not problems,
+            "problems": problems,
+            "notices": notices,
+            "filtered_by": filtered,
+            "circuits": circuits,
+        }
         return json_page(503 if problems else 200, found)
 
     def metrics() -> tuple[int, str, bytes]:

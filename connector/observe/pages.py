@@ -33,7 +33,14 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
             for method, status in connector.circuits.statuses(time.monotonic()).items()
             if status.failures
         }
-        found = {"ready": not problems, "problems": problems, "notices": connector.notices(), "circuits": circuits}
+        notices = [notice.as_json() for notice in connector.notices()]
+        found = {
+            "ready": not problems,
+            "problems": problems,
+            "notices": notices,
+            "filtered_by": dict(connector.pipeline.status.filtered),
+            "circuits": circuits,
+        }
         return json_page(503 if problems else 200, found)
 
     def alive() -> tuple[int, str, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from typing import Final
@@ -41,8 +42,14 @@ def ask(listen: str) -> Health:
         problems = readiness.get("problems")
         return Health(True, False, f"alive, not ready: {'; '.join(problems) if isinstance(problems, list) else '?'}")
     notices = readiness.get("notices")
-    said = [str(notice) for notice in notices] if isinstance(notices, list) else []
+    said = [_notice(notice) for notice in notices if isinstance(notice, dict)] if isinstance(notices, list) else []
     return Health(True, True, "; ".join(["alive, ready", *said]))
+
+
+def _notice(notice: Mapping[str, object]) -> str:
+    worker = f"worker {notice['worker']}: " if "worker" in notice else ""
+    source = f"{notice['source']}: " if notice.get("source") else ""
+    return f"{worker}{source}{notice.get('text')}; {notice.get('remedy')}"
 
 
 def _page(host: str, port: int, path: str) -> tuple[bool, dict[str, object]]:

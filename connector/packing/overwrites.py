@@ -2,7 +2,7 @@
 
 Clarify keeps one value for an input and a time: the one that comes last. Where the two values are equal, a message came
 twice, and nothing is lost. Where they differ, two things share an input, or the times are too coarse. Seen are values
-that meet in one frame, and values at the seam between two frames.
+that meet in one frame, and values that meet one of the last rows of the same inputs in the frame before.
 """
 
 from __future__ import annotations

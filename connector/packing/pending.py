@@ -26,8 +26,11 @@ from connector.packing.overwrites import Overwrite
 from connector.records import Mapped, Part, Rows, Sample
 
 _MOST_OVERWRITES: Final = 1_000
+_RECENT_ROWS: Final = 16
+"""Rows of a table that are remembered after they were taken out, for values that replace them."""
 _FORGET_ABOVE: Final = 10_000
 """Empty tables that are kept in any case, since most of them fill again soon."""
+_NO_TIMES: Final[array[int]] = array("q")
 
 TableRows: TypeAlias = "tuple[Table, int]"
 """A table, and how many of its rows, from the oldest arrival on. A bare tuple: a frame may have 100,000 of them."""
@@ -53,7 +56,18 @@ class TableGroups(NamedTuple):
 class Table:
     """Inputs whose samples come together, and the rows that wait. `values` has the rows one after the other."""
 
-    __slots__ = ("_key", "_keyed", "inputs", "last_time", "last_values", "sent", "times", "tokens", "values", "width")
+    __slots__ = (
+        "_key",
+        "_keyed",
+        "inputs",
+        "recent_times",
+        "recent_values",
+        "sent",
+        "times",
+        "tokens",
+        "values",
+        "width",
+    )
 
     def __init__(self, inputs: tuple[str, ...]) -> None:
         self.inputs = inputs
@@ -65,10 +79,10 @@ class Table:
         self.values: array[float] = array("d")
         self.sent = 0
         """Rows taken out since `take_row_counts` was last called."""
-        self.last_time: int | None = None
-        """The time of the newest row that was taken out, in µs; None before the first."""
-        self.last_values: array[float] = self.values
-        """The values of that row."""
+        self.recent_times = _NO_TIMES
+        """The times, in µs, of the last rows that were taken out at once, a bounded number; empty before the first."""
+        self.recent_values = self.values
+        """The values of these rows."""
         self._key = 0
         self._keyed = -1
 
@@ -108,8 +122,8 @@ class Table:
         self._keyed = -1
         self.sent += rows
         if rows:
-            self.last_time = taken.times[-1]
-            self.last_values = taken.values[-self.width :]
+            self.recent_times = taken.times[-_RECENT_ROWS:]
+            self.recent_values = taken.values[-_RECENT_ROWS * self.width :]
         return taken
 
     def keep(self, kept: Sequence[int]) -> None:
@@ -223,21 +237,37 @@ class Pending:
         """Take the planned rows out of the tables."""
         taken = []
         for table, rows in plan:
-            last_time, last_values = table.last_time, table.last_values
+            recent_times, recent_values = table.recent_times, table.recent_values
             block = table.take(rows)
-            if last_time is not None and block.times and block.times[0] == last_time:
-                self._overwrite(block, last_values)
+            times = block.times
+            if (
+                recent_times
+                and times
+                and (
+                    times[0] <= recent_times[-1]
+                    or (len(times) + len(recent_times) > 2 and min(times) <= max(recent_times))
+                )
+            ):
+                self._overwrite(block, recent_times, recent_values)
             taken.append(block)
         self.waiting -= sum(block.samples for block in taken)
         if self._ranks:
             self._forget_bundles(token for block in taken for token in block.tokens)
         return taken
 
-    def _overwrite(self, block: RowBlock, before: array[float]) -> None:
-        """The first row of this block has the time of a row with these values, which was taken out before."""
-        for input_id, old, new in zip(block.inputs, before, block.values, strict=False):
-            if old != new and len(self.overwritten) < _MOST_OVERWRITES:
-                self.overwritten.append(Overwrite(input_id, block.times[0], old, new, block.tokens[0]))
+    def _overwrite(self, block: RowBlock, times: array[int], values: array[float]) -> None:
+        """Note the values of this block that replace others in rows with these times, which were taken out before."""
+        width, last = len(block.inputs), {time_us: row for row, time_us in enumerate(times)}
+        if last.keys().isdisjoint(block.times):
+            return
+        for row, time_us in enumerate(block.times):
+            before = last.pop(time_us, None)  # of several rows with this time, the others replace the first of them
+            if before is None:
+                continue
+            for i, input_id in enumerate(block.inputs):
+                old, new = values[before * width + i], block.values[row * width + i]
+                if old != new and len(self.overwritten) < _MOST_OVERWRITES:
+                    self.overwritten.append(Overwrite(input_id, time_us, old, new, block.tokens[row]))
 
     def forget_before(self, rank: int | None) -> None:
         """Forget when records before this rank arrived: no sample of them waits any more. None: nothing waits."""

@@ -41,7 +41,7 @@ class Discoveries(Protocol):
         """How well frames are filled and whether the load fits: told every now and then, and at the end."""
 
     def overwritten(self, inputs: Mapping[str, Overwritten]) -> None:
-        """Values of these inputs were replaced by others of the same time since the start: told like `packed`."""
+        """Values of these inputs were replaced by others of the same time since the last call: told like `packed`."""
 
     def learned(self, states: list[tuple[str, str, int]]) -> None:
         """These inputs have these states by these numbers, for ever. Durable when it returns."""

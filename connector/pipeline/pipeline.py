@@ -261,5 +261,5 @@ class Pipeline:
     def _tell_packing(self) -> None:
         if (account := self.status.packing()) is not None:
             self._discoveries.packed(account)
-        if self.status.overwritten:
-            self._discoveries.overwritten(dict(self.status.overwritten))
+        if overwritten := self.status.take_overwritten():
+            self._discoveries.overwritten(overwritten)

@@ -59,6 +59,8 @@ class Rejects:
         self._lock = threading.Lock()
         self.reasons: Counter[str] = Counter()
         """Reason → letters with it."""
+        self._said: set[tuple[str, str]] = set()
+        """(source, reason) of which the first letter was said."""
 
     def keep(self, chunk: Chunk, parts: list[Part]) -> bool:
         """What mapping rejected of this chunk. False if aborted."""
@@ -123,11 +125,23 @@ class Rejects:
                 delay = min(2 * delay, _LAST_DELAY)
             else:
                 break
+        self._count(letters)
+        return True
+
+    def _count(self, letters: list[DeadLetter]) -> None:
+        """Count these letters by their reasons; the first of each source and reason is said."""
         first: list[tuple[str, DeadLetter]] = []
+        again: Counter[tuple[str, str]] = Counter()
         with self._lock:
             for letter in letters:
-                first += [(reason, letter) for reason in letter.reasons if reason not in self.reasons]
-                self.reasons.update(letter.reasons)
+                reasons = letter.reasons
+                self.reasons.update(reasons)
+                for reason in reasons:
+                    if (letter.source, reason) in self._said:
+                        again[letter.source, reason] += 1
+                    else:
+                        self._said.add((letter.source, reason))
+                        first.append((reason, letter))
         for reason, letter in first:
             example = next((reject for reject in letter.rejects if reject.reason == reason), letter.rejects[0])
             self._notices.say(
@@ -136,8 +150,10 @@ class Rejects:
                 reason,
                 f"the first dead letter for the reason {reason}: topic {letter.topic!r}, {example.message}",
                 f"look at all of them: clarify-connector dead-letters list CONFIG --reason {reason}",
+                topic=letter.topic,
             )
-        return True
+        for (source, reason), n in again.items():
+            self._notices.again("first_dead_letter", source, reason, n)
 
 
 def _by_partition(

@@ -30,6 +30,8 @@ from connector.sources.source import Source
 _RECENT_FRAMES: Final = 50
 _MOST_TOPICS: Final = 100
 _MOST_INPUTS: Final = 200
+_MOST_NAMED: Final = 20
+"""Inputs with replaced values of which each has a notice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,11 @@ class PipelineStatus:
         self._failure = failure
         self._notices = notices
         self._clock = clock
-        self.overwritten: dict[str, Overwritten] = {}
-        """Input ID → its values that other values of the same time replaced, for a bounded number of inputs."""
+        self._overwritten: dict[str, Overwritten] = {}
+        """Input ID → its values that other values of the same time replaced since `take_overwritten`, for a bounded
+        number of inputs."""
+        self._named: set[str] = set()
+        """The inputs with replaced values that have a notice each."""
         self.overwritten_by_topic: Counter[str] = Counter()
         """Topic → values since the start that another value of the same input and time replaced; beyond a bound the
         topic is `(others)`."""
@@ -109,20 +114,42 @@ class PipelineStatus:
         for one, record in found:
             known = record.topic in self.overwritten_by_topic or len(self.overwritten_by_topic) < _MOST_TOPICS
             self.overwritten_by_topic[record.topic if known else "(others)"] += 1
-            before = self.overwritten.get(one.input_id)
-            if before is None and len(self.overwritten) >= _MOST_INPUTS:
-                continue
-            self.overwritten[one.input_id] = Overwritten(record.topic, (before.values if before else 0) + 1)
-            if before is None:
-                self._notices.say(
-                    "value_overwritten",
-                    record.source,
-                    one.input_id,
-                    f"input {one.input_id!r} has two values at {format_time(one.time_us)}, {one.before:g} and then "
-                    f"{one.after:g} of topic {record.topic!r}: the later one stands",
-                    "if two things share the input, tell them apart in input; if the times are too coarse, take a "
-                    "finer one (time), or the arrival (time: arrival)",
-                )
+            before = self._overwritten.get(one.input_id)
+            if before is not None or len(self._overwritten) < _MOST_INPUTS:
+                self._overwritten[one.input_id] = Overwritten(record.topic, (before.values if before else 0) + 1)
+            self._say_overwritten(one, record)
+
+    def _say_overwritten(self, one: Overwrite, record: RecordLocation) -> None:
+        """A line and a notice for each of the first inputs, and one for all others together."""
+        if one.input_id in self._named:
+            self._notices.again("value_overwritten", record.source, one.input_id)
+        elif len(self._named) < _MOST_NAMED:
+            self._named.add(one.input_id)
+            self._notices.say(
+                "value_overwritten",
+                record.source,
+                one.input_id,
+                f"input {one.input_id!r} has two values at {format_time(one.time_us)}, {one.before:g} and then "
+                f"{one.after:g} of topic {record.topic!r}: the later one stands",
+                "if two things share the input, tell them apart in input; if the times are too coarse, take a "
+                "finer one (time), or the arrival (time: arrival)",
+                topic=record.topic,
+            )
+        else:
+            self._notices.say(
+                "more_values_overwritten",
+                record.source,
+                "",
+                f"values of more inputs are replaced by others of the same time; the newest is {one.input_id!r} of "
+                f"topic {record.topic!r}",
+                "clarify-connector ledger CONFIG names the inputs; the remedy is as for the first of them",
+                topic=record.topic,
+            )
+
+    def take_overwritten(self) -> dict[str, Overwritten]:
+        """The inputs with replaced values since the last call, at most so many as a person would look at."""
+        found, self._overwritten = self._overwritten, {}
+        return found
 
     def inserted(self, frame: Frame, seconds: float) -> None:
         """Clarify has this frame; its insert took so many seconds."""
@@ -167,12 +194,17 @@ class PipelineStatus:
     def problems(self) -> list[str]:
         """Why the pipeline is not ready, for people; empty if it is."""
         found = [f"{name}: {problem}" for name, source in self._sources.items() for problem in source.problems()]
-        if trouble := self._sender.circuit.trouble:
+        if trouble := self.clarify_trouble:
             found.append(f"Clarify: {trouble}")
         if failure := self._failure():
             found.append(failure)
         found += [f"{name}: {trouble}" for name, trouble in dict(self._shared.schema_trouble).items()]
         return found
+
+    @property
+    def clarify_trouble(self) -> str | None:
+        """Why nothing can be sent now, for people; None while Clarify takes samples."""
+        return self._sender.circuit.trouble
 
     @property
     def requests(self) -> int:

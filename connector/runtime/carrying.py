@@ -42,7 +42,8 @@ class _Expected:
         self.connected: float | None = None
         """Since when the source was connected for the first time, in seconds; None before it was."""
         self.since: float | None = None
-        """Since when the source is connected, or since the last turn, in seconds; None before it is."""
+        """Since when the source is read, or since the last turn, in seconds; None while it is not: it is not connected,
+        or it is held since Clarify is away."""
 
     def heard(self, records: Sequence[Record]) -> list[Subscription]:
         """Take the topics of these records. Returns the subscriptions that were silent until now."""
@@ -127,13 +128,13 @@ class Carrying:
             self._summarize()
 
     def _look_at(self, source: Source, expected: _Expected, now: float) -> None:
-        if source.problems():  # it is not ready, and says so itself; an outage is no silence
-            if expected.again:
-                expected.since = None
+        if source.problems() or (self._status is not None and self._status.clarify_trouble):
+            expected.since = None  # that stands in /readyz, and explains why no message comes
             return
         if expected.since is None:
             expected.since = now
-            expected.connected = expected.connected or now
+            if expected.connected is None:
+                expected.connected = now
         if expected.every is None or now - expected.since < expected.every:
             return
         with self._lock:
@@ -141,6 +142,8 @@ class Carrying:
             if expected.again:
                 expected.since, expected.silent = now, list(expected.all)
         for one in silent:
+            if not source.expects(one):
+                continue
             self._notices.say(
                 "subscription_silent",
                 source.name,
@@ -163,6 +166,7 @@ class Carrying:
                 f"rule {number + 1}",
                 f"rule {number + 1} ({text}) has not taken any message",
                 "is its topic right, and does an earlier rule take its messages?",
+                times=0,
             )
         for number in mapper.rules_taken:
             self._notices.over("rule_unused", "", f"rule {number + 1}")
@@ -181,6 +185,7 @@ class Carrying:
             f"the clock of this machine is {abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} Clarify's, so "
             "times of arrival are wrong, and all devices seem to be off by as much",
             "set the clock of this machine (NTP)",
+            times=0,
         )
 
     def _summarize(self) -> None:

@@ -26,7 +26,7 @@ from connector.metadata.reconciler import SaveInterval
 from connector.metadata.saving_turn import SavingTurn
 from connector.metadata.signals import SignalSaver
 from connector.packing.planner import plan_frame
-from connector.pipeline.notices import Notices
+from connector.pipeline.notices import Notice, Notices
 from connector.pipeline.pipeline import Pipeline
 from connector.pipeline.under_way import Limits
 from connector.runtime.assembly import (
@@ -234,20 +234,28 @@ class Connector:
             + self.carrying.problems()
         )
 
-    def notices(self) -> list[str]:
+    def notices(self) -> list[Notice]:
         """What a person should look at although the data flows; empty if nothing."""
-        found = []
+        self._look_at_metadata()
+        return self._notices.shown()
+
+    def notice_counts(self) -> Mapping[str, int]:
+        """Kind of notice → how many hold now, for the metrics."""
+        self._look_at_metadata()
+        return self._notices.counts()
+
+    def _look_at_metadata(self) -> None:
         for what, outbox in (
             ("metadata of signals", self.signals.outbox),
             ("publishing of signals", self.items.outbox),
         ):
-            failed = outbox.counts().failed
-            if failed:
-                found.append(f"{what}: {failed} failed; see clarify-connector metadata CONFIG --failed")
-            if outbox.trouble:
-                found.append(f"{what}: {outbox.trouble}")
-        return found + self._notices.texts()
-
-    def notice_counts(self) -> Mapping[str, int]:
-        """Kind of notice → how many hold now, for the metrics."""
-        return self._notices.counts()
+            failed, trouble = outbox.counts().failed, outbox.trouble
+            see = "see clarify-connector metadata CONFIG --failed"
+            for kind, text, remedy in (
+                ("metadata_failed", failed and f"{what}: {failed} failed", see),
+                ("metadata_waits", trouble and f"{what}: {trouble}", "nothing is lost, and it is tried again"),
+            ):
+                if text:
+                    self._notices.say(kind, "", what, text, remedy, times=0, logged=False)
+                else:
+                    self._notices.over(kind, "", what)

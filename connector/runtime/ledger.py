@@ -26,8 +26,8 @@ from connector.ledger.statement import read_statement
 from connector.mapping.mapper import Mapper
 from connector.mapping.time.times import format_time
 from connector.runtime.assembly import mapper_with
-from connector.runtime.state_dir import OVERWRITTEN_NOTE, PACKING_NOTE, WORKER_FOLDERS
-from connector.state.state import read_memory, read_note
+from connector.runtime.state_dir import PACKING_NOTE, WORKER_FOLDERS
+from connector.state.state import OverwrittenInput, read_memory, read_note, read_overwritten
 
 _SHOWN_INPUTS: Final = 10
 
@@ -117,9 +117,9 @@ class Ledger:
     sources: dict[str, SourceLedger] = field(default_factory=dict)
     packing: list[tuple[float, PackingAccount]] = field(default_factory=list)
     """Of each process: when it said so (seconds since the epoch), and how it filled its frames since its start."""
-    overwritten: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """Input ID → the topic, and how many of its values another value of the same time has replaced, as far as the
-    processes say since their start."""
+    overwritten: dict[str, OverwrittenInput] = field(default_factory=dict)
+    """Input ID → how many of its values other values of the same time have replaced; the inputs where that happened
+    last."""
 
     @property
     def total(self) -> TopicAccount:
@@ -155,7 +155,14 @@ class Ledger:
                 for at, account in self.packing
             ],
             "overwritten": [
-                {"input": name, "topic": topic, "values": n} for name, (topic, n) in self.overwritten.items()
+                {
+                    "input": name,
+                    "topic": found.topic,
+                    "values": found.values,
+                    "first": format_time(int(found.first) * 1_000_000),
+                    "last": format_time(int(found.last) * 1_000_000),
+                }
+                for name, found in self.overwritten.items()
             ],
         }
 
@@ -169,7 +176,8 @@ def read_ledger(*configs: Config, all_members: bool = False) -> Ledger:
         for folder in [config.state_dir, *sorted(config.state_dir.glob(WORKER_FOLDERS))]:
             mapper = mapper_with(config, read_memory(folder / "state.sqlite"))
             ledger.packing.extend(_packing(folder / "state.sqlite"))
-            ledger.overwritten.update(_overwritten(folder / "state.sqlite"))
+            for name, found in read_overwritten(folder / "state.sqlite").items():
+                ledger.overwritten[name] = _joined(ledger.overwritten.get(name, found._replace(values=0)), found)
             for section in config.sources:
                 path = folder / f"{section.name}.sqlite"
                 source = ledger.sources.setdefault(section.name, SourceLedger())
@@ -177,9 +185,9 @@ def read_ledger(*configs: Config, all_members: bool = False) -> Ledger:
                     ranges.setdefault(section.name, []).extend(
                         _read_source(source, section.name, path, mapper, config.observe.ledger_topics)
                     )
-    for name, found in ranges.items():
+    for name, settled in ranges.items():
         source = ledger.sources[name]
-        source.partitions = _by_partition(found)
+        source.partitions = _by_partition(settled)
         _find_problems(source, all_members)
     return ledger
 
@@ -191,9 +199,12 @@ def _packing(path: Path) -> Iterator[tuple[float, PackingAccount]]:
         yield at, PackingAccount(**json.loads(text))
 
 
-def _overwritten(path: Path) -> dict[str, tuple[str, int]]:
-    note = read_note(path, OVERWRITTEN_NOTE) if path.exists() else None
-    return {} if note is None else {name: (topic, n) for name, (topic, n) in json.loads(note[1]).items()}
+def _joined(one: OverwrittenInput, other: OverwrittenInput) -> OverwrittenInput:
+    """The account of one input out of those of two processes."""
+    newest = max(one, other, key=lambda found: found.last)
+    return OverwrittenInput(
+        newest.topic, one.values + other.values, min(one.first, other.first), max(one.last, other.last)
+    )
 
 
 def _read_source(source: SourceLedger, name: str, path: Path, mapper: Mapper, most_topics: int) -> list[SettledRange]:
@@ -299,10 +310,11 @@ def as_table(ledger: Ledger) -> str:
         if source.lost:
             lines.append(f"  {source.lost} messages are lost; see clarify-connector journal acknowledge")
         lines.extend(f"  PROBLEM: {problem}" for problem in source.problems)
-    most = sorted(ledger.overwritten.items(), key=lambda found: -found[1][1])
-    for name, (topic, n) in most[:_SHOWN_INPUTS]:
+    most = sorted(ledger.overwritten.items(), key=lambda item: -item[1].values)
+    for name, overwritten in most[:_SHOWN_INPUTS]:
         lines.append(
-            f"overwritten: {n} values of input {name}, by others of the same time; the newest of topic {topic}"
+            f"overwritten: {overwritten.values} values of input {name}, by others of the same time; the last was noted "
+            f"at {format_time(int(overwritten.last) * 1_000_000)}, of topic {overwritten.topic}"
         )
     if len(most) > _SHOWN_INPUTS:
         lines.append(f"overwritten: values of {len(most) - _SHOWN_INPUTS} more inputs; --json has them")

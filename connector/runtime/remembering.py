@@ -7,6 +7,7 @@ import json
 import sqlite3
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 
@@ -26,11 +27,12 @@ from connector.pipeline.discoveries import Overwritten
 from connector.pipeline.notices import Notices
 from connector.records import Part, SignalMetadata
 from connector.runtime.rebirths import RebirthRequester
-from connector.runtime.state_dir import OVERWRITTEN_NOTE, PACKING_NOTE, SHARED_TOPICS_NOTE
+from connector.runtime.state_dir import PACKING_NOTE, SHARED_TOPICS_NOTE
 from connector.state.state import State
 
 _RETRY_SECONDS = 1.0
 _SAME_CLOCK_SECONDS = 10.0
+_MOST_OVERWRITTEN = 1_000
 
 _log = structlog.get_logger(__name__)
 
@@ -64,6 +66,7 @@ class Remembering:
         self._abort = abort
         self._notices = notices
         self._our_clock = our_clock
+        self._overwritten: defaultdict[str, Overwritten] = defaultdict(lambda: Overwritten("", 0))
 
     # -- written before the method returns --------------------------------------------------------
 
@@ -188,11 +191,19 @@ class Remembering:
                 )
 
     def overwritten(self, inputs: Mapping[str, Overwritten]) -> None:
-        """Leave the inputs with replaced values where the command `ledger` finds them."""
+        """Add to the account of replaced values, where the command `ledger` finds it. While the disk refuses the write,
+        the account waits in memory, for a bounded number of inputs."""
+        for input_id, (topic, values) in inputs.items():
+            if input_id in self._overwritten or len(self._overwritten) < _MOST_OVERWRITTEN:
+                self._overwritten[input_id] = Overwritten(topic, self._overwritten[input_id].values + values)
         try:
-            self._state.add_note(OVERWRITTEN_NOTE, time.time(), json.dumps(inputs))
+            self._state.add_overwritten(
+                [(input_id, *overwritten) for input_id, overwritten in self._overwritten.items()], time.time()
+            )
         except sqlite3.Error as error:
             _log.debug("overwritten_not_noted", reason=str(error))
+        else:
+            self._overwritten.clear()
 
     def packed(self, account: PackingAccount) -> None:
         """Leave the account of packing where the command `ledger` finds it, which reads files only."""

@@ -13,7 +13,6 @@ from connector.config.model import Config
 from connector.ledger.source_file import SourceFile
 
 PACKING_NOTE: Final = "packing"
-OVERWRITTEN_NOTE: Final = "overwritten"
 SHARED_TOPICS_NOTE: Final = "shared_topics"
 """How the ledger finds what was said of packing."""
 WORKER_FOLDERS: Final = "worker-*"

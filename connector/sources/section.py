@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from connector.settings import Destination, Seconds, Section, SourceName
 from connector.sources.subscriptions import Subscription
@@ -62,9 +62,14 @@ class SourceSection(Section):
     expect_every: Seconds | None = Field(
         default="5m",  # type: ignore[assignment]
         description="How long a subscription may be without a message before a notice says so. Where it is not set, "
-        "only the first message is waited for, for five minutes after connecting. null: no message is expected.",
+        "only the first message is waited for, for five minutes after connecting. null or 0s: no message is expected.",
         examples=["15m"],
     )
+
+    @field_validator("expect_every")
+    @classmethod
+    def _never(cls, seconds: float | None) -> float | None:
+        return seconds or None
 
     @property
     def address(self) -> str:

@@ -14,6 +14,7 @@ from connector import ConnectorError
 from connector.ledger.account import Commit
 from connector.records import Chunk, Record
 from connector.sources.loss import Horizon
+from connector.sources.subscriptions import Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,12 @@ class Source(Protocol):
     def problems(self) -> list[str]:
         """Why the source is not ready, for people; empty if it is, which is the default."""
         return []
+
+    def expects(self, subscription: Subscription) -> bool:
+        """Whether messages of this subscription come to this process, where there are any: False where other members
+        of a group have all of its partitions. Default: True."""
+        del subscription
+        return True
 
     def share(self) -> float:
         """Which part of the work on this source is ours, from 0 to 1, where several share it. Default: all of it."""

@@ -31,7 +31,11 @@ CREATE TABLE IF NOT EXISTS learned_states (input TEXT, text TEXT, number INTEGER
 CREATE TABLE IF NOT EXISTS sparkplug_births (source TEXT, grp TEXT, node TEXT, device TEXT, said BLOB,
     PRIMARY KEY (source, grp, node, device)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS windows_done (input TEXT PRIMARY KEY, until_us INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS overwritten (input TEXT PRIMARY KEY, topic TEXT, n INTEGER, first REAL, last REAL)
+    WITHOUT ROWID;
 """
+_MOST_OVERWRITTEN: Final = 200
+"""Inputs with replaced values that are remembered: the last ones."""
 
 
 class SignalStatus(StrEnum):
@@ -61,6 +65,19 @@ class Note(NamedTuple):
     at: float
     """When it was written, in seconds since the epoch."""
     text: str
+
+
+class OverwrittenInput(NamedTuple):
+    """An input of which later values replaced others of the same time."""
+
+    topic: str
+    """The topic of the newest of these values."""
+    values: int
+    """How many values were replaced."""
+    first: float
+    """When the first and"""
+    last: float
+    """the last were noted, in seconds since the epoch."""
 
 
 # -- for other processes, which read the file beside its owner -------------------------------------
@@ -99,6 +116,18 @@ def read_held(path: Path) -> list[str]:
             return []
         rows = connection.execute("SELECT input FROM guarded_signals WHERE status = 'held' ORDER BY input").fetchall()
         return [row[0] for row in rows]
+
+
+def read_overwritten(path: Path) -> dict[str, OverwrittenInput]:
+    """Input ID → how many of its values were replaced, for the inputs where that happened last. Raises
+    sqlite3.Error."""
+    with _reading(path) as connection:
+        if connection is None:
+            return {}
+        if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'overwritten'").fetchone():
+            return {}  # the connector was not started since it keeps this account
+        rows = connection.execute("SELECT input, topic, n, first, last FROM overwritten ORDER BY n DESC, input")
+        return {row[0]: OverwrittenInput(*row[1:]) for row in rows}
 
 
 def approve(path: Path, inputs: Iterable[str]) -> int:
@@ -159,6 +188,21 @@ class State:
     def add_note(self, name: str, at: float, text: str) -> None:
         """Replace the note of this name. `at` is in seconds since the epoch."""
         self._many("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", [(name, at, text)])
+
+    def add_overwritten(self, inputs: Iterable[tuple[str, str, int]], at: float) -> None:
+        """Add to the account of replaced values: (input ID, topic, how many values more). `at` is in seconds since the
+        epoch. The account has the inputs that were added last, a bounded number."""
+        with self.transaction() as connection:
+            connection.executemany(
+                "INSERT INTO overwritten VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET topic = excluded.topic, "
+                "n = n + excluded.n, last = excluded.last",
+                [(input_id, topic, n, at, at) for input_id, topic, n in inputs],
+            )
+            connection.execute(
+                "DELETE FROM overwritten WHERE input NOT IN "
+                "(SELECT input FROM overwritten ORDER BY last DESC, n DESC, input LIMIT ?)",
+                (_MOST_OVERWRITTEN,),
+            )
 
     def signal_statuses(self) -> dict[str, SignalStatus]:
         """Input ID → what was decided about the signal, for every signal that came since new signals are guarded."""

@@ -79,7 +79,10 @@ def test_a_birth_is_described_after_a_kill_although_the_node_sends_nothing_more(
         flow(publisher, sandbox, 50)
         answer = httpx.get(f"http://127.0.0.1:{running.observe_port}/readyz", timeout=60, trust_env=False)
         assert answer.status_code == 200
-        assert any("metadata of signals" in notice and "503" in notice for notice in answer.json()["notices"])
+        assert any(
+            notice["kind"] == "metadata_waits" and "metadata of signals" in notice["text"] and "503" in notice["text"]
+            for notice in answer.json()["notices"]
+        )
         assert running.metrics()["clarify_connector_signals_waiting"] >= 6
         wait_until(lambda: metadata(running)["trouble"], 60, "the command tells why")
         running.kill()

@@ -53,7 +53,7 @@ def test_notices_name_what_a_person_should_look_at(tmp_path: Path, sandbox: Sand
 
             def said(*words: str) -> bool:
                 notices = readiness(connector)["notices"]
-                return all(any(word in notice for notice in notices) for word in words)
+                return all(any(word in notice["text"] for notice in notices) for word in words)
 
             wanted = (
                 "messages of topic 'plant/flat' are about several things",
@@ -69,11 +69,40 @@ def test_notices_name_what_a_person_should_look_at(tmp_path: Path, sandbox: Sand
             assert 'clarify_connector_filtered_messages_total{reason="no_rule"} 1.0' in metrics
             assert 'clarify_connector_overwritten_values_total{topic="plant/flat"} 11.0' in metrics
             assert 'clarify_connector_notices{kind="shared_topic"} 1.0' in metrics
-            assert readiness(connector)["ready"] is True
+            ready = readiness(connector)
+            assert (ready["ready"], ready["filtered_by"]) == (True, {"null": 1, "no_rule": 1})
+            letters = {one["subject"]: one for one in ready["notices"] if one["kind"] == "first_dead_letter"}
+            assert set(letters["invalid_json"]) == {"kind", "source", "subject", "text", "remedy", "first", "count"}
+            (overwritten,) = [one for one in ready["notices"] if one["kind"] == "value_overwritten"]
+            assert (overwritten["source"], overwritten["count"]) == ("mqtt", 11)
             log = connector.log()
             for word in ("shared_topic", "value_overwritten", "topic_without_rule", "first_dead_letter"):
                 assert log.count(word) == 1, word
             assert connector.stop() == 0
         status, ledger = connector.ledger()
     assert status == 0
-    assert ledger["overwritten"] == [{"input": "plant/flat:pressure", "topic": "plant/flat", "values": 11}]
+    (overwritten,) = ledger["overwritten"]
+    assert (overwritten["input"], overwritten["topic"]) == ("plant/flat:pressure", "plant/flat")
+    assert overwritten["values"] == 11
+
+
+def test_the_account_of_overwritten_values_survives_a_restart(tmp_path: Path, sandbox: SandboxServer) -> None:
+    with Mosquitto(persistence=True) as broker:
+        source = f'  - {{type: mqtt, url: "mqtt://127.0.0.1:{broker.port}", client_id: c, topics: ["plant/#"]}}'
+        connector = ConnectorProcess(tmp_path, sandbox.credentials_path, source, MAPPING)
+        for run in (1, 2):
+            with connector.start(), Publisher(broker.port) as publisher:
+                before = sandbox.stats()["requests"].get("integration.insert", 0)
+                for value in (1, 2, 2, 3):  # the second 2 replaces nothing
+                    publisher.raw("plant/flat", f'{{"ts": {1790000000 + run}, "pressure": {value}}}'.encode())
+                wait_until(
+                    lambda before=before: sandbox.stats()["requests"].get("integration.insert", 0) > before,  # type: ignore[misc]
+                    60,
+                    "it arrives",
+                )
+                assert connector.stop() == 0
+            status, ledger = connector.ledger()
+            assert status == 0
+            (overwritten,) = ledger["overwritten"]
+            assert (overwritten["input"], overwritten["values"]) == ("plant/flat:pressure", 2 * run)
+            assert overwritten["first"] <= overwritten["last"]

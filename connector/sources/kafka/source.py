@@ -46,7 +46,9 @@ from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.share import PartitionShare
 from connector.sources.kafka.watching import Watching
 from connector.sources.loss import Horizon
+from connector.sources.partitions import split_partition_name
 from connector.sources.source import Handover, Reread, Source, SourceFailedError
+from connector.sources.subscriptions import Subscription
 
 _log = structlog.get_logger(__name__)
 
@@ -187,6 +189,12 @@ class KafkaSource(Source):
     def ended(self) -> str | None:
         """The thread that writes the ledger."""
         return self._settlements.ended()
+
+    def expects(self, subscription: Subscription) -> bool:
+        """Not where the group has other members, and none of our partitions is of such a topic."""
+        if self._share.share >= 1:
+            return True
+        return any(subscription.matches(split_partition_name(name)[0]) for name in list(self._assignment.owned))
 
     def share(self) -> float:
         """Our part of the topics' partitions."""

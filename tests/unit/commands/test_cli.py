@@ -110,6 +110,17 @@ def test_check_names_rules_and_subscriptions_that_never_meet(config: Path) -> No
     assert result.output.count("warning") == 2
 
 
+def test_check_beside_a_source_of_any_topic_still_names_subscriptions(config: Path) -> None:
+    rules = "mapping:\n  rules: [{topic: other/x}]\n"
+    (config.parent / "capture.ndjson").touch()
+    file = "topics: [x]}\n  - {type: file, path: capture.ndjson, records: record}"
+    config.write_text(GOOD.replace("topics: [x]}", file) + rules, encoding="utf-8")
+    result = cli("check", config)
+    assert result.exit_code == 0, result.output
+    assert "warning: source mqtt: no rule takes a topic of 'x'" in result.output
+    assert result.output.count("warning") == 1
+
+
 KAFKA = GOOD.replace(
     '{type: mqtt, url: "mqtt://127.0.0.1:1", topics: [x]}',
     '{type: kafka, bootstrap_servers: "127.0.0.1:1,127.0.0.1:2", topics: [x], group_id: g}',
@@ -122,6 +133,17 @@ def test_check_of_a_kafka_source(config: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "ok: kafka (127.0.0.1:1,127.0.0.1:2)" in result.output
     assert "warning" not in result.output
+
+
+def test_check_compares_rules_with_topics_and_patterns_of_kafka(config: Path) -> None:
+    rules = "mapping:\n  rules: [{topic: plant.a.v}, {topic: plant.x}, {topic: 'plant.{line}.v'}, {topic: 'other.+'}]\n"
+    topics = "topics: ['^plant\\.[a-c]\\.v', other.a.b, other.b]"
+    config.write_text(KAFKA.replace("topics: [x]", topics) + rules, encoding="utf-8")
+    result = cli("check", config)
+    assert result.exit_code == 0, result.output
+    assert "warning: rule 2 (plant.x): no source subscribes to such a topic" in result.output
+    assert "warning: source kafka: no rule takes a topic of 'other.a.b'" in result.output
+    assert result.output.count("warning") == 2
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,32 @@ def test_between_frames() -> None:
     assert send(waiting, 2, [("a", T + 1, 1), ("b", T + 1, 8)]) == []
 
 
+def test_between_frames_of_several_rows() -> None:
+    """Two devices that share an input send the same ten seconds, one after the other."""
+    waiting = Pending()
+    assert send(waiting, 0, *([("a", T + n, n), ("b", T + n, 0)] for n in range(10))) == []
+    found = send(waiting, 10, *([("a", T + n, n if n == 3 else -n), ("b", T + n, 0)] for n in range(10)))
+    assert found == [("a", n, -n, 10 + n) for n in (1, 2, 4, 5, 6, 7, 8, 9)]
+    assert send(waiting, 20, [("a", T + 10, 1), ("b", T + 10, 1)]) == []
+
+
+def test_rows_that_are_not_in_order() -> None:
+    waiting = Pending()
+    assert send(waiting, 0, [("a", T + 5, 1)], [("a", T, 2)]) == []
+    assert send(waiting, 2, [("a", T + 9, 3)], [("a", T + 5, 4)], [("a", T + 5, 5)]) == [
+        ("a", 1, 4, 3),
+        ("a", 4, 5, 4),
+    ]
+    assert send(waiting, 5, [("a", T + 5, 5)]) == [], "as the last of those"
+
+
+def test_only_the_last_rows_are_remembered() -> None:
+    waiting = Pending()
+    assert send(waiting, 0, *([("a", T + n, 1)] for n in range(100))) == []
+    found = send(waiting, 100, *([("a", T + n, 2)] for n in range(100)))
+    assert [token for _, _, _, token in found] == list(range(184, 200))
+
+
 def test_a_message_that_comes_twice_replaces_nothing() -> None:
     waiting = Pending()
     rows = Rows(("a", "b"), 0)

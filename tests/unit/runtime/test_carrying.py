@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,11 +17,17 @@ from connector.mapping.rules.section import RuleSection
 from connector.pipeline.notices import Notices
 from connector.records import Record
 from connector.runtime.carrying import Carrying
+from connector.sources.subscriptions import Subscription
 from tests.scripted import Clock, ListSource
 
 
 class Troubled(ListSource):
     trouble = ""
+    elsewhere: Collection[str] = ()
+    """Subscriptions of which other members have everything."""
+
+    def expects(self, subscription: Subscription) -> bool:
+        return subscription.text not in self.elsewhere
 
     def problems(self) -> list[str]:
         return [self.trouble] if self.trouble else []
@@ -37,7 +44,12 @@ class Watched:
         self.source = Troubled("plant")
         self.offset: float | None = None
         self.status: Any = SimpleNamespace(
-            messages=Counts(), samples=Counts(), requests=0, reasons=Counter(), filtered=Counter()
+            messages=Counts(),
+            samples=Counts(),
+            requests=0,
+            reasons=Counter(),
+            filtered=Counter(),
+            clarify_trouble=None,
         )
         self.mapper = Mapper(
             [compile_rule(RuleSection.model_validate(rule), number=n) for n, rule in enumerate(rules or [])]
@@ -51,7 +63,7 @@ class Watched:
     def after(self, seconds: float) -> list[str]:
         self.clock.now += seconds
         self.carrying.look()
-        return self.notices.texts()
+        return [str(notice) for notice in self.notices.shown()]
 
     def receive(self, topic: str) -> None:
         record = Record(topic, b"1", 1_790_000_000_000_000)
@@ -75,11 +87,32 @@ def test_a_subscription_without_a_message_is_said_five_minutes_after_connecting(
 def test_the_time_begins_when_the_source_is_connected() -> None:
     watched = Watched()
     watched.source.trouble = "connecting"
-    watched.carrying._expected["plant"].since = None
     assert watched.after(1000) == []
     watched.source.trouble = ""
     assert watched.after(1) == []
     assert len(watched.after(300)) == 2
+
+
+def test_the_time_begins_again_after_an_outage_of_the_broker_or_of_clarify() -> None:
+    watched = Watched(topics=["a/#"], expect_every="15m")
+    for where in ("broker", "Clarify"):
+        watched.receive("a/1")
+        assert watched.after(901) == [], "it was heard"
+        watched.source.trouble = "connecting" if where == "broker" else ""
+        watched.status.clarify_trouble = "503" if where == "Clarify" else None
+        assert watched.after(100_000) == [], where
+        watched.source.trouble, watched.status.clarify_trouble = "", None
+        assert watched.after(5) == [], where
+        assert watched.after(899) == [], where
+    (said,) = watched.after(2)
+    assert "no message came for 'a/#' in 15 min" in said
+
+
+def test_where_other_members_have_all_partitions_no_message_is_expected() -> None:
+    watched = Watched()
+    watched.source.elsewhere = {"a/#"}
+    (said,) = watched.after(301)
+    assert "'$share/g/b/+'" in said
 
 
 def test_with_expect_every_messages_are_waited_for_again_and_again() -> None:
@@ -104,6 +137,7 @@ def test_an_outage_is_no_silence() -> None:
 
 def test_where_no_message_is_expected_nothing_is_said() -> None:
     assert Watched(expect_every=None).after(100_000) == []
+    assert Watched(expect_every="0s").after(100_000) == []
 
 
 def test_a_rule_that_never_took_anything_is_said_once_something_came() -> None:
@@ -139,16 +173,3 @@ def test_a_summary_an_hour_says_what_passed_in_it(capsys: pytest.CaptureFixture[
     assert "summary" not in capsys.readouterr().out
     watched.after(3600)
     assert "messages=3" in capsys.readouterr().out
-
-
-def test_notices_are_logged_once_and_bounded(capsys: pytest.CaptureFixture[str]) -> None:
-    notices = Notices()
-    for n in range(1200):
-        for _ in range(2):
-            notices.say("kind", "plant", f"t{n}", f"text {n}", "do it")
-    assert capsys.readouterr().out.count("text ") == 1000
-    texts = notices.texts()
-    assert (len(texts), texts[0], texts[-1]) == (51, "plant: text 0; do it", "950 more notices; see the log")
-    assert notices.counts() == {"kind": 1000}
-    notices.over("kind", "plant", "t0")
-    assert notices.texts()[0] == "plant: text 1; do it"

@@ -144,3 +144,21 @@ def test_reading_the_ledger_gives_out_no_input_ids(tmp_path: Path) -> None:
     read_ledger(config)
     assert list(state.claims()) == ["t"]
     state.close()
+
+
+def test_replaced_values_are_named_the_inputs_with_most_first(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    for folder in (tmp_path / "state", tmp_path / "state" / "worker-2"):
+        folder.mkdir(exist_ok=True)
+        state = State(folder / "state.sqlite")
+        state.add_overwritten([("a", "t/1", 2), *((f"b{n}", "t", 1) for n in range(11))], TIME / 1e6)
+        state.close()
+    ledger = read_ledger(config)
+    said = as_table(ledger)
+    assert "overwritten: 4 values of input a, by others of the same time; the last was noted at 2026-09-21T" in said
+    assert "of topic t/1" in said
+    assert "overwritten: values of 2 more inputs; --json has them" in said
+    first = ledger.as_json()["overwritten"][0]  # type: ignore[index]
+    assert (first["input"], first["topic"], first["values"]) == ("a", "t/1", 4)
+    assert first["first"] == first["last"] == "2026-09-21T14:13:20Z"
+    assert ledger.balanced

@@ -10,8 +10,9 @@ import pytest
 
 from connector.config.read import load_config
 from connector.mapping.signals.input_ids import Origin
+from connector.pipeline.discoveries import Overwritten
 from connector.runtime.connector import Connector
-from connector.state.state import State
+from connector.state.state import State, read_overwritten
 from tests.recorded_disk import Recording
 from tests.waiting import wait_until
 
@@ -60,3 +61,21 @@ def test_it_goes_on_trying_until_it_is_written(what: str, tmp_path: Path) -> Non
             ({"a": Origin("mqtt", "t", "x")}, {}) if what == "claims" else ({}, {"a": {"on": 1}})
         )
         state.close()
+
+
+def test_replaced_values_wait_in_memory_while_the_disk_refuses(tmp_path: Path) -> None:
+    (tmp_path / "credentials.json").write_text(json.dumps(CREDENTIALS))
+    (tmp_path / "connector.yaml").write_text(CONFIG)
+    folder = tmp_path / "state"
+    folder.mkdir()
+    recording = Recording(folder)
+    with recording.running():
+        connector = Connector(load_config(tmp_path / "connector.yaml"))
+        recording.fail(10**9, full=True)
+        connector.remembering.overwritten({"a": Overwritten("t/1", 2), "b": Overwritten("t/1", 1)})
+        recording.fail(0)
+        connector.remembering.overwritten({"a": Overwritten("t/2", 3)})
+        connector.remembering.overwritten({"b": Overwritten("t/1", 1)})
+        connector.close()
+    found = read_overwritten(folder / "state.sqlite")
+    assert {name: (one.topic, one.values) for name, one in found.items()} == {"a": ("t/2", 5), "b": ("t/1", 2)}

@@ -233,7 +233,12 @@ def page(server: ObserveServer, path: str) -> tuple[int, dict[str, Any]]:
 def test_all_are_ready_when_each_is(tmp_path: Path) -> None:
     problems: list[str] = []
     circuits: dict[str, Any] = {}
-    said_by_one = {"problems": problems, "notices": ["look"], "circuits": circuits}
+    said_by_one = {
+        "problems": problems,
+        "notices": [{"kind": "look"}],
+        "filtered_by": {"null": 2},
+        "circuits": circuits,
+    }
     one = ObserveServer(
         "127.0.0.1:0",
         {"/readyz": lambda: json_page(503 if problems else 200, said_by_one)},
@@ -245,7 +250,14 @@ def test_all_are_ready_when_each_is(tmp_path: Path) -> None:
     together = serve_together(config(observe={"listen": "127.0.0.1:0"}), files)
     assert together is not None
     try:
-        expected = {"ready": True, "problems": [], "notices": ["worker 1: look", "worker 2: look"], "circuits": {}}
+        notices = [{"worker": 1, "kind": "look"}, {"worker": 2, "kind": "look"}]
+        expected = {
+            "ready": True,
+            "problems": [],
+            "notices": notices,
+            "filtered_by": {"null": 4},
+            "circuits": {},
+        }
         assert page(together, "/readyz") == (200, expected)
         problems.append("no broker")
         circuits["all"] = {"state": "open"}

@@ -40,6 +40,10 @@ def test_where_a_topic_is_like_both_they_overlap(topic: list[str], filter_: list
         ("#/x", "a/+/x", True),
         ("a/#/x", "a/b", False),
         ("a/#/x", "a/b/+", True),
+        ("$SYS/#", "#", False),
+        ("$SYS/#", "+/broker", False),
+        ("$SYS/+/x", "$SYS/broker/#", True),
+        ("a/$x", "+/+", True),
     ],
 )
 def test_overlap(one: str, other: str, expected: bool) -> None:

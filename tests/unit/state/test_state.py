@@ -9,7 +9,18 @@ import pytest
 
 from connector.formats.sparkplug.topic import Owner
 from connector.mapping.signals.input_ids import Origin
-from connector.state.state import Memory, SignalStatus, State, approve, read_claims, read_held, read_memory, read_note
+from connector.state.state import (
+    Memory,
+    OverwrittenInput,
+    SignalStatus,
+    State,
+    approve,
+    read_claims,
+    read_held,
+    read_memory,
+    read_note,
+    read_overwritten,
+)
 
 
 def test_claims_survive_a_restart(tmp_path: Path) -> None:
@@ -111,3 +122,33 @@ def test_what_nodes_said_survives_a_restart_by_source_and_can_be_forgotten(tmp_p
     state.keep_births("mqtt", [(node, None), (device, None)])
     assert state.births() == {"other": [(node, b"c")]}
     state.close()
+
+
+def test_the_account_of_replaced_values_is_added_up_over_restarts(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    assert read_overwritten(path) == {}
+    state = State(path)
+    assert read_overwritten(path) == {}
+    state.add_overwritten([("a", "t/1", 2), ("b", "t/1", 1)], 10.0)
+    state.close()
+    state = State(path)
+    state.add_overwritten([("b", "t/2", 5)], 20.0)
+    assert read_overwritten(path) == {
+        "b": OverwrittenInput("t/2", 6, 10.0, 20.0),
+        "a": OverwrittenInput("t/1", 2, 10.0, 10.0),
+    }
+    state.add_overwritten([(f"c{n}", "t", 1) for n in range(199)], 30.0)
+    found = read_overwritten(path)
+    assert len(found) == 200
+    assert "a" not in found, "the inputs that were added last are kept"
+    assert found["b"].values == 6
+    state.close()
+
+
+def test_a_state_without_that_account(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    State(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE overwritten")
+    connection.close()
+    assert read_overwritten(path) == {}

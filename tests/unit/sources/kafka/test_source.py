@@ -78,7 +78,7 @@ class Refused:
         return [TopicPartition(found.topic, found.partition, 7) for found in partitions]
 
     def list_topics(self, **_: object) -> object:
-        return SimpleNamespace(topics={"t": SimpleNamespace(partitions={0: None})})
+        return SimpleNamespace(topics={"t": SimpleNamespace(partitions=dict.fromkeys(range(self.group.partitions)))})
 
     def pause(self, _partitions: list[TopicPartition]) -> None:
         """Nothing comes anyway."""
@@ -93,6 +93,7 @@ class Group:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.refuses = True
+        self.partitions = 1
         self.made: list[Refused] = []
         self.joined_at: list[float] = []
 
@@ -140,6 +141,18 @@ def test_a_member_whose_former_self_was_killed_joins_once_its_session_is_over(re
     joined = len(group.joined_at)
     refusing.poll_until(300)
     assert len(group.joined_at) == joined, "it stays"
+
+
+@pytest.mark.parametrize(("partitions", "expected"), [(1, ["t", "^u.*"]), (2, ["t"])])
+def test_messages_are_expected_where_no_other_member_has_all_partitions(
+    refusing: Refusing, partitions: int, expected: list[str]
+) -> None:
+    refusing.group.refuses = False
+    refusing.group.partitions = partitions
+    refusing.poll_until(10)
+    settings = {"type": "kafka", "bootstrap_servers": "b:1", "topics": ["t", "^u.*"], "group_id": "g"}
+    subscriptions = KafkaSection.model_validate(settings).subscriptions()
+    assert [one.text for one in subscriptions if refusing.source.expects(one)] == expected
 
 
 def test_it_goes_on_asking_while_there_is_no_room(refusing: Refusing) -> None:

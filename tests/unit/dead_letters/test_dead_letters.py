@@ -107,7 +107,7 @@ def test_a_letter_that_a_store_finds_too_large_shrinks_to_almost_nothing() -> No
         last, letter = letter, shrunk(letter)
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < 1000
-    assert (last.record, last.missing) == (None, "it is too large for the store of the dead letters")
+    assert (last.record, last.missing) == (None, "the record is too large for the store of the dead letters")
 
 
 # -- as JSON -----------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ class MessagePackFormatSection(FormatSection):
     type: Literal["messagepack"] = Field(description="The payload is MessagePack.")
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.binary.messagepack import MessagePackFormat  # noqa: PLC0415
 
         return MessagePackFormat()
@@ -32,7 +32,7 @@ class CborFormatSection(FormatSection):
     type: Literal["cbor"] = Field(description="The payload is CBOR.")
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.binary.cbor import CborFormat  # noqa: PLC0415
 
         return CborFormat()
@@ -152,7 +152,7 @@ class BinaryFormatSection(FormatSection):
         return self
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.binary.binary import BinaryFormat  # noqa: PLC0415
 
         return BinaryFormat(

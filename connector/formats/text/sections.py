@@ -20,7 +20,7 @@ class JsonFormatSection(FormatSection):
     type: Literal["json"] = Field(default="json", description="The payload is JSON.")
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.text.json_payload import JsonFormat  # noqa: PLC0415 - as in all of them: only when used
 
         return JsonFormat()
@@ -32,7 +32,7 @@ class NdjsonFormatSection(FormatSection):
     type: Literal["ndjson"] = Field(description="The payload is lines of JSON.")
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.text.ndjson import NdjsonFormat  # noqa: PLC0415
 
         return NdjsonFormat()
@@ -46,7 +46,7 @@ class TextFormatSection(FormatSection):
     encoding: Encoding = Field(default="utf-8", description="How the text is written as bytes.")
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.text.text import TextFormat  # noqa: PLC0415
 
         return TextFormat(decimal=self.decimal, encoding=self.encoding)
@@ -105,7 +105,7 @@ class CsvFormatSection(FormatSection):
         return self
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.text.csv_rows import CsvFormat  # noqa: PLC0415
 
         return CsvFormat(
@@ -128,7 +128,7 @@ class InfluxFormatSection(FormatSection):
     precision: Literal["ns", "us", "ms", "s"] = Field(default="ns", description="The unit of the lines' timestamps.")
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.text.influx import InfluxFormat  # noqa: PLC0415
 
         return InfluxFormat(precision=self.precision)

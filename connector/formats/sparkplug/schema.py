@@ -62,7 +62,7 @@ _SCALARS: Final = {
 
 
 class ScalarValue(Protocol):
-    """A message with the oneof `value`, as metrics, properties, parameters and cells of data sets are."""
+    """A message with the oneof `value`: a metric, a property, a parameter, or a cell of a data set."""
 
     int_value: int
     long_value: int
@@ -201,8 +201,10 @@ def _descriptor() -> Descriptor:
 DESCRIPTOR: Final = _descriptor()
 """The message type of Sparkplug B payloads."""
 PayloadMessage: Final[Any] = GetMessageClass(DESCRIPTOR)
-"""The class of payloads. `PayloadMessage.FromString(bytes)` returns a `Payload`, or raises
-google.protobuf.message.DecodeError."""
+"""The class of payloads.
+
+`PayloadMessage.FromString(bytes)` returns a `Payload`, or raises google.protobuf.message.DecodeError.
+"""
 
 
 def message_fields(descriptor: Descriptor) -> Iterable[tuple[int, Descriptor]]:

@@ -74,7 +74,7 @@ class SqliteLetters:
                 self._connection.close()
                 raise
         except sqlite3.Error as error:
-            raise type(error)(f"{path}: {error}; move it away to go on without the dead letters in it") from error
+            raise type(error)(f"{path}: {error}; move the file away to go on without the dead letters in it") from error
 
     @property
     def address(self) -> str:

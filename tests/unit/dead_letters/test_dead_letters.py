@@ -223,6 +223,6 @@ def test_what_another_process_removes_makes_room(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     path = tmp_path / "dead-letters.sqlite"
     path.write_text("no database" * 100)
-    with pytest.raises(sqlite3.DatabaseError, match="move it away") as refused:
+    with pytest.raises(sqlite3.DatabaseError, match="move the file away") as refused:
         SqliteLetters(path, MIB)
     assert str(path) in str(refused.value)

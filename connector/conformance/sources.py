@@ -55,7 +55,7 @@ PartitionPosition = tuple[str, int]
 
 
 class Stage(ABC):
-    """The place that the source under test reads, and the promises that its kind can keep. Each test has a new stage."""
+    """The place that the source under test reads, and the promises that its kind can keep; one stage for each test."""
 
     section: SourceSection
     """The section of the source."""
@@ -348,7 +348,7 @@ class SourceConformance:
     def test_records_can_be_read_again_until_they_are_committed(
         self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
-        """Any thread may read again, in parts of about `max_bytes`. A missing record has a reason and raises no error."""
+        """Any thread may read again, in parts of about `max_bytes`. A missing record gives a reason and no error."""
         wanted = messages(stage.messages)
         with self.run(stage, ledger, known, wanted) as run:
             run.poll_all(wanted)

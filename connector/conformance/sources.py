@@ -155,7 +155,7 @@ class Run:
         return chunk
 
     def poll_until(self, condition: Callable[[], object], what: str) -> None:
-        """Read until the condition is true; `what` says in a failure what did not happen."""
+        """Read until the condition is true; in a failure, `what` names the awaited event."""
 
         def polled() -> object:
             return condition() or (self.poll(), condition())[1]

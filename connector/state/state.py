@@ -1,8 +1,8 @@
 """The state file: the connector's memory beside its journals.
 
 The file has the owners of input IDs, the new signals that are held, the numbers of states, the times up to which
-windows are inserted, and the births of Sparkplug nodes. The tables of `metadata/book.py`, which say what metadata is
-saved, are in the same file.
+windows are inserted, and the births of Sparkplug nodes. The tables of `metadata/book.py`, about saved metadata, are in
+the same file.
 
 The file is a small SQLite file in `state_dir`. If the file is lost, no data is lost: metadata is saved once more, and
 input IDs are given out again, in the order in which topics appear.

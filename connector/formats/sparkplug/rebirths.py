@@ -30,12 +30,12 @@ class RebirthPace:
     """How often nodes are asked. All times are in seconds."""
 
     patience: float = 5.0
-    """From the first need of a birth to the request."""
+    """The time from the first need of a birth to the request."""
     pause: float = 60.0
-    """From the first request of a node to its second one; doubled from then on."""
+    """The time from the first request to a node to its second request; doubled after each further request."""
     longest_pause: float = 3600.0
     between: float = 0.1
-    """From one request to the next one, of any node."""
+    """The least time between two requests, to any nodes."""
     stale: float = 60.0
     """Records that arrived longer ago than this cause no request."""
     most: int = 10_000
@@ -47,7 +47,7 @@ class _Need:
     """The need of one node's births, and its last request."""
 
     since: float | None
-    """When the need arose; None if the births have come."""
+    """The time at which the need arose; None if the births have come."""
     not_before: float = 0.0
     """The end of the pause after the last request."""
     pause: float = 0.0

@@ -133,7 +133,7 @@ class Metric(ScalarValue, Protocol):
     name: str
     alias: int
     timestamp: int
-    """In ms since the epoch."""
+    """The time in ms since the epoch; 0 if none is set."""
     datatype: int
     is_historical: bool
     is_transient: bool
@@ -152,7 +152,7 @@ class Payload(Protocol):
     """The payload of every message but STATE."""
 
     timestamp: int
-    """In ms since the epoch."""
+    """The time in ms since the epoch; 0 if none is set."""
     metrics: Sequence[Metric]
     seq: int
     uuid: str

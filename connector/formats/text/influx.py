@@ -125,7 +125,7 @@ class _Line:
         self.position = start
 
     def take(self, pattern: re.Pattern[str], what: str) -> str:
-        """Read text that matches the pattern. Raises _BadLineError, which names `what` was expected."""
+        """The text that matches the pattern here. Raises _BadLineError; `what` names the expected text."""
         found = pattern.match(self._text, self.position)
         if found is None:
             raise self.error(f"expected {what}")
@@ -180,7 +180,7 @@ class _Line:
         raise self.error('expected a number, a number of 64 bits with i or u behind it, a boolean, or a text in ""')
 
     def error(self, what: str) -> _BadLineError:
-        """The error at this place: `what` says what was expected."""
+        """The error at this place, with its column; `what` describes the error."""
         end = self._text.find("\n", self.position, self.position + 30)
         found = self._text[self.position : self.position + 30 if end < 0 else end]
         column = self.position - max(self._text.rfind("\n", self._start, self.position), self._start - 1)

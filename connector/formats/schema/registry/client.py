@@ -179,9 +179,10 @@ class SchemaRegistry:
         raise SchemaUnavailableError(said)
 
     def _request(self, url: str, path: str, what: str) -> dict[str, Any]:
-        """The answer of one server. Raises `SchemaUnavailableError`.
+        """The answer of one server.
 
-        Raises `PayloadError` only if the server says that there is no such schema, subject or version.
+        Raises `PayloadError` if the server says that there is no such schema, subject or version. For any other failure
+        it raises `SchemaUnavailableError`.
         """
         status, body = self._get(url + path)
         said = _json(body)

@@ -1,4 +1,4 @@
-"""How a broker is reached: the same for a source and for a store of dead letters.
+"""Connections to brokers: the code that a source and a store of dead letters share.
 
 Knows: settings, records.
 """

@@ -1,6 +1,6 @@
-"""How to reach a Kafka cluster, and as whom: the same for a source and for dead letters.
+"""Settings of librdkafka for address, encryption and log-in, which a source and a store of dead letters share.
 
-What each of librdkafka's settings means: its CONFIGURATION.md.
+librdkafka's CONFIGURATION.md explains each setting.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from confluent_kafka import KafkaError
 from connector.brokers.kafka_section import KafkaConnectionSection
 
 _CONNECTION: Final = ("broker.", "client.", "connections.", "debug", "https.", "retry.", "sasl.", "socket.", "ssl.")
-"""What settings begin with that are about the connection, not about reading or writing."""
+"""The beginnings of the names of settings for the connection, in contrast to settings for reading or writing."""
 
 
 def admin_settings(section: KafkaConnectionSection) -> dict[str, Any]:
-    """Settings of a client that neither reads nor writes; the others begin with these."""
+    """The settings of a client that neither reads nor writes. Settings for reading or writing are added to them."""
     settings = {
         "bootstrap.servers": ",".join(section.bootstrap_servers),
         "client.id": section.client_id,
@@ -30,8 +30,10 @@ def admin_settings(section: KafkaConnectionSection) -> dict[str, Any]:
 
 
 def is_fatal(error: KafkaError) -> bool:
-    """Whether the client that reports this error is of no use any more. Where the error stands in place of a record,
-    its code alone says so: its `fatal()` is False there (confluent-kafka 2.16)."""
+    """Whether the client that reports this error cannot be used any more.
+
+    If the error comes in place of a record, only its code says so: its `fatal()` is False (confluent-kafka 2.16).
+    """
     return error.fatal() or error.code() == KafkaError._FATAL
 
 

@@ -1,4 +1,4 @@
-"""How a Kafka cluster is reached: the same for a source and for dead letters."""
+"""The settings for a connection to a Kafka cluster, which a source and a store of dead letters share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BootstrapServers = Annotated[
 
 
 class SaslSection(Section):
-    """How to log in to Kafka."""
+    """The log-in at Kafka."""
 
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(description="SASL mechanism.")
     username: str | None = Field(default=None, description="User, for PLAIN and SCRAM.")
@@ -110,12 +110,12 @@ class KafkaConnectionSection(Section):
 
     @property
     def files(self) -> dict[str, Path | None]:
-        """The files that it names."""
+        """Setting → file, for the files that the section names."""
         return self.tls.files
 
     @property
     def warnings(self) -> list[str]:
-        """What works, and is not wise."""
+        """Warnings for people about settings that work and are not wise."""
         found = []
         if self.sasl and self.security == "plaintext":
             found.append(f"{self.sasl.mechanism} over plaintext: the log-in can be read on the way; use security: tls")

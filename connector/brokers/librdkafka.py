@@ -1,4 +1,4 @@
-"""Which of librdkafka's settings may be passed through, and why the others may not."""
+"""The settings of librdkafka: which ones may be passed through, and why the others may not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 Setting = str | int | float | bool
 
 _OWN: Final = {
-    # librdkafka's setting: ours
+    # librdkafka's setting: our setting
     "auto.offset.reset": "auto_offset_reset",
     "bootstrap.servers": "bootstrap_servers",
     "client.id": "client_id",
@@ -43,26 +43,26 @@ _REFUSED: Final = {
     # librdkafka's setting: why it cannot be passed through
     "allow.auto.create.topics": "a topic whose name is mistyped must be an error, not a new topic",
     "auto.commit.enable": "positions are committed in the background; without, all is delivered again",
-    "builtin.features": "it says what librdkafka can do, and is not for setting",
+    "builtin.features": "the setting lists the features of librdkafka, and cannot be set",
     "consume.callback.max.messages": "the source does not read by callbacks",
-    "default.topic.config": "it is a section of its own; write its settings here",
+    "default.topic.config": "the setting is a group of settings; write each of them here",
     "enable.auto.commit": "stored positions are committed in the background; without, all is delivered again",
     "enable.auto.offset.store": "positions are stored when their data is settled; otherwise a crash loses data",
     "enable.partition.eof": "the source does not use it",
     "enable.sasl.oauthbearer.unsecure.jwt": "an unsigned token proves nothing",
     "group.protocol.type": "the group is one of consumers",
-    "heartbeat.interval.ms": "it follows session_timeout",
-    "log.queue": "its log lines go where the connector's go",
-    "logger": "it is an object",
+    "heartbeat.interval.ms": "the interval follows session_timeout",
+    "log.queue": "librdkafka's log lines go into the connector's log",
+    "logger": "the value is an object",
     "offset.store.method": "positions are kept by the group",
     "offset.store.path": "positions are kept by the group",
-    "on_commit": "it is a function",
-    "on_delivery": "it is a function",
-    "opaque": "it is an object",
+    "on_commit": "the value is a function",
+    "on_delivery": "the value is a function",
+    "opaque": "the value is an object",
     "plugin.library.paths": "foreign code is not loaded into the connector",
     "statistics.interval.ms": "the metrics come from these statistics",
-    "test.mock.broker.rtt": "it is for tests of librdkafka",
-    "test.mock.num.brokers": "it is for tests of librdkafka",
+    "test.mock.broker.rtt": "the setting is for tests of librdkafka",
+    "test.mock.num.brokers": "the setting is for tests of librdkafka",
 }
 _ALLOWED_SECURITY: Final = (
     "sasl.oauthbearer.sub.claim.name",
@@ -71,20 +71,20 @@ _ALLOWED_SECURITY: Final = (
     "ssl.curves.list",
     "ssl.sigalgs.list",
 )
-"""Of those that begin with ssl. or sasl.: no secret, and no other way around the checks."""
+"""The settings with ssl. or sasl. that may be passed through: none holds a secret or weakens the checks."""
 _ONE_VALUE: Final = {
-    "isolation.level": ("read_committed", "read_uncommitted would deliver what a producer has taken back"),
-    "check.crcs": ("true", "without, damaged records would be taken for data"),
+    "isolation.level": ("read_committed", "read_uncommitted would deliver records that a producer has taken back"),
+    "check.crcs": ("true", "without the check, damaged records would be taken for data"),
 }
 _COMMIT_MS: Final = (100, 10_000)
 
 
 def checked_settings(value: object) -> object:
-    """For a validator: a mapping of settings that may be passed through, or an error for each that may not."""
+    """`value` itself, for a validator of the settings. Raises ValidationError for settings that are refused."""
     if not isinstance(value, dict):
         return value
     errors = [
-        # What the file says is never repeated: somebody may have put a secret under a wrong name.
+        # The value in the file is never repeated: a setting with a mistyped name may hold a secret.
         InitErrorDetails(
             type=PydanticCustomError("value_error", "{problem}", {"problem": problem}), loc=(str(name),), input="…"
         )
@@ -103,13 +103,13 @@ def _problem(name: str, value: Any) -> str | None:
         return f"has a setting of its own: use {_OWN[name]}"
     reason = _REFUSED.get(name)
     if name.endswith("_cb"):
-        reason = "it is a function"
+        reason = "the value is a function"
     elif name.startswith("test."):
-        reason = "it is for tests of librdkafka"
+        reason = "the setting is for tests of librdkafka"
     elif name.startswith(("ssl.", "sasl.")) and name not in _ALLOWED_SECURITY:
         reason = f"use security, tls and sasl; of librdkafka's own there are {', '.join(_ALLOWED_SECURITY)}"
     elif name in _ONE_VALUE and str(value).lower() != _ONE_VALUE[name][0]:
-        reason = f"it is always {_ONE_VALUE[name][0]}; {_ONE_VALUE[name][1]}"
+        reason = f"the value is always {_ONE_VALUE[name][0]}; {_ONE_VALUE[name][1]}"
     elif name == "auto.commit.interval.ms" and not _is_between(value, *_COMMIT_MS):
         return f"must be from {_COMMIT_MS[0]} to {_COMMIT_MS[1]}: the longer, the more is delivered twice after a crash"
     return f"cannot be passed through: {reason}" if reason else None

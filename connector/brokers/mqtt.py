@@ -1,4 +1,4 @@
-"""What every connection to an MQTT broker needs: TLS, and words for what goes wrong."""
+"""The common parts of all connections to an MQTT broker: TLS, and texts for errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from connector.settings import TlsSection
 
 
 def tls_context(tls: TlsSection) -> ssl.SSLContext:
-    """Certificates as the section says. Raises OSError or ValueError if a file cannot be used."""
+    """The TLS context for a section. Raises OSError or ValueError if a file cannot be used."""
     context = ssl.create_default_context(cafile=str(tls.ca_file) if tls.ca_file else None)
     if tls.cert_file:
         password = tls.key_password.get_secret_value() if tls.key_password else None
@@ -23,10 +23,11 @@ def tls_context(tls: TlsSection) -> ssl.SSLContext:
 
 
 def explained(error: Exception, seconds: float) -> str:
-    """Why a connection could not be made that was given so many seconds."""
+    """Why a connection could not be made, for people. `seconds` is the time-out of the connection."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
-            f"its certificate is not trusted ({error.verify_message}); give the authority in tls.ca_file, and check "
+            f"the broker's certificate is not trusted ({error.verify_message}); name the authority in tls.ca_file, "
+            "and check "
             "that the host name in the URL is the one in the certificate"
         )
     if isinstance(error, ssl.SSLError):
@@ -35,7 +36,7 @@ def explained(error: Exception, seconds: float) -> str:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return (
             f"too many open files: this process may have {limit} at a time; raise the limit "
-            "(ulimit -n, LimitNOFILE of systemd, --ulimit nofile of Docker), or look what has so many open"
+            "(ulimit -n, LimitNOFILE of systemd, --ulimit nofile of Docker), or find out which files are open"
         )
     plain: dict[type[Exception], str] = {
         ConnectionRefusedError: "connection refused; is the broker running, and is this its port?",
@@ -47,7 +48,7 @@ def explained(error: Exception, seconds: float) -> str:
 
 
 def connack_refusal(name: str, protocol: str) -> str:
-    """What a broker meant that answered CONNECT with this reason, and what to do."""
+    """The text for a refused connection: the reason code in the broker's answer, and a remedy."""
     hints = {
         "Unsupported protocol version": f"set protocol: {'3.1.1' if protocol == '5' else '5'}",
         "Bad user name or password": "check username and password",

@@ -1,4 +1,4 @@
-"""How an MQTT broker is reached: the same for a source and for dead letters."""
+"""The settings for a connection to an MQTT broker, which a source and a store of dead letters share."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ class MqttConnectionSection(Section):
 
     @property
     def files(self) -> dict[str, Path | None]:
-        """The files that it names."""
+        """Setting → file, for the files that the section names."""
         return self.tls.files
 
     @property
     def warnings(self) -> list[str]:
-        """What works, and is not wise."""
+        """Warnings for people about settings that work and are not wise."""
         if self.password and self.url.startswith(("mqtt://", "ws://")):
             return ["the password travels in clear text; use mqtts:// or wss://"]
         return []

@@ -1,19 +1,20 @@
-"""Tests that every source, format and store of dead letters passes: the built-in ones, and those of other packages.
+"""Tests that every source, format and store of dead letters passes: the built-in kinds, and kinds of other packages.
 
-A test class of yours inherits from a class of these modules and says, by a fixture, how to make one of yours:
+Your test class inherits from one of these classes. A fixture of your class makes an object of your kind:
 
     sources.SourceConformance, sources.BreakableSourceConformance, sources.LeavingSourceConformance
     formats.FormatConformance
     dead_letters.StoreConformance, dead_letters.ReadableStoreConformance
 
-They need pytest: `pip install clarify-connector[conformance]`. docs/extending.md has an example.
+The tests need pytest: in a checkout of the connector, run `pip install '.[conformance]'`. docs/extending.md has an
+example.
 
 Knows: settings, records, formats, sources, dead_letters, ledger.
 """
 
 import pytest
 
-# So that a failing assertion says which values it compared, as in a test module.
+# With this call, a failing assertion shows the values that it compared, as in a test module.
 pytest.register_assert_rewrite(
     "connector.conformance.sources", "connector.conformance.formats", "connector.conformance.dead_letters"
 )

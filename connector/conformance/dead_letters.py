@@ -1,4 +1,4 @@
-"""What every store of dead letters promises: see `connector.dead_letters.store`.
+"""Tests for the promises of every store of dead letters: see `connector.dead_letters.store`.
 
 class FolderPlace(ReadablePlace):
     def __init__(self, folder: Path) -> None:
@@ -55,15 +55,15 @@ FULL: Final = DeadLetter(
 
 
 def a_letter(position: int = 1, payload: bytes | None = b"payload", **changes: Any) -> DeadLetter:
-    """A letter about a record of its own."""
+    """A letter about the record at `position`; `changes` are further arguments of `letter_of`."""
     record = Record("plant/7", payload, 1_790_000_000_000_000 + position)
-    reject = Reject(Reason.INVALID_JSON, "it is no JSON")
+    reject = Reject(Reason.INVALID_JSON, "the payload is no JSON")
     fields = {"source": "mqtt", "partition": "journal-1", "position": position, "topic": "plant/7"}
     return letter_of(**{**fields, "rejects": [reject], "record": record, **changes})
 
 
 def letters_in(store: ReadableStore) -> list[DeadLetter]:
-    """The letters that a reader finds: the last of each key counts, and what is gone is gone."""
+    """The letters that a reader finds: the last letter of each key, without letters that are gone."""
     found: dict[str, DeadLetter] = {}
     for entry in store.read(lambda _done, _total: None):
         if isinstance(entry, Gone):
@@ -74,44 +74,44 @@ def letters_in(store: ReadableStore) -> list[DeadLetter]:
 
 
 def same_letters(one: Sequence[DeadLetter], other: Sequence[DeadLetter]) -> bool:
-    """Whether these are the same letters, in whatever order."""
+    """Whether both have the same letters, in any order."""
     return sorted(one, key=lambda letter: letter.key) == sorted(other, key=lambda letter: letter.key)
 
 
 class Place(ABC):
-    """Where the store under test keeps its letters: a new one for each test."""
+    """The place where the store under test keeps its letters: a new place for each test."""
 
     secrets: Sequence[str] = ()
-    """Passwords and the like in the store's settings, which must not show anywhere."""
+    """Passwords and other secrets in the settings of the store, which must not show anywhere."""
     fails_from_the_start: ClassVar[bool] = False
-    """`fail` has an effect only on a store that is opened after it."""
+    """Whether `fail` affects only a store that is opened after it."""
 
     @abstractmethod
     def open(self) -> DeadLetterStore:
-        """Open the store, again if need be, and start it."""
+        """Open and start a store at this place. A test may call this method several times."""
 
     @abstractmethod
     def kept(self) -> Sequence[DeadLetter]:
-        """The letters that are there now, each once, read without the store that wrote them."""
+        """The letters at this place now, each once, read without the store that wrote them."""
 
     @abstractmethod
     def fail(self) -> None:
-        """From now on the store cannot be written."""
+        """From now on, make every write to the store fail."""
 
     @abstractmethod
     def mend(self) -> None:
-        """From now on it can be written again."""
+        """From now on, let writes to the store succeed again."""
 
 
 class ReadablePlace(Place):
-    """Where a store keeps its letters that can be read again."""
+    """The place of a store whose letters can be read."""
 
     @abstractmethod
     def open(self) -> ReadableStore:
-        """Open the store, again if need be, and start it."""
+        """Open and start a store at this place. A test may call this method several times."""
 
     def kept(self) -> Sequence[DeadLetter]:
-        """Read by another store."""
+        """The letters at this place now, read by another store."""
         store = self.open()
         found = letters_in(store)
         store.close()
@@ -119,7 +119,7 @@ class ReadablePlace(Place):
 
 
 POISON_US = (1_764_240_000_000_000_000_000, (2**63 - 1) * 1000, -(2**63) * 1000, 2**63 - 1, -(2**63), -1000, 0)
-"""Times of records as Kafka's producers may give them: timestamps in milliseconds of 64 bits, in µs."""
+"""Times of records, in µs, that Kafka's producers may give: their timestamps are 64-bit numbers of milliseconds."""
 
 
 class StoreConformance:
@@ -127,11 +127,11 @@ class StoreConformance:
 
     @pytest.fixture
     def place(self) -> Place:
-        """Where the store under test keeps its letters."""
+        """The place where the store under test keeps its letters."""
         raise NotImplementedError("override the fixture `place`")
 
     def test_letters_are_kept_as_they_are_when_add_returns(self, place: Place) -> None:
-        """Every field of them, in one `add` or in several."""
+        """Every field of each letter is kept, with one `add` or several."""
         letters = [
             FULL,
             a_letter(1),
@@ -150,7 +150,7 @@ class StoreConformance:
         assert same_letters(found, letters)
 
     def test_the_same_letter_again_is_not_a_second_one(self, place: Place) -> None:
-        """After a crash the records come again, and so do their letters."""
+        """After a crash, the source gives records a second time, so their letters are added a second time, too."""
         letters = [a_letter(i) for i in range(3)]
         store = place.open()
         store.add(letters)
@@ -162,7 +162,7 @@ class StoreConformance:
         assert same_letters(place.kept(), [*letters, a_letter(99)])
 
     def test_while_it_cannot_be_written_it_says_so_and_later_works_again(self, place: Place) -> None:
-        """`add` raises `DeadLettersError`, and the same letters can be added later."""
+        """While the store fails, `add` raises `DeadLettersError`; later the same letters can be added."""
         if place.fails_from_the_start:
             place.fail()
             store = place.open()
@@ -182,13 +182,13 @@ class StoreConformance:
                 return False
             return True
 
-        wait_until(added, 30, "it works again")
+        wait_until(added, 30, "the store works again")
         assert {2, 3} <= {letter.position for letter in place.kept()}
         assert store.problems() == []
         store.close()
 
     def test_several_threads_may_add(self, place: Place) -> None:
-        """At the same time, and nothing is lost."""
+        """Several threads call `add` at the same time, and no letter is lost."""
         store = place.open()
 
         def add(thread: int) -> None:
@@ -204,7 +204,7 @@ class StoreConformance:
         assert len(place.kept()) == 4 * 5 * 3
 
     def test_a_hostile_payload_is_cut_and_its_length_and_hash_are_kept(self, place: Place) -> None:
-        """The connector cuts it; the store keeps the note on that."""
+        """The connector cuts the payload; the store keeps the `Truncation`."""
         payload = os.urandom(4 * _MIB)
         writer = DeadLetterWriter(
             place.open(), max_payload=512 * 1024, configuration="c", version="v", now_us=lambda: 7
@@ -223,7 +223,7 @@ class StoreConformance:
         assert (letter.configuration, letter.version, letter.written_us) == ("c", "v", 7)
 
     def test_where_it_is_says_nothing_secret(self, place: Place) -> None:
-        """Nor does anything else that it tells; and a store can be closed twice."""
+        """Address, representation and problems show no secret; and a store can be closed twice."""
         store = place.open()
         assert store.address
         assert _tells_none(place, store.address, repr(store), *store.problems())
@@ -233,15 +233,15 @@ class StoreConformance:
 
 
 class ReadableStoreConformance(StoreConformance):
-    """The tests of every store that can be read again; a subclass overrides `place`."""
+    """The tests of every store that can be read; a subclass overrides `place`."""
 
     @pytest.fixture
     def place(self) -> ReadablePlace:
-        """Where the store under test keeps its letters."""
+        """The place where the store under test keeps its letters."""
         raise NotImplementedError("override the fixture `place`")
 
     def test_what_is_forgotten_is_gone_for_every_reader_and_may_come_again(self, place: ReadablePlace) -> None:
-        """When `forget` returns. The same letter may be added later."""
+        """When `forget` returns, no reader finds the letters. The same letters may be added later."""
         letters = [a_letter(i) for i in range(10)]
         store = place.open()
         store.add(letters)
@@ -254,7 +254,7 @@ class ReadableStoreConformance(StoreConformance):
         store.close()
 
     def test_a_long_reading_tells_how_far_it_is(self, place: ReadablePlace) -> None:
-        """From nothing to all, and never back."""
+        """The progress never goes back, and ends with done equal to total."""
         store = place.open()
         store.add([a_letter(i) for i in range(300)])
         told: list[tuple[int, int]] = []

@@ -1,4 +1,4 @@
-"""What every format promises, whatever it reads: see `connector.formats.format`.
+"""Tests for the promises of every format: see `connector.formats.format`.
 
 class TestTelegram(FormatConformance):
     @pytest.fixture
@@ -24,36 +24,39 @@ _LONGEST_MESSAGE: Final = 1_000
 
 
 class Example(NamedTuple):
-    """A format, and a payload that it reads."""
+    """A format, and a payload that the format can read."""
 
     format: Format
     payload: bytes
     reasons: Mapping[str, str] = MappingProxyType({})
-    """The reasons that only this format has, with their remedies: `FormatSection.reasons`."""
+    """Reason that only this format has → remedy, as in `FormatSection.reasons`."""
 
     @classmethod
     def of(cls, section: FormatSection, payload: bytes) -> Self:
-        """The format of a section that needs no schema registry."""
+        """An example with the format of a section that needs no schema registry."""
         return cls(section.build(), payload, section.reasons)
 
 
 class FormatConformance:
-    """The tests; a subclass overrides `example`. With a parametrized fixture they run for several payloads."""
+    """The tests of every format; a subclass overrides `example`.
+
+    With a parametrized fixture, the tests run for several payloads.
+    """
 
     @pytest.fixture
     def example(self) -> Example:
-        """The format under test, and a payload that it reads."""
+        """The format under test, and a payload that the format can read."""
         raise NotImplementedError("override the fixture `example`")
 
     def test_a_good_payload_becomes_documents(self, example: Example) -> None:
-        """The same ones each time."""
+        """Decoding a payload again gives the same documents."""
         found = decoded(example, example.payload)
         assert not isinstance(found, Reason)
         assert found == example.format.decode(example.payload)
         assert example.format.name.isidentifier()
 
     def test_an_empty_payload_is_refused_as_empty(self, example: Example) -> None:
-        """With the reason that all formats share."""
+        """An empty payload is refused with the reason that all formats share."""
         assert decoded(example, b"") is Reason.EMPTY_PAYLOAD
 
     def test_a_payload_that_is_cut_off_anywhere_is_refused_or_read(self, example: Example) -> None:
@@ -62,27 +65,27 @@ class FormatConformance:
             decoded(example, example.payload[:end])
 
     def test_a_payload_with_any_byte_changed_is_refused_or_read(self, example: Example) -> None:
-        """As above."""
+        """`decode` raises `PayloadError` and nothing else."""
         for at in range(len(example.payload)):
             for other in (0, 0x7F, 0x80, 0xFF, example.payload[at] ^ 1):
                 decoded(example, example.payload[:at] + bytes((other,)) + example.payload[at + 1 :])
 
     def test_a_refused_payload_leaves_no_trace(self, example: Example) -> None:
-        """A good payload after bad ones gives the same as before."""
+        """A good payload gives the same documents after bad payloads as before them."""
         before = decoded(example, example.payload)
         for bad in (b"\xff" * 100, b"[" * 10_000, b'"' * 100, bytes(range(256)), example.payload * 3):
             decoded(example, bad)
         assert decoded(example, example.payload) == before
 
     def test_every_reason_of_its_own_has_a_remedy(self, example: Example) -> None:
-        """`clarify-connector dead-letters show` tells it."""
+        """`clarify-connector dead-letters show` prints the remedy."""
         for word, remedy in example.reasons.items():
             assert Reason(word) == word
             assert len(remedy.strip()) > len("Mend it.")
 
 
 def decoded(example: Example, payload: bytes) -> object:
-    """The documents of a payload, or the reason why there are none; anything else is a failure."""
+    """The documents of a payload, or the reason of its `PayloadError`; fails if either breaks a promise."""
     refused: PayloadError | None = None
     try:
         found = example.format.decode(payload)
@@ -105,14 +108,14 @@ def decoded(example: Example, payload: bytes) -> object:
 
 
 def _check_reason(example: Example, reason: Reason, message: str) -> None:
-    """It is the connector's own, or one that the section declares."""
+    """Check that the reason is known or declared by the section, and that the message is neither empty nor too long."""
     assert isinstance(reason, Reason)
     assert reason in {*Reason} or reason in example.reasons, f"{reason} is not in the section's `reasons`"
     assert 0 < len(message) < _LONGEST_MESSAGE
 
 
 def _check_document(value: object, depth: int = 0) -> None:
-    """It is a tree of the types that documents are made of."""
+    """Check that the value is a tree of a document's types."""
     assert depth < _MAX_DEPTH
     if isinstance(value, dict):
         for key, item in value.items():

@@ -1,4 +1,4 @@
-"""What every source promises: see `connector.sources.source`.
+"""Tests for the promises of every source: see `connector.sources.source`.
 
     class SpoolStage(Stage):
         def __init__(self, folder: Path) -> None:
@@ -12,8 +12,8 @@
         def stage(self, tmp_path: Path) -> SpoolStage:
             return SpoolStage(tmp_path)
 
-A test plays the connector: it reads the source in one thread, commits, closes, and opens it again with the same
-ledger. Each test has a stage and a ledger of its own.
+A test plays the connector: it reads the source in one thread, commits, closes the source, and opens the source again
+with the same ledger. Each test has a stage and a ledger of its own.
 """
 
 from __future__ import annotations
@@ -44,63 +44,67 @@ from connector.sources.section import SourceSection
 from connector.sources.source import LeavingSource, Reread, Source, SourceFinishedError, ThreatenedSource
 
 MESSAGE_BYTES: Final = 4 * 1024 * 1024
-"""The longest message that the connector takes whole, unless `mapping.max_payload` says something else."""
+"""The longest message, in bytes, that the connector takes whole, unless `mapping.max_payload` says otherwise."""
 _CLOSE_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.1
 _QUIET_POLLS: Final = 5
 _GAUGE: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 PartitionPosition = tuple[str, int]
-"""(partition, position): which record."""
+"""(partition, position): identifies a record of a source."""
 
 
 class Stage(ABC):
-    """Where the source under test reads, and which of the promises its kind can keep: a new one for each test."""
+    """The place that the source under test reads, and the promises that its kind can keep; one stage for each test."""
 
     section: SourceSection
     """The section of the source."""
     secrets: Sequence[str] = ()
-    """Passwords and the like in the section, which must not show anywhere."""
+    """Passwords and other secrets in the section, which must not show anywhere."""
     finite: bool = False
-    """The source has an end: it gives the messages that were published before it was opened."""
+    """Whether the source has an end: then it gives only messages that were published before it was opened."""
     replays: bool = True
-    """A message that was not committed comes again after a restart. False for a pipe."""
+    """Whether a message that was not committed comes again after a restart. False for a pipe."""
     keeps_positions: bool = True
-    """It comes again under the same partition and position. False where positions are made anew in each run: then
-    the partition must have another name in each run."""
+    """Whether a message that comes again has the same partition and position.
+
+    False if each run has new positions: then the partition must have another name in each run.
+    """
     rereads: bool = True
-    """`read_again` gives records. False for a pipe."""
+    """Whether `read_again` gives records. False for a pipe."""
     keeps_ledger: bool = True
-    """Commits go into the ledger's file."""
+    """Whether commits go into the ledger's file."""
     messages: ClassVar[int] = 600
-    """How many messages of 120 bytes come in several chunks of a partition."""
+    """A number of messages of 120 bytes that is enough for several chunks of a partition."""
     hold_seconds: ClassVar[float] = 0.5
-    """How long to hold the source, for it to do all that it does then."""
+    """How long a test holds the source: enough for everything that the source does while it is held."""
 
     @abstractmethod
     def publish(self, payloads: Sequence[bytes]) -> None:
-        """Give these messages to what the source reads, in this order where they come into one partition. Each payload
-        is a line of text without its end. Returns when they are safe there."""
+        """Publish messages to the place that the source reads; returns when the messages are safe there.
+
+        Messages of one partition keep this order. Each payload is a line of text without a line end.
+        """
 
     def open(self, file: SourceFile) -> Source:
-        """A new source. Default: as its section opens it."""
+        """A new source with this ledger. Default: the source of the section."""
         return self.section.open(file, MESSAGE_BYTES)
 
 
 class BreakableStage(Stage):
-    """The stage of a source that reads from something that can be away for a while: a broker, a server."""
+    """The stage of a source that reads from a broker or server, which can be away for a while."""
 
     @abstractmethod
     def cut(self) -> None:
-        """Take away what the source reads from; what was published is kept."""
+        """Take the broker away from the source; published messages are kept."""
 
     @abstractmethod
     def mend(self) -> None:
-        """Bring it back."""
+        """Bring the broker back."""
 
 
 class Run:
-    """One run of the source, from its opening to its end. Reads it as the intake does, and checks each chunk."""
+    """One run of the source, from its opening to its end: reads as the intake does, and checks each chunk."""
 
     def __init__(self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]) -> None:
         """`known` has the records of all runs of a test."""
@@ -113,16 +117,22 @@ class Run:
         self._known = known
         self._last: dict[str, int] = {}
 
-    # -- what a source may ask of the pipeline ----------------------------------------------------
+    # -- the requests of a source to the pipeline: `Handover` --------------------------------------
 
     def settle(self, source: str, partitions: Collection[str], timeout: float) -> bool:
-        """Nothing is settled while the source waits for it: this thread is the one that commits."""
+        """Whether everything in these partitions is committed.
+
+        Returns at once: nothing is committed while the source waits, because this thread is the one that commits.
+        """
         del timeout
         assert source == self.source.name
         return not any(self.left[partition] for partition in partitions)
 
     def forget(self, source: str, partitions: Collection[str]) -> int:
-        """These partitions are somebody else's: they may come back, and give the same again."""
+        """Drop the chunks of partitions that now belong to another member; returns their number of records.
+
+        The partitions may come back, and give the same records again.
+        """
         assert source == self.source.name
         records = 0
         for partition in partitions:
@@ -133,7 +143,7 @@ class Run:
     # -- reading ----------------------------------------------------------------------------------
 
     def poll(self) -> Chunk | None:
-        """The next chunk; None if nothing came, or if the source is finished."""
+        """The next chunk; None if no chunk came, or if the source is finished."""
         try:
             chunk = self.source.poll(_POLL_SECONDS)
         except SourceFinishedError:
@@ -145,7 +155,7 @@ class Run:
         return chunk
 
     def poll_until(self, condition: Callable[[], object], what: str) -> None:
-        """Read until this holds."""
+        """Read until the condition is true; in a failure, `what` names the awaited event."""
 
         def polled() -> object:
             return condition() or (self.poll(), condition())[1]
@@ -155,24 +165,27 @@ class Run:
         )
 
     def poll_all(self, wanted: Collection[bytes]) -> None:
-        """Read until all of these came, and check that nothing else does."""
+        """Read until all of these messages came, and check that no further chunk comes."""
         self.poll_until(lambda: set(wanted) <= set(self.payloads), f"all of {len(wanted)} messages")
         self.poll_nothing()
 
     def poll_at_least(self, wanted: Collection[bytes]) -> None:
-        """Read until all of these came. Some may come twice, in another place: the source was closed before it could
-        tell everything that it has taken in. No other message comes."""
+        """Read until all of these messages came, and check that no other message came.
+
+        A message may come twice, at another place, because the last run was closed before the source could acknowledge
+        all messages that it had taken in.
+        """
         self.poll_until(lambda: set(wanted) <= set(self.payloads), f"all of {len(wanted)} messages")
         assert set(self.payloads) == set(wanted)
 
     def poll_nothing(self) -> None:
-        """Nothing more comes, for a while."""
+        """Check that no chunk comes for a while."""
         for _ in range(_QUIET_POLLS):
             assert self.poll() is None
             assert self.finished == self.stage.finite
 
     def poll_to_the_end(self) -> None:
-        """Read what is left after `stop_reading`."""
+        """Read the chunks that are left after `stop_reading`."""
         empty = 0
         deadline = time.monotonic() + PATIENCE
         while not self.finished and empty < _QUIET_POLLS:
@@ -181,18 +194,18 @@ class Run:
 
     @property
     def payloads(self) -> list[bytes]:
-        """All that came."""
+        """The payloads of all records that came."""
         return [record.payload or b"" for chunk in self.chunks for record in chunk.records]
 
     @property
     def open_payloads(self) -> list[bytes]:
-        """What came and is not committed."""
+        """The payloads of all records that came and are not committed."""
         left = (chunk for chunks in self.left.values() for chunk in chunks)
         return [record.payload or b"" for chunk in left for record in chunk.records]
 
     @property
     def records(self) -> dict[PartitionPosition, Record]:
-        """All that came, by its place."""
+        """(partition, position) → record, for all records that came."""
         return {place: record for chunk in self.chunks for place, record in _places(chunk).items()}
 
     def _take(self, chunk: Chunk) -> None:
@@ -215,18 +228,18 @@ class Run:
     # -- committing and closing -------------------------------------------------------------------
 
     def commit_some(self) -> None:
-        """The first half of the chunks of each partition, and never the last."""
+        """Commit about the first half of the chunks of each partition, and never the last chunk."""
         assert any(len(chunks) > 1 for chunks in self.left.values()), "raise Stage.messages: all came in one chunk"
         for chunks in list(self.left.values()):
             self._commit(chunks, math.ceil((len(chunks) - 1) / 2))
 
     def commit_all(self) -> None:
-        """Everything."""
+        """Commit all chunks that came."""
         for chunks in list(self.left.values()):
             self._commit(chunks, len(chunks))
 
     def _commit(self, chunks: list[Chunk], n: int) -> None:
-        """The first `n` of these: the first alone, the others with one commit."""
+        """Commit the first `n` of these chunks: the first chunk alone, the others with one commit."""
         for part in filter(None, (chunks[: min(1, n)], chunks[1:n])):
             tallies: dict[str, Tally] = defaultdict(Tally)
             for chunk in part:
@@ -237,7 +250,7 @@ class Run:
         del chunks[:n]
 
     def close(self) -> None:
-        """Within its time-out, or about."""
+        """Close the source, and check that `close` returns at about its time-out or earlier."""
         start = time.monotonic()
         self.source.close(_CLOSE_SECONDS)
         assert time.monotonic() - start < _CLOSE_SECONDS + PATIENCE, "close must give up"
@@ -248,12 +261,12 @@ class SourceConformance:
 
     @pytest.fixture
     def stage(self) -> Stage:
-        """Where the source under test reads."""
+        """The place that the source under test reads."""
         raise NotImplementedError("override the fixture `stage`")
 
     @pytest.fixture
     def known(self) -> dict[PartitionPosition, Record]:
-        """The records of all runs of a test, by their places."""
+        """(partition, position) → record, for the records of all runs of a test."""
         return {}
 
     @pytest.fixture
@@ -267,7 +280,7 @@ class SourceConformance:
     def run(
         self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record], publish: Sequence[bytes] = ()
     ) -> Iterator[Run]:
-        """The source is started and ready, and these messages are there for it; in the end it is closed."""
+        """A run whose source is ready, with the messages of `publish` published. The source is closed at the end."""
         if stage.finite:
             stage.publish(publish)
         run = Run(stage, ledger, known)
@@ -285,7 +298,7 @@ class SourceConformance:
     def test_all_messages_come_once_and_in_order(
         self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
-        """`Run` checks each chunk: its size, its name, that positions rise."""
+        """`Run` checks each chunk: its size, its names, and that positions rise."""
         wanted = messages(stage.messages)
         with self.run(stage, ledger, known, wanted) as run:
             run.poll_all(wanted)
@@ -299,7 +312,7 @@ class SourceConformance:
     def test_a_source_that_is_held_gives_nothing_and_stays_alive(
         self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
-        """`hold` is called instead of `poll` while there is no room."""
+        """While the pipeline has no room, the intake calls `hold` instead of `poll`."""
         wanted = messages(stage.messages)
         with self.run(stage, ledger, known, wanted) as run:
             run.poll_until(lambda: run.chunks, "a chunk")
@@ -307,7 +320,7 @@ class SourceConformance:
             until = time.monotonic() + stage.hold_seconds
             while time.monotonic() < until:
                 run.source.hold()
-                time.sleep(0.02)  # as the intake does
+                time.sleep(0.02)  # the intake also sleeps between two calls
             assert len(run.chunks) == before
             run.poll_all(wanted)
             assert sorted(run.payloads) == wanted
@@ -316,7 +329,7 @@ class SourceConformance:
     def test_after_stop_reading_only_what_was_taken_in_still_comes(
         self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
-        """The rest stays where it is, and comes after a restart."""
+        """Other messages stay at their place, and come after a restart."""
         early, late = messages(stage.messages), messages(20, stage.messages)
         with self.run(stage, ledger, known, early) as run:
             run.poll_until(lambda: run.chunks, "a chunk")
@@ -335,7 +348,7 @@ class SourceConformance:
     def test_records_can_be_read_again_until_they_are_committed(
         self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
-        """By any thread, in parts of about `max_bytes`; a record that is not there has a reason, and no exception."""
+        """Any thread may read again, in parts of about `max_bytes`. A missing record gives a reason and no error."""
         wanted = messages(stage.messages)
         with self.run(stage, ledger, known, wanted) as run:
             run.poll_all(wanted)
@@ -366,7 +379,7 @@ class SourceConformance:
     def test_after_a_restart_only_what_was_not_committed_comes_again(
         self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
-        """The commit of a part is enough, and `close` waits until it is durable."""
+        """A commit of some chunks is enough, and `close` waits until the commit is durable."""
         wanted = messages(stage.messages)
         with self.run(stage, ledger, known, wanted) as run:
             run.poll_all(wanted)
@@ -391,21 +404,21 @@ class SourceConformance:
     def test_new_messages_come_after_a_restart_and_each_has_a_place_of_its_own(
         self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
-        """Dead letters are identified by source, partition and position: `Run` checks that these never name two."""
+        """Source, partition and position identify a dead letter: `Run` checks that they never name two records."""
         for n in range(3):
             new = messages(60, 60 * n)
             with self.run(stage, ledger, known, new) as run:
                 run.poll_all(new)
                 assert set(run.payloads) == set(new)
                 run.commit_all()
-            if stage.finite and stage.replays:  # it is what it was
+            if stage.finite and stage.replays:  # the source has no new messages
                 break
         assert_booked(stage, ledger, 60 * (n + 1))
 
     def test_a_source_can_be_closed_in_the_middle(
         self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
-        """Within its time-out, and nothing that was not committed is lost."""
+        """`close` keeps its time-out, and no message that was not committed is lost."""
         wanted = messages(stage.messages)
         with self.run(stage, ledger, known, wanted) as run:
             run.poll_until(lambda: run.chunks, "a chunk")
@@ -416,7 +429,7 @@ class SourceConformance:
     def test_a_source_can_be_closed_twice_and_without_a_start(
         self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
-        """It gives everything up, so that it can be opened again."""
+        """`close` releases everything, so that a source can be opened again."""
         wanted = messages(stage.messages)
         if stage.finite:
             stage.publish(wanted)
@@ -428,7 +441,7 @@ class SourceConformance:
             second.close()
 
     def test_its_threads_end_with_it(self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]) -> None:
-        """Those that it has started in Python."""
+        """The threads that a source has started in Python end soon after `close`."""
         before = set(threading.enumerate())
         wanted = messages(stage.messages)
         with self.run(stage, ledger, known, wanted) as run:
@@ -441,7 +454,7 @@ class SourceConformance:
     def test_at_any_time_it_can_be_asked_how_it_is(
         self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
-        """Before it is started, while it runs, when it stops, and after its end; and no secret is told."""
+        """A source answers before its start, while it runs, when it stops and after its end, and shows no secret."""
         wanted = messages(60)
         if stage.finite:
             stage.publish(wanted)
@@ -463,7 +476,7 @@ class SourceConformance:
         assert_healthy_answers(stage, run.source)
 
     def test_its_section_says_what_it_is(self, stage: Stage) -> None:
-        """For the reference of the configuration, for `check`, for workers, and without a secret."""
+        """The section answers the questions of the reference, of `check` and of workers, and shows no secret."""
         section = stage.section
         for name, field in type(section).model_fields.items():
             assert field.description, f"the setting {name} has no description"
@@ -476,36 +489,36 @@ class SourceConformance:
 
 
 class BreakableSourceConformance(SourceConformance):
-    """More tests, for a source that reads from something that can be away; a subclass overrides `stage`."""
+    """More tests, for a source that reads from a broker or server; a subclass overrides `stage`."""
 
     @pytest.fixture
     def stage(self) -> BreakableStage:
-        """Where the source under test reads."""
+        """The place that the source under test reads."""
         raise NotImplementedError("override the fixture `stage`")
 
     def test_it_says_that_its_connection_is_gone_and_goes_on_when_it_is_back(
         self, stage: BreakableStage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
-        """It does not fail, commits meanwhile are not lost, and it answers when it is asked to read again."""
+        """While the connection is gone, the source does not fail, commits are not lost, and `read_again` answers."""
         early, late = messages(stage.messages), messages(stage.messages, stage.messages)
         with self.run(stage, ledger, known, early) as run:
             run.poll_all(early)
             stage.cut()
-            run.poll_until(run.source.problems, "it says that its connection is gone")
+            run.poll_until(run.source.problems, "the source says that its connection is gone")
             assert_healthy_answers(stage, run.source)
             partition, position = next(iter(run.records))
             assert isinstance(run.source.read_again(partition, [position], 10**6), Reread)
             run.commit_all()
             stage.mend()
-            run.poll_until(lambda: not run.source.problems(), "its connection is back")
+            run.poll_until(lambda: not run.source.problems(), "the connection of the source is back")
             stage.publish(late)
 
             def all_came() -> bool:
-                run.commit_all()  # a broker may give only so many messages that are not acknowledged
+                run.commit_all()  # a broker may limit the number of messages that are not acknowledged
                 return {*early, *late} <= set(run.payloads)
 
             run.poll_until(all_came, "all that was published later")
-            for _ in range(_QUIET_POLLS):  # a broker may give some a second time
+            for _ in range(_QUIET_POLLS):  # a broker may give some messages a second time
                 run.poll()
             run.commit_all()
         with self.run(stage, ledger, known) as second:
@@ -515,24 +528,24 @@ class BreakableSourceConformance(SourceConformance):
     def test_it_can_be_closed_while_its_connection_is_gone(
         self, stage: BreakableStage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
-        """Within its time-out, and nothing that was not committed is lost."""
+        """`close` keeps its time-out, and no message that was not committed is lost."""
         wanted = messages(stage.messages)
         with self.run(stage, ledger, known, wanted) as run:
             run.poll_all(wanted)
             stage.cut()
-            run.poll_until(run.source.problems, "it says that its connection is gone")
+            run.poll_until(run.source.problems, "the source says that its connection is gone")
         stage.mend()
         with self.run(stage, ledger, known) as second:
             second.poll_at_least(wanted)
 
 
 class LeavingSourceConformance(SourceConformance):
-    """One more test, for a source whose log is given to others, or kept for us, while we are away."""
+    """One more test, for a source whose log goes to other members, or is kept for it, while it is away."""
 
     def test_it_leaves_when_all_that_it_has_taken_in_is_committed(
         self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]
     ) -> None:
-        """What it has not taken in by then comes to the next run."""
+        """Messages that the source has not taken in by then come to the next run."""
         wanted = messages(stage.messages)
         with self.run(stage, ledger, known, wanted) as run:
             assert isinstance(run.source, LeavingSource)
@@ -545,7 +558,7 @@ class LeavingSourceConformance(SourceConformance):
                 run.commit_all()
                 return leaving() is None
 
-            run.poll_until(left, "it has left")
+            run.poll_until(left, "the source has left")
             came = set(run.payloads)
             run.source.stop_reading()
             run.poll_to_the_end()
@@ -560,12 +573,12 @@ class LeavingSourceConformance(SourceConformance):
 
 
 def messages(n: int, first: int = 0) -> list[bytes]:
-    """Payloads that are all different, and whose order is that of their numbers."""
+    """`n` different payloads, numbered from `first`; sorting keeps the order of the numbers."""
     return [f"message {number:08} ".encode().ljust(120, b".") for number in range(first, first + n)]
 
 
 def same_record(one: Record, other: Record) -> bool:
-    """Whether two records are the same message; their times and positions are not compared."""
+    """Whether two records are the same message; times and positions are not compared."""
     return (one.topic, one.payload, one.key, one.headers, one.problem) == (
         other.topic,
         other.payload,
@@ -576,7 +589,7 @@ def same_record(one: Record, other: Record) -> bool:
 
 
 def read_by_another(source: Source, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
-    """Read again in another thread, as the sender does."""
+    """The result of `read_again`, called in another thread, as the sender calls it."""
     found: list[Reread] = []
     thread = threading.Thread(target=lambda: found.append(source.read_again(partition, positions, max_bytes)))
     thread.start()
@@ -586,7 +599,7 @@ def read_by_another(source: Source, partition: str, positions: Sequence[int], ma
 
 
 def in_parts(source: Source, partition: str, positions: Sequence[int], max_bytes: int) -> Mapping[int, Record]:
-    """Read all of these again, in parts of about so many bytes."""
+    """Position → record, for all of these positions, read again in parts of about `max_bytes`."""
     found: dict[int, Record] = {}
     left = list(positions)
     while left:
@@ -599,7 +612,7 @@ def in_parts(source: Source, partition: str, positions: Sequence[int], max_bytes
 
 
 def assert_booked(stage: Stage, ledger: Path, records: int) -> None:
-    """The ledger has the account of so many records."""
+    """Check that the ledger has the account of this number of records."""
     if stage.keeps_ledger:
         settled = read_statement(ledger, lambda _row: None).settled.values()
         assert sum(tally.messages.inserted for tally in settled) == records
@@ -607,7 +620,7 @@ def assert_booked(stage: Stage, ledger: Path, records: int) -> None:
 
 
 def assert_healthy_answers(stage: Stage, source: Source) -> None:
-    """All that a source says of itself has the right types, and tells no secret."""
+    """Check that problems, share, gauges and horizons of a source have the right types, and show no secret."""
     problems = source.problems()
     assert isinstance(problems, list)
     assert all(problem.strip() for problem in problems)
@@ -622,7 +635,7 @@ def assert_healthy_answers(stage: Stage, source: Source) -> None:
 
 
 def assert_no_secret(stage: Stage, *texts: str) -> None:
-    """None of these texts has a secret in it."""
+    """Check that none of these texts contains a secret."""
     for secret in stage.secrets:
         assert not any(secret in text for text in texts), "a secret shows"
 

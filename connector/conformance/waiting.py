@@ -1,4 +1,4 @@
-"""Waiting for a condition with a deadline: what tests do instead of sleeping."""
+"""Waits for a condition with a deadline. Tests use it instead of sleeping."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 PATIENCE: Final = 60.0
-"""The shortest deadline, in seconds: it costs nothing when things work, and a busy machine is no reason to fail."""
+"""The shortest deadline, in seconds. A long deadline costs nothing if the test passes, and helps on a busy machine."""
 
 
 def wait_until(condition: Callable[[], T], seconds: float, what: str | Callable[[], str], every: float = 0.05) -> T:
-    """The condition's first true value; fails if there is none within `seconds` (or within `PATIENCE`, if that is
-    longer) with `what`, which may be made only then, such as from a log."""
+    """The first true value of the condition, which is called every `every` seconds.
+
+    Fails if there is none within `seconds`, or within `PATIENCE` if that is longer. The failure quotes `what`: a text,
+    or a function that makes the text only then, such as from a log.
+    """
     seconds = max(seconds, PATIENCE)
     deadline = time.monotonic() + seconds
     while True:

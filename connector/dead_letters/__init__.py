@@ -1,4 +1,4 @@
-"""Dead letters: what could not become a sample, kept durably, and what a person can do with it later.
+"""Dead letters: durable copies of records and values that could not become samples, for a person to use later.
 
 Knows: settings, records, brokers, state.
 """

@@ -1,7 +1,7 @@
-"""A letter as one JSON object, for files, MQTT, Kafka's headers and `--json`; and back.
+"""Converts a letter to one JSON object, for files, MQTT, Kafka's headers and `--json`; and back.
 
-The message is under the names that a file source reads (`records: record`): `topic`, `payload_text` where it is
-UTF-8, else `payload_base64`, `key`, `headers`, `time`.
+The message has the field names that a file source reads with `records: record`: `topic`, `key`, `headers`, `time`, and
+`payload_text` if the payload is UTF-8, else `payload_base64`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _OFTEN_EMPTY: Final = ("more", "missing", "cut", "configuration", "version", "he
 
 
 class NoLetterError(ConnectorError, ValueError):
-    """These bytes are no dead letter of ours."""
+    """The bytes are not a dead letter that the connector wrote."""
 
 
 def to_json(letter: DeadLetter, *, with_payload: bool = True) -> bytes:
-    """One line of JSON, without its end."""
+    """The letter as one line of JSON, without the line end."""
     return orjson.dumps(as_object(letter, with_payload=with_payload))
 
 
 def as_object(letter: DeadLetter, *, with_payload: bool = True) -> dict[str, Any]:
-    """The letter as plain data; empty things are left out."""
+    """The letter as plain data. Some fields, such as `more` and `headers`, are left out when they are empty."""
     found: dict[str, Any] = {
         "dead_letter": _FORMAT,
         "id": letter.key,
@@ -74,16 +74,19 @@ def as_object(letter: DeadLetter, *, with_payload: bool = True) -> dict[str, Any
 
 
 def from_json(line: bytes, payload: bytes | None = None) -> DeadLetter:
-    """The letter again; `payload` stands beside it where it was left out. Raises `NoLetterError`."""
+    """The letter in a line of JSON. Raises `NoLetterError`.
+
+    `payload` is the payload of the record if it was left out of the JSON, as in Kafka.
+    """
     try:
         found = orjson.loads(line)
         if not isinstance(found, dict) or found.get("dead_letter") != _FORMAT:
-            raise NoLetterError("it is no dead letter")  # noqa: TRY301 - one kind of error for whoever reads
+            raise NoLetterError("the JSON is no dead letter")  # noqa: TRY301 - one kind of error for all callers
         return _letter(found, payload)
     except NoLetterError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NoLetterError(f"it cannot be read as a dead letter: {error}") from None
+        raise NoLetterError(f"the line cannot be read as a dead letter: {error}") from None
 
 
 def _letter(found: dict[str, Any], payload: bytes | None) -> DeadLetter:
@@ -123,7 +126,11 @@ def _record(found: dict[str, Any], payload: bytes | None) -> Record:
 
 
 def _as_text(data: bytes) -> tuple[str, str]:
-    """As text where that is text; base64 also where text would be longer, as control characters in JSON are."""
+    """(`text` or `base64`, the bytes in this encoding).
+
+    UTF-8 becomes text. Other bytes become base64, and so does text that would be longer than base64, because JSON
+    writes each control character with six.
+    """
     try:
         text = data.decode()
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""The kinds of stores of dead letters: those that are built in, and those of other packages.
+"""The kinds of stores of dead letters: the built-in kinds, and the kinds of other packages.
 
-Another package adds a kind by an entry point of the group `clarify_connector.dead_letters`: its name is the kind's
-`type`, its value the class of its section (see `section.DeadLettersSection`).
+Another package adds a kind by an entry point of the group `clarify_connector.dead_letters`. The name of the entry point
+is the kind's `type`; its value is the class of the kind's section (see `section.DeadLettersSection`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STORES: Final = Catalogue(
 
 
 def _with_type(value: object) -> object:
-    """A section without a type is the default store, SQLite."""
+    """The section with `type: sqlite` if it has no type: SQLite is the default store."""
     return {"type": "sqlite", **value} if isinstance(value, dict) and "type" not in value else value
 
 

@@ -1,9 +1,10 @@
 """Dead letters in files of newline-delimited JSON: for log collectors, jq and editors.
 
-Letters are appended to the newest file and synced to disk. A file that has grown to its size is closed and the next
-one begun; with more files than allowed the oldest is removed, its letters counted for good and logged, or nothing
-more is taken. What was replayed or dropped is taken out by writing a file anew beside itself and renaming it. All
-changes, of any process, are made under one lock.
+Letters are appended to the newest file and synced to disk. When the newest file has no room for the next letter, a new
+file begins. If there are more files than allowed, the oldest file is removed, and its letters are counted permanently
+and logged; or `add` takes no more letters. Replayed or dropped letters are removed as follows: the other letters of the
+file are written to a new file beside it, and the new file is renamed to the old name. All changes, of any process, are
+made under one lock.
 """
 
 from __future__ import annotations
@@ -33,15 +34,16 @@ _log = structlog.get_logger(__name__)
 
 
 class _Counted(NamedTuple):
-    """How many lines a file had when it was counted last."""
+    """The last count of the lines of a file."""
 
     inode: int
     size: int
+    """The number of bytes in which lines were counted."""
     lines: int
 
 
 class FileLetters:
-    """The folder: a `ReadableStore`."""
+    """A `ReadableStore` in a folder of files."""
 
     def __init__(
         self,
@@ -50,7 +52,7 @@ class FileLetters:
         max_files: int,
         when_full: Literal["discard_oldest", "stop"] = "discard_oldest",
     ) -> None:
-        """Raises OSError if the folder cannot be used."""
+        """Create the folder if it is missing. Raises OSError if the folder cannot be used."""
         self._folder = folder
         self._max_file_bytes = max_file_bytes
         self._max_files = max_files
@@ -63,14 +65,14 @@ class FileLetters:
 
     @property
     def address(self) -> str:
-        """The folder."""
+        """The path of the folder."""
         return str(self._folder)
 
     def start(self) -> None:
-        """Nothing to connect to."""
+        """Does nothing: the store has no connection."""
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
-        """Append these letters, and sync them to disk."""
+        """Append the letters, and sync them to disk. Raises `DeadLettersError`: then some of them may be kept."""
         try:
             with self._locked():
                 waiting = [to_json(letter) + b"\n" for letter in letters]
@@ -80,40 +82,43 @@ class FileLetters:
             raise DeadLettersError(f"dead letters cannot be written to {self._folder}: {error.strerror}") from error
 
     def usage(self) -> Usage:
-        """How full it is; lines are counted anew only in files that have changed."""
+        """How full the folder is. Only files that have changed are read to count their lines."""
         files = self._files()
         try:
             kept, used = sum(map(self._count, files)), sum(path.stat().st_size for path in files)
         except OSError:
-            return Usage(discarded=self._discarded())  # a file has just gone; the next answer will know
+            return Usage(discarded=self._discarded())  # a file was just removed; the next call succeeds
         return Usage(kept, used, self._max_file_bytes * self._max_files, self._discarded())
 
     def problems(self) -> list[str]:
-        """Letters were discarded a moment ago."""
+        """A problem if letters were discarded in the last ten minutes."""
         if self._discarded_at is None or time.monotonic() - self._discarded_at > _RECENT_SECONDS:
             return []
         text = (
-            f"the store reaches their bound ({self._max_files} files of {self._max_file_bytes} bytes): the oldest are "
-            f"being discarded, {self._discarded()} so far"
+            f"the store has reached its bound ({self._max_files} files of {self._max_file_bytes} bytes): the oldest "
+            f"letters are being discarded, {self._discarded()} so far"
         )
         return [text]
 
     def close(self) -> None:
-        """Release the folder."""
+        """Close the lock file; after this call, `add` and `forget` raise `DeadLettersError`."""
         with self._lock:
             self._lock_file.close()
 
     # -- reading ----------------------------------------------------------------------------------
 
     def read(self, told: Told = lambda _done, _total: None) -> Iterator[DeadLetter]:
-        """All letters, file by file; a line that was torn by a crash is passed over: its letter came again."""
+        """All letters, file by file; `told` gets numbers of bytes. Raises `DeadLettersError`.
+
+        A line that a crash has torn is left out, because the connector wrote its letter again.
+        """
         files = self._files()
         total = sum(path.stat().st_size for path in files if path.exists())
         done = 0
         for path in files:
             try:
                 stream = path.open("rb")
-            except FileNotFoundError:  # discarded meanwhile
+            except FileNotFoundError:  # the file was discarded meanwhile
                 continue
             except OSError as error:
                 raise DeadLettersError(f"{path} cannot be read: {error.strerror}") from error
@@ -128,7 +133,7 @@ class FileLetters:
                     told(done, max(total, done))
 
     def forget(self, keys: Collection[str]) -> None:
-        """Take these letters out; a file of which nothing is left is removed."""
+        """Remove the letters with these keys, and files that become empty. Raises `DeadLettersError`."""
         gone = set(keys)
         try:
             with self._locked():
@@ -154,7 +159,7 @@ class FileLetters:
                 fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
     def _append(self, lines: list[bytes]) -> int:
-        """Write as many of these lines as the newest file has room for, at least one; returns how many."""
+        """Write as many lines as the newest file has room for, at least one; returns the number of lines written."""
         files = self._files()
         newest = files[-1] if files else None
         if newest is None or newest.stat().st_size + len(lines[0]) > self._max_file_bytes:
@@ -164,7 +169,7 @@ class FileLetters:
         with newest.open("ab") as stream:
             size = stream.tell()
             if size and not _ends_a_line(newest):
-                stream.write(b"\n")  # what a crash has torn stays a line of its own
+                stream.write(b"\n")  # a line that a crash has torn stays a line of its own
                 size += 1
             taken = 0
             while taken < len(lines) and (not taken or size + len(lines[taken]) <= self._max_file_bytes):
@@ -228,7 +233,7 @@ class FileLetters:
             return 0
 
     def _count(self, path: Path) -> int:
-        """Lines of a file; of one that has grown only what is new is read."""
+        """The number of lines of a file. If the file has grown, only its new bytes are read."""
         found = path.stat()
         known = self._lines.get(path)
         if known is None or known.inode != found.st_ino or known.size > found.st_size:
@@ -269,7 +274,7 @@ def _write_durably(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """So that a file's name, too, is there after a power cut."""
+    """Sync the folder to disk, so that a new file has its name after a power cut, too."""
     found = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(found)

@@ -1,8 +1,8 @@
-"""Dead letters in a Kafka topic: the original bytes as the value, where they came from in the headers.
+"""Dead letters in a Kafka topic: the value of a record is the original payload, its headers say where it came from.
 
-A letter counts when all in-sync replicas have it (`acks=all`, idempotent). Its key is the letter's own, so that a
-letter written again after a crash replaces itself; what was replayed or dropped is marked by a record with that key
-and no value. So the topic may be compacted, or just expire.
+A letter counts as kept when all in-sync replicas have it (`acks=all`, idempotent). The key of the record is the key of
+the letter, so that a letter written again after a crash replaces its first copy. A record with this key and no value
+marks a letter that was replayed or dropped. So the topic may be compacted, or may expire.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from connector.dead_letters.trimming import shrunk
 from connector.settings import SettingsError
 
 LETTER: Final = "clarify-letter"
-"""The header with all that is not the payload, as JSON."""
+"""The header that holds the letter as JSON, without the payload."""
 _ENVELOPE: Final = 512 * 1024
-"""Room in a record for its headers."""
+"""The bytes of a record that are reserved for its headers."""
 _QUERY_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 5.0
 _MARGIN_SECONDS: Final = 5.0
@@ -40,22 +40,22 @@ _log = structlog.get_logger(__name__)
 
 
 class KafkaLetters:
-    """The topic: a `ReadableStore`."""
+    """A `ReadableStore` in a Kafka topic."""
 
     def __init__(self, section: KafkaLettersSection) -> None:
-        """ValueError if librdkafka does not take the settings."""
+        """Raises SettingsError if librdkafka refuses the settings."""
         self._section = section
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._trouble: str | None = "not connected yet"
         self._fatal: str | None = None
-        """Why the producer is of no use any more."""
+        """The fatal error after which the producer cannot be used any more; None without such an error."""
         self._logger = _quiet_logger()
         try:
             self._producer: Producer | None = self._make_producer()
         except (KafkaException, TypeError, ValueError) as error:
             detail = error.args[0].str() if isinstance(error, KafkaException) else str(error)
-            for value in section.librdkafka.values():  # somebody may have put a secret under a wrong name
+            for value in section.librdkafka.values():  # a setting with a mistyped name may hold a secret
                 if isinstance(value, str) and value:
                     detail = detail.replace(f'"{value}"', '"…"')
             raise SettingsError(f"dead_letters: librdkafka refuses the settings: {detail}") from None
@@ -63,30 +63,30 @@ class KafkaLetters:
 
     @property
     def address(self) -> str:
-        """Cluster and topic."""
+        """The topic and the addresses of the cluster."""
         return f"Kafka topic {self._section.topic} at {','.join(self._section.bootstrap_servers)}"
 
     def start(self) -> None:
-        """See in the background that the topic is there."""
+        """Check in the background that the topic exists."""
         self._looking.start()
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
-        """Produce these letters and wait until all replicas have them."""
+        """Produce the letters and wait until all in-sync replicas have them. Raises `DeadLettersError`."""
         with self._lock:
             for letter, error in self._deliver(letters):
                 self._deliver_alone(letter, error)
             self._trouble = None
 
     def usage(self) -> Usage:
-        """Only the brokers know."""
+        """Unknown numbers: only the brokers know how full the topic is."""
         return Usage()
 
     def problems(self) -> list[str]:
-        """The brokers or the topic were not there at the last look."""
+        """The problem of the last check or the last letter, such as a missing topic or no brokers."""
         return [f"{self.address}: {self._trouble}"] if self._trouble else []
 
     def close(self) -> None:
-        """Release the connection; what is under way was reported as not kept."""
+        """Release the connection. Letters that are not acknowledged yet are dropped: their `add` raised an error."""
         self._closing.set()
         with self._lock:
             if self._producer is not None:
@@ -97,7 +97,10 @@ class KafkaLetters:
     # -- reading ----------------------------------------------------------------------------------
 
     def read(self, told: Told = lambda _done, _total: None) -> Iterator[DeadLetter | Gone]:
-        """Everything from the topic's beginning to the end that it has now."""
+        """All letters, from the beginning of the topic to its present end; `told` gets numbers of records.
+
+        Raises `DeadLettersError`. Records that are not dead letters are left out, and their number is logged.
+        """
         settings = admin_settings(self._section) | {
             "group.id": f"clarify-dead-letters-{secrets.token_hex(4)}",
             "enable.auto.commit": False,
@@ -115,7 +118,7 @@ class KafkaLetters:
             consumer.close()
 
     def forget(self, keys: Collection[str]) -> None:
-        """Mark these letters as gone, and wait until all replicas know."""
+        """Write the mark for each removed letter, and wait for all in-sync replicas. Raises `DeadLettersError`."""
         with self._lock:
             errors: list[KafkaError] = []
             for key in keys:
@@ -140,7 +143,7 @@ class KafkaLetters:
         return Producer(settings, logger=self._logger)
 
     def _deliver(self, letters: Sequence[DeadLetter]) -> list[tuple[DeadLetter, KafkaError]]:
-        """Produce these; those that did not arrive, each with its error."""
+        """Produce the letters; returns the letters that were not acknowledged, each with its error."""
         errors: list[list[KafkaError]] = [[] for _ in letters]
         for letter, found in zip(letters, errors, strict=True):
             self._produce_letter(letter, found)
@@ -148,8 +151,11 @@ class KafkaLetters:
         return [(letter, found[0]) for letter, found in zip(letters, errors, strict=True) if found]
 
     def _deliver_alone(self, letter: DeadLetter, error: KafkaError) -> None:
-        """A letter that did not arrive: a batch may be too large where each letter in it is not, and a letter that is
-        too large by itself must not block the others for good, so it is cut."""
+        """Produce again a letter that failed with `error`, if it was too large. Raises `DeadLettersError`.
+
+        A batch may be too large although each of its letters is not, so the letter is produced alone. A letter that is
+        too large alone must not block other letters forever, so it is cut until it fits.
+        """
         left: DeadLetter | None = letter
         while left is not None and error.code() in _TOO_LARGE:
             failed = self._deliver([left])
@@ -192,10 +198,10 @@ class KafkaLetters:
         while True:
             try:
                 producer.produce(self._section.topic, on_delivery=delivered, **message)
-            except BufferError:  # librdkafka's queue is full: let some of it go
+            except BufferError:  # librdkafka's queue is full: wait until it has room
                 self._served(producer.poll, 0.1)
                 if time.monotonic() > until:
-                    raise DeadLettersError(f"{self.address}: nothing is delivered any more") from None
+                    raise DeadLettersError(f"{self.address}: the brokers take no letters any more") from None
             except KafkaException as error:
                 errors.append(error.args[0])
                 self._note_fatal(error.args[0])
@@ -204,23 +210,29 @@ class KafkaLetters:
                 return
 
     def _wait(self) -> None:
-        """Until every message is delivered or given up, which librdkafka does after the time-out."""
+        """Wait until every message is delivered or has failed; librdkafka fails a message after the time-out.
+
+        Raises `DeadLettersError` if messages are left, or after a fatal error. Then the producer is replaced.
+        """
         producer = self._producer
         assert producer is not None  # noqa: S101 - something was just produced
         left = self._served(producer.flush, self._section.timeout + _MARGIN_SECONDS)
         fatal = self._fatal
-        if left or fatal:  # an idempotent producer may be of no use any more
+        if left or fatal:  # an idempotent producer may be unusable now
             producer.purge()
             self._served(producer.flush, 1.0)
             self._producer, self._fatal = self._make_producer(), None
-        if fatal:  # what arrived before is not known any more
+        if fatal:  # nobody knows which messages arrived before the error
             raise DeadLettersError(f"{self.address}: {fatal}")
         if left:
             raise DeadLettersError(f"{self.address}: no acknowledgement within {self._section.timeout:g} s")
 
     def _served(self, serve: Callable[[float], int], seconds: float) -> int:
-        """What `serve` returns. A fatal error is raised in there by confluent-kafka 2.16, whatever callbacks there are;
-        where delivery reports come right after it, as the cause of a SystemError."""
+        """The result of `serve(seconds)`; 0 after a fatal error, which is noted in `_fatal`.
+
+        confluent-kafka 2.16 raises a fatal error inside `serve`, even if an error callback is set. If delivery reports
+        follow the error directly, the error is the cause of a SystemError.
+        """
         try:
             return serve(seconds)
         except (KafkaException, SystemError) as error:
@@ -255,7 +267,9 @@ class KafkaLetters:
             if messages:
                 until = time.monotonic() + self._section.timeout + _MARGIN_SECONDS
             elif time.monotonic() > until:
-                raise DeadLettersError(f"{self.address}: nothing comes any more, {total - done} records before the end")
+                raise DeadLettersError(
+                    f"{self.address}: the brokers send no more records, {total - done} records before the end"
+                )
             for message in messages:
                 number, offset = message.partition() or 0, message.offset() or 0
                 error = message.error()
@@ -275,7 +289,7 @@ class KafkaLetters:
             _log.warning("no_dead_letters", topic=topic, records=strangers, effect="they are left alone")
 
     def _look(self) -> None:
-        """Until the topic was seen, or a letter was written."""
+        """Ask for the topic every few seconds, until it is found, a letter is written or the store is closed."""
         while not self._closing.is_set() and self._trouble is not None:
             producer = self._producer
             if producer is None:
@@ -295,7 +309,7 @@ class KafkaLetters:
         if error.code() in _NO_TOPIC:
             return f"the topic {self._section.topic!r} does not exist; create it"
         if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            return "not allowed; the user needs Write (and for the commands Read) on the topic"
+            return "access is denied; the user needs Write (and for the commands Read) on the topic"
         if error.code() == KafkaError._MSG_TIMED_OUT:
             return f"no acknowledgement within {self._section.timeout:g} s; are the brokers running?"
         return error.str()
@@ -305,18 +319,18 @@ def _from_message(message: Message) -> DeadLetter | Gone:
     key, value = message.key(), message.value()
     if value is None:
         if key is None:
-            raise NoLetterError("it has neither key nor value")
+            raise NoLetterError("the record has neither key nor value")
         return Gone(key.decode("utf-8", "replace"))
     headers = message.headers() or []
     pairs = list(headers.items()) if isinstance(headers, dict) else headers
-    for name, text in reversed(pairs):  # ours is the last: the original record may have one of that name
+    for name, text in reversed(pairs):  # the last one is ours: the original record may have a header of this name
         if name == LETTER and isinstance(text, bytes):
             return from_json(text, value)
-    raise NoLetterError(f"it has no header {LETTER}")
+    raise NoLetterError(f"the record has no header {LETTER}")
 
 
 def _quiet_logger() -> logging.Logger:
-    """librdkafka's own lines say less than the errors that we report, and repeat them."""
+    """A logger that drops librdkafka's own lines, because they repeat our errors and say less."""
     logger = logging.getLogger("connector.dead_letters.librdkafka")
     logger.setLevel(logging.CRITICAL)
     return logger

@@ -1,7 +1,7 @@
-"""A dead letter: one record, and why it, or values of it, became no sample.
+"""A dead letter: one record, and the reasons why the record, or some of its values, became no sample.
 
-A letter's key says which record it is about, and which values of it for which reasons: the same letter written
-again after a crash has the same key, and counts once when letters are read.
+The key of a letter is made from the position of the record, and from the rejected values and their reasons. So a
+letter that is written again after a crash has the same key, and readers count the two letters as one.
 """
 
 from __future__ import annotations
@@ -19,43 +19,47 @@ from connector.records import Record, Reject
 
 _KEY_LENGTH: Final = 20
 _MOST_US: Final = 2**63 - 1
-"""What the stores can keep: 64 bits."""
+"""The largest time that the stores can keep: 64 bits."""
 
 
 class Truncation(msgspec.Struct, frozen=True):
-    """A record was too large to be kept whole."""
+    """A note in a letter that its record was too large to be kept whole."""
 
     parts: tuple[str, ...]
-    """Which parts of it are shorter than they were: payload, key, headers, topic."""
+    """The names of the parts that were cut: payload, key, headers, topic."""
     payload_length: int
+    """The length of the whole payload, in bytes."""
     payload_sha256: str
+    """The SHA-256 of the whole payload, as hexadecimal digits."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """One record, with what is wrong with it."""
+    """One record, with its rejects."""
 
     source: str
     partition: str
     position: int
     topic: str
     rejects: tuple[Reject, ...]
-    """What is wrong; never empty."""
+    """The errors of the record or of its values; never empty."""
     more: dict[str, int] = {}
-    """Reason → further rejects of the same record, of which only the number is kept."""
+    """Reason → number of further rejects of the same record. Of these rejects only the number is kept."""
     record: Record | None = None
-    """The message as it came. None where it could not be had any more."""
+    """The message as it came; None if the message could not be read again, or was too large for the letter."""
     missing: str = ""
-    """Why it could not be had."""
+    """Why `record` is None, for people."""
     cut: Truncation | None = None
+    """The parts of the record that were cut; None if the record is whole."""
     configuration: str = ""
     """Hash of the mapping that was in force."""
     version: str = ""
-    """Of the connector."""
+    """The version of the connector that wrote the letter."""
     written_us: int = 0
+    """The time at which the letter was written, in µs since 1970."""
 
     @property
     def key(self) -> str:
-        """Identifies the letter."""
+        """The identifier of the letter: 20 hexadecimal digits."""
         parts = [
             self.record_id,
             *sorted(f"{r.path}\x1f{r.input_id}\x1f{r.time_us}\x1f{r.reason}" for r in self.rejects),
@@ -64,24 +68,28 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def record_id(self) -> str:
-        """Identifies the record: the same for all letters about it."""
+        """The identifier of the record, the same in all letters about the record: 20 hexadecimal digits."""
         return _digest(f"{self.source}\x1f{self.partition}\x1f{self.position}")
 
     @property
     def time_us(self) -> int:
-        """The record's time; where it could not be had, that of a sample of it, or of the letter."""
+        """The time of the record, in µs since 1970.
+
+        Without a record it is the time of one of its samples. Without any such time it is the time at which the letter
+        was written.
+        """
         if self.record is not None:
             return self.record.time_us
         return next((reject.time_us for reject in self.rejects if reject.time_us is not None), self.written_us)
 
     @property
     def whole(self) -> bool:
-        """Whether the record is here, all of it: then the letter can be replayed."""
+        """Whether the letter has the complete record. Only then can the letter be replayed."""
         return self.record is not None and self.cut is None
 
     @property
     def reasons(self) -> Counter[str]:
-        """Reason → how many rejects."""
+        """Reason → number of rejects, with the rejects that `more` only counts."""
         found: Counter[str] = Counter(self.more)
         found.update(str(reject.reason) for reject in self.rejects)
         return found
@@ -100,8 +108,11 @@ def letter_of(
     record: Record | None,
     why: str = "",
 ) -> DeadLetter:
-    """The letter about one record; `why` says why `record` is None. Of a time beyond 64 bits the nearest is kept, and
-    the first reject tells it as it was."""
+    """The letter about one record; `why` says why `record` is None.
+
+    If the time of the record does not fit into 64 bits, the letter keeps the nearest time that fits, and the first
+    reject quotes the original time.
+    """
     if record is not None and not -_MOST_US <= record.time_us <= _MOST_US:
         told = f"{record.time_us} µs since 1970"
         if not any(told in reject.message for reject in rejects):
@@ -120,7 +131,7 @@ def letter_of(
 
 
 def time_text(time_us: int) -> str:
-    """RFC 3339, for people; a number where no calendar has the day."""
+    """The time in RFC 3339, for people. A time outside the calendar is given as a number of microseconds."""
     try:
         return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     except (ValueError, OverflowError, OSError):

@@ -1,9 +1,9 @@
-"""Dead letters published to an MQTT topic: each is one message of JSON, with QoS 1.
+"""Dead letters published to an MQTT topic: each letter is one message of JSON, with QoS 1.
 
-A letter counts when the broker has acknowledged it. What the broker does with it then is the broker's: without a
-subscriber that has a session it keeps nothing, so where a broker says that nobody is there (MQTT 5), we say it too.
-When an acknowledgement does not come in time the connection is thrown away with all that was on its way, so that
-nothing piles up in it; the letters are sent again on a new one.
+A letter counts as kept when the broker has acknowledged it. Without a subscriber that has a session, the broker keeps
+no letters. A broker with MQTT 5 says that nobody subscribes; then the store reports this as a problem. When an
+acknowledgement does not come in time, the store drops the connection with all messages under way, so that no messages
+pile up in it. The letters are sent again on a new connection.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class MqttLetters:
     """A `DeadLetterStore` that publishes letters to an MQTT topic; nobody can read letters back from it."""
 
     def __init__(self, section: MqttLettersSection) -> None:
-        """ValueError if a certificate file cannot be used."""
+        """Raises SettingsError if a certificate file cannot be used."""
         self._section = section
         self._adding = threading.Lock()
         self._changed = threading.Condition()
@@ -71,7 +71,7 @@ class MqttLetters:
 
     @property
     def address(self) -> str:
-        """Broker and topic."""
+        """The topic and the address of the broker."""
         return f"MQTT topic {self._section.topic} at {self._host}:{self._port}"
 
     def start(self) -> None:
@@ -80,18 +80,18 @@ class MqttLetters:
             self._renew()
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
-        """Publish these letters and wait until the broker has acknowledged each."""
+        """Publish the letters and wait until the broker has acknowledged each of them. Raises `DeadLettersError`."""
         with self._adding:
             waiting: list[DeadLetter] = list(letters)
             while waiting:
                 waiting = self._publish(waiting)
 
     def usage(self) -> Usage:
-        """Only the broker knows."""
+        """Unknown numbers: only the broker knows how full it is."""
         return Usage()
 
     def problems(self) -> list[str]:
-        """No connection, or nobody subscribes."""
+        """A problem if there is no connection, or if nobody subscribes to the topic."""
         if not self._connected:
             return [f"{self.address}: {self._trouble}"]
         if self._nobody:
@@ -136,11 +136,11 @@ class MqttLetters:
         refused = sorted({code for code in answers.values() if code >= _FAILURE and code != _TOO_LARGE})
         if refused:
             names = ", ".join(ReasonCode(PacketTypes.PUBACK, identifier=code).getName() for code in refused)
-            self._fail(f"the broker does not take them: {names}; may this user publish there?")
+            self._fail(f"the broker refuses the letters: {names}; may this user publish there?")
         self._see_nobody(any(code == _NOBODY for code in answers.values()))
         smaller = [shrunk(letter) for letter in too_large]
         if None in smaller:
-            self._fail("a letter is too large for the broker, however much is cut of it")
+            self._fail("a letter is too large for the broker, even after everything was cut")
         return [letter for letter in smaller if letter is not None]
 
     def _ready_client(self) -> Client:
@@ -152,7 +152,10 @@ class MqttLetters:
             return self._client
 
     def _fail(self, why: str) -> NoReturn:
-        """Never under the lock: the client's thread may wait for it, and has to end."""
+        """Drop the connection and raise `DeadLettersError`.
+
+        Never call this method under `_changed`: the client's thread, which has to end, may wait for that lock.
+        """
         self._drop()
         raise DeadLettersError(f"{self.address}: {why}")
 
@@ -177,7 +180,7 @@ class MqttLetters:
     # -- the connection ---------------------------------------------------------------------------
 
     def _renew(self) -> None:
-        """A new connection, on which nothing of an old one is repeated."""
+        """Start a new connection, which does not repeat messages of the old one."""
         self._drop()
         if self._closed:
             return
@@ -208,7 +211,7 @@ class MqttLetters:
         client.connect_async(self._host, self._port, keepalive=max(1, round(section.keepalive)))
         try:
             client.loop_start()
-        except (OSError, RuntimeError) as error:  # no descriptor, or no thread, is to be had: with the next letters
+        except (OSError, RuntimeError) as error:  # no free descriptor or thread: the next letters try again
             self._client = None
             with self._changed:
                 self._say(f"cannot connect: {explained(error, _CONNECT_SECONDS)}")

@@ -1,4 +1,4 @@
-"""The section on dead letters: where they are kept, how many, and what happens when that is full."""
+"""The section on dead letters: where letters are kept, how many, and the policy for a full store."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 WhenFull: TypeAlias = Literal["discard_oldest", "stop"]
 SQLITE_FILE: Final = "dead-letters.sqlite"
 FILES_FOLDER: Final = "dead-letters"
-"""Where letters are kept in `state_dir`, unless the section says something else."""
+"""The names in `state_dir` of the file and of the folder, unless the section says otherwise."""
 _LEAST_TO_STOP: Final = 32 * 1024**2
-"""A store that stops when it is full has room for more than is ever written to it at once."""
+"""The smallest bound, in bytes, of a store with `when_full: stop`: more than is ever written to a store at once."""
 
 
 class DeadLettersSection(Section):
-    """What the sections of all kinds of stores have.
+    """The base of the sections of all kinds of stores.
 
-    A kind of store is a subclass: its fields are the settings, its methods say what the rest of the connector asks of a
-    kind. Methods import the kind's libraries themselves, so that only a store that is used loads them.
+    A kind of store is a subclass. Its fields are the settings. Its methods answer the connector's questions about the
+    kind. The methods import the libraries of the kind themselves, so that only a store that is used loads its
+    libraries.
     """
 
     type: str = Field(description="The kind of store.")
@@ -46,36 +47,41 @@ class DeadLettersSection(Section):
 
     @property
     def files(self) -> dict[str, Path | None]:
-        """The files that the section names, by their setting: `check` looks whether they exist."""
+        """Setting → file, for the files that the section names. `check` looks whether the files exist."""
         return {}
 
     @property
     def warnings(self) -> list[str]:
-        """What works with these settings, and is not wise."""
+        """Warnings for people about settings that work and are not wise."""
         return []
 
     @property
     def destination(self) -> Destination | None:
-        """Where letters are published, if a source could read them there."""
+        """The place where letters are published, if a source could read them there; else None."""
         return None
 
     @property
     def why_unreadable(self) -> str | None:
-        """Why letters cannot be read from the store, with a remedy for people; None if they can be."""
+        """Why letters cannot be read from the store, with a remedy, for people; None if letters can be read."""
         return None
 
     def for_worker(self, worker: int) -> Self:
-        """The section as worker number `worker`, counted from 1, uses it."""
+        """The section for worker number `worker`, counted from 1."""
         del worker
         return self
 
     def open(self, folder: Path) -> DeadLetterStore:
-        """The store; no network yet. `folder` is the `state_dir`. Raises OSError, ValueError or sqlite3.Error."""
+        """The store, without using the network yet. Raises OSError, ValueError or sqlite3.Error.
+
+        `folder` is the `state_dir`.
+        """
         raise NotImplementedError
 
     def open_readable(self, folder: Path) -> ReadableStore | None:
-        """The store of the connector, or worker, whose state is in this folder; None where it keeps nothing there yet,
-        or nothing that can be read. Raises as `open`."""
+        """The store of the connector or worker whose state is in `folder`. Raises the errors of `open`.
+
+        None if the store has no letters there yet, or if its letters cannot be read.
+        """
         raise NotImplementedError
 
 
@@ -103,13 +109,13 @@ class SqliteLettersSection(DeadLettersSection):
         return self
 
     def open(self, folder: Path) -> SqliteLetters:
-        """The file in this folder."""
+        """The store in the file in `folder`."""
         from connector.dead_letters.sqlite_store import SqliteLetters  # noqa: PLC0415 - loaded where it is used
 
         return SqliteLetters(folder / SQLITE_FILE, self.max_bytes, self.when_full)
 
     def open_readable(self, folder: Path) -> SqliteLetters | None:
-        """The file, if it is there."""
+        """The store in the file in `folder`; None without the file."""
         return self.open(folder) if (folder / SQLITE_FILE).exists() else None
 
 
@@ -146,18 +152,18 @@ class FileLettersSection(DeadLettersSection):
         return self
 
     def open(self, folder: Path) -> FileLetters:
-        """The folder of files."""
+        """The store in the folder of files."""
         from connector.dead_letters.file_store import FileLetters  # noqa: PLC0415 - loaded where it is used
 
         return FileLetters(self.path or folder / FILES_FOLDER, self.max_file_bytes, self.max_files, self.when_full)
 
     def open_readable(self, folder: Path) -> FileLetters | None:
-        """The folder, if it is there."""
+        """The store in the folder of files; None without the folder."""
         return self.open(folder) if (self.path or folder / FILES_FOLDER).is_dir() else None
 
 
 class MqttLettersSection(MqttConnectionSection, DeadLettersSection):
-    """A topic of an MQTT broker: each letter is one message, as JSON. They cannot be listed or replayed from there."""
+    """A topic of an MQTT broker: each letter is a JSON message. The commands cannot list or replay letters there."""
 
     type: Literal["mqtt"] = Field(description="Published to an MQTT topic.")
     topic: str = Field(
@@ -178,7 +184,7 @@ class MqttLettersSection(MqttConnectionSection, DeadLettersSection):
 
     @property
     def warnings(self) -> list[str]:
-        """What works, and is not wise."""
+        """Warnings, among them that nobody can read letters back from an MQTT topic."""
         nowhere = (
             "letters in an MQTT topic cannot be listed or replayed, and a broker keeps none for which nobody has a "
             "session: see that somebody subscribes"
@@ -192,26 +198,26 @@ class MqttLettersSection(MqttConnectionSection, DeadLettersSection):
 
     @property
     def why_unreadable(self) -> str:
-        """A broker gives a message only to who is subscribed when it comes."""
+        """Why letters cannot be read: a broker gives a message only to clients that subscribed before it came."""
         return (
             f"the dead letters are published to the MQTT topic {self.topic!r}, and a broker gives nothing twice: they "
             "cannot be listed, shown, replayed or dropped from there. A subscriber with a session can collect them: "
             f"mosquitto_sub -q 1 -c -i letters -t '{self.topic}' >> letters.ndjson; then add --from-file "
-            "letters.ndjson to list, show or replay. To have all of it here, use another store (sqlite, file, kafka)"
+            "letters.ndjson to list, show or replay. To use all commands, choose another store (sqlite, file, kafka)"
         )
 
     def for_worker(self, worker: int) -> Self:
-        """Two clients with one name would push each other out."""
+        """The section with a client ID for this worker: two clients with one ID would disconnect each other."""
         return self.model_copy(update={"client_id": f"{self.client_id}-{worker}"}) if self.client_id else self
 
     def open(self, folder: Path) -> MqttLetters:  # noqa: ARG002 - nothing is kept on disk
-        """The client at the broker."""
+        """The store, which is a client of the broker."""
         from connector.dead_letters.mqtt_store import MqttLetters  # noqa: PLC0415 - loads paho
 
         return MqttLetters(self)
 
     def open_readable(self, folder: Path) -> None:  # noqa: ARG002 - as above
-        """Nothing: see `why_unreadable`."""
+        """None: see `why_unreadable`."""
         return
 
 
@@ -222,8 +228,11 @@ def _one_topic(text: str) -> str:
 
 
 class KafkaLettersSection(KafkaConnectionSection, DeadLettersSection):
-    """A Kafka topic: each letter is one record, with the original bytes as its value and where it came from in its
-    headers. The topic must exist; how much it keeps is its own setting."""
+    """A Kafka topic: each letter is one record.
+
+    The value of the record is the original payload; the headers say where the payload came from. The topic must exist.
+    The topic's own settings say how much it keeps.
+    """
 
     type: Literal["kafka"] = Field(description="Written to a Kafka topic.")
     topic: Annotated[str, AfterValidator(_one_topic)] = Field(
@@ -249,13 +258,13 @@ class KafkaLettersSection(KafkaConnectionSection, DeadLettersSection):
         return Destination("kafka", tuple(self.bootstrap_servers), self.topic)
 
     def open(self, folder: Path) -> KafkaLetters:  # noqa: ARG002 - nothing is kept on disk
-        """The producer, which can also read the topic."""
+        """The store, which can also read the topic."""
         from connector.dead_letters.kafka_store import KafkaLetters  # noqa: PLC0415 - loads librdkafka
 
         return KafkaLetters(self)
 
     def open_readable(self, folder: Path) -> KafkaLetters:
-        """The topic is there for everybody."""
+        """The store, which is the same for every folder."""
         return self.open(folder)
 
 

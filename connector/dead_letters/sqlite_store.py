@@ -1,7 +1,7 @@
-"""Dead letters in an SQLite file: the store that needs nothing else, and the form in which letters are looked through.
+"""Dead letters in an SQLite file: the default store, and the copy of letters in which the commands search.
 
-Several processes may have the file open: how full it is, is kept by triggers, in the transaction of every change.
-Above its bound the oldest letters are discarded, counted for good and logged, or nothing more is taken.
+Several processes may have the file open. So triggers keep the size of the content, in the transaction of every change.
+Above the bound, the oldest letters are discarded, counted permanently and logged; or `add` takes no more letters.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _INSERT: Final = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _OVERHEAD: Final = 256
-"""Bytes that a row takes beside its body, about."""
+"""The approximate number of bytes of a row beside its body."""
 _DISCARD_SHARE: Final = 0.1
 _PAGE: Final = 200
 _RECENT_SECONDS: Final = 600.0
@@ -55,12 +55,12 @@ _log = structlog.get_logger(__name__)
 
 
 class SqliteLetters:
-    """The open file: a `ReadableStore`."""
+    """A `ReadableStore` in an SQLite file."""
 
     def __init__(
         self, path: Path, max_bytes: int, when_full: Literal["discard_oldest", "stop"] = "discard_oldest"
     ) -> None:
-        """Raises sqlite3.Error if the file cannot be used."""
+        """Open or create the file; `max_bytes` is its bound. Raises sqlite3.Error if the file cannot be used."""
         self._path = path
         self._lock = threading.Lock()
         self._max_bytes = max_bytes
@@ -74,18 +74,18 @@ class SqliteLetters:
                 self._connection.close()
                 raise
         except sqlite3.Error as error:
-            raise type(error)(f"{path}: {error}; move it away to go on without the dead letters in it") from error
+            raise type(error)(f"{path}: {error}; move the file away to go on without the dead letters in it") from error
 
     @property
     def address(self) -> str:
-        """The file."""
+        """The path of the file."""
         return str(self._path)
 
     def start(self) -> None:
-        """Nothing to connect to."""
+        """Does nothing: the store has no connection."""
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep these letters, in one durable transaction."""
+        """Keep the letters, in one durable transaction. Raises `DeadLettersError`: then none of them is kept."""
         with self._lock:
             connection = self._connection
             try:
@@ -102,18 +102,18 @@ class SqliteLetters:
                     connection.execute("ROLLBACK")
 
     def usage(self) -> Usage:
-        """How full it is."""
+        """How full the file is, by the counts of the triggers."""
         with self._lock:
             kept, used = self._connection.execute("SELECT letters, bytes FROM used").fetchone()
             gone = self._connection.execute("SELECT total(letters) FROM discarded").fetchone()[0]
         return Usage(int(kept), int(used), self._max_bytes, int(gone))
 
     def problems(self) -> list[str]:
-        """Letters were discarded a moment ago."""
+        """A problem if letters were discarded in the last ten minutes."""
         if self._discarded_at is None or time.monotonic() - self._discarded_at > _RECENT_SECONDS:
             return []
         text = (
-            f"the store reaches their bound ({self._max_bytes} bytes): the oldest are being discarded, "
+            f"the store has reached its bound ({self._max_bytes} bytes): the oldest letters are being discarded, "
             f"{self.usage().discarded} so far"
         )
         return [text]
@@ -126,11 +126,11 @@ class SqliteLetters:
     # -- reading ----------------------------------------------------------------------------------
 
     def read(self, told: Told = lambda _done, _total: None) -> Iterator[DeadLetter]:
-        """All letters in the order in which they were written."""
+        """All letters in the order in which they were written; `told` gets numbers of letters."""
         number, done = 0, 0
         total = self.usage().kept or 0
         while page := self._page("number, body", "number > ? ORDER BY number LIMIT ?", number, _PAGE):
-            for number, body in page:  # noqa: B007 - the last one is where the next page begins
+            for number, body in page:  # noqa: B007 - the next page begins after the last number
                 yield _decode(body)
             done += len(page)
             told(done, max(total, done))
@@ -155,11 +155,11 @@ class SqliteLetters:
         return [_decode(body) for (body,) in found]
 
     def sources(self) -> list[str]:
-        """Which sources there are letters of."""
+        """The names of all sources that have letters, sorted."""
         return [source for (source,) in self._page("DISTINCT source", "1 ORDER BY source")]
 
     def forget(self, keys: Collection[str]) -> None:
-        """Remove these letters."""
+        """Remove the letters with these keys. Raises `DeadLettersError`: then some of them may be gone."""
         left = iter(keys)
         while part := list(islice(left, _PAGE)):
             with self._lock:
@@ -184,7 +184,10 @@ class SqliteLetters:
                 raise DeadLettersError(f"{self._path} cannot be read: {error}") from error
 
     def _make_room(self) -> None:
-        """At the bound: discard the oldest until a tenth of it is free again, or refuse."""
+        """Above the bound, discard the oldest letters until a tenth of the bound is free.
+
+        Raises `DeadLettersFullError` instead if `when_full` is `stop`.
+        """
         used = int(self._connection.execute("SELECT bytes FROM used").fetchone()[0])
         if used <= self._max_bytes:
             return

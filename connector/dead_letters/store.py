@@ -1,4 +1,4 @@
-"""What the connector needs of a place that keeps dead letters, and what the commands need of one that can be read."""
+"""The promises of a store of dead letters: `add` for the connector, and reading for the commands."""
 
 from __future__ import annotations
 
@@ -11,70 +11,72 @@ from connector.dead_letters.letter import DeadLetter
 
 
 class DeadLettersError(ConnectorError):
-    """The letters could not be written, or read; trying again may help."""
+    """The letters could not be written or read. Another attempt may succeed."""
 
 
 class DeadLettersFullError(DeadLettersError):
-    """There is no room, and the policy is to stop."""
+    """The store is full, and `when_full` is `stop`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How full a store is; None where only its broker knows."""
+    """How full a store is. A field is None if only the broker of the store knows the number."""
 
     kept: int | None = None
-    """Letters in it."""
+    """The number of letters in the store."""
     bytes: int | None = None
     max_bytes: int | None = None
     discarded: int = 0
-    """Letters that had to go because of the bound, ever."""
+    """The number of letters that were ever discarded because the store was full."""
 
 
 class DeadLetterStore(Protocol):
-    """Keeps letters. Safe for threads."""
+    """A place that keeps letters. Safe for threads."""
 
     @property
     def address(self) -> str:
-        """Where it is, for people; never with a secret."""
+        """Where the letters are kept, for people; never with a secret."""
 
     def start(self) -> None:
-        """Begin to connect, where there is something to connect to. Must not wait for the network."""
+        """Begin to connect, if the store has a connection. Must not wait for the network."""
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep these letters: they are durable when this returns, and only then.
+        """Keep the letters. They are durable when the call returns, and not earlier.
 
-        The same letter again is not a second one for whoever reads. Raises `DeadLettersError`, after which none,
-        some or all of them may have been kept.
+        A letter that is added again does not count as a second one for readers. Raises `DeadLettersError`: then the
+        store may have kept none, some or all of the letters.
         """
 
     def usage(self) -> Usage:
-        """How full it is."""
+        """How full the store is."""
 
     def problems(self) -> list[str]:
-        """What a person should look at; empty if all is well."""
+        """Problems that a person should look at; empty without a problem."""
 
     def close(self) -> None:
-        """Release everything; what `add` returned for is durable already."""
+        """Release everything. The letters of every `add` that returned are durable already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The letter with this key, read before, was replayed or dropped."""
+    """A note among the letters: the letter with this key was replayed or dropped."""
 
     key: str
 
 
 Told = Callable[[int, int], None]
-"""(done, of so many): how far a long reading is."""
+"""Reports the progress of a long reading: (done, total), in a unit of the store's choice."""
 
 
 class ReadableStore(DeadLetterStore, Protocol):
-    """A store that can be read again."""
+    """A store whose letters can be read."""
 
     def read(self, told: Told) -> Iterator[DeadLetter | Gone]:
-        """All letters, in about the order in which they were written; some may come twice, the last one counts, and
-        some may be gone again later. Letters written while it runs may be among them. Raises `DeadLettersError`."""
+        """All letters, in about the order in which they were written.
+
+        A letter may come twice: the last copy counts. A `Gone` takes back a letter that came before. Letters that are
+        written during the reading may be included. `told` is called with the progress. Raises `DeadLettersError`.
+        """
 
     def forget(self, keys: Collection[str]) -> None:
-        """Letters with these keys need not be kept any longer; they are gone for every reader when this returns.
-        Raises `DeadLettersError`."""
+        """Remove the letters with these keys: no reader finds them after the call. Raises `DeadLettersError`."""

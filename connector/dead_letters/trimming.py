@@ -1,8 +1,8 @@
-"""What a letter may take: a hostile payload, key, topic, path or message is cut, and the letter says so. No I/O.
+"""The bounds of a letter: a hostile payload, key, topic, path or message is cut, and the letter says so. No I/O.
 
-A record with very many rejects is kept whole once, with the first rejects in full and the number of the others:
-a replay maps all of it again. Where the record is not here, or was cut, the rejects are all that is left of its
-values, so they are all kept, in as many letters as it takes.
+A complete record with very many rejects is kept in one letter, with the first rejects in full and the number of the
+other rejects: a replay maps the whole record again. If the record is missing or was cut, the rejects are the only
+trace of its values. So all rejects are kept, in as many letters as necessary.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from connector.records import Record, Reject
 
 MOST_REJECTS: Final = 100
 _TEXT: Final = 512
+"""The most characters of a path or a value; a message may have twice as many."""
 _SMALL_PARTS: Final = 16 * 1024
-"""Bytes that a key, all headers together, or a topic may have."""
+"""The bound of a key and of all headers together in bytes, and of a topic in characters."""
 
 
 def trimmed(letter: DeadLetter, max_payload: int) -> Iterator[DeadLetter]:
-    """The letter as it may be kept: mostly as it is, or several, each with a part of the rejects."""
+    """The letter within its bounds: one letter, or several letters, each with a part of the rejects.
+
+    `max_payload` is in bytes.
+    """
     record, cut = letter.record, letter.cut
     if record is not None:
         record, cut = _fitting(record, max_payload)
@@ -46,14 +50,16 @@ def trimmed(letter: DeadLetter, max_payload: int) -> Iterator[DeadLetter]:
             rejects=part,
             record=record if first else None,
             cut=cut if first else None,
-            missing=letter.missing if first or record is None else "it is in the first letter about this record",
+            missing=letter.missing if first or record is None else "they are in the first letter about this record",
             more=letter.more if first else {},
         )
 
 
 def shrunk(letter: DeadLetter) -> DeadLetter | None:
-    """A smaller letter, for a store that finds this one too large: with half of the payload, at last without the
-    record and with one reject. None if nothing is left to cut."""
+    """A smaller copy of a letter that is too large for its store; None if nothing is left to cut.
+
+    The copy has half of the payload. A letter without a payload loses its record, and all rejects but one.
+    """
     record = letter.record
     if record is not None and record.payload:
         kept, cut = _fitting(record, len(record.payload) // 2)
@@ -65,7 +71,7 @@ def shrunk(letter: DeadLetter) -> DeadLetter | None:
         return None
     more: Counter[str] = Counter(letter.more)
     more.update(str(reject.reason) for reject in letter.rejects[1:])
-    missing = letter.missing or "it is too large for the store of the dead letters"
+    missing = letter.missing or "the record is too large for the store of the dead letters"
     return msgspec.structs.replace(
         letter, record=None, cut=None, missing=missing, rejects=letter.rejects[:1], more=dict(more)
     )
@@ -112,7 +118,11 @@ def _short(reject: Reject) -> Reject:
 
 
 def _cut_text(text: str, length: int) -> str:
-    """What is cut ends in a hash of the whole, so that two texts stay apart; what UTF-8 cannot say is escaped."""
+    """The text with at most `length` characters.
+
+    A text that was cut ends in a hash of the whole text, so that two texts stay different. A character that UTF-8
+    cannot encode is escaped.
+    """
     text = _utf8(text)
     if len(text) <= length:
         return text

@@ -1,4 +1,4 @@
-"""What the pipeline hands its dead letters to: they get their provenance, are cut to the declared bounds, and kept."""
+"""The pipeline's way to a store: letters get their provenance, are cut to the declared bounds, and are kept."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DeadLetterWriter:
         version: str,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        """`configuration` and `version` are what every letter says of the connector that wrote it."""
+        """Every letter names `configuration` and `version`. `max_payload` is the bound of a payload in bytes."""
         self.store = store
         self._max_payload = max_payload
         self._configuration = configuration
@@ -36,11 +36,12 @@ class DeadLetterWriter:
         self._now_us = now_us
         self._newest: deque[DeadLetter] = deque(maxlen=_NEWEST)
         self.trouble: str | None = None
-        """Why letters cannot be written now."""
+        """Why the last attempt to write letters failed, for people; None if it succeeded."""
         self.written = 0
+        """The number of letters written since the start."""
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep these letters; they are durable when this returns. Raises `DeadLettersError`: then try again."""
+        """Keep the letters: they are durable when the call returns. Raises `DeadLettersError`: then try again."""
         now_us = self._now_us()
         kept = [
             msgspec.structs.replace(part, configuration=self._configuration, version=self._version, written_us=now_us)
@@ -57,7 +58,7 @@ class DeadLetterWriter:
         self._newest.extend(msgspec.structs.replace(letter, record=None) for letter in kept[-_NEWEST:])
 
     def newest(self, n: int) -> list[DeadLetter]:
-        """The newest letters since the start, newest first, without their records."""
+        """At most `n` letters written since the start, the newest first, without their records."""
         return list(reversed(self._newest.copy()))[:n]
 
     def usage(self) -> Usage:
@@ -65,7 +66,7 @@ class DeadLetterWriter:
         return self.store.usage()
 
     def problems(self) -> list[str]:
-        """Why letters cannot be written, and what a person should look at."""
+        """Why letters cannot be written; else the problems of the store."""
         if self.trouble is not None:
             return [f"dead letters: {self.trouble}; intake waits"]
         return [f"dead letters: {problem}" for problem in self.store.problems()]

@@ -1,10 +1,10 @@
-"""The formats, built in and of other packages, and what a rule's `format` and `compression` may say.
+"""The formats, built-in and of other packages, and the values of `format` and `compression` in a rule.
 
-A rule has `format: FormatField` and `compression: Compression`; `build_format` makes of both what decodes. The
-modules of formats are imported when one is built: most configurations need none of their libraries.
+A rule has `format: FormatField` and `compression: Compression`; `build_format` makes a decoder from both. The module of
+a format is imported when the format is built, because most configurations need only a few of the libraries.
 
-Another package adds a format by an entry point of the group `clarify_connector.formats`: its name is the format's
-`type`, its value the class of its section (see `section.FormatSection`).
+Another package adds a format by an entry point of the group `clarify_connector.formats`. The name of the entry point is
+the format's `type`; its value is the class of the format's section (see `section.FormatSection`).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ FORMATS: Final = Catalogue(
 
 
 def known_reasons() -> list[Reason]:
-    """Every reason that a dead letter can have: the connector's own, and those of formats of other packages."""
+    """Every reason that a dead letter can have: the connector's own reasons, and the reasons that formats declare."""
     return [*Reason, *(Reason(word) for kind in FORMATS.kinds.values() for word in kind.reasons)]
 
 
@@ -72,7 +72,7 @@ else:
     FormatField = Annotated[
         FORMATS.field, BeforeValidator(_section, json_schema_input_type=FORMATS.field | Literal[_NAMES])
     ]
-"""The type of a field that holds a format: a section, or, for a format that needs no setting, just its name."""
+"""The type of a field that holds a format: a section, or only the name of a format that needs no setting."""
 
 
 def build_format(
@@ -82,8 +82,10 @@ def build_format(
     registry: Registries = NO_REGISTRIES,
     max_payload: int = MAX_PAYLOAD,
 ) -> Format:
-    """What decodes payloads of this format that are compressed like this. Errors as in `FormatSection.build`; a payload
-    that would become longer than `max_payload` bytes is a `PayloadError`."""
+    """The decoder for payloads with this format and compression. Raises the errors of `FormatSection.build`.
+
+    `decode` raises `PayloadError` for a payload that is longer than `max_payload` bytes after decompression.
+    """
     built = section.build(registry, max_payload)
     if compression == "none":
         return built

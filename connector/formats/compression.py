@@ -1,8 +1,8 @@
-"""Compression around a format: gzip, zlib, zstd and LZ4 (its frame format), declared or told by their first bytes.
+"""Compression around a format: gzip, zlib, zstd and LZ4 (its frame format), declared or recognised by the first bytes.
 
-What comes out is bounded: a payload that would become larger is refused when it does, not when memory has run out. A
-payload may be several compressed pieces, one behind the other, as these formats allow; what is compressed twice stays
-compressed once.
+The decompressed payload is bounded: decompression stops as soon as the payload exceeds the bound, before memory runs
+out. A payload may consist of several compressed pieces, one after the other, as these compressions allow. A payload
+that was compressed twice is decompressed only once.
 """
 
 from __future__ import annotations
@@ -19,37 +19,40 @@ _ZLIB_HEADS: Final = (0x01, 0x5E, 0x9C, 0xDA)
 _ZLIB_BITS: Final = {"gzip": zlib.MAX_WBITS + 16, "zlib": zlib.MAX_WBITS, "deflate": -zlib.MAX_WBITS}
 _MAX_PIECES: Final = 1_000
 _LARGEST_ZSTD_WINDOW: Final = 23
-"""8 MiB, as a power of two: what every decoder has to have (RFC 8878, 3.1.1.1.2)."""
+"""8 MiB as a power of two: the window that RFC 8878, section 3.1.1.1.2, recommends every decoder to support."""
 
 
 class _Decompressor(Protocol):
-    """The common part of the standard library's decompressors and those that are like them."""
+    """The common interface of the standard library's decompressors, and of similar ones."""
 
     @property
     def eof(self) -> bool:
-        """Whether the end of the compressed data was seen."""
+        """Whether the end of the compressed data was reached."""
 
     @property
     def unused_data(self) -> bytes:
-        """What is behind that end."""
+        """The data after the end of the compressed data."""
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """At most so many bytes of what is behind this data."""
+        """Take more compressed `data`; returns at most `max_length` decompressed bytes."""
 
 
 class Compressed:
     """A format whose payloads are compressed."""
 
     def __init__(self, inner: Format, kind: str, max_bytes: int) -> None:
-        """`kind` is gzip, zlib, zstd, lz4, or auto: whatever the first bytes say, and as it is if they say nothing.
-        No payload may become longer than `max_bytes`."""
+        """`kind` is gzip, zlib, zstd, lz4 or auto. No payload may become longer than `max_bytes`.
+
+        With auto, the first bytes of a payload say how it is compressed. If they name no compression, the payload is
+        taken unchanged.
+        """
         self.name = inner.name
         self._inner = inner
         self._kind = kind
         self._max_bytes = max_bytes
 
     def decode(self, payload: bytes) -> object:
-        """The documents of the decompressed payload."""
+        """The document of the decompressed payload, or its `Documents`. Raises `PayloadError`."""
         if self._kind == "auto":
             return self._inner.decode(self._recognised(payload))
         return self._inner.decode(decompressed(payload, self._kind, self._max_bytes))
@@ -62,12 +65,12 @@ class Compressed:
             return decompressed(payload, kind, self._max_bytes)
         except PayloadError as error:
             if kind == "zlib" and error.reason is Reason.INVALID_COMPRESSION:
-                return payload  # a text may begin with an x too
+                return payload  # a text may begin with an x, too
             raise
 
 
 def recognise(payload: bytes) -> str | None:
-    """How a payload is compressed, by its first bytes; None if they say nothing."""
+    """The compression of a payload, by its first bytes; None if they name no compression."""
     if payload.startswith(b"\x1f\x8b\x08"):
         return "gzip"
     if payload.startswith(b"\x28\xb5\x2f\xfd"):
@@ -80,8 +83,10 @@ def recognise(payload: bytes) -> str | None:
 
 
 def decompressed(payload: bytes, kind: str, max_bytes: int) -> bytes:
-    """What was compressed; `kind` may also be deflate, without any head. `PayloadError` if it is damaged, ends too
-    early, or is longer than `max_bytes`."""
+    """The decompressed payload; `kind` may also be deflate, which has no header.
+
+    Raises `PayloadError` if the payload is empty or damaged, ends too early, or becomes longer than `max_bytes`.
+    """
     if not payload:
         raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
     make, failures = _library(kind)
@@ -102,15 +107,15 @@ def decompressed(payload: bytes, kind: str, max_bytes: int) -> bytes:
         except failures as error:
             raise _damaged(kind, str(error)) from None
         if not decompressor.eof:
-            raise _damaged(kind, "it ends too early")
+            raise _damaged(kind, "the payload ends too early")
         rest = decompressor.unused_data
         if not rest or kind == "deflate" or (kind == "gzip" and not rest.strip(b"\0")):
             return b"".join(parts)
-    raise _damaged(kind, f"it has more than {_MAX_PIECES} pieces")
+    raise _damaged(kind, f"the payload has more than {_MAX_PIECES} pieces")
 
 
 def _parts(decompressor: _Decompressor, data: bytes) -> Iterator[bytes]:
-    """What is behind the data, part by part, until the end of the first piece, or of the data."""
+    """The decompressed data, part by part, until the end of the first piece or of the data."""
     empty = 0
     while not decompressor.eof and empty < 2:
         part = decompressor.decompress(data, _PART)
@@ -124,7 +129,7 @@ def _damaged(kind: str, why: str) -> PayloadError:
 
 
 def _library(kind: str) -> tuple[Callable[[], _Decompressor], type[Exception] | tuple[type[Exception], ...]]:
-    """What makes a decompressor, and how it fails. Imported when it is needed."""
+    """(a function that makes a decompressor, the errors that it raises). The library is imported only here."""
     if kind in _ZLIB_BITS:
         return (lambda: _Zlib(_ZLIB_BITS[kind])), zlib.error
     if kind == "zstd":
@@ -138,21 +143,21 @@ def _library(kind: str) -> tuple[Callable[[], _Decompressor], type[Exception] | 
 
 
 class _Zlib:
-    """zlib's decompressor with the manners of the others: it keeps what it has not looked at yet."""
+    """zlib's decompressor with the interface of the others: it keeps the data that it has not read yet."""
 
     def __init__(self, bits: int) -> None:
         self._inner = zlib.decompressobj(bits)
 
     @property
     def eof(self) -> bool:
-        """Whether the end of the compressed data was seen."""
+        """Whether the end of the compressed data was reached."""
         return self._inner.eof
 
     @property
     def unused_data(self) -> bytes:
-        """What is behind that end."""
+        """The data after the end of the compressed data."""
         return self._inner.unused_data
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """At most so many bytes of what is behind this data."""
+        """Take more compressed `data`; returns at most `max_length` decompressed bytes."""
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)

@@ -1,4 +1,4 @@
-"""The documents of a payload that has several: gathered within bounds, the bad ones beside the good ones."""
+"""Collects the documents of a payload that has several, within bounds; bad documents stay beside good ones."""
 
 from __future__ import annotations
 
@@ -9,26 +9,31 @@ from connector.records import Reason
 
 MAX_DOCUMENTS: Final = 100_000
 MAX_BAD: Final = 1_000
-"""More than this many that cannot be read, and the payload as a whole is something else than it should be. One that
-cannot be read takes up to a hundred times its own bytes."""
+"""The most bad documents of a payload; with more of them, the whole payload is rejected as another format.
+
+A bad document takes up to a hundred times its own bytes of memory.
+"""
 _EXCERPT: Final = 80
 
 
 class DocumentCollector:
-    """Takes documents in their order."""
+    """Collects documents in their order."""
 
     def __init__(self) -> None:
         self._documents = Documents()
         self._bad: list[BadDocument] = []
 
     def add(self, document: object) -> None:
-        """One that was read. `PayloadError` if it is one too many."""
+        """Add a document that was read. Raises `PayloadError` if there are more than `MAX_DOCUMENTS`."""
         if len(self._documents) >= MAX_DOCUMENTS:
             raise PayloadError(Reason.TOO_MANY_VALUES, f"more than {MAX_DOCUMENTS} documents in one payload")
         self._documents.append(document)
 
     def add_bad(self, where: str, error: PayloadError, text: str = "") -> None:
-        """One that could not be read, with how it begins. `PayloadError` if it is one too many."""
+        """Add a document that could not be read; `text` is its beginning. Raises `PayloadError` if there are too many.
+
+        The bounds are `MAX_BAD` and `MAX_DOCUMENTS`.
+        """
         bad = BadDocument(where, error.reason, str(error), text[:_EXCERPT])
         self._bad.append(bad)
         if len(self._bad) > MAX_BAD:
@@ -36,7 +41,7 @@ class DocumentCollector:
         self.add(bad)
 
     def result(self) -> Documents:
-        """All of them. `PayloadError` if there are none, or none that could be read."""
+        """All documents. Raises `PayloadError` if there are no documents, or if none of them could be read."""
         if not self._documents:
             raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
         if len(self._bad) == len(self._documents):

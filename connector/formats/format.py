@@ -1,9 +1,9 @@
-"""What a format is: bytes → documents, without knowing topics or rules.
+"""A format: bytes → documents, without any knowledge of topics or rules.
 
-A document is a tree of what JSON knows (objects as `dict[str, object]`, lists, text, numbers, booleans, null) and,
-where a format has them, aware `datetime`s for times and `bytes` for what is no text. A payload that is several
-documents (lines, rows) becomes `Documents`; one that cannot be read among them is a `BadDocument` in its place, so
-that it costs none of its neighbours.
+A document is a tree of JSON's types: objects as `dict[str, object]`, lists, text, numbers, booleans and null. Some
+formats add aware `datetime`s for times, and `bytes` for binary data. A payload with several documents (lines, rows)
+becomes `Documents`. A document that cannot be read is a `BadDocument` in its place, so that the other documents of the
+payload are not lost.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from connector.records import Reason
 
 
 class PayloadError(Exception):
-    """The payload cannot be decoded; `reason` is the dead letter's code and the text says where and why."""
+    """The payload cannot be decoded: `reason` is the code in the dead letter, and the text says where and why."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -23,28 +23,29 @@ class PayloadError(Exception):
 
 
 class SchemaUnavailableError(Exception):
-    """The schema that the payload needs cannot be had now: its registry is away, too slow, or refuses us.
+    """The schema of the payload is not available now: its registry is away, too slow, or refuses access.
 
-    Nothing is wrong with the payload, so it is never rejected for that. Whoever decodes keeps the record and all
-    behind it, says that it is not ready (the text says why and what to do), and decodes the same payload again after
-    a wait that grows from try to try. Schemas that were seen before are known without their registry.
+    The payload may be correct, so it is never rejected for this reason. The caller keeps the record and all records
+    after it, and reports that the source is not ready; the text of the error has the reason and a remedy. Then the
+    caller decodes the same payload again, after waits that grow with each attempt. Schemas that were read before need
+    no registry.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class BadDocument:
-    """One of several documents of a payload that could not be read."""
+    """A document that could not be read, in a payload of several documents."""
 
     where: str
-    """`line 3`, for the person who reads the dead letter."""
+    """The place in the payload, such as `line 3`, for the person who reads the dead letter."""
     reason: Reason
     message: str
     text: str | None = None
-    """How it begins."""
+    """The beginning of the document, as text; None or empty if the document cannot be shown as text."""
 
 
 class Documents(list[object]):
-    """The documents of one payload, in their order: trees, and a `BadDocument` for each that could not be read."""
+    """The documents of one payload, in order: trees, and a `BadDocument` for each document that could not be read."""
 
 
 class Format(Protocol):
@@ -53,6 +54,8 @@ class Format(Protocol):
     name: str
 
     def decode(self, payload: bytes) -> object:
-        """The payload's document, or its `Documents`. Raises `PayloadError` and nothing else, whatever the bytes
-        are (formats with a schema registry also `SchemaUnavailableError`); takes memory of at most a small multiple
-        of them."""
+        """The document of the payload, or its `Documents`.
+
+        For any bytes, the only error is `PayloadError`; a format with a schema registry may also raise
+        `SchemaUnavailableError`. The memory for the result is at most a small multiple of the payload's length.
+        """

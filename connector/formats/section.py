@@ -1,4 +1,4 @@
-"""What every format's section is."""
+"""The base of the sections of all formats."""
 
 from __future__ import annotations
 
@@ -15,30 +15,34 @@ if TYPE_CHECKING:
     from connector.formats.format import Format
 
 MAX_PAYLOAD: Final = 4 * 1024 * 1024
+"""The default bound of a payload, in bytes, when it is decompressed."""
 Registries: TypeAlias = Mapping[str, Schemas]
-"""Schema registries by their names in `schema_registries`."""
+"""Name in `schema_registries` → schema registry."""
 NO_REGISTRIES: Final[Registries] = MappingProxyType({})
 
 
 class FormatSection(Section):
-    """How a payload is written.
+    """The format of a payload.
 
-    A format is a subclass: its fields are the settings, and `build` makes what decodes. `build` imports the format's
-    libraries itself, so that only a format that is used loads them.
+    A format is a subclass: its fields are the settings, and `build` makes the decoder. `build` imports the libraries of
+    the format itself, so that only a format that is used loads its libraries.
     """
 
     reasons: ClassVar[Mapping[str, str]] = {}
-    """Reasons of dead letters that only this format has → what a person can do about such a letter."""
+    """Reason of dead letters that only this format has → a remedy, for people."""
 
     type: str = Field(description="The format.")
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format. `registry` has the schema registries of the configuration; `max_payload` bounds, in bytes, what
-        a compressed part of a payload may become. Raises `ValueError`, which says what to change, if a file that the
-        section names cannot be used, or a registry is missing."""
+        """The format with these settings.
+
+        `registry` has the schema registries of the configuration. `max_payload` is the most bytes that a compressed
+        part of a payload may have when it is decompressed. Raises `ValueError`, with a remedy, if a file that the
+        section names cannot be used, or if a registry is missing.
+        """
         raise NotImplementedError
 
     def registry_problem(self, names: Mapping[str, object]) -> str | None:
-        """What is wrong with the registry that this format needs, when these are the ones there are."""
+        """Why the format cannot find its schema registry among `names`, for people; None without a problem."""
         del names
         return None

@@ -1,4 +1,4 @@
-"""What the connector remembers beside its journals, and how SQLite files are opened.
+"""The connector's memory beside its journals, and the functions that open SQLite files.
 
 Knows: records, formats.sparkplug, mapping.signals.
 """

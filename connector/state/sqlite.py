@@ -1,4 +1,4 @@
-"""How SQLite files are opened: durably by the process that owns them, and without a trace by a reader."""
+"""Opens SQLite files: durably for the process that owns the file, and without a trace for a reader."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ _BUSY_SECONDS: Final = 10
 
 
 def companion_file(path: Path, suffix: str) -> Path:
-    """The file beside `path` that belongs to it, and is called like it with `suffix` added."""
+    """The file beside `path` that SQLite or the connector adds to it: its name is the name of `path` with `suffix`."""
     return path.with_name(path.name + suffix)
 
 
 def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sqlite3.Connection:
-    """Open or create a file for the process that owns it: with a write-ahead log, and every commit synced to the disk.
-    The statements of `schema` run in one transaction. With `give_back` a new file can return free pages to the disk
-    (`PRAGMA incremental_vacuum`). Several threads may use the connection, but the caller lets in one at a time.
+    """Open or create a file for the process that owns the file.
 
-    Raises sqlite3.Error, and then leaves no connection open.
+    The file has a write-ahead log, and every commit is synced to the disk. The statements of `schema` run in one
+    transaction. With `give_back`, a new file can return free pages to the disk (`PRAGMA incremental_vacuum`). Several
+    threads may use the connection, but the caller must let in only one at a time. Raises sqlite3.Error, and then leaves
+    no connection open.
     """
     _sync_write_ahead_log(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
@@ -29,7 +30,7 @@ def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sq
         if give_back:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
-        # EXTRA matters while WAL cannot be had: a process may open the file on a disk that is failing.
+        # EXTRA matters if WAL is not possible: a process may open the file on a failing disk.
         connection.execute("PRAGMA synchronous = EXTRA")
         connection.execute("PRAGMA journal_size_limit = 16777216")
         with suppress(sqlite3.OperationalError):  # no room for the checkpoint: SQLite tries again after more writes
@@ -43,18 +44,18 @@ def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sq
 
 
 def _sync_write_ahead_log(path: Path) -> None:
-    """Make durable what an earlier process left in the write-ahead log.
+    """Make the transactions durable that an earlier process left in the write-ahead log. Raises sqlite3.Error.
 
     A process that was killed between a write and its sync leaves transactions that SQLite takes for durable, and builds
-    on. After this sync they are durable. If a sync had failed, the operating system may return data that is not on the
-    disk and disappears when the power fails. That is why `open_durable` also copies the whole log into the file, with a
-    checkpoint.
+    on. After this sync they are durable. If an earlier sync has failed, the operating system may return data that is
+    not on the disk, and that disappears when the power fails. For this case `open_durable` also copies the whole log
+    into the file, with a checkpoint.
     """
     wal = companion_file(path, "-wal")
     try:
         descriptor = os.open(wal, os.O_RDWR)
     except OSError:
-        return  # there is no log, or SQLite reports what is wrong with it
+        return  # there is no log, or SQLite will report the error
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -66,8 +67,7 @@ def _sync_write_ahead_log(path: Path) -> None:
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """Open a file for reading: also while its owner writes, and also in a folder that cannot be written. Raises
-    sqlite3.Error."""
+    """Open a file for reading, even while its owner writes, and even in a read-only folder. Raises sqlite3.Error."""
     uri = path.resolve().as_uri() + "?mode=ro"
     if not os.access(path.parent, os.W_OK) and not companion_file(path, "-wal").exists():
         uri += "&immutable=1"  # nobody can write the file, so SQLite need not look for a writer

@@ -1,9 +1,11 @@
-"""What the connector remembers beside its journals: which origin owns which input ID, which new signals are held, the
-numbers of states, how far windows are inserted, and what Sparkplug nodes have said. The tables of `metadata/book.py`,
-about which metadata is saved, are in the same file.
+"""The state file: the connector's memory beside its journals.
 
-It is one small SQLite file in `state_dir`. No data is lost with it: metadata is then saved once more, and input IDs are
-given out again, in the order in which topics appear.
+The file has the owners of input IDs, the new signals that are held, the numbers of states, the times up to which
+windows are inserted, and the births of Sparkplug nodes. The tables of `metadata/book.py`, about saved metadata, are in
+the same file.
+
+The file is a small SQLite file in `state_dir`. If the file is lost, no data is lost: metadata is saved once more, and
+input IDs are given out again, in the order in which topics appear.
 """
 
 from __future__ import annotations
@@ -39,31 +41,31 @@ _MOST_OVERWRITTEN: Final = 200
 
 
 class SignalStatus(StrEnum):
-    """What was decided about a new signal, where new signals are guarded."""
+    """The decision about a new signal, if new signals are guarded."""
 
     KNOWN = "known"
     HELD = "held"
     APPROVED = "approved"
-    """Somebody has approved the signal, which was held. The running connector has not let it in yet."""
+    """A person has approved the held signal. The running connector has not let the signal in yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a mapping has to remember over restarts."""
+    """The memory of a mapping over restarts."""
 
     claims: dict[str, Origin] = field(default_factory=dict)
     """Input ID → the origin that owns it."""
     states: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Input ID → text → the number that this text has for ever."""
+    """Input ID → text → the number that this text has permanently."""
     births: dict[str, list[tuple[Owner, bytes]]] = field(default_factory=dict)
-    """Source → the last birth message of each Sparkplug node and device."""
+    """Source → the timeline of each Sparkplug node and device, as bytes."""
 
 
 class Note(NamedTuple):
     """The newest note of a name."""
 
     at: float
-    """When it was written, in seconds since the epoch."""
+    """The time at which the note was written, in seconds since the epoch."""
     text: str
 
 
@@ -85,8 +87,10 @@ class OverwrittenInput(NamedTuple):
 
 @contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
-    """A connection for reading; None if there is no file, or if its owner has not created its tables yet. Raises
-    sqlite3.Error."""
+    """A connection for reading. Raises sqlite3.Error.
+
+    None if there is no file, or if the owner of the file has not created the tables yet.
+    """
     if not path.exists():
         yield None
         return
@@ -102,7 +106,7 @@ def read_claims(path: Path) -> dict[str, Origin]:
 
 
 def read_memory(path: Path) -> Memory:
-    """What the mapping of a connector remembers. Raises sqlite3.Error."""
+    """The memory of a connector's mapping; empty without a file. Raises sqlite3.Error."""
     with _reading(path) as connection:
         if connection is None:
             return Memory()
@@ -131,8 +135,10 @@ def read_overwritten(path: Path) -> dict[str, OverwrittenInput]:
 
 
 def approve(path: Path, inputs: Iterable[str]) -> int:
-    """Approve the held signals among `inputs`. A running connector lets them in within seconds. Returns how many were
-    held. Raises sqlite3.Error."""
+    """Approve the held signals among `inputs`; returns how many of them were held. Raises sqlite3.Error.
+
+    A running connector lets approved signals in within seconds.
+    """
     with closing(open_durable(path, _SCHEMA)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         n = sum(
@@ -146,7 +152,7 @@ def approve(path: Path, inputs: Iterable[str]) -> int:
 
 
 def read_note(path: Path, name: str) -> Note | None:
-    """The newest note of this name. Raises sqlite3.Error."""
+    """The newest note of this name; None without a note. Raises sqlite3.Error."""
     with _reading(path) as connection:
         if connection is None:
             return None
@@ -158,8 +164,11 @@ def read_note(path: Path, name: str) -> Note | None:
 
 
 class State:
-    """The open file. Safe for threads. Every change is durable when its method returns, or undone if the method raises.
-    Every method raises sqlite3.Error if the file cannot be read or written."""
+    """The open state file. Safe for threads.
+
+    A change is durable when its method returns, and undone if the method raises. Every method raises sqlite3.Error if
+    the file cannot be read or written.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open or create the file."""
@@ -169,8 +178,8 @@ class State:
             self._connection = open_durable(path, _SCHEMA)
         except sqlite3.Error as error:
             raise type(error)(
-                f"{path}: {error}; move it away to go on: no data is lost with it, but input IDs that two topics "
-                "wanted may be given out the other way round"
+                f"{path}: {error}; move the file away to go on: no data is lost with it, but an input ID that two "
+                "topics wanted may go to the other topic"
             ) from error
 
     def claims(self) -> dict[str, Origin]:
@@ -186,7 +195,7 @@ class State:
         )
 
     def add_note(self, name: str, at: float, text: str) -> None:
-        """Replace the note of this name. `at` is in seconds since the epoch."""
+        """Keep a note, in place of the last note of this name. `at` is in seconds since the epoch."""
         self._many("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", [(name, at, text)])
 
     def add_overwritten(self, inputs: Iterable[tuple[str, str, int]], at: float) -> None:
@@ -205,14 +214,13 @@ class State:
             )
 
     def signal_statuses(self) -> dict[str, SignalStatus]:
-        """Input ID → what was decided about the signal, for every signal that came since new signals are guarded."""
+        """Input ID → the decision about the signal, for every signal that came since new signals are guarded."""
         with self._lock:
             rows = self._connection.execute("SELECT input, status FROM guarded_signals").fetchall()
         return {input_id: SignalStatus(status) for input_id, status in rows}
 
     def add_signal_statuses(self, statuses: Sequence[tuple[str, SignalStatus]]) -> None:
-        """Remember what was decided about these signals. A signal that somebody has approved meanwhile stays
-        approved."""
+        """Remember the decisions about these signals. A signal that was approved in the meantime stays approved."""
         self._many(
             "INSERT INTO guarded_signals VALUES (?, ?) ON CONFLICT DO UPDATE SET status = excluded.status "
             "WHERE guarded_signals.status != 'approved'",
@@ -230,7 +238,7 @@ class State:
         return [row[0] for row in rows]
 
     def learned_states(self) -> dict[str, dict[str, int]]:
-        """Input ID → text → the number that this text has for ever."""
+        """Input ID → text → the number that this text has permanently."""
         with self._lock:
             return _learned_states(self._connection)
 
@@ -248,13 +256,12 @@ class State:
         self._many("INSERT OR REPLACE INTO windows_done VALUES (?, ?)", list(done.items()))
 
     def births(self) -> dict[str, list[tuple[Owner, bytes]]]:
-        """Source → the last birth message of each Sparkplug node and device."""
+        """Source → the timeline of each Sparkplug node and device, as bytes."""
         with self._lock:
             return _births(self._connection)
 
     def keep_births(self, source: str, births: Iterable[tuple[Owner, bytes | None]]) -> None:
-        """Remember the last birth messages of these nodes and devices of a source. A node or device that comes with
-        None is forgotten."""
+        """Remember the timelines of these nodes and devices of a source; None forgets a node or device."""
         with self.transaction() as connection:
             for owner, said in births:
                 if said is None:
@@ -278,7 +285,7 @@ class State:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for statements that only read."""
+        """The connection, for statements that only read. Other threads wait until the block ends."""
         with self._lock:
             yield self._connection
 

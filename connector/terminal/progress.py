@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar where it is known how much there is, else a count; nothing where nobody watches."""
+"""Progress on the terminal: a bar if the total is known, else a count; nothing if no person watches."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ def progress_is_shown() -> bool:
 
 
 def bar(label: str, length: int) -> click._termui_impl.ProgressBar[int]:
-    """A bar for something of which the length is known; of none at all it is hidden."""
+    """A progress bar of this length on the standard error; hidden if the length is 0 or no person watches."""
     hidden = not length or not progress_is_shown()
     return click.progressbar(length=max(1, length), label=label, file=sys.stderr, hidden=hidden)
 
 
 @contextmanager
 def watched(label: str, what: str) -> Iterator[ProgressCallback | None]:
-    """What to give a call of the client as its `progress`: a bar once it is known of how much, until then a count."""
+    """The `progress` argument for a call of the client: it shows a count, and a bar as soon as the total is known.
+
+    `what` names the counted things. None if no person watches.
+    """
     if not progress_is_shown():
         yield None
         return

@@ -1,4 +1,4 @@
-"""Rows for people (a table as wide as the terminal) and for programs (CSV, JSON)."""
+"""Rows as a table for people, at most as wide as the terminal, and as CSV or JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ FORMATS: Final = ("table", "csv", "json", "ndjson")
 _GAP: Final = "  "
 _NARROWEST: Final = 6
 _WHOLE: Final = 1e15
-"""Floats below this that are whole are shown without a point."""
+"""Whole floats below this number are shown without a decimal point."""
 
 
 def write_table(columns: Sequence[str], rows: Sequence[Sequence[object]], out: TextIO) -> None:
-    """Columns side by side; on a terminal what does not fit ends in an ellipsis."""
+    """Write the columns side by side. On a terminal, a cell that does not fit is cut and ends in an ellipsis."""
     texts = [[_shown(cell) for cell in row] for row in rows]
     widths = [max([len(title), *(len(row[n]) for row in texts)]) for n, title in enumerate(columns)]
     if out.isatty():
@@ -32,14 +32,14 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[object]], out: T
 
 
 def write_csv(columns: Sequence[str], rows: Iterable[Sequence[object]], out: TextIO) -> None:
-    """Comma-separated, with a heading; None is an empty cell."""
+    """Write comma-separated rows below a row of column names; None becomes an empty cell."""
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
 
 
 def write_json(value: object, out: TextIO, *, lines: bool = False) -> None:
-    """JSON, indented; or one line for each entry."""
+    """Write indented JSON; with `lines`, write a list as one line for each entry."""
     if lines and isinstance(value, list):
         for entry in value:
             out.write(orjson.dumps(entry).decode() + "\n")
@@ -55,7 +55,7 @@ def _shown(cell: object) -> str:
 
 
 def _fit(widths: list[int], room: int) -> None:
-    """Narrow the widest columns until all fit."""
+    """Narrow the widest columns until all columns fit into `room` characters, or have the least width."""
     while sum(widths) > room and max(widths) > _NARROWEST:
         widths[widths.index(max(widths))] -= 1
 

@@ -1,4 +1,4 @@
-"""Threads whose unforeseen end is noticed.
+"""Threads whose unexpected end is noticed.
 
 Knows: nothing else.
 """

@@ -1,1 +1,1 @@
-"""Binary formats without a schema: MessagePack, CBOR, fields at fixed places."""
+"""The binary formats without a schema: MessagePack, CBOR, fields at fixed places."""

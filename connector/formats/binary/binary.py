@@ -1,4 +1,4 @@
-"""Raw bytes by a declared layout: fields at their places → one object, or one for each record that repeats."""
+"""Raw bytes with a declared layout: fields at fixed places → one object, or one object for each repeated record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_SIZE: Final = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Bits:
-    """Some bits of an unsigned integer: a boolean where `count` is None, else a number."""
+    """Some bits of an unsigned integer: the boolean at `lowest` if `count` is None, else a number of `count` bits."""
 
     name: str
     lowest: int
@@ -35,16 +35,16 @@ class LayoutField:
     """u8 … u64, i8 … i64 (in steps of 8 bits up to 32, then 48 and 64), f16, f32, f64, bool, text, bytes, skip."""
     name: str | None = None
     length: int | None = None
-    """In bytes, for text, bytes and skip."""
+    """The length in bytes, for text, bytes and skip."""
     endian: str | None = None
-    """`big`, `little`, `big-swapped` or `little-swapped`, where it is not the layout's."""
+    """`big`, `little`, `big-swapped` or `little-swapped`; None for the byte order of the layout."""
     offset: int | None = None
-    """From the start of the layout; None: behind the one before it."""
+    """The number of bytes before the field in the layout; None if the field follows the one before it."""
     bits: tuple[Bits, ...] = ()
 
 
 class BinaryFormat:
-    """Fields at fixed places."""
+    """The format of fields at fixed places."""
 
     name = "binary"
 
@@ -58,8 +58,11 @@ class BinaryFormat:
         ignore_longer: bool = False,
         encoding: str = "raw",
     ) -> None:
-        """With `repeat` the fields are a record, which repeats until the end, behind a header whose fields every record
-        gets. Raises `ValueError` for a layout that cannot be."""
+        """With `repeat`, the fields are a record, and records repeat until the end of the payload.
+
+        The records follow the header, whose fields every record gets. `encoding` is raw, hex or base64. Raises
+        `ValueError` for an impossible layout.
+        """
         self._fields = _Layout(fields, endian)
         self._header = _Layout(header, endian)
         self._repeat = repeat
@@ -67,7 +70,7 @@ class BinaryFormat:
         self._encoding = encoding
 
     def decode(self, payload: bytes) -> object:
-        """The object of the fields, or one for each record."""
+        """The object of the fields, or an object for each record. Raises `PayloadError`."""
         payload = self._bytes(payload)
         if not payload:
             raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
@@ -75,7 +78,7 @@ class BinaryFormat:
             return self._records(payload)
         size = self._fields.size
         if len(payload) < size or (len(payload) > size and not self._ignore_longer):
-            advice = "" if len(payload) < size else "; with `longer: ignore` what is behind it is left out"
+            advice = "" if len(payload) < size else "; with `longer: ignore` the bytes behind the layout are left out"
             raise _wrong(f"{len(payload)} bytes, and the layout has {size}{advice}")
         document: dict[str, object] = {}
         self._fields.read(payload, 0, document)
@@ -113,7 +116,7 @@ _Reader = Callable[[bytes], object]
 
 
 class _Layout:
-    """Fields with their places."""
+    """Fields with their places. `size` is the number of bytes. Raises `ValueError` for an impossible layout."""
 
     def __init__(self, parts: Sequence[LayoutField], endian: str) -> None:
         self._parts: list[tuple[LayoutField, int, int, _Reader]] = []
@@ -130,7 +133,7 @@ class _Layout:
             raise ValueError(f"the layout is {self.size} bytes long; at most {_MAX_SIZE} can be")
 
     def read(self, payload: bytes, at: int, into: dict[str, object]) -> None:
-        """Read all fields, from this place on, into the document."""
+        """Read all fields of the layout that begins at `at`, and add them to the document."""
         for part, start, end, read in self._parts:
             value = read(payload[at + start : at + end])
             if part.name is not None:

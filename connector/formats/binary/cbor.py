@@ -1,7 +1,7 @@
-"""CBOR (RFC 8949): one document a payload, or several that follow each other (a CBOR sequence, RFC 8742).
+"""CBOR (RFC 8949): one document a payload, or several documents one after the other (a CBOR sequence, RFC 8742).
 
-Times (tags 0 and 1) become datetimes, big numbers, decimal fractions and rationals numbers; of a tag that is not known
-the value alone is left. A time that is none stays the number or text that it is.
+Times (tags 0 and 1) become datetimes. Big numbers, decimal fractions and rationals become numbers. An unknown tag is
+dropped, and its value stays. An invalid time stays a number or a text.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class CborFormat:
-    """CBOR."""
+    """The format CBOR."""
 
     name = "cbor"
 
     def decode(self, payload: bytes) -> object:
-        """The payload's document, or its `Documents`."""
+        """The document of the payload, or its `Documents`. Raises `PayloadError`."""
         if not payload:
             raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
         check_containers(payload, CBOR_CONTAINERS, survey_cbor)
@@ -56,7 +56,7 @@ class CborFormat:
         try:
             found = decoder.decode()
         except CBORDecodeEOF:
-            raise _wrong(Reason.INVALID_CBOR, start, "it ends too early") from None
+            raise _wrong(Reason.INVALID_CBOR, start, "the payload ends too early") from None
         except CBORDecodeError as error:
             said = str(error)
             if "nesting depth" in said:
@@ -104,8 +104,8 @@ def _shared(_value: object, _immutable: bool) -> object:
 _TAGS: Final = {
     0: _text_time,
     1: _number_time,
-    28: _same_value,  # a value that others refer to
-    29: _shared,  # a few bytes could stand for any number of values
-    35: _same_value,  # a regular expression, and
-    36: _same_value,  # a MIME message: nothing of ours, and costly
+    28: _same_value,  # a value that other values refer to
+    29: _shared,  # a reference: a few bytes could stand for any number of values
+    35: _same_value,  # a regular expression: no measurement, and costly to parse
+    36: _same_value,  # a MIME message: no measurement, and costly to parse
 }

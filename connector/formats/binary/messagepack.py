@@ -1,4 +1,4 @@
-"""MessagePack: one document a payload. Timestamps become datetimes, other extension types bytes."""
+"""MessagePack: one document a payload. Timestamps become datetimes, other extension types become bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FLOAT32: Final = b"\xca"
 
 
 class MessagePackFormat:
-    """MessagePack, as https://github.com/msgpack/msgpack/blob/master/spec.md has it."""
+    """The format MessagePack: https://github.com/msgpack/msgpack/blob/master/spec.md."""
 
     name = "messagepack"
 
@@ -24,7 +24,7 @@ class MessagePackFormat:
         self._encoder = msgspec.msgpack.Encoder()
 
     def decode(self, payload: bytes) -> object:
-        """The payload's document."""
+        """The document of the payload. Raises `PayloadError`."""
         if not payload:
             raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
         check_containers(payload, MESSAGEPACK_CONTAINERS, survey_messagepack)
@@ -44,8 +44,11 @@ class MessagePackFormat:
         return document
 
     def _may_repeat_keys(self, payload: bytes, document: object) -> bool:
-        """The decoder keeps the last of two entries with the same key. A document in which none was lost is written in
-        as many bytes as it came in, unless its encoder was wasteful, or wrote floats in 32 bits."""
+        """Whether a map of the payload may have a key twice; the decoder keeps only the last of the two entries.
+
+        If no entry was lost, encoding the document gives as many bytes as the payload has. Payloads with 32-bit floats,
+        or from a wasteful encoder, are exceptions: for them the answer is True.
+        """
         return _FLOAT32 in payload or len(self._encoder.encode(document)) != len(payload)
 
 

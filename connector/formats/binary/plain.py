@@ -1,4 +1,4 @@
-"""What binary formats decode to → trees of what documents are made of."""
+"""Decoded values of the formats with types beyond JSON → trees of the types of a document."""
 
 from __future__ import annotations
 
@@ -16,18 +16,23 @@ _INTEGERS: Final = (-(2**63), 2**64 - 1)
 
 
 class Plain:
-    """Makes a plain tree: keys are text; decimals and long integers floats; dates, and times without a zone, ISO 8601
-    text; durations seconds; sets and tuples lists; whatever else there is, its text."""
+    """Converts decoded values to trees of a document's types.
+
+    Keys become text. Decimals and long integers become floats. Dates, and times without a zone, become ISO 8601 text.
+    Durations become seconds. Sets and tuples become lists. A value of any other type becomes its text.
+    """
 
     def __init__(self, most: int) -> None:
-        """`most` is how many values the payload can have; one that refers to itself has more."""
+        """`most` is the most values that the payload can have; a payload with references to itself has more."""
         self._left = most
 
     def of(self, value: object, depth: int = 0) -> object:
-        """The tree of this value. `PayloadError` if it is too deep, too large, or loses a value."""
+        """The tree of a value. Raises `PayloadError` if the tree is too deep or too large, or has two equal keys."""
         self._left -= 1
         if self._left < 0:
-            raise PayloadError(Reason.TOO_MANY_VALUES, "it has more values than bytes: parts of it are repeated")
+            raise PayloadError(
+                Reason.TOO_MANY_VALUES, "the payload has more values than bytes: parts of it are repeated"
+            )
         if value is None or isinstance(value, str | float | bytes | bool):
             return value
         if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""The sections of the binary formats that need no schema: MessagePack, CBOR, and bytes by a declared layout."""
+"""The sections of the binary formats without a schema: MessagePack, CBOR, and bytes with a declared layout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MessagePackFormatSection(FormatSection):
     type: Literal["messagepack"] = Field(description="The payload is MessagePack.")
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.binary.messagepack import MessagePackFormat  # noqa: PLC0415
 
         return MessagePackFormat()
@@ -32,7 +32,7 @@ class CborFormatSection(FormatSection):
     type: Literal["cbor"] = Field(description="The payload is CBOR.")
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.binary.cbor import CborFormat  # noqa: PLC0415
 
         return CborFormat()
@@ -95,11 +95,11 @@ class BinaryFieldSection(Section):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What it adds to the document."""
+        """The names that the field adds to the document."""
         return (*((self.name,) if self.name else ()), *self.bits)
 
     def part(self) -> LayoutField:
-        """The field as the format uses it."""
+        """The field in the form that the format uses."""
         from connector.formats.binary.binary import Bits, LayoutField  # noqa: PLC0415
 
         bits = []
@@ -111,7 +111,7 @@ class BinaryFieldSection(Section):
 
 
 class BinaryFormatSection(FormatSection):
-    """Raw bytes by a declared layout. Scale, offset and unit are the rule's, not the layout's."""
+    """Raw bytes with a declared layout. The rule sets scale, offset and unit; the layout does not."""
 
     type: Literal["binary"] = Field(description="The payload is bytes with a fixed layout.")
     endian: Endian = Field(
@@ -148,11 +148,11 @@ class BinaryFormatSection(FormatSection):
             raise ValueError(f"two fields are called {min(twice)!r}; each needs a name of its own")
         if self.repeat and self.longer == "ignore":
             raise ValueError("longer: ignore is not for repeat: records go on until the end")
-        self.build()  # it says what cannot be
+        self.build()  # raises ValueError for an impossible layout
         return self
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.binary.binary import BinaryFormat  # noqa: PLC0415
 
         return BinaryFormat(

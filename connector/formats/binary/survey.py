@@ -1,8 +1,8 @@
-"""What the heads of MessagePack and CBOR items say, without making anything of them.
+"""Counts arrays, maps and entries in MessagePack and CBOR by the heads of items, without decoding the items.
 
-An empty array is a byte there and sixty in memory, so a payload of nothing else would take a large multiple of
-itself; and a map may name a key twice, of which a decoder keeps one. Both are seen here. What is wrong with a payload
-is for its decoder to say.
+An empty array takes one byte in the payload and sixty in memory. So a payload of empty arrays would take a large
+multiple of its length. A map may also have a key twice, and a decoder keeps only one of the two entries. The counts
+show both. An invalid payload is not reported here: its decoder reports it.
 """
 
 from __future__ import annotations
@@ -19,30 +19,35 @@ MAX_CONTAINERS: Final = 200_000
 
 @dataclass(slots=True)
 class Survey:
-    """How many arrays and maps there are, and how many entries the maps have."""
+    """The counts of one payload."""
 
     containers: int = 0
+    """The number of arrays and maps."""
     entries: int = 0
+    """The number of entries of all maps together."""
 
 
 Surveyor: TypeAlias = Callable[[bytes], Survey]
 
 
 def check_containers(payload: bytes, heads: bytes, survey: Surveyor) -> None:
-    """`PayloadError` if the payload has too many arrays and maps. `heads` are the bytes that begin one; only if enough
-    of them stand anywhere in it is it looked at more closely."""
+    """Raise `PayloadError` if the payload has too many arrays and maps.
+
+    `heads` are the bytes with which an array or a map begins. Only a payload with enough such bytes, at any place, is
+    surveyed.
+    """
     if len(payload) <= MAX_CONTAINERS or len(payload) - len(payload.translate(None, heads)) <= MAX_CONTAINERS:
         return
     if survey(payload).containers > MAX_CONTAINERS:
         raise PayloadError(Reason.TOO_MANY_VALUES, f"more than {MAX_CONTAINERS} arrays and maps in one payload")
 
 
-_LENGTHS: Final = {  # head of a MessagePack item: size of the length behind it, what is added to that
+_LENGTHS: Final = {  # head of a MessagePack item: bytes of the length behind the head, number to add to the length
     0xC4: (1, 0), 0xC5: (2, 0), 0xC6: (4, 0),  # bin
     0xC7: (1, 1), 0xC8: (2, 1), 0xC9: (4, 1),  # ext
     0xD9: (1, 0), 0xDA: (2, 0), 0xDB: (4, 0),  # str
 }  # fmt: skip
-_FIXED: Final = {  # head of a MessagePack item: bytes behind it
+_FIXED: Final = {  # head of a MessagePack item: bytes behind the head
     0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8,
     0xD4: 2, 0xD5: 3, 0xD6: 5, 0xD7: 9, 0xD8: 17,
 }  # fmt: skip
@@ -50,7 +55,7 @@ MESSAGEPACK_CONTAINERS: Final = bytes((*range(0x80, 0xA0), *range(0xDC, 0xE0)))
 
 
 def survey_messagepack(payload: bytes) -> Survey:
-    """The heads of a MessagePack payload."""
+    """The counts of a MessagePack payload; counting stops just above `MAX_CONTAINERS`."""
     found = Survey()
     at, end = 0, len(payload)
     while at < end and found.containers <= MAX_CONTAINERS:
@@ -78,7 +83,10 @@ CBOR_CONTAINERS: Final = bytes(range(0x80, 0xC0))
 
 
 def survey_cbor(payload: bytes) -> Survey:
-    """The heads of CBOR items; of a map of unknown length no entries are counted."""
+    """The counts of a CBOR payload; counting stops just above `MAX_CONTAINERS`.
+
+    The entries of a map of indefinite length are not counted.
+    """
     found = Survey()
     at, end = 0, len(payload)
     while at < end and found.containers <= MAX_CONTAINERS:

@@ -1,1 +1,1 @@
-"""Formats with a schema: Avro, Protobuf, JSON Schema."""
+"""The formats with a schema: Avro, Protobuf, JSON Schema."""

@@ -1,7 +1,7 @@
-"""Apache Avro: with a schema registry, with a declared schema, or as an object container file, which brings its own.
+"""Apache Avro: with a schema registry, with a declared schema, or as an object container file with its own schema.
 
-Timestamps become datetimes (one in no year stays a number), decimals floats, enums text, and a union the value that it
-holds. Dates, and times without a zone, become ISO 8601 text.
+Timestamps become datetimes; a timestamp outside the calendar stays a number. Decimals become floats, enums become text,
+and a union becomes the value that it holds. Dates, and times without a zone, become ISO 8601 text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from connector.settings import SettingsError
 _MAX_MEMORY: Final = 128 * 1024 * 1024
 _MAX_SCHEMAS: Final = 10_000
 _MAX_SCHEMA_BYTES: Final = 256 * 1024
-"""Of a container, whose schema anybody may have written; to read a longer one takes seconds."""
+"""The longest schema of a container, in bytes: anybody may have written it, and a longer one takes seconds to parse."""
 _CONTAINER: Final = b"Obj\x01"
 _METADATA: Final = parse_schema({"type": "map", "values": "bytes"})
 _LONG: Final = parse_schema("long")
@@ -39,13 +39,15 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class AvroFormat:
-    """Avro records."""
+    """The format of Avro records and object container files."""
 
     name = "avro"
 
     def __init__(self, schema: Schemas | str, *, max_bytes: int) -> None:
-        """`schema` is a registry, or the text of a schema, which may raise `ValueError`. `max_bytes` bounds what a
-        compressed container may become."""
+        """`schema` is a registry, or the text of a schema. Raises SettingsError if this text cannot be used.
+
+        `max_bytes` is the most bytes that the blocks of a container may have when they are decompressed.
+        """
         self._max_bytes = max_bytes
         self._schemas = None if isinstance(schema, str) else schema
         self._by_id: dict[int, AvroSchema] = {}
@@ -57,7 +59,10 @@ class AvroFormat:
                 raise SettingsError(str(error)) from None
 
     def decode(self, payload: bytes) -> object:
-        """The record's document; of a container its records' `Documents`."""
+        """The document of a record; for a container, the `Documents` of its records.
+
+        Raises `PayloadError` and, with a registry, `SchemaUnavailableError`.
+        """
         if payload.startswith(_CONTAINER):
             return self._container(payload)
         if not payload:
@@ -80,17 +85,20 @@ class AvroFormat:
         return parsed
 
     def _container(self, payload: bytes) -> Documents:
-        """https://avro.apache.org/docs/1.12.0/specification/#object-container-files"""
+        """The documents of an object container file. Raises `PayloadError`.
+
+        https://avro.apache.org/docs/1.12.0/specification/#object-container-files
+        """
         stream = BytesIO(payload)
         stream.seek(len(_CONTAINER))
         metadata = _read(stream, _METADATA)
         codec = metadata.get("avro.codec", b"null")
         if codec not in _CODECS:
             known = ", ".join(name.decode() for name in _CODECS)
-            raise _wrong(f"its codec {codec[:20]!r} is not read (known: {known})")
+            raise _wrong(f"the codec {codec[:20]!r} is not read (known: {known})")
         text = metadata.get("avro.schema", b"")
         if len(text) > _MAX_SCHEMA_BYTES:
-            raise _wrong(f"its schema has {len(text)} bytes; at most {_MAX_SCHEMA_BYTES} are read")
+            raise _wrong(f"the schema has {len(text)} bytes; at most {_MAX_SCHEMA_BYTES} are read")
         schema = parse_avro(text.decode("utf-8", "replace"))
         sync = stream.read(_SYNC)
         gathered = DocumentCollector()
@@ -135,8 +143,8 @@ def _read(stream: BytesIO, parsed: Any, reader: Callable[..., Any] = schemaless_
     except RecursionError:
         raise PayloadError(Reason.NESTED_TOO_DEEPLY, "records are nested too deeply") from None
     except EOFError:
-        raise _wrong("it ends too early") from None
-    except Exception as error:  # noqa: BLE001 - fastavro meets damaged data with whatever Python says
+        raise _wrong("the data ends too early") from None
+    except Exception as error:  # noqa: BLE001 - for damaged data, fastavro raises any exception of Python
         raise _wrong(f"{type(error).__name__}: {str(error)[:200]}") from None
 
 
@@ -151,7 +159,7 @@ def _check_size(schema: AvroSchema, data: bytes) -> None:
 def _check_end(stream: BytesIO, data: bytes) -> None:
     left = len(data) - stream.tell()
     if left:
-        raise _wrong(f"{left} bytes are left behind the record; it was written with another schema")
+        raise _wrong(f"{left} bytes are left behind the record; the record was written with another schema")
 
 
 def _wrong(why: str) -> PayloadError:
@@ -159,7 +167,10 @@ def _wrong(why: str) -> PayloadError:
 
 
 def _time_reader(parts: int, zone: bool) -> Callable[..., object]:
-    """A logical type's reader: a number of which a second has so many `parts` → the time."""
+    """A reader for fastavro: a number of 1/`parts` seconds since 1970 → the time; with `zone`, in UTC.
+
+    A number outside the calendar stays a number.
+    """
 
     def read(value: int, _writer: object = None, _reader: object = None) -> object:
         try:

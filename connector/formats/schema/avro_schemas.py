@@ -1,8 +1,8 @@
-"""Avro schemas: text → what fastavro reads by, and what reading by it may cost.
+"""Avro schemas: text → a schema for fastavro, with the cost of reading by it.
 
-fastavro trusts data and schema. It ends the process on data that nests too deeply, which only a schema that refers to
-itself allows; it fills memory from a payload of a few bytes where an array's elements take none; and where they take
-few, the memory is a large multiple of the payload. All of that can be told from the schema.
+fastavro trusts data and schema. Data that is nested too deeply ends the process; only a schema that refers to itself
+allows such data. If the elements of an array take no bytes, a payload of a few bytes fills the memory. If they take few
+bytes, the memory is a large multiple of the payload. All this can be read from the schema.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from connector.records import Reason
 VALUE: Final = "value"
 _POINTER: Final = 8
 _SCALARS: Final = {
-    # type: (bytes in the payload, bytes in memory), both at least
+    # type: (least bytes in the payload, least bytes in memory)
     "null": (0, 0), "boolean": (1, 0), "int": (1, 0), "long": (1, 0), "float": (4, 24), "double": (8, 24),
     "string": (1, 0), "bytes": (1, 0), "enum": (1, 0),
 }  # fmt: skip
 _CONTAINER: Final = 64
 _TEXT_FACTOR: Final = 20
-"""Short texts and numbers, in memory, to their bytes in the payload."""
+"""The memory of short texts and numbers, as a multiple of their bytes in the payload."""
 _MAX_EMPTY: Final = 10_000
 
 
@@ -37,21 +37,23 @@ class AvroSchema:
     """A schema, ready for fastavro."""
 
     parsed: Any
-    """A record whose one field, `VALUE`, is of the schema."""
+    """The schema as the only field, `VALUE`, of a record."""
     is_recursive: bool
-    """Whether data may nest as deeply as it likes."""
+    """Whether data may be nested to any depth."""
     factor: float
-    """How much memory a payload may take at most, to its length."""
+    """The most memory that a payload may take, as a multiple of its length."""
 
 
 def parse_avro(text: str, references: Sequence[NamedSchema] = ()) -> AvroSchema:
-    """The schema of this text; what it refers to stands before those that refer to it. `PayloadError` if it is no
-    schema, or none that can be read safely."""
+    """The schema of a text. Raises `PayloadError` if the text is not a schema, or if reading by it is not safe.
+
+    `references` are the schemas that the text refers to. A schema stands after the schemas that it refers to itself.
+    """
     named: dict[str, Any] = {}
     try:
         for reference in references:
             parse_schema(json.loads(reference.text), named_schemas=named, _write_hint=False)
-        # A record of one field is written as the field. Of a record fastavro remembers that it was parsed.
+        # A record with one field has the bytes of the field. fastavro remembers that a record was parsed.
         field = {"name": VALUE, "type": json.loads(text)}
         parsed: Any = parse_schema({"type": "record", "name": "_Document", "fields": [field]}, named_schemas=named)
         survey = _Survey(named)
@@ -59,24 +61,24 @@ def parse_avro(text: str, references: Sequence[NamedSchema] = ()) -> AvroSchema:
     except PayloadError:
         raise
     except RecursionError:
-        raise _unusable("it is nested too deeply") from None
-    except Exception as error:  # noqa: BLE001 - fastavro meets a malformed schema with whatever Python says
+        raise _unusable("the schema is nested too deeply") from None
+    except Exception as error:  # noqa: BLE001 - for a malformed schema, fastavro raises any exception of Python
         raise _unusable(f"{type(error).__name__}: {str(error)[:300]}") from None
     return AvroSchema(parsed, survey.is_recursive, survey.factor)
 
 
 class _Survey:
-    """Goes through a schema once. What a type takes at least is (bytes in the payload, bytes in memory)."""
+    """Goes through a schema once. The least size of a type is (bytes in the payload, bytes in memory)."""
 
     def __init__(self, named: Mapping[str, Any]) -> None:
         self._named = named
         self._known: dict[str, tuple[int, int] | None] = {}
-        """By name; None for a record that is being looked at."""
+        """Name of a record → its least size; None while the survey is inside the record."""
         self.is_recursive = False
         self.factor: float = _TEXT_FACTOR
 
     def of(self, schema: Any) -> tuple[int, int]:
-        """What a value of this schema takes at least."""
+        """The least size of a value of this schema. Raises `PayloadError` if reading by the schema is not safe."""
         if isinstance(schema, str):
             return _SCALARS[schema] if schema in _SCALARS else self._of_name(schema)
         if isinstance(schema, list):
@@ -100,7 +102,7 @@ class _Survey:
         found = self._known[name]
         if found is None:
             self.is_recursive = True
-            return 1, _CONTAINER  # at least; what it really takes is counted where it is defined
+            return 1, _CONTAINER  # a lower bound: the least size is counted at the definition of the record
         return found
 
     def _of_record(self, schema: Any) -> tuple[int, int]:

@@ -1,5 +1,7 @@
-"""JSON with a schema in a registry: the schema's ID, and JSON behind it. Whether it follows its schema is checked on
-demand; what the schema says is not needed to decode it."""
+"""JSON with a schema in a registry: a payload is the schema's ID, and then JSON.
+
+The JSON is decoded without its schema. On request, each document is checked against its schema.
+"""
 
 from __future__ import annotations
 
@@ -16,27 +18,31 @@ if TYPE_CHECKING:
     from connector.formats.schema.schemas import RegisteredSchema, Schemas
 
 _MAX_SCHEMAS: Final = 10_000
-NEEDS: Final = 'check: true needs the library jsonschema: pip install "clarify-connector[json-schema]"'
+NEEDS: Final = (
+    "check: true needs the package jsonschema: in a checkout of the connector, run pip install '.[json-schema]'"
+)
 
 
 class JsonSchemaFormat:
-    """JSON with a schema's ID."""
+    """The format of JSON after a schema's ID: one document a payload."""
 
     name = "json_schema"
 
     def __init__(self, schemas: Schemas | None) -> None:
-        """With a registry every document is checked against its schema. Raises `ValueError` if the library for that is
-        not there."""
+        """With `schemas`, every document is checked against its schema.
+
+        Raises SettingsError if the library for the check is not installed.
+        """
         self._schemas = schemas
         self._validators: dict[int, Any] = {}
         if schemas is not None:
             try:
-                import jsonschema  # noqa: F401, PLC0415 - heavy, and only for those who check
+                import jsonschema  # noqa: F401, PLC0415 - slow to import, and needed only for the check
             except ModuleNotFoundError:
                 raise SettingsError(NEEDS) from None
 
     def decode(self, payload: bytes) -> object:
-        """The payload's document."""
+        """The document of the payload. Raises `PayloadError` and, with the check, `SchemaUnavailableError`."""
         number = schema_id(payload)
         validator = self._validator(number) if self._schemas is not None else None
         document = json_payload.decode(payload[HEADER:])
@@ -87,7 +93,7 @@ def _check(validator: Any, document: object) -> None:
         error = next(iter(validator.iter_errors(document)), None)
     except RecursionError:
         raise PayloadError(Reason.NESTED_TOO_DEEPLY, "objects or arrays are nested too deeply") from None
-    except Exception as problem:  # noqa: BLE001 - a reference that leads nowhere is found only on the way
+    except Exception as problem:  # noqa: BLE001 - a reference without a target is found only during the check
         raise PayloadError(Reason.SCHEMA_UNUSABLE, f"the JSON Schema cannot be used: {str(problem)[:300]}") from None
     if error is not None:
         raise PayloadError(Reason.SCHEMA_VIOLATED, f"{error.json_path}: {error.message[:300]}")

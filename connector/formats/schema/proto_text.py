@@ -1,6 +1,6 @@
-"""The text of a .proto file → its descriptor, as far as data is decoded by it: names, numbers and types, no options.
+"""The text of a .proto file → its descriptor, with the parts that decoding needs: names, numbers, types, no options.
 
-What a name means (messages and enums of this file and of its imports) is found out by Protobuf's own descriptor pool.
+Protobuf's own descriptor pool resolves names: messages and enums of the file and of its imports.
 """
 
 from __future__ import annotations
@@ -39,14 +39,17 @@ _ODD_NUMBER: Final = re.compile(r"(=\s*-?)(0[xX][0-9a-fA-F]+|0[0-7]+)\b")
 
 
 def parse_proto(text: str, name: str) -> FileDescriptorProto:
-    """The descriptor of a file with this text, which others import by this name. `PayloadError` if it is none."""
+    """The descriptor of a .proto file with this text; other files import it as `name`.
+
+    Raises `PayloadError` if the text cannot be read as a .proto file.
+    """
     errors = _Errors()
     parser = Parser(setup_lexer=errors.listen, setup_parser=errors.listen)
     try:
         parsed = parser.parse(_ODD_NUMBER.sub(_decimal, text))
     except RecursionError:
         raise unusable(f"{name} is nested too deeply") from None
-    except Exception as error:  # noqa: BLE001 - after a syntax error it meets holes with whatever Python says
+    except Exception as error:  # noqa: BLE001 - after a syntax error, the parser raises any exception of Python
         raise unusable(f"{name}: {errors.first or error}") from None
     if errors.first:
         raise unusable(f"{name}: {errors.first}")
@@ -54,8 +57,11 @@ def parse_proto(text: str, name: str) -> FileDescriptorProto:
 
 
 def parse_registered(text: str, name: str) -> FileDescriptorProto:
-    """The descriptor of a schema as a registry has it: the text of a file, or, as some producers register it, its
-    serialized descriptor in base64. `PayloadError` if it is neither."""
+    """The descriptor of a schema in a registry.
+
+    The schema is the text of a .proto file, or, from some producers, the serialized descriptor in base64. Raises
+    `PayloadError` if the schema is neither.
+    """
     if not _BASE64.fullmatch(text):
         return parse_proto(text, name)
     try:
@@ -71,19 +77,20 @@ def unusable(why: str) -> PayloadError:
     return PayloadError(Reason.SCHEMA_UNUSABLE, f"the Protobuf schema cannot be used: {why}")
 
 
-class _Errors(ErrorListener):  # type: ignore[misc] # it has no types
-    """Keeps the first syntax error, which would otherwise be printed and passed over."""
+class _Errors(ErrorListener):  # type: ignore[misc] # antlr4 has no types
+    """Keeps the first syntax error. Without this listener, ANTLR prints the error and goes on."""
 
     def __init__(self) -> None:
         self.first = ""
+        """The place and the text of the first syntax error; empty without one."""
 
     def listen(self, source: Any) -> None:
-        """Listen to this lexer or parser, and nobody else."""
+        """Become the only listener of a lexer or parser."""
         source.removeErrorListeners()
         source.addErrorListener(self)
 
     def syntaxError(self, recognizer: Any, symbol: Any, line: int, column: int, said: str, error: Any) -> None:  # noqa: N802, ARG002
-        """Called by the parser."""
+        """Note a syntax error. The lexer and the parser call this method."""
         self.first = self.first or f"line {line}, column {column + 1}: {said[:120]}"
 
 
@@ -132,7 +139,7 @@ def _message(message: DescriptorProto, name: str, elements: list[Any], implicit:
             _enum(message.enum_type.add(), element)
         elif isinstance(element, ast.Option) and element.name == "message_set_wire_format":
             raise unusable(f"{name} is a message set, which is not read")
-    # Behind the messages that have a name in the file: a payload's message indexes count only those.
+    # Map entries stand behind the messages of the file: the message indexes of a payload count only those messages.
     message.nested_type.extend(entries)
     for field in optional:
         field.proto3_optional = True
@@ -159,7 +166,7 @@ def _set_type(field: FieldDescriptorProto, name: str) -> None:
     if name in _TYPES:
         field.type = _TYPES[name]
     else:
-        field.type_name = name  # whether it is a message or an enum, the pool finds out
+        field.type_name = name  # the pool finds out whether the name means a message or an enum
 
 
 def _map_field(message: DescriptorProto, element: ast.MapField) -> DescriptorProto:
@@ -185,7 +192,7 @@ def _group(message: DescriptorProto, element: ast.Group, implicit: bool) -> Fiel
 
 def _enum(enum: EnumDescriptorProto, element: ast.Enum) -> None:
     enum.name = element.name
-    enum.options.allow_alias = True  # it may have been allowed, and does no harm
+    enum.options.allow_alias = True  # options are not read, and the file may allow aliases; this does no harm
     for member in element.elements:
         if isinstance(member, ast.EnumValue):
             enum.value.add(name=member.name, number=member.number)

@@ -1,4 +1,4 @@
-"""Protocol Buffers: with a schema registry, whose payloads say which message they are, or with a declared message."""
+"""Protocol Buffers, with a schema registry or a declared message. With a registry, each payload names its message."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _MAX_NESTING: Final = 32
 
 
 def from_proto_file(path: Path, folder: Path, message: str) -> DeclaredProtobufFormat:
-    """The format of a message in a .proto file, whose imports begin in this folder. Raises `ValueError`."""
+    """The format of a message in a .proto file. Imports are found in `folder`. Raises SettingsError."""
     return _declared(protobuf_schemas.schema_from_proto_file(path, folder), message)
 
 
 def from_descriptor_file(path: Path, message: str) -> DeclaredProtobufFormat:
-    """The format of a message in a descriptor set. Raises `ValueError`."""
+    """The format of a message in a descriptor set. Raises SettingsError."""
     return _declared(protobuf_schemas.schema_from_descriptor_file(path, message), message)
 
 
@@ -40,7 +40,7 @@ def _declared(schema: ProtobufSchema, message: str) -> DeclaredProtobufFormat:
 
 
 class _Reader:
-    """Reads one kind of message."""
+    """Decodes one kind of message."""
 
     def __init__(self, descriptor: Descriptor) -> None:
         self._class: Any = GetMessageClass(descriptor)
@@ -48,7 +48,7 @@ class _Reader:
         self._documents = ProtobufConverter()
 
     def read(self, data: bytes) -> object:
-        """The document of these bytes."""
+        """The document of a message. Raises `PayloadError`."""
         message = self._class()
         try:
             message.ParseFromString(data)
@@ -58,7 +58,7 @@ class _Reader:
 
 
 class DeclaredProtobufFormat:
-    """Protobuf messages of one kind."""
+    """The format of Protobuf messages of one declared kind."""
 
     name = "protobuf"
 
@@ -73,7 +73,7 @@ class DeclaredProtobufFormat:
 
 
 class ProtobufFormat:
-    """Protobuf messages with their schema's ID, and which of its messages they are."""
+    """The format of Protobuf messages behind the schema's ID and the indexes of the message in the schema."""
 
     name = "protobuf"
 
@@ -83,7 +83,7 @@ class ProtobufFormat:
         self._readers: dict[tuple[int, tuple[int, ...]], _Reader] = {}
 
     def decode(self, payload: bytes) -> object:
-        """The message's document."""
+        """The document of the message in the payload. Raises `PayloadError` and `SchemaUnavailableError`."""
         number = schema_id(payload)
         indexes, start = _indexes(payload)
         reader = self._readers.get((number, indexes))
@@ -109,7 +109,10 @@ class ProtobufFormat:
 
 
 def _indexes(payload: bytes) -> tuple[tuple[int, ...], int]:
-    """Which message it is, and where it begins: a count and so many indexes. A count of 0 stands for the first one."""
+    """(message indexes, position of the message in the payload). Raises `PayloadError`.
+
+    The payload has the number of indexes, and then the indexes. The number 0 stands for the first message.
+    """
     count, at = _number(payload, HEADER)
     if not 0 <= count <= _MAX_NESTING:
         raise _no_indexes(f"{count} message indexes")
@@ -123,7 +126,7 @@ def _indexes(payload: bytes) -> tuple[tuple[int, ...], int]:
 
 
 def _number(payload: bytes, at: int) -> tuple[int, int]:
-    """A zigzag number of variable length, and where it ends."""
+    """(the zigzag varint at `at`, the position behind it). Raises `PayloadError`."""
     value = shift = 0
     while at < len(payload) and shift < 35:
         byte = payload[at]
@@ -137,5 +140,5 @@ def _number(payload: bytes, at: int) -> tuple[int, int]:
 
 def _no_indexes(what: str) -> PayloadError:
     return PayloadError(
-        Reason.INVALID_PROTOBUF, f"{what} behind the schema's ID: was it written by a Protobuf serializer?"
+        Reason.INVALID_PROTOBUF, f"{what} behind the schema's ID: was the payload written by a Protobuf serializer?"
     )

@@ -1,8 +1,9 @@
 """Protobuf messages → documents.
 
-Fields are called as in the .proto file. What has no value is left out, but for fields whose absence cannot be told from
-zero, which is what proto3 makes of plain fields: a temperature of 0 is not sent at all. Enums become the names of their
-values, `Timestamp` a datetime, `Duration` seconds, and wrappers and `Struct` what they hold.
+Fields have the names of the .proto file. A field without a value is left out if the message says that the value is
+absent. In proto3, plain fields cannot say this: a temperature of 0 is not sent at all. So plain fields are never left
+out. Enums become the names of their values, `Timestamp` becomes a datetime and `Duration` becomes seconds. A wrapper
+becomes its value, and a `Struct` becomes an object.
 """
 
 from __future__ import annotations
@@ -24,18 +25,22 @@ _Convert = Callable[[Any], object]
 
 
 class ProtobufConverter:
-    """Makes documents of the messages of one schema; knows how for each kind of message after its first."""
+    """Converts messages of one schema to documents. The way to read a kind of message is remembered after its first."""
 
     def __init__(self) -> None:
         self._fields: dict[str, list[_Field]] = {}
         self._left = 0
 
     def of(self, message: Any) -> object:
-        """The document of a message. `PayloadError` if it has too many values, or if it seems to be another message."""
+        """The document of a message.
+
+        Raises `PayloadError` if the message has too many values, or if all its fields are unknown.
+        """
         self._left = _MAX_NODES
         if not message.ListFields() and len(UnknownFieldSet(message)):
             raise PayloadError(
-                Reason.INVALID_PROTOBUF, f"it has no field of {message.DESCRIPTOR.full_name}: is it another message?"
+                Reason.INVALID_PROTOBUF,
+                f"the payload has no field of {message.DESCRIPTOR.full_name}: is it another message?",
             )
         return self._message(message)
 
@@ -55,7 +60,7 @@ class ProtobufConverter:
         return document
 
     def _struct(self, message: Any) -> object:
-        """google.protobuf.Struct, ListValue or Value: what JSON knows."""
+        """A google.protobuf.Struct, ListValue or Value as a value of JSON."""
         self._count(1)
         kind = message.DESCRIPTOR.name
         if kind == "Struct":
@@ -102,7 +107,7 @@ class ProtobufConverter:
 
 
 class _Field:
-    """How a field is read."""
+    """The way to read one field."""
 
     __slots__ = ("has_presence", "name", "read")
 
@@ -125,7 +130,7 @@ def _timestamp(message: Any) -> object:
     try:
         return _EPOCH + timedelta(seconds=message.seconds, microseconds=message.nanos // 1000)
     except OverflowError:
-        return float(message.seconds)  # in no year: the mapping says so
+        return float(message.seconds)  # the time is outside the calendar: the mapping rejects it
 
 
 def _duration(message: Any) -> object:
@@ -138,7 +143,10 @@ def _wrapped(message: Any) -> object:
 
 
 def _decimal(message: Any) -> object:
-    """confluent.type.Decimal: an integer of two's complement, and how many of its digits are behind the point."""
+    """The number in a confluent.type.Decimal: a two's complement integer, with its number of decimal places.
+
+    NaN if it is not a number.
+    """
     try:
         return float(Decimal(int.from_bytes(message.value[:64], "big", signed=True)).scaleb(-message.scale))
     except (ArithmeticError, ValueError):

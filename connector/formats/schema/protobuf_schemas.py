@@ -1,4 +1,4 @@
-"""Protobuf schemas: .proto texts, or a descriptor set → the messages that they describe."""
+"""Protobuf schemas: .proto texts or a descriptor set → descriptors of messages."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _WELL_KNOWN: Final = frozenset(
     )
 )  # fmt: skip
 _CONFLUENT: Final = {
-    # What Confluent's registry knows by itself, as far as it says how data is written.
+    # Files that Confluent's registry has built in: only the parts that say how data is written.
     "confluent/type/decimal.proto": 'syntax = "proto3"; package confluent.type; '
     "message Decimal { bytes value = 1; uint32 precision = 2; int32 scale = 3; }",
 }
 Find = Callable[[str], FileDescriptorProto | None]
-"""The file that is imported by this name, if there is one."""
+"""Import name → descriptor of the file; None if there is no such file."""
 
 
 class ProtobufSchema:
-    """The messages of a file and of what it imports."""
+    """The messages of a file and of its imports."""
 
     def __init__(self, file: FileDescriptorProto, find: Find) -> None:
-        """`PayloadError` if something is missing or wrong."""
+        """Raises `PayloadError` if a definition is missing or wrong."""
         self._file = file
         self._find = find
         self._pool = DescriptorPool()
@@ -44,7 +44,7 @@ class ProtobufSchema:
         self._add(file, ())
 
     def by_name(self, name: str) -> Descriptor:
-        """The message with this full name."""
+        """The message with this full name. Raises `PayloadError` if there is none."""
         try:
             return self._pool.FindMessageTypeByName(name.lstrip("."))
         except KeyError:
@@ -52,19 +52,25 @@ class ProtobufSchema:
             raise unusable(f"there is no message {name} in {self._file.name} (there: {known or 'none'})") from None
 
     def by_indexes(self, indexes: Sequence[int]) -> Descriptor:
-        """The message at this place: an index into the file's messages, and further ones into those nested in it."""
+        """The message at these indexes. Raises `PayloadError` if there is none.
+
+        The first index counts the messages of the file; each further index counts the messages nested in the last one.
+        """
         name = self._file.package
         messages: Sequence[DescriptorProto] = self._file.message_type
         for index in indexes:
             if index >= len(messages):
-                raise unusable(f"it has no message at {list(indexes)}")
+                raise unusable(f"the schema has no message at {list(indexes)}")
             name = f"{name}.{messages[index].name}" if name else messages[index].name
             messages = [nested for nested in messages[index].nested_type if not nested.options.map_entry]
         return self.by_name(name)
 
     def _add(self, file: FileDescriptorProto, importers: tuple[str, ...]) -> None:
-        """Add the file to the pool, behind what it imports. An import that nobody has is left out: it may only have
-        options, and if it has more, the pool says what is missing."""
+        """Add the file to the pool, after its imports. Raises `PayloadError`.
+
+        An import that cannot be found is left out, because it may have only options. If it has more, the pool names the
+        missing definition.
+        """
         if file.name in importers:
             raise unusable(f"{file.name} imports itself")
         if file.name in self._added:
@@ -100,13 +106,16 @@ class ProtobufSchema:
 
 
 def _well_known(name: str) -> FileDescriptorProto:
-    """A file that comes with Protobuf's own library."""
+    """The descriptor of a file that is part of Protobuf's own library."""
     module = import_module(name.removesuffix(".proto").replace("/", ".") + "_pb2")
     return FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb)
 
 
 def from_texts(text: str, references: Mapping[str, str]) -> ProtobufSchema:
-    """The schema of a text in a registry; `references` are the texts of what it imports, by their names there."""
+    """The schema of a text in a registry. Raises `PayloadError`.
+
+    `references` has the texts of its imports, by the names in the import statements.
+    """
 
     def find(name: str) -> FileDescriptorProto | None:
         return parse_registered(references[name], name) if name in references else None
@@ -115,7 +124,7 @@ def from_texts(text: str, references: Mapping[str, str]) -> ProtobufSchema:
 
 
 def schema_from_proto_file(path: Path, folder: Path) -> ProtobufSchema:
-    """The schema of a .proto file, whose imports begin in this folder. Raises `ValueError`."""
+    """The schema of a .proto file. Imports are found in `folder`. Raises SettingsError."""
 
     def find(name: str) -> FileDescriptorProto | None:
         imported = folder / name
@@ -129,7 +138,7 @@ def schema_from_proto_file(path: Path, folder: Path) -> ProtobufSchema:
 
 
 def schema_from_descriptor_file(path: Path, message: str) -> ProtobufSchema:
-    """The schema of a descriptor set, in the file of this message. Raises `ValueError`."""
+    """The schema of the file that defines `message`, from a descriptor set. Raises SettingsError."""
     try:
         files = {file.name: file for file in FileDescriptorSet.FromString(_content(path)).file}
     except DecodeError:

@@ -1,4 +1,4 @@
-"""What formats with a schema registry need of one."""
+"""The interface of a schema registry for the formats that need one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class NamedSchema:
-    """A schema that another one refers to, under the name that it uses: an Avro full name, the path of a Protobuf
-    import, the URI of a JSON Schema."""
+    """A schema that another schema refers to.
+
+    `name` is the name in the reference: an Avro full name, the path of a Protobuf import, or the URI of a JSON Schema.
+    """
 
     name: str
     text: str
@@ -17,19 +19,22 @@ class NamedSchema:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredSchema:
-    """A schema as its registry has it. It never changes for an ID."""
+    """A schema in the form in which its registry has it. The schema of an ID never changes."""
 
     id: int
     kind: str
     """`AVRO`, `PROTOBUF` or `JSON`."""
     text: str
     references: tuple[NamedSchema, ...] = ()
-    """All that it refers to, directly or not; each stands behind those that it refers to itself."""
+    """All schemas that the schema refers to, directly or indirectly. A schema stands after the ones it refers to."""
 
 
 class Schemas(Protocol):
-    """A schema registry, as formats see it. Safe for threads."""
+    """A schema registry, as formats use it. Safe for threads."""
 
     def schema(self, schema_id: int) -> RegisteredSchema:
-        """The schema with this ID. Raises `SchemaUnavailableError` if it cannot be had now, and `PayloadError` if
-        the registry says that there is none."""
+        """The schema with this ID.
+
+        Raises `SchemaUnavailableError` if the registry cannot answer now, and `PayloadError` if the registry says that
+        there is no such schema.
+        """

@@ -1,4 +1,4 @@
-"""The sections of the formats with a schema, from a registry or declared: Avro, Protobuf, JSON Schema."""
+"""The sections of the formats with a schema, registered or declared: Avro, Protobuf, JSON Schema."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _SchemaFormatSection(FormatSection):
-    """A format whose schema is in a registry, or declared."""
+    """The base of the formats whose schema is in a registry, or declared."""
 
     registry: str | None = Field(
         default=None,
@@ -26,11 +26,11 @@ class _SchemaFormatSection(FormatSection):
 
     @property
     def declared(self) -> bool:
-        """Whether the schema is declared, and no registry is asked."""
+        """Whether the schema is declared, so that the format needs no registry."""
         return False
 
     def registry_problem(self, names: Mapping[str, object]) -> str | None:
-        """What is wrong with the registry that this format needs, when these are the ones there are."""
+        """Why the format cannot find its schema registry among `names`, for people; None without a problem."""
         if self.declared:
             return None
         if self.registry is not None:
@@ -53,8 +53,10 @@ class _SchemaFormatSection(FormatSection):
 
 
 class AvroFormatSection(_SchemaFormatSection):
-    """Apache Avro, with a schema registry or a declared schema. An Avro object container file brings its own schema;
-    each of its records is a document."""
+    """Apache Avro, with a schema registry or a declared schema.
+
+    An Avro object container file has its own schema; each of its records is a document.
+    """
 
     type: Literal["avro"] = Field(description="The payload is Avro.")
     schema_file: Path | None = Field(
@@ -71,11 +73,11 @@ class AvroFormatSection(_SchemaFormatSection):
 
     @property
     def declared(self) -> bool:
-        """Whether the schema is declared, and no registry is asked."""
+        """Whether the schema is declared, so that the format needs no registry."""
         return self.schema_file is not None
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.schema.avro import AvroFormat  # noqa: PLC0415
 
         if self.schema_file is None:
@@ -116,18 +118,20 @@ class ProtobufFormatSection(_SchemaFormatSection):
         if self.declared and self.message is None:
             raise ValueError(f"{given[0]} needs message, the full name of the message in it")
         if self.message is not None and not self.declared:
-            raise ValueError("message needs proto_file or descriptor_file; with a registry the payload names it")
+            raise ValueError(
+                "message needs proto_file or descriptor_file; with a registry the payload names the message"
+            )
         if self.import_path is not None and self.proto_file is None:
             raise ValueError("import_path is for proto_file")
         return self
 
     @property
     def declared(self) -> bool:
-        """Whether the schema is declared, and no registry is asked."""
+        """Whether the schema is declared, so that the format needs no registry."""
         return self.proto_file is not None or self.descriptor_file is not None
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.schema import protobuf  # noqa: PLC0415
 
         if self.proto_file is not None:
@@ -149,14 +153,14 @@ class JsonSchemaFormatSection(_SchemaFormatSection):
     )
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.schema.json_schema import JsonSchemaFormat  # noqa: PLC0415
 
         return JsonSchemaFormat(self._schemas(registry) if self.check else None)
 
     @property
     def declared(self) -> bool:
-        """Whether no registry is asked: without the check only the ID is taken off."""
+        """Whether the format needs no registry: without the check, the schema's ID is only removed."""
         return not self.check
 
 

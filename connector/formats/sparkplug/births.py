@@ -14,7 +14,7 @@ from connector.formats.sparkplug.properties import Properties
 from connector.formats.sparkplug.schema import Metric
 
 CONTROL: Final = ("Node Control/", "Device Control/")
-"""Names of metrics that are commands begin like this: they are no measurements."""
+"""The beginnings of the names of metrics that are commands and no measurements."""
 BD_SEQ: Final = "bdSeq"
 """The metric that ties a death to its birth."""
 
@@ -42,7 +42,7 @@ _Definitions: TypeAlias = Mapping[str, Mapping[str, "MetricBirth"]]
 
 
 class TooManyMetricsError(Exception):
-    """More metrics than may be remembered."""
+    """A birth has more metrics than may be remembered."""
 
 
 class MetricBirth(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
@@ -53,7 +53,7 @@ class MetricBirth(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
     datatype: int = 0
     alias: int | None = None
     transient: bool = False
-    """Declared as a metric that a historian should not store."""
+    """Whether the birth says that a historian should not store the metric."""
     unit: str = ""
     description: str = ""
     display_name: str = ""
@@ -63,7 +63,7 @@ class MetricBirth(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
 
 
 class KnownMetric:
-    """A metric of a birth, ready to read values of it."""
+    """A metric of a birth, prepared for reading its values."""
 
     __slots__ = ("birth", "convert", "datatype", "field", "get", "left_out")
 
@@ -75,7 +75,7 @@ class KnownMetric:
         self.get: Callable[[Any], Any] | None = None
         """Reads the number of a metric; None if the metric is not a plain number, or is left out."""
         self.convert: Callable[[int], int] | None = None
-        """Makes the signed number out of the integer that was sent; None if that is the same."""
+        """Converts the integer that was sent to its number; None if the integer is the number."""
         if self.datatype in _NUMBER_FIELDS and not self.left_out:
             self.read_from(_NUMBER_FIELDS[self.datatype])
 
@@ -106,7 +106,7 @@ class MetricTable:
         return [known.birth for known in self.metrics.values()]
 
     def same_as(self, other: MetricTable) -> bool:
-        """Whether both have the same metrics and the same definitions."""
+        """Whether both tables have the same metrics and the same definitions."""
         return self.births() == other.births() and self.definitions == other.definitions
 
 
@@ -118,8 +118,11 @@ def is_control(path: str) -> bool:
 def read_births(
     metrics: Iterable[Metric], definitions: dict[str, list[MetricBirth]], limit: int
 ) -> tuple[list[MetricBirth], dict[str, list[MetricBirth]]]:
-    """(the metrics of a birth message, the templates that it defines). `definitions` are the templates known before.
-    Raises `TooManyMetricsError` for more than `limit` metrics and members of definitions."""
+    """(the metrics of a birth message, the templates that the message defines).
+
+    `definitions` are the templates known before. Raises `TooManyMetricsError` for more than `limit` metrics and members
+    of definitions.
+    """
     found: list[MetricBirth] = []
     defined: dict[str, list[MetricBirth]] = {}
     instances: list[Metric] = []

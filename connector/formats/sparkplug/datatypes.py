@@ -4,7 +4,8 @@ Signed integers are sent as two's complement in unsigned fields. Some devices cu
 32 or 64 bits; some use `int_value`, others `long_value`. All of these are read.
 
 Arrays (version 3.0) are sent as bytes. Numbers are little-endian. Booleans are a count of 4 bytes, followed by bits
-from the highest down. Each text ends with a zero byte."""
+from the highest down. Each text ends with a zero byte.
+"""
 
 from __future__ import annotations
 
@@ -116,14 +117,18 @@ def type_of(code: int) -> DataType | None:
 
 
 def untyped(field: str) -> DataType | None:
-    """The type of a value in this field without a declared type; None for integers and bytes, which may have several
-    types."""
+    """The type of a value in this field if no type is declared.
+
+    None for integers and bytes, which may have several types.
+    """
     return _UNTYPED.get(field)
 
 
 def scalar(datatype: DataType, value: ScalarValue) -> PlainValue:
-    """The value of a metric, property, parameter or cell; None if it has none. `datatype` is one of `SCALARS`. Raises
-    `BadValueError` if the value does not fit the type."""
+    """The value of a metric, property, parameter or cell; None without a value.
+
+    `datatype` is one of `SCALARS`. Raises `BadValueError` if the value does not fit the type.
+    """
     field = value.WhichOneof("value")
     if field is None:
         return None
@@ -143,8 +148,10 @@ def scalar(datatype: DataType, value: ScalarValue) -> PlainValue:
 
 
 def signed(raw: int, bits: int) -> int:
-    """The signed number that was sent as `raw`: two's complement, cut to `bits` or extended to 32 or 64 bits. Raises
-    `BadValueError` if it does not fit."""
+    """The signed number that was sent as `raw`: two's complement, cut to `bits` or extended to 32 or 64 bits.
+
+    Raises `BadValueError` if the number does not fit into `bits`.
+    """
     half = 1 << (bits - 1)
     if raw < half:
         return raw
@@ -155,20 +162,22 @@ def signed(raw: int, bits: int) -> int:
 
 
 def unsigned(raw: int, bits: int) -> int:
-    """`raw` itself. Raises `BadValueError` if it does not fit into `bits`."""
+    """`raw` itself. Raises `BadValueError` if `raw` does not fit into `bits`."""
     if raw >> bits:
         raise BadValueError(f"{raw} does not fit an integer of {bits} bits without a sign")
     return raw
 
 
 def decoded_text(raw: str | bytes) -> str:
-    """The text. Protobuf returns bytes if they are not UTF-8: these bytes are written with backslashes."""
+    """The text. Protobuf returns bytes for a text that is not UTF-8; invalid bytes become escapes with a backslash."""
     return raw if isinstance(raw, str) else raw.decode("utf-8", "backslashreplace")
 
 
 def array(datatype: DataType, data: bytes, limit: int) -> list[PlainValue]:
-    """The elements of an array. `datatype` is one of `ARRAYS`. Raises `BadValueError` if the bytes do not fit the type,
-    and for more than `limit` elements."""
+    """The elements of an array. `datatype` is one of `ARRAYS`.
+
+    Raises `BadValueError` if the bytes do not fit the type, and for more than `limit` elements.
+    """
     code = _NUMBER_ARRAYS.get(datatype)
     if code is not None:
         size = struct.calcsize("<" + code)

@@ -9,7 +9,7 @@ a birth or a death changes; `host` reads one message after the other.
 - Within one run, messages count in their order of arrival, whatever the clock says. After a restart, the records since
   the last commit are read again, with the births that were in force when these records arrived (see `nodes`). Births
   and losses that are remembered already change nothing.
-- `take_changes` hands out the changes of timelines. They must be stored before the message that made them is committed.
+- `take_changes` returns the changes of timelines. A change must be stored before the message that made it is committed.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from connector.formats.sparkplug.values import MetricProblem, MetricReader, Metr
 from connector.records import Reason
 
 _PARTS_A_VALUE: Final = 8
-"""Messages of Protobuf that one value may consist of: the metric, its properties, its metadata."""
+"""The most Protobuf messages that one value may consist of: the metric, its properties, its metadata."""
 _MAX_TOPICS: Final = 100_000
-"""Topics whose parsed form is kept."""
+"""The most topics whose parsed form is kept."""
 
 
 @dataclass(slots=True)
@@ -52,22 +52,22 @@ class SparkplugMessage:
     values: list[MetricValue] = field(default_factory=list)
     problems: list[MetricProblem] = field(default_factory=list)
     filtered: int = 0
-    """Values that are not measurements."""
+    """The number of values that are not measurements."""
     online: bool | None = None
     """True for a birth, False for a death, None for everything else."""
     died: tuple[Owner, ...] = ()
-    """Who is dead from here on: the device, or the node and all its devices that were alive."""
+    """The owners that are dead after this message: the device, or the node and all its devices that were alive."""
     lost: int = 0
-    """Messages of this node that are missing before this one; -1 if this one was counted as missing and came late."""
+    """The number of missing messages before this one; -1 if this one was counted as missing and came late."""
     want_rebirth: str = ""
-    """Why the node should send its births again; empty if it need not."""
+    """Why the node should send its births again; empty without a reason."""
 
 
 class Host:
-    """Hears the nodes of one broker. For one thread."""
+    """Reads the messages of all nodes of one broker. For one thread."""
 
     def __init__(self, limits: HostLimits | None = None, remembered: Iterable[tuple[Owner, bytes]] = ()) -> None:
-        """`remembered` is what `take_changes` gave in earlier runs."""
+        """`remembered` has the timelines that `take_changes` returned in earlier runs."""
         self._limits = limits or HostLimits()
         self._nodes = Nodes(self._limits, remembered)
         self._lifecycle = Lifecycle(self._nodes, self._limits.max_values)
@@ -77,12 +77,12 @@ class Host:
 
     @property
     def unreadable(self) -> list[UnreadableTimeline]:
-        """Timelines of earlier runs that cannot be read; they are left out."""
+        """The timelines of earlier runs that cannot be read; the host does without them."""
         return self._nodes.unreadable
 
     @property
     def late_deaths(self) -> int:
-        """Deaths that were ignored: another birth had already followed the session that they end."""
+        """The number of ignored deaths: another birth had already followed the session that the death ends."""
         return self._lifecycle.late_deaths
 
     def counts(self) -> RememberedCounts:
@@ -90,7 +90,7 @@ class Host:
         return self._nodes.counts()
 
     def lost(self) -> dict[tuple[str, str], int]:
-        """(group, node) → messages that never reached us since the node was first heard; only nodes with a loss."""
+        """(group, node) → number of messages lost since the node was first heard; only nodes with a loss."""
         return self._nodes.lost()
 
     def take_changes(self) -> list[TimelineChange]:
@@ -100,7 +100,7 @@ class Host:
     # -- one message ------------------------------------------------------------------------------
 
     def decode(self, topic_text: str, data: bytes, arrival_us: int) -> SparkplugMessage:
-        """Read one message. Raises `PayloadError` if the message cannot be read as a whole, and nothing else."""
+        """Read one message. The only error is `PayloadError`: the message cannot be read as a whole."""
         topic = self._topics.get(topic_text) or self._topic(topic_text)
         if topic.message_type is MessageType.STATE or topic.message_type in COMMANDS:
             return SparkplugMessage(topic, arrival_us)
@@ -185,8 +185,8 @@ class Host:
                 message.problems = [
                     MetricProblem(
                         Reason.DATA_BEFORE_BIRTH,
-                        f"{len(unknown)} metrics, but no birth of {who} is known: it was sent before we listened, "
-                        "or was lost. Restart the node, or allow rebirth requests",
+                        f"{len(unknown)} metrics, but no birth of {who} is known: the birth was sent before the "
+                        "connector listened, or was lost. Restart the node, or allow rebirth requests",
                     )
                 ]
 
@@ -197,4 +197,4 @@ class Host:
         message.problems += reader.problems
         message.filtered += reader.filtered
         if reader.unknown and not message.want_rebirth:
-            message.want_rebirth = f"{reader.unknown} of its metrics stand in no birth that we have"
+            message.want_rebirth = f"{reader.unknown} of its metrics stand in no known birth"

@@ -1,10 +1,10 @@
 """Births and deaths: which messages begin a new epoch of a node or device, and which change nothing.
 
-- NBIRTH begins a new session of the node: births of its devices before it do not count any more.
-- NDEATH ends the session whose birth has the same `bdSeq`, and with it all devices. The NDEATH of an earlier session,
-  which a broker may send late, is ignored and counted.
+- NBIRTH begins a new session of the node: earlier births of the node's devices do not count any more.
+- NDEATH ends the session whose birth has the same `bdSeq`, and with it the node and all its devices. The NDEATH of an
+  earlier session, which a broker may send late, is ignored and counted.
 - DBIRTH and DDEATH begin and end a device within the session of its node.
-- A birth that cannot be taken (unreadable, too many metrics) still ends the validity of the birth before it.
+- A birth that cannot be used (unreadable, too many metrics) still ends the validity of the birth before it.
 - A birth or death that is read a second time after a restart is in the timeline already and changes nothing.
 """
 
@@ -29,11 +29,13 @@ class Lifecycle:
         self._nodes = nodes
         self._max_metrics = max_metrics
         self.late_deaths = 0
-        """Deaths that were ignored: another birth had already followed the session that they end."""
+        """The number of ignored deaths: another birth had already followed the session that the death ends."""
 
     def birth(self, node: Node, topic: Topic, payload: Payload, arrival_us: int) -> None:
-        """Begin a new epoch with the metrics of this NBIRTH or DBIRTH. Raises `PayloadError` for a birth with too many
-        metrics, or that does not fit into the memory."""
+        """Begin a new epoch with the metrics of this NBIRTH or DBIRTH.
+
+        Raises `PayloadError` if the birth has too many metrics, or exceeds the bounds of memory.
+        """
         timeline = node.timeline_of(topic)
         replayed = node.replayed_epoch(timeline, arrival_us)
         if replayed is not None and replayed.table is not None:
@@ -62,7 +64,7 @@ class Lifecycle:
         self._nodes.add_epoch(node, topic, Epoch(arrival_us, session, table, bd_seq))
 
     def invalid_birth(self, node: Node, topic: Topic, arrival_us: int) -> None:
-        """A birth that cannot be taken: the birth before it is not valid any more all the same."""
+        """Note a birth that cannot be used: it still ends the validity of the birth before it."""
         timeline = node.timeline_of(topic)
         if node.replayed_epoch(timeline, arrival_us) is not None:
             return
@@ -71,8 +73,10 @@ class Lifecycle:
             self._nodes.add_epoch(node, topic, Epoch(arrival_us, epoch.session, None))
 
     def node_death(self, node: Node, topic: Topic, payload: Payload, arrival_us: int) -> tuple[Owner, ...]:
-        """End the session of this node. Returns the node and those of its devices that were alive; nothing if the death
-        belongs to an earlier session."""
+        """End the session of this node.
+
+        Returns the node and its devices that were alive; nothing if the death belongs to an earlier session.
+        """
         before_us = arrival_us - 1  # the timeline of a replayed record contains the death itself
         epoch = node.epoch(node.timeline, before_us)
         bd_seq = _bd_seq(payload.metrics)

@@ -1,7 +1,7 @@
 """All edge nodes and devices that the host knows: their timelines, the bounds of memory, and the changes to be stored.
 
-Only this file changes timelines and the counts of what is remembered. `lifecycle` decides which birth or death begins a
-new epoch; `host` decides which messages were lost.
+Only this file changes timelines and the counts of remembered metrics, nodes and devices. `lifecycle` decides which
+birth or death begins a new epoch; `host` decides which messages were lost.
 
 Replay. After a restart the records since the last commit are read again, while the restored timelines are newer than
 these records. Until a record arrives that is newer than everything remembered of its node, the node is *in replay*:
@@ -31,11 +31,11 @@ class HostLimits:
 
     max_payload_bytes: int = 4 * 1024 * 1024
     max_values: int = 20_000
-    """Values of one message, and metrics of one birth."""
+    """The most values of one message, and the most metrics of one birth."""
     max_owners: int = 10_000
-    """Nodes and devices that are remembered."""
+    """The most nodes and devices that are remembered."""
     max_metrics: int = 200_000
-    """Metrics that are remembered, of all nodes and devices together."""
+    """The most metrics that are remembered, of all nodes and devices together."""
 
 
 class TimelineChange(NamedTuple):
@@ -54,10 +54,10 @@ class UnreadableTimeline(NamedTuple):
 
 
 class RememberedCounts(NamedTuple):
-    """How much is remembered."""
+    """How many nodes, devices and metrics are remembered."""
 
     owners: int
-    """Nodes and devices."""
+    """The number of nodes and devices."""
     metrics: int
 
 
@@ -86,8 +86,10 @@ class Node:
         return timeline.began_at(arrival_us) if self.replay_until_us else None
 
     def table(self, device: str, arrival_us: int) -> MetricTable | None:
-        """The metrics of the birth in force, of the node itself if `device` is empty. None if there is no birth, or if
-        the node or device is dead."""
+        """The metrics of the birth in force, of the node itself if `device` is empty.
+
+        None if there is no birth, or if the node or device is dead.
+        """
         epoch = self.epoch(self.timeline, arrival_us)
         if not device:
             return epoch.table if epoch is not None else None
@@ -102,8 +104,10 @@ class Nodes:
     """The nodes of one source. For one thread."""
 
     def __init__(self, limits: HostLimits, remembered: Iterable[tuple[Owner, bytes]]) -> None:
-        """`remembered` is what `take_changes` gave in earlier runs. A timeline that cannot be read is left out and
-        listed in `unreadable`."""
+        """`remembered` has the timelines that `take_changes` returned in earlier runs.
+
+        A timeline that cannot be read is left out and listed in `unreadable`.
+        """
         self._limits = limits
         self._nodes: dict[tuple[str, str], Node] = {}
         self._owners = 0
@@ -124,7 +128,7 @@ class Nodes:
         return RememberedCounts(self._owners, self._metrics)
 
     def lost(self) -> dict[tuple[str, str], int]:
-        """(group, node) → messages that never reached us since the node was first heard; only nodes with a loss."""
+        """(group, node) → number of messages lost since the node was first heard; only nodes with a loss."""
         return {key: node.timeline.lost for key, node in self._nodes.items() if node.timeline.lost}
 
     def take_changes(self) -> list[TimelineChange]:
@@ -139,13 +143,15 @@ class Nodes:
         return found
 
     def heard(self, topic: Topic, arrival_us: int) -> Node:
-        """The node that sent a message on this topic. A record that is newer than everything remembered of the node
-        ends its replay."""
+        """The node that sent a message on this topic.
+
+        A record that is newer than everything remembered of the node ends the node's replay.
+        """
         node = self._nodes.get((topic.group, topic.node))
         if node is None:
             node = Node()
             if len(self._nodes) < self._limits.max_owners:
-                self._nodes[topic.group, topic.node] = node  # for its sequence numbers
+                self._nodes[topic.group, topic.node] = node  # to keep the sequence numbers of the node
         if arrival_us > node.replay_until_us:
             node.replay_until_us = 0
         return node
@@ -169,8 +175,11 @@ class Nodes:
         self._changed.add(owner)
 
     def count_lost(self, node: Node, topic: Topic, lost: int, arrival_us: int) -> bool:
-        """Count messages of this node that are missing before the record of this arrival; `lost` is -1 for a message
-        that was counted as missing and came late. False if the record is replayed and its loss was counted before."""
+        """Count the messages of this node that are missing before the record that arrived at `arrival_us`.
+
+        `lost` is the number of messages; -1 for a message that was counted as missing and came late. False if the
+        record is replayed, and its loss was counted before.
+        """
         timeline = node.timeline
         if node.replay_until_us and arrival_us <= timeline.lost_us:
             return False
@@ -180,7 +189,7 @@ class Nodes:
         return True
 
     def make_room(self, metrics: int, owner: Owner) -> None:
-        """Make room for a birth of this owner with so many metrics. Raises `PayloadError` if there is none."""
+        """Make room for a birth of this owner with `metrics` metrics. Raises `PayloadError` if there is no room."""
         for forget in (self._forget_past, self._forget_dead):
             if self._fits(metrics, owner):
                 return

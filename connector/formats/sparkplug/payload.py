@@ -1,5 +1,7 @@
-"""Bytes → payload, with bounds: a small message that is compressed, or has countless empty parts, must not fill the
-memory."""
+"""Bytes → payload, with bounds.
+
+A small message that is compressed, or has countless empty parts, must not fill the memory.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,19 @@ from connector.records import Reason
 COMPRESSED: Final = "SPBV1.0_COMPRESSED"
 """The `uuid` of a payload whose `body` is another payload, compressed (a convention of Eclipse Tahu)."""
 _COUNTED_FROM: Final = 256 * 1024
-"""The parts of payloads with more bytes than this are counted before they are decoded: a part of 2 bytes takes 96 bytes
-of memory."""
+"""The parts of a payload with more bytes than this are counted before the payload is decoded.
+
+A part of 2 bytes takes 96 bytes of memory.
+"""
 _WIRE_VARINT, _WIRE_64, _WIRE_LENGTH, _WIRE_32 = 0, 1, 2, 5
 
 
 def decode_payload(data: bytes, max_bytes: int, max_parts: int) -> Payload:
-    """Decode a payload; if it is compressed, decode the payload inside. Raises `PayloadError` for bytes that are no
-    payload, for a payload of more than `max_bytes` after unpacking, and for more than `max_parts` Protobuf messages
-    in it."""
+    """The payload in these bytes; for a compressed payload, the payload inside.
+
+    Raises `PayloadError` for bytes that are no payload, for a payload of more than `max_bytes` after unpacking, and for
+    a payload of more than `max_parts` Protobuf messages.
+    """
     payload = _decode(data, max_parts)
     if payload.uuid == COMPRESSED:
         payload = _decode(_unpack(payload, max_bytes), max_parts)
@@ -41,7 +47,7 @@ def _decode(data: bytes, max_parts: int) -> Payload:
     try:
         payload: Payload = PayloadMessage.FromString(data)
     except DecodeError as error:
-        why = str(error).rpartition(": ")[2][:200] or "it ends too early"
+        why = str(error).rpartition(": ")[2][:200] or "the payload ends too early"
         raise PayloadError(
             Reason.INVALID_SPARKPLUG, f"{len(data)} bytes that are no Sparkplug B payload: {why}"
         ) from None
@@ -62,7 +68,7 @@ def _unpack(outer: Payload, max_bytes: int) -> bytes:
         raise PayloadError(Reason.INVALID_SPARKPLUG, f"the compressed payload cannot be unpacked: {error}") from None
     if len(found) > max_bytes:
         raise PayloadError(
-            Reason.PAYLOAD_TOO_LARGE, f"unpacks to more than {max_bytes} bytes, which are the most that is mapped"
+            Reason.PAYLOAD_TOO_LARGE, f"the payload unpacks to more than {max_bytes} bytes, the most that is mapped"
         )
     if not unpacker.eof:
         raise PayloadError(Reason.INVALID_SPARKPLUG, "the compressed payload ends too early")
@@ -70,8 +76,10 @@ def _unpack(outer: Payload, max_bytes: int) -> bytes:
 
 
 def _count(data: bytes, limit: int) -> int:
-    """How many Protobuf messages the payload contains. Stops just above `limit`, and at the first invalid byte: the
-    decoder says what is wrong there."""
+    """The number of Protobuf messages in the payload.
+
+    Counting stops just above `limit`, and at the first invalid byte, which the decoder reports.
+    """
     children = _CHILDREN
     todo: list[tuple[Descriptor, int, int]] = [(DESCRIPTOR, 0, len(data))]
     count = 0

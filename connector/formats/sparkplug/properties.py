@@ -1,6 +1,6 @@
-"""The properties of a metric, by the names that vendors give them.
+"""The properties of a metric, by the names that vendors use.
 
-The specification names only `Quality`. The other names are those that Ignition writes into its births (`engUnit`,
+The specification names only `Quality`. The other names are the names that Ignition writes into births (`engUnit`,
 `engLow`, `engHigh`, `documentation`, `tooltip`), and the names that other gateways use for the same properties. Case,
 blanks and underscores do not count.
 """
@@ -68,18 +68,20 @@ class Properties:
 
     @property
     def low(self) -> float | None:
-        """The lower end of its range."""
+        """The lower end of the metric's range; None if the birth has none."""
         return self._number(_LOW)
 
     @property
     def high(self) -> float | None:
-        """The upper end of its range."""
+        """The upper end of the metric's range; None if the birth has none."""
         return self._number(_HIGH)
 
     @property
     def states(self) -> tuple[tuple[str, str], ...]:
-        """The names of the metric's numbers, as (number, name). A birth declares them as a property set, as a JSON
-        object, as a JSON list, or as `0=off, 1=on`."""
+        """(number, name) of each state of the metric.
+
+        A birth declares states as a property set, as a JSON object, as a JSON list, or as `0=off, 1=on`.
+        """
         for name in _STATES:
             value = self._values.get(name)
             if value is None:
@@ -120,7 +122,7 @@ def quality_code(properties: PropertySet) -> int | None:
 
 
 def is_good(quality: int | None) -> bool:
-    """Whether a value of this quality is good; None, no quality, is good."""
+    """Whether a value of this quality is good. A value without a quality (None) is good."""
     return quality is None or quality in GOOD
 
 
@@ -129,7 +131,7 @@ def _plain(key: str) -> str:
 
 
 def _property(value: PropertyValue) -> PlainValue:
-    """The value of a property; None if it has none, or if it is no plain value."""
+    """The value of a property; None if the property has no value, or a value that is not plain."""
     field = value.WhichOneof("value")
     if field is None or value.is_null:
         return None

@@ -1,9 +1,9 @@
-"""Rebirth requests: when a node is asked to send its births again. Patiently, more and more seldom, and one at a time.
+"""Rebirth requests ask a node to send its births again: patiently, more and more seldom, and one at a time.
 
-A rebirth costs the node, the broker and everybody who listens. So a node is asked only after some seconds, in which its
-births may come by themselves. It is asked again after pauses that double, up to an hour. The pause is short again after
-the node was in order for as long as its last pause. A record that has waited for long asks for nothing: newer records
-know more.
+A rebirth costs time at the node, at the broker and at every subscriber. So a node is asked only after some seconds, in
+which its births may come without a request. It is asked again after pauses that double, up to an hour. The pause is
+short again after the node was in order for as long as its last pause. A record that has waited for long causes no
+request: newer records show the present state of the node.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class RebirthPace:
     """How often nodes are asked. All times are in seconds."""
 
     patience: float = 5.0
-    """From the first need of a birth to the request."""
+    """The time from the first need of a birth to the request."""
     pause: float = 60.0
-    """From the first request of a node to its second one; doubled from then on."""
+    """The time from the first request to a node to its second request; doubled after each further request."""
     longest_pause: float = 3600.0
     between: float = 0.1
-    """From one request to the next one, of any node."""
+    """The least time between two requests, to any nodes."""
     stale: float = 60.0
-    """Records that arrived longer ago than this ask for nothing."""
+    """Records that arrived longer ago than this cause no request."""
     most: int = 10_000
-    """Nodes whose needs are remembered; needs of further nodes are ignored."""
+    """The most nodes whose needs are remembered; needs of further nodes are ignored."""
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class _Need:
     """The need of one node's births, and its last request."""
 
     since: float | None
-    """When the need arose; None if the births have come."""
+    """The time at which the need arose; None if the births have come."""
     not_before: float = 0.0
     """The end of the pause after the last request."""
     pause: float = 0.0
@@ -55,15 +55,17 @@ class _Need:
 
 
 class Rebirths:
-    """The needs of all nodes of one source. No I/O: the times are arguments, in seconds, of a clock that never goes
-    back."""
+    """The needs of all nodes of one source. No I/O.
+
+    The times are arguments, in seconds of a clock that never goes back.
+    """
 
     def __init__(self, pace: RebirthPace | None = None) -> None:
         self._pace = pace or RebirthPace()
         self._nodes: dict[tuple[str, str], _Need] = {}
         self._next = 0.0
         self.asked = 0
-        """Requests since the start."""
+        """The number of requests since the start."""
 
     def want(self, group: str, node: str, now: float, age: float) -> None:
         """Note that the births of this node are needed; the record that needs them arrived `age` seconds ago."""

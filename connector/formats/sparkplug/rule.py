@@ -17,7 +17,7 @@ SPARKPLUG_INPUT: Final = "{descriptor}/{metric}"
 
 @dataclass(frozen=True, slots=True)
 class SparkplugRule:
-    """How a rule maps Sparkplug B."""
+    """The settings of a rule for Sparkplug B."""
 
     bad_quality: Literal["keep", "drop", "reject", "signal"] = "drop"
     """The treatment of values whose quality is not good. `signal`: they are kept, and the quality is a signal, too."""

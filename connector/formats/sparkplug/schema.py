@@ -62,7 +62,7 @@ _SCALARS: Final = {
 
 
 class ScalarValue(Protocol):
-    """A message with the oneof `value`, as metrics, properties, parameters and cells of data sets are."""
+    """A message with the oneof `value`: a metric, a property, a parameter, or a cell of a data set."""
 
     int_value: int
     long_value: int
@@ -133,7 +133,7 @@ class Metric(ScalarValue, Protocol):
     name: str
     alias: int
     timestamp: int
-    """In ms since the epoch."""
+    """The time in ms since the epoch; 0 if none is set."""
     datatype: int
     is_historical: bool
     is_transient: bool
@@ -152,7 +152,7 @@ class Payload(Protocol):
     """The payload of every message but STATE."""
 
     timestamp: int
-    """In ms since the epoch."""
+    """The time in ms since the epoch; 0 if none is set."""
     metrics: Sequence[Metric]
     seq: int
     uuid: str
@@ -201,8 +201,10 @@ def _descriptor() -> Descriptor:
 DESCRIPTOR: Final = _descriptor()
 """The message type of Sparkplug B payloads."""
 PayloadMessage: Final[Any] = GetMessageClass(DESCRIPTOR)
-"""The class of payloads. `PayloadMessage.FromString(bytes)` returns a `Payload`, or raises
-google.protobuf.message.DecodeError."""
+"""The class of payloads.
+
+`PayloadMessage.FromString(bytes)` returns a `Payload`, or raises google.protobuf.message.DecodeError.
+"""
 
 
 def message_fields(descriptor: Descriptor) -> Iterable[tuple[int, Descriptor]]:

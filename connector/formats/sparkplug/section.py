@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 
 class SparkplugFormatSection(FormatSection):
-    """Sparkplug B: births, data and deaths of edge nodes and devices. The meaning of a message depends on the messages
-    before it, so a rule with this format must take all messages of a node. Its templates know `{group}`, `{node}`,
-    `{device}`, `{descriptor}` (`GROUP/NODE` or `GROUP/NODE/DEVICE`) and `{metric}`; the default input is
-    `{descriptor}/{metric}`."""
+    """Sparkplug B: births, data and deaths of edge nodes and devices.
+
+    The meaning of a message depends on the messages before it, so a rule with this format must take all messages of a
+    node. The templates of the rule have the variables `{group}`, `{node}`, `{device}`, `{descriptor}` (`GROUP/NODE` or
+    `GROUP/NODE/DEVICE`) and `{metric}`; the default input is `{descriptor}/{metric}`.
+    """
 
     type: Literal["sparkplug_b"] = Field(description="The payload is Sparkplug B.")
     bad_quality: Literal["keep", "drop", "reject", "signal"] = Field(
@@ -51,13 +53,15 @@ class SparkplugFormatSection(FormatSection):
     )
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """Always raises ValueError: a message depends on the messages before it, so the mapping reads it with a
-        `Host`."""
+        """Always raises ValueError: the mapping reads Sparkplug B with a `Host`.
+
+        The meaning of a message depends on the messages before it, so no format of single payloads can read it.
+        """
         del registry, max_payload
         raise ValueError("sparkplug_b is no format of single payloads; it is for rules of a mapping")
 
     def rule(self) -> SparkplugRule:
-        """The section as the mapper uses it."""
+        """The settings in the form that the mapper uses."""
         return SparkplugRule(
             self.bad_quality, self.online, self.metadata, self.rebirth_requests, self.max_metrics, self.max_devices
         )

@@ -1,4 +1,4 @@
-"""The sequence numbers of one edge node: they show which messages were lost between the node and us.
+"""The sequence numbers of one edge node: they show which messages were lost between the node and the connector.
 
 Each message has the number of the message before it plus one, from 0 to 255 and then 0 again. A birth of the node
 begins at 0. Messages can be lost because Sparkplug is published with QoS 0.
@@ -6,8 +6,8 @@ begins at 0. Messages can be lost because Sparkplug is published with QoS 0.
 - A step of more than one is a loss.
 - A message that comes late, with a missing number, is not lost any more.
 - A message that comes twice (the number and content of a recent message) changes nothing.
-- A step back with a number that was not missing is believed only if the next message continues from there. A single
-  such message was published before we listened.
+- A step back to a number that was not missing is believed only if the next message continues from that number. A single
+  message with a step back was published before the connector listened.
 - A loss of exactly 256 messages is not seen, since the numbers repeat.
 """
 
@@ -21,8 +21,11 @@ _BACK: Final = 128
 
 
 class SequenceNumbers:
-    """The next number that is expected. After a start no number is expected: the first message may be one that is read
-    again, and messages that were published while we did not listen never reached us."""
+    """Follows the numbers of one node, and counts missing messages.
+
+    After a start, no number is expected: the first message may be one that is read again, and messages that were
+    published while the connector did not listen are not counted.
+    """
 
     __slots__ = ("_missing", "_next", "_recent", "_unconfirmed")
 
@@ -42,8 +45,10 @@ class SequenceNumbers:
         self._unconfirmed = None
 
     def lost_before(self, number: int, fingerprint: int) -> int:
-        """How many messages are missing before this one; -1 if this message was counted as missing and came late.
-        `fingerprint` is a hash of its content."""
+        """The number of messages missing before this one; -1 if this message was counted as missing and came late.
+
+        `fingerprint` is a hash of the content of the message.
+        """
         expected = self._next
         unconfirmed, self._unconfirmed = self._unconfirmed, None
         if expected is None or number == expected:
@@ -53,7 +58,7 @@ class SequenceNumbers:
             return 0
         elif number in self._missing:
             self._missing.discard(number)
-            self._recent[number] = fingerprint  # it may come twice
+            self._recent[number] = fingerprint  # the message may come twice
             self._unconfirmed = unconfirmed
             return -1
         elif unconfirmed is not None and unconfirmed[0] == number:

@@ -1,9 +1,9 @@
 """The timeline of one node or device: its births and deaths in order, so that a record can be read a second time.
 
-After a crash the records since the last commit are read again, and the stored timeline is newer than these records: in
-between, the node may have given its aliases other meanings. So the last few births and deaths are kept, not only the
-last one. Each is kept with the arrival time of its record, which is the same when the record is read again. A table
-that a birth repeats is kept once.
+After a crash the records since the last commit are read again, and the stored timeline is newer than these records. In
+between, the node may have given its aliases other meanings. So the timeline keeps the last few births and deaths, not
+only the last one. Each birth or death is kept with the arrival time of its record, which is the same when the record is
+read again. A table that several births repeat is kept once.
 """
 
 from __future__ import annotations
@@ -27,21 +27,23 @@ class Epoch:
 
     def __init__(self, from_us: int, session: int, table: MetricTable | None, bd_seq: int | None = None) -> None:
         self.from_us = from_us
-        """When the record that began the epoch arrived."""
+        """The arrival time of the record that began the epoch."""
         self.session = session
-        """For a device: `from_us` of the epoch of its node that it belongs to; 0 if that epoch is unknown, and for
-        nodes."""
+        """For a device: `from_us` of the node's epoch to which this epoch belongs; 0 if the node's epoch is unknown.
+
+        Always 0 for a node.
+        """
         self.table = table
         """The metrics of the birth; None after a death."""
         self.bd_seq = bd_seq
-        """The `bdSeq` of a birth or death of a node, if it had one."""
+        """The `bdSeq` of a node's birth or death; None without one."""
 
 
 class _SavedEpoch(msgspec.Struct, array_like=True, gc=False):
     from_us: int
     session: int
     table: int
-    """The index of its table; -1 for none."""
+    """The index of the table of the epoch; -1 for no table."""
     bd_seq: int | None
 
 
@@ -70,9 +72,9 @@ class Timeline:
     def __init__(self) -> None:
         self.epochs: list[Epoch] = []
         self.lost = 0
-        """For a node: messages that never reached us."""
+        """For a node: the number of messages that never reached the connector."""
         self.lost_us = 0
-        """When the record arrived before which a loss was last counted."""
+        """The arrival time of the record before which a loss was last counted."""
 
     def last(self) -> Epoch | None:
         """The newest epoch; None if there is none."""
@@ -87,7 +89,7 @@ class Timeline:
         return next((epoch for epoch in self.epochs if epoch.from_us == time_us), None)
 
     def add(self, epoch: Epoch) -> None:
-        """Add an epoch at its place by time, and forget the oldest beyond `MAX_EPOCHS`. Equal tables are shared."""
+        """Add an epoch at its place by time; epochs beyond `MAX_EPOCHS` are dropped, and equal tables are shared."""
         place = len(self.epochs)
         while place and self.epochs[place - 1].from_us > epoch.from_us:
             place -= 1
@@ -147,5 +149,5 @@ class Timeline:
 
 
 def latest(timelines: Iterable[Timeline]) -> int:
-    """When the newest record arrived that any of these timelines remembers; 0 if none does."""
+    """The arrival time of the newest record that any of these timelines remembers; 0 if there is none."""
     return max((max(line.lost_us, line.epochs[-1].from_us if line.epochs else 0) for line in timelines), default=0)

@@ -31,7 +31,7 @@ _MESSAGE_TYPES: Final = {found.value: found for found in MessageType}
 
 
 class Owner(NamedTuple):
-    """Who has births, deaths and metrics: an edge node, or a device behind it."""
+    """The sender of births, deaths and metrics: an edge node, or a device behind an edge node."""
 
     group: str
     node: str
@@ -45,8 +45,10 @@ class TopicError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """The type and the sender of a message. `device` is empty for messages of the node itself. In the state of a host,
-    `node` is the host and `group` is empty."""
+    """The type and the sender of a message.
+
+    `device` is empty for messages of the node itself. In the state of a host, `node` is the host and `group` is empty.
+    """
 
     message_type: MessageType
     group: str
@@ -60,7 +62,7 @@ class Topic:
 
     @property
     def data_topic(self) -> str:
-        """The topic of the data of this node or device, which stands for its births and deaths, too."""
+        """The topic of the data of this node or device. It also stands for the node's or device's births and deaths."""
         return data_topic(self.group, self.node, self.device)
 
 
@@ -82,7 +84,7 @@ def command_topic(group: str, node: str) -> str:
 
 
 def parse_topic(text: str) -> Topic:
-    """Read a topic; raises `TopicError`."""
+    """The parts of a topic. Raises `TopicError`."""
     levels = text.split("/")
     if levels[0] == OLD_STATE and len(levels) == 2:
         return Topic(MessageType.STATE, "", levels[1])

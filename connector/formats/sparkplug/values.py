@@ -2,8 +2,8 @@
 
 Members of templates, elements of arrays and cells of data sets become values of their own. The path of such a value has
 the name of the metric and the names below it (member, index, row, column) with slashes between. If a data set has one
-column of times, each row has its time from there. Then the rows are readings of the same columns at different times,
-and the row is no part of the path.
+column of times, each row has the time from this column. Then the rows are readings of the same columns at different
+times, and the row is no part of the path.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class MetricValue(msgspec.Struct, gc=False):
 
 
 class MetricProblem(NamedTuple):
-    """A value that cannot be read, and why. `path` is None for the whole message."""
+    """A value that cannot be read, with the reason. `path` is None for the whole message."""
 
     reason: Reason
     message: str
@@ -71,9 +71,9 @@ class MetricReader:
         self.values: list[MetricValue] = []
         self.problems: list[MetricProblem] = []
         self.filtered = 0
-        """Values that are no measurements: nulls, control metrics, transient metrics, bytes, definitions."""
+        """The number of values that are no measurements: nulls, control and transient metrics, bytes, definitions."""
         self.unknown = 0
-        """Metrics that need a birth which is not known."""
+        """The number of metrics that need a birth which is not known."""
 
     def read(self, metrics: Iterable[Metric]) -> None:
         """Read the metrics. Raises `PayloadError` for more values than the limit."""
@@ -137,7 +137,7 @@ class MetricReader:
                 self.unknown += 1
                 self._reject(
                     Reason.UNKNOWN_ALIAS,
-                    f"alias {metric.alias} stands in no birth that we have; the node has to send its births again",
+                    f"alias {metric.alias} stands in no known birth; the node has to send its births again",
                     f"alias {metric.alias}",
                 )
                 return

@@ -1,1 +1,1 @@
-"""Formats of text: JSON, NDJSON, CSV, line protocol, plain numbers."""
+"""The text formats: JSON, NDJSON, CSV, line protocol, plain numbers."""

@@ -1,4 +1,4 @@
-"""Bytes → text → numbers, for the formats that are text."""
+"""Bytes → text → numbers, for the text formats."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from connector.formats.format import PayloadError
 from connector.records import Reason
 
 _NUMBER: Final = re.compile(r"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d{1,9}+)?", re.ASCII)
-"""Without backtracking: a megabyte of digits with a letter at its end must not cost minutes."""
+"""The pattern never backtracks: a megabyte of digits with a letter at the end must not take minutes."""
 _INTEGER: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _NON_FINITE: Final = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _LONGEST_NUMBER: Final = 1000
 
 
 def decode_text(payload: bytes, encoding: str = "utf-8") -> str:
-    """The payload as text, without a byte order mark. `PayloadError` if it is none in this encoding."""
+    """The payload as text; a byte order mark of UTF-8 is dropped. Raises `PayloadError` for another encoding."""
     try:
         return payload.decode("utf-8-sig" if encoding == "utf-8" else encoding)
     except UnicodeDecodeError as bad:
@@ -28,12 +28,12 @@ def decode_text(payload: bytes, encoding: str = "utf-8") -> str:
 
 
 def number_in(text: str, decimal: str = ".") -> int | float | None:
-    """The number that this text is and nothing else, with this decimal sign; None if it is none."""
+    """The number in a text with this decimal sign; None if the text is not a number, or has anything beside it."""
     if len(text) > _LONGEST_NUMBER:
         return None
     if decimal != ".":
         if "." in text:
-            return None  # a separator of thousands or of decimals: who knows
+            return None  # the point may separate thousands or decimals
         text = text.replace(decimal, ".", 1)
     if _INTEGER.fullmatch(text):
         return int(text)

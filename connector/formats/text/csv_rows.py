@@ -1,8 +1,9 @@
-"""CSV and its relatives: rows of cells → one document a row, an object of its columns.
+"""CSV and similar formats: rows of cells → one document a row, an object of its columns.
 
-A cell that is a number becomes one, an empty cell null, anything else text. Whole numbers that begin with a zero are
-identifiers and stay text. A row that does not fit costs only itself, and so does a quote that nobody closes: reading
-goes on with the line behind the one in which it opens. No line is read more than three times, whatever the quotes.
+A cell that is a number becomes a number, an empty cell becomes null, any other cell becomes text. Whole numbers that
+begin with a zero are identifiers and stay text. A bad row does not affect other rows. This includes a row with a quote
+that is never closed: reading continues at the line after the one in which the row begins. No line is read more than
+three times, whatever the quotes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _IDENTIFIER: Final = re.compile(r"0\d+", re.ASCII)
 
 
 class CsvFormat:
-    """Rows of cells between delimiters."""
+    """The format of rows of cells between delimiters: one document a row."""
 
     name = "csv"
 
@@ -39,8 +40,10 @@ class CsvFormat:
         comment: str | None = None,
         encoding: str = "utf-8",
     ) -> None:
-        """`columns` names them, from the left (None: leave it out); else the first row does, which `header` says is
-        there."""
+        """`columns` are the names of the columns, from the left; None leaves a column out.
+
+        `header` says that the first row has names. They count if there are no `columns`.
+        """
         self._delimiter = delimiter
         self._header = header
         self._columns = columns
@@ -51,7 +54,7 @@ class CsvFormat:
         self._encoding = encoding
 
     def decode(self, payload: bytes) -> Documents:
-        """The rows' documents."""
+        """The documents of the rows. Raises `PayloadError`."""
         rows = _Rows(decode_text(payload, self._encoding), self._delimiter, self._quote, self._comment)
         rows.skip(self._skip_lines)
         columns = self._names(rows)
@@ -68,7 +71,7 @@ class CsvFormat:
         return gathered.result()
 
     def _names(self, rows: _Rows) -> Sequence[str | None]:
-        """The names of the columns; the header is read where there is one."""
+        """The names of the columns; reads the header if there is one. Raises `PayloadError` if it names no columns."""
         if not self._header:
             return self._columns or ()
         first = next(rows, None)
@@ -117,15 +120,16 @@ class _BadRowError(PayloadError):
 
 
 class _Lines(Iterator[str]):
-    """The lines of a text, with a way back."""
+    """The lines of a text. Reading can go back to an earlier place."""
 
     def __init__(self, text: str) -> None:
         self._stream = StringIO(text, newline="")
         self.number = 1
-        """Of the next line, from 1."""
+        """The number of the next line, from 1."""
         self.row = 0
-        """With which line the row begins that is being read; 0 while none is."""
+        """The number of the line in which the present row begins; 0 while no row is being read."""
         self._lost_to = 0
+        """The number of the last line that a failed row has reached."""
         self._lost_why = ""
 
     def __next__(self) -> str:
@@ -138,32 +142,35 @@ class _Lines(Iterator[str]):
         return line
 
     def lost(self, why: str) -> None:
-        """A row failed here, on its way through quoted line breaks. So does any other row that comes this way: an open
-        quote at the beginning of a line has the same end, whatever row it is from. (Two rows that are inside of quotes
-        at the same place have the same opening quote, so their cells are of one length, too.)"""
+        """Note that the present row failed at this place, after quoted line breaks.
+
+        Any other row that goes on over a line break before this place fails, too: a quote that is open at the beginning
+        of a line ends at the same place, in whatever row it was opened. (Two rows that are inside quotes at the same
+        place have the same opening quote, so their cells have the same length, too.)
+        """
         if self.number - 1 > self._lost_to:
             self._lost_to, self._lost_why = self.number - 1, why
 
     def here(self) -> tuple[int, int]:
-        """Where it is, for `back`."""
+        """The present place, for `back`."""
         return self._stream.tell(), self.number
 
     def back(self, place: tuple[int, int]) -> None:
-        """Go on from there, also after the end."""
+        """Continue from this place, even after the end of the text."""
         self._stream.seek(place[0])
         self.number = place[1]
 
 
 class _Rows(Iterator["list[str] | _BadRowError"]):
-    """The rows of a text, as lists of cells, or why one is none."""
+    """The rows of a text: a list of cells for each row, or the error of a bad row."""
 
     def __init__(self, text: str, delimiter: str, quote: str | None, comment: str | None) -> None:
         self._lines = _Lines(text)
         self._comment = comment
         self.line = 0
-        """Where the last row begins, from 1."""
+        """The number of the line in which the last row begins, from 1."""
         self.beginning = ""
-        """How the last row begins."""
+        """The first characters of the last row."""
         self._reader = csv.reader(
             self._lines,
             delimiter=delimiter,
@@ -174,7 +181,7 @@ class _Rows(Iterator["list[str] | _BadRowError"]):
         )
 
     def skip(self, lines: int) -> None:
-        """Leave out so many lines."""
+        """Leave out this number of lines."""
         for _ in range(lines):
             next(self._lines, None)
 
@@ -193,7 +200,7 @@ class _Rows(Iterator["list[str] | _BadRowError"]):
             return next(self._reader)
         except csv.Error as error:
             self._lines.lost(str(error))
-            self._lines.back(behind)  # nobody knows how far it was meant to go: its first line, at least, is bad
+            self._lines.back(behind)  # the end of the row is unknown: only its first line is certainly bad
             return _BadRowError(f"not a row: {error}")
         finally:
             self._lines.row = 0

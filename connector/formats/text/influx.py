@@ -1,8 +1,9 @@
 r"""InfluxDB line protocol: `measurement,tag=value field=value,field=value timestamp`.
 
-Commas, spaces, equals signs and backslashes in names and tag values are escaped with a backslash; a backslash before
-anything else is one. Text fields stand in double quotes, and only a quote and a backslash are escaped in them. They may
-hold line breaks, as InfluxDB itself reads them. A line that cannot be read costs only itself.
+Commas, spaces, equals signs and backslashes in names and tag values are escaped with a backslash. A backslash before
+any other character is a plain backslash. Text fields stand in double quotes; only quotes and backslashes are escaped in
+them. A text field may contain line breaks, as in InfluxDB itself. A line that cannot be read does not affect other
+lines.
 https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
 """
 
@@ -17,7 +18,7 @@ from connector.formats.format import Documents, PayloadError
 from connector.formats.text.characters import decode_text
 from connector.records import Reason
 
-# All without backtracking: whatever the text, it is looked at once.
+# No pattern backtracks: each character of a text is read once.
 _MEASUREMENT: Final = re.compile(r"(?:\\[^\n]|[^\\, \n])++")
 _NAME: Final = re.compile(r"(?:\\[^\n]|[^\\,= \n])++")
 _TEXT: Final = re.compile(r'"((?:\\.|[^"\\])*+)"', re.DOTALL)
@@ -42,9 +43,11 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class InfluxFormat:
-    """Lines of line protocol → `{"measurement": …, "tags": {…}, "fields": {…}, "series": …, "time": …}`.
+    """The format of line protocol: a line → `{"measurement": …, "tags": {…}, "fields": {…}, "series": …, "time": …}`.
 
-    The series is the measurement with all tags, `weather/id:7/station:oslo`: other tags give another text."""
+    The series is a text of the measurement with all tags, such as `weather/id:7/station:oslo`: different tags give
+    different texts.
+    """
 
     name = "influx"
 
@@ -53,7 +56,10 @@ class InfluxFormat:
         self._times, self._parts = _MICROSECONDS[precision]
 
     def decode(self, payload: bytes) -> Documents:
-        """The lines' documents. Times are exact to the microsecond; a line without one has no `time`."""
+        """The documents of the lines. Raises `PayloadError`.
+
+        Times are exact to the microsecond. The document of a line without a timestamp has no `time`.
+        """
         text = decode_text(payload)
         gathered = DocumentCollector()
         number, counted_to, position = 1, 0, 0
@@ -102,7 +108,7 @@ class InfluxFormat:
             return _EPOCH + timedelta(microseconds=ticks * self._times // self._parts)
         except OverflowError:
             raise _BadLineError(
-                Reason.TIME_OUT_OF_RANGE, f"the timestamp {ticks} is in no year; is `precision` right?"
+                Reason.TIME_OUT_OF_RANGE, f"the timestamp {ticks} is outside the calendar; is `precision` right?"
             ) from None
 
 
@@ -111,7 +117,7 @@ class _BadLineError(PayloadError):
 
 
 class _Line:
-    """A line on its way through the grammar."""
+    """Parses one line: every method reads at `position`, and moves it behind the text that was read."""
 
     def __init__(self, text: str, start: int) -> None:
         self._text = text
@@ -119,7 +125,7 @@ class _Line:
         self.position = start
 
     def take(self, pattern: re.Pattern[str], what: str) -> str:
-        """What the pattern finds here, and go on behind it."""
+        """The text that matches the pattern here. Raises _BadLineError; `what` names the expected text."""
         found = pattern.match(self._text, self.position)
         if found is None:
             raise self.error(f"expected {what}")
@@ -127,28 +133,28 @@ class _Line:
         return found[0]
 
     def skip(self, character: str) -> bool:
-        """Whether this character is here; if so, go on behind it."""
+        """Read this character if it comes next; returns whether it did."""
         if self._text.startswith(character, self.position):
             self.position += 1
             return True
         return False
 
     def spaces(self) -> bool:
-        """Whether there is room here; if so, go on behind it."""
+        """Read blanks; returns whether there were any."""
         start = self.position
         self.position = _after(_SPACES, self._text, start)
         return self.position > start
 
     def is_at_end(self) -> bool:
-        """Whether nothing is left of the line."""
+        """Whether only blanks are left in the line."""
         return _END.match(self._text, self.position) is not None
 
     def end(self) -> None:
-        """Go on behind the end of the line."""
+        """Read the end of the line. Raises _BadLineError if more text is left."""
         self.take(_END, "the end of the line")
 
     def pair(self, pairs: dict[str, object], kind: str) -> None:
-        """Read `name=value` of a tag or field into the pairs."""
+        """Read `name=value` and add the pair; `kind` is `tag` or `field`. Raises _BadLineError."""
         name = _unescaped(self.take(_NAME, f"the name of a {kind}"))
         if not self.skip("="):
             raise self.error(f"expected = behind the name of the {kind} {name[:40]!r}")
@@ -174,7 +180,7 @@ class _Line:
         raise self.error('expected a number, a number of 64 bits with i or u behind it, a boolean, or a text in ""')
 
     def error(self, what: str) -> _BadLineError:
-        """What is wrong at this place."""
+        """The error at this place, with its column; `what` describes the error."""
         end = self._text.find("\n", self.position, self.position + 30)
         found = self._text[self.position : self.position + 30 if end < 0 else end]
         column = self.position - max(self._text.rfind("\n", self._start, self.position), self._start - 1)
@@ -190,7 +196,7 @@ def _after(pattern: re.Pattern[str], text: str, position: int) -> int:
 
 
 def _quoted(part: str) -> str:
-    """A part of a series without the signs that stand between parts."""
+    """A part of a series; the characters that separate parts are escaped."""
     return part.replace("%", "%25").replace("/", "%2F").replace(":", "%3A")
 
 

@@ -1,8 +1,9 @@
-"""JSON, as devices really send it: bytes → Python values.
+"""JSON, including the deviations that devices really send: bytes → Python values.
 
-orjson decodes the ordinary case. What it refuses gets a second look, because one odd value must not cost its
-neighbours: NaN and Infinity are kept as floats (the mapping rejects just that value), a byte order mark is
-dropped, a bare number may be written `+5` or `007`. Anything else is a `PayloadError` that says where.
+orjson decodes standard JSON. A payload that orjson refuses is decoded again with more tolerance, so that one odd value
+does not cost the other values of its payload. NaN and Infinity become floats (the mapping rejects only this value), a
+byte order mark is dropped, and a bare number may be written `+5` or `007`. Everything else is a `PayloadError` that
+names the place.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from connector.formats.format import PayloadError
 from connector.records import Reason
 
 _NUMBER: Final = re.compile(r"[+-]?(\d++(\.\d*+)?|\.\d++)([eE][+-]?\d+)?")
-"""Without backtracking: a megabyte of digits with a letter at its end must not cost minutes."""
+"""The pattern never backtracks: a megabyte of digits with a letter at the end must not take minutes."""
 _NON_FINITE: Final = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _KEY: Final = re.compile(rb'"\s*:')
 _SPACED_COLON: Final = re.compile(rb"\s:")
@@ -25,7 +26,7 @@ _EXACT_DIGITS: Final = 18
 
 
 class RepeatedKeys(dict[str, object]):
-    """A JSON object in which a key stood more than once: the last value counts, `replaced` has the others."""
+    """A JSON object that had a key more than once: the last value counts; `replaced` has the other pairs."""
 
     __slots__ = ("replaced",)
 
@@ -41,7 +42,7 @@ class RepeatedKeys(dict[str, object]):
 
 
 def decode(payload: bytes) -> object:
-    """Decode one payload. Floats may be NaN or infinite only if the text said so."""
+    """The document of a payload. Raises `PayloadError`. A float is NaN or infinite only if the text says so."""
     try:
         return orjson.loads(payload)
     except orjson.JSONDecodeError as error:
@@ -49,9 +50,10 @@ def decode(payload: bytes) -> object:
 
 
 def may_repeat_keys(payload: bytes, keys: int) -> bool:
-    """Whether a key may stand twice in one of its objects, when `keys` different ones were seen.
+    """Whether an object of the payload may have a key twice. `keys` is the number of keys in the decoded document.
 
-    Never False when one does; True also where a text or a part that was not looked into resembles a key.
+    False is certain. True may be wrong: a text, or a part of the document whose keys were not counted, may look like a
+    key.
     """
     if payload.count(b'":') == keys and (len(payload.split(None, 1)) == 1 or not _SPACED_COLON.search(payload)):
         return False
@@ -59,7 +61,7 @@ def may_repeat_keys(payload: bytes, keys: int) -> bool:
 
 
 def decode_repeated(payload: bytes) -> object:
-    """Decode as `decode` does, with every object that repeats a key as `RepeatedKeys`."""
+    """The document of a payload, like `decode`, but an object that repeats a key is a `RepeatedKeys`."""
     return _loads(payload.decode("utf-8-sig"))
 
 
@@ -95,7 +97,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _utf8_key(key: str) -> str:
-    """A key that UTF-8 can write: half a surrogate pair, which JSON lets through, stays as its escape."""
+    """The key with escapes for characters that UTF-8 cannot encode: JSON permits halves of surrogate pairs."""
     return key if key.isascii() else key.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -108,10 +110,10 @@ def _excerpt(text: str) -> str:
 
 
 class JsonFormat:
-    """JSON as a format: one document a payload."""
+    """The format JSON: one document a payload."""
 
     name = "json"
 
     def decode(self, payload: bytes) -> object:
-        """The payload's document."""
+        """The document of the payload. Raises `PayloadError`."""
         return decode(payload)

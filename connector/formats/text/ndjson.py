@@ -1,4 +1,4 @@
-"""Newline-delimited JSON: one document a line; a line that is none costs only itself."""
+"""Newline-delimited JSON: one document a line. A line that is no JSON does not affect other lines."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from connector.formats.text import json_payload
 
 
 class NdjsonFormat:
-    """Lines of JSON. Empty lines mean nothing."""
+    """The format of JSON lines: one document a line. Empty lines are ignored."""
 
     name = "ndjson"
 
     def decode(self, payload: bytes) -> object:
-        """The lines' documents."""
+        """The documents of the lines. Raises `PayloadError`."""
         gathered = DocumentCollector()
         for number, line in enumerate(BytesIO(payload), 1):
             if line.isspace():

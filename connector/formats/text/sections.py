@@ -1,4 +1,4 @@
-"""The sections of the formats that are text: JSON, lines of JSON, a bare value, CSV, InfluxDB line protocol."""
+"""The sections of the text formats: JSON, lines of JSON, a bare value, CSV, InfluxDB line protocol."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ Encoding: TypeAlias = Literal["utf-8", "latin-1", "cp1252", "utf-16"]
 
 
 class JsonFormatSection(FormatSection):
-    """JSON: one document a payload. A bare number is a document too."""
+    """JSON: one document a payload. A bare number is a document, too."""
 
     type: Literal["json"] = Field(default="json", description="The payload is JSON.")
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
-        from connector.formats.text.json_payload import JsonFormat  # noqa: PLC0415 - as in all of them: only when used
+        """The format with these settings."""
+        from connector.formats.text.json_payload import JsonFormat  # noqa: PLC0415 - imported only when used, like all formats
 
         return JsonFormat()
 
 
 class NdjsonFormatSection(FormatSection):
-    """Newline-delimited JSON: one document a line. A line that is no JSON costs only itself."""
+    """Newline-delimited JSON: one document a line. A line that is no JSON does not affect other lines."""
 
     type: Literal["ndjson"] = Field(description="The payload is lines of JSON.")
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.text.ndjson import NdjsonFormat  # noqa: PLC0415
 
         return NdjsonFormat()
@@ -46,15 +46,17 @@ class TextFormatSection(FormatSection):
     encoding: Encoding = Field(default="utf-8", description="How the text is written as bytes.")
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.text.text import TextFormat  # noqa: PLC0415
 
         return TextFormat(decimal=self.decimal, encoding=self.encoding)
 
 
 class CsvFormatSection(FormatSection):
-    """Rows of cells between delimiters. Each row is a document: an object of its columns. A row that does not fit
-    costs only itself."""
+    """Rows of cells between delimiters. Each row is a document: an object of its columns.
+
+    A bad row does not affect other rows.
+    """
 
     type: Literal["csv"] = Field(description="The payload is rows of cells.")
     delimiter: str = Field(
@@ -105,7 +107,7 @@ class CsvFormatSection(FormatSection):
         return self
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.text.csv_rows import CsvFormat  # noqa: PLC0415
 
         return CsvFormat(
@@ -121,14 +123,17 @@ class CsvFormatSection(FormatSection):
 
 
 class InfluxFormatSection(FormatSection):
-    """InfluxDB line protocol. Each line is a document: `measurement`, `tags`, `fields`, and `time` where it has one.
-    A line that cannot be read costs only itself."""
+    """InfluxDB line protocol: each line is a document.
+
+    The document has `measurement`, `tags`, `fields`, `series`, and `time` if the line has a timestamp. A line that
+    cannot be read does not affect other lines.
+    """
 
     type: Literal["influx"] = Field(description="The payload is InfluxDB line protocol.")
     precision: Literal["ns", "us", "ms", "s"] = Field(default="ns", description="The unit of the lines' timestamps.")
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
-        """The format."""
+        """The format with these settings."""
         from connector.formats.text.influx import InfluxFormat  # noqa: PLC0415
 
         return InfluxFormat(precision=self.precision)

@@ -1,4 +1,4 @@
-"""A bare number or text: the document is the number, or else the text."""
+"""A bare number or text: the document is the number if the payload is one, else the text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from connector.records import Reason
 
 
 class TextFormat:
-    """One value a payload. Blanks and NULs around it mean nothing. `21.5 °C` stays text: units are the mapping's."""
+    """The format of one value a payload. Blanks and NULs around the value are dropped.
+
+    `21.5 °C` stays text: the mapping reads units.
+    """
 
     name = "text"
 
@@ -17,7 +20,7 @@ class TextFormat:
         self._encoding = encoding
 
     def decode(self, payload: bytes) -> object:
-        """The number or the text."""
+        """The number or the text of the payload. Raises `PayloadError`."""
         text = decode_text(payload, self._encoding).strip(" \t\r\n\0")
         if not text:
             raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")

@@ -255,7 +255,7 @@ def test_run_names_a_file_that_is_damaged(config: Path, name: str) -> None:
     (config.parent / "state" / name).write_text("no database" * 1000, encoding="utf-8")
     output = refused("run", config)
     assert name in output
-    assert "move it away" in output
+    assert "move the file away" in output
 
 
 def test_run_in_memory_refuses_to_forget_what_waits_on_disk(config: Path) -> None:

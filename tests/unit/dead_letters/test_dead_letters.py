@@ -107,7 +107,7 @@ def test_a_letter_that_a_store_finds_too_large_shrinks_to_almost_nothing() -> No
         last, letter = letter, shrunk(letter)
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < 1000
-    assert (last.record, last.missing) == (None, "it is too large for the store of the dead letters")
+    assert (last.record, last.missing) == (None, "the record is too large for the store of the dead letters")
 
 
 # -- as JSON -----------------------------------------------------------------------------------------
@@ -223,6 +223,6 @@ def test_what_another_process_removes_makes_room(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     path = tmp_path / "dead-letters.sqlite"
     path.write_text("no database" * 100)
-    with pytest.raises(sqlite3.DatabaseError, match="move it away") as refused:
+    with pytest.raises(sqlite3.DatabaseError, match="move the file away") as refused:
         SqliteLetters(path, MIB)
     assert str(path) in str(refused.value)

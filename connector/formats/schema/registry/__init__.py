@@ -1,1 +1,1 @@
-"""A schema registry with Confluent's interface: its client, and the schemas that it keeps on disk."""
+"""Schema registries with Confluent's interface: a client, and its copies of schemas on disk."""

@@ -1,4 +1,4 @@
-"""Answers of a schema registry, kept on disk, a file for each: what it says of an ID or a version never changes."""
+"""Answers of a schema registry, kept on disk, one file each: the answer for an ID or a version never changes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ _PLAIN: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 class SchemaFiles:
-    """A folder of answers for one registry. Safe for several processes: a file appears whole or not at all."""
+    """A folder with the answers of one registry. Safe for several processes: each file is complete when it appears."""
 
     def __init__(self, folder: Path, name: str, urls: Sequence[str]) -> None:
-        """Another registry of the same name, at another address, has a folder of its own: its IDs mean other schemas.
-        Raises `OSError` if the folder cannot be made."""
+        """Create the folder of the registry in `folder`. Raises `OSError` if the folder cannot be made.
+
+        A registry with the same name at another address has a folder of its own, because its IDs mean other schemas.
+        """
         digest = hashlib.sha256("\n".join(sorted(urls)).encode()).hexdigest()[:12]
         self._folder = folder / f"{name}-{digest}"
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def read(self, key: str) -> dict[str, Any] | None:
-        """The answer that is kept under `key`; None if there is none, or if the file is damaged."""
+        """The answer that was kept under `key`; None if there is no answer, or if the file is damaged."""
         try:
             found = json.loads(self._path(key).read_bytes())
         except (OSError, ValueError, RecursionError):
@@ -33,7 +35,7 @@ class SchemaFiles:
         return answer if isinstance(answer, dict) else None
 
     def write(self, key: str, answer: dict[str, Any]) -> None:
-        """Keep an answer durably under `key`; the file is synced to disk. Raises `OSError`."""
+        """Keep an answer under `key`; the content of the file is synced to disk. Raises `OSError`."""
         path = self._path(key)
         half = path.with_name(f"{path.name}.{os.getpid()}.new")
         with half.open("w", encoding="utf-8") as file:

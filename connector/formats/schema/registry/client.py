@@ -1,8 +1,9 @@
 """A schema registry with Confluent's interface (Confluent, Karapace, Apicurio, Redpanda): ID → schema.
 
-What it says of an ID never changes, so it is asked once: the answer is kept in memory and on disk, and an outage stops
-only what needs a schema that is new. A registry that is away, slow, refuses us or answers nonsense says nothing about
-the data: `SchemaUnavailableError`. Only "there is no such schema", in the registry's own words, rejects a record.
+The schema of an ID never changes, so the registry is asked once for each ID. The answer is kept in memory and on disk.
+So an outage of the registry stops only data with a new schema. A registry that is away, is slow, refuses access or
+gives a useless answer says nothing about the data: the error is `SchemaUnavailableError`. A record is rejected only if
+the registry itself says that there is no such schema.
 https://docs.confluent.io/platform/current/schema-registry/develop/api.html
 """
 
@@ -30,18 +31,18 @@ from connector.settings import SettingsError
 _log = structlog.get_logger(__name__)
 
 _NOT_FOUND: Final = range(40400, 40500)
-"""Of its error codes: no such schema, subject or version. 404 alone: no such path, so the address is wrong."""
+"""Error codes for a missing schema, subject or version. HTTP 404 without such a code means that the URL is wrong."""
 _ASK_AGAIN_SECONDS: Final = 60.0
-"""After it said that there is no such schema."""
+"""How long the answer that there is no such schema is remembered."""
 _MAX_ANSWER: Final = 16 * 1024 * 1024
 _MAX_REFERENCES: Final = 1_000
 _MAX_REMEMBERED: Final = 10_000
 _PAUSE_SECONDS: Final = 0.5
-"""After a failure: whoever asks within it gets the same answer, without another wait."""
+"""How long a failure is remembered: until then, every call gets the same error, without another wait."""
 
 
 class SchemaRegistry:
-    """The client. Safe for threads; one of them asks at a time."""
+    """The client of a schema registry. Safe for threads; only one thread asks the registry at a time."""
 
     def __init__(
         self,
@@ -60,8 +61,11 @@ class SchemaRegistry:
         transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`urls` are asked in turn; schemas are kept in `folder`; `timeout` is of one request, in seconds. Raises
-        `ValueError` for a certificate that cannot be used, and `OSError` if the folder cannot be made."""
+        """The client asks `urls` in turn and keeps schemas in `folder`.
+
+        `timeout` is the time-out of one request, in seconds. Raises SettingsError for a certificate that cannot be
+        used, and `OSError` if the folder cannot be made.
+        """
         self.name = name
         self._urls = list(urls)
         self._files = SchemaFiles(folder, name, urls)
@@ -77,7 +81,7 @@ class SchemaRegistry:
             verify=_trust(ca_file, cert_file, key_file, key_password, verify=verify),
             transport=transport,
             trust_env=transport is None,
-            # httpx reads redirects that are not followed and keeps cookies, and fails with some that it is given
+            # httpx parses redirects that are not followed, keeps cookies, and fails on some of both: drop both
             event_hooks={"response": [lambda response: response.headers.pop("Location", None)]},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
@@ -87,7 +91,7 @@ class SchemaRegistry:
         self._failed: tuple[float, str] | None = None
 
     def schema(self, schema_id: int) -> RegisteredSchema:
-        """The schema with this ID and all that it refers to. Raises `SchemaUnavailableError` or `PayloadError`."""
+        """The schema with this ID and all its references. Raises `SchemaUnavailableError` and `PayloadError`."""
         known = self._known.get(schema_id)
         if known is not None:
             return known
@@ -119,19 +123,26 @@ class SchemaRegistry:
         )
 
     def _resolve(self, answer: dict[str, Any], into: dict[str, NamedSchema], above: tuple[str, ...]) -> None:
-        """Add what the answer refers to, each behind what it refers to itself."""
+        """Add the references of an answer to `into`; each schema stands after the schemas that it refers to itself.
+
+        `above` has the names of the references that led to the answer. Raises `SchemaUnavailableError` and
+        `PayloadError`.
+        """
         for name, subject, version in _references(answer):
             if name in into:
                 continue
             if name in above or len(into) + len(above) > _MAX_REFERENCES:
                 raise PayloadError(Reason.SCHEMA_UNUSABLE, f"the schema {name!r} refers to itself")
             path = f"/subjects/{quote(subject, safe='')}/versions/{version}"
-            found = self._answer(path, f"version {version} of {subject}, to which it refers as {name},")
+            found = self._answer(path, f"version {version} of {subject}, which the schema refers to as {name}")
             self._resolve(found, into, (*above, name))
             into[name] = NamedSchema(name, found["schema"])
 
     def _answer(self, path: str, what: str) -> dict[str, Any]:
-        """What the registry says, or said before: a schema, and perhaps references, as they should be."""
+        """The registry's answer, from disk or from the registry: a schema, perhaps with references, of the right shape.
+
+        `what` names the schema in errors. Raises `SchemaUnavailableError` and `PayloadError`.
+        """
         kept = self._files.read(path)
         if kept is not None and _is_schema(kept):
             return kept
@@ -156,19 +167,23 @@ class SchemaRegistry:
                 raise
             except SchemaUnavailableError as error:
                 wrong.append(f"{_shown(url)} {error}")
-            except Exception as error:  # noqa: BLE001 - whatever it is, it says nothing about the record
+            except Exception as error:  # noqa: BLE001 - an unforeseen error says nothing about the record
                 _log.exception("registry_exchange_bug", registry=self.name, remedy="please report it")
                 wrong.append(f"{_shown(url)} is not understood, a bug ({type(error).__name__}): see the traceback")
             else:
                 self._failed = None
                 return found
-            self._urls.append(self._urls.pop(0))  # the next one is asked first from now on
+            self._urls.append(self._urls.pop(0))  # from now on, the next URL is asked first
         said = self._said(f"cannot be asked for {what}: {'; '.join(wrong)}")
         self._failed = (self._clock(), said)
         raise SchemaUnavailableError(said)
 
     def _request(self, url: str, path: str, what: str) -> dict[str, Any]:
-        """The answer of one server. `PayloadError` only if it says that there is no such thing."""
+        """The answer of one server.
+
+        Raises `PayloadError` if the server says that there is no such schema, subject or version. For any other failure
+        it raises `SchemaUnavailableError`.
+        """
         status, body = self._get(url + path)
         said = _json(body)
         code = said.get("error_code") if isinstance(said, dict) else None
@@ -191,9 +206,9 @@ class SchemaRegistry:
                         raise SchemaUnavailableError("does not come to an end with its answer")
                 return response.status_code, body
         except httpx.HTTPError as error:
-            text = "" if isinstance(error, httpx.LocalProtocolError) else str(error)  # it quotes headers: secrets
+            text = "" if isinstance(error, httpx.LocalProtocolError) else str(error)  # this error quotes secret headers
             wrong = f"does not answer ({type(error).__name__}{': ' + text[:200] if text else ''})"
-        raise SchemaUnavailableError(wrong)  # out here, so that httpx's error, which has the headers, is not chained
+        raise SchemaUnavailableError(wrong)  # raised here, so that httpx's error, which has the headers, is not chained
 
     def _said(self, what: str) -> str:
         return f"the schema registry {self.name} {what}"
@@ -214,7 +229,10 @@ def _is_schema(answer: dict[str, Any]) -> bool:
 
 
 def _references(answer: dict[str, Any]) -> list[tuple[str, str, int]]:
-    """Name, subject and version of what a schema refers to."""
+    """(name, subject, version) of each reference of a schema.
+
+    Raises KeyError, TypeError, ValueError or OverflowError if the answer is malformed.
+    """
     return [
         (str(reference["name"]), str(reference["subject"]), int(reference["version"]))
         for reference in answer.get("references") or ()

@@ -46,8 +46,11 @@ RegistryName = Annotated[str, AfterValidator(_name)]
 
 
 class SchemaRegistrySection(Section):
-    """A schema registry with Confluent's interface (Confluent, Karapace, Apicurio, Redpanda …). Schemas that were seen
-    are kept in `state_dir`, so that an outage of the registry stops only data with a schema that is new."""
+    """A schema registry with Confluent's interface (Confluent, Karapace, Apicurio, Redpanda …).
+
+    The connector keeps all schemas that it has read in `state_dir`. So an outage of the registry stops only data with a
+    new schema.
+    """
 
     url: Annotated[
         list[Annotated[str, AfterValidator(_url)]], BeforeValidator(_urls, json_schema_input_type=list[str] | str)
@@ -81,8 +84,10 @@ class SchemaRegistrySection(Section):
         return self
 
     def build(self, name: str, folder: Path) -> SchemaRegistry:
-        """The registry, with its cache below `folder`. No network yet. Raises `ValueError` for a certificate that
-        cannot be used, and `OSError` if the folder cannot be written."""
+        """The client of the registry, with its cache in `folder`; the network is not used yet.
+
+        Raises SettingsError for a certificate that cannot be used, and `OSError` if the folder cannot be written.
+        """
         from connector.formats.schema.registry.client import SchemaRegistry  # noqa: PLC0415 - only when there is one
 
         auth = None
@@ -104,12 +109,12 @@ class SchemaRegistrySection(Section):
 
     @property
     def files(self) -> dict[str, Path | None]:
-        """The files that it names."""
+        """Setting → file, for the files that the section names."""
         return self.tls.files
 
     @property
     def warnings(self) -> list[str]:
-        """What works, and is not wise."""
+        """Warnings for people about settings that work and are not wise."""
         found = []
         if (self.token or self.password) and not all(url.startswith("https:") for url in self.url):
             found.append("credentials over http can be read on the way; use https")

@@ -259,7 +259,7 @@ def test_a_damaged_store_is_named_and_never_a_traceback(config: Path) -> None:
     result = cli("list", config)
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
-    assert "move it away" in result.output
+    assert "move the file away" in result.output
 
 
 def test_a_dry_run_says_what_the_mapping_makes_of_them_now(filled: Path) -> None:

@@ -72,6 +72,6 @@ def test_a_schema_that_refers_to_itself_for_ever_is_refused() -> None:
 
 def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jsonschema", None)
-    with pytest.raises(ValueError, match=r"clarify-connector\[json-schema\]"):
+    with pytest.raises(ValueError, match=r"in a checkout of the connector, run pip install '\.\[json-schema\]'"):
         JsonSchemaFormat(SCHEMAS)
     JsonSchemaFormat(None)

@@ -59,6 +59,7 @@ def backfill(
     job.connector.start()
     with click.progressbar(length=max(1, reader.total), show_pos=True, file=sys.stderr) as bar:
         while not stop.is_set() and not pipeline.stopped.wait(0.5):
+            job.connector.supervision.look()
             bar.update(max(0, reader.done - bar.pos))
         finished = pipeline.stopped.is_set() and not stop.is_set()
         job.connector.stop()

@@ -127,6 +127,7 @@ def _until_stopped(connector: Connector, folder: Path, stop: threading.Event) ->
     connector.start()
     while not stop.is_set() and not connector.pipeline.stopped.wait(0.5):
         # not a wait for `stop`: its lock would be held when the signal handler sets it
+        connector.supervision.look()
         if (request := files.asked()) is not None:
             return drain(connector, request, files.tell, stop.is_set)
     return connector.stop()

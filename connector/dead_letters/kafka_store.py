@@ -24,6 +24,7 @@ from connector.dead_letters.section import KafkaLettersSection
 from connector.dead_letters.store import DeadLettersError, Gone, Told, Usage
 from connector.dead_letters.trimming import shrunk
 from connector.settings import SettingsError
+from connector.threads.watched import STILL_SECONDS, WatchedThread, moves
 
 LETTER: Final = "clarify-letter"
 """The header that holds the letter as JSON, without the payload."""
@@ -59,7 +60,7 @@ class KafkaLetters:
                 if isinstance(value, str) and value:
                     detail = detail.replace(f'"{value}"', '"…"')
             raise SettingsError(f"dead_letters: librdkafka refuses the settings: {detail}") from None
-        self._looking = threading.Thread(target=self._look, name="dead-letters-kafka", daemon=True)
+        self._looking = WatchedThread("dead-letters-kafka", "", self._look)
 
     @property
     def address(self) -> str:
@@ -73,6 +74,7 @@ class KafkaLetters:
     def add(self, letters: Sequence[DeadLetter]) -> None:
         """Produce the letters and wait until all in-sync replicas have them. Raises `DeadLettersError`."""
         with self._lock:
+            moves(STILL_SECONDS + 2 * self._section.timeout)
             for letter, error in self._deliver(letters):
                 self._deliver_alone(letter, error)
             self._trouble = None
@@ -80,6 +82,10 @@ class KafkaLetters:
     def usage(self) -> Usage:
         """Unknown numbers: only the brokers know how full the topic is."""
         return Usage()
+
+    def threads(self) -> list[WatchedThread]:
+        """The thread that looks for the topic (see `connector.threads.watched.Threaded`)."""
+        return [self._looking]
 
     def problems(self) -> list[str]:
         """The problem of the last check or the last letter, such as a missing topic or no brokers."""
@@ -291,6 +297,7 @@ class KafkaLetters:
     def _look(self) -> None:
         """Ask for the topic every few seconds, until it is found, a letter is written or the store is closed."""
         while not self._closing.is_set() and self._trouble is not None:
+            moves()
             producer = self._producer
             if producer is None:
                 return

@@ -31,6 +31,7 @@ from connector.dead_letters.section import MqttLettersSection
 from connector.dead_letters.store import DeadLettersError, Usage
 from connector.dead_letters.trimming import shrunk
 from connector.settings import SettingsError
+from connector.threads.watched import STILL_SECONDS, moves
 
 _CONNECT_SECONDS: Final = 10.0
 _FIRST_DELAY: Final = 1
@@ -111,6 +112,7 @@ class MqttLetters:
 
         The caller publishes the copies next. Raises `DeadLettersError` if a letter is not acknowledged or is refused.
         """
+        moves(STILL_SECONDS + 2 * self._section.timeout)
         client = self._ready_client()
         until = time.monotonic() + self._section.timeout
         sent: dict[int, DeadLetter] = {}

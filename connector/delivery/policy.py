@@ -26,6 +26,9 @@ LAST_DELAY: Final = 20.0
 """The longest back-off, in seconds, and so the longest that data waits after an outage."""
 HOLD_DELAY: Final = 30.0
 """The longest between two tries while a person must act."""
+EXCHANGE_SECONDS: Final = 720.0
+"""Longer than one call of the client can take: a token and a request, and both once more after a 401, each with the
+default time-outs of an exchange."""
 RETRY_AFTER_BOUND: Final = 600.0
 """The longest that a server may ask us to wait."""
 _LEAST_SHARE: Final = 0.1

@@ -28,9 +28,10 @@ from connector.clarify import ClarifyError, InsertResult, InvalidParams
 from connector.delivery.circuit import LOOK_SECONDS, Circuit, Circuits, CircuitState, unforeseen
 from connector.delivery.divided import Columns, joined, split_columns, values_in, without_named
 from connector.delivery.pace import Pace
-from connector.delivery.policy import Action, is_too_much, judge_frame
+from connector.delivery.policy import EXCHANGE_SECONDS, Action, is_too_much, judge_frame
 from connector.delivery.slots import Slots
 from connector.packing.frame import Frame, build_frame
+from connector.threads.watched import moves
 
 _PROBE_VALUES: Final = 100
 """Few enough for a small request even where each has a row and a series to itself."""
@@ -146,6 +147,7 @@ class Sender:
     def _wait_for_turn(self) -> bool:
         """Wait until the circuit lets us through, and for a slot; False if aborted."""
         while (left := self.circuit.left(self._clock())) > 0:
+            moves()
             if not self._slots.pause(min(left, LOOK_SECONDS)):
                 return False
         return self._slots.wait()
@@ -155,6 +157,7 @@ class Sender:
         started = self._clock()
         self.status.requests += 1
         self.status.bytes_sent += len(frame.body)
+        moves(EXCHANGE_SECONDS)
         try:
             self._client.insert_encoded(frame.body)
         except ClarifyError as error:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from connector.threads.watched import STILL_SECONDS, moves
+
 _MARGIN_SECONDS: Final = 0.005
 """Added to each interval, since clocks differ a little: the server delays a request that comes too early."""
 _LOOK_SECONDS: Final = 1.0
@@ -32,6 +34,7 @@ class Slots:
     def wait(self) -> bool:
         """Wait for the next slot, and take it; returns False if `abort` was set."""
         while (left := self._left()) > 0:
+            moves()
             if self._abort.wait(min(left, _LOOK_SECONDS)):
                 return False
         self._last = self._clock()
@@ -49,4 +52,5 @@ class Slots:
 
     def pause(self, seconds: float) -> bool:
         """Wait so many seconds without taking a slot. False if aborted."""
+        moves(STILL_SECONDS + seconds)
         return not self._abort.wait(seconds)

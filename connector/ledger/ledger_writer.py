@@ -15,7 +15,7 @@ import structlog
 
 from connector.ledger.account import Commit, SettledRange, Tallies, merge
 from connector.ledger.source_file import SourceFile
-from connector.threads.watched import WatchedThread
+from connector.threads.watched import WatchedThread, moves
 
 _EVERY_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 2.0
@@ -50,11 +50,11 @@ class LedgerWriter:
         """How many records came again although this ledger had settled them."""
         self.trouble: str | None = None
         """Why the ledger cannot be written at present."""
-        self._thread = WatchedThread(f"ledger-{source}", source, self._run)
+        self.thread = WatchedThread(f"ledger-{source}", source, self._run)
 
     def start(self) -> None:
         """Begin to write, in a thread of its own."""
-        self._thread.start()
+        self.thread.start()
 
     def add(self, commit: Commit, ranges: list[SettledRange]) -> None:
         """Write this commit, which settled these ranges. Returns before it is durable."""
@@ -113,8 +113,8 @@ class LedgerWriter:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
+        if self.thread.ident is not None:
+            self.thread.join(timeout)
         self.flush()
 
     def forget(self, partition: str) -> None:
@@ -125,7 +125,7 @@ class LedgerWriter:
 
     def ended(self) -> str | None:
         """Why the thread that writes ended although nobody told it to; None while all is well."""
-        return self._thread.ended
+        return self.thread.ended
 
     # -- details ----------------------------------------------------------------------------------
 
@@ -133,9 +133,11 @@ class LedgerWriter:
         while True:
             with self._changed:
                 while not self._waiting and not self._stopping:
+                    moves()
                     self._changed.wait(_RETRY_SECONDS)
                 if self._stopping:
                     return
+            moves()
             pause = _EVERY_SECONDS if self.flush() else _RETRY_SECONDS * (0.5 + random.random())  # noqa: S311 - jitter
             with self._changed:  # many commits become one transaction
                 self._changed.wait_for(lambda: self._stopping, pause)

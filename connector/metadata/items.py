@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from connector.metadata.outbox import Outbox
 from connector.metadata.reconciler import Batches, Desire, OutstandingCounts, SaveInterval
 from connector.metadata.sent_desires import SentDesire
 from connector.records import ItemMetadata, Overwrite, SignalMetadata
+from connector.threads.watched import WatchedThread
 
 ANNOTATION: Final = "clarify-connector/published"
 """The annotation with the digest of the content that was last published."""
@@ -98,12 +98,12 @@ class ItemPublisher:
         self.outbox = Outbox("item", book, interval, clock, slots.pause, may_save)
         self._includes_items = True
         self._sees_items = True
-        self._thread = threading.Thread(target=self._run, name="items", daemon=True)
+        self.thread = WatchedThread("items", "", self._run)
         self.published = self.unchanged = self.left_alone = 0
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self.thread.start()
 
     def want(self, signals: Iterable[tuple[str, SignalMetadata]]) -> None:
         """Want items for these signals, given as (input ID, metadata); signals without an item are skipped. Returns
@@ -132,8 +132,8 @@ class ItemPublisher:
         """End the thread after the request under way; wait for this at most `timeout` seconds. The rest is published
         after the next start."""
         self.outbox.close()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
+        if self.thread.ident is not None:
+            self.thread.join(timeout)
 
     # -- the thread --------------------------------------------------------------------------------
 

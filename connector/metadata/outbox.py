@@ -20,6 +20,7 @@ from connector.metadata.desire_writer import DesireWriter
 from connector.metadata.guarded_store import EntryStore, GuardedStore
 from connector.metadata.reconciler import Desire, OutstandingCounts, SaveInterval
 from connector.metadata.sent_desires import SentDesires
+from connector.threads.watched import moves
 
 _LOOK_SECONDS: Final = 2.0
 """How often the book is read for desires that became due, or that another process has written."""
@@ -122,6 +123,7 @@ class Outbox:
     def _wait_due(self) -> bool:
         """Wait until a desire is due; False after `close`."""
         while True:
+            moves()
             with self._changed:
                 if self._closing.is_set():
                     return False

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
@@ -27,6 +26,7 @@ from connector.metadata.outbox import Outbox
 from connector.metadata.reconciler import Batches, Desire, OutstandingCounts, SaveInterval
 from connector.metadata.sent_desires import SentDesire
 from connector.records import SignalMetadata
+from connector.threads.watched import WatchedThread
 
 _PER_REQUEST: Final = 500
 _REQUEST_BYTES: Final = 4 * 1024 * 1024
@@ -63,12 +63,12 @@ class SignalSaver:
         self._chance = chance
         self._batches = Batches()
         self.outbox = Outbox("signal", book, interval, clock, slots.pause, may_save)
-        self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
+        self.thread = WatchedThread("signals", "", self._run)
         self.saved = 0
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self.thread.start()
 
     def want(self, signals: Iterable[tuple[str, SignalMetadata]]) -> None:
         """Want this metadata for these signals, given as (input ID, metadata). Returns when the desires are on disk;
@@ -89,8 +89,8 @@ class SignalSaver:
         """End the thread after the request under way; wait for this at most `timeout` seconds. The rest is saved after
         the next start."""
         self.outbox.close()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
+        if self.thread.ident is not None:
+            self.thread.join(timeout)
 
     def _run(self) -> None:
         self.outbox.run(self.save)

@@ -44,7 +44,7 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
         return json_page(503 if problems else 200, found)
 
     def alive() -> tuple[int, str, bytes]:
-        failure = connector.pipeline.failure
+        failure = connector.pipeline.failure or "; ".join(connector.supervision.problems()) or None
         return json_page(503 if failure else 200, {"alive": not failure, "failure": failure})
 
     def ledger() -> tuple[int, str, bytes]:

@@ -20,6 +20,7 @@ from connector.pipeline.rejects import Rejects
 from connector.pipeline.under_way import LOOK_SECONDS, UnderWay
 from connector.records import Chunk, Mapped, Part, Record, Rows
 from connector.sources.source import Source, SourceFailedError, SourceFinishedError, ThreadedSource
+from connector.threads.watched import moves
 
 _LONGEST_SCHEMA_WAIT: Final = 60.0
 
@@ -131,6 +132,7 @@ class Intake:
 
     def _read(self) -> None:
         while not self._aborted.is_set():
+            moves()
             if why := ended(self._source):
                 raise SourceFailedError(why)
             if not self._under_way.has_room():
@@ -148,6 +150,7 @@ class Intake:
         given_away = self._under_way.times_given_away(chunk)
         rest: Chunk | None = chunk
         while rest is not None and not self._aborted.is_set():
+            moves()
             done, parts = self._mapper.map(rest.source, rest.records)
             if not done:  # a schema is missing: nothing is rejected for that
                 self._wait_for_schema()
@@ -158,6 +161,7 @@ class Intake:
             if not self._add(first, parts, given_away, more=rest is not None):
                 return
             while rest is not None and not self._under_way.has_room() and not self._aborted.is_set():
+                moves()
                 self._hold()
 
     def _add(self, chunk: Chunk, parts: list[Part], given_away: int, *, more: bool) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -33,6 +34,7 @@ from connector.pipeline.status import PipelineStatus
 from connector.pipeline.under_way import Limits, UnderWay
 from connector.records import Part, Record
 from connector.sources.source import Source
+from connector.threads.watched import Threaded, WatchedThread
 
 _ACCOUNT_SECONDS: Final = 10.0
 """How often the account of packing is told."""
@@ -117,12 +119,10 @@ class Pipeline:
             for source in sources
         ]
         self._threads = [
-            threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True)
-            for name, work in (
-                *((f"intake-{source.name}", intake.run) for source, intake in zip(sources, self._intakes, strict=True)),
-                ("sender", self._send),
-            )
+            WatchedThread(f"intake-{source.name}", source.name, partial(self._guarded, intake.run))
+            for source, intake in zip(sources, self._intakes, strict=True)
         ]
+        self._threads.append(WatchedThread("sender", "", partial(self._guarded, self._send)))
 
     # -- the way of the data ----------------------------------------------------------------------
 
@@ -221,6 +221,18 @@ class Pipeline:
                 thread.join(timeout)
         for source in self._sources.values():
             source.close(timeout)
+
+    def threads(self) -> list[WatchedThread]:
+        """The threads of the pipeline and of its sources."""
+        return [
+            *self._threads,
+            *(
+                thread
+                for source in self._sources.values()
+                if isinstance(source, Threaded)
+                for thread in source.threads()
+            ),
+        ]
 
     @property
     def failure(self) -> str | None:

@@ -16,6 +16,7 @@ from connector.dead_letters.store import DeadLettersError
 from connector.pipeline.notices import Notices
 from connector.records import Chunk, Mapped, Part, Reason, Reject, Sample
 from connector.sources.source import Source
+from connector.threads.watched import moves
 
 _LETTERS_AT_ONCE: Final = 1000
 _REREAD_BYTES: Final = 8 * 1024 * 1024
@@ -91,6 +92,7 @@ class Rejects:
         they never stand in memory together. False if aborted."""
         left = sorted(refused)
         while left:
+            moves()
             again = self._sources[source].read_again(partition, left, _REREAD_BYTES)
             done = max(1, again.done)
             letters = []
@@ -119,6 +121,7 @@ class Rejects:
                     next_try_in_seconds=round(pause, 1),
                 )
                 for _ in range(1 + int(pause / _HOLD_SECONDS)):
+                    moves()
                     if self._aborted.wait(_HOLD_SECONDS):
                         return False
                     hold()

@@ -25,6 +25,7 @@ from connector.packing.rates import SampleRates
 from connector.pipeline.room import Room
 from connector.pipeline.window_book import WindowBook
 from connector.records import Chunk, Part
+from connector.threads.watched import moves
 
 LOOK_SECONDS: Final = 0.2
 """Who waits looks again after this time at the latest."""
@@ -138,6 +139,7 @@ class UnderWay:
         """Wait for so long, and call `meanwhile` every moment."""
         until = self._clock() + seconds
         while self._clock() < until and not aborted.is_set():
+            moves()
             meanwhile()
             self.wait_for_change()
 
@@ -153,6 +155,7 @@ class UnderWay:
         limits = self._limits
         with self.changed:
             while not aborted.is_set():
+                moves()
                 self._close_windows()
                 age = None if self._oldest is None else self._clock() - self._oldest
                 ending = draining.is_set() or not self._intakes_unfinished
@@ -259,6 +262,7 @@ class UnderWay:
                 while self._progress.open_in(source, partitions):
                     if self._windows.held and self._progress.only_open(source, partitions, self._windows.tokens()):
                         return False
+                    moves()
                     left = until - self._clock()
                     if left <= 0 or give_up():
                         return False

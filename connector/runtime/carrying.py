@@ -21,7 +21,7 @@ from connector.sources.loss import readable_duration
 from connector.sources.section import SourceSection
 from connector.sources.source import Source
 from connector.sources.subscriptions import Subscription
-from connector.threads.watched import WatchedThread
+from connector.threads.watched import WatchedThread, moves
 
 _LOOK_SECONDS: Final = 5.0
 _SUMMARY_SECONDS: Final = 3600.0
@@ -83,12 +83,12 @@ class Carrying:
         self._summary_due = clock() + _SUMMARY_SECONDS
         self._before: dict[str, int] = {}
         self._stopping = threading.Event()
-        self._thread = WatchedThread("carrying", "", self._run)
+        self.thread = WatchedThread("carrying", "", self._run)
 
     def start(self, sources: Sequence[Source], mapper: Mapper, status: PipelineStatus) -> None:
         """Look from time to time at these."""
         self.attach(sources, mapper, status)
-        self._thread.start()
+        self.thread.start()
 
     def attach(self, sources: Sequence[Source], mapper: Mapper, status: PipelineStatus) -> None:
         """Look at these, without a thread."""
@@ -98,12 +98,8 @@ class Carrying:
     def close(self, timeout: float) -> None:
         """Stop looking."""
         self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-
-    def problems(self) -> list[str]:
-        """Why nobody looks any more, for people; empty if all is well."""
-        return [self._thread.ended] if self._thread.ended else []
+        if self.thread.ident is not None:
+            self.thread.join(timeout)
 
     def saw(self, source: str, records: Sequence[Record]) -> None:
         """These records came from a source."""
@@ -208,4 +204,5 @@ class Carrying:
 
     def _run(self) -> None:
         while not self._stopping.wait(_LOOK_SECONDS):
+            moves()
             self.look()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
@@ -45,7 +45,9 @@ from connector.runtime.remembering import Remembering
 from connector.runtime.state_dir import (
     lock_state_dir,
 )
+from connector.runtime.supervision import Supervision
 from connector.sources.source import PublishingSource, Source
+from connector.threads.watched import Threaded, WatchedThread
 
 _FINISH_SECONDS: Final = 5.0
 """For publishing what the last frames brought into being: after an import there may be no next start."""
@@ -122,6 +124,7 @@ class Connector:
             self.pipeline = self._pipeline(sources, sources_in_all or len(sources), state_file)
             self._opened_sources = sources
             self.losses = LossWatch(sources, config.observe.loss_warning)
+            self.supervision = Supervision(self._threads)
             opened_sources.pop_all()  # from here on the pipeline closes them
             self._opened = opened.pop_all()
 
@@ -183,6 +186,15 @@ class Connector:
     def _guarded(self) -> GuardedClient:
         return GuardedClient(self.client, self.circuits, self._abort)
 
+    def _threads(self) -> Iterator[WatchedThread]:
+        """The threads that must work as long as the connector runs."""
+        yield from self.pipeline.threads()
+        yield from (self.signals.thread, self.items.thread, self.losses.thread, self.carrying.thread)
+        if self.rebirths.thread is not None:
+            yield self.rebirths.thread
+        if isinstance(self.dead_letters.store, Threaded):
+            yield from self.dead_letters.store.threads()
+
     def start(self) -> None:
         """Start all threads."""
         self.dead_letters.store.start()
@@ -195,6 +207,7 @@ class Connector:
     def stop(self, *, at_once: bool = False) -> bool:
         """Drain within `flush_timeout` (`at_once`: there was time for that already), then close everything. True if
         nothing was left behind."""
+        self.supervision.pause()
         self.pipeline.drain()
         drained = self.pipeline.stopped.wait(0 if at_once else self._config.delivery.flush_timeout)
         if not drained:
@@ -231,7 +244,7 @@ class Connector:
             self.pipeline.status.problems()
             + self.dead_letters.problems()
             + self.losses.problems()
-            + self.carrying.problems()
+            + self.supervision.problems()
         )
 
     def notices(self) -> list[Notice]:

@@ -129,6 +129,7 @@ def drain(
 
     left = False
     while still_time() and not pipeline.stopped.wait(_LOOK_SECONDS):
+        connector.supervision.look()
         what = next((what for source in leaving if (what := source.leaving())), None)
         left = what is None
         if left:
@@ -136,6 +137,7 @@ def drain(
         tell(DrainProgress(str(what), waiting(connector)))
     pipeline.drain()
     while still_time() and not pipeline.stopped.wait(_LOOK_SECONDS):
+        connector.supervision.look()
         tell(DrainProgress("sending what waits", waiting(connector)))
     drained = left and pipeline.stopped.is_set() and not pipeline.failure
     remaining = waiting(connector)

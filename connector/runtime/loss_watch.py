@@ -12,6 +12,7 @@ import structlog
 
 from connector.sources.loss import Threat, readable_duration, threats
 from connector.sources.source import Source, ThreatenedSource
+from connector.threads.watched import WatchedThread, moves
 
 _LOOK_SECONDS: Final = 5.0
 _CALM_FACTOR: Final = 1.5
@@ -32,18 +33,18 @@ class LossWatch:
         self._threats: dict[str, list[Threat]] = {}
         self._warned: dict[tuple[str, str], Threat] = {}
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="loss-watch", daemon=True)
+        self.thread = WatchedThread("loss-watch", "", self._run)
 
     def start(self) -> None:
         """Look from time to time."""
         if self._sources:
-            self._thread.start()
+            self.thread.start()
 
     def close(self, timeout: float) -> None:
         """Stop looking."""
         self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
+        if self.thread.ident is not None:
+            self.thread.join(timeout)
 
     def seconds(self) -> dict[tuple[str, str], float]:
         """(source, cause) → seconds until something would be lost; infinite where nothing points to it."""
@@ -82,6 +83,7 @@ class LossWatch:
 
     def _run(self) -> None:
         while not self._stopping.wait(_LOOK_SECONDS):
+            moves()
             try:
                 self.look()
             except Exception:  # noqa: BLE001 - a forecast that fails must not stop what it is about

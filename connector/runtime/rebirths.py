@@ -11,6 +11,7 @@ import structlog
 
 from connector.formats.sparkplug.rebirths import RebirthPace, Rebirths, rebirth_command
 from connector.mapping.sparkplug import NodeEvent
+from connector.threads.watched import WatchedThread, moves
 
 _TICK_SECONDS: Final = 0.5
 
@@ -38,7 +39,8 @@ class RebirthRequester:
         self._sources = {source: Rebirths(pace) for source in publishers}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self.thread: WatchedThread | None = None
+        """None before there was something to ask for."""
         self.sent = 0
         """Requests that were handed to a broker."""
 
@@ -74,14 +76,16 @@ class RebirthRequester:
     def close(self, timeout: float) -> None:
         """Ask no more."""
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(timeout)
+        if self.thread is not None:
+            self.thread.join(timeout)
 
     def _start(self) -> None:
-        if self._thread is None and not self._stopping.is_set():
-            self._thread = threading.Thread(target=self._run, name="rebirths", daemon=True)
-            self._thread.start()
+        if self.thread is None and not self._stopping.is_set():
+            thread = WatchedThread("rebirths", "", self._run)
+            thread.start()  # may fail where the system has no more threads: then it is tried again
+            self.thread = thread
 
     def _run(self) -> None:
         while not self._stopping.wait(_TICK_SECONDS):
+            moves()
             self.tick()

@@ -29,6 +29,7 @@ from connector.records import Part, SignalMetadata
 from connector.runtime.rebirths import RebirthRequester
 from connector.runtime.state_dir import PACKING_NOTE, SHARED_TOPICS_NOTE
 from connector.state.state import State
+from connector.threads.watched import moves
 
 _RETRY_SECONDS = 1.0
 _SAME_CLOCK_SECONDS = 10.0
@@ -101,6 +102,7 @@ class Remembering:
 
     def _write(self, write: Callable[[], None], event: str, effect: str) -> None:
         while True:
+            moves()
             try:
                 write()
             except sqlite3.Error as error:

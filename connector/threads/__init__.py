@@ -1,4 +1,4 @@
-"""Threads whose unexpected end is noticed.
+"""Threads whose end and whose standing still are noticed.
 
 Knows: nothing else.
 """

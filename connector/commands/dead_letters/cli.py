@@ -309,6 +309,7 @@ def _run(job: Replay, stop: threading.Event) -> bool:
     trouble: str | None = None
     with _bar("replaying") as told:
         while not stop.is_set() and not pipeline.stopped.wait(0.3):
+            connector.supervision.look()
             job.resolve()
             told(job.done, job.total)
             problem = next(iter(connector.problems()), None)

@@ -157,6 +157,10 @@ class FileSource(Source):
         """The thread that writes the ledger, or the one that reads standard input."""
         return self._settlements.ended() or (None if self._reader is None else self._reader.ended)
 
+    def threads(self) -> list[WatchedThread]:
+        """As `Threaded.threads`. The thread that reads standard input may wait for it for ever."""
+        return [self._settlements.thread]
+
     def gauges(self) -> dict[str, float]:
         """How far it is read."""
         return {

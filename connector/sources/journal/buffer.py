@@ -109,8 +109,8 @@ class WriteBuffer:
 
     # -- for the writer ---------------------------------------------------------------------------
 
-    def take(self, timeout: float | None, *, linger: bool) -> WriteTurn:
-        """Wait until there is something to write, at most `timeout` seconds (None: without end), and take all of it.
+    def take(self, timeout: float, *, linger: bool) -> WriteTurn:
+        """Wait until there is something to write, at most `timeout` seconds, and take all of it.
         With `linger`, wait a few milliseconds more for further batches, so that they share one commit to the disk."""
         with self._changed:
             came = self._changed.wait_for(lambda: self._batches or self._commits or self.closing, timeout)

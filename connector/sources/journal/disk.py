@@ -32,6 +32,7 @@ from connector.sources.journal.journal import JournalFill
 from connector.sources.journal.reader import JournalReader
 from connector.sources.journal.writer import JournalWriter
 from connector.sources.source import Reread
+from connector.threads.watched import WatchedThread
 
 _RETRY_SECONDS: Final = 1.0
 
@@ -102,6 +103,10 @@ class DiskJournal:
     def ended(self) -> str | None:
         """Why the journal cannot go on; None while it can."""
         return self._damage.failure
+
+    def threads(self) -> list[WatchedThread]:
+        """As `Threaded.threads`."""
+        return [self._writer.thread]
 
     def problems(self) -> list[str]:
         """Why the source is not ready: the disk fails, or the journal is full."""

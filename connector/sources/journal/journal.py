@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, Protocol
 from connector.ledger.account import Commit
 from connector.records import Chunk, Record
 from connector.sources.source import Reread
+from connector.threads.watched import WatchedThread
 
 BUFFER_BYTES: Final = 16 * 1024 * 1024
 """How many bytes may be in memory and not in the journal yet. Above this nothing more is read from the network."""
@@ -70,6 +71,9 @@ class Journal(Protocol):
 
     def ended(self) -> str | None:
         """As `ThreadedSource.ended`."""
+
+    def threads(self) -> list[WatchedThread]:
+        """As `Threaded.threads`."""
 
     def problems(self) -> list[str]:
         """As `Source.problems`."""

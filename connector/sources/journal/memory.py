@@ -20,6 +20,7 @@ from connector.records import Chunk, Record
 from connector.settings import SettingsError
 from connector.sources.journal.journal import BUFFER_BYTES, Batch, JournalFill
 from connector.sources.source import Reread
+from connector.threads.watched import WatchedThread
 
 _log = structlog.get_logger(__name__)
 
@@ -134,6 +135,10 @@ class MemoryJournal:
     def ended(self) -> str | None:
         """It has no thread."""
         return None
+
+    def threads(self) -> list[WatchedThread]:
+        """It has none."""
+        return []
 
     def problems(self) -> list[str]:
         """Why the source is not ready: the memory is full."""

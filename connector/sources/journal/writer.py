@@ -11,7 +11,6 @@ disk. New messages are written only when the reserve could be taken again.
 from __future__ import annotations
 
 import sqlite3
-import threading
 from typing import Final
 
 import structlog
@@ -25,11 +24,14 @@ from connector.sources.journal.buffer import WriteBuffer
 from connector.sources.journal.damage import DamageControl
 from connector.sources.journal.journal import Batch
 from connector.sources.journal.reader import JournalReader
+from connector.threads.watched import WatchedThread, moves
 
 _LINGER_ABOVE: Final = 16
 """A turn with at least so many records says that messages come fast: the next turn waits for more of them."""
 _ROW_RECORDS: Final = 2048
 _ROW_BYTES: Final = 1024 * 1024
+_LOOK_SECONDS: Final = 10.0
+"""The longest wait for something to write: after it the thread says that it moves, and looks for free pages again."""
 _GIVE_BACK_SECONDS: Final = 0.05
 """Pause between two steps of returning free pages to the disk, while nothing comes in."""
 
@@ -57,17 +59,17 @@ class JournalWriter:
         self._retry_seconds = retry_seconds
         self.trouble: str | None = None
         """Why the file cannot be written at present."""
-        self._thread = threading.Thread(target=self._run, name=f"journal-{source}", daemon=True)
+        self.thread = WatchedThread(f"journal-{source}", source, self._run)
 
     def start(self) -> None:
         """Begin to write."""
-        self._thread.start()
+        self.thread.start()
 
     def join(self, timeout: float) -> bool:
         """Wait until the thread has ended, at most `timeout` seconds. Returns whether it has, or was never started."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-        return not self._thread.is_alive()
+        if self.thread.ident is not None:
+            self.thread.join(timeout)
+        return not self.thread.is_alive()
 
     def _run(self) -> None:
         """A thread that dies must not leave the source waiting as if nothing had happened."""
@@ -75,7 +77,7 @@ class JournalWriter:
             self._write_loop()
         except Exception as error:  # noqa: BLE001 - whatever the error is, it ends the source, and loudly
             _log.exception("journal_failed", source=self._source)
-            name = self._thread.name
+            name = self.thread.name
             self._damage.fail(f"the thread {name} ended for a reason that nobody foresaw: {error!r}; please report it")
 
     def _write_loop(self) -> None:
@@ -83,7 +85,8 @@ class JournalWriter:
         idle_work = True
         """Whether free pages may have to be returned to the disk while nothing comes in."""
         while True:
-            taken = self._buffer.take(_GIVE_BACK_SECONDS if idle_work else None, linger=fast)
+            moves()
+            taken = self._buffer.take(_GIVE_BACK_SECONDS if idle_work else _LOOK_SECONDS, linger=fast)
             if not taken.batches and not taken.commits:
                 if taken.closing:
                     return
@@ -104,6 +107,7 @@ class JournalWriter:
         """Write until it succeeds. Returns the rows with their positions; None if it will never succeed, or if the
         journal is being closed and cannot wait any longer."""
         while True:
+            moves()
             try:
                 if self._file.disk_reserve.take() or not rows:
                     written = self._file.journal.write(rows, commits)

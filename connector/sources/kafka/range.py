@@ -27,6 +27,7 @@ from connector.sources.kafka.settings import reader_settings
 from connector.sources.partitions import OwnedPartition, partition_name, split_partition_name
 from connector.sources.range import OffsetRange, RangeAsked, RangeError
 from connector.sources.source import Handover, Reread, Source, SourceFailedError, SourceFinishedError
+from connector.threads.watched import WatchedThread
 
 _QUERY_SECONDS: Final = 10.0
 _BATCH: Final = 500
@@ -213,6 +214,10 @@ class KafkaRangeSource(Source):
     def ended(self) -> str | None:
         """The thread that writes the ledger."""
         return self._settlements.ended()
+
+    def threads(self) -> list[WatchedThread]:
+        """As `Threaded.threads`."""
+        return [self._settlements.thread]
 
     def gauges(self) -> dict[str, float]:
         """How far it is."""

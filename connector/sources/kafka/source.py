@@ -49,6 +49,7 @@ from connector.sources.loss import Horizon
 from connector.sources.partitions import split_partition_name
 from connector.sources.source import Handover, Reread, Source, SourceFailedError
 from connector.sources.subscriptions import Subscription
+from connector.threads.watched import WatchedThread
 
 _log = structlog.get_logger(__name__)
 
@@ -189,6 +190,10 @@ class KafkaSource(Source):
     def ended(self) -> str | None:
         """The thread that writes the ledger."""
         return self._settlements.ended()
+
+    def threads(self) -> list[WatchedThread]:
+        """As `Threaded.threads`."""
+        return [self._settlements.thread]
 
     def expects(self, subscription: Subscription) -> bool:
         """Not where the group has other members, and none of our partitions is of such a topic."""

@@ -31,6 +31,7 @@ from connector.sources.mqtt.departure import Departure
 from connector.sources.mqtt.handshake import CONNECT_SECONDS, Handshake
 from connector.sources.mqtt.outbound import Outbound
 from connector.sources.mqtt.section import MqttSection
+from connector.threads.watched import moves
 
 _READS_PER_TURN: Final = 256
 _TURN_BYTES: Final = 1024 * 1024
@@ -206,6 +207,7 @@ class Connection:
         misc_from = 0.0
         next_ping = 0.0
         while True:
+            moves()
             if handshake.refused is not None:
                 return End(handshake.refused, refused=not handshake.connected)
             if self._end is not None:

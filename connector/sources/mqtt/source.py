@@ -36,7 +36,7 @@ from connector.sources.mqtt.handshake import end_session
 from connector.sources.mqtt.loss import MqttHorizons, MqttSituation
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.source import Handover, Reread, Source, SourceFailedError
-from connector.threads.watched import WatchedThread
+from connector.threads.watched import STILL_SECONDS, WatchedThread, moves
 
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 30.0
@@ -177,6 +177,10 @@ class MqttSource(Source):
         """The thread of the connection, or the journal's."""
         return self._thread.ended or self._journal.ended()
 
+    def threads(self) -> list[WatchedThread]:
+        """The thread of the connection, and those of the journal."""
+        return [self._thread, *self._journal.threads()]
+
     def gauges(self) -> dict[str, float]:
         """Connection and journal."""
         connection = self._connection
@@ -204,6 +208,7 @@ class MqttSource(Source):
     def _run(self) -> None:
         delay = _FIRST_DELAY
         while not self._draining.is_set() and not self._failure:
+            moves()
             started = self._clock()
             end = self._one_connection()
             if self._draining.is_set():
@@ -217,6 +222,7 @@ class MqttSource(Source):
                 return
             _log.warning("mqtt_disconnected", source=self.name, reason=end.message, next_try_in_seconds=round(pause, 2))
             delay = min(delay * 2, _LAST_DELAY)
+            moves(STILL_SECONDS + pause)
             self._draining.wait(pause)
 
     def _one_connection(self) -> End:

@@ -121,6 +121,11 @@ class _Numbers(Collector):
                 pace.congestion,
             ),
             ("ready", "1 if ready", float(not connector.problems())),
+            (
+                "threads_in_trouble",
+                "Threads that have ended or stand still: above 0 a restart helps, and /healthz fails",
+                len(connector.supervision.problems()),
+            ),
         )
         for name, text, value in gauges:
             yield GaugeMetricFamily(f"{PREFIX}{name}", text, value)

@@ -1,11 +1,16 @@
-"""The common parts of all connections to an MQTT broker: TLS, and texts for errors."""
+"""The common parts of all connections to an MQTT broker: TLS, waiting for sockets, and texts for errors."""
 
 from __future__ import annotations
 
 import errno
 import resource
+import select
 import socket
 import ssl
+from collections.abc import Sequence
+from typing import Any
+
+from paho.mqtt import client as paho_client
 
 from connector.settings import TlsSection
 
@@ -20,6 +25,42 @@ def tls_context(tls: TlsSection) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def ready_sockets(
+    reading: Sequence[Any], writing: Sequence[Any], exceptional: Sequence[Any] = (), seconds: float | None = None
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """As `select.select`, for descriptors of any number: `select` refuses 1,024 and above. Raises OSError or ValueError
+    if a socket is closed."""
+    del exceptional  # nobody asks for them
+    poll = select.poll()
+    events: dict[int, int] = {}
+    for socks, event in ((reading, select.POLLIN), (writing, select.POLLOUT)):
+        for sock in socks:
+            number = sock.fileno()
+            if number < 0:
+                raise ValueError("the socket is closed")
+            events[number] = events.get(number, 0) | event
+    for number, event in events.items():
+        poll.register(number, event)
+    found = dict(poll.poll(None if seconds is None else max(0.0, seconds) * 1000))
+    if any(event & select.POLLNVAL for event in found.values()):
+        raise OSError(errno.EBADF, "the socket is closed")
+    failed = select.POLLERR | select.POLLHUP  # as with `select`, a read or a write then says what failed
+    return (
+        [sock for sock in reading if found.get(sock.fileno(), 0) & (select.POLLIN | failed)],
+        [sock for sock in writing if found.get(sock.fileno(), 0) & (select.POLLOUT | failed)],
+        [],
+    )
+
+
+class _Polling:
+    """Takes the place of the module `select` in paho, whose own thread calls nothing else of this module."""
+
+    select = staticmethod(ready_sockets)
+
+
+vars(paho_client)["select"] = _Polling
 
 
 def explained(error: Exception, seconds: float) -> str:

@@ -41,17 +41,25 @@ class WatchedThread(threading.Thread):
         self._clock = clock
         self._moved = 0.0
         self._due = float("inf")
-        self.ended: str | None = None
+        self._returned = False
+        self._error: str | None = None
+
+    @property
+    def ended(self) -> str | None:
         """Why the thread ended unexpectedly, for people; None if it did not."""
+        if self._error is None and not self._returned and self.ident is not None and not self.is_alive():
+            return f"the thread {self.name} ended without a word, perhaps for want of memory"
+        return self._error
 
     def run(self) -> None:
-        """Do the work. An error is logged and kept in `ended`."""
+        """Do the work. An error is logged, and `ended` says it."""
         self.moves()
         try:
             self._work()
+            self._returned = True
         except BaseException as error:  # noqa: BLE001 - any error ends the thread, and must be reported
             _log.exception("thread_ended", source=self._source, thread=self.name, remedy="restart; report it")
-            self.ended = f"the thread {self.name} ended for a reason that nobody foresaw: {error!r}; please report it"
+            self._error = f"the thread {self.name} ended for a reason that nobody foresaw: {error!r}; please report it"
 
     def moves(self, within: float = STILL_SECONDS) -> None:
         """Say that the thread moves, and that it will say so again within so many seconds."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from connector.brokers.mqtt import explained
+from connector.brokers.mqtt import explained, ready_sockets
 from connector.records import Record
 from connector.sources.mqtt.bounded_client import MESSAGE_BYTES, BoundedClient
 from connector.sources.mqtt.departure import Departure
@@ -238,8 +237,8 @@ class Connection:
         pending = reading and (client.has_ahead() or (hasattr(sock, "pending") and sock.pending() > 0))
         wanted = [outbound.woken, sock] if reading else [outbound.woken]
         try:
-            readable, _, _ = select.select(
-                wanted, [sock] if client.want_write() else [], [], 0.0 if pending else _TICK_SECONDS
+            readable, _, _ = ready_sockets(
+                wanted, [sock] if client.want_write() else [], (), 0.0 if pending else _TICK_SECONDS
             )
         except (OSError, ValueError):  # the socket was closed below us
             self._end = self._end or End("the connection was lost")
@@ -291,7 +290,7 @@ class Connection:
             client.disconnect()
         until = time.monotonic() + _GOODBYE_SECONDS
         while client.want_write() and (sock := client.socket()) and time.monotonic() < until:
-            select.select([], [sock], [], 0.1)
+            ready_sockets((), [sock], (), 0.1)
             client.loop_write()
         if kept is not None:
             _close_in_order(kept)

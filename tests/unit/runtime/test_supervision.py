@@ -140,3 +140,12 @@ def test_a_thread_that_ended_as_asked_is_no_problem(clock: Clock) -> None:
 
 def test_moving_in_a_thread_that_nobody_watches_does_nothing() -> None:
     moves()
+
+
+def test_a_thread_that_ended_without_a_word_is_a_problem(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without memory, a thread may end before its first line."""
+    monkeypatch.setattr(WatchedThread, "run", lambda _thread: None)
+    with thread_that(lambda: None, clock) as thread:
+        pass
+    (problem,) = look(Supervision(lambda: [thread], clock), clock, 1)
+    assert "the thread worker ended without a word" in problem

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from tests.chaos.harness import lies
 from tests.chaos.harness.damage import Damage, flip
-from tests.chaos.harness.schedule import CUTS, KILLS, MOSQUITTO, Fault
+from tests.chaos.harness.schedule import CUTS, KILLS, MOSQUITTO, MQTT, Fault
 from tests.chaos.harness.stage import Member, Stage
 from tests.waiting import wait_until
 
@@ -196,6 +197,12 @@ class Faults:
     def _begin_slow_clarify(self, fault: Fault, member: Member) -> None:
         member.clarify.slow_down(_SLOW_BYTES * (1 + fault.dice))
 
+    def _begin_lying_broker(self, fault: Fault, member: Member) -> None:
+        member.broker.lie(lies.MQTT if member.name in MQTT else lies.KAFKA, fault.dice)
+
+    def _begin_lying_clarify(self, fault: Fault, member: Member) -> None:
+        member.clarify.lie(lies.CLARIFY, fault.dice)
+
     def _begin_lost_answer(self, _fault: Fault, member: Member) -> None:
         self._break_answers(member, 0.0, "answer_lost")
 
@@ -217,8 +224,8 @@ class Faults:
     def _mend_clarify(self, _fault: Fault, member: Member) -> None:
         member.clarify.mend()
 
-    _lift_cut_broker = _lift_hole_broker = _lift_slow_broker = _mend_broker
-    _lift_cut_clarify = _lift_hole_clarify = _lift_slow_clarify = _mend_clarify
+    _lift_cut_broker = _lift_hole_broker = _lift_slow_broker = _lift_lying_broker = _mend_broker
+    _lift_cut_clarify = _lift_hole_clarify = _lift_slow_clarify = _lift_lying_clarify = _mend_clarify
     _lift_lost_answer = _lift_half_answer = _mend_answers
 
     # -- Clarify ----------------------------------------------------------------------------------

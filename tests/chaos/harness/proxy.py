@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import struct
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final, Self
+
+from tests.chaos.harness.lies import Lie
 
 HOST: Final = "127.0.0.1"
 _CHUNK: Final = 64 * 1024
 _SLOW_CHUNK: Final = 1024
+_LIE_SECONDS: Final = 0.02
 
 
 class Loop:
@@ -59,6 +63,9 @@ class FaultProxy:
         self._broken_answers = 0
         self._share_that_arrives = 0.0
         self.answers_broken = 0
+        self._lies: Sequence[Lie] = ()
+        self._dice = random.Random(0)
+        self.lies_told = 0
 
     def start(self) -> Self:
         """Listen."""
@@ -82,6 +89,10 @@ class FaultProxy:
     def break_answers(self, n: int, share_that_arrives: float) -> None:
         """Of each of the next `n` answers only this share arrives (0: nothing); then the connection is reset."""
         self._loop.do(self._break_answers(n, share_that_arrives))
+
+    def lie(self, lies: Sequence[Lie], seed: float) -> None:
+        """A liar is in the place of the target: it answers each connection with one of these lies."""
+        self._loop.do(self._lie(lies, seed))
 
     def mend(self) -> None:
         """No fault any more. What a black hole holds goes on its way, as TCP would repeat it."""
@@ -109,7 +120,14 @@ class FaultProxy:
     async def _break_answers(self, n: int, share: float) -> None:
         self._broken_answers, self._share_that_arrives = n, share
 
+    async def _lie(self, lies: Sequence[Lie], seed: float) -> None:
+        self._lies, self._dice = lies, random.Random(seed)
+        for writer in list(self._writers):
+            _reset(writer)
+
     async def _mend(self) -> None:
+        if self._lies:
+            await self._lie((), 0)
         self._bytes_per_second = None
         self._broken_answers = 0
         self._flows.set()
@@ -121,6 +139,9 @@ class FaultProxy:
         to_server = None
         try:
             await self._flows.wait()
+            if self._lies:
+                await self._tell_lies(client, to_client)
+                return
             server, to_server = await asyncio.open_connection(HOST, self._target)
             self._writers.add(to_server)
             await asyncio.wait(
@@ -136,6 +157,18 @@ class FaultProxy:
                 if writer is not None:
                     self._writers.discard(writer)
                     writer.close()
+
+    async def _tell_lies(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        """One answer to whatever comes first; nothing that is sent to a liar reaches anybody."""
+        await client.read(_CHUNK)
+        self.lies_told += 1
+        for piece in self._dice.choice(self._lies)(self._dice):
+            to_client.write(piece)
+            await to_client.drain()
+            await asyncio.sleep(_LIE_SECONDS)
+            if client.at_eof() or to_client.is_closing():
+                break
+        _reset(to_client)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, back: asyncio.StreamWriter, *, answers: bool

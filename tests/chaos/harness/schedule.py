@@ -22,7 +22,16 @@ KAFKA: Final = "kafka"
 
 ON_PROCESSES: Final = ("stop",)
 ON_BROKERS: Final = ("mosquitto_kill", "mosquitto_forgets", "kafka_kill")
-ON_WAYS: Final = ("hole_broker", "hole_clarify", "slow_broker", "slow_clarify", "lost_answer", "half_answer")
+ON_WAYS: Final = (
+    "hole_broker",
+    "hole_clarify",
+    "slow_broker",
+    "slow_clarify",
+    "lost_answer",
+    "half_answer",
+    "lying_broker",
+    "lying_clarify",
+)
 ON_CLARIFY: Final = ("status_429", "status_503", "rpc_32015", "throttled", "expired_token")
 ON_MACHINES: Final = ("clock_jump", "full_disk", "damaged_journal")
 ON_DATA: Final = ("poison", "rebalance")

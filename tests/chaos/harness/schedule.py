@@ -44,7 +44,7 @@ KILLS: Final = frozenset(
 CUTS: Final = frozenset(("cut_broker", "cut_clarify"))
 
 _LEAST_A_CYCLE: Final = 3
-_MOST_A_CYCLE: Final = 7
+_MOST_A_CYCLE: Final = 8
 _AT_ONCE: Final = frozenset(
     ("kill_mqtt", "kill_kafka", "mosquitto_forgets", "damaged_journal", "poison", "expired_token")
 )

@@ -1,0 +1,273 @@
+"""A broker that breaks the protocol: each breach ends the connection in a stated way, and the next, honest broker is
+served as if nothing had been."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from connector.ledger.account import Commit
+from connector.ledger.source_file import SourceFile
+from connector.records import Chunk, Record
+from connector.sources.journal.journal import Batch
+from connector.sources.mqtt.section import MqttSection
+from connector.sources.mqtt.source import MqttSource
+from tests.hostile.mqtt_broker import (
+    CONNECT,
+    DISCONNECT,
+    PINGREQ,
+    PUBACK,
+    SUBSCRIBE,
+    HostileBroker,
+    Script,
+    Session,
+    connack,
+    number,
+    packet,
+    publish,
+    suback,
+    text,
+    with_mid,
+)
+from tests.scripted import ScriptedHandover
+from tests.waiting import wait_until
+
+MIB: Final = 1024 * 1024
+MALFORMED, PROTOCOL_ERROR, ALIAS, TOO_LARGE = 0x81, 0x82, 0x94, 0x95
+VERSIONS: Final = ("5", "3.1.1")
+
+
+class HeldJournal:
+    """A journal in memory: messages are durable at once, or with `holds` not before `release`."""
+
+    def __init__(self, *, holds: bool = False) -> None:
+        self.holds = holds
+        self.records: list[Record] = []
+        self._held: deque[Batch] = deque()
+
+    def start(self) -> None: ...
+
+    def append(self, batch: Batch) -> None:
+        self.records += batch.records
+        self._held.append(batch)
+        if not self.holds:
+            self.release()
+
+    def release(self) -> None:
+        """Everything that came is durable, and so is all that comes from now on."""
+        self.holds = False
+        while self._held:
+            self._held.popleft().durable()
+
+    def has_room(self) -> bool:
+        return True
+
+    def poll(self, timeout: float) -> Chunk | None:
+        return None
+
+    def commit(self, commit: Commit) -> None: ...
+
+    def close(self, timeout: float) -> None: ...
+
+    def problems(self) -> list[str]:
+        return []
+
+    def ended(self) -> str | None:
+        return None
+
+    def gauges(self) -> dict[str, float]:
+        return {}
+
+    def payloads(self) -> list[bytes]:
+        return [bytes(record.payload or b"") for record in list(self.records)]
+
+
+class Attack:
+    """One source, and a broker that is hostile on its first connection and honest on all others."""
+
+    def __init__(self, folder: Path, script: Script, protocol: str, *, holds: bool = False, **settings: Any) -> None:
+        self._script = script
+        self.broker = HostileBroker(self._play)
+        section = {
+            "type": "mqtt", "url": f"mqtt://127.0.0.1:{self.broker.port}", "topics": ["t/#"], "client_id": "c",
+            "protocol": protocol, "keepalive": "5s",
+        }  # fmt: skip
+        self.journal = HeldJournal(holds=holds)
+        self.source = MqttSource(
+            MqttSection.model_validate(section | settings),
+            SourceFile.open(folder / "mqtt.sqlite"),
+            self.journal,
+            chance=lambda: 0.0,
+        )
+
+    def _play(self, session: Session) -> None:
+        if session.index == 0:
+            self._script(session)
+            session.wait_closed()
+            return
+        self.journal.holds = False
+        session.begin()
+        session.send(publish(session.v5, b"t/honest", b"honest", mid=9))
+        session.serve()
+
+    def __enter__(self) -> Attack:
+        self.broker.__enter__()
+        self.source.start(ScriptedHandover())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.source.close(10)
+        self.broker.__exit__()
+
+    def wait_over(self) -> Session:
+        """Wait until the honest broker is served, and its message came and was acknowledged. Returns the connection on
+        which the broker was hostile."""
+        wait_until(lambda: b"honest" in self.journal.payloads(), 40, lambda: f"honest: {self.source.problems()}")
+        wait_until(lambda: self.broker.sessions[1].has(PUBACK), 10, "its acknowledgement")
+        assert self.source.problems() == []
+        return self.broker.sessions[0]
+
+
+Packets = bytes | Callable[[bool], bytes]
+"""Packets, or a function that makes them for MQTT 5 (True) or 3.1.1."""
+
+
+def honest_then(data: Packets) -> Script:
+    """CONNACK and SUBACK as they should be, then this."""
+
+    def script(session: Session) -> None:
+        session.begin()
+        session.send(data if isinstance(data, bytes) else data(session.v5))
+
+    return script
+
+
+def at_once(data: Packets) -> Script:
+    """This in answer to CONNECT."""
+
+    def script(session: Session) -> None:
+        session.wait_for(CONNECT)
+        session.send(data if isinstance(data, bytes) else data(session.v5))
+
+    return script
+
+
+def wrong_suback(codes: list[int], mid: int = 0) -> Script:
+    """SUBACK with these codes for one filter; with the right packet id, plus `mid`."""
+
+    def script(session: Session) -> None:
+        session.accept()
+        asked = session.wait_for(SUBSCRIBE)
+        session.send(suback(session.v5, asked.mid + mid, codes))
+
+    return script
+
+
+def second_suback(session: Session) -> None:
+    session.begin()
+    session.send(suback(session.v5, session.wait_for(SUBSCRIBE).mid, [1]))
+
+
+ALIASED: Final = b"\x23\x00\x01"
+BREACHES: Final[dict[str, tuple[Script, int, str]]] = {
+    # name: the script, the reason code of our DISCONNECT, a part of the log
+    "QoS 2": (honest_then(lambda v5: publish(v5, b"t", qos=2)), PROTOCOL_ERROR, "QoS 2"),
+    "QoS 2 before SUBACK": (at_once(lambda v5: connack(v5) + publish(v5, b"t", qos=2)), PROTOCOL_ERROR, "QoS 2"),
+    "QoS 3": (honest_then(packet(0x36, text(b"t") + b"\0\1\0")), MALFORMED, "QoS 3"),
+    "packet id 0": (honest_then(lambda v5: publish(v5, b"t/1", mid=0)), PROTOCOL_ERROR, "packet id"),
+    "packet id in use": (honest_then(lambda v5: publish(v5, b"t/1") * 2), PROTOCOL_ERROR, "packet id"),
+    "topic longer than the packet": (honest_then(packet(0x30, b"\xff\xfft")), MALFORMED, "PUBLISH"),
+    "PUBLISH without anything": (honest_then(packet(0x30)), MALFORMED, "PUBLISH"),
+    "remaining length of five bytes": (honest_then(b"\x30\xff\xff\xff\xff\x01"), MALFORMED, "length"),
+    "huge SUBACK": (honest_then(b"\x90" + number(200_000_000)), TOO_LARGE, "200000000"),
+    "huge packet of a forbidden kind": (honest_then(b"\x10" + number(200_000_000)), PROTOCOL_ERROR, "CONNECT"),
+    "huge CONNACK": (at_once(b"\x20" + number(268_435_455)), TOO_LARGE, "268435455"),
+    "second CONNACK": (honest_then(connack), PROTOCOL_ERROR, "CONNACK"),
+    "PUBLISH before CONNACK": (at_once(lambda v5: publish(v5, b"t")), PROTOCOL_ERROR, "before CONNACK"),
+    "CONNACK with reserved flags": (at_once(lambda v5: packet(0x20, b"\x02\0" + b"\0" * v5)), MALFORMED, "CONNACK"),
+    "CONNACK cut short": (at_once(packet(0x20, b"\0")), MALFORMED, "CONNACK"),
+    "SUBACK for nothing": (wrong_suback([1], mid=7), PROTOCOL_ERROR, "SUBACK"),
+    "SUBACK twice": (second_suback, PROTOCOL_ERROR, "SUBACK"),
+    "too few codes": (wrong_suback([]), PROTOCOL_ERROR, "SUBACK"),
+    "too many codes": (wrong_suback([1, 1]), PROTOCOL_ERROR, "SUBACK"),
+    "unknown code": (wrong_suback([0x7F]), MALFORMED, "SUBACK"),
+    "UNSUBACK for nothing": (honest_then(with_mid(0xB0, 7)), PROTOCOL_ERROR, "UNSUBACK"),
+    "PINGRESP for nothing": (honest_then(packet(0xD0)), PROTOCOL_ERROR, "PINGRESP"),
+    "PINGREQ": (honest_then(packet(0xC0)), PROTOCOL_ERROR, "PINGREQ"),
+    "PUBACK for nothing": (honest_then(with_mid(0x40, 7)), PROTOCOL_ERROR, "PUBACK"),
+    "PUBREC for nothing": (honest_then(with_mid(0x50, 7)), PROTOCOL_ERROR, "PUBREC"),
+    "PUBCOMP for nothing": (honest_then(with_mid(0x70, 7)), PROTOCOL_ERROR, "PUBCOMP"),
+    "PUBREL twice": (honest_then(with_mid(0x62, 7) * 2), PROTOCOL_ERROR, "PUBREL"),
+    "reserved flags": (honest_then(with_mid(0x60, 7)), MALFORMED, "flags"),
+    "AUTH": (honest_then(packet(0xF0)), PROTOCOL_ERROR, "AUTH"),
+    "AUTH before CONNACK": (at_once(packet(0xF0, b"\x18\0")), PROTOCOL_ERROR, "AUTH"),
+    "type 0": (honest_then(packet(0x00)), PROTOCOL_ERROR, "type 0"),
+    "SUBSCRIBE": (honest_then(packet(0x82, b"\0\1\0\0\1t\1")), PROTOCOL_ERROR, "SUBSCRIBE"),
+}
+ONLY_5: Final[dict[str, tuple[Script, int, str]]] = {
+    "topic alias that we do not allow": (honest_then(publish(True, b"t/1", properties=ALIASED)), ALIAS, "alias"),
+    "topic alias that was never defined": (honest_then(publish(True, b"", properties=ALIASED)), ALIAS, "alias"),
+    "topic alias 0": (honest_then(publish(True, b"", properties=b"\x23\0\0")), ALIAS, "alias"),
+    "no topic and no alias": (honest_then(publish(True, b"")), PROTOCOL_ERROR, "topic"),
+    "unknown property": (honest_then(publish(True, b"t/1", properties=b"\x7f\0")), MALFORMED, "PUBLISH"),
+    "property of another packet": (honest_then(publish(True, b"t/1", properties=b"\x21\0\1")), MALFORMED, "PUBLISH"),
+    "properties longer than the packet": (
+        honest_then(packet(0x32, text(b"t/1") + b"\0\1" + number(100_000_000))), MALFORMED, "PUBLISH",
+    ),
+    "property cut short": (honest_then(publish(True, b"t/1", properties=b"\x26\xff\xff")), MALFORMED, "PUBLISH"),
+    "CONNACK with an unknown code": (at_once(connack(True, 0x7E)), MALFORMED, "CONNACK"),
+    "CONNACK with a forbidden value": (at_once(connack(True, properties=b"\x21\0\0")), MALFORMED, "CONNACK"),
+    "DISCONNECT with an unknown code": (honest_then(packet(0xE0, b"\x7e")), MALFORMED, "DISCONNECT"),
+    "huge DISCONNECT": (honest_then(b"\xe0" + number(100_000_000)), TOO_LARGE, "100000000"),
+}  # fmt: skip
+ONLY_3: Final[dict[str, tuple[Script, int, str]]] = {
+    "DISCONNECT": (honest_then(packet(0xE0)), 0, "DISCONNECT"),
+    "empty topic": (honest_then(publish(False, b"")), 0, "topic"),
+}
+CASES: Final = [
+    pytest.param(version, *breach, id=f"{version}: {name}")
+    for versions, breaches in ((VERSIONS, BREACHES), (("5",), ONLY_5), (("3.1.1",), ONLY_3))
+    for version in versions
+    for name, breach in breaches.items()
+]
+
+
+@pytest.mark.parametrize(("protocol", "script", "code", "said"), CASES)
+def test_a_breach_ends_the_connection_in_a_stated_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], protocol: str, script: Script, code: int, said: str
+) -> None:
+    with Attack(tmp_path, script, protocol, holds=True, receive_maximum=100) as attack:
+        hostile = attack.wait_over()
+        goodbyes = [one.body for one in hostile.has(DISCONNECT)]
+        assert [body[0] for body in goodbyes] == ([code] if protocol == "5" else [])
+        assert attack.source.gauges()["mqtt_protocol_errors_total"] == 1
+        assert attack.source.gauges()["mqtt_connections_total"] == 2
+        received = [payload for payload in attack.journal.payloads() if payload != b"honest"]
+        assert len(received) <= 201, "what came before the breach"
+    log = [line for line in capsys.readouterr().out.splitlines() if "mqtt_protocol_error" in line]
+    assert len(log) == 1
+    assert said in log[0]
+    assert "remedy" in log[0]
+
+
+def test_no_more_than_twice_the_receive_maximum_is_read_before_acknowledgements_are_out(tmp_path: Path) -> None:
+    """Mosquitto up to 2.0.12 exceeds the Receive Maximum, so the connection must not end."""
+
+    def script(session: Session) -> None:
+        session.begin()
+        session.send(b"".join(publish(True, b"t/1", mid=mid) for mid in range(1, 1002)))
+        session.serve()
+
+    with Attack(tmp_path, script, "5", holds=True, receive_maximum=100) as attack:
+        wait_until(lambda: len(attack.journal.records) == 200, 10, "as much as may be read")
+        attack.broker.sessions[0].wait_for(PINGREQ, 2)  # at least half a keepalive later
+        assert len(attack.journal.records) == 200
+        assert attack.source.gauges()["mqtt_beyond_receive_maximum_total"] == 100
+        attack.journal.release()
+        wait_until(lambda: len(attack.broker.sessions[0].has(PUBACK)) == 1001, 10, "the acknowledgement of all")
+        assert [one.mid for one in attack.broker.sessions[0].has(PUBACK)] == list(range(1, 1002))
+        assert attack.source.gauges()["mqtt_connections_total"] == 1

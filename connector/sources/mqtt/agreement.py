@@ -33,6 +33,8 @@ _EXPECTED: Final = frozenset({_CONNACK, _PUBLISH, _PUBREL, _SUBACK, _UNSUBACK, _
 _MOST_BYTES: Final = 65_536
 """The longest packet that is no message: an answer, or a reason with its texts."""
 _PACKET_IDS: Final = 65_535
+_MOST_RELEASED: Final = 1000
+"""PUBREL on one connection. The rest of the exchanges of an earlier client is ended on the next connections."""
 _LENIENCE: Final = 2
 """Mosquitto up to 2.0.12 may send a whole Receive Maximum more for each acknowledgement. If that ended the connection,
 no load could be carried from it. So nothing more is read beyond this many times the Receive Maximum."""
@@ -140,8 +142,8 @@ class Agreement:
 
     def pubrel(self, mid: int) -> None:
         """PUBREL for this packet id."""
-        if mid in self._released:
-            raise BreachError(PROTOCOL_ERROR, "it sent PUBREL twice for the same packet id")
+        if mid in self._released or len(self._released) == _MOST_RELEASED:
+            raise BreachError(PROTOCOL_ERROR, "it sent PUBREL without end, or twice for the same packet id")
         self._released.add(mid)
 
     def publish(self, message: Publish) -> str:

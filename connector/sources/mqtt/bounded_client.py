@@ -23,6 +23,7 @@ from connector.sources.mqtt.websocket import BoundedWebsocket
 
 _READ_AHEAD: Final = 64 * 1024
 _READ_AT_ONCE: Final = 1024 * 1024
+_LEAST_BYTES_A_SECOND: Final = 1024
 MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """The longest message that is kept whole where nobody says otherwise."""
 
@@ -49,6 +50,10 @@ class BoundedClient(Client):
         self._at = 0
         self._most = max(most_bytes, AROUND_PAYLOAD)
         self._longest_silence = 0
+        self._began_at = 0.0
+        """When the present packet began to come, or when reading went on after a pause."""
+        self._had_then = 0
+        """Bytes of the present packet that had come by then."""
         self.cut_from: int | None = None
         """While a message is handed over: how many bytes it had, if not all of them were kept."""
         self.wrote_at = time.monotonic()
@@ -67,6 +72,20 @@ class BoundedClient(Client):
     def exceeded(self) -> bool:
         """Whether the broker sent more messages than agreed without waiting for acknowledgements."""
         return self._agreement.is_exceeded
+
+    def is_slower_than(self, patience: float, now: float) -> bool:
+        """Whether the present packet comes so slowly that it seems to come without end: at less than 1 KiB a second,
+        after a grace of `patience` seconds. `now` is `time.monotonic()`. (paho goes on as long as bytes come.)"""
+        if not self._in_packet["command"]:
+            return False
+        return now - self._began_at > patience + (self._had() - self._had_then) / _LEAST_BYTES_A_SECOND
+
+    def read_on(self, now: float) -> None:
+        """Reading goes on after a pause of ours, which the broker did not make."""
+        self._began_at, self._had_then = now, self._had()
+
+    def _had(self) -> int:
+        return self._in_packet["remaining_length"] - self._in_packet["to_process"]
 
     @property
     def backlog(self) -> int:
@@ -134,6 +153,7 @@ class BoundedClient(Client):
         data = self._ahead[start : start + bufsize]
         if not packet["command"] and not packet["have_remaining"] and not packet["remaining_count"] and data:
             self._agreement.begins(data[0])
+            self._began_at, self._had_then = time.monotonic(), 0
         return data
 
     def _sock_send(self, buf: bytes | bytearray) -> int:

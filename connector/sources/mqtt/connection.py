@@ -229,9 +229,12 @@ class Connection:
             self._go_on_leaving()
             reading = not handshake.connected or (client.may_read and may_read())
             if reading:
+                if client.is_slower_than(2 * keepalive, now):
+                    return End("the broker sends a packet so slowly that it never seems to end")
                 if now >= misc_from:
                     client.loop_misc()
             else:
+                client.read_on(now)
                 # The answers to our pings are in what we do not read now: do not miss them for a while.
                 misc_from = now + keepalive
                 if now >= next_ping:

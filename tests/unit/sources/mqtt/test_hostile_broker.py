@@ -3,6 +3,9 @@ served as if nothing had been."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -16,16 +19,21 @@ from connector.records import Chunk, Record
 from connector.sources.journal.journal import Batch
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.mqtt.source import MqttSource
+from connector.sources.mqtt.tap import MqttTap
+from connector.sources.tap import TapError
 from tests.hostile.mqtt_broker import (
     CONNECT,
     DISCONNECT,
     PINGREQ,
     PUBACK,
+    PUBCOMP,
     SUBSCRIBE,
     HostileBroker,
+    Packet,
     Script,
     Session,
     connack,
+    frame_header,
     number,
     packet,
     publish,
@@ -122,6 +130,15 @@ class Attack:
     def __exit__(self, *_: object) -> None:
         self.source.close(10)
         self.broker.__exit__()
+
+    def came(self, kind: int, count: int = 1) -> list[Packet]:
+        """The packets of this kind that came to the hostile broker, as soon as there are so many."""
+
+        def enough() -> list[Packet]:
+            found = self.broker.sessions[0].has(kind) if self.broker.sessions else []
+            return found if len(found) >= count else []
+
+        return wait_until(enough, 10, f"{count} packets of type {kind}")
 
     def wait_over(self) -> Session:
         """Wait until the honest broker is served, and its message came and was acknowledged. Returns the connection on
@@ -271,3 +288,280 @@ def test_no_more_than_twice_the_receive_maximum_is_read_before_acknowledgements_
         wait_until(lambda: len(attack.broker.sessions[0].has(PUBACK)) == 1001, 10, "the acknowledgement of all")
         assert [one.mid for one in attack.broker.sessions[0].has(PUBACK)] == list(range(1, 1002))
         assert attack.source.gauges()["mqtt_connections_total"] == 1
+
+
+NOT_TAKEN: Final = {
+    "other/1": (b"other/1", "matches no subscription"),
+    "$SYS/x": (b"$SYS/x", "matches no subscription"),
+    "t/+": (b"t/+", "wildcard"),
+    "t/#": (b"t/#", "wildcard"),
+    "NUL": (b"t/\0", "NUL"),
+    "not UTF-8": (b"t/\xff\xfe", "not UTF-8"),
+    "a surrogate": (b"t/\xed\xa0\x80", "not UTF-8"),
+    "65,535 levels": (b"/" * 65_535, "matches no subscription"),
+}
+
+
+@pytest.mark.parametrize("protocol", VERSIONS)
+def test_a_message_with_a_topic_that_is_not_ours_is_no_data_and_does_not_come_again(
+    tmp_path: Path, protocol: str
+) -> None:
+    """A publisher may have chosen the topic at a lax broker. Such a message must not stop the others."""
+
+    def script(session: Session) -> None:
+        session.begin()
+        for mid, (topic, _) in enumerate(NOT_TAKEN.values(), 1):
+            session.send(publish(session.v5, topic, b"1", mid=mid))
+        session.send(publish(session.v5, b"t/good", b"2", mid=100))
+        session.serve()
+
+    with Attack(tmp_path, script, protocol) as attack:
+        attack.came(PUBACK, len(NOT_TAKEN) + 1)
+        *refused, good = attack.journal.records
+        for record, (_, said) in zip(refused, NOT_TAKEN.values(), strict=True):
+            assert said in record.problem
+        assert (good.topic, good.problem) == ("t/good", "")
+        assert attack.source.gauges()["mqtt_unwanted_total"] == len(NOT_TAKEN)
+        assert attack.source.problems() == []
+
+
+def test_messages_of_an_earlier_subscription_are_taken(tmp_path: Path) -> None:
+    """A broker may have queued them before the filter was removed from the configuration."""
+    file = SourceFile.open(tmp_path / "mqtt.sqlite")
+    file.remember("subscriptions", '["old/#", "$share/g/shared/#"]')
+    file.close()
+
+    def script(session: Session) -> None:
+        session.accept(present=True)
+        session.send(publish(True, b"old/1", mid=1) + publish(True, b"shared/1", mid=2) + publish(True, b"x/1", mid=3))
+        session.grant()
+        session.serve()
+
+    with Attack(tmp_path, script, "5") as attack:
+        wait_until(lambda: len(attack.journal.records) == 3, 10, "all three")
+        assert [bool(record.problem) for record in attack.journal.records] == [False, False, True]
+
+
+def test_qos_1_is_taken_and_acknowledged_where_qos_0_was_asked_for(tmp_path: Path) -> None:
+    """A broker may have queued such messages before the setting was changed."""
+    with Attack(tmp_path, honest_then(lambda v5: publish(v5, b"t/1", mid=7)), "5", qos=0) as attack:
+        assert attack.came(PUBACK)[0].mid == 7
+        assert attack.source.gauges()["mqtt_protocol_errors_total"] == 0
+
+
+def test_a_qos_2_exchange_of_an_earlier_client_is_ended(tmp_path: Path) -> None:
+    with Attack(tmp_path, honest_then(with_mid(0x62, 7)), "5") as attack:
+        assert attack.came(PUBCOMP)[0].mid == 7
+
+
+def test_a_tap_refuses_a_session_that_it_did_not_ask_for(tmp_path: Path) -> None:
+    def script(session: Session) -> None:
+        session.accept(present=True)
+        session.wait_closed()
+
+    with HostileBroker(script) as broker:
+        tap = MqttTap(
+            MqttSection.model_validate({"type": "mqtt", "url": f"mqtt://127.0.0.1:{broker.port}", "topics": ["t/#"]})
+        )
+        tap.start()
+
+        def refused() -> str:
+            try:
+                tap.poll(0.05)
+            except TapError as error:
+                return str(error)
+            return ""
+
+        assert "resumed a session" in wait_until(refused, 10, "the refusal")
+        tap.close()
+
+
+# -- time ------------------------------------------------------------------------------------------
+
+
+def trickle(data: bytes, before: Script) -> Script:
+    """This, a byte each tenth of a second, and then for ever."""
+
+    def script(session: Session) -> None:
+        before(session)
+        for byte in data:
+            session.send(bytes([byte]))
+            if session.closed.wait(0.1):
+                return
+        while not session.closed.wait(0.1):
+            session.send(b"x")
+
+    return script
+
+
+def nothing(_session: Session) -> None:
+    """Not even CONNACK."""
+
+
+SILENCES: Final[dict[str, tuple[Script, str]]] = {
+    "no CONNACK": (nothing, "did not answer CONNECT"),
+    "CONNACK byte by byte": (trickle(b"\x20\xff\x7f", nothing), "did not answer CONNECT"),
+    "no SUBACK": (lambda session: session.accept(), "did not answer SUBSCRIBE"),
+    "SUBACK byte by byte": (trickle(b"\x90\xff\x7f", lambda session: session.accept()), "did not answer SUBSCRIBE"),
+    "no PINGRESP": (honest_then(b""), "Keep alive timeout"),
+    "no PINGRESP, and no keepalive": (
+        lambda session: (session.accept(properties=b"\x13\0\0"), session.grant()), "Keep alive timeout",
+    ),
+    "PUBLISH byte by byte": (trickle(b"\x30\xff\xff\xff\x7f\0\3t/1", Session.begin), "so slowly"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("script", "said"), SILENCES.values(), ids=SILENCES)
+def test_a_broker_that_is_silent_or_slow_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: Script, said: str
+) -> None:
+    monkeypatch.setattr("connector.sources.mqtt.handshake._HANDSHAKE_SECONDS", 2.0)
+    with Attack(tmp_path, script, "5") as attack:
+        attack.wait_over()
+    assert said in capsys.readouterr().out
+
+
+def test_a_broker_that_closes_at_once_is_asked_ever_less_often(tmp_path: Path) -> None:
+    """Neither CONNACK nor SUBACK shortens the pause again."""
+    pauses: list[float] = []
+
+    def script(session: Session) -> None:
+        if session.index % 2:
+            session.begin()
+        else:
+            session.accept()
+
+    with HostileBroker(script) as broker:
+        section = MqttSection.model_validate(
+            {"type": "mqtt", "url": f"mqtt://127.0.0.1:{broker.port}", "topics": ["t"], "client_id": "c"}
+        )
+        source = MqttSource(
+            section, SourceFile.open(tmp_path / "mqtt.sqlite"), HeldJournal(), chance=lambda: 1.0, clock=lambda: 0.0
+        )
+
+        class Waits(threading.Event):
+            def wait(self, timeout: float | None = None) -> bool:
+                assert timeout is not None
+                pauses.append(timeout)
+                return self.is_set()
+
+        source._draining = Waits()
+        source.start(ScriptedHandover())
+        wait_until(lambda: len(pauses) >= 8, 20, "eight pauses")
+        source.close(10)
+    assert pauses[:4] == [0.5, 1.0, 2.0, 4.0]
+    assert min(pauses[4:8]) >= 8.0
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+CHILD: Final = """
+import resource, sys, threading, time
+from pathlib import Path
+from connector.ledger.source_file import SourceFile
+from connector.sources.mqtt.section import MqttSection
+from connector.sources.mqtt.source import open_source
+from tests.scripted import ScriptedHandover
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+url, protocol, folder, seconds = sys.argv[1:]
+section = {"type": "mqtt", "url": url, "topics": ["t/#"], "client_id": "c", "protocol": protocol, "keepalive": "5s",
+           "journal": {"storage": "disk", "max_bytes": "16MiB"}}
+source = open_source(MqttSection.model_validate(section), SourceFile.open(Path(folder) / "m.sqlite"), 4 * 1024 * 1024)
+before = peak()
+source.start(ScriptedHandover())
+until = time.monotonic() + float(seconds)
+while time.monotonic() < until and not source.gauges()["mqtt_protocol_errors_total"]:
+    time.sleep(0.05)
+source.close(10)
+print(peak() - before, int(source.gauges()["mqtt_protocol_errors_total"]))
+"""
+
+
+def grown_mib(broker: HostileBroker, folder: Path, protocol: str, seconds: float, scheme: str = "mqtt") -> int:
+    """MiB by which a process of the connector grew at its peak, while it was served by this broker for some seconds or
+    until it had refused a connection."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, f"{scheme}://127.0.0.1:{broker.port}", protocol, str(folder), str(seconds)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.split()[-2])
+
+
+def flood(make: Callable[[int], bytes], times: int) -> Script:
+    """Packets without end, and nothing is read."""
+
+    def script(session: Session) -> None:
+        session.v5 = True
+        session.begin()
+        for start in range(0, times, 1000):
+            session.send(b"".join(map(make, range(start, start + 1000))))
+        session.wait_closed()
+
+    return script
+
+
+def properties_without_end(_number: int) -> bytes:
+    """4 MiB of user properties that are empty."""
+    return publish(True, b"t/1", qos=0, properties=b"\x26\0\0\0\0" * 838_860)
+
+
+FLOODS: Final[dict[str, Script]] = {
+    "a million messages of QoS 2": flood(
+        lambda i: publish(True, b"t/1", b"x" * 1000, qos=2, mid=i % 65_535 + 1), 10**6
+    ),
+    "PUBREL": flood(lambda i: with_mid(0x62, i % 65_535 + 1), 10**6),
+    "PINGREQ": flood(lambda _: packet(0xC0), 10**6),
+    "PINGRESP": flood(lambda _: packet(0xD0), 10**6),
+    "QoS 1 with the same packet id": flood(lambda _: publish(True, b"t/1", mid=1, dup=True), 10**6),
+    "empty user properties": lambda session: (
+        session.begin(), [session.send(properties_without_end(i)) for i in range(12)], session.serve(),
+    ),
+    "a message of 256 MB": lambda session: (
+        session.begin(), session.send(b"\x30" + number(268_435_455) + text(b"t/1")),
+        session.flood(b"x" * 65_536, 4095), session.serve(),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("script", FLOODS.values(), ids=FLOODS)
+def test_floods_need_no_memory(tmp_path: Path, script: Script) -> None:
+    with HostileBroker(script) as broker:
+        assert grown_mib(broker, tmp_path, "5", 6) < 64
+
+
+def test_a_broker_that_never_reads_gets_no_queue_of_ours(tmp_path: Path) -> None:
+    """65,535 messages wait for acknowledgements that the broker does not take."""
+
+    def script(session: Session) -> None:
+        session.send(connack(False) + suback(False, 1, [1]))
+        for start in range(1, 65_535, 1000):
+            session.send(b"".join(publish(False, b"t/1", mid=start + i) for i in range(1000) if start + i < 65_536))
+        session.flood(publish(False, b"t/1", mid=1, dup=True), 10**6)
+        session.closed.wait(30)
+
+    with HostileBroker(script, reads=False) as broker:
+        assert grown_mib(broker, tmp_path, "3.1.1", 8) < 64
+
+
+def one_frame(length: int, opcode: int = 2) -> Script:
+    """A frame of a websocket that says it has this length, and has."""
+
+    def script(session: Session) -> None:
+        session.begin()
+        session.send_raw(frame_header(length, opcode))
+        filler = publish(True, b"t/1", b"x" * 60_000, qos=0)
+        for _ in range(length // len(filler)):
+            session.send_raw(filler)
+        session.wait_closed()
+
+    return script
+
+
+@pytest.mark.parametrize("opcode", [2, 9], ids=["binary", "ping"])
+def test_a_frame_of_a_websocket_is_handed_on_as_it_comes(tmp_path: Path, opcode: int) -> None:
+    with HostileBroker(one_frame(200 * MIB, opcode), websocket=True) as broker:
+        assert grown_mib(broker, tmp_path, "5", 8, "ws") < 64

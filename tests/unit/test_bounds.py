@@ -14,7 +14,6 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
-from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from benchmarks.flood import packet
@@ -33,7 +32,9 @@ from connector.metadata.new_signals import NewSignalGate
 from connector.observe.logs import LINES_A_MINUTE, Bounded, configure_logs
 from connector.records import Chunk, Mapped, Reason, Record, SignalMetadata
 from connector.sources.journal.journal import batch_bytes
-from connector.sources.mqtt.bounded_client import AROUND_PAYLOAD, BoundedClient
+from connector.sources.mqtt.agreement import Agreement
+from connector.sources.mqtt.bounded_client import BoundedClient
+from connector.sources.mqtt.packets import AROUND_PAYLOAD, Publish
 from connector.state.state import State, approve
 from tests.in_process import left_as_it_was
 from tests.scripted import Clock
@@ -237,18 +238,19 @@ class Wire:
     """A client that reads what is written here."""
 
     def __init__(self, protocol: MQTTProtocolVersion, most_bytes: int) -> None:
+        agreement = Agreement(v5=protocol == MQTTProtocolVersion.MQTTv5, clean=False)
+        agreement.connack(bytearray(2))
         self.client = BoundedClient(
-            CallbackAPIVersion.VERSION2, protocol=protocol, manual_ack=True, most_bytes=most_bytes
-        )
+            CallbackAPIVersion.VERSION2, protocol=protocol, manual_ack=True, most_bytes=most_bytes,
+            agreement=agreement, on_publish_received=self._take,
+        )  # fmt: skip
         self.taken: list[tuple[str, bytes, int, int | None]] = []
-        self.client.on_message = self._take
         ours, self._theirs = socket.socketpair()
         ours.setblocking(False)
         self.client._sock = ours
 
-    def _take(self, client: Client, _userdata: object, message: MQTTMessage) -> None:
-        assert isinstance(client, BoundedClient)
-        self.taken.append((message.topic, bytes(message.payload), message.mid, client.cut_from))
+    def _take(self, message: Publish) -> None:
+        self.taken.append((message.topic, message.payload, message.mid, self.client.cut_from))
 
     def send(self, data: bytes) -> None:
         for start in range(0, len(data), 30_000):

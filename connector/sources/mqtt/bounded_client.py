@@ -1,45 +1,146 @@
-"""paho's client, reading ahead and within bounds.
+"""paho's client, reading ahead, within bounds, and by the rules of `Agreement`.
 
 A message may have 256 MB, and paho would hold it four times over. Of one that is longer than wanted only the beginning
 is kept: the rest is read and thrown away as it comes, and whoever takes the message is told how long it was.
+
+Every private name of paho that this project uses stands in this file and in `websocket.py`.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.exception import MQTTException
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from connector.sources.mqtt.agreement import TOO_MANY_LENGTH_BYTES, Agreement
+from connector.sources.mqtt.packets import AROUND_PAYLOAD, MALFORMED, BreachError, Publish, read_publish
+from connector.sources.mqtt.websocket import BoundedWebsocket
 
 _READ_AHEAD: Final = 64 * 1024
 _READ_AT_ONCE: Final = 1024 * 1024
-AROUND_PAYLOAD: Final = 256 * 1024
-"""Bytes of a message that are kept beside its payload: the topic has at most 65,535, the rest is for headers."""
+_LEAST_BYTES_A_SECOND: Final = 1024
 MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """The longest message that is kept whole where nobody says otherwise."""
 
 
 class BoundedClient(Client):
-    """paho asks the system three times for each packet; this asks once for many, and hands out the pieces."""
+    """paho asks the system three times for each packet; this asks once for many, and hands out the pieces.
 
-    def __init__(self, *args: Any, most_bytes: int = MESSAGE_BYTES, **more: Any) -> None:
-        """Of a packet about `most_bytes` are kept, at least `AROUND_PAYLOAD`."""
+    `loop_read` raises `BreachError` where the broker broke a rule; then the connection must end."""
+
+    def __init__(
+        self,
+        *args: Any,
+        agreement: Agreement,
+        on_publish_received: Callable[[Publish], None],
+        most_bytes: int = MESSAGE_BYTES,
+        **more: Any,
+    ) -> None:
+        """Of a packet about `most_bytes` are kept, at least `AROUND_PAYLOAD`. `on_publish_received` is called with
+        each message, in the thread that calls `loop_read`."""
         super().__init__(*args, **more)
+        self._agreement = agreement
+        self._on_publish_received = on_publish_received
         self._ahead = b""
         self._at = 0
         self._most = max(most_bytes, AROUND_PAYLOAD)
+        self._longest_silence = 0
+        self._began_at = 0.0
+        """When the present packet began to come, or when reading went on after a pause."""
+        self._had_then = 0
+        """Bytes of the present packet that had come by then."""
         self.cut_from: int | None = None
         """While a message is handed over: how many bytes it had, if not all of them were kept."""
+        self.wrote_at = time.monotonic()
+        """When the broker last took bytes from us."""
 
     def has_ahead(self) -> bool:
         """Whether something was read that paho has not asked for yet."""
         return self._at < len(self._ahead)
 
+    @property
+    def may_read(self) -> bool:
+        """Whether more messages may come. If not, some must be acknowledged first."""
+        return not self._agreement.is_full
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether the broker sent more messages than agreed without waiting for acknowledgements."""
+        return self._agreement.is_exceeded
+
+    def is_slower_than(self, patience: float, now: float) -> bool:
+        """Whether the present packet comes so slowly that it seems to come without end: at less than 1 KiB a second,
+        after a grace of `patience` seconds. `now` is `time.monotonic()`. (paho goes on as long as bytes come.)"""
+        if not self._in_packet["command"]:
+            return False
+        return now - self._began_at > patience + (self._had() - self._had_then) / _LEAST_BYTES_A_SECOND
+
+    def read_on(self, now: float) -> None:
+        """Reading goes on after a pause of ours, which the broker did not make."""
+        self._began_at, self._had_then = now, self._had()
+
+    def _had(self) -> int:
+        return self._in_packet["remaining_length"] - self._in_packet["to_process"]
+
+    @property
+    def backlog(self) -> int:
+        """Packets that wait until the broker takes them."""
+        return len(self._out_packet)
+
+    def ping(self) -> None:
+        """Send PINGREQ."""
+        self._send_pingreq()
+
+    def acknowledge(self, mids: Sequence[int]) -> None:
+        """Send PUBACK for these packet ids, in this order."""
+        for mid in mids:
+            self.ack(mid, 1)
+        self._agreement.acknowledged(mids)
+
+    def ask_for(self, subscriptions: Sequence[tuple[str, SubscribeOptions | int]]) -> tuple[MQTTErrorCode, int | None]:
+        """SUBSCRIBE. Returns whether that could be sent, and its packet id."""
+        result, mid = self.subscribe(list(subscriptions))  # type: ignore[arg-type] # paho's stub has one of the two
+        if mid is not None:
+            self._agreement.subscribes(mid)
+        return result, mid
+
+    def give_up(self, filters: Sequence[str]) -> tuple[MQTTErrorCode, int | None]:
+        """UNSUBSCRIBE. Returns whether that could be sent, and its packet id."""
+        result, mid = self.unsubscribe(list(filters))
+        if mid is not None:
+            self._agreement.unsubscribes(mid)
+        return result, mid
+
+    # -- below: paho's own names ------------------------------------------------------------------
+
+    def connect(self, host: str, port: int = 1883, keepalive: int = 60, *args: Any, **more: Any) -> MQTTErrorCode:
+        """As paho's; a broker cannot make the keepalive longer."""
+        self._longest_silence = keepalive
+        return super().connect(host, port, keepalive, *args, **more)
+
+    def _create_socket(self) -> Any:
+        if self._transport != "websockets":
+            return super()._create_socket()
+        sock = self._create_socket_connection()
+        if self._ssl:
+            sock = self._ssl_wrap_socket(sock)
+        return BoundedWebsocket(sock, self._host, self._port, self._ssl, self._websocket_path, self._connect_timeout)
+
     def _sock_recv(self, bufsize: int) -> bytes:
+        packet = self._in_packet
+        if packet["have_remaining"]:
+            if not packet["packet"]:
+                self._agreement.has_length(packet["command"], packet["remaining_length"])
+        elif len(packet["remaining_count"]) == 4:
+            raise BreachError(MALFORMED, TOO_MANY_LENGTH_BYTES)
         if self._at >= len(self._ahead):
             self._ahead = super()._sock_recv(min(max(bufsize, _READ_AHEAD), _READ_AT_ONCE))
             self._at = 0
-        packet = self._in_packet
         if packet["have_remaining"]:
             room = self._most - len(packet["packet"])
             if room <= 0:  # paho counts what it gets: one byte in the place of all that is thrown away
@@ -49,30 +150,67 @@ class BoundedClient(Client):
             bufsize = min(bufsize, max(1, room))
         start = self._at
         self._at = start + bufsize
-        return self._ahead[start : start + bufsize]
+        data = self._ahead[start : start + bufsize]
+        if not packet["command"] and not packet["have_remaining"] and not packet["remaining_count"] and data:
+            self._agreement.begins(data[0])
+            self._began_at, self._had_then = time.monotonic(), 0
+        return data
+
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        sent = super()._sock_send(buf)
+        if sent:
+            self.wrote_at = time.monotonic()
+        return sent
+
+    def _packet_handle(self) -> MQTTErrorCode:
+        first = self._in_packet["command"]
+        try:
+            return super()._packet_handle()
+        except MQTTException as error:  # MalformedPacket is one
+            raise self._agreement.malformed(first) from error
+
+    def _handle_connack(self) -> MQTTErrorCode:
+        self._agreement.connack(self._in_packet["packet"])
+        result = super()._handle_connack()
+        # A broker may say how often it wants to hear from us; with 0, or a day, a dead connection would go unnoticed.
+        self._keepalive = min(self._keepalive or self._longest_silence, self._longest_silence)
+        return result
+
+    def _handle_suback(self) -> None:
+        self._check_answer()
+        super()._handle_suback()
+
+    def _handle_unsuback(self) -> MQTTErrorCode:
+        self._check_answer()
+        return super()._handle_unsuback()
+
+    def _check_answer(self) -> None:
+        self._agreement.answer(self._in_packet["command"], self._in_packet["packet"])
+
+    def _handle_pingresp(self) -> MQTTErrorCode:
+        self._agreement.pingresp()
+        return super()._handle_pingresp()
+
+    def _send_pingreq(self) -> MQTTErrorCode:
+        self._agreement.pinged()
+        return super()._send_pingreq()
+
+    def _handle_pubrel(self) -> MQTTErrorCode:
+        mid = int.from_bytes(self._in_packet["packet"][:2], "big")
+        self._agreement.pubrel(mid)
+        return self._send_pubcomp(mid)
 
     def _handle_publish(self) -> MQTTErrorCode:
         packet = self._in_packet
-        if len(packet["packet"]) == packet["remaining_length"]:
-            return super()._handle_publish()
-        self.cut_from = packet["remaining_length"]
-        if self._protocol == MQTTProtocolVersion.MQTTv5:
-            packet["packet"] = _whole_properties(packet["command"], packet["packet"])
+        length = packet["remaining_length"]
+        message = read_publish(
+            packet["command"], packet["packet"], length, v5=self._protocol == MQTTProtocolVersion.MQTTv5
+        )
+        if problem := self._agreement.publish(message):
+            message = message._replace(problem=problem)
+        self.cut_from = None if len(packet["packet"]) == length else length
         try:
-            return super()._handle_publish()
+            self._on_publish_received(message)
         finally:
             self.cut_from = None
-
-
-def _whole_properties(command: int, packet: bytearray) -> bytearray:
-    """The beginning of a PUBLISH of MQTT 5; without properties and payload if it ends within its properties."""
-    start = 2 + int.from_bytes(packet[:2], "big") + (2 if command & 0x06 else 0)
-    length = at = 0
-    while True:  # a number of up to four bytes
-        length |= (packet[start + at] & 0x7F) << (7 * at)
-        at += 1
-        if not packet[start + at - 1] & 0x80:
-            break
-    if start + at + length <= len(packet):
-        return packet
-    return packet[:start] + b"\0"
+        return MQTTErrorCode.MQTT_ERR_SUCCESS

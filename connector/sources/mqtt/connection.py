@@ -12,12 +12,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from paho.mqtt.client import Client, DisconnectFlags, MQTTMessage
+from paho.mqtt.client import Client, DisconnectFlags
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -29,13 +30,18 @@ from connector.sources.mqtt.bounded_client import MESSAGE_BYTES, BoundedClient
 from connector.sources.mqtt.departure import Departure
 from connector.sources.mqtt.handshake import CONNECT_SECONDS, Handshake
 from connector.sources.mqtt.outbound import Outbound
+from connector.sources.mqtt.packets import BreachError, Publish
 from connector.sources.mqtt.section import MqttSection
 from connector.threads.watched import moves
 
 _READS_PER_TURN: Final = 256
 _TURN_BYTES: Final = 1024 * 1024
 _TICK_SECONDS: Final = 0.5
+_AROUND_HEADER: Final = 150
+"""Bytes of memory that a header takes beside its text."""
 _GOODBYE_SECONDS: Final = 1.0
+_BACKLOG: Final = 1000
+"""Packets that wait until the broker takes them; while there are more, nothing is added."""
 TAKEN_OVER: Final = 0x8E
 """MQTT 5 reason code 142, "session taken over": another client connected with our client ID."""
 
@@ -71,6 +77,8 @@ class End:
     """The broker closed an established connection without a word."""
     refused: bool = False
     """The broker answered, and did not want us."""
+    breach: str | None = None
+    """The rule of the protocol that the broker broke, one of a fixed number of texts: we ended the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,10 @@ class Received:
     records: list[Record]
     mids: list[int]
     """Packet ids of the QoS 1 messages among them, in order."""
+    unwanted: int
+    """How many of them have a topic or properties that are not allowed, or a topic that matches no subscription."""
+    too_early: int
+    """How many of them the broker sent before it had the acknowledgements that it had agreed to wait for."""
 
 
 class Connection:
@@ -124,12 +136,16 @@ class Connection:
             keep_session=keep_session,
             leave=leave,
             granted=lambda filters: subscribed(self, filters),
+            received=self._take,
         )
         self._client: BoundedClient
         self._records: list[Record] = []
         self._mids: list[int] = []
         self._turn_bytes = 0
         self._end: End | None = None
+        self._unwanted = self._too_early = 0
+        self._nothing_waits_at = time.monotonic()
+        """When everything that we wanted to send was sent."""
 
     # -- for any thread ---------------------------------------------------------------------------
 
@@ -196,7 +212,6 @@ class Connection:
             return End(client)
         client.on_unsubscribe = self._on_unsubscribe
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message_v5 if self._handshake.v5 else self._on_message
         self._client = client
         return None
 
@@ -207,33 +222,51 @@ class Connection:
         next_ping = 0.0
         while True:
             moves()
-            if handshake.refused is not None:
-                return End(handshake.refused, refused=not handshake.connected)
-            if self._end is not None:
-                return self._end
-            sock = client.socket()
-            if sock is None:
-                return End("the connection was lost")
             now = time.monotonic()
-            if late := handshake.late(now):
-                return End(late)
+            if end := self._over(now):
+                return end
             if stopping():
                 return self._say_goodbye()
             self._go_on_leaving()
-            reading = not handshake.connected or may_read()
+            reading = not handshake.connected or (client.may_read and may_read())
             if reading:
+                if client.is_slower_than(2 * keepalive, now):
+                    return End("the broker sends a packet so slowly that it never seems to end")
                 if now >= misc_from:
                     client.loop_misc()
             else:
+                client.read_on(now)
                 # The answers to our pings are in what we do not read now: do not miss them for a while.
                 misc_from = now + keepalive
                 if now >= next_ping:
                     next_ping = now + keepalive / 2
-                    client._send_pingreq()  # paho has no public ping
-            self._turn(sock, reading)
+                    client.ping()
+            try:
+                self._turn(client.socket(), reading)
+            except BreachError as breach:
+                return self._refuse(breach)
+
+    def _over(self, now: float) -> End | None:
+        """Why the connection is over; None while all is well."""
+        client, handshake = self._client, self._handshake
+        if handshake.refused is not None:
+            return End(handshake.refused, refused=not handshake.connected)
+        if self._end is not None:
+            return self._end
+        if client.socket() is None:
+            return End("the connection was lost")
+        if late := handshake.late(now):
+            return End(late)
+        if not client.want_write():
+            self._nothing_waits_at = now
+        elif now - max(client.wrote_at, self._nothing_waits_at) > self._settings.keepalive:
+            return End(f"the broker took nothing of what we sent for {self._settings.keepalive:g} s")
+        return None
 
     def _turn(self, sock: Any, reading: bool) -> None:
         client, outbound = self._client, self._outbound
+        if sock is None:  # closed since we looked
+            return
         pending = reading and (client.has_ahead() or (hasattr(sock, "pending") and sock.pending() > 0))
         wanted = [outbound.woken, sock] if reading else [outbound.woken]
         try:
@@ -245,7 +278,8 @@ class Connection:
             return
         if outbound.woken in readable:
             outbound.read_wakes()
-        self._departure.acknowledged += outbound.send(client)
+        if client.backlog < _BACKLOG:
+            self._departure.acknowledged += outbound.send(client)
         if client.want_write():
             client.loop_write()
         if sock in readable or pending:
@@ -257,14 +291,15 @@ class Connection:
             before = len(self._records)
             if client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS or len(self._records) == before:
                 break
-            if self._turn_bytes > _TURN_BYTES:
+            if self._turn_bytes > _TURN_BYTES or not client.may_read:
                 break
         self._hand_over()
 
     def _hand_over(self) -> None:
         if self._records:
-            received = Received(self._records, self._mids)
+            received = Received(self._records, self._mids, self._unwanted, self._too_early)
             self._records, self._mids, self._turn_bytes = [], [], 0
+            self._unwanted = self._too_early = 0
             self._received(self, received)
 
     def _go_on_leaving(self) -> None:
@@ -273,28 +308,45 @@ class Connection:
         if not self._leave or handshake.subscribing or not handshake.connected:
             return
         if departure.may_ask:
-            result, mid = self._client.unsubscribe(sorted(self._leave))
+            result, mid = self._client.give_up(sorted(self._leave))
             if result == MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
                 departure.asked(mid)
 
     def _say_goodbye(self) -> End:
         """Send DISCONNECT; the broker keeps the session for the next time, unless it may forget us."""
-        client = self._client
-        self._outbound.send_acknowledgements(client)
-        kept = _duplicate(client.socket())
-        if self._ends_session() and self._handshake.v5:
-            properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+        end = End("we disconnected")
+        self._end = self._end or end  # before paho calls back
+        self._outbound.send_acknowledgements(self._client)
+        forget = self._ends_session() and self._handshake.v5
+        properties = Properties(PacketTypes.DISCONNECT) if forget else None  # type: ignore[no-untyped-call]
+        if properties is not None:
             properties.SessionExpiryInterval = 0
-            client.disconnect(properties=properties)
-        else:
-            client.disconnect()
+        self._disconnect(lambda client: client.disconnect(properties=properties))
+        return end
+
+    def _refuse(self, breach: BreachError) -> End:
+        """End the connection because the broker broke a rule: with the reason in DISCONNECT (MQTT 5), or without a word
+        (3.1.1)."""
+        self._end = End(f"the broker broke the protocol: {breach}", breach=breach.kind)
+        self._hand_over()  # what came before is ours
+        if self._handshake.v5:
+            reason = ReasonCode(PacketTypes.DISCONNECT, identifier=breach.code)
+            self._disconnect(lambda client: client.disconnect(reasoncode=reason))
+        elif kept := _duplicate(self._client.socket()):
+            _close_in_order(kept)
+        return self._end
+
+    def _disconnect(self, send: Callable[[Client], object]) -> None:
+        """Send DISCONNECT by `send`, wait a moment until it is gone, and close the connection."""
+        client = self._client
+        kept = _duplicate(client.socket())
+        send(client)
         until = time.monotonic() + _GOODBYE_SECONDS
         while client.want_write() and (sock := client.socket()) and time.monotonic() < until:
             ready_sockets((), [sock], (), 0.1)
             client.loop_write()
         if kept is not None:
             _close_in_order(kept)
-        return End("we disconnected")
 
     # -- paho's callbacks, all in the same thread -------------------------------------------------
 
@@ -318,27 +370,22 @@ class Connection:
         else:
             self._end = End(f"the connection was lost: {reason.getName()}", by_broker=self._handshake.connected)
 
-    def _on_message(self, _client: Client, _userdata: Any, message: MQTTMessage) -> None:
-        self._take(message, ())
-
-    def _on_message_v5(self, _client: Client, _userdata: Any, message: MQTTMessage) -> None:
-        self._take(message, tuple(getattr(message.properties, "UserProperty", ())))
-
-    def _take(self, message: MQTTMessage, headers: tuple[tuple[str, str], ...]) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:  # the protocol forbids it, yet the message must not be lost
-            topic = bytes(message._topic).decode("utf-8", "backslashreplace")
-        payload = bytes(message.payload)
-        problem = "" if self._client.cut_from is None else _too_long(self._client.cut_from, len(payload))
+    def _take(self, message: Publish) -> None:
+        problem = message.problem
+        if self._client.cut_from is not None:
+            problem = _too_long(self._client.cut_from, len(message.payload))
+        topic, payload, headers = message.topic, message.payload, message.headers
         self._records.append(
             Record(topic, payload, time.time_ns() // 1000, None, headers, message.retain, problem=problem)
         )
         if message.qos:
             self._mids.append(message.mid)
             self._departure.to_acknowledge += 1
+            self._too_early += self._client.exceeded
         self._departure.came += 1
-        self._turn_bytes += len(payload) + len(topic) + sum(len(name) + len(value) for name, value in headers)
+        self._unwanted += bool(message.problem)
+        self._turn_bytes += len(payload) + len(topic)
+        self._turn_bytes += sum(_AROUND_HEADER + len(name) + len(value) for name, value in headers)
 
 
 def _too_long(length: int, kept: int) -> str:
@@ -346,3 +393,21 @@ def _too_long(length: int, kept: int) -> str:
         f"the message has {length} bytes, and only the first {kept} of its payload were kept: it is longer than any "
         "payload may be (mapping.max_payload, and dead_letters.max_payload for what is kept of it here)"
     )
+
+
+def end_session(settings: MqttSection, client_id: str) -> None:
+    """Have the broker forget this session, before MQTT 5: by a clean session that ends at once. Best effort: where that
+    does not work, the session ends when the broker lets it expire."""
+    ended = threading.Event()
+    connection = Connection(
+        settings,
+        client_id,
+        remembered_filters=frozenset(),
+        received=lambda _connection, _received: None,
+        subscribed=lambda _connection, _filters: ended.set(),
+        stale=lambda _acknowledgements: None,
+        keep_session=False,
+        leave=frozenset(settings.topics),
+        message_bytes=0,
+    )
+    connection.run(may_read=lambda: True, stopping=ended.is_set)

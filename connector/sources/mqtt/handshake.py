@@ -5,8 +5,6 @@ Only this file decides what is asked for, and reads what the broker grants.
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -21,7 +19,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connector.brokers.mqtt import connack_refusal, explained, tls_context
 from connector.brokers.mqtt_section import MQTT_PORTS
+from connector.sources.mqtt.agreement import Agreement
 from connector.sources.mqtt.bounded_client import BoundedClient
+from connector.sources.mqtt.packets import PROTOCOL_ERROR, BreachError, Publish
 from connector.sources.mqtt.section import MqttSection
 
 CONNECT_SECONDS: Final = 10.0
@@ -41,10 +41,11 @@ class Handshake:
         keep_session: bool,
         leave: frozenset[str],
         granted: Callable[[frozenset[str]], None],
+        received: Callable[[Publish], None],
     ) -> None:
         """`remembered_filters` were in force when the session was last used; filters in `leave` are not asked for.
         Without `keep_session` the broker begins with a new session, and forgets it at the end. `granted` is called
-        once, with the filters that are in force."""
+        once, with the filters that are in force; `received` with each message."""
         self._settings = settings
         self._client_id = client_id
         self._remembered_filters = remembered_filters
@@ -52,11 +53,12 @@ class Handshake:
         self.leave = leave
         """Filters that are not asked for, since they are given up; any thread may set them."""
         self._granted = granted
+        self._received = received
         self.v5 = settings.protocol == "5"
         self._url: SplitResult = urlsplit(settings.url)
         self._asked: list[str] = []
         """The filters of our SUBSCRIBE, in its order."""
-        self._subscribe_mid: int | None = None
+        self._bounded: BoundedClient
         self._suback_due: float | None = None
         self._connack_due = 0.0
         self._most_qos = 2
@@ -79,7 +81,7 @@ class Handshake:
         settings = self._settings
         keepalive = max(1, round(settings.keepalive))
         try:
-            client = self._client(message_bytes)
+            client = self._bounded = self._client(message_bytes)
             if self.v5:
                 properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
                 properties.SessionExpiryInterval = round(settings.session_expiry) if self._keep_session else 0
@@ -103,6 +105,13 @@ class Handshake:
             transport="websockets" if self._url.scheme in ("ws", "wss") else "tcp",
             manual_ack=True,
             reconnect_on_failure=False,
+            agreement=Agreement(
+                v5=self.v5,
+                clean=not self._keep_session,
+                receive_maximum=self._settings.receive_maximum,
+                filters=self._remembered_filters.union(self._settings.topics),
+            ),
+            on_publish_received=self._received,
             most_bytes=message_bytes,
             **options,
         )
@@ -129,7 +138,7 @@ class Handshake:
     # -- paho's callbacks -------------------------------------------------------------------------
 
     def _on_connect(
-        self, client: Client, _userdata: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+        self, _client: Client, _userdata: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         settings = self._settings
         if reason.is_failure:
@@ -142,7 +151,7 @@ class Handshake:
         wanted = frozenset(settings.topics)
         if flags.session_present:
             if gone := sorted(self._remembered_filters - wanted):
-                client.unsubscribe(gone)
+                self._bounded.give_up(gone)
             kept = self._remembered_filters == wanted - self.leave
             if not self.v5 and kept and settings.retained != "always":
                 # Before MQTT 5, subscribing again would bring every retained message again.
@@ -156,7 +165,7 @@ class Handshake:
             self._grant(frozenset())
             return
         subscriptions: list[tuple[str, Any]] = [(topic, self._options(topic)) for topic in self._asked]
-        result, self._subscribe_mid = client.subscribe(subscriptions)
+        result, _ = self._bounded.ask_for(subscriptions)
         if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
             self.refused = f"SUBSCRIBE could not be sent: {result!r}"
         self._suback_due = time.monotonic() + _HANDSHAKE_SECONDS
@@ -170,12 +179,16 @@ class Handshake:
         return SubscribeOptions(qos=self._settings.qos, retainHandling=retained)
 
     def _on_subscribe(
-        self, _client: Client, _userdata: Any, mid: int, reasons: list[ReasonCode], _properties: Properties | None
+        self, _client: Client, _userdata: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties | None
     ) -> None:
-        if mid != self._subscribe_mid:
-            return
+        if len(reasons) != len(self._asked):
+            raise BreachError(
+                PROTOCOL_ERROR,
+                "it sent SUBACK with a wrong number of reason codes",
+                f"{len(reasons)} for {len(self._asked)} filters",
+            )
         self._suback_due = None
-        for topic, reason in zip(self._asked, reasons, strict=False):
+        for topic, reason in zip(self._asked, reasons, strict=True):
             if reason.is_failure:
                 self.refused_filters[topic] = reason.getName()
             elif (qos := min(reason.value, self._most_qos)) < self._settings.qos:
@@ -198,29 +211,6 @@ def _not_available(topic: str, properties: Properties | None) -> str:
     if ("+" in topic or "#" in topic) and not getattr(properties, "WildcardSubscriptionAvailable", 1):
         return "the broker says that it has no wildcards: enable them there, or name each topic in full"
     return ""
-
-
-def end_session(settings: MqttSection, client_id: str) -> None:
-    """Have the broker forget this session, before MQTT 5: by a clean session that ends at once. Best effort: where that
-    does not work, the session ends when the broker lets it expire."""
-    url = urlsplit(settings.url)
-    client = Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=client_id,
-        clean_session=True,
-        protocol=MQTTProtocolVersion.MQTTv311,
-        transport="websockets" if url.scheme in ("ws", "wss") else "tcp",
-        reconnect_on_failure=False,
-    )
-    connected = threading.Event()
-    client.on_connect = lambda *_: connected.set()
-    with contextlib.suppress(OSError, ValueError):
-        _set_up(client, settings)
-        client.connect(url.hostname or "", url.port or MQTT_PORTS[url.scheme], keepalive=10)
-        client.loop_start()
-        connected.wait(CONNECT_SECONDS)
-        client.disconnect()
-        client.loop_stop()
 
 
 def _set_up(client: Client, settings: MqttSection) -> None:

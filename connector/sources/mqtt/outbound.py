@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from paho.mqtt.client import Client
+from connector.sources.mqtt.bounded_client import BoundedClient
 
 _MESSAGES: Final = 1000
 """Messages of ours that may wait."""
@@ -75,14 +75,14 @@ class Outbound:
             while self.woken.recv(4096):
                 continue
 
-    def send(self, client: Client) -> int:
+    def send(self, client: BoundedClient) -> int:
         """Hand everything that waits to paho. Returns how many acknowledgements that were."""
         sent = self.send_acknowledgements(client)
         while self._messages:
             client.publish(*self._messages.popleft(), qos=0)
         return sent
 
-    def send_acknowledgements(self, client: Client) -> int:
+    def send_acknowledgements(self, client: BoundedClient) -> int:
         """Hand the acknowledgements that wait to paho. Returns how many that were."""
         sent = 0
         while True:
@@ -90,8 +90,7 @@ class Outbound:
                 if not self._acknowledgements:
                     return sent
                 mids = self._acknowledgements.popleft()
-            for mid in mids:
-                client.ack(mid, 1)
+            client.acknowledge(mids)
             sent += len(mids)
 
     def close(self) -> None:

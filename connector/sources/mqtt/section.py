@@ -57,6 +57,9 @@ class MqttSection(MqttConnectionSection, SourceSection):
         "mqtt_received_total": "Messages received from the broker, redelivered ones included",
         "mqtt_lost_sessions_total": "Connects at which the broker had forgotten our session: its queue for us was gone",
         "mqtt_stale_acks_total": "Acknowledgements dropped because their connection had ended",
+        "mqtt_unwanted_total": "Messages whose topic matches no subscription or is not allowed: they are dead letters",
+        "mqtt_beyond_receive_maximum_total": "Messages sent by the broker although receive_maximum were unacknowledged",
+        "mqtt_protocol_errors_total": "Connections that we ended because the broker broke the protocol",
         **JOURNAL_HELP,
     }
     password_variable: ClassVar[str] = "MQTT_PASSWORD"  # noqa: S105 - the name of an environment variable

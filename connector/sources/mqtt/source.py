@@ -30,10 +30,10 @@ from connector.sources.journal.disk import DiskJournal
 from connector.sources.journal.journal import Batch, Journal
 from connector.sources.journal.memory import MemoryJournal
 from connector.sources.loss import Horizon
-from connector.sources.mqtt.bounded_client import AROUND_PAYLOAD, MESSAGE_BYTES
-from connector.sources.mqtt.connection import Connection, End, Received
-from connector.sources.mqtt.handshake import end_session
+from connector.sources.mqtt.bounded_client import MESSAGE_BYTES
+from connector.sources.mqtt.connection import Connection, End, Received, end_session
 from connector.sources.mqtt.loss import MqttHorizons, MqttSituation
+from connector.sources.mqtt.packets import AROUND_PAYLOAD
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.source import Handover, Reread, Source, SourceFailedError
 from connector.threads.watched import STILL_SECONDS, WatchedThread, moves
@@ -47,6 +47,11 @@ _TAKE_OVER_WINDOW: Final = 300.0
 _SILENT_CLOSES: Final = 5
 _SILENT_WINDOW: Final = 60.0
 _SILENT_PAUSE: Final = 120.0
+
+_REMEDY: Final = (
+    "see whether the address is that of an MQTT broker, and the broker's log; if another program used the client_id "
+    "with other subscriptions, set another client_id, or delete the session at the broker; else update the broker"
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -94,6 +99,11 @@ class MqttSource(Source):
         self._connections = 0
         self._lost_sessions = 0
         self._stale_acks = 0
+        self._unwanted = 0
+        self._too_early = 0
+        self._protocol_errors = 0
+        self._breaches: set[str] = set()
+        """Rules that the broker broke."""
         self._stale_lock = threading.Lock()
         self._thread = WatchedThread(f"mqtt-{settings.name}", settings.name, self._run)
 
@@ -191,6 +201,9 @@ class MqttSource(Source):
             "mqtt_received_total": self._received,
             "mqtt_lost_sessions_total": self._lost_sessions,
             "mqtt_stale_acks_total": self._stale_acks,
+            "mqtt_unwanted_total": self._unwanted,
+            "mqtt_beyond_receive_maximum_total": self._too_early,
+            "mqtt_protocol_errors_total": self._protocol_errors,
             **self._journal.gauges(),
         }
 
@@ -213,7 +226,9 @@ class MqttSource(Source):
             end = self._one_connection()
             if self._draining.is_set():
                 return
-            if self._clock() - started >= _STEADY_SECONDS:
+            if end.breach is not None:
+                self._report_breach(end)
+            elif self._clock() - started >= _STEADY_SECONDS:
                 delay = _FIRST_DELAY
                 self._suspected = False
             pause = self._judge(end) or delay * (0.1 + 0.9 * self._chance())
@@ -250,6 +265,19 @@ class MqttSource(Source):
         self._connection = None
         self._trouble = end.message
         return end
+
+    def _report_breach(self, end: End) -> None:
+        """Count it; and log it the first time that this rule is broken."""
+        self._protocol_errors += 1
+        if end.breach is not None and end.breach not in self._breaches:
+            self._breaches.add(end.breach)
+            _log.error(
+                "mqtt_protocol_error",
+                source=self.name,
+                reason=end.message,
+                effect="we end such a connection, and connect again after a pause; the broker keeps our session",
+                remedy=_REMEDY,
+            )
 
     def _may_end_session(self) -> bool:
         """Not while anything is at the broker that only we would get."""
@@ -288,6 +316,8 @@ class MqttSource(Source):
 
     def _append(self, connection: Connection, received: Received) -> None:
         self._received += len(received.records)
+        self._unwanted += received.unwanted
+        self._too_early += received.too_early
         mids = received.mids
         self._journal.append(Batch(received.records, lambda: connection.acknowledge(mids)))
 

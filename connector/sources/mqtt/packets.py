@@ -1,0 +1,162 @@
+"""The bytes of a PUBLISH, read in one pass; and what is wrong with a packet that a broker must not send. No I/O.
+
+paho's own reading copies the whole rest of a message for each property of MQTT 5, which takes minutes for a message
+full of properties. So a message is read here, and a property costs the bytes that it has.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+AROUND_PAYLOAD: Final = 256 * 1024
+"""Bytes of a message that are kept beside its payload: the topic has at most 65,535, the rest is for properties."""
+MOST_HEADERS: Final = 1000
+"""User properties of one message that are kept."""
+
+MALFORMED: Final = 0x81
+PROTOCOL_ERROR: Final = 0x82
+TOPIC_ALIAS_INVALID: Final = 0x94
+PACKET_TOO_LARGE: Final = 0x95
+
+_UTF8_PAIR: Final = 38
+_TOPIC_ALIAS: Final = 35
+_STRINGS: Final = frozenset({3, 8, 9})
+"""Content type, response topic, correlation data: two bytes of length in front."""
+_FIXED: Final = {1: 1, 2: 4}
+"""Payload format and message expiry: bytes of the value."""
+_SUBSCRIPTION_IDENTIFIER: Final = 11
+
+
+class BreachError(Exception):
+    """The broker broke the protocol, or its agreement with us. The connection must end."""
+
+    def __init__(self, code: int, kind: str, detail: str = "") -> None:
+        """`code` is the reason code of MQTT 5 for our DISCONNECT. `kind` says for people which rule was broken, and is
+        one of a fixed number of texts; `detail` has the figures."""
+        super().__init__(f"{kind} ({detail})" if detail else kind)
+        self.code = code
+        self.kind = kind
+
+
+class Publish(NamedTuple):
+    """A message as it came from the broker."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    mid: int
+    """The packet id, 0 with QoS 0."""
+    dup: bool
+    retain: bool
+    headers: tuple[tuple[str, str], ...]
+    """The user properties, in order."""
+    problem: str
+    """Why the message must not be taken for data, for people; empty if all is well with its topic and properties."""
+
+
+def read_publish(first: int, packet: bytearray, length: int, *, v5: bool) -> Publish:
+    """Read a PUBLISH. `first` is its first byte, `length` its remaining length; `packet` has the bytes behind that
+    length, or, of a long message, the first `AROUND_PAYLOAD` of them at least. Raises `BreachError`."""
+    if len(packet) < 2:
+        raise _malformed()
+    at = 2 + int.from_bytes(packet[:2], "big")
+    qos = first >> 1 & 3
+    if at + (2 if qos else 0) > len(packet):
+        raise _malformed()
+    topic, problem = _topic(packet[2:at])
+    mid = 0
+    if qos:
+        mid = int.from_bytes(packet[at : at + 2], "big")
+        at += 2
+        if not mid:
+            raise BreachError(PROTOCOL_ERROR, "it sent a message with the packet id 0")
+    headers: tuple[tuple[str, str], ...] = ()
+    if v5:
+        size, at = _number(packet, at)
+        end = at + size
+        if end > length:
+            raise _malformed()
+        if size > AROUND_PAYLOAD or end > len(packet):
+            problem = problem or f"the message has {size} bytes of properties, of which none were kept"
+        else:
+            headers, left_out = _user_properties(packet[at:end])
+            if left_out:
+                problem = problem or f"the message has {left_out} user properties beyond the first {MOST_HEADERS}"
+        at = end
+    if not topic:
+        raise BreachError(PROTOCOL_ERROR, "it sent a message without a topic")
+    with memoryview(packet) as view:
+        payload = bytes(view[at:])
+    return Publish(topic, payload, qos, mid, bool(first & 8), bool(first & 1), headers, problem)
+
+
+def _topic(raw: bytearray) -> tuple[str, str]:
+    """The topic, and the problem with it. A publisher may have chosen such a topic, at a broker that does not look: if
+    we ended the connection, the broker would send the message again, for ever."""
+    try:
+        topic = raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("utf-8", "backslashreplace"), "the topic is not UTF-8"
+    if "\0" in topic:
+        return topic, "the topic holds a NUL"
+    if "+" in topic or "#" in topic:
+        return topic, "the topic of the message holds a wildcard"
+    return topic, ""
+
+
+def _number(packet: bytearray, at: int) -> tuple[int, int]:
+    """The variable byte integer at this place, and the place behind it."""
+    value = 0
+    for count in range(4):
+        if at + count >= len(packet):
+            raise _malformed()
+        byte = packet[at + count]
+        value |= (byte & 0x7F) << (7 * count)
+        if byte < 0x80:
+            return value, at + count + 1
+    raise _malformed()
+
+
+def _user_properties(data: bytearray) -> tuple[tuple[tuple[str, str], ...], int]:
+    """The first `MOST_HEADERS` user properties among these properties, and how many more there are."""
+    found: list[tuple[str, str]] = []
+    at = left_out = 0
+    while at < len(data):
+        kind = data[at]
+        at += 1
+        if kind == _UTF8_PAIR:
+            name, at = _piece(data, at)
+            value, at = _piece(data, at)
+            if len(found) < MOST_HEADERS:
+                found.append((_text(name), _text(value)))
+            else:
+                left_out += 1
+        elif kind in _STRINGS:
+            _, at = _piece(data, at)
+        elif kind in _FIXED:
+            at += _FIXED[kind]
+        elif kind == _SUBSCRIPTION_IDENTIFIER:
+            _, at = _number(data, at)
+        elif kind == _TOPIC_ALIAS:
+            raise BreachError(TOPIC_ALIAS_INVALID, "it used a topic alias, and we allow none")
+        else:
+            raise _malformed()
+    if at > len(data):
+        raise _malformed()
+    return tuple(found), left_out
+
+
+def _piece(data: bytearray, at: int) -> tuple[bytearray, int]:
+    """Bytes behind their length of two bytes, and the place behind them."""
+    end = at + 2 + int.from_bytes(data[at : at + 2], "big")
+    if at + 2 > len(data) or end > len(data):
+        raise _malformed()
+    return data[at + 2 : end], end
+
+
+def _text(raw: bytearray) -> str:
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def _malformed() -> BreachError:
+    return BreachError(MALFORMED, "it sent a PUBLISH that cannot be read")

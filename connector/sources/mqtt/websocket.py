@@ -1,0 +1,144 @@
+"""paho's websocket, within bounds.
+
+paho keeps a frame until its end has come, whatever length the frame claims, copies all of that at each read, and waits
+for ever for an answer to its request that comes byte by byte. Here a frame is handed on as it comes, and the answer to
+the request has a deadline.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from paho.mqtt.client import WebsocketConnectionError, _WebsocketWrapper
+
+from connector.sources.mqtt.packets import PROTOCOL_ERROR, BreachError
+
+_ANSWER_BYTES: Final = 16 * 1024
+_CONTROL_BYTES: Final = 125
+_FRAMES_WITHOUT_DATA: Final = 1000
+_CONTINUATION, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x2, 0x8, 0x9, 0xA
+
+
+class _Answering:
+    """The connection while the request is answered, for `_WebsocketWrapper._do_handshake`."""
+
+    def __init__(self, sock: Any, seconds: float) -> None:
+        self.send = sock.sendall
+        self._sock = sock
+        self._seconds = seconds
+        self._until = time.monotonic() + seconds
+        self._left = _ANSWER_BYTES
+
+    def recv(self, size: int) -> bytes:
+        """As of a socket. Raises `TimeoutError` after the deadline, `WebsocketConnectionError` for a long answer."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        if self._left < size:
+            raise WebsocketConnectionError(f"the answer to the websocket's request has more than {_ANSWER_BYTES} bytes")
+        self._sock.settimeout(left)
+        data: bytes = self._sock.recv(size)
+        self._left -= len(data)
+        return data
+
+
+class BoundedWebsocket(_WebsocketWrapper):
+    """A websocket that keeps no more than the header of a frame and a control frame.
+
+    `recv` raises `BlockingIOError` where nothing is there yet, and `BreachError` where the server breaks a rule of
+    websockets or of MQTT over them."""
+
+    def __init__(self, sock: Any, host: str, port: int, is_ssl: bool, path: str, seconds: float) -> None:
+        """Ask for the websocket, and wait at most `seconds` for the answer. Raises `OSError`, and
+        `WebsocketConnectionError`, which is a `ValueError`."""
+        self._seconds = seconds
+        self._head = bytearray()
+        """The header of the next frame, and all of it if it is a control frame."""
+        self._left = 0
+        """Bytes of the present frame that have not come yet."""
+        self._without_data = 0
+        try:
+            super().__init__(sock, host, port, is_ssl, path, None)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _do_handshake(self, extra_headers: Any) -> None:
+        sock: Any = self._socket
+        self._socket = _Answering(sock, self._seconds)  # type: ignore[assignment]
+        try:
+            super()._do_handshake(extra_headers)
+        except IndexError:
+            raise WebsocketConnectionError("the answer to the websocket's request cannot be read") from None
+        finally:
+            self._socket = sock
+
+    def _recv_impl(self, length: int) -> bytes:
+        try:
+            while not self._left:
+                if not self._next_frame():
+                    return b""
+            data: bytes = self._socket.recv(min(length, self._left))
+        except ConnectionError:
+            data = b""
+        self.connected = bool(data)
+        self._left -= len(data)
+        return data
+
+    def _next_frame(self) -> bool:
+        """Read the header of a frame, and all of it if it is a control frame. Returns False if the other side has
+        closed the connection."""
+        head = self._head
+        if not self._fill(2):
+            return False
+        opcode, size = head[0] & 0x0F, head[1]
+        if size & 0x80 or head[0] & 0x70:
+            raise BreachError(PROTOCOL_ERROR, "it sent a websocket frame that is masked or has reserved bits")
+        if opcode >= _CLOSE:
+            if size > _CONTROL_BYTES or opcode > _PONG:
+                raise BreachError(PROTOCOL_ERROR, "it sent a control frame of a websocket that is not allowed")
+            if not self._fill(2 + size):
+                return False
+            payload, self._head = head[2:], bytearray()
+            if opcode == _PING:
+                self._pong(payload)
+            self._count(0)
+            return opcode != _CLOSE
+        if opcode not in (_BINARY, _CONTINUATION):
+            raise BreachError(PROTOCOL_ERROR, "it sent a websocket frame that is not binary")
+        if size >= 126:
+            bytes_of_size = 2 if size == 126 else 8
+            if not self._fill(2 + bytes_of_size):
+                return False
+            size = int.from_bytes(head[2:], "big")
+        self._head = bytearray()
+        self._left = size
+        self._count(size)
+        return True
+
+    def _fill(self, size: int) -> bool:
+        """Read until `_head` has this size. Returns False if the other side has closed the connection."""
+        while len(self._head) < size:
+            data = self._socket.recv(size - len(self._head))
+            if not data:
+                return False
+            self._head += data
+        return True
+
+    def _count(self, size: int) -> None:
+        self._without_data = 0 if size else self._without_data + 1
+        if self._without_data > _FRAMES_WITHOUT_DATA:
+            raise BreachError(PROTOCOL_ERROR, "it sent websocket frames without data for ever")
+
+    def _pong(self, payload: bytearray) -> None:
+        """Answer a ping, unless the other side does not read: then an answer would help nobody."""
+        if self._sendbuffer:  # the answer must not stand inside a frame
+            return
+        answer = self._create_frame(_PONG, payload)
+        try:
+            sent = self._socket.send(answer)
+        except OSError:  # full, or closed: reading will say so
+            return
+        if sent < len(answer):
+            raise ConnectionAbortedError

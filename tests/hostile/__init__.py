@@ -1,0 +1,1 @@
+"""Others attack: servers that follow a script of their own instead of a protocol."""

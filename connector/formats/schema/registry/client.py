@@ -37,6 +37,8 @@ _NOT_FOUND: Final = range(40400, 40500)
 _ASK_AGAIN_SECONDS: Final = 60.0
 """How long the answer that there is no such schema is remembered."""
 _MAX_ANSWER: Final = 16 * 1024 * 1024
+_MAX_CONTAINERS: Final = 1_000_000
+"""Lists and objects in an answer: 3 bytes on the wire can take 64 bytes of memory, and much time."""
 _MAX_REFERENCES: Final = 1_000
 _MAX_DEPTH: Final = 100
 """References that lead to each other in a row."""
@@ -258,6 +260,8 @@ def _references(answer: dict[str, Any]) -> list[tuple[str, str, int]]:
 
 
 def _json(body: bytes) -> object:
+    if body.count(b"[") + body.count(b"{") > _MAX_CONTAINERS:
+        return None
     try:
         found: object = json.loads(body)
     except (ValueError, RecursionError):

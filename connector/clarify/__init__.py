@@ -9,7 +9,7 @@
 `Client` is for people: it has the methods of Clarify's own Python client, with time-outs, rates, repetition and paging.
 `Api` makes single calls, for a program that has a pace and a policy of its own.
 
-Knows: nothing else.
+Knows: exchange.
 """
 
 from connector.clarify.answers import (

@@ -25,6 +25,10 @@ _REFUSED = frozenset((-32700, -32600, -32601, -32001, -32002))
 _NOT_DONE = frozenset((-32015, -32009))  # the server itself says that it did not carry out the request
 _SHOWN_CHARACTERS = 500  # of an error's message and of its details
 _SHOWN_PROBLEMS = 5
+_PROBLEMS = 100_000  # more than a request has series and times that can be wrong
+_PATH = 1_000  # characters of a path: an input ID has at most 128
+_DEPTH = 32  # levels of an error's details
+_CONTAINERS = 1_000_000  # lists and objects in an answer: 3 bytes on the wire take 64 bytes of memory, and much time
 
 
 def call_body(request_id: int, method: str, *params: bytes) -> bytes:
@@ -56,7 +60,7 @@ def result(answer: Answer, request_id: int, *, method: str, hide: Callable[[str]
     envelope = _decode(answer.body)
     if envelope is None:
         raise _senseless("The answer is not a JSON object", answer, method, hide)
-    error = envelope.get("error")
+    error = _shallow(envelope.get("error"))
     answered = envelope.get("id")
     # An error may come with the ID null, if the server could not read the ID of the request.
     if answered != request_id and (error is None or answered is not None):
@@ -72,6 +76,8 @@ def result(answer: Answer, request_id: int, *, method: str, hide: Callable[[str]
 
 
 def _decode(body: bytes) -> dict[str, object] | None:
+    if body.count(b"[") + body.count(b"{") > _CONTAINERS:
+        return None
     try:
         envelope: object = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -101,7 +107,7 @@ def _error(error: object, answer: Answer, method: str, hide: Callable[[str], str
     what = f"{said} (code {code})" if code is not None else said
 
     if code == _INVALID_PARAMS:
-        problems = [Problem(p.path, hide(p.message)) for p in _problems(details)]
+        problems = [Problem(hide(p.path), hide(p.message)[:_SHOWN_CHARACTERS]) for p in _problems(details)]
         return InvalidParams(f"{what}: {_list(problems)}", code=code, method=method, trace=trace, problems=problems)
     if code == _FORBIDDEN:
         namespace = method.partition(".")[0]
@@ -134,6 +140,15 @@ def _details(error: object, hide: Callable[[str], str]) -> object:
     return _hidden(error.get("data"), hide) if isinstance(error, dict) else None
 
 
+def _shallow(value: object, depth: int = _DEPTH) -> object:
+    """The value without its deepest levels, so that no later step on it meets the limits of recursion."""
+    if isinstance(value, list):
+        return [_shallow(entry, depth - 1) for entry in value] if depth else "..."
+    if isinstance(value, dict):
+        return {key: _shallow(entry, depth - 1) for key, entry in value.items()} if depth else "..."
+    return value
+
+
 def _hidden(value: object, hide: Callable[[str], str]) -> object:
     if isinstance(value, str):
         return hide(value)
@@ -150,17 +165,18 @@ def _problems(details: dict[object, object]) -> list[Problem]:
     params, path_errors = details.get("params"), details.get("pathErrors")
     if isinstance(params, dict):
         for path, messages in params.items():
-            for message in messages if isinstance(messages, list) else [messages]:
+            for message in messages[:_PROBLEMS] if isinstance(messages, list) else [messages]:
                 found[_problem(path, message)] = None
     if isinstance(path_errors, list):
         for entry in path_errors:
             fields = entry if isinstance(entry, dict) else {"error": entry}
             found[_problem(fields.get("path", ""), fields.get("error", "invalid"))] = None
-    return list(found)
+    return list(found)[:_PROBLEMS]
 
 
 def _problem(path: object, message: object) -> Problem:
-    return Problem(str(path).removeprefix("params."), str(message))
+    text = str(path)
+    return Problem(text.removeprefix("params.") if len(text) <= _PATH else "", str(message))
 
 
 def _list(problems: list[Problem]) -> str:

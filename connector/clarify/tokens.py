@@ -21,12 +21,14 @@ from urllib.parse import urlencode
 import orjson
 
 from connector.clarify.credentials import Credentials
-from connector.clarify.errors import ClarifyError, NotAllowed, Retryable
+from connector.clarify.errors import ClarifyError, NotAllowed, Retryable, TooLarge
 from connector.clarify.transport import Answer, Timeouts, Transport, failure, hide_trace
 
 _METHOD: Final = "oauth/token"
+_ANSWER_BYTES = 64 * 1024  # of an answer with a token
 _LIFE_USED = 0.9  # share of its life for which a token is used
 _LIFE_UNSAID = 3600.0  # seconds, if the answer does not say; a 401 corrects it
+_SAID = 500  # characters of a refusal that are shown
 _REFUSED_SECONDS = 60.0  # until a token that was refused when it was new is renewed
 _DISTRUSTED_AGE = 300.0  # seconds, oldest token that is used after it was forbidden something
 
@@ -156,13 +158,10 @@ class TokenAuthorization:
             "client_secret": login.client_secret.get_secret_value(),
             "audience": self._credentials.api_url,
         }
-        answer = self._transport.post(
-            self._credentials.token_url,
-            urlencode(form).encode(),
-            {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"},
-            method=_METHOD,
-            stores=False,
-        )
+        try:
+            answer = self._ask(form)
+        except TooLarge as error:
+            raise _about_the_token(error) from None
         fields = _json_object(answer.body)
         if answer.status != 200:
             raise self._refusal(answer, fields)
@@ -178,12 +177,28 @@ class TokenAuthorization:
         seconds = float(life) if type(life) in (int, float) else _LIFE_UNSAID  # type: ignore[arg-type]
         return _Token(f"Bearer {access_token}", issued=asked, expires=asked + _LIFE_USED * seconds)
 
+    def _ask(self, form: dict[str, str]) -> Answer:
+        return self._transport.post(
+            self._credentials.token_url,
+            urlencode(form).encode(),
+            {
+                "Content-Type": "application/x-www-form-urlencoded",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",  # a token does not get shorter
+            },
+            method=_METHOD,
+            stores=False,
+            limit=_ANSWER_BYTES,
+        )
+
     def _refusal(self, answer: Answer, fields: dict[str, object]) -> ClarifyError:
         error = fields.get("error")
-        if answer.status not in (401, 403) and not (answer.status == 400 and error in _CLIENT_REFUSED):
-            return failure(answer, method=_METHOD, stores=False, hide=self._credentials.hide)
-        said = ", ".join(str(text) for text in (error, fields.get("error_description")) if text)
-        said = self._credentials.hide(said) or answer.excerpt(self._credentials.hide)
+        client_refused = isinstance(error, str) and error in _CLIENT_REFUSED
+        if answer.status not in (401, 403) and not (answer.status == 400 and client_refused):
+            failed = failure(answer, method=_METHOD, stores=False, hide=self._credentials.hide)
+            return _about_the_token(failed) if isinstance(failed, TooLarge) else failed
+        said = ", ".join(text for text in (error, fields.get("error_description")) if isinstance(text, str) and text)
+        said = self._credentials.hide(said)[:_SAID] or answer.excerpt(self._credentials.hide)
         said = f": {said}" if said else ""
         return NotAllowed(
             f"No token for these credentials: HTTP {answer.status}{said}. They are wrong or deleted, or "
@@ -192,6 +207,11 @@ class TokenAuthorization:
             method=_METHOD,
             trace=hide_trace(answer.trace, self._credentials.hide),
         )
+
+
+def _about_the_token(error: TooLarge) -> Retryable:
+    """The same complaint without blame: a TooLarge speaks of the data of a call, and a token request carries none."""
+    return Retryable(error.message, code=error.code, method=error.method, trace=error.trace)
 
 
 def _json_object(body: bytes) -> dict[str, object]:

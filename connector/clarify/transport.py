@@ -1,10 +1,8 @@
-"""One exchange over HTTP: bytes out, an Answer back, or a Retryable that says why there is none.
+"""One exchange with Clarify: bytes out, an Answer back, or an error that says why there is none.
 
-A thin layer on one httpx.Client: connections are kept alive, every wait has a bound, answers are bounded in
-size, redirects are not followed (a redirected POST would lose its body or leak its token), cookies are not kept,
-and requests are not compressed (it is not documented that Clarify takes that). A header that cannot be read
-counts as absent. What a status means for the caller is decided
-here too, in `failure`, a pure function. Nothing is repeated here.
+A thin layer on `exchange`, which bounds an exchange in time and its answer in size. Requests are not compressed, since
+it is not documented that Clarify takes that. A header that cannot be read counts as absent. The meaning of a status for
+the caller is decided here too, in `failure`, a pure function. Nothing is repeated here.
 """
 
 from __future__ import annotations
@@ -16,12 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
 import httpx
 
 from connector.clarify.errors import ArgumentError, ClarifyError, NotAllowed, Refused, Retryable, TooLarge
+from connector.exchange.http import BadAnswer, Exchanges, NoAnswer, Received
 
 ANSWER_BYTES: Final = 64 * 1024 * 1024
 """Longest answer that is read, in bytes after decompression. Ours: thousands of signals take about 1 MiB."""
@@ -29,9 +27,6 @@ ANSWER_BYTES: Final = 64 * 1024 * 1024
 _EXCERPT = 200  # characters of an answer that are shown
 _LOOKED_AT = 16 * 1024  # bytes of an answer out of which they are taken
 _TRACE = 100  # characters of a trace ID; a W3C traceparent has 55
-_IDLE_SECONDS = 30.0  # how long an idle connection is kept for the next request
-_CONNECTIONS = 10  # two threads use a client, so this is a bound, not a limit
-_LOCATION = "connector_location"
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?\Z")
 
 # Status codes, by what to do; 5xx and everything else that is unknown is worth another try.
@@ -56,7 +51,7 @@ _ADVICE_REFUSED: Final = "Check apiUrl; otherwise this is a fault in this progra
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Bounds in seconds. `read` and `write` hold for each pause, `answer` for a whole exchange.
+    """Bounds in seconds. `read` and `write` hold for each pause; `total`, the sum of all, for a whole exchange.
 
     Clarify answers within 15 s or not at all, so `read` must be over that.
     """
@@ -112,123 +107,86 @@ class Transport:
 
         Proxies come from the environment, as httpx has it (HTTPS_PROXY, NO_PROXY).
         """
-        self._timeouts = timeouts
-        self._clock = clock
+        self._seconds = timeouts.total
         self.clock_offset: float | None = None
         """How far this machine's clock is ahead of the server's (negative: behind), in seconds, by the Date of the last
         answer; None before there is one."""
-        self._http = httpx.Client(
-            transport=transport,
-            verify=True if verify is None else _trust(verify),
-            headers=dict(headers),
+        self._exchanges = Exchanges(
+            headers={"Accept-Encoding": "gzip", **headers},
             timeout=httpx.Timeout(
                 connect=timeouts.connect, read=timeouts.read, write=timeouts.write, pool=timeouts.connect
             ),
-            limits=httpx.Limits(
-                max_connections=_CONNECTIONS,
-                max_keepalive_connections=_CONNECTIONS,
-                keepalive_expiry=_IDLE_SECONDS,
-            ),
-            follow_redirects=False,
-            event_hooks={"response": [_put_by_location]},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # httpx cannot send every one that it is given
+            verify=True if verify is None else _trust(verify),
+            transport=transport,
+            clock=clock,
         )
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str], *, method: str, stores: bool) -> Answer:
+    def post(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        method: str,
+        stores: bool,
+        limit: int = ANSWER_BYTES,
+    ) -> Answer:
         """The answer to one POST, whatever its status; Retryable if there is none, TooLarge if it is too long to read.
 
-        `method` is what errors call this request; `stores` says whether it changes something in Clarify.
+        `method` is what errors call this request; `stores` says whether it changes something in Clarify. `limit` is the
+        greatest length of the body of the answer, in bytes.
         """
-        # httpx's request and response refer to each other until the garbage collector comes by, which may be a hundred
-        # frames of 8 MB later: so the body is not theirs to keep, but an iterator's, which lets go of it at its end.
-        length = {"Content-Length": str(len(body))}
         try:
-            with self._http.stream("POST", url, content=iter((body,)), headers={**headers, **length}) as response:
-                return self._receive(response, method=method, stores=stores)
-        except httpx.RequestError as error:
-            wrong = _describe(error)
-            sent = not isinstance(error, _NOT_SENT)
-        # Raised out here so that httpx's error is not chained: it holds the request and with it the secret.
-        raise Retryable(f"{wrong} {_ADVICE_RETRY}", method=method, outcome_unknown=stores and sent)
+            received = self._exchanges.send("POST", url, seconds=self._seconds, limit=limit, body=body, headers=headers)
+        except NoAnswer as error:
+            wrong, unknown, code = _describe(error, url), stores and error.sent, None
+        except BadAnswer as error:
+            if error.too_long and not stores:
+                raise TooLarge(
+                    f"{error} Ask for less at once: fewer items, or a shorter time.", code=error.status, method=method
+                ) from None
+            wrong, unknown, code = str(error), stores, error.status
+        else:
+            return self._answer(received)
+        raise Retryable(f"{wrong} {_ADVICE_RETRY}", code=code, method=method, outcome_unknown=unknown)
 
-    def _receive(self, response: httpx.Response, *, method: str, stores: bool) -> Answer:
-        deadline = self._clock() + self._timeouts.answer
-        pieces: list[bytes] = []
-        size = 0
-        for piece in response.iter_bytes():
-            pieces.append(piece)
-            size += len(piece)
-            wrong = None
-            if size > ANSWER_BYTES:
-                wrong = f"The answer is longer than {ANSWER_BYTES} bytes."
-                if not stores:
-                    code = response.status_code
-                    raise TooLarge(
-                        f"{wrong} Ask for less at once: fewer items, or a shorter time.", code=code, method=method
-                    )
-            elif self._clock() > deadline:
-                wrong = f"The answer did not end within {self._timeouts.answer:g} s."
-            if wrong is not None:
-                raise Retryable(
-                    f"{wrong} {_ADVICE_RETRY}",
-                    code=response.status_code,
-                    method=method,
-                    outcome_unknown=stores,
-                )
-        headers = response.headers
-        sent = _http_date(headers.get("Date", ""))
+    def _answer(self, received: Received) -> Answer:
+        now = datetime.now(UTC)
+        date = received.header("Date")
+        sent = _http_date(date) if date is not None else None
         if sent is not None:
-            self.clock_offset = (datetime.now(UTC) - sent).total_seconds()
+            self.clock_offset = (now - sent).total_seconds()
         return Answer(
-            status=response.status_code,
-            reason=response.reason_phrase,
-            body=b"".join(pieces),
-            retry_after=retry_after(headers.get("Retry-After"), headers.get("Date"), datetime.now(UTC)),
-            trace=headers.get("traceparent"),
-            location=response.extensions[_LOCATION],
+            status=received.status,
+            reason=received.reason,
+            body=received.body,
+            retry_after=retry_after(received.header("Retry-After"), date, now),
+            trace=received.header("traceparent"),
+            location=received.location,
         )
 
     def close(self) -> None:
         """Closes the connections. A request after that is a RuntimeError."""
-        self._http.close()
+        self._exchanges.close()
 
 
-def _put_by_location(response: httpx.Response) -> None:
-    """httpx takes a redirect's address apart although it is not followed, and cannot do that with every one."""
-    response.extensions[_LOCATION] = response.headers.pop("Location", None)
-
-
-# Errors that come before the request is on its way. LocalProtocolError: httpx would not send it.
-_NOT_SENT: Final = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-    httpx.LocalProtocolError,
-)
-
-
-def _describe(error: httpx.RequestError) -> str:
+def _describe(error: NoAnswer, url: str) -> str:
     """What happened on the line, in words, without anything out of the request."""
-    kind = type(error).__name__
-    if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
+    kind = error.kind.__name__
+    if issubclass(error.kind, httpx.ConnectTimeout | httpx.PoolTimeout):
         return f"No connection in time ({kind})."
-    if isinstance(error, httpx.TimeoutException):
+    if issubclass(error.kind, httpx.TimeoutException):
         return f"No answer in time ({kind})."
-    # A LocalProtocolError quotes the header that it dislikes, which may be the one with the token.
-    text = "" if isinstance(error, httpx.LocalProtocolError) else str(error)
-    said = f"{kind}: {text}" if text else kind
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return f"The server's certificate is not trusted ({said}): check apiUrl, or name the CA file to trust."
+    if "CERTIFICATE_VERIFY_FAILED" in error.said:
+        return f"The server's certificate is not trusted ({error}): check apiUrl, or name the CA file to trust."
     hint = ""
-    if isinstance(error, httpx.RemoteProtocolError) and error.request.url.scheme == "http":
+    if issubclass(error.kind, httpx.RemoteProtocolError) and url.startswith("http:"):
         hint = ": if the server speaks TLS, apiUrl must begin with https://"
-    elif "WRONG_VERSION_NUMBER" in text:
+    elif "WRONG_VERSION_NUMBER" in error.said:
         hint = ": the server does not speak TLS, so apiUrl must begin with http://"
-    elif isinstance(error, httpx.ConnectError):
+    elif issubclass(error.kind, httpx.ConnectError):
         hint = ": check apiUrl and the network if it stays"
-    return f"The connection failed ({said}){hint}."
+    return f"The connection failed ({error}){hint}."
 
 
 def _trust(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:

@@ -1,4 +1,4 @@
 """Payload bytes → documents: one file for each format, and the catalogue of all formats.
 
-Knows: settings, records.
+Knows: settings, records, exchange.
 """

@@ -1,1 +1,1 @@
-"""Servers that break the rules on purpose, for tests and for `make chaos`."""
+"""Servers that attack whoever connects: an HTTP server of raw sockets, and an MQTT broker."""

@@ -9,12 +9,12 @@ https://docs.confluent.io/platform/current/schema-registry/develop/api.html
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -22,6 +22,8 @@ from urllib.parse import quote, urlsplit
 import httpx
 import structlog
 
+from connector.exchange.http import BadAnswer, Exchanges, NoAnswer
+from connector.exchange.network import deadline
 from connector.formats.format import PayloadError, SchemaUnavailableError
 from connector.formats.schema.registry.cache import SchemaFiles
 from connector.formats.schema.schemas import NamedSchema, RegisteredSchema
@@ -35,7 +37,13 @@ _NOT_FOUND: Final = range(40400, 40500)
 _ASK_AGAIN_SECONDS: Final = 60.0
 """How long the answer that there is no such schema is remembered."""
 _MAX_ANSWER: Final = 16 * 1024 * 1024
+_MAX_CONTAINERS: Final = 1_000_000
+"""Lists and objects in an answer: 3 bytes on the wire can take 64 bytes of memory, and much time."""
 _MAX_REFERENCES: Final = 1_000
+_MAX_DEPTH: Final = 100
+"""References that lead to each other in a row."""
+_MAX_SAID: Final = 200
+"""Characters of the registry's own words in an error."""
 _MAX_REMEMBERED: Final = 10_000
 _PAUSE_SECONDS: Final = 0.5
 """How long a failure is remembered: until then, every call gets the same error, without another wait."""
@@ -63,27 +71,32 @@ class SchemaRegistry:
     ) -> None:
         """The client asks `urls` in turn and keeps schemas in `folder`.
 
-        `timeout` is the time-out of one request, in seconds. Raises SettingsError for a certificate that cannot be
-        used, and `OSError` if the folder cannot be made.
+        `timeout` bounds one request, from the name's look-up to the last byte of the answer, in seconds. Raises
+        SettingsError for a certificate that cannot be used, and `OSError` if the folder cannot be made.
         """
         self.name = name
         self._urls = list(urls)
         self._files = SchemaFiles(folder, name, urls)
         self._timeout = timeout
         self._clock = clock
-        headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
+        headers = {
+            "Accept": "application/vnd.schemaregistry.v1+json, application/json",
+            "Accept-Encoding": "identity",  # each schema is asked for once
+        }
+        secrets = []
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        self._http = httpx.Client(
-            auth=httpx.BasicAuth(*auth) if auth is not None else None,
+            secrets = [token]
+        elif auth is not None:
+            basic = base64.b64encode(":".join(auth).encode()).decode()
+            headers["Authorization"] = f"Basic {basic}"
+            secrets = [basic, auth[1]]
+        self._secrets = [secret for secret in secrets if secret]
+        self._exchanges = Exchanges(
             headers=headers,
-            timeout=timeout,
+            timeout=httpx.Timeout(timeout),
             verify=_trust(ca_file, cert_file, key_file, key_password, verify=verify),
             transport=transport,
-            trust_env=transport is None,
-            # httpx parses redirects that are not followed, keeps cookies, and fails on some of both: drop both
-            event_hooks={"response": [lambda response: response.headers.pop("Location", None)]},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
         self._lock = threading.Lock()
         self._known: dict[int, RegisteredSchema] = {}
@@ -102,7 +115,10 @@ class SchemaRegistry:
             if missing is not None and self._clock() - missing[0] < _ASK_AGAIN_SECONDS:
                 raise PayloadError(*missing[1:])
             try:
-                found = self._assembled(schema_id)
+                # A schema with many references needs many requests. Answers are kept on disk, so that the next try goes
+                # on where the deadline ended this one.
+                with deadline(self._timeout * (len(self._urls) + 1)):
+                    found = self._assembled(schema_id)
             except PayloadError as error:
                 self._remember(self._missing, schema_id, (self._clock(), error.reason, str(error)))
                 raise
@@ -111,7 +127,7 @@ class SchemaRegistry:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._exchanges.close()
 
     def _assembled(self, schema_id: int) -> RegisteredSchema:
         answer = self._answer(f"/schemas/ids/{schema_id}", f"schema {schema_id}")
@@ -131,7 +147,7 @@ class SchemaRegistry:
         for name, subject, version in _references(answer):
             if name in into:
                 continue
-            if name in above or len(into) + len(above) > _MAX_REFERENCES:
+            if name in above or len(above) > _MAX_DEPTH or len(into) + len(above) > _MAX_REFERENCES:
                 raise PayloadError(Reason.SCHEMA_UNUSABLE, f"the schema {name!r} refers to itself")
             path = f"/subjects/{quote(subject, safe='')}/versions/{version}"
             found = self._answer(path, f"version {version} of {subject}, which the schema refers to as {name}")
@@ -184,31 +200,35 @@ class SchemaRegistry:
         Raises `PayloadError` if the server says that there is no such schema, subject or version. For any other failure
         it raises `SchemaUnavailableError`.
         """
-        status, body = self._get(url + path)
-        said = _json(body)
-        code = said.get("error_code") if isinstance(said, dict) else None
-        if status == 404 and code in _NOT_FOUND:
-            raise PayloadError(Reason.SCHEMA_NOT_FOUND, self._said(f"has no {what}"))
-        if status == 200 and isinstance(said, dict) and _is_schema(said):
-            return said
-        raise SchemaUnavailableError(_advice(status, said))
-
-    def _get(self, url: str) -> tuple[int, bytes]:
-        deadline = time.monotonic() + 2 * self._timeout
         try:
-            with self._http.stream("GET", url) as response:
-                body = b""
-                for piece in response.iter_bytes():
-                    body += piece
-                    if len(body) > _MAX_ANSWER:
-                        raise SchemaUnavailableError(f"answers with more than {_MAX_ANSWER} bytes")
-                    if time.monotonic() > deadline:
-                        raise SchemaUnavailableError("does not come to an end with its answer")
-                return response.status_code, body
-        except httpx.HTTPError as error:
-            text = "" if isinstance(error, httpx.LocalProtocolError) else str(error)  # this error quotes secret headers
-            wrong = f"does not answer ({type(error).__name__}{': ' + text[:200] if text else ''})"
-        raise SchemaUnavailableError(wrong)  # raised here, so that httpx's error, which has the headers, is not chained
+            answer = self._exchanges.send("GET", url + path, seconds=self._timeout, limit=_MAX_ANSWER)
+        except NoAnswer as error:
+            wrong = f"does not answer ({error})"
+        except BadAnswer as error:
+            wrong = f"does not answer with a schema: {error}"
+        else:
+            said = _json(answer.body)
+            code = said.get("error_code") if isinstance(said, dict) else None
+            if answer.status == 404 and code in _NOT_FOUND:
+                raise PayloadError(Reason.SCHEMA_NOT_FOUND, self._said(f"has no {what}"))
+            if answer.status == 200 and isinstance(said, dict) and _is_schema(said):
+                return said
+            wrong = self._advice(answer.status, said)
+        raise SchemaUnavailableError(wrong)
+
+    def _advice(self, status: int, said: object) -> str:
+        if status in (401, 403):
+            return f"refuses us (HTTP {status}): check username and password, or token"
+        if status == 404:
+            return "has no such path (HTTP 404): check url, and its path (Apicurio: /apis/ccompat/v7)"
+        if 300 <= status < 400:
+            return f"redirects (HTTP {status}): use the address that it redirects to as url"
+        message = said.get("message") if isinstance(said, dict) else None
+        if not isinstance(message, str):
+            return f"answers HTTP {status}, and not with a schema"
+        for secret in self._secrets:
+            message = message.replace(secret, "[secret]")
+        return f"answers HTTP {status}: {message[:_MAX_SAID]}"
 
     def _said(self, what: str) -> str:
         return f"the schema registry {self.name} {what}"
@@ -239,18 +259,9 @@ def _references(answer: dict[str, Any]) -> list[tuple[str, str, int]]:
     ]
 
 
-def _advice(status: int, said: object) -> str:
-    if status in (401, 403):
-        return f"refuses us (HTTP {status}): check username and password, or token"
-    if status == 404:
-        return "has no such path (HTTP 404): check url, and its path (Apicurio: /apis/ccompat/v7)"
-    if 300 <= status < 400:
-        return f"redirects (HTTP {status}): use the address that it redirects to as url"
-    message = said.get("message") if isinstance(said, dict) else None
-    return f"answers HTTP {status}" + (f": {message[:200]}" if isinstance(message, str) else ", and not with a schema")
-
-
 def _json(body: bytes) -> object:
+    if body.count(b"[") + body.count(b"{") > _MAX_CONTAINERS:
+        return None
     try:
         found: object = json.loads(body)
     except (ValueError, RecursionError):

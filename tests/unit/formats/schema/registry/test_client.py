@@ -70,7 +70,7 @@ def make(server: Server, clock: Clock, tmp_path: Path) -> Iterator[Callable[...,
 
     def one(**settings: Any) -> SchemaRegistry:
         urls = settings.pop("urls", [URL])
-        transport = httpx.MockTransport(server)
+        transport = settings.pop("transport", httpx.MockTransport(server))
         made.append(SchemaRegistry("main", urls, tmp_path / "schemas", transport=transport, clock=clock, **settings))
         return made[-1]
 
@@ -230,14 +230,13 @@ def test_a_reference_that_the_registry_does_not_have_is_named(
 
 
 def test_several_servers_are_asked_in_turn(make: Callable[..., SchemaRegistry], server: Server) -> None:
-    registry = make(urls=["https://one.example.com/base", URL])
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.host == "one.example.com":
             raise httpx.ConnectError("refused")
         return server(request)
 
-    registry._http = httpx.Client(transport=httpx.MockTransport(answer))
+    registry = make(urls=["https://one.example.com/base", URL], transport=httpx.MockTransport(answer))
     assert registry.schema(7).text == '"int"'
     assert registry._urls[0] == URL
 

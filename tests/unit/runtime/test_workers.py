@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from connector.config.model import Config
+from connector.config.observe import ObserveSection
 from connector.observe.http import ObserveServer, json_page
 from connector.observe.of_workers import merged_metrics, serve_together
 from connector.observe.probe import ask
@@ -285,7 +286,7 @@ def test_one_that_hangs_does_not_hold_up_the_health_check(tmp_path: Path) -> Non
         together = serve_together(config(3, observe={"listen": "127.0.0.1:0"}), files)
         assert together is not None
         opened.callback(together.close)
-        found = ask(f"127.0.0.1:{together.port}")
+        found = ask(ObserveSection(listen=f"127.0.0.1:{together.port}"))
     assert found.alive
     assert not found.ready
     assert "worker 3: does not answer" in found.text

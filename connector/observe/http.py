@@ -42,9 +42,9 @@ PAGE_SECONDS: Final = 8.0
 """How long a visit waits for a page before it is told to come again."""
 HEADER_BYTES: Final = 16 * 1024
 """The longest request line and headers."""
-VISITS_A_SECOND: Final = 200
+VISITS_A_SECOND: Final = 100
 """Connections that are accepted in a second; the others wait in the system's queue."""
-_BURST: Final = 1_000
+_BURST: Final = 2_000
 """Connections that are accepted at once after a quiet time."""
 _QUEUE: Final = 128
 _CHUNK: Final = 64 * 1024

@@ -86,6 +86,7 @@ class ObserveServer:
         """
         section = ObserveSection(listen=listen) if isinstance(listen, str) else listen
         address = Address.of(section.listen or "")
+        self._warnings = section.warnings
         self._pages = dict(pages)
         self._keep = dict(keep or {})
         self._token = section.token and section.token.get_secret_value().encode()
@@ -108,7 +109,9 @@ class ObserveServer:
         self._thread = threading.Thread(target=self._run, name="observe", daemon=True)
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve; a warning in the log if more people than are meant may be able to read."""
+        for warning in self._warnings:
+            _log.warning("pages_open", warning=f"observe: {warning}")
         self._thread.start()
 
     @property

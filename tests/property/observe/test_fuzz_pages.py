@@ -1,7 +1,7 @@
 """Whatever bytes a visitor sends, the pages answer at most once, and nothing is left of the visit.
 
-Each of `FUZZ_EXAMPLES` stands for `CASES` visits: `FUZZ_EXAMPLES=70000 pytest tests/property/observe` makes two million,
-in about a quarter of an hour. `FUZZ_SEED` chooses other ones.
+Each of `FUZZ_EXAMPLES` stands for `CASES` visits: `FUZZ_EXAMPLES=70000 pytest tests/property/observe` makes two
+million, in about a quarter of an hour. `FUZZ_SEED` chooses other ones.
 """
 
 from __future__ import annotations

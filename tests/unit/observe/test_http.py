@@ -350,6 +350,12 @@ def test_its_end_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 # Who may read
 
 
+def test_pages_that_others_can_read_are_a_warning_at_the_start() -> None:
+    with capture_logs() as log, serving(listen="0.0.0.0:0"), serving():
+        pass
+    assert [line["event"] for line in log if line["log_level"] == "warning"] == ["pages_open"]
+
+
 def test_without_the_token_nothing_is_said() -> None:
     token = fresh("pages-token")
     with serving(token=token) as server:

@@ -23,6 +23,7 @@ from connector.observe.http import ObserveServer, json_page
 from connector.observe.of_workers import merged_metrics, serve_together
 from connector.observe.probe import ask
 from connector.runtime.workers import Supervisor, Worker, config_for_worker
+from tests.secrets_used import fresh
 from tests.waiting import wait_until
 
 SOURCES = """
@@ -270,6 +271,27 @@ def test_all_are_ready_when_each_is(tmp_path: Path) -> None:
         status, said = page(together, "/readyz")
         assert (status, said["problems"]) == (503, ["worker 2: does not answer"])
         assert page(together, "/healthz")[0] == 200, "it is started again: the others must not be stopped for it"
+    finally:
+        together.close()
+        one.close()
+
+
+def test_workers_want_the_token_too_and_no_tls(tmp_path: Path) -> None:
+    """Any user of this machine can reach a worker's port."""
+    token = fresh("workers-pages")
+    tls = {"cert_file": str(tmp_path / "c"), "key_file": str(tmp_path / "k")}
+    section = config(observe={"listen": "0.0.0.0:9464", "token": token, "tls": tls})
+    ours = config_for_worker(section, 2).observe
+    assert (ours.listen, ours.tls) == ("127.0.0.1:0", None)
+    one = ObserveServer(ours, {"/readyz": lambda: json_page(200, {"problems": []})})
+    one.start()
+    (tmp_path / "1").write_text(str(one.port))
+    together = serve_together(config(observe={"listen": "127.0.0.1:0", "token": token}), [tmp_path / "1"])
+    assert together is not None
+    try:
+        assert httpx.get(f"http://127.0.0.1:{one.port}/readyz", trust_env=False).status_code == 401
+        found = ask(ObserveSection.model_validate({"listen": f"127.0.0.1:{together.port}", "token": token}))
+        assert (found.alive, found.ready) == (True, True), found
     finally:
         together.close()
         one.close()

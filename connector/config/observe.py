@@ -15,8 +15,9 @@ _UNIX: Final = "unix:"
 _LONGEST_PATH: Final = 100
 """Bytes of a Unix socket's path: Linux takes 107, macOS and BSD 103."""
 _LAST_PORT: Final = 65_535
-_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,}")
-"""The characters that a bearer token may have in a header, and a length that cannot be guessed."""
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]+")
+"""The characters that a bearer token may have in a header."""
+_SHORT_TOKEN: Final = 16
 
 
 class Address(NamedTuple):
@@ -59,7 +60,9 @@ def _usable_address(listen: str) -> str:
 
 def _usable_token(token: SecretStr) -> SecretStr:
     if not _TOKEN.fullmatch(token.get_secret_value()):
-        raise ValueError("a token has at least 16 letters, digits or characters of -._~+/=; `openssl rand -hex 32`")
+        raise ValueError(
+            "a token has letters, digits and characters of -._~+/= alone; `openssl rand -hex 32` makes one"
+        )
     return token
 
 
@@ -139,6 +142,8 @@ class ObserveSection(Section):
         """Warnings for people about settings that work and are not wise."""
         if self.listen is None or Address.of(self.listen).local:
             return []
+        if self.token is not None and len(self.token.get_secret_value()) < _SHORT_TOKEN:
+            return [f"a token of fewer than {_SHORT_TOKEN} characters can be guessed; `openssl rand -hex 32` makes one"]
         if self.token is None:
             return [f"listen {self.listen}: everybody who can reach this address can read the pages; set token and tls"]
         if self.tls is None:

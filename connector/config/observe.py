@@ -15,8 +15,8 @@ _UNIX: Final = "unix:"
 _LONGEST_PATH: Final = 100
 """Bytes of a Unix socket's path: Linux takes 107, macOS and BSD 103."""
 _LAST_PORT: Final = 65_535
-_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]+")
-"""The characters that a bearer token may have in a header."""
+_TOKEN: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
+"""Text that a header can carry as it is."""
 _SHORT_TOKEN: Final = 16
 
 
@@ -61,7 +61,7 @@ def _usable_address(listen: str) -> str:
 def _usable_token(token: SecretStr) -> SecretStr:
     if not _TOKEN.fullmatch(token.get_secret_value()):
         raise ValueError(
-            "a token has letters, digits and characters of -._~+/= alone; `openssl rand -hex 32` makes one"
+            "a token has printable ASCII characters alone; `openssl rand -hex 32` makes one"
         )
     return token
 

@@ -272,7 +272,7 @@ MISTAKES = [
     (GOOD + f"observe: {{listen: 'unix:/{'x' * 100}'}}\n", 7, "observe.listen", "at most 100 bytes"),
     (GOOD + "observe: {hosts: ['a.example:80']}\n", 7, "observe.hosts[0]", "pattern"),
     (GOOD + "observe: {token: ''}\n", 7, "observe.token", "a token has printable ASCII"),
-    (GOOD + "observe: {token: "two\\nlines"}\n", 7, "observe.token", "a token has printable ASCII"),
+    (GOOD + 'observe: {token: "two\\nlines"}\n', 7, "observe.token", "a token has printable ASCII"),
     (
         GOOD + "observe:\n  listen: unix:/s\n  tls: {cert_file: c, key_file: k}\n",
         7,

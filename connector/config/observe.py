@@ -60,9 +60,7 @@ def _usable_address(listen: str) -> str:
 
 def _usable_token(token: SecretStr) -> SecretStr:
     if not _TOKEN.fullmatch(token.get_secret_value()):
-        raise ValueError(
-            "a token has printable ASCII characters alone; `openssl rand -hex 32` makes one"
-        )
+        raise ValueError("a token has printable ASCII characters alone; `openssl rand -hex 32` makes one")
     return token
 
 

@@ -35,7 +35,8 @@ from connector.settings import SettingsError
 _log = structlog.get_logger(__name__)
 
 VISITS: Final = 64
-"""Connections that are open at a time. One more ends the oldest that has not sent its request, or else the oldest."""
+"""Connections that are open at a time. One more ends the oldest of those that have not sent their request, or the
+oldest of those that have, whichever are more: neither silent visitors nor slow readers take all places."""
 SECONDS: Final = 10.0
 """From the moment when a connection is accepted until it is closed."""
 PAGE_SECONDS: Final = 8.0
@@ -153,7 +154,8 @@ class ObserveServer:
                 await asyncio.sleep(_PAUSE)
                 continue
             while len(self._visits) >= VISITS:
-                next((one for one, asked in self._visits.items() if not asked), next(iter(self._visits))).cancel()
+                many = sum(self._visits.values()) > VISITS // 2
+                next(visit for visit, asked in self._visits.items() if asked is many).cancel()
                 await asyncio.sleep(0)
             visit = loop.create_task(self._visit(connection))
             self._visits[visit] = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -37,6 +38,14 @@ class Health:
 def ask(section: ObserveSection) -> Health:
     """Ask the connector on this machine that serves its pages as `section` says; answers within 6 s. `section` has an
     address in `listen`."""
+    found: list[Health] = []
+    thread = threading.Thread(target=lambda: found.append(_ask(section)), daemon=True)
+    thread.start()
+    thread.join(2 * _SECONDS)  # the sockets' own bound is one for each read, and a stranger may send byte by byte
+    return found[0] if found else Health(False, False, f"no answer on {section.listen} within {2 * _SECONDS:g} s")
+
+
+def _ask(section: ObserveSection) -> Health:
     listen = section.listen or ""
     try:
         alive, health = _page(section, "/healthz")

@@ -153,6 +153,31 @@ def test_visitors_who_wait_for_a_page_are_not_the_first_to_go() -> None:
         assert waiting.result(60).content == b"slow"
 
 
+def test_slow_readers_do_not_keep_others_out() -> None:
+    big = {**PAGE, "/big": lambda: (200, "text/plain", b"x" * 20_000_000)}
+    with serving(big) as server, contextlib.ExitStack() as open_:
+        for _ in range(http.VISITS * 2):
+            open_.enter_context(visitor(server, b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+        stop = threading.Event()
+
+        def flood() -> None:
+            silent: list[socket.socket] = []
+            while not stop.is_set():
+                with contextlib.suppress(OSError):
+                    silent.append(open_.enter_context(visitor(server)))
+                if len(silent) > http.VISITS * 2:
+                    silent.pop(0).close()
+
+        flooding = threading.Thread(target=flood)
+        flooding.start()
+        try:
+            for _ in range(10):
+                assert get(server).status_code == 200
+        finally:
+            stop.set()
+            flooding.join()
+
+
 def test_a_flood_of_visits_is_slowed_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "_BURST", 20)
     monkeypatch.setattr(http, "VISITS_A_SECOND", 50)
@@ -501,6 +526,23 @@ def test_health_works_with_token_tls_and_socket(tmp_path: Path, certificate: tup
                 found = ask(section)
                 assert (found.alive, found.ready) == (alive, alive), (more, found)
     assert "no answer" in ask(ObserveSection(listen=f"unix:{tmp_path}/s")).text
+
+
+def test_health_does_not_wait_for_a_stranger_who_trickles() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+
+        def trickle() -> None:
+            with contextlib.suppress(OSError):
+                connection, _ = stranger.accept()
+                while connection.send(b"H"):
+                    time.sleep(0.1)  # the attack: never silent for long
+
+        threading.Thread(target=trickle, daemon=True).start()
+        started = time.monotonic()
+        found = ask(ObserveSection(listen=f"127.0.0.1:{stranger.getsockname()[1]}"))
+        assert time.monotonic() - started < 30
+    assert not found.alive
+    assert "no answer" in found.text
 
 
 def test_health_gives_the_token_to_nobody_with_another_certificate(

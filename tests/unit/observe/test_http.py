@@ -115,9 +115,10 @@ def test_a_visitor_who_never_reads_is_cut_off_and_costs_a_part_of_the_page(monke
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 connection.connect(("127.0.0.1", server.port))
                 connection.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            wait_until(lambda: list(server._visits.values()) == [True] * 30, 60, "all have the page, and do not read")
             assert get(server).status_code == 200
+            assert rss() - before < 30 * 1024**2, "30 visitors with a copy each would take 1.2 GB"
             wait_until(lambda: not server._visits, 60, "all are cut off")
-        assert rss() - before < 30 * 1024**2, "30 visitors with a copy each would take 1.2 GB"
         assert len(get(server, "/big").content) == len(body)
 
 

@@ -355,8 +355,10 @@ def _say_failure(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
 
 
 def _why(error: OSError) -> str:
-    """Why a file cannot be used: OpenSSL says where in its own code, too."""
-    return (error.reason if isinstance(error, ssl.SSLError) else error.strerror) or type(error).__name__
+    """Why a file cannot be used, without the place in OpenSSL's own code."""
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "no PEM files of a certificate and its key, or key_password is wrong or missing"
+    return error.strerror or type(error).__name__
 
 
 def _listen_on_port(address: Address) -> socket.socket:

@@ -186,6 +186,21 @@ def test_a_page_with_token_and_tls_and_its_health_check(tmp_path: Path, sandbox:
         assert token not in connector.log()
 
 
+def test_a_certificate_that_cannot_be_used_is_one_message_and_the_end(tmp_path: Path, sandbox: SandboxServer) -> None:
+    (tmp_path / "cert.pem").write_text("no certificate")
+    with (
+        Mosquitto() as broker,
+        ConnectorProcess(tmp_path, sandbox.credentials_path, mqtt(broker)) as connector,
+    ):
+        text = connector.config.read_text()
+        more = "  tls: {cert_file: cert.pem, key_file: cert.pem}\n"
+        connector.config.write_text(text.replace("observe:\n", f"observe:\n{more}"))
+        connector.start(ready=False)
+        assert connector.wait(60) == 1
+        assert connector.log().startswith("Error: observe.tls: the certificate cannot be used: no PEM files")
+        assert connector.log().count("\n") == 1
+
+
 def test_a_unix_socket_of_one_that_was_killed_is_taken_over(tmp_path: Path, sandbox: SandboxServer) -> None:
     with (
         Mosquitto() as broker,

@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 from structlog.testing import capture_logs
 
 from connector.config.observe import ObserveSection
@@ -464,6 +465,21 @@ def test_a_certificate_that_cannot_be_used_is_one_clear_message(tmp_path: Path) 
         tls = {"cert_file": tmp_path / name, "key_file": tmp_path / name}
         with pytest.raises(SettingsError, match=r"observe\.tls: the certificate cannot be used: "), serving(tls=tls):
             pass
+
+
+def test_a_key_with_a_password(certificate: tuple[trustme.CA, dict[str, str]]) -> None:
+    _, files = certificate
+    key = serialization.load_pem_private_key(Path(files["key_file"]).read_bytes(), None)
+    password = fresh("key")
+    locked = serialization.BestAvailableEncryption(password.encode())
+    Path(files["key_file"]).write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
+    )
+    with serving(tls={**files, "key_password": password}) as server:
+        assert shown(server)
+    for wrong in ({}, {"key_password": fresh("wrong")}):
+        with pytest.raises(SettingsError, match="key_password is wrong or missing"), serving(tls={**files, **wrong}):
+            pass  # and nobody is asked at the terminal
 
 
 @pytest.mark.parametrize(("access", "mode"), [("owner", 0o600), ("group", 0o660)])

@@ -42,6 +42,9 @@ def check(config: Path) -> None:
     _check_files("dead_letters", loaded.dead_letters.files)
     for warning in loaded.dead_letters.warnings:
         click.echo(f"warning: dead_letters: {warning}")
+    _check_files("observe", loaded.observe.files)
+    for warning in loaded.observe.warnings:
+        click.echo(f"warning: observe: {warning}")
     for what, catalogue in CATALOGUES.values():
         for name, why in catalogue.broken.items():
             click.echo(f"warning: {what} {name!r}: {why}")

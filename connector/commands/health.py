@@ -17,10 +17,10 @@ from connector.observe.probe import ask
 @click.option("--ready", is_flag=True, help="Fail also while something is in the way, such as a broker that is away.")
 def health(config: Path, ready: bool) -> None:
     """Ask the running connector with this configuration how it is; exits with 1 if only a restart can help."""
-    listen = load_config(config).observe.listen
-    if listen is None:
+    section = load_config(config).observe
+    if section.listen is None:
         raise click.ClickException("observe.listen is null, so there is nobody to ask; give it an address")
-    found = ask(listen)
+    found = ask(section)
     click.echo(found.text)
     if not (found.ready if ready else found.alive):
         sys.exit(1)

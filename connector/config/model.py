@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, model_validator
 
+from connector.config.observe import ObserveSection
 from connector.dead_letters.catalogue import AnyStore
 from connector.dead_letters.section import SqliteLettersSection
 from connector.delivery.section import ClarifySection, DeliverySection
@@ -22,32 +22,8 @@ from connector.mapping.rules.rules import Rule
 from connector.mapping.section import MappingSection
 from connector.mapping.signals.section import SignalsSection
 from connector.mapping.time.times import EPOCH, TimeBounds
-from connector.settings import Seconds, Section
+from connector.settings import Section
 from connector.sources.catalogue import AnySource
-
-
-class ObserveSection(Section):
-    """What the connector says of itself."""
-
-    listen: str | None = Field(
-        default="127.0.0.1:9464",
-        pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$",
-        description="Address of /healthz, /readyz, /metrics and /ledger; null for none.",
-    )
-    loss_warning: Seconds = Field(
-        default="1h",  # type: ignore[assignment]
-        ge=0,
-        description="Not ready, and a warning in the log, when at the present rates something would be lost sooner "
-        "than this.",
-    )
-    ledger_topics: int = Field(
-        default=100_000,
-        ge=1,
-        description="About so many topics of a source have a line of their own in the ledger; the others, and those "
-        "with more than 1,000 characters, share the line `(other topics)`.",
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Log level.")
-    log_format: Literal["text", "json"] = Field(default="text", description="Log format.")
 
 
 class Config(Section):

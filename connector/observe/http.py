@@ -1,85 +1,396 @@
-"""/healthz, /readyz, /metrics and /ledger of a running connector, on localhost unless configured otherwise."""
+"""Serves the pages of a connector; whatever a visitor does costs a bounded part of memory, descriptors and CPU.
+
+One thread has an event loop, in which each visit is a task: asyncio does the network and TLS, h11 does HTTP. A visit
+is one connection with one request. The bounds of a visit begin when the connection is accepted, so they hold for TLS
+handshakes and headers, too: that is why connections are accepted here, and not by a ready-made server (docs/decisions,
+0007). Each page is made in a thread of its own, once for all who wait for this page.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import hmac
+import ipaddress
 import json
+import os
 import socket
+import ssl
+import stat
 import threading
-from collections.abc import Callable, Iterable
-from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Final
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from email.utils import formatdate
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
 
+import h11
 import structlog
 
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIEnvironment
+from connector.config.observe import Address, ObserveSection, PagesTlsSection, is_localhost
+from connector.settings import SettingsError
 
 _log = structlog.get_logger(__name__)
-_SECONDS: Final = 10
 
-Page = Callable[[], tuple[int, str, bytes]]
+VISITS: Final = 64
+"""Connections that are open at a time. One more ends the oldest of those that have not sent their request, or the
+oldest of those that have, whichever are more: neither silent visitors nor slow readers take all places."""
+SECONDS: Final = 10.0
+"""From the moment when a connection is accepted until it is closed."""
+PAGE_SECONDS: Final = 8.0
+"""How long a visit waits for a page before it is told to come again."""
+HEADER_BYTES: Final = 16 * 1024
+"""The longest request line and headers."""
+VISITS_A_SECOND: Final = 100
+"""Connections that are accepted in a second; the others wait in the system's queue."""
+_BURST: Final = 2_000
+"""Connections that are accepted at once after a quiet time."""
+_QUEUE: Final = 128
+_CHUNK: Final = 64 * 1024
+"""Bytes of a page that wait for a slow reader, beside those in the system's buffers."""
+_SHARE: Final = 0.05
+"""A page that is kept is made in at most this share of the time."""
+_PAUSE: Final = 1.0
+_RENEW_SECONDS: Final = 10.0
+
+Page: TypeAlias = Callable[[], tuple[int, str, bytes]]
 """Gives (status, content type, body)."""
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-    request_queue_size = 16
+class _Answer(NamedTuple):
+    status: int
+    kind: str
+    body: bytes
+    more: tuple[tuple[str, str], ...] = ()
 
 
-class _Server6(_Server):
-    address_family = socket.AF_INET6
+class _Made(NamedTuple):
+    """A page that is being made, or that was made at `start` and is good until `good_until` (monotonic seconds)."""
 
-
-class _Handler(WSGIRequestHandler):
-    timeout = _SECONDS
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        _log.debug("http_request", line=format % args)
+    answer: asyncio.Future[_Answer]
+    good_until: float
 
 
 class ObserveServer:
     """Serves pages in the background."""
 
-    def __init__(self, listen: str, pages: dict[str, Page]) -> None:
-        """`listen` is HOST:PORT. Raises OSError if the address cannot be used."""
-        host, _, port = listen.rpartition(":")
-        host = host.strip("[]")
-        self._pages = pages
-        server = _Server6 if ":" in host else _Server
-        self._server = make_server(host, int(port), self._answer, server_class=server, handler_class=_Handler)
-        self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, name="observe", daemon=True)
+    def __init__(
+        self, listen: str | ObserveSection, pages: Mapping[str, Page], keep: Mapping[str, float] | None = None
+    ) -> None:
+        """Bind the address; visitors wait until `start`.
+
+        `listen` is the section `observe` with an address, or only its `listen`. `pages` are by their path. A page that
+        `keep` names is made again only when it is older than so many seconds, and older than twenty times what making
+        it took. Raises OSError if the address cannot be used, and SettingsError for a certificate that cannot be used.
+        """
+        section = ObserveSection(listen=listen) if isinstance(listen, str) else listen
+        address = Address.of(section.listen or "")
+        self._warnings = section.warnings
+        self._pages = dict(pages)
+        self._keep = dict(keep or {})
+        self._token = section.token and section.token.get_secret_value().encode()
+        self._hosts = None if address.path else {address.host, *(name.lower() for name in section.hosts)}
+        self._certificate = _Certificate(section.tls) if section.tls else None
+        self._made: dict[str, _Made] = {}
+        self._visits: dict[asyncio.Task[None], bool] = {}
+        """Visit, the oldest first → whether its request has come."""
+        self._path = address.path
+        self._listener = (
+            _listen_on_path(address.path, 0o660 if section.socket_access == "group" else 0o600)
+            if address.path
+            else _listen_on_port(address)
+        )
+        self._listener.setblocking(False)
+        self.port: int = 0 if address.path else self._listener.getsockname()[1]
+        """The TCP port; 0 for a Unix socket."""
+        self._stop: Callable[[], None] = lambda: None
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="observe", daemon=True)
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve; a warning in the log if more people than are meant may be able to read."""
+        for warning in self._warnings:
+            _log.warning("pages_open", warning=f"observe: {warning}")
         self._thread.start()
 
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
+    @property
+    def alive(self) -> bool:
+        """Whether the thread of the server runs; once False after `start`, only a new server helps."""
+        return self._thread.is_alive()
 
-    def _answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        page = self._pages.get(str(environ.get("PATH_INFO")))
-        if page is None:
-            status, kind, body = 404, "text/plain", ("see " + " ".join(sorted(self._pages)) + "\n").encode()
-        elif environ.get("REQUEST_METHOD") not in ("GET", "HEAD"):
-            status, kind, body = 405, "text/plain", b"only GET\n"
-        else:
-            status, kind, body = page()
-        reasons = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
-        start(
-            f"{status} {reasons.get(status, '')}",
-            [
-                ("Content-Type", f"{kind}; charset=utf-8"),
-                ("Content-Length", str(len(body))),
-                ("Cache-Control", "no-store"),
-            ],
+    def close(self) -> None:
+        """Stop serving, within a second or two; visits that are not answered yet are cut off."""
+        self._closing = True
+        self._stop()
+        if self._thread.is_alive():
+            self._thread.join(_PAUSE * 2)
+        if self._path is not None:  # before another connector can find that nobody serves there
+            with suppress(OSError):
+                self._path.unlink()
+        self._listener.close()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except asyncio.CancelledError:
+            pass  # closed
+        except Exception:  # noqa: BLE001 - a bug of ours; `alive` and the log say so
+            _log.exception("pages_ended", effect="the pages do not answer any more", remedy="restart the connector")
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_say_failure)
+        serving = asyncio.current_task()
+        assert serving is not None  # noqa: S101 - for mypy
+        self._stop = _from_outside(loop, serving.cancel)
+        allowed, at = float(_BURST), loop.time()
+        while not self._closing:
+            try:
+                connection, _ = await loop.sock_accept(self._listener)
+            except OSError as error:  # too many open files, no memory: others of this process may free some
+                _log.warning("pages_cannot_accept", error=os.strerror(error.errno or 0))
+                await asyncio.sleep(_PAUSE)
+                continue
+            while len(self._visits) >= VISITS:
+                many = sum(self._visits.values()) > VISITS // 2
+                next(visit for visit, asked in self._visits.items() if asked is many).cancel()
+                await asyncio.sleep(0)
+            visit = loop.create_task(self._visit(connection))
+            self._visits[visit] = False
+            visit.add_done_callback(self._visits.pop)
+            now = loop.time()
+            allowed, at = min(float(_BURST), allowed + (now - at) * VISITS_A_SECOND) - 1, now
+            await asyncio.sleep(0 if allowed >= 0 else 1 / VISITS_A_SECOND)
+
+    async def _visit(self, connection: socket.socket) -> None:
+        """One connection, from its acceptance to its end."""
+        transport: asyncio.Transport | None = None
+        try:
+            async with asyncio.timeout(SECONDS):
+                loop = asyncio.get_running_loop()
+                reader = asyncio.StreamReader(HEADER_BYTES)
+                protocol = asyncio.StreamReaderProtocol(reader)
+                tls: dict[str, Any] = {}
+                if self._certificate is not None:
+                    tls = {"ssl": self._certificate.context(), "ssl_shutdown_timeout": _PAUSE}
+                transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, **tls)
+                await self._exchange(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+        except (OSError, TimeoutError, h11.LocalProtocolError) as error:
+            _log.debug("page_visit_cut", why=type(error).__name__)  # a visitor's doing
+        except Exception:  # noqa: BLE001 - a bug of ours costs one visit
+            _log.exception("page_visit_failed")
+        finally:
+            if transport is not None:
+                transport.abort()
+            else:
+                connection.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        http = h11.Connection(h11.SERVER, HEADER_BYTES)
+        try:
+            while (request := http.next_event()) is h11.NEED_DATA:
+                http.receive_data(await reader.read(_CHUNK))
+            if not isinstance(request, h11.Request):
+                return  # gone without a request
+            visit = asyncio.current_task()
+            assert visit is not None  # noqa: S101 - for mypy
+            self._visits[visit] = True
+            answer = await self._answer(request)
+            head = request.method == b"HEAD"
+        except h11.RemoteProtocolError as error:
+            answer, head = _Answer(error.error_status_hint, "text/plain", b"this is no request for a page\n"), False
+        _log.debug("page_visit", status=answer.status)
+        writer.write(http.send(_response(answer)) or b"")
+        for start in range(0, 0 if head else len(answer.body), _CHUNK):
+            writer.write(http.send(h11.Data(data=answer.body[start : start + _CHUNK])) or b"")
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    def _answer(self, request: h11.Request) -> Awaitable[_Answer]:
+        headers = dict(request.headers)
+        path = request.target.partition(b"?")[0].decode("latin-1")
+        refused = None
+        if not self._knows(headers.get(b"host", b"localhost").decode("latin-1")):
+            refused = _Answer(421, "text/plain", b"this name is not one of mine; observe.hosts lists further names\n")
+        elif self._token and not hmac.compare_digest(headers.get(b"authorization", b""), b"Bearer " + self._token):
+            more = (("WWW-Authenticate", "Bearer"),)
+            refused = _Answer(401, "text/plain", b"the bearer token of observe.token is needed\n", more)
+        elif path not in self._pages:
+            refused = _Answer(404, "text/plain", f"see {' '.join(sorted(self._pages))}\n".encode())
+        elif request.method not in (b"GET", b"HEAD"):
+            refused = _Answer(405, "text/plain", b"only GET\n", (("Allow", "GET, HEAD"),))
+        return self._page(path) if refused is None else _at_once(refused)
+
+    def _knows(self, host: str) -> bool:
+        """Whether a visitor may call us by this name: a page of somebody else, whose name was pointed at this address
+        (DNS rebinding), makes a browser send the name of that page."""
+        if self._hosts is None:
+            return True
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() and not host.endswith("]") else host
+        name = name.lower()
+        if is_localhost(name) or name in self._hosts:
+            return True
+        try:
+            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return False
+        return True
+
+    async def _page(self, path: str) -> _Answer:
+        """The page that is kept, or that is being made for all who wait for it."""
+        made = self._made.get(path)
+        if made is None or (made.answer.done() and time.monotonic() >= made.good_until):
+            try:
+                made = self._made[path] = self._make(path)
+            except RuntimeError:  # the system gives no thread
+                return _Answer(503, "text/plain", b"too busy for this page; try again\n")
+        try:
+            return await asyncio.wait_for(asyncio.shield(made.answer), PAGE_SECONDS)
+        except TimeoutError:
+            return _Answer(503, "text/plain", b"this page takes longer than usual; try again\n")
+
+    def _make(self, path: str) -> _Made:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[_Answer] = loop.create_future()
+
+        def make() -> None:
+            started = time.monotonic()
+            try:
+                found = _Answer(*self._pages[path]())
+            except Exception:  # noqa: BLE001 - a bug of ours costs one page
+                _log.exception("page_failed", page=path)
+                found = _Answer(500, "text/plain", b"this page could not be made; the log says why\n")
+            ended = time.monotonic()
+            keep = max(self._keep[path], (ended - started) / _SHARE) if path in self._keep else 0.0
+            _from_outside(loop, lambda: done(found, ended + keep))()
+
+        def done(found: _Answer, good_until: float) -> None:
+            self._made[path] = _Made(answer, good_until)
+            if not answer.done():
+                answer.set_result(found)
+
+        threading.Thread(target=make, name=f"page {path}", daemon=True).start()
+        return _Made(answer, 0.0)
+
+
+class _Certificate:
+    """The certificate of the pages; a renewed file replaces the one that was read before."""
+
+    def __init__(self, section: PagesTlsSection) -> None:
+        """Raises SettingsError if it cannot be used."""
+        self._section = section
+        self._looked = time.monotonic()
+        self._stamp = self._stamped()
+        try:
+            self._context = self._read()
+        except OSError as error:  # among them ssl.SSLError
+            raise SettingsError(f"observe.tls: the certificate cannot be used: {_why(error)}") from None
+
+    def context(self) -> ssl.SSLContext:
+        """The context for the next connection."""
+        if time.monotonic() - self._looked >= _RENEW_SECONDS:
+            self._looked = time.monotonic()
+            try:
+                if (stamp := self._stamped()) != self._stamp:
+                    self._context, self._stamp = self._read(), stamp
+                    _log.info("pages_certificate_renewed")
+            except OSError as error:
+                _log.warning("pages_certificate_not_renewed", error=_why(error), effect="the old one is used")
+        return self._context
+
+    def _stamped(self) -> tuple[tuple[int, int], ...]:
+        found = (path.stat() for path in (self._section.cert_file, self._section.key_file) if path.exists())
+        return tuple((one.st_mtime_ns, one.st_ino) for one in found)
+
+    def _read(self) -> ssl.SSLContext:
+        password = self._section.key_password
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.options |= ssl.OP_NO_RENEGOTIATION
+        context.load_cert_chain(  # without a password OpenSSL would ask for one at the terminal
+            self._section.cert_file, self._section.key_file, password.get_secret_value() if password else ""
         )
-        return [b"" if environ.get("REQUEST_METHOD") == "HEAD" else body]
+        return context
 
 
 def json_page(status: int, content: object) -> tuple[int, str, bytes]:
     """A page of JSON."""
     return status, "application/json", json.dumps(content, indent=1).encode() + b"\n"
+
+
+async def _at_once(answer: _Answer) -> _Answer:
+    return answer
+
+
+def _response(answer: _Answer) -> h11.Response:
+    reason = HTTPStatus(answer.status).phrase if answer.status in set(HTTPStatus) else ""
+    headers: Iterable[tuple[str, str]] = (
+        ("Date", formatdate(usegmt=True)),
+        ("Content-Type", f"{answer.kind}; charset=utf-8"),
+        ("Content-Length", str(len(answer.body))),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Connection", "close"),
+        *answer.more,
+    )
+    return h11.Response(status_code=answer.status, reason=reason, headers=list(headers))
+
+
+def _from_outside(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> Callable[[], None]:
+    """A function that another thread may call, so that the loop calls `call`; without effect after the loop's end."""
+
+    def send() -> None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(call)
+
+    return send
+
+
+def _say_failure(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Instead of asyncio's own log, which has tracebacks and no bound."""
+    error = context.get("exception")
+    _log.warning("page_visit_failed", message=context.get("message"), error=type(error).__name__ if error else None)
+
+
+def _why(error: OSError) -> str:
+    """Why a file cannot be used, without the place in OpenSSL's own code."""
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "no PEM files of a certificate and its key, or key_password is wrong or missing"
+    return error.strerror or type(error).__name__
+
+
+def _listen_on_port(address: Address) -> socket.socket:
+    six = ":" in address.host
+    return socket.create_server(
+        (address.host, address.port),
+        family=socket.AF_INET6 if six else socket.AF_INET,
+        backlog=_QUEUE,
+        dualstack_ipv6=address.host == "::" and socket.has_dualstack_ipv6(),
+    )
+
+
+def _listen_on_path(path: Path, mode: int) -> socket.socket:
+    """A Unix socket, instead of one that a connector has left behind. Raises OSError if somebody serves there, or if
+    another file is there."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise FileExistsError(errno.EEXIST, "a file that is no socket is there")
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_PAUSE)
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()  # its connector was killed
+            else:
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(str(path))
+        path.chmod(mode)  # before it listens: nobody could connect until now
+        listener.listen(_QUEUE)
+    except OSError:
+        listener.close()
+        raise
+    return listener

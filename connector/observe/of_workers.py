@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,8 @@ from prometheus_client.registry import Collector
 
 from connector.config.model import Config
 from connector.observe.http import ObserveServer, json_page
+from connector.observe.ledger_page import KEEP, ledger_page
+from connector.observe.probe import bearer
 
 _SECONDS: Final = 2.0
 """One worker that hangs must not make whoever asks for all of them give up."""
@@ -48,17 +49,24 @@ def merged_metrics(texts: dict[int, str | None]) -> bytes:
 
 
 def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer | None:
-    """Serve the pages of all workers if the configuration says where; raises OSError if that is not possible.
-    `port_files` say, in the order of the workers, on which local port each serves its own."""
+    """Serve the pages of all workers if the configuration says where; raises OSError or SettingsError if
+    that is not possible. `port_files` say, in the order of the workers, on which local port each serves its own."""
     if config.observe.listen is None:
         return None
+
+    token = config.observe.token  # workers ask for it, too: any user of this machine can reach their ports
+
+    def ask_all(page: str) -> dict[int, str | None]:
+        """Worker → its answer, all asked at once; None if it does not answer."""
+        with ThreadPoolExecutor(len(port_files)) as pool:
+            return dict(enumerate(pool.map(lambda file: _ask(file, page, bearer(token)), port_files), 1))
 
     def ready() -> tuple[int, str, bytes]:
         problems: list[str] = []
         notices: list[dict[str, object]] = []
         filtered: Counter[str] = Counter()
         circuits: dict[str, object] = {}
-        for worker, text in _ask_all(port_files, "/readyz").items():
+        for worker, text in ask_all("/readyz").items():
             said = json.loads(text or '{"problems": ["does not answer"]}')
             problems += [f"worker {worker}: {problem}" for problem in said["problems"]]
             notices += [{"worker": worker, **notice} for notice in said.get("notices", ())]
@@ -74,37 +82,25 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
         return json_page(503 if problems else 200, found)
 
     def metrics() -> tuple[int, str, bytes]:
-        return 200, "text/plain; version=0.0.4", merged_metrics(_ask_all(port_files, "/metrics"))
-
-    def ledger() -> tuple[int, str, bytes]:
-        from connector.runtime.ledger import read_ledger  # noqa: PLC0415 - the ledger reads the files by itself
-
-        try:
-            return json_page(200, read_ledger(config).as_json())
-        except sqlite3.Error as error:
-            return json_page(503, {"error": str(error)})
+        return 200, "text/plain; version=0.0.4", merged_metrics(ask_all("/metrics"))
 
     def alive() -> tuple[int, str, bytes]:
         return json_page(200, {"alive": True, "failure": None})  # a worker that dies is started again
 
     server = ObserveServer(
-        config.observe.listen, {"/healthz": alive, "/readyz": ready, "/metrics": metrics, "/ledger": ledger}
+        config.observe,
+        {"/healthz": alive, "/readyz": ready, "/metrics": metrics, "/ledger": ledger_page(config)},
+        KEEP,
     )
     server.start()
     return server
 
 
-def _ask_all(port_files: Sequence[Path], page: str) -> dict[int, str | None]:
-    """Worker → what it answers, all asked at once; None if it does not."""
-    with ThreadPoolExecutor(len(port_files)) as pool:
-        return dict(enumerate(pool.map(lambda file: _ask(file, page), port_files), 1))
-
-
-def _ask(port_file: Path, page: str) -> str | None:
+def _ask(port_file: Path, page: str, headers: dict[str, str]) -> str | None:
     try:
         connection = HTTPConnection("127.0.0.1", int(port_file.read_text(encoding="ascii")), timeout=_SECONDS)
         try:
-            connection.request("GET", page)
+            connection.request("GET", page, headers=headers)
             answer = connection.getresponse()
             text = answer.read().decode()
         finally:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from typing import TYPE_CHECKING
 
 from connector.observe.http import ObserveServer, json_page
+from connector.observe.ledger_page import KEEP, ledger_page
 from connector.observe.metrics import metrics_page
 
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def serve(config: Config, connector: Connector) -> ObserveServer | None:
-    """Serve health, metrics and ledger if the configuration says where; raises OSError if that is not possible."""
+    """Serve health, metrics and ledger if the configuration says where; raises OSError or SettingsError
+    if that is not possible."""
     if config.observe.listen is None:
         return None
 
@@ -47,22 +48,15 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
         failure = connector.pipeline.failure or "; ".join(connector.supervision.problems()) or None
         return json_page(503 if failure else 200, {"alive": not failure, "failure": failure})
 
-    def ledger() -> tuple[int, str, bytes]:
-        from connector.runtime.ledger import read_ledger  # noqa: PLC0415 - the ledger reads the files by itself
-
-        try:
-            return json_page(200, read_ledger(config).as_json())
-        except sqlite3.Error as error:
-            return json_page(503, {"error": str(error)})
-
     server = ObserveServer(
-        config.observe.listen,
+        config.observe,
         {
             "/healthz": alive,
             "/readyz": ready,
             "/metrics": lambda: (200, "text/plain; version=0.0.4", metrics_page(connector)),
-            "/ledger": ledger,
+            "/ledger": ledger_page(config),
         },
+        KEEP,
     )
     server.start()
     return server

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
-from typing import Final
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import TYPE_CHECKING, Final
+
+from connector.config.observe import Address, ObserveSection
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
 
 _SECONDS: Final = 3.0
+_MOST_BYTES: Final = 16 * 1024 * 1024
 _FROM_HERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing listens here: we only connect
+_NO_CHECK_TIME: Final = 0x200000
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Python has no name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +35,21 @@ class Health:
     """Both for people, with the reasons."""
 
 
-def ask(listen: str) -> Health:
-    """Ask the connector on this machine that serves its pages at `listen` (HOST:PORT); answers within 6 s."""
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
-    host = _FROM_HERE.get(host, host)
+def ask(section: ObserveSection) -> Health:
+    """Ask the connector on this machine that serves its pages as `section` says; answers within 6 s. `section` has an
+    address in `listen`."""
+    found: list[Health] = []
+    thread = threading.Thread(target=lambda: found.append(_ask(section)), daemon=True)
+    thread.start()
+    thread.join(2 * _SECONDS)  # the sockets' own bound is one for each read, and a stranger may send byte by byte
+    return found[0] if found else Health(False, False, f"no answer on {section.listen} within {2 * _SECONDS:g} s")
+
+
+def _ask(section: ObserveSection) -> Health:
+    listen = section.listen or ""
     try:
-        alive, health = _page(host, int(port), "/healthz")
-        ready, readiness = _page(host, int(port), "/readyz")
+        alive, health = _page(section, "/healthz")
+        ready, readiness = _page(section, "/readyz")
     except (OSError, HTTPException) as error:
         return Health(False, False, f"no answer on {listen} ({error}); is the connector running?")
     except ValueError:
@@ -46,20 +64,49 @@ def ask(listen: str) -> Health:
     return Health(True, True, "; ".join(["alive, ready", *said]))
 
 
+def bearer(token: SecretStr | None) -> dict[str, str]:
+    """The headers that a visitor with this token sends."""
+    return {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
+
+
 def _notice(notice: Mapping[str, object]) -> str:
     worker = f"worker {notice['worker']}: " if "worker" in notice else ""
     source = f"{notice['source']}: " if notice.get("source") else ""
     return f"{worker}{source}{notice.get('text')}; {notice.get('remedy')}"
 
 
-def _page(host: str, port: int, path: str) -> tuple[bool, dict[str, object]]:
-    connection = HTTPConnection(host, port, timeout=_SECONDS)
+def _page(section: ObserveSection, path: str) -> tuple[bool, dict[str, object]]:
+    connection = _connection(section)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=bearer(section.token))
         answer = connection.getresponse()
-        content = json.loads(answer.read())
+        content = json.loads(answer.read(_MOST_BYTES))
         if not isinstance(content, dict):
             raise ValueError("not an object")  # noqa: TRY004 - for the caller the same as no JSON
         return answer.status == 200, content
     finally:
         connection.close()
+
+
+def _connection(section: ObserveSection) -> HTTPConnection:
+    """To the server of these pages, which is not connected yet. Raises OSError."""
+    address = Address.of(section.listen or "")
+    host = _FROM_HERE.get(address.host, address.host)
+    if section.tls is not None:
+        # The token goes to whoever has the key of our own certificate, whatever name and dates that certificate has:
+        # a check of health that fails for its dates would restart a connector that works.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
+        context.load_verify_locations(section.tls.cert_file)
+        return HTTPSConnection(host, address.port, timeout=_SECONDS, context=context)
+    connection = HTTPConnection(host, address.port, timeout=_SECONDS)
+    if address.path is not None:
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(_SECONDS)
+        try:
+            connection.sock.connect(str(address.path))
+        except OSError:
+            connection.close()
+            raise
+    return connection

@@ -12,7 +12,7 @@ all replicas when several configurations are given, are added up. Together the r
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ from connector.config.model import Config
 from connector.delivery.load import PackingAccount
 from connector.ledger.account import Counts, SettledRange
 from connector.ledger.journal_row import JournalRow
-from connector.ledger.ledger_lines import line_of
+from connector.ledger.ledger_lines import OTHER_TOPICS, line_of
 from connector.ledger.statement import read_statement
 from connector.mapping.mapper import Mapper
 from connector.mapping.time.times import format_time
@@ -30,6 +30,8 @@ from connector.runtime.state_dir import PACKING_NOTE, WORKER_FOLDERS
 from connector.state.state import OverwrittenInput, read_memory, read_note, read_overwritten
 
 _SHOWN_INPUTS: Final = 10
+_WAITING: Final = "(waiting)"
+"""The line of the messages that wait, where they are only counted."""
 
 
 @dataclass(slots=True)
@@ -62,8 +64,8 @@ class Account:
         self.waiting += n
 
     def __iadd__(self, other: Account) -> Account:
-        for name, value in asdict(other).items():
-            setattr(self, name, getattr(self, name) + value)
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
         return self
 
 
@@ -170,11 +172,31 @@ class Ledger:
 def read_ledger(*configs: Config, all_members: bool = False) -> Ledger:
     """Read the ledger of a configuration, or of several that work together: sources of the same name are added up.
     With `all_members`, a gap between what they settled is a problem. Raises sqlite3.Error if a file cannot be read."""
+    return _read(configs, all_members, mapped=True)
+
+
+def read_kept(config: Config, most_topics: int) -> Ledger:
+    """Read the ledger of a configuration without its messages: they are neither read nor mapped, so that the work does
+    not grow with the backlog. Messages that wait are in the line `(waiting)`, without their samples. A source has about
+    `most_topics` lines, those with the most messages; further topics share a line. Raises sqlite3.Error if a file
+    cannot be read."""
+    ledger = _read((config,), False, mapped=False)
+    for source in ledger.sources.values():
+        lines = sorted(source.topics.items(), key=lambda item: item[1].messages.received, reverse=True)
+        source.topics = dict(lines[:most_topics])
+        for _, account in lines[most_topics:]:
+            other = source.topics.setdefault(OTHER_TOPICS, TopicAccount())
+            other.messages += account.messages
+            other.samples += account.samples
+    return ledger
+
+
+def _read(configs: Sequence[Config], all_members: bool, *, mapped: bool) -> Ledger:
     ledger = Ledger()
     ranges: dict[str, list[SettledRange]] = {}
     for config in configs:
         for folder in [config.state_dir, *sorted(config.state_dir.glob(WORKER_FOLDERS))]:
-            mapper = mapper_with(config, read_memory(folder / "state.sqlite"))
+            mapper = mapper_with(config, read_memory(folder / "state.sqlite")) if mapped else None
             ledger.packing.extend(_packing(folder / "state.sqlite"))
             for name, found in read_overwritten(folder / "state.sqlite").items():
                 ledger.overwritten[name] = _joined(ledger.overwritten.get(name, found._replace(values=0)), found)
@@ -207,8 +229,16 @@ def _joined(one: OverwrittenInput, other: OverwrittenInput) -> OverwrittenInput:
     )
 
 
-def _read_source(source: SourceLedger, name: str, path: Path, mapper: Mapper, most_topics: int) -> list[SettledRange]:
-    statement = read_statement(path, lambda row: _add_waiting(source.topics, name, row, mapper, most_topics))
+def _read_source(
+    source: SourceLedger, name: str, path: Path, mapper: Mapper | None, most_topics: int
+) -> list[SettledRange]:
+    """Add the account in a source's file; without a mapper, messages that wait are only counted."""
+    statement = read_statement(
+        path,
+        None if mapper is None else lambda row: _add_waiting(source.topics, name, row, mapper, most_topics),
+    )
+    if statement.waiting:
+        source.topics.setdefault(_WAITING, TopicAccount()).messages.add_waiting(statement.waiting)
     source.appended += statement.appended
     source.redelivered += statement.redelivered
     source.expired += statement.expired

@@ -49,7 +49,7 @@ def config_for_worker(config: Config, worker: int) -> Config:
     delivery = delivery.model_copy(update={"share": share, "metadata_requests_per_second": saves})
     observe = config.observe
     if observe.listen is not None:
-        observe = observe.model_copy(update={"listen": "127.0.0.1:0"})
+        observe = observe.model_copy(update={"listen": "127.0.0.1:0", "tls": None})
     return config.model_copy(
         update={
             "sources": sources,

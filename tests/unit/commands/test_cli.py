@@ -227,6 +227,33 @@ def test_check_of_schema_registries(config: Path) -> None:
     assert "schema registry main: tls.ca_file: there is no file" in refused("check", config)
 
 
+@pytest.mark.parametrize(
+    ("observe", "warning"),
+    [
+        ("listen: 0.0.0.0:9464", "everybody who can reach this address can read the pages; set token and tls"),
+        ("listen: '[::]:9464', tls: {cert_file: c.pem, key_file: c.pem}", "everybody who can reach this address"),
+        (f"listen: pages.example:9464, token: {REGISTRY_TOKEN}", "the token can be read on the way; set tls"),
+        (f"listen: 0.0.0.0:9464, token: {REGISTRY_TOKEN}, tls: {{cert_file: c.pem, key_file: c.pem}}", None),
+        ("listen: 0.0.0.0:9464, token: guessed", "a token of fewer than 16 characters can be guessed"),
+        ("listen: 127.0.0.1:9464", None),
+        ("listen: '[::1]:9464'", None),
+        ("listen: localhost:9464", None),
+        ("listen: unix:/run/pages.sock", None),
+    ],
+)
+def test_check_of_pages_that_others_can_read(config: Path, observe: str, warning: str | None) -> None:
+    (config.parent / "c.pem").write_text("")
+    config.write_text(GOOD.replace("listen: null", observe), encoding="utf-8")
+    result = cli("check", config)
+    assert result.exit_code == 0, result.output
+    assert ("warning: observe: " in result.output) == (warning is not None)
+    assert (warning or "") in result.output
+    assert REGISTRY_TOKEN not in result.output
+    if "c.pem" in observe:
+        (config.parent / "c.pem").unlink()
+        assert "observe: tls.cert_file: there is no file" in refused("check", config)
+
+
 def test_check_looks_for_certificate_files(config: Path) -> None:
     text = GOOD.replace("topics: [x]", "topics: [x], tls: {ca_file: no.pem}").replace("mqtt://", "mqtts://")
     config.write_text(text, encoding="utf-8")

@@ -13,7 +13,7 @@ from connector.ledger.account import Commit, Counts, Tally
 from connector.ledger.source_file import SourceFile
 from connector.mapping.signals.input_ids import Origin
 from connector.records import Record
-from connector.runtime.ledger import Account, as_table, read_ledger
+from connector.runtime.ledger import Account, as_table, read_kept, read_ledger
 from connector.state.state import State
 
 TIME = 1_790_000_000_000_000
@@ -132,6 +132,40 @@ def test_after_a_damaged_file_was_set_aside_the_loss_shows(tmp_path: Path, page:
     assert ledger.balanced or page != 0, "the first page is the same in all files: it costs nothing"
     if not ledger.balanced:
         assert str(file.recovery.kept_as) in as_table(ledger)
+
+
+def test_the_page_counts_what_waits_without_reading_it(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    path = tmp_path / "state" / "mqtt.sqlite"
+    used_file(path)
+    whole = read_ledger(config)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE journal SET body = 'nobody reads it'")
+    connection.commit()
+    connection.close()
+    kept = read_kept(config, 1_000)
+    assert kept.balanced
+    assert kept.total.messages == whole.total.messages
+    source = kept.sources["mqtt"]
+    assert source.topics["(waiting)"].messages == Account(received=3, waiting=3)
+    assert source.topics["t"].messages == Account(received=2, inserted=1, dead_lettered=1)
+    assert kept.total.samples == Account(received=2, inserted=1, filtered=1), "of samples that wait nobody knows yet"
+
+
+def test_the_page_has_the_topics_with_the_most_messages(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    file = SourceFile.open(tmp_path / "state" / "mqtt.sqlite")
+    file.journal.write([[record("1", f"t{n}") for n in range(10) for _ in range(n + 1)]], [])
+    tallies = {
+        f"t{n}": Tally(Counts(received=n + 1, inserted=n + 1), Counts(received=n, inserted=n)) for n in range(10)
+    }
+    file.journal.write([], [Commit("mqtt", "p", 55, tallies)])
+    file.close()
+    kept = read_kept(config, 2)
+    assert set(kept.sources["mqtt"].topics) == {"t9", "t8", "(other topics)"}
+    assert kept.balanced
+    assert kept.as_json()["messages"] == read_ledger(config).as_json()["messages"]
+    assert kept.as_json()["samples"] == read_ledger(config).as_json()["samples"]
 
 
 def test_reading_the_ledger_gives_out_no_input_ids(tmp_path: Path) -> None:

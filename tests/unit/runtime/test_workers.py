@@ -18,10 +18,12 @@ import httpx
 import pytest
 
 from connector.config.model import Config
+from connector.config.observe import ObserveSection
 from connector.observe.http import ObserveServer, json_page
 from connector.observe.of_workers import merged_metrics, serve_together
 from connector.observe.probe import ask
 from connector.runtime.workers import Supervisor, Worker, config_for_worker
+from tests.secrets_used import fresh
 from tests.waiting import wait_until
 
 SOURCES = """
@@ -274,6 +276,27 @@ def test_all_are_ready_when_each_is(tmp_path: Path) -> None:
         one.close()
 
 
+def test_workers_want_the_token_too_and_no_tls(tmp_path: Path) -> None:
+    """Any user of this machine can reach a worker's port."""
+    token = fresh("workers-pages")
+    tls = {"cert_file": str(tmp_path / "c"), "key_file": str(tmp_path / "k")}
+    section = config(observe={"listen": "0.0.0.0:9464", "token": token, "tls": tls})
+    ours = config_for_worker(section, 2).observe
+    assert (ours.listen, ours.tls) == ("127.0.0.1:0", None)
+    one = ObserveServer(ours, {"/readyz": lambda: json_page(200, {"problems": []})})
+    one.start()
+    (tmp_path / "1").write_text(str(one.port))
+    together = serve_together(config(observe={"listen": "127.0.0.1:0", "token": token}), [tmp_path / "1"])
+    assert together is not None
+    try:
+        assert httpx.get(f"http://127.0.0.1:{one.port}/readyz", trust_env=False).status_code == 401
+        found = ask(ObserveSection.model_validate({"listen": f"127.0.0.1:{together.port}", "token": token}))
+        assert (found.alive, found.ready) == (True, True), found
+    finally:
+        together.close()
+        one.close()
+
+
 def test_one_that_hangs_does_not_hold_up_the_health_check(tmp_path: Path) -> None:
     """`clarify-connector health` gives up after 3 s, and a container without an answer is stopped."""
     files = []
@@ -285,7 +308,7 @@ def test_one_that_hangs_does_not_hold_up_the_health_check(tmp_path: Path) -> Non
         together = serve_together(config(3, observe={"listen": "127.0.0.1:0"}), files)
         assert together is not None
         opened.callback(together.close)
-        found = ask(f"127.0.0.1:{together.port}")
+        found = ask(ObserveSection(listen=f"127.0.0.1:{together.port}"))
     assert found.alive
     assert not found.ready
     assert "worker 3: does not answer" in found.text

@@ -1,0 +1,149 @@
+"""The section `observe`: where the pages are served, who may read them, and what the log looks like."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Final, Literal, NamedTuple
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from connector.settings import Seconds, Section
+
+_UNIX: Final = "unix:"
+_LONGEST_PATH: Final = 100
+"""Bytes of a Unix socket's path: Linux takes 107, macOS and BSD 103."""
+_LAST_PORT: Final = 65_535
+_TOKEN: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
+"""Text that a header can carry as it is."""
+_SHORT_TOKEN: Final = 16
+
+
+class Address(NamedTuple):
+    """An address of the pages: host and port, or the path of a Unix socket."""
+
+    host: str
+    port: int
+    path: Path | None = None
+
+    @classmethod
+    def of(cls, listen: str) -> Address:
+        """The parts of `observe.listen`: HOST:PORT, [IPv6]:PORT or unix:/PATH. Raises ValueError for other text."""
+        if listen.startswith(_UNIX):
+            return cls("localhost", 0, Path(listen.removeprefix(_UNIX)))
+        host, _, port = listen.rpartition(":")
+        return cls(host.strip("[]").lower(), int(port))
+
+    @property
+    def local(self) -> bool:
+        """Whether only programs on this machine can connect."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return is_localhost(self.host)
+
+
+def is_localhost(name: str) -> bool:
+    """Whether a name in lower case stands for this machine wherever it is resolved (RFC 6761)."""
+    return name == "localhost" or name.endswith(".localhost")
+
+
+def _usable_address(listen: str) -> str:
+    address = Address.of(listen)
+    if address.port > _LAST_PORT:
+        raise ValueError(f"the port {address.port} is greater than {_LAST_PORT}")
+    if address.path is not None and len(bytes(address.path)) > _LONGEST_PATH:
+        raise ValueError(f"the path of a Unix socket may have at most {_LONGEST_PATH} bytes")
+    return listen
+
+
+def _usable_token(token: SecretStr) -> SecretStr:
+    if not _TOKEN.fullmatch(token.get_secret_value()):
+        raise ValueError("a token has printable ASCII characters alone; `openssl rand -hex 32` makes one")
+    return token
+
+
+class PagesTlsSection(Section):
+    """The certificate of the pages."""
+
+    cert_file: Path = Field(
+        description="PEM file of the certificate, with those of the authorities between. A renewed file is taken "
+        "within ten seconds, without a restart."
+    )
+    key_file: Path = Field(description="PEM file of the certificate's private key.")
+    key_password: SecretStr | None = Field(default=None, description="Password of the private key.")
+
+
+class ObserveSection(Section):
+    """What the connector says of itself."""
+
+    listen: (
+        Annotated[
+            str,
+            Field(pattern=r"^(\[[0-9a-fA-F:]+\]:\d{1,5}|unix:/.+|[^:\s]+:\d{1,5})$"),
+            AfterValidator(_usable_address),
+        ]
+        | None
+    ) = Field(
+        default="127.0.0.1:9464",
+        description="Address of /healthz, /readyz, /metrics and /ledger: `HOST:PORT`, or `unix:/PATH` for a Unix "
+        "socket; null for none.",
+        examples=["127.0.0.1:9464", "unix:/run/clarify-connector/pages.sock"],
+    )
+    socket_access: Literal["owner", "group"] = Field(
+        default="owner",
+        description="Who may connect to a Unix socket: only the user of the connector (mode 0600), or also the group "
+        "of the socket (mode 0660).",
+    )
+    hosts: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+$")]] = Field(
+        default=[],
+        description="Further names by which visitors may reach the pages. Requests with another name in `Host` are "
+        "refused; localhost, IP addresses and the host of `listen` are always good. A Unix socket takes any name.",
+        examples=[["connector.plant.example"]],
+    )
+    token: Annotated[SecretStr, AfterValidator(_usable_token)] | None = Field(
+        default=None,
+        description="Bearer token that every request for a page must have. Use `${ENV}` or `${file:/run/secrets/…}`.",
+    )
+    tls: PagesTlsSection | None = Field(default=None, description="Serve the pages over https with this certificate.")
+    loss_warning: Seconds = Field(
+        default="1h",  # type: ignore[assignment]
+        ge=0,
+        description="Not ready, and a warning in the log, when at the present rates something would be lost sooner "
+        "than this.",
+    )
+    ledger_topics: int = Field(
+        default=100_000,
+        ge=1,
+        description="About so many topics of a source have a line of their own in the ledger; the others, and those "
+        "with more than 1,000 characters, share the line `(other topics)`.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Log level.")
+    log_format: Literal["text", "json"] = Field(default="text", description="Log format.")
+
+    @model_validator(mode="after")
+    def _no_tls_without_network(self) -> ObserveSection:
+        if self.tls is not None and (self.listen is None or self.listen.startswith(_UNIX)):
+            raise ValueError("tls is for a HOST:PORT in listen: a Unix socket is not reached over a network")
+        return self
+
+    @property
+    def files(self) -> dict[str, Path | None]:
+        """Setting → file, for the files that the section names."""
+        if self.tls is None:
+            return {}
+        return {"tls.cert_file": self.tls.cert_file, "tls.key_file": self.tls.key_file}
+
+    @property
+    def warnings(self) -> list[str]:
+        """Warnings for people about settings that work and are not wise."""
+        if self.listen is None or Address.of(self.listen).local:
+            return []
+        if self.token is not None and len(self.token.get_secret_value()) < _SHORT_TOKEN:
+            return [f"a token of fewer than {_SHORT_TOKEN} characters can be guessed; `openssl rand -hex 32` makes one"]
+        if self.token is None:
+            return [f"listen {self.listen}: everybody who can reach this address can read the pages; set token and tls"]
+        if self.tls is None:
+            return ["token without tls: the token can be read on the way; set tls"]
+        return []

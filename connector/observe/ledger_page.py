@@ -1,0 +1,31 @@
+"""The page /ledger: the account as it is kept, without mapping the messages that wait."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from connector.observe.http import json_page
+
+if TYPE_CHECKING:
+    from connector.config.model import Config
+
+KEEP: Final = {"/metrics": 1.0, "/ledger": 10.0}
+"""Page → for how many seconds it is kept at least: a flood of visits makes it no more often."""
+TOPICS: Final = 1_000
+"""Lines of a source on the page; further topics share one line."""
+
+
+def ledger_page(config: Config) -> Callable[[], tuple[int, str, bytes]]:
+    """The page of the connector with this configuration, or of all its workers."""
+
+    def page() -> tuple[int, str, bytes]:
+        from connector.runtime.ledger import read_kept  # noqa: PLC0415 - the ledger reads the files by itself
+
+        try:
+            return json_page(200, read_kept(config, TOPICS).as_json())
+        except sqlite3.Error as error:
+            return json_page(503, {"error": str(error)})
+
+    return page

@@ -16,7 +16,7 @@ from tests.guide import numbered, run
 from tests.pyclarify_versions import NEWEST, OF_THE_GUIDE, import_path
 from tests.sandbox_server import SandboxServer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @cache

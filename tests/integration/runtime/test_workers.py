@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.brokers import Mosquitto, need_mosquitto
 from tests.connector_process import ConnectorProcess
-from tests.integration.test_drain import drain
+from tests.integration.commands.test_drain import drain
 from tests.kafka_brokers import KafkaBroker, need_real
 from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer

@@ -27,8 +27,8 @@ from connector.ledger.source_file import SourceFile
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import consumer_settings
 from connector.sources.kafka.source import KafkaSource
-from tests.integration.test_kafka_broker import produce as write
-from tests.integration.test_kafka_broker import read
+from tests.integration.tools.test_kafka_broker import produce as write
+from tests.integration.tools.test_kafka_broker import read
 from tests.kafka_brokers import Kafka, KafkaBroker, need_java
 from tests.kafka_security import MECHANISMS, PASSWORD, USER, Security
 from tests.secrets_used import WRONG

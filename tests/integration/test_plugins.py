@@ -8,14 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.connector_process import ConnectorProcess
 from tests.packages import SPOOL, installed, made_up
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.waiting import wait_until
 
 START = 1_790_000_000
@@ -40,10 +39,7 @@ def with_spool(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(site))
 
 
-@pytest.fixture
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer(requests_per_second=100) as server:
-        yield server
+sandbox = sandbox_fixture(requests_per_second=100)
 
 
 def cli(*arguments: object) -> subprocess.CompletedProcess[str]:

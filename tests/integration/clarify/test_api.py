@@ -16,17 +16,13 @@ from connector.clarify import (
     SignalInfo,
     TooLarge,
 )
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.secrets_used import WRONG
 
 T0 = 1_777_615_200_000_000  # 2026-05-01T06:00:00Z in microseconds
 KINDS = ["client-credentials", "basic-auth"]
 
-
-@pytest.fixture(scope="module", params=KINDS)
-def sandbox(request: pytest.FixtureRequest) -> Iterator[SandboxServer]:
-    with SandboxServer(credentials_kind=request.param, rate_limiter="off") as server:
-        yield server
+sandbox = sandbox_fixture("module", [{"credentials_kind": kind} for kind in KINDS], rate_limiter="off")
 
 
 @pytest.fixture

@@ -14,17 +14,16 @@ from hypothesis import strategies as st
 
 from connector.clarify import NO_RETRIES, Client, DataFrame, Item, ItemAggregation, Signal, query
 from connector.clarify.query import Comparison, Filter
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.secrets_used import WRONG
 
 T0 = 1_777_615_200_000_000
 DAY = 86_400_000_000
 
 
-@pytest.fixture(scope="module", params=["documented", "live"])
-def sandbox(request: pytest.FixtureRequest) -> Iterator[SandboxServer]:
-    with SandboxServer(rate_limiter="off", error_style=request.param, format_echo=request.param) as server:
-        yield server
+sandbox = sandbox_fixture(
+    "module", [{"error_style": style, "format_echo": style} for style in ("documented", "live")], rate_limiter="off"
+)
 
 
 @pytest.fixture(scope="module", params=["1.1", "1.2"])

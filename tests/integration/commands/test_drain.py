@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,12 +52,6 @@ def session_kept(port: int, client_id: str, protocol: str = "5") -> bool:
     client.disconnect()
     client.loop_stop()
     return answers[0]
-
-
-@pytest.fixture
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer() as server:
-        yield server
 
 
 def member(folder: Path, sandbox: SandboxServer, broker: Mosquitto, name: str, more: str = "") -> ConnectorProcess:

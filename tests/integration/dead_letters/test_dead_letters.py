@@ -8,11 +8,10 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from connector.commands.cli import main
@@ -22,7 +21,7 @@ from tests.dead_letter_places import KafkaPlace, MqttPlace
 from tests.in_process import left_as_it_was
 from tests.kafka_brokers import KafkaBroker
 from tests.publisher import Publisher
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.secret_search import SearchedCommands
 from tests.waiting import free_port, wait_until
 
@@ -31,10 +30,7 @@ START = 1_790_000_000
 BAD = 666.0
 
 
-@pytest.fixture
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer(requests_per_second=200) as server:
-        yield server
+sandbox = sandbox_fixture(requests_per_second=200)
 
 
 def record(topic: str, payload: str) -> str:

@@ -6,18 +6,16 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from connector.formats.sparkplug.datatypes import DataType
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess
 from tests.publisher import Publisher
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.sparkplug_payloads import bd_seq, metric, payload
 from tests.waiting import wait_until
 
@@ -34,16 +32,7 @@ delivery: {max_delay: 100ms, flush_timeout: 1s}
 """
 
 
-@pytest.fixture
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer(requests_per_second=100) as server:
-        yield server
-
-
-@pytest.fixture
-def broker() -> Iterator[Mosquitto]:
-    with Mosquitto() as broker:
-        yield broker
+sandbox = sandbox_fixture(requests_per_second=100)
 
 
 def connector(folder: Path, sandbox: SandboxServer, broker: Mosquitto) -> ConnectorProcess:

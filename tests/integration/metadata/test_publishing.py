@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,20 +15,10 @@ from connector.sandbox.store import ItemRow, Store
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess
 from tests.publisher import Publisher
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.waiting import wait_until
 
-
-@pytest.fixture(params=["accept", "refuse"])
-def sandbox(request: pytest.FixtureRequest) -> Iterator[SandboxServer]:
-    with SandboxServer(include_item=request.param, rate_limiter="off") as server:
-        yield server
-
-
-@pytest.fixture
-def broker() -> Iterator[Mosquitto]:
-    with Mosquitto() as broker:
-        yield broker
+sandbox = sandbox_fixture(each=[{"include_item": answer} for answer in ("accept", "refuse")], rate_limiter="off")
 
 
 def rules(name: str = "{machine} {field}", overwrite: str = "unedited", unit: str = "bar") -> str:

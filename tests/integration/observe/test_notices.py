@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess
@@ -23,12 +21,6 @@ mapping:
     - {topic: plant/strict, values: {v: {}}, other_values: filter}
     - {topic: plant/nobody}
 """
-
-
-@pytest.fixture
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer() as server:
-        yield server
 
 
 def readiness(connector: ConnectorProcess) -> dict[str, Any]:

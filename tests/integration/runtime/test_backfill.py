@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from connector.sources.range import OffsetRange
 from connector.sources.source import SourceFinishedError
 from tests.connector_process import ConnectorProcess
 from tests.kafka_brokers import KafkaBroker, need_real
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.waiting import wait_until
 
 PARTITIONS = 3
@@ -43,10 +42,7 @@ def topic(kafka: KafkaBroker, request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer(requests_per_second=100) as server:
-        yield server
+sandbox = sandbox_fixture(requests_per_second=100)
 
 
 def connector_for(

@@ -11,10 +11,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.brokers import Mosquitto, need_mosquitto
@@ -22,17 +20,14 @@ from tests.connector_process import ConnectorProcess
 from tests.integration.commands.test_drain import drain
 from tests.kafka_brokers import KafkaBroker, need_real
 from tests.publisher import Publisher
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.waiting import wait_until
 
 PARTITIONS = 4
 START_MS = int(time.time() * 1000) - 3_600_000
 
 
-@pytest.fixture
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer(requests_per_second=100) as server:
-        yield server
+sandbox = sandbox_fixture(requests_per_second=100)
 
 
 def connector_for(kafka: KafkaBroker, topic: str, sandbox: SandboxServer, folder: Path) -> ConnectorProcess:

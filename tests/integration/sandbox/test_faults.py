@@ -9,25 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
+
+sandbox = sandbox_fixture("module", rate_limiter="off")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[SandboxServer]:
-    with SandboxServer(rate_limiter="off") as server:
-        yield server
-
-
-@pytest.fixture
-def sandbox(server: SandboxServer) -> Iterator[SandboxServer]:
-    yield server
-    server.clear_faults()
-
-
-@pytest.fixture
-def key(request: pytest.FixtureRequest) -> str:
-    """An input key of this test's own."""
-    return "".join(letter if letter.isalnum() else "/" for letter in request.node.name)
+@pytest.fixture(autouse=True)
+def _faults_end_with_their_test(sandbox: SandboxServer) -> Iterator[None]:
+    yield
+    sandbox.clear_faults()
 
 
 def insert(sandbox: SandboxServer, key: str, **headers: str) -> httpx.Response:

@@ -14,16 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
 
 FRAME = {"times": ["2026-05-01T12:00:00Z"], "series": {"a": [1]}}
 EMPTY: dict[str, Any] = {"times": [], "series": {}}
 
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer(rate_limiter="off", credentials_kind="basic-auth") as server:
-        yield server
+sandbox = sandbox_fixture("module", rate_limiter="off", credentials_kind="basic-auth")
 
 
 def frame(key: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,27 +9,18 @@ import pytest
 from pyclarify import Client, DataFrame, Signal
 
 from connector.sandbox.signal_view import default_attributes
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
 
 NOON = 1_777_636_800_000_000
 TIMES = ["2026-05-01T12:00:00Z", "2026-05-01T12:00:01.5Z"]
 
 
-@pytest.fixture(scope="module", params=["documented", "live"])
-def sandbox(request: pytest.FixtureRequest) -> Iterator[SandboxServer]:
-    with SandboxServer(rate_limiter="off", error_style=request.param) as server:
-        yield server
+sandbox = sandbox_fixture("module", [{"error_style": style} for style in ("documented", "live")], rate_limiter="off")
 
 
 @pytest.fixture(scope="module", params=["1.1", "1.2"])
 def client(sandbox: SandboxServer, request: pytest.FixtureRequest) -> Client:
     return Client(str(sandbox.credentials_path), api_version=request.param)
-
-
-@pytest.fixture
-def key(request: pytest.FixtureRequest) -> str:
-    """An input key of this test's own."""
-    return "".join(letter if letter.isalnum() else "/" for letter in request.node.name)
 
 
 def error_paths(sandbox: SandboxServer, response: Any) -> dict[str, list[str]]:

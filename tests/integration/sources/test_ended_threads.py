@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess
@@ -24,12 +22,6 @@ def fault(*_args, **_more):
 MqttSource._judge = fault
 """
 """Read by Python at its start: the end of a connection raises what nobody expects."""
-
-
-@pytest.fixture
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer() as server:
-        yield server
 
 
 def mqtt(broker: Mosquitto) -> str:

@@ -9,24 +9,20 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
 from connector.commands.cli import main
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.secret_search import SearchedCommands
 
 HOUR = "2026-05-01T06"
 DAY = ("--from", "2026-05-01T00:00:00Z", "--to", "2026-05-02T00:00:00Z")
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer(rate_limiter="off") as server:
-        yield server
+sandbox = sandbox_fixture("module", rate_limiter="off")
 
 
 def run(sandbox: SandboxServer, *args: str, stdin: str | None = None) -> Result:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.connector_process import ConnectorProcess
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.waiting import wait_until
 
 FAST = "delivery: {max_delay: 100ms, requests_per_second: 50, max_bytes: 16KiB}"
@@ -19,10 +16,7 @@ DESCRIBED = "\nmapping: {rules: [{topic: t, labels: {site: x}}]}"
 START = 1_790_000_000
 
 
-@pytest.fixture
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer(requests_per_second=100) as server:
-        yield server
+sandbox = sandbox_fixture(requests_per_second=100)
 
 
 def values(sandbox: SandboxServer, key: str) -> dict[int, float]:

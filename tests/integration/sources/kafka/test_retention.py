@@ -26,7 +26,7 @@ from connector.sources.kafka import broker_facts as kafka_bounds
 from connector.sources.kafka.source import KafkaSource
 from connector.sources.loss import readable_duration
 from tests.kafka_brokers import KafkaBroker, RealKafka, need_real
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.scripted import Clock
 from tests.waiting import wait_until
 
@@ -39,11 +39,7 @@ BEFORE = 600
 WARN_BELOW = 3600.0
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer() as server:
-        server.kill()  # Clarify is away
-        yield server
+sandbox = sandbox_fixture("module")
 
 
 class Stalled:
@@ -131,6 +127,7 @@ def stall(
 ) -> Iterator[Stall]:
     # On a busy machine a first connection may take longer than the connector waits at one look; it would look again.
     monkeypatch.setattr(kafka_bounds, "_SECONDS", 30.0)
+    sandbox.kill()  # Clarify is away
     with ExitStack() as made:
 
         def connector(settings: dict[str, str], size: int = 0) -> Stalled:

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from tests.connector_process import ConnectorProcess
 from tests.kafka_brokers import KafkaBroker, kcat_program, need_real
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.waiting import wait_until
 
 FAST = "delivery: {max_delay: 100ms, requests_per_second: 50}"
@@ -25,10 +25,7 @@ START = int(time.time()) - 10_000
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 
-@pytest.fixture
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer(requests_per_second=100) as server:
-        yield server
+sandbox = sandbox_fixture(requests_per_second=100)
 
 
 @pytest.fixture

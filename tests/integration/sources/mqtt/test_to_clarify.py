@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyclarify
@@ -19,12 +18,6 @@ from tests.connector_process import ConnectorProcess
 from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer
 from tests.waiting import wait_until
-
-
-@pytest.fixture
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer() as server:
-        yield server
 
 
 def source(broker: Broker, topics: str, more: str = "") -> str:

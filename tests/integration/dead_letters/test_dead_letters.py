@@ -33,7 +33,7 @@ BAD = 666.0
 sandbox = sandbox_fixture(requests_per_second=200)
 
 
-def record(topic: str, payload: str) -> str:
+def line(topic: str, payload: str) -> str:
     return json.dumps({"topic": topic, "payload_text": payload}) + "\n"
 
 
@@ -70,13 +70,13 @@ def reconfigure(connector: ConnectorProcess, old: str, new: str) -> None:
 def test_what_is_rejected_can_be_mended_and_replayed(sandbox: SandboxServer, tmp_path: Path) -> None:
     sandbox.faults([{"kind": "bad_value", "method": "insert", "value": BAD, "names": "cell"}])
     (tmp_path / "data.ndjson").write_text(
-        record("good/1", f'{{"ts": {START}, "v": 1}}')
-        + record("odd/1", f'{{"when": {START}, "v": 2}}')
-        + record("odd/2", f'{{"when": {START}, "v": 3}}')
-        + record("good/2", '{"v": 1')
-        + record("good/3", f'{{"ts": {START}, "v": NaN, "w": 4}}')
-        + record("good/4", f'{{"ts": {START}, "v": 5, "w": {BAD}}}')
-        + record("good/4", f'{{"ts": {START + 1}, "v": 6, "w": 7}}')
+        line("good/1", f'{{"ts": {START}, "v": 1}}')
+        + line("odd/1", f'{{"when": {START}, "v": 2}}')
+        + line("odd/2", f'{{"when": {START}, "v": 3}}')
+        + line("good/2", '{"v": 1')
+        + line("good/3", f'{{"ts": {START}, "v": NaN, "w": 4}}')
+        + line("good/4", f'{{"ts": {START}, "v": 5, "w": {BAD}}}')
+        + line("good/4", f'{{"ts": {START + 1}, "v": 6, "w": 7}}')
     )
     source = "  - {type: file, path: data.ndjson, records: record}"
     more = (

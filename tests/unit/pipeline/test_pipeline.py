@@ -35,10 +35,11 @@ from connector.pipeline.under_way import Abandoned, Limits
 from connector.records import Mapped, Reason, Record, SignalMetadata
 from tests.scripted import Clock, ListSource, ScriptedClarify, Stored
 from tests.sparkplug_payloads import metric, payload
+from tests.unit.records import ARRIVAL as TIME
+from tests.unit.records import record
 from tests.waiting import wait_until
 
 SECONDS = 20.0
-TIME = 1_790_000_000_000_000
 
 
 class Letters:
@@ -185,10 +186,6 @@ def bench() -> Iterator[Make]:
         found.clarify.gate.set()
         found.pipeline.abort()
         found.pipeline.close(SECONDS)
-
-
-def record(value: object, topic: str = "t", time_us: int = TIME) -> Record:
-    return Record(topic, value if isinstance(value, bytes) else str(value).encode(), time_us)
 
 
 def series(n: int, start: int = 0) -> list[Record]:

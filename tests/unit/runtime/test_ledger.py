@@ -12,11 +12,9 @@ from connector.config.read import load_config
 from connector.ledger.account import Commit, Counts, Tally
 from connector.ledger.source_file import SourceFile
 from connector.mapping.signals.input_ids import Origin
-from connector.records import Record
 from connector.runtime.ledger import Account, as_table, read_ledger
 from connector.state.state import State
-
-TIME = 1_790_000_000_000_000
+from tests.unit.records import ARRIVAL, record
 
 
 def config_in(folder: Path, *names: str) -> Config:
@@ -25,10 +23,6 @@ def config_in(folder: Path, *names: str) -> Config:
     file.write_text(f"clarify: {{credentials: c.json}}\nsources:\n{sources}state_dir: state\n", encoding="utf-8")
     (folder / "state").mkdir(exist_ok=True)
     return load_config(file, {})
-
-
-def record(payload: str, topic: str = "t") -> Record:
-    return Record(topic, payload.encode(), TIME)
 
 
 def used_file(path: Path) -> None:
@@ -151,7 +145,7 @@ def test_replaced_values_are_named_the_inputs_with_most_first(tmp_path: Path) ->
     for folder in (tmp_path / "state", tmp_path / "state" / "worker-2"):
         folder.mkdir(exist_ok=True)
         state = State(folder / "state.sqlite")
-        state.add_overwritten([("a", "t/1", 2), *((f"b{n}", "t", 1) for n in range(11))], TIME / 1e6)
+        state.add_overwritten([("a", "t/1", 2), *((f"b{n}", "t", 1) for n in range(11))], ARRIVAL / 1e6)
         state.close()
     ledger = read_ledger(config)
     said = as_table(ledger)

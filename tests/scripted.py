@@ -22,13 +22,18 @@ Stored = dict[tuple[str, int], float]
 
 
 class Clock:
-    """Seconds, moved by hand."""
+    """Seconds, moved by hand, or by `sleep`, which costs no time."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
+        self.slept: list[float] = []
 
     def __call__(self) -> float:
         return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
 
 
 class Abort(threading.Event):

@@ -27,20 +27,16 @@ from connector.clarify import (
     SignalInfo,
     TooLarge,
 )
+from tests.credentials import INTEGRATION, credentials
 from tests.secrets_used import CLARIFY_SECRET as SECRET
 
-INTEGRATION = "cp1a5c9e3g7i2k6m0o4q"
 SIGNAL = "cq3t8v5e1k7n4m0r2s6g"
 FRAME = DataFrame(times=["2026-05-01T06:00:00Z", "2026-05-01T06:01:00Z"], series={"boiler/1/p": [4.1, None]})
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
 def fields(kind: str = "basic-auth") -> dict[str, object]:
-    return {
-        "apiUrl": "https://api.clarify.io/v1",
-        "integration": INTEGRATION,
-        "credentials": {"type": kind, "clientId": "EXAMPLE", "clientSecret": SECRET},
-    }
+    return credentials(kind) | {"apiUrl": "https://api.clarify.io/v1"}  # as some files have it
 
 
 def client(handler: Handler, **options: str) -> Api:

@@ -18,16 +18,13 @@ from connector.config.reference import json_schema, reference
 from connector.ledger.account import Commit, Counts, Tally
 from connector.ledger.source_file import SourceFile
 from connector.records import Record
+from tests.credentials import credentials
 from tests.secret_search import SearchedCommands
 from tests.secrets_used import REGISTRY_TOKEN
 from tests.secrets_used import SETTING as SECRET
 
 ROOT = Path(__file__).parents[3]
-CREDENTIALS = {
-    "apiUrl": "https://api.clarify.io/v1/",
-    "integration": "cp1a5c9e3g7i2k6m0o4q",
-    "credentials": {"type": "client-credentials", "clientId": "EXAMPLE", "clientSecret": SECRET},
-}
+CREDENTIALS = credentials(secret=SECRET)
 GOOD = """\
 clarify: {credentials: credentials.json}
 sources:

@@ -1,4 +1,4 @@
-"""A sender for tests, with a Clarify that follows a script, a clock, slots, and a list of all reports."""
+"""What tests of delivery stand on: circuit breakers and a clock; a sender with slots and a list of all reports."""
 
 from __future__ import annotations
 
@@ -50,6 +50,23 @@ class Account:
 
 
 class Desk:
+    """Circuit breakers, and a clock that a wait moves."""
+
+    def __init__(self, abort_in_wait: int | None = None, chance: Callable[[], float] = lambda: 0.5) -> None:
+        self.clock = Clock()
+        self.abort = Abort(self.clock, abort_in_wait)
+        self.circuits = Circuits(chance)
+
+    @property
+    def now(self) -> float:
+        return self.clock.now
+
+    @now.setter
+    def now(self, seconds: float) -> None:
+        self.clock.now = seconds
+
+
+class SenderDesk(Desk):
     """A sender with everything that it needs."""
 
     def __init__(
@@ -58,13 +75,12 @@ class Desk:
         abort_in_wait: int | None = None,
         chance: Callable[[], float] = lambda: 0.5,
     ) -> None:
+        super().__init__(abort_in_wait, chance)
         self.clarify = clarify
-        self.clock = clarify.clock = Clock()
-        self.abort = Abort(self.clock, abort_in_wait)
+        self.clarify.clock = self.clock
         self.account = Account()
         self.pace = Pace(1.0)
         self.slots = Slots(lambda: self.pace.rate, self.abort, self.clock)
-        self.circuits = Circuits(chance)
         self.circuit = self.circuits.of("insert", first=True)
         self.sender = Sender(clarify, self.slots, self.account, pace=self.pace, circuit=self.circuit, clock=self.clock)
 

@@ -14,8 +14,8 @@ from connector.delivery.pace import Pace
 from connector.delivery.policy import LAST_DELAY
 from connector.delivery.sender import Sender
 from connector.delivery.slots import Slots
+from tests.delivery_desk import Account, Cells, all_settled, frame_of
 from tests.sandbox_server import SandboxServer
-from tests.unit.delivery.desk import Account, Cells, all_settled, frame_of
 from tests.waiting import wait_until
 
 TIMES: Final = 40.0

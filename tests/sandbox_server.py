@@ -273,7 +273,7 @@ def sandbox_fixture(
 
     @pytest.fixture(scope=scope, params=each or None, ids=lambda more: "-".join(dict.fromkeys(map(str, more.values()))))
     def sandbox(request: pytest.FixtureRequest) -> Iterator[SandboxServer]:
-        with SandboxServer(**settings, **(request.param if each else {})) as server:
+        with SandboxServer(**settings, **getattr(request, "param", {})) as server:
             yield server
 
     return sandbox

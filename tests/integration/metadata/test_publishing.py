@@ -143,7 +143,7 @@ def test_items_that_exist_already_are_left_alone_and_the_rest_is_made(
     assert "item_left_alone" not in running.log(), "it is meant"
 
 
-@pytest.mark.parametrize("sandbox", ["accept"], indirect=True)
+@pytest.mark.parametrize("sandbox", [{"include_item": "accept"}], indirect=True, ids=["accept"])
 def test_publishing_that_is_not_allowed_is_said_and_costs_no_data(
     sandbox: SandboxServer, broker: Mosquitto, tmp_path: Path
 ) -> None:

@@ -17,10 +17,11 @@ import avro.schema
 import pytest
 
 from connector.formats.documents import MAX_DOCUMENTS
-from connector.formats.format import Documents, PayloadError
+from connector.formats.format import Documents
 from connector.formats.schema.avro import AvroFormat
 from connector.records import Reason
 from tests.schemas import KnownSchemas, framed, registered
+from tests.unit.formats.refused import refused
 
 MAX = 4 * 1024 * 1024
 TIME = datetime(2024, 5, 1, 12, 0, 0, 500000, tzinfo=UTC)
@@ -68,12 +69,6 @@ def written(schema: object, value: object) -> bytes:
 
 def declared(schema: object) -> AvroFormat:
     return AvroFormat(json.dumps(schema), max_bytes=MAX)
-
-
-def refused(format_: AvroFormat, payload: bytes) -> PayloadError:
-    with pytest.raises(PayloadError) as error:
-        format_.decode(payload)
-    return error.value
 
 
 def test_what_apaches_library_writes_is_read() -> None:

@@ -13,10 +13,10 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from grpc_tools import protoc
 
-from connector.formats.format import PayloadError
 from connector.formats.schema.protobuf import ProtobufFormat, from_descriptor_file, from_proto_file
 from connector.records import Reason
 from tests.schemas import KnownSchemas, framed, registered
+from tests.unit.formats.refused import refused
 
 COMMON = """
 syntax = "proto3";
@@ -153,12 +153,6 @@ FULL = {
     "elapsed": 1.5, "unit": "BAR", "value": {"value": 2.0, "unit": "UNIT_UNKNOWN"}, "inners": [{"a": 1}, {"a": 0}],
     "deep": {"s": "ON", "again": {"a": 9}},
 }  # fmt: skip
-
-
-def refused(format_: Any, payload: bytes) -> PayloadError:
-    with pytest.raises(PayloadError) as error:
-        format_.decode(payload)
-    return error.value
 
 
 def test_a_descriptor_set_of_protoc(folder: Path, full: bytes) -> None:

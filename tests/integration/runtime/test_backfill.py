@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from connector.ledger.account import Commit, Counts, Tally
 from connector.ledger.source_file import SourceFile
@@ -21,6 +21,7 @@ from connector.sources.kafka.section import KafkaSection
 from connector.sources.range import OffsetRange
 from connector.sources.source import SourceFinishedError
 from tests.connector_process import ConnectorProcess
+from tests.integration.kafka_topics import committed, stored
 from tests.kafka_brokers import KafkaBroker, need_real
 from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.waiting import wait_until
@@ -79,17 +80,6 @@ def at(i: int) -> str:
 
 def expected(first: int, end: int) -> dict[int, float]:
     return {(START + i) * 10**6: float(i) for i in range(first, end)}
-
-
-def stored(sandbox: SandboxServer, topic: str) -> dict[int, float]:
-    return dict(sandbox.samples(f"{topic}:v")) if f"{topic}:v" in sandbox.signals() else {}
-
-
-def committed(kafka: KafkaBroker, topic: str) -> list[int]:
-    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": topic})
-    found = consumer.committed([TopicPartition(topic, p) for p in range(PARTITIONS)], timeout=10)
-    consumer.close()
-    return [partition.offset for partition in found]
 
 
 def test_a_span_of_time(kafka: KafkaBroker, topic: str, sandbox: SandboxServer, tmp_path: Path) -> None:

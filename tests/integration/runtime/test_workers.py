@@ -13,11 +13,12 @@ import time
 import uuid
 from pathlib import Path
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from tests.brokers import Mosquitto, need_mosquitto
 from tests.connector_process import ConnectorProcess
 from tests.integration.commands.test_drain import drain
+from tests.integration.kafka_topics import committed
 from tests.kafka_brokers import KafkaBroker, need_real
 from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer, sandbox_fixture
@@ -61,16 +62,8 @@ def shares(connector: ConnectorProcess) -> list[float]:
 
 
 def positions(kafka: KafkaBroker, topic: str) -> list[int]:
-    """The group's position in each partition."""
-    group = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": topic})
-    found = group.committed([TopicPartition(topic, number) for number in range(PARTITIONS)], timeout=10)
-    group.close()
-    return [max(0, partition.offset) for partition in found]
-
-
-def committed(kafka: KafkaBroker, topic: str) -> int:
-    """Records before these positions."""
-    return sum(positions(kafka, topic))
+    """The number of records of each partition that are committed."""
+    return [max(0, offset) for offset in committed(kafka, topic, PARTITIONS)]
 
 
 def children(pid: int) -> list[int]:
@@ -108,7 +101,7 @@ def test_two_workers_share_partitions_and_rate_and_one_may_die(
         assert received == [1000, 1000]
 
         # What is not committed yet would come again to the other one, whose ledger does not know it.
-        wait_until(lambda: committed(kafka, topic) == 2000, 20, "all of it is committed", every=0.2)
+        wait_until(lambda: sum(positions(kafka, topic)) == 2000, 20, "all of it is committed", every=0.2)
         victim = children(connector.pid)[1]
         os.kill(victim, signal.SIGKILL)
         produce(kafka, topic, range(2000, 4000))

@@ -11,40 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from tests.integration.kafka_topics import produce, read
 from tests.kafka_brokers import KafkaBroker, NamedKafka, kcat_program, need_java, need_kafka, need_real
 from tests.waiting import listens, wait_until
-
-
-def produce(bootstrap: str, topic: str, values: list[bytes], partition: int = 0) -> None:
-    """Send them, and see them acknowledged."""
-    results: list[KafkaError | None] = []
-    producer = Producer({"bootstrap.servers": bootstrap})
-    for value in values:
-        producer.produce(topic, value, partition=partition, on_delivery=lambda error, _: results.append(error))
-    assert producer.flush(20) == 0
-    assert results == [None] * len(values)
-
-
-def read(settings: dict[str, str], topic: str, count: int, offset: int = 0) -> list[bytes | None]:
-    """The partition 0's values from the offset on."""
-    consumer = Consumer({"group.id": "reader", "auto.offset.reset": "error", **settings})
-    consumer.assign([TopicPartition(topic, 0, offset)])
-    got: list[bytes | None] = []
-
-    def enough() -> bool:
-        message = consumer.poll(0.2)
-        if message is not None:
-            assert message.error() is None, message.error()
-            got.append(message.value())
-        return len(got) >= count
-
-    try:
-        wait_until(enough, 20, f"{count} records of {topic}", every=0)
-    finally:
-        consumer.close()
-    return got
 
 
 def test_what_is_produced_can_be_read(kafka: KafkaBroker) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,21 +16,11 @@ from connector.ledger.statement import read_statement
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.source import KafkaSource
 from tests.kafka_brokers import KafkaBroker, RealKafka, need_real
-from tests.scripted import Clock
+from tests.scripted import Clock, ScriptedHandover
 from tests.waiting import wait_until
 
 PARTITIONS = 4
 PROTOCOLS = [{"group_protocol": "classic", "session_timeout": "6s"}, {"group_protocol": "consumer"}]
-
-
-class Forgetful:
-    """A pipeline with nothing under way."""
-
-    def settle(self, source: str, partitions: Collection[str], timeout: float) -> bool:
-        return True
-
-    def forget(self, source: str, partitions: Collection[str]) -> int:
-        return 0
 
 
 class Watched(Consumer):
@@ -91,7 +81,7 @@ class Member:
         section = KafkaSection.model_validate(text | {"security": "plaintext"} | settings)
         self.source = KafkaSource(section, self.file, clock=self.clock, consumer=Watched)
         self.read: dict[str, list[int]] = {}
-        self.source.start(Forgetful())
+        self.source.start(ScriptedHandover())
 
     @property
     def owned(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,10 +27,10 @@ from connector.ledger.source_file import SourceFile
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import consumer_settings
 from connector.sources.kafka.source import KafkaSource
-from tests.integration.tools.test_kafka_broker import produce as write
-from tests.integration.tools.test_kafka_broker import read
+from tests.integration.kafka_topics import produce, read
 from tests.kafka_brokers import Kafka, KafkaBroker, need_java
 from tests.kafka_security import MECHANISMS, PASSWORD, USER, Security
+from tests.scripted import ScriptedHandover
 from tests.secrets_used import WRONG
 from tests.waiting import wait_until
 
@@ -39,14 +39,6 @@ def section(bootstrap: str, topics: list[str], **more: Any) -> KafkaSection:
     return KafkaSection.model_validate(
         {"type": "kafka", "bootstrap_servers": bootstrap, "topics": topics, "group_id": f"g-{uuid.uuid4()}", **more}
     )
-
-
-def produce(bootstrap: str, *topics: str) -> None:
-    """One record into each topic."""
-    producer = Producer({"bootstrap.servers": bootstrap})
-    for topic in topics:
-        producer.produce(topic, b"1")
-    assert producer.flush(20) == 0
 
 
 # -- logging in ------------------------------------------------------------------------------------
@@ -108,7 +100,7 @@ def test_the_secure_listeners_let_in_whom_they_should(secure_kafka: Kafka) -> No
     assert security
     topic = "guarded"
     kafka.create_topic(topic)
-    write(kafka.bootstrap, topic, [b"4.2"])
+    produce(kafka.bootstrap, topic, [b"4.2"])
     for listener in ("SASL_SSL", "SASL_PLAINTEXT"):
         for mechanism in MECHANISMS:
             assert read(security.client(listener, mechanism), topic, 1) == [b"4.2"], (listener, mechanism)
@@ -172,30 +164,20 @@ def test_a_pattern_takes_whole_names(kafka: KafkaBroker, group_protocol: str) ->
 # -- assignors -------------------------------------------------------------------------------------
 
 
-class Forgetful:
-    """A pipeline with nothing under way."""
-
-    def settle(self, source: str, partitions: Collection[str], timeout: float) -> bool:
-        return True
-
-    def forget(self, source: str, partitions: Collection[str]) -> int:
-        return 0
-
-
 @pytest.mark.parametrize("assignor", ["cooperative-sticky", "range", "roundrobin"])
 def test_a_new_group_finds_its_positions_with_every_assignor(kafka: KafkaBroker, tmp_path: Path, assignor: str) -> None:
     """Several partitions have no position at first: finding each must not disturb the others."""
     topics = [f"t{number}-{uuid.uuid4()}" for number in range(3)]
     for topic in topics:
         kafka.create_topic(topic)
-        produce(kafka.bootstrap, topic)
+        produce(kafka.bootstrap, topic, [b"1"])
     found = section(kafka.bootstrap, topics, security="plaintext", assignor=assignor)
     read: list[str] = []
 
     def run(folder: str, *enough: int) -> None:
         (tmp_path / folder).mkdir()
         source = KafkaSource(found, SourceFile.open(tmp_path / folder / "kafka.sqlite"))
-        source.start(Forgetful())
+        source.start(ScriptedHandover())
 
         def has_read(count: int) -> bool:
             chunk = source.poll(0.1)
@@ -210,7 +192,8 @@ def test_a_new_group_finds_its_positions_with_every_assignor(kafka: KafkaBroker,
             for count in enough:
                 wait_until(partial(has_read, count), 20, f"{count} chunks", every=0)
                 if count != enough[-1]:
-                    produce(kafka.bootstrap, *topics)
+                    for topic in topics:
+                        produce(kafka.bootstrap, topic, [b"1"])
         finally:
             source.stop_reading()
             source.close(10)
@@ -218,6 +201,6 @@ def test_a_new_group_finds_its_positions_with_every_assignor(kafka: KafkaBroker,
     run("first", 3, 6)
     assert sorted({name.partition("[")[0] for name in read}) == sorted(topics)
     assert len(read) == 6
-    produce(kafka.bootstrap, topics[0])
+    produce(kafka.bootstrap, topics[0], [b"1"])
     run("second", 7)
     assert len(read) == 7  # what was settled does not come again

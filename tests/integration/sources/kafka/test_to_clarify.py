@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from tests.connector_process import ConnectorProcess
+from tests.integration.kafka_topics import committed, stored
 from tests.kafka_brokers import KafkaBroker, kcat_program, need_real
 from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.waiting import wait_until
@@ -72,17 +73,6 @@ def numbers(first: int, end: int) -> list[tuple[int, bytes | None]]:
 
 def expected(first: int, end: int) -> dict[int, float]:
     return {(START + i) * 10**6: float(i) for i in range(first, end)}
-
-
-def stored(sandbox: SandboxServer, topic: str) -> dict[int, float]:
-    return dict(sandbox.samples(f"{topic}:v")) if f"{topic}:v" in sandbox.signals() else {}
-
-
-def committed(kafka: KafkaBroker, topic: str) -> list[int]:
-    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": topic})
-    found = consumer.committed([TopicPartition(topic, p) for p in range(3)], timeout=10)
-    consumer.close()
-    return [partition.offset for partition in found]
 
 
 def arrived(sandbox: SandboxServer, topic: str, n: int) -> None:

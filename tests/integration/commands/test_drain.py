@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from tests.brokers import Mosquitto
-from tests.connector_process import ConnectorProcess
+from tests.connector_process import ConnectorProcess, drain, run_command
 from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer
 from tests.waiting import wait_until
-
-
-def drain(connector: ConnectorProcess, *more: str) -> tuple[int, str]:
-    """(exit status, output) of `clarify-connector drain`, after which the connector has ended with 0."""
-    done = subprocess.run(
-        [sys.executable, "-m", "connector", "drain", str(connector.config), *more],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert connector.wait(60) == 0, connector.log()
-    assert "Traceback" not in done.stderr + connector.log()
-    return done.returncode, done.stdout + done.stderr
 
 
 def session_kept(port: int, client_id: str, protocol: str = "5") -> bool:
@@ -144,8 +128,6 @@ def test_without_a_running_connector_a_drain_says_so(tmp_path: Path, sandbox: Sa
     connector = ConnectorProcess(
         tmp_path, sandbox.credentials_path, '  - {type: mqtt, url: "mqtt://127.0.0.1:1", topics: ["t"]}'
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "connector", "drain", str(connector.config)], capture_output=True, text=True, check=False
-    )
+    done = run_command("drain", connector.config)
     assert done.returncode == 1
     assert "no connector runs with state_dir" in done.stderr

@@ -4,8 +4,6 @@ run it."""
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -16,7 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from connector.commands.cli import main
 from tests.brokers import Mosquitto
-from tests.connector_process import ConnectorProcess
+from tests.connector_process import ConnectorProcess, run_command
 from tests.dead_letter_places import KafkaPlace, MqttPlace
 from tests.in_process import left_as_it_was
 from tests.kafka_brokers import KafkaBroker
@@ -144,13 +142,7 @@ def test_a_replay_beside_the_running_connector(sandbox: SandboxServer, tmp_path:
             assert json.loads(letter["payload_text"]) == {"ts": START + 17, "v": BAD}
             assert connector.metrics()["clarify_connector_dead_letters_kept"] == 1
             sandbox.clear_faults()
-            done = subprocess.run(
-                [sys.executable, "-m", "connector", "dead-letters", "replay", str(connector.config)],
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
+            done = run_command("dead-letters", "replay", connector.config)
             assert done.returncode == 0, done.stderr
             assert done.stdout == "1 messages are in Clarify now, or are left out by the mapping on purpose\n"
             assert len(sandbox.samples("plant/1:v")) == 40

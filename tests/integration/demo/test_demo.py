@@ -22,6 +22,7 @@ import psutil
 import pytest
 
 from tests.brokers import mosquitto_pub_program, need_mosquitto
+from tests.connector_process import run_command
 from tests.waiting import wait_until
 
 MARK = "CLARIFY_DEMO_TEST"
@@ -162,11 +163,9 @@ def test_on_a_terminal_it_shows_itself_and_ctrl_c_ends_it_in_order(tmp_path: Pat
         assert_good(json.loads(found[0]))
         assert "draining" in screen.text
         demo.assert_nothing_left()
-    ledger = subprocess.run(
-        [sys.executable, "-m", "connector", "ledger", str(kept / "connector.yaml")], capture_output=True, check=False
-    )
+    ledger = run_command("ledger", kept / "connector.yaml")
     assert ledger.returncode == 0
-    assert b"The ledger balances." in ledger.stdout
+    assert "The ledger balances." in ledger.stdout
 
 
 def test_no_process_outlives_a_demo_that_is_killed(tmp_path: Path) -> None:

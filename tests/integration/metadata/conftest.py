@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.brokers import Mosquitto
 
 
 @pytest.fixture
-def broker() -> Iterator[Mosquitto]:
-    """A Mosquitto of each test's own, which keeps no message of another test."""
-    with Mosquitto() as broker:
-        yield broker
+def broker(mosquitto: Mosquitto) -> Mosquitto:
+    """A Mosquitto of each test's own: messages that another test left would be samples here."""
+    return mosquitto

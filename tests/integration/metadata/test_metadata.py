@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import httpx
 
 from connector.formats.sparkplug.datatypes import DataType
 from tests.brokers import Mosquitto
-from tests.connector_process import ConnectorProcess
+from tests.connector_process import ConnectorProcess, run_command
 from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.sparkplug_payloads import bd_seq, metric, payload
@@ -41,8 +39,7 @@ def connector(folder: Path, sandbox: SandboxServer, broker: Mosquitto) -> Connec
 
 
 def metadata(running: ConnectorProcess, *options: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "connector", "metadata", str(running.config), "--json", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = run_command("metadata", running.config, "--json", *options)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found

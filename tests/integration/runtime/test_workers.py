@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -16,8 +14,7 @@ from pathlib import Path
 from confluent_kafka import Producer
 
 from tests.brokers import Mosquitto, need_mosquitto
-from tests.connector_process import ConnectorProcess
-from tests.integration.commands.test_drain import drain
+from tests.connector_process import ConnectorProcess, drain, run_command
 from tests.integration.kafka_topics import committed
 from tests.kafka_brokers import KafkaBroker, need_real
 from tests.publisher import Publisher
@@ -106,12 +103,7 @@ def test_two_workers_share_partitions_and_rate_and_one_may_die(
         os.kill(victim, signal.SIGKILL)
         produce(kafka, topic, range(2000, 4000))
         wait_until(lambda: connector.readiness()[0] != 200, 10, "not ready while one is away")
-        asked = subprocess.run(
-            [sys.executable, "-m", "connector", "health", str(connector.config)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        asked = run_command("health", connector.config)
         assert asked.returncode == 0, "the others work: a health check must not stop them\n" + asked.stdout
         wait_until(lambda: sandbox.count_samples() == 4000, 40, lambda: f"all\n{connector.log()}")
         wait_until(lambda: connector.readiness()[0] == 200, 30, "ready once more")

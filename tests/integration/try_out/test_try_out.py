@@ -46,12 +46,6 @@ mapping:
 """
 
 
-@pytest.fixture
-def mosquitto() -> Iterator[Mosquitto]:
-    with Mosquitto() as broker:
-        yield broker
-
-
 class Command:
     """A command that listens, in a process of its own."""
 

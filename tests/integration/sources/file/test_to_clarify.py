@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.connector_process import ConnectorProcess
+from tests.connector_process import ConnectorProcess, run_command
 from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.waiting import wait_until
 
@@ -78,10 +76,7 @@ def test_standard_input(sandbox: SandboxServer, tmp_path: Path) -> None:
     text = "".join(
         json.dumps({"topic": f"t/{i % 3}", "payload": {"v": i}, "time": START + i}) + "\n" for i in range(900)
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "connector", "run", str(connector.config)],
-        input=text + "no record\n", capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
+    done = run_command("run", connector.config, stdin=text + "no record\n")
     assert done.returncode == 0, done.stderr
     for n in range(3):
         assert values(sandbox, f"t/{n}:v") == {(START + i) * 10**6: float(i) for i in range(n, 900, 3)}
@@ -101,10 +96,10 @@ def test_new_signals_are_held_until_they_are_approved(sandbox: SandboxServer, tm
     assert (sandbox.count_samples(), sandbox.signals()) == (0, {}), "metadata would make a signal, too"
     assert "new_signals_held" in connector.log()
     assert connector.ledger()[1]["samples"]["dead_lettered"] == 2
-    listed = cli("new-signals", connector.config)
+    listed = run_command("new-signals", connector.config)
     assert listed.stdout.split() == ["t:a", "t:b"]
-    assert cli("new-signals", connector.config, "--approve", "x*").returncode == 1
-    assert cli("new-signals", connector.config, "--approve", "*:a").stdout.split() == ["approved", "t:a"]
+    assert run_command("new-signals", connector.config, "--approve", "x*").returncode == 1
+    assert run_command("new-signals", connector.config, "--approve", "*:a").stdout.split() == ["approved", "t:a"]
     with data.open("a") as file:
         file.write(json.dumps({"time": START + 1, "a": 3, "b": 4}) + "\n")
     assert connector.start(ready=False).wait(60) == 0, connector.log()
@@ -117,8 +112,3 @@ def test_new_signals_are_held_until_they_are_approved(sandbox: SandboxServer, tm
         "received": 4, "inserted": 1, "dead_lettered": 3, "filtered": 0, "superseded": 0, "waiting": 0
     }  # fmt: skip
     assert ledger["packing"][0]["requests"] == 1
-
-
-def cli(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "connector", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from tests.connector_process import ConnectorProcess
+from tests.connector_process import ConnectorProcess, drain
 from tests.integration.kafka_topics import committed, stored
 from tests.kafka_brokers import KafkaBroker, kcat_program, need_real
 from tests.sandbox_server import SandboxServer, sandbox_fixture
@@ -347,11 +346,8 @@ def test_a_drain_leaves_the_group_after_the_last_commit(
     two.start()
     write(kafka, topic, numbers(0, 3000))
     arrived(sandbox, topic, 100)
-    done = subprocess.run(
-        [sys.executable, "-m", "connector", "drain", str(one.config)],
-        capture_output=True, text=True, timeout=180, check=False,
-    )  # fmt: skip
-    assert (done.returncode, one.wait(60)) == (0, 0), done.stderr + one.log()
+    status, said = drain(one)
+    assert status == 0, said + one.log()
     write(kafka, topic, numbers(3000, 3300))
     arrived(sandbox, topic, 3300)
     assert stored(sandbox, topic) == expected(0, 3300)

@@ -8,22 +8,16 @@ from typing import Any
 
 import pytest
 
-from connector.formats.catalogue import build_format
 from connector.mapping.mapper import Mapper
 from connector.mapping.presets import BUILT_IN, Presets
 from connector.mapping.rules.compiler.rule import check_compiles
 from connector.mapping.rules.section import RuleSection
-from connector.mapping.section import MappingSection
 from connector.mapping.signals.input_ids import legal_id
 from connector.mapping.time.times import parse_time
 from connector.records import Mapped, Record, SignalMetadata
+from tests.unit.mapping.mappers import mapper
 
 ARRIVAL = 1_790_000_000_000_000
-
-
-def mapper(*rules: dict[str, Any], match: str = "first") -> Mapper:
-    section = MappingSection.model_validate({"rules": rules, "match": match})
-    return Mapper(section.compile(build_format), match_all=match == "all")
 
 
 def mapped(using: Mapper, topic: str, payload: Any, *, key: bytes | None = None) -> Mapped:

@@ -18,28 +18,12 @@ from connector.config.reference import json_schema, reference
 from connector.ledger.account import Commit, Counts, Tally
 from connector.ledger.source_file import SourceFile
 from connector.records import Record
-from tests.credentials import credentials
 from tests.secret_search import SearchedCommands
 from tests.secrets_used import REGISTRY_TOKEN
 from tests.secrets_used import SETTING as SECRET
+from tests.unit.commands.configuration import CREDENTIALS, GOOD
 
 ROOT = Path(__file__).parents[3]
-CREDENTIALS = credentials(secret=SECRET)
-GOOD = """\
-clarify: {credentials: credentials.json}
-sources:
-  - {type: mqtt, url: "mqtt://127.0.0.1:1", topics: [x]}
-state_dir: state
-observe: {listen: null}
-"""
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    (tmp_path / "credentials.json").write_text(json.dumps(CREDENTIALS), encoding="utf-8")
-    file = tmp_path / "connector.yaml"
-    file.write_text(GOOD, encoding="utf-8")
-    return file
 
 
 @pytest.fixture(autouse=True)

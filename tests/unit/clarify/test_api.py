@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +28,7 @@ from connector.clarify import (
 )
 from tests.credentials import INTEGRATION, credentials
 from tests.secrets_used import CLARIFY_SECRET as SECRET
+from tests.unit.clarify.said import everything_said
 
 SIGNAL = "cq3t8v5e1k7n4m0r2s6g"
 FRAME = DataFrame(times=["2026-05-01T06:00:00Z", "2026-05-01T06:01:00Z"], series={"boiler/1/p": [4.1, None]})
@@ -474,15 +474,6 @@ def test_many_problems_are_kept_but_not_all_shown() -> None:
 
 
 # --- what is never said
-
-
-def everything_said(error: BaseException | None) -> str:
-    """Text, repr, attributes and traceback of the error and of all that is chained to it, hidden or not."""
-    said = ""
-    while error is not None:
-        said += "".join(traceback.format_exception(error)) + repr(error) + repr(vars(error))
-        error = error.__cause__ or error.__context__
-    return said
 
 
 def echo(request: httpx.Request) -> str:

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Retryable, TooLarge
 from connector.delivery.slots import Slots
 from connector.metadata.book import MetadataBook, MetadataKind
-from connector.metadata.reconciler import Entry, EntryChange, FailureKind, Outstanding, SaveInterval
+from connector.metadata.reconciler import FailureKind, Outstanding, SaveInterval
 from connector.metadata.signals import SignalSaver
 from connector.records import SignalMetadata
 from connector.state.state import State
-from tests.scripted import Abort, Clock, ScriptedSignals
+from tests.scripted import Abort, Clock, FragileBook, ScriptedSignals
 from tests.unit.metadata.desk import SECONDS, WALL, Desk
 from tests.waiting import wait_until
 
 TEMP = SignalMetadata("Temperature", "of the boiler", "°C", labels=(("line", ("7",)),))
-
-
-class FullDisk(MetadataBook):
-    """A book that cannot be written while `full`."""
-
-    full = False
-
-    def revise(self, inputs: Collection[str], change: EntryChange) -> dict[str, Entry]:
-        if self.full and inputs:
-            raise sqlite3.OperationalError("database or disk is full")
-        return super().revise(inputs, change)
 
 
 class SignalDesk(Desk):
@@ -40,7 +28,7 @@ class SignalDesk(Desk):
     def __init__(self, clarify: ScriptedSignals, state: State, wall: Clock, abort: Abort | None = None) -> None:
         clock = Clock()
         abort = abort or Abort(clock)
-        self.book = FullDisk(state, MetadataKind.SIGNAL, clarify.integration)
+        self.book = FragileBook(state, MetadataKind.SIGNAL, clarify.integration)
         self.saver = SignalSaver(
             clarify,
             self.book,

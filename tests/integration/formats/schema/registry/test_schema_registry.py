@@ -10,30 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
-from connector.formats.catalogue import Compression, FormatField, build_format
+from connector.formats.catalogue import build_format
 from connector.formats.format import Format, PayloadError, SchemaUnavailableError
 from connector.formats.schema.registry.client import SchemaRegistry
 from connector.formats.schema.registry.section import SchemaRegistrySection
 from connector.formats.section import FormatSection
-from connector.formats.text.sections import JsonFormatSection
 from connector.records import Reason
 from tests.ports import free_port
 from tests.registries import Registry, need_registry
-from tests.schemas import framed
+from tests.schemas import Rule, framed
 from tests.unit.formats.schema.test_avro import EXPECTED, TELEMETRY, WRITTEN, written
 from tests.unit.formats.schema.test_protobuf import COMMON, FULL, UNITS, classes, folder, full
 from tests.unit.formats.schema.test_protobuf import TELEMETRY as PROTO
 
 __all__ = ["classes", "folder", "full"]  # fixtures
-
-
-class Rule(BaseModel):
-    """What a rule has of a format."""
-
-    format: FormatField = JsonFormatSection()
-    compression: Compression = "none"
 
 
 @pytest.fixture(scope="module")

@@ -50,11 +50,6 @@ def crashed_copy(path: Path, folder: Path) -> Path:
     return folder / path.name
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "mqtt.sqlite"
-
-
 def losses(path: Path) -> list[tuple[int | None, int | None, int | None]]:
     return [(loss.first, loss.next, loss.records) for loss in read_statement(path, lambda _: None).losses]
 

@@ -95,11 +95,6 @@ def make(request: pytest.FixtureRequest) -> Callable[..., Journal]:
     return maker
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "mqtt.sqlite"
-
-
 @contextlib.contextmanager
 def started(journal: Journal) -> Iterator[Journal]:
     journal.start()

@@ -14,7 +14,8 @@ from connector.ledger.source_file import SourceFile
 from connector.mapping.signals.input_ids import Origin
 from connector.runtime.ledger import Account, as_table, read_ledger
 from connector.state.state import State
-from tests.unit.records import ARRIVAL, record
+from tests.unit.records import ARRIVAL as TIME
+from tests.unit.records import record
 
 
 def config_in(folder: Path, *names: str) -> Config:
@@ -145,7 +146,7 @@ def test_replaced_values_are_named_the_inputs_with_most_first(tmp_path: Path) ->
     for folder in (tmp_path / "state", tmp_path / "state" / "worker-2"):
         folder.mkdir(exist_ok=True)
         state = State(folder / "state.sqlite")
-        state.add_overwritten([("a", "t/1", 2), *((f"b{n}", "t", 1) for n in range(11))], ARRIVAL / 1e6)
+        state.add_overwritten([("a", "t/1", 2), *((f"b{n}", "t", 1) for n in range(11))], TIME / 1e6)
         state.close()
     ledger = read_ledger(config)
     said = as_table(ledger)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,15 +13,13 @@ from connector.mapping.rules.compiler.rule import check_compiles
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.signals.input_ids import legal_id
 from connector.mapping.time.times import parse_time
-from connector.records import Mapped, Record, SignalMetadata
-from tests.unit.mapping.mappers import mapper
-
-ARRIVAL = 1_790_000_000_000_000
+from connector.records import Mapped, SignalMetadata
+from tests.unit.mapping.mappers import mapper, take
+from tests.unit.records import ARRIVAL
 
 
 def mapped(using: Mapper, topic: str, payload: Any, *, key: bytes | None = None) -> Mapped:
-    raw = payload.encode() if isinstance(payload, str) else json.dumps(payload).encode()
-    return using.map("mqtt", Record(topic, raw, ARRIVAL, key))
+    return take(using, payload.encode() if isinstance(payload, str) else payload, topic, key=key)
 
 
 @dataclass

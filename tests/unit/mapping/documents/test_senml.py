@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, cast
 
 import cbor2
@@ -11,7 +10,7 @@ import pytest
 from connector.mapping.documents.senml import resolve
 from connector.mapping.mapper import Mapper
 from connector.records import Mapped, Reason, Record
-from tests.unit.mapping.mappers import mapper
+from tests.unit.mapping.mappers import mapper, take
 
 ARRIVAL = 1_790_000_000_123_457
 SENML = {"preset": "senml", "topic": "sensors/pack"}
@@ -19,8 +18,7 @@ DEVICE = "urn:dev:ow:10e2073a01080063"
 
 
 def mapped(pack: Any, using: Mapper | None = None) -> Mapped:
-    using = using or mapper(SENML)
-    return using.map("mqtt", Record("sensors/pack", json.dumps(pack).encode(), ARRIVAL))
+    return take(using or mapper(SENML), pack, "sensors/pack", time_us=ARRIVAL)
 
 
 def samples(pack: Any) -> list[tuple[str, int, float]]:

@@ -9,6 +9,17 @@ from tests.sandbox_server import SandboxServer
 from tests.waiting import wait_until
 
 
+def kafka_source(kafka: KafkaBroker, topic: str, more: str = "", topics: str = "") -> str:
+    """The YAML of a source that reads this topic, or these, in a group with the topic's name.
+
+    `more` are further settings.
+    """
+    settings = f"topics: [{topics or topic}], group_id: {topic}, security: plaintext"
+    if more:
+        settings = f"{settings}, {more}"
+    return f"  - {{type: kafka, bootstrap_servers: '{kafka.bootstrap}', {settings}}}\n"
+
+
 def produce(bootstrap: str, topic: str, values: list[bytes], partition: int = 0) -> None:
     """Send these values, and see them acknowledged."""
     results: list[KafkaError | None] = []

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from connector.commands.cli import main
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess, run_command
 from tests.dead_letter_places import KafkaPlace, MqttPlace
 from tests.in_process import left_as_it_was
+from tests.integration.kafka_topics import committed, kafka_source
 from tests.kafka_brokers import KafkaBroker
 from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer, sandbox_fixture
@@ -222,7 +223,7 @@ def test_letters_in_kafka_about_records_of_kafka(kafka: KafkaBroker, sandbox: Sa
         producer.produce(topic, payload.encode(), key=f"key-{i}".encode(), headers=dict(headers))
     producer.flush(10)
     server = f"bootstrap_servers: '{kafka.bootstrap}', security: plaintext"
-    source = f"  - {{type: kafka, {server}, topics: [{topic}], group_id: {topic}}}"
+    source = kafka_source(kafka, topic)
     more = f"{FAST}\ndead_letters: {{type: kafka, {server}, topic: {place.topic}}}"
     with ConnectorProcess(tmp_path, sandbox.credentials_path, source, more).start() as connector:
         wait_until(lambda: len(place.kept()) == 3, 30, "three letters", every=0.5)
@@ -250,11 +251,10 @@ def test_a_record_with_a_time_that_no_calendar_has(kafka: KafkaBroker, sandbox: 
     for i, time_ms in enumerate(times):
         producer.produce(topic, str(i).encode(), timestamp=time_ms)
         assert producer.flush(10) == 0
-    server = f"bootstrap_servers: '{kafka.bootstrap}', security: plaintext"
-    source = f"  - {{type: kafka, {server}, topics: [{topic}], group_id: {topic}}}"
+    source = kafka_source(kafka, topic)
     with ConnectorProcess(tmp_path, sandbox.credentials_path, source, FAST).start() as connector:
         wait_until(lambda: len(sandbox.samples(topic)) == 3 if topic in sandbox.signals() else None, 30, connector.log)
-        wait_until(lambda: _committed(kafka, topic) == 5, 30, "all is committed", every=0.3)
+        wait_until(lambda: committed(kafka, topic, 1) == [5], 30, "all is committed", every=0.3)
         assert connector.stop() == 0, connector.log()
         connector.start()
         assert connector.stop() == 0, connector.log()
@@ -276,13 +276,6 @@ def test_a_record_with_a_time_that_no_calendar_has(kafka: KafkaBroker, sandbox: 
     assert replayed(connector)["succeeded"] == 2
     values = set(dict(sandbox.samples(topic)).values())
     assert values >= {0, 2, 3, 4}, "what was read at once has one time: 3 may have taken the place of 1"
-
-
-def _committed(kafka: KafkaBroker, group: str) -> int:
-    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group})
-    (found,) = consumer.committed([TopicPartition(group, 0)], timeout=10)
-    consumer.close()
-    return found.offset
 
 
 def test_no_secret_is_in_letters_or_logs(sandbox: SandboxServer, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from connector.sources.kafka.section import KafkaSection
 from connector.sources.range import OffsetRange
 from connector.sources.source import SourceFinishedError
 from tests.connector_process import ConnectorProcess
-from tests.integration.kafka_topics import committed, stored
+from tests.integration.kafka_topics import committed, kafka_source, stored
 from tests.kafka_brokers import KafkaBroker, need_real
 from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.waiting import wait_until
@@ -49,13 +49,7 @@ sandbox = sandbox_fixture(requests_per_second=100)
 def connector_for(
     kafka: KafkaBroker, topic: str, sandbox: SandboxServer, folder: Path, delivery: str
 ) -> ConnectorProcess:
-    source = f"""
-  - type: kafka
-    bootstrap_servers: "{kafka.bootstrap}"
-    topics: [{topic}]
-    group_id: {topic}
-    security: plaintext
-"""
+    source = kafka_source(kafka, topic)
     return ConnectorProcess(folder, sandbox.credentials_path, source, f"delivery: {{{delivery}}}")
 
 

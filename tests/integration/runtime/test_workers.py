@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 
 from tests.brokers import Mosquitto, need_mosquitto
 from tests.connector_process import ConnectorProcess, drain, run_command
-from tests.integration.kafka_topics import committed
+from tests.integration.kafka_topics import committed, kafka_source
 from tests.kafka_brokers import KafkaBroker, need_real
 from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer, sandbox_fixture
@@ -30,15 +30,7 @@ sandbox = sandbox_fixture(requests_per_second=100)
 
 def connector_for(kafka: KafkaBroker, topic: str, sandbox: SandboxServer, folder: Path) -> ConnectorProcess:
     kafka.create_topic(topic, PARTITIONS)
-    source = f"""
-  - type: kafka
-    bootstrap_servers: "{kafka.bootstrap}"
-    topics: [{topic}]
-    group_id: {topic}
-    security: plaintext
-    session_timeout: 3s
-    drain_timeout: 2s
-"""
+    source = kafka_source(kafka, topic, "session_timeout: 3s, drain_timeout: 2s")
     more = "workers: 2\ndelivery: {requests_per_second: 10, max_delay: 100ms}"
     return ConnectorProcess(folder, sandbox.credentials_path, source, more)
 

@@ -30,6 +30,7 @@ from connector.sources.kafka.tap import KafkaTap
 from connector.sources.tap import TapError
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess
+from tests.integration.kafka_topics import kafka_source
 from tests.kafka_brokers import KafkaBroker, MockKafka
 from tests.publisher import Publisher
 from tests.sandbox_server import SandboxServer
@@ -218,11 +219,7 @@ def test_init_listens_and_writes_what_preview_and_check_take(mosquitto: Mosquitt
 
 def kafka_config(folder: Path, kafka: KafkaBroker, topic: str) -> Path:
     file = folder / "listen.yaml"
-    file.write_text(
-        "clarify: {credentials: nowhere.json}\nsources:\n"
-        f"  - {{type: kafka, bootstrap_servers: '{kafka.bootstrap}', topics: [{topic}], group_id: {topic}, "
-        "security: plaintext}\n"
-    )
+    file.write_text("clarify: {credentials: nowhere.json}\nsources:\n" + kafka_source(kafka, topic))
     return file
 
 

@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from tests.connector_process import ConnectorProcess, drain
-from tests.integration.kafka_topics import committed, stored
+from tests.integration.kafka_topics import committed, kafka_source, stored
 from tests.kafka_brokers import KafkaBroker, kcat_program, need_real
 from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.waiting import wait_until
@@ -46,10 +46,7 @@ def make(kafka: KafkaBroker, sandbox: SandboxServer, topic: str, tmp_path: Path)
     def connector(settings: str = "", more: str = FAST, topics: str = "") -> ConnectorProcess:
         folder = tmp_path / f"replica-{len(made)}"
         folder.mkdir()
-        source = (
-            f"  - {{type: kafka, bootstrap_servers: '{kafka.bootstrap}', topics: [{topics or topic}], "
-            f"group_id: {topic}, security: plaintext{settings and ', ' + settings}}}"
-        )
+        source = kafka_source(kafka, topic, settings, topics)
         made.append(ConnectorProcess(folder, sandbox.credentials_path, source, more))
         return made[-1]
 

@@ -20,20 +20,8 @@ from connector.ledger.statement import read_statement
 from connector.ledger.verify import verify
 from connector.records import Record
 from tests.secret_search import SearchedCommands
-from tests.unit.sources.journal.test_journals import (
-    MIB,
-    Durable,
-    commit_of,
-    disk,
-    poll_all,
-    settled,
-    started,
-    tiny_disk,
-)
+from tests.unit.sources.journal.journals import MIB, SECONDS, Durable, commit_of, disk, poll_all, settled, started
 from tests.waiting import wait_until
-
-SECONDS = 20.0
-__all__ = ["tiny_disk"]
 
 
 def batch(first: int, n: int, size: int = 100) -> list[Record]:

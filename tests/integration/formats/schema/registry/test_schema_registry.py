@@ -17,14 +17,12 @@ from connector.formats.schema.registry.client import SchemaRegistry
 from connector.formats.schema.registry.section import SchemaRegistrySection
 from connector.formats.section import FormatSection
 from connector.records import Reason
+from tests.avro_telemetry import EXPECTED, TELEMETRY, WRITTEN, written
 from tests.ports import free_port
+from tests.protobuf_telemetry import COMMON, FULL, UNITS
+from tests.protobuf_telemetry import TELEMETRY as PROTO
 from tests.registries import Registry, need_registry
 from tests.schemas import Rule, framed
-from tests.unit.formats.schema.test_avro import EXPECTED, TELEMETRY, WRITTEN, written
-from tests.unit.formats.schema.test_protobuf import COMMON, FULL, UNITS, classes, folder, full
-from tests.unit.formats.schema.test_protobuf import TELEMETRY as PROTO
-
-__all__ = ["classes", "folder", "full"]  # fixtures
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,20 @@ from tests.ports import free_port
 from tests.waiting import wait_until
 
 
+def run_command(*arguments: object, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """`clarify-connector ARGUMENTS` in a process of its own, run to its end."""
+    command = [sys.executable, "-m", "connector", *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=240, check=False)
+
+
+def drain(connector: ConnectorProcess, *more: str) -> tuple[int, str]:
+    """(exit status, output) of `clarify-connector drain`, after which the connector has ended with 0."""
+    done = run_command("drain", connector.config, *more)
+    assert connector.wait(60) == 0, connector.log()
+    assert "Traceback" not in done.stderr + connector.log()
+    return done.returncode, done.stdout + done.stderr
+
+
 class ConnectorProcess:
     """One connector; it can be killed and started again on the same state."""
 
@@ -112,13 +126,7 @@ class ConnectorProcess:
 
     def ledger(self) -> tuple[int, dict[str, Any]]:
         """(exit status, what it says) of `clarify-connector ledger`."""
-        done = subprocess.run(
-            [sys.executable, "-m", "connector", "ledger", str(self.config), "--json"],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = run_command("ledger", self.config, "--json")
         assert done.stdout, done.stderr
         return done.returncode, json.loads(done.stdout)
 

@@ -21,13 +21,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx
+import pytest
 
 from connector.sandbox.address import ListenAddress
 from connector.sandbox.store import SignalRow, Store
@@ -259,6 +260,23 @@ class SandboxServer:
     def _close_pipe(process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         process.stdout.close()
+
+
+def sandbox_fixture(
+    scope: Literal["function", "module"] = "function", each: Sequence[Mapping[str, Any]] = (), **settings: Any
+) -> Any:
+    """A fixture with a sandbox that runs with these settings, named by the module that keeps it.
+
+    `sandbox = sandbox_fixture(requests_per_second=100)` gives the tests of a module such a sandbox instead of the one
+    of tests/integration/conftest.py. `each` has further settings: every test runs with each of them.
+    """
+
+    @pytest.fixture(scope=scope, params=each or None, ids=lambda more: "-".join(dict.fromkeys(map(str, more.values()))))
+    def sandbox(request: pytest.FixtureRequest) -> Iterator[SandboxServer]:
+        with SandboxServer(**settings, **getattr(request, "param", {})) as server:
+            yield server
+
+    return sandbox
 
 
 def _with_marked_secrets(path: Path) -> None:

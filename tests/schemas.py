@@ -1,4 +1,4 @@
-"""Schemas for tests of the formats that need some, without a registry."""
+"""Rules and schemas for tests of formats, without a registry."""
 
 from __future__ import annotations
 
@@ -6,9 +6,20 @@ import struct
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from pydantic import BaseModel
+
+from connector.formats.catalogue import Compression, FormatField
 from connector.formats.format import PayloadError
 from connector.formats.schema.schemas import NamedSchema, RegisteredSchema
+from connector.formats.text.sections import JsonFormatSection
 from connector.records import Reason
+
+
+class Rule(BaseModel):
+    """What a rule has of a format."""
+
+    format: FormatField = JsonFormatSection()
+    compression: Compression = "none"
 
 
 class KnownSchemas:

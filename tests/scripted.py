@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -13,6 +14,8 @@ import orjson
 from connector.clarify import ClarifyError, InsertResult, Saved, SaveSignalsResult, SignalInfo
 from connector.ledger.account import Commit, Counts, Tallies, merge
 from connector.mapping.time.times import EPOCH
+from connector.metadata.book import MetadataBook
+from connector.metadata.reconciler import Entry, EntryChange
 from connector.records import Chunk, Record
 from connector.sources.source import Handover, Reread, SourceFailedError, SourceFinishedError
 from connector.sources.subscriptions import Subscription
@@ -22,13 +25,18 @@ Stored = dict[tuple[str, int], float]
 
 
 class Clock:
-    """Seconds, moved by hand."""
+    """Seconds, moved by hand, or by `sleep`, which costs no time."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
+        self.slept: list[float] = []
 
     def __call__(self) -> float:
         return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
 
 
 class Abort(threading.Event):
@@ -115,6 +123,17 @@ class ScriptedSignals:
         self.judge(set(signals_by_input))
         self.saved.update(signals_by_input)
         return SaveSignalsResult({input_id: Saved("id", True, False) for input_id in signals_by_input})
+
+
+class FragileBook(MetadataBook):
+    """A book on a disk that can be full."""
+
+    full = False
+
+    def revise(self, inputs: Collection[str], change: EntryChange) -> dict[str, Entry]:
+        if self.full and inputs:
+            raise sqlite3.OperationalError("database or disk is full")
+        return super().revise(inputs, change)
 
 
 class ScriptedHandover:

@@ -11,8 +11,6 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from contextlib import closing
@@ -21,7 +19,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from tests.connector_process import ConnectorProcess
+from tests.connector_process import ConnectorProcess, run_command
 from tests.kafka_brokers import need_kafka
 from tests.sandbox_server import SandboxServer
 from tests.waiting import wait_until
@@ -225,8 +223,5 @@ def lag(bootstrap: str, written: list[int]) -> int:
 
 
 def ledger_of(replicas: list[ConnectorProcess]) -> dict:  # type: ignore[type-arg]
-    command = [sys.executable, "-m", "connector", "ledger", *(str(replica.config) for replica in replicas)]
-    done = subprocess.run(
-        [*command, "--json", "--all-members"], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run_command("ledger", *(replica.config for replica in replicas), "--json", "--all-members")
     return json.loads(done.stdout)

@@ -8,14 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.connector_process import ConnectorProcess
+from tests.connector_process import ConnectorProcess, run_command
 from tests.packages import SPOOL, installed, made_up
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.waiting import wait_until
 
 START = 1_790_000_000
@@ -40,15 +39,7 @@ def with_spool(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(site))
 
 
-@pytest.fixture
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer(requests_per_second=100) as server:
-        yield server
-
-
-def cli(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "connector", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+sandbox = sandbox_fixture(requests_per_second=100)
 
 
 def drop(folder: Path, name: str, *lines: str) -> None:
@@ -62,7 +53,7 @@ def drop(folder: Path, name: str, *lines: str) -> None:
 def test_it_runs_from_a_file_to_clarify(sandbox: SandboxServer, tmp_path: Path) -> None:
     drop(tmp_path, "1.txt", "$boiler,t=21.5*62", "$boiler,t=99.5*62", "no telegram")
     connector = ConnectorProcess(tmp_path, sandbox.credentials_path, SOURCES, MORE)
-    checked = cli("check", connector.config)
+    checked = run_command("check", connector.config)
     assert (checked.returncode, checked.stderr) == (0, "")
     assert f"spool ({tmp_path / 'dropped'})" in checked.stdout
     assert "warning" not in checked.stdout
@@ -78,16 +69,16 @@ def test_it_runs_from_a_file_to_clarify(sandbox: SandboxServer, tmp_path: Path) 
 
     status, ledger = connector.ledger()
     assert (status, ledger["messages"]["inserted"], ledger["messages"]["dead_lettered"]) == (0, 2, 2)
-    listed = cli("dead-letters", "list", connector.config, "--format", "json", "--reason", "wrong_checksum")
+    listed = run_command("dead-letters", "list", connector.config, "--format", "json", "--reason", "wrong_checksum")
     (letter,) = json.loads(listed.stdout)
-    shown = cli("dead-letters", "show", connector.config, letter["id"])
+    shown = run_command("dead-letters", "show", connector.config, letter["id"])
     assert REMEDY in " ".join(shown.stdout.split()), shown.stdout + shown.stderr
     assert "wrong_checksum" in shown.stdout
 
     connector.config.write_text(
         connector.config.read_text().replace("format: telegram", "format: {type: telegram, checksum: false}")
     )
-    replayed = cli("dead-letters", "replay", connector.config, "--reason", "wrong_checksum")
+    replayed = run_command("dead-letters", "replay", connector.config, "--reason", "wrong_checksum")
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
     assert sorted(value for _, value in sandbox.samples("boiler:t")) == [21.5, 99.5]
     assert len(list((tmp_path / "letters").glob("*.json"))) == 1
@@ -120,7 +111,7 @@ def test_a_mapping_is_tried_out_with_its_format(tmp_path: Path) -> None:
     config.write_text(f"clarify: {{credentials: none.json}}\nsources:\n{SOURCES}{MORE}")
     (tmp_path / "dropped").mkdir()
     (tmp_path / "lines.txt").write_text("$boiler,t=21.5*62\n$boiler,t=22.5*62\n")
-    done = cli(
+    done = run_command(
         "preview", config, "--input", tmp_path / "lines.txt", "--topic", "plant/boiler", "--no-clarify", "--json"
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -130,12 +121,12 @@ def test_a_mapping_is_tried_out_with_its_format(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("with_spool")
 def test_its_settings_are_in_the_schema_and_in_the_reference() -> None:
-    schema = json.loads(cli("schema").stdout)
+    schema = json.loads(run_command("schema").stdout)
     for name in ("SpoolSection", "TelegramSection", "LetterFolderSection"):
         assert name in schema["$defs"]
     kinds = schema["properties"]["sources"]["items"]["discriminator"]["mapping"]
     assert set(kinds) == {"mqtt", "kafka", "file", "spool"}
-    reference = cli("schema", "--markdown").stdout
+    reference = run_command("schema", "--markdown").stdout
     assert "## sources: spool" in reference
     assert "| `checksum` | yes/no | `true` |" in reference
 
@@ -144,7 +135,7 @@ def test_its_settings_are_in_the_schema_and_in_the_reference() -> None:
 def test_a_wrong_setting_is_told_with_its_line(tmp_path: Path) -> None:
     config = tmp_path / "connector.yaml"
     config.write_text(f"clarify: {{credentials: none.json}}\nsources:\n{SOURCES.replace('path:', 'pathh:')}{MORE}")
-    done = cli("check", config)
+    done = run_command("check", config)
     assert f"{config}:3: sources[0].pathh: there is no such setting; did you mean path?" in done.stderr
 
 
@@ -172,7 +163,7 @@ def test_the_page_quotes_the_package() -> None:
 def test_without_the_package_its_kinds_are_not_known(tmp_path: Path) -> None:
     config = tmp_path / "connector.yaml"
     config.write_text(f"clarify: {{credentials: none.json}}\nsources:\n{SOURCES}{MORE}")
-    done = cli("check", config)
+    done = run_command("check", config)
     assert done.returncode == 1
     assert "sources[0].type: 'spool' is no kind of source; known: mqtt, kafka, file" in done.stderr
     assert "dead_letters.type: 'letter_folder' is no kind of store" in done.stderr
@@ -189,7 +180,7 @@ def test_a_broken_package_is_told_where_it_is_used_and_costs_nobody_else(
     monkeypatch.setenv("PYTHONPATH", str(site))
     config = tmp_path / "connector.yaml"
     config.write_text(f"clarify: {{credentials: none.json}}\nsources:\n{SOURCES}{MORE}")
-    done = cli("check", config)
+    done = run_command("check", config)
     why = "broken_spool:X of broken-spool 1.2 cannot be used: ModuleNotFoundError: No module named 'gone'"
     assert done.returncode == 1
     assert f"{config}:3: sources[0].type: source 'spool': {why}" in done.stderr
@@ -198,7 +189,7 @@ def test_a_broken_package_is_told_where_it_is_used_and_costs_nobody_else(
 
     (tmp_path / "data.ndjson").write_text(json.dumps({"time": START, "v": 1}) + "\n")
     other = ConnectorProcess(tmp_path, sandbox.credentials_path, "  - {type: file, path: data.ndjson, topic: t}")
-    checked = cli("check", other.config)
+    checked = run_command("check", other.config)
     assert checked.returncode == 0, checked.stderr
     for group, name in (("source", "spool"), ("format", "telegram"), ("store", "letter_folder")):
         assert f"warning: {group} {name!r}: {why}" in checked.stdout

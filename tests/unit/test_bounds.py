@@ -30,7 +30,7 @@ from connector.mapping.signals.signal_guard import GuardSettings, SignalGuard
 from connector.metadata import new_signals as new_signals_module
 from connector.metadata.new_signals import NewSignalGate
 from connector.observe.logs import LINES_A_MINUTE, Bounded, configure_logs
-from connector.records import Chunk, Mapped, Reason, Record, SignalMetadata
+from connector.records import Chunk, Mapped, Reason, SignalMetadata
 from connector.sources.journal.journal import batch_bytes
 from connector.sources.mqtt.agreement import Agreement
 from connector.sources.mqtt.bounded_client import BoundedClient
@@ -38,13 +38,7 @@ from connector.sources.mqtt.packets import AROUND_PAYLOAD, Publish
 from connector.state.state import State, approve
 from tests.in_process import left_as_it_was
 from tests.scripted import Clock
-
-TIME = 1_777_615_200_000_000
-
-
-def record(topic: str, payload: bytes = b'{"v": 1}', **more: Any) -> Record:
-    return Record(topic, payload, TIME, **more)
-
+from tests.unit.records import ARRIVAL, record
 
 # -- input IDs -------------------------------------------------------------------------------------
 
@@ -70,7 +64,7 @@ def test_long_origins_take_the_room_of_many() -> None:
 def test_of_an_id_that_nobody_remembers_no_sample_leaves_whatever_the_guard_allows() -> None:
     mapper = Mapper(max_claims=1)
     guard = SignalGuard(GuardSettings(max_signals=10), ())
-    found = [guard.check(mapper.map("s", record(topic))) for topic in "aba"]
+    found = [guard.check(mapper.map("s", record(topic=topic))) for topic in "aba"]
     assert [len(each.samples) for each in found] == [1, 0, 1]
     assert found[1].rejects[0].reason is Reason.SIGNAL_HELD
     assert "no room to remember whose it is" in found[1].rejects[0].message
@@ -81,15 +75,15 @@ def test_a_record_whose_plans_were_just_forgotten_is_mapped_all_the_same(monkeyp
     monkeypatch.setattr(topic_plans, "_PLANS_BYTES", 1)
     rules = [{"topic": "#", "when": {"kind": "a"}}]
     section = MappingSection.model_validate({"rules": rules, "unmatched": "map"})
-    found = Mapper(section.compile(), unmatched="map").map("s", record("t"))
-    assert found.samples == [("t:v", TIME, 1)]
+    found = Mapper(section.compile(), unmatched="map").map("s", record())
+    assert found.samples == [("t:v", ARRIVAL, 1)]
 
 
 def test_states_of_such_a_signal_are_not_learned() -> None:
     section = MappingSection.model_validate({"rules": [{"topic": "#", "unknown_state": "learn"}]})
     mapper = Mapper(section.compile(), max_claims=1)
-    assert mapper.map("s", record("a", b'{"v": "on"}')).samples
-    found = mapper.map("s", record("b", b'{"v": "on"}'))
+    assert mapper.map("s", record(b'{"v": "on"}', "a")).samples
+    found = mapper.map("s", record(b'{"v": "on"}', "b"))
     assert found.samples == []
     assert found.rejects[0].reason is Reason.SIGNAL_HELD
     assert len(mapper.states.new) == 1
@@ -131,8 +125,8 @@ def test_plans_are_forgotten_when_they_take_too_much(kind: str, monkeypatch: pyt
         found = mapper.map(
             "s",
             record(
-                name if kind == "topics" else "t",
                 b'{"%s": 1, "v": 1}' % name.encode() if kind.endswith("keys") else b'{"v": 1}',
+                name if kind == "topics" else "t",
                 key=name.encode() if kind == "record keys" else None,
             ),
         )
@@ -147,7 +141,7 @@ def test_plans_are_forgotten_when_they_take_too_much(kind: str, monkeypatch: pyt
 
 def test_open_topics_are_counted_and_given_back() -> None:
     progress = Progress()
-    records = [record("x" * 1000), record("y" * 500)]
+    records = [record(topic="x" * 1000), record(topic="y" * 500)]
     token = progress.begin(Chunk("s", "p", [1, 2], records), [(0, Mapped([("x", 1, 1.0)])), (1, Mapped(skipped=True))])
     assert progress.open_topics == 1500
     progress.dropped({}) if progress.forget("s", ["p"]) else None
@@ -156,7 +150,7 @@ def test_open_topics_are_counted_and_given_back() -> None:
 
 
 def test_headers_count_in_what_a_batch_takes() -> None:
-    plain, headed = record("t"), record("t", headers=(("name", "x" * 100_000),) * 10)
+    plain, headed = record(), record(headers=(("name", "x" * 100_000),) * 10)
     assert batch_bytes([headed]) - batch_bytes([plain]) >= 1_000_000
 
 
@@ -173,7 +167,7 @@ def test_the_ledger_has_so_many_lines_and_loses_nothing(
         tallies: Tallies = {}
         for topic in topics:
             tallies.setdefault(f"t{topic}", Tally()).messages += Counts(received=1, inserted=1)
-        file.journal.write([[record(f"t{topic}") for topic in topics]], [])
+        file.journal.write([[record(topic=f"t{topic}") for topic in topics]], [])
         file.journal.write([], [Commit("s", "p", file.next_position - 1, tallies)])
     file.close()
     settled = read_statement(path, lambda _: None).settled
@@ -190,7 +184,7 @@ def test_the_ledger_has_so_many_lines_and_loses_nothing(
 def test_very_long_topics_share_a_line(tmp_path: Path) -> None:
     file = SourceFile.open(tmp_path / "log.sqlite")
     names = [f"{i}".ljust(LONGEST_TOPIC + 1, "x") for i in range(5)]
-    file.journal.write([[record(name) for name in names]], [])
+    file.journal.write([[record(topic=name) for name in names]], [])
     one = Counts(received=1, inserted=1)
     file.journal.write([], [Commit("s", "p", 5, {name: Tally(one, one) for name in names})])
     file.close()

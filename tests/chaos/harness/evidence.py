@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 from connector.state.sqlite import open_read_only
 from tests.chaos.harness.messages import MARK
-from tests.connector_process import ConnectorProcess
+from tests.connector_process import ConnectorProcess, run_command
 from tests.sandbox_server import SandboxServer
 
 
@@ -41,9 +39,8 @@ def _mark(row: Sequence[object]) -> str:
 
 def read_ledger(processes: Sequence[ConnectorProcess]) -> dict[str, Any]:
     """The ledger of these connectors together, as `clarify-connector ledger` tells it."""
-    command = [sys.executable, "-m", "connector", "ledger", *(str(process.config) for process in processes), "--json"]
-    command += ["--all-members"] if len(processes) > 1 else []
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    together = ["--all-members"] if len(processes) > 1 else []
+    done = run_command("ledger", *(process.config for process in processes), "--json", *together)
     assert done.stdout, done.stderr
     ledger: dict[str, Any] = json.loads(done.stdout)
     return ledger

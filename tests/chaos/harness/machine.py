@@ -22,7 +22,7 @@ def faketime_library() -> Path | None:
     return next((path for pattern in _LIBRARIES for path in Path("/").glob(pattern.lstrip("/"))), None)
 
 
-class Clock:
+class ProcessClock:
     """The wall clock of one process, which can jump. Its monotonic clock stays true, as it does on a real machine."""
 
     def __init__(self, folder: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from tests.brokers import Mosquitto
-from tests.chaos.harness.machine import Clock, TinyDisk
+from tests.chaos.harness.machine import ProcessClock, TinyDisk
 from tests.chaos.harness.messages import KAFKA_TOPIC
 from tests.chaos.harness.orders import PublisherProcess
 from tests.chaos.harness.proxy import FaultProxy, Loop
@@ -65,7 +65,7 @@ class Member:
     process: ConnectorProcess
     broker: FaultProxy
     clarify: FaultProxy
-    clock: Clock | None = None
+    clock: ProcessClock | None = None
     disk: TinyDisk | None = None
     stopped: bool = False
     """Somebody sent it SIGSTOP."""
@@ -170,7 +170,7 @@ class Stage:
         credentials["apiUrl"] = f"http://127.0.0.1:{clarify.port}/v1/"
         (folder / "credentials.json").write_text(json.dumps(credentials))
         tormented = name == "m0"
-        clock = Clock(folder) if tormented and self._with_clock else None
+        clock = ProcessClock(folder) if tormented and self._with_clock else None
         disk = TinyDisk(folder / "state") if tormented and self._with_disk else None
         if disk is not None:
             self._opened.callback(disk.close)

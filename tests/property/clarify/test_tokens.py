@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from connector.clarify import Api, ClarifyError, InvalidParams, NotAllowed, Retryable
+from tests.credentials import credentials
 
 RENEWED = 60.0
 """Seconds in which a token that was refused when it was new is not renewed again."""
@@ -38,11 +39,7 @@ class TokenMachine(RuleBasedStateMachine):
         self.seen: list[str] = []
         """What was asked for in the call under way."""
         self.api = Api(
-            {
-                "apiUrl": "https://api.clarify.io/v1/",
-                "integration": "cp1a5c9e3g7i2k6m0o4q",
-                "credentials": {"type": "client-credentials", "clientId": "EXAMPLE", "clientSecret": "s"},
-            },
+            credentials(),
             transport=httpx.MockTransport(self.serve),
             clock=lambda: self.now,
         )

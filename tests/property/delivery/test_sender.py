@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Refused, Retryable, TooLarge
 from connector.delivery.circuit import OPEN_FAILURES, Circuits
 from connector.delivery.policy import LAST_DELAY, RETRY_AFTER_BOUND
+from tests.delivery_desk import Cells, SenderDesk, all_settled, frame_of
 from tests.scripted import ScriptedClarify, Stored
-from tests.unit.delivery.desk import Cells, Desk, all_settled, frame_of
 
 retry_afters = st.none() | st.floats(0, 90) | st.just(1e9)
 transient = (
@@ -70,7 +70,7 @@ def frames(draw: st.DrawFn, most_bad: int) -> tuple[Cells, set[tuple[str, int]]]
 class Server:
     """A server that goes through the steps and then works. It names bad values, or does not."""
 
-    desk: Desk
+    desk: SenderDesk
     bad: set[tuple[str, int]]
     names: bool
     most_values: int
@@ -126,7 +126,7 @@ def run(
 ) -> Server:
     """Deliver these frames, and check that every value is accounted for."""
     clarify = ScriptedClarify()
-    desk = Desk(clarify, chance=random.random)
+    desk = SenderDesk(clarify, chance=random.random)
     server = Server(desk, bad, names, most_values, deque(steps))
     clarify.judge = server.handle
     assert desk.deliver(cells)
@@ -178,7 +178,7 @@ def test_the_latest_of_several_values_at_one_time_is_what_stays(
 ) -> None:
     cells: Cells = {"s": [(t, float(n)) for n, t in enumerate(times)]}
     clarify = ScriptedClarify()
-    desk = Desk(clarify)
+    desk = SenderDesk(clarify)
     clarify.judge = Server(desk, set(), False, most_values, deque(steps)).handle
     assert desk.deliver(cells)
     assert clarify.stored == {("s", t): float(n) for n, t in enumerate(times)}
@@ -197,7 +197,7 @@ def test_after_an_outage_data_goes_on_soon(seconds: int) -> None:
 def wait_after(seconds: float, random: Random) -> float:
     """The seconds from the end of an outage to the first request."""
     clarify = ScriptedClarify()
-    desk = Desk(clarify, chance=random.random)
+    desk = SenderDesk(clarify, chance=random.random)
     until = desk.clock.now + seconds
     answered: list[float] = []
 
@@ -216,7 +216,7 @@ def test_a_long_outage_costs_small_requests_only() -> None:
     """Ten hours of 503 for a frame of 3,000 values."""
     cells: Cells = {f"s{i}": [(t * 20 + i, float(t)) for t in range(150)] for i in range(20)}
     clarify = ScriptedClarify()
-    desk = Desk(clarify)
+    desk = SenderDesk(clarify)
     until = desk.clock.now + 36_000
     sizes: list[int] = []
 

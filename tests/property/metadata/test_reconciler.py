@@ -4,7 +4,6 @@ says why not."""
 from __future__ import annotations
 
 import os
-import sqlite3
 import tempfile
 from collections.abc import Collection, Mapping
 from functools import cache
@@ -29,12 +28,12 @@ from connector.clarify import (
     TooLarge,
 )
 from connector.delivery.slots import Slots
-from connector.metadata.book import MetadataBook, MetadataKind, MetadataStatus, read_lines, retry
-from connector.metadata.reconciler import Entry, EntryChange, FailureKind, SaveInterval
+from connector.metadata.book import MetadataKind, MetadataStatus, read_lines, retry
+from connector.metadata.reconciler import FailureKind, SaveInterval
 from connector.metadata.signals import SignalSaver, desire_of
 from connector.records import SignalMetadata
 from connector.state.state import State
-from tests.scripted import Abort, Clock
+from tests.scripted import Abort, Clock, FragileBook
 
 MOST: Final = 2
 """Signals of a request in these tests; 500 in the connector."""
@@ -121,17 +120,6 @@ class Clarify:
     def _uncertain(self, inputs: Collection[str]) -> None:
         for input_id in inputs:
             self.certain.pop(input_id, None)
-
-
-class FragileBook(MetadataBook):
-    """A book on a disk that can be full."""
-
-    full = False
-
-    def revise(self, inputs: Collection[str], change: EntryChange) -> dict[str, Entry]:
-        if self.full and inputs:
-            raise sqlite3.OperationalError("database or disk is full")
-        return super().revise(inputs, change)
 
 
 class ReconcilerMachine(RuleBasedStateMachine):

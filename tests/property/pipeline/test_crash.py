@@ -20,9 +20,9 @@ from connector.packing.planner import plan_frame
 from connector.pipeline.pipeline import Pipeline
 from connector.pipeline.under_way import Limits
 from connector.records import Chunk, Record
+from tests.listeners import Notes
 from tests.property.fuzz import FUZZ
 from tests.scripted import ListSource, Stored, read_frame
-from tests.unit.pipeline.test_pipeline import Notes
 
 TIME = 1_790_000_000_000_000
 NAMED, UNNAMED = 666.0, 777.0

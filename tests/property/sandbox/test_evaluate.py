@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from connector.sandbox.frames import time_text
 from connector.sandbox.store import Store
-from tests.unit.sandbox.test_methods import call
+from tests.sandbox_calls import call
 
 T0: Final = 1_777_615_200_000_000
 MINUTE: Final = 60_000_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,20 +26,17 @@ from connector.clarify import (
     SignalInfo,
     TooLarge,
 )
+from tests.credentials import INTEGRATION, credentials
 from tests.secrets_used import CLARIFY_SECRET as SECRET
+from tests.unit.clarify.said import everything_said
 
-INTEGRATION = "cp1a5c9e3g7i2k6m0o4q"
 SIGNAL = "cq3t8v5e1k7n4m0r2s6g"
 FRAME = DataFrame(times=["2026-05-01T06:00:00Z", "2026-05-01T06:01:00Z"], series={"boiler/1/p": [4.1, None]})
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
 def fields(kind: str = "basic-auth") -> dict[str, object]:
-    return {
-        "apiUrl": "https://api.clarify.io/v1",
-        "integration": INTEGRATION,
-        "credentials": {"type": kind, "clientId": "EXAMPLE", "clientSecret": SECRET},
-    }
+    return credentials(kind) | {"apiUrl": "https://api.clarify.io/v1"}  # as some files have it
 
 
 def client(handler: Handler, **options: str) -> Api:
@@ -478,15 +474,6 @@ def test_many_problems_are_kept_but_not_all_shown() -> None:
 
 
 # --- what is never said
-
-
-def everything_said(error: BaseException | None) -> str:
-    """Text, repr, attributes and traceback of the error and of all that is chained to it, hidden or not."""
-    said = ""
-    while error is not None:
-        said += "".join(traceback.format_exception(error)) + repr(error) + repr(vars(error))
-        error = error.__cause__ or error.__context__
-    return said
 
 
 def echo(request: httpx.Request) -> str:

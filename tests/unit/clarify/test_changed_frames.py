@@ -16,15 +16,11 @@ import pyclarify
 import pytest
 
 from connector.clarify import AsyncClient, Client, DataFrame
-from tests.secrets_used import CLARIFY_SECRET
+from tests.credentials import credentials
+from tests.unit.clarify.server import Server
 
 T0 = datetime(2026, 5, 1, 6, tzinfo=UTC)
-INTEGRATION = "cp1a5c9e3g7i2k6m0o4q"
-CREDENTIALS = {
-    "apiUrl": "https://api.clarify.io/v1/",
-    "integration": INTEGRATION,
-    "credentials": {"type": "basic-auth", "clientId": INTEGRATION, "clientSecret": CLARIFY_SECRET},
-}
+CREDENTIALS = credentials("basic-auth")
 Change = Callable[[Any], object]
 
 
@@ -205,15 +201,8 @@ def test_parts_do_not_change_with_the_whole_nor_the_whole_with_what_was_written(
     assert set(frame.columns) == {"a", "b"}
 
 
-class Server:
-    def __init__(self) -> None:
-        self.data: list[dict[str, Any]] = []
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        call = orjson.loads(request.content)
-        self.data.append(call["params"]["data"])
-        result: dict[str, object] = {"signalsByInput": {}}
-        return httpx.Response(200, json={"jsonrpc": "2.0", "id": call["id"], "result": result})
+def stand_in() -> Server:
+    return Server(lambda _method, _params: {"signalsByInput": {}})
 
 
 def insert(server: Server, frame: DataFrame, kind: str) -> None:
@@ -234,20 +223,21 @@ def insert(server: Server, frame: DataFrame, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["sync", "async", "split"])
 def test_an_insert_sends_what_is_in_the_frame_now(kind: str) -> None:
     frame = DataFrame(**given())
-    server = Server()
+    server = stand_in()
     insert(server, frame, kind)
     for n in range(2, 30):
         frame.times.append(at(n))
         frame.series["a"].append(float(n))
         frame.series["b"].append(None)
     frame.series["c"] = [float(n) for n in range(30)]
-    server.data.clear()
+    server.calls.clear()
     insert(server, frame, kind)
-    assert (len(server.data) > 1) == (kind == "split")
-    times = [datetime.fromisoformat(text) for data in server.data for text in data["times"]]
+    sent = [params["data"] for _, params in server.calls]
+    assert (len(sent) > 1) == (kind == "split")
+    times = [datetime.fromisoformat(text) for data in sent for text in data["times"]]
     assert times == [at(n) for n in range(30)]
-    assert [value for data in server.data for value in data["series"]["a"]] == frame.series["a"]
-    assert [value for data in server.data for value in data["series"]["c"]] == frame.series["c"]
+    assert [value for data in sent for value in data["series"]["a"]] == frame.series["a"]
+    assert [value for data in sent for value in data["series"]["c"]] == frame.series["c"]
 
 
 @pytest.mark.parametrize("kind", ["sync", "async", "split"])
@@ -255,8 +245,8 @@ def test_an_insert_sends_what_is_in_the_frame_now(kind: str) -> None:
 def test_an_insert_of_what_breaks_a_rule_sends_nothing(change: Change, said: str, kind: str) -> None:
     frame = DataFrame(**given())
     change(frame)
-    server = Server()
+    server = stand_in()
     with pytest.raises(ValueError) as error:  # noqa: PT011 - below
         insert(server, frame, kind)
     assert said in str(error.value)
-    assert server.data == []
+    assert server.calls == []

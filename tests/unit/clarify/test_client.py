@@ -29,51 +29,13 @@ from connector.clarify import (
     query,
 )
 from connector.clarify.transport import ANSWER_BYTES
-from tests.secrets_used import CLARIFY_SECRET
+from tests.credentials import INTEGRATION, credentials
+from tests.scripted import Clock
+from tests.unit.clarify.server import Handler, Server
 
-INTEGRATION = "cp1a5c9e3g7i2k6m0o4q"
 SIGNAL = "cq3t8v5e1k7n4m0r2s6g"
-CREDENTIALS = {
-    "apiUrl": "https://api.clarify.io/v1/",
-    "integration": INTEGRATION,
-    "credentials": {"type": "basic-auth", "clientId": INTEGRATION, "clientSecret": CLARIFY_SECRET},
-}
+CREDENTIALS = credentials("basic-auth")
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-Handler = Callable[[str, dict[str, Any]], Any]
-
-
-class Server:
-    """Answers calls with what `handle` returns: a result, an HTTP status, or an error object."""
-
-    def __init__(self, handle: Handler) -> None:
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-        self._handle = handle
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        call = orjson.loads(request.content)
-        self.calls.append((call["method"], call["params"]))
-        answer = self._handle(call["method"], call["params"])
-        if isinstance(answer, int):
-            return httpx.Response(answer, text="a fault on request")
-        if isinstance(answer, httpx.Response):
-            return answer
-        kind = "error" if isinstance(answer, dict) and "code" in answer else "result"
-        return httpx.Response(200, json={"jsonrpc": "2.0", "id": call["id"], kind: answer})
-
-
-class Clock:
-    """Time that passes only when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 def client_of(handle: Handler, **options: Any) -> tuple[Client, Server]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import traceback
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
@@ -13,6 +12,7 @@ import pytest
 
 from connector.clarify import Client, Credentials, CredentialsError
 from tests.secrets_used import CLARIFY_SECRET as SECRET
+from tests.unit.clarify.said import everything_said
 
 
 def fields(**changes: object) -> dict[str, object]:
@@ -33,15 +33,6 @@ def login(**changes: object) -> dict[str, object]:
 
 def without(key: str) -> dict[str, object]:
     return {name: value for name, value in fields().items() if name != key}
-
-
-def everything_said(error: BaseException | None) -> str:
-    """Text, repr and traceback of the error and of all that is chained to it, hidden or not."""
-    said = ""
-    while error is not None:
-        said += "".join(traceback.format_exception(error)) + repr(error) + repr(vars(error))
-        error = error.__cause__ or error.__context__
-    return said
 
 
 def test_path_text_and_dict_give_the_same(tmp_path: Path) -> None:

@@ -24,13 +24,9 @@ from connector.clarify import (
     TooLarge,
     query,
 )
-from tests.secrets_used import CLARIFY_SECRET
+from tests.credentials import credentials
 
-CREDENTIALS = {
-    "apiUrl": "https://api.clarify.io/v1/",
-    "integration": "cq3t8v5e1k7n4m0r2s6g",
-    "credentials": {"type": "basic-auth", "clientId": "cq3t8v5e1k7n4m0r2s6g", "clientSecret": CLARIFY_SECRET},
-}
+CREDENTIALS = credentials("basic-auth")
 
 
 def invalid(*paths: str) -> InvalidParams:

@@ -11,20 +11,11 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from connector.clarify import Api, ClarifyError, Credentials, NotAllowed, Refused, Retryable, Timeouts
+from connector.clarify import Api, ClarifyError, NotAllowed, Refused, Retryable, Timeouts
+from tests.credentials import credentials
 from tests.secrets_used import CLARIFY_SECRET as SECRET
 
 Handler = Callable[[httpx.Request], httpx.Response]
-
-
-def credentials(kind: str = "client-credentials") -> Credentials:
-    return Credentials.load(
-        {
-            "apiUrl": "https://api.clarify.io/v1/",
-            "integration": "cp1a5c9e3g7i2k6m0o4q",
-            "credentials": {"type": kind, "clientId": "EXAMPLE", "clientSecret": SECRET},
-        }
-    )
 
 
 class FakeClarify:

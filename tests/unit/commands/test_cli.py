@@ -21,28 +21,9 @@ from connector.records import Record
 from tests.secret_search import SearchedCommands
 from tests.secrets_used import REGISTRY_TOKEN
 from tests.secrets_used import SETTING as SECRET
+from tests.unit.commands.configuration import CREDENTIALS, GOOD
 
 ROOT = Path(__file__).parents[3]
-CREDENTIALS = {
-    "apiUrl": "https://api.clarify.io/v1/",
-    "integration": "cp1a5c9e3g7i2k6m0o4q",
-    "credentials": {"type": "client-credentials", "clientId": "EXAMPLE", "clientSecret": SECRET},
-}
-GOOD = """\
-clarify: {credentials: credentials.json}
-sources:
-  - {type: mqtt, url: "mqtt://127.0.0.1:1", topics: [x]}
-state_dir: state
-observe: {listen: null}
-"""
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    (tmp_path / "credentials.json").write_text(json.dumps(CREDENTIALS), encoding="utf-8")
-    file = tmp_path / "connector.yaml"
-    file.write_text(GOOD, encoding="utf-8")
-    return file
 
 
 @pytest.fixture(autouse=True)

@@ -18,20 +18,7 @@ from connector.state.state import State
 
 NOW = 1_800_000_000.0
 INTERVAL = SaveInterval(60.0)
-CONFIG = """\
-clarify: {credentials: credentials.json}
-sources:
-  - {type: mqtt, url: "mqtt://127.0.0.1:1", topics: [x]}
-state_dir: state
-"""
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    (tmp_path / "state").mkdir()
-    file = tmp_path / "connector.yaml"
-    file.write_text(CONFIG, encoding="utf-8")
-    return file
+pytestmark = pytest.mark.usefixtures("state_folder")
 
 
 @pytest.fixture

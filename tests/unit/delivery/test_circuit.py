@@ -7,6 +7,7 @@ import pytest
 from connector.clarify import ClarifyError, NotAllowed, Refused, Retryable
 from connector.delivery.circuit import ALL, OPEN_FAILURES, Circuit, Circuits, CircuitState
 from connector.delivery.policy import FIRST_DELAY, HOLD_DELAY, LAST_DELAY, RETRY_AFTER_BOUND
+from tests.delivery_desk import Desk
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 AWAY = Retryable("no connection")
@@ -34,12 +35,11 @@ ITS_OWN = [
 ]
 
 
-class Desk:
+class CircuitDesk(Desk):
     """The circuits of three methods, and a clock."""
 
     def __init__(self, chance: float = 0.5) -> None:
-        self.now = 1000.0
-        self.circuits = Circuits(lambda: chance)
+        super().__init__(chance=lambda: chance)
         self.insert = self.circuits.of("insert", first=True)
         self.save = self.circuits.of("saveSignals")
         self.select = self.circuits.of("selectItems")
@@ -78,7 +78,7 @@ def is_fresh(circuits: Circuits, now: float) -> bool:
 
 
 def test_what_works_is_never_waited_for() -> None:
-    desk = Desk()
+    desk = CircuitDesk()
     for _ in range(5):
         assert desk.wait_for(desk.insert) == 0.0
         assert not desk.insert.is_probe
@@ -88,7 +88,7 @@ def test_what_works_is_never_waited_for() -> None:
 
 @pytest.mark.parametrize("chance", [0.0, 1.0])
 def test_failures_in_a_row_are_backed_off_from_and_then_open_the_circuit(chance: float) -> None:
-    desk = Desk(chance)
+    desk = CircuitDesk(chance)
     longest = [FIRST_DELAY * 2**n for n in range(OPEN_FAILURES - 1)]
     for failures, most in enumerate(longest, 1):
         desk.fail(desk.insert, BUSY)
@@ -106,7 +106,7 @@ def test_failures_in_a_row_are_backed_off_from_and_then_open_the_circuit(chance:
 
 
 def test_few_failures_of_each_of_several_methods_are_no_long_outage() -> None:
-    desk = Desk(chance=0.0)
+    desk = CircuitDesk(chance=0.0)
     for _ in range(OPEN_FAILURES - 1):
         for circuit in (desk.insert, desk.save, desk.select):
             desk.fail(circuit)
@@ -115,7 +115,7 @@ def test_few_failures_of_each_of_several_methods_are_no_long_outage() -> None:
 
 
 def test_slow_failures_open_it_sooner() -> None:
-    desk = Desk()
+    desk = CircuitDesk()
     desk.fail(desk.insert, Retryable("time-out", outcome_unknown=True), times=2, seconds=20.0)
     assert desk.states() == (CLOSED, CLOSED)
     desk.fail(desk.insert, Retryable("time-out", outcome_unknown=True), seconds=20.0)
@@ -124,7 +124,7 @@ def test_slow_failures_open_it_sooner() -> None:
 
 
 def test_an_answer_in_between_breaks_the_row() -> None:
-    desk = Desk()
+    desk = CircuitDesk()
     for _ in range(5):
         desk.fail(desk.insert, AWAY, times=OPEN_FAILURES - 1)
         desk.answer(desk.insert)
@@ -134,7 +134,7 @@ def test_an_answer_in_between_breaks_the_row() -> None:
 @pytest.mark.parametrize("chance", [0.0, 1.0])
 @pytest.mark.parametrize("error", [NotAllowed("no", code=-32003), Refused("no", code=404)])
 def test_where_a_person_must_act_it_opens_at_once_and_is_tried_slowly(error: ClarifyError, chance: float) -> None:
-    desk = Desk(chance)
+    desk = CircuitDesk(chance)
     for _ in range(20):
         desk.fail(desk.insert, error)
         assert (desk.insert.held, desk.insert.trouble) == (True, "no")
@@ -145,7 +145,7 @@ def test_where_a_person_must_act_it_opens_at_once_and_is_tried_slowly(error: Cla
 
 
 def test_the_caller_may_know_better_that_a_person_must_act() -> None:
-    desk = Desk()
+    desk = CircuitDesk()
     desk.wait_for(desk.insert)
     desk.insert.failed(ClarifyError("the integration is unknown", code=-32602), desk.now, held=True)
     assert desk.insert.held
@@ -153,7 +153,7 @@ def test_the_caller_may_know_better_that_a_person_must_act() -> None:
 
 @pytest.mark.parametrize("error", EVERYBODYS, ids=str)
 def test_what_is_everybodys_trouble_has_one_probe_for_all(error: ClarifyError) -> None:
-    desk = Desk()
+    desk = CircuitDesk()
     desk.fail(desk.insert, error, times=1 if isinstance(error, NotAllowed) else OPEN_FAILURES)
     assert desk.states() == (OPEN, OPEN)
     desk.fail(desk.save, error)
@@ -171,7 +171,7 @@ def test_what_is_everybodys_trouble_has_one_probe_for_all(error: ClarifyError) -
 
 @pytest.mark.parametrize("error", ITS_OWN, ids=str)
 def test_what_is_a_methods_own_trouble_does_not_stop_others(error: ClarifyError) -> None:
-    desk = Desk()
+    desk = CircuitDesk()
     desk.fail(desk.save, error, times=20)
     assert desk.save.status(desk.now).state is OPEN
     assert desk.states() == (CLOSED, CLOSED)
@@ -183,7 +183,7 @@ def test_what_is_a_methods_own_trouble_does_not_stop_others(error: ClarifyError)
 def test_a_method_that_has_not_failed_is_not_stopped_by_one_that_has() -> None:
     """Only publishing is broken on the server: inserts go on, and their answers close the circuit of all methods at
     once."""
-    desk = Desk()
+    desk = CircuitDesk()
     desk.fail(desk.select, Retryable("a bug", code=500), times=20)
     assert desk.states()[0] is OPEN
     assert desk.wait_for(desk.insert) == 0.0
@@ -196,7 +196,7 @@ def test_a_method_that_has_not_failed_is_not_stopped_by_one_that_has() -> None:
 
 
 def test_inserts_are_first_in_the_queue_for_the_probe() -> None:
-    desk = Desk()
+    desk = CircuitDesk()
     desk.fail(desk.save, times=OPEN_FAILURES)
     desk.fail(desk.select)
     desk.fail(desk.insert)
@@ -208,7 +208,7 @@ def test_inserts_are_first_in_the_queue_for_the_probe() -> None:
 
 
 def test_an_answer_of_any_kind_shows_that_the_api_is_there() -> None:
-    desk = Desk()
+    desk = CircuitDesk()
     desk.fail(desk.insert, AWAY, times=OPEN_FAILURES)
     desk.fail(desk.save, NotAllowed("not yours", code=-32003))
     assert desk.states()[0] is CLOSED
@@ -217,7 +217,7 @@ def test_an_answer_of_any_kind_shows_that_the_api_is_there() -> None:
 
 
 def test_the_server_gets_the_time_that_it_asks_for_within_reason() -> None:
-    desk = Desk()
+    desk = CircuitDesk()
     desk.fail(desk.save, AWAY, times=OPEN_FAILURES)
     desk.fail(desk.insert, Retryable("later", code=503, retry_after=90.0))
     assert desk.insert.left(desk.now) == 90.0
@@ -230,7 +230,7 @@ def test_the_server_gets_the_time_that_it_asks_for_within_reason() -> None:
 
 
 def test_a_probe_that_is_not_sent_after_all_is_free_again() -> None:
-    desk = Desk()
+    desk = CircuitDesk()
     desk.fail(desk.insert, times=OPEN_FAILURES)
     desk.fail(desk.save)
     desk.wait_for(desk.insert)
@@ -241,7 +241,7 @@ def test_a_probe_that_is_not_sent_after_all_is_free_again() -> None:
 
 
 def test_an_answer_to_a_request_from_before_counts(capsys: pytest.CaptureFixture[str]) -> None:
-    desk = Desk()
+    desk = CircuitDesk()
     assert desk.save.begin(desk.now)
     desk.fail(desk.insert, times=OPEN_FAILURES)
     desk.save.answered(desk.now)
@@ -251,7 +251,7 @@ def test_an_answer_to_a_request_from_before_counts(capsys: pytest.CaptureFixture
 
 
 def test_opening_and_closing_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    desk = Desk()
+    desk = CircuitDesk()
     desk.fail(desk.insert, Retryable("HTTP 503. Try again later.", code=503), times=30)
     desk.fail(desk.save, Retryable("HTTP 503. Try again later.", code=503), times=30)
     since = desk.now - desk.circuits.statuses(desk.now)[ALL].failing_seconds
@@ -267,7 +267,7 @@ def test_opening_and_closing_are_one_line_each(capsys: pytest.CaptureFixture[str
 
 
 def test_that_a_person_must_act_is_said_even_if_it_was_open_already(capsys: pytest.CaptureFixture[str]) -> None:
-    desk = Desk()
+    desk = CircuitDesk()
     desk.fail(desk.insert, AWAY, times=10)
     desk.fail(desk.insert, NotAllowed("create new credentials", code=401), times=10)
     desk.answer(desk.insert)
@@ -279,7 +279,7 @@ def test_that_a_person_must_act_is_said_even_if_it_was_open_already(capsys: pyte
 
 
 def test_a_methods_own_circuit_is_said_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
-    desk = Desk()
+    desk = CircuitDesk()
     desk.fail(desk.save, BUSY, times=10)
     desk.answer(desk.save)
     opened, closed = capsys.readouterr().out.splitlines()

@@ -16,9 +16,9 @@ from connector.clarify import (
     SignalInfo,
     TooLarge,
 )
-from connector.delivery.circuit import ALL, OPEN_FAILURES, Circuits, CircuitState
+from connector.delivery.circuit import ALL, OPEN_FAILURES, CircuitState
 from connector.delivery.guarded import GuardedClient
-from tests.scripted import Abort, Clock
+from tests.delivery_desk import Desk
 
 SAVE, SELECT = "integration.saveSignals", "admin.selectSignals"
 
@@ -44,20 +44,18 @@ class Metadata:
         return {"data": [], **params}
 
 
-class Desk:
+class GuardedDesk(Desk):
     def __init__(self, *steps: Exception | None, abort_in_wait: int | None = None) -> None:
-        self.clock = Clock()
-        self.abort = Abort(self.clock, abort_in_wait)
-        self.circuits = Circuits(lambda: 0.5)
+        super().__init__(abort_in_wait)
         self.clarify = Metadata(*steps)
         self.client = GuardedClient(self.clarify, self.circuits, self.abort, self.clock)
 
     def state(self, method: str) -> CircuitState:
-        return self.circuits.statuses(self.clock.now)[method].state
+        return self.circuits.statuses(self.now)[method].state
 
 
 def test_what_works_goes_through_without_a_wait() -> None:
-    desk = Desk()
+    desk = GuardedDesk()
     assert desk.client.integration == "integration"
     assert desk.client.save_signals({}) == SaveSignalsResult({})
     assert desk.client.call(SELECT, {"limit": 1}) == {"data": [], "limit": 1}
@@ -67,7 +65,7 @@ def test_what_works_goes_through_without_a_wait() -> None:
 
 def test_what_fails_is_raised_and_counts_for_its_method() -> None:
     error = NotAllowed("not yours", code=-32003)
-    desk = Desk(error)
+    desk = GuardedDesk(error)
     with pytest.raises(NotAllowed) as caught:
         desk.client.call(SELECT, {})
     assert caught.value is error
@@ -78,7 +76,7 @@ def test_what_fails_is_raised_and_counts_for_its_method() -> None:
 
 @pytest.mark.parametrize("error", [InvalidParams("bad", code=-32602), TooLarge("too large", code=413)])
 def test_a_complaint_about_the_data_is_an_answer(error: ClarifyError) -> None:
-    desk = Desk(*[Retryable("away")] * OPEN_FAILURES, error)
+    desk = GuardedDesk(*[Retryable("away")] * OPEN_FAILURES, error)
     for _ in range(OPEN_FAILURES):
         with pytest.raises(Retryable):
             desk.client.save_signals({})
@@ -89,7 +87,7 @@ def test_a_complaint_about_the_data_is_an_answer(error: ClarifyError) -> None:
 
 
 def test_a_call_waits_until_its_circuit_lets_it_through() -> None:
-    desk = Desk(Retryable("busy", code=429, retry_after=30.0))
+    desk = GuardedDesk(Retryable("busy", code=429, retry_after=30.0))
     with pytest.raises(Retryable):
         desk.client.save_signals({})
     began = desk.clock.now
@@ -99,7 +97,7 @@ def test_a_call_waits_until_its_circuit_lets_it_through() -> None:
 
 
 def test_a_wait_ends_when_the_connector_stops() -> None:
-    desk = Desk(Retryable("away"), abort_in_wait=1)
+    desk = GuardedDesk(Retryable("away"), abort_in_wait=1)
     with pytest.raises(Retryable, match="away"):
         desk.client.save_signals({})
     with pytest.raises(Retryable, match="stops"):
@@ -108,7 +106,7 @@ def test_a_wait_ends_when_the_connector_stops() -> None:
 
 
 def test_what_breaks_a_rule_is_no_failure_of_the_api() -> None:
-    desk = Desk()
+    desk = GuardedDesk()
     with pytest.raises(ValueError, match="cannot be an input ID"):
         desk.client.save_signals({"no ID": SignalInfo(name="x")})
     assert desk.clarify.calls == []
@@ -122,7 +120,7 @@ def test_what_breaks_a_rule_is_no_failure_of_the_api() -> None:
 def test_what_nobody_foresaw_is_tried_again_after_a_back_off_with_its_traceback_in_the_log(
     method: str, bug: Exception
 ) -> None:
-    desk = Desk(bug, bug)
+    desk = GuardedDesk(bug, bug)
 
     def ask() -> object:
         return desk.client.save_signals({}) if method == SAVE else desk.client.call(method, {})

@@ -16,14 +16,14 @@ from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, 
 from connector.delivery.divided import by_record, joined, split_columns, values_in
 from connector.delivery.policy import HOLD_DELAY
 from connector.packing.frame import Column
+from tests.delivery_desk import Cells, SenderDesk, all_settled, frame_of, gaps, stored
 from tests.scripted import ScriptedClarify, Stored
-from tests.unit.delivery.desk import Cells, Desk, all_settled, frame_of, gaps, stored
 
 SIX = {"a": [(1, 1.0), (2, 2.0)], "b": [(1, 3.0), (2, 4.0)], "c": [(1, 5.0), (3, 6.0)]}
 
 
 def test_a_good_frame_is_one_request() -> None:
-    desk = Desk(ScriptedClarify())
+    desk = SenderDesk(ScriptedClarify())
     assert desk.deliver(SIX)
     assert desk.clarify.requests == [stored(SIX)]
     assert desk.account.settled == all_settled(SIX)
@@ -45,7 +45,7 @@ def test_a_good_frame_is_one_request() -> None:
     ],
 )
 def test_what_is_not_the_datas_fault_is_tried_again_until_it_works(error: ClarifyError) -> None:
-    desk = Desk(ScriptedClarify([error] * 20))
+    desk = SenderDesk(ScriptedClarify([error] * 20))
     assert desk.deliver(SIX)
     assert desk.clarify.requests == [stored(SIX)] * 21, "the very same frame"
     assert desk.clarify.stored == stored(SIX)
@@ -72,7 +72,7 @@ NOT_TOO_MUCH = [
 
 @pytest.mark.parametrize("error", TOO_MUCH + NOT_TOO_MUCH, ids=str)
 def test_what_says_that_there_is_too_much_lowers_the_pace(error: ClarifyError) -> None:
-    desk = Desk(ScriptedClarify([error]))
+    desk = SenderDesk(ScriptedClarify([error]))
     assert desk.deliver(SIX)
     assert (desk.pace.congestion < 1.0) == (error in TOO_MUCH)
 
@@ -80,7 +80,7 @@ def test_what_says_that_there_is_too_much_lowers_the_pace(error: ClarifyError) -
 def test_a_row_of_failures_lowers_the_pace_once() -> None:
     """Only the first failure of an outage lowers the rate: after the outage, a tenth of the rate must not be what is
     left."""
-    desk = Desk(ScriptedClarify([Retryable("overloaded", code=503)] * 30))
+    desk = SenderDesk(ScriptedClarify([Retryable("overloaded", code=503)] * 30))
     assert desk.deliver(SIX)
     assert desk.pace.congestion == pytest.approx(0.75)
 
@@ -90,7 +90,7 @@ def test_a_time_out_lowers_the_pace() -> None:
         desk.clock.now += 20.0
         raise Retryable("No answer in time", outcome_unknown=True)
 
-    desk = Desk(ScriptedClarify([no_answer]))
+    desk = SenderDesk(ScriptedClarify([no_answer]))
     assert desk.deliver(SIX)
     assert desk.pace.congestion < 1.0
 
@@ -98,7 +98,7 @@ def test_a_time_out_lowers_the_pace() -> None:
 @pytest.mark.parametrize(("error", "held"), [(Retryable("time-out"), False), (NotAllowed("no", code=403), True)])
 def test_trouble_shows_while_it_lasts(error: ClarifyError, held: bool) -> None:
     seen = []
-    desk = Desk(ScriptedClarify())
+    desk = SenderDesk(ScriptedClarify())
     desk.clarify.steps.extend([error, lambda body: seen.append((desk.circuit.trouble, desk.circuit.held))])
     assert desk.deliver(SIX)
     assert seen == [(str(error), held)]
@@ -117,7 +117,7 @@ def bad_series(*names: str) -> Callable[[Stored], None]:
 
 
 def test_exactly_the_series_that_clarify_names_are_set_aside() -> None:
-    desk = Desk(ScriptedClarify(judge=bad_series("b")))
+    desk = SenderDesk(ScriptedClarify(judge=bad_series("b")))
     assert desk.deliver(SIX)
     assert desk.clarify.stored == stored(SIX, "b")
     assert set(desk.account.lost) == {"b"}
@@ -127,7 +127,7 @@ def test_exactly_the_series_that_clarify_names_are_set_aside() -> None:
 
 
 def test_all_series_may_be_bad() -> None:
-    desk = Desk(ScriptedClarify(judge=bad_series("a", "b", "c")))
+    desk = SenderDesk(ScriptedClarify(judge=bad_series("a", "b", "c")))
     assert desk.deliver(SIX)
     assert desk.clarify.stored == {}
     assert set(desk.account.lost) == {"a", "b", "c"}
@@ -144,7 +144,7 @@ def too_large_above(values: int) -> Callable[[Stored], None]:
 
 @pytest.mark.parametrize("values", [1, 2, 5])
 def test_a_frame_that_is_too_large_is_halved_until_it_fits(values: int) -> None:
-    desk = Desk(ScriptedClarify(judge=too_large_above(values)))
+    desk = SenderDesk(ScriptedClarify(judge=too_large_above(values)))
     assert desk.deliver(SIX)
     assert desk.clarify.stored == stored(SIX)
     assert desk.account.settled == all_settled(SIX)
@@ -164,7 +164,7 @@ def bad_values(*cells: tuple[str, int]) -> Callable[[Stored], None]:
 def unnamed(cells: Cells, *bad: tuple[str, int]) -> int:
     """Deliver these cells, some of which are bad without being named. Checks that exactly the bad ones are set aside.
     Returns the number of requests."""
-    desk = Desk(ScriptedClarify(judge=bad_values(*bad)))
+    desk = SenderDesk(ScriptedClarify(judge=bad_values(*bad)))
     assert desk.deliver(cells)
     wanted = stored(cells)
     for cell in bad:
@@ -206,7 +206,7 @@ def test_a_value_is_given_up_only_after_it_failed_alone() -> None:
         if len(frame) > 1:
             raise InvalidParams("something is wrong", code=-32602)
 
-    desk = Desk(ScriptedClarify(judge=judge))
+    desk = SenderDesk(ScriptedClarify(judge=judge))
     assert desk.deliver(SIX)
     assert desk.clarify.stored == stored(SIX)
     assert desk.account.lost == {}
@@ -218,7 +218,7 @@ def test_a_single_value_that_clarify_names_is_set_aside_without_its_series(path:
         if ("b", 2) in frame:
             raise InvalidParams("bad", code=-32602, problems=[Problem(path, "too large for a float")])
 
-    desk = Desk(ScriptedClarify(judge=judge))
+    desk = SenderDesk(ScriptedClarify(judge=judge))
     assert desk.deliver(SIX)
     wanted = stored(SIX)
     del wanted["b", 2]
@@ -232,7 +232,7 @@ def test_a_row_that_clarify_names_is_set_aside_in_every_series() -> None:
         if any(time_us == 2 for _, time_us in frame):
             raise InvalidParams("bad", code=-32602, problems=[Problem("data.times[1]", "no such time")])
 
-    desk = Desk(ScriptedClarify(judge=judge))
+    desk = SenderDesk(ScriptedClarify(judge=judge))
     assert desk.deliver(SIX)
     assert desk.account.lost_cells == {("a", 2), ("b", 2)}
     assert desk.clarify.stored == {("a", 1): 1.0, ("b", 1): 3.0, ("c", 1): 5.0, ("c", 3): 6.0}
@@ -240,7 +240,7 @@ def test_a_row_that_clarify_names_is_set_aside_in_every_series() -> None:
 
 
 def test_a_named_value_takes_the_values_that_it_replaced_along() -> None:
-    desk = Desk(
+    desk = SenderDesk(
         ScriptedClarify([InvalidParams("bad", code=-32602, problems=[Problem("data.series.a[0]", "too large")])])
     )
     assert desk.deliver({"a": [(1, 1.0), (2, 2.0), (1, 10.0)]})
@@ -250,7 +250,7 @@ def test_a_named_value_takes_the_values_that_it_replaced_along() -> None:
 
 def test_a_cell_without_a_value_or_an_index_that_the_frame_does_not_have_blames_nobody() -> None:
     for path in ("data.series.c[1]", "data.series.a[3]", "data.times[3]"):
-        desk = Desk(ScriptedClarify([InvalidParams("bad", code=-32602, problems=[Problem(path, "bad")])]))
+        desk = SenderDesk(ScriptedClarify([InvalidParams("bad", code=-32602, problems=[Problem(path, "bad")])]))
         assert desk.deliver(SIX)
         assert desk.clarify.stored == stored(SIX), path
         assert desk.account.lost == {}
@@ -264,7 +264,7 @@ def test_a_path_that_may_mean_a_series_or_a_cell_is_not_guessed_at() -> None:
             row = sorted({time_us for _, time_us in frame}).index(2)
             raise InvalidParams("bad", code=-32602, problems=[Problem(f"data.series.x.{row}", "bad")])
 
-    desk = Desk(ScriptedClarify(judge=judge))
+    desk = SenderDesk(ScriptedClarify(judge=judge))
     assert desk.deliver(cells)
     assert desk.account.lost_cells == {("x", 2)}
 
@@ -277,7 +277,7 @@ def test_names_that_come_during_a_search_end_it() -> None:
             names = [Problem("data.series.c", "bad")] if len({name for name, _ in frame}) <= 2 else []
             raise InvalidParams("bad", code=-32602, problems=names)
 
-    desk = Desk(ScriptedClarify(judge=judge))
+    desk = SenderDesk(ScriptedClarify(judge=judge))
     assert desk.deliver(cells)
     assert desk.clarify.stored == stored(cells, "c")
     assert len(desk.clarify.requests) <= 4
@@ -285,7 +285,7 @@ def test_names_that_come_during_a_search_end_it() -> None:
 
 def test_the_later_value_of_one_time_never_travels_before_the_earlier() -> None:
     cells = {"a": [(1, 1.0), (2, 2.0), (1, 10.0), (2, 20.0), (1, 100.0)]}
-    desk = Desk(ScriptedClarify(judge=too_large_above(1)))
+    desk = SenderDesk(ScriptedClarify(judge=too_large_above(1)))
     assert desk.deliver(cells)
     assert desk.clarify.stored == {("a", 1): 100.0, ("a", 2): 20.0}
     assert desk.account.settled == all_settled(cells)
@@ -293,7 +293,7 @@ def test_the_later_value_of_one_time_never_travels_before_the_earlier() -> None:
 
 def test_a_single_value_that_is_too_large_is_held_slowly_not_given_up() -> None:
     one = {"a": [(1, 1.0)]}
-    desk = Desk(ScriptedClarify([TooLarge("a proxy with odd ideas", code=413)] * 3))
+    desk = SenderDesk(ScriptedClarify([TooLarge("a proxy with odd ideas", code=413)] * 3))
     assert desk.deliver(one)
     assert desk.clarify.stored == stored(one)
     assert desk.account.lost == {}
@@ -301,20 +301,20 @@ def test_a_single_value_that_is_too_large_is_held_slowly_not_given_up() -> None:
 
 
 def test_a_single_value_that_clarify_finds_bad_without_a_name_is_set_aside() -> None:
-    desk = Desk(ScriptedClarify([InvalidParams("bad", code=-32602)]))
+    desk = SenderDesk(ScriptedClarify([InvalidParams("bad", code=-32602)]))
     assert desk.deliver({"a": [(1, 1.0)]})
     assert desk.account.lost == {"a": "bad"}
 
 
 def test_every_request_takes_a_slot() -> None:
-    desk = Desk(ScriptedClarify(judge=too_large_above(1)))
+    desk = SenderDesk(ScriptedClarify(judge=too_large_above(1)))
     assert desk.deliver(SIX)
     assert len(desk.clarify.at) > 6
     assert all(gap >= 1.0 for gap in gaps(desk.clarify.at))
 
 
 def waits_until_done(clarify: Callable[[], ScriptedClarify]) -> int:
-    desk = Desk(clarify())
+    desk = SenderDesk(clarify())
     assert desk.deliver(SIX)
     return len(desk.abort.waits)
 
@@ -326,7 +326,7 @@ def troubled() -> ScriptedClarify:
 
 @pytest.mark.parametrize("in_wait", range(1, waits_until_done(troubled) + 1))
 def test_an_abort_in_any_wait_leaves_the_rest_unsettled(in_wait: int) -> None:
-    desk = Desk(troubled(), abort_in_wait=in_wait)
+    desk = SenderDesk(troubled(), abort_in_wait=in_wait)
     assert not desk.deliver(SIX)
     tokens = {(name, t): token for token, (name, t) in enumerate(stored(SIX))}
     assert desk.account.settled == Counter(tokens[key] for key in desk.clarify.stored), "settled is what Clarify has"
@@ -337,7 +337,7 @@ def test_an_interruption_is_not_swallowed() -> None:
     def interrupt(_: bytes) -> None:
         raise KeyboardInterrupt
 
-    desk = Desk(ScriptedClarify([interrupt]))
+    desk = SenderDesk(ScriptedClarify([interrupt]))
     with pytest.raises(KeyboardInterrupt):
         desk.deliver(SIX)
     assert desk.account.settled == Counter()
@@ -374,7 +374,7 @@ def test_what_nobody_foresaw_is_sent_again_after_a_back_off_with_its_traceback_i
     def fail(_: bytes) -> None:
         raise bug
 
-    desk = Desk(ScriptedClarify([fail] * 8))
+    desk = SenderDesk(ScriptedClarify([fail] * 8))
     with capture_logs() as logs:
         assert desk.deliver(SIX)
     assert desk.clarify.stored == stored(SIX)

@@ -11,23 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from connector.config.read import load_config
-from connector.formats.catalogue import Compression, FormatField, build_format
+from connector.formats.catalogue import build_format
 from connector.formats.format import PayloadError
 from connector.formats.schema.registry.section import SchemaRegistrySection
 from connector.formats.section import FormatSection
-from connector.formats.text.sections import JsonFormatSection
-from tests.schemas import KnownSchemas, framed, registered
+from tests.schemas import KnownSchemas, Rule, framed, registered
 from tests.secrets_used import REGISTRY_TOKEN
-
-
-class Rule(BaseModel):
-    """What a rule has of a format."""
-
-    format: FormatField = JsonFormatSection()
-    compression: Compression = "none"
 
 
 def section(format_: str | dict[str, Any]) -> FormatSection:

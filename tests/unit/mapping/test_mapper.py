@@ -15,18 +15,14 @@ from connector.mapping.rules.section import RuleSection
 from connector.mapping.signals.input_ids import Origin
 from connector.mapping.time.times import TimeBounds, format_time
 from connector.records import Mapped, Reason, Record, Sample, TimeKind
+from tests.unit.records import ARRIVAL, record
 
-ARRIVAL = 1_790_000_000_000_000
 TS = 1_712_120_512
 
 
 def rules(*sections: Mapping[str, Any]) -> list[Rule]:
     """Rules as a configuration file writes them."""
     return [compile_rule(RuleSection.model_validate(section)) for section in sections]
-
-
-def record(payload: bytes, topic: str = "t", *, retained: bool = False) -> Record:
-    return Record(topic, payload, ARRIVAL, retained=retained)
 
 
 def mapped(payload: bytes | str, topic: str = "t", mapper: Mapper | None = None) -> Mapped:

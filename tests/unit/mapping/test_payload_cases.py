@@ -110,7 +110,7 @@ class Outcome:
         return "refused" if self.rejects else "nothing"
 
 
-def record(message: Mapping[str, Any]) -> Record:
+def record_of(message: Mapping[str, Any]) -> Record:
     if "payload_text" in message:
         payload = message["payload_text"].encode()
     elif "payload_base64" in message:
@@ -130,7 +130,7 @@ def rules_of(case: Mapping[str, Any], mode: str) -> list[dict[str, Any]]:
         return list(yaml.safe_load(case["mapping"]))
     observed = Observed()
     for number, message in enumerate(case["input"], 1):
-        observed.add("", record(message), number)
+        observed.add("", record_of(message), number)
     return [dict(rule.settings) for rule in draft(observed, dict(SOURCE)).rules]
 
 
@@ -147,7 +147,7 @@ def outcome(case: Mapping[str, Any], mode: str) -> Outcome:
     found = Outcome([], [], [], [])
     waiting = Pending()
     for token, message in enumerate(case["input"]):
-        mapped = mapper.map("s", record(message))
+        mapped = mapper.map("s", record_of(message))
         assert len({sample[:2] for sample in mapped.samples}) == len(mapped.samples), "in one message nothing is merged"
         found.samples += mapped.samples
         found.rejects += mapped.rejects

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from connector.formats.catalogue import build_format
 from connector.mapping.mapper import Mapper
 from connector.mapping.presets import BUILT_IN, Presets
 from connector.mapping.rules.compiler.rule import check_compiles
 from connector.mapping.rules.section import RuleSection
-from connector.mapping.section import MappingSection
 from connector.mapping.signals.input_ids import legal_id
 from connector.mapping.time.times import parse_time
-from connector.records import Mapped, Record, SignalMetadata
-
-ARRIVAL = 1_790_000_000_000_000
-
-
-def mapper(*rules: dict[str, Any], match: str = "first") -> Mapper:
-    section = MappingSection.model_validate({"rules": rules, "match": match})
-    return Mapper(section.compile(build_format), match_all=match == "all")
+from connector.records import Mapped, SignalMetadata
+from tests.unit.mapping.mappers import mapper, take
+from tests.unit.records import ARRIVAL
 
 
 def mapped(using: Mapper, topic: str, payload: Any, *, key: bytes | None = None) -> Mapped:
-    raw = payload.encode() if isinstance(payload, str) else json.dumps(payload).encode()
-    return using.map("mqtt", Record(topic, raw, ARRIVAL, key))
+    return take(using, payload.encode() if isinstance(payload, str) else payload, topic, key=key)
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +15,8 @@ from connector.metadata.items import ANNOTATION, LEFT_ALONE, ItemPublisher, dige
 from connector.metadata.reconciler import FailureKind, SaveInterval
 from connector.records import ItemMetadata, Overwrite, SignalMetadata
 from connector.state.state import State
+from tests.scripted import Clock
+from tests.unit.metadata.desk import WALL, Desk
 from tests.waiting import wait_until
 
 ID = "cq3t8v5e1k7n4m0r2s{:02d}"
@@ -60,16 +61,15 @@ class Clarify:
         return {"id": signal, "attributes": self.items[signal], "meta": {"annotations": self.annotations[signal]}}
 
 
-class Desk:
-    """A running publisher, which ends with the test."""
+class ItemDesk(Desk):
+    """A running publisher."""
 
     def __init__(self, clarify: Clarify, state: State, described: Callable[[str], bool] | None = None):
-        self.abort = threading.Event()
+        abort, wall = threading.Event(), Clock(WALL)
         self.book = MetadataBook(state, MetadataKind.ITEM, clarify.integration)
         is_described = described or (lambda _: True)
-        self.now = 1_800_000_000.0
         self.paused: list[float] = []
-        slots = Slots(1000.0, self.abort)
+        slots = Slots(1000.0, abort)
         slots.pause = self.pause  # type: ignore[method-assign]
         self.publisher = ItemPublisher(
             clarify,
@@ -78,8 +78,9 @@ class Desk:
             SaveInterval(0.0),
             lambda inputs: {key for key in inputs if not is_described(key)},
             chance=lambda: 0.0,
-            clock=lambda: self.now,
+            clock=wall,
         )
+        super().__init__(self.publisher, abort, wall)
         self.publisher.start()
 
     def pause(self, seconds: float) -> bool:
@@ -90,31 +91,21 @@ class Desk:
         item = ItemMetadata(name, None, None, True, overwrite)
         self.publisher.want([(key, SignalMetadata(name=key, item=item)) for key in inputs])
 
-    def later(self, seconds: float) -> None:
-        self.now += seconds
-        self.publisher.outbox.want({})  # it looks
-
     def settle(self) -> None:
         wait_until(lambda: self.publisher.counts().waiting == 0, 5, "all is done")
 
-    def close(self) -> None:
-        self.abort.set()
-        self.publisher.close(5)
-
 
 @pytest.fixture
-def desks(tmp_path: Path) -> Any:
-    opened: list[Desk] = []
-    state = State(tmp_path / "state.sqlite")
+def desks(state: State) -> Any:
+    opened: list[ItemDesk] = []
 
-    def make(clarify: Clarify, **more: Any) -> Desk:
-        opened.append(Desk(clarify, state, **more))
+    def make(clarify: Clarify, **more: Any) -> ItemDesk:
+        opened.append(ItemDesk(clarify, state, **more))
         return opened[-1]
 
     yield make
     for desk in opened:
         desk.close()
-    state.close()
 
 
 def test_a_signal_becomes_an_item_like_itself(desks: Any) -> None:

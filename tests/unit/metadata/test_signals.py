@@ -2,63 +2,42 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from connector.clarify import ClarifyError, InvalidParams, NotAllowed, Problem, Retryable, TooLarge
 from connector.delivery.slots import Slots
 from connector.metadata.book import MetadataBook, MetadataKind
-from connector.metadata.reconciler import Entry, EntryChange, FailureKind, Outstanding, SaveInterval
+from connector.metadata.reconciler import FailureKind, Outstanding, SaveInterval
 from connector.metadata.signals import SignalSaver
 from connector.records import SignalMetadata
 from connector.state.state import State
-from tests.scripted import Abort, Clock, ScriptedSignals
+from tests.scripted import Abort, Clock, FragileBook, ScriptedSignals
+from tests.unit.metadata.desk import SECONDS, WALL, Desk
 from tests.waiting import wait_until
 
-SECONDS = 20.0
 TEMP = SignalMetadata("Temperature", "of the boiler", "°C", labels=(("line", ("7",)),))
-WALL = 1_800_000_000.0
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    found = State(tmp_path / "state.sqlite")
-    yield found
-    found.close()
-
-
-class FullDisk(MetadataBook):
-    """A book that cannot be written while `full`."""
-
-    full = False
-
-    def revise(self, inputs: Collection[str], change: EntryChange) -> dict[str, Entry]:
-        if self.full and inputs:
-            raise sqlite3.OperationalError("database or disk is full")
-        return super().revise(inputs, change)
-
-
-class Desk:
+class SignalDesk(Desk):
     """A running saver with its book and its clocks."""
 
     def __init__(self, clarify: ScriptedSignals, state: State, wall: Clock, abort: Abort | None = None) -> None:
         clock = Clock()
-        self.wall = wall
-        self.book = FullDisk(state, MetadataKind.SIGNAL, clarify.integration)
-        self.abort = abort or Abort(clock)
+        abort = abort or Abort(clock)
+        self.book = FragileBook(state, MetadataKind.SIGNAL, clarify.integration)
         self.saver = SignalSaver(
             clarify,
             self.book,
-            Slots(1.0, self.abort, clock),
+            Slots(1.0, abort, clock),
             SaveInterval(60.0, wall()),
             clock=wall,
             chance=lambda: 0.5,
         )
+        super().__init__(self.saver, abort, wall)
 
     def want(self, *signals: tuple[str, SignalMetadata]) -> None:
         self.saver.want(signals)
@@ -68,10 +47,6 @@ class Desk:
         wait_until(
             lambda: self.saver.counts().waiting == self.saver.counts().postponed, SECONDS, "nothing waits", every=0.002
         )
-
-    def later(self, seconds: float) -> None:
-        self.wall.now += seconds
-        self.saver.outbox.want({})  # it looks
 
     def rejected(self, *, times: int) -> Outstanding:
         """The outstanding desire of `a`, after it was rejected so often."""
@@ -92,7 +67,7 @@ class Desk:
         }
 
 
-Run = Callable[..., Desk]
+Run = Callable[..., SignalDesk]
 
 
 @pytest.fixture
@@ -103,20 +78,19 @@ def wall() -> Clock:
 @pytest.fixture
 def run(state: State, wall: Clock) -> Iterator[Run]:
     """Starts a saver as a start of the connector does, and closes the saver before it."""
-    desks: list[Desk] = []
+    desks: list[SignalDesk] = []
 
-    def start(clarify: ScriptedSignals, *, running: bool = True) -> Desk:
+    def start(clarify: ScriptedSignals, *, running: bool = True) -> SignalDesk:
         for earlier in desks:
             earlier.saver.close(SECONDS)
-        desks.append(Desk(clarify, state, wall))
+        desks.append(SignalDesk(clarify, state, wall))
         if running:
             desks[-1].saver.start()
         return desks[-1]
 
     yield start
     for desk in desks:
-        desk.abort.set()
-        desk.saver.close(SECONDS)
+        desk.close()
 
 
 def test_metadata_is_saved_complete(run: Run) -> None:
@@ -467,7 +441,7 @@ def test_an_abort_ends_it_at_once(state: State, wall: Clock) -> None:
     clock = Clock()
     abort = Abort(clock, in_wait=3)
     clarify = ScriptedSignals([Retryable("time-out")] * 1000)
-    desk = Desk(clarify, state, wall, abort)
+    desk = SignalDesk(clarify, state, wall, abort)
     desk.saver.start()
     desk.want(("a", TEMP))
     wait_until(abort.is_set, SECONDS, "aborted", every=0.002)

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 
-from connector.dead_letters.letter import DeadLetter
 from connector.pipeline.notices import Notices
 from connector.pipeline.rejects import Rejects
 from connector.records import Chunk, Mapped, Reason, Record, Reject
+from tests.listeners import Letters
 from tests.scripted import ListSource
-
-
-class Letters:
-    def __init__(self) -> None:
-        self.letters: list[DeadLetter] = []
-
-    def add(self, letters: Sequence[DeadLetter]) -> None:
-        self.letters += letters
 
 
 def test_the_first_letter_of_each_source_and_reason() -> None:

@@ -15,8 +15,8 @@ from connector.mapping.signals.input_ids import Origin
 from connector.records import Record
 from connector.runtime.ledger import Account, as_table, read_kept, read_ledger
 from connector.state.state import State
-
-TIME = 1_790_000_000_000_000
+from tests.unit.records import ARRIVAL as TIME
+from tests.unit.records import record
 
 
 def config_in(folder: Path, *names: str) -> Config:
@@ -25,10 +25,6 @@ def config_in(folder: Path, *names: str) -> Config:
     file.write_text(f"clarify: {{credentials: c.json}}\nsources:\n{sources}state_dir: state\n", encoding="utf-8")
     (folder / "state").mkdir(exist_ok=True)
     return load_config(file, {})
-
-
-def record(payload: str, topic: str = "t") -> Record:
-    return Record(topic, payload.encode(), TIME)
 
 
 def used_file(path: Path) -> None:

@@ -13,6 +13,7 @@ from connector.mapping.signals.input_ids import Origin
 from connector.pipeline.discoveries import Overwritten
 from connector.runtime.connector import Connector
 from connector.state.state import State, read_overwritten
+from tests.credentials import credentials
 from tests.recorded_disk import Recording
 from tests.waiting import wait_until
 
@@ -22,16 +23,11 @@ clarify: {credentials: credentials.json}
 sources: [{type: mqtt, url: "mqtt://127.0.0.1:1", topics: [x]}]
 state_dir: state
 """
-CREDENTIALS = {
-    "credentials": {"type": "client-credentials", "clientId": "EXAMPLE", "clientSecret": "EXAMPLE"},
-    "integration": "cp1a5c9e3g7i2k6m0o4q",
-    "apiUrl": "https://api.clarify.io/v1/",
-}
 
 
 @pytest.mark.parametrize("what", ["claims", "states"])
 def test_it_goes_on_trying_until_it_is_written(what: str, tmp_path: Path) -> None:
-    (tmp_path / "credentials.json").write_text(json.dumps(CREDENTIALS))
+    (tmp_path / "credentials.json").write_text(json.dumps(credentials()))
     (tmp_path / "connector.yaml").write_text(CONFIG)
     folder = tmp_path / "state"
     folder.mkdir()
@@ -64,7 +60,7 @@ def test_it_goes_on_trying_until_it_is_written(what: str, tmp_path: Path) -> Non
 
 
 def test_replaced_values_wait_in_memory_while_the_disk_refuses(tmp_path: Path) -> None:
-    (tmp_path / "credentials.json").write_text(json.dumps(CREDENTIALS))
+    (tmp_path / "credentials.json").write_text(json.dumps(credentials()))
     (tmp_path / "connector.yaml").write_text(CONFIG)
     folder = tmp_path / "state"
     folder.mkdir()

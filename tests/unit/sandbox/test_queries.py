@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from connector.sandbox.store import Store, StoreError
-from tests.unit.sandbox.test_methods import call, insert, save
+from tests.sandbox_calls import call, insert, save
 
 TIMES = ["2026-05-01T06:00:00Z", "2026-05-01T06:01:00Z"]
 WINDOW = {"filter": {"times": {"$gte": "2026-05-01T00:00:00Z", "$lt": "2026-05-02T00:00:00Z"}}}
 
 
 @pytest.fixture
-def store() -> Iterator[Store]:
-    with Store.open(None) as store:
-        insert(store, {"times": TIMES, "series": {"a": [1, 2], "b": [None, 5]}})
-        yield store
+def store(store: Store) -> Store:
+    insert(store, {"times": TIMES, "series": {"a": [1, 2], "b": [None, 5]}})
+    return store
 
 
 def admin(store: Store, method: str, **params: Any) -> dict[str, Any]:

@@ -43,12 +43,6 @@ def save(
     return store.save(store.integration().id, {key: view}, create_only=create_only, now=now)[key]
 
 
-@pytest.fixture
-def store():
-    with Store.open(None) as store:
-        yield store
-
-
 def test_an_insert_creates_signals_once_and_keeps_their_id(store: Store) -> None:
     first = insert(store, [10, 20], {"a": [1.0, None], "empty": [None, None]})
     assert first["a"].created

@@ -31,6 +31,7 @@ from connector.try_out.sniff import sniff
 from connector.try_out.time_fields import find_time
 from connector.try_out.vendors import preset_for, vendor_of
 from connector.try_out.write_config import config_text
+from tests.credentials import credentials
 from tests.secret_search import SearchedCommands
 from tests.secrets_used import SETTING as SECRET
 
@@ -410,12 +411,7 @@ def test_what_is_written_passes_the_check_and_the_preview(folder: Path) -> None:
     assert "plant/line0/press/telemetry:pressure" in text
     assert "Tasmota publishes like this" in text
     assert "ts, epoch in seconds (1790000000), found by its name" in " ".join(text.replace("#", "").split())
-    credentials = {
-        "apiUrl": "https://api.clarify.io/v1/",
-        "integration": "cp1a5c9e3g7i2k6m0o4q",
-        "credentials": {"type": "client-credentials", "clientId": "EXAMPLE", "clientSecret": SECRET},
-    }
-    (folder / "clarify-credentials.json").write_text(json.dumps(credentials))
+    (folder / "clarify-credentials.json").write_text(json.dumps(credentials(secret=SECRET)))
     checked = SearchedCommands().invoke(main, ["check", "connector.yaml"])
     assert checked.exit_code == 0, checked.output
     shown = SearchedCommands().invoke(

@@ -19,7 +19,7 @@ from connector.mapping.rules.topics import PatternError, parse_pattern
 from connector.mapping.rules.values import FILTERED, Conversion, ValueRejectedError
 from connector.records import Reason, Record
 from tests.property.fuzz import FUZZ
-from tests.property.mapping.test_mapping import ARRIVAL, check_promises, keys, leaves, topics, trees, values_of
+from tests.property.mapping.promises import ARRIVAL, check_promises, keys, leaves, topics, trees, values_of
 
 VARIABLES = ["source", "topic", "path", "field", "key", "header.site", "payload.a", "payload.a.b", "first"]
 templates = st.lists(

@@ -22,14 +22,10 @@ from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.records import Reason, Record, Reject
 from tests.in_process import left_as_it_was
 from tests.secret_search import SearchedCommands
+from tests.unit.commands.configuration import GOOD
 
 NOW_US = 1_790_000_000_000_000
-GOOD = """\
-clarify: {credentials: credentials.json}
-sources:
-  - {type: mqtt, url: "mqtt://127.0.0.1:1", topics: [x]}
-state_dir: state
-"""
+pytestmark = pytest.mark.usefixtures("state_folder")
 
 
 def written(letter: DeadLetter, us: int = NOW_US) -> DeadLetter:
@@ -52,14 +48,6 @@ LETTERS = [
     ),
     written(a_letter(4, topic="plant/4", source="other", record=None, why="it is gone"), NOW_US + 10**6),
 ]
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    file = tmp_path / "connector.yaml"
-    file.write_text(GOOD, encoding="utf-8")
-    (tmp_path / "state").mkdir()
-    return file
 
 
 @pytest.fixture

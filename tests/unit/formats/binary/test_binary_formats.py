@@ -16,15 +16,9 @@ import pytest
 from connector.formats.binary.binary import BinaryFormat, Bits, LayoutField
 from connector.formats.binary.cbor import CborFormat
 from connector.formats.binary.messagepack import MessagePackFormat
-from connector.formats.format import BadDocument, Documents, Format, PayloadError
+from connector.formats.format import BadDocument, Documents, Format
 from connector.records import Reason
-
-
-def refused(format_: Format, payload: bytes) -> PayloadError:
-    with pytest.raises(PayloadError) as error:
-        format_.decode(payload)
-    return error.value
-
+from tests.unit.formats.refused import refused
 
 # -- MessagePack: written by the msgpack package, another implementation -----------------------------
 

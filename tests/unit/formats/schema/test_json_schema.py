@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from connector.formats.format import PayloadError
 from connector.formats.schema.json_schema import JsonSchemaFormat
 from connector.records import Reason
 from tests.schemas import KnownSchemas, framed, registered
+from tests.unit.formats.refused import refused
 
 SCHEMA = {
     "$schema": "http://json-schema.org/draft-07/schema#",
@@ -27,12 +27,6 @@ SCHEMAS = KnownSchemas(
     registered(7, "AVRO", '"int"'),
     registered(8, "JSON", '{"$ref": "#"}'),
 )
-
-
-def refused(format_: JsonSchemaFormat, payload: bytes) -> PayloadError:
-    with pytest.raises(PayloadError) as error:
-        format_.decode(payload)
-    return error.value
 
 
 def test_without_the_check_only_the_id_is_taken_off() -> None:

@@ -10,18 +10,13 @@ from typing import Any
 import pytest
 
 from connector.formats.documents import MAX_BAD, MAX_DOCUMENTS
-from connector.formats.format import BadDocument, Documents, Format, PayloadError
+from connector.formats.format import BadDocument, Documents, PayloadError
 from connector.formats.text import csv_rows
 from connector.formats.text.csv_rows import CsvFormat
 from connector.formats.text.ndjson import NdjsonFormat
 from connector.formats.text.text import TextFormat
 from connector.records import Reason
-
-
-def refused(format_: Format, payload: bytes) -> PayloadError:
-    with pytest.raises(PayloadError) as error:
-        format_.decode(payload)
-    return error.value
+from tests.unit.formats.refused import refused
 
 
 def bad(found: object, at: int) -> BadDocument:

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, cast
 
 import cbor2
 import pytest
 
-from connector.formats.catalogue import build_format
 from connector.mapping.documents.senml import resolve
 from connector.mapping.mapper import Mapper
-from connector.mapping.section import MappingSection
 from connector.records import Mapped, Reason, Record
+from tests.unit.mapping.mappers import mapper, take
 
 ARRIVAL = 1_790_000_000_123_457
+SENML = {"preset": "senml", "topic": "sensors/pack"}
 DEVICE = "urn:dev:ow:10e2073a01080063"
 
 
 def mapped(pack: Any, using: Mapper | None = None) -> Mapped:
-    using = using or mapper()
-    return using.map("mqtt", Record("sensors/pack", json.dumps(pack).encode(), ARRIVAL))
-
-
-def mapper() -> Mapper:
-    rule = {"preset": "senml", "topic": "sensors/pack"}
-    return Mapper(MappingSection.model_validate({"rules": [rule]}).compile(build_format))
+    return take(using or mapper(SENML), pack, "sensors/pack", time_us=ARRIVAL)
 
 
 def samples(pack: Any) -> list[tuple[str, int, float]]:
@@ -47,7 +40,7 @@ def test_5_1_2_times_are_relative_to_the_base_time() -> None:
     name, at = "urn:dev:ow:10e2073a0108006:", 1_276_020_076_001_000
     first = {"bn": name, "bt": 1.276020076001e09, "bu": "A", "bver": 5, "n": "voltage", "u": "V", "v": 120.1}
     past = [{"n": "current", "t": seconds, "v": 1.7 + seconds / 10} for seconds in range(-5, 0)]
-    using = mapper()
+    using = mapper(SENML)
     found = mapped([first, *past, {"n": "current", "v": 1.7}], using)
     assert found.rejects == []
     assert found.samples == [
@@ -74,7 +67,7 @@ def _track_samples() -> set[tuple[str, int, float]]:
 
 def _named(found: set[tuple[str, int, float]]) -> set[tuple[str, int, float]]:
     """With `%` as input IDs can have it."""
-    using = mapper()
+    using = mapper(SENML)
     mapped([{"n": f"{DEVICE}/%EL", "v": 1}], using)
     (legal,) = {input_id for input_id, _ in using.discovered}
     return {(legal if "%EL" in name else name, at, value) for name, at, value in found}
@@ -208,7 +201,7 @@ def test_fields_that_are_not_known_are_ignored_and_a_name_alone_is_no_value() ->
 
 def test_cbor_has_numbers_for_the_field_names() -> None:
     rule = {"preset": "senml", "topic": "sensors/pack", "format": "cbor"}
-    using = Mapper(MappingSection.model_validate({"rules": [rule]}).compile(build_format))
+    using = mapper(rule)
     pack = [{-2: "dev:", -3: 1_320_078_429, 0: "temp", 1: "Cel", 2: 23.1}, {0: "open", 4: False, 6: -1}]
     found = using.map("mqtt", Record("sensors/pack", cbor2.dumps(pack), ARRIVAL))
     at = 1_320_078_429_000_000
@@ -219,7 +212,7 @@ def test_cbor_has_numbers_for_the_field_names() -> None:
 @pytest.mark.parametrize("number", [10**400, -(10**400), float("nan"), float("inf"), float("-inf")])
 def test_a_number_beyond_all_measure_is_a_reject(field: str, number: float) -> None:
     rule = {"preset": "senml", "topic": "sensors/pack", "format": "cbor"}
-    using = Mapper(MappingSection.model_validate({"rules": [rule]}).compile(build_format))
+    using = mapper(rule)
     found = using.map("mqtt", Record("sensors/pack", cbor2.dumps([{"n": "a", "v": 1, "s": 1, field: number}]), ARRIVAL))
     assert found.rejects
     assert all(sample[2] == 1 for sample in found.samples)

@@ -7,35 +7,15 @@ from typing import Any
 
 import pytest
 
-from connector.formats.catalogue import build_format
-from connector.mapping.mapper import Mapper
 from connector.mapping.rules.compiler.rule import check_compiles
 from connector.mapping.rules.section import RuleSection
-from connector.mapping.section import MappingSection
 from connector.mapping.signals.input_ids import Origin
 from connector.records import Mapped, Reason, Record, SignalMetadata, TimeKind
+from tests.unit.mapping.mappers import mapper, take
+from tests.unit.records import ARRIVAL
 
-ARRIVAL = 1_790_000_000_000_000
 T0 = 1_714_557_600_000_000
 """2024-05-01T10:00:00Z"""
-
-
-def mapper(*rules: dict[str, Any], **more: Any) -> Mapper:
-    match = more.pop("match", "first")
-    section = MappingSection.model_validate({"rules": rules, "match": match})
-    return Mapper(section.compile(build_format), match_all=match == "all", **more)
-
-
-def take(
-    using: Mapper,
-    payload: Any,
-    topic: str = "t",
-    *,
-    key: bytes | None = None,
-    headers: tuple[tuple[str, str], ...] = (),
-) -> Mapped:
-    raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return using.map("mqtt", Record(topic, raw, ARRIVAL, key, headers))
 
 
 def values(found: Mapped) -> dict[str, float]:

@@ -9,19 +9,19 @@ from connector.mapping.signals.signal_guard import GuardSettings, NewSignals, Si
 from connector.records import Mapped, Reason, Reject
 
 
-def record(*inputs: str) -> Mapped:
+def values(*inputs: str) -> Mapped:
     return Mapped([(input_id, 1000 + i, float(i)) for i, input_id in enumerate(inputs)])
 
 
 def test_known_signals_pass_unchanged_whatever_the_settings() -> None:
     guard = SignalGuard(GuardSettings(1, "reject"), {"a", "b"})
-    mapped = record("a", "b", "a")
+    mapped = values("a", "b", "a")
     assert guard.check(mapped) is mapped
 
 
 def test_new_signals_are_let_in_up_to_the_greatest_number_and_then_held() -> None:
     guard = SignalGuard(GuardSettings(3, "allow"), {"a"})
-    found = guard.check(record("a", "b", "c", "d", "b", "d"))
+    found = guard.check(values("a", "b", "c", "d", "b", "d"))
     assert [sample[0] for sample in found.samples] == ["a", "b", "c", "b"]
     assert [(reject.reason, reject.path) for reject in found.rejects] == [
         (Reason.SIGNAL_HELD, "d@1003"),
@@ -35,16 +35,16 @@ def test_new_signals_are_let_in_up_to_the_greatest_number_and_then_held() -> Non
 
 def test_held_signals_pass_once_they_are_approved() -> None:
     guard = SignalGuard(GuardSettings(on_new="hold"), {"a"})
-    assert [sample[0] for sample in guard.check(record("a", "b")).samples] == ["a"]
+    assert [sample[0] for sample in guard.check(values("a", "b")).samples] == ["a"]
     guard.approve(["b"])
-    mapped = record("a", "b")
+    mapped = values("a", "b")
     assert guard.check(mapped) is mapped
     assert guard.held == 0
 
 
 def test_a_rejected_signal_is_not_offered_for_approval() -> None:
     guard = SignalGuard(GuardSettings(on_new="reject"), ())
-    found = guard.check(record("a"))
+    found = guard.check(values("a"))
     assert found.rejects[0].reason is Reason.SIGNAL_REJECTED
     assert guard.new_held == []
 
@@ -69,7 +69,7 @@ def test_every_value_is_a_sample_or_a_reject_and_the_number_holds(
     guard = SignalGuard(GuardSettings(most, on_new), known)
     seen: set[str] = set()
     for inputs in records:
-        found = guard.check(record(*inputs))
+        found = guard.check(values(*inputs))
         assert len(found.samples) + len(found.rejects) == len(inputs)
         seen |= {sample[0] for sample in found.samples}
     if most is not None:

@@ -20,20 +20,8 @@ from connector.ledger.statement import read_statement
 from connector.ledger.verify import verify
 from connector.records import Record
 from tests.secret_search import SearchedCommands
-from tests.unit.sources.journal.test_journals import (
-    MIB,
-    Durable,
-    commit_of,
-    disk,
-    poll_all,
-    settled,
-    started,
-    tiny_disk,
-)
+from tests.unit.sources.journal.journals import MIB, SECONDS, Durable, commit_of, disk, poll_all, settled, started
 from tests.waiting import wait_until
-
-SECONDS = 20.0
-__all__ = ["tiny_disk"]
 
 
 def batch(first: int, n: int, size: int = 100) -> list[Record]:
@@ -48,11 +36,6 @@ def crashed_copy(path: Path, folder: Path) -> Path:
     for suffix in (".high-water", "", "-wal"):
         shutil.copy(path.with_name(path.name + suffix), folder / (path.name + suffix))
     return folder / path.name
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "mqtt.sqlite"
 
 
 def losses(path: Path) -> list[tuple[int | None, int | None, int | None]]:

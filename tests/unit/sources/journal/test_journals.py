@@ -3,89 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from connector.ledger.account import Commit, Counts, Tally
+from connector.ledger.account import Counts
 from connector.ledger.losses import Loss
 from connector.ledger.progress import MAX_CHUNK
 from connector.ledger.source_file import SourceFile
 from connector.ledger.statement import read_statement
 from connector.records import Chunk, Record
-from connector.sources.journal.disk import DiskJournal
 from connector.sources.journal.journal import Batch, Journal, batch_bytes
-from connector.sources.journal.memory import MemoryJournal
 from connector.sources.source import SourceFailedError
+from tests.unit.sources.journal.journals import (
+    MIB,
+    SECONDS,
+    Durable,
+    commit_of,
+    disk,
+    memory,
+    payloads,
+    poll,
+    poll_all,
+    settled,
+    started,
+)
 from tests.waiting import wait_until
-
-SECONDS = 20.0
-MIB = 1024 * 1024
-
-
-class Durable:
-    """Makes batches, and keeps the numbers of the batches that were reported durable, in order."""
-
-    def __init__(self) -> None:
-        self.order: list[int] = []
-
-    def batch(self, number: int, n: int = 3, size: int = 10) -> Batch:
-        records = [Record("t", f"{number}.{i} ".encode().ljust(size, b"."), 1) for i in range(n)]
-        return Batch(records, lambda: self.order.append(number))
-
-    def wait_for(self, n: int) -> None:
-        wait_until(lambda: len(self.order) >= n, SECONDS, f"{n} durable batches", every=0.002)
-
-
-def commit_of(*chunks: Chunk) -> Commit:
-    """A commit of these chunks, of which all records were inserted."""
-    tallies: dict[str, Tally] = {}
-    for chunk in chunks:
-        for record in chunk.records:
-            tallies.setdefault(record.topic, Tally()).messages += Counts(received=1, inserted=1)
-    last = chunks[-1]
-    return Commit(last.source, last.partition, last.positions[-1], tallies)
-
-
-def poll(journal: Journal) -> Chunk:
-    chunk = journal.poll(SECONDS)
-    assert chunk is not None
-    return chunk
-
-
-def poll_all(journal: Journal, n: int) -> list[Chunk]:
-    """Polls chunks until they have `n` records. A poll may give nothing while damage is stepped over."""
-    chunks: list[Chunk] = []
-    until = time.monotonic() + SECONDS
-    while sum(len(chunk.records) for chunk in chunks) < n:
-        chunk = journal.poll(SECONDS)
-        if chunk is not None:
-            chunks.append(chunk)
-        assert time.monotonic() < until
-    return chunks
-
-
-def payloads(chunks: list[Chunk]) -> list[bytes]:
-    return [record.payload for chunk in chunks for record in chunk.records]
-
-
-def settled(path: Path) -> int:
-    said = read_statement(path, lambda row: None)
-    return sum(tally.messages.received for tally in said.settled.values())
-
-
-def disk(file: SourceFile, max_bytes: int = 100 * MIB) -> DiskJournal:
-    return DiskJournal("mqtt", file, max_bytes)
-
-
-def memory(file: SourceFile, max_bytes: int = 100 * MIB) -> MemoryJournal:
-    return MemoryJournal("mqtt", file, max_bytes)
 
 
 @pytest.fixture(params=[disk, memory], ids=["disk", "memory"])
@@ -93,20 +40,6 @@ def make(request: pytest.FixtureRequest) -> Callable[..., Journal]:
     """Makes the journal under test from a file, and optionally a bound in bytes."""
     maker: Callable[..., Journal] = request.param
     return maker
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "mqtt.sqlite"
-
-
-@contextlib.contextmanager
-def started(journal: Journal) -> Iterator[Journal]:
-    journal.start()
-    try:
-        yield journal
-    finally:
-        journal.close(SECONDS)
 
 
 # -- every journal ---------------------------------------------------------------------------------
@@ -493,18 +426,6 @@ def test_disk_tries_again_when_the_file_may_not_grow(path: Path) -> None:
             lambda: writer.execute("PRAGMA max_page_count = 20"),
             lambda: writer.execute("PRAGMA max_page_count = 100000"),
         )
-
-
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MiB. Only root can mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a tiny disk takes root")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_disk_tries_again_when_the_disk_is_full(tiny_disk: Path) -> None:

@@ -17,6 +17,7 @@ from connector.formats.format import PayloadError, SchemaUnavailableError
 from connector.formats.schema.registry.client import SchemaRegistry
 from connector.formats.schema.schemas import NamedSchema
 from connector.records import Reason
+from tests.scripted import Clock
 from tests.secrets_used import REGISTRY_TOKEN
 
 URL = "https://registry.example.com/base"
@@ -42,16 +43,6 @@ class Server:
         return httpx.Response(status, headers=[(name.encode(), raw) for name, raw in self.headers], content=content)
 
 
-class Clock:
-    """A time that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def server() -> Server:
     found = Server()
@@ -61,7 +52,7 @@ def server() -> Server:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture

@@ -137,12 +137,12 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
 
     @property
     def session_seconds(self) -> float:
-        """The session time-out of the classic protocol."""
+        """The session time-out of the classic protocol, in seconds."""
         return self.session_timeout or _CLASSIC_SESSION_SECONDS
 
     @property
     def subscription(self) -> list[str]:
-        """What to subscribe to."""
+        """The topics and patterns in the form that librdkafka's `subscribe` takes."""
         return [subscription(topic) for topic in self.topics]
 
     @cached_property
@@ -150,11 +150,11 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
         return topic_matcher(self.topics)
 
     def matches(self, topic: str) -> bool:
-        """Whether this topic is one of ours."""
+        """Whether the source reads the topic."""
         return self._matcher.fullmatch(topic) is not None
 
     def subscriptions(self) -> Sequence[Subscription]:
-        """The topics and patterns of topics."""
+        """A `Subscription` for each topic or pattern of the section."""
         return [
             Subscription(text, partial(_fits, topic_matcher([text])), None if text.startswith("^") else [text])
             for text in self.topics
@@ -162,22 +162,22 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
 
     @property
     def address(self) -> str:
-        """The servers to begin with."""
+        """The bootstrap servers, with commas between them."""
         return ",".join(self.bootstrap_servers)
 
     def check(self) -> list[str]:
-        """Ask librdkafka whether it takes the settings."""
+        """Let librdkafka check the settings; returns its problems, for people."""
         from connector.sources.kafka.settings import check_settings  # noqa: PLC0415 - loads librdkafka
 
         return check_settings(self)
 
     def for_worker(self, worker: int) -> Self:
-        """Every worker is a member of the group; a static member needs a name of its own."""
+        """Returns the section for a worker: each worker is a member of the group, with its own instance ID if any."""
         name = None if self.instance_id is None else f"{self.instance_id}-{worker}"
         return self.model_copy(update={"instance_id": name})
 
     def reads(self, destination: Destination) -> bool:
-        """Whether the topic is one of ours, in the same cluster."""
+        """Whether the source reads the topic of `destination`, in the same cluster."""
         return (
             destination.protocol == "kafka"
             and not set(self.bootstrap_servers).isdisjoint(destination.servers)
@@ -185,26 +185,26 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
         )
 
     def open(self, file: SourceFile, message_bytes: int) -> KafkaSource:  # noqa: ARG002 - brokers bound their messages
-        """The member of the group."""
+        """Returns the source that is a member of the group. Raises `SettingsError` if librdkafka refuses a setting."""
         from connector.sources.kafka.source import KafkaSource  # noqa: PLC0415 - loads librdkafka
 
         return KafkaSource(self, file)
 
     def tap(self, *, from_beginning: bool) -> KafkaTap:
-        """A reader outside of every group."""
+        """Returns a reader outside every group, for `preview --live` and the like."""
         from connector.sources.kafka.tap import KafkaTap  # noqa: PLC0415 - loads librdkafka
 
         return KafkaTap(self, from_beginning=from_beginning)
 
     def open_range(self, file: SourceFile, asked: RangeAsked) -> KafkaRangeSource:
-        """A reader of this range, outside of every group."""
+        """Returns a reader of a range, outside every group. Raises `RangeError`."""
         from connector.sources.kafka.range import open_range  # noqa: PLC0415 - loads librdkafka
 
         return open_range(self, file, asked)
 
     @classmethod
     def settings_at(cls, address: Address) -> dict[str, object]:
-        """`kafka://` is without TLS, `kafkas://` with it."""
+        """Returns the settings for an address: `kafka://` is without TLS, `kafkas://` with TLS. Raises `ValueError`."""
         if not address.topics:
             raise ValueError(
                 "name the topics with --topics, such as --topics plant.telemetry or --topics '^plant\\..*'"

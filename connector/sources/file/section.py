@@ -64,21 +64,21 @@ class FileSection(SourceSection):
 
     @property
     def is_stdin(self) -> bool:
-        """Whether it is standard input."""
+        """Whether the source reads standard input."""
         return self.path == STDIN
 
     @property
     def address(self) -> str:
-        """Where it is, for people."""
+        """The path of the file, or `standard input`, for people."""
         return "standard input" if self.is_stdin else str(self.path)
 
     @property
     def files(self) -> dict[str, Path | None]:
-        """The files that it names."""
+        """The file of the setting `path`; None for standard input."""
         return {"path": None if self.is_stdin else self.path}
 
     def open(self, file: SourceFile, message_bytes: int) -> FileSource:  # noqa: ARG002 - max_line bounds the lines
-        """The reader of the file."""
-        from connector.sources.file.source import FileSource  # noqa: PLC0415 - loaded where it is used
+        """Returns the source that reads the file."""
+        from connector.sources.file.source import FileSource  # noqa: PLC0415 - loaded only if it is used
 
         return FileSource(self, file)

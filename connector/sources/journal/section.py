@@ -13,7 +13,7 @@ JOURNAL_HELP: Final = {
     "journal_max_bytes": "Bound of the journal in bytes",
     "journal_unread_messages": "Messages in the journal that were not taken in yet",
 }
-"""What the numbers of a journal say, for the metrics page."""
+"""Name of a metric of a journal → its help text on the metrics page."""
 
 
 class JournalSection(Section):
@@ -33,5 +33,5 @@ class JournalSection(Section):
 
 
 def with_short_form(value: object) -> object:
-    """The section as a mapping: `journal: memory` is short for `journal: {storage: memory}`."""
+    """Returns the section as a mapping: `journal: memory` is short for `journal: {storage: memory}`."""
     return {"storage": value} if isinstance(value, str) else value

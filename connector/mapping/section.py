@@ -1,4 +1,4 @@
-"""The section `mapping`: its rules and presets, and what holds for every message."""
+"""The section `mapping`: rules, presets, and the settings for all messages."""
 
 from __future__ import annotations
 
@@ -97,12 +97,12 @@ class MappingSection(Section):
 
     @property
     def digest(self) -> str:
-        """Tells apart mappings: what the section says, and the presets of its own folder. The mapping has no secret."""
+        """A digest of the section and of the presets in `preset_folder`. Neither of them has secrets."""
         said = json.dumps([self.model_dump(mode="json"), self._presets.digest()], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:_DIGEST_LENGTH]
 
     def compile(self, build: BuildFormat | None = None) -> list[Rule]:
-        """All rules, in order; `build` makes their formats. Raises ValueError."""
+        """Returns all rules, in order; `build` makes their formats. Raises ValueError."""
         rules = [rule for number, section in enumerate(self.rules) for rule in compile_rules(section, build, number)]
         for name in self.presets:
             rule = RuleSection.model_validate({"preset": name}, context={"presets": self._presets})

@@ -185,13 +185,12 @@ def _as_align(value: object) -> object:
 PresetName: TypeAlias = Annotated[
     str, WithJsonSchema({"anyOf": [{"enum": list(BUILT_IN), "type": "string"}, {"type": "string"}]})
 ]
-"""A preset by its name: a built-in one, or one of the configuration's own folder."""
+"""The name of a preset: a built-in preset, or a preset in the folder of the configuration."""
 _NO_FOLDER: Final = Presets()
 
 
 def presets_of(info: ValidationInfo) -> Presets:
-    """The presets that whoever validates a configuration put into the context, under `presets`; else the built-in
-    ones."""
+    """Returns the presets in the context of the validation, under `presets`; else the built-in presets."""
     found = (info.context or {}).get("presets")
     return found if isinstance(found, Presets) else _NO_FOLDER
 
@@ -378,7 +377,7 @@ def _validated(written: dict[str, Any], check: Callable[[RuleSection], object] |
 
 
 def _first_message(error: ValueError) -> str:
-    """The text of the first mistake; in front of the text stands the field, where pydantic names one."""
+    """Returns the text of the first mistake, with the name of the field before it if pydantic names one."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors()[0]

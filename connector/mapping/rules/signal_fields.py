@@ -1,4 +1,4 @@
-"""What a rule and a value say alike: what the signal is called, and how its values are converted and thinned."""
+"""The settings that rules and values share: metadata of signals, and the conversion and thinning of values."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ThinSection(Section):
         if self.window is None and (self.by or self.wait is not None):
             raise ValueError("by and wait are for window, which is missing")
         if self.window is None and not filters:
-            raise ValueError("says nothing; set change_only, deadband, deadband_percent, min_interval or window")
+            raise ValueError("no setting is given; set change_only, deadband, deadband_percent, min_interval or window")
         if self.at_least_every is not None and not (self.change_only or self.deadband or self.deadband_percent):
             raise ValueError("at_least_every is for change_only and deadband")
         return self
@@ -121,12 +121,12 @@ class SignalFields(Section):
 
     @property
     def is_enum(self) -> bool:
-        """Whether it makes an enum signal."""
+        """Whether the settings make an enum signal."""
         return self.type == "enum" or (self.type is None and bool(self.states or self.unknown_state == "learn"))
 
     @property
     def all_enum_values(self) -> tuple[tuple[str, str], ...]:
-        """The names of its states; those of `states` where none is declared."""
+        """(number, name) of the signal's states; for an enum signal without `enum_values`, from `states`."""
         if self.enum_values or not self.is_enum:
             return tuple(self.enum_values.items())
         return tuple({str(number): text for text, number in reversed(self.states.items())}.items())

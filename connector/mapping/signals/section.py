@@ -1,4 +1,4 @@
-"""The section on which signals may come into being."""
+"""The section `signals`: the limits for new signals."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ class SignalsSection(Section):
     )
 
     def guard(self) -> GuardSettings:
-        """As the guard has it."""
+        """Returns the settings of the guard."""
         return GuardSettings(self.max, self.on_new)

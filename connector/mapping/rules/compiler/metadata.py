@@ -28,7 +28,7 @@ class MetadataFields(TypedDict):
 
 
 def metadata_of(section: RuleSection | ValueSection, templates: RuleTemplates, where: str = "") -> MetadataFields:
-    """What a rule or a value says of its signals. `where` stands in front of the field's name in an error.
+    """Returns the metadata that a rule or a value sets for its signals. An error begins with `where`.
 
     Raises ValueError for a bad template. Intervals are ISO 8601 durations.
     """

@@ -1,4 +1,4 @@
-"""The rule as a whole: sections of rules become what the mapper uses.
+"""The rule as a whole: sections of rules → the rules that the mapper uses.
 
 `section.py` knows nothing of this module. The section `mapping` calls `check_compiles` for each rule that it has read,
 so a mistake in a template is found together with all other mistakes of the configuration.

@@ -47,7 +47,7 @@ def values_of(section: RuleSection, templates: RuleTemplates) -> CompiledValues:
     if section.quality is not None and section.quality.bad == "signal":
         where = _quality_path(section.quality)
         if where in compiled.found:
-            raise ValueError(f"quality: a value is called {where!r} already; name it otherwise")
+            raise ValueError(f"quality: a value is called {where!r} already; give the value another name")
         compiled.expressions.append((parse_path(where), where))
         compiled.found[where] = _quality_signal(section, templates)
     return compiled

@@ -15,7 +15,7 @@ _ENVELOPE_BYTES: Final = 1024
 
 
 class ClarifySection(Section):
-    """Where the data goes."""
+    """The connection to Clarify."""
 
     credentials: Path = Field(
         description="The credentials file as downloaded from Clarify (OAuth client credentials or basic auth).",

@@ -82,10 +82,10 @@ class Forecast:
         self.full_requests = 0
         """Full requests since the start."""
         self.aligned_saves = 0.0
-        """How many of the full requests alignment to whole seconds would have saved."""
+        """Number of full requests that alignment to whole seconds would have saved."""
 
     def received(self, samples: int, now: float) -> None:
-        """Note that so many samples came in at `now`, in seconds."""
+        """Note the number of samples that came in at `now`, in seconds."""
         if self._since is None:
             self._since = self._at = now
         self._level = self._level * exp((self._at - now) / _INFLOW_SECONDS) + samples
@@ -103,13 +103,13 @@ class Forecast:
             self.aligned_saves += max(0.0, 1 - size / frame.bytes)
 
     def outlook(self, waiting: int, requests_per_second: float, now: float) -> Outlook | None:
-        """The forecast with so many samples waiting; None before the first frame was sent."""
+        """Returns the forecast for this number of waiting samples; None before the first frame was sent."""
         frame = self._last
         if frame is None or self._since is None or requests_per_second <= 0:
             return None
         used = max(1e-6, min(1.0, frame.bytes / self._max_bytes))
         a_request, filled_at = float(frame.samples), float(max(frame.waiting, 1))
-        if frame.samples >= frame.waiting:  # everything went: more of it fits until the frame is full
+        if frame.samples >= frame.waiting:  # all samples were sent: more samples fit until the frame is full
             a_request = filled_at = frame.samples / used
         dense = self._max_bytes / _LEAST_BYTES
         most = min(max(a_request, dense), a_request * sqrt(max(1.0, self._max_waiting / filled_at)))

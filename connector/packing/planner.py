@@ -69,7 +69,7 @@ class Planner(Protocol):
     """Plans the next frame, as `plan_frame` does."""
 
     def __call__(self, pending: Pending, max_bytes: int, now: float, /) -> FramePlan:
-        """The plan of a frame of at most `max_bytes`; `now` is on the clock of `pending`, in seconds."""
+        """Returns the plan of a frame of at most `max_bytes`; `now` is in seconds of the clock of `pending`."""
 
 
 class _Group:
@@ -123,7 +123,7 @@ class _Size:
         samples = self._samples + cells
         fixed = self._fixed + group.key_bytes + len(new) * _QUOTES
         if _total(total_rows, series, samples, fixed + len(new) * _LEAST_TIME + cells) > self.max_bytes:
-            return False  # without looking at the digits
+            return False  # known without the digits of the values
         kept = None if len(distinct) == rows else {time_us: row for row, time_us in enumerate(times)}.values()
         fixed += time_bytes(new)
         for table in group.tables:
@@ -138,8 +138,10 @@ class _Size:
         return True
 
     def most_rows(self, group: _Group) -> int:
-        """How many rows of the group fit, from the first on. The number may be a little too low if a time appears
-        twice."""
+        """Returns the number of rows of the group that fit, from the first row on.
+
+        The number may be a little too low if a time appears twice.
+        """
         left = self.max_bytes - self.total - group.key_bytes - NULL * self.rows * group.series + group.series
         rows, block = 0, min(_BLOCK_ROWS, group.rows)
         while block and rows < group.rows:
@@ -291,8 +293,10 @@ def _fill(parts: list[TableRows], size: _Size, candidates: _Candidates) -> list[
 
 
 def _first_part(pending: Pending, size: _Size, group: _Group) -> list[TableRows]:
-    """The part of a too large group that makes a frame of its own: fewer series if sending their names again would cost
-    more than sending the times again, else fewer rows."""
+    """Returns the part of a too large group that makes a frame alone.
+
+    The part has fewer series if sending the names again would cost more than sending the times again, else fewer rows.
+    """
     parts: list[TableRows] = []
     group.tables.sort(key=lambda table: pending.rank(table.tokens[0]))
     if group.key_bytes > group.rows * (_LEAST_TIME + _QUOTES):

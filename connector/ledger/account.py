@@ -1,4 +1,4 @@
-"""The account of messages and values: those that came in, and their outcomes. The two sides must balance."""
+"""The account of messages and values: the messages that came in, and their outcomes. The two sides must balance."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ abandoned, and never committed. A value of an abandoned chunk that is settled la
 its way, is counted as late.
 
 Counting. A message counts once, with the best outcome of its values: inserted, else dead-lettered, else superseded,
-else filtered. Each value counts by itself.
+else filtered. Each value counts separately.
 """
 
 from __future__ import annotations

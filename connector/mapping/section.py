@@ -28,20 +28,22 @@ _DIGEST_LENGTH: Final = 16
 
 
 class MappingSection(Section):
-    """How payloads become samples. Without rules, every numeric or boolean value of JSON becomes a sample."""
+    """The mapping of payloads to samples. Without rules, every numeric or boolean value of JSON becomes a sample."""
 
     rules: list[Annotated[RuleSection, AfterValidator(check_compiles)]] = Field(
         default=[], description="Rules, in order; the first that matches counts."
     )
     preset_folder: Path | None = Field(
         default=None,
-        description="Folder with presets of your own: a YAML file each, its name that of the preset, with `rules` like "
-        "those here, and `base` and `about` if you like. A relative path starts at the configuration file.",
+        description="Folder with your own presets: a YAML file for each preset, with the name of the preset. It has "
+        "`rules` as in this section; `base` and `about` are optional. A relative path starts at the folder of the "
+        "configuration file.",
         examples=["presets"],
     )
     presets: list[PresetName] = Field(
         default=[],
-        description="Presets with their own topics: each is like a rule of just `preset: NAME`, behind the others.",
+        description="Presets with their own topics: each is like a rule with only `preset: NAME`, after all other "
+        "rules.",
         examples=[["zigbee2mqtt", "tasmota"]],
     )
     match: Literal["first", "all"] = Field(
@@ -49,8 +51,8 @@ class MappingSection(Section):
     )
     unmatched: Literal["filter", "map", "dead_letter"] = Field(
         default="filter",
-        description="A message that no rule takes: left out and counted (`filter`), mapped as if there were no "
-        "rules (`map`), or kept as a dead letter.",
+        description="A message that no rule takes is left out and counted (`filter`), mapped as if there were no "
+        "rules (`map`), or becomes a dead letter (`dead_letter`).",
     )
     max_payload: Bytes = Field(
         default="4MiB",  # type: ignore[assignment]
@@ -62,11 +64,11 @@ class MappingSection(Section):
     )
     oldest_time: datetime = Field(
         default=datetime(2000, 1, 1, tzinfo=UTC),
-        description="Earlier times are taken for a clock that was never set; the message becomes a dead letter.",
+        description="An earlier time comes from a clock that was never set; the message becomes a dead letter.",
     )
     newest_time: Seconds = Field(
         default="3660d",  # type: ignore[assignment]
-        description="Times further ahead of their arrival than this become dead letters.",
+        description="Messages with a time further ahead of their arrival than this become dead letters.",
     )
     clock_warning: Seconds = Field(
         default="1m",  # type: ignore[assignment]

@@ -20,7 +20,7 @@ from math import exp, sqrt
 from typing import Final
 
 _INFLOW_SECONDS: Final = 30.0
-"""The inflow is a moving mean: samples that came in so many seconds ago count 1/e."""
+"""The inflow is a moving mean: samples that came in this time (seconds) ago count 1/e."""
 _LEAST_BYTES: Final = 6.5
 """Bytes of a sample in a dense frame: its digits, its comma and its part of the time of the row."""
 _FULL: Final = 0.9
@@ -75,7 +75,7 @@ class Forecast:
         self._max_bytes = max_bytes
         self._max_waiting = max_waiting
         self._level = 0.0
-        """Samples that came in, the older ones counted less (see `_INFLOW_SECONDS`)."""
+        """Number of samples that came in; older samples count less (see `_INFLOW_SECONDS`)."""
         self._since: float | None = None
         self._at = 0.0
         self._last: FrameSize | None = None

@@ -8,11 +8,12 @@ from the digits.
 
 Groups. Tables with the same times make a *group*: they cost each other no nulls.
 
-The oldest group always goes, so that nothing starves. It goes whole if it fits, else from its oldest rows on.
+The oldest group is always in the frame, so that no group starves. The whole group is taken if it fits, else its oldest
+rows.
 
-The remaining room goes to the groups with the greatest worth: how well the group fits the frame, times its age. A group
+The remaining room is for the groups with the greatest worth: the fit of the group to the frame, times its age. A group
 of r rows and c series added to a frame of R rows and C series costs 5 · (r · C + R · c) bytes of nulls. The group uses
-√(r · c) of what a frame of its proportion can hold. The cost for that use is least if r : c = R : C. So a frame is
+√(r · c) of the capacity of a frame with its proportion. The cost for this use is least if r : c = R : C. So a frame is
 filled with whole backlogs of few series, not with small parts of many series; and groups of the same proportion are
 compared by their age alone.
 
@@ -35,7 +36,7 @@ _KEY_BYTES: Final = len('"":[],')
 _QUOTES: Final = len('"",')
 _LEAST_TIME: Final = len("2026-11-01T00:00:00Z")
 _MAX_MISFITS: Final = 24
-"""After so many groups that did not fit, the frame counts as full."""
+"""After this number of groups that did not fit, the frame counts as full."""
 _GROWN: Final = 1.04
 """The proportions are ranked again when rows plus series of the frame have grown by this factor."""
 _FULL: Final = 0.9
@@ -47,7 +48,7 @@ _PATIENCE_SECONDS: Final = 1.0
 _BLOCK_ROWS: Final = 1024
 """Rows whose size is computed at a time."""
 _STEPS: Final = 8
-"""How many classes of proportions there are between one proportion and its double."""
+"""Number of classes of proportions between one proportion and its double."""
 
 
 _AlikeGroups = list[int]
@@ -198,7 +199,7 @@ class _Candidates:
         return heap
 
     def worth(self, groups: _AlikeGroups, size: _Size) -> float:
-        """How well the oldest of these groups fits the frame, times its age."""
+        """Returns the worth of the oldest of these groups: its fit to the frame, times its age."""
         number = groups[-1]
         age = max(0.0, self._now - self._pending.arrived(self._ranks[number])) + _PATIENCE_SECONDS
         table = self._tables[number]

@@ -61,8 +61,9 @@ class SourceSection(Section):
     name: SourceName = Field(description="A name for logs, metrics, the ledger and its file. Keep it.")
     expect_every: Seconds | None = Field(
         default="5m",  # type: ignore[assignment]
-        description="How long a subscription may be without a message before a notice says so. Where it is not set, "
-        "only the first message is waited for, for five minutes after connecting. null or 0s: no message is expected.",
+        description="The longest time without a message of a subscription; after it, a notice reports the silence. If "
+        "this is not set, only the first message is expected, within five minutes after connecting. With null or 0s, "
+        "no message is expected.",
         examples=["15m"],
     )
 

@@ -1,7 +1,7 @@
 """Repeats: samples of one message that would share an input ID at one time.
 
 Clarify keeps one value for an input and a time. So all but one of these samples would be lost without a word, and
-nobody could say which one is right. Because the message does not show this, all of them are refused.
+nobody could say which sample is right. Because the message does not show this, all of these samples are refused.
 """
 
 from __future__ import annotations

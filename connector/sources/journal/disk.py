@@ -52,7 +52,7 @@ class DiskJournal:
         self._damage = DamageControl(source, file, self._buffer, on_failure=self._wake_reader)
         self._reader = JournalReader(source, file, self._damage, retry_seconds)
         self._writer = JournalWriter(source, file, self._buffer, self._reader, self._damage, retry_seconds)
-        # The methods of the hot path are those of the parts: there is no call in between.
+        # On the hot path, callers use the methods of the parts directly: this saves a call.
         self.append = self._buffer.append
         self.has_room = self._buffer.has_room
         self.poll = self._reader.poll

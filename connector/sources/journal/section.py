@@ -17,17 +17,18 @@ JOURNAL_HELP: Final = {
 
 
 class JournalSection(Section):
-    """Where messages wait between the broker and Clarify."""
+    """The place where messages wait between the broker and Clarify."""
 
     storage: Literal["disk", "memory"] = Field(
         default="disk",
         description="`disk`: each message is on disk before it is acknowledged; a crash or a long outage "
-        "loses nothing. `memory`: a message is acknowledged when it is settled; the broker keeps what waits, "
-        "as far as its own queue goes.",
+        "loses nothing. `memory`: a message is acknowledged when it is settled; the broker keeps only as many waiting "
+        "messages as its own queue holds.",
     )
     max_bytes: Bytes = Field(
         default="1GiB",  # type: ignore[assignment]
-        description="How much may wait. At the bound we stop reading from the broker; nothing is dropped by us.",
+        description="The most bytes that may wait. At this bound, the connector stops reading from the broker; it "
+        "drops nothing.",
         ge=64 * 1024,
     )
 

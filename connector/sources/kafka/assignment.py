@@ -33,7 +33,7 @@ class Assignment:
         self.owned: Mapping[str, OwnedPartition] = MappingProxyType(self._owned)
         """Name of a partition → the partition, for the partitions of this member."""
 
-    # -- which partitions are ours ----------------------------------------------------------------
+    # -- the partitions of this member ------------------------------------------------------------
 
     def add(self, new: Iterable[OwnedPartition]) -> None:
         """Add partitions that the group has assigned to this member."""
@@ -49,7 +49,7 @@ class Assignment:
                 self._owned.pop(name, None)
                 self._stuck.discard(name)
 
-    # -- where they are read from -----------------------------------------------------------------
+    # -- the positions where reading begins -------------------------------------------------------
 
     @property
     def stuck(self) -> AbstractSet[str]:
@@ -80,7 +80,7 @@ class Assignment:
         with self._partitions:
             owned.begin_at(offset)
 
-    # -- what is read of them ---------------------------------------------------------------------
+    # -- the chunks that were read ----------------------------------------------------------------
 
     def take(self, owned: OwnedPartition, positions: Sequence[int], chunk: Chunk) -> None:
         """Record that the positions were read; `chunk` holds their records and is ready to be given out."""
@@ -104,7 +104,7 @@ class Assignment:
             self._ready.clear()
             self._ready.extend(kept)
 
-    # -- how far they are settled -----------------------------------------------------------------
+    # -- the settled positions --------------------------------------------------------------------
 
     def settle(self, commit: Commit) -> list[SettledRange] | None:
         """Returns the ranges that the commit settles and that were not settled before.

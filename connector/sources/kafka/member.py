@@ -52,7 +52,7 @@ class Member:
         """Number of partitions that the group has assigned, by the last statistics; None while the group rebalances."""
         self.logger = _logger(source)
 
-    # -- the state, and what changes it -----------------------------------------------------------
+    # -- the state, and its changes ---------------------------------------------------------------
 
     @property
     def joined(self) -> bool:
@@ -88,7 +88,7 @@ class Member:
         """Record that there is a new consumer: a refusal was for the consumer before."""
         self._refused = None
 
-    # -- what librdkafka says ---------------------------------------------------------------------
+    # -- the reports of librdkafka ----------------------------------------------------------------
 
     def callbacks(self) -> dict[str, Callable[..., None]]:
         """The callbacks for errors and statistics, by the names of librdkafka's configuration."""

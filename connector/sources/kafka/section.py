@@ -55,64 +55,66 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
     topics: list[Annotated[str, AfterValidator(checked_topic)]] = Field(
         min_length=1,
         description="Topics, by name, or by a pattern that begins with `^` (a regular expression for the whole name, "
-        "of letters, digits, `.`, `\\.`, `[a-z]`, `( )`, `|`, `*`, `+`, `?`, `{2,3}`). A topic "
-        "that is made later and fits is found within half a minute; with `group_protocol: consumer`, when brokers say.",
+        "of letters, digits, `.`, `\\.`, `[a-z]`, `( )`, `|`, `*`, `+`, `?`, `{2,3}`). A new topic "
+        "that matches is found within half a minute; with `group_protocol: consumer`, the brokers decide.",
         examples=[["plant.telemetry", "^machines\\..*"]],
     )
     group_id: str = Field(
         min_length=1,
         max_length=249,
-        description="The consumer group. All replicas of this connector have the same; nobody else has it.",
+        description="The consumer group. All replicas of this connector have the same group, and no other program "
+        "may have it.",
     )
     instance_id: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9._\-]{1,240}$",
-        description="Static membership: a name of this replica that stays over restarts, such as `${HOSTNAME}` of a "
-        "StatefulSet. A restart within session_timeout then moves no partitions.",
+        description="Static membership: a name of this replica that stays the same over restarts, such as "
+        "`${HOSTNAME}` of a StatefulSet. Then a restart within session_timeout moves no partitions.",
     )
     group_protocol: Literal["classic", "consumer"] = Field(
         default="classic", description="`consumer` is the new protocol (KIP-848), for brokers from 4.0 on."
     )
     assignor: Literal["cooperative-sticky", "range", "roundrobin"] = Field(
         default="cooperative-sticky",
-        description="How partitions are shared out, for `group_protocol: classic`. `range` and `roundrobin` only while "
-        "the group still has other members that know nothing else: they stop every member at each rebalance.",
+        description="The way in which partitions are given to members, for `group_protocol: classic`. Use `range` and "
+        "`roundrobin` only while the group has members that support nothing else: they stop every member at each "
+        "rebalance.",
     )
     session_timeout: Seconds | None = Field(
         default=None,
         ge=1,
         le=3600,
-        description="The group gives up a member that is silent for this long. Default: 45 s; with "
-        "`group_protocol: consumer` the brokers say.",
+        description="The group gives up a member that is silent for this time. Default: 45 s; with "
+        "`group_protocol: consumer`, the brokers decide.",
     )
     max_poll_interval: Seconds = Field(
         default="5m",  # type: ignore[assignment]
         ge=1,
         le=86_400,
-        description="The group gives up a member that hangs for this long. Waiting for Clarify does not count.",
+        description="The group gives up a member that hangs for this time. Waiting for Clarify does not count.",
     )
     drain_timeout: Seconds = Field(
         default="10s",  # type: ignore[assignment]
         ge=0,
-        description="When partitions go to another member: how long to go on sending what is under way of them. The "
-        "new owner gets what is left.",
+        description="When partitions move to another member, the longest time to go on sending their samples that are "
+        "under way. The new owner reads the remaining records.",
     )
     auto_offset_reset: Literal["earliest", "latest", "error"] = Field(
         default="earliest",
-        description="Where a group begins that has no position yet: with the oldest record, with the next one that "
-        "comes, or not at all. (A position whose data has expired is a loss: it is reported with its range, and "
-        "reading goes on with the oldest record.)",
+        description="The start of a group without a position: the oldest record, the next new record, or an error. "
+        "(If the records at a position have expired, this is a loss: it is reported with its range, and reading goes "
+        "on with the oldest record.)",
     )
     timestamps: Literal["record", "received"] = Field(
         default="record",
-        description="Time of a record that has none in its payload: its own (the producer's or the broker's, as the "
-        "topic's message.timestamp.type says), or when we read it.",
+        description="The time of a record without a time in its payload: the record's own timestamp (from the producer "
+        "or the broker, by the topic's message.timestamp.type), or the time when the connector reads it.",
     )
     prefetch: Bytes = Field(
         default="8MiB",  # type: ignore[assignment]
         ge=64 * 1024,
         le=1024**3,
-        description="How much is fetched ahead, in all. The default suits a container of 128 MiB.",
+        description="The most bytes that are fetched ahead, in all. The default is for a container of 128 MiB.",
     )
 
     @model_validator(mode="after")

@@ -46,7 +46,7 @@ def metadata_of(section: RuleSection | ValueSection, templates: RuleTemplates, w
 
 
 def publishing_of(section: bool | PublishSection, templates: RuleTemplates) -> Publishing | None:
-    """How the rule's signals are published. None means that the signals are not published."""
+    """Returns the settings by which the rule's signals are published; None if they are not published."""
     if isinstance(section, bool):
         return Publishing() if section else None
     labels = section.labels

@@ -1,4 +1,4 @@
-"""Sparkplug B: which settings a rule may have with this format."""
+"""Sparkplug B: checks the settings of a rule with this format."""
 
 from __future__ import annotations
 

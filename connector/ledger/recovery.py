@@ -153,7 +153,7 @@ def _note_losses(writer: sqlite3.Connection, recovery: Recovery, taken: _TakenOv
     )
     if not (taken.account_complete and next_positions and settled_tos):
         message = (
-            f"the account of messages before {now_text()} could not be read; the damaged file is {recovery.kept_as}"
+            f"the account could not be read for messages before {now_text()}; the damaged file is {recovery.kept_as}"
         )
         add_loss(writer, None, None, None, message)
 

@@ -129,7 +129,7 @@ def _check_high_water_mark(path: Path, found: Findings) -> None:
         mark = read_high_water_mark(path)
     except HighWaterDamagedError as error:
         found.problems.append(
-            f"the high-water mark {high_water_file(path)} is damaged ({error}); the next start writes it anew"
+            f"the high-water mark {high_water_file(path)} is damaged ({error}); the next start writes the mark anew"
         )
         return
     if mark is None:

@@ -357,7 +357,7 @@ class Mapper:
                 "",
                 f"no rule of the mapping takes topic {record.topic!r}, the first of its kind: its messages are "
                 + ("dead letters" if self._reject_unmatched else "left out and counted (filtered)"),
-                "write a rule for it, say skip: true in one, or unmatched: map",
+                "write a rule for this topic, with skip: true if you do not need it, or set unmatched: map",
             )
         )
         if self._reject_unmatched:

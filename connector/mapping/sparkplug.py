@@ -146,8 +146,8 @@ class SparkplugMapping:
         if not FIRST_US <= record.time_us <= LAST_US:
             raise PayloadError(
                 Reason.TIME_OUT_OF_RANGE,
-                f"the record's own timestamp, {record.time_us} µs since 1970, is in no calendar, and births and deaths "
-                "are put in order by it. To use the time of arrival instead, set timestamps: received in the source",
+                f"the record's own timestamp, {record.time_us} µs since 1970, is in no calendar, and this timestamp "
+                "orders births and deaths. To use the time of arrival instead, set timestamps: received in the source",
             )
         decoded = self._decode(source, record, rule)
         topic = decoded.topic

@@ -50,8 +50,8 @@ NO_TIME: Final = -(2**62)
 
 
 _TIME_IN_PARTS: Final = (
-    "year, month and day stand in fields of their own, which only a rule can put together: time with a JMESPath "
-    "expression as field, format and zone (time: arrival takes the time of arrival)"
+    "year, month and day are in separate fields, which only a rule can join: set time with a JMESPath expression as "
+    "field, with format and zone (time: arrival uses the time of arrival)"
 )
 _AMBIGUOUS: Final = (
     "a key with a dot and an object in an object give two values of this message one name; name them in the rule of "
@@ -224,7 +224,7 @@ class Walker:
         except TimeError as error:
             what = f"time field {time_key!r}"
             if any(is_possible_time_name(key) for key in obj):
-                what += " (if the date stands in another field: time: \"join('T', [date, time])\" in its rule)"
+                what += " (if the date is in another field, set time: \"join('T', [date, time])\" in the rule)"
             work.rejects.append(self.time_reject(error, what, shown(path) or None, obj[time_key]))
             return None
 
@@ -250,7 +250,7 @@ class Walker:
                 work.filtered += len(value)
             elif other is not None and has_readings(value):
                 why = (
-                    f"the times of this list stand in the list {other!r} beside it; write a rule with "
+                    f"the times of this list are in the list {other!r} beside it; write a rule with "
                     f"parallel: [{other}, {key}] and time: {other}"
                 )
                 self._refuse(work, value, at, Reason.TIME_UNREADABLE, why)

@@ -49,7 +49,7 @@ class ThinSection(Section):
     def _consistent(self) -> Self:
         filters = self.change_only or self.deadband or self.deadband_percent or self.min_interval
         if self.window is not None and (filters or self.at_least_every):
-            raise ValueError("window is a way of its own; remove the other settings, or the window")
+            raise ValueError("window excludes the other settings; remove the other settings, or the window")
         if self.window is None and (self.by or self.wait is not None):
             raise ValueError("by and wait are for window, which is missing")
         if self.window is None and not filters:

@@ -58,7 +58,7 @@ def parse_pattern(text: str) -> TopicPattern:  # noqa: PLR0912 - a branch for ea
         last = number == len(levels)
         named = _NAMED.fullmatch(level)
         if named and named[1] in names:
-            raise PatternError(f"level {number}: the name {{{named[1]}}} stands twice")
+            raise PatternError(f"level {number}: the name {{{named[1]}}} is there twice")
         if named:
             names.append(named[1])
         if level == "#" and not last:

@@ -52,5 +52,5 @@ def _what(found: object) -> str:
     if isinstance(found, str):
         return "is an empty text"
     if isinstance(found, int | float):
-        return f"is {shown_value(found)}, which stands for more than one number"
+        return f"is {shown_value(found)}, a number that cannot identify a device"
     return f"is {shown_value(found)}, and no text or number"

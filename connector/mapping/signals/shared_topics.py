@@ -253,7 +253,8 @@ class SharedTopics:
                 "time_not_read",
                 plan.source,
                 plan.topic,
-                f"values of {plan.topic!r} have the time of arrival: the time at {at!r} does not stand around them",
+                f"values of {plan.topic!r} have the time of arrival: the time at {at!r} is not in an object around "
+                "these values",
                 f"if this is the time of the values, write a rule {{topic: {dumps(plan.topic)}, time: PATH}} with its "
                 "path (event[0].time: in a list, by its place); if not, set time: arrival in the rule",
             )

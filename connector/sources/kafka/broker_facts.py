@@ -114,7 +114,7 @@ def _kept_for(settings: Mapping[str, ConfigEntry]) -> float:
     """
     policies, retention = settings["cleanup.policy"].value, settings["retention.ms"].value
     if policies is None or retention is None:
-        raise ValueError("the brokers do not say how long")
+        raise ValueError("the brokers do not give the retention")
     return int(retention) / 1000 if "delete" in policies.split(",") and int(retention) >= 0 else math.inf
 
 

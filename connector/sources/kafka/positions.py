@@ -45,7 +45,7 @@ class Positions:
         try:
             self._client.consumer.store_offsets(offsets=[at])
         except KafkaException as error:
-            self._member.note(f"{name}: where it begins could not be stored: {error.args[0].str()}")
+            self._member.note(f"{name}: the first position could not be stored: {error.args[0].str()}")
         else:
             self.settlements.stored[name] = at.offset
 

@@ -108,7 +108,7 @@ class RangeFinder:
             if answers == before:
                 return answers
             before = answers
-        raise RangeError(f"the brokers do not say which offsets these times have: {problem}; try again")
+        raise RangeError(f"the brokers do not give the offsets at these times: {problem}; try again")
 
     @staticmethod
     def _asked(question: Callable[[], _Answer]) -> _Answer:

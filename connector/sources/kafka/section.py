@@ -36,17 +36,17 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
         "kafkas": "kafkas://kafka.example.com:9093",
     }
     metric_help: ClassVar[Mapping[str, str]] = {
-        "kafka_assigned_partitions": "Partitions that are ours",
-        "kafka_share": "Our part of all partitions of the topics",
+        "kafka_assigned_partitions": "Partitions that the group has assigned to this member",
+        "kafka_share": "The part of all partitions of the topics that this member has",
         "kafka_paused": "1 while reading is paused because there is no room",
         "kafka_lag": "Records between our position and the end of our partitions",
         "kafka_received_total": "Records read",
         "kafka_rebalances_total": "Times that partitions came or went",
-        "kafka_abandoned_total": "Records given to another member before they were settled; it gets them again",
-        "kafka_late_settlements_total": "Settlements refused because their partition had gone",
+        "kafka_abandoned_total": "Records given away before they were settled; the new owner reads them again",
+        "kafka_late_settlements_total": "Settlements refused because their partition had been given away",
         "kafka_redelivered_total": "Records that came again after this member had settled them",
         "kafka_expired_total": "Records that were gone from the log before they could be read: a loss",
-        "kafka_disagreements_total": "Times that the partitions we worked on were not those the group gave us",
+        "kafka_disagreements_total": "Times that the member read other partitions than the group had assigned",
     }
     password_variable: ClassVar[str] = "KAFKA_PASSWORD"  # noqa: S105 - the name of an environment variable
 
@@ -121,13 +121,13 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
     def _consistent(self) -> KafkaSection:
         if self.group_protocol == "consumer" and self.session_timeout is not None:
             raise ValueError(
-                "session_timeout is the brokers' with group_protocol: consumer (group.consumer.session.timeout.ms); "
-                "remove it"
+                "with group_protocol: consumer, the brokers set the session time-out "
+                "(group.consumer.session.timeout.ms); remove session_timeout"
             )
         if self.group_protocol == "consumer" and self.assignor != "cooperative-sticky":
             raise ValueError(
-                "assignor is the brokers' with group_protocol: consumer; remove it (group.remote.assignor in "
-                "librdkafka chooses one of theirs)"
+                "with group_protocol: consumer, the brokers assign partitions; remove assignor (group.remote.assignor "
+                "in librdkafka chooses an assignor of the brokers)"
             )
         if self.group_protocol == "classic" and "group.remote.assignor" in self.librdkafka:
             raise ValueError("librdkafka: group.remote.assignor is for group_protocol: consumer; use assignor")

@@ -48,7 +48,7 @@ def level_names(pattern: TopicPattern, key: TopicPattern | None, headers: Header
     for where, found in (("topic", pattern), ("key", key), *((f"headers.{name}", p) for name, p in headers)):
         for name in found.names if found else ():
             if name in (*VALUE_VARIABLES, *ITEM_VARIABLES):
-                raise ValueError(f"{where}: {{{name}}} has a meaning of its own in templates; name the level otherwise")
+                raise ValueError(f"{where}: {{{name}}} has another meaning in templates; give the level another name")
             if name in names:
                 raise ValueError(f"{where}: {{{name}}} is a level of the topic already; give this level another name")
             names.append(name)

@@ -608,11 +608,11 @@ def test_a_signal_that_a_change_of_the_mapping_renames_is_reported() -> None:
         ({"values": {"a": {"path": "x[?"}}}, "nor JMESPath"),
         ({"when": "x["}, "nor JMESPath"),
         ({"key": "{line}"}, "level of the topic already"),
-        ({"headers": {"a": "{topic}"}}, "meaning of its own"),
+        ({"headers": {"a": "{topic}"}}, "another meaning in templates"),
         ({"values": {"v": {"min": 2, "max": 1}}}, "min is greater than max"),
         ({"scale": 0}, "every value the same"),
         ({"type": "numeric", "unknown_state": "learn"}, "remove type: numeric"),
-        ({"thin": {"window": "1m", "change_only": True}}, "a way of its own"),
+        ({"thin": {"window": "1m", "change_only": True}}, "window excludes the other settings"),
         ({"thin": {"by": "mean"}}, "window, which is missing"),
         ({"thin": {}}, "no setting is given"),
         ({"thin": {"min_interval": "1s", "at_least_every": "1m"}}, "at_least_every is for"),
@@ -639,8 +639,8 @@ NOBODY = {
     "spaces": ({"id": " \t\u00a0"}, "'id' of the payload is an empty text"),
     "object": ({"id": {"a": "x"}}, "'id' of the payload is an object of 1, and no text or number"),
     "list": ({"id": []}, "'id' of the payload is a list of 0, and no text or number"),
-    "rounded": (b'{"id": 18446744073709551617, "v": 1}', "which stands for more than one number"),
-    "nan": (b'{"id": NaN, "v": 1}', "'id' of the payload is nan, which stands for more than one number"),
+    "rounded": (b'{"id": 18446744073709551617, "v": 1}', "a number that cannot identify a device"),
+    "nan": (b'{"id": NaN, "v": 1}', "'id' of the payload is nan, a number that cannot identify a device"),
 }
 
 

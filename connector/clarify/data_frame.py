@@ -202,7 +202,9 @@ class DataFrame:
         try:
             import pandas as pd  # noqa: PLC0415 - an optional package
         except ImportError:
-            raise ImportError("to_pandas needs pandas: pip install 'clarify-connector[pandas]'") from None
+            raise ImportError(
+                "to_pandas needs pandas: in a checkout of the connector, run pip install '.[pandas]'"
+            ) from None
         index = pd.to_datetime(list(self._times), unit="us", utc=True)
         columns = {key: pd.array(values, dtype="float64") for key, values in self._series.items()}
         return pd.DataFrame(columns, index=index)

@@ -1,4 +1,4 @@
-"""Frames leave for Clarify: rate slots, retries, circuit breakers, isolating bad data.
+"""Delivery: sends frames to Clarify, with rate slots, retries, circuit breakers, and a search for bad data.
 
 Knows: settings, records, clarify, packing, threads.
 """

@@ -10,9 +10,9 @@
          └────────────────────│ half-open: one request, the probe     │──────────┘
                               └───────────────────────────────────────┘
 
-What counts. Failures count while no answer comes between them. An answer that says that the data is bad is an answer:
-the API works. If a person must act (`held`: the method is not allowed, or the request is refused), the circuit opens
-with the first failure. An answer closes the circuit and resets everything.
+Failures and answers. Failures count while no answer comes between them. A report of bad data is an answer, too: the API
+works. If a person must act (`held`: the method is not allowed, or the request is refused), the circuit opens with the
+first failure. An answer closes the circuit and resets everything.
 
 Each method has its own circuit, because a method that is throttled or not allowed says nothing about the others.
 
@@ -41,13 +41,13 @@ from connector.clarify import ClarifyError, NotAllowed, Refused, Retryable
 from connector.delivery.policy import asked_delay, hold_delay, retry_delay, slow_delay
 
 OPEN_FAILURES: Final = 6
-"""A circuit opens with so many failures in a row."""
+"""A circuit opens with this number of failures in a row."""
 OPEN_SECONDS: Final = 30.0
-"""A circuit opens with a failure that comes so long after the first failure in a row."""
+"""A circuit opens with a failure that comes at least this time (seconds) after the first failure in a row."""
 _GIVE_WAY_SECONDS: Final = 1.0
-"""How much later than inserts the other methods may send the probe."""
+"""Seconds after which methods other than inserts may send the probe, if inserts could have sent it."""
 LOOK_SECONDS: Final = 1.0
-"""How often a caller that waits should ask again, since another method may have had an answer meanwhile."""
+"""Seconds after which a waiting caller should ask again, since another method may have had an answer meanwhile."""
 ALL: Final = "all"
 """The name of the circuit of all methods in logs and metrics."""
 _TOKENS: Final = "oauth/token"
@@ -69,11 +69,11 @@ class CircuitStatus:
 
     state: CircuitState
     held: bool
-    """A person must act."""
+    """Whether a person must act."""
     failures: int
     """Failures in a row."""
     reason: str | None
-    """Why the last request failed; None if it did not fail."""
+    """The reason why the last request failed; None if it did not fail."""
     failing_seconds: float
     """Seconds since the first of these failures."""
     next_try_seconds: float
@@ -100,7 +100,7 @@ class _Failures:
         self.since = self.since if self.count else now
         self.count += 1
         self.reason = str(error)
-        self.logged = self.logged and (self.held or not held)  # that a person must act is logged, too
+        self.logged = self.logged and (self.held or not held)  # logged again when a person must act
         self.held = held
         self.is_open |= held or in_a_row >= OPEN_FAILURES or now - self.since >= OPEN_SECONDS
         if held:
@@ -128,12 +128,12 @@ class _Shared:
         self.by_method: Counter[str] = Counter()
         """Method → its part of `failures`: three methods with two failures each have not failed for long."""
         self.outages = 0
-        """How often an answer has closed the circuit of all methods, since the start."""
+        """Number of times that an answer has closed the circuit of all methods, since the start."""
         self.probe: Circuit | None = None
         """The circuit whose request is under way while the circuit of all methods is open."""
 
     def close(self) -> _Failures:
-        """Close the circuit of all methods, since the API has answered. Returns the failures before."""
+        """Close the circuit of all methods, since the API has answered; returns the failures before the answer."""
         before, self.failures = self.failures, _Failures()
         self.by_method.clear()
         if before.is_open:
@@ -150,7 +150,7 @@ class Circuits:
         self._circuits: dict[str, Circuit] = {}
 
     def of(self, method: str, *, first: bool = False) -> Circuit:
-        """The circuit of this method, for one thread. `first`: other methods let this one send the probe."""
+        """Returns the circuit of a method, for one thread. With `first`, other methods let this one send the probe."""
         with self._shared.lock:
             return self._circuits.setdefault(method, Circuit(self._shared, method, first))
 
@@ -175,17 +175,19 @@ class Circuit:
         self._gives_way = 0.0 if first else _GIVE_WAY_SECONDS
         self._failures = _Failures()
         self._failed_in = 0
-        """How many outages of all methods there had been when the last request failed."""
+        """The value of `outages` when the last request failed."""
         self._concerns_all = False
         """Whether the last failure concerns all methods."""
         self._is_sent = False
         """Whether a request is under way."""
         self.is_probe = False
-        """Whether the request under way is sent while a circuit is open: it should be a small one."""
+        """Whether the request under way is sent while a circuit is open: the request should be small."""
 
     def left(self, now: float) -> float:
-        """Seconds until a request may be sent. An answer to another method may make it sooner: ask again after
-        `LOOK_SECONDS`."""
+        """Returns the seconds until a request may be sent.
+
+        An answer to another method may shorten this time: the caller should ask again after `LOOK_SECONDS`.
+        """
         shared = self._shared
         with shared.lock:
             not_before = self._failures.not_before
@@ -200,7 +202,10 @@ class Circuit:
             return max(0.0, left)
 
     def begin(self, now: float) -> bool:
-        """Begin a request. False if none may be sent now; if True, `answered`, `failed` or `not_sent` must follow."""
+        """Begin a request; returns whether a request may be sent now.
+
+        After True, `answered`, `failed` or `not_sent` must follow.
+        """
         shared = self._shared
         with shared.lock:
             if self.left(now) > 0:
@@ -212,7 +217,7 @@ class Circuit:
             return True
 
     def answered(self, now: float) -> None:
-        """The request was answered, even if the answer is that the data is bad."""
+        """Record that the request was answered; a report of bad data is an answer, too."""
         with self._shared.lock:
             self._end()
             own, self._failures, self._concerns_all = self._failures, _Failures(), False
@@ -221,8 +226,10 @@ class Circuit:
         _log_closed(self._method, own, now)
 
     def failed(self, error: ClarifyError, now: float, *, held: bool | None = None) -> None:
-        """The request failed, and not because of its data. `held` says whether a person must act; None: as the type of
-        the error says."""
+        """Record that the request failed, and not because of its data.
+
+        `held` says whether a person must act; with None, the type of the error decides.
+        """
         held = isinstance(error, NotAllowed | Refused) if held is None else held
         shared, closed = self._shared, None
         with shared.lock:
@@ -246,12 +253,12 @@ class Circuit:
             _log_open(self._method, self._failures, now)
 
     def not_sent(self) -> None:
-        """The request was not sent after all."""
+        """Record that the request was not sent after all."""
         with self._shared.lock:
             self._end()
 
     def status(self, now: float) -> CircuitStatus:
-        """The status of this method."""
+        """Returns the status of this method's circuit."""
         with self._shared.lock:
             state = CircuitState.CLOSED
             if self._failures.is_open or (self._concerns_all and self._shared.failures.is_open):
@@ -260,7 +267,7 @@ class Circuit:
 
     @property
     def trouble(self) -> str | None:
-        """Why the last request failed; None if it did not fail."""
+        """The reason why the last request failed; None if it did not fail."""
         return self._failures.reason
 
     @property
@@ -275,8 +282,11 @@ class Circuit:
 
 
 def unforeseen(error: Exception, method: str) -> Retryable:
-    """What stands for an error that no exchange should raise; its traceback goes into the log. Such an error says
-    nothing about the data, and may be over with the next answer: the request is tried again as after any failure."""
+    """Log an error that no request should raise, with its traceback; returns a `Retryable` error in its place.
+
+    Such an error says nothing about the data, and may not come again. So the request is tried again, as after any
+    failure.
+    """
     _log.error(
         "exchange_bug",
         method=method,
@@ -284,12 +294,12 @@ def unforeseen(error: Exception, method: str) -> Retryable:
         effect="the data is kept, and the request is sent again after a back-off",
         remedy="please report it, with the traceback",
     )
-    kind = type(error).__name__  # without its text, which may be anything; the traceback has it
+    kind = type(error).__name__  # the text of the error may have anything in it; the traceback has the text
     return Retryable(f"A bug ({kind}): its traceback is in the log; please report it.", method=method)
 
 
 def _is_new(failures: _Failures) -> bool:
-    """Whether the circuit is open and this was not logged; from here on it counts as logged."""
+    """Whether the circuit is open and this was not logged yet; after this call, it counts as logged."""
     if not failures.is_open or failures.logged:
         return False
     failures.logged = True
@@ -323,7 +333,7 @@ def _log_open(method: str, failures: _Failures, now: float) -> None:
         _log.warning(
             "circuit_open",
             **said,
-            effect="the data is kept; one small request is tried every 5 to 20 s, and all goes on when it is answered",
+            effect="the data is kept; one small request is tried every 5 to 20 s, and sending goes on with an answer",
         )
 
 

@@ -1,4 +1,4 @@
-"""Operations on the columns of a frame that Clarify does not take: cut in two, join, and set samples aside.
+"""Operations on the columns of a frame that Clarify refuses: divide, join, and set samples aside.
 
 The order within a column is the order of arrival. No operation changes it.
 """
@@ -74,8 +74,10 @@ def rows_of(columns: Columns) -> list[int]:
 
 
 def without_named(columns: Columns, named: NamedInFrame) -> SeparatedColumns:
-    """Separate the samples that the server named from the others. A named cell stands for every value of its input at
-    its time."""
+    """Separate the samples that the server named from the others.
+
+    A named cell stands for every value of its input at its time.
+    """
     rows = rows_of(columns)
     lost_rows = {rows[index] for index in named.rows}
     lost_cells: dict[str, set[int]] = {}

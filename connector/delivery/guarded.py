@@ -1,7 +1,7 @@
 """The Clarify client behind the circuits of its methods: a call waits until its method may be called.
 
-For what runs in a thread of its own beside the inserts. It repeats nothing: whoever calls decides what becomes of a
-failure, and when to try again, which is then no sooner than the circuit allows.
+It is for the threads beside the inserts, such as metadata and publishing. It repeats no request: after a failure, the
+caller decides when to try again, and the circuit may delay the next attempt.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ Result = TypeVar("Result")
 
 
 class MetadataClient(Protocol):
-    """What is needed of the Clarify client."""
+    """The part of the Clarify client that this module needs."""
 
     @property
     def integration(self) -> str:
         """The integration that the signals belong to."""
 
     def save_signals(self, signals_by_input: Mapping[str, SignalInfo]) -> SaveSignalsResult:
-        """Save complete metadata; raises `ClarifyError`."""
+        """Save complete metadata of signals. Raises `ClarifyError`."""
 
     def call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
-        """The result of a method; raises `ClarifyError`."""
+        """Call a method of the API; returns its result. Raises `ClarifyError`."""
 
 
 class GuardedClient:
-    """Calls methods when their circuits allow it. For one thread; `abort` ends a wait with `Retryable`."""
+    """Calls methods when their circuits allow a call. For one thread; `abort` ends a wait with `Retryable`."""
 
     def __init__(
         self,
@@ -57,13 +57,13 @@ class GuardedClient:
         return self._client.integration
 
     def save_signals(self, signals_by_input: Mapping[str, SignalInfo]) -> SaveSignalsResult:
-        """Save complete metadata; raises `ClarifyError`, or ValueError for what breaks a documented rule."""
-        for input_id in signals_by_input:  # here, since a ValueError of the exchange is no fault of the data
+        """Save complete metadata of signals. Raises `ClarifyError`, and ValueError for an illegal input ID."""
+        for input_id in signals_by_input:  # checked here, since a ValueError of the request counts as a bug
             check_input_id(input_id)
         return self._through(_SAVE_SIGNALS, lambda: self._client.save_signals(signals_by_input))
 
     def call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
-        """The result of a method; raises `ClarifyError`."""
+        """Call a method of the API; returns its result. Raises `ClarifyError`."""
         return self._through(method, lambda: self._client.call(method, params))
 
     def _through(self, method: str, request: Callable[[], Result]) -> Result:
@@ -71,7 +71,7 @@ class GuardedClient:
         while not circuit.begin(self._clock()):
             moves()
             if self._abort.wait(min(circuit.left(self._clock()), LOOK_SECONDS)):
-                raise Retryable("The connector stops; this is done after the next start.", method=method)
+                raise Retryable("The connector stops; the request is sent after the next start.", method=method)
         moves(EXCHANGE_SECONDS)
         try:
             result = request()

@@ -1,6 +1,6 @@
-"""The load of a pipeline: how well frames are filled, whether the load fits, and how often signals have samples.
+"""The load of a pipeline: the filling of frames, the forecast, and the rates of signals.
 
-Everything is counted here, and logged long before data is at risk.
+A load that is too high is logged long before data is at risk.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from connector.packing.pending import Pending
 from connector.packing.rates import RateWatch, SampleRates
 
 _SURE_SECONDS: Final = 30.0
-"""A load is reported if it has been too high for so long: after a start, many samples come at once."""
+"""A load is reported after it was too high for this time (seconds): after a start, many samples come at once."""
 _FITS_WELL: Final = 1.2
-"""The factor from which on a load that was reported fits again."""
+"""From this factor on, a load that was reported fits again."""
 _REPORT_RATES_SECONDS: Final = 6 * 3600.0
-"""From one report of fast signals to the next."""
+"""Seconds between two reports of fast signals."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class PackingAccount:
-    """How well frames were filled since the start, and the forecast. Rates are in samples a second."""
+    """The filling of frames since the start, and the forecast. Rates are in samples a second."""
 
     requests: int
     samples: int
@@ -36,13 +36,13 @@ class PackingAccount:
     """Rows times series, over all frames."""
     full_requests: int
     aligned_saves: float
-    """How many of the full requests alignment to whole seconds would have saved."""
+    """Number of full requests that alignment to whole seconds would have saved."""
     inflow: float
     """The rate at which samples come in."""
     capacity: float
     """The rate at which samples can leave at the present packing."""
     most: float
-    """The rate at which samples could leave if as many waited as may wait; a higher inflow cannot be carried."""
+    """The rate at which samples could leave if as many waited as may wait; a higher inflow is too much."""
     backlog_seconds: float
     """Seconds to send everything that waits at the present packing, if no more samples come in."""
     aligned: int = 0
@@ -76,7 +76,7 @@ class Load:
         self._forecast = Forecast(max_frame_bytes, max_waiting_samples)
         self._watch = RateWatch(self._rates_seen)
         self.rates: SampleRates | None = None
-        """How often signals had samples in the last complete window; None before its end."""
+        """The rates of signals in the last complete window; None before the end of the first window."""
         self._requests = self._samples = self._bytes = self._cells = 0
         self._now = 0.0
         self._too_much_since: float | None = None
@@ -84,12 +84,14 @@ class Load:
         self._rates_reported: float | None = None
 
     def came(self, samples: int, now: float) -> None:
-        """Note that so many samples came in at `now`, in seconds."""
+        """Note the number of samples that came in at `now`, in seconds."""
         self._forecast.received(samples, now)
 
     def made(self, frame: Frame, waiting: int, pending: Pending, rate: float, now: float) -> None:
-        """Note that this frame was made when `waiting` samples waited, and log if the load is too high or fits again.
-        `pending` holds the samples that remain. `rate` is in requests a second."""
+        """Note that a frame was made when `waiting` samples waited; logs if the load is too high, or fits again.
+
+        `pending` has the remaining samples. `rate` is in requests a second.
+        """
         self._now = now
         self._requests += 1
         self._samples += frame.samples
@@ -102,11 +104,11 @@ class Load:
             self._look(outlook, now)
 
     def outlook(self, waiting: int, rate: float, now: float) -> Outlook | None:
-        """The forecast with so many samples waiting; None before the first frame."""
+        """Returns the forecast for this number of waiting samples; None before the first frame."""
         return self._forecast.outlook(waiting, rate, now)
 
     def account(self, waiting: int, rate: float, now: float) -> PackingAccount | None:
-        """The account with so many samples waiting; None before the first frame."""
+        """Returns the account for this number of waiting samples; None before the first frame."""
         outlook = self.outlook(waiting, rate, now)
         if outlook is None:
             return None
@@ -140,8 +142,8 @@ class Load:
                 most_samples_per_second=round(outlook.most),
                 factor=round(outlook.factor, 2),
                 backlog_seconds=round(outlook.backlog_seconds),
-                effect="what cannot leave waits in the journal or in Kafka, more and more of it",
-                remedy="align the times of a rule (align: 1s), send less of it, or use a second integration",
+                effect="samples that cannot be sent wait in the journal or in Kafka; their number grows",
+                remedy="align the times of a rule (align: 1s), send less data, or use a second integration",
             )
 
     def _rates_seen(self, rates: SampleRates) -> None:
@@ -158,5 +160,5 @@ class Load:
             more_than_one_a_second=rates.over_burst,
             fastest={input_id: f"{rate:.3g}/s" for input_id, rate in rates.fastest},
             remedy="Clarify asks for at most one sample of a signal a minute on average, and one a second in bursts: "
-            "thin them in their rule",
+            "thin the fast signals in their rule",
         )

@@ -1,6 +1,6 @@
 """The pace: the requests a second that may be sent. No I/O.
 
-The pace is our share of the allowed rate, and less while the server is slow.
+The pace is the share of this replica in the allowed rate. It is lower while the server is slow.
 
 Congestion. Clarify does not refuse a request above its limit, but delays it; and several replicas may share one limit.
 So an answer that takes much longer than usual for a request of its size is taken as congestion. The rate goes down at
@@ -41,14 +41,18 @@ _USUAL_SECONDS: Final = 1.0
 _USUAL_SECONDS_A_BYTE: Final = 0.25 / 2**20
 """Upper limit of the usual time: `_USUAL_SECONDS`, and `_USUAL_SECONDS_A_BYTE` for each byte."""
 _CALM_ANSWERS: Final = 60
-"""Prompt answers at the full rate before the congestion is logged as over: it comes and goes while others send, too."""
+"""Prompt answers at the full rate before the end of congestion is logged: congestion comes and goes with other senders.
+"""
 
 _log = structlog.get_logger(__name__)
 
 
 def effective_share(setting: float | Literal["auto"], shares: Sequence[float]) -> float:
-    """Our share of the allowed rate, 0 to 1: the `setting`. With `auto` it is the mean of `shares`, our part in each
-    source (0 to 1); 1 without a source."""
+    """Returns the share of this replica in the allowed rate, 0 to 1: the `setting`, if it is a number.
+
+    With `auto`, the share is the mean of `shares`, the parts of this replica in each source (0 to 1); 1 without a
+    source.
+    """
     if setting != "auto":
         return setting
     return sum(shares) / len(shares) if shares else 1.0
@@ -61,15 +65,15 @@ class Pace:
         """`per_second` is the allowed rate."""
         self._per_second = per_second
         self.share = 1.0
-        """Our share of the allowed rate, 0 to 1."""
+        """The share of this replica in the allowed rate, 0 to 1."""
         self.congestion = 1.0
         """1 while the server is prompt, less while it is slow."""
         self._usual: dict[int, float] = {}
         """Class of sizes → usual time of an answer, in seconds."""
         self._lowered = False
-        """Whether congestion was logged and is not over."""
+        """Whether congestion was logged, and its end was not."""
         self._calm = 0
-        """Prompt answers at the full rate, one after the other."""
+        """Number of prompt answers at the full rate in a row."""
 
     @property
     def rate(self) -> float:
@@ -78,9 +82,9 @@ class Pace:
         return self._per_second * max(_LEAST_RATE, share * self.congestion)
 
     def answered(self, seconds: float, size: int) -> None:
-        """Note that a request of `size` bytes was answered after so many seconds."""
+        """Note that a request of `size` bytes was answered after `seconds`."""
         size_class = max(size, _SMALL_BYTES).bit_length()
-        # a request need not take longer than a larger one
+        # a request should not take longer than a larger one
         known = min((found for other, found in self._usual.items() if other >= size_class), default=seconds)
         usual = min(known, _USUAL_SECONDS + _USUAL_SECONDS_A_BYTE * size)
         if seconds > max(_SLOW_SECONDS, usual * _SLOW_TIMES):
@@ -92,7 +96,7 @@ class Pace:
         self._usual[size_class] = min(seconds, self._usual.get(size_class, seconds))
 
     def throttled(self, reason: str) -> None:
-        """Note that a request was refused, or not answered in time, because there were too many requests."""
+        """Note that a request was refused, or not answered in time, because of too many requests."""
         self._slower(reason)
 
     def _faster(self) -> None:

@@ -1,15 +1,15 @@
-"""What to do after a request failed: pure functions from the failure to a verdict, and to how long to wait.
+"""The policy after a failed request: pure functions from the failure to a verdict and a delay.
 
 | failure                                            | verdict                                          |
 |----------------------------------------------------|--------------------------------------------------|
 | time-out, connection, 5xx, 408, 429, -32015, other | send the same again after a back-off with jitter |
-| -32602 that names series or values                 | set exactly those aside, send the rest           |
+| -32602 that names series or values                 | set exactly these aside, send the rest           |
 | -32602 that names nothing, 413                     | halve                                            |
 | -32602 that names something else than data         | hold: a person must act, the data is not blamed  |
 | 401, 403, -32003, refused requests                 | hold                                             |
 
-Holding keeps the data, goes unready and goes on trying slowly. No verdict ever gives up data that the server
-did not name as bad. How failures add up over time, and what several methods have in common, is in `circuit`.
+While a request is held, the connector keeps the data, is not ready, and goes on trying slowly. No verdict ever gives up
+data that the server did not name as bad. `circuit` counts failures over time and over several methods.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from connector.clarify import ClarifyError, InvalidParams, NamedInFrame, NotAllo
 
 FIRST_DELAY: Final = 1.0
 LAST_DELAY: Final = 20.0
-"""The longest back-off, in seconds, and so the longest that data waits after an outage."""
+"""The longest back-off, in seconds: data waits no longer than this after an outage."""
 HOLD_DELAY: Final = 30.0
-"""The longest between two tries while a person must act."""
+"""The longest time between two attempts while a person must act, in seconds."""
 EXCHANGE_SECONDS: Final = 720.0
 """Longer than one call of the client can take: a token and a request, and both once more after a 401, each with the
 default time-outs of an exchange."""
 RETRY_AFTER_BOUND: Final = 600.0
-"""The longest that a server may ask us to wait."""
+"""The longest delay that a server may ask for, in seconds."""
 _LEAST_SHARE: Final = 0.1
-"""Full jitter, but never quite at once: a tenth of the delay at least."""
+"""The least share of the delay after jitter, so that no request is sent again at once."""
 _LEAST_SLOW_SHARE: Final = 0.25
 _LEAST_HOLD_SHARE: Final = 0.5
 _TOO_MUCH: Final = frozenset((408, 429, 503, 504, -32015))
-"""Answers by which a server may say that there is too much to do."""
+"""Codes of answers by which a server may report too many requests."""
 _PATIENT_SECONDS: Final = 1.0
-"""No answer after longer than this is a time-out, ours or the server's; before, the connection broke."""
+"""A request without an answer after this time (seconds) has timed out; before this time, the connection broke."""
 
 
 class Action(Enum):
-    """What to do."""
+    """The action after a failed request."""
 
     RETRY = auto()
     HOLD = auto()
@@ -52,18 +52,22 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to do, after how many seconds, and with which of the keys that were sent."""
+    """The action, the seconds until it, and the keys of the request to which it applies."""
 
     action: Action
     delay: float = 0.0
+    """Seconds to wait before the action."""
     guilty: frozenset[str] = frozenset()
+    """The keys that the server named as bad."""
     named: NamedInFrame | None = None
-    """What of a frame is to be set aside."""
+    """The parts of a frame to set aside."""
 
 
 def judge_frame(error: ClarifyError, keys: Collection[str], rows: int) -> Verdict:
-    """The verdict on a failed insert of a frame with these series and so many rows; when to try again is the
-    circuit's to say."""
+    """Returns the verdict on a failed insert of a frame with the series `keys` and this number of rows.
+
+    The verdict has no delay: the circuit decides about the time of the next attempt.
+    """
     verdict = _verdict(error, keys, "data.series")
     if not isinstance(error, InvalidParams):
         return verdict
@@ -75,9 +79,9 @@ def judge_frame(error: ClarifyError, keys: Collection[str], rows: int) -> Verdic
 def judge_request(
     error: ClarifyError, attempt: int, keys: Collection[str], prefix: str, chance: Callable[[], float]
 ) -> Verdict:
-    """The verdict on a failed request that carried `keys` below `prefix` (`data.series`, `signalsByInput`).
+    """Returns the verdict on a failed request that carried `keys` below `prefix` (`data.series`, `signalsByInput`).
 
-    `attempt` counts the failures of this request from 1; `chance` gives numbers from 0 to 1.
+    `attempt` counts the failures of this request from 1; `chance` returns random numbers from 0 to 1.
     """
     verdict = _verdict(error, keys, prefix)
     if verdict.action is Action.HOLD:
@@ -88,30 +92,35 @@ def judge_request(
 
 
 def retry_delay(error: ClarifyError, attempt: int, chance: Callable[[], float]) -> float:
-    """Seconds until the next try after `attempt` failures: exponential, with full jitter, or as the server asks."""
+    """Returns the seconds until the next attempt after `attempt` failures: exponential with jitter.
+
+    The delay is at least the delay that the server asks for.
+    """
     most = min(LAST_DELAY, FIRST_DELAY * 2 ** min(attempt - 1, 10))
     return max(asked_delay(error), _jittered(most, _LEAST_SHARE, chance))
 
 
 def slow_delay(error: ClarifyError, chance: Callable[[], float]) -> float:
-    """Seconds until the next probe of what has failed for long."""
+    """Returns the seconds until the next probe of a method that has failed for long."""
     return max(asked_delay(error), _jittered(LAST_DELAY, _LEAST_SLOW_SHARE, chance))
 
 
 def hold_delay(error: ClarifyError, chance: Callable[[], float]) -> float:
-    """Seconds until the next try where a person must act."""
+    """Returns the seconds until the next attempt while a person must act."""
     return max(asked_delay(error), _jittered(HOLD_DELAY, _LEAST_HOLD_SHARE, chance))
 
 
 def asked_delay(error: ClarifyError) -> float:
-    """For how many seconds the server asks not to be asked, as far as we heed that."""
+    """Returns the delay that the server asks for, in seconds, up to `RETRY_AFTER_BOUND`; 0 if it asks for none."""
     asked = error.retry_after if isinstance(error, Retryable) and error.retry_after else 0.0
     return min(asked, RETRY_AFTER_BOUND)
 
 
 def is_too_much(error: ClarifyError, seconds: float) -> bool:
-    """Whether the request failed, after so many seconds, because there were too many. Clarify does not document how it
-    says so."""
+    """Whether a request that failed after `seconds` failed because of too many requests.
+
+    Clarify does not document its answer to too many requests, so several answers count.
+    """
     return isinstance(error, Retryable) and (
         error.code in _TOO_MUCH
         or error.retry_after is not None

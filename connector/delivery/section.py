@@ -15,14 +15,14 @@ _ENVELOPE_BYTES: Final = 1024
 
 
 class ClarifySection(Section):
-    """Where the data goes."""
+    """The connection to Clarify."""
 
     credentials: Path = Field(
         description="The credentials file as downloaded from Clarify (OAuth client credentials or basic auth).",
         examples=["/run/secrets/clarify-credentials.json"],
     )
     ca_file: Path | None = Field(
-        default=None, description="PEM file of the certificate authority, if those of the system are not enough."
+        default=None, description="PEM file of a certificate authority, if the authorities of the system do not do."
     )
     allow_insecure: bool = Field(
         default=False,
@@ -31,13 +31,13 @@ class ClarifySection(Section):
     )
     timeout: Seconds = Field(
         default="20s",  # type: ignore[assignment]
-        description="How long to wait for an answer. Clarify itself gives up after 15 s.",
+        description="The longest wait for an answer. Clarify itself gives up after 15 s.",
         ge=1,
     )
 
 
 class DeliverySection(Section):
-    """How samples are sent to Clarify. The limits of Clarify count for one integration: lower the rates if several
+    """The sending of samples to Clarify. The limits of Clarify count for one integration: lower the rates if several
     connectors share an integration."""
 
     max_delay: Seconds = Field(
@@ -83,8 +83,8 @@ class DeliverySection(Section):
     flush_timeout: Seconds = Field(
         default="20s",  # type: ignore[assignment]
         ge=0,
-        description="On SIGTERM: how long to go on sending. Samples that still wait then are read again after the next "
-        "start.",
+        description="On SIGTERM, the longest time to go on sending. Samples that still wait then are read again after "
+        "the next start.",
     )
 
     @property

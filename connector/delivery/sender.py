@@ -1,17 +1,17 @@
-"""The sender: one frame at a time to Clarify, until all of it is inserted or set aside with a reason.
+"""The sender: sends one frame at a time to Clarify, until all values are inserted or set aside with a reason.
 
-A frame that must be divided (bad series named by the server, too large, or bad without a name) becomes
-smaller frames that are worked off in order, so that a later value of the same input and time never travels
-before an earlier one. What is not settled when the sender is aborted stays unsettled: its source delivers it
-again.
+A frame must be divided if the server names bad series, if the frame is too large, or if it is bad without a name. Its
+parts are sent in order, so that a later value of the same input and time is never sent before an earlier one. Values
+that are not settled when the sender is aborted stay unsettled: their source delivers them again.
 
-A bad value without a name is searched for: of a piece that is bad, the first half is sent. If it is good the bad
-value is in the other half, which is then not sent, but halved itself; if it is bad, the other half is laid aside
-with the rest, which is sent as one piece when the value is found. So one bad value among n costs log2(n) requests
-to find, one to make sure of it, and one for the rest. A value is given up only after it failed alone.
+If the server names nothing, the sender searches for the bad value. It sends the first half of the bad piece. If this
+half is good, the bad value is in the other half, which is halved at once, without sending it. If the first half is bad,
+the other half is put aside; when the bad value is found, all parts that were put aside are sent as one piece. So one
+bad value among n costs log2(n) requests to find it, one to make sure, and one for the rest. A value is given up only
+after it failed alone.
 
-When Clarify has not worked for long, its circuit lets through a request now and then, to find out. That is a small
-one: the first values of what waits, and with the answer all goes on.
+While Clarify does not work for long, its circuit allows only a probe from time to time. A probe is small: it has the
+first values of the waiting frame. After an answer, sending goes on.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ from connector.packing.frame import Frame, build_frame
 from connector.threads.watched import moves
 
 _PROBE_VALUES: Final = 100
-"""Few enough for a small request even where each has a row and a series to itself."""
+"""Values of a probe: a small request, even if each value has its own row and its own series."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Inserter(Protocol):
-    """What the sender needs of the Clarify client."""
+    """The part of the Clarify client that the sender needs."""
 
     def insert_encoded(self, data_json: bytes) -> InsertResult:
-        """Insert an encoded frame; raises `ClarifyError`."""
+        """Insert an encoded frame. Raises `ClarifyError`."""
 
 
 class FrameOwner(Protocol):
-    """Where the sender reports what became of a frame."""
+    """The owner of a frame, to whom the sender reports its outcome."""
 
     def inserted(self, frame: Frame, seconds: float) -> None:
-        """Clarify has all of it."""
+        """Record that Clarify has stored all values of the frame, after `seconds`."""
 
     def rejected(self, frame: Frame, reason: str) -> None:
-        """Clarify named all of it as bad."""
+        """Record that Clarify refuses all values of the frame."""
 
     def still_ours(self, frame: Frame) -> Frame | None:
-        """The frame without what was given away since it was made; None if nothing is left."""
+        """Returns the frame without the samples of partitions that were given away; None if no sample is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,14 @@ class _Piece:
     """A part of the frame that is being delivered."""
 
     family: object
-    """The same for all pieces of one search: these were no larger than the server takes when they were one."""
+    """The same object for all pieces of one search: together, they were not too large for the server."""
     content: Frame | Columns
-    """A frame where it is encoded already: most are sent once, and never taken apart."""
+    """A frame if the piece is already encoded: most pieces are sent once and never divided."""
     is_other_half: bool = False
-    """The piece before it was cut from something bad: if that one is good, this one is bad."""
+    """Whether the piece and the piece before it are the halves of a bad piece: if that half is good, this one is bad.
+    """
     is_bad: bool = False
-    """Something in it is bad, as far as is known without having sent it."""
+    """Whether the piece has a bad value; the sender concludes this without sending the piece."""
 
     @property
     def columns(self) -> Columns:
@@ -82,7 +83,7 @@ class _Piece:
 
 @dataclass(slots=True)
 class SenderStatus:
-    """What the sender has done, for metrics."""
+    """The counters of the sender, for metrics."""
 
     requests: int = 0
     failures: int = 0
@@ -111,7 +112,10 @@ class Sender:
         self.status = SenderStatus()
 
     def deliver(self, frame: Frame) -> bool:
-        """Deliver this frame in the slot that the caller has taken; False if aborted before its end."""
+        """Deliver a frame; returns False if the sender was aborted before the end.
+
+        The caller has taken the slot for the first request.
+        """
         work = deque([_Piece(object(), frame)])
         has_turn = True
         has_waited = False
@@ -122,7 +126,7 @@ class Sender:
             if not has_turn and not self._wait_for_turn():
                 return False
             has_turn = False
-            if has_waited:  # for hours, perhaps
+            if has_waited:  # perhaps for hours
                 left = self._ledger.still_ours(work[0].as_frame())
                 if left is None:
                     work.popleft()
@@ -134,7 +138,7 @@ class Sender:
             if self.circuit.is_probe:
                 _cut_off(work, _PROBE_VALUES)
             current = work[0].as_frame()
-            work[0] = replace(work[0], content=current)  # encoded once, however often it is sent
+            work[0] = replace(work[0], content=current)  # encoded only once, even if the piece is sent again
             error = self._send(current)
             if error is not None:
                 has_waited = self._after_failure(work, error)
@@ -145,7 +149,7 @@ class Sender:
         return True
 
     def _wait_for_turn(self) -> bool:
-        """Wait until the circuit lets us through, and for a slot; False if aborted."""
+        """Wait until the circuit allows a request, and for a slot; returns False if aborted."""
         while (left := self.circuit.left(self._clock())) > 0:
             moves()
             if not self._slots.pause(min(left, LOOK_SECONDS)):
@@ -153,7 +157,7 @@ class Sender:
         return self._slots.wait()
 
     def _send(self, frame: Frame) -> ClarifyError | None:
-        """Send this, and report it if it is inserted; else why it is not."""
+        """Send a frame, and report it if it is inserted; returns the error, or None if it is inserted."""
         started = self._clock()
         self.status.requests += 1
         self.status.bytes_sent += len(frame.body)
@@ -162,15 +166,15 @@ class Sender:
             self._client.insert_encoded(frame.body)
         except ClarifyError as error:
             self.status.failures += 1
-            is_first = self.circuit.trouble is None  # those after it were backed off from already
+            is_first = self.circuit.trouble is None  # the next failures already come after a back-off
             if self._pace is not None and is_first and is_too_much(error, self._clock() - started):
                 self._pace.throttled(str(error))
             return error
-        except Exception as error:  # noqa: BLE001 - whatever it is, the frame is kept and sent again
+        except Exception as error:  # noqa: BLE001 - after any error, the frame is kept and sent again
             self.status.failures += 1
             return unforeseen(error, "integration.insert")
         now = self._clock()
-        if self.circuit.trouble is not None and not self.circuit.is_probe:  # else the circuit speaks
+        if self.circuit.trouble is not None and not self.circuit.is_probe:  # else the circuit logs the answer
             _log.info("insert_works_again", after=self.circuit.trouble)
         self.circuit.answered(now)
         if self._pace is not None:
@@ -179,7 +183,7 @@ class Sender:
         return None
 
     def _after_failure(self, work: deque[_Piece], error: ClarifyError) -> bool:
-        """Put what is to be sent instead of the first piece in its place; True if that is the same again, later."""
+        """Replace the first piece by the pieces to send now; returns True if the same piece is sent again later."""
         piece = work[0]
         frame = piece.as_frame()
         verdict = judge_frame(error, frame.columns.keys(), frame.rows)
@@ -189,12 +193,12 @@ class Sender:
             bad, good = without_named(piece.columns, verdict.named)
         size = values_in(piece.columns)
         action = verdict.action
-        if action is Action.SET_ASIDE and not bad:  # it names cells without a value
+        if action is Action.SET_ASIDE and not bad:  # the server names only cells without a value
             action = Action.HALVE
         if action is Action.HALVE and size == 1:
             if isinstance(error, InvalidParams):
                 action, bad, good = Action.SET_ASIDE, piece.columns, {}
-            else:  # a single value cannot be too large: it is not the data
+            else:  # a single value cannot be too large: the data is not the reason
                 action = Action.HOLD
         if action in (Action.RETRY, Action.HOLD):
             self._failed(error, held=action is Action.HOLD)
@@ -217,7 +221,7 @@ class Sender:
         now = self._clock()
         self.circuit.failed(error, now, held=held)
         status = self.circuit.status(now)
-        if status.state is CircuitState.CLOSED:  # else the circuit speaks
+        if status.state is CircuitState.CLOSED:  # else the circuit logs the failure
             _log.warning(
                 "insert_failed",
                 reason=str(error),
@@ -227,8 +231,10 @@ class Sender:
 
 
 def _search(work: deque[_Piece], size: int) -> None:
-    """The first piece holds something bad that was not named: send its first half by itself. What waited as the other
-    half of it is probably good, since the bad value is in this one."""
+    """Halve the first piece, which has a bad value without a name; its first half is sent next.
+
+    An earlier other half joins the rest: it is probably good, since the bad value is in the first piece.
+    """
     piece = work.popleft()
     _put_back(work, {}, piece.family)
     first, second = split_columns(piece.columns, size // 2)
@@ -237,7 +243,7 @@ def _search(work: deque[_Piece], size: int) -> None:
 
 
 def _divide(work: deque[_Piece], size: int) -> None:
-    """The first piece is too large: two of them, which are never joined again."""
+    """Divide the first piece, which is too large, into two pieces that are never joined again."""
     piece = work.popleft()
     if work and work[0].is_other_half:
         work[0] = replace(work[0], is_other_half=False)
@@ -247,7 +253,7 @@ def _divide(work: deque[_Piece], size: int) -> None:
 
 
 def _cut_off(work: deque[_Piece], n: int) -> None:
-    """The first piece is to be small: the rest of it waits as a piece of its own."""
+    """Make the first piece small, with `n` values; the rest of it waits as another piece."""
     first, rest = split_columns(work[0].columns, n)
     if rest:
         piece = work.popleft()
@@ -256,7 +262,7 @@ def _cut_off(work: deque[_Piece], n: int) -> None:
 
 
 def _put_back(work: deque[_Piece], columns: Columns, family: object) -> None:
-    """Something bad was found: all that is left of the family, which is probably good, is one piece again."""
+    """Join the columns and all remaining pieces of the family into one piece, which is probably good."""
     while work and work[0].family is family:
         columns = joined(columns, work.popleft().columns)
     if columns:

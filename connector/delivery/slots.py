@@ -1,4 +1,4 @@
-"""Rate slots: at most so many requests a second, evenly spaced, measured from the start of one request to the next."""
+"""Rate slots: bound the requests a second; the time between the starts of two requests has a least length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from connector.threads.watched import STILL_SECONDS, moves
 _MARGIN_SECONDS: Final = 0.005
 """Added to each interval, since clocks differ a little: the server delays a request that comes too early."""
 _LOOK_SECONDS: Final = 1.0
-"""How often a wait checks whether the rate has changed."""
+"""Seconds after which a wait checks whether the rate has changed."""
 
 
 class Slots:
@@ -24,8 +24,7 @@ class Slots:
         abort: threading.Event,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`per_second` is the rate in requests a second. If it is a function, each wait calls it again, since the rate
-        may change."""
+        """`per_second` is the rate in requests a second; if it is a function, each wait calls it again."""
         self._per_second = per_second if callable(per_second) else lambda: per_second
         self._abort = abort
         self._clock = clock
@@ -51,6 +50,6 @@ class Slots:
         return self._abort.is_set()
 
     def pause(self, seconds: float) -> bool:
-        """Wait so many seconds without taking a slot. False if aborted."""
+        """Wait for `seconds` without taking a slot; returns False if `abort` was set."""
         moves(STILL_SECONDS + seconds)
         return not self._abort.wait(seconds)

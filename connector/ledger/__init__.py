@@ -1,5 +1,6 @@
-"""The ledger: what is settled of each source, and the account that must balance. Also the file of each source, in which
-the ledger stands together with the messages that wait.
+"""The ledger: the settled positions of each source, and the account that must balance.
+
+Also the file of each source, which has the ledger and the waiting messages.
 
 Knows: records, state, threads.
 """

@@ -1,4 +1,4 @@
-"""The account of messages and values: what came in, and what became of it. The two sides must balance."""
+"""The account of messages and values: the messages that came in, and their outcomes. The two sides must balance."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import IntFlag
 
 
 class Outcome(IntFlag):
-    """What became of a value. The values are bits, so that one integer holds several outcomes of a record."""
+    """The outcome of a value. Each outcome is one bit, so that one integer holds several outcomes of a record."""
 
     INSERTED = 1
     DEAD_LETTERED = 2
@@ -22,7 +22,7 @@ OUTCOMES = (Outcome.INSERTED, Outcome.DEAD_LETTERED, Outcome.SUPERSEDED, Outcome
 
 @dataclass(slots=True)
 class Counts:
-    """How many messages, or values, came in, and how many had each outcome."""
+    """The number of messages, or values, that came in, and the number with each outcome."""
 
     received: int = 0
     inserted: int = 0
@@ -43,7 +43,7 @@ class Counts:
 
     @property
     def settled(self) -> int:
-        """How many have an outcome."""
+        """The number with any outcome."""
         return self.inserted + self.dead_lettered + self.superseded + self.filtered
 
     def __iadd__(self, other: Counts) -> Counts:
@@ -83,8 +83,10 @@ def merge(into: Tallies, other: Mapping[str, Tally]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Every record of `partition` up to and including `position` is settled. `tallies` is the account of the records
-    that no earlier commit covered."""
+    """A statement: every record of `partition` up to and including `position` is settled.
+
+    `tallies` is the account of the records that no earlier commit covered.
+    """
 
     source: str
     partition: str
@@ -100,13 +102,13 @@ class SettledRange:
     first: int
     next: int
     records: int
-    """How many of the positions held a record: a log may have holes."""
+    """The number of positions with a record: a log may have gaps."""
     redelivered: int = 0
-    """How many of these records this ledger had settled before. The ledger adds this number up for the whole source; a
-    range that is read back from the ledger has 0."""
+    """The number of these records that this ledger had settled before. The ledger has one sum for the whole source, so
+    a range that is read back from the ledger has 0."""
 
     def joined(self, later: SettledRange) -> SettledRange:
-        """One range out of this range and `later`, which must begin where this range ends."""
+        """Returns one range for this range and `later`, which must begin at the end of this range."""
         return SettledRange(
             self.partition,
             self.first,

@@ -27,14 +27,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Counters:
-    """How far a source's file has got."""
+    """The counters of a source's file."""
 
     next_position: int
     """The position of the next record that comes in. Positions begin at 1, and are never used again."""
     settled_to: int
     """Every record up to and including this position is settled."""
     waiting_bytes: int
-    """Bytes of all rows in the journal, `ROW_OVERHEAD` for each included."""
+    """Bytes of all rows in the journal, including `ROW_OVERHEAD` for each row."""
 
 
 _KEYS = tuple(field.name for field in fields(Counters))
@@ -42,7 +42,7 @@ _KEYS = tuple(field.name for field in fields(Counters))
 
 @dataclass(slots=True)
 class Transaction:
-    """A transaction that has begun. What is written into `counters` is committed with it."""
+    """A transaction that has begun. New values of `counters` are committed with it."""
 
     connection: sqlite3.Connection
     counters: Counters
@@ -52,9 +52,11 @@ class Database:
     """The open database. Safe for threads."""
 
     def __init__(self, path: Path, writer: sqlite3.Connection) -> None:
-        """Raises OSError, sqlite3.Error, and `DamagedError` if the counters cannot be read. Then `writer` is closed: a
-        connection that stays open would, when it is closed at last, remove the -wal of the file that has taken the
-        place of this one."""
+        """`writer` is an open connection to the file `path`.
+
+        Raises OSError, sqlite3.Error, and `DamagedError` if the counters cannot be read; `writer` is closed then. If
+        `writer` stayed open, its later close would remove the -wal of the new file at this path.
+        """
         self.path = path
         self._write_lock = threading.RLock()
         """Protects the writing connection, the counters and the high-water mark: they change together."""
@@ -99,8 +101,10 @@ class Database:
 
     @contextmanager
     def locked(self) -> Iterator[sqlite3.Connection]:
-        """The writing connection, for one thread at a time: to read what was just written, or for a statement that is a
-        transaction by itself."""
+        """The writing connection, for one thread at a time.
+
+        It is for reading new rows, and for a statement that is a transaction itself.
+        """
         with self._write_lock:
             yield self._writer
 
@@ -112,26 +116,31 @@ class Database:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """No other thread reads or writes while the block runs, so that the file can be replaced."""
+        """Keep other threads from reading and writing while the block runs, so that the file can be replaced."""
         with self._write_lock, self._read_lock:
             yield
 
     @property
     def mark(self) -> HighWaterMark:
-        """How far the file has got, as a high-water mark."""
+        """The high-water mark for the present state of the file."""
         return HighWaterMark(self.incarnation, self.counters.next_position, self.counters.settled_to)
 
     def write_high_water_mark(self) -> None:
-        """Write beside the file how far it has got. On a full disk this only logs: the file itself is what counts, and
-        the next transaction writes the mark again."""
+        """Write the high-water mark beside the file.
+
+        An error (a full disk) is only logged: the file itself counts, and the next transaction writes the mark again.
+        """
         try:
             self.high_water.write(self.mark)
         except OSError as error:
             _log.debug("journal_high_water_not_written", file=str(self.path), reason=str(error))
 
     def reopen(self, writer: sqlite3.Connection) -> None:
-        """Use the file that now stands at `path`, of which `writer` is an open connection. The connections to the old
-        file were closed. Called within `exclusive`. Raises as the constructor does."""
+        """Use the new file at `path`; `writer` is an open connection to it.
+
+        The connections to the old file were closed before. Called within `exclusive`. Raises OSError, sqlite3.Error and
+        `DamagedError`.
+        """
         self._writer = writer
         self._reader = open_durable(self.path)
         self.incarnation, self.counters = _read_counters(writer)
@@ -143,19 +152,19 @@ class Database:
         self._writer.close()
 
     def close(self) -> None:
-        """Close everything. What was committed is durable already."""
+        """Close everything. Committed transactions are already durable."""
         self.close_connections()
         self.high_water.close()
 
 
 def _read_counters(connection: sqlite3.Connection) -> tuple[str, Counters]:
-    """The incarnation and the counters. However many rows wait, only one of them is read."""
+    """(incarnation, counters) from the file; reads only one row of the journal. Raises `DamagedError`."""
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     for key in _KEYS:
         if not isinstance(meta.get(key), int):
-            raise DamagedError(f"its counter {key} cannot be read")
+            raise DamagedError(f"the counter {key} cannot be read")
     if not isinstance(meta.get("incarnation"), str):
-        raise DamagedError("its incarnation cannot be read")
+        raise DamagedError("the incarnation cannot be read")
     counters = Counters(*(meta[key] for key in _KEYS))
     last = connection.execute("SELECT first + count FROM journal ORDER BY first DESC LIMIT 1").fetchone()
     if last:

@@ -1,9 +1,9 @@
-"""The disk reserve: space on the disk that a journal keeps for the day on which the disk is full.
+"""The disk reserve: space on the disk that a journal keeps for a full disk.
 
-On a full disk SQLite cannot write even the removal of settled messages, so a journal could never get smaller again.
+On a full disk, SQLite cannot write even the removal of settled messages, so a journal could never get smaller again.
 The reserve is a file beside the journal. When a write fails, the reserve is given up, so that settled messages can be
-removed. It is taken again before any new message is written. Its content is random bytes, because a file system may
-compress anything else.
+removed. The reserve is taken again before any new message is written. The file has random bytes, because a file system
+could compress other bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WRITE_BYTES: Final = 1024 * 1024
 
 
 def disk_reserve_file(path: Path) -> Path:
-    """Where the disk reserve of the source's file `path` is."""
+    """Returns the path of the disk reserve for the source's file `path`."""
     return companion_file(path, ".reserve")
 
 
@@ -28,13 +28,13 @@ class DiskReserve:
     """The disk reserve of one source's file."""
 
     def __init__(self, path: Path, size: int = DISK_RESERVE_BYTES) -> None:
-        """`path` is that of the source's file, `size` is in bytes."""
+        """`path` is the path of the source's file; `size` is in bytes."""
         self._path = disk_reserve_file(path)
         self._size = size
         self._held = False
 
     def take(self) -> bool:
-        """Make sure that the reserve is on the disk. Returns whether it is; False on a full disk."""
+        """Write the reserve if it is not on the disk; returns whether it is on the disk now (False on a full disk)."""
         if self._held:
             return True
         try:
@@ -53,7 +53,7 @@ class DiskReserve:
         return True
 
     def give_up(self) -> None:
-        """Return the reserve to the disk."""
+        """Give the space of the reserve back to the disk."""
         self._held = False
-        with contextlib.suppress(OSError):  # no reserve is there: the caller's next write reports what is wrong
+        with contextlib.suppress(OSError):  # the next write of the caller reports the problem of the disk
             self._path.unlink(missing_ok=True)

@@ -1,10 +1,9 @@
-"""The high-water mark of a source's file: how far the file has got, kept outside of SQLite.
+"""The high-water mark of a source's file: the last counters of the file, stored outside of SQLite.
 
-SQLite ends its write-ahead log at the first frame that fails its checksum. A damaged `-wal` file therefore takes along
-every transaction behind the damage, without any error. So after each transaction 36 bytes in a file of their own say
-how far the source's file has got. These bytes are written, but not synced: a process that is killed leaves them on the
-disk; after a power failure they may be older than the source's file, never newer. A source's file that is behind its
-high-water mark has lost transactions.
+SQLite ends its write-ahead log at the first frame that fails its checksum. So with a damaged `-wal` file, all
+transactions after the damage are lost without any error. Therefore each transaction writes the counters into a separate
+file of 36 bytes. These bytes are not synced. They survive the kill of the process; after a power failure, they may be
+older than the source's file, but never newer. A source's file that is behind its high-water mark has lost transactions.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _SIZE: Final = _FORMAT.size + _CHECKSUM.size
 
 @dataclass(frozen=True, slots=True)
 class HighWaterMark:
-    """How far a source's file has got."""
+    """The counters of a source's file after its last known transaction."""
 
     incarnation: str
     next_position: int
@@ -34,23 +33,23 @@ class HighWaterMark:
 
 
 class HighWaterDamagedError(Exception):
-    """The file of the high-water mark exists, but its content is not what was written."""
+    """The file of the high-water mark exists, but is damaged."""
 
 
 def high_water_file(path: Path) -> Path:
-    """Where the high-water mark of the source's file `path` is kept."""
+    """Returns the path of the high-water mark for the source's file `path`."""
     return companion_file(path, ".high-water")
 
 
 class HighWaterFile:
-    """The open file of the high-water mark. The caller makes sure that one thread at a time uses it."""
+    """The open file of the high-water mark. For one thread at a time: the caller needs a lock."""
 
     def __init__(self, path: Path) -> None:
-        """`path` is that of the source's file. Raises OSError."""
+        """`path` is the path of the source's file. Raises OSError."""
         self._descriptor = os.open(high_water_file(path), os.O_RDWR | os.O_CREAT, 0o600)
 
     def read(self) -> HighWaterMark | None:
-        """The mark; None if none was written yet. Raises `HighWaterDamagedError` and OSError."""
+        """Returns the mark; None if no mark was written yet. Raises `HighWaterDamagedError` and OSError."""
         return _parsed(os.pread(self._descriptor, _SIZE + 1, 0))
 
     def write(self, mark: HighWaterMark) -> None:
@@ -66,8 +65,10 @@ class HighWaterFile:
 
 
 def read_high_water_mark(path: Path) -> HighWaterMark | None:
-    """The high-water mark of the source's file `path`, read without creating anything; None if there is none. Raises
-    `HighWaterDamagedError` and OSError."""
+    """Returns the high-water mark for the source's file `path`; None if there is no mark. Creates no file.
+
+    Raises `HighWaterDamagedError` and OSError.
+    """
     file = high_water_file(path)
     return _parsed(file.read_bytes()) if file.exists() else None
 
@@ -77,6 +78,6 @@ def _parsed(content: bytes) -> HighWaterMark | None:
         return None
     body, rest = content[: _FORMAT.size], content[_FORMAT.size :]
     if len(rest) != _CHECKSUM.size or _CHECKSUM.unpack(rest)[0] != zlib.crc32(body):
-        raise HighWaterDamagedError("it fails its checksum")
+        raise HighWaterDamagedError("the mark fails its checksum")
     incarnation, next_position, settled_to = _FORMAT.unpack(body)
     return HighWaterMark(incarnation.rstrip(b"\0").decode("ascii", "replace"), next_position, settled_to)

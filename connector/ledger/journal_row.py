@@ -1,6 +1,6 @@
 """A row of the journal: many consecutive records, encoded as one body, with a checksum. No I/O.
 
-One row holds many messages, because a row per message costs more CPU time than the message itself.
+A row has many messages, because a row for each message costs more CPU time than the message itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from connector.ledger.schema import DamagedError
 from connector.records import Record
 
 ROW_OVERHEAD: Final = 64
-"""About how many bytes a row takes in the file beside its body."""
+"""Approximate bytes of a row in the file, without its body."""
 
 encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(list[Record]).decode
@@ -40,8 +40,7 @@ def checksum(first: int, count: int, body: bytes) -> int:
 
 
 def checked_row(first: int, count: int, crc: int, body: object) -> JournalRow | DamagedError:
-    """The row with these columns, if it is what was written. If not, the error that says what is wrong; this function
-    returns the error and does not raise it."""
+    """Returns the row with these columns; returns an error, and does not raise it, if the row is damaged."""
     where = f"{count} messages from position {first} on"
     if not isinstance(body, bytes) or checksum(first, count, body) != crc:
         return DamagedError(f"{where} fail their checksum", first)

@@ -1,4 +1,4 @@
-"""The journal half of a source's file: the messages that wait.
+"""The journal half of a source's file: the waiting messages.
 
 A row holds many records (`journal_row`). The writer adds rows at the end. A commit removes rows from the start, and its
 account goes into the ledger in the same transaction: after any crash a message either waits or is in the ledger, never
@@ -32,9 +32,9 @@ class NextRow(NamedTuple):
     """The answer of `JournalTables.read_next`."""
 
     position: int
-    """Where reading went on: the position asked for, or, if that is lost, the first position behind the loss."""
+    """The position where reading went on: the wanted position, or the first position after it that is not lost."""
     row: JournalRow | DamagedError | None
-    """The first row at or behind `position`; the error of a row that fails its checksum; None if there is no row."""
+    """The first row from `position` on; the error of a row that fails its checksum; None if there is no row."""
 
 
 class JournalTables:
@@ -78,13 +78,13 @@ class JournalTables:
     # -- read -------------------------------------------------------------------------------------
 
     def first_waiting(self) -> int:
-        """Position of the oldest record that waits; the position of the next record if none waits."""
+        """Returns the position of the oldest waiting record, or of the next record if no record waits."""
         with self._database.locked() as connection:
             first = connection.execute("SELECT first FROM journal ORDER BY first LIMIT 1").fetchone()
             return int(first[0]) if first else self._database.counters.next_position
 
     def read_next(self, position: int) -> NextRow:
-        """The first row at or behind `position`. Known losses are stepped over. Raises sqlite3.Error."""
+        """Read the first row from `position` on; known losses are skipped. Raises sqlite3.Error."""
         with self._database.reading() as connection:
             position = self._losses.first_kept(position)
             found = connection.execute(
@@ -93,9 +93,12 @@ class JournalTables:
         return NextRow(position, None if found is None else checked_row(*found))
 
     def read_at(self, positions: Iterable[int], max_bytes: int) -> tuple[dict[int, Record], int]:
-        """Read single records that were read before. `positions` must rise. Returns the records by their position, and
-        how many of `positions` were looked at: looking ends when the payloads have about `max_bytes` bytes. A position
-        that was looked at and has no record is not in the journal. Raises sqlite3.Error."""
+        """Read single records again; `positions` must rise.
+
+        Returns (position → record, number of `positions` that were looked for). The search ends when the payloads have
+        about `max_bytes` bytes. A position that was looked for and has no record is not in the journal. Raises
+        sqlite3.Error.
+        """
         found: dict[int, Record] = {}
         row: JournalRow | None = None
         size = done = 0
@@ -119,8 +122,11 @@ class JournalTables:
     # -- damage -----------------------------------------------------------------------------------
 
     def confine(self, first: int, reason: str) -> LostRange:
-        """Move the damaged row at position `first` into the table `damaged_rows`, and make a loss of all positions up
-        to the next row: the number of records in a damaged row cannot be trusted. Raises sqlite3.Error."""
+        """Move the damaged row at position `first` into the table `damaged_rows`; returns the loss.
+
+        All positions up to the next row are lost: the number of records in a damaged row cannot be trusted. Raises
+        sqlite3.Error.
+        """
         with self._database.transaction() as transaction:
             connection, counters = transaction.connection, transaction.counters
             following = connection.execute(
@@ -143,9 +149,11 @@ class JournalTables:
     # -- space on the disk ------------------------------------------------------------------------
 
     def give_back(self, *, all_of_it: bool = False) -> bool:
-        """Return some free pages of the file to the disk. This takes a few milliseconds. New messages use free pages
-        first, so `KEEP_FREE_PAGES` of them stay, unless `all_of_it`. Returns whether another call would return more.
-        Raises sqlite3.Error."""
+        """Give some free pages of the file back to the disk, in a few milliseconds.
+
+        New messages use free pages first, so `KEEP_FREE_PAGES` of them stay, unless `all_of_it`. Returns whether
+        another call would give back more pages. Raises sqlite3.Error.
+        """
         with self._database.locked() as connection:
             keep = 0 if all_of_it else KEEP_FREE_PAGES
             free = _free_pages(connection)
@@ -153,13 +161,13 @@ class JournalTables:
                 return False
             connection.executescript(f"PRAGMA incremental_vacuum({min(_STEP_PAGES, free - keep)})")
             left = _free_pages(connection)
-            if all_of_it or left <= keep:  # the file itself gets shorter at a checkpoint only
+            if all_of_it or left <= keep:  # only a checkpoint makes the file itself shorter
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             return keep < left < free
 
 
 def _remove_to(connection: sqlite3.Connection, position: int) -> int:
-    """Remove all rows up to and including `position`. Returns their bytes."""
+    """Remove all rows up to and including `position`; returns their bytes."""
     removed = connection.execute("SELECT total(bytes) FROM journal WHERE first <= ?", (position,)).fetchone()[0]
     connection.execute("DELETE FROM journal WHERE first <= ?", (position,))
     return int(removed)

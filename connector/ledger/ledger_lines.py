@@ -1,7 +1,7 @@
-"""The lines of the ledger: one line per topic, with the account of the topic.
+"""The lines of the ledger: one line for each topic, with the account of the topic.
 
-The number of lines is bounded, and so is the length of a topic that has a line of its own. All other topics share one
-line. Publishers choose topics: without a bound, a publisher that invents topics would make the ledger grow for ever.
+The number of lines is bounded, and so is the length of a topic with its own line. All other topics share one line.
+Publishers choose topics: without a bound, a publisher that invents topics would make the ledger grow forever.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from connector.ledger.account import Counts, Tallies, Tally, merge
 from connector.ledger.schema import COLUMNS, COUNTS
 
 OTHER_TOPICS: Final = "(other topics)"
-"""The name of the line that topics share."""
+"""The name of the shared line."""
 LEDGER_TOPICS: Final = 100_000
-"""About how many topics have a line of their own, if nothing else is configured."""
+"""The approximate number of topics with their own line, by default."""
 LONGEST_TOPIC: Final = 1_000
-"""The greatest number of characters in a topic that has a line of its own."""
+"""The most characters of a topic with its own line."""
 ADD_TO_LINE: Final = (
     f"INSERT INTO ledger (topic, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)}) "  # noqa: S608 - constants
     f"ON CONFLICT (topic) DO UPDATE SET {', '.join(f'{c} = {c} + excluded.{c}' for c in COLUMNS)}"
@@ -27,8 +27,10 @@ ADD_TO_LINE: Final = (
 
 
 def line_of(topic: str, known: Container[str], lines: int, most: int) -> str:
-    """The name of the line for `topic`. `known` are topics that have a line. There are `lines` lines, and there may be
-    `most`."""
+    """Returns the name of the line for `topic`.
+
+    `known` has topics that have a line already. There are `lines` lines, and there may be `most`.
+    """
     if topic in known:
         return topic
     return OTHER_TOPICS if lines >= most or len(topic) > LONGEST_TOPIC else topic
@@ -38,10 +40,10 @@ class LedgerLines:
     """Adds accounts to the lines of the ledger, within a transaction of the caller."""
 
     def __init__(self, most: int) -> None:
-        """About `most` topics have a line of their own."""
+        """`most` is the approximate number of topics with their own line."""
         self._most = most
         self._lines = most
-        """The number of lines is at most this. The lines are counted only when this number comes close to the bound."""
+        """An upper bound of the number of lines. The lines are counted only when this number comes close to `most`."""
 
     def add(self, connection: sqlite3.Connection, tallies: Tallies) -> None:
         """Add each account to the line of its topic. Raises sqlite3.Error."""
@@ -53,7 +55,7 @@ class LedgerLines:
         connection.executemany(ADD_TO_LINE, _line_columns(tallies))
 
     def _by_line(self, connection: sqlite3.Connection, tallies: Tallies) -> Tallies:
-        """The accounts by the name of their line."""
+        """Name of a line → the account for it."""
         known = {
             topic
             for topic in tallies
@@ -69,7 +71,7 @@ class LedgerLines:
 
 
 def read_tallies(connection: sqlite3.Connection) -> Tallies:
-    """The account of everything that is settled, by line. Raises sqlite3.Error."""
+    """Returns the account of all settled messages: name of a line → its account. Raises sqlite3.Error."""
     half = 1 + len(COUNTS)
     return {
         row[0]: Tally(Counts(*row[1:half]), Counts(*row[half:]))
@@ -78,5 +80,5 @@ def read_tallies(connection: sqlite3.Connection) -> Tallies:
 
 
 def _line_columns(tallies: Tallies) -> Iterator[tuple[str | int, ...]]:
-    """The parameters of `ADD_TO_LINE`."""
+    """Yields the parameters of `ADD_TO_LINE`."""
     return ((topic, *astuple(t.messages), *astuple(t.samples)) for topic, t in tallies.items())

@@ -1,11 +1,11 @@
-"""The ledger half of a source's file: the account of what is settled.
+"""The ledger half of a source's file: the account of all settled messages.
 
 An account comes in one of three ways:
 
 - with the removal of its messages from the journal (`JournalTables.write` calls `add` in its own transaction);
 - without a journal (`add_commits`): the broker kept the messages, and only their number is counted here;
-- with ranges of positions of a log that is kept elsewhere, such as Kafka (`add_ranges`). Then the ledger also knows
-  which positions are settled, so that a record that comes again is noticed.
+- with ranges of positions of a log outside the connector, such as Kafka (`add_ranges`). Then the ledger also has the
+  settled positions, so that a record that comes again is noticed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class LedgerTables:
     """The ledger of an open file. Safe for threads."""
 
     def __init__(self, database: Database, ledger_topics: int) -> None:
-        """About `ledger_topics` topics have a line of their own."""
+        """`ledger_topics` is the approximate number of topics with their own line."""
         self._database = database
         self._lines = LedgerLines(ledger_topics)
 
@@ -32,16 +32,21 @@ class LedgerTables:
         self._lines.add(transaction.connection, tallies)
 
     def add_commits(self, records: int, commits: Iterable[Commit]) -> None:
-        """Add the accounts of these commits. `records` records came in and are settled with them; they were never in
-        the journal. Raises sqlite3.Error, and then nothing has changed."""
+        """Add the accounts of commits without a journal.
+
+        `records` is the number of records that came in and are settled by these commits. Raises sqlite3.Error, and then
+        nothing has changed.
+        """
         with self._database.transaction() as transaction:
             _count(transaction, records)
             for commit in commits:
                 self.add(transaction, commit.tallies)
 
     def add_ranges(self, ranges: Iterable[SettledRange], commits: Iterable[Commit]) -> None:
-        """Add ranges of settled positions, and the accounts of the commits that settled them. Raises sqlite3.Error, and
-        then nothing has changed."""
+        """Add ranges of settled positions, and the accounts of the commits that settled them.
+
+        Raises sqlite3.Error, and then nothing has changed.
+        """
         records = redelivered = 0
         with self._database.transaction() as transaction:
             for added in ranges:
@@ -55,20 +60,22 @@ class LedgerTables:
                 self.add(transaction, commit.tallies)
 
     def ranges(self, partition: str) -> list[SettledRange]:
-        """The settled ranges of `partition`, in order. Raises sqlite3.Error."""
+        """Returns the settled ranges of `partition`, in order. Raises sqlite3.Error."""
         with self._database.locked() as connection:
             return read_ranges(connection, partition)
 
     def add_expired(self, message: str, records: int) -> None:
-        """Note durably that records had expired in their log before they could be read. `records` says how many; 0 if
-        the number is not known. `message` is for people. Raises sqlite3.Error."""
+        """Note durably that records had expired in their log before they could be read.
+
+        `records` is the number of these records, or 0 if it is unknown. `message` is for people. Raises sqlite3.Error.
+        """
         with self._database.transaction() as transaction:
             add_incident(transaction.connection, message)
             _add_to_meta(transaction.connection, "expired", records)
 
 
 def read_ranges(connection: sqlite3.Connection, partition: str = "") -> list[SettledRange]:
-    """The settled ranges of `partition`, or of all partitions, in order. Raises sqlite3.Error."""
+    """Returns the settled ranges of `partition`, or of all partitions, in order. Raises sqlite3.Error."""
     rows = connection.execute(
         "SELECT partition, first, next, records FROM settled WHERE ? IN ('', partition) ORDER BY partition, first",
         (partition,),
@@ -77,7 +84,7 @@ def read_ranges(connection: sqlite3.Connection, partition: str = "") -> list[Set
 
 
 def _count(transaction: Transaction, records: int) -> None:
-    """Count records that came in and are settled at once, so that nothing waits."""
+    """Count records that came in and are settled at once, so that no record waits."""
     counters = transaction.counters
     counters.next_position += records
     counters.settled_to = counters.next_position - 1
@@ -89,8 +96,10 @@ def _add_to_meta(connection: sqlite3.Connection, key: str, n: int) -> None:
 
 
 def _add_range(connection: sqlite3.Connection, added: SettledRange) -> None:
-    """Add a range. A range that begins where a stored one ends makes the stored one longer. So the table has as many
-    rows as reading has begun anew, not as many as there were commits."""
+    """Add a range. A range that begins at the end of a stored range makes the stored range longer.
+
+    So the table has a row for each new start of reading, and not for each commit.
+    """
     grown = connection.execute(
         "UPDATE settled SET next = ?, records = records + ? WHERE partition = ? AND first = "
         "(SELECT max(first) FROM settled WHERE partition = ? AND next = ?)",

@@ -1,4 +1,4 @@
-"""Writes the settled ranges of a log that somebody else keeps: into the ledger, and then as a position to the log.
+"""Writes the settled ranges of a log outside the connector into the ledger, and then stores the position in the log.
 
 The order matters: the ledger must know every record that the log will not deliver again.
 """
@@ -23,14 +23,15 @@ _RETRY_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
 
 StorePosition = Callable[[SettledRange], bool]
-"""Tells the log that everything before the end of this range is settled. Returns False if the log refuses it."""
+"""Stores a position in the log: all records before the end of the range are settled. Returns False if the log refuses.
+"""
 
 
 class LedgerWriter:
-    """Commits on their way into the ledger and to the log. Safe for threads."""
+    """Takes commits to the ledger and to the log. Safe for threads."""
 
     def __init__(self, source: str, file: SourceFile, store_position: StorePosition | None) -> None:
-        """Without `store_position` the ledger alone knows how far the log is settled."""
+        """Without `store_position`, only the ledger has the settled positions."""
         self._source = source
         self._file = file
         self._store_position = store_position
@@ -38,32 +39,32 @@ class LedgerWriter:
         """Protects `_waiting`, `_unstored`, `stored` and `_stopping`."""
         self._waiting: list[tuple[Commit, list[SettledRange]]] = []
         self._unstored: dict[str, SettledRange] = {}
-        """Partition → the last range that is in the ledger, and whose end was not told to the log yet."""
+        """Partition → its last range in the ledger, for partitions whose position was not stored in the log yet."""
         self._writing = threading.Lock()
         """Held while a batch is on its way into the ledger, so that batches keep their order."""
         self._stopping = False
         self.stored: dict[str, int] = {}
-        """Partition → the position that the log was told last."""
+        """Partition → the position that was stored in the log last."""
         self.late = 0
-        """How many positions the log refused, because their partition is not ours any more."""
+        """Number of positions that the log refused, because their partition was given away."""
         self.redelivered = 0
-        """How many records came again although this ledger had settled them."""
+        """Number of records that came again although this ledger had settled them."""
         self.trouble: str | None = None
-        """Why the ledger cannot be written at present."""
+        """The reason why the ledger cannot be written at present, for people; None if it can be written."""
         self.thread = WatchedThread(f"ledger-{source}", source, self._run)
 
     def start(self) -> None:
-        """Begin to write, in a thread of its own."""
+        """Start the thread that writes."""
         self.thread.start()
 
     def add(self, commit: Commit, ranges: list[SettledRange]) -> None:
-        """Write this commit, which settled these ranges. Returns before it is durable."""
+        """Write a commit, which settled `ranges`. Returns before the commit is durable."""
         with self._changed:
             self._waiting.append((commit, ranges))
             self._changed.notify_all()
 
     def flush(self) -> bool:
-        """Write into the ledger what waits. Returns False if the disk does not take it."""
+        """Write all waiting commits into the ledger; returns False if the disk does not take them."""
         with self._writing:
             with self._changed:
                 batch, self._waiting = self._waiting, []
@@ -80,7 +81,7 @@ class LedgerWriter:
                         source=self._source,
                         file=str(self._file.path),
                         reason=str(error),
-                        effect="nothing is committed until it can be written; trying again",
+                        effect="nothing is committed until the ledger can be written; trying again",
                     )
                 self.trouble = f"the ledger {self._file.path} cannot be written: {error}"
                 return False
@@ -92,9 +93,11 @@ class LedgerWriter:
             return True
 
     def store_positions(self) -> None:
-        """Tell the log every position that is in the ledger and was not told yet. For Kafka only the thread that polls
-        may call this: librdkafka's client makes any other thread wait until a poll is over, and a poll may call us
-        back."""
+        """Store in the log all positions that are in the ledger and were not stored yet.
+
+        For Kafka, only the thread that polls may call this method: librdkafka's client makes any other thread wait
+        until a poll is over, and a poll may call the connector back.
+        """
         if not self._unstored:
             return
         with self._changed:
@@ -104,12 +107,12 @@ class LedgerWriter:
 
     @property
     def unfinished(self) -> bool:
-        """Whether any commit is still on its way into the ledger or to the log."""
+        """Whether any commit is not yet in the ledger, or its position is not yet in the log."""
         with self._writing, self._changed:
             return bool(self._waiting or self._unstored)
 
     def close(self, timeout: float) -> None:
-        """Write what waits, and end the thread. Waits at most `timeout` seconds for the thread."""
+        """Write all waiting commits, and end the thread. Waits at most `timeout` seconds for the thread."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -118,13 +121,13 @@ class LedgerWriter:
         self.flush()
 
     def forget(self, partition: str) -> None:
-        """This partition is not ours any more: tell the log nothing more about it."""
+        """Store no more positions of a partition, because it was given away."""
         with self._changed:
             self.stored.pop(partition, None)
             self._unstored.pop(partition, None)
 
     def ended(self) -> str | None:
-        """Why the thread that writes ended although nobody told it to; None while all is well."""
+        """The reason why the thread ended without a request, for people; None while it has not ended so."""
         return self.thread.ended
 
     # -- details ----------------------------------------------------------------------------------
@@ -139,7 +142,7 @@ class LedgerWriter:
                     return
             moves()
             pause = _EVERY_SECONDS if self.flush() else _RETRY_SECONDS * (0.5 + random.random())  # noqa: S311 - jitter
-            with self._changed:  # many commits become one transaction
+            with self._changed:  # during the pause, many commits gather for one transaction
                 self._changed.wait_for(lambda: self._stopping, pause)
 
     def _write(self, batch: list[tuple[Commit, list[SettledRange]]]) -> None:
@@ -157,7 +160,7 @@ class LedgerWriter:
 
 
 def _merged(batch: list[tuple[Commit, list[SettledRange]]]) -> tuple[Commit, list[SettledRange]]:
-    """One entry that stands for all of the batch, so that the entries do not pile up while the disk is full."""
+    """Returns one entry for the whole batch, so that the number of entries stays small while the disk is full."""
     tallies: Tallies = {}
     by_partition: dict[str, list[SettledRange]] = {}
     for commit, ranges in batch:

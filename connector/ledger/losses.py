@@ -1,6 +1,6 @@
 """Losses: messages that had come in and are gone, or messages whose account is gone.
 
-A loss stays in the ledger. It is a problem of the ledger until a person has acknowledged it.
+A loss stays in the ledger. The ledger reports a loss as a problem until a person has acknowledged the loss.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from connector.ledger.schema import now_text
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """One loss, as the ledger has it."""
+    """One loss in the ledger."""
 
     id: int
     at: str
     first: int | None
-    """The lost positions are those from `first` to before `next`; None if the positions are not known."""
+    """The first lost position; positions up to before `next` are lost. None if the positions are unknown."""
     next: int | None
     records: int | None
-    """How many messages are lost. None: not known; then acknowledging the loss sets the number. Negative: the account
-    has more messages than came in."""
+    """The number of lost messages. None if it is unknown; the acknowledgement sets the number then. A negative number
+    means that the account has more messages than came in."""
     reason: str
     acknowledged: str | None
-    """When a person acknowledged the loss, with the person's note; None if nobody has."""
+    """The time when a person acknowledged the loss, with the person's note; None if nobody has acknowledged it."""
 
     def __str__(self) -> str:
         if self.records is None:
@@ -58,20 +58,20 @@ class LossTable:
         self.reload()
 
     def reload(self) -> None:
-        """Read the losses from the file: it was opened, or replaced. Raises sqlite3.Error."""
+        """Read the losses from the file, which was opened or replaced. Raises sqlite3.Error."""
         self._ranges = lost_ranges(self.all())
 
     def all(self) -> list[Loss]:
-        """Every loss, the oldest first. Raises sqlite3.Error."""
+        """Returns all losses, the oldest first. Raises sqlite3.Error."""
         with self._database.locked() as connection:
             return read_losses(connection)
 
     def committed(self, lost: Iterable[LostRange]) -> None:
-        """Take note that a transaction which added these losses was committed."""
+        """Record that the transaction with these losses was committed."""
         self._ranges += [(part.first, part.next) for part in lost]
 
     def first_kept(self, position: int) -> int:
-        """`position`, or, if it is lost, the first position behind it that is not lost."""
+        """Returns `position`, or the first position after it that is not lost."""
         for first, after in sorted(self._ranges):
             if first <= position < after:
                 position = after
@@ -79,7 +79,7 @@ class LossTable:
 
 
 def read_losses(connection: sqlite3.Connection) -> list[Loss]:
-    """Every loss, the oldest first. Raises sqlite3.Error."""
+    """Returns all losses, the oldest first. Raises sqlite3.Error."""
     rows = connection.execute("SELECT id, at, first, next, records, reason, acknowledged FROM losses ORDER BY id")
     return [Loss(*row) for row in rows]
 
@@ -87,8 +87,10 @@ def read_losses(connection: sqlite3.Connection) -> list[Loss]:
 def add_loss(
     connection: sqlite3.Connection, first: int | None, after: int | None, records: int | None, reason: str
 ) -> None:
-    """Add a loss of the positions from `first` to before `after`. None stands for a number that is not known. Raises
-    sqlite3.Error."""
+    """Add a loss of the positions from `first` to before `after`; None stands for an unknown number.
+
+    Raises sqlite3.Error.
+    """
     connection.execute(
         "INSERT INTO losses (at, first, next, records, reason) VALUES (?, ?, ?, ?, ?)",
         (now_text(), first, after, records, reason),
@@ -96,23 +98,25 @@ def add_loss(
 
 
 def add_lost_range(connection: sqlite3.Connection, lost: LostRange) -> None:
-    """Add a loss whose positions are known. Raises sqlite3.Error."""
+    """Add a loss with known positions. Raises sqlite3.Error."""
     add_loss(connection, lost.first, lost.next, lost.next - lost.first, lost.reason)
 
 
 def add_incident(connection: sqlite3.Connection, message: str) -> None:
-    """Add an incident: something that happened to the file, for people. Raises sqlite3.Error."""
+    """Add an incident: a text about an event of the file, for people. Raises sqlite3.Error."""
     connection.execute("INSERT INTO incidents VALUES (?, ?)", (now_text(), message))
 
 
 def lost_ranges(losses: Sequence[Loss]) -> list[tuple[int, int]]:
-    """The positions of these losses, as (first, next), where they are known."""
+    """Returns (first, next) for each loss with known positions."""
     return [(loss.first, loss.next) for loss in losses if loss.first is not None and loss.next is not None]
 
 
 def missing_ranges(start: int, end: int, *present: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Which positions from `start` to before `end` are in none of the ranges in `present`. All ranges are
-    (first, next); those in `present` may overlap."""
+    """Returns the ranges of positions from `start` to before `end` that are in no range of `present`.
+
+    A range is (first, next). Ranges in `present` may overlap.
+    """
     missing: list[tuple[int, int]] = []
     for first, after in sorted(part for parts in present for part in parts):
         if first >= end:

@@ -1,26 +1,26 @@
-"""Which positions are settled, and the account that must balance. No I/O.
+"""The settled positions, and the account that must balance. No I/O.
 
 Theory of operation.
 
 Tokens. Every value of a record is *open* until it has an outcome; then it is *settled*. A sample on its way to Clarify
-carries a *token*: one integer that holds the number of its chunk and the index of its record in that chunk. Settling
-names tokens, how many values of each, and one outcome for all of them.
+carries a *token*: one integer with the number of its chunk and the index of its record in this chunk. Settling takes
+tokens, the number of values for each token, and one outcome for all of them.
 
-Commits. A chunk counts how many of its values are still open. When none is, the chunk is settled. A position is
-committed only when its chunk and every chunk before it in the same partition are settled (the contiguous prefix). A
-commit carries the account of its chunks: per topic, how many messages and values came in, and what became of them.
-Only this file changes these numbers. A source may remove what it gave as one chunk, so a chunk that the pipeline takes
-in several parts is committed as a whole.
+Commits. A chunk counts its open values. When no value is open, the chunk is settled. A position is committed only when
+its chunk and every chunk before it in the same partition are settled (the contiguous prefix). A commit carries the
+account of its chunks: for each topic, the number of messages and values that came in, and the number with each outcome.
+Only this file changes these numbers. A source removes a chunk as a whole, so a chunk that the pipeline takes in several
+parts is also committed as a whole.
 
 Bundles. One sample may stand for several values, for example the value of a window. Its token names a *bundle* and is
-negative. When it is settled, the value that came last gets its outcome, and the other values are filtered.
+negative. When the sample is settled, the value that arrived last gets its outcome, and the other values are filtered.
 
 Partitions that go away. When another owner takes a partition over, the partition is *forgotten*: its open chunks are
 abandoned, and never committed. A value of an abandoned chunk that is settled later, because its request was already on
 its way, is counted as late.
 
 Counting. A message counts once, with the best outcome of its values: inserted, else dead-lettered, else superseded,
-else filtered. Each value counts by itself.
+else filtered. Each value counts separately.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from connector.records import Chunk, Mapped, Part, Rows
 
 INDEX_BITS = 20
 MAX_CHUNK = 1 << INDEX_BITS
-"""The greatest number of records in a chunk: the index of a record has to fit into a token."""
+"""The most records of a chunk: the index of a record must fit into a token."""
 _INDEX = MAX_CHUNK - 1
 _MAX_TOPICS = 100_000
 _MAX_TOPICS_LENGTH = 16 * 1024 * 1024
@@ -48,25 +48,25 @@ _BEST = tuple(next((best for best in OUTCOMES if bits & best), None) for bits in
 
 
 class ProgressError(Exception):
-    """A value was settled twice, or a record has no outcome. This is a bug of ours, never a mistake of the user."""
+    """A value was settled twice, or a record has no outcome: a bug of the connector, never a mistake of the user."""
 
 
 @dataclass(slots=True)
 class _OpenChunk:
-    """A chunk that is not committed. It is small, because hundreds of thousands of records may wait in small chunks."""
+    """A chunk that is not committed. The object is small: hundreds of thousands of records may wait in small chunks."""
 
     source: str
     partition: str
     positions: Sequence[int]
     topics: list[str]
     values: array[int]
-    """How many values each record has. Rejected and filtered values are included."""
+    """For each record, the number of its values, including rejected and filtered values."""
     open_values: array[int]
-    """How many values of each record are still open."""
+    """For each record, the number of its open values."""
     outcomes: bytearray
-    """Which outcomes the values of each record have had, as bits."""
+    """For each record, the outcomes of its values so far, as bits."""
     not_inserted: dict[tuple[str, Outcome], int]
-    """(topic, outcome) → how many values have this outcome. Inserted values are not in it."""
+    """(topic, outcome) → number of values with this outcome, without inserted values."""
     more: bool
     """Whether another part of the same chunk of the source follows."""
     inserted: int = 0
@@ -75,7 +75,7 @@ class _OpenChunk:
 
 
 class RecordLocation(NamedTuple):
-    """Where a record came from."""
+    """The place of a record in its source."""
 
     source: str
     partition: str
@@ -84,8 +84,10 @@ class RecordLocation(NamedTuple):
 
 
 class Progress:
-    """The chunks of all sources that are not committed. The caller holds one lock around every call. Every method may
-    raise `ProgressError`."""
+    """The chunks of all sources that are not committed.
+
+    The caller holds one lock around every call. Every method may raise `ProgressError`.
+    """
 
     def __init__(self) -> None:
         self._next = 1
@@ -95,30 +97,30 @@ class Progress:
         self._order: dict[tuple[str, str], deque[int]] = {}
         """(source, partition) → the numbers of its chunks, in the order of their positions."""
         self.open_records = 0
-        """How many records are in chunks that are not committed."""
+        """Number of records in chunks that are not committed."""
         self.open_topics = 0
-        """Characters in the topics of these records. Each record may have another topic, and topics may be long."""
+        """Number of characters in the topics of these records: each may have another topic, and topics may be long."""
         self.received_records = 0
         self.received_samples = 0
         self.abandoned_records = 0
         self.abandoned_samples = 0
         self.late_samples = 0
-        """How many values were settled after their partition was forgotten."""
+        """Number of values that were settled after their partition was forgotten."""
         self._abandoned: dict[int, _OpenChunk] = {}
-        """Number → an abandoned chunk of which values may still be on their way."""
+        """Number → an abandoned chunk with values that may still be on their way."""
         self._bundles: dict[int, tuple[int, Mapping[int, int]]] = {}
-        """Token of a bundle → the token of its last value, and of all its values: token → how many values."""
+        """Token of a bundle → (token of its last value, token → number of values for all of its values)."""
         self._next_bundle = -1
         self._topics: dict[str, str] = {}
-        """Topic → one string object that all chunks share: a chunk remembers the topic of each of its records."""
+        """Topic → the string object for it that all chunks share: a chunk has a topic for each of its records."""
         self._topics_length = 0
 
     def begin(self, chunk: Chunk, parts: Sequence[Part], *, more: bool = False) -> int:
-        """Begin to keep the books of a chunk. `parts` says what the mapping made of each record; rejected and filtered
-        values are settled at once. With `more`, `chunk` is one part of a chunk of its source, and another part follows:
-        nothing of it is committed before the last part is settled.
+        """Begin the account of a chunk; returns the token of its first record.
 
-        Returns the token of the chunk's first record. Record i of the chunk has this token plus i.
+        Record i of the chunk has this token plus i. `parts` has the outcome of the mapping for each record; rejected
+        and filtered values are settled at once. With `more`, `chunk` is one part of a chunk of its source, and another
+        part follows: no part is committed before the last part is settled.
         """
         size = len(chunk.records)
         mapped = sum(len(part.indexes) if isinstance(part, Rows) else 1 for _, part in parts)
@@ -153,23 +155,29 @@ class Progress:
         return number << INDEX_BITS
 
     def _kept(self, topics: list[str]) -> list[str]:
-        """The same topics, as the shared string objects."""
+        """Returns the same topics, as the shared string objects."""
         keep = self._topics.setdefault
         if _all_one(topics):  # always so with Kafka
             return [keep(topics[0], topics[0])] * len(topics)
         return [keep(topic, topic) for topic in topics]
 
     def bundle(self, tokens: Mapping[int, int], last: int) -> int:
-        """Make a bundle of these values: token → how many values. `last` is the token of the value that came last.
-        Returns the token for the sample that stands for all of them."""
+        """Make a bundle of values; returns the token for the sample that stands for all of them.
+
+        `tokens` maps the token of a record to the number of its values. `last` is the token of the last value that
+        arrived.
+        """
         token = self._next_bundle
         self._next_bundle -= 1
         self._bundles[token] = (last, tokens)
         return token
 
     def _unbundled(self, tokens: Mapping[int, int]) -> tuple[dict[int, int], Counter[int]]:
-        """Resolve the bundles in `tokens`, and remove them. Returns the tokens with the last value of each bundle in
-        its place, and the other values of the bundles; both as token → how many values."""
+        """Resolve the bundles in `tokens`, and remove them.
+
+        Returns (the tokens with the last value of each bundle in its place, the other values of the bundles); both map
+        a token to a number of values.
+        """
         found = {token: n for token, n in tokens.items() if token >= 0}
         others: Counter[int] = Counter()
         for token in tokens:
@@ -183,7 +191,7 @@ class Progress:
         return found, +others
 
     def settle(self, tokens: Mapping[int, int], outcome: Outcome) -> None:
-        """Settle values with this outcome. `tokens` maps a token to how many values of its record are settled."""
+        """Settle values with one outcome; `tokens` maps the token of a record to the number of its settled values."""
         if self._bundles and min(tokens, default=0) < 0:
             tokens, others = self._unbundled(tokens)
             self.settle(others, Outcome.FILTERED)
@@ -209,8 +217,10 @@ class Progress:
                 _add(chunk.not_inserted, (chunk.topics[index], outcome), n)
 
     def commits(self) -> list[Commit]:
-        """The commits that are possible now: one for each partition whose settled prefix has grown since the last
-        call."""
+        """Returns the commits that are possible now, and removes their chunks.
+
+        There is one commit for each partition whose settled prefix has grown since the last call.
+        """
         ready = []
         for (source, partition), order in self._order.items():
             tallies: Tallies = {}
@@ -226,8 +236,10 @@ class Progress:
         return ready
 
     def _settled_prefix(self, order: Iterable[int]) -> int:
-        """How many of these chunks, from the first on, can be committed: they are settled, and the last of them ends a
-        chunk of its source."""
+        """Returns the number of chunks, from the first on, that can be committed.
+
+        These chunks are settled, and the last of them ends a chunk of its source.
+        """
         whole = 0
         for n, number in enumerate(order, 1):
             chunk = self._chunks[number]
@@ -248,7 +260,7 @@ class Progress:
         return any(self._order.get((source, partition)) for partition in partitions)
 
     def forget(self, source: str, partitions: Collection[str]) -> int:
-        """Abandon all chunks of these partitions. Returns how many records they have."""
+        """Abandon all chunks of the partitions; returns the number of their records."""
         records = 0
         for partition in partitions:
             for number in self._order.pop((source, partition), ()):
@@ -274,7 +286,7 @@ class Progress:
         return token >> INDEX_BITS in self._abandoned
 
     def dropped(self, tokens: Mapping[int, int]) -> None:
-        """Values of abandoned chunks will not be sent. `tokens` maps a token to how many values of its record."""
+        """Record that values of abandoned chunks will not be sent; `tokens` maps a token to a number of values."""
         if min(tokens, default=0) < 0:
             tokens, others = self._unbundled(tokens)
             self.dropped(others)
@@ -296,8 +308,10 @@ class Progress:
         return token >> INDEX_BITS in self._chunks or token >> INDEX_BITS in self._abandoned
 
     def locate(self, token: int) -> RecordLocation:
-        """Where the record of this token came from; for a bundle, the record of its last value. The chunk must not be
-        committed yet."""
+        """Returns the place of the record with this token; for a bundle, of the record of its last value.
+
+        The chunk must not be committed yet.
+        """
         if token < 0:
             token = self._bundles[token][0]
         number = token >> INDEX_BITS
@@ -307,7 +321,7 @@ class Progress:
 
 
 def _open_rows(opened: _OpenChunk, rows: Rows) -> None:
-    """Open the values of records of one shape. They all have the same topic."""
+    """Open the values of records with one shape, which all have the same topic."""
     indexes, width, n = rows.indexes, len(rows.inputs), len(rows.indexes)
     bits = _FILTERED if rows.filtered else 0
     if n == len(opened.topics):  # mostly these records are the whole chunk
@@ -344,7 +358,7 @@ def _add(counts: dict[tuple[str, Outcome], int], key: tuple[str, Outcome], n: in
 
 
 def _close(chunk: _OpenChunk) -> Tallies:
-    """The account of a chunk that is settled."""
+    """Returns the account of a settled chunk."""
     tallies: Tallies = {}
     for topic, values in _values_by_topic(chunk).items():
         tallies[topic] = Tally(samples=Counts(received=values))
@@ -369,7 +383,7 @@ def _close(chunk: _OpenChunk) -> Tallies:
 
 
 def _length(topics: list[str]) -> int:
-    """Characters in all of these topics."""
+    """Returns the number of characters in all of these topics."""
     return len(topics[0]) * len(topics) if _all_one(topics) else sum(map(len, topics))
 
 
@@ -387,7 +401,7 @@ def _values_by_topic(chunk: _OpenChunk) -> Mapping[str, int]:
 
 
 def _outcomes_by_topic(chunk: _OpenChunk) -> Mapping[tuple[str, int], int]:
-    """(topic, bits of the outcomes) → messages."""
+    """(topic, bits of the outcomes) → number of messages."""
     if _all_one(chunk.topics):
         return {(chunk.topics[0], bits): n for bits, n in Counter(chunk.outcomes).items()}
     return Counter(zip(chunk.topics, chunk.outcomes, strict=True))

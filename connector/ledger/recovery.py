@@ -1,10 +1,11 @@
-"""Recovery: a damaged file is set aside under another name, and a new file takes over what can still be read.
+"""Recovery: a damaged file is set aside under another name, and all readable rows are copied into a new file.
 
-Whatever is missing becomes a loss, with its positions as far as they are known. While this is under way, the damaged
-file is called `….recovering`. If the process ends in the middle, the next start does the recovery again.
+Missing rows become a loss, with their positions if they are known. During the recovery, the damaged file has the name
+`….recovering`. If the process ends in the middle, the next start does the recovery again.
 
-Rows are read from both ends of the journal up to the damage, so one bad page costs the rows that it holds. If the first
-page is damaged, SQLite finds no table at all. The first page is the same in all our files, so it is replaced in a copy.
+Rows are read from both ends of the journal up to the damage, so a bad page costs only its own rows. If the first page
+is damaged, SQLite finds no table at all. Since the first page is the same in every file of a source, it is replaced in
+a copy.
 """
 
 from __future__ import annotations
@@ -34,50 +35,52 @@ from connector.ledger.schema import (
 from connector.state.sqlite import companion_file, open_durable
 
 _SQLITE_COMPANIONS: Final = ("-wal", "-shm")
-"""The files that SQLite keeps beside a database."""
+"""The endings of the files that SQLite keeps beside a database."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """A damaged file was set aside, and a new file took over what could be read."""
+    """The result of a recovery: the damaged file was set aside, and a new file has all readable rows."""
 
     kept_as: Path
     """The new name of the damaged file."""
     reason: str
-    """What was wrong with it."""
+    """The damage, for people."""
     recovered_records: int
-    """How many messages that wait the new file took over."""
+    """Number of waiting messages in the new file."""
 
     def __str__(self) -> str:
         return (
             f"the file was damaged ({self.reason}) and is kept as {self.kept_as}; {self.recovered_records} waiting "
-            "messages could be carried over. The ledger says what is missing."
+            "messages could be carried over. The ledger lists the missing messages."
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _TakenOver:
-    """What the new file took over."""
+    """The content that was copied into the new file."""
 
     records: int
-    """Messages in the journal."""
+    """Number of messages in the journal."""
     after: int
-    """The position behind the last of these messages; 1 if there is none."""
+    """The position after the last of these messages; 1 if there is no message."""
     account_complete: bool
-    """Whether everything could be read that the balance of the ledger needs."""
+    """Whether the account of the ledger could be read completely."""
 
 
 def recovering_file(path: Path) -> Path:
-    """What the damaged file `path` is called while it is being recovered."""
+    """Returns the path of the damaged file `path` during its recovery."""
     return companion_file(path, ".recovering")
 
 
 def recover(path: Path, reason: str, mark: HighWaterMark | None) -> tuple[sqlite3.Connection, Recovery]:
-    """Set the damaged file at `path` aside, and create a new file there. `mark` says how far the damaged file had got,
-    if that is known. Returns an open connection to the new file. Raises OSError and sqlite3.Error.
+    """Set the damaged file at `path` aside, and create a new file there.
 
-    The order of the steps makes it safe to begin again after a crash. While the damaged file is called `….recovering`,
-    a file at `path` is an unfinished copy. Only if there is no file at `path`, a `-wal` there belongs to the damaged
+    `mark` is the high-water mark of the damaged file, or None if it is unknown. Returns (an open connection to the new
+    file, the result). Raises OSError and sqlite3.Error.
+
+    The order of the steps makes a new attempt after a crash safe. While the damaged file has the name `….recovering`, a
+    file at `path` is an unfinished copy. Only if there is no file at `path`, a `-wal` there belongs to the damaged
     file.
     """
     damaged = recovering_file(path)
@@ -112,7 +115,7 @@ def _rename_companions(old: Path, new: Path) -> None:
 def _take_over(
     damaged: Path, writer: sqlite3.Connection, kept_as: Path, reason: str, mark: HighWaterMark | None
 ) -> Recovery:
-    """Copy what the damaged file still gives into the new one, in one transaction, with a note of what happened."""
+    """Copy all readable rows of the damaged file into the new file, with a note, in one transaction."""
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("DELETE FROM meta WHERE key != 'incarnation'")  # the counters of an empty file
     with readable(damaged) as source, closing(sqlite3.connect(source, isolation_level=None)) as old:
@@ -127,8 +130,10 @@ def _take_over(
 
 
 def _note_losses(writer: sqlite3.Connection, recovery: Recovery, taken: _TakenOver, mark: HighWaterMark | None) -> None:
-    """Set the counters of the new file. Positions that should be there and are not become losses. Where it is not known
-    which positions should be there, add a loss of unknown size."""
+    """Set the counters of the new file, and add the missing positions as losses.
+
+    If the expected positions are unknown, a loss of unknown size is added.
+    """
     remembered = dict(
         writer.execute("SELECT key, value FROM meta WHERE key IN ('next_position', 'settled_to')").fetchall()
     )
@@ -148,14 +153,16 @@ def _note_losses(writer: sqlite3.Connection, recovery: Recovery, taken: _TakenOv
     )
     if not (taken.account_complete and next_positions and settled_tos):
         message = (
-            f"of what came in before {now_text()} the account could not be read; the damaged file is {recovery.kept_as}"
+            f"the account could not be read for messages before {now_text()}; the damaged file is {recovery.kept_as}"
         )
         add_loss(writer, None, None, None, message)
 
 
 def _take_over_rows(old: sqlite3.Connection, writer: sqlite3.Connection) -> tuple[int, int]:
-    """Copy rows of the journal from both ends, as far as they can be read. Returns the number of their records, and the
-    position behind the last record, or 1."""
+    """Copy the readable rows of the journal, from both ends.
+
+    Returns (number of their records, position after the last record, or 1 if there is none).
+    """
     records, end = 0, 1
     for rising in (True, False):
         for first, count, crc, body in _readable_rows(old, rising):
@@ -173,9 +180,11 @@ def _take_over_rows(old: sqlite3.Connection, writer: sqlite3.Connection) -> tupl
 
 
 def _readable_rows(old: sqlite3.Connection, rising: bool) -> Iterator[tuple[int, int, int, Any]]:
-    """Rows of the journal up to the damage: (first, count, crc, body). Each row is asked for by itself, for two
-    reasons: a cursor that meets damage also loses the row before it, and a row with damage in its body alone can be
-    stepped over."""
+    """Yields the rows of the journal up to the damage: (first, count, crc, body).
+
+    Each row is a separate query, for two reasons: a cursor that meets damage also loses the row before it, and a row
+    with damage only in its body can be skipped.
+    """
     comparison, order, at = (">", "ASC", 0) if rising else ("<", "DESC", 2**63 - 1)
     tail = f"FROM journal WHERE first {comparison} ? ORDER BY first {order} LIMIT 1"
     while True:
@@ -189,8 +198,10 @@ def _readable_rows(old: sqlite3.Connection, rising: bool) -> Iterator[tuple[int,
 
 
 def _take_over_account(old: sqlite3.Connection, writer: sqlite3.Connection) -> bool:
-    """Copy the ledger, and what the source remembered. Returns whether everything that the balance of the ledger needs
-    could be read."""
+    """Copy the ledger and the remembered values of the source.
+
+    Returns whether the account of the ledger could be read completely.
+    """
     damage: list[str] = []
     for key, value in _while_readable(old, "SELECT key, value FROM meta", damage):
         if isinstance(key, str) and isinstance(value, str | int):
@@ -223,10 +234,10 @@ def _take_over_account(old: sqlite3.Connection, writer: sqlite3.Connection) -> b
 def _while_readable(
     connection: sqlite3.Connection, query: str, damage: list[str], *values: int
 ) -> Iterator[tuple[Any, ...]]:
-    """The rows of the query up to the damage. The damage is added to `damage`, and not raised: it is expected here."""
+    """Yields the rows of the query up to the damage; the damage is added to `damage` and not raised."""
     try:
         yield from connection.execute(query, values)
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the second: SQLite's own text may be damaged too
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the second error: SQLite's text may be damaged, too
         damage.append(str(error))
 
 
@@ -234,15 +245,17 @@ def _while_readable(
 
 _PAGE: Final = 4096
 _PAGES_AT: Final = 28
-"""Where the first page says how many pages the file has (SQLite's file format, 1.3)."""
+"""The offset of the number of pages in the first page (SQLite's file format, 1.3)."""
 _FREE_LIST_AT: Final = 32
-"""Where the first page says where the free pages begin, and how many there are."""
+"""The offset of the first free page and the number of free pages, in the first page."""
 
 
 @contextmanager
 def readable(damaged: Path) -> Iterator[Path]:
-    """The damaged file itself, if SQLite finds the tables in it; otherwise, if that helps, a copy with another first
-    page. The copy is removed afterwards."""
+    """Gives the path of a file in which SQLite finds the tables, if possible.
+
+    This is the damaged file, or a copy with another first page if that helps. The copy is removed afterwards.
+    """
     if _has_tables(damaged):
         yield damaged
         return
@@ -255,8 +268,10 @@ def readable(damaged: Path) -> Iterator[Path]:
 
 
 def _with_another_first_page(damaged: Path, folder: Path) -> Path | None:
-    """A copy of the damaged file, in `folder`, with the first page of a new file. None if SQLite finds no tables in the
-    copy either, or if there is no room for it."""
+    """Returns a copy of the damaged file, in `folder`, with the first page of a new file.
+
+    Returns None if SQLite finds no tables in the copy, or if there is no room for the copy.
+    """
     with suppress(OSError, sqlite3.Error):
         folder.mkdir()
         copy, new = folder / "copy.sqlite", folder / "new.sqlite"
@@ -278,7 +293,7 @@ def _with_another_first_page(damaged: Path, folder: Path) -> Path | None:
 
 
 def _has_tables(path: Path) -> bool:
-    """Whether SQLite finds the tables in this file."""
+    """Whether SQLite finds the tables in the file `path`."""
     try:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             for table in ("meta", "journal", "ledger"):

@@ -1,8 +1,8 @@
-"""The tables in the file of a source, and how the file is opened and checked. No state.
+"""The tables in the file of a source; opens and checks the file. No state.
 
-Two halves share the file. The journal (`journal`, `damaged_rows`) holds the messages that wait. The ledger (`ledger`,
-`settled`, `losses`, `incidents`) holds the account of what is settled or lost. `meta` holds the counters of both and a
-few values that a source remembers.
+The file has two halves. The journal (`journal`, `damaged_rows`) has the waiting messages. The ledger (`ledger`,
+`settled`, `losses`, `incidents`) has the account of settled and lost messages. `meta` has the counters of both halves,
+and a few values that a source remembers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from connector.state.sqlite import companion_file, open_durable
 
 APPLICATION_ID: Final = 0x436C6A31
 CHECK_BELOW_BYTES: Final = 64 * 1024 * 1024
-"""A larger file is checked only after damage was met in it: reading a gigabyte would make each start slow."""
+"""A larger file is checked only after damage was found in it: reading a gigabyte would make each start slow."""
 COUNTS: Final = ("received", "inserted", "dead_lettered", "superseded", "filtered")
 COLUMNS: Final = tuple(f"{unit}_{count}" for unit in ("messages", "samples") for count in COUNTS)
 """The columns of a line of the ledger, except for its topic."""
@@ -54,7 +54,7 @@ _TABLES: Final = {
 
 
 class DamagedError(Exception):
-    """The file, or one row of its journal, is damaged. For a row, `first` is the position that the row claims."""
+    """The file, or one row of its journal, is damaged. For a row, `first` is the position in the row."""
 
     def __init__(self, message: str, first: int | None = None) -> None:
         super().__init__(message)
@@ -62,15 +62,15 @@ class DamagedError(Exception):
 
 
 def now_text() -> str:
-    """The time for losses and incidents."""
+    """Returns the present time as text, for losses and incidents."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def open_checked(path: Path, check_below_bytes: int) -> sqlite3.Connection:
-    """Open the file, or create it with all its tables. A file below `check_below_bytes`, or one that is suspected of
-    damage, is checked page by page.
+    """Open the file, or create it with all its tables.
 
-    Raises `DamagedError`, OSError, UnicodeDecodeError and sqlite3.Error, and then leaves no connection open.
+    A file below `check_below_bytes`, or a file that may be damaged, is checked page by page. Raises `DamagedError`,
+    OSError, UnicodeDecodeError and sqlite3.Error; the connection is closed then.
     """
     new = not path.exists() or not path.stat().st_size
     connection = open_durable(path, give_back=new)
@@ -97,7 +97,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
 def _check_tables(connection: sqlite3.Connection) -> None:
     known = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     if missing := set(_TABLES) - known:
-        raise DamagedError(f"it has no table {', '.join(sorted(missing))}")
+        raise DamagedError(f"the file has no table {', '.join(sorted(missing))}")
     for table, columns in _TABLES.items():
         connection.execute(f"SELECT {', '.join(columns)} FROM {table} LIMIT 1").fetchone()  # noqa: S608 - constants
 
@@ -105,7 +105,7 @@ def _check_tables(connection: sqlite3.Connection) -> None:
 def _check_pages(connection: sqlite3.Connection, path: Path, below_bytes: int) -> None:
     ours = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
     if not ours and connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        raise DamagedError("it is a database of another program")
+        raise DamagedError("the file is a database of another program")
     suspected = suspected_file(path)
     if path.stat().st_size < below_bytes or suspected.exists():
         verdict = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
@@ -115,11 +115,13 @@ def _check_pages(connection: sqlite3.Connection, path: Path, below_bytes: int) -
 
 
 def means_damage(error: Exception) -> bool:
-    """Whether `error` says that the file is damaged. The other errors are about the disk, a lock or a permission, and
-    may go away without any change to the file."""
+    """Whether `error` means that the file is damaged.
+
+    All other errors are about the disk, a lock or a permission. They may end without any change to the file.
+    """
     return not isinstance(error, sqlite3.OperationalError) or error.sqlite_errorcode == sqlite3.SQLITE_ERROR
 
 
 def suspected_file(path: Path) -> Path:
-    """The file whose existence says that the source's file `path` has to be checked at the next start."""
+    """Returns the path of the mark: if this file exists, the source's file `path` is checked at the next start."""
     return companion_file(path, ".suspected")

@@ -1,19 +1,19 @@
 """The file of a source: its journal, its position and its ledger, in one SQLite database.
 
-It is one file so that a position, the account of what the position settles, and the removal of the settled messages are
-one transaction: after any crash the ledger is exact (docs/decisions/0001). The file has two halves. The journal
-(`journal_tables`) holds the messages that wait; only a source with a journal on disk uses it. The ledger
-(`ledger_tables`) holds the account of what is settled; every source has one.
+There is only one file, so that a position, its account, and the removal of the settled messages are one transaction:
+the ledger is exact after any crash (docs/decisions/0001). The file has two halves. The journal (`journal_tables`) has
+the waiting messages; only a source with a journal on disk uses it. The ledger (`ledger_tables`) has the account of
+settled messages; every source has a ledger.
 
 Damage is confined:
 
 - A row of the journal that fails its checksum is moved out of the way, and its positions become a loss.
-- A file that SQLite finds damaged is set aside, at the start or while the connector runs. A new file takes over what
-  can still be read (`recovery`).
+- A file that SQLite finds damaged is set aside, at the start or while the connector runs. All readable rows are copied
+  into a new file (`recovery`).
 - A file that is behind its high-water mark (`high_water`) has lost its last transactions; their positions become a
   loss.
 
-Losses stay in the ledger. They are problems of the ledger until a person has acknowledged them.
+Losses stay in the ledger. The ledger reports a loss as a problem until a person has acknowledged the loss.
 """
 
 from __future__ import annotations
@@ -51,11 +51,13 @@ class SourceFile:
         recovery: Recovery | None = None,
         ledger_topics: int = LEDGER_TOPICS,
     ) -> None:
-        """`writer` is an open connection to the file, and is closed with it. Raises OSError, sqlite3.Error and
-        `DamagedError`, and then leaves no connection open."""
+        """`writer` is an open connection to the file, which `close` closes.
+
+        Raises OSError, sqlite3.Error and `DamagedError`; all connections are closed then.
+        """
         self.path = path
         self.recovery = recovery
-        """What had to be done because the file was damaged when it was opened; None if it was not."""
+        """The recovery of the file if it was damaged when it was opened; else None."""
         self._database = Database(path, writer)
         try:
             self.losses = LossTable(self._database)
@@ -67,24 +69,25 @@ class SourceFile:
             self._database.close()
             raise
         self.disk_reserve = DiskReserve(path)
-        """Taken by a journal on disk only."""
+        """The disk reserve, which only a journal on disk takes."""
 
     @classmethod
     def open(
         cls, path: Path, *, check_below_bytes: int = CHECK_BELOW_BYTES, ledger_topics: int = LEDGER_TOPICS
     ) -> SourceFile:
-        """Open the file, or create it. A damaged file is set aside, and `recovery` of the new one says so. A file of at
-        least `check_below_bytes` is checked page by page only if it is suspected. About `ledger_topics` topics have a
-        line of their own in the ledger.
+        """Open the file, or create it.
 
-        Raises OSError and sqlite3.Error if the file cannot be used for another reason than damage.
+        A damaged file is set aside; `recovery` of the new file then has the details. A file of at least
+        `check_below_bytes` is checked page by page only if it may be damaged. About `ledger_topics` topics have their
+        own line in the ledger. Raises OSError and sqlite3.Error if the file cannot be used for another reason than
+        damage.
         """
         try:
             return cls._open(path, check_below_bytes, ledger_topics)
         except (OSError, sqlite3.OperationalError):
             if not disk_reserve_file(path).exists():
                 raise
-        # The disk may be full. Messages that wait must be able to leave all the same, so the reserve is used.
+        # The disk may be full. Waiting messages must be sent in this case, too, so the reserve is given up.
         DiskReserve(path).give_up()
         return cls._open(path, check_below_bytes, ledger_topics)
 
@@ -102,11 +105,11 @@ class SourceFile:
         writer, recovery = recover(path, reason, _high_water_mark_of_damaged(path))
         return cls(path, writer, recovery, ledger_topics)
 
-    # -- how far the file has got -----------------------------------------------------------------
+    # -- the counters of the file -----------------------------------------------------------------
 
     @property
     def incarnation(self) -> str:
-        """A text that changes when positions begin at 1 again. It is a part of a record's identity in dead letters."""
+        """A text that changes when positions begin at 1 again; a part of a record's identity in dead letters."""
         return self._database.incarnation
 
     @property
@@ -121,13 +124,13 @@ class SourceFile:
 
     @property
     def waiting_bytes(self) -> int:
-        """How many bytes the messages in the journal take."""
+        """Bytes of the messages in the journal."""
         return self._database.counters.waiting_bytes
 
     # -- values that a source remembers -----------------------------------------------------------
 
     def remembered(self, key: str) -> str | int | None:
-        """The value that was remembered under `key`; None if there is none. Raises sqlite3.Error."""
+        """Returns the value that was remembered under `key`; None if there is none. Raises sqlite3.Error."""
         with self._database.locked() as connection:
             row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         value: str | int | None = row[0] if row else None
@@ -141,15 +144,14 @@ class SourceFile:
     # -- damage of the whole file -----------------------------------------------------------------
 
     def suspect(self) -> None:
-        """Have the file checked page by page at the next start, whatever its size. Raises OSError."""
+        """Mark the file, so that the next start checks it page by page, even if it is large. Raises OSError."""
         suspected_file(self.path).touch()
 
     def set_aside(self, reason: str) -> Recovery:
-        """Set the damaged file aside while the connector runs, and go on with a new file that takes over what can be
-        read. `reason` says what is wrong with the file.
+        """Set the damaged file aside while the connector runs, and go on with a new file with all readable rows.
 
-        Raises OSError and sqlite3.Error: then the file can neither be read nor written any more, and the next start
-        sets it aside.
+        `reason` is the damage, for people. Raises OSError and sqlite3.Error: then the file can neither be read nor
+        written any more, and the next start sets it aside.
         """
         with self._database.exclusive():
             mark = self._database.mark
@@ -160,7 +162,7 @@ class SourceFile:
         return recovery
 
     def _compare_with_high_water_mark(self) -> list[LostRange]:
-        """Turn the transactions that the high-water mark knows and the file does not have into losses."""
+        """Add a loss for the transactions that are in the high-water mark and not in the file; returns these losses."""
         found: list[LostRange] = []
         mark = self._read_high_water_mark()
         if mark is not None and mark.incarnation == self.incarnation and mark.next_position > self.next_position:
@@ -181,7 +183,7 @@ class SourceFile:
                 "journal_high_water_damaged",
                 file=str(high_water_file(self.path)),
                 reason=str(error),
-                effect="it is written anew",
+                effect="the mark is written anew",
             )
             with self._database.transaction() as transaction:
                 message = f"the high-water mark beside the file was damaged ({error}) and is written anew"
@@ -189,13 +191,15 @@ class SourceFile:
             return None
 
     def close(self) -> None:
-        """Close the file. What was written is durable already."""
+        """Close the file. All written data is already durable."""
         self._database.close()
 
 
 def _lost_transactions(file: HighWaterMark, mark: HighWaterMark) -> list[LostRange]:
-    """The positions between where the file ends and where the high-water mark says that it had got. Of those that were
-    settled only the account is lost."""
+    """Returns the positions from the end of the file to the high-water mark, as losses.
+
+    Of the positions that were settled, only the account is lost.
+    """
     start, end = file.next_position, mark.next_position
     settled = min(max(mark.settled_to + 1, start), end)
     found = []
@@ -208,7 +212,7 @@ def _lost_transactions(file: HighWaterMark, mark: HighWaterMark) -> list[LostRan
 
 
 def _high_water_mark_of_damaged(path: Path) -> HighWaterMark | None:
-    """The high-water mark beside a damaged file; None if it cannot be read either."""
+    """Returns the high-water mark beside a damaged file; None if the mark cannot be read, either."""
     try:
         return read_high_water_mark(path)
     except (OSError, HighWaterDamagedError):

@@ -1,4 +1,4 @@
-"""Reads the ledger and the journal of a source's file at one moment, also while a connector has the file open."""
+"""Reads the ledger and the journal of a source's file at one moment, even while a connector has the file open."""
 
 from __future__ import annotations
 
@@ -20,33 +20,35 @@ class Statement:
     """The account in a source's file at one moment."""
 
     appended: int
-    """How many records ever came in."""
+    """Number of all records that ever came in."""
     waiting: int
-    """How many records wait in the journal, as its rows say; 0 if the rows were read."""
+    """Number of records that wait in the journal, as its rows say; 0 if the rows were read."""
     settled: Tallies
-    """The account of the records that are settled, by line of the ledger."""
+    """The account of the settled records, by line of the ledger."""
     damaged_rows: int
-    """How many rows of the journal fail their checksum, and were not met by the connector yet."""
+    """Number of rows in the journal that fail their checksum, and were not found by the connector yet."""
     incidents: list[str]
-    """What happened to the file, with the time, for people."""
+    """The events of the file, each with its time, for people."""
     ranges: list[SettledRange]
-    """Which positions are settled of a log that is kept elsewhere."""
+    """The settled positions of a log outside the connector."""
     redelivered: int
-    """How many of the settled records this ledger had settled before."""
+    """Number of settled records that this ledger had settled before."""
     expired: int
-    """How many records had expired in their log before they could be read."""
+    """Number of records that had expired in their log before they could be read."""
     losses: list[Loss]
     """Messages that had come in and are gone."""
 
     @property
     def lost(self) -> int:
-        """How many messages are lost; losses of unknown size count as 0."""
+        """Number of lost messages; a loss of unknown size counts as 0."""
         return sum(loss.records or 0 for loss in self.losses)
 
 
 def read_statement(path: Path, waiting: Callable[[JournalRow], None] | None) -> Statement:
-    """Read the account, and call `waiting` with every row of messages that wait. Without `waiting` the messages are
-    only counted, which takes far less time. Everything is from the same moment. Raises sqlite3.Error."""
+    """Read the account, and call `waiting` with each row of waiting messages; all data is from the same moment.
+
+    Without `waiting` the messages are only counted, which takes far less time. Raises sqlite3.Error.
+    """
     with closing(open_read_only(path)) as connection:
         connection.execute("BEGIN")
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())

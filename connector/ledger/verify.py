@@ -1,5 +1,8 @@
-"""Checks a source's file from outside, also while a connector has it open: the checksum of every row, that no position
-is missing, the account, and the pages. Also reads what the journal holds, and acknowledges losses."""
+"""Checks a source's file, even while a connector has the file open.
+
+The checks are: the checksum of every row, missing positions, the account, and the pages. Also reads the content of the
+journal, and acknowledges losses.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from connector.ledger.schema import now_text
 from connector.state.sqlite import companion_file, open_durable, open_read_only
 
 _ROWS_AT_ONCE: int = 64
-"""How many rows are read in one transaction. A long transaction would let the write-ahead log grow."""
+"""Rows that are read in one transaction. A long transaction would let the write-ahead log grow."""
 
 OnMessagesRead = Callable[[int], None]
 """Called with the number of messages that were read since the last call."""
@@ -34,38 +37,38 @@ class Findings:
     messages: int = 0
     problems: list[str] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
-    """All losses. Those that nobody has acknowledged are also among the problems."""
+    """All losses. A loss without an acknowledgement is also among the problems."""
 
 
 @dataclass(slots=True)
 class JournalStats:
-    """What one journal holds, and the size of its file."""
+    """The content of one journal, and the size of its file."""
 
     messages: int = 0
     bytes: int = 0
     rows: int = 0
     oldest_us: int | None = None
-    """Time of the oldest message that waits, in µs since the epoch."""
+    """Time of the oldest waiting message, in µs since the epoch; None if no message waits."""
     next_position: int = 1
     settled_messages: int = 0
     lost_messages: int = 0
     file_bytes: int = 0
     wal_bytes: int = 0
     free_bytes: int = 0
-    """Free space within the file: new messages use it first, and an idle connector returns it to the disk."""
+    """Free space within the file: new messages use it first, and an idle connector gives it back to the disk."""
     topics: Counter[str] = field(default_factory=Counter)
-    """How many messages wait, by topic."""
+    """Topic → number of its waiting messages."""
 
 
 class Totals(NamedTuple):
-    """How many messages ever came in, and how many of them are settled."""
+    """The number of messages that ever came in, and the number of settled messages."""
 
     received: int
     settled: int
 
 
 def waiting_messages(path: Path) -> int:
-    """About how many messages wait, for the length of a progress bar. Raises sqlite3.Error."""
+    """Returns the approximate number of waiting messages, for a progress bar. Raises sqlite3.Error."""
     with closing(open_read_only(path)) as connection:
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
         first = connection.execute("SELECT first FROM journal ORDER BY first LIMIT 1").fetchone()
@@ -73,9 +76,11 @@ def waiting_messages(path: Path) -> int:
 
 
 def read_waiting(path: Path, failed: Callable[[str], None]) -> Iterator[tuple[int, JournalRow | None]]:
-    """Every row that waits, with its position. For a row that fails its checksum, `failed` is called with the reason,
-    and the row is None. Rows are read a few at a time, so that a connector is not in the way. Raises sqlite3.Error
-    where SQLite itself cannot read on."""
+    """Yields (position, row) for every row of waiting messages.
+
+    For a row that fails its checksum, `failed` is called with the reason, and the row is None. Only a few rows are read
+    at a time, so that a running connector is not disturbed. Raises sqlite3.Error if SQLite cannot read on.
+    """
     after = -1
     with closing(open_read_only(path)) as connection:
         while True:
@@ -99,7 +104,7 @@ def read_waiting(path: Path, failed: Callable[[str], None]) -> Iterator[tuple[in
 
 
 def verify(path: Path, on_messages_read: OnMessagesRead) -> Findings:
-    """Check everything that can be checked. Damage is a finding, and is never raised."""
+    """Check the whole file; returns the findings. Damage is a finding and never an error."""
     found = Findings()
     try:
         _check_high_water_mark(path, found)
@@ -116,13 +121,15 @@ def verify(path: Path, on_messages_read: OnMessagesRead) -> Findings:
 
 
 def _check_high_water_mark(path: Path, found: Findings) -> None:
-    """Compare the file with its high-water mark. The mark is read first: a connector writes it last, so the file of a
-    running connector is never behind the mark that was read."""
+    """Compare the file with its high-water mark.
+
+    The mark is read first, and a connector writes it last. So the file of a running connector is never behind the mark.
+    """
     try:
         mark = read_high_water_mark(path)
     except HighWaterDamagedError as error:
         found.problems.append(
-            f"the high-water mark {high_water_file(path)} is damaged ({error}); it is written anew at the next start"
+            f"the high-water mark {high_water_file(path)} is damaged ({error}); the next start writes the mark anew"
         )
         return
     if mark is None:
@@ -131,8 +138,8 @@ def _check_high_water_mark(path: Path, found: Findings) -> None:
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     if meta.get("incarnation") == mark.incarnation and int(meta.get("next_position", 1)) < mark.next_position:
         found.problems.append(
-            f"the last transactions are gone: the file ends before position {meta.get('next_position')}, and had got "
-            f"to {mark.next_position}; the next start reports it as a loss"
+            f"the last transactions are gone: the file ends before position {meta.get('next_position')}, and once "
+            f"ended before {mark.next_position}; the next start reports the missing positions as a loss"
         )
 
 
@@ -144,7 +151,7 @@ def _check_rows(path: Path, found: Findings, on_messages_read: OnMessagesRead) -
                 found.problems.append(f"positions {start} to {end - 1} are not there")
         found.rows += 1
         if row is None:
-            expected = None  # the row does not say reliably how many records it held
+            expected = None  # the number of records in a damaged row cannot be trusted
             continue
         expected = row.last + 1
         found.messages += len(row.records)
@@ -152,7 +159,7 @@ def _check_rows(path: Path, found: Findings, on_messages_read: OnMessagesRead) -
 
 
 def _unexplained(path: Path, expected: int, first: int) -> list[tuple[int, int]]:
-    """The positions from `expected` to before `first` that are neither lost nor settled by now, as (first, next)."""
+    """Returns the ranges from `expected` to before `first` that are neither lost nor settled now, as (first, next)."""
     with closing(open_read_only(path)) as connection:
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
         lost = lost_ranges(read_losses(connection))
@@ -160,7 +167,7 @@ def _unexplained(path: Path, expected: int, first: int) -> list[tuple[int, int]]
 
 
 def _check_account(connection: sqlite3.Connection, found: Findings) -> None:
-    """Check the account of one moment: every message that came in is settled, waits, or is lost."""
+    """Check the account at one moment: every message that came in must be settled, waiting, or lost."""
     connection.execute("BEGIN")
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     tallies = read_tallies(connection)
@@ -185,7 +192,7 @@ def _check_account(connection: sqlite3.Connection, found: Findings) -> None:
 
 
 def read_stats(path: Path, on_messages_read: OnMessagesRead) -> JournalStats:
-    """What the journal holds. All messages that wait are read, to count them by topic. Raises sqlite3.Error."""
+    """Returns the content of the journal; reads all waiting messages to count them by topic. Raises sqlite3.Error."""
     stats = JournalStats()
     with closing(open_read_only(path)) as connection:
         connection.execute("BEGIN")
@@ -213,7 +220,7 @@ def read_stats(path: Path, on_messages_read: OnMessagesRead) -> JournalStats:
 
 
 def read_totals(path: Path) -> Totals:
-    """The totals at this moment. Two of them give rates. Raises sqlite3.Error."""
+    """Returns the totals at this moment; two of them give rates. Raises sqlite3.Error."""
     with closing(open_read_only(path)) as connection:
         connection.execute("BEGIN")
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
@@ -221,9 +228,11 @@ def read_totals(path: Path) -> Totals:
 
 
 def acknowledge(path: Path, ids: list[int] | None, note: str) -> list[Loss]:
-    """Acknowledge the losses with these IDs, or all losses: they are no problem of the ledger any more. A loss of
-    unknown size gets the size that makes the account balance at this moment. Returns the losses that nobody had
-    acknowledged before. Raises sqlite3.Error."""
+    """Acknowledge the losses with these IDs, or all losses: the ledger does not report them as a problem any more.
+
+    A loss of unknown size gets the size with which the account balances at this moment. Returns the losses that were
+    not acknowledged before. Raises sqlite3.Error.
+    """
     with closing(open_durable(path)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         losses = read_losses(connection)
@@ -239,7 +248,7 @@ def acknowledge(path: Path, ids: list[int] | None, note: str) -> list[Loss]:
 
 
 def _set_size(connection: sqlite3.Connection, loss: Loss) -> None:
-    """Set the size of this loss to the number of messages that are missing in the account at this moment."""
+    """Set the size of a loss to the number of messages that are missing in the account at this moment."""
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     waiting = int(connection.execute("SELECT total(count) FROM journal").fetchone()[0])
     known = sum(other.records or 0 for other in read_losses(connection))

@@ -1,13 +1,13 @@
-"""Chunks → parts: most records are flat objects like the one before, and become rows without anything made for each.
+"""Chunks → parts. Most records are flat objects like the record before, and become rows, without objects for each.
 
-What is not as plain as that goes to the mapper, record by record; both give the same samples. Rows of one topic are
-gathered over the chunk, wherever its records stand; they end where another of its records is not one of them, so that
-the samples of an input stay in order.
+The mapper maps all other records one by one; both ways give the same samples. The rows of a topic have records from the
+whole chunk, even if records of other topics stand between them. The rows end at the first record of the topic that is
+no row, so that the samples of an input stay in order.
 """
 
 from __future__ import annotations
 
-from struct import error as NotANumberError  # noqa: N812 - its name says nothing
+from struct import error as NotANumberError  # noqa: N812 - the name error says nothing
 from typing import Final
 
 import orjson
@@ -29,7 +29,7 @@ _NOT_PLAIN = (orjson.JSONDecodeError, LookupError, TypeError, NotANumberError, T
 _NUMBERS: Final = (int, float)
 _TEXT_OR_NULL: Final = (str, type(None))
 _MAPPED_AT_ONCE: Final = 100_000
-"""Values of a chunk that are mapped before what they became is taken in: a small record may be a bomb of thousands."""
+"""Values of a chunk after which mapping stops until they are taken in: a small record may have thousands of values."""
 
 _log = structlog.get_logger(__name__)
 
@@ -40,11 +40,14 @@ class ChunkMapper:
     def __init__(self, mapper: Mapper) -> None:
         self._mapper = mapper
         self.schema_trouble: str | None = None
-        """Why the last chunk was not mapped to its end."""
+        """The reason why a schema was unavailable in the last chunk, which was not mapped to its end; else None."""
 
     def map(self, source: str, records: list[Record]) -> tuple[int, list[Part]]:
-        """How many of these records were mapped, and what they became: all of them, or up to one whose schema cannot
-        be had now, or until that is very much."""
+        """(number of records that were mapped, their parts).
+
+        Mapping stops before a record whose schema is unavailable now, or after a record with which the parts have more
+        than 100,000 values.
+        """
         self.schema_trouble = None
         parts: list[Part] = []
         opened: list[Flat] = []
@@ -54,7 +57,7 @@ class ChunkMapper:
             for flat in opened:
                 flat.rows = None
 
-    def _map(  # noqa: C901, PLR0912, PLR0915 - the hot path: a call for each step would cost as much as the step
+    def _map(  # noqa: C901, PLR0912, PLR0915 - the hot path: a function call would cost as much as its step
         self, source: str, records: list[Record], parts: list[Part], opened: list[Flat]
     ) -> int:
         mapper = self._mapper
@@ -74,7 +77,7 @@ class ChunkMapper:
             document: object = NOT_DECODED
             if payload is None or len(payload) > most_bytes or record.retained or record.problem:
                 flat = None
-            while flat is not None:  # so there is a plan, and a payload; and an object, where values were found by key
+            while flat is not None:  # so there are a plan and a payload; and an object, if values were found by key
                 time_us = record.time_us
                 try:
                     if document is NOT_DECODED:
@@ -82,7 +85,7 @@ class ChunkMapper:
                     packed = flat.pack(*flat.values(document))
                     if flat.time is not None:
                         time_us = plan.read_time(flat.time(document))  # type: ignore[union-attr]
-                except _NOT_PLAIN:  # the mapper says what there is to say about it
+                except _NOT_PLAIN:  # the mapper maps the record, and reports its errors
                     pass
                 else:
                     if (
@@ -114,13 +117,13 @@ class ChunkMapper:
                 flat = _other(plan, flat, document)  # type: ignore[arg-type]
             else:
                 if plan is not None and plan.flat is not None:
-                    plan.flat.rows = None  # before the mapper learns another one
+                    plan.flat.rows = None  # before the mapper learns another shape
                 try:
                     mapped = mapper.map(source, record, document)
                 except SchemaUnavailableError as error:
                     self.schema_trouble = str(error)
                     return index
-                except Exception as error:  # noqa: BLE001 - a poison record must not stop what is behind it
+                except Exception as error:  # noqa: BLE001 - a poison record must not stop the records after it
                     _log.exception("mapping_failed", source=source)
                     message = f"a bug in the mapping: {error!r}; please report it"
                     mapped = Mapped(rejects=[Reject(Reason.MAPPING_FAILED, message)])
@@ -130,7 +133,7 @@ class ChunkMapper:
 
 
 def _rest_is_plain(flat: Flat, document: dict[str, object], payload: bytes) -> bool:
-    """Whether what is not taken from the object is what it was before, too."""
+    """Whether the parts of the object that give no samples also have the known shape."""
     if tuple(document) != flat.keys:
         return False
     for find, keys in flat.inner:
@@ -138,7 +141,7 @@ def _rest_is_plain(flat: Flat, document: dict[str, object], payload: bytes) -> b
         if type(inner) is not dict or tuple(inner) != keys:
             return False
     if flat.left_out and (payload.count(b"{") != flat.objects or payload.rfind(b"[") >= 0):
-        return False  # an object or a list may be among it
+        return False  # an ignored field may be an object or a list
     for find in flat.texts:
         text = find(document)
         if text is not None and (type(text) is not str or DECIMAL_TEXT.fullmatch(text)):
@@ -151,7 +154,7 @@ def _rest_is_plain(flat: Flat, document: dict[str, object], payload: bytes) -> b
 
 
 def _other(plan: Plan, flat: Flat, document: object) -> Flat | None:
-    """What else is known of objects with these keys: from now on it is the first to be asked."""
+    """Returns another known shape that fits the document, and makes it the plan's current one; None if unknown."""
     if plan.lists is not None and (type(document) is list or (type(document) is dict and not flat.keys)):
         other = plan.flats.get(variant_of(document, plan.lists) or ())
     elif type(document) is not dict or tuple(document) == flat.keys:

@@ -1,10 +1,11 @@
-"""Records → samples: which rule takes a record, and what comes of it.
+"""Records → samples: finds the rule that takes a record, and maps the record by this rule.
 
-For each topic it is found out once which rules may take it. Mostly that is one rule which needs nothing but the decoded
-payload; then a record costs a decode and a few dictionary look-ups per value. Otherwise the rules are asked in order, a
-payload is decoded once for each format that they want, and conditions, items and expressions are looked at.
-Every leaf of a payload ends as a sample, as a reject, or counted as filtered (a time that is read is part of its
-samples); a record that gives nothing at all is a reject.
+For each topic, the rules that may take its records are found once. Mostly this is one rule that needs only the decoded
+payload; then a record costs a decode and a few dictionary look-ups for each value. Otherwise the rules are tried in
+order. A payload is then decoded once for each format of the rules, and conditions, items and expressions are evaluated.
+
+Every leaf of a payload becomes a sample or a reject, or is counted as filtered; the leaf of the time is a part of the
+samples. A record without any sample is a reject, unless it was left out on purpose; then `Mapped.why` has the reason.
 """
 
 from __future__ import annotations
@@ -40,11 +41,14 @@ from connector.records import Mapped, Reason, Record, Reject, SignalMetadata
 
 
 class RuleShare(NamedTuple):
-    """How much of a record's outcome is of one rule. A record's samples and rejects stand in the order of its shares;
-    what is left behind the last of them is of no rule."""
+    """The part of a record's outcome that one rule has made.
+
+    The samples and rejects of a record are in the order of its shares. Samples and rejects after the last share come
+    from no rule.
+    """
 
     rule: int | None
-    """The rule's place in the configuration, from 0; None for what applies where no rule is configured."""
+    """The rule's place in the configuration, from 0; None for the built-in rule of a mapping without rules."""
     samples: int
     rejects: int
     filtered: int
@@ -56,8 +60,9 @@ _CLOCKS_SECONDS: Final = 30.0
 class Mapper:
     """Maps the records of one or more sources.
 
-    The mapper does no I/O. It remembers plans, input IDs, states, clocks, thinned values, and what it discovered. The
-    class is long because it is the façade of the mapping: other rooms ask nothing else."""
+    The mapper does no I/O. It remembers plans, input IDs, states, clocks, thinned values and discovered signals. The
+    class is long because it is the façade of the mapping: other folders use only this class.
+    """
 
     def __init__(
         self,
@@ -77,13 +82,17 @@ class Mapper:
         max_claims: int | None = None,
         on_identity: OnIdentity = "warn",
     ) -> None:
-        """`unmatched` (`filter`, `dead_letter` or `map`) says what becomes of a record that no rule takes;
-        without any rule every record is mapped. With `match_all` every rule that takes a record maps it, else the
-        first. `claims` is which origin owned which input ID in earlier runs, `states` which states of which input were
-        learned, `births` what Sparkplug's nodes had said, by source; IDs of sources that are not in `sources` any more
-        may be taken over. Retained messages of the sources in `without_retained` are left out. Of at most `max_claims`
-        input IDs it is remembered whose they are (None: of all); see `InputIds`. `on_identity` says what becomes of the
-        values of a topic that several things share without a rule that tells them apart."""
+        """Without rules, every record is mapped.
+
+        `unmatched` (`filter`, `dead_letter` or `map`) decides about a record that no rule takes. With `match_all`, all
+        rules that take a record map it; else only the first one does. From earlier runs come `claims` (input ID → the
+        origin that owns it), `states` (input ID → its learned states) and `births` (source → Sparkplug's births). An
+        ID of a source that is no longer in `sources` may be given to another origin. Retained messages of the
+        sources in `without_retained` are left out. The owners of at most `max_claims` input IDs are remembered (None:
+        of all IDs); see `InputIds`. `on_identity` decides about the values of a topic that several things share, if no
+        rule tells these things apart. Payloads over `max_payload_bytes` and messages with more than `max_values` values
+        are rejected. A clock that is off by more than `clock_warning_us` (µs) is reported.
+        """
         self.clocks = Clocks()
         self.thinner = Thinner()
         self.aligner = Aligner()
@@ -100,13 +109,13 @@ class Mapper:
         self.ids = naming.ids
         self.states = naming.states
         self.discovered = naming.discovered
-        """Signals seen for the first time, or with a state that is new, whose rule says metadata."""
+        """Signals with metadata by their rule that are new, or have a new state."""
         self.observations = Observations()
-        """What a person should look at."""
+        """Observations about payloads, for people."""
         walker = Walker(self.bounds, max_values, naming.new_id, naming.learn, self.observations)
         shapes = KnownShapes(self.bounds, max_values, walker.find_time)
         self.shared_topics = SharedTopics(self.observations, on_identity)
-        """Topics whose messages are about several things."""
+        """The topics that several things share."""
         self._documents = DocumentMapper(self._plans, walker, shapes, self.thinner, self.bounds, self.shared_topics)
         self.sparkplug = SparkplugMapping(
             self.bounds,
@@ -120,22 +129,23 @@ class Mapper:
         self._shares: list[RuleShare] = []
         self._rules = tuple(rules)
         self.rules_taken: set[int] = set()
-        """The rules, by their place in the configuration, that took a record."""
+        """The places in the configuration of the rules that have taken a record."""
 
     def plain_plan(self, source: str, topic: str) -> Plan | None:
-        """The plan of a topic whose records need only be decoded and walked; None for any other."""
+        """Returns the plan of a topic whose records only need to be decoded and walked; None for any other topic."""
         return self._plans.of(source, topic).plain
 
     def map(self, source: str, record: Record, document: object = NOT_DECODED) -> Mapped:
-        """What this record becomes; `document` is its payload, where that is JSON and was decoded already.
+        """Returns the outcome of a record; `document` is the payload as decoded JSON, if it was decoded already.
 
-        Never raises for a payload, whatever is in it; `SchemaUnavailableError` where a schema registry is away: then
-        the same record is to be mapped again later."""
+        Raises nothing for a wrong payload. Raises `SchemaUnavailableError` if a schema registry is away: the caller
+        must map the same record again later.
+        """
         payload = record.payload
-        if payload is None or record.problem:  # a tombstone says that something is deleted: no measurement
+        if payload is None or record.problem:  # a record without a payload is a deletion: no measurement
             if not record.problem:
                 return Mapped(skipped=True, why="deleted")
-            cut = payload is not None and len(payload) > self.max_payload_bytes  # its source kept no more of it
+            cut = payload is not None and len(payload) > self.max_payload_bytes  # the source has kept only a part
             return _rejected(Reason.PAYLOAD_TOO_LARGE if cut else Reason.MALFORMED_RECORD, record.problem)
         topic = self._plans.of(source, record.topic)
         if not payload or (record.retained and source in self._without_retained):
@@ -166,7 +176,10 @@ class Mapper:
             return _rejected(error.reason, str(error))
 
     def watch(self, plan: Plan, flat: Flat, document: object, time_us: int) -> None:
-        """Look now and then whether several things share the topic of a message that became a row."""
+        """For some of the messages that became rows, check whether several things share the topic.
+
+        `time_us` is the time of the message, in µs since 1970.
+        """
         watch = plan.watch
         if watch is not None and watch.left:
             watch.left -= 1
@@ -178,11 +191,11 @@ class Mapper:
             plan.flats.clear()
 
     def _held(self, plan: Plan) -> SharedTopic | None:
-        """What was found about this topic, where its values have to wait for a rule."""
+        """Returns the shared topic of the plan if its values must not pass without another rule; else None."""
         return self.shared_topics.held(plan)
 
     def shares(self, source: str, record: Record, mapped: Mapped) -> list[RuleShare]:
-        """Which rules took a record, and what each made of it. To be asked right after `map` gave `mapped` for it."""
+        """Returns the share of each rule that took a record. To be called right after `map` has returned `mapped`."""
         topic = self._plans.known(source, record.topic)
         if record.payload is None or record.problem or topic is None:
             return []
@@ -193,8 +206,10 @@ class Mapper:
         return [RuleShare(topic.plain.rule.number, len(mapped.samples), len(mapped.rejects), mapped.filtered)]
 
     def merges_keys(self, source: str, one: Record, other: Record) -> bool:
-        """Whether these records of one topic have different keys that no rule looks at, so that what may be two
-        devices becomes one. True once a topic."""
+        """Whether two records of one topic have different keys that no rule uses; True only once for each topic.
+
+        Different keys may stand for two devices, whose values then go into the same signals.
+        """
         if one.key == other.key or one.topic != other.topic:
             return False
         topic = self._plans.known(source, one.topic)
@@ -212,16 +227,20 @@ class Mapper:
         return True
 
     def clocks_off(self, now: float) -> list[Skew]:
-        """Clocks that are found to be off, each once; asked for as often as one likes, looked for twice a minute.
-        `now` is in seconds, on any clock that only rises."""
+        """Returns the clocks that are newly found to be off, each once. `now` is in seconds of any rising clock.
+
+        Callers may call at any time: the clocks are checked only every 30 s.
+        """
         if now < self._clocks_at:
             return []
         self._clocks_at = now + _CLOCKS_SECONDS
         return self.clocks.newly_off(self._clock_warning_us)
 
     def rules_without_records(self) -> list[tuple[int, str]]:
-        """(its place in the configuration, its topic pattern) of each rule that has not taken a record; without the
-        rules that only skip."""
+        """(place in the configuration, topic pattern) of each rule that has not taken a record.
+
+        Rules with `skip: true` are left out.
+        """
         return [
             (rule.number, rule.pattern.text)
             for rule in self._rules
@@ -229,13 +248,13 @@ class Mapper:
         ]
 
     def take_discovered(self) -> list[tuple[str, SignalMetadata]]:
-        """What was discovered since the last call."""
+        """(source, metadata of a signal) for each signal that was discovered since the last call."""
         found = self.discovered[:]
         self.discovered.clear()
         return found
 
     def forget(self, source: str) -> None:
-        """What was mapped of this source may come again, and may not have been sent."""
+        """Forget thinned values of a source: its mapped records may come again, and may not have been sent."""
         self.thinner.forget(source)
 
     # -- all other records ------------------------------------------------------------------------
@@ -279,7 +298,7 @@ class Mapper:
     def _by_rule(
         self, rule: Rule, plan: Plan, record: Record, named: Mapping[str, str], decoded: Decoded
     ) -> Mapped | None:
-        """What the rule makes of the documents that it takes and no rule before it took; None if there are none."""
+        """Returns the outcome of the documents that this rule takes, and no rule before took; None without any."""
         if rule.sparkplug is not None:
             return self._map_sparkplug(rule, plan, record)
         if (found := self._held(plan)) is not None:
@@ -326,7 +345,7 @@ class Mapper:
         return mapped
 
     def _unmatched(self, source: str, record: Record, topic: TopicPlan, payload: bytes) -> Mapped:
-        """A record that no rule takes."""
+        """Returns the outcome of a record that no rule takes, by the setting `unmatched`."""
         if self._fallback is not None:
             if topic.fallback is None:
                 topic.fallback = Plan(source, record.topic, self._fallback, {})
@@ -338,7 +357,7 @@ class Mapper:
                 "",
                 f"no rule of the mapping takes topic {record.topic!r}, the first of its kind: its messages are "
                 + ("dead letters" if self._reject_unmatched else "left out and counted (filtered)"),
-                "write a rule for it, say skip: true in one, or unmatched: map",
+                "write a rule for this topic, with skip: true if you do not need it, or set unmatched: map",
             )
         )
         if self._reject_unmatched:
@@ -346,7 +365,7 @@ class Mapper:
         return Mapped(skipped=True, why="no_rule")
 
     def _with_rest(self, result: Mapped, rest: list[object]) -> Mapped:
-        """Some documents of a payload were taken and these were not."""
+        """Returns the outcome with the documents `rest` of the payload, which no rule took."""
         if self._reject_unmatched:
             said = [
                 Reject(Reason.NO_RULE, "no rule of the mapping takes this document", None, shown_value(document))
@@ -377,21 +396,21 @@ def _joined(one: Mapped, other: Mapped) -> Mapped:
 
 
 def _or_thinned(mapped: Mapped) -> Mapped:
-    """The outcome of a document, with `why` where a known shape lost all of its values by thinning."""
+    """Returns the outcome of a document, with `why` if thinning left out all of its values."""
     if not mapped.samples and not mapped.rejects and not mapped.why:
         mapped.why = "thinned"
     return mapped
 
 
 def _with_why(mapped: Mapped, why: str) -> Mapped:
-    """The outcome, with `why` where it is nothing at all."""
+    """Returns the outcome, with `why` if it has neither a sample nor a reject."""
     mapped.skipped = mapped.skipped or not (mapped.samples or mapped.rejects)
     mapped.why = "" if mapped.samples or mapped.rejects else mapped.why or why
     return mapped
 
 
 def _pointing(mapped: Mapped, rule: Rule) -> Mapped:
-    """The rejects with the number of the rule that took the record."""
+    """Returns the outcome, whose rejects name the rule that took the record."""
     if mapped.rejects and rule.number is not None:
         mapped.rejects = [
             replace(reject, rule=rule.number) if reject.rule is None else reject for reject in mapped.rejects

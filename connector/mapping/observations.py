@@ -1,25 +1,25 @@
-"""Observations: what the mapping notices about payloads and cannot decide, each said once to a person."""
+"""Observations about payloads that a person should know: the mapping notices them, but cannot decide about them."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
 _MOST: Final = 10_000
-"""Observations that are remembered as said; beyond, nothing new is said."""
+"""The most observations that are remembered; after that, no new observation is reported."""
 
 
 class Observation(NamedTuple):
-    """Something a person should look at although data flows."""
+    """A fact that a person should look at, although data flows."""
 
     kind: str
-    """One word, also the event in the log: `shared_topic`, `topic_without_rule` …"""
+    """One word, which is also the event in the log: `shared_topic`, `topic_without_rule` …"""
     source: str
     subject: str
-    """What it is about: a topic, or a topic and a field."""
+    """The subject: a topic, or a topic and a field."""
     text: str
-    """What was seen and what follows, with an example."""
+    """The observation and its effect, with an example, for people."""
     remedy: str
-    """What to do."""
+    """The action for the person."""
 
 
 class Observations:
@@ -30,7 +30,7 @@ class Observations:
         self._new: list[Observation] = []
 
     def add(self, observation: Observation) -> bool:
-        """Take an observation, unless there was one of this kind, source and subject. Returns whether it was new."""
+        """Add an observation, unless its kind, source and subject were there before; returns whether it is new."""
         at = observation[:3]
         if at in self._said or len(self._said) >= _MOST:
             return False
@@ -39,6 +39,6 @@ class Observations:
         return True
 
     def take(self) -> list[Observation]:
-        """The observations since the last call."""
+        """Returns the observations since the last call."""
         found, self._new = self._new, []
         return found

@@ -1,7 +1,7 @@
-"""Plans: what is known of one topic under one rule, so that it is found out once and not for each record.
+"""Plans: the facts about one topic under one rule, which are found once and not for each record.
 
-Where the rule's templates use what differs from record to record (its key, a header, a field of the payload, the
-name of an item), there is a plan for each combination of these texts.
+The templates of a rule may use texts that differ from record to record: the key, a header, a field of the payload, the
+name of an item. Then there is a plan for each combination of these texts.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _MOST_PLANS: Final = 100_000
 _LONGEST_TEXT: Final = 400
 _GREATEST_INT: Final = 10**300
 _GREATEST_EXACT: Final = 2**53
-"""Above, a float stands for several whole numbers."""
+"""Above this number, a float stands for several whole numbers."""
 FOUND: Final = "="
-"""Marks, in the record of an origin, what an expression found."""
+"""A key in the record of an origin: the value was found by an expression."""
 
 
 ListsOfNames: TypeAlias = tuple[tuple[str | None, tuple[str, ...]], ...]
-"""Keys of lists (None: the payload is the list), each with the keys of their items that name them."""
+"""(key of a list, or None if the payload is the list; the keys of its items that name the items), for each list."""
 
 
 class Plan:
-    """One topic under one rule; with texts of the record, one kind of its records."""
+    """One topic under one rule; if the rule uses texts of the record, one combination of these texts."""
 
     __slots__ = (
         "by_texts",
@@ -72,31 +72,31 @@ class Plan:
         self.variables = {"source": source, "topic": topic, KEY: "", **variables}
         self.record = record
         self.ids: dict[str, str | None] = {}
-        """Input ID of each path seen; None if the rule leaves it out."""
+        """Path → its input ID; None if the rule leaves the path out."""
         self.conversions: dict[str, Conversion] = {}
-        """Path → what is done with its values, where anything is."""
+        """Path → the conversion of its values; only paths with a conversion."""
         self.found: Plan | None = None
-        """The plan of what expressions find, which stands nowhere in the payload under its name."""
+        """The plan of the values that expressions find; the payload has no paths for these values."""
         self.shapes: dict[tuple[str, ...], Shape | None] = {}
-        """By the keys of an object, in their order; None: not for the short way."""
+        """Keys of an object, in their order → its shape; None if such objects must be walked."""
         self.flats: dict[tuple[object, ...], Flat] = {}
-        """Those whose objects become rows: by their keys, or by `variant_of` messages with lists."""
+        """The shapes that become rows, by the keys of the object, or by `variant_of` for messages with lists."""
         self.lists: ListsOfNames | None = None
-        """The lists of this topic's messages whose items have names, where such messages become rows; by these names
-        stand their `flats`, too."""
+        """The lists of named items in this topic's messages, if such messages become rows; `flats` are by these names,
+        too."""
         self.flat: Flat | None = None
-        """The last of them: mostly the next object is like the one before."""
+        """The last of the `flats` that was used: mostly the next object has the same shape."""
         self.clock: DeviceLag | None = None
         self.lacking: frozenset[str] = frozenset()
-        """What these records lack that input IDs are made of: a value whose ID needs one of these must get none."""
+        """Variables that these records lack: a value gets no input ID if its ID needs one of them."""
         self.by_texts: dict[tuple[str, ...], Plan] = {}
         self.watch: Watch | None = None
-        """Looks whether several things share the topic; None until the first message."""
+        """The check whether several things share the topic; None until the first message."""
         self.watched = True
-        """Whether there is anything to look for."""
+        """Whether the topic needs this check."""
 
     def with_texts(self, texts: tuple[str, ...], named: Mapping[str, str]) -> Plan:
-        """The plan for these texts of the rule's dynamic variables; `named` are the levels of a key."""
+        """Returns the plan for these texts of the rule's dynamic variables; `named` has the named levels of a key."""
         known = self.by_texts.get(texts)
         if known is not None:
             return known
@@ -111,7 +111,7 @@ class Plan:
         return plan
 
     def for_found(self) -> Plan:
-        """The plan of what the rule's expressions find."""
+        """Returns the plan of the values that the rule's expressions find."""
         if self.found is None:
             assert self.rule.found is not None  # noqa: S101 - asked only where the rule has expressions
             said = {**(orjson.loads(self.record) if self.record else {}), FOUND: ""}
@@ -121,31 +121,34 @@ class Plan:
         return self.found
 
     def origin(self, path: str) -> Origin:
-        """Where the values at this path come from."""
+        """Returns the origin of the values at `path`."""
         return Origin(self.source, self.topic, path, self.record)
 
 
 def record_key(said: Mapping[str, str]) -> str:
-    """How an origin writes what tells its records apart."""
+    """Returns the `record` of an origin: JSON of the texts that tell the records of a topic apart."""
     return orjson.dumps(dict(sorted(said.items()))).decode()
 
 
 @dataclass(slots=True)
 class TopicPlan:
-    """Which rules may take a topic's records, in order."""
+    """The rules that may take the records of a topic, in order."""
 
     plain: Plan | None = None
-    """The only one, where a record need only be decoded and walked."""
+    """The plan of the only rule, if a record only needs to be decoded and walked; else None."""
     choices: list[tuple[Rule, Plan]] = field(default_factory=list)
     fallback: Plan | None = None
-    """For records that none of the choices takes."""
+    """The plan for records that no rule takes."""
     keys_merged: bool = False
     """Whether records with different keys were seen, and no rule tells them apart."""
 
 
 def template_text(value: object) -> str:
-    """How a template writes what a payload has: text as it is, 21 and 21.0 as 21, nothing for what is not there, is no
-    text or number, or is a number that was rounded, so that others may look the same."""
+    """Returns the text of a value for a template: a text as it is, 21 and 21.0 as 21.
+
+    The text is empty if the value is missing, or is neither a text nor a number. The text is also empty for a float
+    above 2**53, because different numbers may be rounded to it.
+    """
     if isinstance(value, str):
         return value if len(value) <= _LONGEST_TEXT else _shortened(value)
     if isinstance(value, bool):
@@ -153,7 +156,7 @@ def template_text(value: object) -> str:
     if isinstance(value, int):
         return str(value) if abs(value) < _GREATEST_INT else ""
     if isinstance(value, float):
-        if not abs(value) <= _GREATEST_EXACT:  # nor for NaN
+        if not abs(value) <= _GREATEST_EXACT:  # also true for NaN
             return ""
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     return ""
@@ -165,7 +168,7 @@ def _shortened(text: str) -> str:
 
 
 def record_texts(rule: Rule, record: Record, document: object) -> dict[str, str]:
-    """The dynamic variables that a record and its payload tell."""
+    """Returns the rule's dynamic variables from a record and its payload: name → text."""
     texts = {}
     for name in rule.dynamic:
         if name == KEY:
@@ -178,8 +181,11 @@ def record_texts(rule: Rule, record: Record, document: object) -> dict[str, str]
 
 
 def item_texts(rule: Rule, name: str, index: int, item: object, outer: tuple[object, ...]) -> dict[str, str]:
-    """The dynamic variables that an item tells; what it does not have is looked for in the items around it. What it
-    has, though null or empty, is its own: another's would be wrong."""
+    """Returns the rule's dynamic variables from an item: name → text.
+
+    If an item does not have a field, the items around it are searched, from the inside to the outside. A field that is
+    null or empty counts as present: the field of another item would be wrong.
+    """
     texts = {}
     for variable in rule.dynamic:
         if variable == ITEM:
@@ -193,12 +199,12 @@ def item_texts(rule: Rule, name: str, index: int, item: object, outer: tuple[obj
 
 
 def nearest(path: Path, item: object, outer: tuple[object, ...]) -> object:
-    """What the item has at this path, else what those around it have."""
+    """Returns the value at `path` in the item, or else in the nearest item around it; `MISSING` if there is none."""
     return next((found for around in (item, *outer) if (found := path.find(around)) is not MISSING), MISSING)
 
 
 def key_of(record: Record) -> str:
-    """The record's key as text; hexadecimal, where it is none."""
+    """Returns the key of a record as text; hexadecimal if the key is no UTF-8; empty without a key."""
     key = record.key or b""
     try:
         return key.decode()
@@ -207,16 +213,19 @@ def key_of(record: Record) -> str:
 
 
 def header_of(record: Record, name: str) -> str | None:
-    """The last header of this name (MQTT 5: user property)."""
+    """Returns the text of the last header (MQTT 5: user property) with this name; None if there is none."""
     return next((value for header, value in reversed(record.headers) if header == name), None)
 
 
-# -- what a value is called ------------------------------------------------------------------------
+# -- the names of values ---------------------------------------------------------------------------
 
 
 def value_rule(rule: Rule, path: str) -> ValueRule | None:
-    """What the rule says of this path; None if the value is left out, or is the rule's time field; `NO_VALUE_RULE` if
-    the rule says nothing of it alone."""
+    """Returns the settings of the rule for the value at `path`.
+
+    Returns None if the value is left out or is the time field of the rule; `NO_VALUE_RULE` if the rule has no settings
+    for this path alone.
+    """
     if not path.isprintable():
         path = shown(path)
     found = rule.values.get(path)
@@ -228,14 +237,14 @@ def value_rule(rule: Rule, path: str) -> ValueRule | None:
 
 
 def _starts(path: str) -> Iterator[str]:
-    """`a.b.c` → `a.b`, `a`."""
+    """Yields the paths above a path, the longest first: `a.b.c` → `a.b`, `a`."""
     while "." in path:
         path = path.rpartition(".")[0]
         yield path
 
 
 def wanted_id(plan: Plan, value: ValueRule, path: str) -> str:
-    """The text that this value wants for its input ID."""
+    """Returns the text for the input ID of a value, before it is shortened or made unique."""
     called = shown(path) if value.named is None else value.named
     template = value.input or plan.rule.input
     if template is not None:
@@ -256,8 +265,10 @@ def variables(plan: Plan, path: str) -> dict[str, str]:
 def signal_metadata(
     plan: Plan, value: ValueRule, called: str, input_id: str, learned: Mapping[str, int]
 ) -> SignalMetadata | None:
-    """What the signal should be called, as far as the rule says anything; `learned` are its states beside the
-    declared ones."""
+    """Returns the metadata of a signal by its rule; None if the rule sets no metadata and publishes nothing.
+
+    `learned` has the states that were learned from messages, beside the declared states of the rule.
+    """
     rule = plan.rule
     says = rule.says_metadata or value.says_metadata
     publishing = rule.publish if value.publish else None
@@ -287,7 +298,7 @@ def signal_metadata(
 
 
 def _labels(written: Labels, known: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Each label once, the last word on it counts; one whose text is empty is left out."""
+    """Returns each label once, with its last text; a label with an empty text is left out."""
     texts = {key: template.render(known) for key, template in written}
     return tuple((key, (text,)) for key, text in texts.items() if text)
 

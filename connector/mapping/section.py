@@ -1,4 +1,4 @@
-"""The section `mapping`: its rules and presets, and what holds for every message."""
+"""The section `mapping`: rules, presets, and the settings for all messages."""
 
 from __future__ import annotations
 
@@ -28,20 +28,22 @@ _DIGEST_LENGTH: Final = 16
 
 
 class MappingSection(Section):
-    """How payloads become samples. Without rules, every numeric or boolean value of JSON becomes a sample."""
+    """The mapping of payloads to samples. Without rules, every numeric or boolean value of JSON becomes a sample."""
 
     rules: list[Annotated[RuleSection, AfterValidator(check_compiles)]] = Field(
         default=[], description="Rules, in order; the first that matches counts."
     )
     preset_folder: Path | None = Field(
         default=None,
-        description="Folder with presets of your own: a YAML file each, its name that of the preset, with `rules` like "
-        "those here, and `base` and `about` if you like. A relative path starts at the configuration file.",
+        description="Folder with your own presets: a YAML file for each preset, with the name of the preset. It has "
+        "`rules` as in this section; `base` and `about` are optional. A relative path starts at the folder of the "
+        "configuration file.",
         examples=["presets"],
     )
     presets: list[PresetName] = Field(
         default=[],
-        description="Presets with their own topics: each is like a rule of just `preset: NAME`, behind the others.",
+        description="Presets with their own topics: each is like a rule with only `preset: NAME`, after all other "
+        "rules.",
         examples=[["zigbee2mqtt", "tasmota"]],
     )
     match: Literal["first", "all"] = Field(
@@ -49,8 +51,8 @@ class MappingSection(Section):
     )
     unmatched: Literal["filter", "map", "dead_letter"] = Field(
         default="filter",
-        description="A message that no rule takes: left out and counted (`filter`), mapped as if there were no "
-        "rules (`map`), or kept as a dead letter.",
+        description="A message that no rule takes is left out and counted (`filter`), mapped as if there were no "
+        "rules (`map`), or becomes a dead letter (`dead_letter`).",
     )
     max_payload: Bytes = Field(
         default="4MiB",  # type: ignore[assignment]
@@ -62,11 +64,11 @@ class MappingSection(Section):
     )
     oldest_time: datetime = Field(
         default=datetime(2000, 1, 1, tzinfo=UTC),
-        description="Earlier times are taken for a clock that was never set; the message becomes a dead letter.",
+        description="An earlier time comes from a clock that was never set; the message becomes a dead letter.",
     )
     newest_time: Seconds = Field(
         default="3660d",  # type: ignore[assignment]
-        description="Times further ahead of their arrival than this become dead letters.",
+        description="Messages with a time further ahead of their arrival than this become dead letters.",
     )
     clock_warning: Seconds = Field(
         default="1m",  # type: ignore[assignment]
@@ -97,12 +99,12 @@ class MappingSection(Section):
 
     @property
     def digest(self) -> str:
-        """Tells apart mappings: what the section says, and the presets of its own folder. The mapping has no secret."""
+        """A digest of the section and of the presets in `preset_folder`. Neither of them has secrets."""
         said = json.dumps([self.model_dump(mode="json"), self._presets.digest()], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:_DIGEST_LENGTH]
 
     def compile(self, build: BuildFormat | None = None) -> list[Rule]:
-        """All rules, in order; `build` makes their formats. Raises ValueError."""
+        """Returns all rules, in order; `build` makes their formats. Raises ValueError."""
         rules = [rule for number, section in enumerate(self.rules) for rule in compile_rules(section, build, number)]
         for name in self.presets:
             rule = RuleSection.model_validate({"preset": name}, context={"presets": self._presets})

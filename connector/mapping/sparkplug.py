@@ -1,6 +1,6 @@
 """Sparkplug B → samples: the values that the host has read, with the input IDs of a rule.
 
-All values of a node or device have one origin, the topic of its data, whichever message brings them. The input ID of a
+All values of a node or device have one origin, the topic of its data, for every kind of message. The input ID of a
 metric is made once; after that, a value costs a few dictionary look-ups. Births give signals their names, units and
 states, unless the rule sets them. A birth with new metadata makes its signals known again.
 """
@@ -32,7 +32,7 @@ from connector.records import FIRST_US, LAST_US, Mapped, Reason, Record, Reject,
 ONLINE: Final = "_online"
 """The metric that is made of births and deaths: 1 from a birth on, 0 from a death on."""
 QUALITY: Final = "_quality"
-"""The part behind the name of a metric that names the signal of its quality."""
+"""The ending that makes the name of a quality's signal from the name of its metric."""
 _ONLINE_BIRTH: Final = MetricBirth(ONLINE, DataType.BOOLEAN, states=(("0", "offline"), ("1", "online")))
 _MAX_PLANS: Final = 100_000
 
@@ -43,7 +43,7 @@ SPARKPLUG_HELP: Final = {
     "sparkplug_lost_messages_total": "Messages of Sparkplug's nodes that never reached us, by their sequence numbers",
     "sparkplug_late_deaths_total": "Deaths of sessions that another birth had followed already: ignored",
 }
-"""What the numbers of `SparkplugMapping.gauges` say, for the metrics page."""
+"""Name of a metric in `SparkplugMapping.gauges` → its help text on the metrics page."""
 
 
 class NodeEvent(NamedTuple):
@@ -53,13 +53,13 @@ class NodeEvent(NamedTuple):
     group: str
     node: str
     lost: int
-    """Messages that are missing; 0 for none."""
+    """Number of missing messages."""
     rebirth: str
-    """Why the births of the node are needed; empty if they are not."""
+    """The reason why the births of the node are needed; empty if they are not needed."""
     born: bool
     """Whether the node has sent its birth."""
     arrived_us: int
-    """When the record of the event arrived."""
+    """The time of arrival of the event's record, in µs since 1970."""
     ask: bool
     """Whether the rule allows to ask the node for its births."""
 
@@ -146,8 +146,8 @@ class SparkplugMapping:
         if not FIRST_US <= record.time_us <= LAST_US:
             raise PayloadError(
                 Reason.TIME_OUT_OF_RANGE,
-                f"the record's own timestamp, {record.time_us} µs since 1970, is in no calendar, and births and deaths "
-                "are put in order by it. To use the time of arrival instead, set timestamps: received in the source",
+                f"the record's own timestamp, {record.time_us} µs since 1970, is in no calendar, and this timestamp "
+                "orders births and deaths. To use the time of arrival instead, set timestamps: received in the source",
             )
         decoded = self._decode(source, record, rule)
         topic = decoded.topic
@@ -294,7 +294,7 @@ class SparkplugMapping:
     def _add_quality(
         self, plan: SparkplugPlan, path: str, quality: int | None, time_us: int, samples: list[Sample]
     ) -> None:
-        """Add a sample of the quality, if the message states one, or if it states none any more after a bad one."""
+        """Add a sample of the quality, if the message has a quality, or has no quality after a bad quality."""
         bad_before = path in plan.bad
         if quality is None and not bad_before:
             return
@@ -353,7 +353,7 @@ class SparkplugPlan(Plan):
         """Metrics whose last stated quality is not good."""
 
     def conversion_of(self, path: str) -> Conversion | None:
-        """How the rule converts the values of this metric; None if it does not."""
+        """Returns the conversion of this metric's values; None if the rule does not convert them."""
         value = value_rule(self.rule, path)
         return None if value is None else value.conversion or self.rule.conversion
 

@@ -1,7 +1,7 @@
-"""Which rules may take a topic's records: found out once a topic, remembered within bounds.
+"""The rules that may take the records of a topic: found once for each topic, and remembered within bounds.
 
-Topics, keys and the texts that rules use are the publishers' to choose. So it is estimated what all plans take in
-memory, and when that is too much they are forgotten, all at once, and made anew as records come.
+Publishers choose the topics, the keys and the texts that rules use. So the memory of all plans is estimated. Above a
+bound, all plans are forgotten at once, and made again as records come.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from connector.records import Record
 
 _MAX_PLANS: Final = 100_000
 _PLANS_BYTES: Final = 128 * 1024 * 1024
-"""About what all plans may take in memory."""
+"""The bound for the estimated memory of all plans."""
 _PLAN_BYTES: Final = 1000
 _LONGEST_DEVICE: Final = 300
 
 
 class TopicPlans:
-    """The plans of all topics. `fallback` takes what no rule takes; with `match_all` every rule that takes a record
-    maps it, else the first."""
+    """The plans of all topics.
+
+    `fallback` is the rule for records that no rule takes. With `match_all`, every rule that takes a record maps it;
+    else only the first one does.
+    """
 
     def __init__(self, rules: Sequence[Rule], fallback: Rule | None, clocks: Clocks, *, match_all: bool) -> None:
         self._rules = tuple(rules)
@@ -35,14 +38,14 @@ class TopicPlans:
         self._match_all = match_all
         self._topics: dict[tuple[str, str], TopicPlan] = {}
         self.bytes = 0
-        """About what they take in memory."""
+        """The estimated memory of all plans."""
 
     def of(self, source: str, topic: str) -> TopicPlan:
-        """The plans of this topic."""
+        """Returns the plans of a topic; makes them if they are not remembered."""
         return self._topics.get((source, topic)) or self._made(source, topic)
 
     def known(self, source: str, topic: str) -> TopicPlan | None:
-        """The same, if they are remembered."""
+        """Returns the plans of a topic; None if they are not remembered."""
         return self._topics.get((source, topic))
 
     def _made(self, source: str, name: str) -> TopicPlan:
@@ -68,7 +71,7 @@ class TopicPlans:
         return topic
 
     def plan_for(self, plan: Plan, texts: Mapping[str, str], named: Mapping[str, str]) -> Plan:
-        """The plan for these texts of its rule's dynamic variables; `named` are the levels of a key."""
+        """Returns the plan for these texts of the rule's dynamic variables; `named` has the named levels of a key."""
         key = tuple(texts[name] for name in plan.rule.dynamic)
         if key not in plan.by_texts:
             self.grew(_PLAN_BYTES + 2 * sum(map(len, key)))
@@ -78,7 +81,7 @@ class TopicPlans:
         return found
 
     def set_clock(self, plan: Plan) -> None:
-        """Find the clock of the device that this plan's records come from, where they say a time."""
+        """Set the clock of the device that sends the plan's records, if the records have times."""
         rule = plan.rule
         if rule.time.kind in (AUTO_TIME, FIELD_TIME, HEADER_TIME):
             key = plan.variables[KEY]
@@ -90,7 +93,7 @@ class TopicPlans:
             plan.clock = self._clocks.of(plan.source, device)
 
     def takes(self, rule: Rule, record: Record) -> dict[str, str] | None:
-        """The levels that key and headers name, None if the rule does not take such records."""
+        """Returns the named levels of the record's key and headers; None if the rule does not take the record."""
         if rule.key is None and not rule.headers:
             return {}
         headers = {}
@@ -103,8 +106,10 @@ class TopicPlans:
 
     @staticmethod
     def named(rule: Rule, key: str | None, headers: Mapping[str, str]) -> dict[str, str] | None:
-        """The levels of key and headers that the rule names, None if it does not take a record with these. Headers are
-        by their variables' names; what is not known of them is not asked."""
+        """Returns the named levels of a key and headers; None if the rule does not take a record with them.
+
+        The keys of `headers` are names of variables (`header.NAME`). A header that is missing is not compared.
+        """
         named = {} if rule.key is None else rule.key.match(key or "")
         if named is None:
             return None
@@ -117,7 +122,7 @@ class TopicPlans:
         return named
 
     def grew(self, size: int) -> None:
-        """Plans took about so many bytes more; all are forgotten when they take too many."""
+        """Add `size` to the estimated memory; above the bound, all plans are forgotten."""
         self.bytes += size
         if self.bytes > _PLANS_BYTES:
             self._forget()

@@ -1,9 +1,9 @@
 """The book of metadata, in the state file: the saved metadata and the outstanding desire of each signal.
 
 A desire is written into the book before the messages that it came from are committed. So a restart forgets no desire:
-neither that of a signal that sends once a year, nor that of a Sparkplug birth that was acknowledged long ago. Waiting
-desires are kept on disk only, so a million new signals need no memory. Several processes may have the file open: the
-running connector, a backfill beside it, a command.
+neither of a signal that sends once a year, nor of a Sparkplug birth that was acknowledged long ago. Waiting desires are
+only on disk, so a million new signals need no memory. Several processes may have the file open: the running connector,
+a backfill beside it, a command.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ CREATE INDEX IF NOT EXISTS outstanding_due ON outstanding_metadata (kind, integr
 _OUTSTANDING: Final = "digest, content, since, due, sent, failure, reason, failed_at, tries"
 _AT_ONCE: Final = 1000
 _CLOCK_SECONDS: Final = 3600.0
-"""A waiting desire is never due later than so many seconds from now; if one is, the clock was put back."""
+"""A waiting desire is due within this time (seconds); if a desire is due later, the clock was put back."""
 
 
 class MetadataKind(StrEnum):
-    """The kinds of metadata that are reconciled, each with entries of its own."""
+    """The kinds of metadata that are reconciled; each kind has its own entries."""
 
     SIGNAL = "signal"
     """A signal's metadata."""
@@ -60,8 +60,10 @@ _SAVED_TABLES: Final = {MetadataKind.SIGNAL: "saved_signals", MetadataKind.ITEM:
 
 
 class MetadataBook:
-    """The entries of one kind, for the signals of one integration. Safe for threads. A change is durable when its
-    method returns. All methods raise sqlite3.Error."""
+    """The entries of one kind, for the signals of one integration. Safe for threads.
+
+    A change is durable when its method returns. All methods raise sqlite3.Error.
+    """
 
     def __init__(self, state: State, kind: MetadataKind, integration: str) -> None:
         self._state = state
@@ -72,12 +74,12 @@ class MetadataBook:
             connection.executescript(_SCHEMA)
 
     def entries(self, inputs: Collection[str]) -> dict[str, Entry]:
-        """Input ID → entry; an empty entry for an unknown signal."""
+        """Returns input ID → entry; the entry of an unknown signal is empty."""
         with self._state.reading() as connection:
             return self._read(connection, inputs)
 
     def revise(self, inputs: Collection[str], change: EntryChange) -> dict[str, Entry]:
-        """Change the entries of these signals, all or none. Returns the entries as they were before."""
+        """Change the entries of all these signals, or of none; returns the entries before the change."""
         if not inputs:
             return {}
         with self._state.transaction() as connection:
@@ -87,8 +89,10 @@ class MetadataBook:
         return before
 
     def due(self, now: float, most: int, max_bytes: int) -> list[str]:
-        """At most `most` signals with a desire that is due, the longest due first. Their content has together at most
-        `max_bytes`, but at least one signal is returned."""
+        """Returns at most `most` signals with a desire that is due, the longest due first.
+
+        The content of these desires has at most `max_bytes` together; but at least one signal is returned.
+        """
         with self._state.reading() as connection:
             rows = connection.execute(
                 "SELECT input, length(content) FROM outstanding_metadata WHERE kind = ? AND integration = ? "
@@ -104,7 +108,7 @@ class MetadataBook:
         return found
 
     def waiting_among(self, inputs: Collection[str]) -> set[str]:
-        """The subset of `inputs` with a desire that waits and has not failed."""
+        """Returns the subset of `inputs` with a desire that waits and has not failed."""
         return {
             input_id
             for input_id, entry in self.entries(inputs).items()
@@ -112,7 +116,7 @@ class MetadataBook:
         }
 
     def counts(self, now: float) -> OutstandingCounts:
-        """How many desires are outstanding."""
+        """Returns the numbers of outstanding desires."""
         with self._state.reading() as connection:
             row = connection.execute(
                 "SELECT coalesce(sum(failure = ''), 0), coalesce(sum(failure = '' AND due > ?), 0), "
@@ -122,23 +126,27 @@ class MetadataBook:
         return OutstandingCounts(*row)
 
     def begin(self, now: float, failed_before: float) -> None:
-        """Begin a new run: desires that were rejected before `failed_before` become due, and so do desires whose time
-        is further away than any that this clock can have set."""
+        """Begin a new run: desires that were rejected before `failed_before` become due.
+
+        Desires with a due time that this clock cannot have set become due, too.
+        """
         self._hasten("failure = 'rejected' AND failed_at < ?", (failed_before,), now)
         self.clock_put_back(now)
 
     def clock_put_back(self, now: float) -> None:
-        """Make desires due whose time is further away than any that this clock can have set."""
+        """Make all desires due whose due time is so far away that this clock cannot have set it."""
         self._hasten("failure = '' AND due > ?", (now + _CLOCK_SECONDS,), now)
         self._hasten("failure = 'rejected' AND due > ?", (now + LAST_RETRY,), now)
 
     def all_due(self, now: float) -> None:
-        """Make every desire due that waits."""
+        """Make all waiting desires due."""
         self._hasten("failure = '' AND due > ?", (now,), now)
 
     def note(self, text: str, now: float) -> None:
-        """Store why nothing can be saved at present, for commands that read the file; an empty text if nothing is
-        wrong."""
+        """Store the reason why nothing can be saved at present, for commands that read the file.
+
+        An empty text means that there is no such reason.
+        """
         self._state.add_note(f"{self._kind}_metadata", now, text)
 
     def _hasten(self, condition: str, values: tuple[float, ...], now: float) -> None:
@@ -217,10 +225,10 @@ class MetadataLine:
     input_id: str
     status: MetadataStatus
     digest: str
-    """The digest of the metadata that is saved or wanted."""
+    """The digest of the saved or wanted metadata."""
     since: float | None
-    """When it was saved, first wanted or last rejected (depending on `status`), in seconds since the epoch; None if
-    that is not known."""
+    """The time when the metadata was saved, first wanted or last rejected (depending on `status`), in seconds since the
+    epoch; None if it is unknown."""
     failure: FailureKind = FailureKind.NONE
     reason: str = ""
     tries: int = 0
@@ -229,7 +237,10 @@ class MetadataLine:
 
 
 def read_saved_signals(path: Path, integration: str) -> dict[str, str]:
-    """Input ID → digest of the metadata that Clarify has from us. Another process may have the file open."""
+    """Returns input ID → digest of the metadata that the connector has saved in Clarify.
+
+    Another process may have the file open. Raises sqlite3.Error.
+    """
     with closing(open_read_only(path)) as connection:
         if "saved_signals" not in _tables(connection):
             return {}
@@ -241,8 +252,10 @@ def read_saved_signals(path: Path, integration: str) -> dict[str, str]:
 
 
 def read_lines(path: Path, statuses: Collection[MetadataStatus]) -> Iterator[MetadataLine]:
-    """The signals with one of these statuses, sorted by input ID within each kind. Another process may have the file
-    open."""
+    """Yields the signals with one of these statuses, sorted by input ID within each kind.
+
+    Another process may have the file open. Raises sqlite3.Error.
+    """
     with closing(open_read_only(path)) as connection:
         tables = _tables(connection)
         for kind in MetadataKind:
@@ -293,7 +306,7 @@ def _saved_lines(connection: sqlite3.Connection, kind: MetadataKind, has_outstan
 
 
 class Trouble(NamedTuple):
-    """Nothing of one kind can be saved at present."""
+    """The reason why nothing of one kind can be saved at present."""
 
     since: float
     """In seconds since the epoch."""
@@ -301,7 +314,10 @@ class Trouble(NamedTuple):
 
 
 def read_troubles(path: Path) -> dict[MetadataKind, Trouble]:
-    """The kinds of which nothing can be saved at present. Another process may have the file open."""
+    """Returns kind → the reason why nothing of this kind can be saved at present; only kinds with a reason.
+
+    Another process may have the file open. Raises sqlite3.Error.
+    """
     with closing(open_read_only(path)) as connection:
         if "notes" not in _tables(connection):
             return {}
@@ -310,14 +326,15 @@ def read_troubles(path: Path) -> dict[MetadataKind, Trouble]:
 
 
 def retry(path: Path, lines: Iterable[MetadataLine], now: float) -> int:
-    """Make rejected desires due now: a running connector sends them within seconds, another one after its start.
-    Returns how many desires changed."""
+    """Make rejected desires due now; returns the number of changed desires.
+
+    A running connector sends these desires within seconds, a stopped connector after its next start.
+    """
     return _change(path, lines, lambda _, entry: retried(entry, now, float("inf")))
 
 
 def drop(path: Path, lines: Iterable[MetadataLine]) -> int:
-    """Forget the outstanding desires of these signals, until the mapping wants them again. Returns how many desires
-    were forgotten."""
+    """Forget the outstanding desires of these signals, until the mapping wants them again; returns their number."""
     return _change(path, lines, lambda _, entry: dropped(entry))
 
 

@@ -1,7 +1,7 @@
-"""From the mapping to the book: every desire is written down before the records that it came from are committed.
+"""From the mapping to the book: writes every desire before the records that it came from are committed.
 
-`want` is called by the threads that map records. It waits for the disk only, and writes only desires that are new. If
-the disk cannot be written, desires are kept in memory, up to a bound, and written later; the bound is counted.
+The threads that map records call `want`. This method waits only for the disk, and writes only new desires. If the disk
+cannot be written, a bounded number of desires is kept in memory and written later. Desires above the bound are counted.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from connector.metadata.reconciler import Desire, Entry, FailureKind, SaveInterv
 from connector.metadata.sent_desires import log_failed
 
 _MAX_UNWRITTEN: Final = 100_000
-"""Desires that are kept in memory while the disk cannot be written."""
+"""The most desires that are kept in memory while the disk cannot be written."""
 _TRY_AT_ONCE: Final = 1000
-"""With more than so many unwritten desires, a failing disk is tried by the saving thread alone, every few seconds."""
+"""With more unwritten desires than this, only the saving thread tries a failing disk again, every few seconds."""
 _WARN_AGAIN_SECONDS: Final = 3600.0
 
 _log = structlog.get_logger(__name__)
@@ -30,7 +30,7 @@ class DesireWriter:
     """Writes desires into the book. Safe for threads."""
 
     def __init__(self, what: str, book: GuardedStore, interval: SaveInterval, clock: Callable[[], float]) -> None:
-        """`what` is the name in the log; `clock` gives seconds since the epoch."""
+        """`what` is the name of the kind in the log; `clock` returns seconds since the epoch."""
         self._what = what
         self._book = book
         self._interval = interval
@@ -39,12 +39,12 @@ class DesireWriter:
         self._unwritten: dict[str, Desire] = {}
         self._warned_at = float("-inf")
         self.merged = 0
-        """Changes of a signal's metadata that a newer change replaced before they were saved."""
+        """Number of changes of a signal's metadata that a newer change replaced before they were saved."""
         self.forgotten = 0
-        """Desires that found room neither on disk nor in memory."""
+        """Number of desires without room on disk or in memory."""
 
     def want(self, desires: Mapping[str, Desire]) -> None:
-        """Remember these desires, by input ID. They are durable on return, unless the disk cannot be written."""
+        """Remember desires, by input ID. On return, they are durable unless the disk cannot be written."""
         with self._unwritten_lock:
             for input_id, desire in desires.items():
                 if input_id in self._unwritten or len(self._unwritten) < _MAX_UNWRITTEN:
@@ -94,6 +94,7 @@ class DesireWriter:
             _log.warning(
                 f"{self._what}_metadata_changes_often",
                 input=input_id,
-                effect=f"it is saved at most once in {self._interval.seconds:g} s; what changes in between is merged",
-                remedy="leave out of the mapping what changes with every message",
+                effect=f"the metadata is saved at most once in {self._interval.seconds:g} s; changes in between are "
+                "merged",
+                remedy="leave texts that change with every message out of the metadata in the mapping",
             )

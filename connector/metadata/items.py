@@ -1,10 +1,10 @@
 """Items: the thread that publishes signals as items, as the mapping wants them. Edits by people are left alone.
 
-Each item that is published carries an annotation with a digest of its content. If the content of an item has another
-digest, or the annotation is missing, somebody else has changed or made the item. With `overwrite: unedited`, the
-default, such an item is left alone, and this is logged once. The book remembers what is wanted, done and failed, as for
-metadata: a restart forgets nothing, and nothing is asked twice. The requests have a rate limit of their own and never
-delay inserts or metadata.
+Each published item has an annotation with a digest of its content. If the content of an item has another digest, or the
+annotation is missing, another client or a person has changed or made the item. With `overwrite: unedited`, the default,
+such an item is left alone, and this is logged once. As for metadata, the book has the wanted, the saved and the failed
+items: a restart forgets nothing, and no request is repeated. The requests have their own rate limit and never delay
+inserts or metadata.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from connector.threads.watched import WatchedThread
 ANNOTATION: Final = "clarify-connector/published"
 """The annotation with the digest of the content that was last published."""
 _OURS: Final = ("name", "description", "labels", "sourceType", "valueType", "engUnit", "enumValues", "visible")
-"""The attributes that we publish."""
+"""The attributes that the connector publishes."""
 _UNCHANGED: Final = ("sampleInterval", "gapDetection")
-"""Attributes that are sent as they are: a request replaces all attributes."""
+"""Attributes that are sent without a change: a request replaces all attributes."""
 _NO_SIGNAL_SECONDS: Final = 5.0
-"""Until a signal that does not exist yet is looked up again: Clarify creates it with its first insert."""
+"""Seconds until a missing signal is looked up again: Clarify creates the signal with its first insert."""
 _UNDESCRIBED_SECONDS: Final = 1.0
-"""Until a signal is looked at again whose metadata is not saved yet."""
+"""Seconds until a signal without saved metadata is checked again."""
 _REQUEST_BYTES: Final = 4 * 1024 * 1024
 LEFT_ALONE: Final = "left alone: somebody else has made or changed the item"
 """The note in the book on a signal with such an item."""
@@ -57,24 +57,24 @@ class Caller(Protocol):
         """The integration that the signals belong to."""
 
     def call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
-        """The result of a method; raises `ClarifyError`."""
+        """Call a method of the API; returns its result. Raises `ClarifyError`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A signal as Clarify has it, and its item."""
+    """A signal in Clarify, and its item."""
 
     id: str
     attributes: Mapping[str, Any]
     item: str | None
     """The ID of the item; None if the signal is not published."""
     item_attributes: Mapping[str, Any] | None
-    """None if there is no item, or if we may not read it."""
+    """The attributes of the item; None if there is no item, or if the connector may not read it."""
     annotations: Mapping[str, str]
 
 
 class ItemPublisher:
-    """Publishes signals as items in a thread of its own."""
+    """Publishes signals as items, in its own thread."""
 
     def __init__(
         self,
@@ -88,8 +88,11 @@ class ItemPublisher:
         chance: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`undescribed` returns the subset of signals whose metadata is not saved yet: an item is made from the
-        metadata of its signal, so these signals wait. The other arguments are as for a `SignalSaver`."""
+        """`undescribed` returns the subset of signals whose metadata is not saved yet.
+
+        An item is made from the metadata of its signal, so these signals wait. The other arguments are as for a
+        `SignalSaver`.
+        """
         self._client = client
         self._slots = slots
         self._undescribed = undescribed
@@ -106,8 +109,10 @@ class ItemPublisher:
         self.thread.start()
 
     def want(self, signals: Iterable[tuple[str, SignalMetadata]]) -> None:
-        """Want items for these signals, given as (input ID, metadata); signals without an item are skipped. Returns
-        when the desires are on disk; never waits for Clarify."""
+        """Want items for signals, given as (input ID, metadata); signals without an item are skipped.
+
+        Returns when the desires are on disk; never waits for Clarify.
+        """
         desires = {
             input_id: Desire(
                 hashlib.sha256(orjson.dumps(asdict(metadata))).hexdigest()[:32], msgspec.json.encode(metadata)
@@ -119,18 +124,22 @@ class ItemPublisher:
             self.outbox.want(desires)
 
     def counts(self) -> OutstandingCounts:
-        """How many signals are not published yet, or cannot be published."""
+        """Returns the numbers of signals that are not published yet, or cannot be published."""
         return self.outbox.counts()
 
     def finish(self, timeout: float) -> bool:
-        """Wait at most `timeout` seconds until every signal that exists by now is published. False if one is not, or
-        cannot be."""
+        """Wait at most `timeout` seconds until all signals that exist now are published.
+
+        Returns False if a signal is not published then, or cannot be published.
+        """
         self.outbox.hurry()
         return self.outbox.finish(timeout)
 
     def close(self, timeout: float) -> None:
-        """End the thread after the request under way; wait for this at most `timeout` seconds. The rest is published
-        after the next start."""
+        """End the thread after the request under way; waits for this at most `timeout` seconds.
+
+        The remaining signals are published after the next start.
+        """
         self.outbox.close()
         if self.thread.ident is not None:
             self.thread.join(timeout)
@@ -141,7 +150,7 @@ class ItemPublisher:
         self.outbox.run(self._work)
 
     def _work(self) -> bool:
-        """Publish the signals that are due. False if the publishing must end."""
+        """Publish the signals that are due; returns False if the publishing must end."""
         due = self._batches.suspects() or self.outbox.due(PUBLISHED_SIGNALS, _REQUEST_BYTES)
         undescribed = self._undescribed(due)
         if undescribed and not self.outbox.sent.postpone(dict.fromkeys(undescribed), _UNDESCRIBED_SECONDS):
@@ -205,7 +214,7 @@ class ItemPublisher:
     # -- looking up signals and items --------------------------------------------------------------
 
     def _look_up(self, batch: Collection[str]) -> dict[str, _Found]:
-        """Input ID → signal and item, for the signals of the batch that exist in Clarify."""
+        """Returns input ID → signal and item, for the signals of the batch that exist in Clarify."""
         params: dict[str, object] = {
             "integration": self._client.integration,
             "query": {"filter": {"input": {"$in": list(batch)}}, "limit": len(batch)},
@@ -217,7 +226,7 @@ class ItemPublisher:
         except InvalidParams as error:
             if not self._includes_items or not any(problem.path.startswith("include") for problem in error.problems):
                 raise
-            self._includes_items = False  # the service does not know this relationship, although it is documented
+            self._includes_items = False  # the service does not know this relationship, but the documentation does
             return self._look_up(batch)
         with _as_documented("admin.selectSignals"):
             signals = {signal["attributes"]["input"]: signal for signal in result.get("data") or ()}
@@ -239,7 +248,7 @@ class ItemPublisher:
             _log.warning(
                 "items_not_seen",
                 reason=str(error),
-                effect="items that exist are left alone, since it cannot be told whether a person has changed them",
+                effect="existing items are left alone, since the connector cannot see the changes of people",
                 remedy="grant the integration access to the clarify namespace in Clarify's admin panel",
             )
             return {}
@@ -251,8 +260,10 @@ class ItemPublisher:
     def _decide(
         self, batch: Mapping[str, SentDesire], wanted: Mapping[str, ItemMetadata], found: Mapping[str, _Found]
     ) -> dict[str, dict[str, object]]:
-        """Input ID → attributes of its item, for the signals to be published. The results for all other signals are
-        stored. Raises `_AbortedError`."""
+        """Returns input ID → attributes of its item, for the signals to publish now.
+
+        The results for all other signals are stored. Raises `_AbortedError`.
+        """
         views: dict[str, dict[str, object]] = {}
         done: dict[str, str] = {}
         broken: dict[str, str] = {}
@@ -261,7 +272,7 @@ class ItemPublisher:
             try:
                 view = _view(signal, item)
             except ValueError as error:
-                broken[input_id] = f"its item breaks a rule: {error}"
+                broken[input_id] = f"the item breaks a rule: {error}"
                 continue
             if signal.item is None:
                 views[input_id] = view
@@ -273,7 +284,7 @@ class ItemPublisher:
                         "item_left_alone",
                         input=input_id,
                         item=signal.item,
-                        reason="somebody else has made or changed it",
+                        reason="somebody else has made or changed the item",
                         remedy="if the mapping should win, set publish: {overwrite: always} in its rule",
                     )
             elif signal.item_attributes is not None and digest_of(signal.item_attributes) == digest_of(view):
@@ -302,7 +313,7 @@ class ItemPublisher:
 
 
 def _read(batch: Mapping[str, SentDesire]) -> tuple[dict[str, ItemMetadata], dict[str, str]]:
-    """(input ID → item that is wanted, input ID → why its desire cannot be read)."""
+    """(input ID → wanted item, input ID → reason why its desire cannot be read)."""
     wanted: dict[str, ItemMetadata] = {}
     unreadable: dict[str, str] = {}
     for input_id, taken in batch.items():
@@ -312,7 +323,7 @@ def _read(batch: Mapping[str, SentDesire]) -> tuple[dict[str, ItemMetadata], dic
             unreadable[input_id] = str(error)
         else:
             if item is None:
-                unreadable[input_id] = "it does not say what the signal is to be published as"
+                unreadable[input_id] = "the desire has no item for the signal"
             else:
                 wanted[input_id] = item
     return wanted, unreadable
@@ -344,8 +355,10 @@ def _found(signal: Mapping[str, Any], items: Mapping[str, Any]) -> _Found:
 
 
 def _view(signal: _Found, wanted: ItemMetadata) -> dict[str, object]:
-    """All attributes of the item: those of the signal, those that the mapping sets, and those that we leave unchanged.
-    Raises ValueError if the item breaks a documented rule."""
+    """Returns all attributes of the item: from the signal, from the mapping, and attributes that are not changed.
+
+    Raises ValueError if the item breaks a documented rule.
+    """
     kept = signal.item_attributes or signal.attributes
     fields = {name: signal.attributes[name] for name in _OURS if signal.attributes.get(name) is not None}
     fields |= {name: kept[name] for name in _UNCHANGED if kept.get(name)}
@@ -361,7 +374,7 @@ def _view(signal: _Found, wanted: ItemMetadata) -> dict[str, object]:
 
 
 def digest_of(attributes: Mapping[str, Any]) -> str:
-    """The digest of the attributes that we publish: the same for attributes that are sent and that come back."""
+    """Returns the digest of the published attributes: the same for sent attributes and for the answer of Clarify."""
     ours: dict[str, object] = {name: attributes.get(name) or None for name in _OURS}
     labels = attributes.get("labels") or {}
     ours["labels"] = {key: sorted(set(values)) for key, values in labels.items() if values}

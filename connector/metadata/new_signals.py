@@ -1,6 +1,6 @@
-"""New signals: which ones are let in, which ones are held, and which ones a person has approved.
+"""New signals: stores the signals that are let in, held, or approved by a person.
 
-`SignalGuard` decides; this file gives it a memory in the state file, and looks for approvals there.
+`SignalGuard` decides about signals. This file stores the decisions in the state file, and reads approvals from it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from connector.records import Mapped, Part, SignalMetadata
 from connector.state.state import SignalStatus, State
 
 _LOOK_SECONDS: Final = 2.0
-"""How often the state file is read for approvals."""
+"""Seconds between two searches for approvals in the state file."""
 
 _MAX_DESCRIBED: Final = 100_000
-"""Signals that are not let in and whose metadata is kept. Never more signals than this are held."""
+"""The most signals that are not let in and whose metadata is kept. Never more signals than this are held."""
 
 _log = structlog.get_logger(__name__)
 
 
 class NewSignalCounts(NamedTuple):
-    """How many signals are let in and held, and how many samples were refused since the start."""
+    """The number of signals that are let in and held, and of samples that were refused since the start."""
 
     let_in: int
     held: int
@@ -46,7 +46,7 @@ class NewSignalGate:
         self._warned = False
         self._newly_in = False
         self._described: dict[str, SignalMetadata] = {}
-        """Metadata of signals that are not let in (yet): to save it would create the signals in Clarify."""
+        """Metadata of signals that are not let in (yet): saving this metadata would create the signals in Clarify."""
         statuses = state.signal_statuses()
         held = [input_id for input_id, status in statuses.items() if status is SignalStatus.HELD]
         known = {input_id for input_id, status in statuses.items() if status is not SignalStatus.HELD}
@@ -56,7 +56,7 @@ class NewSignalGate:
         self._guard = SignalGuard(settings, known, held)
 
     def admit(self, parts: list[Part]) -> list[Part]:
-        """The parts, with rejects instead of the samples of signals that are not let in."""
+        """Returns the parts, with rejects in place of samples whose signals are not let in."""
         with self._lock:
             if self._clock() >= self._looked + _LOOK_SECONDS:
                 self._look()
@@ -73,8 +73,10 @@ class NewSignalGate:
             return checked
 
     def described(self, signals: Iterable[tuple[str, SignalMetadata]]) -> list[tuple[str, SignalMetadata]]:
-        """The subset of `signals` that is let in. The metadata of the others is kept until they are let in (see
-        `take_described`)."""
+        """Returns the subset of `signals` that is let in.
+
+        The metadata of the other signals is kept until they are let in (see `take_described`).
+        """
         with self._lock:
             now = []
             for input_id, metadata in signals:
@@ -85,8 +87,10 @@ class NewSignalGate:
             return now
 
     def take_described(self) -> list[tuple[str, SignalMetadata]]:
-        """The metadata that was kept for signals that are let in by now. If more was kept than signals can be held, the
-        metadata of signals that are not held is forgotten."""
+        """Returns the kept metadata of signals that are let in now.
+
+        If metadata of too many signals was kept, the metadata of signals that are not held is forgotten.
+        """
         with self._lock:
             if not self._newly_in and len(self._described) <= _MAX_DESCRIBED:
                 return []
@@ -99,7 +103,7 @@ class NewSignalGate:
             return found
 
     def counts(self) -> NewSignalCounts:
-        """Numbers for the metrics."""
+        """Returns the numbers for the metrics."""
         return NewSignalCounts(self._guard.signals, self._guard.held, self._guard.refused)
 
     def _look(self) -> None:
@@ -112,7 +116,7 @@ class NewSignalGate:
         if approved:
             self._guard.approve(approved)
             self._newly_in = True
-            _log.info("signals_approved", count=len(approved), remedy="replay what was held: dead-letters replay")
+            _log.info("signals_approved", count=len(approved), remedy="replay the held samples: dead-letters replay")
 
     def _remember(self) -> None:
         guard = self._guard

@@ -1,10 +1,10 @@
-"""The outbox of one kind of metadata: desires go in, requests go out, and the book holds everything between them.
+"""The outbox of one kind of metadata: desires go in, requests go out, and the book has everything between them.
 
 - `want` puts desires in; any thread may call it (see `desire_writer`).
 - `run` calls the function that sends one request whenever a desire is due and this process is the one that saves. The
   sending function takes desires out of `sent` and stores the results there (see `sent_desires`).
-- This file waits: for new desires, for desires that become due, for other processes that write into the same book, and
-  for the clock, which may be put back.
+- This file waits for new desires, for desires that become due, and for other processes that write into the same book.
+  It also notices a clock that is put back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from connector.metadata.sent_desires import SentDesires
 from connector.threads.watched import moves
 
 _LOOK_SECONDS: Final = 2.0
-"""How often the book is read for desires that became due, or that another process has written."""
+"""Seconds between two searches of the book for desires that became due, or that another process has written."""
 _BUG_SECONDS: Final = 30.0
 """Pause after an error in the sending function."""
 _CLOCK_SECONDS: Final = 5.0
@@ -36,7 +36,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Outbox:
-    """Desires of one kind, from the mapping to Clarify. Safe for threads, but for `begin`, `run`, `look` and `sent`."""
+    """Desires of one kind, from the mapping to Clarify. Safe for threads, except `begin`, `run`, `look` and `sent`."""
 
     def __init__(
         self,
@@ -47,8 +47,11 @@ class Outbox:
         pause: Callable[[float], bool],
         may_save: Callable[[], bool],
     ) -> None:
-        """`what` is the name in the log. `clock` gives seconds since the epoch. `pause` waits so many seconds and
-        returns False if the program ends. `may_save` is False while another process with the same book saves."""
+        """`what` is the name of the kind in the log. `clock` returns seconds since the epoch.
+
+        `pause` waits for a number of seconds and returns False if the program ends. `may_save` returns False while
+        another process with the same book saves.
+        """
         self._what = what
         self._clock = clock
         self._pause = pause
@@ -62,17 +65,17 @@ class Outbox:
         self.desires = DesireWriter(what, self._book, interval, clock)
         self.sent = SentDesires(what, self._book, interval, clock, pause, self._closing, self._notify)
         self.trouble: str | None = None
-        """Why nothing can be saved at present; None if nothing is wrong."""
+        """The reason why nothing can be saved at present, for people; None if there is none."""
 
     def want(self, desires: Mapping[str, Desire]) -> None:
-        """Remember these desires, by input ID. They are durable on return, unless the disk cannot be written."""
+        """Remember desires, by input ID. On return, they are durable unless the disk cannot be written."""
         self.desires.want(desires)
         self._notify()
 
     # -- for the saving thread ------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Begin a new run, before anything is sent."""
+        """Begin a new run, before the first request."""
         now = self._clock()
         self._book.ask(lambda store: store.begin(now, now - _RESTART_SECONDS))
         if self._may_save():
@@ -81,26 +84,29 @@ class Outbox:
             _log.warning(
                 f"{self._what}_metadata_failed_before",
                 signals=failed,
-                effect="what Clarify rejected is tried again, now and then; samples are not affected",
+                effect="rejected metadata is tried again from time to time; samples are not affected",
                 remedy="see clarify-connector metadata CONFIG --failed",
             )
 
     def run(self, send: Callable[[], bool]) -> None:
-        """Call `send` whenever a desire is due and this process may save, until `send` returns False or `close` is
-        called. An exception of `send` is logged as a bug and does not end the saving."""
+        """Call `send` whenever a desire is due and this process may save.
+
+        This goes on until `send` returns False or `close` is called. An exception of `send` is logged as a bug and does
+        not end the saving.
+        """
         self.begin()
         while self._wait_due():
             try:
                 if not send():
                     return
-            except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the saving in silence
+            except Exception as error:  # noqa: BLE001 - no error must end the saving in silence
                 _log.exception(f"{self._what}_metadata_bug")
                 self.in_trouble(f"a bug: {error!r}; please report it")
                 if not self._pause(_BUG_SECONDS):
                     return
 
     def look(self) -> bool:
-        """Write desires that are only in memory. Returns whether a desire is due and this process may save."""
+        """Write desires that are only in memory; returns whether a desire is due and this process may save."""
         now = self._clock()
         if now < self._last_look - _CLOCK_SECONDS:
             self._book.ask(lambda store: store.clock_put_back(now))
@@ -109,19 +115,21 @@ class Outbox:
         return self._is_due()
 
     def due(self, most: int, max_bytes: int) -> list[str]:
-        """At most `most` signals with a desire that is due, with at most `max_bytes` of content (but at least one
-        signal), the longest due first. Empty if the book cannot be read."""
+        """Returns signals with a desire that is due, the longest due first; empty if the book cannot be read.
+
+        There are at most `most` signals with at most `max_bytes` of content, but at least one signal.
+        """
         return self._book.ask(lambda store: store.due(self._clock(), most, max_bytes)) or []
 
     def in_trouble(self, reason: str | None) -> None:
-        """Note why nothing can be saved at present; None: a request succeeded, or nothing is due."""
+        """Note the reason why nothing can be saved at present; None if a request succeeded, or no desire is due."""
         if self.trouble != reason:
             self.trouble = reason
             now = self._clock()
             self._book.ask(lambda store: store.note(reason or "", now))
 
     def _wait_due(self) -> bool:
-        """Wait until a desire is due; False after `close`."""
+        """Wait until a desire is due; returns False after `close`."""
         while True:
             moves()
             with self._changed:
@@ -146,21 +154,25 @@ class Outbox:
     # -- for other threads ----------------------------------------------------------------------------
 
     def waiting_among(self, inputs: Collection[str]) -> set[str]:
-        """The subset of `inputs` with an unsent desire. If the book cannot be read, returns all of `inputs`, so that
-        nothing is published too early."""
+        """Returns the subset of `inputs` with an unsent desire.
+
+        If the book cannot be read, returns all of `inputs`, so that no signal is published too early.
+        """
         found = self._book.ask(lambda store: store.waiting_among(inputs))
         return set(inputs) if found is None else found
 
     def counts(self) -> OutstandingCounts:
-        """How many desires are outstanding. If the book cannot be read, returns the last known numbers."""
+        """Returns the numbers of outstanding desires; if the book cannot be read, the last known numbers."""
         found = self._book.ask(lambda store: store.counts(self._clock()))
         if found is not None:
             self._counts = found
         return self._counts
 
     def finish(self, timeout: float) -> bool:
-        """Wait at most `timeout` seconds until nothing is due. Returns False if a desire is still due then, or as soon
-        as `trouble` says why nothing can be saved."""
+        """Wait at most `timeout` seconds until no desire is due.
+
+        Returns False if a desire is still due then, or as soon as `trouble` has a reason why nothing can be saved.
+        """
         until = time.monotonic() + timeout
         while self._is_due():
             if self.trouble is not None or time.monotonic() >= until:
@@ -170,7 +182,7 @@ class Outbox:
         return True
 
     def hurry(self) -> None:
-        """Make every desire due that waits."""
+        """Make all waiting desires due."""
         self._book.ask(lambda store: store.all_due(self._clock()))
         self._notify()
 

@@ -1,16 +1,16 @@
-"""The reconciler: the metadata that a signal should have, compared with what Clarify has. No I/O and no clock.
+"""The reconciler: compares the metadata that a signal should have with the metadata in Clarify. No I/O and no clock.
 
-A *desire* is the metadata that the mapping wants for a signal (its desired state). An `Entry` is everything known of
-one signal: the digest of the metadata that Clarify has from us, and the desire that is outstanding. Each event is a
-function from an entry to an entry, and the book (see `book`) carries it out in one transaction:
+A *desire* is the metadata that the mapping wants for a signal (its desired state). An `Entry` has all facts about one
+signal: the digest of the metadata that the connector has saved in Clarify, and the outstanding desire. Each event is a
+function from an entry to an entry, and the book (see `book`) carries the event out in one transaction:
 
     wanted ──▶ waiting ──sending──▶ sent ──saved──▶ nothing is outstanding
                   ▲                  │
                   │                  ├─ unanswered: waiting, as before
                   └── a new desire ──┴─ rejected: failed, with its reason; tried again slowly
 
-- A desire with the digest of what Clarify has is not outstanding. But from `sending` until a definite answer, nobody
-  knows what Clarify has. So in this time a desire stays outstanding even if Clarify had the same *before*.
+- A desire with the digest of the saved metadata is not outstanding. But from `sending` until a definite answer, nobody
+  knows the metadata in Clarify. So in this time a desire stays outstanding even if Clarify had the same *before*.
 - A newer desire replaces a waiting one, also while a request with the older desire is under way.
 - One signal is saved at most once in `SaveInterval.seconds`; changes between two saves are merged.
 - A desire that breaks a documented rule is not sent (`INVALID`). A desire that Clarify rejects (`REJECTED`) is tried
@@ -37,11 +37,11 @@ LONGEST_REASON: Final = 500
 
 
 class FailureKind(StrEnum):
-    """Why an outstanding desire has failed."""
+    """The reason why an outstanding desire has failed."""
 
     NONE = ""
     INVALID = "invalid"
-    """The desire breaks a documented rule: it is sent only if the mapping wants something else."""
+    """The desire breaks a documented rule: only another desire of the mapping is sent."""
     REJECTED = "rejected"
     """Clarify rejected the desire."""
 
@@ -53,7 +53,7 @@ class Desire:
     digest: str
     content: bytes
     problem: str = ""
-    """The documented rule that the content breaks; empty if none."""
+    """The documented rule that the content breaks; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +71,17 @@ class Outstanding:
     reason: str = ""
     failed_at: float = 0.0
     tries: int = 0
-    """How often the desire was rejected."""
+    """Number of times that the desire was rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Everything known of the metadata of one signal."""
+    """All facts about the metadata of one signal."""
 
     digest: str | None = None
-    """The digest of the metadata that Clarify has from us; None if it has none, or if that is not known."""
+    """The digest of the metadata that the connector has saved in Clarify; None if there is none, or it is unknown."""
     saved_at: float = 0.0
-    """When this metadata was saved, in seconds since the epoch; 0 if that is not known."""
+    """The time of this save, in seconds since the epoch; 0 if it is unknown."""
     note: str = ""
     """A text for a person about the last save; mostly empty."""
     outstanding: Outstanding | None = None
@@ -89,12 +89,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class OutstandingCounts:
-    """How many desires are outstanding."""
+    """The numbers of outstanding desires."""
 
     waiting: int = 0
-    """Desires that have not failed."""
+    """Number of desires that have not failed."""
     postponed: int = 0
-    """Desires that wait and are not due yet."""
+    """Number of waiting desires that are not due yet."""
     failed: int = 0
 
 
@@ -104,20 +104,20 @@ EntryChange = Callable[[str, Entry], Entry]
 
 @dataclass(frozen=True, slots=True)
 class SaveInterval:
-    """How often one signal may be saved."""
+    """The least time between two saves of one signal."""
 
     seconds: float
     """Seconds from a save of a signal, or from an attempt that failed, to the next save of the same signal."""
     run_began_at: float = 0.0
-    """When this run began. Earlier saves do not count, so that a start with a changed mapping shows at once."""
+    """The start of this run. Earlier saves do not count, so that a start with a changed mapping shows at once."""
 
     def next_after(self, at: float, now: float) -> float:
-        """The time from which a signal may be saved again that was last saved at `at`."""
+        """Returns the earliest time of the next save, for a signal that was last saved at `at`."""
         return now if at < self.run_began_at else max(now, min(at, now) + self.seconds)
 
 
 def wanted(entry: Entry, desire: Desire, now: float, interval: SaveInterval) -> Entry:
-    """The mapping wants this desire for the signal."""
+    """Returns the entry after the mapping has wanted `desire` for the signal."""
     old = entry.outstanding
     if (
         old is not None
@@ -142,13 +142,13 @@ def wanted(entry: Entry, desire: Desire, now: float, interval: SaveInterval) -> 
 
 
 def sending(entry: Entry) -> Entry:
-    """A request with the outstanding desire leaves now."""
+    """Returns the entry when a request with the outstanding desire is sent."""
     old = entry.outstanding
     return entry if old is None or old.sent else replace(entry, outstanding=replace(old, sent=True))
 
 
 def saved(entry: Entry, digest: str, now: float, interval: SaveInterval, note: str = "") -> Entry:
-    """Clarify has saved the desire with this digest."""
+    """Returns the entry after Clarify has saved the desire with this digest."""
     old = entry.outstanding
     if old is not None and old.digest == digest:
         old = None
@@ -158,8 +158,10 @@ def saved(entry: Entry, digest: str, now: float, interval: SaveInterval, note: s
 
 
 def unanswered(entry: Entry, was_sent: bool) -> Entry:
-    """The request was refused as a whole: Clarify has what it had before. `was_sent` is the value of `Outstanding.sent`
-    before the request."""
+    """Returns the entry after a request was refused as a whole: the metadata in Clarify has not changed.
+
+    `was_sent` is the value of `Outstanding.sent` before the request.
+    """
     old = entry.outstanding
     if old is None or old.sent == was_sent:
         return entry
@@ -167,7 +169,10 @@ def unanswered(entry: Entry, was_sent: bool) -> Entry:
 
 
 def rejected(entry: Entry, digest: str, reason: str, was_sent: bool, now: float, interval: SaveInterval) -> Entry:
-    """Clarify rejected the desire with this digest. `was_sent` is the value for `Outstanding.sent` from here on."""
+    """Returns the entry after Clarify has rejected the desire with this digest.
+
+    `was_sent` is the new value for `Outstanding.sent`.
+    """
     old = entry.outstanding
     if old is None:
         return entry
@@ -183,7 +188,7 @@ def rejected(entry: Entry, digest: str, reason: str, was_sent: bool, now: float,
 
 
 def invalid(entry: Entry, digest: str, reason: str, now: float) -> Entry:
-    """The desire with this digest was found to break a documented rule."""
+    """Returns the entry after the desire with this digest was found to break a documented rule."""
     old = entry.outstanding
     if old is None or old.digest != digest:
         return entry
@@ -194,13 +199,13 @@ def invalid(entry: Entry, digest: str, reason: str, now: float) -> Entry:
 
 
 def later(entry: Entry, due: float) -> Entry:
-    """The outstanding desire cannot be sent before this time, which is no failure."""
+    """Returns the entry whose outstanding desire cannot be sent before the time `due`; this is no failure."""
     old = entry.outstanding
     return entry if old is None else replace(entry, outstanding=replace(old, due=_later(old, due)))
 
 
 def retried(entry: Entry, now: float, failed_before: float) -> Entry:
-    """If the desire was rejected before `failed_before`, it is due now."""
+    """Returns the entry whose desire is due now, if it was rejected before `failed_before`."""
     old = entry.outstanding
     if old is None or old.failure is not FailureKind.REJECTED or old.failed_at >= failed_before:
         return entry
@@ -208,13 +213,16 @@ def retried(entry: Entry, now: float, failed_before: float) -> Entry:
 
 
 def dropped(entry: Entry) -> Entry:
-    """Forget the outstanding desire. If a request with it has no known result, it is unknown what Clarify has."""
+    """Returns the entry without its outstanding desire.
+
+    If a request with this desire has no known result, the metadata in Clarify is unknown.
+    """
     old = entry.outstanding
     return Entry(None if old is not None and old.sent else entry.digest, entry.saved_at, entry.note)
 
 
 def _unless_had(entry: Entry) -> Entry:
-    """Without the outstanding desire, if Clarify certainly has the same already."""
+    """Returns the entry without its outstanding desire, if Clarify certainly has the same metadata already."""
     old = entry.outstanding
     if old is not None and old.digest == entry.digest and not old.sent:
         return replace(entry, outstanding=None)
@@ -242,8 +250,11 @@ class BatchVerdict:
 
 
 class Batches:
-    """Decides which signals the next request carries. If a batch of n signals fails and the server names none of them,
-    its halves are sent separately: one bad signal is found with at most 2·log2(n) more requests. For one thread."""
+    """Decides which signals the next request carries. For one thread.
+
+    If a batch of n signals fails and the server names none of them, its halves are sent separately. So one bad signal
+    is found with at most 2·log2(n) more requests.
+    """
 
     def __init__(self) -> None:
         self._suspects: list[list[str]] = []
@@ -255,12 +266,12 @@ class Batches:
         return self._suspects[-1] if self._suspects else ()
 
     def gone(self) -> None:
-        """None of the present suspects has anything to send any more."""
+        """Drop the present suspects, because none of them has a desire to send any more."""
         if self._suspects:
             self._suspects.pop()
 
     def succeeded(self) -> None:
-        """Clarify took the request."""
+        """Record that Clarify has carried out the request."""
         self._attempt = 0
         self.gone()
 
@@ -272,13 +283,16 @@ class Batches:
         keys: Mapping[str, str],
         chance: Callable[[], float],
     ) -> BatchVerdict:
-        """The request with this batch failed. `keys` maps the name of each signal below `root` in the request to its
-        input ID; `chance` gives numbers from 0 to 1."""
+        """Record that the request with this batch failed; returns the consequences.
+
+        `keys` maps the name of each signal below `root` in the request to its input ID. `chance` returns random numbers
+        from 0 to 1.
+        """
         self._attempt += 1
         verdict = judge_request(error, self._attempt, keys, root, chance)
         definite = isinstance(
             error, InvalidParams | NotAllowed | Refused
-        )  # TooLarge is not: the answer may be too large
+        )  # TooLarge is not definite: the answer, too, may be too large
         if verdict.action is Action.SET_ASIDE:
             self._attempt = 0
             return BatchVerdict(rejected=_reasons(error, root, keys), definite=definite)
@@ -295,7 +309,7 @@ class Batches:
 
 
 def _reasons(error: ClarifyError, root: str, keys: Mapping[str, str]) -> dict[str, str]:
-    """Input ID → the messages of the server on it, for the signals that the server names."""
+    """Returns input ID → the messages of the server about the signal, for the signals that the server names."""
     said: dict[str, list[str]] = {}
     for problem in error.problems if isinstance(error, InvalidParams) else ():
         for key in InvalidParams("", problems=[problem]).guilty(root, keys):

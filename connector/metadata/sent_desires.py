@@ -1,9 +1,9 @@
 """Desires that are in a request, and the result of the request for each of them.
 
-`take` marks desires as sent in the book before the request leaves: if the program ends during the request, nobody knows
-whether Clarify has carried it out, and the next run sends them again. After the request, one of `done`, `refused`,
-`broken` and `postpone` stores the result. If the result cannot be stored, the saving waits for the disk; otherwise the
-same desires would be sent again and again. For the saving thread alone.
+`take` marks desires as sent in the book before the request is sent. If the program ends during the request, nobody
+knows whether Clarify has carried out the request, and the next run sends the desires again. After the request, one of
+`done`, `refused`, `broken` and `postpone` stores the result. If the result cannot be stored, the saving waits for the
+disk; otherwise the same desires would be sent again and again. Only for the saving thread.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from connector.metadata.reconciler import (
 )
 
 _DISK_SECONDS: Final = 5.0
-"""From one try to store a result to the next."""
+"""Seconds between two attempts to store a result."""
 _NO_NOTES: Final[Mapping[str, str]] = MappingProxyType({})
 
 _log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SentDesire:
-    """A desire that is in a request."""
+    """A desire in a request."""
 
     digest: str
     content: bytes
@@ -49,8 +49,11 @@ class SentDesire:
 
 
 class SentDesires:
-    """Takes desires for a request, and stores the result. All methods that store return False if the result could not
-    be stored because the program ends; then nothing more may be sent."""
+    """Takes desires for a request, and stores the result.
+
+    All methods that store return False if the result could not be stored because the program ends. Then no more
+    requests may be sent.
+    """
 
     def __init__(
         self,
@@ -62,8 +65,10 @@ class SentDesires:
         closing: threading.Event,
         notify: Callable[[], None],
     ) -> None:
-        """`pause` waits so many seconds and returns False if the program ends; `notify` is called after each change of
-        the book."""
+        """`what` is the name of the kind in the log; `notify` is called after each change of the book.
+
+        `pause` waits for a number of seconds and returns False if the program ends.
+        """
         self._what = what
         self._book = book
         self._interval = interval
@@ -73,8 +78,7 @@ class SentDesires:
         self._notify = notify
 
     def take(self, inputs: Collection[str]) -> dict[str, SentDesire]:
-        """The desires of these signals that are due; they count as sent from here on. Empty if that cannot be
-        written."""
+        """Mark the due desires of these signals as sent, and return them; empty if the book cannot be written."""
         now = self._clock()
 
         def is_due(entry: Entry) -> bool:
@@ -92,7 +96,7 @@ class SentDesires:
         }
 
     def done(self, batch: Mapping[str, SentDesire], notes: Mapping[str, str] = _NO_NOTES) -> bool:
-        """Clarify has these. `notes` are input ID → text for signals of which a person should know more."""
+        """Store that Clarify has saved these desires. `notes` maps an input ID to a text for people."""
         now = self._clock()
 
         def change(input_id: str, entry: Entry) -> Entry:
@@ -101,7 +105,7 @@ class SentDesires:
         return self._store(batch.keys(), change)
 
     def refused(self, batch: Mapping[str, SentDesire], verdict: BatchVerdict, *, definite: bool) -> bool:
-        """The request failed. `definite`: Clarify certainly carried out no part of it."""
+        """Store that the request failed. `definite` says that Clarify certainly carried out no part of it."""
         now = self._clock()
 
         def change(input_id: str, entry: Entry) -> Entry:
@@ -116,7 +120,10 @@ class SentDesires:
         return self._store(batch.keys() if definite else verdict.rejected.keys(), change)
 
     def broken(self, batch: Mapping[str, SentDesire], reasons: Mapping[str, str]) -> bool:
-        """The desires of the batch that have a reason were left out of the request: they break a documented rule."""
+        """Store that some desires were left out of the request, because they break a documented rule.
+
+        `reasons` has the input IDs of these desires, with the reasons.
+        """
         now = self._clock()
 
         def change(input_id: str, entry: Entry) -> Entry:
@@ -128,8 +135,10 @@ class SentDesires:
         return self._store(reasons.keys(), change)
 
     def postpone(self, batch: Mapping[str, SentDesire | None], seconds: float) -> bool:
-        """These cannot be sent before so many seconds, which is no failure. None stands for a desire that was not taken
-        for a request."""
+        """Store that these desires cannot be sent for a number of seconds; this is no failure.
+
+        None stands for a desire that was not taken for a request.
+        """
         due = self._clock() + seconds
 
         def change(input_id: str, entry: Entry) -> Entry:
@@ -148,7 +157,7 @@ class SentDesires:
                 _log.error(
                     f"{self._what}_metadata_not_remembered",
                     reason=str(error),
-                    effect="nothing more of it is sent before it is; trying again",
+                    effect="no more metadata is sent until the result is stored; trying again",
                 )
                 if not self._pause(_DISK_SECONDS):
                     return False
@@ -158,11 +167,11 @@ class SentDesires:
 
 
 def log_failed(what: str, input_id: str, reason: str, retry: str) -> None:
-    """Log that the metadata, or the item, of one signal cannot be saved; `retry` says when it is tried again."""
+    """Log that the metadata, or the item, of one signal cannot be saved; `retry` is a text about the next attempt."""
     _log.error(
         f"{what}_metadata_failed",
         input=input_id,
         reason=reason,
-        effect=f"its samples are not affected; {retry}",
+        effect=f"samples of the signal are not affected; {retry}",
         remedy="see clarify-connector metadata CONFIG --failed",
     )

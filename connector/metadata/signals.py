@@ -1,8 +1,8 @@
 """Signal metadata: the thread that saves the metadata of new and changed signals.
 
-The book remembers what the mapping wants, what Clarify has and what failed. So a restart forgets nothing, nothing is
-saved twice, and an edit by a person is overwritten only if the mapping wants something new. `reconciler` decides what
-happens to each desire. The requests have a rate limit of their own and never delay inserts.
+The book remembers the wanted, the saved and the failed metadata. So a restart forgets nothing, nothing is saved twice,
+and an edit by a person is overwritten only if the mapping wants new metadata. `reconciler` decides about each desire.
+The requests have their own rate limit and never delay inserts.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Saver(Protocol):
     """The part of the Clarify client that the saver needs."""
 
     def save_signals(self, signals_by_input: Mapping[str, SignalInfo]) -> SaveSignalsResult:
-        """Save complete metadata. Raises `ClarifyError`; ValueError for metadata that breaks a documented rule."""
+        """Save complete metadata of signals. Raises `ClarifyError`, and ValueError if it breaks a documented rule."""
 
 
 class SignalSaver:
-    """Saves metadata in a thread of its own."""
+    """Saves metadata in its own thread."""
 
     def __init__(
         self,
@@ -56,8 +56,10 @@ class SignalSaver:
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`interval` says how often one signal may be saved. `may_save` is False while another process with the same
-        book saves. `chance` gives numbers from 0 to 1."""
+        """`interval` is the least time between two saves of one signal. `chance` returns random numbers from 0 to 1.
+
+        `may_save` returns False while another process with the same book saves.
+        """
         self._client = client
         self._slots = slots
         self._chance = chance
@@ -71,23 +73,27 @@ class SignalSaver:
         self.thread.start()
 
     def want(self, signals: Iterable[tuple[str, SignalMetadata]]) -> None:
-        """Want this metadata for these signals, given as (input ID, metadata). Returns when the desires are on disk;
-        never waits for Clarify."""
+        """Want metadata for signals, given as (input ID, metadata).
+
+        Returns when the desires are on disk; never waits for Clarify.
+        """
         desires = {input_id: desire_of(input_id, metadata) for input_id, metadata in signals if metadata.saved}
         if desires:
             self.outbox.want(desires)
 
     def counts(self) -> OutstandingCounts:
-        """How many signals have metadata that is not saved yet, or that cannot be saved."""
+        """Returns the numbers of signals whose metadata is not saved yet, or cannot be saved."""
         return self.outbox.counts()
 
     def finish(self, timeout: float) -> bool:
-        """Wait at most `timeout` seconds until everything that is due is saved. False if it is not, or cannot be."""
+        """Wait at most `timeout` seconds until all due metadata is saved; returns whether it is saved."""
         return self.outbox.finish(timeout)
 
     def close(self, timeout: float) -> None:
-        """End the thread after the request under way; wait for this at most `timeout` seconds. The rest is saved after
-        the next start."""
+        """End the thread after the request under way; waits for this at most `timeout` seconds.
+
+        The remaining metadata is saved after the next start.
+        """
         self.outbox.close()
         if self.thread.ident is not None:
             self.thread.join(timeout)
@@ -96,8 +102,10 @@ class SignalSaver:
         self.outbox.run(self.save)
 
     def save(self) -> bool:
-        """Wait for a slot, and send one request with desires that are due. False if the saving must end. For the
-        thread, or for a test in its place."""
+        """Wait for a slot, and send one request with due desires; returns False if the saving must end.
+
+        For the thread, or for a test in its place.
+        """
         if not self._slots.wait():
             return False
         batch = self.outbox.sent.take(self._batches.suspects() or self.outbox.due(_PER_REQUEST, _REQUEST_BYTES))
@@ -113,7 +121,10 @@ class SignalSaver:
         return self._done(batch)
 
     def _read(self, batch: Mapping[str, SentDesire]) -> dict[str, SignalInfo] | None:
-        """Input ID → metadata to send. Content that cannot be read is stored as failed; None if that failed, too."""
+        """Returns input ID → metadata to send; desires that cannot be read are stored as failed.
+
+        Returns None if the program ends before this could be stored.
+        """
         infos: dict[str, SignalInfo] = {}
         broken: dict[str, str] = {}
         for input_id, taken in batch.items():
@@ -131,7 +142,7 @@ class SignalSaver:
         return self.outbox.sent.done(batch)
 
     def _failed(self, batch: Mapping[str, SentDesire], error: ClarifyError | ValueError) -> bool:
-        """Store the result of a failed request, and wait until the next one may be sent. False if aborted."""
+        """Store the result of a failed request, and wait until the next one may be sent; returns False if aborted."""
         if not isinstance(error, ClarifyError):  # only the client checks this rule
             error = InvalidParams(str(error))
         verdict = self._batches.failed(batch, error, "signalsByInput", {key: key for key in batch}, self._chance)
@@ -144,13 +155,15 @@ class SignalSaver:
 
 
 def as_saved(input_id: str, metadata: SignalMetadata) -> tuple[SignalInfo, str]:
-    """(metadata as it would be saved, digest as the book would remember it). Raises ValueError if the metadata breaks a
-    documented rule."""
+    """(metadata in the form for Clarify, its digest in the book).
+
+    Raises ValueError if the metadata breaks a documented rule.
+    """
     return _signal_info(input_id, metadata), _digest(metadata)
 
 
 def desire_of(input_id: str, metadata: SignalMetadata) -> Desire:
-    """The desire for this metadata."""
+    """Returns the desire for this metadata."""
     problem = ""
     try:
         _signal_info(input_id, metadata)
@@ -160,9 +173,9 @@ def desire_of(input_id: str, metadata: SignalMetadata) -> Desire:
 
 
 def _digest(metadata: SignalMetadata) -> str:
-    """The digest of the metadata that is saved. How the signal is published as an item does not count."""
+    """Returns the digest of the metadata, without the settings for its item."""
     later = {name for name in ("sample_interval", "gap_detection", "annotations") if not getattr(metadata, name)}
-    # newer fields do not count while they are empty: metadata that is saved already need not be saved again
+    # newer fields do not count while they are empty, so that metadata of older versions is not saved again
     fields = {name: value for name, value in asdict(metadata).items() if name not in {"saved", "item", *later}}
     return hashlib.sha256(orjson.dumps(fields)).hexdigest()[:32]
 

@@ -1,4 +1,4 @@
-"""Samples wait in tables, and leave them as frames: pure functions, no I/O, no clock.
+"""Packing: samples wait in tables, and leave the tables as frames. No I/O; the time is an argument.
 
 Knows: records.
 """

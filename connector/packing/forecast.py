@@ -20,7 +20,7 @@ from math import exp, sqrt
 from typing import Final
 
 _INFLOW_SECONDS: Final = 30.0
-"""The inflow is a moving mean: samples that came in so many seconds ago count 1/e."""
+"""The inflow is a moving mean: samples that came in this time (seconds) ago count 1/e."""
 _LEAST_BYTES: Final = 6.5
 """Bytes of a sample in a dense frame: its digits, its comma and its part of the time of the row."""
 _FULL: Final = 0.9
@@ -75,17 +75,17 @@ class Forecast:
         self._max_bytes = max_bytes
         self._max_waiting = max_waiting
         self._level = 0.0
-        """Samples that came in, the older ones counted less (see `_INFLOW_SECONDS`)."""
+        """Number of samples that came in; older samples count less (see `_INFLOW_SECONDS`)."""
         self._since: float | None = None
         self._at = 0.0
         self._last: FrameSize | None = None
         self.full_requests = 0
         """Full requests since the start."""
         self.aligned_saves = 0.0
-        """How many of the full requests alignment to whole seconds would have saved."""
+        """Number of full requests that alignment to whole seconds would have saved."""
 
     def received(self, samples: int, now: float) -> None:
-        """Note that so many samples came in at `now`, in seconds."""
+        """Note the number of samples that came in at `now`, in seconds."""
         if self._since is None:
             self._since = self._at = now
         self._level = self._level * exp((self._at - now) / _INFLOW_SECONDS) + samples
@@ -103,13 +103,13 @@ class Forecast:
             self.aligned_saves += max(0.0, 1 - size / frame.bytes)
 
     def outlook(self, waiting: int, requests_per_second: float, now: float) -> Outlook | None:
-        """The forecast with so many samples waiting; None before the first frame was sent."""
+        """Returns the forecast for this number of waiting samples; None before the first frame was sent."""
         frame = self._last
         if frame is None or self._since is None or requests_per_second <= 0:
             return None
         used = max(1e-6, min(1.0, frame.bytes / self._max_bytes))
         a_request, filled_at = float(frame.samples), float(max(frame.waiting, 1))
-        if frame.samples >= frame.waiting:  # everything went: more of it fits until the frame is full
+        if frame.samples >= frame.waiting:  # all samples were sent: more samples fit until the frame is full
             a_request = filled_at = frame.samples / used
         dense = self._max_bytes / _LEAST_BYTES
         most = min(max(a_request, dense), a_request * sqrt(max(1.0, self._max_waiting / filled_at)))

@@ -191,7 +191,7 @@ class _RowPlaces:
         else:
             at = [index[time_us] for time_us in times]
         self._cells: list[bytes] | None = None
-        """The text of a series: runs of nulls at even places, room for a value at odd ones; None without nulls."""
+        """The text of a series: runs of nulls at even places, room for values at odd places; None without nulls."""
         if self.rows < len(index):
             gaps = [at[0], *(after - before - 1 for before, after in pairwise(at)), len(index) - 1 - at[-1]]
             runs = {gap: b"," + b"null," * gap for gap in set(gaps)}
@@ -201,7 +201,7 @@ class _RowPlaces:
             self._cells[-1] = b",null" * gaps[-1]
 
     def write(self, values: array[float], parts: list[bytes]) -> None:
-        """Append the cells of one series to `parts`; `values` are those of the kept rows."""
+        """Append the cells of one series to `parts`; `values` has the values of the kept rows."""
         encoded = encode_values(values)
         if self._cells is None:
             parts.append(encoded)

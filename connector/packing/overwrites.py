@@ -1,8 +1,9 @@
-"""Overwrites: values that another value of the same input and time replaced, which nobody may have meant.
+"""Overwrites: values that a different, later value of the same input and time replaced, perhaps by mistake.
 
-Clarify keeps one value for an input and a time: the one that comes last. Where the two values are equal, a message came
-twice, and nothing is lost. Where they differ, two things share an input, or the times are too coarse. Seen are values
-that meet in one frame, and values that meet one of the last rows of the same inputs in the frame before.
+Clarify keeps one value for an input and a time: the last one that comes. If the two values are equal, a message came
+twice, and nothing is lost. If the values differ, two things share an input, or the times are too coarse. An overwrite
+is noticed if both values are in one frame, or if the earlier value is in one of the last rows of its table that were
+taken out before.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ class Overwrite(NamedTuple):
     before: float
     after: float
     token: int
-    """Of the record with the later value."""
+    """The token of the record with the later value."""
 
 
 def overwrites(frame: Frame) -> Iterator[Overwrite]:
-    """The values that others in this frame replaced; none where the values are equal."""
+    """Yields the values that a different value of the same frame replaced."""
     if frame.superseded:
         for block in frame.blocks:
             if len(set(block.times)) < len(block.times):
@@ -43,7 +44,7 @@ def _in_block(block: RowBlock) -> Iterator[Overwrite]:
 
 
 def between(block: RowBlock, before: int, after: int, width: int) -> Iterator[Overwrite]:
-    """The values of row `before` that row `after`, of the same time, replaced with others."""
+    """Yields the values of row `before` that a different value of row `after`, with the same time, replaced."""
     for i, input_id in enumerate(block.inputs):
         old, new = block.values[before * width + i], block.values[after * width + i]
         if old != new:

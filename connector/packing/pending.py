@@ -166,12 +166,14 @@ class Pending:
         """Token of a bundle → rank."""
         self._next_rank = 0
         self.overwritten: list[Overwrite] = []
-        """Values of the rows taken out that replace others, sent before; the caller takes them away."""
+        """Values that replace values of rows that were taken out before; the caller empties the list."""
 
     def add(self, token: int, parts: Iterable[Part], now: float) -> None:
-        """Add the samples of a chunk. `token` is the token of its first record, `token + 1` that of the second, and so
-        on; tokens must rise from call to call. A negative token is that of a bundle, whose rank is the place where it
-        is added. `now` is on the caller's clock, in seconds."""
+        """Add the samples of a chunk; `now` is in seconds of the caller's clock.
+
+        `token` is the token of the first record, `token + 1` of the second record, and so on. Tokens must rise from
+        call to call. A negative token belongs to a bundle; its rank is its place in the order of arrival.
+        """
         if token < 0:
             self._add_bundle(token, parts, now)
             return
@@ -225,11 +227,14 @@ class Pending:
         return TableGroups(found, members)
 
     def arrived(self, rank: int) -> float:
-        """When the record of this rank arrived, on the caller's clock, in seconds. A sample of it must wait."""
+        """Returns the time of arrival of the record with this rank, in seconds of the caller's clock.
+
+        A sample of this record must be waiting.
+        """
         return self._arrivals[bisect_right(self._arrival_ranks, rank) - 1]
 
     def oldest(self) -> float | None:
-        """When the sample that has waited longest arrived, on the caller's clock, in seconds; None if nothing waits."""
+        """Returns the time of arrival of the oldest waiting sample, in seconds; None if no sample waits."""
         ranks = self.first_ranks([table for table in self._tables if table.tokens])
         return self.arrived(min(ranks)) if ranks else None
 
@@ -256,12 +261,12 @@ class Pending:
         return taken
 
     def _overwrite(self, block: RowBlock, times: array[int], values: array[float]) -> None:
-        """Note the values of this block that replace others in rows with these times, which were taken out before."""
+        """Note the values of a block that replace values in the rows with these times, which were taken out before."""
         width, last = len(block.inputs), {time_us: row for row, time_us in enumerate(times)}
         if last.keys().isdisjoint(block.times):
             return
         for row, time_us in enumerate(block.times):
-            before = last.pop(time_us, None)  # of several rows with this time, the others replace the first of them
+            before = last.pop(time_us, None)  # a further row with this time replaces a row of the same block
             if before is None:
                 continue
             for i, input_id in enumerate(block.inputs):
@@ -270,20 +275,20 @@ class Pending:
                     self.overwritten.append(Overwrite(input_id, time_us, old, new, block.tokens[row]))
 
     def forget_before(self, rank: int | None) -> None:
-        """Forget when records before this rank arrived: no sample of them waits any more. None: nothing waits."""
+        """Forget the times of arrival before this rank, because no sample of these records waits; None forgets all."""
         gone = len(self._arrivals) if rank is None else bisect_right(self._arrival_ranks, rank) - 1
         if gone * 2 > len(self._arrivals):
             del self._arrival_ranks[:gone], self._arrivals[:gone]
 
     def take_row_counts(self) -> list[RowCount]:
-        """For each table: how many rows were taken out since the last call."""
+        """Returns, for each table, the number of rows that were taken out since the last call."""
         found = [RowCount(table.inputs, table.sent) for table in self._tables]
         for table in self._tables:
             table.sent = 0
         return found
 
     def drop(self, lost: Callable[[int], bool]) -> Counter[int]:
-        """Drop the samples for whose token `lost` returns True. Returns token → samples that were dropped."""
+        """Drop the samples for whose token `lost` returns True; returns token → number of its dropped samples."""
         dropped: Counter[int] = Counter()
         for table in self._tables:
             kept = [i for i, token in enumerate(table.tokens) if not lost(token)]
@@ -298,7 +303,7 @@ class Pending:
         return dropped
 
     def split(self, table: Table, inputs: Collection[str]) -> Table:
-        """Divide a table in two: one with these inputs, which is returned, and one with the others."""
+        """Divide a table in two; returns the table with `inputs`, and the other table has the other inputs."""
         parts = table.part(inputs), table.part([found for found in table.inputs if found not in inputs])
         del self._tables[table]
         for part in parts:

@@ -8,11 +8,12 @@ from the digits.
 
 Groups. Tables with the same times make a *group*: they cost each other no nulls.
 
-The oldest group always goes, so that nothing starves. It goes whole if it fits, else from its oldest rows on.
+The oldest group is always in the frame, so that no group starves. The whole group is taken if it fits, else its oldest
+rows.
 
-The remaining room goes to the groups with the greatest worth: how well the group fits the frame, times its age. A group
+The remaining room is for the groups with the greatest worth: the fit of the group to the frame, times its age. A group
 of r rows and c series added to a frame of R rows and C series costs 5 · (r · C + R · c) bytes of nulls. The group uses
-√(r · c) of what a frame of its proportion can hold. The cost for that use is least if r : c = R : C. So a frame is
+√(r · c) of the capacity of a frame with its proportion. The cost for this use is least if r : c = R : C. So a frame is
 filled with whole backlogs of few series, not with small parts of many series; and groups of the same proportion are
 compared by their age alone.
 
@@ -35,7 +36,7 @@ _KEY_BYTES: Final = len('"":[],')
 _QUOTES: Final = len('"",')
 _LEAST_TIME: Final = len("2026-11-01T00:00:00Z")
 _MAX_MISFITS: Final = 24
-"""After so many groups that did not fit, the frame counts as full."""
+"""After this number of groups that did not fit, the frame counts as full."""
 _GROWN: Final = 1.04
 """The proportions are ranked again when rows plus series of the frame have grown by this factor."""
 _FULL: Final = 0.9
@@ -47,7 +48,7 @@ _PATIENCE_SECONDS: Final = 1.0
 _BLOCK_ROWS: Final = 1024
 """Rows whose size is computed at a time."""
 _STEPS: Final = 8
-"""How many classes of proportions there are between one proportion and its double."""
+"""Number of classes of proportions between one proportion and its double."""
 
 
 _AlikeGroups = list[int]
@@ -69,7 +70,7 @@ class Planner(Protocol):
     """Plans the next frame, as `plan_frame` does."""
 
     def __call__(self, pending: Pending, max_bytes: int, now: float, /) -> FramePlan:
-        """The plan of a frame of at most `max_bytes`; `now` is on the clock of `pending`, in seconds."""
+        """Returns the plan of a frame of at most `max_bytes`; `now` is in seconds of the clock of `pending`."""
 
 
 class _Group:
@@ -123,7 +124,7 @@ class _Size:
         samples = self._samples + cells
         fixed = self._fixed + group.key_bytes + len(new) * _QUOTES
         if _total(total_rows, series, samples, fixed + len(new) * _LEAST_TIME + cells) > self.max_bytes:
-            return False  # without looking at the digits
+            return False  # known without the digits of the values
         kept = None if len(distinct) == rows else {time_us: row for row, time_us in enumerate(times)}.values()
         fixed += time_bytes(new)
         for table in group.tables:
@@ -138,8 +139,10 @@ class _Size:
         return True
 
     def most_rows(self, group: _Group) -> int:
-        """How many rows of the group fit, from the first on. The number may be a little too low if a time appears
-        twice."""
+        """Returns the number of rows of the group that fit, from the first row on.
+
+        The number may be a little too low if a time appears twice.
+        """
         left = self.max_bytes - self.total - group.key_bytes - NULL * self.rows * group.series + group.series
         rows, block = 0, min(_BLOCK_ROWS, group.rows)
         while block and rows < group.rows:
@@ -196,7 +199,7 @@ class _Candidates:
         return heap
 
     def worth(self, groups: _AlikeGroups, size: _Size) -> float:
-        """How well the oldest of these groups fits the frame, times its age."""
+        """Returns the worth of the oldest of these groups: its fit to the frame, times its age."""
         number = groups[-1]
         age = max(0.0, self._now - self._pending.arrived(self._ranks[number])) + _PATIENCE_SECONDS
         table = self._tables[number]
@@ -291,8 +294,10 @@ def _fill(parts: list[TableRows], size: _Size, candidates: _Candidates) -> list[
 
 
 def _first_part(pending: Pending, size: _Size, group: _Group) -> list[TableRows]:
-    """The part of a too large group that makes a frame of its own: fewer series if sending their names again would cost
-    more than sending the times again, else fewer rows."""
+    """Returns the part of a too large group that makes a frame alone.
+
+    The part has fewer series if sending the names again would cost more than sending the times again, else fewer rows.
+    """
     parts: list[TableRows] = []
     group.tables.sort(key=lambda table: pending.rank(table.tokens[0]))
     if group.key_bytes > group.rows * (_LEAST_TIME + _QUOTES):

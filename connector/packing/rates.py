@@ -1,4 +1,4 @@
-"""How often each signal has samples, compared with the limits that Clarify asks for.
+"""The rate of each signal's samples, compared with the limits of Clarify.
 
 The limits are one sample a minute on average, and one sample a second in bursts (source: docs.clarify.io, integration
 limits). Tables count the rows that leave; `RateWatch` reads these counters at the end of each window.
@@ -17,15 +17,15 @@ _FIRST_WINDOW: Final = 60.0
 _WINDOW: Final = 600.0
 """Length of a window in seconds, after the first one."""
 AVERAGE_SECONDS: Final = 60.0
-"""Clarify asks for at most one sample of a signal in so many seconds, on average."""
+"""Clarify asks for at most one sample of a signal in this time (seconds), on average."""
 BURST_SECONDS: Final = 1.0
-"""Clarify asks for at most one sample of a signal in so many seconds, in bursts."""
+"""Clarify asks for at most one sample of a signal in this time (seconds), in bursts."""
 _EXAMPLES: Final = 5
 """Signals that are named as the fastest."""
 
 
 class SignalRate(NamedTuple):
-    """How often one signal has samples."""
+    """The rate of one signal's samples."""
 
     input_id: str
     per_second: float
@@ -48,8 +48,10 @@ class SampleRates:
 
 
 class RateWatch:
-    """Reads the counters of the tables at the end of each window. Not safe for threads: the caller holds the lock of
-    the tables."""
+    """Reads the counters of the tables at the end of each window.
+
+    Not safe for threads: the caller holds the lock of the tables.
+    """
 
     def __init__(self, report: Callable[[SampleRates], None]) -> None:
         self._report = report

@@ -1,4 +1,4 @@
-"""Replayable logs of records. Every kind of source keeps the promises of `source.Source`.
+"""The sources: replayable logs of records. Every kind of source keeps the promises of `source.Source`.
 
 Knows: settings, records, brokers, ledger, state, threads, mapping.time.
 """

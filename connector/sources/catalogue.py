@@ -1,7 +1,7 @@
-"""The kinds of sources: those that are built in, and those of other packages.
+"""The catalogue of the kinds of sources: the built-in kinds, and the kinds of other packages.
 
-Another package adds a kind by an entry point of the group `clarify_connector.sources`: its name is the kind's `type`,
-its value the class of its section (see `section.SourceSection`).
+Another package adds a kind by an entry point of the group `clarify_connector.sources`. The name of the entry point is
+the kind's `type`, its value is the class of the kind's section (see `section.SourceSection`).
 """
 
 from __future__ import annotations

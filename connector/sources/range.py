@@ -1,4 +1,4 @@
-"""A range of records that is read once more, for a backfill: what is asked, and what such a source can tell."""
+"""The range of records that a backfill reads again, and the protocol of a source that reads such a range."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from connector.sources.source import Source
 
 
 class RangeError(ConnectorError):
-    """The range cannot be read; the text says why."""
+    """The range cannot be read; the text has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +27,27 @@ class OffsetRange:
 
 @dataclass(frozen=True, slots=True)
 class RangeAsked:
-    """What a backfill asks for: a span of time over all partitions, or offsets of some."""
+    """The records that a backfill asks for: a span of time in all partitions, or offsets in some partitions."""
 
     times_ms: tuple[int, int] | None
-    """From the first to before the second, in ms since the epoch."""
+    """From the first time to before the second, in ms since 1970; None if offsets are asked for."""
     offsets: tuple[OffsetRange, ...] = ()
 
     @property
     def digest(self) -> str:
-        """Tells backfills apart."""
+        """A short text that differs between backfills with different ranges."""
         return hashlib.sha256(repr((self.times_ms, self.offsets)).encode()).hexdigest()[:12]
 
 
 class RangeSource(Source, Protocol):
-    """A source that ends when its range was read."""
+    """A source that ends after the last record of its range."""
 
     resumed: bool
-    """Whether an earlier one had begun with the same range."""
+    """Whether an earlier run had begun with the same range."""
     total: int
-    """Offsets in the whole range, holes included."""
+    """Number of offsets in the whole range, gaps included."""
     expired: int
-    """Offsets of the range that were gone from the log before they could be read: a loss."""
+    """Number of offsets of the range that expired before they could be read: a loss."""
 
     @property
     def ranges(self) -> Mapping[str, tuple[int, int]]:
@@ -55,4 +55,4 @@ class RangeSource(Source, Protocol):
 
     @property
     def done(self) -> int:
-        """Offsets that are settled."""
+        """Number of settled offsets."""

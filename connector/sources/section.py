@@ -1,4 +1,4 @@
-"""The base of every source's section, which is all that the rest of the connector knows of a kind of source."""
+"""The base class of the sections of all sources: the rest of the connector knows a kind of source only by it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A source as the command line names it, for `init`, `record` and `preview --live`."""
+    """The address of a source on the command line, for `init`, `record` and `preview --live`."""
 
     scheme: str
     host: str
-    """`host:port`, or several with commas: what stands between the user and the path."""
+    """`host:port`, or several with commas: the part of the address between the user and the path."""
     path: str
-    """With the query, if there is one."""
+    """The path, and the query if there is one."""
     topics: Sequence[str]
     username: str | None = None
     password: str | None = None
@@ -37,32 +37,33 @@ class Address:
 
 
 class SourceSection(Section):
-    """What the sections of all kinds of sources have.
+    """The base class of the sections of all sources.
 
-    A kind of source is a subclass: its fields are the settings, its methods say what the rest of the connector asks of
-    a kind. Methods import the kind's libraries themselves, so that only a source that is used loads them.
+    A kind of source is a subclass: its fields are the settings, and its methods answer the connector's questions about
+    the kind. A method imports the libraries of its kind itself, so that only a source in use loads them.
     """
 
     shares_work: ClassVar[bool] = False
-    """Several workers, or replicas, can share what comes: with `workers: N` each of them runs the source."""
+    """Whether several workers or replicas can share the records: with `workers: N`, each worker runs the source."""
     can_reread: ClassVar[bool] = False
-    """`open_range` can read records again that were read before: for a backfill."""
+    """Whether `open_range` can read old records again, for a backfill."""
     topic_separator: ClassVar[str] = "/"
-    """What stands between the levels of a topic's name."""
+    """The text between the levels of a topic's name."""
     schemes: ClassVar[Mapping[str, str]] = {}
-    """Schemes of addresses on the command line → an example of such an address."""
+    """Scheme of an address on the command line → an example of an address with this scheme."""
     metric_help: ClassVar[Mapping[str, str]] = {}
-    """Name of a number of `Source.gauges` → what it says, for the metrics page. Counters have names that end in
+    """Name of a metric in `Source.gauges` → its help text on the metrics page. The name of a counter ends in
     `_total`."""
     password_variable: ClassVar[str] = ""
-    """The environment variable that has the password of an address on the command line."""
+    """The environment variable with the password for an address on the command line."""
 
     type: str = Field(description="The kind of source.")
     name: SourceName = Field(description="A name for logs, metrics, the ledger and its file. Keep it.")
     expect_every: Seconds | None = Field(
         default="5m",  # type: ignore[assignment]
-        description="How long a subscription may be without a message before a notice says so. Where it is not set, "
-        "only the first message is waited for, for five minutes after connecting. null or 0s: no message is expected.",
+        description="The longest time without a message of a subscription; after it, a notice reports the silence. If "
+        "this is not set, only the first message is expected, within five minutes after connecting. With null or 0s, "
+        "no message is expected.",
         examples=["15m"],
     )
 
@@ -73,61 +74,75 @@ class SourceSection(Section):
 
     @property
     def address(self) -> str:
-        """Where the source is, for people; without secrets."""
+        """The address of the source for people, without secrets."""
         raise NotImplementedError
 
     def subscriptions(self) -> Sequence[Subscription]:
-        """The topics that the source asks for; empty for a source that has none."""
+        """The subscriptions of the source; empty for a source without topics."""
         return ()
 
     @property
     def files(self) -> dict[str, Path | None]:
-        """The files that the section names, by their setting: `check` looks whether they exist."""
+        """Setting → the file that it names, or None; `check` tests whether these files exist."""
         return {}
 
     @property
     def warnings(self) -> list[str]:
-        """What works with these settings, and is not wise."""
+        """Warnings, for people, about settings that work but are not wise."""
         return []
 
     @property
     def takes_retained(self) -> bool:
-        """Whether a message can be one that was published before the source subscribed (MQTT's retained messages)."""
+        """Whether a message may be older than the source's subscription (MQTT's retained messages)."""
         return True
 
     def check(self) -> list[str]:
-        """Further warnings, by the library of the source and without network. Raises `ValueError` for settings that
-        the library refuses; the text says what to change."""
+        """Let the library of the source check the settings, without network; returns further warnings, for people.
+
+        Raises `ValueError` for settings that the library refuses; the text has the remedy.
+        """
         return []
 
     def for_worker(self, worker: int) -> Self | None:
-        """The section as worker number `worker`, counted from 1, runs it; None if that worker does not run it. A
-        source that does not share its work runs in the first worker alone."""
+        """Returns the section for the worker with this number, from 1; None if this worker does not run the source.
+
+        A source that does not share its work runs only in the first worker.
+        """
         return self if worker == 1 or self.shares_work else None
 
     def reads(self, destination: Destination) -> bool:
-        """Whether the source would read what is published there."""
+        """Whether the source would read messages that are published to `destination`."""
         del destination
         return False
 
     def open(self, file: SourceFile, message_bytes: int) -> Source:
-        """The source; no network yet. `file` is its journal and ledger. A message longer than `message_bytes` is not
-        needed whole: it becomes a dead letter. Raises `ValueError` or `OSError`."""
+        """Returns the source, without network so far. `file` is its journal and ledger.
+
+        The source may shorten a message longer than `message_bytes`: such a message becomes a dead letter. Raises
+        `ValueError` or `OSError`.
+        """
         raise NotImplementedError
 
     def tap(self, *, from_beginning: bool) -> Tap | None:
-        """What listens to the source beside the connector, for people; None for a source that cannot be listened to.
-        Raises `TapError`."""
+        """Returns a tap on the source, for people; None for a source without taps. Raises `TapError`.
+
+        With `from_beginning`, the tap first returns the records that already exist, if the source can read them.
+        """
         del from_beginning
         return None
 
     def open_range(self, file: SourceFile, asked: RangeAsked) -> RangeSource:
-        """A source of the records that are asked for, where `can_reread`. Goes on where `file` says that an earlier one
-        stopped. May wait for the network. Raises `RangeError`."""
+        """Returns a source that reads the range `asked`; only for kinds with `can_reread`.
+
+        The source goes on after the settled records of an earlier run, by the ledger in `file`. May wait for the
+        network. Raises `RangeError`.
+        """
         raise NotImplementedError
 
     @classmethod
     def settings_at(cls, address: Address) -> dict[str, object]:
-        """The settings of a section for this address, as they would stand in a file. Raises `ValueError`, which says
-        what to write instead."""
+        """Returns the settings of a section for this address, as in a configuration file.
+
+        Raises `ValueError`; the text has the remedy.
+        """
         raise NotImplementedError

@@ -1,6 +1,6 @@
-"""What the pipeline knows of a source, and the promises that every adapter keeps.
+"""The protocol of sources: the promises that every kind of source keeps.
 
-`connector.conformance.sources` checks these promises: a kind of source passes it before it is let in.
+`connector.conformance.sources` checks these promises: every kind of source must pass these tests.
 """
 
 from __future__ import annotations
@@ -19,147 +19,162 @@ from connector.sources.subscriptions import Subscription
 
 @dataclass(frozen=True, slots=True)
 class Reread:
-    """Records that were read once more."""
+    """Records that were read again."""
 
     records: Mapping[int, Record]
-    """By their position."""
+    """Position → the record at this position."""
     done: int
-    """How many of the positions that were asked for were looked for."""
+    """Number of the wanted positions that were looked for, from the first one on."""
     why: str = ""
-    """Why some of these are missing."""
+    """The reason why records at some of these positions are missing."""
 
 
 class SourceFailedError(ConnectorError):
-    """The source cannot go on and trying again would not help; the text says what a person has to do."""
+    """The source cannot go on, and another attempt would not help; the text has the remedy."""
 
 
 class SourceFinishedError(Exception):
-    """A source with an end has given all that it has: no failure, there is nothing more to poll."""
+    """A source with an end has returned all its records. This is no failure."""
 
 
 class Handover(Protocol):
-    """What a source may ask of the pipeline when it has to give partitions away."""
+    """The requests of a source to the pipeline when the source has to give partitions away."""
 
     def settle(self, source: str, partitions: Collection[str], timeout: float) -> bool:
-        """Send what was taken in of these partitions and wait until all of it is settled and committed; False if
-        that did not happen within `timeout` seconds, or cannot happen soon."""
+        """Send all records that were taken in from the partitions, and wait until they are settled and committed.
+
+        Returns False if they were not settled within `timeout` seconds, or cannot be settled soon.
+        """
 
     def forget(self, source: str, partitions: Collection[str]) -> int:
-        """Drop what was taken in of these partitions and is not settled: their new owner gets it again. No commit
-        of it comes any more. Returns how many records that were."""
+        """Drop all records of the partitions that were taken in and are not settled; returns their number.
+
+        The pipeline commits nothing more for these partitions. Their new owner reads the records again.
+        """
 
 
 class Source(Protocol):
     """A replayable log: partitions with positions, read in chunks, committed as a contiguous prefix.
 
-    `poll` and `hold` are called by one intake thread, the others by any. A class that inherits from this one writes
-    the methods that are abstract here, and others only where the default does not fit.
+    One intake thread calls `poll` and `hold`; any thread may call the other methods. A subclass writes the abstract
+    methods, and other methods only if their default does not fit.
     """
 
     name: str
 
     def start(self, handover: Handover) -> None:
-        """Begin to receive. Must not wait for the network. Default: there is nothing to begin."""
+        """Begin to receive. Must not wait for the network. The default does nothing."""
         del handover
 
     @abstractmethod
     def poll(self, timeout: float) -> Chunk | None:
-        """The next chunk of one partition, waiting at most `timeout` seconds; each position once per run.
+        """Returns the next chunk of one partition; None if no record came within `timeout` seconds.
 
-        A chunk has at least one record, and at most `connector.ledger.progress.MAX_CHUNK`. What was polled but not
-        committed is delivered again after a restart. Raises `SourceFailedError`, and `SourceFinishedError` at the end
-        of a source that has one.
+        A chunk has at least one record, and at most `connector.ledger.progress.MAX_CHUNK`. In one run, each position
+        comes once. After a restart, records that were not committed come again. Raises `SourceFailedError`; a source
+        with an end raises `SourceFinishedError` there.
         """
 
     def hold(self) -> None:
-        """Called every now and then in place of `poll` while there is no room: keep up what has to be kept up (a
-        membership), give nothing, and return soon. Default: there is nothing to keep up."""
-        return  # mypy takes an empty body for an abstract method
+        """Keep a membership or connection alive, and return soon; the default does nothing.
+
+        The pipeline calls this method from time to time, instead of `poll`, while it has no room for records.
+        """
+        return  # for mypy, a method with an empty body is abstract
 
     @abstractmethod
     def commit(self, commit: Commit) -> None:
-        """Everything up to this position, the last of a chunk, is settled; the account goes into the ledger with it,
-        atomically.
+        """Settle all records up to the commit's position, which is the last position of a chunk.
 
-        May return before it is durable; `close` waits for that. Commits of a partition come in order.
+        The position and the account of the commit go into the ledger atomically. The method may return before the
+        ledger is durable; `close` waits until it is durable. The commits of a partition come in order.
         """
 
     @abstractmethod
     def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
-        """Records that were polled and are not committed, as they came: the first of these (rising) positions, as many
-        as have about `max_bytes` together, at least one. For a dead letter about a sample that was sent already.
+        """Read records again that were polled and are not committed: for dead letters about samples that were sent.
 
-        Called by any one thread, beside `poll`. Does not raise, and does not wait for long."""
+        `positions` rise. The method reads at least the first position, and more of them up to about `max_bytes` in
+        all. Another thread than that of `poll` may call. Raises nothing, and does not wait for long.
+        """
 
     @abstractmethod
     def stop_reading(self) -> None:
-        """Take no more from outside (a shutdown has begun). What was taken in can still be polled; when all of it was,
-        `poll` returns None, or raises `SourceFinishedError`, and the intake ends."""
+        """Receive nothing more, because a shutdown has begun.
+
+        Records that were received can still be polled. After the last one, `poll` returns None or raises
+        `SourceFinishedError`, and the intake ends.
+        """
 
     @abstractmethod
     def close(self, timeout: float) -> None:
-        """Make durable what was committed, then release everything. Gives up after `timeout` seconds. May be called
-        again, and without a `start`."""
+        """Make all commits durable, then release everything; gives up after `timeout` seconds.
+
+        A second call is allowed, and a call without `start`.
+        """
 
     def problems(self) -> list[str]:
-        """Why the source is not ready, for people; empty if it is, which is the default."""
+        """The reasons why the source is not ready, for people; empty if it is ready, which is the default."""
         return []
 
     def expects(self, subscription: Subscription) -> bool:
-        """Whether messages of this subscription come to this process, where there are any: False where other members
-        of a group have all of its partitions. Default: True."""
+        """Whether messages of the subscription, if there are any, come to this process; the default is True.
+
+        False if other members of the group have all partitions of the subscription.
+        """
         del subscription
         return True
 
     def share(self) -> float:
-        """Which part of the work on this source is ours, from 0 to 1, where several share it. Default: all of it."""
+        """The part of the source's work that this process does, from 0 to 1; the default is 1."""
         return 1.0
 
     def gauges(self) -> dict[str, float]:
-        """Numbers for the metrics: name → value. Default: none. What each number says stands in the section of the kind
-        (`metric_help`)."""
+        """Name of a metric → its value; the default is empty. `SourceSection.metric_help` has the help texts."""
         return {}
 
     def unread(self) -> int:
-        """How many messages were received and wait to be polled. Default: 0, as where the log is elsewhere."""
+        """Number of messages that were received and not polled yet; the default 0 is for a log outside the process."""
         return 0
 
 
 @runtime_checkable
 class ThreadedSource(Protocol):
-    """A source with threads of its own, without which it cannot go on."""
+    """A source with its own threads, which it needs to go on."""
 
     def ended(self) -> str | None:
-        """Which of them ended without having been asked, and why, for people; None while all is well."""
+        """The thread that ended without a request, and the reason, for people; None while no thread has ended so."""
 
 
 @runtime_checkable
 class ThreatenedSource(Protocol):
-    """A source of which something can be lost while it waits to be read."""
+    """A source whose records can be lost while they wait to be read."""
 
     name: str
 
     def horizons(self, now: float) -> list[Horizon]:
-        """What stands between now and a loss; called by one thread, every few seconds, with times that rise."""
+        """The possible losses; `now` is in seconds of any clock, and rises. One thread calls it every few seconds."""
 
 
 @runtime_checkable
 class LeavingSource(Protocol):
-    """A source whose log is given to others, or kept for us, while we are away: what a drain has to tell it."""
+    """A source that must give up its log in a drain: others take the log over, or a broker keeps it for the source."""
 
     def leave(self, *, end_session: bool) -> None:
-        """Begin to give up what others can take over, or everything with `end_session`; go on receiving what is
-        already meant for us. Returns at once."""
+        """Begin to give up everything that others can take over; with `end_session`, give up the session, too.
+
+        The source still receives messages that the broker has already assigned to it. Returns at once.
+        """
 
     def leaving(self) -> str | None:
-        """What is still to be done before nothing is left outside that only we would get; None when it is done."""
+        """The remaining work, for people; None when no message is left that only this source would get."""
 
 
 @runtime_checkable
 class PublishingSource(Protocol):
-    """A source whose broker takes messages of ours too: requests to the devices behind it."""
+    """A source whose broker also takes messages from the connector, such as requests to devices."""
 
     name: str
 
     def publish(self, topic: str, payload: bytes) -> bool:
-        """Hand a message to the broker, QoS 0; False where that cannot be done now, and then nothing is kept."""
+        """Hand a message to the broker with QoS 0; returns False if this is not possible now, and drops the message."""

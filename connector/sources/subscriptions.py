@@ -1,4 +1,4 @@
-"""Subscriptions: which topics a source asks for, and whether a rule of the mapping can take any of them."""
+"""Subscriptions: the topics that a source asks for, and a test whether a rule of the mapping can match any of them."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from typing import Final, NamedTuple
 
 
 class Subscription(NamedTuple):
-    """One of the filters that a source subscribes to."""
+    """One topic filter of a source."""
 
     text: str
-    """As the configuration writes it."""
+    """The filter as in the configuration."""
     matches: Callable[[str], bool]
-    """Whether a topic is one of its topics."""
+    """Returns whether the filter matches a topic."""
     levels: Sequence[str] | None
-    """Its levels, as MQTT writes them with `+` and `#`; None where they cannot be told, as in a regular expression."""
+    """The levels of the filter, with MQTT's `+` and `#`; None if they are unknown, as for a regular expression."""
 
 
 _MANY: Final = ("#", "**")
 
 
 def overlap(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether a topic exists that is like both: `+` stands for one level, `#` and `**` for any number of levels. A
-    wildcard in the first level takes no topic that begins with `$`, as in MQTT."""
+    """Whether a topic can match both filters.
+
+    `+` stands for one level, `#` and `**` for any number of levels. As in MQTT, a wildcard in the first level does not
+    match a topic that begins with `$`.
+    """
     for pattern, beside in ((one, other), (other, one)):
         if pattern and beside and pattern[0] in ("+", *_MANY) and beside[0].startswith("$"):
             return False

@@ -1,7 +1,7 @@
-"""A tap: listens beside the connector, for people who want to see what comes.
+"""A tap: listens to a source outside the connector, for people who want to see its messages.
 
-It takes nothing away from anybody and leaves nothing behind: no session at the broker, no position of a group, no
-journal. What comes while nobody listens is not its business.
+A tap takes no message away from another client, and leaves nothing behind: no session at the broker, no position of a
+group, no journal. A tap promises nothing about messages that come while it does not listen.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from connector.records import Record
 
 
 class TapError(ConnectorError):
-    """The tap cannot listen, or not any longer; the text says why and what to do."""
+    """The tap cannot listen, or cannot go on listening; the text has the reason and the remedy."""
 
 
 class Tap(Protocol):
-    """One source, listened to. Used by one thread."""
+    """A listener to one source. For one thread."""
 
     name: str
 
@@ -25,10 +25,10 @@ class Tap(Protocol):
         """Begin to listen; must not wait for the network."""
 
     def poll(self, timeout: float) -> list[Record]:
-        """What came, waiting at most `timeout` seconds for the first of it. Raises `TapError`."""
+        """Returns the records that came; waits at most `timeout` seconds for the first one. Raises `TapError`."""
 
     def listening(self) -> bool:
-        """Whether it has reached the broker: what is published from now on comes."""
+        """Whether the tap has reached the broker, so that it gets every message from now on."""
 
     def close(self) -> None:
-        """Stop."""
+        """Stop listening, and close the connection."""

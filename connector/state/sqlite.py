@@ -17,12 +17,12 @@ def companion_file(path: Path, suffix: str) -> Path:
 
 
 def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sqlite3.Connection:
-    """Open or create a file for the process that owns the file.
+    """Open or create an SQLite file for the process that owns the file.
 
     The file has a write-ahead log, and every commit is synced to the disk. The statements of `schema` run in one
     transaction. With `give_back`, a new file can return free pages to the disk (`PRAGMA incremental_vacuum`). Several
-    threads may use the connection, but the caller must let in only one at a time. Raises sqlite3.Error, and then leaves
-    no connection open.
+    threads may use the connection, but only one at a time: the caller needs a lock. Raises sqlite3.Error; the
+    connection is closed then.
     """
     _sync_write_ahead_log(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)

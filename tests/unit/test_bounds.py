@@ -67,7 +67,7 @@ def test_of_an_id_that_nobody_remembers_no_sample_leaves_whatever_the_guard_allo
     found = [guard.check(mapper.map("s", record(topic=topic))) for topic in "aba"]
     assert [len(each.samples) for each in found] == [1, 0, 1]
     assert found[1].rejects[0].reason is Reason.SIGNAL_HELD
-    assert "no room to remember whose it is" in found[1].rejects[0].message
+    assert "no room to remember its origin" in found[1].rejects[0].message
     assert guard.held == 0
 
 

@@ -84,12 +84,15 @@ def _moment(time_us: int) -> datetime:
 
 
 def write_png(charts: Sequence[Chart], path: Path) -> None:
-    """All charts in one picture, below one another, over the same time. ImportError says how to get what it takes."""
+    """Write all charts into one picture, one below the other, with the same time axis.
+
+    Raises ImportError if matplotlib is missing, ValueError for too many charts, and OSError.
+    """
     try:
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415 - an optional package
         from matplotlib.figure import Figure  # noqa: PLC0415
     except ImportError:
-        raise ImportError("a PNG needs matplotlib: pip install 'clarify-connector[plot]'") from None
+        raise ImportError("a PNG needs matplotlib: in a checkout of the connector, run pip install '.[plot]'") from None
     if len(charts) > _MOST_IN_PICTURE:
         raise ValueError(f"a picture has room for {_MOST_IN_PICTURE} items, not {len(charts)}: choose with --filter")
     rows = max(1, len(charts))

@@ -1,1 +1,1 @@
-"""Documents → the values in them."""
+"""Maps documents: finds the values in them, with their places and times."""

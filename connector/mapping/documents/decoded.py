@@ -1,4 +1,4 @@
-"""One payload, decoded once for each format that the rules want."""
+"""One payload, decoded once for each format of the rules."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from connector.records import Reason, Reject
 
 
 class Decoded:
-    """A payload, decoded once for each format that its rules want, and which of its documents are taken."""
+    """A payload, decoded once for each format of its rules; knows the documents that rules have taken."""
 
     def __init__(self, payload: bytes, most: int, *, once: bool) -> None:
-        """At most `most` bytes are decoded; with `once`, a document is for the first rule that takes it."""
+        """`most` bounds the payload, in bytes. With `once`, only the first rule that takes a document gets it."""
         self._once = once
         self._payload = payload
         self._most = most
@@ -22,11 +22,13 @@ class Decoded:
         self._unreadable: set[int] = set()
 
     def by(self, form: Format | None) -> tuple[list[tuple[int, object]], list[Reject]]:
-        """The documents that no rule took yet, by number, and rejects of values whose key stands twice. Raises
-        `PayloadError`."""
+        """([(number, document)] of the documents that no rule took yet, rejects of values whose key is there twice).
+
+        The first call for a format that cannot be decoded raises `PayloadError`; the next calls return empty lists.
+        """
         at = id(form)
         if at in self._unreadable:
-            return [], []  # that was said already
+            return [], []  # the error was reported already
         if at not in self._by:
             self._unreadable.add(at)
             if len(self._payload) > self._most:
@@ -54,24 +56,24 @@ class Decoded:
         return [(i, document) for i, document in good if i in self._open[at]], repeats
 
     def take(self, form: Format | None, number: int) -> None:
-        """A rule takes this document."""
+        """Record that a rule takes the document with this number."""
         if self._once:
             self._open[id(form)].pop(number, None)
 
     def take_bad(self, form: Format | None) -> list[Reject]:
-        """The rejects of documents that could not be read, once."""
+        """Returns the rejects of documents that could not be read, only at the first call."""
         return self._bad.pop(id(form), [])
 
     def failed(self, form: Format | None) -> None:
-        """Nothing more is to be had of this format."""
+        """Give up the remaining documents of a format."""
         self._open.pop(id(form), None)
 
     def has_more(self, form: Format | None) -> bool:
-        """Whether documents are left that no rule took."""
+        """Whether the format has documents that no rule took."""
         return bool(self._open.get(id(form)))
 
     def rest(self) -> list[object]:
-        """The documents that no rule took, in the format of which most are left."""
+        """Returns the documents that no rule took, in the format with most of them."""
         return max((list(left.values()) for left in self._open.values()), key=len, default=[])
 
 
@@ -85,7 +87,7 @@ def _json(payload: bytes, repeats: list[Reject]) -> object:
 
 
 def _without_repeats(value: object, path: str, repeats: list[Reject]) -> object:
-    """The document with plain objects, and a reject for each value whose key came again."""
+    """Returns the document with plain objects; adds a reject to `repeats` for each value whose key came again."""
     prefix = path + "." if path else ""
     if isinstance(value, dict):
         if isinstance(value, RepeatedKeys):

@@ -1,7 +1,7 @@
 """Documents → samples, under the plan of one rule.
 
-An object whose keys were seen before takes a short way; any other is walked. Where a rule iterates, each item is a
-document of its own.
+An object with known keys takes a short way; every other document is walked. If a rule iterates, each item is a document
+itself.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from connector.mapping.topic_plans import TopicPlans
 from connector.records import Mapped, Reason, Record, Reject, Sample
 
 NOT_DECODED: Final = object()
-"""Stands for a document that nobody has decoded yet."""
+"""Stands for a document that was not decoded yet."""
 _AHEAD_US: Final = 20 * 60 * 1_000_000
-"""A time that is so far ahead is no late one."""
+"""A time that is further ahead than this (µs) may be a local time that is written as UTC."""
 _MAX_SHAPES: Final = 100
-"""A topic, before they are learnt anew: each message may have other keys."""
+"""The most shapes of a topic; above, all are forgotten and learned again: each message may have other keys."""
 _MOST_KEYS: Final = 5_000
-"""In a message with lists that may become a row."""
+"""The most keys of a message with lists that may become a row."""
 _NEW_SHAPE: Final = Shape((), (), None, None, -2, 0)
 _SHAPED_TIMES: Final = (AUTO_TIME, ARRIVAL_TIME, FIELD_TIME)
 
@@ -51,8 +51,9 @@ _SHAPED_TIMES: Final = (AUTO_TIME, ARRIVAL_TIME, FIELD_TIME)
 class DocumentMapper:
     """Maps documents.
 
-    The class is long because an item of a rule with `iterate` is a document, too: both ways share the short ways, the
-    times and the end of a record."""
+    The class is long because an item of a rule with `iterate` is a document, too: documents and items share the short
+    ways, the times and the end of a record.
+    """
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class DocumentMapper:
         self._bounds = bounds
 
     def payload(self, record: Record, plan: Plan, payload: bytes, document: object = NOT_DECODED) -> Mapped:
-        """What the payload of a record becomes; `document`, if it was decoded already. Raises `PayloadError`."""
+        """Returns the outcome of a payload; `document` is the payload if it was decoded. Raises `PayloadError`."""
         if document is NOT_DECODED:
             try:
                 document = orjson.loads(payload)
@@ -85,6 +86,10 @@ class DocumentMapper:
         return mapped
 
     def document(self, rule: Rule, plan: Plan, record: Record, named: Mapping[str, str], document: object) -> Mapped:
+        """Returns the outcome of a document by a rule; `named` has the named levels of the record's key and headers.
+
+        Raises `PayloadError`.
+        """
         whole = document
         texts = record_texts(rule, record, document)
         if rule.prepare is not None:
@@ -114,7 +119,7 @@ class DocumentMapper:
         return self._finish(work, record, plan, selected)
 
     def _object(self, record: Record, plan: Plan, obj: dict[str, object], payload: bytes | None) -> Mapped:
-        """`payload` is None where its keys cannot repeat, or where that was looked at."""
+        """`payload` is None if the payload cannot have a key twice, or if this was already checked."""
         keys = tuple(obj)
         shape = plan.shapes.get(keys, _NEW_SHAPE)
         if shape is not None and shape is not _NEW_SHAPE:
@@ -125,7 +130,7 @@ class DocumentMapper:
         if shape is None:
             self._learn_lists(plan, obj, mapped, payload)
         if shape is not None and plan.rule.time.kind in _SHAPED_TIMES and not plan.rule.time.correct_above_us:
-            learned = self._shapes.learn_shape(plan, obj)  # the walk may have given its keys inputs
+            learned = self._shapes.learn_shape(plan, obj)  # the walk may have given input IDs to its keys
             if learned is not NOT_YET:
                 if len(plan.shapes) >= _MAX_SHAPES:
                     plan.shapes.clear()
@@ -140,9 +145,9 @@ class DocumentMapper:
     def _known(
         self, record: Record, plan: Plan, shape: Shape, obj: dict[str, object], payload: bytes | None
     ) -> Mapped | None:
-        """The same as the walk gives, in a third of its time; None for whatever is not as plain as that."""
+        """Returns the outcome that the walk would return, in a third of the time; None if the object needs the walk."""
         if payload is not None and payload.count(b":") != shape.all_keys and may_repeat_keys(payload, shape.all_keys):
-            return None  # without more colons than keys, none stands twice
+            return None  # if there are no more colons than keys, no key is there twice
         time_us = record.time_us
         newest_us = (record.received_us or time_us) + self._bounds.newest_after_arrival_us
         time = plan.rule.time
@@ -153,7 +158,7 @@ class DocumentMapper:
                 return None
             time_us = found
         elif record.time_kind and not self._bounds.oldest_us <= time_us <= newest_us:
-            return None  # the walk says what is wrong with it, where it is needed
+            return None  # the walk reports the time, if a value needs it
         filtered = self._shapes.take_known(shape, obj, time_us, newest_us, time.read, samples)
         if filtered < 0 or not samples or (payload is None and not all(isfinite(value) for _, _, value in samples)):
             return None
@@ -168,7 +173,7 @@ class DocumentMapper:
         return Mapped(samples, [], filtered)
 
     def _learn_lists(self, plan: Plan, document: object, mapped: Mapped, payload: bytes | None) -> None:
-        """Learn how messages like this one, with lists in them, become rows."""
+        """Learn a shape by which messages like this one, with lists in them, become rows."""
         if payload is None or mapped.rejects or not mapped.samples or plan.rule.align or plan.rule.shared_inputs:
             return
         keys = count(document)[1]
@@ -190,7 +195,7 @@ class DocumentMapper:
             self._plans.grew(_shape_bytes(flat.inputs))
 
     def watch(self, plan: Plan, document: object, samples: Iterable[Sample]) -> None:
-        """Look whether several things share the topic, now and then."""
+        """For some of the messages, check whether several things share the topic."""
         watch = plan.watch
         if watch is not None and watch.left:
             watch.left -= 1
@@ -200,8 +205,10 @@ class DocumentMapper:
             self._plans.grew(grown)
 
     def _learn_flat(self, plan: Plan, keys: tuple[str, ...], shape: Shape | None) -> None:
-        """Whether objects with these keys become rows: where nothing is to be done with a value but to take it, and
-        where no other origin has its inputs."""
+        """Learn the flat shape of objects with these keys, if such objects may become rows.
+
+        They may if all values are taken as they are, and if the thinner does not need them.
+        """
         plan.flats.pop(keys, None)
         if plan.flat is not None and plan.flat.keys == keys:
             plan.flat = next(iter(plan.flats.values()), None)
@@ -228,7 +235,7 @@ class DocumentMapper:
         return work
 
     def _finish(self, work: Work, record: Record, plan: Plan, value: object) -> Mapped:
-        """Thinning, the device's clock, and a reject where there is nothing at all."""
+        """Thin the samples and read the device's clock; returns the outcome, with a reject if nothing was found."""
         self._walker.check_count(work)
         if len(work.samples) > 1 and not plan.rule.shared_inputs:
             own_time_us = record.time_us if plan.rule.iterates else None
@@ -325,8 +332,10 @@ class DocumentMapper:
         return self._finish(work, record, base, selected)
 
     def _take_item(self, work: Work, record: Record, plan: Plan, obj: object) -> int:  # noqa: PLR0911 - ways out
-        """Take an item that is an object with keys seen before; how many leaves it has. -1 for any other: it is to be
-        walked."""
+        """Take an item that is an object with known keys; returns the number of its leaves.
+
+        Returns -1 for every other item, which must be walked.
+        """
         if type(obj) is not dict:
             return -1
         shape = plan.shapes.get(tuple(obj))
@@ -345,7 +354,7 @@ class DocumentMapper:
                 return -1
             time_us = found
         elif (rule.time.kind == AUTO_TIME and shape.time_key is None) or record.time_kind:
-            return -1  # it may be that of an object around it
+            return -1  # the time may be in an object around the item
         samples: list[Sample] = []
         filtered = self._shapes.take_known(shape, obj, time_us, newest_us, rule.time.read, samples)
         if filtered < 0:
@@ -370,7 +379,7 @@ class DocumentMapper:
     def _walk_document(
         self, work: Work, record: Record, plan: Plan, value: object, outer: tuple[object, ...], place: str
     ) -> None:
-        """Walk one document (an item, with those around it in `outer`) under its plan."""
+        """Walk one document under its plan; for an item, `outer` has the items around it, from the inside out."""
         work.plan, work.place = plan, place
         rule = plan.rule
         try:
@@ -395,7 +404,7 @@ class DocumentMapper:
             _take_back(work, plan, first, work.no_time)
 
     def _find(self, work: Work, plan: Plan, value: object, time_us: int) -> None:
-        """What the rule's expressions find; what they found counts no more as left out."""
+        """Map the values that the rule's expressions find; these values do not count as left out any more."""
         taken = len(work.samples) + len(work.rejects)
         work.plan = plan.for_found()
         for path, name in plan.rule.expressions:
@@ -407,7 +416,7 @@ class DocumentMapper:
         work.filtered = max(0, work.filtered - taken)
 
     def _good(self, work: Work, quality: Quality, value: object, place: str) -> bool:
-        """Whether the values are to be taken; if not, they are accounted for."""
+        """Returns whether the values may be taken; if not, they are counted as rejected or filtered."""
         found = quality.path.find(value)
         if quality.use in ("keep", "signal") or found is MISSING or _is_in(found, quality.good):
             return True
@@ -416,7 +425,7 @@ class DocumentMapper:
             work.rejects.append(
                 Reject(
                     Reason.BAD_QUALITY,
-                    f"its quality {quality.path.text!r} is {shown_value(found)}",
+                    f"the quality {quality.path.text!r} is {shown_value(found)}",
                     place or "(top)",
                 )
             )
@@ -427,7 +436,7 @@ class DocumentMapper:
         return False
 
     def _time_of(self, work: Work, record: Record, source: TimeSource, value: object, outer: tuple[object, ...]) -> int:
-        """The time of what has none of its own. Raises `TimeError`."""
+        """Returns the time of values without a time of their own, in µs. Raises `TimeError`."""
         found: object = MISSING
         if source.kind == FIELD_TIME and source.path is not None:
             found = next((f for o in (value, *outer) if (f := source.path.find(o)) is not MISSING), MISSING)
@@ -454,7 +463,7 @@ def _shape_bytes(keys: Collection[str]) -> int:
 
 
 def _is_in(found: object, good: frozenset[str]) -> bool:
-    """Whether a quality is one of the good ones: capitals do not count, nor whether a number or a boolean is text."""
+    """Whether a quality is good: capitals do not matter, and a number or a boolean may be written as text."""
     if isinstance(found, bool | int | float):
         found = template_text(found)
     if not isinstance(found, str):
@@ -472,7 +481,7 @@ def _places(plan: Plan) -> dict[str, str]:
 
 
 def _take_back(work: Work, plan: Plan, first: int, reject: Reject) -> None:
-    """Take back the samples from `first` on that would have needed the record's own time."""
+    """Turn the samples from `first` on that need the record's own time into rejects."""
     paths = _places(plan)
     kept = work.samples[:first]
     for sample in work.samples[first:]:

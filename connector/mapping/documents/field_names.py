@@ -1,4 +1,4 @@
-"""Field names: which fields of an object name the thing it is about, which are identifiers, and which only describe.
+"""Field names: the fields that name the thing of an object, the fields that are identifiers, and descriptions.
 
 Payloads have no schema, so the name of a field is the only hint of its meaning. A name is read as words:
 `deviceName`, `device_name` and `Device-Name` are the words *device* and *name*. The lists below hold words that
@@ -25,12 +25,12 @@ IDENTIFIERS: Final = _these(
     "id ids uid uuid guid urn serial serialno serialnumber sn mac imei imsi iccid eui deveui mmsi specversion hash"
     " checksum crc"
 )
-"""Last words of fields whose content is no number, also where it is made of digits."""
+"""Last words of fields whose value is no number, even if it has only digits."""
 _TEXT_IDENTIFIERS: Final = IDENTIFIERS | _these(
     "version fw firmware zip zipcode postcode phone ip ean barcode sku part batch lot order article key name tag no nr"
     " address addr model revision rev build release"
 )
-"""Last words of fields whose text is no number, though it is made of digits: `"fw": "1.4"`."""
+"""Last words of fields whose text is no number, even if it has only digits: `"fw": "1.4"`."""
 _NUMBERED: Final = _these("serial part batch lot order article phone model version invoice customer product material")
 """First words that make `number` and `code` an identifier: `"part_number": "0815"`."""
 _NAMES: Final = _these(
@@ -42,61 +42,63 @@ _NAMES: Final = _these(
     " sid signal site slave slot sn source spindle station string symbol tag tags tank thing tool topic tracker truck"
     " uid unitid uri url uuid valve var variable vehicle vessel zone"
 )
-"""Last words of fields that name the thing they stand beside, by text or by a whole number."""
+"""Last words of fields that name the thing of the fields beside them, by text or by a whole number."""
 _WEAK_NAMES: Final = _these("alias index idx kind label measure no nr num number pos position quantity title type")
-"""The same, but only where no field of `_NAMES` stands beside them."""
+"""Last words of fields that name the thing only if there is no field of `_NAMES` beside them."""
 _ONLY_TEXT: Final = _these(
     "area attribute axis bezeichnung columns designation endpoint field host hostname key kind label line loc location"
     " measurand measure measurement meter metric motor n name names object origin param parameter path phase point"
     " position property pump quantity section segment sensor signal site source string symbol tags tank title topic"
     " type uri url valve var variable"
 )
-"""Those of both that name something only where they are text: a whole number under them may be a reading."""
+"""Words of both lists that name a thing only by text: a whole number in such a field may be a reading."""
 _READINGS_AS_TEXT: Final = _these(
     "axis measurand measure measurement meter metric motor number phase point pump quantity sensor signal tank valve"
 )
-"""Those of both under which a number that is written as text may be a reading."""
+"""Words of both lists whose fields may have a reading that is written as text."""
 _OF_A_MESSAGE: Final = _these(
     "batch correlation cycle downlink event frame job message msg order packet rec record request run schema seq"
     " sequence session span trace transaction uplink"
 )
-"""First words that make an `id` the identifier of one message: another in each, so that it names nothing."""
+"""First words that make an `id` the identifier of one message: it differs in each message, so it names no thing."""
 _DESCRIPTIONS: Final = _these(
     "unit units uom status state quality qc q description desc comment message msg text info severity level priority"
     " mode result datatype valuetype dtype format encoding currency language lang version firmware fw model vendor"
     " manufacturer brand note reason error errors alarm event class category group role flags flag value val v code"
     " color colour trend direction"
 )
-"""Last words of fields that describe the reading beside them. Their text may change, so it names nothing."""
+"""Last words of fields that describe the reading beside them. Their text may change, so it names no thing."""
 _DESCRIBING: Final = _these("unit units uom status state quality error alarm")
 """First words with the same meaning: `unitName`, `status_text`."""
 TAG_MAPS: Final = ("tags", "labels", "attributes", "dimensions")
-"""Fields whose members tell things apart together, as labels of metrics do."""
+"""Fields whose members together tell things apart, like the labels of metrics."""
 
 
 class Meaning(NamedTuple):
-    """What the name of a field says about its content."""
+    """The meaning of a field, from its name."""
 
     names: bool
-    """Text in it names the thing that the fields beside it are about."""
+    """Whether a text in the field names the thing of the fields beside it."""
     weak: bool
-    """It does so only where nothing else beside it does."""
+    """Whether the field names the thing only if no other field does."""
     names_by_number: bool
-    """A whole number in it does, too."""
+    """Whether a whole number in the field names the thing, too."""
     names_by_digits: bool
-    """Text made of digits does, too."""
+    """Whether a text of digits in the field names the thing, too."""
     describes: bool
-    """It describes the reading beside it, as units and states do."""
+    """Whether the field describes the reading beside it, like units and states."""
     identifier: bool
-    """A number in it is an identifier and no reading: `id`, `serial_number`, `specversion`."""
+    """Whether a number in the field is an identifier and no reading: `id`, `serial_number`, `specversion`."""
     text_identifier: bool
-    """Text in it is no number, though it is made of digits: `fw`, `zip`, `batch_no`."""
+    """Whether a text of digits in the field is no number: `fw`, `zip`, `batch_no`."""
 
 
 @lru_cache(_REMEMBERED)
 def words(name: str) -> tuple[str, ...]:
-    """The words of a field's name, in small letters: `deviceName` → `device`, `name`. A name of more than 100
-    characters has none."""
+    """Returns the words of a field's name in small letters: `deviceName` → `device`, `name`.
+
+    The result is empty for a name of more than 100 characters.
+    """
     if len(name) > _LONGEST_NAME:
         return ()
     return tuple(word.casefold() for word in _WORD.findall(name))
@@ -104,7 +106,7 @@ def words(name: str) -> tuple[str, ...]:
 
 @lru_cache(_REMEMBERED)
 def meaning(name: str) -> Meaning:
-    """What a field of this name holds, by the name's last word or by all of its words together."""
+    """Returns the meaning of a field with this name, by its last word or by all of its words together."""
     said = words(name)
     if not said:
         return Meaning(False, False, False, False, False, False, False)
@@ -130,6 +132,6 @@ def meaning(name: str) -> Meaning:
 
 @lru_cache(_REMEMBERED)
 def is_plural(name: str) -> bool:
-    """Whether a field of this name usually holds a list: `meters`, `vals`."""
+    """Whether a field with this name usually has a list: `meters`, `vals`."""
     said = words(name)
     return bool(said) and len(said[-1]) > 2 and said[-1].endswith("s") and not said[-1].endswith(("ss", "us", "is"))

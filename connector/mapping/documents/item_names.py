@@ -1,18 +1,18 @@
-"""Items of a list: what tells them apart where no rule says so.
+"""Names for the items of a list, which tell the items apart if no rule does.
 
-The order of a list says nothing in most payloads: the next message may have fewer items, or others first. So an item
-is called by its own fields, and its place in the list counts only where nothing names any of the items. In this order:
+In most payloads, the order of a list means nothing: the next message may have fewer items, or another order. So an item
+gets its name from its own fields. Its place in the list counts only if no field names any of the items. In this order:
 
 1. Fields whose name is one of a thing (`id`, `tagName`, `NodeId`, `sensor`; see `field_names`), and maps of tags. All
    of them together are the name, since one alone may be the same for several items.
 2. The only text field of the items that neither describes the reading nor is a number or a time.
-3. A time of its own: then the items are readings of the same signals, and no name is needed.
+3. A time in each item: then the items are readings of the same signals, and need no name.
 4. The only whole number under the name of a thing that may be a reading, too: `pump`, `sensor`.
 5. The place in the list.
 
-Never are some items of a list called one way and others another: an item that lacks what names the others is refused.
-Everything follows from the one message. Two items that would still share an input ID at one time are refused later
-(see `repeats`).
+All items of a list get their names in the same way: an item without the field that names the other items is refused.
+The names follow from the one message alone. Two items that still share an input ID at one time are refused later (see
+`repeats`).
 """
 
 from __future__ import annotations
@@ -27,40 +27,42 @@ from connector.mapping.rules.values import DECIMAL_TEXT, NUMBER_TEXT
 from connector.mapping.time.times import is_possible_time_name, is_time_name, looks_like_time
 
 _LONGEST_TEXT: Final = 1000
-"""Text beyond is no name, where only its place says that it could be one."""
+"""The most characters of a text that may be a name although the name of its field does not say so."""
 _UNIQUE_ID_LENGTH: Final = 20
 _GREATEST_ID: Final = 1_000_000
 _MOST_SHOWN: Final = 5
 
 
 class ItemName(NamedTuple):
-    """What an object is called by its own fields."""
+    """The name of an object from its own fields."""
 
     parts: tuple[str, ...] = ()
-    """Empty: nothing names it."""
+    """The texts of the name; empty if no field names the object."""
     keys: tuple[str, ...] = ()
-    """The fields that name it: they are no readings."""
+    """The keys of the fields that name the object; these fields are no readings."""
 
 
 NO_NAME: Final = ItemName()
 
 
 class Naming(NamedTuple):
-    """How the elements of one list are called."""
+    """The names of the elements of one list."""
 
     names: list[ItemName]
-    """One an element. An element without a name is refused, or, with `timed`, needs none."""
+    """A name for each element. An element without a name is refused, unless it has a time and `timed` is set."""
     refusal: str = ""
-    """Why elements without a segment are refused, and the remedy."""
+    """The reason why elements without a name are refused, and the remedy."""
     timed: bool = False
-    """Each element is an object with a time of its own, and none has a name."""
+    """Whether the elements with times are readings of the same signals, and need no names."""
     guessed: str = ""
-    """The field that names the elements, where only its content said so."""
+    """The field that names the elements, if only its content shows this; empty if the name of the field does."""
 
 
 def name_elements(elements: list[object], has_time: Callable[[dict[str, object]], bool]) -> Naming | None:
-    """How the elements of a list are called; None if by their place. `has_time` says whether an object has a time of
-    its own."""
+    """Returns the names of a list's elements; None if their places are their names.
+
+    `has_time` returns whether an object has a time field.
+    """
     objects = [element for element in elements if type(element) is dict]
     if not objects:
         return _rows(elements)
@@ -99,7 +101,7 @@ def name_elements(elements: list[object], has_time: Callable[[dict[str, object]]
 
 
 def _by_number(elements: list[object]) -> Naming | None:
-    """Objects that a whole number names, where such a number is seldom a reading: `{"pump": 1, "rpm": 1480}`."""
+    """Returns names from whole numbers that may be readings, but seldom are: `{"pump": 1, "rpm": 1480}`; else None."""
     fields = {
         key
         for element in elements
@@ -124,7 +126,7 @@ def _by_number(elements: list[object]) -> Naming | None:
 
 
 def item_name(item: dict[str, object]) -> ItemName:
-    """What an object is called by fields whose names say so, in the order of these."""
+    """Returns the name of an object from the fields whose names say so, sorted by the names of the fields."""
     strong: list[tuple[str, str]] = []
     weak: list[tuple[str, str]] = []
     tagged: list[tuple[str, list[str]]] = []
@@ -147,7 +149,7 @@ def item_name(item: dict[str, object]) -> ItemName:
 
 
 def _naming_text(value: object, by_number: bool, by_digits: bool) -> str:
-    """The text by which a field with this content names its object; empty if it does not."""
+    """Returns the text by which a field with this value names its object; empty if it names nothing."""
     if type(value) is int:
         return template_text(value) if by_number else ""
     text = template_text(value).strip()
@@ -157,8 +159,10 @@ def _naming_text(value: object, by_number: bool, by_digits: bool) -> str:
 
 
 def _is_unique(key: str, value: object) -> bool:
-    """Whether an ID is likely one of a reading, another in each message: long, without a meaning. It counts only
-    where nothing else names the object."""
+    """Whether an ID is likely the ID of one reading: long, and different in each message.
+
+    Such an ID names the object only if no other field does.
+    """
     if "".join(filter(str.isalpha, key)).lower() not in ("id", "uuid", "guid", "uid"):
         return False
     if type(value) is int:
@@ -167,7 +171,7 @@ def _is_unique(key: str, value: object) -> bool:
 
 
 def _tags(key: str, value: object) -> list[str]:
-    """The tags in this field, as `name=value`, in the order of their names; none if it is no map of tags."""
+    """Returns the tags in a field as `name=value`, sorted by name; an empty list if the field is no map of tags."""
     folded = key.casefold()
     if folded == "resource" and type(value) is dict:
         return [tag for inner in ("attributes", "tags", "labels") for tag in _tags(inner, value.get(inner))]
@@ -184,14 +188,14 @@ def _tags(key: str, value: object) -> list[str]:
             pairs.append((element["key"], next(iter(said.values())) if type(said) is dict and len(said) == 1 else said))
     tags = [(name, template_text(said)) for name, said in pairs]
     if not all(text for _, text in tags) or any(type(said) is float for _, said in pairs):
-        return []  # not made of text, whole numbers and booleans
+        return []  # tags are texts, whole numbers and booleans
     if not any(type(said) is str and not NUMBER_TEXT.fullmatch(said) for _, said in pairs):
         return []  # numbers alone may be readings
     return [f"{name}={text}" for name, text in sorted(tags)]
 
 
 def _text_fields(objects: list[dict[str, object]]) -> list[str]:
-    """The fields of these objects whose text could name them, though the name of the field does not say so."""
+    """Returns the fields whose text could name these objects although the name of the field does not say so."""
     found: dict[str, None] = {}
     for item in objects:
         for key, value in item.items():
@@ -215,7 +219,10 @@ def _name_of(item: dict[str, object], key: str) -> ItemName:
 
 
 def _rows(elements: list[object]) -> Naming | None:
-    """How lists in a list are called, which are the rows of a table: by their only text; None if by their place."""
+    """Returns the names of the lists in a list, which are rows of a table: the only text of each row.
+
+    Returns None if the places of the rows are their names.
+    """
     rows = [element for element in elements if type(element) is list]
     if not rows or len(rows) < len(elements):
         return None
@@ -251,7 +258,7 @@ def _is_name(value: object) -> bool:
 def has_readings(value: object) -> bool:
     """Whether a document has a number, a boolean, or a number as text."""
     left: list[object] = [value]
-    for inner in left:  # which grows
+    for inner in left:  # the list grows in this loop
         if type(inner) is dict:
             left += inner.values()
         elif type(inner) is list:
@@ -269,14 +276,16 @@ class ParallelNames(NamedTuple):
 
     key: str
     segments: list[str]
-    """The name of each element, as it stands in a place."""
+    """The name of each element, in the form for places."""
     columns: frozenset[str]
     """The keys of the lists whose elements have these names."""
 
 
 def parallel_names(obj: dict[str, object]) -> ParallelNames | None:
-    """Lists of scalars beside a list of names of the same length: `{"ids": [1, 7], "values": [22, 3.5]}`. None if
-    there are none."""
+    """Returns the lists of scalars beside a list of names with the same length; None if there are none.
+
+    An example is `{"ids": [1, 7], "values": [22, 3.5]}`.
+    """
     lists = {key: value for key, value in obj.items() if type(value) is list and value}
     if len(lists) < 2:
         return None

@@ -1,7 +1,7 @@
-"""Items: one message, many samples. Where the things are that a rule takes one by one out of a payload.
+"""Items: the parts of a payload that a rule maps one by one.
 
 An item is an element of a list, a member of an object (then its name is the key), or the n-th elements of parallel
-arrays. Items may stand in items: each path of `iterate` leads on from an item of the one before.
+arrays. Items may have items in them: each path of `iterate` leads on from an item of the path before.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from connector.records import Reason
 
 
 class PayloadItem(NamedTuple):
-    """One of them."""
+    """One item of a payload."""
 
     names: tuple[str, ...]
-    """What it is called by its key or its `item_name`, behind the names of the items around it. A name is empty where
-    the item has none."""
+    """The names of the items around this item, and its own name: its key, or the value at `item_name`. The name of an
+    item without a name is empty."""
     place: int
-    """Its place in the list, from 0."""
+    """The place of the item in its list, from 0."""
     value: object
     outer: tuple[object, ...]
     """The items around it, from the inside out, and the whole payload."""
 
     @property
     def name(self) -> str:
-        """All of its names as one text, the same for no other names; empty if one is missing."""
+        """All names as one text, which differs for different names; empty if a name is missing."""
         names = self.names
         if len(names) == 1:
             return names[0]
@@ -41,7 +41,7 @@ class PayloadItem(NamedTuple):
 
 
 def items_of(rule: Rule, document: object) -> Iterator[PayloadItem]:
-    """The items of a document. Raises `PayloadError` where parallel arrays are none, or differ in length."""
+    """Yields the items of a document. Raises `PayloadError` if a parallel array is missing or has another length."""
     if len(rule.iterate) == 1 and not rule.parallel:  # most rules: one list
         elements = rule.iterate[0].find(document)
         if isinstance(elements, list):
@@ -63,7 +63,7 @@ def items_of(rule: Rule, document: object) -> Iterator[PayloadItem]:
 
 
 def leaves_beside(rule: Rule, document: object) -> int | None:
-    """How many values of the document are in none of its items; None where that is not plain to see beforehand."""
+    """Returns the number of the document's values outside its items; None if the number is only known afterwards."""
     if len(rule.iterate) != 1 or rule.parallel or not rule.iterate[0].plain:
         return None
     parts = rule.iterate[0].parts
@@ -75,7 +75,7 @@ def leaves_beside(rule: Rule, document: object) -> int | None:
 
 
 def _members(path: Path, name: Path | None, around: Iterator[PayloadItem]) -> Iterator[PayloadItem]:
-    """The items at this path of the items around; `name` is where they have their names."""
+    """Yields the items at `path` in each of the items `around`; `name` is the path of their names."""
     for item in around:
         outer = (item.value, *item.outer)
         found = path.find(item.value)
@@ -87,11 +87,11 @@ def _members(path: Path, name: Path | None, around: Iterator[PayloadItem]) -> It
             for index, value in enumerate(found):
                 yield _named(PayloadItem(item.names, index, value, outer), name)
         elif found is not MISSING and found is not None:
-            yield _named(PayloadItem(item.names, 0, found, outer), name)  # a list of one, as some senders write it
+            yield _named(PayloadItem(item.names, 0, found, outer), name)  # some senders write a list of one like this
 
 
 def _named(item: PayloadItem, name: Path | None) -> PayloadItem:
-    """The item with the name at this path behind those of the items around it."""
+    """Returns the item with its name, from the path `name`, after the names of the items around it."""
     return item if name is None else item._replace(names=(*item.names, template_text(name.find(item.value))))
 
 

@@ -1,9 +1,9 @@
-"""The short way through lists whose items have names: a message with the same items as one before becomes a row.
+"""The short way through lists of named items: a message with the same items as an earlier message becomes a row.
 
-The walk of one message tells which field of which item is which input. A message is like it if its lists have the same
-items in the same order, called by the same texts, with the same text beside the numbers, and if no key is more or less
-than before. Whatever is not as plain as that goes the long way, and the walk says what is to be said about it. Items
-with times of their own become a row only where all of these times are one.
+The walk of the earlier message has shown the input of each field of each item. A later message may take the short way
+if its lists have the same items in the same order, with the same names, and if the message has exactly the same keys.
+Every other message is walked, and the walk reports its errors. Items with times become a row only if all of these times
+are equal.
 """
 
 from __future__ import annotations
@@ -22,36 +22,37 @@ from connector.mapping.rules.values import DECIMAL_TEXT
 from connector.mapping.time.times import is_possible_time_name, is_time_name, may_be_other_time
 
 FindTime = Callable[[dict[str, object]], str | None]
-"""Gives the key of an object that is a time."""
+"""Returns the key of an object's time; None if the object has no time."""
 
 
 _NAMES: Final = frozenset((str, int, type(None)))
-"""Types of what names an item, or might."""
+"""The types of values that name an item, or might name it."""
 
 
 class _Items(NamedTuple):
-    """One list."""
+    """The shape of one list of named items."""
 
     key: str | None
-    """Of the list; None: the payload is the list."""
+    """The key of the list; None if the payload is the list."""
     names: dict[str, list[object]]
-    """Key of the items → the texts there that name them, or might: they must be the same again."""
+    """Key of a field that names the items, or might → its values, which must be the same in the next message."""
     numbered: frozenset[str]
-    """Those of them that are not all text: 0 equals 0.0 and False, and is none of them."""
+    """The keys in `names` whose values are not all texts: their types must be checked, since 0 equals 0.0 and False."""
     texts: list[str]
-    """Keys of the items with other text, or null."""
+    """The keys of the items with other texts, or null."""
     values: list[str]
-    """Keys of the items with numbers that are taken."""
+    """The keys of the items with numbers that become samples."""
     left_out: list[str]
-    """Keys of the items with numbers that are not taken."""
+    """The keys of the items with numbers that are left out."""
     inputs: list[str]
-    """Key by key, item by item."""
+    """The input IDs: for each key in `values`, one for each item."""
     time: str | None
-    """Key of the items with their time."""
+    """The key of the items with their time; None if the items have no times."""
     size: int
+    """The number of items."""
 
     def add(self, document: Any, found: list[Any], times: list[Any]) -> None:
-        """Add the values and the times of the items. Raises LookupError for items that are not like those learned."""
+        """Add the values of the items to `found`, and their times to `times`. Raises LookupError for other items."""
         items = document if self.key is None else document[self.key]
         if type(items) is not list or len(items) != self.size:
             raise LookupError
@@ -63,15 +64,18 @@ class _Items(NamedTuple):
             _check_texts(map(itemgetter(key), items))
         for key in self.values:
             found.extend(map(itemgetter(key), items))
-        for key in self.left_out:  # with all keys looked up, and as many keys as before, there are no others
+        for key in self.left_out:  # all keys are looked up, and the caller counts keys, so there are no other keys
             _check_numbers(map(itemgetter(key), items))
         if self.time is not None:
             times.extend(map(itemgetter(self.time), items))
 
 
 def variant_of(document: object, lists: ListsOfNames) -> tuple[object, ...] | None:
-    """What tells the shapes of a topic's messages apart: the keys, and the names of the items. `lists` are the keys of
-    the lists, each with those of the names in their items. None for a message without such lists."""
+    """Returns the text by which a topic's shapes are told apart: the message's keys, and the names of its items.
+
+    `lists` has the keys of the lists, each with the keys of the names in its items. Returns None for a message without
+    such lists.
+    """
     try:
         found = (
             tuple(document) if type(document) is dict else (),
@@ -90,8 +94,11 @@ def variant_of(document: object, lists: ListsOfNames) -> tuple[object, ...] | No
 def learn_lists(
     plan: Plan, document: object, find_time: FindTime, filtered: int, all_keys: int
 ) -> tuple[Flat, ListsOfNames] | None:
-    """How messages like this one become rows, after it was walked, and its lists as `variant_of` wants them; None if
-    they do not. `filtered` values of it are left out, and `all_keys` keys are in it."""
+    """Returns the shape by which messages like this one become rows, and its lists for `variant_of`.
+
+    The message must have been walked before. `filtered` is the number of its values that are left out, `all_keys` the
+    number of its keys. Returns None if such messages cannot become rows.
+    """
     if plan.conversions or plan.rule.time.kind not in (AUTO_TIME, ARRIVAL_TIME) or plan.rule.positions:
         return None
     learned = _Learned(plan, find_time if plan.rule.time.kind == AUTO_TIME else None)
@@ -100,7 +107,7 @@ def learn_lists(
     lists = learned.lists
     timed = [items for items in lists if items.time is not None]
     if timed and (len(timed) < len(lists) or learned.scalars or learned.time is not None):
-        return None  # its values have several times
+        return None  # the values have several times
     inputs = learned.inputs + [input_id for items in lists for input_id in items.inputs]
     if not lists or not inputs or len(set(inputs)) < len(inputs):
         return None
@@ -112,26 +119,26 @@ def learn_lists(
 
 
 class _Learned:
-    """The members of one message."""
+    """The members of one message, sorted by their meaning."""
 
     def __init__(self, plan: Plan, find_time: FindTime | None) -> None:
         self._plan = plan
         self._find_time = find_time
         self.keys: tuple[str, ...] | None = None
-        """Of its members; None for a list."""
+        """The keys of the members; None if the message is a list."""
         self.time: str | None = None
-        """The member with the time of its values."""
+        """The member with the time of the values; None if there is none."""
         self.scalars: list[str] = []
-        """The members with numbers that are taken,"""
+        """The members with numbers that become samples."""
         self.inputs: list[str] = []
-        """and their inputs."""
+        """The input IDs of the `scalars`."""
         self.left_out: list[str] = []
-        """The members with other numbers."""
+        """The members with numbers that are left out."""
         self.texts: list[str] = []
         self.lists: list[_Items] = []
 
     def take(self, document: object) -> bool:
-        """Returns False if it cannot be learned."""
+        """Take the members of a document; returns whether such documents can become rows."""
         if type(document) is list:
             return self._take_list(None, document)
         if type(document) is not dict:
@@ -163,7 +170,7 @@ class _Learned:
         return segment(key) in self._plan.ids and not may_be_other_time(key)
 
     def values(self) -> Callable[[Any], list[Any]]:
-        """As `Flat.values`."""
+        """Returns the function `Flat.values`: it returns the values of a document, or raises LookupError."""
         keys, scalars, others, texts, lists = self.keys, self.scalars, self.left_out, self.texts, self.lists
 
         def find(document: Any) -> list[Any]:
@@ -182,7 +189,7 @@ class _Learned:
         return find
 
 
-def _items(  # noqa: PLR0911 - one way out for each thing that is not plain
+def _items(  # noqa: PLR0911 - a return for each reason to walk the list
     plan: Plan, key: str | None, elements: list[object], find_time: FindTime | None
 ) -> _Items | None:
     naming = name_elements(elements, lambda item: find_time is not None and find_time(item) is not None)
@@ -217,7 +224,7 @@ def _items(  # noqa: PLR0911 - one way out for each thing that is not plain
         found = [_input_of(plan, place, name, inner) for name in naming.names]
         if not all(type(cell) in (int, float, bool) for cell in column) or may_be_other_time(inner):
             return None
-        if not any(found):  # the rule leaves it out, or it is an identifier
+        if not any(found):  # the rule leaves the field out, or the field is an identifier
             left_out.append(inner)
             continue
         if not all(found):
@@ -244,13 +251,13 @@ def _is_text(cell: object) -> bool:
 
 
 def _check_texts(cells: Iterable[Any]) -> None:
-    """Raise LookupError where one of these is no text, nor null, or may be a number."""
+    """Raise LookupError if a value is neither a text nor null, or is a text that may be a number."""
     for cell in set(cells):
         if not _is_text(cell):
             raise LookupError
 
 
 def _check_numbers(cells: Iterable[Any]) -> None:
-    """Raise LookupError where one of these is no number: there may be values in it."""
+    """Raise LookupError if a value is neither a number nor a boolean: there may be values in it."""
     if not {int, float, bool}.issuperset(map(type, cells)):
         raise LookupError

@@ -1,7 +1,7 @@
-"""The short way through objects whose keys were seen before: a third of the time of the walk, with the same result.
+"""The short way through objects with known keys: the same result as the walk, in a third of the time.
 
-The walk of one object tells the shape of all objects with the same keys. An object that is not as plain as its shape
-says goes the long way, and the walk says what is to be said about it.
+The walk of one object shows the shape of all objects with the same keys. An object that does not fit its shape is
+walked, and the walk reports its errors.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from connector.mapping.time.times import LEAST_EPOCH, ReadTime, TimeBounds, Time
 from connector.records import Sample
 
 NOT_YET: Final = Shape((), (), None, None, -1, 0)
-"""Stands for a shape that the object which was walked did not tell."""
+"""Stands for a shape that the walked object did not show completely."""
 
 
 class KnownShapes:
@@ -32,16 +32,18 @@ class KnownShapes:
     def __init__(
         self, bounds: TimeBounds, max_values: int, find_time: Callable[[dict[str, object]], str | None]
     ) -> None:
-        """`find_time` gives the key of an object that is a time by its name."""
+        """`find_time` returns the key of an object's time, or None."""
         self._bounds = bounds
         self._max_values = max_values
         self._find_time = find_time
 
-    def take_known(  # noqa: C901, PLR0911, PLR0912 - the hot path: a call for each branch would cost a third
+    def take_known(  # noqa: C901, PLR0911, PLR0912 - the hot path: with a call for each branch it takes a third more
         self, shape: Shape, obj: dict[str, object], time_us: int, newest_us: int, read: ReadTime, samples: list[Sample]
     ) -> int:
-        """Add the samples of an object with the keys of `shape`; how many values were left out. -1 for whatever is
-        not as plain as that: the walk says what is to be said of it."""
+        """Add the samples of an object with the keys of `shape`; returns the number of values that were left out.
+
+        Returns -1 for an object that does not fit the shape: it must be walked.
+        """
         if shape.time_key is not None:
             try:
                 time_us = read(obj[shape.time_key])
@@ -60,7 +62,7 @@ class KnownShapes:
             kind = type(value)
             if (
                 kind is float or kind is int or kind is bool
-            ):  # what is not finite comes only where JSON's reader gave up
+            ):  # orjson reads no NaN and no infinity, and the callers check numbers of other formats
                 if entry:
                     if type(entry) is not str:
                         return -1
@@ -86,7 +88,7 @@ class KnownShapes:
         return filtered
 
     def known_time(self, time: TimeSource, obj: dict[str, object], newest_us: int) -> int | None:
-        """The time of an object in its field; None where that is not plain to see."""
+        """Returns the time of an object from its time field, in µs; None if the object must be walked for its time."""
         found = MISSING if time.path is None else time.path.find(obj)
         if found is MISSING:
             return None
@@ -143,8 +145,10 @@ class KnownShapes:
     def learn_shape(  # noqa: PLR0911, PLR0912 - one way out for each kind of member
         self, plan: Plan, obj: dict[str, object], path: str = "", depth: int = 1
     ) -> Shape | None:
-        """What is known of objects like this one after they were walked; None if they are not for `take_known`,
-        `NOT_YET` if this one did not tell."""
+        """Returns the shape of objects like this one, which was walked before.
+
+        Returns None if such objects must always be walked, and `NOT_YET` if another object may show the shape.
+        """
         rule = plan.rule
         if len(obj) > self._max_values or depth > MAX_DEPTH:
             return None
@@ -160,7 +164,7 @@ class KnownShapes:
             conversions.append(plan.conversions.get(at))
             if isinstance(value, dict):
                 if is_plural(key) and item_name(value).parts:
-                    return None  # its name is part of the place
+                    return None  # the name of the inner object is a part of the place
                 inner = self.learn_shape(plan, value, at, depth + 1)
                 if inner is None or inner is NOT_YET:
                     return inner
@@ -178,7 +182,7 @@ class KnownShapes:
             elif type(value) is str and says is NO_VALUE_RULE and meaning(key).text_identifier:
                 entries.append(True)
             elif rule.conversion is not None or getattr(rule.values.get(at), "conversion", None) is not None:
-                return NOT_YET  # its text may become a number
+                return NOT_YET  # the text of another object may become a number
             else:
                 entries.append(None)
         some = tuple(conversions) if any(conversions) else None
@@ -198,7 +202,7 @@ def _has_no_time(_obj: dict[str, object]) -> bool:
 
 
 class _NotNowError(Exception):
-    """A state that has to be learned first."""
+    """The text is a state that must be learned first."""
 
 
 def _not_now(_text: str) -> int:

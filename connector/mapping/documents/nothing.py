@@ -1,4 +1,4 @@
-"""Messages without any reading: by design, which are left out and counted, or by mistake, which are dead letters."""
+"""Messages without any reading: by design, then they are filtered, or by mistake, then they are dead letters."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from typing import Final
 NO_VALUE_WORDS: Final = frozenset(
     {"", "-", "--", "---", "n/a", "na", "nan", "nil", "none", "null", "unavailable", "undefined", "unknown"}
 )
-"""Text (in small letters) by which devices say that they have no value."""
+"""Texts (in small letters) by which devices report that they have no value."""
 _LONGEST_WORD: Final = 16
 
 
 def is_no_value(payload: bytes) -> bool:
-    """Whether a payload is nothing but a word for no value."""
+    """Whether the whole payload is a word for no value."""
     return len(payload) <= _LONGEST_WORD and payload.strip().lower().decode("utf-8", "replace") in NO_VALUE_WORDS
 
 
 def nothing_because(document: object, *, drops_text: bool) -> str:
-    """Why a document without a number has none by design, as a word of `FILTERED_BECAUSE`; empty if it should have
-    one. `drops_text`: its rule says `text: drop`."""
+    """Returns the reason why a document has no number by design, a key of `FILTERED_BECAUSE`.
+
+    The result is empty if the document should have a number. `drops_text` says that its rule has `text: drop`.
+    """
     nulls = words = texts = 0
     left = [document]
-    for value in left:  # which grows
+    for value in left:  # the list grows in this loop
         if isinstance(value, dict):
             left += value.values()
         elif isinstance(value, list):

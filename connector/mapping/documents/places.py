@@ -1,9 +1,9 @@
-"""Places: how the way to a value in a document is written, so that two values never have one place.
+"""Places: the notation for the way to a value in a document; two values never have the same place.
 
-A place is the keys and indexes that lead to a value, with dots between: `data.temperature`. Four things would make two
-ways look the same, so each has a sign of its own in a place: a dot inside a key, an empty key, the name of a list's
-item (which might be a key or an index), and the boundary between the parts of such a name. `shown` gives the text for
-people and templates; there, two places may look the same.
+A place has the keys and indexes that lead to a value, with dots between them: `data.temperature`. Four things would
+make two places look the same, so each has its own sign: a dot inside a key; an empty key; the name of a list's item,
+which might also be a key or an index; and the boundary between the parts of such a name. `shown` returns the text for
+people and templates; in this text, two places may look the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ESCAPES: Final = str.maketrans({sign: _ESCAPE + hex(ord(sign)) for sign in (_DO
 
 
 def segment(key: str) -> str:
-    """How a key stands in a place."""
+    """Returns the form of a key in places."""
     if not key:
         return _EMPTY
     if not key.isprintable():
@@ -30,25 +30,25 @@ def segment(key: str) -> str:
 
 
 def is_odd(key: str) -> bool:
-    """Whether a key looks in a shown place like several keys, or like none."""
+    """Whether a key looks like several keys, or like no key, in a shown place."""
     return "." in key or not key or key == '""'
 
 
 def item_segment(parts: Iterable[str]) -> str:
-    """How the name of a list's item, made of these parts, stands in a place."""
+    """Returns the form of an item's name in places; `parts` are the parts of the name."""
     return _NAMED + _AND.join(map(segment, parts))
 
 
 def join(prefix: str, last: str) -> str:
-    """The place of a segment below another place."""
+    """Returns the place of the segment `last` below the place `prefix`."""
     return f"{prefix}.{last}" if prefix else last
 
 
 def shown(place: str) -> str:
-    """A place for people, templates and rules: `pumps.P-7.rpm`."""
+    """Returns the text of a place for people, templates and rules: `pumps.P-7.rpm`."""
     return place if place.isprintable() else place.translate(_SIGNS)
 
 
 def last_key(place: str) -> str:
-    """The last key of a place, as the document has it."""
+    """Returns the last key of a place, as in the document."""
     return shown(place.rpartition(".")[2])

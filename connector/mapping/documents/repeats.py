@@ -1,7 +1,7 @@
 """Repeats: samples of one message that would share an input ID at one time.
 
-Clarify keeps one value for an input and a time, so all but one would be lost without a word, and nobody could say
-which. They are refused, all of them: the message does not tell what it meant.
+Clarify keeps one value for an input and a time. So all but one of these samples would be lost without a word, and
+nobody could say which sample is right. Because the message does not show this, all of these samples are refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from connector.mapping.time.times import format_time
 from connector.records import FIRST_US, LAST_US, Reason, Reject, Sample
 
 _REMEDY = (
-    "nothing tells them apart; in the rule of this topic set iterate with item_name (or {item.FIELD} or {index} in "
+    "no field tells them apart; in the rule of this topic set iterate with item_name (or {item.FIELD} or {index} in "
     "input), or time to the field with the time of each item, or shared_inputs: true if they are one signal"
 )
 
@@ -20,11 +20,12 @@ _REMEDY = (
 def refuse_repeats(
     samples: list[Sample], places: Callable[[], Mapping[str, str]], *, own_time_us: int | None = None
 ) -> tuple[list[Sample], list[Reject], int]:
-    """(the samples that stay, rejects for those that share an input ID and a time, how many samples were left out).
+    """(samples that stay, rejects of samples that share an input ID and a time, number of samples that are left out).
 
-    `places` gives the place of each input ID in the payload, as far as it is known. With `own_time_us`, the record's
-    own time in µs, samples of one value at any other time are one reading that was written twice: the first stays, and
-    the others are left out."""
+    `places` returns the known places of input IDs in the payload. With `own_time_us`, the record's own time in µs,
+    samples with equal values at another time are one reading that was written twice: the first sample stays, and the
+    others are left out.
+    """
     if len({sample[:2] for sample in samples}) == len(samples):
         return samples, [], 0
     values: dict[tuple[str, int], list[float]] = {}

@@ -1,13 +1,13 @@
 """SenML (RFC 8428): a pack of records → resolved records, each with its full name, absolute time and no base fields.
 
-Base fields (`bn`, `bt`, `bu`, `bv`, `bs`, `bver`) hold from the record on in which they stand (section 4.1). A name is
-the base name and the record's; a time the sum of both; below 2^28 it is relative to now, for which the time of arrival
-stands (4.5.3). Value and sum have their base added (4.5.4); a record without a value may have a sum alone. `u` is the
-record's unit, else the base unit.
+Base fields (`bn`, `bt`, `bu`, `bv`, `bs`, `bver`) hold from their record on (section 4.1). The full name is the base
+name and the record's name. The time is the sum of the base time and the record's time; a sum below 2^28 is relative to
+now, for which the time of arrival is used (4.5.3). The base value is added to the value, and the base sum to the sum
+(4.5.4); a record may have a sum without a value. `u` is the record's unit, or else the base unit.
 
-The RFC's own example 5.1.3 gives humidity, longitude and latitude one name and tells them apart by the unit alone. As
-values of one signal they would replace each other, so there the unit becomes a part of the name, `name/lon`: for a
-record without a name of its own whose unit is not the base unit, and for any further unit of a name in one pack.
+Example 5.1.3 of the RFC gives humidity, longitude and latitude one name, and tells them apart by the unit alone. As
+values of one signal, they would replace each other. So in two cases the unit becomes a part of the name (`name/lon`):
+if a record without its own name has another unit than the base unit, and for each further unit of a name in one pack.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _RELATIVE_BELOW: Final = 2**28
 _VERSION: Final = 10
 _BASE: Final = ("bn", "bt", "bu", "bv", "bs", "bver")
 _MOST_BITS: Final = 1000
-"""Of a whole number; sums of such are still within a float's range."""
+"""The most bits of a whole number; sums of such numbers are within the range of a float."""
 _VALUES: Final = ("v", "vs", "vb", "vd")
 _TEXTS: Final = ("bn", "bu", "n", "u")
 _NUMBERS: Final = ("bt", "bv", "bs", "t", "v", "s")
@@ -34,10 +34,10 @@ _LABELS: Final = {str(number): name for number, name in _CBOR_LABELS.items()}
 
 
 def resolve(document: object, arrival_us: int) -> object:
-    """The pack's resolved records. Raises `PayloadError` for what is no pack."""
+    """Returns the resolved records of a pack; `arrival_us` is in µs since 1970. Raises `PayloadError`."""
     records = [document] if isinstance(document, dict) else document
     if not isinstance(records, list):
-        raise PayloadError(Reason.WRONG_STRUCTURE, "no SenML pack: it is an array of records")
+        raise PayloadError(Reason.WRONG_STRUCTURE, "no SenML pack: a pack is an array of records")
     base: dict[str, object] = {}
     units: dict[str, object] = {}
     resolved: list[object] = []
@@ -48,7 +48,7 @@ def resolve(document: object, arrival_us: int) -> object:
         _check(fields, number)
         base.update({key: fields[key] for key in _BASE if key in fields})
         own = {key: value for key, value in fields.items() if key not in _BASE}
-        if own:  # else it says something of the others
+        if own:  # a record with only base fields gives no value
             resolved.append(_resolved(own, base, units, number, arrival_us))
     return resolved
 
@@ -58,8 +58,8 @@ def _check(fields: dict[str, object], number: int) -> None:
     if not isinstance(version, int) or isinstance(version, bool) or not 0 < version <= _VERSION:
         raise _wrong(number, f"version (bver) {version!r:.40} is not known; known is {_VERSION} and below")
     unknown = [key for key in fields if key.endswith("_")]
-    if unknown:  # section 4.4: who does not understand such a field must say so
-        raise _wrong(number, f"field {unknown[0]!r:.40} must be understood (it ends in _), and is not known")
+    if unknown:  # section 4.4: a reader that does not understand such a field must reject the pack
+        raise _wrong(number, f"field {unknown[0]!r:.40} must be understood, since its name ends in _, and is not known")
     for key in _NUMBERS:
         value = fields.get(key, 0)
         if not isinstance(value, int | float) or isinstance(value, bool):
@@ -71,7 +71,7 @@ def _check(fields: dict[str, object], number: int) -> None:
             raise _wrong(number, f"{key} is no text ({fields[key]!r:.40})")
     values = [key for key in _VALUES if key in fields]
     if len(values) > 1:
-        raise _wrong(number, f"it has several values ({', '.join(values)}); one is allowed")
+        raise _wrong(number, f"the record has several values ({', '.join(values)}); one is allowed")
 
 
 def _resolved(
@@ -94,10 +94,10 @@ def _resolved(
 def _name(
     record: dict[str, object], base: dict[str, object], unit: object, units: dict[str, object], number: int
 ) -> str:
-    """`units` is the first unit of each name so far."""
+    """Returns the full name of a record; `units` has the first unit of each name so far."""
     name = f"{base.get('bn', '')}{record.get('n', '')}"
     if not name:
-        raise _wrong(number, "it has no name: neither n nor bn")
+        raise _wrong(number, "the record has no name: neither n nor bn")
     if unit is None:
         return name
     other_than_base = not record.get("n") and unit != base.get("bu", unit)

@@ -1,7 +1,7 @@
-"""Shapes: what is known of objects whose keys were seen before, so that their values need not be looked up by name.
+"""Shapes: the facts about objects with known keys, by which their values are found without look-ups of names.
 
-A `Shape` is for any object; `take_known` (see `walk`) goes through its values. A `Flat` is for the ones in which
-nothing is to be done with a value but to take it, or to scale it: from these a row is read at once.
+A `Shape` is for any object; `KnownShapes.take_known` goes through the values of such an object. A `Flat` is for objects
+whose values are only taken or scaled: such an object is read as a row at once.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ TIME: Final = ""
 _MAX: Final = float_info.max
 
 Keys = tuple[str, ...]
-"""Of an object, in its order; or those that lead to an object, one in the other."""
+"""The keys of an object, in their order; or the keys that lead to an object, from the outside in."""
 
 
 class Shape(NamedTuple):
-    """What is known of the objects with certain keys at one place of a payload."""
+    """The facts about the objects with certain keys at one place of a payload."""
 
     keys: Keys
     entries: tuple[str | Shape | bool | None, ...]
-    """In the order of the keys: an input ID; `TIME` for the one with the time; the shape of the object in its place;
-    False for what the rule leaves out; None for what never had a number; True for text that is an identifier, whatever
-    it looks like."""
+    """For each key: an input ID; `TIME` for the time; the shape of an inner object; False for a value that the rule
+    leaves out; None for a value that was never a number; True for a text that is an identifier, even if it looks like
+    a number."""
     time_key: str | None
     conversions: tuple[Conversion | None, ...] | None
-    """What is done with each value; None if nothing is done with any."""
+    """The conversion of each value; None if no value has one."""
     all_keys: int
-    """Keys in it and in the objects in it."""
+    """Number of keys in the object and its inner objects."""
     leaves: int
-    """Values in it and in the objects in it, its time included."""
+    """Number of values in the object and its inner objects, including the time."""
     guarded: Keys = ()
-    """Its keys whose number may be a time of something else, by their name: a great one goes the long way."""
+    """Keys whose number may be another time, by their name: with a large number, the object must be walked."""
 
     def with_inner(self, path: Keys = ()) -> Iterator[tuple[Keys, Shape]]:
-        """Itself and the objects in it, with the keys that lead there."""
+        """Yields (keys that lead to it, shape) for this shape and the shapes of all inner objects."""
         yield path, self
         for key, entry in zip(self.keys, self.entries, strict=True):
             if isinstance(entry, Shape):
@@ -49,7 +49,7 @@ class Shape(NamedTuple):
 
 
 class Flat:
-    """What is known of objects of which a row is read at once."""
+    """The facts about objects that are read as a row at once."""
 
     __slots__ = (
         "all_keys",
@@ -72,42 +72,42 @@ class Flat:
     )
 
     def __init__(self, shape: Shape, time: Keys | None) -> None:
-        """`time` leads to the time, if it is read from the object."""
+        """`time` has the keys that lead to the time; None if the time is not read from the object."""
         self.keys = shape.keys
         self.all_keys = shape.all_keys
         levels = list(shape.with_inner())
         self.inner = [(_at(path), inner.keys) for path, inner in levels[1:]]
-        """How to find each object in it, and its keys."""
+        """(function that finds an inner object, keys of this object), for each inner object."""
         self.objects = len(levels)
         taken = [(path, *_taken(inner)) for path, inner in levels]
         self.inputs = tuple(input_id for _, _, inputs, _ in taken for input_id in inputs)
         conversions = [conversion for *_, some in taken for conversion in some]
         values = _together([_values(path, keys) for path, keys, _, _ in taken if keys])
         self.values = values if not any(conversions) else _converted(values, conversions)
-        """The values of an object, in the order of the inputs; raises LookupError or TypeError where it has not all of
-        them, or one is out of its range."""
+        """Returns the values of an object, in the order of `inputs`. Raises LookupError or TypeError if a value is
+        missing, or is out of its range."""
         self.width = len(self.inputs)
         self.pack = Struct(f"{self.width}d").pack
-        """The values as bytes; `struct.error` for what is no number."""
+        """Returns the values as bytes. Raises `struct.error` if a value is no number."""
         self.time = None if time is None else _at(time)
         entries = [
             (path, key, entry) for path, inner in levels for key, entry in zip(inner.keys, inner.entries, strict=True)
         ]
         self.texts = [_at((*path, key)) for path, key, entry in entries if entry is None]
-        """What never was a number, and would be taken if it were."""
+        """Functions that find the values that were never numbers; as a number, such a value would be a sample."""
         self.identifiers = [_at((*path, key)) for path, key, entry in entries if entry is True]
-        """Text that is no number, whatever it looks like."""
+        """Functions that find the texts that are identifiers, even if they look like numbers."""
         self.left_out = sum(1 for *_, entry in entries if entry is False)
-        """How many values the rule leaves out, whatever they are."""
+        """Number of values that the rule leaves out, of any type."""
         self.filtered = self.left_out + len(self.texts) + len(self.identifiers)
         self.guards = [_at((*path, key)) for path, inner in levels for key in inner.guarded]
-        """Numbers that may be times of something else."""
+        """Functions that find the numbers that may be other times."""
         self.plain = not self.filtered and not self.inner and not self.guards
-        """Whether nothing is in it but what is taken: an object that has its values, and no more keys, is like it."""
+        """Whether all members become samples: then an object with these values and no further keys has this shape."""
         self.watched = False
-        """Whether its text may tell several things apart."""
+        """Whether texts of such objects may tell several things apart."""
         self.rows: Rows | None = None
-        """Where the next one goes; for the time of one chunk."""
+        """The rows to which the next object is added, during one chunk; None between chunks."""
 
     @classmethod
     def of_lists(
@@ -118,8 +118,11 @@ class Flat:
         all_keys: int,
         filtered: int,
     ) -> Flat:
-        """Of messages with lists: `values` gives their values in the order of `inputs`, and raises LookupError for a
-        message of another shape; `time` finds the time."""
+        """Returns the facts about messages with lists.
+
+        `values` returns the values of a message in the order of `inputs`, and raises LookupError for a message with
+        another shape. `time` returns the time of a message; None if the time is not read from it.
+        """
         flat = cls.__new__(cls)
         flat.keys, flat.all_keys, flat.inner, flat.objects = (), all_keys, [], 0
         flat.inputs, flat.values, flat.width = inputs, values, len(inputs)
@@ -132,8 +135,10 @@ class Flat:
 
 
 def flat_of(shape: Shape, time: Keys | None, *, by_name: bool) -> Flat | None:
-    """What is known for reading rows of such objects; None if they are not for that. `time` leads to the time that the
-    rule names; `by_name` if a key may be a time by its name."""
+    """Returns the facts for reading such objects as rows; None if they cannot be read as rows.
+
+    `time` has the keys that lead to the time that the rule names. `by_name` says that a key may be a time by its name.
+    """
     levels = list(shape.with_inner())
     with_values = [level for level in levels if _taken(level[1])[0]]
     if not with_values or not all(_is_linear(conversion) for _, one in levels for conversion in one.conversions or ()):
@@ -141,7 +146,7 @@ def flat_of(shape: Shape, time: Keys | None, *, by_name: bool) -> Flat | None:
     if by_name:
         times = [path for path, one in levels if one.time_key is not None]
         if len(times) > 1 or not all(path[: len(at)] == at for at in times for path, _ in with_values):
-            return None  # some of its values have another time than others
+            return None  # the values have different times
         time = next(((*path, one.time_key) for path, one in levels if one.time_key is not None), None)
     elif time is not None and not any(path == time[:-1] and time[-1] in one.keys for path, one in levels):
         return None
@@ -149,7 +154,7 @@ def flat_of(shape: Shape, time: Keys | None, *, by_name: bool) -> Flat | None:
 
 
 def _taken(shape: Shape) -> tuple[list[str], list[str], list[Conversion | None]]:
-    """Keys, inputs and conversions of the values that are taken from the object itself."""
+    """(keys, inputs, conversions) of the object's values that become samples, without inner objects."""
     conversions = shape.conversions or (None,) * len(shape.keys)
     found = [
         (key, entry, conversion)
@@ -164,7 +169,7 @@ def _is_linear(conversion: Conversion | None) -> bool:
 
 
 def _at(path: Keys) -> Callable[[Any], Any]:
-    """Finds what stands there in a document."""
+    """Returns a function that finds the value at `path` in a document."""
     if len(path) == 1:
         return itemgetter(path[0])
 
@@ -177,7 +182,7 @@ def _at(path: Keys) -> Callable[[Any], Any]:
 
 
 def _values(path: Keys, keys: list[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """The values of these keys of the object at this path of a document."""
+    """Returns a function that returns the values of `keys` in the object at `path` of a document."""
     if len(keys) == 1:
         find_one = _at((*path, keys[0]))
         return lambda document: (find_one(document),)
@@ -197,7 +202,7 @@ def _together(parts: list[Callable[[Any], tuple[Any, ...]]]) -> Callable[[Any], 
 def _converted(
     values: Callable[[Any], Iterable[Any]], conversions: list[Conversion | None]
 ) -> Callable[[Any], Iterable[Any]]:
-    """Scaled and moved; what is out of range then is a LookupError."""
+    """Returns a function that scales the values; it raises LookupError for a value out of its range."""
     ranges = []
     for conversion in conversions:
         if conversion is None:

@@ -1,8 +1,8 @@
-"""The walk: once over a document, every leaf of it a sample, a reject, or counted as filtered.
+"""The walk over a document: each leaf becomes a sample or a reject, or is counted as filtered.
 
-The time of a value is that of the nearest object around it that has a time field, else the one that the rule says.
-Elements of a list are told apart as `item_names` says. Objects whose keys were seen before take a shorter way, which
-gives the same: see `known_shapes`. The place of a value is written as `places` says.
+The time of a value comes from the nearest object around the value that has a time field, or else from the rule. The
+module `item_names` tells the elements of a list apart, and `places` writes the place of a value. Objects with known
+keys take a shorter way with the same result: see `known_shapes`.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from connector.records import Reason, Record, Reject, Sample
 MAX_DEPTH: Final = 32
 _MAX_OTHER_NAMES: Final = 10_000
 _LONGEST_NAME: Final = 100
-"""Of a key that is remembered for being no time."""
+"""The most characters of a key that is remembered as no time."""
 NO_TIME: Final = -(2**62)
-"""Stands in a sample for a time that the record does not have, until the sample is taken back."""
+"""The time of a sample that needs the record's own time, if the record has none; such a sample becomes a reject."""
 
 
 _TIME_IN_PARTS: Final = (
-    "year, month and day stand in fields of their own, which only a rule can put together: time with a JMESPath "
-    "expression as field, format and zone (time: arrival takes the time of arrival)"
+    "year, month and day are in separate fields, which only a rule can join: set time with a JMESPath expression as "
+    "field, with format and zone (time: arrival uses the time of arrival)"
 )
 _AMBIGUOUS: Final = (
     "a key with a dot and an object in an object give two values of this message one name; name them in the rule of "
@@ -88,31 +88,32 @@ class Work:
         self.filtered = 0
         self.skipped = 0
         self.why = ""
-        """Why values were left out, where it is not that the rule says so; see `FILTERED_BECAUSE`."""
+        """The reason why values were left out, a key of `FILTERED_BECAUSE`; empty if the rule leaves them out."""
         self.keys = 0
         self.arrival_us = record.received_us or record.time_us
         self.read_time: ReadTime = plan.rule.time.read
         self.no_time: Reject | None = None
-        """Why the record's own time cannot be used; values that need it have `NO_TIME`."""
+        """The reject if the record's own time cannot be used; values that need this time have `NO_TIME`."""
         self.lacks: Mapping[str, str] = {}
-        """What the plan lacks that input IDs are made of, and what there is instead."""
+        """Variable that input IDs need and that the plan lacks → a text about the place where it should be."""
         self.place = ""
-        """Where in the payload the document of this walk is, for rejects."""
+        """The place of this document in the payload, for rejects."""
         self.unused_time: str = ""
-        """The place of a time that no value has, the first one."""
+        """The place of the first time that no value uses; empty if there is none."""
         self.ambiguous: frozenset[str] = frozenset()
-        """Shown places that several values of this document have."""
+        """Shown places that several values of this document share."""
 
 
 class OutOfRangeError(TimeError):
-    """Readable, but no plausible time of a measurement."""
+    """The time can be read, but is not plausible as the time of a measurement."""
 
 
 class Walker:
     """Walks documents.
 
-    The class is long because its methods call each other: an object holds lists, a list holds objects, and each of them
-    may end in a value."""
+    The class is long because its methods call each other: an object has lists, a list has objects, and both have
+    values.
+    """
 
     def __init__(
         self,
@@ -122,18 +123,24 @@ class Walker:
         learn: Callable[[Plan, str, str], int],
         observations: Observations,
     ) -> None:
-        """`new_id` gives a path its input ID, None if its rule leaves it out; `learn` gives the number of a state's
-        name."""
+        """`max_values` bounds the samples and rejects of a message.
+
+        `new_id` returns the input ID of a path, or None if the rule leaves the path out. `learn` returns the number of
+        a state by its name.
+        """
         self._observations = observations
         self._bounds = bounds
         self._max_values = max_values
         self._new_id = new_id
         self._learn = learn
         self._other_names: set[str] = set()
-        """Keys that are known not to be times, so that they need not be looked at again."""
+        """Keys that are known not to be times, so that they are not checked again."""
 
     def walk(self, work: Work, value: object, path: str, time_us: int) -> None:
-        """Walk this document; where nothing in it says a time, its values have `time_us`."""
+        """Walk a document; values without a time in the document have the time `time_us`.
+
+        Raises `PayloadError` for too many values.
+        """
         look = work.plan.rule.time.kind == AUTO_TIME
         if isinstance(value, dict):
             self._object(work, value, path, time_us, look, 1)
@@ -150,7 +157,7 @@ class Walker:
         depth: int,
         naming: tuple[str, ...] = (),
     ) -> None:
-        """`naming` are the keys whose content is part of the object's place already."""
+        """Walk an object; the values of the keys in `naming` are already a part of the object's place."""
         plan = work.plan
         work.keys += len(obj)
         time_key: str | None = None
@@ -188,7 +195,7 @@ class Walker:
                     else:
                         self._reject_value(work, at, value, Reason.NOT_FINITE, NOT_FINITE)
             elif kind is list and len(obj) > 1:
-                lists = True  # it may belong to another list
+                lists = True  # the list may belong to another list
             else:
                 self._value(work, value, at, time_us, look, depth)
         if lists:
@@ -203,8 +210,10 @@ class Walker:
     def _own_time(
         self, work: Work, obj: dict[str, object], time_key: str | None, path: str, time_us: int
     ) -> int | None:
-        """The time of an object's values, in µs: of its own field, else `time_us`. None if it cannot be read, which is
-        a reject then."""
+        """Returns the time of an object's values in µs: from its own time field, or else `time_us`.
+
+        If the time cannot be read, the time becomes a reject, and the result is None.
+        """
         if time_key is None:
             if path or not has_time_in_parts(obj):
                 return time_us
@@ -215,7 +224,7 @@ class Walker:
         except TimeError as error:
             what = f"time field {time_key!r}"
             if any(is_possible_time_name(key) for key in obj):
-                what += " (if the date stands in another field: time: \"join('T', [date, time])\" in its rule)"
+                what += " (if the date is in another field, set time: \"join('T', [date, time])\" in the rule)"
             work.rejects.append(self.time_reject(error, what, shown(path) or None, obj[time_key]))
             return None
 
@@ -229,7 +238,7 @@ class Walker:
         look: bool,
         depth: int,
     ) -> None:
-        """The lists among the members of an object: they may be columns of one table."""
+        """Walk the lists among the members of an object, which may be columns of one table."""
         named = parallel_names(obj)
         times = [key for key, value in obj.items() if look and is_list_of_times(key, value)]
         for key, value in obj.items():
@@ -241,7 +250,7 @@ class Walker:
                 work.filtered += len(value)
             elif other is not None and has_readings(value):
                 why = (
-                    f"the times of this list stand in the list {other!r} beside it; write a rule with "
+                    f"the times of this list are in the list {other!r} beside it; write a rule with "
                     f"parallel: [{other}, {key}] and time: {other}"
                 )
                 self._refuse(work, value, at, Reason.TIME_UNREADABLE, why)
@@ -264,7 +273,7 @@ class Walker:
             elif isinstance(value, dict):
                 name = NO_NAME
                 if path and is_plural(last_key(path)) and shown(path) not in work.plan.rule.parents:
-                    name = item_name(value)  # a list of one, as some senders write it
+                    name = item_name(value)  # some senders write a list of one item as this item
                 at = f"{path}.{item_segment(name.parts)}" if name.parts else path
                 self._object(work, value, at, time_us, look, depth + 1, name.keys)
             else:
@@ -299,7 +308,7 @@ class Walker:
         input_id = plan.ids.get(path) or self._known_id(work, path, value)
         if input_id is None:
             return
-        if path in plan.conversions:  # found out with the ID
+        if path in plan.conversions:  # known only together with the ID
             self._convert(work, value, path, time_us, plan.conversions[path])
         elif work.ambiguous and shown(path) in work.ambiguous:
             self._reject_value(work, path, value, Reason.NO_IDENTITY, _AMBIGUOUS)
@@ -324,7 +333,7 @@ class Walker:
         if isinstance(number, str):  # FILTERED
             work.filtered += 1
             if isinstance(value, int | float) or (isinstance(value, str) and conversion.states is not None):
-                work.skipped += 1  # the rule wants it to be left out; other text and null are just no values
+                work.skipped += 1  # the rule leaves the value out; other text and null are no values at all
             return
         input_id = work.plan.ids.get(path) or self._known_id(work, path, value)
         if input_id is not None:
@@ -359,7 +368,7 @@ class Walker:
                 self._refuse(work, item, join(path, str(index)), Reason.NO_IDENTITY, naming.refusal)
 
     def _refuse(self, work: Work, value: object, path: str, reason: Reason, why: str) -> None:
-        """Make one reject of a list or an object, if there are readings in it."""
+        """Make one reject for a list or an object with readings; one without readings is counted as filtered."""
         found, keys = count(value)
         work.keys += keys
         if has_readings(value):
@@ -375,21 +384,24 @@ class Walker:
                 "items_named_by_guess",
                 plan.source,
                 f"{plan.topic}: {at}",
-                f"the items of the list {at} are called by their field {field!r}, since nothing else does",
-                f"if that is right, write a rule to be sure: {{topic: {dumps(plan.topic)}, iterate: {dumps(at)}, "
+                f"the items of the list {at} are named by their field {field!r}, since no other field names them",
+                f"if this is right, write a rule to be sure: {{topic: {dumps(plan.topic)}, iterate: {dumps(at)}, "
                 f"item_name: {dumps(field)}}}",
             )
         )
 
     def _state(self, work: Work, path: str, text: str) -> int:
-        """The number of a state's name. Raises `ValueRejectedError`."""
+        """Returns the number of a state by its name. Raises `ValueRejectedError`."""
         refusal = self._refusal(work, path)
         if refusal is not None:
             raise ValueRejectedError(Reason.NO_IDENTITY, refusal)
         return self._learn(work.plan, path, text)
 
     def _refusal(self, work: Work, path: str) -> str | None:
-        """Why this path must have no input ID, where what it is made of is not there; None if it may have one."""
+        """Returns the reason why the path must not get an input ID; None if it may.
+
+        A path must not get an input ID if the record lacks a variable that the ID needs.
+        """
         plan = work.plan
         value = value_rule(plan.rule, path) if plan.lacking else None
         names = plan.lacking & plan.rule.told_apart_by(value) if value is not None else None
@@ -397,10 +409,16 @@ class Walker:
             return None
         number = "" if plan.rule.number is None else f" {plan.rule.number + 1}"
         said = "; ".join(f"{{{name}}}: {work.lacks[name]}" for name in sorted(names))
-        return f"what tells devices apart in rule{number} is not there ({said}); without, they would be one signal"
+        return (
+            f"the record lacks a text by which rule{number} tells devices apart ({said}); without this text, several "
+            "devices would be one signal"
+        )
 
     def _known_id(self, work: Work, path: str, value: object) -> str | None:
-        """The ID of a path whose look-up gave nothing: it is new, or a rule skips it, or it may have none."""
+        """Returns the ID of a path that the plan's look-up did not find; None if the path has no ID.
+
+        Such a path is new, or a rule skips it, or it must not have an ID.
+        """
         plan = work.plan
         refusal = self._refusal(work, path)
         if refusal is not None:
@@ -421,7 +439,10 @@ class Walker:
         return input_id
 
     def check_count(self, work: Work) -> None:
-        """Asked before each new ID too: a message that is refused must not leave a million IDs behind."""
+        """Raise `PayloadError` if a message has too many values.
+
+        This is also checked before each new ID: a refused message must not leave a million IDs behind.
+        """
         if len(work.samples) + len(work.rejects) > self._max_values:
             raise PayloadError(
                 Reason.TOO_MANY_VALUES,
@@ -436,8 +457,11 @@ class Walker:
     # -- times ------------------------------------------------------------------------------------
 
     def find_time(self, obj: dict[str, object]) -> str | None:
-        """The first key that is a time by its name, else the first that is one by its name and its content: the same
-        for the same object, whatever came before."""
+        """Returns the key of an object's time; None if it has no time.
+
+        This is the first key that is certainly a time by its name, or else the first key that may be a time by its name
+        and has a time as its value. The result depends only on the object, and not on earlier objects.
+        """
         others = self._other_names
         possible: str | None = None
         for key, value in obj.items():
@@ -457,17 +481,17 @@ class Walker:
         return possible
 
     def has_time(self, obj: dict[str, object]) -> bool:
-        """Whether an object has a time of its own."""
+        """Whether an object has a time field."""
         return self.find_time(obj) is not None
 
     def read_time(self, work: Work, value: object) -> int:
-        """A time as the rule reads it, within the bounds. Raises `TimeError`."""
+        """Returns a time in µs, read as the rule says and checked against the bounds. Raises `TimeError`."""
         time_us = work.read_time(value)
         self.check_bounds(time_us, work.arrival_us)
         return time_us
 
     def check_bounds(self, time_us: int, arrival_us: int) -> None:
-        """Raise `OutOfRangeError` for what is no plausible time of a measurement."""
+        """Raise `OutOfRangeError` if `time_us` is no plausible time of a measurement that arrived at `arrival_us`."""
         bounds = self._bounds
         if not bounds.oldest_us <= time_us <= arrival_us + bounds.newest_after_arrival_us:
             try:
@@ -482,7 +506,7 @@ class Walker:
 
     @staticmethod
     def time_reject(error: TimeError, what: str, path: str | None, value: object) -> Reject:
-        """The reject of a time that cannot be used."""
+        """Returns the reject for a time that cannot be used; `what` names the field or header."""
         reason = Reason.TIME_OUT_OF_RANGE if isinstance(error, OutOfRangeError) else Reason.TIME_UNREADABLE
         return Reject(reason, f"{what}: {error}", path, shown_value(value))
 
@@ -492,12 +516,12 @@ def _never(_obj: dict[str, object]) -> bool:
 
 
 def _is_identifier(plan: Plan, path: str) -> bool:
-    """Whether numbers at this place are identifiers, since the rule says nothing of them and their name does."""
+    """Whether numbers at this path are identifiers: by their name, if the rule has no settings for the path."""
     return meaning(last_key(path)).identifier and value_rule(plan.rule, path) is NO_VALUE_RULE
 
 
 def _is_no_number(plan: Plan, path: str, value: object) -> bool:
-    """Whether this text is no number, though it is made of digits: an identifier, or the time of something else."""
+    """Whether a text of digits is no number: an identifier, or another time than that of the values beside it."""
     key = last_key(path)
     return (
         meaning(key).text_identifier or (len(value) >= 10 and is_other_time(key, value))  # type: ignore[arg-type]
@@ -505,8 +529,10 @@ def _is_no_number(plan: Plan, path: str, value: object) -> bool:
 
 
 def _is_time_of_other(plan: Plan, path: str, value: object) -> bool:
-    """Whether this number is a time that the values beside it do not have: by the name of its field, or of the object
-    around it (`{"timestamp": {"seconds": 1790000000}}`)."""
+    """Whether a number is another time than that of the values beside it.
+
+    The name of its field, or of the object around it, says so (`{"timestamp": {"seconds": 1790000000}}`).
+    """
     around = path.rpartition(".")[0]
     return (
         is_other_time(last_key(path), value) or (around != "" and is_other_time(last_key(around), value))
@@ -524,11 +550,11 @@ def is_list_of_times(key: str, value: object) -> bool:
 
 
 def repeated_places(document: object, path: str, has_time: Callable[[dict[str, object]], bool]) -> frozenset[str]:
-    """The shown places that several values of a document have: `a.b` in `{"a.b": 1, "a": {"b": 2}}`."""
+    """Returns the shown places that several values of a document share: `a.b` in `{"a.b": 1, "a": {"b": 2}}`."""
     once: set[str] = set()
     twice: set[str] = set()
     left: list[tuple[str, object, int]] = [(path, document, 0)]
-    for at, value, depth in left:  # which grows
+    for at, value, depth in left:  # the list grows in this loop
         if depth > MAX_DEPTH:
             continue
         if isinstance(value, dict):
@@ -550,16 +576,16 @@ def repeated_places(document: object, path: str, has_time: Callable[[dict[str, o
 
 
 def leaves(document: object) -> int:
-    """How many values stand in a document, whatever they are."""
+    """Returns the number of leaves in a document: values of any kind."""
     return count(document)[0]
 
 
 def count(document: object) -> tuple[int, int]:
-    """(leaves, keys) of a document."""
+    """(number of leaves, number of keys) in a document."""
     keys = 0
     left = [document]
     found = 1
-    for value in left:  # which grows
+    for value in left:  # the list grows in this loop
         if isinstance(value, dict):
             n = len(value)
             keys += n
@@ -574,22 +600,22 @@ def count(document: object) -> tuple[int, int]:
 
 
 def repeated(key: str, path: str, value: object) -> Reject:
-    """The reject of a value whose key stands more than once."""
+    """Returns the reject for a value whose key is in its object more than once."""
     return Reject(
         Reason.DUPLICATE_KEY,
-        f"key {key!r} stands more than once in its object; only the last value was taken",
+        f"key {key!r} is in its object more than once; only the last value was taken",
         path,
         shown_value(value),
     )
 
 
 def shown_value(value: object) -> str:
-    """A value for the person who reads a dead letter."""
+    """Returns a text for a value, for the readers of dead letters."""
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     return shortened(repr(value))
 
 
 def shortened(text: str) -> str:
-    """At most 80 characters of it."""
+    """Returns the text, or its first 79 characters and an ellipsis."""
     return text if len(text) <= 80 else text[:79] + "…"

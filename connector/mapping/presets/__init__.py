@@ -1,7 +1,7 @@
-"""Presets: what a product or a standard sends, as rules in YAML; one small file each, and nothing else in it.
+"""Presets: rules in YAML for the messages of a product or a standard; one small file each.
 
-A preset's file has `rules`, in the words of a configuration; `base`, what stands before their topics unless the user
-says something else; and `about`, a line for people. Beside the built-in presets, a folder of the user's may have some.
+The file of a preset has `rules`, as in a configuration; `base`, the default start of their topics; and `about`, a line
+for people. Beside the built-in presets, the user may have a folder of presets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BUILT_IN: Final = tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
 class PresetError(ConnectorError, ValueError):
-    """The preset cannot be used like this; the text says what to change, `field` where."""
+    """The preset cannot be used like this; the text has the remedy, and `field` names the setting to change."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -31,10 +31,10 @@ class PresetError(ConnectorError, ValueError):
 
 
 class Presets:
-    """The presets that a configuration can name: the built-in ones, and those of its own folder."""
+    """The presets that a configuration can name: the built-in presets, and the presets of its folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        """Raises `PresetError` for a folder that is not there, or that has a name of a built-in preset."""
+        """Raises `PresetError` if the folder does not exist, or has a file with the name of a built-in preset."""
         self._files = {name: _FOLDER / f"{name}.yaml" for name in BUILT_IN}
         own = {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.yaml"))}
         if folder is not None and not folder.is_dir():
@@ -46,32 +46,34 @@ class Presets:
         self._files |= own
 
     def about(self, name: str) -> str:
-        """What the preset is for; empty if its file does not say. Raises `PresetError`."""
+        """Returns the line about the preset, for people; empty if its file has none. Raises `PresetError`."""
         return str(self._read(name).get("about", ""))
 
     def digest(self) -> str:
-        """Tells apart what the files of the own folder say; empty without one."""
+        """Returns a digest of the files in the folder of the user; empty without a folder."""
         texts = [(name, path.read_bytes()) for name, path in self._own.items()]
         return hashlib.sha256(repr(texts).encode()).hexdigest() if texts else ""
 
     def expand(self, name: str, written: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The rules that a rule with this preset stands for; what the rule says itself comes on top. Raises
-        `PresetError`."""
+        """Returns the rules of a preset, for a rule that names it; the rule's own settings are merged into them.
+
+        Raises `PresetError`.
+        """
         preset = self._read(name)
         own = {key: value for key, value in written.items() if key not in ("preset", "base", "topic")}
-        # a rule that leaves messages out is not about their values
+        # a rule that skips messages needs no settings for values
         rules = [dict(rule) if rule.get("skip") else _merged(rule, own) for rule in preset["rules"]]
         topic, base = written.get("topic"), written.get("base")
         if topic is not None:
             if len(rules) > 1:
                 raise PresetError(
-                    "topic", f"preset {name} has topics of its own; instead of topic say base, what stands before them"
+                    "topic", f"preset {name} has its own topics; instead of topic, set base: the start of these topics"
                 )
             if base is not None:
                 raise PresetError("base", "topic and base exclude each other; keep one")
             rules[0]["topic"] = topic
         elif any("topic" not in rule for rule in rules):
-            raise PresetError("preset", f"preset {name} is for any topic: say which, with topic")
+            raise PresetError("preset", f"preset {name} is for any topic: name the topic, with topic")
         else:
             base = preset.get("base", "") if base is None else base
             for rule in rules:
@@ -106,7 +108,7 @@ def _load(file: Path) -> dict[str, Any]:
 
 
 def _merged(preset: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections are merged, everything else is replaced."""
+    """Returns the settings of both: sections are merged, and every other setting of `own` replaces the preset's."""
     merged = dict(preset)
     for key, value in own.items():
         known = merged.get(key)

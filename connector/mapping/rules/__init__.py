@@ -1,1 +1,1 @@
-"""Rules: what the configuration says of them, and what they compile to."""
+"""The rules of the mapping: their sections in the configuration, and their compiled form."""

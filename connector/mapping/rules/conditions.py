@@ -1,4 +1,4 @@
-"""Conditions on what is in a payload: a JMESPath expression, or places and what they must have."""
+"""Conditions on a payload: a JMESPath expression that must be true, or paths with the values that they must have."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from connector.mapping.rules.paths import MISSING, Path, parse_path
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition. `wanted` are the values that will do; None: anything that JMESPath takes for true."""
+    """One condition. `wanted` has the allowed values; None allows each value that is true in JMESPath."""
 
     path: Path
     wanted: tuple[object, ...] | None = None
 
     def holds(self, document: object) -> bool:
-        """Whether the payload is like that."""
+        """Whether the document fulfils the condition."""
         found = self.path.find(document)
         if self.wanted is not None:
             return any(_same(found, wanted) for wanted in self.wanted)
@@ -24,7 +24,7 @@ class Condition:
 
 
 def parse_conditions(written: str | Mapping[str, object]) -> tuple[Condition, ...]:
-    """All of which must hold. Raises ValueError."""
+    """Returns the conditions of a setting `when`, which must all hold. Raises ValueError."""
     if isinstance(written, str):
         return (Condition(parse_path(written)),)
     return tuple(
@@ -34,7 +34,7 @@ def parse_conditions(written: str | Mapping[str, object]) -> tuple[Condition, ..
 
 
 def _same(found: object, wanted: object) -> bool:
-    """true is not 1, as in JSON; null is also what is not there."""
+    """Whether two values are equal: as in JSON, true is not 1; a missing value equals null."""
     if wanted is None:
         return found is None or found is MISSING
     return found == wanted and isinstance(found, bool) == isinstance(wanted, bool)

@@ -1,8 +1,8 @@
-"""Where something stands in a payload: plain paths as look-ups, JMESPath for the rest.
+"""Paths to values in a payload: plain paths are look-ups, all other paths are JMESPath.
 
-A plain path is keys with dots between, `data.temperature`, with places of a list as numbers, `values.0.v` or
-`values[0].v`. Whatever has other signs of JMESPath in it (wildcards, filters, functions, `||`) is compiled by the
-library. A key that has dots of its own is found too, as long as it is the rest of a path: `tags.Line1.Motor`.
+A plain path has keys with dots between them, `data.temperature`, and places of lists as numbers, `values.0.v` or
+`values[0].v`. A text with other signs of JMESPath (wildcards, filters, functions, `||`) is compiled by the library
+jmespath. A key that has dots itself is found, too, if it is the rest of a path: `tags.Line1.Motor`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ WHOLE: Final = "@"
 
 
 class PathError(ValueError):
-    """The path cannot be used; the text says where and why."""
+    """The path cannot be used; the text has the place and the reason."""
 
 
 class Missing:
-    """What a path gives that leads nowhere."""
+    """The type of `MISSING`, which stands for a value that is not there."""
 
     def __repr__(self) -> str:
         return "MISSING"
@@ -42,22 +42,22 @@ class Path:
     text: str
     parts: tuple[str, ...] = ()
     expression: Any = field(default=None, compare=False, repr=False)
-    """The library's, where the path is not plain."""
+    """The compiled JMESPath; None if the path is plain."""
     either: tuple[Path, ...] = ()
-    """Plain paths of which the first counts that leads to something, `a || b`."""
+    """The plain paths of `a || b`: the first path that leads to a value counts."""
 
     @property
     def plain(self) -> bool:
-        """Whether it is one look-up."""
+        """Whether the path is a single look-up."""
         return self.expression is None and not self.either
 
     @property
     def dotted(self) -> str:
-        """How the walk calls the place that a plain path leads to."""
+        """The path as the walk writes it: keys with dots between them; only for a plain path."""
         return ".".join(self.parts)
 
     def find(self, document: object) -> object:
-        """What stands there; `MISSING` if nothing does (for JMESPath, null is nothing)."""
+        """Returns the value at the path; `MISSING` if there is none. For JMESPath, null counts as missing."""
         if self.expression is None:
             parts = self.parts
             if len(parts) == 1 and type(document) is dict:
@@ -68,11 +68,11 @@ class Path:
         try:
             found = self.expression.search(document)
         except (JMESPathError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError):
-            return MISSING  # a function was given what it does not take: it is not there in this payload
+            return MISSING  # a function has got a value that it does not take: this payload has no such value
         return MISSING if found is None else found
 
     def _first(self, document: object) -> object:
-        """As JMESPath has it: what is null, false or empty does not count, unless it is the last."""
+        """Returns the value of `a || b` as JMESPath: a null, false or empty value counts only at the last path."""
         found: object = MISSING
         for path in self.either:
             found = path.find(document)
@@ -82,14 +82,14 @@ class Path:
 
 
 def parse_path(text: str) -> Path:
-    """Compile a path, or raise `PathError`."""
+    """Returns the compiled path. Raises `PathError`."""
     if text == WHOLE:
         return Path(text)
     plain = _INDEX.sub(r".\1", text).removeprefix(".")
     if not _EXPRESSION.search(plain):
         parts = tuple(plain.split("."))
         if not all(parts):
-            raise PathError(f"{text!r}: between two dots, and at either end, stands a name")
+            raise PathError(f"{text!r}: a name is missing between two dots, or at an end")
         return Path(text, parts)
     either = [part.strip() for part in plain.split("||")]
     if len(either) > 1 and all(_NAMES.fullmatch(part) for part in either):
@@ -104,7 +104,7 @@ def parse_path(text: str) -> Path:
 
 
 def lookup(document: object, parts: tuple[str, ...]) -> object:
-    """What stands where these keys and places lead, else `MISSING`."""
+    """Returns the value at the end of these keys and places of lists, else `MISSING`."""
     for at, part in enumerate(parts):
         if isinstance(document, dict):
             if part in document:

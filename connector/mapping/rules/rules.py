@@ -1,4 +1,4 @@
-"""What a mapping rule says, compiled: which records it takes and what becomes of their values."""
+"""The compiled rules of the mapping: the records that a rule takes, and the treatment of their values."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ RECORD_TIMES = (ARRIVAL_TIME, CREATE_TIME, APPEND_TIME, RECEIVED_TIME)
 FIELD_TIME = "field"
 HEADER_TIME = "header"
 DEFAULT_INPUT = "{topic}:{path}"
-"""How an input ID is made where no rule says otherwise; a payload without a path is just `{topic}`."""
+"""The default template of input IDs; for a value without a path, the input ID is only `{topic}`."""
 ITEM_INPUT = "{topic}:{item}.{path}"
-"""The same in a rule with `iterate`; a name that is empty leaves out its dot or colon."""
+"""The default template in a rule with `iterate`; without an item or a path, its colon or dot is left out, too."""
 
 Labels = tuple[tuple[str, Template], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Publishing:
-    """As what a rule's signals are published."""
+    """The settings for the items that are published for a rule's signals; None stands for the signal's metadata."""
 
     name: Template | None = None
     description: Template | None = None
@@ -60,36 +60,36 @@ class Publishing:
 
 @dataclass(frozen=True, slots=True)
 class TimeSource:
-    """Where the time of a record's values comes from, and how it is written."""
+    """The source of the times of a record's values, and the notation of these times."""
 
     kind: str = AUTO_TIME
-    """`auto`, one of the record's own times, `field` or `header`."""
+    """`auto`, one of `RECORD_TIMES`, `field` or `header`."""
     path: Path | None = None
     header: str = ""
     read: ReadTime = parse_time
     or_arrival: bool = False
-    """A field or header that is not there: take the record's own time."""
+    """Whether the record's own time is used if the field or header is missing."""
     correct_above_us: int | None = None
-    """Correct clocks that are off by more than this."""
+    """Clocks that are off by more than this (µs) are corrected; None: no clock is corrected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What is done with the quality that stands beside a value."""
+    """The quality beside the values, and its effect."""
 
     path: Path
     good: frozenset[str]
-    """The good ones as text, in small letters; whole numbers without a fraction."""
+    """The good qualities as texts in small letters; whole numbers have no decimal point."""
     use: Literal["keep", "drop", "null", "reject", "signal"]
-    """What becomes of the values where it is not good; `signal`: they are kept, and the quality is a signal too."""
+    """The effect on values whose quality is not good; `signal` keeps the values and makes a signal of the quality."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValueRule:
-    """What a rule says of one value."""
+    """The settings of a rule for one value."""
 
     named: str | None = None
-    """What it is called in templates, where that is not its path."""
+    """The name of the value in templates; None if this is its path."""
     skip: bool = False
     input: Template | None = None
     name: Template | None = None
@@ -98,18 +98,18 @@ class ValueRule:
     value_type: str | None = None
     enum_values: tuple[tuple[str, str], ...] = ()
     labels: Labels = ()
-    """Beside those of the rule."""
+    """Further labels, beside the labels of the rule."""
     annotations: Labels = ()
     sample_interval: str | None = None
     gap_detection: str | None = None
     conversion: Conversion | None = None
     thinning: Thinning | None = None
     publish: bool = True
-    """Whether it is published where the rule publishes."""
+    """Whether the value's signal is published, if the rule publishes signals."""
 
     @property
     def says_metadata(self) -> bool:
-        """Whether it says any metadata of its own."""
+        """Whether these settings have any metadata."""
         return _says_metadata(self)
 
 
@@ -119,30 +119,30 @@ class Rule:
 
     pattern: TopicPattern
     number: int | None = None
-    """Its place in the configuration, from 0; for whoever reads a reject."""
+    """The rule's place in the configuration, from 0, for the readers of rejects; None if it is not in the file."""
     key: TopicPattern | None = None
-    """The rule takes only records whose key is like this."""
+    """If set, the rule takes only records whose key matches the pattern."""
     headers: tuple[tuple[str, TopicPattern], ...] = ()
-    """The rule takes only records that have these headers."""
+    """(name, pattern): the rule takes only records whose headers match."""
     when: tuple[Condition, ...] = ()
-    """The rule takes only payloads that are like this."""
+    """The rule takes only payloads that fulfil all conditions."""
     skip: bool = False
     format: Format | None = None
-    """None: JSON."""
+    """The format of the payloads; None for JSON."""
     sparkplug: SparkplugRule | None = None
-    """Its messages are Sparkplug B, whose meaning depends on those before them."""
+    """The settings for Sparkplug B, if the messages are Sparkplug B: their meaning depends on earlier messages."""
     prepare: Callable[[object, int], object] | None = None
-    """Resolves what a notation leaves to be resolved, such as SenML's base values; it gets the arrival in µs too."""
+    """(document, time of arrival in µs) → the document to map; for SenML, the records with resolved base values."""
     select: Path | None = None
-    """The part of the payload that is mapped."""
+    """The path of the part of the payload that is mapped; None for the whole payload."""
     iterate: tuple[Path, ...] = ()
-    """Where the items are, each level within the one before."""
+    """The paths of the items; each path leads on from an item of the path before."""
     parallel: tuple[Path, ...] = ()
-    """Arrays of the same length whose n-th elements make one item."""
+    """The paths of arrays with the same length; their n-th elements make one item."""
     item_name: Path | None = None
-    """Where an item has its name."""
+    """The path of an item's name."""
     outer_names: tuple[Path | None, ...] = ()
-    """Where the items around it have theirs, from the outside in: one for each path of `iterate` but the last."""
+    """The paths of the names of the items around an item, from the outside in: one for each `iterate` but the last."""
     input: Template | None = None
     name: Template | None = None
     description: Template | None = None
@@ -156,40 +156,40 @@ class Rule:
     conversion: Conversion | None = None
     time: TimeSource = TimeSource()
     device: Template | None = None
-    """Whose clock it is; None: a device a topic."""
+    """The template of the device whose clock is measured; None: each topic is a device."""
     quality: Quality | None = None
     thinning: Thinning | None = None
     align: Grid | None = None
-    """Where the times of its samples are moved to."""
+    """The grid for the times of the samples; None if times stay as they are."""
     shared_inputs: bool = False
     drops_text: bool = False
-    """A message that is only text is left out and no dead letter."""
+    """Whether a message that is only text is left out, instead of becoming a dead letter."""
     values: Mapping[str, ValueRule] = field(default_factory=lambda: MappingProxyType({}))
-    """By their path in the payload (in the item, in a rule that iterates)."""
+    """Path in the payload (or in the item, in a rule with items) → the settings of this value."""
     expressions: tuple[tuple[Path, str], ...] = ()
-    """What JMESPath finds, and its name in `found`; a quality that is a signal of its own, too."""
+    """(JMESPath expression, name of its value in `found`), also for a quality that has its own signal."""
     found: Rule | None = None
-    """This rule for what the expressions find: its values are by their names."""
+    """The rule for the values that the expressions find; its `values` are by their names."""
     inherit: bool = False
-    """What a value rule says holds for all below its path."""
+    """Whether the settings of a value also hold for all values below its path."""
     other_values: bool = True
-    """Whether values that `values` does not name are mapped too."""
+    """Whether values that `values` does not name are mapped, too."""
     publish: Publishing | None = None
 
     @property
     def time_path(self) -> str | None:
-        """The dotted path of the field that has the time, where the rule names one."""
+        """The dotted path of the field with the time; None if the rule names no field by a plain path."""
         path = self.time.path
         return path.dotted if path is not None and path.plain else None
 
     @property
     def iterates(self) -> bool:
-        """Whether its values are those of items in the payload."""
+        """Whether the rule maps items of the payload one by one."""
         return bool(self.iterate or self.parallel)
 
     @cached_property
     def positions(self) -> frozenset[str]:
-        """The lists of which the rule names values by their place in the list: `vals` for the value `vals.0.v`."""
+        """The paths of lists whose values the rule names by their place: `vals` for the value `vals.0.v`."""
         found: set[str] = set()
         for path in self.values:
             parts = path.split(".")
@@ -198,14 +198,14 @@ class Rule:
 
     @cached_property
     def parents(self) -> frozenset[str]:
-        """The objects of which the rule names values: `motor` for the value `motor.rpm`."""
+        """The paths of objects whose values the rule names: `motor` for the value `motor.rpm`."""
         return frozenset(
             ".".join(parts[:at]) for path in self.values for parts in [path.split(".")] for at in range(1, len(parts))
         )
 
     @property
     def is_plain(self) -> bool:
-        """Whether a record needs nothing but to be decoded and walked."""
+        """Whether a record only needs to be decoded and walked."""
         return not (
             self.format
             or self.sparkplug
@@ -221,7 +221,7 @@ class Rule:
 
     @cached_property
     def dynamic(self) -> tuple[str, ...]:
-        """What its templates use that differs within one topic: `key`, `header.NAME`, `payload.PATH`, `item` …"""
+        """The variables of templates that may differ within a topic: `key`, `header.NAME`, `payload.PATH`, `item` …"""
         templates = [self.name, self.description, self.unit, self.device]
         templates += [template for _, template in (*self.labels, *self.annotations)]
         for value in (*self.values.values(), *(self.found.values.values() if self.found else ())):
@@ -235,8 +235,10 @@ class Rule:
 
     @cached_property
     def identity(self) -> tuple[str, ...]:
-        """Those of them that tell signals apart: what its input IDs use. A device that is called otherwise in a label
-        is still the same."""
+        """The dynamic variables that tell signals apart: the variables of the input IDs.
+
+        Variables of labels do not count: a device with another label is still the same device.
+        """
         templates = [self.input, *(value.input for value in self.values.values())]
         templates += [value.input for value in (self.found.values.values() if self.found else ())]
         used = {name for template in templates if template for name in template.variables}
@@ -248,8 +250,10 @@ class Rule:
         return tuple(sorted(filter(is_dynamic, used)))
 
     def told_apart_by(self, value: ValueRule) -> frozenset[str]:
-        """What this value's input ID is made of: each of these has to be there, or two devices become one signal. Items
-        of a list without `item_name` are readings of the same signals, so they need no name."""
+        """Returns the variables that the input ID of a value needs: without one of them, two devices become one signal.
+
+        Without `item_name`, the items of a list are readings of the same signals, so they need no name.
+        """
         template = value.input or self.input
         if template is not None:
             return frozenset(template.required)
@@ -263,8 +267,7 @@ class Rule:
 
     @cached_property
     def name_paths(self) -> frozenset[str]:
-        """The places in payload or item whose text tells devices apart, as the walk calls them: it is a name there, and
-        no number that went wrong."""
+        """The dotted paths in payload or item whose text tells devices apart: this text is a name and no bad number."""
         inside = ITEM_FIELD if self.iterates else PAYLOAD
         paths = [self.paths[name] for name in self.identity if name.startswith(inside)]
         if self.item_name is not None:
@@ -272,8 +275,10 @@ class Rule:
         return frozenset(path.dotted for path in paths if path.parts and (self.iterates or self.select is None))
 
     def lacking(self, texts: Mapping[str, str]) -> frozenset[str]:
-        """Which of these dynamic variables are empty, though an input ID is made of them; with the levels that a key or
-        header names."""
+        """Returns the variables that input IDs need and that are empty in `texts`.
+
+        If a key or a header is empty, its named levels count as empty, too.
+        """
         empty = {name for name, text in texts.items() if not text.strip()}
         if not empty:
             return frozenset()
@@ -286,12 +291,12 @@ class Rule:
 
     @cached_property
     def paths(self) -> Mapping[str, Path]:
-        """The places in payload and item that its templates use, by the variable's name."""
+        """Variable of a template → its path in the payload or item."""
         return {name: parse_variable_path(name) for name in self.dynamic if name.startswith((PAYLOAD, ITEM_FIELD))}
 
     @property
     def says_metadata(self) -> bool:
-        """Whether signals of this rule get metadata at all: without, Clarify's are left alone."""
+        """Whether the rule sets any metadata for its signals; if not, the metadata in Clarify is not changed."""
         return _says_metadata(self)
 
 
@@ -309,17 +314,20 @@ def _says_metadata(said: Rule | ValueRule) -> bool:
 
 
 def parse_variable_path(name: str) -> Path:
-    """Where in payload or item a variable looks. Raises ValueError."""
+    """Returns the path in the payload or item that a variable names. Raises ValueError."""
     return parse_path(name.removeprefix(PAYLOAD).removeprefix(ITEM_FIELD))
 
 
 def everything() -> Rule:
-    """The rule that applies where nothing is configured: every topic, every numeric or boolean value."""
+    """Returns the built-in rule, for a mapping without rules: every topic, every numeric or boolean value."""
     return Rule(pattern=parse_pattern("#"))
 
 
 def template_for(names: tuple[str, ...], text: str, *, items: bool = False) -> Template:
-    """A template that may use these named levels and what every value knows; with `items`, what an item knows."""
+    """Returns a template that may use the named levels and the variables of values; with `items`, of items, too.
+
+    Raises ValueError.
+    """
     template = parse_template(text, (*names, *VALUE_VARIABLES, *(ITEM_VARIABLES if items else ())))
     for name in template.variables:
         if name.startswith((PAYLOAD, ITEM_FIELD)):

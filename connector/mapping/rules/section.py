@@ -62,62 +62,68 @@ _GOOD: Final[list[bool | int | float | str]] = [True, "good", "ok", 192]
 
 
 class PublishSection(Section):
-    """As what a rule's signals are published. What is not said follows the signal: unit, states, name …"""
+    """The items for the signals of a rule. All other attributes, such as unit and states, follow the signal."""
 
     name: str | None = Field(default=None, description="Template of the item's name. Default: the signal's name.")
     description: str | None = Field(default=None, description="Template of the item's description.")
     labels: dict[LabelKey, str] | None = Field(
-        default=None, description="Labels of the item: key → template of the value. Default: those of the signal."
+        default=None, description="Labels of the item: key → template of the value. Default: the labels of the signal."
     )
     visible: bool = Field(default=True, description="Whether the whole organisation sees the items.")
     overwrite: Literal["unedited", "always", "never"] = Field(
         default="unedited",
-        description="What becomes of an item that exists: `unedited` updates it unless somebody else has changed it "
-        "since the connector did, `always` and `never` say it all.",
+        description="The treatment of an existing item: `unedited` updates the item unless somebody else has changed "
+        "it since the connector did; `always` updates it; `never` leaves it alone.",
     )
 
 
 class TimeSection(Section):
-    """Where the time of a rule's values comes from, and how it is written."""
+    """The source of the times of a rule's values, and the notation of these times."""
 
     take: Literal["auto", "arrival", "create_time", "append_time", "received"] = Field(
-        default="auto", description="Which time, where neither `field` nor `header` says one: as the word by itself."
+        default="auto",
+        description="The time, if neither `field` nor `header` is set. The words have the same meaning as in `time: "
+        "WORD`.",
     )
     field: PathText | None = Field(
         default=None,
-        description="Path of the field that has the time, plain or JMESPath. In a rule with `iterate` it is looked for "
-        "in the item, then around it. Default: a field that is called like a time (`ts`, `timestamp`, `time` …).",
+        description="Path of the field with the time, plain or JMESPath. In a rule with `iterate`, the item is "
+        "searched first, then the objects around it. Default: a field with the name of a time (`ts`, `timestamp`, "
+        "`time` …).",
         examples=["meta.measuredAt"],
     )
     header: str | None = Field(
         default=None,
         min_length=1,
-        description="Header that has the time: of a Kafka record, or a user property of MQTT 5.",
+        description="Header with the time: a header of a Kafka record, or a user property of MQTT 5.",
     )
     format: Annotated[
         list[Annotated[str, Field(min_length=1)]], BeforeValidator(_list, json_schema_input_type=list[str] | str)
     ] = Field(
         default=["auto"],
         min_length=1,
-        description="How it is written: `auto` (ISO 8601 or an epoch number), `iso8601`, `excel` (days since "
-        "1899-12-30), or a pattern of strptime. Several are tried in turn.",
+        description="The notation of the time: `auto` (ISO 8601 or an epoch number), `iso8601`, `excel` (days since "
+        "1899-12-30), or a pattern of strptime. Several notations are tried in order.",
         examples=["%d.%m.%Y %H:%M:%S"],
     )
     unit: Literal["s", "ms", "us", "ns"] | None = Field(
-        default=None, description="Unit of an epoch number. Default: told by its size."
+        default=None, description="Unit of an epoch number. Default: found by the size of the number."
     )
     zone: str | None = Field(
         default=None,
-        description="Time zone (IANA) of times without one. Default: UTC. Where clocks go back, the first of two.",
+        description="Time zone (IANA) of times without a zone. Default: UTC. If clocks go back, the first of two equal "
+        "times counts.",
         examples=["Europe/Oslo"],
     )
     missing: Literal["reject", "arrival"] = Field(
-        default="reject", description="What becomes of values when the field or header is not there."
+        default="reject",
+        description="The treatment of values if the field or header is missing: dead letters (`reject`), or the "
+        "record's own time (`arrival`).",
     )
     correct_clock: Seconds | None = Field(
         default=None,
-        description="Correct the times of devices whose clocks are off by more than this, by as much as was measured. "
-        "Not for devices that send what they have stored. Default: measured and reported only.",
+        description="Correct the times of devices whose clocks are off by more than this, by the measured difference. "
+        "Not for devices that send stored values later. Default: differences are only measured and reported.",
     )
 
     @model_validator(mode="after")
@@ -129,52 +135,53 @@ class TimeSection(Section):
 
 
 class QualitySection(Section):
-    """The quality that stands beside the values of a rule, and what is done with it."""
+    """The quality beside the values of a rule, and its effect."""
 
     path: PathText | None = Field(
         default=None,
-        description="Where it is: in the payload, or in the item. Required, unless a preset says it.",
+        description="Path of the quality in the payload, or in the item. Required, unless a preset sets it.",
         examples=["q"],
     )
     good: list[bool | int | float | str] = Field(
         default=_GOOD,
         min_length=1,
-        description="Values that are good. Capitals do not count, nor whether a number or "
-        'a boolean is written as text: 192 is 192.0 and `"192"`. None at all is good too.',
+        description="Good qualities. Capitals do not matter, and a number or a boolean may be written as text: 192 is "
+        'equal to 192.0 and `"192"`. A missing quality is good, too.',
     )
     bad: Literal["keep", "drop", "null", "reject", "signal"] = Field(
         default="drop",
-        description="What becomes of values whose quality is not good: `keep` them; `drop` them or take them for "
-        "`null` (both counted as filtered: Clarify has no value then); `reject` them as dead letters; `signal` keeps "
-        "them, and the quality becomes a signal of its own.",
+        description="The treatment of values whose quality is not good: `keep` them; `drop` them, or make them `null` "
+        "(both count as filtered: Clarify then has no value); `reject` them as dead letters; `signal` keeps them, and "
+        "the quality becomes a signal, too.",
     )
 
 
 class ValueSection(SignalFields):
-    """What a rule says of one value of the payload."""
+    """The settings of a rule for one value of the payload."""
 
     path: PathText | None = Field(
         default=None,
-        description="Where the value is, plain (`data.temp`, `values[0]`) or JMESPath; the key is then only its name, "
-        "for `{path}` and `{field}`. Default: the key itself.",
+        description="Path of the value, plain (`data.temp`, `values[0]`) or JMESPath; the key is then only the name of "
+        "the value, for `{path}` and `{field}`. Default: the key itself.",
         examples=["object.temperature", "sensors[?id=='t1'].value | [0]"],
     )
     skip: bool = Field(default=False, description="Leave this value out (counted as filtered).")
     input: str | None = Field(default=None, description="Template of the input ID.")
-    publish: bool = Field(default=True, description="Whether this value is published, where its rule publishes.")
+    publish: bool = Field(default=True, description="Whether this value is published, if its rule publishes signals.")
 
 
 class AlignSection(Section):
-    """Times moved to a common grid, so that devices whose clocks do not agree share rows: what was measured changes."""
+    """Moves times to a common grid, so that devices with different clocks share rows. This changes measured times."""
 
-    to: Seconds = Field(ge=0.001, description="The grid's step.", examples=["1s", "100ms"])
+    to: Seconds = Field(ge=0.001, description="The step of the grid.", examples=["1s", "100ms"])
     how: Literal["nearest", "floor"] = Field(
-        default="nearest", description="Where a time goes: to the nearest step, or to the one before it."
+        default="nearest", description="A time is moved to the nearest step, or to the step before it (`floor`)."
     )
     max_shift: Seconds | None = Field(
         default=None,
         ge=0,
-        description="A time that would be moved farther stays as it is, counted. Default: the step bounds it.",
+        description="A time that would be moved farther stays as it is, and is counted. Default: only the step bounds "
+        "the shift.",
     )
 
 
@@ -185,139 +192,139 @@ def _as_align(value: object) -> object:
 PresetName: TypeAlias = Annotated[
     str, WithJsonSchema({"anyOf": [{"enum": list(BUILT_IN), "type": "string"}, {"type": "string"}]})
 ]
-"""A preset by its name: a built-in one, or one of the configuration's own folder."""
+"""The name of a preset: a built-in preset, or a preset in the folder of the configuration."""
 _NO_FOLDER: Final = Presets()
 
 
 def presets_of(info: ValidationInfo) -> Presets:
-    """The presets that whoever validates a configuration put into the context, under `presets`; else the built-in
-    ones."""
+    """Returns the presets in the context of the validation, under `presets`; else the built-in presets."""
     found = (info.context or {}).get("presets")
     return found if isinstance(found, Presets) else _NO_FOLDER
 
 
 class RuleSection(SignalFields):
-    """One rule: which records it takes and what becomes of their values."""
+    """One rule: the records that it takes, and the treatment of their values."""
 
     preset: PresetName | None = Field(
         default=None,
-        description="Settings made for what a product or standard sends: a built-in preset, or one of "
-        "`mapping.preset_folder`. What else the rule says comes on top.",
+        description="Rules for the messages of a product or a standard: a built-in preset, or a preset in "
+        "`mapping.preset_folder`. The other settings of the rule are merged into the preset.",
         examples=["zigbee2mqtt"],
     )
     base: str | None = Field(
         default=None,
-        description="With `preset`: what stands before the preset's own topics, where it was changed in the product.",
+        description="With `preset`: the start of the preset's topics, if it was changed in the product.",
         examples=["site1/zigbee2mqtt"],
     )
     topic: TopicPatternText | None = Field(
         default=None,
-        description="Topic pattern: `{name}` takes one level and names it, `+` takes one, `#` all that is left, `**` "
-        "any number of levels in between, `{name...}` names them. Levels are between slashes; in a pattern without "
-        "any, between dots, as in Kafka's topics. Required without a preset.",
+        description="Topic pattern: `{name}` matches one level and names it, `+` matches one level, `#` all remaining "
+        "levels, `**` any number of levels; `{name...}` names these levels. Levels are between slashes; in a pattern "
+        "without slashes, between dots, as in Kafka's topics. Required without a preset.",
         examples=["plant/{line}/{machine}/telemetry", "plant.{line}.telemetry", "{site...}/{device}/up"],
     )
     key: TopicPatternText | None = Field(
         default=None,
-        description="The rule takes only records whose key is like this pattern. Its named levels can be used like the "
-        "topic's.",
+        description="The rule takes only records whose key matches this pattern. Templates can use its named levels, "
+        "like the levels of the topic.",
         examples=["{line}/{machine}"],
     )
     headers: dict[str, TopicPatternText] = Field(
         default={},
-        description="The rule takes only records with these headers (Kafka; MQTT 5: user properties), each like its "
-        "pattern. Named levels can be used like the topic's.",
+        description="The rule takes only records whose headers (Kafka; MQTT 5: user properties) match these patterns. "
+        "Templates can use the named levels, like the levels of the topic.",
         examples=[{"content-type": "application/json", "site": "{site}"}],
     )
     when: PathText | dict[PathText, Scalar | list[Scalar]] | None = Field(
         default=None,
-        description="The rule takes only payloads like this: paths and what they must have (a list: one of it; null: "
-        "nothing), or a JMESPath expression that must be true.",
+        description="The rule takes only payloads that fulfil this condition: paths with their values (a list: one of "
+        "these values; null: no value), or a JMESPath expression that must be true.",
         examples=[{"type": "measurement", "status": ["ok", "warn"]}, "contains(keys(@), 'temperature')"],
     )
     skip: bool = Field(default=False, description="Leave these messages out (counted as filtered).")
     format: FormatField | None = Field(
-        default=None, description="How the payload is written: a name, or a section. Default: JSON.", examples=["csv"]
+        default=None, description="Format of the payload: a name, or a section. Default: JSON.", examples=["csv"]
     )
-    compression: Compression = Field(default="none", description="How the payload is compressed.")
+    compression: Compression = Field(default="none", description="Compression of the payload.")
     prepare: Literal["senml"] | None = Field(
-        default=None, description="Resolve first what the notation leaves open: SenML's base names, times and values."
+        default=None, description="`senml` first resolves the base names, times and values of SenML."
     )
     select: PathText | None = Field(
         default=None,
-        description="Map only this part of the payload, plain or JMESPath. Where it is not there, the message is left "
-        "out (counted as filtered).",
+        description="Map only the part of the payload at this path, plain or JMESPath. If the payload lacks this part, "
+        "the message is left out (counted as filtered).",
         examples=["payload.after"],
     )
     iterate: Annotated[list[PathText], BeforeValidator(_list, json_schema_input_type=list[str] | str)] = Field(
         default=[],
-        description="Path of a list or an object whose items are mapped one by one (`@`: the payload itself); several: "
-        "each leads on from an item of the one before. `values`, `time` and `quality` are then looked for in the item.",
+        description="Path of a list or an object whose items are mapped one by one (`@`: the payload itself). With "
+        "several paths, each leads on from an item of the path before. `values`, `time` and `quality` are then in the "
+        "item.",
         examples=["values", ["Messages", "Payload"]],
     )
     parallel: list[PathText] = Field(
         default=[],
-        description="Paths of arrays of the same length: the n-th elements are one item, with the last names of the "
-        "paths.",
+        description="Paths of arrays with the same length: the n-th elements of all arrays make one item. The last "
+        "names of the paths are its keys.",
         examples=[["time", "temperature"]],
     )
     item_name: PathText | Annotated[list[PathText], Field(min_length=1)] | None = Field(
         default=None,
-        description="Where an item has its name, for `{item}`; for items in items a list, one path for each path of "
-        "`iterate` (and `parallel`). Default: its key; none for elements of a list, which are then readings of the "
-        "same signals. An item whose name is missing, null or empty is a dead letter (`no_identity`), unless the "
-        "template says `{item|DEFAULT}`.",
+        description="Path of the name of an item, for `{item}`. For items in items: a list with one path for each path "
+        "of `iterate` (and `parallel`). Default: the key of the item; elements of a list have no name, so they are "
+        "readings of the same signals. An item whose name is missing, null or empty becomes a dead letter "
+        "(`no_identity`), unless the template has `{item|DEFAULT}`.",
         examples=["id", ["machine", "tag"]],
     )
     input: str | None = Field(
         default=None,
-        description="Template of the input ID. Known are the named levels, `{source}`, `{topic}`, `{path}` (of the "
-        f"value in the payload), `{{field}}` (its last part), `{{key}}`, `{{header.NAME}}`, `{{payload.PATH}}`, and "
-        f"with `iterate` `{{item}}`, `{{item.PATH}}` and `{{index}}`; `{{payload.PATH|TEXT}}` is TEXT where "
-        f"there is nothing. Default: `{DEFAULT_INPUT}`, in a rule with `key` "
-        f"`{{topic}}/{{key}}:{{path}}`, with `iterate` `{ITEM_INPUT}`.",
+        description="Template of the input ID. Its variables are the named levels, `{source}`, `{topic}`, `{path}` (of "
+        f"the value in the payload), `{{field}}` (the last part of the path), `{{key}}`, `{{header.NAME}}`, "
+        f"`{{payload.PATH}}`, and with `iterate` also `{{item}}`, `{{item.PATH}}` and `{{index}}`. "
+        f"`{{payload.PATH|TEXT}}` is TEXT if the payload has no value there. Default: `{DEFAULT_INPUT}`; in a rule "
+        f"with `key`, `{{topic}}/{{key}}:{{path}}`; with `iterate`, `{ITEM_INPUT}`.",
         examples=["{line}/{machine}/{field}", "{payload.device.id}/{field}"],
     )
     publish: bool | PublishSection = Field(
         default=False,
-        description="Publish the signals as items, so that people see them in Clarify: `true`, or how. The integration "
-        "needs access to the admin namespace.",
+        description="Publish the signals as items, so that people see them in Clarify: `true`, or a section with "
+        "settings. The integration needs access to the admin namespace.",
         examples=[True, {"name": "{machine} {field}", "visible": True}],
     )
     time: Annotated[TimeSection, BeforeValidator(_time, json_schema_input_type=str | TimeSection)] = Field(
         default="auto",  # type: ignore[assignment]
         description="`auto`: a time field of the payload, else the record's own time. `arrival`: the record's own time "
-        "(MQTT: when it came; Kafka: the timestamp that its producer or broker gave it). `create_time`, `append_time`: "
-        "Kafka's timestamp, if it is of this kind. `received`: when it was read. Or the path of the field. Or a "
-        "section.",
+        "(MQTT: the time of arrival; Kafka: the timestamp from its producer or broker). `create_time`, `append_time`: "
+        "Kafka's timestamp, if it is of this kind. `received`: the time when the connector read the record. Or the "
+        "path of the field with the time. Or a section.",
     )
     align: Annotated[
         AlignSection | None, BeforeValidator(_as_align, json_schema_input_type=AlignSection | str | None)
     ] = Field(
         default=None,
-        description="Move the values' times to a grid, such as `1s`: devices whose clocks do not agree then share "
-        "rows, and a request carries up to a hundred times more. It changes what was measured. Two values of a signal "
-        "that end on one time are a collision: the later one stands. Default: times stay as they are.",
+        description="Move the times of values to a grid, such as `1s`. Devices with different clocks then share rows, "
+        "and a request carries up to a hundred times more values. This changes the measured times. If two values of a "
+        "signal get the same time, this is a collision: the later value stays. Default: times stay as they are.",
         examples=["1s", {"to": "100ms", "how": "floor"}],
     )
     device: str | None = Field(
         default=None,
-        description="Template of whose clock it is, for measuring clocks. Default: a device a topic (and key).",
+        description="Template of the device whose clock is measured. Default: each topic (with each key) is a device.",
         examples=["{payload.deviceId}"],
     )
-    quality: QualitySection | None = Field(default=None, description="The quality that stands beside the values.")
+    quality: QualitySection | None = Field(default=None, description="The quality beside the values.")
     values: dict[str, ValueSection] = Field(
-        default={}, description="What to do with single values, by their dotted path in the payload."
+        default={}, description="Settings for single values, by their dotted path in the payload."
     )
     other_values: Literal["map", "filter"] | None = Field(
         default=None,
-        description="Whether values that `values` does not name are mapped too. Default: `map`; `filter` where a value "
+        description="Whether values that `values` does not name are mapped, too. Default: `map`; `filter` if a value "
         "has a JMESPath.",
     )
     shared_inputs: bool = Field(
         default=False,
-        description="Several topics may feed one input ID on purpose. Otherwise the second one gets an ID of its "
-        "own and a warning.",
+        description="Several topics may use one input ID on purpose. Otherwise, the second topic gets another ID, and "
+        "a warning is logged.",
     )
     _written: dict[str, Any] = PrivateAttr(default={})
     _presets: Presets = PrivateAttr(default=_NO_FOLDER)
@@ -378,7 +385,7 @@ def _validated(written: dict[str, Any], check: Callable[[RuleSection], object] |
 
 
 def _first_message(error: ValueError) -> str:
-    """The text of the first mistake; in front of the text stands the field, where pydantic names one."""
+    """Returns the text of the first mistake, with the name of the field before it if pydantic names one."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors()[0]

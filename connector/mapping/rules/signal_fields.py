@@ -1,4 +1,4 @@
-"""What a rule and a value say alike: what the signal is called, and how its values are converted and thinned."""
+"""The settings that rules and values share: metadata of signals, and the conversion and thinning of values."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ StateText = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class ThinSection(Section):
-    """Which values of a signal are kept. What is left out counts as filtered."""
+    """The values of a signal that are kept. All other values are left out and count as filtered."""
 
     change_only: bool = Field(default=False, description="Leave out a value that is the same as the one before.")
     deadband: float | None = Field(
-        default=None, gt=0, description="Leave out changes of at most this, in the value's unit.", examples=[0.5]
+        default=None, gt=0, description="Leave out changes of at most this, in the unit of the value.", examples=[0.5]
     )
     deadband_percent: float | None = Field(
-        default=None, gt=0, le=100, description="Leave out changes of at most this many percent of the last value kept."
+        default=None, gt=0, le=100, description="Leave out changes of at most this, in percent of the last kept value."
     )
     min_interval: Seconds | None = Field(
-        default=None, gt=0, description="Leave out values that are nearer than this to the last one kept."
+        default=None, gt=0, description="Leave out values that come sooner than this after the last kept value."
     )
     at_least_every: Seconds | None = Field(
-        default=None, gt=0, description="Keep a value after this time, however little it changed."
+        default=None, gt=0, description="Keep a value after this time, even if it has changed only a little."
     )
     window: Seconds | None = Field(
         default=None,
         gt=0,
         le=86_400,
-        description="Down-sampling: one value for each window of this length, at the window's start. All values of the "
-        "window wait for it.",
+        description="Down-sampling: one value for each window of this length, at the start of the window. All values "
+        "wait until their window ends.",
         examples=["1m"],
     )
     by: Literal["last", "mean", "min", "max"] | None = Field(
-        default=None, description="Which value stands for a window. Default: `last`."
+        default=None, description="The value that stands for a window. Default: `last`."
     )
     wait: Seconds | None = Field(
-        default=None, description="How long a window waits for values that come late. Later ones are left out."
+        default=None, description="The time that a window waits for late values. Later values are left out."
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         filters = self.change_only or self.deadband or self.deadband_percent or self.min_interval
         if self.window is not None and (filters or self.at_least_every):
-            raise ValueError("window is a way of its own; remove the other settings, or the window")
+            raise ValueError("window excludes the other settings; remove the other settings, or the window")
         if self.window is None and (self.by or self.wait is not None):
             raise ValueError("by and wait are for window, which is missing")
         if self.window is None and not filters:
-            raise ValueError("says nothing; set change_only, deadband, deadband_percent, min_interval or window")
+            raise ValueError("no setting is given; set change_only, deadband, deadband_percent, min_interval or window")
         if self.at_least_every is not None and not (self.change_only or self.deadband or self.deadband_percent):
             raise ValueError("at_least_every is for change_only and deadband")
         return self
 
 
 class SignalFields(Section):
-    """What the signals of a rule, or one of them, are called, and what is done with their values."""
+    """The metadata of a rule's signals, or of one of them, and the treatment of their values."""
 
     name: str | None = Field(default=None, description="Template of the signal's name. Default: the input ID.")
     description: str | None = Field(default=None, description="Template of the signal's description.")
@@ -75,58 +75,64 @@ class SignalFields(Section):
     )
     states: dict[str, Annotated[int, Field(ge=0, le=ENUM_VALUE_MAX)]] = Field(
         default={},
-        description="Texts in the payload and the number that each stands for; makes it an enum signal, unless `type` "
-        "says numeric. Capitals do not count.",
+        description="Texts in the payload, each with its number. They make an enum signal, unless `type` is `numeric`. "
+        "Capitals do not matter.",
         examples=[{"OPEN": 1, "CLOSED": 0}],
     )
     unknown_state: Literal["reject", "drop", "learn"] | None = Field(
         default=None,
-        description="A text that is no state: a dead letter, left out (filtered), or learned: it gets the next free "
-        "number, for ever. `learn` makes it an enum signal. Default: `reject` where a value has states of its own, "
-        "else `drop`.",
+        description="A text that is no state becomes a dead letter (`reject`), is left out (`drop`, filtered), or gets "
+        "the next free number forever (`learn`). `learn` makes an enum signal. Default: `reject` if the value itself "
+        "has states, else `drop`.",
     )
     labels: dict[LabelKey, str] = Field(
         default={}, description="Labels: key → template of the value.", examples=[{"line": "{line}"}]
     )
     annotations: dict[LabelKey, str] = Field(default={}, description="Annotations: key → template of the value.")
     sample_interval: Seconds | None = Field(
-        default=None, gt=0, description="How often the signal is expected to have a value."
+        default=None, gt=0, description="The expected time between two values of the signal."
     )
     gap_detection: Seconds | None = Field(
-        default=None, gt=0, description="After how long without a value Clarify shows a gap."
+        default=None, gt=0, description="The time without a value after which Clarify shows a gap."
     )
-    scale: float | None = Field(default=None, description="Factor of the value.", examples=[0.1])
-    offset: float | None = Field(default=None, description="What is added to the value after `scale`.")
+    scale: float | None = Field(default=None, description="The value is multiplied by this factor.", examples=[0.1])
+    offset: float | None = Field(default=None, description="This number is added to the value, after `scale`.")
     min: float | None = Field(default=None, description="The least value, after `scale` and `offset`.")
     max: float | None = Field(default=None, description="The greatest value.")
     out_of_range: Literal["reject", "drop"] | None = Field(
-        default=None, description="A value outside of `min` and `max`: a dead letter (default), or left out (filtered)."
+        default=None,
+        description="A value outside of `min` and `max` becomes a dead letter (`reject`, default), or is left out "
+        "(`drop`, filtered).",
     )
     nan: Literal["reject", "drop", "null"] | None = Field(
         default=None,
-        description="NaN and infinity: a dead letter (default), or left out, which is Clarify's null (filtered).",
+        description="NaN and infinity become dead letters (`reject`, default), or are left out, which is null in "
+        "Clarify (`drop` and `null`, filtered).",
     )
     decimal_comma: bool | None = Field(
         default=None, description="Numbers in text have a decimal comma: `21,5`, `1.234,5`."
     )
     strip_unit: bool | None = Field(
         default=None,
-        description="Text may have a unit behind its number: `21.5 °C`, `4 m³/h`. What has digits (but superscripts), "
-        "`:` or other separators in it is no unit: a dead letter, or left out with `text: drop`.",
+        description="A text may have a unit after its number: `21.5 °C`, `4 m³/h`. A unit has no digits (except "
+        "superscripts), no `:` and no other separators: a text with another ending becomes a dead letter, or is left "
+        "out with `text: drop`.",
     )
     text: Literal["reject", "drop"] | None = Field(
-        default=None, description="Text that is no number: a dead letter, or left out (filtered, default)."
+        default=None,
+        description="A text that is no number becomes a dead letter (`reject`), or is left out (`drop`, filtered; "
+        "default).",
     )
-    thin: ThinSection | None = Field(default=None, description="Which values are kept. Default: all.")
+    thin: ThinSection | None = Field(default=None, description="The values that are kept. Default: all values.")
 
     @property
     def is_enum(self) -> bool:
-        """Whether it makes an enum signal."""
+        """Whether the settings make an enum signal."""
         return self.type == "enum" or (self.type is None and bool(self.states or self.unknown_state == "learn"))
 
     @property
     def all_enum_values(self) -> tuple[tuple[str, str], ...]:
-        """The names of its states; those of `states` where none is declared."""
+        """(number, name) of the signal's states; for an enum signal without `enum_values`, from `states`."""
         if self.enum_values or not self.is_enum:
             return tuple(self.enum_values.items())
         return tuple({str(number): text for text, number in reversed(self.states.items())}.items())

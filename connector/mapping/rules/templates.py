@@ -1,6 +1,6 @@
 """Templates for names and input IDs: text with `{variables}`; `{{` and `}}` are literal braces.
 
-`{payload.site|unknown}` is `unknown` where the payload has no site, or an empty one.
+`{payload.site|unknown}` is `unknown` if the payload has no site, or an empty site.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ ITEM = "item"
 ITEM_FIELD = "item."
 INDEX = "index"
 VALUE_VARIABLES = ("source", "topic", "path", "field", KEY)
-"""What every template knows beside the named levels: the source's name, the whole topic, the value's path
-in the payload (dotted), the last part of that path, and the record's key; also `header.NAME`, for any name, and
-`payload.PATH`, the text or number that the payload has there."""
+"""The variables of every template, beside the named levels: the name of the source, the whole topic, the value's path
+in the payload (with dots), the last part of this path, and the record's key. Every template also knows `header.NAME`,
+for any name, and `payload.PATH`, the text or number at a path of the payload."""
 ITEM_VARIABLES = (ITEM, INDEX)
-"""What the templates of a rule with `iterate` know too: the item's own name, its place in the list; also
-`item.PATH`, what the item has there."""
+"""Further variables of the templates of a rule with `iterate`: the name of the item and its place in the list. Such a
+template also knows `item.PATH`, the text or number at a path of the item."""
 
 
 class TemplateError(ValueError):
-    """The template cannot be used; the text says why and what is known."""
+    """The template cannot be used; the text has the reason, and names the known variables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +35,20 @@ class Template:
 
     text: str
     _parts: tuple[tuple[str, str | None, str | None], ...]
-    """Literal text, the variable behind it, and what stands in its place where it is empty."""
+    """(literal text, variable after it or None, default for an empty variable or None), in order."""
 
     @property
     def variables(self) -> set[str]:
-        """The names that stand in it."""
+        """The names of the template's variables."""
         return {name for _, name, _ in self._parts if name is not None}
 
     @property
     def required(self) -> set[str]:
-        """Those of them without a default somewhere."""
+        """The names of the variables that stand somewhere without a default."""
         return {name for _, name, default in self._parts if name is not None and default is None}
 
     def render(self, values: Mapping[str, str]) -> str:
-        """The text with every variable filled in."""
+        """Returns the text with the values of the variables."""
         text = ""
         for literal, name, default in self._parts:
             text += literal
@@ -59,7 +59,7 @@ class Template:
 
 
 def parse_template(text: str, known: Collection[str]) -> Template:
-    """Parse a template that may use the `known` variables, or raise `TemplateError`."""
+    """Returns the parsed template, which may use the `known` variables. Raises `TemplateError`."""
     try:
         parsed = list(string.Formatter().parse(text))
     except ValueError as error:
@@ -82,7 +82,7 @@ def parse_template(text: str, known: Collection[str]) -> Template:
 
 
 def _divided(field: str | None) -> tuple[str | None, str | None]:
-    """Name and default of what stands between braces."""
+    """(name, default) of the text between two braces; None for a part that is missing."""
     if field is None:
         return None, None
     name, bar, default = field.partition("|")
@@ -90,5 +90,5 @@ def _divided(field: str | None) -> tuple[str | None, str | None]:
 
 
 def is_dynamic(name: str) -> bool:
-    """Whether this variable differs from record to record, or from item to item, of one topic."""
+    """Whether a variable may differ between the records of a topic, or between the items of a record."""
     return name in (KEY, ITEM, INDEX) or name.startswith((HEADER, PAYLOAD, ITEM_FIELD))

@@ -1,10 +1,10 @@
 """Topic patterns with named levels: `plant/{line}/+/telemetry`, `+/state`, `sensors/#`, `{site...}/{device}/up`.
 
-`{name}` takes exactly one level and names it, `+` takes one level, `#` (only at the end) takes all that is
-left, none included: MQTT's own rules. `**` takes any number of levels wherever it stands, none included, and
-`{name...}` names them, as they stand in the topic; one of them may stand before the end. A leading slash is
-a level of its own, empty, as in MQTT. Topics that begin with `$` are not taken by a leading wildcard.
-Kafka's topics have no slashes: a pattern without one has its levels between dots, `plant.{line}.telemetry`.
+As in MQTT, `+` matches one level, and `#` (only at the end) matches all remaining levels, or none. `{name}` matches
+exactly one level and names it. `**` matches any number of levels at any place, or none; `{name...}` does the same and
+names these levels. A pattern may have only one `**` or `{name...}` before its end. A slash at the start makes an empty
+level, as in MQTT. A wildcard in the first level does not match a topic that begins with `$`. Kafka's topics have no
+slashes: in a pattern without slashes, the levels are between dots, `plant.{line}.telemetry`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NAMED: Final = re.compile(r"\{([a-z_][a-z0-9_]*)(\.\.\.)?\}")
 
 
 class PatternError(ValueError):
-    """The topic pattern cannot be used; the text says which level and why."""
+    """The topic pattern cannot be used; the text has the level and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,12 @@ class TopicPattern:
     _regex: re.Pattern[str]
     _wild_start: bool
     separator: str
-    """What stands between its levels: `/` or `.`."""
+    """The sign between the levels: `/` or `.`."""
     levels: tuple[str, ...]
-    """Its levels as MQTT writes them: `+` for one level, `#` for any number of levels, wherever it stands."""
+    """The levels with MQTT's wildcards: `+` for one level, `#` for any number of levels, at any place."""
 
     def match(self, topic: str) -> dict[str, str] | None:
-        """The named levels if the topic matches, else None."""
+        """Returns the named levels (name → text) if the topic matches, else None."""
         if self._wild_start and topic.startswith("$"):
             return None
         found = self._regex.fullmatch(topic)
@@ -42,7 +42,7 @@ class TopicPattern:
 
 
 def parse_pattern(text: str) -> TopicPattern:  # noqa: PLR0912 - a branch for each kind of level
-    """Compile a pattern, or raise `PatternError`."""
+    """Returns the compiled pattern. Raises `PatternError`."""
     if not text:
         raise PatternError("a topic pattern must not be empty; use '#' for all topics")
     names: list[str] = []
@@ -52,13 +52,13 @@ def parse_pattern(text: str) -> TopicPattern:  # noqa: PLR0912 - a branch for ea
     between = re.escape(separator)
     body = ""
     owed = ""
-    """The separator that stands before the next level, unless that takes none."""
+    """The separator before the next level; it is left out if that level matches no level of the topic."""
     deep = 0
     for number, level in enumerate(levels, 1):
         last = number == len(levels)
         named = _NAMED.fullmatch(level)
         if named and named[1] in names:
-            raise PatternError(f"level {number}: the name {{{named[1]}}} stands twice")
+            raise PatternError(f"level {number}: the name {{{named[1]}}} is there twice")
         if named:
             names.append(named[1])
         if level == "#" and not last:
@@ -69,7 +69,7 @@ def parse_pattern(text: str) -> TopicPattern:  # noqa: PLR0912 - a branch for ea
                 body += f"(?:{owed}{group})?" if owed else group
             else:
                 deep += 1
-                # any number of levels with the separator behind them, or none and no separator
+                # any number of levels with a separator after them, or no level and no separator
                 body += f"{owed}(?:{group}{between})??"
                 owed = ""
                 continue
@@ -85,7 +85,7 @@ def parse_pattern(text: str) -> TopicPattern:  # noqa: PLR0912 - a branch for ea
         else:
             body += owed + re.escape(level)
         owed = between
-    if deep > 1:  # each multiplies the ways to match a long topic
+    if deep > 1:  # each of them multiplies the ways to match a long topic
         raise PatternError("only one '**' or {name...} may stand before the end of a pattern")
     wild = levels[0] in ("+", "#", "**") or bool(_NAMED.fullmatch(levels[0]))
     plain = tuple("#" if level == "**" or level.endswith("...}") else _NAMED.sub("+", level) for level in levels)
@@ -93,5 +93,5 @@ def parse_pattern(text: str) -> TopicPattern:  # noqa: PLR0912 - a branch for ea
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """The levels; the dots of `{name...}` are no separators."""
+    """Returns the levels of a pattern; the dots of `{name...}` are no separators."""
     return [level.replace("\0", "...") for level in text.replace("...}", "\0}").split(separator)]

@@ -1,4 +1,4 @@
-"""From what a payload has in a value's place to the number that is stored, or to the reason that there is none."""
+"""Converts a value of a payload to the number that is stored, or rejects the value with a reason."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from unicodedata import category
 from connector.records import Reason
 
 NUMBER_TEXT: Final = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
-"""Text in JSON's own notation of numbers."""
+"""Text in the notation of numbers in JSON."""
 DECIMAL_TEXT: Final = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+([eE][+-]?\d+)?|[eE][+-]\d+)?", re.ASCII)
-"""Text that is taken for a number without being told so: the same, but `12e4`, which may be part of a MAC address or
-a serial number."""
+"""Text that is read as a number without a setting. `12e4` is left out: it may be a part of a MAC address or a serial
+number."""
 _LOOSE_TEXT: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NUMBER_AND_REST: Final = re.compile(r"([+-]?[.,]*\d[\d.,]*(?:[eE][+-]?\d+)?)(.*)", re.ASCII | re.DOTALL)
 _SMALL_DIGITS: Final = frozenset("¹²³⁰⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉")
-"""Those of `m³` and `CO₂`."""
+"""Raised and lowered digits, as in `m³` and `CO₂`."""
 _NO_UNIT_HAS: Final = frozenset(
     "\t\n\r\v\f:;.,'_|\N{RIGHT SINGLE QUOTATION MARK}"
     "\N{ARABIC DECIMAL SEPARATOR}\N{ARABIC THOUSANDS SEPARATOR}\N{FULLWIDTH COLON}"
 )
-"""What separates the parts of times, addresses and long numbers."""
+"""Signs between the parts of times, addresses and long numbers."""
 _UNITS_WITHOUT_LETTERS: Final = frozenset('%‰‱"\N{PRIME}\N{DOUBLE PRIME}')
 _SYMBOLS: Final = ("So", "Sc")
 """Unicode's categories of `°`, `℃`, `€`."""
@@ -33,11 +33,11 @@ _LONGEST: Final = 400
 
 Decision = Literal["reject", "drop"]
 FILTERED: Final = "filtered"
-"""What a conversion gives for a value that is left out on purpose."""
+"""The result of a conversion for a value that is left out on purpose."""
 
 
 class ValueRejectedError(Exception):
-    """There is a value, but it must not be stored."""
+    """The payload has a value that must not be stored; `reason` and the text say why."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -49,13 +49,14 @@ class States:
     """Texts that stand for the states of an enum signal."""
 
     known: Mapping[str, int]
-    """As declared; also found where only the case differs."""
+    """Text → number, as declared; capitals do not matter."""
     learn: bool = False
-    """Give a text that is not known the next free number, for ever."""
+    """Whether an unknown text gets the next free number, forever."""
     unknown: Decision = "reject"
+    """The decision about an unknown text, if it is not learned."""
 
     def find(self, text: str) -> int | None:
-        """The declared number of this text."""
+        """Returns the declared number of a text; None if the text is unknown."""
         number = self.known.get(text)
         if number is not None:
             return number
@@ -65,7 +66,7 @@ class States:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What is done with a value, in this order: states; text to number; scale and offset; the range."""
+    """The conversion of a value, in this order: states; text to number; scale and offset; the range."""
 
     scale: float = 1.0
     offset: float = 0.0
@@ -76,13 +77,14 @@ class Conversion:
     decimal_comma: bool = False
     strip_unit: bool = False
     text: Decision = "drop"
-    """What becomes of text that is no number."""
+    """The decision about a text that is no number."""
     not_a_unit: Decision = "reject"
-    """What becomes of a number with something behind it that `strip_unit` takes for no unit."""
+    """The decision about a number with a text after it that is no unit, with `strip_unit`."""
     states: States | None = None
 
     def apply(self, value: object, learn: Callable[[str], int]) -> float | str:
-        """The number, or `FILTERED`. `learn` gives an unknown text its state. Raises `ValueRejectedError`."""
+        """Returns the number, or `FILTERED`. `learn` returns the number of an unknown text. Raises
+        `ValueRejectedError`."""
         if isinstance(value, str):
             number = self._from_text(value, learn)
             if number is None:
@@ -98,13 +100,13 @@ class Conversion:
         if self.scale != 1 or self.offset:
             number = number * self.scale + self.offset
             if not isfinite(number):
-                raise ValueRejectedError(Reason.NOT_FINITE, "scale and offset take it beyond what a number can be")
+                raise ValueRejectedError(Reason.NOT_FINITE, "scale and offset make the number too large")
         if (self.minimum is not None and number < self.minimum) or (self.maximum is not None and number > self.maximum):
             if self.out_of_range == "drop":
                 return FILTERED
             raise ValueRejectedError(
                 Reason.OUT_OF_RANGE,
-                f"{number!r} is outside of what its rule allows "
+                f"{number!r} is outside of the range of its rule "
                 f"({'no least' if self.minimum is None else self.minimum} to "
                 f"{'no greatest' if self.maximum is None else self.maximum})",
             )
@@ -129,12 +131,13 @@ class Conversion:
         if self.strip_unit and self.not_a_unit == "reject" and _NUMBER_AND_REST.fullmatch(_plain_minus(text)):
             raise ValueRejectedError(
                 Reason.NOT_A_NUMBER,
-                "what stands behind the number is no unit (digits and separators, as in times, addresses and grouped "
-                "numbers, are none), so the number may be only a part of it; text: drop in the rule leaves it out",
+                "the text after the number is no unit (a unit has no digits and separators, as in times, addresses and "
+                "grouped numbers), so the number may be only a part of the value; text: drop in the rule leaves such "
+                "values out",
             )
         if self.text == "drop":
             return None
-        raise ValueRejectedError(Reason.NOT_A_NUMBER, "text that is no number, where its rule wants one")
+        raise ValueRejectedError(Reason.NOT_A_NUMBER, "the text is no number, and its rule wants a number")
 
     def _number(self, text: str) -> float | None:
         if NUMBER_TEXT.fullmatch(text):
@@ -149,7 +152,7 @@ class Conversion:
             text = found[1]
         if self.decimal_comma:
             whole, comma, fraction = text.rpartition(",")
-            # 1.234,5 has its thousands between dots; 1.5 without a comma is what it is
+            # in 1.234,5 a dot is before the thousands; in 1.5, without a comma, the dot is the decimal point
             text = whole.replace(".", "").replace(" ", "") + "." + fraction if comma else text
         return float(text) if _LOOSE_TEXT.fullmatch(text) else None
 
@@ -159,13 +162,16 @@ def _plain_minus(text: str) -> str:
 
 
 def _is_unit(rest: str) -> bool:
-    """Whether what stands behind a number is a unit, or nothing: `°C`, `m³/h`, `%`. A digit belongs to the number, or
-    to another one; only raised and lowered digits may be part of a unit, behind its first character."""
+    """Whether the text after a number is empty or a unit, such as `°C`, `m³/h`, `%`.
+
+    A digit in this text belongs to the number or to another number, so the text is no unit. Only raised and lowered
+    digits may be part of a unit, after its first character.
+    """
     unit = rest.strip()
     if not unit:
         return True
     if len(unit) > _LONGEST_UNIT or unit[0] in "+-⁺⁻" or unit[0] in _SMALL_DIGITS or rest[0] in "xX":
-        return False  # x: a hexadecimal number
+        return False  # x or X: a hexadecimal number
     if any(char in _NO_UNIT_HAS or (char.isnumeric() and char not in _SMALL_DIGITS) for char in unit):
         return False
     return any(char.isalpha() or char in _UNITS_WITHOUT_LETTERS or category(char) in _SYMBOLS for char in unit)

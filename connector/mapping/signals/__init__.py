@@ -1,1 +1,1 @@
-"""Input IDs and metadata of signals."""
+"""The input IDs and metadata of signals, and the guard against too many signals."""

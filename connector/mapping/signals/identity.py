@@ -1,4 +1,4 @@
-"""What is wrong with what should tell devices apart, for the person who reads a dead letter."""
+"""Texts about missing names of devices, for the readers of dead letters."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from connector.mapping.rules.templates import HEADER, ITEM, ITEM_FIELD, KEY, PAY
 def lacks(
     plan: Plan, payload: object, item: object = MISSING, outer: tuple[object, ...] = (), place: int = 0
 ) -> dict[str, str]:
-    """What the plan lacks, by the variable's name, and what there is instead. The item is the one at this place of
-    its list, `outer` are those around it."""
+    """Variable that input IDs need and that the plan lacks → a text about the place where it should be, for people.
+
+    `item` is the item at this place of its list; `outer` has the items around it.
+    """
     return {name: _instead(plan.rule, name, payload, item, outer, place) for name in plan.lacking}
 
 
@@ -50,5 +52,5 @@ def _what(found: object) -> str:
     if isinstance(found, str):
         return "is an empty text"
     if isinstance(found, int | float):
-        return f"is {shown_value(found)}, which stands for more than one number"
+        return f"is {shown_value(found)}, a number that cannot identify a device"
     return f"is {shown_value(found)}, and no text or number"

@@ -1,14 +1,13 @@
 """Input IDs: legal for Clarify, stable over restarts, and never shared by two origins by accident.
 
-An *origin* is where a value comes from: (source, topic, path, and key or headers where they count). Its wanted
-ID is a template's text. Where
-that text is legal it is the ID. Where it had to be changed (illegal characters, more than 128) the ID ends
-in a hash of the original text, so that two texts that differ only in what was replaced stay apart, on every
-replica and in any order of arrival. Where two origins want the very same text, the later one gets a hash of
-its origin and the collision is reported; who came first is remembered in the claims.
+The *origin* of a value is its source, topic and path, and its key or headers if the rule uses them. An origin wants the
+text of a template as its input ID. If this text is legal, it is the ID. If the text must be changed (illegal
+characters, more than 128 characters), the ID ends in a hash of the original text. So two different texts never get the
+same ID, on every replica and in any order of arrival. If two origins want the same text, the later origin gets an ID
+with a hash of the origin, and the collision is reported. The claims remember the first origin of each ID.
 
-The claims are bounded, in number and in bytes: beyond, an origin that is new gets an `Unclaimed` ID, which nobody
-remembers and under which no sample may leave.
+The claims are bounded in number and in bytes. Above the bound, a new origin gets an `Unclaimed` ID: nobody remembers
+such an ID, and no sample with it may be sent.
 """
 
 from __future__ import annotations
@@ -25,23 +24,23 @@ from connector.mapping.documents.places import shown
 _ILLEGAL: Final = re.compile(r"[^a-zA-Z0-9\-_:.#+/]")
 _HASH_LENGTH: Final = 10
 CLAIM_BYTES: Final = 512
-"""What a claim may have on average: topic, path and whatever tells records apart, in characters."""
+"""The most characters of a claim on average: its topic, its path, and the texts that tell records apart."""
 
 
 class Unclaimed(str):
-    """An input ID that was not given out, since there is no room to remember whose it is."""
+    """An input ID that was not given out, since there is no room to remember its owner."""
 
     __slots__ = ()
 
 
 class Origin(NamedTuple):
-    """Where a value comes from."""
+    """The place that a value comes from."""
 
     source: str
     topic: str
     path: str
     record: str = ""
-    """Where the mapping tells records of one topic apart: their key and headers, as JSON."""
+    """The texts that tell the records of one topic apart, such as the key, as JSON; empty if the mapping uses none."""
 
     def __str__(self) -> str:
         more = f", record {self.record}" if self.record else ""
@@ -50,7 +49,7 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Collision:
-    """Two origins wanted one input ID; the later one got `given`."""
+    """Two origins wanted the same input ID; the later origin got the ID `given`."""
 
     wanted: str
     owner: Origin
@@ -59,14 +58,15 @@ class Collision:
 
     def __str__(self) -> str:
         return (
-            f"input ID {self.wanted!r} is that of {self.owner}; {self.later} wanted it too and now has {self.given!r}. "
-            "Give them different names in the mapping, or set shared_inputs: true if they are one signal."
+            f"input ID {self.wanted!r} belongs to {self.owner}; {self.later} wanted this ID, too, and now has "
+            f"{self.given!r}. Give them different names in the mapping, or set shared_inputs: true if they are one "
+            "signal."
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Rename:
-    """An origin that had an ID in an earlier run has another one now: to Clarify that is a new signal."""
+    """An origin has another input ID than in an earlier run: this makes a new signal in Clarify."""
 
     before: str
     now: str
@@ -75,13 +75,13 @@ class Rename:
     def __str__(self) -> str:
         return (
             f"{self.origin} was input {self.before!r} and is {self.now!r} now, since the mapping has changed: a new "
-            f"signal, which is billed, without the history of the old one. If that was not meant, let the mapping give "
-            f"it its old input ID again."
+            f"signal, which is billed, without the history of the old one. If you did not intend this, let the mapping "
+            f"give the old input ID again."
         )
 
 
 def legal_id(text: str) -> str:
-    """The input ID for a wanted text: the text itself if it is legal, else cleaned, with a hash of it."""
+    """Returns the input ID for a wanted text: a legal text itself, or else a cleaned text with a hash of the text."""
     if INPUT_ID.match(text):
         return text
     return _with_hash(_ILLEGAL.sub("_", text), text)
@@ -97,10 +97,10 @@ def _before_hash(clean: str) -> str:
 
 
 class InputIds:
-    """Who owns which input ID. `claims` is what earlier runs remembered: ID → origin.
+    """The owners of input IDs. `claims` comes from earlier runs: input ID → its origin.
 
-    `wanted_today` gives the texts that an origin wants, none if it is not mapped any more: the mapping may
-    have changed since the claim was made.
+    `wanted_today` returns the texts that an origin wants today. The result is empty if the origin is not mapped any
+    more: the mapping may have changed since the claim was made.
     """
 
     def __init__(
@@ -109,26 +109,28 @@ class InputIds:
         wanted_today: Callable[[Origin], Collection[str]],
         most: int | None = None,
     ) -> None:
-        """At most `most` claims are made, of `CLAIM_BYTES` on average; None: as many as there are origins."""
+        """At most `most` claims are made, with `CLAIM_BYTES` characters on average; None: the number is not bounded."""
         self._claims = dict(claims)
         self._most = most
         self._size = sum(map(_size, claims.values()))
         self._wanted_today = wanted_today
         self._earlier: dict[tuple[str, str, str], list[str]] = {}
-        """What earlier runs gave to the values at one place, whatever their records."""
+        """(source, topic, path) → the input IDs that earlier runs gave out there, for any key and headers."""
         for input_id, origin in claims.items():
             self._earlier.setdefault(origin[:3], []).append(input_id)
         self.renames: list[Rename] = []
         self.new_claims: list[tuple[str, Origin]] = []
-        """Claims since the caller last took them: to be remembered before a sample leaves."""
+        """Claims since the caller last took them. The caller must store them before it sends their samples."""
         self.collisions: list[Collision] = []
 
     def __len__(self) -> int:
         return len(self._claims)
 
     def assign(self, origin: Origin, text: str, *, shared: bool = False) -> str:
-        """The input ID for this origin; an `Unclaimed` one if it is new and there is no room. With `shared`, several
-        origins may have one on purpose."""
+        """Returns the input ID of an origin that wants `text`; an `Unclaimed` ID for a new origin without room.
+
+        With `shared`, several origins may have the same ID on purpose.
+        """
         wanted = legal_id(text)
         if shared:
             return wanted
@@ -139,7 +141,7 @@ class InputIds:
             return wanted
         identity = "\x1f".join(origin if origin.record else origin[:3])
         given = _with_hash(wanted, identity)
-        while self._claims.get(given, origin) != origin:  # somebody chose a topic that looks like our hash
+        while self._claims.get(given, origin) != origin:  # the text of another origin looks like this ID with a hash
             identity += "\x1f"
             given = _with_hash(wanted, identity)
         if given in self._claims:
@@ -150,7 +152,7 @@ class InputIds:
         return claimed
 
     def _still_owns(self, owner: Origin, input_id: str) -> bool:
-        """Whether the owner uses this ID today: as one that it wants, or as one given to it in a collision."""
+        """Whether the owner uses this ID today: the owner wants it, or has got it in a collision."""
         return any(
             input_id == wanted or input_id[:-_HASH_LENGTH] == _before_hash(wanted)
             for wanted in map(legal_id, self._wanted_today(owner))
@@ -166,7 +168,7 @@ class InputIds:
         for earlier in self._earlier.get(origin[:3], ()):
             owner = self._claims.get(earlier)
             same = owner is not None and owner[:3] == origin[:3]
-            # where records were told apart and still are, another record's ID is none of ours
+            # if records were told apart before and still are, the ID of another record is no earlier ID of this one
             related = (
                 same and owner is not None and (owner.record == origin.record or not (owner.record and origin.record))
             )

@@ -1,4 +1,4 @@
-"""Input IDs, and what a signal is called: found out once for each path of a plan."""
+"""Finds the input ID and the metadata of a signal, once for each path of a plan."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PATH_BYTES: Final = 150
 
 
 class Naming:
-    """Gives IDs to paths, numbers to states, and says what signals should be called."""
+    """Gives input IDs to paths, numbers to states, and metadata to signals."""
 
     def __init__(
         self,
@@ -40,11 +40,13 @@ class Naming:
         self.ids = InputIds(claims, self._wanted_today, max_claims)
         self.states = LearnedStates(states)
         self.discovered: list[tuple[str, SignalMetadata]] = []
-        """Signals seen for the first time, or with a state that is new, whose rule says metadata; the caller takes
-        them away."""
+        """(source, metadata) of signals with metadata by their rule that are new, or have a new state.
+
+        The caller empties the list.
+        """
 
     def new_id(self, plan: Plan, path: str) -> str | None:
-        """The ID of a path of this plan; None if the rule leaves it out."""
+        """Returns the input ID of a new path of a plan; None if the rule leaves the path out."""
         rule = plan.rule
         self._plans.grew(_PATH_BYTES + 2 * len(path))
         value = value_rule(rule, path)
@@ -56,7 +58,7 @@ class Naming:
         conversion = value.conversion or rule.conversion
         if conversion is not None:
             plan.conversions[path] = conversion
-        if type(input_id) is Unclaimed:  # no sample of it will leave, and nothing of it is remembered
+        if type(input_id) is Unclaimed:  # no sample of this signal is sent, and nothing about it is remembered
             return input_id
         thinning = value.thinning or rule.thinning
         if thinning is not None:
@@ -65,7 +67,7 @@ class Naming:
         return input_id
 
     def discover(self, plan: Plan, path: str, input_id: str) -> None:
-        """What this signal should be called, if the rule says anything."""
+        """Add the metadata of a signal to `discovered`, if the rule sets any."""
         value = value_rule(plan.rule, path)
         if value is not None:
             called = shown(path) if value.named is None else value.named
@@ -75,7 +77,7 @@ class Naming:
                 self.discovered.append((input_id, found))
 
     def learn(self, plan: Plan, path: str, text: str) -> int:
-        """The number of a state's text. Raises `ValueRejectedError`."""
+        """Returns the number of a state by its text. Raises `ValueRejectedError`."""
         input_id = plan.ids.get(path) or self.new_id(plan, path)
         assert input_id is not None  # noqa: S101 - a value that is left out is not converted
         if type(input_id) is Unclaimed:
@@ -88,7 +90,7 @@ class Naming:
         return number
 
     def _wanted_today(self, origin: Origin) -> set[str]:
-        """The texts that this origin wants for its IDs; none if it is not mapped any more."""
+        """Returns the texts that an origin wants for its input IDs; empty if the origin is not mapped any more."""
         if self._sources is not None and origin.source not in self._sources:
             return set()
         said: dict[str, str] = orjson.loads(origin.record) if origin.record else {}

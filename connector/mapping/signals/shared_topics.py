@@ -1,17 +1,17 @@
-"""Topics that several devices share, found by looking at more than one message.
+"""Topics that several devices share, which only several messages together show.
 
-`{"device": "pump-7", "pressure": 4.2}` says by itself nothing about other devices: on a topic of its own, `pump-7` is
-no part of the input ID. Where the next message of the topic says `pump-8`, both become one signal, and nothing in
-either message is wrong. So the first messages of a topic are watched, and every so many after them:
+The message `{"device": "pump-7", "pressure": 4.2}` alone says nothing about other devices: on a topic for one device,
+`pump-7` is no part of the input ID. If the next message of the topic is about `pump-8`, the values of both become one
+signal, and neither message is wrong. So the first 64 messages of a topic are watched, and after them every 32nd:
 
-| seen | for a field whose name is one of a thing (`device`, `tagName`, `mmsi`) | for any other text field |
+| observation | for a field whose name is one of a thing (`device`, `tagName`, `mmsi`) | for any other text field |
 |---|---|---|
 | one input has two values at one time, and the field differs | at once | the second time |
 | a text comes again after another text | at once | after four times, in at least half of the messages |
 | five different texts | yes, unless the field is called `id` | no |
 
-Nothing of this changes an input ID: a replica that has not seen the other messages would disagree. It is said once,
-with the rule to write; `signals.on_identity` decides whether samples wait for that rule.
+A shared topic never changes an input ID: a replica that has not seen the other messages would use another ID. The
+finding is reported once, with the rule to write. `signals.on_identity` decides whether samples wait for this rule.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from connector.records import Sample
 OnIdentity = Literal["warn", "hold", "reject"]
 
 _WATCHED: Final = 64
-"""Messages of a topic that are watched one by one."""
+"""The number of a topic's first messages that are all watched."""
 _EVERY: Final = 32
-"""Behind them, one of so many is watched."""
+"""After the first messages, one of this number of messages is watched."""
 _MOST_TEXTS: Final = 64
 _MOST_FIELDS: Final = 16
 _MOST_SAMPLES: Final = 256
@@ -52,14 +52,14 @@ _QUALITIES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SharedTopic:
-    """A topic whose messages are about several things, which the mapping makes one."""
+    """A topic whose messages are about several things, while the mapping makes one signal of them."""
 
     source: str
     topic: str
     fields: tuple[str, ...]
-    """The places in the payload that tell the things apart."""
+    """The places of the fields that tell the things apart."""
     examples: tuple[str, ...]
-    """Some of the texts there."""
+    """Some of the texts in these fields."""
     why: str
 
     def __str__(self) -> str:
@@ -70,17 +70,17 @@ class SharedTopic:
 
     @property
     def remedy(self) -> str:
-        """The rule to write."""
+        """The rule to write, for people."""
         names = "/".join("{payload." + place + "}" for place in self.fields)
         return (
             f'write a rule {{topic: {dumps(self.topic)}, input: "{{topic}}/{names}/{{path}}"}}; '
-            "or, if all of it is one signal, a rule for this topic with shared_inputs: true"
+            "or, if all messages are about one thing, a rule for this topic with shared_inputs: true"
         )
 
 
 @dataclass(slots=True)
 class _Field:
-    """What was seen in one field of a topic's messages."""
+    """The observations about one field of a topic's messages."""
 
     named: bool
     unique: bool
@@ -88,7 +88,7 @@ class _Field:
     last: str = ""
     changes: int = 0
     returns: int = 0
-    """How often a text came again after another one."""
+    """Number of times that an earlier text came again after another text."""
     collisions: int = 0
 
     def note(self, text: str) -> None:
@@ -101,13 +101,13 @@ class _Field:
             self.texts[text] = None
 
     def verdict(self, messages: int) -> str:
-        """Why this field tells things apart; empty if nothing says so yet."""
+        """Returns the reason why this field tells things apart, for people; empty if there is no reason yet."""
         if self.collisions >= (1 if self.named else 2):
             return "one input has two values at one time"
         if self.returns >= (1 if self.named else _MANY_RETURNS) and (self.named or 2 * self.changes >= messages):
-            return "its texts take turns"
+            return "the field's texts take turns"
         if self.named and not self.unique and len(self.texts) >= _MANY_TEXTS:
-            return f"it has {len(self.texts)} different texts"
+            return f"the field has {len(self.texts)} different texts"
         return ""
 
 
@@ -117,19 +117,22 @@ class Watch:
     __slots__ = ("_fields", "_only_qualities", "_qualities", "_samples", "found", "left", "messages")
 
     def __init__(self, *, only_qualities: bool = False) -> None:
-        """`only_qualities`: the rule tells things apart already."""
+        """`only_qualities` says that the rule tells things apart already, so that only qualities are watched."""
         self._only_qualities = only_qualities
         self._fields: dict[str, _Field] = {}
         self._samples: dict[tuple[str, int], tuple[float, dict[str, str]]] = {}
         self._qualities: dict[str, set[str]] = {}
         self.left = 0
-        """Messages to let pass before the next is watched."""
+        """Number of messages to skip until the next watched message."""
         self.messages = 0
         self.found: SharedTopic | None = None
 
     def look(self, document: object, samples: Iterable[Sample]) -> tuple[dict[str, _Field], list[tuple[str, set[str]]]]:
-        """Look at a message and its samples. Returns the fields with a verdict by their places, and fields of qualities
-        that have a second text now."""
+        """Watch a message and its samples.
+
+        Returns (place → field, for the fields that tell things apart; (key, texts) of the fields of qualities that have
+        got a second text now).
+        """
         self.messages += 1
         self.left = 0 if self.messages < _WATCHED else _EVERY - 1
         if self._only_qualities:
@@ -181,13 +184,15 @@ class SharedTopics:
         self.on_identity: OnIdentity = on_identity
         self._observations = observations
         self.topics: dict[tuple[str, str], SharedTopic] = {}
-        """(source, topic) → what was found there, for a bounded number of topics. What earlier runs found is put here:
-        where values are held, none of them may pass after a restart."""
+        """(source, topic) → the shared topic, for a bounded number of topics.
+
+        The caller adds the shared topics of earlier runs, so that no held value passes after a restart.
+        """
         self.grew = False
-        """Whether something was found since the caller last looked."""
+        """Whether a shared topic was found since the caller last reset this flag."""
 
     def look(self, plan: Plan, document: object, samples: Iterable[Sample]) -> int:
-        """Watch a message of this plan's topic and what became of it. Returns how many bytes this remembers more."""
+        """Watch a message of the plan's topic and its samples; returns the additional bytes in memory."""
         watch = plan.watch
         grown = 0
         if watch is None:
@@ -210,9 +215,9 @@ class SharedTopics:
         examples = tuple(next(iter(named.values())).texts)[:_SHOWN]
         listed = " and ".join(map(repr, named))
         found = SharedTopic(
-            plan.source, plan.topic, tuple(named), examples, f"field {listed} tells them apart, as {why}"
+            plan.source, plan.topic, tuple(named), examples, f"field {listed} tells them apart, since {why}"
         )
-        effect = {"warn": "their values are one signal meanwhile", "hold": "their values wait as dead letters"}
+        effect = {"warn": "until then, their values are one signal", "hold": "their values wait as dead letters"}
         text = f"{found}; {effect.get(self.on_identity, 'their values are dead letters')}"
         if self._observations.add(Observation("shared_topic", plan.source, plan.topic, text, found.remedy)):
             self.topics[plan.source, plan.topic] = found
@@ -220,19 +225,19 @@ class SharedTopics:
         return found
 
     def local_time(self, plan: Plan, hours: float) -> None:
-        """Times of this topic are ahead of their arrival by so many hours, as local times are that have no zone."""
+        """Report that times of the plan's topic are `hours` ahead of their arrival, like local times without a zone."""
         self._observations.add(
             Observation(
                 "local_time",
                 plan.source,
                 plan.topic,
-                f"times of {plan.topic!r} are {hours:g} h ahead of their arrival, as local times are that have no zone",
+                f"times of {plan.topic!r} are {hours:g} h ahead of their arrival, like local times without a zone",
                 f"set the zone in a rule: {{topic: {dumps(plan.topic)}, time: {{field: ..., zone: Europe/Oslo}}}}",
             )
         )
 
     def held(self, plan: Plan) -> SharedTopic | None:
-        """What was found about the topic of this plan, where its values have to wait for a rule; else None."""
+        """Returns the shared topic of the plan if its values have to wait for a rule; else None."""
         if self.on_identity == "warn":
             return None
         if plan.watch is not None and plan.watch.found is not None:
@@ -241,16 +246,17 @@ class SharedTopics:
         return found if found is not None and is_watchable(plan) else None
 
     def unused_time(self, plan: Plan, place: str) -> None:
-        """Values of this topic have the time of arrival, although there is a time elsewhere in the message."""
+        """Report that values of the plan's topic have the time of arrival, although there is a time at `place`."""
         at = shown(place)
         self._observations.add(
             Observation(
                 "time_not_read",
                 plan.source,
                 plan.topic,
-                f"values of {plan.topic!r} have the time of arrival: the time at {at!r} does not stand around them",
-                f"if the time is theirs, write a rule {{topic: {dumps(plan.topic)}, time: PATH}} with its path "
-                "(event[0].time: in a list, by its place); if not, set time: arrival there",
+                f"values of {plan.topic!r} have the time of arrival: the time at {at!r} is not in an object around "
+                "these values",
+                f"if this is the time of the values, write a rule {{topic: {dumps(plan.topic)}, time: PATH}} with its "
+                "path (event[0].time: in a list, by its place); if not, set time: arrival in the rule",
             )
         )
 
@@ -261,34 +267,37 @@ class SharedTopics:
                     "quality_not_read",
                     plan.source,
                     f"{plan.topic}: {key}",
-                    f"field {key!r} of topic {plan.topic!r} seems to say how good the values are "
-                    f"({', '.join(sorted(texts))}), and no rule reads it: values are stored whatever it says",
-                    f"write a rule {{topic: {dumps(plan.topic)}, {_quality_rule(key)}}}; bad: keep if it is no quality",
+                    f"field {key!r} of topic {plan.topic!r} seems to be the quality of the values "
+                    f"({', '.join(sorted(texts))}), and no rule reads this field: bad values are stored, too",
+                    f"write a rule {{topic: {dumps(plan.topic)}, {_quality_rule(key)}}}; with bad: keep if the field "
+                    "is no quality",
                 )
             )
 
 
 def _quality_rule(place: str) -> str:
-    """The part of a rule that reads the quality at this place; behind a dot it stands in the items of a list."""
+    """Returns the part of a rule that reads the quality at `place`; after a dot, the quality is in items of a list."""
     items, dot, inside = place.partition(".")
     quality = f"quality: {{path: {inside if dot else place}, good: [...], bad: drop}}"
     return f"iterate: {dumps(items)}, item_name: ..., {quality}" if dot else quality
 
 
 def may_name(document: object) -> bool:
-    """Whether anything in a message could tell several things apart, or how good its values are."""
+    """Whether a field of a message could tell several things apart, or could be a quality."""
     return next(_texts(document), None) is not None or next(_quality_fields(document), None) is not None
 
 
 def is_watchable(plan: Plan) -> bool:
-    """Whether messages of this topic may be about several things without the rule telling them apart."""
+    """Whether messages of the plan's topic may be about several things that the rule does not tell apart."""
     rule = plan.rule
     return not rule.shared_inputs and not any(name.startswith((PAYLOAD, ITEM_FIELD)) for name in rule.identity)
 
 
 def _texts(document: object) -> Iterator[tuple[str, str, bool, bool]]:
-    """(place, text, whether the field's name is one of a thing, whether it may differ in each message) of the fields of
-    an object, and of the objects in it, that may name it."""
+    """Yields the fields of an object and its inner objects that may name a thing.
+
+    (place, text, whether the field's name is one of a thing, whether the text may differ in each message)
+    """
     if type(document) is not dict:
         return
     for key, value in document.items():
@@ -316,7 +325,7 @@ def _text(key: str, value: object) -> tuple[str, bool, bool] | None:
 
 
 def _quality_fields(document: object) -> Iterator[tuple[str, object]]:
-    """The fields of an object that seem to say how good its values are; also those of the objects in its lists."""
+    """Yields (key, value) of the fields that seem to be qualities, in an object and in the objects of its lists."""
     if type(document) is list:
         yield from _qualities_of("@", document)
     if type(document) is not dict:

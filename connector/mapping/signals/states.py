@@ -1,4 +1,4 @@
-"""States that were learned: texts of enum signals, numbered as they appear. A number never changes its meaning."""
+"""Learned states: texts of enum signals, numbered in the order of their arrival. A number never changes its meaning."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ _MOST: Final = 256
 
 
 class LearnedStates:
-    """Which number each text of a signal has. `known` is what earlier runs learned: input ID → text → number."""
+    """The numbers of the learned texts. `known` comes from earlier runs: input ID → text → number."""
 
     def __init__(self, known: Mapping[str, Mapping[str, int]]) -> None:
         self._known = {input_id: dict(states) for input_id, states in known.items()}
         self.new: list[tuple[str, str, int]] = []
-        """(input ID, text, number) since the caller last took them: to be remembered before a sample leaves."""
+        """New (input ID, text, number) since the caller last took them; to be stored before their samples are sent."""
 
     def of(self, input_id: str) -> Mapping[str, int]:
-        """What was learned of this signal."""
+        """Text → number, for the learned states of a signal."""
         return self._known.get(input_id, {})
 
     def learn(self, input_id: str, text: str, declared: Collection[int]) -> tuple[int, bool]:
-        """The number of this text, and whether it is new. Raises `ValueRejectedError` for what is no state's name, or
-        one too many: text that differs each time would make states without end."""
+        """(number of the text, whether it is new); `declared` has the numbers that the rule uses.
+
+        Raises `ValueRejectedError` if the text is too long, or if there are too many states: a text that differs in
+        each message would make states without end.
+        """
         states = self._known.setdefault(input_id, {})
         number = states.get(text)
         if number is not None:
@@ -37,7 +40,8 @@ class LearnedStates:
             )
         if len(states) >= _MOST:
             raise ValueRejectedError(
-                Reason.UNKNOWN_STATE, f"{_MOST} states of this signal were learned; is it free text? Declare its states"
+                Reason.UNKNOWN_STATE,
+                f"{_MOST} states of this signal were learned; is the value free text? Declare the states",
             )
         number = max((*declared, *states.values()), default=-1) + 1
         if number > ENUM_VALUE_MAX:

@@ -1,1 +1,1 @@
-"""Fewer samples: dead bands, intervals and windows."""
+"""Thinning: fewer samples by dead bands, intervals and windows."""

@@ -1,9 +1,8 @@
-"""Thinning: which values of a signal are worth keeping.
+"""Thinning: leaves out values of a signal that change too little, or come too soon.
 
-What is dropped here counts as filtered at once: the value that stands for it came earlier in the same log, so it is
-settled before or together with it. Down-sampling is another matter: see `windows`.
-After a restart the first value passes, and so does whatever is older than the value that passed last: its neighbours
-are not known any more.
+A value that is left out counts as filtered at once: the value that stands for it came earlier in the same log, so that
+value is settled before it or together with it. Down-sampling works in another way: see `windows`. After a restart, the
+first value passes. A value that is older than the last passed value also passes, because its neighbours are unknown.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ Aggregate = Literal["last", "mean", "min", "max"]
 
 @dataclass(frozen=True, slots=True)
 class Thinning:
-    """How values are thinned. Each setting by itself may leave a value out; times are in µs."""
+    """The settings of thinning. Each setting alone may leave a value out. Times are in µs."""
 
     change_only: bool = False
     deadband: float = 0.0
-    """A change of at most this is none."""
+    """A change of at most this, in the unit of the value, is left out."""
     deadband_percent: float = 0.0
-    """The same, in percent of the value that passed last."""
+    """A change of at most this, in percent of the last passed value, is left out."""
     min_interval_us: int = 0
     at_least_every_us: int = 0
-    """Pass a value after this time, however little it changed; 0: never for that."""
+    """After this time, the next value passes even with a small change; 0 turns this off."""
     window_us: int = 0
-    """Down-sampling: one value a window."""
+    """Down-sampling: the length of a window, which gives one value; 0 turns down-sampling off."""
     by: Aggregate = "last"
     wait_us: int = 0
-    """How long a window stays open for values that come late."""
+    """The time that a window waits for late values."""
 
     @property
     def filters(self) -> bool:
@@ -42,22 +41,22 @@ class Thinning:
 
 
 class Thinner:
-    """What passed last, of each signal that is thinned."""
+    """Thins samples, by the last passed value of each signal."""
 
     def __init__(self) -> None:
         self.how: dict[str, Thinning] = {}
-        """Input ID → how it is thinned, where it is."""
+        """Input ID → its thinning, for the signals with thinning."""
         self.windows = False
-        """Whether any of them is down-sampled."""
+        """Whether any signal is down-sampled."""
         self._last: dict[str, tuple[str, int, float]] = {}
 
     def add(self, input_id: str, thinning: Thinning) -> None:
-        """A signal that is thinned."""
+        """Add a signal with thinning."""
         self.how[input_id] = thinning
         self.windows = self.windows or thinning.window_us > 0
 
     def thin(self, source: str, samples: list[Sample]) -> list[Sample]:
-        """The samples that are kept, in their order."""
+        """Returns the samples that pass, in their order."""
         how: Mapping[str, Thinning] = self.how
         kept = []
         for sample in samples:
@@ -67,7 +66,7 @@ class Thinner:
         return kept
 
     def forget(self, source: str) -> None:
-        """What passed of this source may not have been sent: let the next values pass."""
+        """Let the next value of each signal of the source pass: the last passed values may not have been sent."""
         self._last = {input_id: last for input_id, last in self._last.items() if last[0] != source}
 
     def _passes(self, how: Thinning, source: str, sample: Sample) -> bool:

@@ -1,20 +1,20 @@
-"""Down-sampling: one value for each window of a signal, without giving up at-least-once. No I/O, no clock of its own.
+"""Down-sampling: one value for each window of a signal, still at least once. No I/O; the time is an argument.
 
-Theory of operation. A value that goes into a window keeps its token (see `progress`) and stays open: nothing of its
-chunk is committed before the window's value is inserted. A window is closed when a value of the same signal shows that
-its end, and the time to wait for late values, are past; or, where no value comes any more, when as much time has
-passed on our own clock since its first value came. A closed window is one sample whose token stands for all of its
-values: when it is inserted, the last of them counts as inserted and the others as filtered. Windows begin at multiples
-of their length since 1970; the sample has the time of the window's start.
+Theory of operation. A value in a window keeps its token (see `progress`) and stays open: nothing of its chunk is
+committed before the window's value is inserted. A window is closed when a value of the same signal is later than the
+window's end and the time to wait for late values. If no value comes any more, the window is closed when the same time
+has passed on the connector's clock since its first value. A closed window is one sample whose token stands for all of
+its values. When this sample is inserted, the last value counts as inserted and the others count as filtered. Windows
+begin at multiples of their length since 1970. The sample has the time of the window's start.
 
-A window that was inserted must not be computed again from a part of its values: after a crash or a restart the log
-begins with the oldest value that is not settled, and others of the same window may stand before it. So it is
-remembered, durably and before anything of the window is committed, up to where each signal's windows are done; a value
-below that is late: it is filtered, and counted. What is remembered stays with one connector: where another member takes
-a Kafka partition over, the first window of a signal there has only the values that are left.
+An inserted window must not be computed again from a part of its values. After a crash or a restart, the log begins with
+the oldest value that is not settled, and earlier values of the same window may be missing. So the end of each signal's
+last closed window is stored durably, before anything of the window is committed. An older value is late: it is filtered
+and counted. Each connector stores its own ends: if another member takes over a Kafka partition, the first window of a
+signal there has only the remaining values.
 
-A stop leaves open windows as they are: their values are still in the log, and come again. Only where a log has ended
-(a file was read to its end) the windows that are open are closed.
+A stop does not close open windows: their values are still in the log, and come again. Open windows are closed only when
+a log has ended (a file was read to its end).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Window:
     """The values of one window, in order of arrival."""
 
     closes: float
-    """On the caller's clock, in seconds, at the latest."""
+    """The latest time to close the window, in seconds of the caller's clock."""
     times: array[int] = field(default_factory=lambda: array("q"))
     values: array[float] = field(default_factory=lambda: array("d"))
     tokens: array[int] = field(default_factory=lambda: array("q"))
@@ -44,49 +44,52 @@ class _Signal:
     how: Thinning
     newest_us: int = -(2**62)
     open: dict[int, _Window] = field(default_factory=dict)
-    """By the window's start, in µs."""
+    """Start of an open window, in µs → the window."""
     done_us: int = -(2**62)
-    """Windows that begin before this are closed."""
+    """Windows that begin before this time are closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A window that is complete."""
+    """A closed window."""
 
     input_id: str
     start_us: int
     end_us: int
     value: float
     tokens: Counter[int]
-    """Token → how many values of that record it stands for."""
+    """Token of a record → number of its values in the window."""
     last: int
-    """The token of the value that came last."""
+    """The token of the last value that arrived."""
 
 
 class Windows:
-    """The windows of all signals that are down-sampled. `done` is what earlier runs remembered: input ID → µs up to
-    which its windows are inserted."""
+    """The windows of all down-sampled signals.
+
+    `done` comes from earlier runs: input ID → time in µs up to which its windows are inserted.
+    """
 
     def __init__(self, how: Mapping[str, Thinning], done: Mapping[str, int]) -> None:
         self._how = how
         self._done = dict(done)
         self._signals: dict[str, _Signal] = {}
         self._soonest = float("inf")
-        """No window's time is up before this."""
+        """No window must be closed before this time of the caller's clock."""
         self.held = 0
-        """Values in windows that are open."""
+        """Number of values in open windows."""
         self.late = 0
-        """Values that came after their window was closed."""
+        """Number of values that came after their window was closed."""
 
     def take(self, token: int, parts: Iterable[Part], now: float) -> tuple[list[Part], Counter[int], list[Closed]]:
-        """Take what goes into windows out of these parts' samples; `token` leads back to record 0 of their chunk.
-        Returns the parts with the samples that are left, the tokens of values that were late, and windows that are
-        complete."""
+        """Move samples of down-sampled signals into their windows; `token` is the token of record 0 of the chunk.
+
+        Returns (the parts with the remaining samples, token → number of its late values, windows that are closed now).
+        """
         rest: list[Part] = []
         late: Counter[int] = Counter()
         closed: list[Closed] = []
         for index, part in parts:
-            if isinstance(part, Rows):  # of inputs that nothing is done with
+            if isinstance(part, Rows):  # rows have no down-sampled inputs
                 rest.append((index, part))
                 continue
             kept, too_late, complete = self.take_samples(token + index, part.samples, now)
@@ -97,7 +100,7 @@ class Windows:
         return rest, late, closed
 
     def take_samples(self, token: int, samples: Sequence[Sample], now: float) -> tuple[list[Sample], int, list[Closed]]:
-        """The same for the samples of one record: those that are left, how many were late, complete windows."""
+        """(remaining samples, number of late values, windows that are closed now) for the samples of one record."""
         how = self._how
         kept = []
         late = 0
@@ -112,7 +115,7 @@ class Windows:
         return kept, late, closed
 
     def due(self, now: float) -> list[Closed]:
-        """Windows whose time is up on the caller's clock."""
+        """Close the windows whose time is up at `now`, and return them."""
         closed: list[Closed] = []
         if now < self._soonest:
             return closed
@@ -129,20 +132,20 @@ class Windows:
         return closed
 
     def reopen(self, input_id: str, start_us: int) -> None:
-        """This window was closed, but its sample was dropped: its values will come again."""
+        """Open a closed window again, because its sample was dropped: its values will come again."""
         signal = self._signals[input_id]
         signal.done_us = self._done[input_id] = min(signal.done_us, start_us)
 
     def done(self, input_id: str) -> int:
-        """Up to where, in µs, the windows of this input are closed."""
+        """Returns the time in µs up to which the windows of an input are closed."""
         return self._done[input_id]
 
     def end(self) -> list[Closed]:
-        """All windows: nothing more will come."""
+        """Close all windows, because no more values will come, and return them."""
         return self.due(float("inf"))
 
     def forget(self, lost: Callable[[int], bool]) -> Counter[int]:
-        """Drop the values whose token is `lost`; how many of each such token those were."""
+        """Drop the values whose token is `lost`; returns token → number of its dropped values."""
         dropped: Counter[int] = Counter()
         for signal in self._signals.values():
             for start, window in list(signal.open.items()):
@@ -160,7 +163,7 @@ class Windows:
         return dropped
 
     def tokens(self) -> Iterable[int]:
-        """The tokens of all values that are held."""
+        """Yields the token of each value in an open window."""
         for signal in self._signals.values():
             for window in signal.open.values():
                 yield from window.tokens
@@ -175,7 +178,7 @@ class Windows:
         now: float,
         closed: list[Closed],
     ) -> bool:
-        """Put a value into its window; False if that is closed."""
+        """Put a value into its window; returns False if this window is closed."""
         signal = self._signals.get(input_id)
         if signal is None:
             signal = self._signals[input_id] = _Signal(how, done_us=self._done.get(input_id, -(2**62)))
@@ -219,8 +222,11 @@ class Windows:
 
 
 def aggregate(by: Aggregate, times: array[int], values: array[float]) -> float:
-    """The value that stands for these. `last` is the one with the newest time, of several at that time the last that
-    came. A value that came twice (the same time) counts as the later one."""
+    """Returns the value that stands for a window.
+
+    If several values have the same time, only the one that arrived last counts. `last` is the value with the newest
+    time.
+    """
     distinct = dict(zip(times, values, strict=True))
     if by == "last":
         return distinct[max(distinct)]

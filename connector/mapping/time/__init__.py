@@ -1,1 +1,1 @@
-"""Times: reading them, clocks that are wrong, grids."""
+"""Times: reads times, measures the clocks of devices, and aligns times to grids."""

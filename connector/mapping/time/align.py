@@ -1,8 +1,8 @@
-"""Alignment: times moved to a common grid, on request, so that devices whose clocks do not agree share rows.
+"""Alignment: moves times to a common grid, so that devices with different clocks share rows. Only on request.
 
-A frame of samples that have few times in common is mostly nulls; on a grid it is dense. It moves what was measured, so
-it is never done by itself, how far is bounded, and what it did is counted. Two samples of one input that end on one
-time are a collision: the later one stands.
+A frame of samples with few common times is mostly nulls; on a grid, the frame is dense. Alignment changes the measured
+times, so a rule must ask for it, the shift is bounded, and the effect is counted. If two samples of one input get the
+same time, this is a collision: the later sample stays.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from typing import Final, Literal
 from connector.records import Sample
 
 _MAX_INPUTS: Final = 200_000
-"""Whose last times are remembered, to notice collisions."""
+"""The most inputs whose last times are remembered, to notice collisions."""
 
 
 @dataclass(slots=True)
 class Shifts:
-    """What alignment did, over all rules."""
+    """The effect of alignment, over all rules."""
 
     aligned: int = 0
-    """Samples whose time was moved."""
+    """Number of samples whose time was moved."""
     left: int = 0
-    """Samples that stayed where they were, because they would have been moved too far."""
+    """Number of samples that kept their time, because they would have been moved too far."""
     collisions: int = 0
-    """Samples that ended on the time of the one before them of the same input, though they had another."""
+    """Number of samples that were moved to the same time as the sample before of the same input."""
     greatest_us: int = 0
-    """The farthest that one was moved, in µs."""
+    """The largest shift, in µs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """How a rule aligns."""
+    """The grid of a rule."""
 
     step_us: int
     how: Literal["nearest", "floor"] = "nearest"
     max_shift_us: int | None = None
-    """Samples that would be moved farther keep their time; None: no bound but the step's."""
+    """The largest shift; a sample that would be moved farther keeps its time. None: only the step bounds the shift."""
 
     def place(self, time_us: int) -> int:
-        """Where this time belongs on the grid; `nearest` takes the later one of two that are as near."""
+        """Returns the time on the grid for a time in µs; `nearest` takes the later of two equally near times."""
         if self.how == "floor":
             return time_us - time_us % self.step_us
         moved = time_us + self.step_us // 2
@@ -49,14 +49,14 @@ class Grid:
 
 @dataclass(slots=True)
 class Aligner:
-    """Aligns samples and counts what that does. For one thread at a time."""
+    """Aligns samples and counts the effect. For one thread at a time."""
 
     shifts: Shifts = field(default_factory=Shifts)
     _last: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Input → (time on the grid, its own time) of its last sample."""
 
     def align(self, samples: list[Sample], grid: Grid) -> list[Sample]:
-        """These samples with their times on the grid."""
+        """Returns the samples with their times on the grid."""
         shifts, last = self.shifts, self._last
         if len(last) > _MAX_INPUTS:
             last.clear()

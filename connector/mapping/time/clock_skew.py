@@ -1,8 +1,8 @@
-"""How far a device's clock is from ours: measured where a message says its own time.
+"""Measures the offset between a device's clock and the connector's clock, from messages that have a time.
 
-A message needs a while to arrive, now and then a long one, but never less than none. So the *least* lag (arrival
-minus the newest time in the message) of the last minutes is the offset of the clock and the shortest way: a clock that
-is ahead shows as a negative one. It is deterministic: it depends on the records alone, not on when they are read.
+A message needs some time to arrive, sometimes a long time, but never a negative time. So the *least* lag (arrival minus
+the newest time in the message) of the last minutes is the offset of the clock plus the shortest delay. The lag of a
+clock that is ahead is negative. The result depends only on the records, and not on the time when they are read.
 """
 
 from __future__ import annotations
@@ -15,29 +15,31 @@ from connector.mapping.time.times import YEAR_US
 _PERIOD_US: Final = 600 * 1_000_000
 _LEAST_LAG_US: Final = -20 * YEAR_US
 _MOST_LAG_US: Final = 100 * YEAR_US
-"""What is beyond them was not stamped by any clock: the arrival is a producer's nonsense."""
+"""No clock is so far off: outside of these two, a producer has set a wrong time of arrival."""
 _FEWEST: Final = 3
-"""Messages before anything is said about a clock."""
+"""The least messages for a statement about a clock."""
 _HALF_HOUR_US: Final = 1_800_000_000
 _MOST_HALF_HOURS: Final = 28
 _NEAR_US: Final = 120_000_000
-"""How far from a whole number of half hours an offset may be that is taken for a time zone."""
+"""The largest difference (µs) between an offset that counts as a time zone and a multiple of half an hour."""
 _MOST_DEVICES: Final = 10_000
 
 
 class Skew(NamedTuple):
-    """What is known of one clock."""
+    """The offset of one device's clock."""
 
     source: str
     device: str
     lag_us: int
-    """Positive: the clock is behind (or the way is long); negative: it is ahead."""
+    """The least lag: positive if the clock is behind (or the delay is long), negative if the clock is ahead."""
     messages: int
 
 
 def zone_hours(lag_us: int) -> float | None:
-    """The hours, in steps of a half, that an offset is near to, as of local times that are taken for UTC; None if it is
-    none. Positive: the times are behind."""
+    """Returns the hours, in steps of half an hour, if an offset looks like a local time that is read as UTC; else None.
+
+    The result is positive if the times are behind.
+    """
     steps = round(lag_us / _HALF_HOUR_US)
     if not 1 <= abs(steps) <= _MOST_HALF_HOURS or abs(lag_us - steps * _HALF_HOUR_US) > _NEAR_US:
         return None
@@ -45,7 +47,7 @@ def zone_hours(lag_us: int) -> float | None:
 
 
 class DeviceLag:
-    """The least lag of one device in this period and the one before."""
+    """The least lag of one device, in this period of 10 minutes and the period before."""
 
     __slots__ = ("before", "count", "least", "reported", "until")
 
@@ -57,7 +59,7 @@ class DeviceLag:
         self.reported = False
 
     def note(self, arrived_us: int, newest_us: int) -> None:
-        """A message that arrived then has this newest time."""
+        """Record a message: its time of arrival and its newest time, in µs since 1970."""
         lag = arrived_us - newest_us
         if not _LEAST_LAG_US <= lag <= _MOST_LAG_US:
             return
@@ -70,20 +72,20 @@ class DeviceLag:
 
     @property
     def lag_us(self) -> int | None:
-        """The least lag; None as long as too few messages came."""
+        """The least lag in µs; None until enough messages have come."""
         if self.count < _FEWEST:
             return None
         return self.least if self.before is None else min(self.least, self.before)
 
 
 class Clocks:
-    """The clocks of all devices, of which the ones heard of longest ago are forgotten."""
+    """The clocks of the 10,000 devices that were looked up last."""
 
     def __init__(self) -> None:
         self._clocks: OrderedDict[tuple[str, str], DeviceLag] = OrderedDict()
 
     def of(self, source: str, device: str) -> DeviceLag:
-        """The clock of this device."""
+        """Returns the clock of a device."""
         clock = self._clocks.get((source, device))
         if clock is None:
             if len(self._clocks) >= _MOST_DEVICES:
@@ -94,7 +96,7 @@ class Clocks:
         return clock
 
     def worst(self, most: int) -> list[Skew]:
-        """Those that are furthest off, at most so many."""
+        """Returns the clocks with the largest offsets, the largest first; at most `most`."""
         found = [
             Skew(source, device, lag, clock.count)
             for (source, device), clock in list(self._clocks.items())
@@ -103,7 +105,10 @@ class Clocks:
         return sorted(found, key=lambda skew: abs(skew.lag_us), reverse=True)[:most]
 
     def newly_off(self, threshold_us: int) -> list[Skew]:
-        """Those that are off by more than this and were not reported yet. One is reported again after it was right."""
+        """Returns the clocks that are off by more than `threshold_us` and were not reported yet.
+
+        A clock is reported again if it was right in between.
+        """
         found = []
         for (source, device), clock in list(self._clocks.items()):
             lag = clock.lag_us

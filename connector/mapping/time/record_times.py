@@ -1,4 +1,4 @@
-"""The times that a record brings with it: its arrival, or what Kafka stamped on it."""
+"""The own time of a record: its arrival, or Kafka's timestamp."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _OWN_TIMES: Final = {CREATE_TIME: TimeKind.CREATED, APPEND_TIME: TimeKind.APPEND
 
 
 def record_time(record: Record, wanted: str, work: Work, check_bounds: Callable[[int, int], None]) -> int:
-    """The record's own time, where its kind is wanted and it is plausible; else `NO_TIME`, the reason in `work`."""
+    """Returns the record's own time in µs, if it is of the kind `wanted` and plausible.
+
+    Otherwise, returns `NO_TIME`; `work.no_time` then has the reason.
+    """
     if wanted == RECEIVED_TIME:
         return work.arrival_us
     kind = _OWN_TIMES.get(wanted)

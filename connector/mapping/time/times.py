@@ -1,8 +1,8 @@
-"""When a value was measured: recognising a payload's time field and reading it as µs since the epoch.
+"""The time of a value: recognises the time field of a payload, and reads it as µs since the epoch.
 
-Understood: ISO 8601 text (a time without a zone is UTC), and epoch numbers or their text in seconds,
-milliseconds, microseconds or nanoseconds, told apart by their size. What is finer than a microsecond, which
-is what Clarify stores, is cut off; a number with a fraction is rounded, since it is binary.
+These notations can be read: ISO 8601 (a time without a zone is UTC), and epoch numbers, also as text, in seconds,
+milliseconds, microseconds or nanoseconds, which are told apart by their size. Clarify stores microseconds, so finer
+digits are cut off. A binary number with a fraction is rounded.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ TIME_NAMES: Final = frozenset(
         "zeitstempel",
     }
 )
-"""Field names (in small letters) that are taken as the time of the values beside them."""
+"""Names of fields (in small letters) that are the time of the values beside them."""
 _POSSIBLE_TIME_NAMES: Final = frozenset(
     {"t", "at", "date", "dt", "datum", "gmt", "origin", "stamp", "utc", "when", "zeit"}
 )
-"""Field names (in small letters) that are taken as a time where their content is one: `t` may be a temperature."""
+"""Names of fields (in small letters) that are a time only if their value is one: `t` may be a temperature."""
 _OTHER_TIME_NAMES: Final = re.compile(
     r"(?i:time|date|stamp|seen|since|until|epoch|nano|changed|modified|expires)|(?<=[a-z_])(At|_at)$"
 )
-"""What stands in the names of fields that may be a time of something else: `last_seen`, `startTimeUnixNano`."""
+"""Parts of the names of fields that may be another time: `last_seen`, `startTimeUnixNano`."""
 
 _DAY_AND_CLOCK: Final = re.compile(
     r"(\d{4}[-./]\d\d?[-./]\d\d?|\d\d?[-./]\d\d?[-./]\d{2,4})\D{1,3}\d\d?:\d\d", re.ASCII
@@ -78,7 +78,7 @@ _DAY_AND_CLOCK: Final = re.compile(
 _DATE: Final = re.compile(r"(\d{4}-\d\d-\d\d|\d{4}[./]\d\d?[./]\d\d?|\d\d?[./]\d\d?[./]\d{4})(?!\d)", re.ASCII)
 _YEAR_2100_US: Final = 4_102_444_800_000_000
 LEAST_EPOCH: Final = 1_000_000_000
-"""2001-09-09: a number below is not taken for an epoch time without being told so."""
+"""2001-09-09: without a setting, a smaller number is no epoch time."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
@@ -87,24 +87,24 @@ YEAR_US: Final = 366 * 86_400 * 1_000_000
 
 
 class TimeError(ValueError):
-    """The field is a time by its name, but cannot be read as one."""
+    """The value of a time field cannot be read as a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeBounds:
-    """Times outside are taken for a clock that was never set, not for measurements."""
+    """The bounds of plausible times: a time outside of them comes from a clock that was never set."""
 
     oldest_us: int = (datetime(2000, 1, 1, tzinfo=UTC) - EPOCH) // _MICROSECOND
     newest_after_arrival_us: int = 10 * YEAR_US
 
 
 def is_time_name(name: str) -> bool:
-    """Whether a field of this name is taken as the time of the values beside it."""
+    """Whether a field with this name is the time of the values beside it."""
     return name.lower() in TIME_NAMES
 
 
 def is_possible_time_name(name: str) -> bool:
-    """Whether a field of this name is taken as a time if its content is one (see `looks_like_moment`)."""
+    """Whether a field with this name is a time if its value is one (see `looks_like_moment`)."""
     return name.lower() in _POSSIBLE_TIME_NAMES
 
 
@@ -116,18 +116,18 @@ def looks_like_moment(value: object) -> bool:
 
 
 def is_other_time(name: str, value: object) -> bool:
-    """Whether this number is no reading but an epoch time of something else, by its name and its size."""
+    """Whether a number is no reading but another epoch time, by the name of its field and by its size."""
     return may_be_other_time(name) and is_epoch(value)
 
 
 def may_be_other_time(name: str) -> bool:
-    """Whether a number in a field of this name may be a time of something else than the values beside it."""
+    """Whether a number in a field with this name may be another time than that of the values beside it."""
     folded = name.lower()
     return folded in TIME_NAMES or folded in _POSSIBLE_TIME_NAMES or _OTHER_TIME_NAMES.search(name) is not None
 
 
 def is_epoch(value: object) -> bool:
-    """Whether a number, or text made of digits, is an epoch time in any unit, from 2001-09-09 to the year 2100."""
+    """Whether a number, or a text of digits, is an epoch time in any unit, from 2001-09-09 to the year 2100."""
     if type(value) is str:
         if not (10 <= len(value) <= 30 and _NUMBER.fullmatch(value)):
             return False
@@ -147,19 +147,19 @@ def looks_like_time(value: object) -> bool:
 
 
 def has_time_in_parts(obj: Mapping[str, object]) -> bool:
-    """Whether an object has its time in fields of their own: year, month and day."""
+    """Whether an object has its time in separate fields: year, month and day."""
     return len(_PARTS.intersection(key.lower() for key in obj)) == len(_PARTS)
 
 
 def parse_time(value: object) -> int:
-    """Any understood form → µs since the epoch; raises `TimeError`."""
-    if type(value) is int and 10**11 <= value < 10**14:  # most of them, in ms
+    """Returns the µs since the epoch for a time in any of the notations above. Raises `TimeError`."""
+    if type(value) is int and 10**11 <= value < 10**14:  # the most frequent notation: ms
         return value * 1_000
     if type(value) is str:
         return _from_text(value)
     if type(value) is int or type(value) is float:
         return _from_number(value)
-    if isinstance(value, datetime):  # a format that has times of its own
+    if isinstance(value, datetime):  # the payload's format has a type for times
         return _micros(value, UTC)
     shown = "an object or a list" if isinstance(value, dict | list) else repr(value)
     raise TimeError(f"{shown} is neither text nor a number")
@@ -171,7 +171,7 @@ def _micros(moment: datetime, zone: tzinfo) -> int:
     try:
         return (moment - EPOCH) // _MICROSECOND
     except OverflowError:
-        raise TimeError(f"{moment} is beyond what a time can be") from None
+        raise TimeError(f"{moment} is outside of the range of times") from None
 
 
 def _from_text(text: str, zone: tzinfo = UTC) -> int:
@@ -195,7 +195,7 @@ def _from_number(number: float) -> int:
     size = abs(number)
     if not size < 1e20:  # also NaN
         raise TimeError(f"{number!r} is no epoch time in any unit")
-    whole = int(number)  # by itself: the product of a float would be rounded once more
+    whole = int(number)  # converted alone: the product of a float would be rounded again
     if size < 1e11:
         return whole * 1_000_000 + round((number - whole) * 1_000_000)
     if size < 1e14:
@@ -206,21 +206,24 @@ def _from_number(number: float) -> int:
 
 
 ReadTime = Callable[[object], int]
-"""A way to read a time: whatever the payload has → µs since the epoch. Raises `TimeError`."""
+"""Reads a time: a value of the payload → µs since the epoch. Raises `TimeError`."""
 
 UNITS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0}
-"""Units of an epoch number, in µs; a nanosecond is less than one."""
+"""Unit of an epoch number → its µs; 0 for nanoseconds, which are divided."""
 ISO: Final = "iso8601"
 AUTO: Final = "auto"
 EXCEL: Final = "excel"
-_EXCEL_EPOCH: Final = datetime(1899, 12, 30)  # noqa: DTZ001 - its zone is the rule's
+_EXCEL_EPOCH: Final = datetime(1899, 12, 30)  # noqa: DTZ001 - the rule sets the zone
 _SHORTEST_FRACTION: Final = re.compile(r"(\.\d{6})\d+")
 
 
 def time_reader(formats: tuple[str, ...] = (AUTO,), unit: str | None = None, zone: str | None = None) -> ReadTime:
-    """How times are read that are written in one of these formats: `auto`, `iso8601`, `excel` (days since 1899-12-30)
-    or a pattern of `strptime`. `unit` is that of epoch numbers; `zone` that of times without one (of those that a
-    change of the clocks makes twice, the first). Raises ValueError for what is no format, unit or zone."""
+    """Returns the function that reads times in one of `formats`, which are tried in order.
+
+    A format is `auto`, `iso8601`, `excel` (days since 1899-12-30) or a pattern of `strptime`. `unit` is the unit of
+    epoch numbers. `zone` is the zone of times without a zone; if clocks go back, the first of two equal times counts.
+    Raises ValueError for an unknown format, unit or zone.
+    """
     for written in formats:
         _check_format(written)
     if unit is not None and unit not in UNITS:
@@ -279,7 +282,7 @@ def _read_as(written: str, value: object, unit: str | None, zone: tzinfo) -> int
     if not isinstance(value, str):
         raise TimeError(f"{_short(value)} is no text in the format {written}")
     try:
-        # strptime's %f reads at most six digits; finer than a microsecond is cut off
+        # strptime's %f reads at most six digits; finer digits are cut off
         moment = datetime.strptime(_SHORTEST_FRACTION.sub(r"\1", value.strip()), written)  # noqa: DTZ007 - has its zone
     except ValueError:
         raise TimeError(f"{_short(value)} is not in the format {written}") from None
@@ -300,7 +303,7 @@ def _short(value: object) -> str:
 
 
 def format_time(time_us: int) -> str:
-    """µs since the epoch → RFC 3339 text in UTC, as short as it is exact."""
+    """Returns the shortest exact RFC 3339 text in UTC for a time in µs since the epoch."""
     moment = EPOCH + timedelta(microseconds=time_us)
     text = moment.strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
     fraction = time_us % 1_000_000

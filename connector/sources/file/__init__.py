@@ -1,1 +1,1 @@
-"""Files of messages, a JSON object a line."""
+"""The file source: a file or standard input with one message a line."""

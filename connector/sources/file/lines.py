@@ -1,7 +1,7 @@
 """Bytes → lines → records, and back. No I/O.
 
-A capture is a file of such lines: what `clarify-connector record` writes, and what the file source reads with
-`records: record`. docs/try-out.md describes its fields.
+A capture is a file with one record a line, as a JSON object. `clarify-connector record` writes captures, and the file
+source reads them with `records: record`. docs/try-out.md describes the fields.
 """
 
 from __future__ import annotations
@@ -19,32 +19,34 @@ from connector.sources.file.section import FileSection
 
 _KEPT_OF_A_LONG_LINE: Final = 1024
 PAYLOADS: Final = ("payload", "payload_text", "payload_base64")
-"""Under which of these a payload stands: as JSON, as text, as bytes."""
+"""The fields for a payload: as JSON, as text, as bytes in base64. A line has exactly one of them."""
 _KEYS: Final = ("key", "key_base64")
 _FIELDS: Final = ("topic", *PAYLOADS, "time", "time_kind", "received", *_KEYS, "headers", "retained", "source")
 _KINDS: Final = {"arrival": TimeKind.ARRIVAL, "create_time": TimeKind.CREATED, "append_time": TimeKind.APPENDED}
 
 
 class Line(NamedTuple):
-    """One line without its end."""
+    """One line, without the line feed."""
 
     content: bytes
-    """All of it, or the beginning of one that is too long."""
+    """The whole line, or only its beginning if the line is too long."""
     length: int
+    """The length of the whole line in bytes."""
     cut: bool = False
+    """Whether `content` is only the beginning."""
 
 
 class LineSplitter:
-    """Takes bytes in any pieces and gives whole lines; no more than `max_line` bytes of one are ever held."""
+    """Splits pieces of bytes into whole lines; holds at most `max_line` bytes of a line."""
 
     def __init__(self, max_line: int) -> None:
         self._max_line = max_line
         self._start = b""
         self._skipped = 0
-        """Bytes of a line that is too long, beyond its start."""
+        """Number of bytes after `_start`, in a line that is too long."""
 
     def feed(self, data: bytes) -> list[Line]:
-        """The lines that end in this piece."""
+        """Returns the lines that end in this piece."""
         pieces = data.split(b"\n")
         lines = []
         for piece in pieces[:-1]:
@@ -54,7 +56,7 @@ class LineSplitter:
         return lines
 
     def end(self) -> list[Line]:
-        """The last line, if nothing ended it."""
+        """Returns the last line, if the input has ended without a line feed; else an empty list."""
         return [self._line()] if self._start or self._skipped else []
 
     def _grow(self, piece: bytes) -> None:
@@ -76,14 +78,17 @@ class LineSplitter:
 
 
 class Captured(NamedTuple):
-    """A record, and the source that it came from where the line says so."""
+    """A record, and the name of its source; None if the line does not name a source."""
 
     source: str | None
     record: Record
 
 
 def to_record(line: Line, section: FileSection, now_us: int) -> Record:
-    """The record of a line. One that cannot be read is a record with a problem: it becomes a dead letter."""
+    """Returns the record of a line; `now_us` is the time of reading, in µs since 1970.
+
+    A line that cannot be read gives a record with a problem, which becomes a dead letter.
+    """
     topic = section.topic or f"({section.name})"
     if line.cut:
         problem = f"the line has {line.length} bytes; at most {section.max_line} are read (max_line)"
@@ -94,7 +99,7 @@ def to_record(line: Line, section: FileSection, now_us: int) -> Record:
 
 
 def captured(content: bytes, now_us: int, topic: str) -> Captured:
-    """The record of one line of a capture; one that is none has a problem, and this `topic`."""
+    """Returns the record of a line of a capture; a line that is no record gives a problem with the topic `topic`."""
     try:
         return _captured(content, now_us)
     except ValueError as error:
@@ -102,7 +107,7 @@ def captured(content: bytes, now_us: int, topic: str) -> Captured:
 
 
 def capture_line(source: str, record: Record) -> bytes:
-    """The line of a capture that gives this record again, to the byte and the microsecond."""
+    """Returns the line of a capture for a record; reading the line gives exactly the same record."""
     fields: dict[str, object] = {"topic": record.topic, **_payload_fields(record.payload)}
     fields["time"] = _time_text(record.time_us)
     fields["time_kind"] = next(name for name, kind in _KINDS.items() if kind == record.time_kind)
@@ -119,7 +124,7 @@ def capture_line(source: str, record: Record) -> bytes:
 
 
 def captured_record(fields: dict[str, Any], now_us: int) -> Captured:
-    """The record that these fields of a capture's line describe; ValueError says why they describe none."""
+    """Returns the record that the fields of a capture's line describe. Raises `ValueError` with the reason."""
     if unknown := fields.keys() - set(_FIELDS):
         raise ValueError(f"{min(unknown)!r} is not known; known are {', '.join(_FIELDS)}")
     topic = fields.get("topic")
@@ -176,15 +181,18 @@ def _headers(value: object) -> tuple[tuple[str, str], ...]:
 
 def _captured(content: bytes, now_us: int) -> Captured:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise ValueError("it is UTF-16; save the file as UTF-8")
+        raise ValueError("the line is UTF-16; save the file as UTF-8")
     found = orjson.loads(content.removeprefix(codecs.BOM_UTF8))
     if not isinstance(found, dict):
-        raise ValueError("it must be a JSON object")  # noqa: TRY004 - told to a person like every other problem
+        raise ValueError("a record must be a JSON object")  # noqa: TRY004 - told to a person like every other problem
     return captured_record(found, now_us)
 
 
 def _times(found: dict[str, Any], now_us: int) -> tuple[int, TimeKind, int]:
-    """(time, its kind, when it was received where that differs). A time without a kind is its producer's."""
+    """(time, kind of the time, time of receipt) in µs since 1970; the time of receipt is 0 if it is the time itself.
+
+    A time without a kind is the producer's time.
+    """
     given = found.get("time")
     time_us = now_us if given is None else _time("time", given)
     name = found.get("time_kind", "arrival" if given is None else "create_time")
@@ -212,7 +220,7 @@ def _time(name: str, value: object) -> int:
 def _time_text(time_us: int) -> str:
     try:
         return format_time(time_us)
-    except OverflowError:  # a producer's nonsense, which the mapping rejects; so it does the nearest that has a text
+    except OverflowError:  # no calendar has this time: the mapping rejects it, and the nearest time with a text, too
         return format_time(LAST_US if time_us > 0 else FIRST_US)
 
 

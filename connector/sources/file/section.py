@@ -29,14 +29,15 @@ class FileSection(SourceSection):
     type: Literal["file"] = Field(description="This source is a file or standard input.")
     name: SourceName = Field(default="file", description="A name for logs, metrics, the ledger and its file. Keep it.")
     path: Path = Field(
-        description="The file. `-` is standard input, which cannot be read again: what was read and not sent is lost "
-        "at a crash."
+        description="The file. `-` is standard input, which cannot be read again: at a crash, lines that were read and "
+        "not sent are lost."
     )
     records: Literal["payload", "record"] = Field(
         default="payload",
-        description="What a line is: the payload of a message of `topic`, or a whole record, as a JSON object with "
-        "`topic`, `payload` (JSON), `payload_text` or `payload_base64`, and perhaps `time` (RFC 3339 or Unix time), "
-        "`key`, `headers` and more: what `clarify-connector record` writes. docs/try-out.md describes it.",
+        description="The content of a line: the payload of a message with the topic `topic` (`payload`), or a whole "
+        "record as a JSON object (`record`). Such an object has `topic`, and `payload` (JSON), `payload_text` or "
+        "`payload_base64`; it may have `time` (RFC 3339 or Unix time), `key`, `headers` and more. `clarify-connector "
+        "record` writes such lines; docs/try-out.md describes them.",
     )
     topic: str | None = Field(
         default=None, min_length=1, description="The topic of all lines, with `records: payload`.", examples=["plant/3"]
@@ -64,21 +65,21 @@ class FileSection(SourceSection):
 
     @property
     def is_stdin(self) -> bool:
-        """Whether it is standard input."""
+        """Whether the source reads standard input."""
         return self.path == STDIN
 
     @property
     def address(self) -> str:
-        """Where it is, for people."""
+        """The path of the file, or `standard input`, for people."""
         return "standard input" if self.is_stdin else str(self.path)
 
     @property
     def files(self) -> dict[str, Path | None]:
-        """The files that it names."""
+        """The file of the setting `path`; None for standard input."""
         return {"path": None if self.is_stdin else self.path}
 
     def open(self, file: SourceFile, message_bytes: int) -> FileSource:  # noqa: ARG002 - max_line bounds the lines
-        """The reader of the file."""
-        from connector.sources.file.source import FileSource  # noqa: PLC0415 - loaded where it is used
+        """Returns the source that reads the file."""
+        from connector.sources.file.source import FileSource  # noqa: PLC0415 - loaded only if it is used
 
         return FileSource(self, file)

@@ -1,8 +1,8 @@
 """The file source: newline-delimited records from a file or standard input, for replays, imports and tests.
 
-Its partition is the file, its positions are line numbers from 1. A file is gone on with after the last line
-that was settled; a file that is not the same any more is refused. Standard input cannot be read again; each run of
-it is a partition of its own, since the same line number of two runs is not the same line.
+The file is the partition, and line numbers from 1 are the positions. After a restart, reading goes on after the last
+settled line; a file with another beginning is refused. Standard input cannot be read again. Each run of it has its own
+partition, because the same line number in two runs is not the same line.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class FileSource(Source):
     """A `Source` over one file."""
 
     def __init__(self, settings: FileSection, file: SourceFile, stdin: BinaryIO | None = None) -> None:
-        """`stdin` stands in for the process's own."""
+        """`stdin` replaces the standard input of the process, for tests."""
         self.name = settings.name
         self._settings = settings
         self._file = file
@@ -53,7 +53,7 @@ class FileSource(Source):
         self._splitter = LineSplitter(settings.max_line)
         self._lines: deque[Line] = deque()
         self._chunks: deque[tuple[int, int]] = deque()
-        """Of each chunk that is not committed: its first line's number, and where in the file that begins."""
+        """(number of the first line, offset of this line in the file), for each chunk that is not committed."""
         self._next_byte = 0
         self._to_skip = first - 1
         self._stream: BinaryIO | None = None
@@ -67,7 +67,7 @@ class FileSource(Source):
         self._read_lines = 0
 
     def start(self, handover: Handover) -> None:  # noqa: ARG002 - a file is never given away
-        """Begin to read."""
+        """Start the thread of the ledger, and the reader of standard input."""
         if self._file.recovery:
             _log.error("ledger_damaged", source=self.name, detail=str(self._file.recovery))
         self._settlements.start()
@@ -75,14 +75,18 @@ class FileSource(Source):
             _log.info(
                 "reading_standard_input",
                 source=self.name,
-                effect="it cannot be read again: what was read and is not in Clarify is lost at a crash",
+                effect="standard input cannot be read again: at a crash, lines that were read and are not in Clarify "
+                "are lost",
             )
             self._stream = self._stdin or sys.stdin.buffer
             self._reader = WatchedThread(f"stdin-{self.name}", self.name, self._read_ahead)
             self._reader.start()
 
     def poll(self, timeout: float) -> Chunk | None:
-        """The lines of the next piece."""
+        """Returns the lines of the next piece of the file; None if no line came within `timeout` seconds.
+
+        Raises `SourceFinishedError` at the end of the file, and `SourceFailedError`.
+        """
         if self._draining.is_set() and not self._lines and not self._settings.is_stdin:
             return None
         while not self._lines:
@@ -108,7 +112,7 @@ class FileSource(Source):
         return Chunk(self.name, self._owned.name, positions, records)
 
     def commit(self, commit: Commit) -> None:
-        """These lines are settled."""
+        """Settle the lines up to the commit's position; the ledger is written by its own thread."""
         with self._lock:
             settled = self._owned.settle(commit.position)
             while len(self._chunks) > 1 and self._chunks[1][0] <= commit.position:
@@ -116,7 +120,7 @@ class FileSource(Source):
         self._settlements.add(commit, settled)
 
     def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:  # noqa: ARG002 - it has one
-        """From the file, beginning with the chunk that the first of them is in."""
+        """Read lines of the file again, from the beginning of the first line's chunk."""
         if self._settings.is_stdin:
             return Reread({}, len(positions), "standard input cannot be read again")
         with self._lock:
@@ -126,20 +130,21 @@ class FileSource(Source):
                 found, done = self._read_lines_at(stream, start, positions, max_bytes)
         except OSError as error:
             return Reread({}, len(positions), f"{self._settings.path} could not be read again: {error.strerror}")
-        return Reread(found, done, f"{self._settings.path} does not have it any more")
+        return Reread(found, done, f"{self._settings.path} does not have the line any more")
 
     def stop_reading(self) -> None:
-        """Read no more. What was read of standard input is gone from there, so it still comes."""
+        """Read no more. `poll` still returns the lines that were already read from standard input."""
         self._draining.set()
 
     def close(self, timeout: float) -> None:
-        """Write what is settled, close the files."""
+        """Write the settlements into the ledger, and close the files."""
         if self._settings.is_stdin and self._stream is not None and not (self._ended or self._closed.is_set()):
             _log.warning(
                 "standard_input_not_finished",
                 source=self.name,
                 lines_read=self._read_lines,
-                effect="it was not read to its end; a line that was read in part, and all behind it, is lost",
+                effect="standard input was not read to its end; a line that was read in part, and all lines after it, "
+                "are lost",
             )
         self._draining.set()
         self._closed.set()
@@ -150,11 +155,11 @@ class FileSource(Source):
         self._file.close()
 
     def problems(self) -> list[str]:
-        """The ledger cannot be written."""
+        """The problem with the ledger, for people; empty if there is none."""
         return [self._settlements.trouble] if self._settlements.trouble else []
 
     def ended(self) -> str | None:
-        """The thread that writes the ledger, or the one that reads standard input."""
+        """The reason why the ledger's thread or the reader of standard input has ended; None while both run."""
         return self._settlements.ended() or (None if self._reader is None else self._reader.ended)
 
     def threads(self) -> list[WatchedThread]:
@@ -162,7 +167,7 @@ class FileSource(Source):
         return [self._settlements.thread]
 
     def gauges(self) -> dict[str, float]:
-        """How far it is read."""
+        """The lines and bytes that were read, and whether the end was reached."""
         return {
             "file_lines_total": self._read_lines,
             "file_bytes_total": self._read_bytes,
@@ -174,7 +179,10 @@ class FileSource(Source):
     def _read_lines_at(
         self, stream: BinaryIO, start: tuple[int, int], positions: Sequence[int], max_bytes: int
     ) -> tuple[dict[int, Record], int]:
-        """The records of these lines, and how many were looked for; `start` is a line's number and its place."""
+        """(records of the wanted lines, number of positions that were looked for).
+
+        `start` is the number of a line, and its offset in the file: reading begins there.
+        """
         number, offset = start
         stream.seek(offset)
         splitter = LineSplitter(self._settings.max_line)
@@ -202,12 +210,12 @@ class FileSource(Source):
         self._lines.extend(lines[skipped:])
         if self._ended and self._to_skip:
             raise SourceFailedError(
-                f"{self._settings.path} has {self._to_skip} lines less than were read of it before; it was cut, or is "
-                "another file. To read it from its start, give the source another name"
+                f"{self._settings.path} has {self._to_skip} lines less than were read before; the file was cut, or is "
+                "another file. To read this file from its start, give the source another name"
             )
 
     def _next_piece(self, timeout: float) -> bytes | None:
-        """Bytes, none at the end, None if nothing comes now."""
+        """Returns the next bytes; b"" at the end; None if no bytes came within `timeout` seconds."""
         if self._settings.is_stdin:
             try:
                 return self._ahead.get(timeout=timeout)
@@ -229,8 +237,8 @@ class FileSource(Source):
             if hashlib.sha256(start[: int(length)]).hexdigest() != digest:
                 stream.close()
                 raise SourceFailedError(
-                    f"{path} is not the file of which {self._to_skip} lines were read before: it begins differently. "
-                    "To read it from its start, give the source another name"
+                    f"{path} is not the file of which {self._to_skip} lines were read before: this file begins "
+                    "differently. To read this file from its start, give the source another name"
                 )
         else:
             self._file.remember("file", f"{len(start)}:{hashlib.sha256(start).hexdigest()}")
@@ -238,7 +246,10 @@ class FileSource(Source):
         return stream
 
     def _read_ahead(self) -> None:
-        """Standard input blocks, and `poll` must not. The queue has a bound: then the writer has to wait."""
+        """Read standard input into the queue, in its own thread: reading blocks, and `poll` must not block.
+
+        The queue is bounded: if it is full, the program that writes to standard input has to wait.
+        """
         assert self._stream is not None  # noqa: S101 - this thread is started with it
         read = getattr(self._stream, "read1", self._stream.read)
         while not self._draining.is_set():

@@ -1,8 +1,8 @@
-"""The write buffer of a journal on disk: batches and commits that wait for the writer, and whether more may come in.
+"""The write buffer of a journal on disk: batches and commits that wait for the writer, and the bound of the journal.
 
 The network thread adds batches, the pipeline adds commits, and the writer takes both. The buffer also knows how many
-bytes wait in the file, because the journal's bound is on both together. A batch that is being written counts as a part
-of the buffer until the writer says that it is in the file, so no byte is ever left out of the sum.
+bytes wait in the file, because the journal's bound is on the sum of the file and the buffer. A batch counts as a part
+of the buffer until the writer reports that the batch is in the file, so the sum never misses a byte.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from connector.ledger.source_file import SourceFile
 from connector.sources.journal.journal import BUFFER_BYTES, Batch
 
 _LINGER_SECONDS: Final = 0.004
-"""How long a write waits for more batches while messages come fast. A write may wait 20 ms at most."""
+"""Seconds that a write waits for more batches while messages come fast. A write may wait 20 ms at most."""
 _LINGER_RECORDS: Final = 2048
-"""With so many records a write does not wait for more."""
+"""With this number of records, a write does not wait for more records."""
 _RESUME_SHARE: Final = 0.9
-"""After the journal was full, reading begins again below this share of its bound."""
+"""After the journal was full, reading from the broker goes on below this share of `max_bytes`."""
 
 _log = structlog.get_logger(__name__)
 
 
 class WriteTurn(NamedTuple):
-    """What the writer takes from the buffer at a time. Both lists are empty if nothing came within the timeout."""
+    """The batches and commits of one turn of the writer. Both lists are empty if nothing came within the timeout."""
 
     batches: list[Batch]
     commits: list[Commit]
     bytes: int
-    """The size of the batches. They count as buffered until `WriteBuffer.file_changed`."""
+    """The size of the batches, which count as a part of the buffer until `WriteBuffer.file_changed`."""
     closing: bool
+    """Whether the journal is being closed."""
 
 
 class WriteBuffer:
@@ -46,11 +47,11 @@ class WriteBuffer:
         self._file = file
         self.max_bytes = max_bytes
         self._changed = threading.Condition()
-        """Protects all that follows."""
+        """Protects all attributes below."""
         self._batches: deque[Batch] = deque()
         self._records = 0
         self._bytes = 0
-        """Of all batches that are not in the file, those that are being written included."""
+        """The size of all batches that are not in the file, including the batches that are being written."""
         self._commits: list[Commit] = []
         self._waiting_bytes = file.waiting_bytes
         self.full = False
@@ -71,19 +72,21 @@ class WriteBuffer:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let the writer end when everything is written."""
+        """Let the writer end after it has written all batches and commits."""
         with self._changed:
             self.closing = True
             self._changed.notify_all()
 
     @property
     def journal_bytes(self) -> int:
-        """Bytes that wait: in the file and in the buffer."""
+        """Number of bytes that wait in the file and in the buffer."""
         return self._waiting_bytes + self._bytes
 
     def has_room(self) -> bool:
-        """Whether more may be read from the network: the journal and this buffer are below their bounds. A journal that
-        was full must have become clearly smaller."""
+        """Whether more may be read from the network: the journal and this buffer are below their bounds.
+
+        A journal that was full must first shrink to 90 % of its bound.
+        """
         with self._changed:
             waiting = self._waiting_bytes + self._bytes
             limit = self.max_bytes * (_RESUME_SHARE if self.full else 1.0)
@@ -110,8 +113,10 @@ class WriteBuffer:
     # -- for the writer ---------------------------------------------------------------------------
 
     def take(self, timeout: float, *, linger: bool) -> WriteTurn:
-        """Wait until there is something to write, at most `timeout` seconds, and take all of it.
-        With `linger`, wait a few milliseconds more for further batches, so that they share one commit to the disk."""
+        """Wait for batches or commits for at most `timeout` seconds, and take all of them.
+
+        With `linger`, wait a few milliseconds more for further batches, so that all batches share one commit to disk.
+        """
         with self._changed:
             came = self._changed.wait_for(lambda: self._batches or self._commits or self.closing, timeout)
             if linger and came and not self.closing:
@@ -123,7 +128,10 @@ class WriteBuffer:
         return taken
 
     def take_commits(self, timeout: float) -> WriteTurn:
-        """Take commits alone, waiting at most `timeout` seconds for one: while the disk takes no messages."""
+        """Wait for a commit for at most `timeout` seconds, and take all commits, but no batches.
+
+        The writer uses this method while the disk takes no messages.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._commits or self.closing, timeout)
             taken = WriteTurn([], self._commits, 0, self.closing)
@@ -131,7 +139,7 @@ class WriteBuffer:
         return taken
 
     def file_changed(self, written_bytes: int = 0) -> None:
-        """The file has changed: batches of `written_bytes` are in it now, or rows have left it."""
+        """Record that the file has changed: batches of `written_bytes` were written, or rows were removed."""
         with self._changed:
             self._bytes -= written_bytes
             self._waiting_bytes = self._file.waiting_bytes

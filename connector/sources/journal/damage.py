@@ -1,11 +1,11 @@
-"""What a journal on disk does when it meets damage.
+"""Confines the damage of a journal on disk.
 
-Damage is confined. A row that fails its checksum is moved out of the way, and its positions become a loss. A file in
-which SQLite cannot read on is set aside while the connector runs; a new file takes over what can be read, and what is
-missing becomes a loss. Everything else goes on.
+A row that fails its checksum is moved out of the way, and its positions become a loss. If SQLite cannot read on in a
+file, the file is set aside while the connector runs. All readable rows are copied into a new file, and the missing
+positions become a loss. Everything else goes on.
 
-If the file cannot be set aside, or if it has to be done too often, the source fails, and the next start sets the file
-aside.
+If the file cannot be set aside, or if files must be set aside too often, the source fails. Then the next start sets the
+file aside.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from connector.ledger.source_file import SourceFile
 from connector.sources.journal.buffer import WriteBuffer
 
 _RECOVERIES: Final = 3
-"""How often a file may be set aside in one run. With more, the disk cannot be trusted."""
-_REMEDY: Final = "see clarify-connector journal verify, and journal acknowledge to take note of it"
+"""The most files that may be set aside in one run. If there are more, the disk cannot be trusted."""
+_REMEDY: Final = "see clarify-connector journal verify, and journal acknowledge to take note of the loss"
 
 _log = structlog.get_logger(__name__)
 
@@ -39,13 +39,13 @@ class DamageControl:
         self._buffer = buffer
         self._on_failure = on_failure
         self.failure: str | None = None
-        """Why the journal cannot go on, with what a person has to do; None as long as it can."""
+        """The reason why the journal cannot go on, with the remedy, for people; None while it can go on."""
         self._recovering = threading.Lock()
         """Held while the file is set aside. Protects `_recoveries`."""
         self._recoveries = 0
 
     def fail(self, why: str) -> None:
-        """The journal cannot go on. The first reason counts."""
+        """Record that the journal cannot go on, for the reason `why`. The first of several reasons is kept."""
         self.failure = self.failure or why
         self._on_failure()
 
@@ -56,13 +56,15 @@ class DamageControl:
         self._log_lost(self._file.lost_at_start)
 
     def confine(self, position: int, damage: DamagedError) -> None:
-        """Move the damaged row at this position out of the way. Raises sqlite3.Error."""
+        """Move the damaged row at `position` out of the way, and report the loss. Raises sqlite3.Error."""
         self._log_lost([self._file.journal.confine(position, str(damage))])
         self._buffer.file_changed()
 
     def recover(self, error: sqlite3.DatabaseError) -> bool:
-        """Set the file aside, and go on with what can be read of it. `error` says what is wrong. Returns False if that
-        is not possible now; then `failure` says why."""
+        """Set the file aside, and go on with a new file that has all readable rows; `error` is the damage.
+
+        Returns whether this was possible. If it was not, `failure` has the reason.
+        """
         with self._recovering:
             if self.failure:
                 return False
@@ -75,14 +77,14 @@ class DamageControl:
                 source=self._source,
                 file=str(self._file.path),
                 reason=str(error),
-                effect="the file is set aside; what can be read is carried over now",
+                effect="the file is set aside; all readable rows are copied into a new file now",
             )
             try:
                 known = len(self._file.losses.all())
                 recovery = self._file.set_aside(str(error))
                 losses = self._file.losses.all()[known:]
             except (OSError, sqlite3.Error) as why:
-                self.fail(f"{self._suspected(error)}. It could not be done at once: {why}")
+                self.fail(f"{self._suspected(error)}. The file could not be set aside at once: {why}")
                 return False
             _log.warning("journal_recovered", source=self._source, detail=str(recovery))
             for loss in losses:
@@ -103,12 +105,12 @@ class DamageControl:
             )
 
     def _suspected(self, error: sqlite3.DatabaseError) -> str:
-        """Have the next start check the file. Returns the reason of the failure."""
+        """Mark the file, so that the next start checks it. Returns a text about the failure and the remedy."""
         try:
             self._file.suspect()
         except OSError as why:
             _log.error("journal_not_marked", source=self._source, file=str(self._file.path), reason=str(why))
         return (
-            f"the journal {self._file.path} is damaged ({error}); at the next start it is set aside and what can be "
-            "read is carried over"
+            f"the journal {self._file.path} is damaged ({error}); the next start sets the file aside and copies all "
+            "readable rows into a new file"
         )

@@ -1,4 +1,4 @@
-"""The journal on disk: it makes a log out of an MQTT stream. A message is durable before the broker is told so.
+"""The journal on disk: makes a log of an MQTT stream. A message is durable before the broker gets its acknowledgement.
 
 Theory of operation. The network thread appends batches of messages to a buffer (`buffer`). One writer thread (`writer`)
 takes all batches that have come in since its last turn, and writes them in one transaction (group commit), together
@@ -8,12 +8,12 @@ just written, from a short tail in memory; when it has fallen behind, it reads r
 1, and never repeat within an incarnation of the file.
 
 The bound. When `max_bytes` wait, `has_room` becomes false, and the network thread stops reading its socket. Nothing is
-dropped here. When the disk fails, the messages that have come in stay in memory (bounded in the same way),
-unacknowledged, and the write is tried again. Settled messages can leave even then: the disk reserve is given up for
-that, and nothing new is written until the reserve could be taken again.
+dropped here. When the disk fails, the messages that have come in stay in memory (bounded in the same way) without an
+acknowledgement, and the write is tried again. Settled messages can be removed even then: the disk reserve is given up
+for this, and no new message is written until the reserve could be taken again.
 
-Damage is confined (`damage`): a row that fails its checksum, or a file that SQLite cannot read on in, is set aside; its
-positions are reported as a loss, and the rest goes on.
+Damage is confined (`damage`): a row that fails its checksum, or a file in which SQLite cannot read on, is set aside.
+The missing positions are reported as a loss, and everything else goes on.
 """
 
 from __future__ import annotations
@@ -43,15 +43,17 @@ class DiskJournal:
     """The journal on disk: a `Journal`."""
 
     def __init__(self, source: str, file: SourceFile, max_bytes: int, *, retry_seconds: float = _RETRY_SECONDS) -> None:
-        """The journal closes `file`. `max_bytes` bounds what waits. After an error of the disk, reading and writing are
-        tried again after `retry_seconds`."""
+        """The journal closes `file`. `max_bytes` is the bound of the waiting messages, in bytes.
+
+        After an error of the disk, reading and writing are tried again after `retry_seconds`.
+        """
         self._source = source
         self._file = file
         self._buffer = WriteBuffer(source, file, max_bytes)
         self._damage = DamageControl(source, file, self._buffer, on_failure=self._wake_reader)
         self._reader = JournalReader(source, file, self._damage, retry_seconds)
         self._writer = JournalWriter(source, file, self._buffer, self._reader, self._damage, retry_seconds)
-        # The methods of the hot path are those of the parts: there is no call in between.
+        # On the hot path, callers use the methods of the parts directly: this saves a call.
         self.append = self._buffer.append
         self.has_room = self._buffer.has_room
         self.poll = self._reader.poll
@@ -61,7 +63,7 @@ class DiskJournal:
         self._reader.wake()
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start the writer, and log how many messages wait from the run before."""
         if self._reader.unread > 0:
             _log.info(
                 "journal_replayed",
@@ -75,21 +77,22 @@ class DiskJournal:
                 "journal_without_reserve",
                 source=self._source,
                 file=str(self._file.path),
-                effect="nothing new is taken in until there is room for it; what waits goes on being sent",
+                effect="no new message is taken in until there is room for the reserve; waiting messages are still "
+                "sent",
             )
         self._writer.start()
 
     def commit(self, commit: Commit) -> None:
-        """Hand the commit to the writer. It becomes durable soon; `close` waits for that."""
+        """Hand the commit to the writer, which makes it durable soon; `close` waits until all commits are durable."""
         self._buffer.commit(commit)
 
     def read_again(self, positions: Sequence[int], max_bytes: int) -> Reread:
-        """As `Source.read_again`: records stay in the file until they are committed."""
+        """Read records again, as in `Source.read_again`: records stay in the file until they are committed."""
         try:
             found, done = self._file.journal.read_at(positions, max_bytes)
         except sqlite3.Error as error:
             return Reread({}, len(positions), f"the journal could not be read: {error}")
-        return Reread(found, done, "the journal does not have it")
+        return Reread(found, done, "the journal does not have the record")
 
     def close(self, timeout: float) -> None:
         """Write the batches and commits that have come in, then close the file. Waits at most `timeout` seconds."""
@@ -101,7 +104,7 @@ class DiskJournal:
         self._file.close()
 
     def ended(self) -> str | None:
-        """Why the journal cannot go on; None while it can."""
+        """The reason why the journal cannot go on, for people; None while it can go on."""
         return self._damage.failure
 
     def threads(self) -> list[WatchedThread]:
@@ -109,7 +112,7 @@ class DiskJournal:
         return [self._writer.thread]
 
     def problems(self) -> list[str]:
-        """Why the source is not ready: the disk fails, or the journal is full."""
+        """The reasons why the source is not ready, for people: the disk fails, or the journal is full."""
         found = []
         if self._writer.trouble:
             found.append(f"the journal cannot be written: {self._writer.trouble}")
@@ -122,7 +125,7 @@ class DiskJournal:
         return found
 
     def gauges(self) -> dict[str, float]:
-        """How full the journal is."""
+        """The values of the metrics in `section.JOURNAL_HELP`."""
         return {
             "journal_bytes": self._buffer.journal_bytes,
             "journal_max_bytes": self._buffer.max_bytes,
@@ -130,9 +133,9 @@ class DiskJournal:
         }
 
     def fill(self) -> JournalFill:
-        """As `Journal.fill`."""
+        """How full the journal is, as in `Journal.fill`."""
         return JournalFill(self._buffer.journal_bytes, self._buffer.max_bytes)
 
     def unread(self) -> int:
-        """As `Source.unread`."""
+        """Number of messages that were not polled yet, as in `Source.unread`."""
         return self._reader.unread

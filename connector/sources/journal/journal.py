@@ -1,4 +1,4 @@
-"""What a journal promises to the MQTT source, and the batches that go into it."""
+"""The protocol of journals, which the MQTT source uses, and the batches of messages that go into a journal."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from connector.sources.source import Reread
 from connector.threads.watched import WatchedThread
 
 BUFFER_BYTES: Final = 16 * 1024 * 1024
-"""How many bytes may be in memory and not in the journal yet. Above this nothing more is read from the network."""
+"""The most bytes in memory that are not in the journal yet. Above this bound, the network is not read."""
 _RECORD_OVERHEAD: Final = 250
-"""About how many bytes a record takes in memory beside its payload, topic and headers."""
+"""Approximate bytes of a record in memory, without its payload, topic and headers."""
 _HEADER_OVERHEAD: Final = 150
+"""Approximate bytes of a header in memory, without its name and value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +25,16 @@ class Batch:
 
     records: list[Record]
     durable: Callable[[], None]
-    """Called once, by another thread, when the broker need not send these messages again."""
+    """Called once, by another thread, when the broker does not need to send the messages again."""
     size: int = field(init=False)
-    """About how many bytes the records take in memory."""
+    """Approximate bytes of the records in memory."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", batch_bytes(self.records))
 
 
 def batch_bytes(records: list[Record]) -> int:
-    """About how many bytes these records take in memory."""
+    """Returns the approximate bytes of the records in memory."""
     headers = sum(len(name) + len(value) + _HEADER_OVERHEAD for r in records if r.headers for name, value in r.headers)
     return sum(len(r.payload or b"") + len(r.topic) for r in records) + _RECORD_OVERHEAD * len(records) + headers
 
@@ -46,43 +47,43 @@ class JournalFill(NamedTuple):
 
 
 class Journal(Protocol):
-    """Holds messages between the broker and the pipeline. `poll` is called by one thread, the others by any."""
+    """Holds messages between the broker and the pipeline. One thread calls `poll`; any thread calls other methods."""
 
     def start(self) -> None:
-        """Begin to write."""
+        """Begin to write. Called once, before the first batch."""
 
     def append(self, batch: Batch) -> None:
-        """Take a batch over. Never blocks and never refuses: the caller asks `has_room` before it reads on."""
+        """Add a batch. Never blocks and never refuses: the caller asks `has_room` before it reads more messages."""
 
     def has_room(self) -> bool:
         """Whether more may be read from the network."""
 
     def poll(self, timeout: float) -> Chunk | None:
-        """As `Source.poll`."""
+        """Returns the next chunk, as in `Source.poll`."""
 
     def commit(self, commit: Commit) -> None:
-        """As `Source.commit`."""
+        """Settle records, as in `Source.commit`."""
 
     def read_again(self, positions: Sequence[int], max_bytes: int) -> Reread:
-        """As `Source.read_again`."""
+        """Read records again, as in `Source.read_again`."""
 
     def close(self, timeout: float) -> None:
-        """As `Source.close`."""
+        """Make commits durable and release everything, as in `Source.close`."""
 
     def ended(self) -> str | None:
-        """As `ThreadedSource.ended`."""
+        """The reason why the journal cannot go on, as in `ThreadedSource.ended`."""
 
     def threads(self) -> list[WatchedThread]:
         """As `Threaded.threads`."""
 
     def problems(self) -> list[str]:
-        """As `Source.problems`."""
+        """The reasons why the source is not ready, as in `Source.problems`."""
 
     def gauges(self) -> dict[str, float]:
-        """As `Source.gauges`."""
+        """Numbers for the metrics, as in `Source.gauges`."""
 
     def unread(self) -> int:
-        """As `Source.unread`."""
+        """Number of messages that were not polled yet, as in `Source.unread`."""
 
     def fill(self) -> JournalFill:
         """How full the journal is."""

@@ -1,7 +1,7 @@
 """The journal in memory: the broker keeps the messages that wait, and only the ledger is on disk.
 
-A message is acknowledged when it is settled. After a crash the broker sends everything that was not acknowledged again,
-in any order, so each start has a partition of its own: a position never names two records.
+A message is acknowledged when it is settled. After a crash, the broker sends all messages without an acknowledgement
+again, in any order. So each start has its own partition, and a position never names two records.
 """
 
 from __future__ import annotations
@@ -29,13 +29,16 @@ class MemoryJournal:
     """The journal in memory: a `Journal`."""
 
     def __init__(self, source: str, file: SourceFile, max_bytes: int) -> None:
-        """The journal closes `file`. `max_bytes` bounds what waits. Raises SettingsError if messages still wait on
-        disk, from a time before `journal: memory`."""
+        """The journal closes `file`. `max_bytes` is the bound of the waiting messages, in bytes.
+
+        Raises SettingsError if messages still wait in a journal on disk, from a time before `journal: memory`.
+        """
         waiting = file.next_position - file.journal.first_waiting()
         if waiting:
             raise SettingsError(
                 f"source {source}: up to {waiting} messages still wait in the journal on disk, {file.path}. Start once "
-                "more with journal: disk, until the ledger shows none waiting; or move the file away to give them up"
+                "more with journal: disk, until the ledger shows no waiting messages; or move the file away to give "
+                "these messages up"
             )
         self._source = source
         self._file = file
@@ -57,12 +60,12 @@ class MemoryJournal:
             _log.error("ledger_damaged", source=source, detail=str(file.recovery))
 
     def start(self) -> None:
-        """Log what this kind of journal does not do."""
+        """Log a warning about the limits of this kind of journal."""
         _log.warning(
             "journal_in_memory",
             source=self._source,
-            effect="messages are acknowledged when Clarify has them; while Clarify is away the broker keeps what "
-            "waits only as far as its own queue goes (Mosquitto: max_queued_messages, 1000 by default)",
+            effect="a message is acknowledged when Clarify has stored it; while Clarify is away, the broker keeps only "
+            "as many messages as its own queue holds (Mosquitto: max_queued_messages, 1000 by default)",
         )
 
     def append(self, batch: Batch) -> None:
@@ -80,7 +83,7 @@ class MemoryJournal:
         return self._bytes < self._max_bytes
 
     def poll(self, timeout: float) -> Chunk | None:
-        """The next batch as a chunk."""
+        """Returns the next batch as a chunk; None if no batch came within `timeout` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: self._unread or self._closing, timeout)
             if not self._unread:
@@ -103,20 +106,20 @@ class MemoryJournal:
             batch.durable()
 
     def read_again(self, positions: Sequence[int], max_bytes: int) -> Reread:  # noqa: ARG002 - nothing is copied
-        """As `Source.read_again`: records stay in memory until they are committed."""
+        """Read records again, as in `Source.read_again`: records stay in memory until they are committed."""
         wanted = set(positions)
         found: dict[int, Record] = {}
         with self._changed:
             for last, batch in self._unsettled:
                 first = last - len(batch.records) + 1
                 found.update((first + i, r) for i, r in enumerate(batch.records) if first + i in wanted)
-        return Reread(found, len(positions), "it is not in memory any more")
+        return Reread(found, len(positions), "the record is not in memory any more")
 
     def _count(self) -> None:
         try:
             self._file.ledger.add_commits(self._uncounted_records, self._uncounted)
         except sqlite3.OperationalError as error:
-            # Clarify has the data all the same. The account is made up with the next commit.
+            # No data is missing in Clarify. The next commit writes this account, too.
             _log.error("ledger_write_failed", source=self._source, file=str(self._file.path), reason=str(error))
         else:
             self._uncounted, self._uncounted_records = [], 0
@@ -133,7 +136,7 @@ class MemoryJournal:
         self._file.close()
 
     def ended(self) -> str | None:
-        """It has no thread."""
+        """None: this journal has no thread that could end."""
         return None
 
     def threads(self) -> list[WatchedThread]:
@@ -141,17 +144,17 @@ class MemoryJournal:
         return []
 
     def problems(self) -> list[str]:
-        """Why the source is not ready: the memory is full."""
+        """The reason why the source is not ready, for people: the memory is full."""
         return [] if self.has_room() else ["the messages in memory have reached their bound; reading has stopped"]
 
     def gauges(self) -> dict[str, float]:
-        """How full the memory is."""
+        """The bytes in memory, and their bound."""
         return {"journal_bytes": self._bytes, "journal_max_bytes": self._max_bytes}
 
     def fill(self) -> JournalFill:
-        """As `Journal.fill`."""
+        """How full the memory is, as in `Journal.fill`."""
         return JournalFill(self._bytes, self._max_bytes)
 
     def unread(self) -> int:
-        """0: what is in memory was taken in, or waits at the broker."""
+        """0: a message that was not taken in waits at the broker, too."""
         return 0

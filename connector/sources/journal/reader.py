@@ -1,8 +1,7 @@
 """The reading side of a journal on disk: rows in order of their position, from memory or from the file.
 
-The writer hands over each row that it has written. Rows that fit into a bounded tail stay in memory, so that a reader
-that keeps up never reads the file. A reader that has fallen behind reads the rows from the file, and finds the tail
-again later.
+The writer hands each written row to the reader. Rows that fit into a bounded tail stay in memory, so a reader that
+keeps up never reads the file. A reader that has fallen behind reads rows from the file until it reaches the tail again.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from connector.sources.journal.journal import batch_bytes
 from connector.sources.source import SourceFailedError
 
 _TAIL_BYTES: Final = 8 * 1024 * 1024
-"""Bound of the rows that are kept in memory."""
+"""The most bytes of rows that are kept in memory."""
 
 _log = structlog.get_logger(__name__)
 
 
 class JournalReader:
-    """Gives out the rows of a journal, each once. `poll` is called by one thread, the other methods by any."""
+    """Gives out the rows of a journal, each once. One thread calls `poll`; any thread may call the other methods."""
 
     def __init__(self, source: str, file: SourceFile, damage: DamageControl, retry_seconds: float) -> None:
         """After an error of the disk, reading is tried again after `retry_seconds`."""
@@ -45,20 +44,20 @@ class JournalReader:
         """Rows that were written and not read yet, each with its size in memory."""
         self._tail_bytes = 0
         self._next = file.settled_to + 1
-        """The position that is read next. Only `poll` changes it."""
+        """The next position to read. Only `poll` changes it."""
         self._end = file.next_position
-        """The position behind the last row that was written."""
+        """The position after the last written row."""
         self._closing = False
         self.trouble: str | None = None
-        """Why the file cannot be read at present."""
+        """The reason why the file cannot be read at present; None if it can be read."""
 
     @property
     def unread(self) -> int:
-        """How many messages are written and not read yet."""
+        """Number of messages that were written and not read yet."""
         return self._end - self._next
 
     def written(self, rows: Iterable[JournalRow], end: int) -> None:
-        """The writer has written these rows. `end` is the position behind the last one."""
+        """Take over the rows that the writer has written. `end` is the position after the last row."""
         sized = [(row, batch_bytes(row.records)) for row in rows]
         with self._changed:
             self._end = end
@@ -69,19 +68,22 @@ class JournalReader:
             self._changed.notify_all()
 
     def wake(self) -> None:
-        """End the waiting of `poll`: the journal has failed."""
+        """Wake a waiting `poll`, because the journal has failed."""
         with self._changed:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """From now on `poll` does not wait any more."""
+        """From now on, `poll` does not wait any more."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
 
     def poll(self, timeout: float) -> Chunk | None:
-        """The next row as a chunk. Waits at most `timeout` seconds, and returns None if there is none, or if damage was
-        stepped over. Raises `SourceFailedError`."""
+        """Returns the next row as a chunk; waits at most `timeout` seconds.
+
+        Returns None if no row came, if the file cannot be read now, or if a damaged row was skipped. Raises
+        `SourceFailedError`.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._next < self._end or self._damage.failure or self._closing, timeout)
             if self._damage.failure:
@@ -98,7 +100,7 @@ class JournalReader:
         return Chunk(self._source, self._partition, range(row.first, row.last + 1), row.records)
 
     def _from_tail(self) -> JournalRow | None:
-        """The next row, if it is in memory. Rows that were read from the file meanwhile leave the tail."""
+        """Returns the next row if it is in memory, else None. Rows that were read from the file leave the tail."""
         tail = self._tail
         while tail and tail[0][0].first <= self._next:
             row, size = tail.popleft()
@@ -108,7 +110,7 @@ class JournalReader:
         return None
 
     def _from_file(self, end: int, timeout: float) -> JournalRow | None:
-        """The next row before position `end`; None if there is none, or if it cannot be read now."""
+        """Returns the next row before position `end`; None if there is no row, or if the row cannot be read now."""
         try:
             position, found = self._file.journal.read_next(self._next)
             if isinstance(found, DamagedError) and found.first == position:
@@ -116,7 +118,7 @@ class JournalReader:
                 return None
             gap_end = end if found is None or found.first is None else found.first
             if gap_end > position or isinstance(found, DamagedError):
-                # Rows that should be there are not, so the structure of the file cannot be trusted.
+                # Rows are missing, so the structure of the file cannot be trusted.
                 self._recover(sqlite3.DatabaseError(f"positions {position} to {gap_end - 1} are not there"))
                 return None
         except sqlite3.OperationalError as error:

@@ -1,11 +1,12 @@
 """The writing side of a journal on disk: one thread, which makes batches and commits durable.
 
-The thread takes everything that has come in since its last turn, and writes it in one transaction (group commit). Then
-it tells each batch, in the order of arrival, that the batch is durable, and hands the rows to the reader.
+In each turn, the thread takes all batches and commits that have come in since the turn before, and writes them in one
+transaction (group commit). Then it calls `durable` of each batch, in the order of arrival, and hands the rows to the
+reader.
 
-When the disk fails, the batches of this turn stay in memory, unacknowledged, and the write is tried again. On a full
-disk, commits go on: the disk reserve is given up, settled messages are removed, and their pages are returned to the
-disk. New messages are written only when the reserve could be taken again.
+When the disk fails, the batches of this turn stay in memory without an acknowledgement, and the write is tried again.
+On a full disk, commits go on: the disk reserve is given up, settled messages are removed, and their pages are returned
+to the disk. New messages are written only when the reserve could be taken again.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from connector.sources.journal.reader import JournalReader
 from connector.threads.watched import WatchedThread, moves
 
 _LINGER_ABOVE: Final = 16
-"""A turn with at least so many records says that messages come fast: the next turn waits for more of them."""
+"""After a turn with at least this number of records, the next turn waits for more: messages come fast."""
 _ROW_RECORDS: Final = 2048
 _ROW_BYTES: Final = 1024 * 1024
 _LOOK_SECONDS: Final = 10.0
 """The longest wait for something to write: after it the thread says that it moves, and looks for free pages again."""
 _GIVE_BACK_SECONDS: Final = 0.05
-"""Pause between two steps of returning free pages to the disk, while nothing comes in."""
+"""Seconds between two returns of free pages to the disk, while no message comes in."""
 
 _log = structlog.get_logger(__name__)
 
@@ -58,32 +59,32 @@ class JournalWriter:
         self._damage = damage
         self._retry_seconds = retry_seconds
         self.trouble: str | None = None
-        """Why the file cannot be written at present."""
+        """The reason why the file cannot be written at present; None if it can be written."""
         self.thread = WatchedThread(f"journal-{source}", source, self._run)
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start the thread."""
         self.thread.start()
 
     def join(self, timeout: float) -> bool:
-        """Wait until the thread has ended, at most `timeout` seconds. Returns whether it has, or was never started."""
+        """Wait at most `timeout` seconds for the end of the thread; returns whether it has ended or never started."""
         if self.thread.ident is not None:
             self.thread.join(timeout)
         return not self.thread.is_alive()
 
     def _run(self) -> None:
-        """A thread that dies must not leave the source waiting as if nothing had happened."""
+        """Run the thread; if it ends by an error, the journal fails, so that the source does not wait forever."""
         try:
             self._write_loop()
         except Exception as error:  # noqa: BLE001 - whatever the error is, it ends the source, and loudly
             _log.exception("journal_failed", source=self._source)
             name = self.thread.name
-            self._damage.fail(f"the thread {name} ended for a reason that nobody foresaw: {error!r}; please report it")
+            self._damage.fail(f"the thread {name} ended by an unforeseen error: {error!r}; please report this error")
 
     def _write_loop(self) -> None:
         fast = False
         idle_work = True
-        """Whether free pages may have to be returned to the disk while nothing comes in."""
+        """Whether free pages may have to be returned to the disk while no message comes in."""
         while True:
             moves()
             taken = self._buffer.take(_GIVE_BACK_SECONDS if idle_work else _LOOK_SECONDS, linger=fast)
@@ -104,8 +105,10 @@ class JournalWriter:
             self._reader.written(rows, self._file.next_position)
 
     def _write(self, rows: list[list[Record]], commits: list[Commit]) -> list[JournalRow] | None:
-        """Write until it succeeds. Returns the rows with their positions; None if it will never succeed, or if the
-        journal is being closed and cannot wait any longer."""
+        """Write until the write succeeds; returns the rows with their positions.
+
+        Returns None if the write will never succeed, or if the journal is being closed and cannot wait any longer.
+        """
         while True:
             moves()
             try:
@@ -125,7 +128,7 @@ class JournalWriter:
                 source=self._source,
                 file=str(self._file.path),
                 reason=self.trouble,
-                effect="nothing is acknowledged until it succeeds; what is settled leaves; trying again",
+                effect="no message is acknowledged until a write succeeds; settled messages are removed; trying again",
                 remedy="is the disk full or read-only?",
             )
             commits = self._commit_without_room(commits)
@@ -137,8 +140,10 @@ class JournalWriter:
                 return None
 
     def _commit_without_room(self, commits: list[Commit]) -> list[Commit]:
-        """Apply the commits alone, and return the pages that they free to the disk. Returns the commits that could not
-        be applied."""
+        """Apply the commits without new rows, and give the freed pages back to the disk.
+
+        Returns the commits that could not be applied.
+        """
         self._file.disk_reserve.give_up()
         try:
             if commits:
@@ -154,7 +159,7 @@ class JournalWriter:
         return commits
 
     def _give_back(self) -> bool:
-        """Return a few free pages to the disk. Returns whether there are more to return."""
+        """Give a few free pages back to the disk; returns whether there are more free pages."""
         try:
             return self._file.journal.give_back()
         except sqlite3.OperationalError as error:
@@ -165,8 +170,10 @@ class JournalWriter:
 
 
 def _rows(batches: list[Batch]) -> list[list[Record]]:
-    """The records of the batches, in order, in rows of a handy size. A batch is never cut: it is what one pass of the
-    network loop has read, which is bounded there."""
+    """Returns the records of the batches, in order, in rows of up to 2,048 records and 1 MiB.
+
+    A batch is never divided, so a row with one batch may be larger; the network loop bounds the size of a batch.
+    """
     rows: list[list[Record]] = []
     size = _ROW_BYTES
     for batch in batches:

@@ -1,1 +1,1 @@
-"""Kafka: a member of a consumer group, or a range of a topic's records."""
+"""The Kafka source: a member of a consumer group, or a reader of a range of offsets."""

@@ -1,6 +1,6 @@
-"""The partitions that are ours at this moment, and what was read of each. No I/O.
+"""The partitions that this member has at this moment, and how far each is read and settled. No I/O.
 
-Only this file changes that state. Others look at it, and call the method that says what happened.
+Only this file changes that state. Other modules read the state, and call a method to report an event.
 """
 
 from __future__ import annotations
@@ -17,28 +17,31 @@ from connector.sources.partitions import OwnedPartition
 
 
 class Assignment:
-    """Our partitions. `settle`, `under_way` and `next_positions` are for any thread; the other methods are for the
-    thread that polls (or closes)."""
+    """The partitions of this member.
+
+    Any thread may call `settle`, `under_way` and `next_positions`. Only the thread that polls (or closes) may call the
+    other methods.
+    """
 
     def __init__(self) -> None:
         self._partitions = threading.Lock()
-        """Protects what is known of each partition: one thread takes, others settle."""
+        """Protects the positions of each partition: one thread takes records in, other threads settle them."""
         self._owned: dict[str, OwnedPartition] = {}
         self._ready: deque[Chunk] = deque()
         self._stuck: set[str] = set()
         self._refused: dict[str, int | None] = {}
         self.owned: Mapping[str, OwnedPartition] = MappingProxyType(self._owned)
-        """Name of a partition that is ours → the partition."""
+        """Name of a partition → the partition, for the partitions of this member."""
 
-    # -- which partitions are ours ----------------------------------------------------------------
+    # -- the partitions of this member ------------------------------------------------------------
 
     def add(self, new: Iterable[OwnedPartition]) -> None:
-        """The group gave us these partitions."""
+        """Add partitions that the group has assigned to this member."""
         with self._partitions:
             self._owned.update((owned.name, owned) for owned in new)
 
     def remove(self, names: Iterable[str]) -> None:
-        """These partitions are not ours any more; their chunks that are ready are dropped, too."""
+        """Remove partitions that this member no longer has, and drop their chunks that are ready."""
         names = set(names)
         self.drop_ready(names)
         with self._partitions:
@@ -46,28 +49,30 @@ class Assignment:
                 self._owned.pop(name, None)
                 self._stuck.discard(name)
 
-    # -- where they are read from -----------------------------------------------------------------
+    # -- the positions where reading begins -------------------------------------------------------
 
     @property
     def stuck(self) -> AbstractSet[str]:
-        """Partitions of ours that are not read, since the broker refused their position."""
+        """Partitions of this member that are not read, since the broker refused their position."""
         return self._stuck
 
     @property
     def refused(self) -> Mapping[str, int | None]:
-        """Partition → the position that the broker refused, None for the group's position; until the partition begins
-        anew."""
+        """Partition → the position that the broker refused; None stands for the group's position.
+
+        An entry stays until the partition is assigned with a known offset.
+        """
         return self._refused
 
     def position_refused(self, name: str) -> None:
-        """The broker does not have our position in this partition: the partition is stuck."""
+        """Mark a partition as stuck: the broker does not have the next position to read."""
         owned = self._owned.get(name)
         if owned is not None and name not in self._stuck:
             self._stuck.add(name)
             self._refused[name] = owned.next_taken
 
     def assigned(self, owned: OwnedPartition, offset: int | None) -> None:
-        """librdkafka reads the partition from `offset`; None: from wherever the group's position is."""
+        """Record that librdkafka reads the partition from `offset`; None stands for the group's position."""
         self._stuck.discard(owned.name)
         if offset is None:
             return
@@ -75,10 +80,10 @@ class Assignment:
         with self._partitions:
             owned.begin_at(offset)
 
-    # -- what is read of them ---------------------------------------------------------------------
+    # -- the chunks that were read ----------------------------------------------------------------
 
     def take(self, owned: OwnedPartition, positions: Sequence[int], chunk: Chunk) -> None:
-        """These positions were read, and became this chunk, which is ready to be given out."""
+        """Record that the positions were read; `chunk` holds their records and is ready to be given out."""
         with self._partitions:
             owned.take(positions)
         self._ready.append(chunk)
@@ -89,31 +94,33 @@ class Assignment:
         return bool(self._ready)
 
     def give_out(self) -> Chunk | None:
-        """The next chunk that is ready; None if there is none."""
+        """Returns the next chunk that is ready; None if no chunk is ready."""
         return self._ready.popleft() if self._ready else None
 
     def drop_ready(self, names: Collection[str]) -> None:
-        """Drop the chunks of these partitions that were not given out yet."""
+        """Drop the chunks of the partitions `names` that were not given out yet."""
         kept = [chunk for chunk in self._ready if chunk.partition not in names]
         if len(kept) < len(self._ready):
             self._ready.clear()
             self._ready.extend(kept)
 
-    # -- how far they are settled -----------------------------------------------------------------
+    # -- the settled positions --------------------------------------------------------------------
 
     def settle(self, commit: Commit) -> list[SettledRange] | None:
-        """The ranges that this commit settles and that were not settled before; None if the partition is not ours any
-        more."""
+        """Returns the ranges that the commit settles and that were not settled before.
+
+        Returns None if this member no longer has the partition.
+        """
         with self._partitions:
             owned = self._owned.get(commit.partition)
             return None if owned is None else owned.settle(commit.position)
 
     def under_way(self, names: Iterable[str]) -> bool:
-        """Whether any record that was taken from these partitions is not settled."""
+        """Whether a record that was read from the partitions `names` is not settled yet."""
         with self._partitions:
             return any(owned.under_way for name in names if (owned := self._owned.get(name)))
 
     def next_positions(self) -> dict[str, int | None]:
-        """Partition → the position that is taken next; None while that is not known."""
+        """Partition → the next position to read; None while the position is unknown."""
         with self._partitions:
             return {name: found.next_taken for name, found in self._owned.items()}

@@ -1,5 +1,7 @@
-"""Where partitions begin: at the expected position, where the policy says, or after a loss, which goes into the
-ledger."""
+"""Records where the reading of partitions begins.
+
+Reading begins at the expected position, at the position of the policy, or after a loss. The ledger gets each loss.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Beginnings:
-    """Takes note of where partitions begin. For the thread that polls."""
+    """Records the starts of partitions, and their losses. For the thread that polls."""
 
     def __init__(
         self, settings: KafkaSection, file: SourceFile, assignment: Assignment, positions: Positions, member: Member
@@ -32,13 +34,16 @@ class Beginnings:
         self._positions = positions
         self._member = member
         self._losses: deque[tuple[str, int, TopicPartition]] = deque()
-        """(text about the loss, records lost, where reading goes on), of losses that are not in the ledger yet."""
+        """(text about the loss, records lost, position where reading goes on), for losses that the ledger lacks yet."""
         self.expired = 0
-        """Records that were gone before they could be read, since the start."""
+        """Number of records that expired before they could be read, since the connector started."""
 
     def begin(self, owned: OwnedPartition, start: Start) -> None:
-        """Record that the consumer now reads `owned` from `start`. If records between the expected position and `start`
-        had expired, note the loss."""
+        """Record that the consumer now reads `owned` from `start`.
+
+        If records between the expected position and `start` had expired, the loss is logged and noted for the ledger.
+        If the group has no position and the policy is `error`, the member gives up.
+        """
         self._assignment.assigned(owned, start.offset)
         if start.offset is None:
             if start.no_position:
@@ -65,7 +70,7 @@ class Beginnings:
             "be read"
             if start.lost
             else f"{owned.name}: position {start.expected} is not in the log any more: the log was cut, or the topic "
-            f"made anew; reading goes on with its first record, at {start.offset}"
+            f"made anew; reading goes on with the first record of the log, at {start.offset}"
         )
         self.expired += start.lost
         _log.error(
@@ -81,8 +86,10 @@ class Beginnings:
         self.note_losses()
 
     def note_losses(self) -> None:
-        """Write the losses that wait into the ledger, and only then tell the group where reading goes on: so that no
-        loss is reported twice. A ledger that cannot be written is tried again at the next call."""
+        """Write the waiting losses into the ledger, and then store the positions where reading goes on.
+
+        This order keeps a loss from being reported twice. If the ledger cannot be written, the next call tries again.
+        """
         while self._losses:
             what, lost, at = self._losses[0]
             try:

@@ -1,5 +1,8 @@
-"""Where our partitions' logs begin and end: asked of the brokers, since librdkafka's statistics stand still while the
-partitions are paused, which is when something may be lost."""
+"""Facts that only the brokers know: the first and last offsets of partitions, and the retention of topics.
+
+librdkafka's statistics have these offsets, too, but do not change while partitions are paused. A loss is most likely
+during a pause, so the brokers are asked.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 class LogBounds:
-    """The last that is known. One thread asks, any may read."""
+    """The first and last offsets of partitions, as of the last answer. One thread may ask, any thread may read."""
 
     def __init__(self, section: KafkaSection, make: Callable[..., AdminClient] = AdminClient) -> None:
         self._section = section
@@ -31,8 +34,11 @@ class LogBounds:
         self._known: dict[str, tuple[int, int]] = {}
 
     def ask(self, partitions: Collection[str]) -> dict[str, tuple[int, int]]:
-        """Partition → (its oldest offset, the one after the last that can be read), of these; what the brokers do not
-        say now, as it was the last time. May wait for the network; raises nothing."""
+        """Partition → (oldest offset, offset after the last readable record), for the partitions that are known.
+
+        If the brokers do not answer for a partition, its last known offsets are returned. May wait for the network;
+        raises nothing.
+        """
         known = {name: bounds for name, bounds in self._known.items() if name in partitions}
         try:
             low = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
@@ -44,7 +50,7 @@ class LogBounds:
         return known
 
     def lag(self, positions: Mapping[str, int | None]) -> float | None:
-        """Records behind these positions, as of the last answer; None if one of the partitions is not known."""
+        """Returns the number of records after the positions, as of the last answer; None if a partition is unknown."""
         known = self._known
         if not positions or not positions.keys() <= known.keys():
             return None
@@ -54,7 +60,7 @@ class LogBounds:
         if not partitions:
             return {}
         if self._admin is None:
-            quiet = logging.Logger("librdkafka-bounds", logging.CRITICAL)  # our own log says what is in the way
+            quiet = logging.Logger("librdkafka-bounds", logging.CRITICAL)  # the consumer logs the same errors
             self._admin = self._make(admin_settings(self._section), logger=quiet)
         asked = self._admin.list_offsets(
             {TopicPartition(*split_partition_name(name)): which for name in partitions},
@@ -68,7 +74,7 @@ class LogBounds:
                 found[partition_name(partition.topic, partition.partition)] = future.result(
                     max(0.0, until - time.monotonic())
                 ).offset
-            except (KafkaException, TimeoutError) as error:  # such as a leader that is about to change
+            except (KafkaException, TimeoutError) as error:  # for example, the leader is about to change
                 _log.debug("kafka_bounds_unknown", source=self._section.name, reason=str(error))
         return found
 
@@ -76,16 +82,19 @@ class LogBounds:
 _RETENTION_SECONDS: Final = 5.0
 _ASK_AGAIN_SECONDS: Final = 600.0
 _ASK_SOON_SECONDS: Final = 60.0
-"""Where the brokers did not say it of every topic."""
+"""Seconds to the next question if the brokers did not give the retention of every topic."""
 
 
 def read_retention(section: KafkaSection, topics: Collection[str]) -> dict[str, float]:
-    """Topic → seconds that it keeps a record, infinite if it deletes nothing for its age. Without a topic where the
-    brokers do not say, or do not let us ask: the forecast then goes by the start of the log alone. Raises nothing."""
+    """Topic → seconds that the topic keeps a record; infinite if the topic deletes no records by age.
+
+    A topic is missing if the brokers give no answer or do not allow the question. The forecast for such a topic uses
+    only the start of its log. Raises nothing.
+    """
     if not topics:
         return {}
     found: dict[str, float] = {}
-    logger = logging.Logger("librdkafka-retention", logging.CRITICAL)  # what is in the way there is in our own log
+    logger = logging.Logger("librdkafka-retention", logging.CRITICAL)  # the consumer logs the same errors
     try:
         admin = AdminClient(admin_settings(section), logger=logger)
         asked = admin.describe_configs(
@@ -99,15 +108,18 @@ def read_retention(section: KafkaSection, topics: Collection[str]) -> dict[str, 
 
 
 def _kept_for(settings: Mapping[str, ConfigEntry]) -> float:
-    """A topic that is only compacted deletes nothing for its age."""
+    """Returns the seconds that a topic keeps a record; infinite if it is only compacted, or keeps records forever.
+
+    Raises `ValueError` if the settings lack a value, `KeyError` if they lack a name.
+    """
     policies, retention = settings["cleanup.policy"].value, settings["retention.ms"].value
     if policies is None or retention is None:
-        raise ValueError("the brokers do not say how long")
+        raise ValueError("the brokers do not give the retention")
     return int(retention) / 1000 if "delete" in policies.split(",") and int(retention) >= 0 else math.inf
 
 
 class Retention:
-    """The same, asked anew every now and then. May wait for the network."""
+    """A cache of the retention of topics, which asks the brokers again every 10 minutes."""
 
     def __init__(self, section: KafkaSection) -> None:
         self._section = section
@@ -116,7 +128,7 @@ class Retention:
         self._due = 0.0
 
     def of(self, topics: Collection[str], now: float) -> dict[str, float]:
-        """Topic → seconds, as `read_retention`."""
+        """Topic → seconds that the topic keeps a record, as in `read_retention`. May wait for the network."""
         if frozenset(topics) != self._asked or now >= self._due:
             self._asked = frozenset(topics)
             self._known = read_retention(self._section, topics)

@@ -1,5 +1,8 @@
-"""The group's callbacks: partitions come, are asked back, or are lost. librdkafka calls them inside poll, consume and
-close, and its assignment is changed in here only (`kafka` says why)."""
+"""The callbacks of the consumer group: partitions are assigned, revoked or lost.
+
+librdkafka calls the callbacks inside poll, consume and close. Only these callbacks change librdkafka's assignment;
+`source.py` explains why.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Group:
-    """Our side of the consumer group. For the thread that polls, or closes."""
+    """This member's side of the consumer group. For the thread that polls, or closes."""
 
     def __init__(
         self,
@@ -48,17 +51,17 @@ class Group:
         self._eager = settings.group_protocol == "classic" and settings.assignor != "cooperative-sticky"
         self.handover: Handover | None = None
         self.closing = False
-        """The source is being closed: no partition is begun, and nobody waits for records under way."""
+        """Whether the source is being closed: then no partition is begun, and no revocation waits for settlement."""
         self.rebalances = self.abandoned = 0
 
     def subscribe(self) -> None:
-        """Join the group in the background."""
+        """Subscribe to the topics; librdkafka joins the group in the background."""
         self._client.consumer.subscribe(
             self._settings.subscription, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
     def give_up(self, names: Iterable[str]) -> None:
-        """Partitions are not ours any more: forget what was read of them and is not settled."""
+        """Give up partitions that this member no longer has, and forget their records that are not settled."""
         names = list(names)
         self._assignment.drop_ready(names)
         if self.handover is not None:
@@ -85,7 +88,7 @@ class Group:
                 consumer.incremental_assign(_from([*partitions, *again], starts))
         except KafkaException as error:
             self._member.note(f"partitions could not be taken over: {error.args[0].str()}")
-            return  # the check finds that out, and joins anew
+            return  # the membership check finds the difference, and joins the group again
         new = []
         for found in partitions:
             self._member.topic_works(found.topic)
@@ -114,8 +117,10 @@ class Group:
     # -- details ----------------------------------------------------------------------------------
 
     def _stuck(self) -> list[OwnedPartition]:
-        """Our stuck partitions, if an assignment can make them begin anew: not with an eager assignor, which assigns
-        everything anew anyway."""
+        """Returns the stuck partitions of this member that the next assignment should begin again.
+
+        The list is empty for an eager assignor: such an assignor assigns all partitions again anyway.
+        """
         if self._eager:
             return []
         return [owned for name in sorted(self._assignment.stuck) if (owned := self._assignment.owned.get(name))]
@@ -132,15 +137,17 @@ class Group:
         return starts
 
     def _settle(self, names: list[str]) -> bool:
-        """Drop the chunks of these partitions that were not given out, and have everything else settled. Returns
-        whether all of it was settled in time."""
+        """Drop the chunks of the partitions that were not given out, and have the other records settled.
+
+        Returns whether all records that were given out were settled within `drain_timeout`.
+        """
         self._assignment.drop_ready(names)
         if self.closing or self.handover is None:
             return not self._assignment.under_way(names)
         return self.handover.settle(self._settings.name, names, self._settings.drain_timeout)
 
     def _unassign(self, consumer: Consumer) -> None:
-        """Answer a revocation: have librdkafka read our partitions only."""
+        """Answer a revocation: librdkafka stops reading the partitions that this member no longer has."""
         try:
             if self._eager:
                 consumer.unassign()
@@ -173,8 +180,10 @@ class Group:
 
 
 def _from(partitions: list[TopicPartition], starts: dict[str, Start]) -> list[TopicPartition]:
-    """The partitions, each with its start. Where the start is not known, librdkafka asks the group once more, and
-    reports an error if the group has no position."""
+    """Returns the partitions, each with its start.
+
+    If a start is unknown, librdkafka asks the group for the position, and reports an error if the group has none.
+    """
     begun = []
     for found in partitions:
         start = starts.get(partition_name(found.topic, found.partition))

@@ -1,4 +1,4 @@
-"""librdkafka's messages → chunks of one partition each."""
+"""Sorts librdkafka's messages into chunks: each chunk has the records of one partition."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BATCH_BYTES: Final = 4 * 1024 * 1024
 
 
 class PartitionSorter:
-    """Sorts what was consumed by partitions. Called by the thread that polls."""
+    """Makes chunks of consumed messages, by partition. Called by the thread that polls."""
 
     def __init__(self, settings: KafkaSection, assignment: Assignment, member: Member) -> None:
         self._source = settings.name
@@ -27,14 +27,14 @@ class PartitionSorter:
         self._assignment = assignment
         self._member = member
         self.batch = 100
-        """How many messages to ask for."""
+        """Number of messages to consume at a time."""
         self._message_bytes = 1000.0
         self.record_times: dict[str, float] = {}
-        """Partition → time of the last record that was read of it, in seconds since the epoch; never one to come."""
+        """Partition → time of the last record that was read, in seconds since the epoch; never a time in the future."""
         self.received = self.unowned = 0
 
     def take(self, messages: list[Message]) -> None:
-        """Make chunks of these messages. Errors among the messages go into the member."""
+        """Make chunks of the messages. An error in place of a message is reported to the assignment or the member."""
         if not messages:
             return
         received_us = time.time_ns() // 1000
@@ -42,8 +42,11 @@ class PartitionSorter:
             self._give_out(str(topic), int(number or 0), run, received_us)
 
     def _runs(self, messages: list[Message]) -> dict[tuple[str | None, int | None], list[Message]]:
-        """(topic, number of the partition) → the messages of the partition. Mostly all messages are of one partition;
-        to see that for all at once costs half as much as to look at each."""
+        """(topic, number of the partition) → the messages of the partition, without errors.
+
+        Mostly all messages are from one partition. A check of all messages at once costs half as much as a check of
+        each message.
+        """
         good = [message for message in messages if message.error() is None]
         if len(good) < len(messages):
             self._note_errors(messages)
@@ -64,7 +67,7 @@ class PartitionSorter:
 
     def _give_out(self, topic: str, number: int, run: list[Message], received_us: int) -> None:
         owned = self._assignment.owned.get(partition_name(topic, number))
-        if owned is None:  # the partition went away while the batch was gathered; its new owner gets these messages
+        if owned is None:  # the partition was revoked while the batch was gathered: its new owner reads the messages
             self.unowned += len(run)
             return
         positions = [message.offset() or 0 for message in run]
@@ -86,7 +89,7 @@ class PartitionSorter:
         self.batch = max(1, min(_BATCH, int(_BATCH_BYTES / self._message_bytes)))
 
     def _note_errors(self, messages: list[Message]) -> None:
-        """Errors stand in place of records: positions that are not valid, and other trouble."""
+        """Report the errors that librdkafka returned in place of records: refused positions, and other errors."""
         for message in messages:
             error = message.error()
             if error is None:

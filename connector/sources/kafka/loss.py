@@ -1,4 +1,7 @@
-"""What threatens records in Kafka: retention, by size (the log's start moves towards us) and by age."""
+"""The forecast of loss in Kafka: when retention will delete records that were not read.
+
+Retention by size moves the start of the log towards the position of the member. Retention by age deletes old records.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,22 @@ from connector.sources.loss import Horizon, Trend
 
 @dataclass(frozen=True, slots=True)
 class PartitionView:
-    """Where a partition of ours stands."""
+    """The state of a partition of this member."""
 
     name: str
     topic: str
     low: int
-    """The oldest offset that is there."""
+    """The oldest offset of the log."""
     position: int
-    """The next one that we read."""
+    """The next offset to read."""
     lag: int
-    """Records behind it."""
+    """Number of records from `position` on."""
     record_time: float | None
-    """Time of the record that we read last, in seconds since the epoch."""
+    """Time of the record that was read last, in seconds since the epoch; None if it is unknown."""
 
 
 class KafkaHorizons:
-    """Knows how fast log starts and our positions move. One thread calls it."""
+    """Makes the forecast from the speed at which log starts and positions move. For one thread."""
 
     def __init__(self) -> None:
         self._room: dict[str, Trend] = {}
@@ -35,8 +38,11 @@ class KafkaHorizons:
     def look(
         self, now: float, epoch: float, partitions: Iterable[PartitionView], retention: Mapping[str, float]
     ) -> list[Horizon]:
-        """What it comes to at `now` (any clock) and `epoch` (seconds since 1970). `retention`: topic → seconds that
-        it keeps a record, where that is known."""
+        """Returns the forecasts of all partitions, one or two for each partition.
+
+        `now` is in seconds of any clock, `epoch` in seconds since 1970. `retention` has the seconds that a topic keeps
+        a record, for the topics with a known retention.
+        """
         found: list[Horizon] = []
         seen = set()
         for view in partitions:
@@ -53,7 +59,7 @@ class KafkaHorizons:
                     "retention",
                     view.position - view.low,
                     -room.growth,
-                    f"Kafka deletes records of {view.name} that we have not read: its log's start comes nearer",
+                    f"Kafka deletes records of {view.name} that we have not read: the start of its log comes nearer",
                 )
             )
             keeps = retention.get(view.topic, math.inf)
@@ -65,8 +71,8 @@ class KafkaHorizons:
                         "retention",
                         keeps - old,
                         age.growth,
-                        f"Kafka deletes records of {view.name} that we have not read: they are older than its "
-                        f"retention of {keeps:.0f} s",
+                        f"Kafka deletes records of {view.name} that we have not read: these records are older than "
+                        f"the topic's retention of {keeps:.0f} s",
                     )
                 )
         for name in set(self._room) - seen:

@@ -1,13 +1,13 @@
-"""Our membership of the group: joined or not, refused, or at its end; with librdkafka's errors and statistics.
+"""The membership of the group: joined or not, refused, or at its end; with librdkafka's errors and statistics.
 
-Only this file changes the state of the membership. Others tell it what they saw:
+Only this file changes the state of the membership. Other modules report events by its methods:
 
 | state | begins | ends |
 |---|---|---|
 | not joined | at the start; `lost`; a refusal | the group is steady, or partitions came (`joins`) |
 | joined | as above | as above |
-| refused: another consumer may be let in | a fatal error: a member of our name is still there | `asks_anew` |
-| at its end: trying again would not help | any other fatal error; `gives_up` | never |
+| refused: another consumer may be let in | a fatal error: a member with our instance ID still exists | `asks_anew` |
+| at its end: another attempt would not help | any other fatal error; `gives_up` | never |
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from confluent_kafka import KafkaError
 from connector.brokers.kafka import is_fatal
 from connector.sources.partitions import partition_name
 
-# librdkafka says which error was the fatal one in its text alone.
+# Only the text of a fatal error names the error behind it.
 _FENCED: Final = KafkaError(KafkaError.FENCED_INSTANCE_ID).str()
 _STILL_A_MEMBER: Final = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
 _OTHER_ONE: Final = "is another one running with the same instance_id?"
@@ -32,8 +32,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Member:
-    """The state of our membership, and what is wrong with the connection. Written by the polling thread, read by
-    others."""
+    """The state of the membership, and the problems of the connection.
+
+    The polling thread writes the state; other threads read it.
+    """
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -42,15 +44,15 @@ class Member:
         self._refused: str | None = None
         self._trouble: str | None = None
         self._topics: dict[str, str] = {}
-        """Topic → what is wrong with it; librdkafka says so once."""
+        """Topic → the problem of the topic; librdkafka reports a problem only once."""
         self._statistics = b"{}"
         self.reports = 0
-        """How many statistics came."""
+        """Number of statistics that librdkafka has reported."""
         self.group_count: int | None = None
-        """How many partitions the group has given us, as of the last statistics; None while it rebalances."""
+        """Number of partitions that the group has assigned, by the last statistics; None while the group rebalances."""
         self.logger = _logger(source)
 
-    # -- the state, and what changes it -----------------------------------------------------------
+    # -- the state, and its changes ---------------------------------------------------------------
 
     @property
     def joined(self) -> bool:
@@ -59,39 +61,41 @@ class Member:
 
     @property
     def fatal(self) -> str | None:
-        """Why trying again would not help, and what to do; None while it would."""
+        """The reason why another attempt to join would not help, and the remedy; None if an attempt may help."""
         return self._fatal
 
     @property
     def refused(self) -> str | None:
-        """Why the group has not let this consumer in, though it may let another one in later; None if it has not
-        refused."""
+        """The reason why the group has refused this consumer; None if the group has not refused.
+
+        The group may accept another consumer later.
+        """
         return self._refused
 
     def joins(self) -> None:
-        """The group has let this consumer in, or no group is needed."""
+        """Record that the group has let this consumer in, or that no group is needed."""
         self._joined = True
 
     def lost(self) -> None:
-        """The group has thrown this consumer out."""
+        """Record that the group has removed this consumer."""
         self._joined = False
 
     def gives_up(self, why: str) -> None:
-        """Trying again would not help."""
+        """Record that another attempt would not help; `why` is the reason, for people."""
         self._fatal = why
 
     def asks_anew(self) -> None:
-        """Another consumer was made: the refusal was said to the one before."""
+        """Record that there is a new consumer: a refusal was for the consumer before."""
         self._refused = None
 
-    # -- what librdkafka says ---------------------------------------------------------------------
+    # -- the reports of librdkafka ----------------------------------------------------------------
 
     def callbacks(self) -> dict[str, Callable[..., None]]:
-        """For librdkafka's configuration."""
+        """The callbacks for errors and statistics, by the names of librdkafka's configuration."""
         return {"error_cb": self._on_error, "stats_cb": self._on_statistics}
 
     def problems(self) -> list[str]:
-        """Why the source is not ready."""
+        """The reasons why the source is not ready, for people; empty if it is ready."""
         if self._fatal:
             return [self._fatal]
         found = [self._trouble] if self._trouble else []
@@ -101,21 +105,21 @@ class Member:
         return [] if self._joined else ["has not joined the consumer group yet"]
 
     def works(self) -> None:
-        """Records come, or partitions."""
+        """Record that the connection works: records or partitions have come."""
         self._trouble = None
 
     def topic_works(self, topic: str) -> None:
-        """Partitions of this topic are ours."""
+        """Record that the topic works: this member has got partitions of it."""
         self._topics.pop(topic, None)
 
     def note(self, problem: str) -> None:
-        """Something is in the way and is tried again; logged when it is new."""
+        """Record a temporary problem. A problem other than the last one is logged."""
         if problem != self._trouble:
             _log.warning("kafka_trouble", source=self._source, reason=problem, effect="trying again")
         self._trouble = problem
 
     def failed(self, error: KafkaError, topic: str | None = None) -> None:
-        """An error that librdkafka reported in place of a record, or about the whole connection."""
+        """Record an error of librdkafka about a topic, or (without `topic`) about the whole connection."""
         text = f"topic {topic!r}: {error.str()}" if topic else error.str()
         if is_fatal(error):
             self._cannot_go_on(text)
@@ -127,7 +131,7 @@ class Member:
             self.note(text)
 
     def lag(self, owned: Collection[str]) -> float:
-        """Records between our position and the end of the partitions that are ours, as of the last statistics."""
+        """Number of records after the positions of the partitions `owned`, as of the last statistics."""
         topics: dict[str, Any] = orjson.loads(self._statistics).get("topics", {})
         return float(
             sum(
@@ -139,11 +143,11 @@ class Member:
         )
 
     def _cannot_go_on(self, text: str) -> None:
-        if _STILL_A_MEMBER in text:  # KIP-848: so it is until the session of a killed member ends
+        if _STILL_A_MEMBER in text:  # KIP-848: a killed member stays in the group until its session ends
             self._joined = False
             self._refused = (
-                "the group still has a member with our instance_id. One that was killed is a member until its session "
-                f"ends, mostly for 45 s; if this lasts longer, {_OTHER_ONE}"
+                "the group still has a member with our instance_id. A killed member stays in the group until its "
+                f"session ends, mostly for 45 s; if this lasts longer, {_OTHER_ONE}"
             )
             self.note(self._refused)
         elif _FENCED in text:
@@ -167,14 +171,14 @@ class Member:
 
 
 class _ToStructlog(logging.Handler):
-    """librdkafka's log lines, among ours."""
+    """Writes librdkafka's log lines into the connector's log, at level debug."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
         self._source = source
 
     def emit(self, record: logging.LogRecord) -> None:
-        # errors come through error_cb too, once and for people; here they would repeat at every attempt
+        # errors come through error_cb, too, only once and for people; these log lines repeat them at every attempt
         _log.debug("librdkafka", source=self._source, line=record.getMessage())
 
 

@@ -1,8 +1,9 @@
-"""Whether what we work on is what the group gave us. No I/O.
+"""Checks that this member works on exactly the partitions that the group has assigned to it. No I/O.
 
-Three parties keep a list of our partitions: the group, librdkafka's fetchers, and we, as its callbacks told us. The
-last two must agree whenever no callback runs. The group's is seen in librdkafka's statistics only, and as a number;
-these are older than they look, so it has to differ in two reports with no rebalance in between.
+Three parties have a list of these partitions: the group, librdkafka's fetchers, and the connector, whose list comes
+from the callbacks. The lists of librdkafka and the connector must agree whenever no callback runs. Of the group's list,
+librdkafka's statistics give only the length. The statistics may be older than the last rebalance, so the length must
+differ in two reports without a rebalance between them.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from collections.abc import Set as AbstractSet
 
 
 class MembershipCheck:
-    """Compares them, every now and then."""
+    """Compares the three lists; remembers a suspicion from one call to the next."""
 
     def __init__(self) -> None:
         self._suspected: tuple[int, int] | None = None
-        """(report, rebalances) at which the group's number differed for the first time."""
+        """(report, rebalances) when the group's number of partitions differed for the first time."""
 
     def difference(
         self,
@@ -26,8 +27,11 @@ class MembershipCheck:
         report: int,
         rebalances: int,
     ) -> str | None:
-        """What does not agree, for people; None if nothing is wrong, or not for certain yet. `assigned` is
-        librdkafka's list, `group_count` the group's number in statistics number `report`, None while it rebalances."""
+        """Returns a text about the difference, for people; None if there is no difference, or no certain one yet.
+
+        `owned` is the connector's list, `assigned` librdkafka's. `group_count` is the number of partitions by
+        statistics number `report`, or None while the group rebalances. `rebalances` counts the rebalances so far.
+        """
         if foreign := sorted(assigned - owned):
             return f"librdkafka reads {', '.join(foreign[:10])}, which the group did not give us"
         if missing := sorted(owned - assigned):

@@ -1,5 +1,7 @@
-"""Pausing and resuming: while there is no room the partitions are paused and polling goes on, so that the group
-keeps us."""
+"""Pauses and resumes the partitions.
+
+While there is no room, the partitions are paused, and polling goes on: so the group keeps this member.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,17 @@ from connector.sources.kafka.member import Member
 from connector.sources.kafka.section import KafkaSection
 
 _PAUSE_AFTER_SECONDS: Final = 3.0
-"""Pausing throws away what was prefetched, so a short wait for room is not worth it. Nothing is polled meanwhile,
-though, and the group must not take that for hanging."""
+"""Seconds without room until the partitions are paused.
+
+A pause drops all prefetched records, so a short wait for room is better. But nothing is polled during this wait, so
+the wait must be shorter than `max_poll_interval`.
+"""
 
 _log = structlog.get_logger(__name__)
 
 
 class Pausing:
-    """Whether we are paused, and since when there is no room. Called by the thread that polls."""
+    """Knows whether the partitions are paused, and since when there is no room. For the thread that polls."""
 
     def __init__(self, settings: KafkaSection, client: ConsumerHandle, member: Member) -> None:
         self._source = settings.name
@@ -31,13 +36,13 @@ class Pausing:
         self.paused = False
 
     def held(self, now: float) -> bool:
-        """There is no room at `now` (seconds of any clock); whether that has lasted long enough to pause."""
+        """Record that there is no room at `now` (seconds of any clock); returns whether it is time to pause."""
         if self._held_since is None:
             self._held_since = now
         return now - self._held_since >= self._pause_after
 
     def pause(self) -> None:
-        """Pause all partitions, also those that came while we were paused."""
+        """Pause all assigned partitions, also partitions that were assigned during the pause."""
         consumer = self._client.consumer
         try:
             consumer.pause(consumer.assignment())
@@ -48,11 +53,11 @@ class Pausing:
             _log.info("kafka_paused", source=self._source, reason="no room: Clarify does not take the data fast enough")
 
     def room(self) -> None:
-        """There is room."""
+        """Record that there is room."""
         self._held_since = None
 
     def resume(self) -> None:
-        """Read on."""
+        """Resume all assigned partitions. If librdkafka refuses, the partitions stay paused."""
         consumer = self._client.consumer
         try:
             consumer.resume(consumer.assignment())

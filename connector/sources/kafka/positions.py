@@ -1,7 +1,7 @@
-"""What the group is told of our positions: only of partitions that are ours, and never what is not settled.
+"""Stores and commits positions: only for partitions of this member, and only for settled records.
 
-Stored positions are committed by librdkafka in the background, once a second, and never an older one than the group
-has; before partitions go away, and when we leave, they are committed at once.
+librdkafka commits stored positions in the background, once a second, and never replaces a position by an older one.
+Before partitions are given away, and when the member leaves, stored positions are committed at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Positions:
-    """The group's positions, and the settlements that lead to them."""
+    """The positions of the group. `settlements` writes the ledger, and then stores the settled positions."""
 
     def __init__(
         self, source: str, file: SourceFile, client: ConsumerHandle, assignment: Assignment, member: Member
@@ -33,29 +33,35 @@ class Positions:
         self.settlements = LedgerWriter(source, file, self._store)
 
     def begin(self, at: TopicPartition) -> None:
-        """The group has a position from now on, so that whoever comes next begins there and not where the policy says:
-        with `latest`, what came meanwhile would be left out."""
+        """Store the position where the reading of a partition begins.
+
+        So the next owner begins at this position, and not at the position of the policy: with the policy `latest`, it
+        would skip the records that came in between.
+        """
         name = partition_name(at.topic, at.partition)
         owned = self._assignment.owned.get(name)
-        if owned is None or owned.next_taken != at.offset:  # it is further by now, or not ours
+        if owned is None or owned.next_taken != at.offset:  # already read further, or no longer assigned
             return
         try:
             self._client.consumer.store_offsets(offsets=[at])
         except KafkaException as error:
-            self._member.note(f"{name}: where it begins could not be stored: {error.args[0].str()}")
+            self._member.note(f"{name}: the first position could not be stored: {error.args[0].str()}")
         else:
             self.settlements.stored[name] = at.offset
 
     def commit(self) -> bool:
-        """Whether the group has all positions that we have settled."""
+        """Commit the stored positions; returns whether the group now has all of them."""
         try:
             self._client.consumer.commit(asynchronous=False)
         except KafkaException as error:
-            return bool(error.args[0].code() == KafkaError._NO_OFFSET)  # nothing is new
+            return bool(error.args[0].code() == KafkaError._NO_OFFSET)  # no stored position is new
         return True
 
     def commit_revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Write and commit what is settled of these, which are about to go: inside the callback that says so."""
+        """Write and commit the settled positions of partitions that are being revoked.
+
+        Called inside the callback of the revocation.
+        """
         self.settlements.flush()
         self.settlements.store_positions()
         stored = self.settlements.stored
@@ -73,7 +79,7 @@ class Positions:
                 "kafka_commit_failed",
                 source=self._source,
                 reason=error.args[0].str(),
-                effect="the new owner gets some of it again",
+                effect="the new owner reads some settled records again",
             )
 
     def _store(self, part: SettledRange) -> bool:
@@ -81,13 +87,13 @@ class Positions:
         try:
             self._client.consumer.store_offsets(offsets=[TopicPartition(topic, number, part.next)])
         except KafkaException as error:
-            if error.args[0].code() != KafkaError._STATE:  # that one says: not ours any more
+            if error.args[0].code() != KafkaError._STATE:  # _STATE: the partition is not assigned any more
                 _log.error(
                     "kafka_position_not_stored",
                     source=self._source,
                     partition=part.partition,
                     reason=error.args[0].str(),
-                    effect="from there on it is delivered again after a restart",
+                    effect="the records from this position on are delivered again after a restart",
                 )
             return False
         return True

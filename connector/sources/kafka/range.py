@@ -1,7 +1,7 @@
-"""A range of a Kafka log, read once and beside every consumer group: for a backfill.
+"""Reads a range of a Kafka log once, outside every consumer group: for a backfill.
 
-Partitions are assigned by hand, nothing is committed; how far it is settled stands in the ledger alone. The
-range's ends are fixed when it is begun for the first time, so that a resumed one ends where the first would have.
+The reader assigns partitions itself and commits nothing. Only the ledger knows how far the range is settled. The ends
+of the range are fixed at the first start, so a resumed backfill has the same end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from connector.threads.watched import WatchedThread
 _QUERY_SECONDS: Final = 10.0
 _BATCH: Final = 500
 DISORDER_MS: Final = 3_600_000
-"""How much later than a record another one may be that stands before it."""
+"""Milliseconds by which a record may be later than a record after it in the log."""
 _TRIES: Final = 10
 _TRY_SECONDS: Final = 0.3
 
@@ -42,14 +42,14 @@ _log = structlog.get_logger(__name__)
 
 
 class RangeFinder:
-    """Times and partitions → offsets, by asking the brokers."""
+    """Asks the brokers for the partitions, and for the offsets at given times."""
 
     def __init__(self, section: KafkaSection) -> None:
         self._section = section
         self._consumer = Consumer(reader_settings(section))
 
     def partitions(self) -> list[tuple[str, int]]:
-        """All partitions of the source's topics. Raises `RangeError`."""
+        """(topic, number) of all partitions of the source's topics. Raises `RangeError` if there are none."""
         topics = self._asked(lambda: self._consumer.list_topics(timeout=_QUERY_SECONDS)).topics
         names = sorted(name for name in topics if self._section.matches(name))
         found = [(name, number) for name in names for number in sorted(topics[name].partitions)]
@@ -58,8 +58,11 @@ class RangeFinder:
         return found
 
     def by_time(self, from_ms: int, to_ms: int) -> list[OffsetRange]:
-        """Offsets that hold all records of this span, and others: records are not always in the order of their times,
-        so it goes on to the first one that is an hour later. Raises `RangeError`."""
+        """Returns a range for each partition, with all records from `from_ms` to before `to_ms` (ms since 1970).
+
+        The ranges also have later records: records are not always in the order of their times, so a range ends at the
+        first record that is an hour later than `to_ms`. Raises `RangeError`.
+        """
         partitions = self.partitions()
         starts, ends = (self._at(partitions, time_ms) for time_ms in (from_ms, to_ms + DISORDER_MS))
         ranges = []
@@ -71,7 +74,7 @@ class RangeFinder:
         return ranges
 
     def bounds(self, topic: str, number: int) -> tuple[int, int]:
-        """(first offset there is, offset after the last). Raises `RangeError`."""
+        """(first offset in the log, offset after the last record) of a partition. Raises `RangeError`."""
         where = TopicPartition(topic, number)
         low, high = self._asked(
             lambda: self._consumer.get_watermark_offsets(where, timeout=_QUERY_SECONDS, cached=False)
@@ -83,8 +86,11 @@ class RangeFinder:
         self._consumer.close()
 
     def _at(self, partitions: list[tuple[str, int]], time_ms: int) -> dict[tuple[str, int], int | None]:
-        """Partition → the first offset at or after this time; None after the last record. A broker that has just become
-        the leader may answer for a part of the partitions only, so the same answer has to come twice."""
+        """Partition → the first offset at or after `time_ms`; None if all records are earlier. Raises `RangeError`.
+
+        A broker that has just become the leader may answer for only a part of the partitions. So the same answer must
+        come twice.
+        """
         before: dict[tuple[str, int], int | None] = {}
         problem = "the answers differ"
         for attempt in range(_TRIES):
@@ -103,7 +109,7 @@ class RangeFinder:
             if answers == before:
                 return answers
             before = answers
-        raise RangeError(f"the brokers do not say which offsets these times have: {problem}; try again")
+        raise RangeError(f"the brokers do not give the offsets at these times: {problem}; try again")
 
     @staticmethod
     def _asked(question: Callable[[], _Answer]) -> _Answer:
@@ -114,7 +120,7 @@ class RangeFinder:
 
 
 class KafkaRangeSource(Source):
-    """A `Source` over such a range. Nobody waits for us while it is held: the prefetch is bounded."""
+    """A `Source` for ranges of partitions. It needs no `hold`: there is no group, and the prefetch is bounded."""
 
     def __init__(
         self,
@@ -125,7 +131,11 @@ class KafkaRangeSource(Source):
         *,
         resumed: bool = False,
     ) -> None:
-        """Goes on after what `file` has settled of these ranges. With `span_ms`, only records of that span count."""
+        """Reading goes on after the settled records of the ranges, by the ledger in `file`.
+
+        With `span_ms` (first, end; ms since 1970), records with other times are left out. `resumed` says whether the
+        range was begun before.
+        """
         self._span_ms = span_ms
         self.resumed = resumed
         self.ranges = {partition_name(r.topic, r.number): (r.first, r.end) for r in ranges}
@@ -142,7 +152,7 @@ class KafkaRangeSource(Source):
         self._owned: dict[str, OwnedPartition] = {}
         self._ends: dict[str, int] = {}
         self.total = sum(max(0, found.end - found.first) for found in ranges)
-        """Offsets in the range, holes included."""
+        """Number of offsets in the ranges, gaps included."""
         self._left: dict[str, int] = {}
         self.expired = 0
         for found in ranges:
@@ -155,24 +165,27 @@ class KafkaRangeSource(Source):
                 self._owned[name] = OwnedPartition(found.topic, found.number, start)
         self._unread = set(self._owned)
         self._expired: set[str] = set()
-        """Partitions whose position is not in the log any more; where they go on is to be found out."""
+        """Partitions whose next position is not in the log any more; the new start is asked for at the next `poll`."""
         options = reader_settings(section) | self._member.callbacks() | {"enable.partition.eof": True}
         self._consumer = Consumer(options, logger=self._member.logger)
 
     @property
     def done(self) -> int:
-        """Offsets that are settled."""
+        """Number of settled offsets."""
         return self.total - sum(self._left.values())
 
-    def start(self, handover: Handover) -> None:  # noqa: ARG002 - nobody takes its partitions
-        """Begin to read."""
+    def start(self, handover: Handover) -> None:  # noqa: ARG002 - no group can revoke the partitions
+        """Assign the partitions; librdkafka begins to read."""
         self._settlements.start()
         self._consumer.incremental_assign(
             [TopicPartition(owned.topic, owned.number, owned.next_taken or 0) for owned in self._owned.values()]
         )
 
     def poll(self, timeout: float) -> Chunk | None:
-        """The next records of one partition."""
+        """Returns the next records of one partition; None if no record came.
+
+        Raises `SourceFinishedError` at the end of the ranges, and `SourceFailedError`.
+        """
         if not self._ready and not self._draining.is_set():
             if not self._unread:
                 raise SourceFinishedError
@@ -183,7 +196,7 @@ class KafkaRangeSource(Source):
         return self._ready.popleft() if self._ready else None
 
     def commit(self, commit: Commit) -> None:
-        """Into the ledger."""
+        """Settle the records of the commit; the ledger is written by its own thread."""
         with self._lock:
             settled = self._owned[commit.partition].settle(commit.position)
             for part in settled:
@@ -192,15 +205,15 @@ class KafkaRangeSource(Source):
         self._settlements.add(commit, settled)
 
     def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
-        """By a consumer of its own."""
+        """Read records again, with another consumer."""
         return self._again.read(partition, positions, max_bytes)
 
     def stop_reading(self) -> None:
-        """Read no more."""
+        """Stop reading; `poll` still returns the chunks that are ready."""
         self._draining.set()
 
     def close(self, timeout: float) -> None:
-        """Write what is settled."""
+        """Write the settlements into the ledger, and close everything."""
         self._draining.set()
         self._again.close()
         self._settlements.close(timeout)
@@ -208,11 +221,11 @@ class KafkaRangeSource(Source):
         self._file.close()
 
     def problems(self) -> list[str]:
-        """No broker, no ledger."""
+        """The problems with the brokers and the ledger, for people."""
         return self._member.problems() + ([self._settlements.trouble] if self._settlements.trouble else [])
 
     def ended(self) -> str | None:
-        """The thread that writes the ledger."""
+        """The reason why the thread that writes the ledger has ended; None while it runs."""
         return self._settlements.ended()
 
     def threads(self) -> list[WatchedThread]:
@@ -220,7 +233,7 @@ class KafkaRangeSource(Source):
         return [self._settlements.thread]
 
     def gauges(self) -> dict[str, float]:
-        """How far it is."""
+        """The settled offsets, and all offsets."""
         return {"backfill_done": self.done, "backfill_total": self.total}
 
     # -- details ----------------------------------------------------------------------------------
@@ -260,7 +273,7 @@ class KafkaRangeSource(Source):
         return self._span_ms is None or self._span_ms[0] <= message.timestamp()[1] < self._span_ms[1]
 
     def _at_end(self, name: str, offset: int) -> None:
-        """Nothing is left before this offset: what the range still wants are holes."""
+        """The end of the log is at `offset`; if the range ends there or before, its other offsets are gaps."""
         if offset >= self._ends[name]:
             self._finish(name)
 
@@ -279,13 +292,13 @@ class KafkaRangeSource(Source):
             try:
                 low, _ = self._consumer.get_watermark_offsets(where, timeout=_QUERY_SECONDS, cached=False)
             except KafkaException as error:
-                self._member.note(f"{name}: where its log begins could not be asked for: {error.args[0].str()}")
+                self._member.note(f"{name}: the start of its log could not be asked for: {error.args[0].str()}")
                 return
             self._expired.discard(name)
             self._skip(owned, where, low)
 
     def _skip(self, owned: OwnedPartition, where: TopicPartition, low: int) -> None:
-        """What lies before `low` has expired."""
+        """Go on at `low`: the records before it have expired, and the loss goes into the ledger."""
         name = owned.name
         expected = owned.next_taken or 0
         start = min(max(low, expected), self._ends[name])
@@ -305,7 +318,7 @@ class KafkaRangeSource(Source):
 
 
 def open_range(section: KafkaSection, file: SourceFile, asked: RangeAsked) -> KafkaRangeSource:
-    """The source for this range. A range that was begun before keeps the ends that it had then. Raises `RangeError`."""
+    """Returns the source for a range. A range that was begun before keeps its first ends. Raises `RangeError`."""
     known = _ends_of(file)
     try:
         if not known:
@@ -337,7 +350,7 @@ def _find(section: KafkaSection, asked: RangeAsked) -> list[OffsetRange]:
 
 
 def _ends_of(file: SourceFile) -> Mapping[str, tuple[int, int]]:
-    """Partition → (first, end) as remembered when the range was begun; empty for a new one."""
+    """Partition → (first, end), as remembered at the first start of the range; empty for a new range."""
     text = file.remembered("ranges")
     if not isinstance(text, str):
         return {}
@@ -346,5 +359,5 @@ def _ends_of(file: SourceFile) -> Mapping[str, tuple[int, int]]:
 
 
 def _remember_ends(file: SourceFile, ranges: list[OffsetRange]) -> None:
-    """Remember where the range begins and ends."""
+    """Remember the first offset and the end of each partition."""
     file.remember("ranges", "\n".join(f"{partition_name(r.topic, r.number)} {r.first} {r.end}" for r in ranges))

@@ -7,7 +7,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE, Mess
 from connector.records import Record, TimeKind
 
 _NO_TIME = -1
-"""Kafka's own mark of a record without a timestamp, whatever kind of timestamp its topic has."""
+"""Kafka's timestamp for a record without a timestamp; the kind of timestamp does not matter."""
 _CREATED = int(TimeKind.CREATED)
 _APPENDED = int(TimeKind.APPENDED)
 
@@ -15,8 +15,11 @@ Headers = dict[str, str | bytes | None] | list[tuple[str, str | bytes | None]]
 
 
 def to_records(topic: str, messages: list[Message], received_us: int, *, record_time: bool) -> list[Record]:
-    """Records of these messages of one topic, which were read at `received_us`. Their time is the one in the message,
-    where it has one and `record_time` says so; else when they were read."""
+    """Returns the records of messages of one topic, which were read at `received_us` (µs since 1970).
+
+    With `record_time`, the time of a record is the timestamp of its message. Without `record_time`, or if the message
+    has no timestamp, the time is `received_us`.
+    """
     records: list[Record] = []
     add = records.append
     for message in messages:

@@ -1,5 +1,8 @@
-"""Leaving the group and joining it with a new consumer: where a position is not valid any more, where the group,
-librdkafka and we do not mean the same partitions, and where the group has not let us in."""
+"""Leaves the group and joins it with a new consumer.
+
+There are three reasons: a position is not valid any more; the group, librdkafka and the connector have different lists
+of partitions; or the group has refused this consumer.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +21,23 @@ from connector.sources.partitions import partition_name
 from connector.sources.source import SourceFailedError
 
 _REJOIN_SECONDS: Final = 30.0
-"""From one joining anew to the next: each moves partitions between members."""
+"""Least seconds between two rejoins: each rejoin moves partitions between members."""
 _CHECK_SECONDS: Final = 5.0
 _FIRST_DELAY: Final = 1.0
 _LAST_DELAY: Final = 5.0
 """Seconds from a refusal to the next attempt to join."""
 _PATIENCE_SECONDS: Final = 180.0
-"""How long a group may refuse us. Its brokers forget a killed member after 45 s, and after 60 s at the latest, unless
-group.consumer.max.session.timeout.ms allows more."""
+"""Seconds for which the group may refuse this consumer.
+
+Brokers remove a killed member after 45 s, and after 60 s at the latest, unless group.consumer.max.session.timeout.ms
+allows more.
+"""
 
 _log = structlog.get_logger(__name__)
 
 
 class Rejoining:
-    """Looks whether that is needed. Called by the thread that polls; times are seconds of any clock."""
+    """Joins the group again when it is necessary. Called by the thread that polls; times are seconds of any clock."""
 
     def __init__(
         self, source: str, client: ConsumerHandle, assignment: Assignment, group: Group, member: Member
@@ -50,7 +56,7 @@ class Rejoining:
         self._next_try: float | None = None
 
     def try_again(self, now: float) -> None:
-        """Join again where the group has not let us in."""
+        """Join again if the group has refused this consumer; after 3 minutes of refusals, the member gives up."""
         if self._member.joined:
             self._refused_since = None
         refusal = self._member.refused
@@ -68,14 +74,14 @@ class Rejoining:
             self._join_anew()
 
     def begin_anew(self, now: float) -> None:
-        """Leave and join again where a partition is stuck and what was taken of it is settled."""
+        """Leave and join again if a partition is stuck, and all records that were read from it are settled."""
         stuck = self._assignment.stuck
         if not stuck or now < self._next_rejoin or self._assignment.under_way(stuck):
             return
         self._rejoin(now, f"the position in {', '.join(sorted(stuck)[:10])} is not in the log any more")
 
     def verify(self, now: float) -> None:
-        """Never work on a partition that is not ours."""
+        """Compare the lists of partitions every 5 s; if they differ, give up all partitions and join again."""
         if now < self._next_check or self._member.fatal:
             return
         self._next_check = now + _CHECK_SECONDS
@@ -83,7 +89,7 @@ class Rejoining:
         try:
             assigned = {partition_name(found.topic, found.partition) for found in self._client.consumer.assignment()}
         except KafkaException as error:
-            self._member.note(f"which partitions are assigned could not be asked for: {error.args[0].str()}")
+            self._member.note(f"the assigned partitions could not be asked for: {error.args[0].str()}")
             return
         wrong = self._check.difference(
             owned.keys(),
@@ -99,13 +105,13 @@ class Rejoining:
             "kafka_membership_disagrees",
             source=self._source,
             reason=wrong,
-            effect="what is not settled of our partitions is given up, and we join the group anew",
+            effect="records of our partitions that are not settled are given up, and we join the group anew",
         )
         self._group.give_up(owned)
-        self._rejoin(now, "whose the partitions are is not clear")
+        self._rejoin(now, "the owner of the partitions is not clear")
 
     def _rejoin(self, now: float, reason: str) -> None:
-        """Leave the group, which calls us back, and join it as another member."""
+        """Leave the group, and join it as another member; logged with the reason."""
         self._next_rejoin = now + _REJOIN_SECONDS
         _log.warning("kafka_rejoins", source=self._source, reason=reason)
         self._join_anew()
@@ -115,7 +121,7 @@ class Rejoining:
         self._group.give_up(self._assignment.owned)
         try:
             self._client.renew()
-        except ValueError as error:  # such as a certificate that is not there any more
+        except ValueError as error:  # for example, the file of a certificate was deleted
             raise SourceFailedError(str(error)) from None
         self._member.asks_anew()
         self._group.subscribe()

@@ -1,4 +1,4 @@
-"""Kafka's records read once more by their offsets, beside the group: for dead letters about samples that were sent."""
+"""Reads Kafka's records again by their offsets, outside the group: for dead letters about samples that were sent."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from connector.sources.source import Reread
 _SECONDS: Final = 10.0
 _BATCH: Final = 100
 _JUMP: Final = 1000
-"""Offsets that are rather read over than sought past."""
+"""The largest gap between two wanted offsets that is read through; a seek skips a larger gap."""
 
 
 class KafkaAgain:
-    """Reads offsets again. Its consumer is made when it is needed for the first time, and kept."""
+    """Reads offsets again. Its consumer is made at the first call and kept."""
 
     def __init__(self, section: KafkaSection) -> None:
         self._section = section
@@ -33,7 +33,7 @@ class KafkaAgain:
         self._closed = False
 
     def read(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
-        """As `Source.read_again`."""
+        """Read the records at `positions` again, as in `Source.read_again`. Any thread may call."""
         with self._lock:
             if self._closed:
                 return Reread({}, len(positions), "the connector is stopping")
@@ -57,14 +57,14 @@ class KafkaAgain:
         wanted = list(positions)
         found: dict[int, Record] = {}
         size = done = 0
-        why = "Kafka does not have it any more"
+        why = "Kafka does not have the record any more"
         until = time.monotonic() + _SECONDS
         at = wanted[0]
         consumer.assign([TopicPartition(topic, number, at)])
         try:
             while done < len(wanted) and size < max_bytes:
                 if time.monotonic() > until:
-                    return Reread(found, len(wanted), f"Kafka did not give it again within {_SECONDS:g} s")
+                    return Reread(found, len(wanted), f"Kafka did not give the record again within {_SECONDS:g} s")
                 if wanted[done] - at > _JUMP:
                     at = wanted[done]
                     consumer.assign([TopicPartition(topic, number, at)])
@@ -73,7 +73,7 @@ class KafkaAgain:
                     if error is not None:
                         if error.code() in (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET):
                             return Reread(found, len(wanted), why)
-                        continue  # librdkafka tries again by itself, until our time is over
+                        continue  # librdkafka tries again by itself, until the deadline
                     at = (message.offset() or 0) + 1
                     while done < len(wanted) and wanted[done] < at - 1:
                         done += 1
@@ -83,7 +83,7 @@ class KafkaAgain:
                         size += len(message.value() or b"")
                         done += 1
                         if size >= max_bytes:
-                            break  # the positions behind are for another call
+                            break  # the remaining positions are for another call
         finally:
             consumer.unassign()
         return Reread(found, done, why)

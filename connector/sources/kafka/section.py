@@ -36,17 +36,17 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
         "kafkas": "kafkas://kafka.example.com:9093",
     }
     metric_help: ClassVar[Mapping[str, str]] = {
-        "kafka_assigned_partitions": "Partitions that are ours",
-        "kafka_share": "Our part of all partitions of the topics",
+        "kafka_assigned_partitions": "Partitions that the group has assigned to this member",
+        "kafka_share": "The part of all partitions of the topics that this member has",
         "kafka_paused": "1 while reading is paused because there is no room",
         "kafka_lag": "Records between our position and the end of our partitions",
         "kafka_received_total": "Records read",
         "kafka_rebalances_total": "Times that partitions came or went",
-        "kafka_abandoned_total": "Records given to another member before they were settled; it gets them again",
-        "kafka_late_settlements_total": "Settlements refused because their partition had gone",
+        "kafka_abandoned_total": "Records given away before they were settled; the new owner reads them again",
+        "kafka_late_settlements_total": "Settlements refused because their partition had been given away",
         "kafka_redelivered_total": "Records that came again after this member had settled them",
         "kafka_expired_total": "Records that were gone from the log before they could be read: a loss",
-        "kafka_disagreements_total": "Times that the partitions we worked on were not those the group gave us",
+        "kafka_disagreements_total": "Times that the member read other partitions than the group had assigned",
     }
     password_variable: ClassVar[str] = "KAFKA_PASSWORD"  # noqa: S105 - the name of an environment variable
 
@@ -55,77 +55,79 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
     topics: list[Annotated[str, AfterValidator(checked_topic)]] = Field(
         min_length=1,
         description="Topics, by name, or by a pattern that begins with `^` (a regular expression for the whole name, "
-        "of letters, digits, `.`, `\\.`, `[a-z]`, `( )`, `|`, `*`, `+`, `?`, `{2,3}`). A topic "
-        "that is made later and fits is found within half a minute; with `group_protocol: consumer`, when brokers say.",
+        "of letters, digits, `.`, `\\.`, `[a-z]`, `( )`, `|`, `*`, `+`, `?`, `{2,3}`). A new topic "
+        "that matches is found within half a minute; with `group_protocol: consumer`, the brokers decide.",
         examples=[["plant.telemetry", "^machines\\..*"]],
     )
     group_id: str = Field(
         min_length=1,
         max_length=249,
-        description="The consumer group. All replicas of this connector have the same; nobody else has it.",
+        description="The consumer group. All replicas of this connector have the same group, and no other program "
+        "may have it.",
     )
     instance_id: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9._\-]{1,240}$",
-        description="Static membership: a name of this replica that stays over restarts, such as `${HOSTNAME}` of a "
-        "StatefulSet. A restart within session_timeout then moves no partitions.",
+        description="Static membership: a name of this replica that stays the same over restarts, such as "
+        "`${HOSTNAME}` of a StatefulSet. Then a restart within session_timeout moves no partitions.",
     )
     group_protocol: Literal["classic", "consumer"] = Field(
         default="classic", description="`consumer` is the new protocol (KIP-848), for brokers from 4.0 on."
     )
     assignor: Literal["cooperative-sticky", "range", "roundrobin"] = Field(
         default="cooperative-sticky",
-        description="How partitions are shared out, for `group_protocol: classic`. `range` and `roundrobin` only while "
-        "the group still has other members that know nothing else: they stop every member at each rebalance.",
+        description="The way in which partitions are given to members, for `group_protocol: classic`. Use `range` and "
+        "`roundrobin` only while the group has members that support nothing else: they stop every member at each "
+        "rebalance.",
     )
     session_timeout: Seconds | None = Field(
         default=None,
         ge=1,
         le=3600,
-        description="The group gives up a member that is silent for this long. Default: 45 s; with "
-        "`group_protocol: consumer` the brokers say.",
+        description="The group gives up a member that is silent for this time. Default: 45 s; with "
+        "`group_protocol: consumer`, the brokers decide.",
     )
     max_poll_interval: Seconds = Field(
         default="5m",  # type: ignore[assignment]
         ge=1,
         le=86_400,
-        description="The group gives up a member that hangs for this long. Waiting for Clarify does not count.",
+        description="The group gives up a member that hangs for this time. Waiting for Clarify does not count.",
     )
     drain_timeout: Seconds = Field(
         default="10s",  # type: ignore[assignment]
         ge=0,
-        description="When partitions go to another member: how long to go on sending what is under way of them. The "
-        "new owner gets what is left.",
+        description="When partitions move to another member, the longest time to go on sending their samples that are "
+        "under way. The new owner reads the remaining records.",
     )
     auto_offset_reset: Literal["earliest", "latest", "error"] = Field(
         default="earliest",
-        description="Where a group begins that has no position yet: with the oldest record, with the next one that "
-        "comes, or not at all. (A position whose data has expired is a loss: it is reported with its range, and "
-        "reading goes on with the oldest record.)",
+        description="The start of a group without a position: the oldest record, the next new record, or an error. "
+        "(If the records at a position have expired, this is a loss: it is reported with its range, and reading goes "
+        "on with the oldest record.)",
     )
     timestamps: Literal["record", "received"] = Field(
         default="record",
-        description="Time of a record that has none in its payload: its own (the producer's or the broker's, as the "
-        "topic's message.timestamp.type says), or when we read it.",
+        description="The time of a record without a time in its payload: the record's own timestamp (from the producer "
+        "or the broker, by the topic's message.timestamp.type), or the time when the connector reads it.",
     )
     prefetch: Bytes = Field(
         default="8MiB",  # type: ignore[assignment]
         ge=64 * 1024,
         le=1024**3,
-        description="How much is fetched ahead, in all. The default suits a container of 128 MiB.",
+        description="The most bytes that are fetched ahead, in all. The default is for a container of 128 MiB.",
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> KafkaSection:
         if self.group_protocol == "consumer" and self.session_timeout is not None:
             raise ValueError(
-                "session_timeout is the brokers' with group_protocol: consumer (group.consumer.session.timeout.ms); "
-                "remove it"
+                "with group_protocol: consumer, the brokers set the session time-out "
+                "(group.consumer.session.timeout.ms); remove session_timeout"
             )
         if self.group_protocol == "consumer" and self.assignor != "cooperative-sticky":
             raise ValueError(
-                "assignor is the brokers' with group_protocol: consumer; remove it (group.remote.assignor in "
-                "librdkafka chooses one of theirs)"
+                "with group_protocol: consumer, the brokers assign partitions; remove assignor (group.remote.assignor "
+                "in librdkafka chooses an assignor of the brokers)"
             )
         if self.group_protocol == "classic" and "group.remote.assignor" in self.librdkafka:
             raise ValueError("librdkafka: group.remote.assignor is for group_protocol: consumer; use assignor")
@@ -137,12 +139,12 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
 
     @property
     def session_seconds(self) -> float:
-        """The session time-out of the classic protocol."""
+        """The session time-out of the classic protocol, in seconds."""
         return self.session_timeout or _CLASSIC_SESSION_SECONDS
 
     @property
     def subscription(self) -> list[str]:
-        """What to subscribe to."""
+        """The topics and patterns in the form that librdkafka's `subscribe` takes."""
         return [subscription(topic) for topic in self.topics]
 
     @cached_property
@@ -150,11 +152,11 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
         return topic_matcher(self.topics)
 
     def matches(self, topic: str) -> bool:
-        """Whether this topic is one of ours."""
+        """Whether the source reads the topic."""
         return self._matcher.fullmatch(topic) is not None
 
     def subscriptions(self) -> Sequence[Subscription]:
-        """The topics and patterns of topics."""
+        """A `Subscription` for each topic or pattern of the section."""
         return [
             Subscription(text, partial(_fits, topic_matcher([text])), None if text.startswith("^") else [text])
             for text in self.topics
@@ -162,22 +164,22 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
 
     @property
     def address(self) -> str:
-        """The servers to begin with."""
+        """The bootstrap servers, with commas between them."""
         return ",".join(self.bootstrap_servers)
 
     def check(self) -> list[str]:
-        """Ask librdkafka whether it takes the settings."""
+        """Let librdkafka check the settings; returns its problems, for people."""
         from connector.sources.kafka.settings import check_settings  # noqa: PLC0415 - loads librdkafka
 
         return check_settings(self)
 
     def for_worker(self, worker: int) -> Self:
-        """Every worker is a member of the group; a static member needs a name of its own."""
+        """Returns the section for a worker: each worker is a member of the group, with its own instance ID if any."""
         name = None if self.instance_id is None else f"{self.instance_id}-{worker}"
         return self.model_copy(update={"instance_id": name})
 
     def reads(self, destination: Destination) -> bool:
-        """Whether the topic is one of ours, in the same cluster."""
+        """Whether the source reads the topic of `destination`, in the same cluster."""
         return (
             destination.protocol == "kafka"
             and not set(self.bootstrap_servers).isdisjoint(destination.servers)
@@ -185,26 +187,26 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
         )
 
     def open(self, file: SourceFile, message_bytes: int) -> KafkaSource:  # noqa: ARG002 - brokers bound their messages
-        """The member of the group."""
+        """Returns the source that is a member of the group. Raises `SettingsError` if librdkafka refuses a setting."""
         from connector.sources.kafka.source import KafkaSource  # noqa: PLC0415 - loads librdkafka
 
         return KafkaSource(self, file)
 
     def tap(self, *, from_beginning: bool) -> KafkaTap:
-        """A reader outside of every group."""
+        """Returns a reader outside every group, for `preview --live` and the like."""
         from connector.sources.kafka.tap import KafkaTap  # noqa: PLC0415 - loads librdkafka
 
         return KafkaTap(self, from_beginning=from_beginning)
 
     def open_range(self, file: SourceFile, asked: RangeAsked) -> KafkaRangeSource:
-        """A reader of this range, outside of every group."""
+        """Returns a reader of a range, outside every group. Raises `RangeError`."""
         from connector.sources.kafka.range import open_range  # noqa: PLC0415 - loads librdkafka
 
         return open_range(self, file, asked)
 
     @classmethod
     def settings_at(cls, address: Address) -> dict[str, object]:
-        """`kafka://` is without TLS, `kafkas://` with it."""
+        """Returns the settings for an address: `kafka://` is without TLS, `kafkas://` with TLS. Raises `ValueError`."""
         if not address.topics:
             raise ValueError(
                 "name the topics with --topics, such as --topics plant.telemetry or --topics '^plant\\..*'"

@@ -1,4 +1,4 @@
-"""Which part of the topics' partitions is ours; the request rate to Clarify is shared by it."""
+"""The part of the topics' partitions that this member has: members share the request rate to Clarify by it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ _RETRY_SECONDS: Final = 1.0
 
 
 class PartitionShare:
-    """Asked anew after each rebalance, by the thread that polls."""
+    """Finds the share again after each rebalance. For the thread that polls."""
 
     def __init__(self, settings: KafkaSection, client: ConsumerHandle, member: Member) -> None:
         self._settings = settings
         self._client = client
         self._member = member
         self.share = 1.0
-        """From 0 to 1."""
+        """This member's partitions divided by all partitions of the topics: from 0 to 1."""
         self._known_after: int | None = None
-        """How many rebalances there had been when it was asked for."""
+        """The number of rebalances before `share` was found; None if it was not found yet."""
         self._next = 0.0
 
     def find(self, now: float, owned: int, rebalances: int) -> None:
-        """`owned` partitions are ours, after so many rebalances. May wait for the network."""
+        """Find the share, if there was a rebalance since; `owned` is the number of this member's partitions.
+
+        `now` is in seconds of any clock. May wait for the network.
+        """
         if self._known_after == rebalances or now < self._next:
             return
         self._next = now + _RETRY_SECONDS

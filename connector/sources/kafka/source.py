@@ -1,23 +1,24 @@
 """The Kafka source: a member of a consumer group whose positions never run ahead of the data.
 
-One thread, the intake's, reads from librdkafka and is called back by it when partitions come and go (`group`);
-what is settled is written by another (`settlements`). While there is no room the partitions are paused and polling
-goes on, so that the group keeps us (`pausing`). librdkafka must not reset a position by itself: a reset because
-data has expired is a loss, and is reported as one, with its range (`beginnings`).
+The intake's thread reads from librdkafka. Inside its calls, librdkafka calls back when partitions come and go
+(`group`). Another thread writes settled positions into the ledger (`settlements`). While there is no room, the
+partitions are paused and polling goes on, so that the group keeps this member (`pausing`). librdkafka must not reset a
+position by itself: a reset because records have expired is a loss, which is reported with its range (`beginnings`).
 
-librdkafka's assignment is changed inside these callbacks only. Between the moment at which the group wants
-partitions back and the callback that says so, librdkafka takes any change of the assignment for our answer: the
-group goes on, another member gets the partitions, and we work on them still. Which moment that is cannot be seen
-from here. So every partition is assigned with an explicit start, found out inside the callback (`starts`).
-Where a position turns out to be invalid later (its data expired while it waited, or the log was cut) and no callback
-comes by, we leave the group with this consumer and join it with a new one, whose assignment finds a start
-(`rejoining`). That is safe in any state: closing a consumer first gives us the callback that was pending, and
-then the last one. (Unsubscribing is not: with the new protocol and a revocation pending, librdkafka 2.16 never joins
-again.) What was taken from the partition in question is settled before; what was taken from the others as at any
-revocation. A consumer that the group has not let in is replaced in the same way.
+Only these callbacks change librdkafka's assignment. The group may want partitions back some time before librdkafka
+calls back about it. In this time, librdkafka takes any change of the assignment as the member's answer to the group.
+Then another member gets the partitions, and this member still works on them. The connector cannot see this time. So
+every partition is assigned with an explicit start, which is found inside the callback (`starts`).
 
-Every now and then it is checked that the group, librdkafka and we mean the same partitions (`membership`);
-where not, nothing more is committed of any of them, and we join anew.
+A position may become invalid later: its records expired while they waited, or the log was cut. If no callback comes
+then, the member leaves the group with this consumer and joins it with a new consumer, whose assignment finds a start
+(`rejoining`). To close a consumer is safe in any state: first the pending callback is called, and then the last one.
+(To unsubscribe is not safe: with the new protocol and a pending revocation, librdkafka 2.16 never joins again.) The
+records that were read from the invalid partition are settled before; the other partitions are given up as in any
+revocation. A consumer that the group has refused is replaced in the same way.
+
+From time to time, the lists of partitions of the group, librdkafka and the connector are compared (`membership`). If
+they differ, the member commits nothing more for its partitions, and joins the group again.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class KafkaSource(Source):
         epoch: Callable[[], float] = time.time,
         consumer: Callable[..., Consumer] = Consumer,
     ) -> None:
-        """Raises `SettingsError` if librdkafka does not take the settings."""
+        """`clock` gives seconds of any clock, `epoch` seconds since 1970. Raises `SettingsError`."""
         self.name = settings.name
         self._file = file
         self._clock = clock
@@ -91,7 +92,7 @@ class KafkaSource(Source):
         self._late_commits = 0
 
     def start(self, handover: Handover) -> None:
-        """Join the group in the background."""
+        """Start the thread of the ledger, and subscribe; librdkafka joins the group in the background."""
         self._group.handover = handover
         if self._file.recovery:
             _log.error("ledger_damaged", source=self.name, detail=str(self._file.recovery))
@@ -99,7 +100,7 @@ class KafkaSource(Source):
         self._group.subscribe()
 
     def poll(self, timeout: float) -> Chunk | None:
-        """The next records of one partition."""
+        """Returns the next records of one partition; None if no record came. Raises `SourceFailedError`."""
         self._pausing.room()
         if self._pausing.paused and not self._leaving:
             self._pausing.resume()
@@ -119,7 +120,7 @@ class KafkaSource(Source):
         return self._assignment.give_out()
 
     def hold(self) -> None:
-        """Keep the membership while nothing can be taken in."""
+        """Keep the membership while there is no room for records. Raises `SourceFailedError`."""
         now = self._clock()
         self._settlements.store_positions()
         self._rejoining.verify(now)
@@ -132,31 +133,31 @@ class KafkaSource(Source):
             self._intake.take([message])
 
     def commit(self, commit: Commit) -> None:
-        """Into the ledger, then to the group."""
+        """Settle the records of the commit: first in the ledger, then in the group, both by the ledger's thread."""
         settled = self._assignment.settle(commit)
         if settled is None:
             self._late_commits += 1
         else:
             self._settlements.add(commit, settled)
 
-    def leave(self, *, end_session: bool) -> None:  # noqa: ARG002 - a group has members only
-        """Read nothing more, and stay a member until what was read is settled and committed."""
+    def leave(self, *, end_session: bool) -> None:  # noqa: ARG002 - a group has no session to end
+        """Read nothing more; the membership stays until the records that were read are settled and committed."""
         self._leaving = True
 
     def leaving(self) -> str | None:
-        """Settling and committing."""
-        return None if self._left or not self._leaving else "settling what was read, and committing it"
+        """The work that is left before the member may go, for people; None if there is none."""
+        return None if self._left or not self._leaving else "settling and committing the records that were read"
 
     def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
-        """By a consumer of its own."""
+        """Read records again, with another consumer outside the group."""
         return self._again.read(partition, positions, max_bytes)
 
     def stop_reading(self) -> None:
-        """Take nothing more; the membership stays until `close`."""
+        """Read nothing more; the membership stays until `close`."""
         self._draining.set()
 
     def close(self, timeout: float) -> None:
-        """Commit what is settled, leave the group, close the ledger."""
+        """Commit settled positions, leave the group, and close the ledger; `timeout` is in seconds."""
         if self._closed:
             return
         self._closed = self._group.closing = True
@@ -173,13 +174,14 @@ class KafkaSource(Source):
             _log.warning(
                 "kafka_leaving_takes_long",
                 source=self.name,
-                effect="the group notices after its session time-out; what was not committed is delivered again",
+                effect="the group notices after its session time-out; records that were not committed are delivered "
+                "again",
             )
-            return  # the ledger stays open for it: the process is about to end
+            return  # the ledger stays open for the thread that leaves: the process is about to end
         self._file.close()
 
     def problems(self) -> list[str]:
-        """Not in the group, no broker, no ledger."""
+        """The reasons why the source is not ready, for people: the group, the brokers, the ledger, or positions."""
         found = self._member.problems()
         if self._settlements.trouble:
             found.append(self._settlements.trouble)
@@ -188,7 +190,7 @@ class KafkaSource(Source):
         return found
 
     def ended(self) -> str | None:
-        """The thread that writes the ledger."""
+        """The reason why the thread that writes the ledger has ended; None while it runs."""
         return self._settlements.ended()
 
     def threads(self) -> list[WatchedThread]:
@@ -196,17 +198,20 @@ class KafkaSource(Source):
         return [self._settlements.thread]
 
     def expects(self, subscription: Subscription) -> bool:
-        """Not where the group has other members, and none of our partitions is of such a topic."""
+        """Whether records of the subscription can come to this member.
+
+        False if the group has other members, and none of this member's partitions is of a topic of the subscription.
+        """
         if self._share.share >= 1:
             return True
         return any(subscription.matches(split_partition_name(name)[0]) for name in list(self._assignment.owned))
 
     def share(self) -> float:
-        """Our part of the topics' partitions."""
+        """The part of the topics' partitions that this member has: from 0 to 1."""
         return self._share.share
 
     def gauges(self) -> dict[str, float]:
-        """Group, positions, losses."""
+        """The values of the metrics in `KafkaSection.metric_help`."""
         return {
             "kafka_assigned_partitions": len(self._assignment.owned),
             "kafka_share": self._share.share,
@@ -222,24 +227,24 @@ class KafkaSource(Source):
         }
 
     def horizons(self, now: float) -> list[Horizon]:
-        """As `Watching.horizons`."""
+        """The forecasts of loss, as in `Watching.horizons`."""
         return self._watching.horizons(now)
 
     def _go_on_leaving(self, timeout: float) -> None:
-        """Serve the group without reading: a commit in the middle of a rebalance fails, and is tried again."""
+        """Serve the group without reading, and commit; a commit fails during a rebalance, and is then tried again."""
         if self._member.fatal:
             raise SourceFailedError(self._member.fatal)
         self._settlements.store_positions()
         self._beginnings.note_losses()
         consumer = self._client.consumer
         try:
-            consumer.pause(consumer.assignment())  # also those that came just now
+            consumer.pause(consumer.assignment())  # also partitions that were just assigned
             message = consumer.poll(timeout)
             if message is not None:
                 self._intake.take([message])
             under_way = self._assignment.under_way(list(self._assignment.owned))
             unfinished = under_way or self._assignment.is_ready or self._settlements.unfinished
-            in_group = self._member.refused is None  # one that was not let in has nothing to commit
+            in_group = self._member.refused is None  # a refused consumer has nothing to commit
             self._left = not unfinished and (not in_group or self._positions.commit())
         except KafkaException as error:
             self._member.note(f"leaving the group: {error.args[0].str()}")

@@ -1,8 +1,8 @@
-"""Where reading of a partition begins: the group's position, if it has one and the log still holds it.
+"""Finds the positions where reading begins: the group's position, if there is one and the log still holds it.
 
-Asked while librdkafka waits for our answer to an assignment, for all new partitions at once: one request to the
-group's coordinator and one or two to each partition's leader. What cannot be found out is left to librdkafka, which
-reports a position that is not valid when it fetches from there.
+The brokers are asked while librdkafka waits for the answer to an assignment. The questions are for all new partitions
+at once: one request to the group's coordinator, and one or two requests to each partition's leader. If a start stays
+unknown, librdkafka begins at the group's position, and reports an invalid position when it fetches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaExcepti
 from connector.sources.partitions import partition_name
 
 Policy = Literal["earliest", "latest", "error"]
-"""Where a group begins that has no position: `auto_offset_reset`."""
+"""The setting `auto_offset_reset`: where a group without a position begins."""
 
 _RETRY_SECONDS: Final = 0.2
 _LEAST_SECONDS: Final = 0.1
@@ -26,32 +26,35 @@ _SECOND_LOOK_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where reading of one partition begins."""
+    """The start of reading in one partition."""
 
     offset: int | None
-    """None if that could not be found out, or if there is no position and the policy wants one."""
+    """The first offset to read; None if it is unknown, or if the group has no position and the policy is `error`."""
     expected: int | None = None
-    """Where it was to go on; None if the group has no position, or that could not be found out."""
+    """The offset where reading should go on; None if the group has no position, or if the position is unknown."""
     no_position: bool = False
-    """The group has none, and the policy is `error`."""
+    """Whether the group has no position and the policy is `error`."""
 
     @property
     def lost(self) -> int:
-        """Offsets that were wanted and are not in the log any more."""
+        """Number of offsets from the expected one that are not in the log any more."""
         return 0 if self.offset is None or self.expected is None else max(0, self.offset - self.expected)
 
     @property
     def cut(self) -> bool:
-        """The log was cut before the position, or the topic made anew."""
+        """Whether the log was cut before the expected offset, or the topic was created again."""
         return self.offset is not None and self.expected is not None and self.offset < self.expected
 
 
 def start_of(
     expected: int | None, low: int | None, high: int | None, policy: Policy, *, refused: bool = False
 ) -> Start:
-    """`low` and `high` are the first offset of the log and the one after its last, None if not known; `refused` says
-    that the broker refused the expected position. What was cut off a log may have been written anew since, so all of
-    it is read then."""
+    """Returns the start of a partition.
+
+    `low` is the first offset of the log and `high` the offset after its last record; None if unknown. `refused` says
+    that the broker refused the expected position. If a log was cut, new records may have the offsets of the removed
+    ones, so the whole log is read.
+    """
     if expected is None:
         if policy == "error":
             return Start(None, no_position=True)
@@ -67,12 +70,12 @@ class StartFinder:
     """Asks the cluster where partitions begin."""
 
     def __init__(self, consumer: Consumer, policy: Policy, seconds: float) -> None:
-        """All questions of one call of `find` together take at most about `seconds`."""
+        """`seconds` limits the time of one call of `find`, with all its questions, roughly."""
         self._consumer = consumer
         self._policy = policy
         self._seconds = seconds
         self.trouble: str | None = None
-        """Why something could not be found out, the last time."""
+        """The reason of the last failed question, in the last call of `find`; None if no question failed."""
 
     def find(
         self,
@@ -80,8 +83,11 @@ class StartFinder:
         taken: Mapping[str, int] | None = None,
         refused: Mapping[str, int | None] | None = None,
     ) -> dict[str, Start]:
-        """Partition → its start. `taken` says where reading goes on in those that were read before, whatever the group
-        knows; `refused`, which position the broker refused (None: the group's, whichever that is)."""
+        """Partition → its start. Waits for the network; raises nothing.
+
+        For partitions that were read before, `taken` has the offset where reading goes on; the group's position does
+        not matter for them. `refused` has positions that the broker refused; None stands for the group's position.
+        """
         self.trouble = None
         taken, refused = taken or {}, refused or {}
         until = time.monotonic() + self._seconds
@@ -95,7 +101,7 @@ class StartFinder:
             for name, position in positions.items()
             if position is not None and name in high and position > high[name]
         ]
-        if beyond:  # a leader that has just taken over may not know its end at once
+        if beyond:  # a new leader may not know the end of its log at once
             time.sleep(min(_SECOND_LOOK_SECONDS, self._seconds / 4))
             high |= self._offsets(beyond, OFFSET_END, time.monotonic() + self._seconds / 4)
         starts = dict.fromkeys(names, Start(None))
@@ -105,7 +111,7 @@ class StartFinder:
         return starts
 
     def _committed(self, partitions: list[TopicPartition], until: float) -> dict[str, int | None]:
-        """The group's positions, None where it has none; partitions that it could not say it of are missing."""
+        """Partition → the group's position, or None if the group has no position; missing if there was no answer."""
         found: dict[str, int | None] = {}
         while partitions:
             try:
@@ -125,7 +131,7 @@ class StartFinder:
         return found
 
     def _offsets(self, partitions: Collection[TopicPartition], which: int, until: float) -> dict[str, int]:
-        """Kafka takes two numbers for times: -2 is the first offset there is, -1 the one after the last (KIP-79)."""
+        """Partition → an offset: the first one with `which` -2, the one after the last record with -1 (KIP-79)."""
         wanted = {_name(found): TopicPartition(found.topic, found.partition, which) for found in partitions}
         offsets: dict[str, int] = {}
         while wanted:
@@ -143,7 +149,7 @@ class StartFinder:
                     self.trouble = f"{_name(answer)}: {answer.error.str()}"
             if not wanted or time.monotonic() + _RETRY_SECONDS >= until:
                 break
-            time.sleep(_RETRY_SECONDS)  # a leader that has just taken over does not answer at first
+            time.sleep(_RETRY_SECONDS)  # a new leader does not answer at first
         return offsets
 
 

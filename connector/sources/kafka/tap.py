@@ -1,4 +1,4 @@
-"""A tap on a Kafka cluster: partitions assigned by hand, beside every group, and nothing is committed."""
+"""A tap on a Kafka cluster: it assigns partitions itself, outside every group, and commits nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TROUBLE_SECONDS: Final = 10.0
 
 
 class KafkaTap:
-    """A `Tap` on one cluster: what comes from now on, or with `from_beginning` all that there is first."""
+    """A `Tap` on one cluster: returns new records; with `from_beginning`, all records from the start of the logs."""
 
     def __init__(self, section: KafkaSection, *, from_beginning: bool = False) -> None:
         self.name = section.name
@@ -39,10 +39,13 @@ class KafkaTap:
             raise TapError(refusal(section, error)) from None
 
     def start(self) -> None:
-        """Begin with the first `poll`: finding the partitions waits for the network."""
+        """Does nothing: the first `poll` finds the partitions, since that waits for the network."""
 
     def poll(self, timeout: float) -> list[Record]:
-        """What came. The first call also finds the partitions, and may take longer."""
+        """Returns the records that came, by topic. Raises `TapError`.
+
+        The first call also finds the partitions, so it may take longer than `timeout` (seconds).
+        """
         if not self._assigned:
             self._assign()
         if self._member.fatal:
@@ -75,12 +78,15 @@ class KafkaTap:
         return self._assigned
 
     def close(self) -> None:
-        """Leave."""
+        """Close both connections."""
         self._consumer.close()
         self._finder.close()
 
     def _give_up_without_brokers(self) -> None:
-        """Trouble that lasts is looked into: on a quiet topic nothing else says that it is over."""
+        """After 10 s of a problem, ask the brokers; raises `TapError` if they do not answer.
+
+        If they answer, the problem is over: on a quiet topic, nothing else shows this.
+        """
         if not self._member.problems():
             self._trouble_since = None
         elif self._trouble_since is None:
@@ -94,7 +100,7 @@ class KafkaTap:
             self._trouble_since = None
 
     def _assign(self) -> None:
-        """Where each partition ends is asked now, so that what is written from now on comes."""
+        """Assign all partitions, from their ends or first offsets at this moment. Raises `TapError`."""
         try:
             found = [
                 TopicPartition(topic, number, self._finder.bounds(topic, number)[0 if self._from_beginning else 1])

@@ -1,4 +1,4 @@
-"""How far behind we are, and what stands between now and a loss: asked of the brokers, beside the reading."""
+"""Finds the lag, and the forecast of loss, by questions to the brokers outside the reading."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from connector.sources.partitions import split_partition_name
 
 
 class Watching:
-    """The lag, and the forecast of loss. `horizons` is for one thread, `lag` for any."""
+    """The lag, and the forecast of loss. Only one thread may call `horizons`; any thread may call `lag`."""
 
     def __init__(
         self,
@@ -35,14 +35,19 @@ class Watching:
         self._bounds = LogBounds(settings)
 
     def lag(self, *, paused: bool) -> float:
-        """Records between our positions and the ends of our partitions. librdkafka knows that exactly while it reads;
-        while it is `paused`, its statistics stand still, and what the brokers said last counts."""
+        """Number of records between this member's positions and the ends of its partitions.
+
+        While librdkafka reads, its statistics have the exact number. While reading is `paused`, the statistics do not
+        change, and the last answer of the brokers is used.
+        """
         asked = self._bounds.lag(self._assignment.next_positions()) if paused else None
         return self._member.lag(self._assignment.owned) if asked is None else asked
 
     def horizons(self, now: float) -> list[Horizon]:
-        """When the retention of our partitions' topics would delete records before we read them. `now` is on any clock
-        that only rises. Waits for the network."""
+        """Returns the forecasts: when the topics' retention would delete records before this member reads them.
+
+        `now` is in seconds of any clock that only rises. Waits for the network.
+        """
         positions = {name: at for name, at in self._assignment.next_positions().items() if at is not None}
         times = self._intake.record_times
         views = [

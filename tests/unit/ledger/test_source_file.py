@@ -339,12 +339,12 @@ def test_a_large_file_is_checked_when_it_is_suspected(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        ("DROP TABLE losses", "it has no table losses"),
-        ("DROP TABLE settled", "it has no table settled"),
-        ("DELETE FROM meta WHERE key = 'next_position'", "its counter next_position cannot be read"),
-        ("UPDATE meta SET value = 'many' WHERE key = 'settled_to'", "its counter settled_to cannot be read"),
-        ("DELETE FROM meta WHERE key = 'waiting_bytes'", "its counter waiting_bytes cannot be read"),
-        ("DELETE FROM meta WHERE key = 'incarnation'", "its incarnation cannot be read"),
+        ("DROP TABLE losses", "the file has no table losses"),
+        ("DROP TABLE settled", "the file has no table settled"),
+        ("DELETE FROM meta WHERE key = 'next_position'", "the counter next_position cannot be read"),
+        ("UPDATE meta SET value = 'many' WHERE key = 'settled_to'", "the counter settled_to cannot be read"),
+        ("DELETE FROM meta WHERE key = 'waiting_bytes'", "the counter waiting_bytes cannot be read"),
+        ("DELETE FROM meta WHERE key = 'incarnation'", "the incarnation cannot be read"),
     ],
 )
 def test_a_file_without_one_of_its_tables_or_counters_is_damaged(

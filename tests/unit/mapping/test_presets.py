@@ -454,8 +454,8 @@ def test_what_the_rule_says_itself_comes_on_top() -> None:
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ({"preset": "tasmota", "topic": "x/#"}, "instead of topic say base"),
-        ({"preset": "senml"}, "for any topic: say which"),
+        ({"preset": "tasmota", "topic": "x/#"}, "instead of topic, set base"),
+        ({"preset": "senml"}, "for any topic: name the topic"),
         ({"preset": "kepware", "topic": "a", "base": "b"}, "exclude each other"),
         ({"preset": "kepware", "input": "{itme}"}, "did you mean {item}?"),
         ({"preset": "kepwear"}, "did you mean kepware?"),

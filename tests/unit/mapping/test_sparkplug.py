@@ -262,7 +262,7 @@ def test_a_node_metric_and_a_device_metric_of_one_name_are_kept_apart() -> None:
         ({"topic": "spBv1.0/#", "iterate": "a"}, "iterate is not for format sparkplug_b"),
         ({"topic": "spBv1.0/#", "quality": {"path": "q"}}, "bad_quality"),
         ({"topic": "spBv1.0/#", "time": "ts"}, "only auto"),
-        ({"topic": "spBv1.0/#", "compression": "gzip"}, "say themselves"),
+        ({"topic": "spBv1.0/#", "compression": "gzip"}, "a compressed payload is marked"),
         ({"topic": "spBv1.0/#", "values": {"a": {"path": "b"}}}, "the key is the name"),
     ],
 )

@@ -493,7 +493,7 @@ def test_what_editors_do_to_a_capture_does_no_harm(folder: Path, content: bytes)
     ("line", "words"),
     [
         (b'{"topic": "a", "payload": {"v": 1}', "the line is no record: unexpected end of data"),
-        (b"[1]", "it must be a JSON object"),
+        (b"[1]", "a record must be a JSON object"),
         (b'{"payload": 1}', "topic must be a text"),
         (b'{"topic": 5, "payload": 1}', "topic must be a text"),
         (b'{"topic": "a"}', "exactly one of payload, payload_text, payload_base64 is needed"),
@@ -505,7 +505,7 @@ def test_what_editors_do_to_a_capture_does_no_harm(folder: Path, content: bytes)
         (b'{"topic": "a", "payload_base64": "?"}', "payload_base64: "),
         (b'{"topic": "a", "payload": 1, "headers": 3}', "headers must be"),
         (b'{"topic": "\xff", "payload": 1}', "the line is no record"),
-        ('{"topic": "a", "payload": 1}'.encode("utf-16"), "it is UTF-16; save the file as UTF-8"),
+        ('{"topic": "a", "payload": 1}'.encode("utf-16"), "the line is UTF-16; save the file as UTF-8"),
     ],
 )
 def test_a_line_that_is_no_record_is_named_with_its_file_and_number(folder: Path, line: bytes, words: str) -> None:

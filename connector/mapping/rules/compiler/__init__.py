@@ -1,1 +1,1 @@
-"""The compiler of rules: from sections of the configuration to what the mapper uses; one module a topic."""
+"""The compiler of rules: sections of the configuration → the rules that the mapper uses; one module for each topic."""

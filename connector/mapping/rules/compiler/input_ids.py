@@ -1,4 +1,4 @@
-"""Input IDs: the template of a rule, and the template of a quality that is a signal of its own."""
+"""Input IDs: the template of a rule, and the template of a quality that becomes a signal."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from connector.mapping.rules.templates import Template
 
 
 def input_of(section: RuleSection, templates: RuleTemplates, *, sparkplug: bool) -> Template | None:
-    """The template of the rule's input IDs. None means that the mapper uses its default. Line protocol has its series
-    in the default: measurement and tags."""
+    """Returns the template of the rule's input IDs; None means that the mapper uses its default.
+
+    For line protocol, the default contains the series: measurement and tags.
+    """
     default = SPARKPLUG_INPUT if sparkplug else None
     if section.format is not None and section.format.type == "influx" and not (section.iterate or section.parallel):
         default = "{topic}/{key}:{payload.series}:{field}" if section.key else "{topic}:{payload.series}:{field}"

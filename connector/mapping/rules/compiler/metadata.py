@@ -28,7 +28,7 @@ class MetadataFields(TypedDict):
 
 
 def metadata_of(section: RuleSection | ValueSection, templates: RuleTemplates, where: str = "") -> MetadataFields:
-    """What a rule or a value says of its signals. `where` stands in front of the field's name in an error.
+    """Returns the metadata that a rule or a value sets for its signals. An error begins with `where`.
 
     Raises ValueError for a bad template. Intervals are ISO 8601 durations.
     """
@@ -46,7 +46,7 @@ def metadata_of(section: RuleSection | ValueSection, templates: RuleTemplates, w
 
 
 def publishing_of(section: bool | PublishSection, templates: RuleTemplates) -> Publishing | None:
-    """How the rule's signals are published. None means that the signals are not published."""
+    """Returns the settings by which the rule's signals are published; None if they are not published."""
     if isinstance(section, bool):
         return Publishing() if section else None
     labels = section.labels

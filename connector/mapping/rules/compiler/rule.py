@@ -1,4 +1,4 @@
-"""The rule as a whole: sections of rules become what the mapper uses.
+"""The rule as a whole: sections of rules → the rules that the mapper uses.
 
 `section.py` knows nothing of this module. The section `mapping` calls `check_compiles` for each rule that it has read,
 so a mistake in a template is found together with all other mistakes of the configuration.
@@ -34,7 +34,7 @@ BuildFormat: TypeAlias = Callable[[FormatSection, Compression], Format]
 
 
 def check_compiles(section: RuleSection) -> RuleSection:
-    """The same section. Raises ValueError if the section, or a rule of its preset, cannot be compiled."""
+    """Returns the section itself. Raises ValueError if the section, or a rule of its preset, cannot be compiled."""
     if section.preset is None:
         compile_rule(section)
     else:
@@ -43,12 +43,12 @@ def check_compiles(section: RuleSection) -> RuleSection:
 
 
 def compile_rules(section: RuleSection, build: BuildFormat | None = None, number: int | None = None) -> list[Rule]:
-    """The rules that the section stands for: one, or all rules of its preset. Raises ValueError."""
+    """Returns the rules of the section: one rule, or all rules of its preset. Raises ValueError."""
     return [compile_rule(each, build, number) for each in section.sections(check=compile_rule)]
 
 
 def compile_rule(section: RuleSection, build: BuildFormat | None = None, number: int | None = None) -> Rule:
-    """The one rule that the section stands for. A preset of several rules needs `compile_rules`.
+    """Returns the only rule of the section; a preset with several rules needs `compile_rules`.
 
     `build` makes the format of the payloads; without `build` the rule has no format. `number` is the place of the rule
     in the file, from 0. Raises ValueError for a bad template; the text begins with the field's name.
@@ -102,7 +102,7 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
 
 
 def _with_found(rule: Rule, values: CompiledValues) -> Rule:
-    """The rule, with a second rule for the values that expressions find."""
+    """Returns the rule, with a second rule in `found` for the values that expressions find."""
     if not values.found:
         return rule
     found = replace(rule, values=values.found, expressions=(), quality=None, other_values=True, inherit=True)
@@ -115,7 +115,7 @@ def _maps_other_values(section: RuleSection, values: CompiledValues) -> bool:
 
 
 def _format(section: RuleSection, build: BuildFormat | None) -> Format | None:
-    """The format of the payloads. None means plain JSON, or that nobody builds formats."""
+    """Returns the format of the payloads; None for plain JSON, and without `build`."""
     plain = section.format is None or section.format.type == "json"
     if build is None or (plain and section.compression == "none"):
         return None

@@ -1,4 +1,4 @@
-"""Sparkplug B: which settings a rule may have with this format."""
+"""Sparkplug B: checks the settings of a rule with this format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check_sparkplug_rule(section: RuleSection) -> None:
     if section.quality is not None:
         raise ValueError("quality is not for format sparkplug_b, which has bad_quality: a setting of the format")
     if section.compression != "none":
-        raise ValueError("compression is not for format sparkplug_b: payloads say themselves if they are")
+        raise ValueError("compression is not for format sparkplug_b: a compressed payload is marked in the payload")
     if time_source_of(section.time).kind not in (AUTO_TIME, ARRIVAL_TIME, RECEIVED_TIME):
         raise ValueError("time: with format sparkplug_b only auto (that of each metric), arrival and received")
     if section.time.correct_clock is not None:

@@ -1,4 +1,4 @@
-"""Templates of one rule: which variables they may use, and the field's name in front of each error."""
+"""The templates of one rule: the variables that they may use, and the name of the field at the start of each error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RuleTemplates:
         self._items = items
 
     def of(self, field: str, text: str | None) -> Template | None:
-        """The template that `text` says, or None without a text. Raises ValueError that begins with `field`."""
+        """Returns the template of `text`, or None without a text. Raises ValueError that begins with `field`."""
         if text is None:
             return None
         try:
@@ -48,8 +48,8 @@ def level_names(pattern: TopicPattern, key: TopicPattern | None, headers: Header
     for where, found in (("topic", pattern), ("key", key), *((f"headers.{name}", p) for name, p in headers)):
         for name in found.names if found else ():
             if name in (*VALUE_VARIABLES, *ITEM_VARIABLES):
-                raise ValueError(f"{where}: {{{name}}} has a meaning of its own in templates; name the level otherwise")
+                raise ValueError(f"{where}: {{{name}}} has another meaning in templates; give the level another name")
             if name in names:
-                raise ValueError(f"{where}: {{{name}}} is a level of the topic already; name it otherwise")
+                raise ValueError(f"{where}: {{{name}}} is a level of the topic already; give this level another name")
             names.append(name)
     return names

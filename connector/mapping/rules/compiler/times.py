@@ -1,4 +1,4 @@
-"""Times: where the time of a value comes from, and the grid that times are moved to."""
+"""Times: the source of a value's time, and the grid to which times are moved."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from connector.mapping.time.times import time_reader
 
 
 def time_source_of(section: TimeSection) -> TimeSource:
-    """The section `time` as the mapper uses it. Durations become microseconds."""
+    """Returns the section `time` in the form for the mapper. Durations become microseconds."""
     return TimeSource(
         kind=FIELD_TIME if section.field else HEADER_TIME if section.header else section.take,
         path=parse_path(section.field) if section.field else None,
@@ -22,7 +22,7 @@ def time_source_of(section: TimeSection) -> TimeSource:
 
 
 def grid_of(section: AlignSection | None) -> Grid | None:
-    """The section `align` as the aligner uses it. Durations become microseconds."""
+    """Returns the section `align` in the form for the aligner. Durations become microseconds."""
     if section is None:
         return None
     most = None if section.max_shift is None else round(section.max_shift * 1_000_000)

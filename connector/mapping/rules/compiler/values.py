@@ -1,4 +1,4 @@
-"""Values: how the values of a rule are converted and thinned, by their paths in the payload."""
+"""Values: the conversion and thinning of a rule's values, by their paths in the payload."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class CompiledValues:
 
 
 def values_of(section: RuleSection, templates: RuleTemplates) -> CompiledValues:
-    """The values that the rule names, and the quality where the quality is a signal of its own.
+    """Returns the values that the rule names, and the quality if it becomes a signal.
 
     Raises ValueError for a bad template, for two values with one path, and for a quality with the name of a value.
     """
@@ -47,14 +47,14 @@ def values_of(section: RuleSection, templates: RuleTemplates) -> CompiledValues:
     if section.quality is not None and section.quality.bad == "signal":
         where = _quality_path(section.quality)
         if where in compiled.found:
-            raise ValueError(f"quality: a value is called {where!r} already; name it otherwise")
+            raise ValueError(f"quality: a value is called {where!r} already; give the value another name")
         compiled.expressions.append((parse_path(where), where))
         compiled.found[where] = _quality_signal(section, templates)
     return compiled
 
 
 def quality_of(section: QualitySection | None) -> Quality | None:
-    """The section `quality` as the mapper uses it."""
+    """Returns the section `quality` in the form for the mapper."""
     if section is None:
         return None
     good = frozenset(template_text(value).strip().casefold() for value in section.good)
@@ -97,9 +97,9 @@ def _quality_signal(section: RuleSection, templates: RuleTemplates) -> ValueRule
 
 
 def conversion_of(rule: SignalFields, value: SignalFields | None) -> Conversion | None:
-    """How values are converted. A setting of the value comes before the same setting of its rule.
+    """Returns the conversion of values; a setting of the value replaces the same setting of its rule.
 
-    None means that values stay as they are.
+    Returns None if values are not converted.
     """
     both = (rule,) if value is None else (value, rule)
 
@@ -134,7 +134,7 @@ def _states(rule: SignalFields, value: SignalFields | None) -> States | None:
     enum_values = section.enum_values or rule.enum_values
     known = {**{text: int(number) for number, text in enum_values.items()}, **section.states}
     if not known and unknown is None:
-        return None  # an enum signal of numbers that nobody named
+        return None  # an enum signal of numbers without names
     return States(
         known,
         learn=unknown == "learn",
@@ -143,7 +143,10 @@ def _states(rule: SignalFields, value: SignalFields | None) -> States | None:
 
 
 def thinning_of(section: ThinSection | None) -> Thinning | None:
-    """The section `thin` as the mapper uses it. Durations become microseconds. None means that every value is kept."""
+    """Returns the section `thin` in the form for the mapper; None if every value is kept.
+
+    Durations become microseconds.
+    """
     if section is None:
         return None
     return Thinning(

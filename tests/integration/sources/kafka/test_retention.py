@@ -180,7 +180,7 @@ def test_a_log_that_is_too_large_is_seen_coming_nearer(stall: Stall) -> None:
     assert first == pytest.approx((stalled.read - start) / (start / 70), rel=0.1)
     (warning,) = stalled.warnings()
     assert f"in {readable_duration(first)} at the present rates" in warning
-    assert "its log's start comes nearer" in warning
+    assert "the start of its log comes nearer" in warning
     second, start = forecast(110, start)
     assert second < first
     third, start = forecast(800, stalled.read)

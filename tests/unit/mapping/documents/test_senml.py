@@ -181,7 +181,7 @@ def test_base_value_and_base_sum_are_added(pack: Any, expected: dict[str, float]
         ([{"n": "a", "v": True}], "v is no number (True)"),
         ([{"n": "a", "v": 1, "vb": True}], "several values (v, vb)"),
         ([{"bn": 7, "n": "a", "v": 1}], "bn is no text (7)"),
-        ([{"v": 1}], "record 0: it has no name"),
+        ([{"v": 1}], "record 0: the record has no name"),
         ([7], "record 0 is no object"),
         (7, "an array of records"),
     ],

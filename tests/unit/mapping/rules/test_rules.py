@@ -473,7 +473,7 @@ def test_a_time_from_a_header_such_as_a_user_property_of_mqtt_5() -> None:
         ({"format": "dd.mm.yyyy"}, "a pattern such as"),
         ({"format": "%Q"}, "cannot be read"),
         ({"field": "a", "header": "b"}, "exclude each other"),
-        ({"field": "a..b"}, "stands a name"),
+        ({"field": "a..b"}, "a name is missing"),
         ({"field": "a[?"}, "nor JMESPath"),
     ],
 )
@@ -583,18 +583,18 @@ def test_a_signal_that_a_change_of_the_mapping_renames_is_reported() -> None:
         ({"labels": {"a": "{nope}"}}, "labels.a: '{nope}': {nope} is not known here"),
         ({"values": {"v": {"name": "{nope}"}}}, "values.v.name"),
         ({"input": "{item}"}, "only in a rule with iterate"),
-        ({"input": "{payload.a..b}"}, "stands a name"),
+        ({"input": "{payload.a..b}"}, "a name is missing"),
         ({"values": {"a": {"path": "x"}, "x": {}}}, "has the path 'x' already"),
         ({"values": {"a": {"path": "x[?"}}}, "nor JMESPath"),
         ({"when": "x["}, "nor JMESPath"),
         ({"key": "{line}"}, "level of the topic already"),
-        ({"headers": {"a": "{topic}"}}, "meaning of its own"),
+        ({"headers": {"a": "{topic}"}}, "another meaning in templates"),
         ({"values": {"v": {"min": 2, "max": 1}}}, "min is greater than max"),
         ({"scale": 0}, "every value the same"),
         ({"type": "numeric", "unknown_state": "learn"}, "remove type: numeric"),
-        ({"thin": {"window": "1m", "change_only": True}}, "a way of its own"),
+        ({"thin": {"window": "1m", "change_only": True}}, "window excludes the other settings"),
         ({"thin": {"by": "mean"}}, "window, which is missing"),
-        ({"thin": {}}, "says nothing"),
+        ({"thin": {}}, "no setting is given"),
         ({"thin": {"min_interval": "1s", "at_least_every": "1m"}}, "at_least_every is for"),
         ({"type": "enum", "thin": {"window": "1m", "by": "mean"}}, "mean of states"),
     ],
@@ -619,8 +619,8 @@ NOBODY = {
     "spaces": ({"id": " \t\u00a0"}, "'id' of the payload is an empty text"),
     "object": ({"id": {"a": "x"}}, "'id' of the payload is an object of 1, and no text or number"),
     "list": ({"id": []}, "'id' of the payload is a list of 0, and no text or number"),
-    "rounded": (b'{"id": 18446744073709551617, "v": 1}', "which stands for more than one number"),
-    "nan": (b'{"id": NaN, "v": 1}', "'id' of the payload is nan, which stands for more than one number"),
+    "rounded": (b'{"id": 18446744073709551617, "v": 1}', "a number that cannot identify a device"),
+    "nan": (b'{"id": NaN, "v": 1}', "'id' of the payload is nan, a number that cannot identify a device"),
 }
 
 
@@ -635,7 +635,7 @@ def test_a_device_without_an_id_makes_no_signal(payload: dict[str, Any] | bytes,
         [reject] = [reject for reject in found.rejects if reject.path == "v"]
         assert (reject.reason, reject.value, reject.rule) == (Reason.NO_IDENTITY, "1", 1)
         assert words in reject.message
-        assert "in rule 2 is not there ({payload.id}: " in reject.message
+        assert "by which rule 2 tells devices apart ({payload.id}: " in reject.message
     assert set(dict(using.ids.new_claims)) == {"a/v"}
 
 

@@ -67,7 +67,7 @@ def test_topics_that_a_pattern_leaves(pattern: str, topic: str) -> None:
         ("{}", "names are small letters"),
         ("a.{x}y", "must fill its whole level"),
         ("a.#.b", "level 2: '#' may stand only at the end"),
-        ("a/{x}/{x}", "level 3: the name {x} stands twice"),
+        ("a/{x}/{x}", "level 3: the name {x} is there twice"),
     ],
 )
 def test_a_bad_pattern_says_which_level_and_why(pattern: str, said: str) -> None:

@@ -120,7 +120,7 @@ def test_local_times_that_are_ahead_are_said() -> None:
     (found,) = observed({"time": "2026-09-21T16:13:20", "v": 1})
     assert (found.kind, found.text) == (
         "local_time",
-        "times of 't' are 2 h ahead of their arrival, as local times are that have no zone",
+        "times of 't' are 2 h ahead of their arrival, like local times without a zone",
     )
 
 

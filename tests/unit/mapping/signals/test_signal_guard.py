@@ -27,7 +27,7 @@ def test_new_signals_are_let_in_up_to_the_greatest_number_and_then_held() -> Non
         (Reason.SIGNAL_HELD, "d@1003"),
         (Reason.SIGNAL_HELD, "d@1005"),
     ]
-    assert "there are 3 already (signals.max is 3)" in found.rejects[0].message
+    assert "there are already 3 signals (signals.max is 3)" in found.rejects[0].message
     assert guard.new_known == ["b", "c"]
     assert guard.new_held == ["d"]
     assert (guard.signals, guard.held, guard.refused) == (3, 1, 2)

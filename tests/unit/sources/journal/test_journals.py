@@ -375,7 +375,7 @@ def test_disk_says_so_when_a_damaged_file_cannot_be_set_aside(path: Path, monkey
     monkeypatch.setattr(file, "set_aside", refuse)
     with started(disk(file)) as journal:
         assert payloads([poll(journal)]) == [b"first"]
-        with pytest.raises(SourceFailedError, match="at the next start it is set aside"):
+        with pytest.raises(SourceFailedError, match="the next start sets the file aside"):
             poll_all(journal, 1)
     assert path.with_name(path.name + ".suspected").exists()
 

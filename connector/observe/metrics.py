@@ -106,7 +106,7 @@ class _Numbers(Collector):
         usage, blocked = connector.dead_letters.usage(), connector.dead_letters.trouble is not None
         gauges = (
             ("messages_in_memory", "Messages that were taken in and are not settled yet", records),
-            ("samples_in_memory", "Samples that wait for a frame", samples),
+            ("samples_in_memory", "Samples that wait for a frame, and values in open windows", samples),
             (
                 "oldest_sample_seconds",
                 "Age of the sample that has waited longest",
@@ -163,7 +163,7 @@ class _Numbers(Collector):
             ("signals_published", "Signals that were published as items", items.published),
             (
                 "items_left_alone",
-                "Items left unchanged, because another client had made or changed them",
+                "Items left unchanged, because a person or another client had made or changed them",
                 items.left_alone,
             ),
             (

@@ -1,6 +1,7 @@
 """From a source into `UnderWay`: poll, map, write dead letters, add.
 
-Each source has its own intake, and each intake has its own thread. All intakes share one mapper, one at a time.
+Each source has its own intake, and each intake has its own thread. All intakes share one mapper, which
+maps for one intake at a time.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class SharedMapper:
         return done, parts
 
     def keep_births(self, source: str) -> None:
-        """As `Announcer.keep_births`."""
+        """Announce births and node events of a source, as `Announcer.keep_births` does."""
         self._announcer.keep_births(source)
 
     def clocks(self, most: int) -> list[Skew]:

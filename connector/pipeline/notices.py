@@ -15,7 +15,7 @@ from connector.mapping.observations import Observation
 from connector.mapping.time.times import format_time
 
 _MOST: Final = 1_000
-"""Greatest number of kept notices: the older half stays, and newer notices replace notices of the newer half."""
+"""Greatest number of kept notices: the oldest half stays; in the other half, new notices replace old notices."""
 _MOST_SHOWN: Final = 50
 
 _log = structlog.get_logger(__name__)

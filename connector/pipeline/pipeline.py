@@ -159,7 +159,7 @@ class Pipeline:
         self._commit()
 
     def still_ours(self, frame: Frame) -> Frame | None:
-        """As `UnderWay.still_ours`."""
+        """Returns the frame without samples of partitions that were given away; None if no sample is left."""
         return self._under_way.still_ours(frame)
 
     def _remember_windows(self, frame: Frame) -> None:

@@ -197,7 +197,7 @@ class UnderWay:
             self._oldest = now
 
     def take(self) -> tuple[list[RowBlock], int]:
-        """Take the rows of the next frame out of the tables; returns the rows, and the number of samples before."""
+        """Take the rows of the next frame; returns the rows, and the number of samples that waited before the call."""
         with self.changed:
             waiting = self._pending.waiting
             plan = self._planner(self._pending, self._limits.max_frame_bytes, self._clock())
@@ -216,15 +216,15 @@ class UnderWay:
             self._load.made(frame, waiting, self._pending, rate, self._clock())
 
     def windows_of(self, frame: Frame) -> dict[str, int]:
-        """As `WindowBook.arrived`."""
+        """Returns input ID → µs up to which all its windows are inserted, as `WindowBook.arrived` does."""
         with self.changed:
             return self._windows.arrived(frame)
 
     def overwrites(self, frame: Frame) -> list[tuple[Overwrite, RecordLocation]]:
         """Returns the values that a later value replaced, each with the location of the later value's record.
 
-        The replaced values are in `frame` or in earlier frames. The list is bounded, for a person to read.
-        This method must be called before `settle`, because `settle` forgets the records.
+        The replaced values are in `frame` or in earlier frames. The list is bounded, for a person to read. This
+        method must be called before `settle`, because `settle` forgets the records.
         """
         with self.changed:
             found, self._pending.overwritten = self._pending.overwritten, []

@@ -197,7 +197,7 @@ class Supervisor:
             self._look(stopping=False)
             if all(worker.ended is not None for worker in self.workers):
                 break
-            if any(worker.ended for worker in self.workers):  # with a worker missing, a restart of all is better
+            if any(worker.ended for worker in self.workers):  # a worker was given up: a restart of all is better
                 break
             time.sleep(_LOOK_SECONDS)
         self._end()

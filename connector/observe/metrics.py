@@ -1,4 +1,4 @@
-"""Prometheus metrics, read from the running parts when they are asked for: the hot path counts for itself."""
+"""Prometheus metrics, read from the running parts at each request; the hot path only counts, and exports nothing."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from connector.runtime.connector import Connector
 
 PREFIX: Final = "clarify_connector_"
-"""How the names of our metrics begin; those of the process are Prometheus's own (`process_cpu_seconds_total` …)."""
+"""Prefix of all our metrics; the metrics of the process have Prometheus's own names (`process_cpu_seconds_total` …)."""
 _CIRCUIT_STATES: Final = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 2}
 _CLOCKS = 20
-"""Devices whose clocks are shown: a fleet has too many for a page."""
+"""Number of devices whose clock offsets are exported; a fleet has too many devices for a page."""
 
 
 class _Numbers(Collector):
@@ -29,10 +29,10 @@ class _Numbers(Collector):
 
     def collect(self) -> Iterator[Metric]:
         pipeline = self._connector.pipeline
-        yield InfoMetricFamily(PREFIX.rstrip("_"), "The version that runs", {"version": __version__})
+        yield InfoMetricFamily(PREFIX.rstrip("_"), "The running version", {"version": __version__})
         for unit, counts in (("messages", pipeline.status.messages), ("samples", pipeline.status.samples)):
             family = CounterMetricFamily(
-                f"{PREFIX}{unit}", f"{unit.capitalize()} since the start, by what became of them", labels=["outcome"]
+                f"{PREFIX}{unit}", f"{unit.capitalize()} since the start, by outcome", labels=["outcome"]
             )
             for outcome in ("received", "inserted", "dead_lettered", "superseded", "filtered"):
                 family.add_metric([outcome], getattr(counts, outcome))
@@ -44,22 +44,22 @@ class _Numbers(Collector):
             reasons.add_metric([reason], n)
         yield reasons
         filtered = CounterMetricFamily(
-            f"{PREFIX}filtered_messages", "Messages that became nothing on purpose, by reason", labels=["reason"]
+            f"{PREFIX}filtered_messages", "Messages that were left out on purpose, by reason", labels=["reason"]
         )
         for why, n in dict(pipeline.status.filtered).items():
             filtered.add_metric([why], n)
         yield filtered
         overwritten = CounterMetricFamily(
             f"{PREFIX}overwritten_values",
-            "Values that another value of the same input and time replaced, by the topic of the later one; at most "
-            "1,000 a request are counted",
+            "Values that a later value of the same input and time replaced, by the topic of the later value; at most "
+            "1,000 values a request are counted",
             labels=["topic"],
         )
         for topic, n in dict(pipeline.status.overwritten_by_topic).items():
             overwritten.add_metric([topic], n)
         yield overwritten
         notices = GaugeMetricFamily(
-            f"{PREFIX}notices", "Notices in /readyz: a person should look, data flows", labels=["kind"]
+            f"{PREFIX}notices", "Notices in /readyz: data flows, but a person should look", labels=["kind"]
         )
         for kind, n in self._connector.notice_counts().items():
             notices.add_metric([kind], n)
@@ -79,12 +79,13 @@ class _Numbers(Collector):
         pipeline = self._connector.pipeline
         yield CounterMetricFamily(
             f"{PREFIX}late_window_values",
-            "Values left out because the window that they belong to was stored already",
+            "Values left out because their window was stored already",
             pipeline.status.late_for_windows,
         )
         clocks = GaugeMetricFamily(
             f"{PREFIX}clock_offset_seconds",
-            "How far a device's clock is ahead of ours (negative: behind), of those that are furthest off",
+            "Seconds by which a device's clock is ahead of ours (negative: behind); only the devices with the greatest "
+            "offsets",
             labels=["source", "device"],
         )
         for skew in pipeline.status.clocks(_CLOCKS):
@@ -104,46 +105,50 @@ class _Numbers(Collector):
         pace = connector.pipeline.pace
         usage, blocked = connector.dead_letters.usage(), connector.dead_letters.trouble is not None
         gauges = (
-            ("messages_in_memory", "Messages taken in and not settled yet", records),
-            ("samples_in_memory", "Samples that wait in the columns", samples),
+            ("messages_in_memory", "Messages that were taken in and are not settled yet", records),
+            ("samples_in_memory", "Samples that wait for a frame, and values in open windows", samples),
             (
                 "oldest_sample_seconds",
                 "Age of the sample that has waited longest",
                 connector.pipeline.status.oldest_seconds(),
             ),
-            ("insert_held", "1 while Clarify does not let us in: a person must act", float(circuit.held)),
+            ("insert_held", "1 while Clarify refuses inserts until a person acts", float(circuit.held)),
             ("dead_letters_blocked", "1 while dead letters cannot be written: intake waits", float(blocked)),
-            ("request_rate", "Inserts a second that we allow ourselves now", connector.pipeline.rate()),
-            ("request_share", "Our share of the allowed rate", pace.share),
+            ("request_rate", "Allowed insert requests a second of this process, now", connector.pipeline.rate()),
+            ("request_share", "Share of the allowed rate that this process may use", pace.share),
             (
                 "congestion_factor",
-                "1 while Clarify is prompt, less while it is slow",
+                "1 while Clarify is prompt, less while Clarify is slow",
                 pace.congestion,
             ),
-            ("ready", "1 if ready", float(not connector.problems())),
+            ("ready", "1 if the connector is ready", float(not connector.problems())),
             (
                 "threads_in_trouble",
-                "Threads that have ended or stand still: above 0 a restart helps, and /healthz fails",
+                "Threads that have ended or stand still; above 0, a restart helps, and /healthz fails",
                 len(connector.supervision.problems()),
             ),
         )
         for name, text, value in gauges:
             yield GaugeMetricFamily(f"{PREFIX}{name}", text, value)
         yield CounterMetricFamily(
-            f"{PREFIX}dead_letters_discarded", "Dead letters that had to go because the store was full", usage.discarded
+            f"{PREFIX}dead_letters_discarded", "Dead letters discarded because the store was full", usage.discarded
         )
         for name, text, size in (
             ("dead_letters_kept", "Dead letters in the store", usage.kept),
             ("dead_letters_bytes", "Bytes of dead letters in the store", usage.bytes),
             ("dead_letters_max_bytes", "Bound of the store of dead letters in bytes", usage.max_bytes),
         ):
-            if size is not None:  # of a topic only its brokers know
+            if size is not None:  # only the brokers know the size of a topic
                 yield GaugeMetricFamily(f"{PREFIX}{name}", text, size)
         frames = list(connector.pipeline.status.frames)
         if frames:
             yield GaugeMetricFamily(f"{PREFIX}frame_samples", "Samples in the newest frame", frames[-1].samples)
-            yield GaugeMetricFamily(f"{PREFIX}frame_density", "Share of its cells with a value", frames[-1].density)
-            yield GaugeMetricFamily(f"{PREFIX}insert_seconds", "How long its insert took", frames[-1].seconds)
+            yield GaugeMetricFamily(
+                f"{PREFIX}frame_density", "Share of the newest frame's cells with a value", frames[-1].density
+            )
+            yield GaugeMetricFamily(
+                f"{PREFIX}insert_seconds", "Duration of the insert of the newest frame", frames[-1].seconds
+            )
 
     def _metadata(self) -> Iterator[Metric]:
         signals, items = self._connector.signals, self._connector.items
@@ -152,27 +157,31 @@ class _Numbers(Collector):
             ("signals_saved", "Signals whose metadata was saved", signals.saved),
             (
                 "signals_merged",
-                "Changes of a signal's metadata that a newer one replaced before they were saved",
+                "Changes of a signal's metadata that a newer change replaced before they were saved",
                 signals.outbox.desires.merged,
             ),
             ("signals_published", "Signals that were published as items", items.published),
-            ("items_left_alone", "Items that somebody else had made or changed", items.left_alone),
+            (
+                "items_left_alone",
+                "Items left unchanged, because a person or another client had made or changed them",
+                items.left_alone,
+            ),
             (
                 "metadata_forgotten",
-                "Wishes for metadata or items for which there was neither disk nor memory",
+                "Changes of metadata or items that were dropped for want of disk and memory",
                 signals.outbox.desires.forgotten + items.outbox.desires.forgotten,
             ),
         ):
             yield CounterMetricFamily(f"{PREFIX}{name}", text, n)
         for name, text, n in (
-            ("signals_waiting", "Signals whose metadata is still to be saved", described.waiting),
+            ("signals_waiting", "Signals whose metadata is not saved yet", described.waiting),
             (
                 "signals_postponed",
-                "Signals that wait because they were saved less than delivery.metadata_interval ago",
+                "Signals that wait because the last save was less than delivery.metadata_interval ago",
                 described.postponed,
             ),
-            ("signals_failed", "Signals whose metadata cannot be saved as the mapping wants it", described.failed),
-            ("items_waiting", "Signals that are still to be published", published.waiting),
+            ("signals_failed", "Signals whose metadata from the mapping cannot be saved", described.failed),
+            ("items_waiting", "Signals that are not published yet", published.waiting),
             ("items_failed", "Signals that cannot be published", published.failed),
         ):
             yield GaugeMetricFamily(f"{PREFIX}{name}", text, n)
@@ -181,8 +190,8 @@ class _Numbers(Collector):
         state, held, failures, next_try = (
             GaugeMetricFamily(f"{PREFIX}circuit_{name}", text, labels=["method"])
             for name, text in (
-                ("state", "0 closed, 1 half-open: a probe is under way, 2 open: only probes are sent, now and then"),
-                ("held", "1 while Clarify does not let this method in: a person must act"),
+                ("state", "0 closed; 1 half-open: a probe is under way; 2 open: only probes are sent, now and then"),
+                ("held", "1 while Clarify refuses this method until a person acts"),
                 ("failures", "Failures in a row"),
                 ("next_try_seconds", "Seconds until a request may be sent"),
             )
@@ -199,16 +208,20 @@ class _Numbers(Collector):
         if packing is not None:
             gauges = (
                 ("inflow_samples_per_second", "Samples a second that come in", packing.inflow),
-                ("capacity_samples_per_second", "Samples a second that leave at the present packing", packing.capacity),
+                (
+                    "capacity_samples_per_second",
+                    "Samples a second that can be sent at the present packing",
+                    packing.capacity,
+                ),
                 (
                     "most_samples_per_second",
-                    "Samples a second that could leave with as much waiting as may",
+                    "Samples a second that could be sent at the best packing, with as many waiting samples as allowed",
                     packing.most,
                 ),
-                ("backlog_seconds", "How long what waits lasts at the present packing", packing.backlog_seconds),
+                ("backlog_seconds", "Time to send all waiting samples at the present packing", packing.backlog_seconds),
                 (
                     "load_sustainable",
-                    "0 while more comes in than could ever leave",
+                    "0 while more samples come in than can be sent at the best packing",
                     float((packing.factor or 1.0) >= 1),
                 ),
             )
@@ -216,7 +229,7 @@ class _Numbers(Collector):
                 yield GaugeMetricFamily(f"{PREFIX}{name}", text, value)
             yield GaugeMetricFamily(
                 f"{PREFIX}samples_per_request",
-                "Samples a request, since the start",
+                "Mean samples a request, since the start",
                 packing.samples_per_request,
             )
             yield GaugeMetricFamily(
@@ -224,16 +237,20 @@ class _Numbers(Collector):
             )
             for name, text, n in (
                 ("samples_aligned", "Samples whose time was moved to a grid", packing.aligned),
-                ("samples_not_aligned", "Samples that would have been moved too far", packing.not_aligned),
-                ("align_collisions", "Samples that ended on the time of the one before them", packing.collisions),
+                (
+                    "samples_not_aligned",
+                    "Samples not moved to a grid, because the shift was too long",
+                    packing.not_aligned,
+                ),
+                ("align_collisions", "Samples moved to the time of the signal's earlier sample", packing.collisions),
             ):
                 yield CounterMetricFamily(f"{PREFIX}{name}", text, n)
             yield GaugeMetricFamily(
                 f"{PREFIX}align_greatest_shift_seconds",
-                "The farthest that a sample was moved",
+                "Longest shift of a sample's time",
                 packing.greatest_shift_us / 1e6,
             )
-            yield CounterMetricFamily(f"{PREFIX}full_requests", "Requests that were full", packing.full_requests)
+            yield CounterMetricFamily(f"{PREFIX}full_requests", "Full requests", packing.full_requests)
             yield CounterMetricFamily(
                 f"{PREFIX}requests_saved_by_alignment",
                 "Full requests that alignment to whole seconds would have saved",
@@ -271,7 +288,7 @@ class _Numbers(Collector):
         yield from families.values()
         ahead = GaugeMetricFamily(
             f"{PREFIX}time_to_loss_seconds",
-            "Seconds until something would be lost at the present rates; +Inf where nothing points to it",
+            "Seconds until records would be lost at the present rates; +Inf if no loss is in sight",
             labels=["source", "cause"],
         )
         for (name, cause), seconds in self._connector.losses.seconds().items():
@@ -280,7 +297,7 @@ class _Numbers(Collector):
 
 
 def metrics_page(connector: Connector) -> bytes:
-    """The metrics in Prometheus' text format."""
+    """Returns the metrics in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
     registry.register(_Numbers(connector))

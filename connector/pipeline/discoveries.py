@@ -1,4 +1,4 @@
-"""What the mapping sees for the first time, and who is told of it: before any sample of it leaves."""
+"""Discoveries of the mapping: facts that are announced before a sample that depends on them is sent."""
 
 from __future__ import annotations
 
@@ -18,60 +18,65 @@ from connector.records import SignalMetadata
 
 
 class Overwritten(NamedTuple):
-    """Values of one input that other values of the same time replaced."""
+    """The values of one input that later values of the same time replaced."""
 
     topic: str
-    """Of the newest of them."""
+    """The topic of the newest replacement."""
     values: int
+    """Number of replaced values."""
 
 
 class Discoveries(Protocol):
-    """Told of what the mapping saw for the first time, before any sample of it leaves."""
+    """Receives each discovery of the mapping before a sample that depends on the discovery is sent."""
 
     def claimed(self, claims: list[tuple[str, Origin]]) -> None:
-        """These input IDs were given to these origins. Durable when it returns: else they could be given to others."""
+        """Keep the owners of new input IDs, so that no other origin gets these IDs; durable when the call returns."""
 
     def collided(self, collisions: list[Collision]) -> None:
-        """These origins wanted an ID that another one has."""
+        """Report origins that wanted an input ID of another origin."""
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
-        """These signals should have this metadata."""
+        """Save this metadata for these signals (input ID, metadata)."""
 
     def packed(self, account: PackingAccount) -> None:
-        """How well frames are filled and whether the load fits: told every now and then, and at the end."""
+        """Keep the packing account; called from time to time, and at the end."""
 
     def overwritten(self, inputs: Mapping[str, Overwritten]) -> None:
-        """Values of these inputs were replaced by others of the same time since the last call: told like `packed`."""
+        """Add the values that were replaced since the last call, by input ID; called together with `packed`."""
 
     def learned(self, states: list[tuple[str, str, int]]) -> None:
-        """These inputs have these states by these numbers, for ever. Durable when it returns."""
+        """Keep the number of each new state (input ID, state, number) for ever; durable when the call returns."""
 
     def renamed(self, renames: list[Rename]) -> None:
-        """These origins had another ID in an earlier run."""
+        """Report origins that had another input ID in an earlier run."""
 
     def clocks_off(self, skews: list[Skew]) -> None:
-        """The clocks of these devices are wrong."""
+        """Report devices with wrong clocks."""
 
     def births(self, source: str, said: list[TimelineChange]) -> None:
-        """What Sparkplug's nodes and devices have said (None: to be forgotten): without it, what they send later cannot
-        be read. Durable when it returns."""
+        """Keep the births of Sparkplug nodes and devices (None: forget the births); durable when the call returns.
+
+        Without the births, later data of these nodes and devices cannot be read.
+        """
 
     def noted(self, notes: list[NodeEvent]) -> None:
-        """Losses of Sparkplug's nodes, births that are needed, births that came."""
+        """Handle the events of Sparkplug nodes: losses, births that are needed, births that came."""
 
     def observed(self, observations: list[Observation]) -> None:
-        """A person should look at these."""
+        """Show these observations to a person."""
 
     def shared(self, topics: Collection[SharedTopic]) -> None:
-        """These topics are shared by several things: all that were found. Durable when it returns, since their values
-        may be held."""
+        """Keep the topics that several things share; `topics` has all of them, not only new ones.
+
+        Durable when the call returns, because the values of these topics may be held.
+        """
 
     def windows_done(self, done: Mapping[str, int]) -> None:
-        """The windows of these inputs are inserted up to this time in µs. Durable when it returns."""
+        """Keep, by input ID, the time in µs up to which windows are inserted; durable when the call returns."""
 
 
 class Announcer:
-    """Tells what a mapper has found. Safe for threads, of which each maps with the same mapper under `mapping_lock`."""
+    """Passes the discoveries of a mapper on. Safe for threads, which all map under `mapping_lock`."""
 
     def __init__(
         self, mapper: Mapper, mapping_lock: threading.Lock, discoveries: Discoveries, clock: Callable[[], float]
@@ -83,8 +88,11 @@ class Announcer:
         self._announcing = threading.Lock()
 
     def announce(self) -> None:
-        """Before any sample of the chunk leaves. One at a time, so that what another intake has found and this one has
-        used is remembered, too, when this returns; without the mapping, which others look at meanwhile."""
+        """Announce all new discoveries; called before a sample of the mapped chunk is sent.
+
+        Only one thread announces at a time. So a discovery of another intake, on which this chunk depends, has been
+        announced, too, when the call returns. Other threads may map meanwhile.
+        """
         mapper, discoveries = self._mapper, self._discoveries
         with self._announcing:
             with self._mapping_lock:
@@ -115,7 +123,7 @@ class Announcer:
                 discoveries.discovered(signals)
 
     def keep_births(self, source: str) -> None:
-        """Before anything of the chunk can be committed."""
+        """Announce births and node events of a source; called before a record of the mapped chunk can be committed."""
         with self._mapping_lock:
             said = self._mapper.sparkplug.take_changes(source)
             notes, self._mapper.sparkplug.node_events = self._mapper.sparkplug.node_events, []

@@ -1,6 +1,7 @@
-"""From a source into what is under way: poll, map, write dead letters, add.
+"""From a source into `UnderWay`: poll, map, write dead letters, add.
 
-Each source has an intake with a thread of its own. All intakes map with the same mapper, one at a time.
+Each source has its own intake, and each intake has its own thread. All intakes share one mapper, which
+maps for one intake at a time.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _log = structlog.get_logger(__name__)
 
 
 class SharedMapper:
-    """The mapper of all intakes. Safe for threads: one maps at a time."""
+    """The mapper of all intakes. Safe for threads: only one thread maps at a time."""
 
     def __init__(self, mapper: Mapper, discoveries: Discoveries, clock: Callable[[], float]) -> None:
         self._mapper = mapper
@@ -36,12 +37,14 @@ class SharedMapper:
         self._mapping = threading.Lock()
         self._announcer = Announcer(mapper, self._mapping, discoveries, clock)
         self.schema_trouble: dict[str, str] = {}
-        """Source → the schema that its intake waits for, and why the schema cannot be had now."""
+        """Source → text for people: the schema for which the intake waits, and why the schema is unavailable now."""
 
     def map(self, source: str, records: list[Record]) -> tuple[int, list[Part]]:
-        """Returns how many of these records were mapped, and what they became. Fewer than all are mapped where the
-        schema of the next one cannot be had now, or where the parts are very much already. What the mapping saw for
-        the first time has been announced when this returns."""
+        """Map records of a source; returns the number of mapped records, and their parts.
+
+        The number is less than `len(records)` if the schema of the next record is unavailable now, or if the parts are
+        already very large. All discoveries in these records have been announced when the method returns.
+        """
         with self._mapping:
             done, parts = self._chunks.map(source, records)
             if self._chunks.schema_trouble is not None:
@@ -60,28 +63,28 @@ class SharedMapper:
         return done, parts
 
     def keep_births(self, source: str) -> None:
-        """As `Announcer.keep_births`."""
+        """Announce births and node events of a source, as `Announcer.keep_births` does."""
         self._announcer.keep_births(source)
 
     def clocks(self, most: int) -> list[Skew]:
-        """The devices whose clocks are furthest off, `most` of them."""
+        """Returns the `most` devices with the greatest clock errors."""
         with self._mapping:
             return self._mapper.clocks.worst(most)
 
     def sparkplug_gauges(self) -> dict[str, dict[str, float]]:
-        """Source → numbers about the Sparkplug nodes that were heard there, for its gauges."""
+        """Returns source → name of a gauge → its value, about the Sparkplug nodes of this source."""
         with self._mapping:
             return self._mapper.sparkplug.gauges()
 
 
 class Counters(Protocol):
-    """What an intake counts."""
+    """Receives the counts of the intakes."""
 
     def received(self, records: int, samples: int) -> None:
-        """So many records and samples came in since the start, of all sources."""
+        """Note the numbers of records and samples that came in since the start, from all sources."""
 
     def left_out(self, parts: Iterable[Mapped | Rows]) -> None:
-        """Records became these; some of them nothing, on purpose."""
+        """Count the records that the mapping left out on purpose; `parts` are the parts of all mapped records."""
 
 
 class Intake:
@@ -100,9 +103,11 @@ class Intake:
         draining: threading.Event,
         aborted: threading.Event,
     ) -> None:
-        """`admit` replaces samples of signals that are not let in by rejects. `saw` is told which records came
-        from which source. `commit` tells the sources how far they are settled: a chunk
-        of which nothing waits is settled at once."""
+        """`admit` puts a reject in the place of each sample of a signal that is not let in.
+
+        `saw` gets the name of the source and its new records. `commit` commits settled records to the sources: a chunk
+        without waiting samples is settled at once.
+        """
         self._source = source
         self._mapper = mapper
         self._under_way = under_way
@@ -116,7 +121,7 @@ class Intake:
         self._schema_tries = 0
 
     def run(self) -> str | None:
-        """Work until the end. Returns why the source failed, for people; None if it did not."""
+        """Work until the end; returns the reason why the source failed, for people, or None if it did not fail."""
         finished, failure = False, None
         try:
             self._read()
@@ -145,14 +150,17 @@ class Intake:
                 return
 
     def take_in(self, chunk: Chunk) -> None:
-        """Map a chunk and add it. Mostly the chunk is one part; a chunk that becomes very much is added part by part,
-        each once there is room for it."""
+        """Map a chunk and add the parts.
+
+        Most chunks are added as one part. A chunk that maps to very many samples is added part by part, each part when
+        there is room.
+        """
         given_away = self._under_way.times_given_away(chunk)
         rest: Chunk | None = chunk
         while rest is not None and not self._aborted.is_set():
             moves()
             done, parts = self._mapper.map(rest.source, rest.records)
-            if not done:  # a schema is missing: nothing is rejected for that
+            if not done:  # a schema is unavailable: the records wait, and are not rejected
                 self._wait_for_schema()
                 continue
             if self._schema_tries and done == len(rest.records):
@@ -165,8 +173,10 @@ class Intake:
                 self._hold()
 
     def _add(self, chunk: Chunk, parts: list[Part], given_away: int, *, more: bool) -> bool:
-        """Returns False if the chunk stays with its source: the pipeline was aborted, or the partition was given away
-        while the chunk was held here."""
+        """Add the parts of a chunk; returns False if the chunk stays with its source.
+
+        The chunk stays if the pipeline was aborted, or if the partition was given away while the chunk was held here.
+        """
         self._mapper.keep_births(chunk.source)
         if self._admit is not None:
             parts = self._admit(parts)
@@ -187,7 +197,7 @@ class Intake:
         self._under_way.wait_for_change()
 
     def _wait_for_schema(self) -> None:
-        """Wait a second, then longer from try to try; the source keeps what comes meanwhile."""
+        """Wait one second, then longer from try to try; the held source keeps new records meanwhile."""
         self._schema_tries += 1
         if self._schema_tries == 1:
             _log.error(
@@ -207,12 +217,12 @@ class Intake:
 
 
 def ended(source: Source) -> str | None:
-    """Which thread of this source ended without having been asked, for people; None if none did."""
+    """Returns text for people that names a thread of this source that ended unexpectedly; None if no thread did."""
     return source.ended() if isinstance(source, ThreadedSource) else None
 
 
 def _divided(chunk: Chunk, first: int) -> tuple[Chunk, Chunk | None]:
-    """The first records of the chunk, and the others if there are any."""
+    """Returns the first `first` records of the chunk, and the other records, or None if there are no others."""
     if first == len(chunk.records):
         return chunk, None
     return (

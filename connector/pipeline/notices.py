@@ -1,4 +1,4 @@
-"""Notices: what a person should look at although data flows. Each is one line in the log, and stands in `/readyz`."""
+"""Notices: problems that a person should see although data flows; each notice is in the log once, and in `/readyz`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from connector.mapping.observations import Observation
 from connector.mapping.time.times import format_time
 
 _MOST: Final = 1_000
-"""Notices that are kept: the first half stays, the second half gives way to newer ones."""
+"""Greatest number of kept notices: the oldest half stays; in the other half, new notices replace old notices."""
 _MOST_SHOWN: Final = 50
 
 _log = structlog.get_logger(__name__)
@@ -29,25 +29,25 @@ class _Key(NamedTuple):
 
 @dataclass(slots=True)
 class Notice:
-    """Something that a person should look at."""
+    """A problem that a person should see."""
 
     kind: str
-    """One word, also the event in the log: `value_overwritten`, `subscription_silent` …"""
+    """One word, which is also the event in the log: `value_overwritten`, `subscription_silent` …"""
     source: str
     """The name of the source; empty for a notice about the whole connector."""
     subject: str
-    """A topic, a rule, a subscription …; with the kind and the source it tells notices apart."""
+    """A topic, a rule, a subscription …; kind, source and subject together identify a notice."""
     text: str
-    """What was seen and what follows, with an example."""
+    """The observation and its effect, with an example."""
     remedy: str
-    """What to do."""
+    """Advice for the person."""
     first: float
-    """When it was seen for the first time, in seconds since the epoch."""
+    """Time of the first observation, in seconds since the epoch."""
     count: int = 1
-    """How often it was seen, as far as somebody counts: at least once."""
+    """Number of observations, if they are counted; else 1."""
 
     def as_json(self) -> dict[str, object]:
-        """For `/readyz`: the time is RFC 3339 text."""
+        """Returns the notice as JSON data for `/readyz`; the time is text as in RFC 3339."""
         return {
             "kind": self.kind,
             "source": self.source,
@@ -73,7 +73,7 @@ class Notices:
         self._newest: dict[_Key, Notice] = {}
         """The notices that came when `_oldest` was full, the oldest first."""
         self._said: set[_Key] = set()
-        """What the log has."""
+        """The keys of all notices that are in the log."""
 
     def say(
         self,
@@ -87,10 +87,12 @@ class Notices:
         logged: bool = True,
         **fields: object,
     ) -> None:
-        """Take a notice: `kind` is the event in the log, `subject` what it is about (a topic, a rule …). A notice with
-        the same three is logged once, and shown until it is over; its text is the newest one. `times` is how often it
-        was seen since it was said the last time: 0 where it still holds. `fields` stand in the log only. Without
-        `logged`, the log has it already in another way."""
+        """Add a notice, or renew the notice with the same `kind`, `source` and `subject`.
+
+        A notice is logged once, with the event `kind` and with `fields`, and shown until `over` is called. The newest
+        text replaces an older text. `times` is the number of observations since the last call; 0 means that an earlier
+        observation still holds. `logged=False` is for a problem that has another line in the log.
+        """
         key = _Key(kind, source, subject)
         with self._lock:
             known = self._oldest.get(key) or self._newest.get(key)
@@ -109,7 +111,7 @@ class Notices:
             _log.warning(kind, source=source, subject=subject, **fields, detail=text, remedy=remedy)
 
     def again(self, kind: str, source: str, subject: str, times: int = 1) -> None:
-        """A notice was seen again, so often; nothing is done where it is not shown."""
+        """Add `times` to the count of a notice; does nothing if the notice is not kept."""
         key = _Key(kind, source, subject)
         with self._lock:
             known = self._oldest.get(key) or self._newest.get(key)
@@ -117,26 +119,29 @@ class Notices:
                 known.count += times
 
     def observed(self, observations: Iterable[Observation]) -> None:
-        """Take what the mapping noticed."""
+        """Add a notice for each observation of the mapping."""
         for observation in observations:
             self.say(*observation)
 
     def over(self, kind: str, source: str, subject: str) -> None:
-        """This notice does not hold any more."""
+        """Remove a notice, because its problem has ended."""
         key = _Key(kind, source, subject)
         with self._lock:
             if self._oldest.pop(key, None) is None:
                 self._newest.pop(key, None)
 
     def shown(self) -> list[Notice]:
-        """The notices that hold now, the oldest first: at most 50. Where there are more, the oldest and the newest,
-        and between them a notice that says how many are left out."""
+        """Returns the present notices, the oldest first; at most 50.
+
+        If there are more, returns the oldest and the newest notices, and between them a notice with the number of
+        notices that are left out.
+        """
         with self._lock:
             found = [*self._oldest.values(), *self._newest.values()]
             return found if len(found) <= _MOST_SHOWN else self._cut(found)
 
     def counts(self) -> Counter[str]:
-        """Kind → how many notices of it hold now."""
+        """Returns kind → number of present notices of this kind."""
         with self._lock:
             return Counter(key.kind for kept in (self._oldest, self._newest) for key in kept)
 

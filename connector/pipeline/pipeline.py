@@ -1,10 +1,11 @@
 """source → mapping → waiting tables → planner → sender → commit.
 
-Each source has an intake thread, which polls, maps and adds to what is under way. One sender thread waits for a slot,
-plans a frame out of everything that waits, delivers it and settles it. They meet in `UnderWay`, at one lock. While
-there is no room, the sources are held until a quarter is free, and each source keeps what comes (see its promises). A
-chunk is committed to its source when it and all before it are settled. A source that has to give a partition away asks
-the pipeline to settle quickly what is under way of it, and then to forget the rest.
+Each source has an intake thread. The intake thread polls the source, maps the records and adds the samples to
+`UnderWay`. One sender thread waits for a rate slot, plans a frame out of the waiting samples, delivers the frame and
+settles the frame. All threads share `UnderWay`, which has one lock. While `UnderWay` is full, the sources are held
+until a quarter of the room is free; a held source keeps new records (see `Source`). A chunk is committed to its source
+when this chunk and all earlier chunks are settled. Before a source gives a partition away, the source asks the pipeline
+to settle the records of this partition quickly, and then to forget the rest.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from connector.sources.source import Source
 from connector.threads.watched import Threaded, WatchedThread
 
 _ACCOUNT_SECONDS: Final = 10.0
-"""How often the account of packing is told."""
+"""Time between two reports of the packing account."""
 
 _log = structlog.get_logger(__name__)
 
@@ -47,7 +48,7 @@ def _mean(shares: Sequence[float]) -> float:
 
 
 class Pipeline:
-    """Carries records from the sources to Clarify: the threads, and the commits."""
+    """Carries records from the sources to Clarify: runs the threads, and commits settled records to the sources."""
 
     def __init__(
         self,
@@ -68,9 +69,12 @@ class Pipeline:
         saw: Callable[[str, Sequence[Record]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`admit` replaces samples of signals that are not let in by rejects. `share` makes of the sources' shares the
-        share of `requests_per_second` that this process may use. `windows_done` is as in `WindowBook`. `saw` is told
-        which records came from which source."""
+        """Make the parts and the threads; nothing runs yet.
+
+        `admit` puts a reject in the place of each sample of a signal that is not let in. `share` takes the shares of
+        all sources and returns the share of `requests_per_second` that this process may use. `windows_done` is as in
+        `WindowBook`. `saw` gets the name of a source and its new records. `clock` gives seconds.
+        """
         self._sources = {source.name: source for source in sources}
         self._mapper = mapper
         self._discoveries = discoveries
@@ -80,10 +84,10 @@ class Pipeline:
         self._draining = threading.Event()
         self._aborted = threading.Event()
         self.stopped = threading.Event()
-        """Set when the sender has ended: nothing will be sent any more."""
+        """Set when the sender thread has ended: no further frame will be sent."""
         self._failed: str | None = None
         self._committing = threading.Lock()
-        """One commit at a time, so that the positions that a source is told only rise."""
+        """Held during a commit: one commit at a time, so that the committed positions of a source only rise."""
         self._account_due = 0.0
         self.pace = Pace(requests_per_second)
         self._slots = Slots(self.rate, self._aborted, clock)
@@ -127,7 +131,7 @@ class Pipeline:
     # -- the way of the data ----------------------------------------------------------------------
 
     def _send(self) -> None:
-        """The sender's work; the threads of the intakes run `Intake.run`."""
+        """Plan, deliver and settle frames until the pipeline is drained; each intake thread runs `Intake.run`."""
         while self._under_way.wait_until_due(self._draining, self._aborted) and self._slots.wait():
             slabs, waiting = self._under_way.take()
             if slabs:
@@ -139,7 +143,7 @@ class Pipeline:
         self._tell_packing()
 
     def inserted(self, frame: Frame, seconds: float) -> None:
-        """Clarify has this frame: settle it."""
+        """Settle a frame that Clarify has stored; the insert took `seconds`."""
         self._remember_windows(frame)
         self.status.overwrote(self._under_way.overwrites(frame))
         self._under_way.settle(frame, Outcome.INSERTED)
@@ -147,24 +151,27 @@ class Pipeline:
         self._commit()
 
     def rejected(self, frame: Frame, reason: str) -> None:
-        """Clarify named all of this frame as bad: write dead letters, then settle it."""
+        """Write dead letters for a frame whose values Clarify all refused for `reason`, then settle the frame."""
         if not self._rejects.keep_refused(by_record(frame.columns), self._under_way.locate, reason):
-            return  # aborted: what is not settled comes again
+            return  # aborted: the source gives unsettled records again after the next start
         self._remember_windows(frame)
         self._under_way.settle(frame, Outcome.DEAD_LETTERED)
         self._commit()
 
     def still_ours(self, frame: Frame) -> Frame | None:
-        """As `UnderWay.still_ours`."""
+        """Returns the frame without samples of partitions that were given away; None if no sample is left."""
         return self._under_way.still_ours(frame)
 
     def _remember_windows(self, frame: Frame) -> None:
-        """Before anything of a window is committed: a part of its values must not make the window a second time."""
+        """Remember the windows of a frame; called before a commit.
+
+        After a restart, a part of a window's values must not make the same window a second time.
+        """
         if done := self._under_way.windows_of(frame):
             self._discoveries.windows_done(done)
 
     def _commit(self) -> None:
-        """Tell the sources how far they are settled."""
+        """Commit newly settled records to their sources."""
         with self._committing:
             commits = self._under_way.commits()
             for commit in commits:
@@ -173,21 +180,23 @@ class Pipeline:
         if commits:
             self._under_way.notify()
 
-    # -- what a source may ask when it gives partitions away (see Handover) -----------------------
+    # -- requests of a source that gives partitions away (see Handover) ---------------------------
 
     def settle(self, source: str, partitions: Collection[str], timeout: float) -> bool:
-        """Send at once what waits, until nothing of these partitions is under way and the source knows. Returns False
-        after `timeout` seconds, or while Clarify is away."""
+        """Send waiting samples at once, until all records of `partitions` are settled and committed to the source.
+
+        Returns True if they are, and False after `timeout` seconds or while Clarify is not available.
+        """
         if not self._under_way.wait_settled(source, partitions, timeout, self._cannot_settle):
             return False
-        with self._committing:  # whoever settled the last of it has told the source when this lock is free
+        with self._committing:  # when this lock is free, the commit of the last settled record is done
             return True
 
     def _cannot_settle(self) -> bool:
         return self._aborted.is_set() or self.stopped.is_set() or self.sender.circuit.trouble is not None
 
     def forget(self, source: str, partitions: Collection[str]) -> int:
-        """Drop what is under way in these partitions. Returns how many records that were."""
+        """Drop all records of `partitions` that are under way; returns the number of dropped records."""
         with self._committing:
             records = self._under_way.forget(source, partitions)
             self._mapper.forget(source)
@@ -203,19 +212,19 @@ class Pipeline:
             thread.start()
 
     def drain(self) -> None:
-        """Begin to stop: read nothing more from outside, send what is here, then set `stopped`."""
+        """Begin to stop: read no further records from outside, send all waiting samples, then set `stopped`."""
         for source in self._sources.values():
             source.stop_reading()
         self._draining.set()
         self._under_way.notify()
 
     def abort(self) -> None:
-        """Stop now; what is not settled stays with its source."""
+        """Stop now; unsettled records stay with their source."""
         self._aborted.set()
         self.drain()
 
     def close(self, timeout: float) -> None:
-        """Wait for the threads, then close the sources, each for at most `timeout` seconds."""
+        """Wait for each thread, then close each source; each of these steps takes at most `timeout` seconds."""
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(timeout)
@@ -223,7 +232,7 @@ class Pipeline:
             source.close(timeout)
 
     def threads(self) -> list[WatchedThread]:
-        """The threads of the pipeline and of its sources."""
+        """Returns the threads of the pipeline and of its sources."""
         return [
             *self._threads,
             *(
@@ -236,19 +245,21 @@ class Pipeline:
 
     @property
     def failure(self) -> str | None:
-        """Why a source gave up for good, or which thread ended without having been asked; the pipeline then drains and
-        stops. None if all is well."""
+        """The reason, for people, why the pipeline drains and stops; None if there is none.
+
+        The reason names a source that failed for good, or a thread that ended unexpectedly.
+        """
         found = (f"source {name}: {why}" for name, source in self._sources.items() if (why := ended(source)))
         return self._failed or next(found, None)
 
     # -- details ----------------------------------------------------------------------------------
 
     def _guarded(self, work: Callable[[], str | None]) -> None:
-        """A thread that dies must not leave the others running as if nothing had happened."""
+        """Run the work of a thread; if the work fails, stop the pipeline, because no other thread does this work."""
         try:
             if failure := work():
                 self._failed = self._failed or failure
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it ends the whole pipeline, and loudly
+        except BaseException as error:  # noqa: BLE001 - any error must end the whole pipeline, and be logged
             thread = threading.current_thread().name
             _log.exception("pipeline_failed", thread=thread)
             self._failed = self._failed or f"internal error in the thread {thread}: {error!r}"
@@ -260,7 +271,10 @@ class Pipeline:
                 self.stopped.set()
 
     def rate(self) -> float:
-        """Requests a second that are allowed at this moment: partitions come and go, and the server may be slow."""
+        """Returns the requests a second that are allowed now.
+
+        The number changes when the shares of the sources change, and when Clarify becomes slow.
+        """
         self.pace.share = self._share([source.share() for source in self._sources.values()])
         return self.pace.rate
 

@@ -1,4 +1,4 @@
-"""What becomes no sample, or is not taken by Clarify: a dead letter first, durably, and only then settled."""
+"""Rejected values, of the mapping or of Clarify: the dead letter is durable before the value counts as settled."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from connector.threads.watched import moves
 _LETTERS_AT_ONCE: Final = 1000
 _REREAD_BYTES: Final = 8 * 1024 * 1024
 _HOLD_SECONDS: Final = 0.2
-"""How often a source that waits is held."""
+"""Time between two calls of `hold` of a source that waits."""
 _FIRST_DELAY: Final = 1.0
 _LAST_DELAY: Final = 30.0
-"""Seconds between attempts to write dead letters."""
+"""Longest time between two attempts to write dead letters; the times rise from `_FIRST_DELAY` to this time."""
 
 _log = structlog.get_logger(__name__)
 
 
 class DeadLetters(Protocol):
-    """What is needed of the dead-letter store: durable when `add` returns."""
+    """The part of the dead-letter writer that the pipeline needs."""
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep these letters."""
+        """Keep these letters; they are durable when the call returns. Raises `DeadLettersError`."""
 
 
 class _Refused(NamedTuple):
-    """What of one record Clarify did not take."""
+    """The values of one record that Clarify refused, and the record's topic."""
 
     topic: str
     rejects: list[Reject]
 
 
 Locate = Callable[[Iterable[int]], list[tuple[str, str, int, str]]]
-"""(source, partition, position, topic) of the records with these tokens."""
+"""Returns (source, partition, position, topic) of the record of each token."""
 
 
 class Rejects:
@@ -59,12 +59,12 @@ class Rejects:
         self._aborted = aborted
         self._lock = threading.Lock()
         self.reasons: Counter[str] = Counter()
-        """Reason → letters with it."""
+        """Reason → number of letters with this reason."""
         self._said: set[tuple[str, str]] = set()
-        """(source, reason) of which the first letter was said."""
+        """Each (source, reason) with a notice about its first letter."""
 
     def keep(self, chunk: Chunk, parts: list[Part]) -> bool:
-        """What mapping rejected of this chunk. False if aborted."""
+        """Write dead letters for all values of a chunk that the mapping rejected; returns False if aborted."""
         letters = [
             letter_of(
                 chunk.source,
@@ -80,7 +80,10 @@ class Rejects:
         return not letters or self._add_letters(letters, self._sources[chunk.source].hold)
 
     def keep_refused(self, records: Iterator[tuple[int, list[Sample]]], locate: Locate, reason: str) -> bool:
-        """What Clarify did not take: the samples of each token. False if aborted."""
+        """Write dead letters for samples that Clarify refused for `reason`; returns False if aborted.
+
+        `records` yields the token of a record and its refused samples.
+        """
         while part := list(islice(records, _LETTERS_AT_ONCE)):  # a frame may hold the samples of very many records
             for (source, partition), refused in _by_partition(part, locate, reason).items():
                 if not self._keep_again(source, partition, refused):
@@ -88,8 +91,10 @@ class Rejects:
         return True
 
     def _keep_again(self, source: str, partition: str, refused: dict[int, _Refused]) -> bool:
-        """Letters about records that were mapped long ago: each is read again from its log, a part at a time, so that
-        they never stand in memory together. False if aborted."""
+        """Write dead letters for records that were mapped long ago; returns False if aborted.
+
+        Each record is read again from its log, part by part, so that the records are never in memory all at once.
+        """
         left = sorted(refused)
         while left:
             moves()
@@ -106,8 +111,11 @@ class Rejects:
         return True
 
     def _add_letters(self, letters: list[DeadLetter], hold: Callable[[], None] = lambda: None) -> bool:
-        """Nothing counts as settled before its letter is durable, so this goes on until it is; False if aborted.
-        Meanwhile a source whose intake waits for it is held, so that it keeps its membership."""
+        """Write the letters, with repetition until they are durable; returns False if aborted.
+
+        A record counts as settled only when its letter is durable. During the repetition `hold` is called, so that a
+        source whose intake waits keeps its membership.
+        """
         delay = _FIRST_DELAY
         while True:
             try:
@@ -132,7 +140,7 @@ class Rejects:
         return True
 
     def _count(self, letters: list[DeadLetter]) -> None:
-        """Count these letters by their reasons; the first of each source and reason is said."""
+        """Count these letters by reason, with a notice for the first letter of each source and reason."""
         first: list[tuple[str, DeadLetter]] = []
         again: Counter[tuple[str, str]] = Counter()
         with self._lock:
@@ -162,7 +170,7 @@ class Rejects:
 def _by_partition(
     records: Sequence[tuple[int, list[Sample]]], locate: Locate, reason: str
 ) -> dict[tuple[str, str], dict[int, _Refused]]:
-    """(source, partition) → position → what of its record Clarify did not take."""
+    """Returns (source, partition) → position → the refused values of the record at this position."""
     found: dict[tuple[str, str], dict[int, _Refused]] = {}
     places = locate([token for token, _ in records])
     for (_, samples), (source, partition, position, topic) in zip(records, places, strict=True):

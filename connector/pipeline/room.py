@@ -1,33 +1,37 @@
-"""Whether sources may be read: how much may be under way at most. Pure: no lock, no clock."""
+"""The bounds of records and samples under way, which decide whether sources may be read. Pure: no lock, no clock."""
 
 from __future__ import annotations
 
 from typing import Final
 
 OPEN_RECORDS: Final = 300_000
-"""Records that may be under way: their bookkeeping takes about 60 bytes of memory each."""
+"""Greatest number of records under way; the bookkeeping of one record takes about 60 bytes of memory."""
 _OPEN_TOPICS: Final = 64 * 1024 * 1024
-"""Characters that the topics of the records under way may have together."""
+"""Greatest sum of the characters in the topics of all records under way."""
 _RESUME_BELOW: Final = 0.75
-"""Sources that were held are read again when this share of the room is in use. Not earlier: to hold a source costs
-something each time."""
+"""Share of the room in use at which held sources are read again; each hold costs time, so holds should be few."""
 
 
 class Room:
-    """The bounds of everything that is under way, and whether one of them is reached."""
+    """Compares the records and samples under way with their bounds."""
 
     def __init__(self, max_samples: int, now: float) -> None:
-        """`max_samples` may wait at most. `now` is in seconds, on the clock of all later calls."""
+        """At most `max_samples` may be under way. `now` is in seconds, on the clock of all later calls."""
         self._max_samples = max_samples
         self._looked = now
         self._full = False
         self.held_seconds = 0.0
-        """For how long sources were held while samples waited: Clarify took nothing. Windows do not count this time,
-        since the rest of their values waits in the log."""
+        """Seconds for which sources were held while samples waited, because Clarify took no samples.
+
+        Windows do not count this time, because the rest of their values waits in the log.
+        """
 
     def look(self, samples: int, waiting: int, records: int, topics: int, now: float) -> bool:
-        """Whether sources may be read. Under way are `samples` samples, of which `waiting` could leave, in `records`
-        records with topics of `topics` characters."""
+        """Returns whether sources may be read, for this load at `now`.
+
+        `samples` counts all samples under way, and `waiting` counts the samples that could be sent. `records` counts
+        the records under way, and `topics` the characters of their topics.
+        """
         used = max(samples / self._max_samples, records / OPEN_RECORDS, topics / _OPEN_TOPICS)
         if self._full and waiting:
             self.held_seconds += now - self._looked

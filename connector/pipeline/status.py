@@ -1,4 +1,4 @@
-"""How the pipeline is, for whoever watches: metrics, health, the demo."""
+"""The state of the pipeline, for metrics, health pages and the demo."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ _RECENT_FRAMES: Final = 50
 _MOST_TOPICS: Final = 100
 _MOST_INPUTS: Final = 200
 _MOST_NAMED: Final = 20
-"""Inputs with replaced values of which each has a notice."""
+"""Number of inputs with replaced values that have their own notice; all further inputs share one notice."""
 
 
 @dataclass(frozen=True, slots=True)
 class SentFrame:
-    """A frame that Clarify has."""
+    """A frame that Clarify has stored."""
 
     at: float
-    """When it was answered, in seconds on the pipeline's clock."""
+    """Time of the answer, in seconds on the pipeline's clock."""
     rows: int
     series: int
     samples: int
     bytes: int
     density: float
-    """Share of its cells with a value."""
+    """Share of the frame's cells with a value, 0 to 1."""
     seconds: float
-    """How long its insert took."""
+    """Duration of the insert request, in seconds."""
 
 
 class PipelineStatus:
-    """Counts for itself what passes, and asks the parts for the rest. Safe for threads."""
+    """Counts records, samples and frames, and asks the parts of the pipeline for all other state. Safe for threads."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class PipelineStatus:
         notices: Notices,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`rate` says how many requests a second are allowed now, `failure` why the pipeline stops for good."""
+        """`rate` returns the allowed requests a second; `failure` returns why the pipeline stops for good, or None."""
         self._sources = sources
         self._mapper = mapper
         self._shared = shared
@@ -78,39 +78,40 @@ class PipelineStatus:
         self._notices = notices
         self._clock = clock
         self._overwritten: dict[str, Overwritten] = {}
-        """Input ID → its values that other values of the same time replaced since `take_overwritten`, for a bounded
-        number of inputs."""
+        """Input ID → the replaced values of this input since `take_overwritten`; the number of inputs is bounded."""
         self._named: set[str] = set()
-        """The inputs with replaced values that have a notice each."""
+        """The inputs with replaced values that have their own notice."""
         self.overwritten_by_topic: Counter[str] = Counter()
-        """Topic → values since the start that another value of the same input and time replaced; beyond a bound the
-        topic is `(others)`."""
+        """Topic → number of values, since the start, that a later value of the same input and time replaced.
+
+        The number of topics is bounded; all further topics count as `(others)`.
+        """
         self._counting = threading.Lock()
         self.messages = Counts()
-        """Messages since the start, by what became of them."""
+        """Messages since the start, by outcome."""
         self.samples = Counts()
-        """Samples since the start, by what became of them."""
+        """Samples since the start, by outcome."""
         self.filtered: Counter[str] = Counter()
-        """Word of `FILTERED_BECAUSE` → messages since the start that became nothing for that reason."""
+        """Word of `FILTERED_BECAUSE` → number of messages, since the start, that became no sample for this reason."""
         self.frames: deque[SentFrame] = deque(maxlen=_RECENT_FRAMES)
         """The newest frames, the newest last."""
 
     # -- told by the pipeline ---------------------------------------------------------------------
 
     def received(self, records: int, samples: int) -> None:
-        """So many records and samples came in since the start."""
+        """Note the numbers of records and samples that came in since the start."""
         self.messages.received = records
         self.samples.received = samples
 
     def left_out(self, parts: Iterable[Mapped | Rows]) -> None:
-        """Count the messages that became nothing on purpose, by their reasons."""
+        """Count the messages that the mapping left out on purpose, by reason."""
         whys = [part.why for part in parts if type(part) is Mapped and part.why]
         if whys:
             with self._counting:
                 self.filtered.update(whys)
 
     def overwrote(self, found: Sequence[tuple[Overwrite, RecordLocation]]) -> None:
-        """Values that other values of the same input and time replaced, each with the record of the later value."""
+        """Count and report replaced values; each pair has the location of the later value's record."""
         for one, record in found:
             known = record.topic in self.overwritten_by_topic or len(self.overwritten_by_topic) < _MOST_TOPICS
             self.overwritten_by_topic[record.topic if known else "(others)"] += 1
@@ -120,7 +121,7 @@ class PipelineStatus:
             self._say_overwritten(one, record)
 
     def _say_overwritten(self, one: Overwrite, record: RecordLocation) -> None:
-        """A line and a notice for each of the first inputs, and one for all others together."""
+        """Report a replaced value: each of the first inputs has its own notice, and all others share one notice."""
         if one.input_id in self._named:
             self._notices.again("value_overwritten", record.source, one.input_id)
         elif len(self._named) < _MOST_NAMED:
@@ -140,45 +141,45 @@ class PipelineStatus:
                 "more_values_overwritten",
                 record.source,
                 "",
-                f"values of more inputs are replaced by others of the same time; the newest is {one.input_id!r} of "
+                f"values of more inputs are replaced by values of the same time; the newest is {one.input_id!r} of "
                 f"topic {record.topic!r}",
-                "clarify-connector ledger CONFIG names the inputs; the remedy is as for the first of them",
+                "clarify-connector ledger CONFIG names the inputs; the remedy is the same as for the first inputs",
                 topic=record.topic,
             )
 
     def take_overwritten(self) -> dict[str, Overwritten]:
-        """The inputs with replaced values since the last call, at most so many as a person would look at."""
+        """Returns input ID → the replaced values of this input since the last call, for a bounded number of inputs."""
         found, self._overwritten = self._overwritten, {}
         return found
 
     def inserted(self, frame: Frame, seconds: float) -> None:
-        """Clarify has this frame; its insert took so many seconds."""
+        """Note a frame that Clarify has stored; the insert took `seconds`."""
         self.frames.append(
             SentFrame(self._clock(), frame.rows, frame.series, frame.samples, len(frame.body), frame.density, seconds)
         )
 
     def committed(self, commit: Commit) -> None:
-        """A source was told this."""
+        """Count the outcomes in a commit that a source has received."""
         for tally in commit.tallies.values():
             _count(self.messages, tally.messages)
             _count(self.samples, tally.samples)
 
-    # -- asked by whoever watches -----------------------------------------------------------------
+    # -- asked by metrics, pages and the demo -----------------------------------------------------
 
     def waiting(self) -> tuple[int, int]:
-        """(records, samples) that were taken in and are not settled yet."""
+        """Returns the numbers of records and of samples that were taken in and are not settled yet."""
         return self._under_way.waiting()
 
     def oldest_seconds(self) -> float:
-        """How long the oldest waiting sample has waited, in seconds; 0 while nothing waits."""
+        """Returns the age of the oldest waiting sample, in seconds; 0 while no sample waits."""
         return self._under_way.oldest_seconds()
 
     def abandoned(self) -> Abandoned:
-        """Records and samples that were given to another member before they were settled."""
+        """Returns the counts of records and samples that went to another member before they were settled."""
         return self._under_way.abandoned()
 
     def packing(self) -> PackingAccount | None:
-        """How well frames are filled and whether the load fits; None before the first frame."""
+        """Returns how full the frames are and whether the load fits; None before the first frame."""
         account = self._under_way.account(self._rate())
         shifts = self._mapper.aligner.shifts
         if account is None or not shifts.aligned + shifts.left:
@@ -192,7 +193,7 @@ class PipelineStatus:
         )
 
     def problems(self) -> list[str]:
-        """Why the pipeline is not ready, for people; empty if it is."""
+        """Returns the reasons why the pipeline is not ready, for people; empty if the pipeline is ready."""
         found = [f"{name}: {problem}" for name, source in self._sources.items() for problem in source.problems()]
         if trouble := self.clarify_trouble:
             found.append(f"Clarify: {trouble}")
@@ -203,17 +204,17 @@ class PipelineStatus:
 
     @property
     def clarify_trouble(self) -> str | None:
-        """Why nothing can be sent now, for people; None while Clarify takes samples."""
+        """The reason why no sample can be sent now, for people; None while Clarify takes samples."""
         return self._sender.circuit.trouble
 
     @property
     def requests(self) -> int:
-        """Insert requests since the start."""
+        """Number of insert requests since the start."""
         return self._sender.status.requests
 
     @property
     def reasons(self) -> Counter[str]:
-        """Reason of dead letters → how many there were since the start."""
+        """Reason → number of dead letters with this reason since the start."""
         return self._rejects.reasons
 
     @property
@@ -223,24 +224,24 @@ class PipelineStatus:
 
     @property
     def late_for_windows(self) -> int:
-        """Values that came after their window was closed, since the start."""
+        """Number of values, since the start, that came after their window was closed."""
         return self._under_way.late_for_windows
 
     def clocks(self, most: int) -> list[Skew]:
-        """The devices whose clocks are furthest off, `most` of them."""
+        """Returns the `most` devices with the greatest clock errors."""
         return self._shared.clocks(most)
 
     def sparkplug_gauges(self) -> dict[str, dict[str, float]]:
-        """Source → numbers about the Sparkplug nodes that were heard there, for its gauges."""
+        """Returns source → name of a gauge → its value, about the Sparkplug nodes of this source."""
         return self._shared.sparkplug_gauges()
 
     def sources(self) -> Sequence[Source]:
-        """The sources, for their gauges."""
+        """Returns the sources, for their gauges."""
         return list(self._sources.values())
 
 
 def _count(total: Counts, part: Counts) -> None:
-    """Add what was settled; what was received is counted when it comes."""
+    """Add the settled counts of `part`; received messages and samples are counted at intake."""
     total.inserted += part.inserted
     total.dead_lettered += part.dead_lettered
     total.superseded += part.superseded

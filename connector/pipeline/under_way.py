@@ -1,7 +1,7 @@
-"""Everything that was taken in and is not settled: where intake and sender meet, under one lock.
+"""All records and samples that were taken in and are not settled; intakes and sender share them under one lock.
 
-Intake adds the parts of a chunk; the sender takes what a plan says, and settles it. Whoever changes something here
-notifies `changed`, so that nobody who waits for room, for a frame or for the end has to poll.
+The intakes add the parts of chunks; the sender takes rows as a plan says, and settles the frame. Each change notifies
+the condition `changed`, so that a thread that waits for room, for a frame or for the end need not poll.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from connector.records import Chunk, Part
 from connector.threads.watched import moves
 
 LOOK_SECONDS: Final = 0.2
-"""Who waits looks again after this time at the latest."""
+"""A waiting thread looks again after this time at the latest."""
 _MOST_OVERWRITES: Final = 1_000
 _BYTES_A_SAMPLE: Final = 12
-"""A sample in a dense frame: enough to see that a request's worth waits; the planner knows exactly."""
+"""Estimate for a sample in a dense frame, to see whether a full request waits; the planner knows the exact size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much may wait, how long, and how large a frame may be."""
+    """Bounds for waiting samples and for frames."""
 
     max_delay: float
-    """Seconds."""
+    """Longest time that a sample waits for a frame, in seconds."""
     max_frame_bytes: int
     max_waiting_samples: int
 
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """What was given to another member of a group before it was settled, since the start."""
+    """Counts, since the start, of records and samples that went to another group member before they were settled."""
 
     records: int
     samples: int
     late_samples: int
-    """Samples of these that were settled all the same, too late to count."""
+    """The part of `samples` that was settled here after all, too late to count."""
 
 
 class UnderWay:
@@ -66,8 +66,10 @@ class UnderWay:
         windows_done: Mapping[str, int],
         clock: Callable[[], float],
     ) -> None:
-        """`sources` is how many intakes run. `thinner` is the mapper's, and says which inputs are down-sampled;
-        `windows_done` is as in `WindowBook`."""
+        """`sources` is the number of intakes. `clock` gives seconds.
+
+        `thinner` belongs to the mapper, and knows the down-sampled inputs. `windows_done` is as in `WindowBook`.
+        """
         self.changed = threading.Condition()
         self._limits = limits
         self._planner = planner
@@ -79,18 +81,20 @@ class UnderWay:
         self._room = Room(limits.max_waiting_samples, clock())
         self._load = Load(limits.max_frame_bytes, limits.max_waiting_samples)
         self._oldest: float | None = None
-        """When the oldest sample that waits was added; None while nothing waits."""
+        """Time at which the oldest waiting sample was added, in seconds; None while no sample waits."""
         self._given_away: Counter[tuple[str, str]] = Counter()
-        """(source, partition) → how often the partition was given away: its new owner reads again what was read of it
-        before."""
+        """(source, partition) → number of times that the partition was given away.
+
+        The new owner of a partition reads its unsettled records again.
+        """
         self._intakes_running = self._intakes_unfinished = sources
         self._hurried = 0
-        """Sources that wait for everything under way to be sent."""
+        """Number of sources that wait until the samples under way are sent."""
 
     # -- intake -----------------------------------------------------------------------------------
 
     def has_room(self) -> bool:
-        """Whether sources may be read."""
+        """Returns whether sources may be read."""
         with self.changed:
             return self._room.look(
                 self._pending.waiting + self._windows.held,
@@ -101,13 +105,15 @@ class UnderWay:
             )
 
     def times_given_away(self, chunk: Chunk) -> int:
-        """How often the partition of this chunk was given away so far: for `add`."""
+        """Returns how often the partition of this chunk was given away so far; `add` needs this number."""
         return self._given_away[chunk.source, chunk.partition]
 
     def add(self, chunk: Chunk, parts: list[Part], given_away: int, *, more: bool) -> tuple[int, int] | None:
-        """Begin with these parts of a chunk; `more` parts of the same chunk may follow. Returns how many records and
-        samples were received since the start. Returns None, and takes nothing, if the partition was given away since
-        `times_given_away` said `given_away`."""
+        """Add these parts of a chunk; with `more`, further parts of the same chunk may follow.
+
+        `given_away` is the earlier result of `times_given_away`. If the partition was given away since then, adds
+        nothing and returns None. Else returns the numbers of records and samples that were received since the start.
+        """
         now = self._clock()
         with self.changed:
             if self._given_away[chunk.source, chunk.partition] != given_away:
@@ -124,19 +130,19 @@ class UnderWay:
             return progress.received_records, progress.received_samples
 
     def intake_ended(self, *, finished: bool) -> None:
-        """Record that the intake of one source ended. `finished`: the source can never give more records."""
+        """Record that the intake of one source ended; `finished` means that the source can never give more records."""
         with self.changed:
             self._intakes_running -= 1
             self._intakes_unfinished -= finished
             self.changed.notify_all()
 
     def wait_for_change(self) -> None:
-        """Wait until something changes, for a moment at most."""
+        """Wait until something changes, for `LOOK_SECONDS` at most."""
         with self.changed:
             self.changed.wait(LOOK_SECONDS)
 
     def wait_a_while(self, seconds: float, meanwhile: Callable[[], None], aborted: threading.Event) -> None:
-        """Wait for so long, and call `meanwhile` every moment."""
+        """Wait for `seconds`, and call `meanwhile` at least every `LOOK_SECONDS`; an abort ends the wait."""
         until = self._clock() + seconds
         while self._clock() < until and not aborted.is_set():
             moves()
@@ -144,14 +150,14 @@ class UnderWay:
             self.wait_for_change()
 
     def notify(self) -> None:
-        """Have everybody who waits look again."""
+        """Make every waiting thread look again."""
         with self.changed:
             self.changed.notify_all()
 
     # -- sender -----------------------------------------------------------------------------------
 
     def wait_until_due(self, draining: threading.Event, aborted: threading.Event) -> bool:
-        """Wait until a frame should leave. Returns False when there will never be another frame."""
+        """Wait until a frame is due; returns False if there will never be another frame."""
         limits = self._limits
         with self.changed:
             while not aborted.is_set():
@@ -191,7 +197,7 @@ class UnderWay:
             self._oldest = now
 
     def take(self) -> tuple[list[RowBlock], int]:
-        """What the next frame should be made of, which waits no longer; and how many samples waited before."""
+        """Take the rows of the next frame; returns the rows, and the number of samples that waited before the call."""
         with self.changed:
             waiting = self._pending.waiting
             plan = self._planner(self._pending, self._limits.max_frame_bytes, self._clock())
@@ -202,42 +208,47 @@ class UnderWay:
         return slabs, waiting
 
     def made(self, frame: Frame, waiting: int, rate: float) -> None:
-        """For the forecast of the load: a frame was made when `waiting` samples waited; `rate` is in requests a
-        second."""
+        """Note a frame for the forecast of the load.
+
+        The frame was made when `waiting` samples waited. `rate` is the allowed rate in requests a second.
+        """
         with self.changed:
             self._load.made(frame, waiting, self._pending, rate, self._clock())
 
     def windows_of(self, frame: Frame) -> dict[str, int]:
-        """As `WindowBook.arrived`."""
+        """Returns input ID → µs up to which all its windows are inserted, as `WindowBook.arrived` does."""
         with self.changed:
             return self._windows.arrived(frame)
 
     def overwrites(self, frame: Frame) -> list[tuple[Overwrite, RecordLocation]]:
-        """Values of this frame, or of frames before, that other values replaced, with the records that replaced them.
-        To be asked before the frame is settled; at most so many as a person would look at."""
+        """Returns the values that a later value replaced, each with the location of the later value's record.
+
+        The replaced values are in `frame` or in earlier frames. The list is bounded, for a person to read. This
+        method must be called before `settle`, because `settle` forgets the records.
+        """
         with self.changed:
             found, self._pending.overwritten = self._pending.overwritten, []
             found += islice(overwrites(frame), _MOST_OVERWRITES)
             return [(one, self._progress.locate(one.token)) for one in found if self._progress.knows(one.token)]
 
     def settle(self, frame: Frame, outcome: Outcome) -> None:
-        """The samples of this frame reached their end; samples that others in the frame replaced are superseded."""
+        """Settle the samples of a frame: superseded samples as superseded, and the other samples with `outcome`."""
         with self.changed:
             self._progress.settle(frame.superseded, Outcome.SUPERSEDED)
             self._progress.settle(frame.inserted, outcome)
 
     def commits(self) -> list[Commit]:
-        """How far the partitions are settled, where that is new."""
+        """Returns the commits of all partitions with newly settled records."""
         with self.changed:
             return self._progress.commits()
 
     def locate(self, tokens: Iterable[int]) -> list[tuple[str, str, int, str]]:
-        """(source, partition, position, topic) of the record behind each token."""
+        """Returns (source, partition, position, topic) of the record of each token."""
         with self.changed:
             return [self._progress.locate(token) for token in tokens]
 
     def still_ours(self, frame: Frame) -> Frame | None:
-        """The frame without samples of partitions that were given away meanwhile; None if nothing is left."""
+        """Returns the frame without samples of partitions that were given away; None if no sample is left."""
         with self.changed:
             if not self._progress.any_abandoned:
                 return frame
@@ -252,8 +263,11 @@ class UnderWay:
     def wait_settled(
         self, source: str, partitions: Collection[str], timeout: float, give_up: Callable[[], bool]
     ) -> bool:
-        """Have everything sent at once until nothing of these partitions is under way. Returns False after `timeout`
-        seconds, when `give_up` says so, or when only open windows are left: their values go to the new owner."""
+        """Make the sender send at once, until no record of `partitions` is under way; then returns True.
+
+        Returns False after `timeout` seconds, if `give_up` returns True, or if only values in open windows are left:
+        the new owner reads these values again.
+        """
         until = self._clock() + timeout
         with self.changed:
             self._hurried += 1
@@ -272,7 +286,7 @@ class UnderWay:
         return True
 
     def forget(self, source: str, partitions: Collection[str]) -> int:
-        """Drop everything under way in these partitions. Returns how many records that were."""
+        """Drop all records of `partitions` that are under way; returns the number of dropped records."""
         with self.changed:
             self._given_away.update((source, partition) for partition in partitions)
             records = self._progress.forget(source, partitions)
@@ -283,36 +297,38 @@ class UnderWay:
             self.changed.notify_all()
         return records
 
-    # -- for whoever watches ----------------------------------------------------------------------
+    # -- state for metrics and pages --------------------------------------------------------------
 
     def waiting(self) -> tuple[int, int]:
-        """(records, samples) that were taken in and are not settled yet."""
+        """Returns the numbers of records and of samples that were taken in and are not settled yet."""
         with self.changed:
             return self._progress.open_records, self._pending.waiting + self._windows.held
 
     def oldest_seconds(self) -> float:
-        """How long the oldest waiting sample has waited, in seconds; 0 while nothing waits."""
+        """Returns the age of the oldest waiting sample, in seconds; 0 while no sample waits."""
         oldest = self._oldest
         return 0.0 if oldest is None else max(0.0, self._clock() - oldest)
 
     def account(self, rate: float) -> PackingAccount | None:
-        """How well frames are filled, and whether the load fits at `rate` requests a second; None before the first
-        frame."""
+        """Returns how full the frames are and whether the load fits; None before the first frame.
+
+        `rate` is the allowed rate in requests a second.
+        """
         with self.changed:
             return self._load.account(self._pending.waiting, rate, self._clock())
 
     def abandoned(self) -> Abandoned:
-        """Records and samples that were given to another member before they were settled."""
+        """Returns the counts of records and samples that went to another member before they were settled."""
         with self.changed:
             progress = self._progress
             return Abandoned(progress.abandoned_records, progress.abandoned_samples, progress.late_samples)
 
     @property
     def signal_rates(self) -> SampleRates | None:
-        """How often signals have samples, in the last window of time that is over."""
+        """Sample rates of all signals in the last complete window; None before the first window ends."""
         return self._load.rates
 
     @property
     def late_for_windows(self) -> int:
-        """Values that came after their window was closed, since the start."""
+        """Number of values, since the start, that came after their window was closed."""
         return self._windows.late

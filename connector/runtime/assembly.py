@@ -1,4 +1,4 @@
-"""Sources and the mapper as a configuration describes them."""
+"""Makes the parts of a connector as the configuration describes them: mapper, client, sources, state, dead letters."""
 
 from __future__ import annotations
 
@@ -33,8 +33,11 @@ def build_mapper(
     states: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
     births: Mapping[str, Iterable[tuple[Owner, bytes]]] = MappingProxyType({}),
 ) -> Mapper:
-    """The mapper that the configuration describes. `claims`, `states` and `births` are what earlier runs remembered.
-    Raises `SettingsError` for a file of a format that cannot be used, `StartError` for a folder that cannot."""
+    """Returns the mapper that the configuration describes.
+
+    `claims`, `states` and `births` come from earlier runs. Raises `SettingsError` if a file of a format cannot be used,
+    and `StartError` if the folder of the schemas cannot be used.
+    """
     try:
         folder = config.state_dir / "schemas"
         registries = {name: section.build(name, folder) for name, section in config.schema_registries.items()}
@@ -60,18 +63,17 @@ def build_mapper(
 
 
 def mapper_with(config: Config, memory: Memory) -> Mapper:
-    """The mapper that the configuration describes, with the facts that a connector remembers. Raises as
-    `build_mapper`."""
+    """Returns the mapper that the configuration describes, with the facts in `memory`; raises as `build_mapper`."""
     return build_mapper(config, memory.claims, memory.states, memory.births)
 
 
 def message_bytes(config: Config) -> int:
-    """The longest payload that is needed whole, in bytes: a longer one is neither mapped nor kept in a dead letter."""
+    """Returns the longest payload that is needed, in bytes; longer payloads are neither mapped nor kept whole."""
     return max(config.mapping.max_payload, config.dead_letters.max_payload)
 
 
 def open_client(config: Config) -> Api:
-    """The client of Clarify's API; no network yet. Raises `CredentialsError`."""
+    """Returns the client of Clarify's API; uses no network yet. Raises `CredentialsError`."""
     section = config.clarify
     return Api(
         Credentials.load(section.credentials, allow_insecure=section.allow_insecure),
@@ -82,7 +84,7 @@ def open_client(config: Config) -> Api:
 
 
 def shared_topics(file: Path) -> list[SharedTopic]:
-    """The topics that several things share, as earlier runs found out."""
+    """Returns the topics that several things share, as earlier runs discovered; `file` is the state file."""
     note = read_note(file, SHARED_TOPICS_NOTE)
     found = [] if note is None else json.loads(note.text)
     return [
@@ -92,12 +94,15 @@ def shared_topics(file: Path) -> list[SharedTopic]:
 
 
 MakeSource: TypeAlias = Callable[[SourceSection, SourceFile], Source]
-"""Makes the source of a section, with its journal and ledger."""
+"""Makes the source of a section; the file has the source's journal and ledger."""
 
 
 def open_sources(config: Config, make: MakeSource | None, opened: ExitStack) -> list[Source]:
-    """All sources of the configuration; no network yet. `make` makes another source of a section than its own kind.
-    `opened` is told how to close them. Raises `ConnectorError`."""
+    """Returns all sources of the configuration; uses no network yet.
+
+    `make`, if given, makes the source of a section in place of the section's own kind. `opened` gets a call that closes
+    each source. Raises `ConnectorError`.
+    """
     needed = message_bytes(config)
     sources = []
     for section in config.sources:
@@ -113,13 +118,13 @@ def open_sources(config: Config, make: MakeSource | None, opened: ExitStack) -> 
 
 
 def open_state(file: Path) -> State:
-    """What a connector remembers beside its journals. Raises `StartError`."""
+    """Returns the state that a connector keeps beside its journals. Raises `StartError`."""
     with _files_that_can_be_used(file):
         return State(file)
 
 
 def open_dead_letters(config: Config) -> DeadLetterWriter:
-    """The writer of dead letters; no network yet. Raises `SettingsError` or `StartError`."""
+    """Returns the writer of dead letters; uses no network yet. Raises `SettingsError` or `StartError`."""
     section = config.dead_letters
     with _files_that_can_be_used(config.state_dir):
         store = section.open(config.state_dir)
@@ -130,7 +135,7 @@ def open_dead_letters(config: Config) -> DeadLetterWriter:
 
 @contextmanager
 def _files_that_can_be_used(file: Path) -> Iterator[None]:
-    """A file that cannot be used is a `StartError`."""
+    """Turn errors of SQLite and of the system into `StartError`; `file` is the name if the error has none."""
     try:
         yield
     except sqlite3.Error as error:

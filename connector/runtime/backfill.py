@@ -1,7 +1,8 @@
-"""`clarify-connector backfill`: a range of Kafka's records once more through the same mapping, beside the live one.
+"""`clarify-connector backfill`: maps a range of Kafka's records once more, beside the live connector.
 
-It has a ledger, dead letters and a lock of its own in `state_dir/backfill`, and shares what is known of input IDs.
-The same command goes on where an interrupted one stopped: what tells two backfills apart is what they were asked.
+A backfill has its own ledger, dead letters and lock, in a folder of `state_dir/backfill`. The backfill shares the state
+file of the live connector, and so the owners of the input IDs. The folder's name comes from the source and the range.
+So the same command continues an interrupted backfill.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ _log = structlog.get_logger(__name__)
 
 
 class BackfillError(ConnectorError):
-    """The backfill cannot be done as asked; the text says why and what to write."""
+    """The backfill is impossible with these options; the text says why, and which options to write."""
 
 
 def parse_bound_ms(option: str, text: str) -> int:
-    """RFC 3339 with a zone → ms since the epoch."""
+    """Returns a time in ms since the epoch; `text` is RFC 3339 with a zone. Raises `BackfillError`."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
@@ -44,7 +45,7 @@ def parse_bound_ms(option: str, text: str) -> int:
 
 
 def asked_range(from_: str | None, to: str | None, offsets: Sequence[str]) -> RangeAsked:
-    """What the options ask for."""
+    """Returns the range that the options describe. Raises `BackfillError`."""
     if offsets:
         if from_ or to:
             raise BackfillError("give either --from and --to, or --offsets")
@@ -73,7 +74,7 @@ def _parse_offsets(text: str) -> OffsetRange:
 
 
 def choose_source(config: Config, name: str | None) -> SourceSection:
-    """The source to read from."""
+    """Returns the section of the source to read; `name` may be None if one source is able. Raises `BackfillError`."""
     able = [section for section in config.sources if section.can_reread]
     names = " or ".join(section.name for section in able)
     if not able:
@@ -89,7 +90,7 @@ def choose_source(config: Config, name: str | None) -> SourceSection:
 
 
 def state_folder(config: Config, section: SourceSection, asked: RangeAsked) -> Path:
-    """Where this backfill keeps its ledger and its dead letters."""
+    """Returns the folder of this backfill's ledger and dead letters."""
     return config.state_dir / "backfill" / f"{section.name}-{asked.digest}"
 
 
@@ -97,7 +98,10 @@ class Backfill:
     """One backfill, from its start to its end."""
 
     def __init__(self, config: Config, section: SourceSection, asked: RangeAsked, share: float) -> None:
-        """Finds the range, unless it was begun before. Raises `BackfillError` and what `Connector` raises."""
+        """Make the connector of the backfill, and find the range, unless an earlier run has found the range.
+
+        `share` is the part of the allowed request rate for the backfill. Raises `ConnectorError`.
+        """
         self.folder = state_folder(config, section, asked)
         self.folder.mkdir(parents=True, exist_ok=True)
         delivery = config.delivery.model_copy(
@@ -112,7 +116,7 @@ class Backfill:
 
     @property
     def source(self) -> RangeSource:
-        """Where it reads."""
+        """The source that reads the range."""
         assert self._source is not None  # noqa: S101 - made with the connector
         return self._source
 

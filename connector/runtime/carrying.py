@@ -1,7 +1,8 @@
-"""Whether data really flows: green must mean that the connector carries what its configuration asks for.
+"""Checks that data really flows, for every subscription and every rule of the configuration.
 
-Looks every few seconds. A subscription without a message, and a rule that never took one, become notices: mostly they
-are a typing mistake, and nothing else would say so. Once an hour one line in the log says what passed.
+The check runs every few seconds. A subscription without a message becomes a notice, and so does a rule that never took
+a message. The cause is mostly a typing mistake, which nothing else would report. Once an hour, a line in the log has
+the numbers of messages, samples and requests.
 """
 
 from __future__ import annotations
@@ -35,18 +36,20 @@ class _Expected:
     def __init__(self, section: SourceSection) -> None:
         self.every = section.expect_every
         self.again = "expect_every" in section.model_fields_set
-        """Whether messages are expected again and again, and not only after the start."""
+        """Whether messages are expected all the time, and not only after the start."""
         self.all = list(section.subscriptions())
         self.silent = [] if self.every is None else list(self.all)
-        """The subscriptions that no message came for since `since`."""
+        """The subscriptions without a message after `since`."""
         self.connected: float | None = None
-        """Since when the source was connected for the first time, in seconds; None before it was."""
+        """Time of the first connection of the source, in seconds; None before the first connection."""
         self.since: float | None = None
-        """Since when the source is read, or since the last turn, in seconds; None while it is not: it is not connected,
-        or it is held since Clarify is away."""
+        """Time in seconds from which silence counts; None while the source is not read.
+
+        The source is not read while the source has problems, or while Clarify takes no samples.
+        """
 
     def heard(self, records: Sequence[Record]) -> list[Subscription]:
-        """Take the topics of these records. Returns the subscriptions that were silent until now."""
+        """Note the topics of these records; returns the subscriptions that were silent until now."""
         topics = {record.topic for record in records}
         found = [one for one in self.silent if any(map(one.matches, topics))]
         for one in found:
@@ -55,7 +58,7 @@ class _Expected:
 
 
 class Carrying:
-    """Looks whether data flows. `look` may be called by hand, with a time."""
+    """Checks whether data flows, in its own thread, or when `look` is called."""
 
     def __init__(
         self,
@@ -67,9 +70,11 @@ class Carrying:
         clock_warning: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`judges_rules`: nobody else takes messages of these sources, so that a rule without any is worth a notice.
-        `our_clock` says how far our clock is ahead of Clarify's, in seconds, which is worth a notice above
-        `clock_warning`."""
+        """`judges_rules` means that a rule without a message gets a notice: no other process reads these sources.
+
+        `our_clock` returns the seconds by which this machine's clock is ahead of Clarify's clock, or None if that is
+        unknown. A difference of more than `clock_warning` seconds gets a notice. `clock` gives seconds.
+        """
         self._our_clock = our_clock
         self._clock_warning = clock_warning
         self._expected = {section.name: _Expected(section) for section in sections}
@@ -86,23 +91,23 @@ class Carrying:
         self.thread = WatchedThread("carrying", "", self._run)
 
     def start(self, sources: Sequence[Source], mapper: Mapper, status: PipelineStatus) -> None:
-        """Look from time to time at these."""
+        """Start the thread, which checks these sources and this mapper every few seconds."""
         self.attach(sources, mapper, status)
         self.thread.start()
 
     def attach(self, sources: Sequence[Source], mapper: Mapper, status: PipelineStatus) -> None:
-        """Look at these, without a thread."""
+        """Set the sources, the mapper and the status for `look`, without a thread."""
         self._sources = {source.name: source for source in sources}
         self._mapper, self._status = mapper, status
 
     def close(self, timeout: float) -> None:
-        """Stop looking."""
+        """Stop the thread, and wait for its end for at most `timeout` seconds."""
         self._stopping.set()
         if self.thread.ident is not None:
             self.thread.join(timeout)
 
     def saw(self, source: str, records: Sequence[Record]) -> None:
-        """These records came from a source."""
+        """Note that these records came from a source."""
         expected = self._expected.get(source)
         if expected is None or not expected.silent:
             return
@@ -112,7 +117,7 @@ class Carrying:
             self._notices.over("subscription_silent", source, one.text)
 
     def look(self) -> None:
-        """Look now."""
+        """Check the sources, the rules and the clock now."""
         now = self._clock()
         for name, source in self._sources.items():
             if (expected := self._expected.get(name)) is not None:
@@ -125,7 +130,7 @@ class Carrying:
 
     def _look_at(self, source: Source, expected: _Expected, now: float) -> None:
         if source.problems() or (self._status is not None and self._status.clarify_trouble):
-            expected.since = None  # that stands in /readyz, and explains why no message comes
+            expected.since = None  # /readyz has the problem, and the problem explains why no message comes
             return
         if expected.since is None:
             expected.since = now

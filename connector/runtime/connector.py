@@ -1,4 +1,4 @@
-"""A connector put together from its configuration: the only place, beside the command line, that knows all parts."""
+"""A connector put together from its configuration: only this module and the command line know all parts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from connector.sources.source import PublishingSource, Source
 from connector.threads.watched import Threaded, WatchedThread
 
 _FINISH_SECONDS: Final = 5.0
-"""For publishing what the last frames brought into being: after an import there may be no next start."""
+"""Longest time at the stop for saving metadata of the last frames; after an import there may be no next start."""
 _CLOSE_SECONDS: Final = 5.0
 _INSERT: Final = "integration.insert"
 
@@ -58,15 +58,18 @@ _log = structlog.get_logger(__name__)
 
 
 def calm_collector() -> None:
-    """Let the garbage collector look for cycles seldom: a batch of records makes ten thousand objects, and none of
-    them is part of a cycle. With Python's own thresholds that takes a third of the intake's time."""
+    """Make the garbage collector search for cycles less often.
+
+    A batch of records makes ten thousand objects, and no object is part of a cycle. With Python's own thresholds, the
+    search takes a third of the intake's time.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
 
 
 class Connector:
-    """Everything that one configuration needs, from start to stop."""
+    """All parts that one configuration needs, from start to stop."""
 
     def __init__(
         self,
@@ -77,17 +80,17 @@ class Connector:
         state_file: Path | None = None,
         dead_letters: DeadLetterWriter | None = None,
     ) -> None:
-        """Open all files; no network yet. Raises `ConnectorError`, and then leaves nothing open.
+        """Open all files; uses no network yet. If opening fails, raises `ConnectorError` and leaves no file open.
 
-        `sources_in_all` counts the sources of the whole configuration, where this worker runs only some of them.
-        A backfill and a replay give `make_source`, which makes another source of a section. They also share the
-        `state_file` of the live connector. A replay gives its own writer of `dead_letters`, and closes it itself.
+        `sources_in_all` is the number of sources in the whole configuration, if this worker runs only some sources.
+        A backfill and a replay give `make_source`, which makes another source of a section. Both also share the
+        `state_file` of the live connector. A replay gives and closes its own writer of `dead_letters`.
         """
         self._config = config
         self._abort = threading.Event()
         self._notices = Notices()
         self.metric_help = dict(SPARKPLUG_HELP)
-        """Name of a number of the sources or of their Sparkplug nodes → what it says, for the metrics page."""
+        """Name of a gauge of a source or of its Sparkplug nodes → help text for the metrics page."""
         for section in config.sources:
             self.metric_help.update(section.metric_help)
         self.carrying = Carrying(
@@ -125,12 +128,14 @@ class Connector:
             self._opened_sources = sources
             self.losses = LossWatch(sources, config.observe.loss_warning)
             self.supervision = Supervision(self._threads)
-            opened_sources.pop_all()  # from here on the pipeline closes them
+            opened_sources.pop_all()  # from here on the pipeline closes the sources
             self._opened = opened.pop_all()
 
     def _savers(self, turn: SavingTurn) -> tuple[SignalSaver, ItemPublisher]:
-        """Who saves the metadata of signals, and who publishes them: at the rate of the configuration, and only while
-        it is this process's turn."""
+        """Returns the saver of signals' metadata and the publisher of items.
+
+        Both work at the rate of the configuration, and only while this process has the turn to save.
+        """
         delivery = self._config.delivery
         pace = SaveInterval(delivery.metadata_interval, time.time())
         rate = delivery.metadata_requests_per_second
@@ -164,7 +169,7 @@ class Connector:
                 source=source,
                 node="/".join(filter(None, owner)),
                 reason=why,
-                effect="its data cannot be read before it sends its births again",
+                effect="data of the node cannot be read before the node sends its births again",
             )
         return Pipeline(
             sources,
@@ -187,7 +192,7 @@ class Connector:
         return GuardedClient(self.client, self.circuits, self._abort)
 
     def _threads(self) -> Iterator[WatchedThread]:
-        """The threads that must work as long as the connector runs."""
+        """Yields the threads that must work as long as the connector runs."""
         yield from self.pipeline.threads()
         yield from (self.signals.thread, self.items.thread, self.losses.thread, self.carrying.thread)
         if self.rebirths.thread is not None:
@@ -205,8 +210,10 @@ class Connector:
         self.carrying.start(self._opened_sources, self._mapper, self.pipeline.status)
 
     def stop(self, *, at_once: bool = False) -> bool:
-        """Drain within `flush_timeout` (`at_once`: there was time for that already), then close everything. True if
-        nothing was left behind."""
+        """Drain within `flush_timeout`, then close all parts; returns True if no message was left behind.
+
+        `at_once` means not to wait, because the caller has waited already.
+        """
         self.supervision.pause()
         self.pipeline.drain()
         drained = self.pipeline.stopped.wait(0 if at_once else self._config.delivery.flush_timeout)
@@ -217,7 +224,7 @@ class Connector:
                 after_seconds=self._config.delivery.flush_timeout,
                 messages_in_memory=records,
                 samples_in_memory=samples,
-                effect="they are kept where they came from and sent after the next start",
+                effect="the messages stay with their sources, and are sent after the next start",
             )
         else:
             until = time.monotonic() + min(_FINISH_SECONDS, self._config.delivery.flush_timeout)
@@ -227,7 +234,7 @@ class Connector:
         return drained
 
     def close(self) -> None:
-        """Stop at once and release everything."""
+        """Stop at once, and release all files and threads."""
         self.losses.close(_CLOSE_SECONDS)
         self.carrying.close(_CLOSE_SECONDS)
         self.pipeline.abort()
@@ -239,7 +246,7 @@ class Connector:
         self._opened.close()
 
     def problems(self) -> list[str]:
-        """Why the connector is not ready; empty if it is."""
+        """Returns the reasons why the connector is not ready, for people; empty if the connector is ready."""
         return (
             self.pipeline.status.problems()
             + self.dead_letters.problems()
@@ -248,12 +255,12 @@ class Connector:
         )
 
     def notices(self) -> list[Notice]:
-        """What a person should look at although the data flows; empty if nothing."""
+        """Returns the present notices, for a person to look at although data flows; empty if there are none."""
         self._look_at_metadata()
         return self._notices.shown()
 
     def notice_counts(self) -> Mapping[str, int]:
-        """Kind of notice → how many hold now, for the metrics."""
+        """Returns kind → number of present notices of this kind, for the metrics."""
         self._look_at_metadata()
         return self._notices.counts()
 
@@ -266,7 +273,7 @@ class Connector:
             see = "see clarify-connector metadata CONFIG --failed"
             for kind, text, remedy in (
                 ("metadata_failed", failed and f"{what}: {failed} failed", see),
-                ("metadata_waits", trouble and f"{what}: {trouble}", "nothing is lost, and it is tried again"),
+                ("metadata_waits", trouble and f"{what}: {trouble}", "nothing is lost; saving is tried again"),
             ):
                 if text:
                     self._notices.say(kind, "", what, text, remedy, times=0, logged=False)

@@ -1,7 +1,7 @@
-"""Draining a running connector: what is asked of it, and how it answers.
+"""Draining a running connector: the request, the answer, and the drain itself.
 
-The request is a file in state_dir, and so is the answer: nothing listens, so nothing can be reached over a network;
-whoever may write the connector's state may drain it; and it works where no page is served.
+The request is a file in state_dir, and so is the answer. No port is open for a drain, so nobody can ask over a network.
+A user who may write the connector's state may drain the connector. A drain works even if no pages are served.
 """
 
 from __future__ import annotations
@@ -32,24 +32,26 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DrainRequest:
-    """What somebody asks for."""
+    """A request to drain."""
 
     within: float
-    """Seconds to finish in; what is left then waits for the next start."""
+    """Longest duration in seconds; unsent messages then wait for the next start."""
     end_session: bool
-    """Give up also the subscriptions that nobody else shares."""
+    """Whether to give up also the subscriptions that no other client shares."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrainProgress:
-    """How far a connector is."""
+    """The progress of a drain."""
 
     stage: str
+    """The present step, for people."""
     waiting: int
-    """Messages that are not settled yet."""
+    """Number of messages that are not settled yet."""
     done: bool = False
+    """Whether the connector has stopped."""
     drained: bool = False
-    """Nothing was left behind."""
+    """Whether no message was left behind."""
 
 
 class DrainFiles:
@@ -61,13 +63,13 @@ class DrainFiles:
         self._lock = folder / "lock"
 
     def clear(self) -> None:
-        """Forget what an earlier drain has left."""
+        """Remove the files of an earlier drain."""
         for path in (self._request, self._progress):
-            with contextlib.suppress(OSError):  # then it is overwritten
+            with contextlib.suppress(OSError):  # a file that stays is overwritten later
                 path.unlink(missing_ok=True)
 
     def running(self) -> bool:
-        """Whether a connector has this folder."""
+        """Returns whether a running connector holds the lock of this folder."""
         try:
             with self._lock.open(encoding="ascii") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -78,12 +80,12 @@ class DrainFiles:
         return False
 
     def ask(self, request: DrainRequest) -> None:
-        """Ask whoever runs here. Raises OSError."""
+        """Ask the connector that runs with this folder. Raises OSError."""
         self.clear()
         _put(self._request, asdict(request))
 
     def asked(self) -> DrainRequest | None:
-        """What was asked since the last call."""
+        """Returns the request that came since the last call; None if there is none or if the request is unreadable."""
         try:
             content = self._request.read_text(encoding="utf-8")
             self._request.unlink()
@@ -96,12 +98,12 @@ class DrainFiles:
             return None
 
     def tell(self, progress: DrainProgress) -> None:
-        """Answer; on a full disk nobody hears it, and the drain goes on."""
+        """Write the progress for the asker; if the disk refuses the write, the drain continues without an answer."""
         with contextlib.suppress(OSError):
             _put(self._progress, asdict(progress))
 
     def told(self) -> DrainProgress | None:
-        """The last answer."""
+        """Returns the newest progress; None if there is none or if the file is unreadable."""
         try:
             return DrainProgress(**json.loads(self._progress.read_text(encoding="utf-8")))
         except (OSError, TypeError, ValueError):
@@ -114,9 +116,11 @@ def drain(
     tell: Callable[[DrainProgress], None],
     stopping: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Leave, receive what is already ours, send all that waits, stop. Returns whether nothing was left behind.
+    """Leave the brokers, receive the last messages, send all waiting samples, and stop.
 
-    `stopping` ends it early: the usual stop then has `flush_timeout` for what is left."""
+    Returns whether no message was left behind. If `stopping` returns True, the drain ends early: the usual stop then
+    has `flush_timeout` for the rest.
+    """
     until = time.monotonic() + request.within
     pipeline = connector.pipeline
     leaving = [source for source in pipeline.status.sources() if isinstance(source, LeavingSource)]
@@ -148,13 +152,13 @@ def drain(
 
 
 def waiting(connector: Connector) -> int:
-    """Messages that are not settled: in memory, and in journals beyond that."""
+    """Returns the number of messages that are not settled: messages in memory, and unread messages in journals."""
     unread = sum(source.unread() for source in connector.pipeline.status.sources())
     return connector.pipeline.status.waiting()[0] + unread
 
 
 def _put(path: Path, content: dict[str, object]) -> None:
-    """As a whole or not at all."""
+    """Write a file whole or not at all. Raises OSError."""
     new = path.with_name(f"{path.name}.{os.getpid()}")
     new.write_text(json.dumps(content), encoding="utf-8")
     new.replace(path)

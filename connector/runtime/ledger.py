@@ -1,12 +1,12 @@
-"""The ledger: what came in and what became of it, from the files of a connector that runs or does not.
+"""The ledger: received messages and samples, and their outcomes, from the files of a running or stopped connector.
 
-received = inserted + dead-lettered + filtered + superseded + waiting, in messages and in samples. The parts
-are counted in different places: what came in by the journal's position, what was settled by the pipeline's
-commits, what waits by reading the journal and mapping it once more. So a ledger that balances says something.
+received = inserted + dead-lettered + filtered + superseded + waiting, in messages and in samples. These numbers are
+counted in different places. The journal's position counts received messages. The pipeline's commits count settled
+messages. Waiting messages are read from the journal and mapped once more. So a balance is a real check.
 
-Of a log that is kept elsewhere (Kafka) a ledger has what this member settled: the ranges of positions, counted by
-the source, and the account of them, counted by the pipeline. The ledgers of all workers of a configuration, or of
-all replicas when several configurations are given, are added up. Together the ranges of all members have no gap.
+For a log outside the connector (Kafka), a ledger has the messages that this member settled. The source counts the
+ranges of positions; the pipeline counts the outcomes. The ledgers of all workers of a configuration are added up, and
+so are the ledgers of several configurations (replicas). Together, the ranges of all members have no gap.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Account:
 
     @property
     def balanced(self) -> bool:
-        """Whether all that came in is somewhere."""
+        """Whether the outcomes and the waiting messages or samples add up to the received ones."""
         return self.received == (self.inserted + self.dead_lettered + self.filtered + self.superseded + self.waiting)
 
     def add_settled(self, counts: Counts) -> None:
-        """Add what was settled."""
+        """Add counts of settled messages or samples."""
         self.received += counts.received
         self.inserted += counts.inserted
         self.dead_lettered += counts.dead_lettered
@@ -59,7 +59,7 @@ class Account:
         self.superseded += counts.superseded
 
     def add_waiting(self, n: int) -> None:
-        """Add what waits: it has come in, too."""
+        """Add `n` waiting messages or samples, which count as received, too."""
         self.received += n
         self.waiting += n
 
@@ -71,7 +71,7 @@ class Account:
 
 @dataclass(slots=True)
 class TopicAccount:
-    """One topic's account."""
+    """The account of one topic."""
 
     messages: Account = field(default_factory=Account)
     samples: Account = field(default_factory=Account)
@@ -82,34 +82,34 @@ class PartitionAccount:
     """One partition of a log, over all members whose ledgers were read."""
 
     first: int = 0
-    """The lowest position that is settled."""
+    """The lowest settled position."""
     next: int = 0
-    """The position after the highest one that is settled."""
+    """The position after the highest settled position."""
     records: int = 0
-    """Messages settled, each as often as it came."""
+    """Number of settled messages; a message that came twice counts twice."""
     gaps: list[tuple[int, int]] = field(default_factory=list)
-    """From, to before: nobody here has settled these."""
+    """(first position, position after the last) of each range that no member in this ledger has settled."""
 
 
 @dataclass(slots=True)
 class SourceLedger:
-    """One source's account."""
+    """The account of one source."""
 
     appended: int = 0
-    """Messages that its journal ever took in, by position."""
+    """Number of messages that the source's journal ever took in, by position."""
     topics: dict[str, TopicAccount] = field(default_factory=dict)
     partitions: dict[str, PartitionAccount] = field(default_factory=dict)
-    """What is settled of a log that is kept elsewhere."""
+    """The settled positions of a log outside the connector, by partition."""
     redelivered: int = 0
-    """Messages that came in although the same member had settled them before."""
+    """Number of messages that came again after the same member had settled them."""
     expired: int = 0
-    """Messages that were gone from the log before they could be read."""
+    """Number of messages that expired in the log before the connector could read them."""
     lost: int = 0
-    """Messages that had come in and are gone, with a damaged journal, as far as it is known how many."""
+    """Number of received messages that a damaged journal has lost, if the number is known."""
     problems: list[str] = field(default_factory=list)
-    """Why it does not balance, or what was found damaged."""
+    """Reasons why the account does not balance, and reports of damage, for people."""
     incidents: list[str] = field(default_factory=list)
-    """What happened to it, with the time."""
+    """Events in the life of the source's file, with their times, for people."""
 
 
 @dataclass(slots=True)
@@ -118,14 +118,13 @@ class Ledger:
 
     sources: dict[str, SourceLedger] = field(default_factory=dict)
     packing: list[tuple[float, PackingAccount]] = field(default_factory=list)
-    """Of each process: when it said so (seconds since the epoch), and how it filled its frames since its start."""
+    """For each process: the time of the report in seconds since the epoch, and the packing account since its start."""
     overwritten: dict[str, OverwrittenInput] = field(default_factory=dict)
-    """Input ID → how many of its values other values of the same time have replaced; the inputs where that happened
-    last."""
+    """Input ID → account of its values that later values of the same time replaced; for the newest inputs only."""
 
     @property
     def total(self) -> TopicAccount:
-        """All topics of all sources together."""
+        """The sum over all topics of all sources."""
         total = TopicAccount()
         for source in self.sources.values():
             for account in source.topics.values():
@@ -139,7 +138,7 @@ class Ledger:
         return not any(source.problems for source in self.sources.values())
 
     def as_json(self) -> dict[str, object]:
-        """The ledger as plain data."""
+        """Returns the ledger as JSON data; times are text as in RFC 3339."""
         total = self.total
         return {
             "balanced": self.balanced,
@@ -222,7 +221,7 @@ def _packing(path: Path) -> Iterator[tuple[float, PackingAccount]]:
 
 
 def _joined(one: OverwrittenInput, other: OverwrittenInput) -> OverwrittenInput:
-    """The account of one input out of those of two processes."""
+    """Returns the account of one input, joined from the accounts of two processes."""
     newest = max(one, other, key=lambda found: found.last)
     return OverwrittenInput(
         newest.topic, one.values + other.values, min(one.first, other.first), max(one.last, other.last)
@@ -275,7 +274,7 @@ def _find_problems(source: SourceLedger, all_members: bool) -> None:
     missing = sum(end - start for partition in source.partitions.values() for start, end in partition.gaps)
     if all_members and missing > source.expired:
         source.problems.append(
-            f"nobody has settled {missing - source.expired} positions between others that are settled: "
+            f"no member has settled {missing - source.expired} positions between settled positions: "
             + ", ".join(
                 f"{name} from {start} to before {end}"
                 for name, partition in source.partitions.items()
@@ -312,7 +311,7 @@ def _add_waiting(topics: dict[str, TopicAccount], name: str, row: JournalRow, ma
 
 
 def as_table(ledger: Ledger) -> str:
-    """The ledger for people: a line a topic, messages and samples side by side."""
+    """Returns the ledger as text for people: one line for each topic, with messages and samples side by side."""
     names = ("received", "inserted", "dead-lettered", "filtered", "superseded", "waiting")
     lines = []
     for source_name, source in ledger.sources.items():

@@ -1,4 +1,4 @@
-"""Looks at the sources every few seconds for what might be lost, and says so in the log once per change."""
+"""Asks the sources every few seconds for records that may be lost soon, and logs each change once."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from connector.threads.watched import WatchedThread, moves
 
 _LOOK_SECONDS: Final = 5.0
 _CALM_FACTOR: Final = 1.5
-"""A threat is over only when it is this much farther away than the limit."""
+"""A threat is over only if its time is longer than the limit times this factor."""
 
 _log = structlog.get_logger(__name__)
 
 
 class LossWatch:
-    """What threatens each source. `look` may be called by hand, with a time."""
+    """The threats to each source, found in its own thread, or when `look` is called."""
 
     def __init__(
         self, sources: Sequence[Source], warn_below: float, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        """A threat of a loss in less than `warn_below` seconds is a problem; `clock` gives seconds."""
         self._sources = [source for source in sources if isinstance(source, ThreatenedSource)]
         self._warn_below = warn_below
         self._clock = clock
@@ -36,22 +37,22 @@ class LossWatch:
         self.thread = WatchedThread("loss-watch", "", self._run)
 
     def start(self) -> None:
-        """Look from time to time."""
+        """Start the thread, if a source can be threatened."""
         if self._sources:
             self.thread.start()
 
     def close(self, timeout: float) -> None:
-        """Stop looking."""
+        """Stop the thread, and wait for its end for at most `timeout` seconds."""
         self._stopping.set()
         if self.thread.ident is not None:
             self.thread.join(timeout)
 
     def seconds(self) -> dict[tuple[str, str], float]:
-        """(source, cause) → seconds until something would be lost; infinite where nothing points to it."""
+        """Returns (source, cause) → seconds until records would be lost; infinite if no loss is in sight."""
         return {(name, threat.cause): threat.seconds for name, found in self._threats.items() for threat in found}
 
     def problems(self) -> list[str]:
-        """What is nearer than the limit, for people."""
+        """Returns the threats that are nearer than the limit, for people."""
         return [f"{source}: {_text(threat)}" for (source, _), threat in list(self._warned.items())]
 
     def look(self) -> None:
@@ -86,7 +87,7 @@ class LossWatch:
             moves()
             try:
                 self.look()
-            except Exception:  # noqa: BLE001 - a forecast that fails must not stop what it is about
+            except Exception:  # noqa: BLE001 - a forecast that fails must not stop the thread, nor the connector
                 _log.exception("loss_forecast_failed")
 
 

@@ -1,4 +1,4 @@
-"""Asks Sparkplug's nodes for their births: what `formats.sparkplug.rebirths` finds due is published to the broker."""
+"""Asks Sparkplug nodes for their births: publishes the requests that `formats.sparkplug.rebirths` finds due."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _TICK_SECONDS: Final = 0.5
 _log = structlog.get_logger(__name__)
 
 Publish = Callable[[str, bytes], bool]
-"""Hands (topic, payload) to a broker, QoS 0; False where that cannot be done now, and then nothing is kept."""
+"""Hands (topic, payload) to a broker, with QoS 0; returns False if that is impossible now, and keeps no copy."""
 
 
 class RebirthRequester:
-    """Asks in a thread of its own, which begins when there is something to ask for."""
+    """Asks for births in its own thread, which starts when the first birth is needed."""
 
     def __init__(
         self,
@@ -32,7 +32,10 @@ class RebirthRequester:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`publishers` are the sources that can publish; requests to others are not made."""
+        """`publishers` has the sources that can publish; nodes of other sources are not asked.
+
+        `clock` and `wall_clock` give seconds; `wall_clock` gives seconds since the epoch.
+        """
         self._publishers = publishers
         self._clock = clock
         self._wall_clock = wall_clock
@@ -40,12 +43,12 @@ class RebirthRequester:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self.thread: WatchedThread | None = None
-        """None before there was something to ask for."""
+        """The thread; None before the first birth was needed."""
         self.sent = 0
-        """Requests that were handed to a broker."""
+        """Number of requests that were handed to a broker."""
 
     def note(self, notes: Iterable[NodeEvent]) -> None:
-        """Births that are needed, and births that came."""
+        """Note births that are needed, and births that came."""
         now = self._clock()
         with self._lock:
             for note in notes:
@@ -59,7 +62,7 @@ class RebirthRequester:
                     self._start()
 
     def tick(self) -> None:
-        """Send what is due."""
+        """Send all requests that are due."""
         with self._lock:
             due = [(source, *node) for source, known in self._sources.items() for node in known.due(self._clock())]
         for source, group, node in due:
@@ -74,7 +77,7 @@ class RebirthRequester:
             )
 
     def close(self, timeout: float) -> None:
-        """Ask no more."""
+        """Stop the thread, and wait for its end for at most `timeout` seconds."""
         self._stopping.set()
         if self.thread is not None:
             self.thread.join(timeout)
@@ -82,7 +85,7 @@ class RebirthRequester:
     def _start(self) -> None:
         if self.thread is None and not self._stopping.is_set():
             thread = WatchedThread("rebirths", "", self._run)
-            thread.start()  # may fail where the system has no more threads: then it is tried again
+            thread.start()  # may fail if the system has no more threads: the next event tries again
             self.thread = thread
 
     def _run(self) -> None:

@@ -1,5 +1,4 @@
-"""Facts that the mapping finds out: remembered, saved in Clarify, or reported, before a sample that depends on them
-leaves."""
+"""Facts that the mapping discovers: remembered, saved in Clarify, or reported, before a dependent sample is sent."""
 
 from __future__ import annotations
 
@@ -57,8 +56,11 @@ class Remembering:
         notices: Notices,
         our_clock: Callable[[], float | None],
     ) -> None:
-        """`new_signals` is None where every new signal is let in. `abort` ends the waiting for the disk.
-        `our_clock` says how far our clock is ahead of Clarify's, in seconds, if that is known."""
+        """`new_signals` is None if every new signal is let in. `abort` ends the waiting for the disk.
+
+        `our_clock` returns the seconds by which this machine's clock is ahead of Clarify's clock, or None if that is
+        unknown.
+        """
         self._state = state
         self._signals = signals
         self._items = items
@@ -72,29 +74,38 @@ class Remembering:
     # -- written before the method returns --------------------------------------------------------
 
     def claimed(self, claims: list[tuple[str, Origin]]) -> None:
-        """Write which origin owns which input ID. Without that, another origin could get the same ID later."""
+        """Write the owner (origin) of each new input ID. Without the owner, another origin could get the ID later."""
         self._write(lambda: self._state.add_claims(claims), "input_ids_not_remembered", "intake waits")
 
     def learned(self, states: list[tuple[str, str, int]]) -> None:
-        """Write the number of each new state (input ID, state, number). Without that, a number that was sent already
-        could stand for another state later."""
+        """Write the number of each new state (input ID, state, number).
+
+        Without this entry, a number that was sent already could stand for another state later.
+        """
         for input_id, text, number in states:
             _log.info("state_learned", input=input_id, state=text, number=number)
         self._write(lambda: self._state.add_learned_states(states), "states_not_remembered", "intake waits")
 
     def births(self, source: str, said: list[TimelineChange]) -> None:
-        """Write the births of Sparkplug nodes and devices (None: the births are to be forgotten). Without them, later
-        data of these nodes cannot be read."""
+        """Write the births of Sparkplug nodes and devices (None: forget the births).
+
+        Without the births, later data of these nodes and devices cannot be read.
+        """
         self._write(lambda: self._state.keep_births(source, said), "births_not_remembered", "intake waits")
 
     def windows_done(self, done: Mapping[str, int]) -> None:
-        """Write up to which time (µs) the windows of each input are inserted. Without that, a window could be inserted
-        again with a part of its values."""
+        """Write, for each input, the time in µs up to which windows are inserted.
+
+        Without this time, a window could be inserted again with a part of its values.
+        """
         self._write(lambda: self._state.add_windows_done(done), "windows_not_remembered", "nothing is committed")
 
     def shared(self, topics: Collection[SharedTopic]) -> None:
-        """Write which topics several things share. Without that, some of their values would pass after a restart,
-        though `signals.on_identity` holds them."""
+        """Write the topics that several things share.
+
+        Without this entry, some values of these topics would pass after a restart, though `signals.on_identity` holds
+        the values.
+        """
         text = json.dumps([asdict(topic) for topic in topics])
         self._write(
             lambda: self._state.add_note(SHARED_TOPICS_NOTE, time.time(), text), "topics_not_remembered", "intake waits"
@@ -115,15 +126,19 @@ class Remembering:
     # -- saved in Clarify -------------------------------------------------------------------------
 
     def discovered(self, signals: list[tuple[str, SignalMetadata]]) -> None:
-        """Have the metadata of these signals saved, and the signals published. Both create a signal in Clarify, so
-        signals that are held are left out until they are approved."""
+        """Ask for these signals' metadata to be saved, and for the signals to be published as items.
+
+        Both steps create a signal in Clarify. So held signals are left out until a person approves them.
+        """
         if self._new_signals is not None:
             signals = self._new_signals.described(signals)
         self._want(signals)
 
     def admit(self, parts: list[Part]) -> list[Part]:
-        """Replace samples of new signals that are held or refused by rejects. Only where new signals are
-        guarded."""
+        """Returns the parts with a reject in the place of each sample of a new signal that is held or refused.
+
+        May be called only if new signals are guarded.
+        """
         assert self._new_signals is not None  # noqa: S101 - asked only where new signals are guarded
         checked = self._new_signals.admit(parts)
         self._want(self._new_signals.take_described())
@@ -145,11 +160,11 @@ class Remembering:
                 source=source,
                 node=f"{group}/{node}",
                 messages=lost,
-                effect="they did not reach us: Sparkplug is published with QoS 0",
+                effect="the messages did not reach the connector: Sparkplug is published with QoS 0",
             )
 
     def observed(self, observations: list[Observation]) -> None:
-        """Make notices of these."""
+        """Add a notice for each observation."""
         self._notices.observed(observations)
 
     def collided(self, collisions: list[Collision]) -> None:
@@ -167,20 +182,20 @@ class Remembering:
         ours = self._our_clock()
         for skew in skews:
             if ours is not None and abs(skew.lag_us / 1e6 - ours) < _SAME_CLOCK_SECONDS:
-                continue  # it is our clock, which has a notice of its own
+                continue  # the clock of this machine is wrong, and has its own notice
             hours = zone_hours(skew.lag_us)
             remedy = "set the device's clock; or set time: arrival or time.correct_clock in its rule"
             if hours is not None:
                 remedy = (
-                    f"it is off by {abs(hours):g} h, as local times without a zone are: set zone in time of its rule, "
-                    f"such as time: {{field: ..., zone: Europe/Oslo}}; or {remedy}"
+                    f"the clock is off by {abs(hours):g} h, as with local times without a zone: set zone in time of "
+                    f"its rule, such as time: {{field: ..., zone: Europe/Oslo}}; or {remedy}"
                 )
             _log.warning(
                 "clock_off",
                 source=skew.source,
                 device=skew.device,
                 seconds=round(-skew.lag_us / 1e6, 1),
-                effect=f"its times are {'behind' if skew.lag_us > 0 else 'ahead'}, or it sends what it has stored",
+                effect=f"its times are {'behind' if skew.lag_us > 0 else 'ahead'}, or the device sends stored values",
                 remedy=remedy,
             )
             if hours is not None:
@@ -193,8 +208,10 @@ class Remembering:
                 )
 
     def overwritten(self, inputs: Mapping[str, Overwritten]) -> None:
-        """Add to the account of replaced values, where the command `ledger` finds it. While the disk refuses the write,
-        the account waits in memory, for a bounded number of inputs."""
+        """Add to the account of replaced values in the state file, which the command `ledger` reads.
+
+        While the disk refuses the write, the account waits in memory, for a bounded number of inputs.
+        """
         for input_id, (topic, values) in inputs.items():
             if input_id in self._overwritten or len(self._overwritten) < _MOST_OVERWRITTEN:
                 self._overwritten[input_id] = Overwritten(topic, self._overwritten[input_id].values + values)
@@ -208,7 +225,7 @@ class Remembering:
             self._overwritten.clear()
 
     def packed(self, account: PackingAccount) -> None:
-        """Leave the account of packing where the command `ledger` finds it, which reads files only."""
+        """Write the packing account to the state file, because the command `ledger` reads only files."""
         try:
             self._state.add_note(PACKING_NOTE, time.time(), json.dumps(asdict(account)))
         except sqlite3.Error as error:

@@ -1,4 +1,4 @@
-"""What stands in `state_dir`: files, the folders of workers and backfills, and the lock."""
+"""The contents of `state_dir`: files, the folders of workers and backfills, and the lock."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from connector.config.model import Config
 from connector.ledger.source_file import SourceFile
 
 PACKING_NOTE: Final = "packing"
+"""Key of the packing account in the state file, for the command `ledger`."""
 SHARED_TOPICS_NOTE: Final = "shared_topics"
-"""How the ledger finds what was said of packing."""
+"""Key, in the state file, of the topics that several things share."""
 WORKER_FOLDERS: Final = "worker-*"
-"""Where, in state_dir, the second and further workers keep their state."""
+"""Pattern of the folders in state_dir in which the second and further workers keep their state."""
 BACKFILL_FOLDERS: Final = "backfill/*"
-"""Where, in state_dir, backfills keep theirs."""
+"""Pattern of the folders in state_dir in which backfills keep their state."""
 
 
 class StartError(ConnectorError):
-    """The connector cannot start; the text says what to do."""
+    """The connector cannot start; the text names the remedy."""
 
 
 def log_file_path(config: Config, source: str) -> Path:
-    """Where a source keeps its journal and ledger."""
+    """Returns the file of a source's journal and ledger."""
     return config.state_dir / f"{source}.sqlite"
 
 
 def state_files(state_dir: Path) -> list[Path]:
-    """The state files of a configuration that exist: that of the connector, and those of its further workers."""
+    """Returns the existing state files of a configuration: of the connector, and of its further workers."""
     files = (folder / "state.sqlite" for folder in (state_dir, *sorted(state_dir.glob(WORKER_FOLDERS))))
     return [file for file in files if file.exists()]
 
 
 def open_log_file(config: Config, source: str) -> SourceFile:
-    """A source's journal and ledger. Raises `StartError`."""
+    """Returns the file of a source's journal and ledger, opened. Raises `StartError`."""
     path = log_file_path(config, source)
     try:
         return SourceFile.open(path, ledger_topics=config.observe.ledger_topics)
@@ -46,7 +47,10 @@ def open_log_file(config: Config, source: str) -> SourceFile:
 
 
 def lock_state_dir(folder: Path) -> TextIO:
-    """Only one connector may use a state_dir: two would send and settle the same messages. Raises `StartError`."""
+    """Lock a state_dir; returns the lock's file. Raises `StartError` if the lock is taken or cannot be written.
+
+    Two connectors with the same state_dir would send and settle the same messages.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("a+", encoding="ascii")

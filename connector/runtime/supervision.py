@@ -1,7 +1,7 @@
-"""Looks after the threads of a connector: which of them has ended, and which stands still.
+"""Supervises the threads of a connector: finds threads that have ended or stand still.
 
-The main thread looks, twice a second. A page that is asked looks whether the main thread has done so. A restart of the
-process helps in each of these cases, so `/healthz` fails; `/readyz` names the thread, and the log says each case once.
+The main thread looks twice a second. A request for a page checks that the main thread looks. In each case a restart of
+the process helps, so `/healthz` fails. `/readyz` names the thread, and the log reports each case once.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from connector.threads.watched import WatchedThread
 _BLIND_SECONDS: Final = 30.0
 """If the last look is older than this, the main thread itself stands still."""
 _FRESH_SECONDS: Final = 5.0
-"""After a longer pause between two looks the whole process was stopped: then its threads get time to move."""
+"""After a longer pause between two looks, the whole process was stopped; its threads then get time to move."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Supervision:
-    """The threads of one connector. `look` is for one thread, `problems` for any."""
+    """The supervised threads of one connector. Only one thread may call `look`; any thread may call `problems`."""
 
     def __init__(
         self, threads: Callable[[], Iterable[WatchedThread]], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`threads` are those that must work at the time of the call."""
+        """`threads` returns the threads that must work at the time of the call; `clock` gives seconds."""
         self._threads = threads
         self._clock = clock
         self._looked: float | None = None
         self._suspected: set[str] = set()
         """Threads that were too late at the last look."""
         self._still: dict[str, WatchedThread] = {}
-        """Name → thread that stands still, as the log has said."""
+        """Name → thread that stands still; the log has reported each of these threads."""
         self._ended: dict[str, str] = {}
-        """Name → why this thread ended."""
+        """Name → reason why this thread ended, for people."""
 
     def look(self) -> None:
         """Look at all threads. A thread that is too late twice in succession stands still."""
@@ -69,11 +69,11 @@ class Supervision:
         )
 
     def pause(self) -> None:
-        """There is no further look: the connector stops."""
+        """Expect no further look, because the connector stops."""
         self._looked = None
 
     def problems(self) -> list[str]:
-        """Why a restart would help, for people; empty if all threads work."""
+        """Returns the reasons why a restart would help, for people; empty if all threads work."""
         found = list(self._ended.values())
         found += [
             f"the thread {name} has not moved for {thread.still_seconds():.0f} s; restart, and please report the line "
@@ -82,5 +82,5 @@ class Supervision:
         ]
         looked = self._looked
         if looked is not None and (blind := self._clock() - looked) > _BLIND_SECONDS:
-            found.append(f"the main thread has not looked after the others for {blind:.0f} s; restart, and report it")
+            found.append(f"the main thread has not checked the others for {blind:.0f} s; restart, and report it")
         return found

@@ -1,4 +1,4 @@
-"""Threads whose end and whose standing still are noticed.
+"""Watched threads: the connector notices if a thread ends unexpectedly or stands still.
 
 Knows: nothing else.
 """

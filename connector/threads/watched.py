@@ -1,8 +1,8 @@
-"""A thread without which the connector does not work: its unexpected end, and its standing still, are noticed.
+"""Threads that the connector needs all the time: an unexpected end or a standstill of such a thread is noticed.
 
-The loop of each thread calls `moves` at each turn, and says before a step of long duration how long the step may take.
-So every wait of a watched thread has a bound. A thread that does not call `moves` in time stands still: it waits for a
-lock that nobody gives up, for a server that never answers, or it is caught in an endless loop.
+The loop of each thread calls `moves` at each turn. Before a long step, the thread says how long the step may take. So
+every wait of a watched thread has a bound. A thread that does not call `moves` in time stands still. For example, the
+thread waits for a lock that is never released, waits for a server that never answers, or runs in an endless loop.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Final, Protocol, runtime_checkable
 import structlog
 
 STILL_SECONDS: Final = 120.0
-"""How long one step of a thread may take where the thread says nothing else: longer than any bounded wait for a disk or
-for a broker, and short enough for a restart to help."""
+"""Longest duration of one step of a thread, unless the thread gives another duration.
+
+The duration is longer than every bounded wait for a disk or for a broker, and short enough for a restart to help.
+"""
 _MOST_FRAMES: Final = 12
 
 _log = structlog.get_logger(__name__)
@@ -27,14 +29,14 @@ _log = structlog.get_logger(__name__)
 class WatchedThread(threading.Thread):
     """A thread that runs until its work returns.
 
-    If the work raises an error, the thread ends, and the log and `ended` say so. Then the connector reports that it is
-    not alive, because no other thread does the work.
+    If the work raises an error, the thread ends, and the log and `ended` have the error. Then the connector's health
+    check fails, because no other thread does the work.
     """
 
     def __init__(
         self, name: str, source: str, work: Callable[[], None], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`source` is the name of the source for which the thread works; empty if the thread works for all."""
+        """`source` names the source for which the thread works; empty if the thread works for all sources."""
         super().__init__(name=name, daemon=True)
         self._source = source
         self._work = work
@@ -46,13 +48,13 @@ class WatchedThread(threading.Thread):
 
     @property
     def ended(self) -> str | None:
-        """Why the thread ended unexpectedly, for people; None if it did not."""
+        """The reason of an unexpected end, for people; None if the thread has not ended unexpectedly."""
         if self._error is None and not self._returned and self.ident is not None and not self.is_alive():
-            return f"the thread {self.name} ended without a word, perhaps for want of memory"
+            return f"the thread {self.name} ended without an error, perhaps for want of memory"
         return self._error
 
     def run(self) -> None:
-        """Do the work. An error is logged, and `ended` says it."""
+        """Do the work; an error of the work is logged, and kept in `ended`."""
         self.moves()
         try:
             self._work()
@@ -62,18 +64,20 @@ class WatchedThread(threading.Thread):
             self._error = f"the thread {self.name} ended for a reason that nobody foresaw: {error!r}; please report it"
 
     def moves(self, within: float = STILL_SECONDS) -> None:
-        """Say that the thread moves, and that it will say so again within so many seconds."""
+        """Say that the thread moves, and that the next call comes within this number of seconds."""
         self._moved = now = self._clock()
         self._due = now + within
 
     def still_seconds(self) -> float:
-        """How long the thread has stood still, in seconds; 0 while it moves in time, and when it has ended."""
+        """Returns the duration of the standstill, in seconds; 0 while the thread moves in time, and after its end."""
         now = self._clock()
         return now - self._moved if now > self._due and self.is_alive() else 0.0
 
     def where(self) -> str:
-        """The calls that the thread is in, outermost first: file, line and function, without values; empty if the
-        thread has ended."""
+        """Returns the thread's present calls, outermost first; empty if the thread has ended.
+
+        Each call has file, line and function, but no values, which could be secret.
+        """
         frame = sys._current_frames().get(self.ident or 0)
         calls = traceback.extract_stack(frame, _MOST_FRAMES) if frame is not None else []
         return " > ".join(f"{call.filename.rpartition('connector/')[2]}:{call.lineno} {call.name}" for call in calls)
@@ -84,13 +88,13 @@ class Threaded(Protocol):
     """A part of the connector, such as a source or a store of dead letters, that has threads of its own."""
 
     def threads(self) -> Sequence[WatchedThread]:
-        """The threads that were started and call `moves`, so that their end and their standing still are noticed."""
+        """Returns the part's started threads, which all call `moves`, so that an end or a standstill is noticed."""
 
 
 def moves(within: float = STILL_SECONDS) -> None:
-    """As `WatchedThread.moves` of the calling thread; nothing in a thread that nobody watches.
+    """Call `WatchedThread.moves` of the calling thread; does nothing in a thread that is not watched.
 
-    For loops that wait, and are called by several threads.
+    This function is for waiting loops that several kinds of threads run.
     """
     thread = threading.current_thread()
     if isinstance(thread, WatchedThread):

@@ -12,7 +12,6 @@ from connector.config.read import load_config
 from connector.ledger.account import Commit, Counts, Tally
 from connector.ledger.source_file import SourceFile
 from connector.mapping.signals.input_ids import Origin
-from connector.records import Record
 from connector.runtime.ledger import Account, as_table, read_kept, read_ledger
 from connector.state.state import State
 from tests.unit.records import ARRIVAL as TIME

@@ -6,7 +6,7 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from tests.sandbox_server import SandboxServer
 from tests.secrets_used import MARK
 from tests.waiting import wait_until
 
-ROOT = Path(__file__).parents[2] / "connector"
+ROOT = Path(__file__).parents[3] / "connector"
 
 
 class Site(NamedTuple):
@@ -78,12 +78,6 @@ for fault in os.environ["CRASH"].split():
     setattr(place, name, crashing(getattr(place, name)))
 """
 """Read by Python at its start."""
-
-
-@pytest.fixture
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer() as server:
-        yield server
 
 
 def environment(folder: Path, secret: Path, sites: Mapping[str, Site]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -41,12 +40,6 @@ watched.WatchedThread.moves = moves
 """
 """Read by Python at its start: a thread hangs, or ends, at the place where it says that it moves; all bounds are ten
 times shorter."""
-
-
-@pytest.fixture
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer() as server:
-        yield server
 
 
 class Faults:

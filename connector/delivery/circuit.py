@@ -45,7 +45,7 @@ OPEN_FAILURES: Final = 6
 OPEN_SECONDS: Final = 30.0
 """A circuit opens with a failure that comes at least this time (seconds) after the first failure in a row."""
 _GIVE_WAY_SECONDS: Final = 1.0
-"""Seconds after which methods other than inserts may send the probe, if inserts could have sent it."""
+"""Seconds by which other methods may send the probe later than inserts: so inserts have the first turn."""
 LOOK_SECONDS: Final = 1.0
 """Seconds after which a waiting caller should ask again, since another method may have had an answer meanwhile."""
 ALL: Final = "all"

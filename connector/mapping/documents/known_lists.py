@@ -71,7 +71,7 @@ class _Items(NamedTuple):
 
 
 def variant_of(document: object, lists: ListsOfNames) -> tuple[object, ...] | None:
-    """Returns the text by which a topic's shapes are told apart: the message's keys, and the names of its items.
+    """Returns the key by which a topic's shapes are told apart: the message's keys, and the names of its items.
 
     `lists` has the keys of the lists, each with the keys of the names in its items. Returns None for a message without
     such lists.

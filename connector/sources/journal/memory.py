@@ -156,5 +156,5 @@ class MemoryJournal:
         return JournalFill(self._bytes, self._max_bytes)
 
     def unread(self) -> int:
-        """0: a message that was not taken in waits at the broker, too."""
+        """Always 0: messages that were not polled yet also wait at the broker, so they do not count."""
         return 0

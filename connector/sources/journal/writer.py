@@ -79,7 +79,7 @@ class JournalWriter:
         except Exception as error:  # noqa: BLE001 - whatever the error is, it ends the source, and loudly
             _log.exception("journal_failed", source=self._source)
             name = self.thread.name
-            self._damage.fail(f"the thread {name} ended by an unforeseen error: {error!r}; please report this error")
+            self._damage.fail(f"the thread {name} ended for a reason that nobody foresaw: {error!r}; please report it")
 
     def _write_loop(self) -> None:
         fast = False

@@ -119,7 +119,7 @@ def _kept_for(settings: Mapping[str, ConfigEntry]) -> float:
 
 
 class Retention:
-    """A cache of the retention of topics, which asks the brokers again every 10 minutes."""
+    """A cache of the retention of topics. The brokers are asked again after 10 minutes, or if the topics change."""
 
     def __init__(self, section: KafkaSection) -> None:
         self._section = section

@@ -35,8 +35,8 @@ class Positions:
     def begin(self, at: TopicPartition) -> None:
         """Store the position where the reading of a partition begins.
 
-        So the next owner begins at this position, and not at the position of the policy: with the policy `latest`, it
-        would skip the records that came in between.
+        So the next owner begins at this position, and not at the position of the policy: with the policy `latest`, the
+        next owner would skip the records that came in between.
         """
         name = partition_name(at.topic, at.partition)
         owned = self._assignment.owned.get(name)

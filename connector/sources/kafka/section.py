@@ -168,7 +168,7 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
         return ",".join(self.bootstrap_servers)
 
     def check(self) -> list[str]:
-        """Let librdkafka check the settings; returns its problems, for people."""
+        """Let librdkafka check the settings; returns its warnings, for people. Raises `ValueError` if it refuses."""
         from connector.sources.kafka.settings import check_settings  # noqa: PLC0415 - loads librdkafka
 
         return check_settings(self)

@@ -19,7 +19,7 @@ import ssl
 import stat
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from email.utils import formatdate
 from http import HTTPStatus
@@ -149,6 +149,8 @@ class ObserveServer:
         while not self._closing:
             try:
                 connection, _ = await loop.sock_accept(self._listener)
+            except ConnectionError:
+                continue  # the visitor is gone already
             except OSError as error:  # too many open files, no memory: others of this process may free some
                 _log.warning("pages_cannot_accept", error=os.strerror(error.errno or 0))
                 await asyncio.sleep(_PAUSE)
@@ -177,7 +179,7 @@ class ObserveServer:
                     tls = {"ssl": self._certificate.context(), "ssl_shutdown_timeout": _PAUSE}
                 transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, **tls)
                 await self._exchange(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
-        except (OSError, TimeoutError, h11.LocalProtocolError) as error:
+        except (OSError, TimeoutError) as error:
             _log.debug("page_visit_cut", why=type(error).__name__)  # a visitor's doing
         except Exception:  # noqa: BLE001 - a bug of ours costs one visit
             _log.exception("page_visit_failed")
@@ -209,20 +211,19 @@ class ObserveServer:
         writer.close()
         await writer.wait_closed()
 
-    def _answer(self, request: h11.Request) -> Awaitable[_Answer]:
+    async def _answer(self, request: h11.Request) -> _Answer:
         headers = dict(request.headers)
         path = request.target.partition(b"?")[0].decode("latin-1")
-        refused = None
         if not self._knows(headers.get(b"host", b"localhost").decode("latin-1")):
-            refused = _Answer(421, "text/plain", b"this name is not one of mine; observe.hosts lists further names\n")
-        elif self._token and not hmac.compare_digest(headers.get(b"authorization", b""), b"Bearer " + self._token):
+            return _Answer(421, "text/plain", b"this name is not one of mine; observe.hosts lists further names\n")
+        if self._token and not hmac.compare_digest(headers.get(b"authorization", b""), b"Bearer " + self._token):
             more = (("WWW-Authenticate", "Bearer"),)
-            refused = _Answer(401, "text/plain", b"the bearer token of observe.token is needed\n", more)
-        elif path not in self._pages:
-            refused = _Answer(404, "text/plain", f"see {' '.join(sorted(self._pages))}\n".encode())
-        elif request.method not in (b"GET", b"HEAD"):
-            refused = _Answer(405, "text/plain", b"only GET\n", (("Allow", "GET, HEAD"),))
-        return self._page(path) if refused is None else _at_once(refused)
+            return _Answer(401, "text/plain", b"the bearer token of observe.token is needed\n", more)
+        if path not in self._pages:
+            return _Answer(404, "text/plain", f"see {' '.join(sorted(self._pages))}\n".encode())
+        if request.method not in (b"GET", b"HEAD"):
+            return _Answer(405, "text/plain", b"only GET\n", (("Allow", "GET, HEAD"),))
+        return await self._page(path)
 
     def _knows(self, host: str) -> bool:
         """Whether a visitor may call us by this name: a page of somebody else, whose name was pointed at this address
@@ -318,10 +319,6 @@ class _Certificate:
 def json_page(status: int, content: object) -> tuple[int, str, bytes]:
     """A page of JSON."""
     return status, "application/json", json.dumps(content, indent=1).encode() + b"\n"
-
-
-async def _at_once(answer: _Answer) -> _Answer:
-    return answer
 
 
 def _response(answer: _Answer) -> h11.Response:

@@ -7,16 +7,19 @@ million, in about a quarter of an hour. `FUZZ_SEED` chooses other ones.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import io
 import os
 import random
 import re
 import socket
+import ssl
 from pathlib import Path
 from typing import Final
 
 import pytest
+import trustme
 
 from connector.config.observe import ObserveSection
 from connector.observe.http import ObserveServer, json_page
@@ -129,3 +132,44 @@ def test_fuzz_any_bytes() -> None:
     assert more_descriptors == 0
     assert more_memory < 16 * 1024**2
     assert {b"", b"200", b"400", b"401", b"404", b"405", b"421"} <= statuses, "the cases are of all kinds"
+
+
+def hello() -> bytes:
+    """The first message of a TLS handshake."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(incoming, outgoing, server_hostname="pages.example")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()
+
+
+@pytest.mark.timeout(3600)
+def test_fuzz_handshakes(tmp_path: Path) -> None:
+    out = io.StringIO()
+    configure_logs("info", "json", out)
+    issued = trustme.CA().issue_cert("pages.example")
+    issued.private_key_pem.write_to_path(tmp_path / "pages.key")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    tls = {"cert_file": tmp_path / "cert.pem", "key_file": tmp_path / "pages.key"}
+    server = ObserveServer(ObserveSection.model_validate({"listen": "127.0.0.1:0", "tls": tls}), {})
+    rng = random.Random(SEED)
+
+    async def run() -> int:
+        before = 0
+        for number in range(EXAMPLES // 4):
+            sent = bytearray(hello())
+            for _ in range(rng.randrange(4)):
+                at = rng.randrange(len(sent) + 1)
+                sent[at : at + rng.randrange(4)] = rng.randbytes(rng.randrange(4))
+            answer = await visit(server, bytes(sent[: rng.randrange(1, 2000)]))
+            assert b"HTTP" not in answer
+            if number == 50:
+                before = descriptors()
+        await asyncio.sleep(0)
+        return descriptors() - before
+
+    try:
+        assert asyncio.run(run()) <= 0
+    finally:
+        server.close()
+    assert out.getvalue() == "", "nonsense is no news"

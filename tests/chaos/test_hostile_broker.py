@@ -93,7 +93,7 @@ def test_an_honest_broker_after_a_hostile_one(tmp_path: Path, protocol: str) -> 
                 assert (b"\x82" in goodbyes and b"\x95" in goodbyes) == (protocol == "5")
                 assert len(connector.log().splitlines()) < 60
             honest.start()
-            wait_until(lambda: sandbox.count_samples() >= 500, 120, lambda: connector.log(), every=0.5)
+            wait_until(lambda: sandbox.count_samples() >= 500, 120, connector.log, every=0.5)
             wait_until(lambda: connector.readiness()[0] == 200, 60, "all is well")
             metrics = connector.metrics()
             assert connector.stop() == 0

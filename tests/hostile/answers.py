@@ -29,6 +29,8 @@ from tests.secrets_used import MARK
 _ID: Final = re.compile(rb'"id":(\d{10})')
 CLIENTS: Final = 9
 """Kinds of requests in a `Trial`."""
+DATA_FRAME: Final = 6
+"""The number of the request for a data frame."""
 _OURS: Final = b"1000000000"
 """Stands for the ID of the request in an answer: it has as many digits."""
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.exchange.network import BoundedNetwork
-from tests.hostile.answers import CLIENTS, Trial
+from tests.hostile.answers import CLIENTS, DATA_FRAME, Trial
 from tests.property.fuzz import FUZZ
 
 fuzz = settings(FUZZ, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -54,3 +54,11 @@ def test_proper_answers_come_through(trial: Trial) -> None:
 
 def test_the_network_of_these_tests_is_not_replaced(trial: Trial) -> None:
     assert isinstance(trial.network, BoundedNetwork)
+
+
+@pytest.mark.parametrize("data", [b'["a"]', b"[[]]", b"[null]", b'[{"times":[],"series":{}},1]'])
+def test_a_list_of_anything_but_frames_is_no_answer(trial: Trial, data: bytes) -> None:
+    """Seed 1203443 found it."""
+    body = b'{"id":1000000000,"result":{"meta":{},"data":%b}}' % data
+    said = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body), body]
+    assert trial.meet(DATA_FRAME, said) == "Retryable"

@@ -201,6 +201,8 @@ class ItemSelection(AnswerModel):
 def _as_frame(data: object) -> object:
     """The data as one frame. Some answers have a list of frames."""
     if isinstance(data, list):
+        if not all(isinstance(frame, Mapping) for frame in data):
+            raise ValueError("a list with something else than data frames")
         return DataFrame.merge(DataFrame.from_wire(frame) for frame in data)
     return DataFrame.from_wire(data) if isinstance(data, Mapping) else data
 

@@ -125,8 +125,8 @@ class Exchanges:
         )
         # httpcore takes the network as a documented argument, which httpx does not hand on.
         for network in (self._http._transport, *self._http._mounts.values()):
-            if isinstance(network, httpx.HTTPTransport) and type(network._pool._network_backend) is not BoundedNetwork:
-                network._pool._network_backend = BoundedNetwork()
+            if isinstance(network, httpx.HTTPTransport):
+                _bound(network)
 
     def send(
         self,
@@ -228,6 +228,11 @@ def _decoded(pieces: Iterable[bytes], headers: Mapping[str, str], limit: int) ->
         raise _Undecodable("The answer cannot be decompressed.") from None
     if raw and (not inflating.eof or inflating.unused_data or rest):
         raise _Undecodable("The compressed answer does not end where its compression ends.")
+
+
+def _bound(network: httpx.HTTPTransport) -> None:
+    if not isinstance(network._pool._network_backend, BoundedNetwork):
+        network._pool._network_backend = BoundedNetwork()
 
 
 def _put_by_location(response: httpx.Response) -> None:

@@ -31,6 +31,7 @@ import structlog
 
 from connector.config.observe import Address, ObserveSection, PagesTlsSection, is_localhost
 from connector.settings import SettingsError
+from connector.threads.watched import WatchedThread, moves
 
 _log = structlog.get_logger(__name__)
 
@@ -54,6 +55,7 @@ _SHARE: Final = 0.05
 """A page that is kept is made in at most this share of the time."""
 _PAUSE: Final = 1.0
 _RENEW_SECONDS: Final = 10.0
+_MOVE_SECONDS: Final = 5.0
 
 Page: TypeAlias = Callable[[], tuple[int, str, bytes]]
 """Gives (status, content type, body)."""
@@ -107,37 +109,29 @@ class ObserveServer:
         """The TCP port; 0 for a Unix socket."""
         self._stop: Callable[[], None] = lambda: None
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="observe", daemon=True)
+        self._moving: asyncio.Task[None] | None = None
+        self.thread = WatchedThread("observe", "", self._run)
 
     def start(self) -> None:
         """Begin to serve; a warning in the log if more people than are meant may be able to read."""
         for warning in self._warnings:
             _log.warning("pages_open", warning=f"observe: {warning}")
-        self._thread.start()
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread of the server runs; once False after `start`, only a new server helps."""
-        return self._thread.is_alive()
+        self.thread.start()
 
     def close(self) -> None:
         """Stop serving, within a second or two; visits that are not answered yet are cut off."""
         self._closing = True
         self._stop()
-        if self._thread.is_alive():
-            self._thread.join(_PAUSE * 2)
+        if self.thread.is_alive():
+            self.thread.join(_PAUSE * 2)
         if self._path is not None:  # before another connector can find that nobody serves there
             with suppress(OSError):
                 self._path.unlink()
         self._listener.close()
 
     def _run(self) -> None:
-        try:
+        with suppress(asyncio.CancelledError):  # closed
             asyncio.run(self._serve())
-        except asyncio.CancelledError:
-            pass  # closed
-        except Exception:  # noqa: BLE001 - a bug of ours; `alive` and the log say so
-            _log.exception("pages_ended", effect="the pages do not answer any more", remedy="restart the connector")
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -145,6 +139,7 @@ class ObserveServer:
         serving = asyncio.current_task()
         assert serving is not None  # noqa: S101 - for mypy
         self._stop = _from_outside(loop, serving.cancel)
+        self._moving = loop.create_task(_move())  # kept: the loop itself holds a task weakly
         allowed, at = float(_BURST), loop.time()
         while not self._closing:
             try:
@@ -314,6 +309,13 @@ class _Certificate:
             self._section.cert_file, self._section.key_file, password.get_secret_value() if password else ""
         )
         return context
+
+
+async def _move() -> None:
+    """Say that the event loop moves, from time to time, for ever."""
+    while True:
+        moves()
+        await asyncio.sleep(_MOVE_SECONDS)
 
 
 def json_page(status: int, content: object) -> tuple[int, str, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from connector.observe.http import ObserveServer, json_page
 from connector.observe.ledger_page import KEEP, ledger_page
 from connector.observe.probe import bearer
 
+_SILENT_SECONDS: Final = 120.0
+"""A worker that has not answered for so long is not just starting."""
 _SECONDS: Final = 2.0
 """One worker that hangs must not make whoever asks for all of them give up."""
 
@@ -61,6 +64,9 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
         with ThreadPoolExecutor(len(port_files)) as pool:
             return dict(enumerate(pool.map(lambda file: _ask(file, page, bearer(token)), port_files), 1))
 
+    silent: dict[int, float] = {}
+    """Worker → when it was first asked without an answer, since it last answered."""
+
     def ready() -> tuple[int, str, bytes]:
         problems: list[str] = []
         notices: list[dict[str, object]] = []
@@ -85,7 +91,18 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
         return 200, "text/plain; version=0.0.4", merged_metrics(ask_all("/metrics"))
 
     def alive() -> tuple[int, str, bytes]:
-        return json_page(200, {"alive": True, "failure": None})  # a worker that dies is started again
+        """A worker that dies is started again; one that says that a restart helps, or says nothing, is not."""
+        now = time.monotonic()
+        found = []
+        for worker, text in ask_all("/healthz").items():
+            if text is not None:
+                silent.pop(worker, None)
+                if failure := json.loads(text).get("failure"):
+                    found.append(f"worker {worker}: {failure}")
+            elif (seconds := now - silent.setdefault(worker, now)) > _SILENT_SECONDS:
+                found.append(f"worker {worker} has not answered for {seconds:.0f} s")
+        failure = "; ".join(found) or None
+        return json_page(503 if failure else 200, {"alive": not failure, "failure": failure})
 
     server = ObserveServer(
         config.observe,

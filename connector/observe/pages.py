@@ -59,4 +59,5 @@ def serve(config: Config, connector: Connector) -> ObserveServer | None:
         KEEP,
     )
     server.start()
+    connector.supervision.also(server.thread)
     return server

@@ -30,6 +30,7 @@ class Supervision:
     ) -> None:
         """`threads` returns the threads that must work at the time of the call; `clock` gives seconds."""
         self._threads = threads
+        self._others: list[WatchedThread] = []
         self._clock = clock
         self._looked: float | None = None
         self._suspected: set[str] = set()
@@ -39,13 +40,17 @@ class Supervision:
         self._ended: dict[str, str] = {}
         """Name → reason why this thread ended, for people."""
 
+    def also(self, thread: WatchedThread) -> None:
+        """Look after a thread that is not one of the connector's own, too."""
+        self._others.append(thread)
+
     def look(self) -> None:
         """Look at all threads. A thread that is too late twice in succession stands still."""
         now = self._clock()
         was_stopped = self._looked is None or now - self._looked > _FRESH_SECONDS
         self._looked = now
         late: set[str] = set()
-        for thread in self._threads():
+        for thread in (*self._threads(), *self._others):
             if thread.ended is not None:
                 self._ended.setdefault(thread.name, thread.ended)
             elif thread.still_seconds():

@@ -15,6 +15,7 @@ from tests.waiting import wait_until
 
 PIPELINE = ("mqtt-mqtt", "journal-mqtt", "intake-mqtt", "sender")
 OTHERS = ("signals", "items", "loss-watch", "carrying")
+"""Beside these there is `observe`, the thread of the pages: without it there is no page to say so, but the log does."""
 FAULT = """
 import os, time
 from connector.threads import watched

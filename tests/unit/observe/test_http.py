@@ -367,8 +367,8 @@ def test_its_end_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(ObserveServer, "_serve", fault)
     with capture_logs() as log, serving() as server:
-        wait_until(lambda: not server.alive, 60, "its thread ended")
-        assert [line["event"] for line in log] == ["pages_ended"]
+        assert "nobody foresaw it" in str(wait_until(lambda: server.thread.ended, 60, "its thread ended"))
+        assert [line["event"] for line in log] == ["thread_ended"]
     with serving() as other:
         monkeypatch.undo()
         assert other is not None
@@ -493,7 +493,7 @@ def test_a_unix_socket(tmp_path: Path, access: str, mode: int) -> None:
         with pytest.raises(OSError, match="in use"), serving(**section):
             pass
         assert path.exists()
-        assert server.alive
+        assert server.thread.is_alive()
     assert not path.exists(), "it goes with its server"
 
 

@@ -19,6 +19,7 @@ import pytest
 
 from connector.config.model import Config
 from connector.config.observe import ObserveSection
+from connector.observe import of_workers
 from connector.observe.http import ObserveServer, json_page
 from connector.observe.of_workers import merged_metrics, serve_together
 from connector.observe.probe import ask
@@ -271,6 +272,36 @@ def test_all_are_ready_when_each_is(tmp_path: Path) -> None:
         status, said = page(together, "/readyz")
         assert (status, said["problems"]) == (503, ["worker 2: does not answer"])
         assert page(together, "/healthz")[0] == 200, "it is started again: the others must not be stopped for it"
+    finally:
+        together.close()
+        one.close()
+
+
+def test_a_worker_that_needs_a_restart_or_is_silent_makes_healthz_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure: list[str] = []
+    one = ObserveServer("127.0.0.1:0", {"/healthz": lambda: json_page(200, {"failure": "".join(failure) or None})})
+    one.start()
+    files = [tmp_path / "1", tmp_path / "2"]
+    for file in files:
+        file.write_text(str(one.port))
+    together = serve_together(config(observe={"listen": "127.0.0.1:0"}), files)
+    assert together is not None
+    try:
+        assert page(together, "/healthz") == (200, {"alive": True, "failure": None})
+        failure.append("the thread sender has not moved for 130 s")
+        status, said = page(together, "/healthz")
+        assert (status, said["alive"]) == (503, False)
+        assert said["failure"] == f"worker 1: {failure[0]}; worker 2: {failure[0]}"
+        failure.clear()
+        files[1].unlink()
+        assert page(together, "/healthz")[0] == 200, "it may be starting"
+        monkeypatch.setattr(of_workers, "_SILENT_SECONDS", 0.0)
+        status, said = page(together, "/healthz")
+        assert (status, said["failure"]) == (503, "worker 2 has not answered for 0 s")
+        files[1].write_text(str(one.port))
+        assert page(together, "/healthz")[0] == 200
     finally:
         together.close()
         one.close()

@@ -134,8 +134,10 @@ class Agreement:
             raise BreachError(PROTOCOL_ERROR, f"it sent {_NAMES[first >> 4]} for nothing that we asked")
         self._asked.remove(asked)
 
-    def pingresp(self) -> None:
-        """PINGRESP."""
+    def pingresp(self, length: int) -> None:
+        """PINGRESP with this remaining length."""
+        if length:
+            raise self.malformed(_PINGRESP << 4)
         if not self._pings:
             raise BreachError(PROTOCOL_ERROR, "it sent PINGRESP without PINGREQ")
         self._pings -= 1

@@ -188,7 +188,7 @@ class BoundedClient(Client):
         self._agreement.answer(self._in_packet["command"], self._in_packet["packet"])
 
     def _handle_pingresp(self) -> MQTTErrorCode:
-        self._agreement.pingresp()
+        self._agreement.pingresp(self._in_packet["remaining_length"])
         return super()._handle_pingresp()
 
     def _send_pingreq(self) -> MQTTErrorCode:

@@ -386,3 +386,14 @@ def test_what_is_warned_of() -> None:
     assert "PLAIN over plaintext" in warning
     [warning] = section(tls={"verify": False}).warnings
     assert "tls.verify" in warning
+
+
+@pytest.mark.parametrize("prefetch", ["64KiB", "8MiB", "1GiB"])
+def test_a_broker_cannot_send_more_than_was_bounded(prefetch: str) -> None:
+    """librdkafka wants an answer to be longer than a fetch, and refuses the settings otherwise."""
+    for settings in (consumer_settings(section(prefetch=prefetch)), reader_settings(section(prefetch=prefetch))):
+        assert settings["receive.message.max.bytes"] == 100_000_000
+        assert settings["fetch.max.bytes"] + 512 <= settings["receive.message.max.bytes"]
+        assert settings["fetch.message.max.bytes"] <= settings["fetch.max.bytes"]
+        assert settings["queued.max.messages.kbytes"] <= 1024 * 1024
+    assert check_settings(section(prefetch=prefetch)) == []

@@ -214,6 +214,7 @@ BREACHES: Final[dict[str, tuple[Script, int, str]]] = {
     "unknown code": (wrong_suback([0x7F]), MALFORMED, "SUBACK"),
     "UNSUBACK for nothing": (honest_then(with_mid(0xB0, 7)), PROTOCOL_ERROR, "UNSUBACK"),
     "PINGRESP for nothing": (honest_then(packet(0xD0)), PROTOCOL_ERROR, "PINGRESP"),
+    "PINGRESP with something in it": (honest_then(packet(0xD0, b"x")), MALFORMED, "PINGRESP"),
     "PINGREQ": (honest_then(packet(0xC0)), PROTOCOL_ERROR, "PINGREQ"),
     "PUBACK for nothing": (honest_then(with_mid(0x40, 7)), PROTOCOL_ERROR, "PUBACK"),
     "PUBREC for nothing": (honest_then(with_mid(0x50, 7)), PROTOCOL_ERROR, "PUBREC"),

@@ -258,19 +258,20 @@ class Session:
         return True
 
     def _next_frame(self) -> bytearray:
-        """The payload of the next frame, which has one packet; empty if the frame is not complete."""
+        """The payload of the next frame that is no control frame, which has one packet; empty if none is complete."""
         data = self._behind
-        if len(data) < 2:
-            return bytearray()
-        length, start = data[1] & 0x7F, 2
-        if length == 126:
-            length, start = int.from_bytes(data[2:4], "big"), 4
-        if len(data) < start + 4 + length:
-            return bytearray()
-        mask = data[start : start + 4]
-        payload = bytearray(byte ^ mask[i % 4] for i, byte in enumerate(data[start + 4 : start + 4 + length]))
-        del self._behind[: start + 4 + length]
-        return payload
+        while len(data) >= 2:
+            opcode, length, start = data[0] & 15, data[1] & 0x7F, 2
+            if length == 126:
+                length, start = int.from_bytes(data[2:4], "big"), 4
+            if len(data) < start + 4 + length:
+                break
+            mask = data[start : start + 4]
+            payload = bytearray(byte ^ mask[i % 4] for i, byte in enumerate(data[start + 4 : start + 4 + length]))
+            del data[: start + 4 + length]
+            if opcode < 8:
+                return payload
+        return bytearray()
 
 
 def frame(data: bytes, opcode: int = 2) -> bytes:

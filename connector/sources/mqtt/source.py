@@ -1,12 +1,7 @@
 """The MQTT source: keeps a session at a broker and feeds what arrives to the journal.
 
-Connections come and go (`mqtt_connection`); the session, named by a stable client ID, stays. Between
-connections it waits with full jitter, so that a fleet does not come back as one.
-
-Another client with our client ID would take the session over, we would take it back, and so on for ever.
-Where the broker says so (MQTT 5, reason 0x8E), the source stops after three take-overs and reports the ID.
-Where it closes without a word (MQTT 3.1.1, and Mosquitto up to 2.0.11 in any version), it can only be
-suspected: the source reports it and goes on with long pauses.
+Connections (`connection.py`) come and go; the session, named by a stable client ID, stays. Between connections the
+source waits with full jitter, so that a fleet does not come back as one. A rival with our client ID: `rival.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +12,6 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -34,6 +28,7 @@ from connector.sources.mqtt.bounded_client import MESSAGE_BYTES
 from connector.sources.mqtt.connection import Connection, End, Received, end_session
 from connector.sources.mqtt.loss import MqttHorizons, MqttSituation
 from connector.sources.mqtt.packets import AROUND_PAYLOAD
+from connector.sources.mqtt.rival import Rival
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.source import Handover, Reread, Source, SourceFailedError
 from connector.threads.watched import STILL_SECONDS, WatchedThread, moves
@@ -42,10 +37,6 @@ _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 30.0
 _STEADY_SECONDS: Final = 30.0
 """A connection that lasted this long was a good one: the next delay starts small again."""
-_TAKE_OVERS: Final = 3
-_TAKE_OVER_WINDOW: Final = 300.0
-_SILENT_CLOSES: Final = 5
-_SILENT_WINDOW: Final = 60.0
 _SILENT_PAUSE: Final = 120.0
 
 _REMEDY: Final = (
@@ -92,9 +83,7 @@ class MqttSource(Source):
         self._connection: Connection | None = None
         self._failure: str | None = None
         self._trouble: str | None = "not connected yet"
-        self._take_overs: deque[float] = deque(maxlen=_TAKE_OVERS)
-        self._silent_closes: deque[float] = deque(maxlen=_SILENT_CLOSES)
-        self._suspected = False
+        self._rival = Rival(self.client_id)
         self._received = 0
         self._connections = 0
         self._lost_sessions = 0
@@ -230,7 +219,7 @@ class MqttSource(Source):
                 self._report_breach(end)
             elif self._clock() - started >= _STEADY_SECONDS:
                 delay = _FIRST_DELAY
-                self._suspected = False
+                self._rival.steady()
             pause = self._judge(end) or delay * (0.1 + 0.9 * self._chance())
             if self._failure:
                 _log.error("mqtt_stopped", source=self.name, reason=self._failure)
@@ -291,27 +280,13 @@ class MqttSource(Source):
         return not self._draining.is_set() and self._journal.has_room()
 
     def _judge(self, end: End) -> float | None:
-        """Take-overs: another client with our ID. Returns a pause, or None for the usual one."""
-        now = self._clock()
-        who = f"another client connects to the broker with our client ID {self.client_id!r}"
+        """Whether a rival ended the connection. Returns a pause in seconds, or None for the usual one."""
         if end.taken_over:
-            self._take_overs.append(now)
-            if len(self._take_overs) == _TAKE_OVERS and now - self._take_overs[0] <= _TAKE_OVER_WINDOW:
-                self._failure = (
-                    f"{who} ({_TAKE_OVERS} take-overs within {now - self._take_overs[0]:.0f} s); each connector needs "
-                    "a client_id of its own. Stopped, so that the two do not throw each other out for ever"
-                )
-        elif end.by_broker:
-            self._silent_closes.append(now)
-            if len(self._silent_closes) == _SILENT_CLOSES and now - self._silent_closes[0] <= _SILENT_WINDOW:
-                self._suspected = True
-            if self._suspected:
-                self._trouble = (
-                    f"the broker closes our connections without a word: perhaps {who}; "
-                    "each needs a client_id of its own"
-                )
-                _log.error("mqtt_closed_repeatedly", source=self.name, reason=self._trouble, pause=_SILENT_PAUSE)
-                return _SILENT_PAUSE * (0.75 + 0.5 * self._chance())
+            self._failure = self._rival.took_over(self._clock())
+        elif end.by_broker and (suspicion := self._rival.closed(self._clock())):
+            self._trouble = suspicion
+            _log.error("mqtt_closed_repeatedly", source=self.name, reason=suspicion, pause=_SILENT_PAUSE)
+            return _SILENT_PAUSE * (0.75 + 0.5 * self._chance())
         return None
 
     def _append(self, connection: Connection, received: Received) -> None:

@@ -97,11 +97,21 @@ class HeldJournal:
 class Attack:
     """One source, and a broker that is hostile on its first connection and honest on all others."""
 
-    def __init__(self, folder: Path, script: Script, protocol: str, *, holds: bool = False, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        script: Script,
+        protocol: str,
+        *,
+        holds: bool = False,
+        websocket: bool = False,
+        **settings: Any,
+    ) -> None:
         self._script = script
-        self.broker = HostileBroker(self._play)
+        self.broker = HostileBroker(self._play, websocket=websocket)
+        scheme = "ws" if websocket else "mqtt"
         section = {
-            "type": "mqtt", "url": f"mqtt://127.0.0.1:{self.broker.port}", "topics": ["t/#"], "client_id": "c",
+            "type": "mqtt", "url": f"{scheme}://127.0.0.1:{self.broker.port}", "topics": ["t/#"], "client_id": "c",
             "protocol": protocol, "keepalive": "5s",
         }  # fmt: skip
         self.journal = HeldJournal(holds=holds)
@@ -355,6 +365,15 @@ def test_a_qos_2_exchange_of_an_earlier_client_is_ended(tmp_path: Path) -> None:
         assert attack.came(PUBCOMP)[0].mid == 7
 
 
+def refusal(tap: MqttTap) -> str:
+    """Why the tap cannot go on; empty while it can."""
+    try:
+        tap.poll(0.05)
+    except TapError as error:
+        return str(error)
+    return ""
+
+
 def test_a_tap_refuses_a_session_that_it_did_not_ask_for(tmp_path: Path) -> None:
     def script(session: Session) -> None:
         session.accept(present=True)
@@ -365,15 +384,70 @@ def test_a_tap_refuses_a_session_that_it_did_not_ask_for(tmp_path: Path) -> None
             MqttSection.model_validate({"type": "mqtt", "url": f"mqtt://127.0.0.1:{broker.port}", "topics": ["t/#"]})
         )
         tap.start()
+        assert "resumed a session" in wait_until(lambda: refusal(tap), 10, "the refusal")
+        tap.close()
 
-        def refused() -> str:
-            try:
-                tap.poll(0.05)
-            except TapError as error:
-                return str(error)
-            return ""
 
-        assert "resumed a session" in wait_until(refused, 10, "the refusal")
+FRAMES: Final = {
+    "text": b"\x81\x02{}",
+    "masked": b"\x82\x82\0\0\0\0\xd0\0",
+    "reserved bits": b"\xf2\x02\xd0\0",
+    "unknown opcode": b"\x8b\0",
+    "long ping": b"\x89\x7e\x01\0" + bytes(256),
+    "empty frames": frame_header(0) * 1001,
+    "pings": b"\x89\0" * 1001,
+}
+
+
+@pytest.mark.parametrize("data", FRAMES.values(), ids=FRAMES)
+def test_a_breach_of_websockets_ends_the_connection(tmp_path: Path, data: bytes) -> None:
+    def script(session: Session) -> None:
+        session.begin()
+        session.send_raw(data)
+
+    with Attack(tmp_path, script, "5", websocket=True) as attack:
+        goodbye = attack.wait_over().has(DISCONNECT)
+        assert [one.body[0] for one in goodbye] == [PROTOCOL_ERROR]
+        assert attack.source.gauges()["mqtt_protocol_errors_total"] == 1
+
+
+def test_packets_may_be_spread_over_frames_with_pings_between(tmp_path: Path) -> None:
+    def script(session: Session) -> None:
+        session.begin()
+        for byte in publish(True, b"t/1", b"x" * 300, mid=7):
+            session.send_raw(frame_header(1) + bytes([byte]) + b"\x89\x02hi" + frame_header(0))
+        session.serve()
+
+    with Attack(tmp_path, script, "5", websocket=True) as attack:
+        attack.came(PUBACK)
+        assert attack.journal.payloads() == [b"x" * 300]
+
+
+ANSWERS: Final = {
+    "byte by byte": (b"HTTP/1.1 101 Switching Protocols\r\n", b"x", "no answer within 1 s"),
+    "without end": (b"HTTP/1.1 101 Switching Protocols\r\nX: ", b"x" * 65_536, "more than 16384 bytes"),
+    "cut short": (b"HTTP/1.1 101 X\r\nSec-WebSocket-Accept\r\n", b"", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize(("begin", "more", "said"), ANSWERS.values(), ids=ANSWERS)
+def test_the_answer_to_a_websockets_request_has_bounds(
+    monkeypatch: pytest.MonkeyPatch, begin: bytes, more: bytes, said: str
+) -> None:
+    monkeypatch.setattr("connector.sources.mqtt.handshake.CONNECT_SECONDS", 1.0)
+    ended = threading.Event()
+
+    def script(session: Session) -> None:
+        session.send(begin)
+        while not ended.wait(0.1):
+            session.send(more)
+
+    with HostileBroker(script, reads=False) as broker:
+        url = f"ws://127.0.0.1:{broker.port}"
+        tap = MqttTap(MqttSection.model_validate({"type": "mqtt", "url": url, "topics": ["t"]}))
+        tap.start()
+        assert said in wait_until(lambda: refusal(tap), 10, "the refusal")
+        ended.set()
         tap.close()
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 from typing import Any, Final, TypeAlias, TypeVar
 
 import httpcore
@@ -28,26 +29,31 @@ Address: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, str, An
 
 _RECORD: Final = 64 * 1024  # bytes that a tunnel reads at once
 
-_ends: ContextVar[float] = ContextVar("ends")
+_ends: ContextVar[float] = ContextVar("ends", default=inf)
 
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
     """Bound all exchanges within the block: they end after `seconds` together. A deadline around it stays in force."""
     ends = time.monotonic() + seconds
-    token = _ends.set(min(ends, _ends.get(ends)))
+    token = _ends.set(min(ends, _ends.get()))
     try:
         yield
     finally:
         _ends.reset(token)
 
 
-def _left(bound: float | None) -> float:
-    """Seconds that a step may take: `bound`, or what the exchange has left. Raises TimeoutError if nothing is left."""
+def _left(bound: float | None) -> float | None:
+    """Seconds that a step may take: the smaller of `bound` and the time that the exchange has left; None without both.
+
+    Raises TimeoutError if no time is left.
+    """
     left = _ends.get() - time.monotonic()
     if left <= 0:
         raise TimeoutError("the deadline of the exchange has passed")
-    return left if bound is None else min(bound, left)
+    if bound is not None:
+        left = min(bound, left)
+    return left if left < inf else None
 
 
 @contextmanager
@@ -152,7 +158,7 @@ class _Tunnel:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
         self._run(self._tls.do_handshake)
 
-    def settimeout(self, seconds: float) -> None:
+    def settimeout(self, seconds: float | None) -> None:
         self._timeout = seconds
 
     def recv(self, most: int) -> bytes:
@@ -230,7 +236,7 @@ _lock = threading.Lock()
 _under_way: dict[tuple[str, int], Future[Sequence[Address]]] = {}
 
 
-def _addresses(host: str, port: int, seconds: float) -> Sequence[Address]:
+def _addresses(host: str, port: int, seconds: float | None) -> Sequence[Address]:
     """The addresses of a host. Raises TimeoutError after `seconds`, and OSError if the name cannot be resolved."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)

@@ -17,7 +17,9 @@ from tests.secrets_used import CLARIFY_SECRET, REGISTRY_TOKEN
 STEP: Final = 0.3
 TIMEOUTS: Final = Timeouts(connect=STEP, read=STEP, write=STEP, answer=STEP)
 BOUND: Final = TIMEOUTS.total
-"""Seconds of the longest exchange with Clarify. A registry has less."""
+"""Seconds of the longest exchange with Clarify. A request to a registry has less."""
+REGISTRY: Final = 1.0
+"""Seconds of a request to a registry."""
 LIMITS: Final = {"insert": 64, "token": 1, "registry": 16}
 """MiB of an answer that is read."""
 
@@ -59,7 +61,7 @@ def api(
 
 def registry(url: str, folder: Path, *, transport: httpx.BaseTransport | None = None) -> SchemaRegistry:
     """A client of a schema registry with a small time-out."""
-    return SchemaRegistry("main", [url], folder, token=REGISTRY_TOKEN, timeout=STEP, transport=transport)
+    return SchemaRegistry("main", [url], folder, token=REGISTRY_TOKEN, timeout=REGISTRY, transport=transport)
 
 
 def _clarify(kind: str) -> Callable[[str, Path, httpx.BaseTransport | None], Exception | None]:

@@ -45,12 +45,6 @@ BEGINNINGS = (
 
 
 @pytest.fixture
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer() as server:
-        yield server
-
-
-@pytest.fixture
 def many_descriptors() -> Iterator[None]:
     """For the visitors, who are in our own process."""
     usual = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -67,6 +67,20 @@ def _close_in_order(sock: socket.socket) -> None:
                     return
 
 
+def _wait(readers: list[Any], writers: list[Any], seconds: float) -> set[int]:
+    """Wait until one of these sockets can be read or written. Returns the descriptors of those with something to read,
+    or with an end. (`select` takes no descriptor above 1,023.) Raises `ValueError` for a closed socket."""
+    wanted: dict[int, int] = {}
+    for sock in readers:
+        wanted[sock.fileno()] = select.POLLIN
+    for sock in writers:
+        wanted[sock.fileno()] = wanted.get(sock.fileno(), 0) | select.POLLOUT
+    poll = select.poll()
+    for descriptor, events in wanted.items():
+        poll.register(descriptor, events)
+    return {descriptor for descriptor, events in poll.poll(seconds * 1000) if events & ~select.POLLOUT}
+
+
 @dataclass(frozen=True, slots=True)
 class End:
     """Why a connection ended."""
@@ -269,19 +283,17 @@ class Connection:
         pending = reading and (client.has_ahead() or (hasattr(sock, "pending") and sock.pending() > 0))
         wanted = [outbound.woken, sock] if reading else [outbound.woken]
         try:
-            readable, _, _ = select.select(
-                wanted, [sock] if client.want_write() else [], [], 0.0 if pending else _TICK_SECONDS
-            )
+            readable = _wait(wanted, [sock] if client.want_write() else [], 0.0 if pending else _TICK_SECONDS)
         except (OSError, ValueError):  # the socket was closed below us
             self._end = self._end or End("the connection was lost")
             return
-        if outbound.woken in readable:
+        if outbound.woken.fileno() in readable:
             outbound.read_wakes()
         if client.backlog < _BACKLOG:
             self._departure.acknowledged += outbound.send(client)
         if client.want_write():
             client.loop_write()
-        if sock in readable or pending:
+        if sock.fileno() in readable or pending:
             self._read()
 
     def _read(self) -> None:
@@ -342,7 +354,7 @@ class Connection:
         send(client)
         until = time.monotonic() + _GOODBYE_SECONDS
         while client.want_write() and (sock := client.socket()) and time.monotonic() < until:
-            select.select([], [sock], [], 0.1)
+            _wait([], [sock], 0.1)
             client.loop_write()
         if kept is not None:
             _close_in_order(kept)

@@ -8,11 +8,15 @@ import select
 import socket
 import ssl
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from paho.mqtt import client as paho_client
+from paho.mqtt.enums import MQTTErrorCode
 
 from connector.settings import TlsSection
+
+_ANSWER_BYTES: Final = 64 * 1024
+"""The longest packet of a broker to a client that subscribes to nothing."""
 
 
 def tls_context(tls: TlsSection) -> ssl.SSLContext:
@@ -61,6 +65,21 @@ class _Polling:
 
 
 vars(paho_client)["select"] = _Polling
+
+
+class PublishingClient(paho_client.Client):
+    """paho's client for one that subscribes to nothing: a broker that sends messages, or long packets, is left.
+
+    paho keeps a whole packet of up to 256 MB, and every message of QoS 2 until its exchange ends.
+    """
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        return MQTTErrorCode.MQTT_ERR_PROTOCOL
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if self._in_packet["remaining_length"] > _ANSWER_BYTES:
+            raise ConnectionError("the broker sends a packet that is too long")
+        return super()._sock_recv(bufsize)
 
 
 def explained(error: Exception, seconds: float) -> str:

@@ -23,7 +23,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from connector.brokers.mqtt import connack_refusal, explained, tls_context
+from connector.brokers.mqtt import PublishingClient, connack_refusal, explained, tls_context
 from connector.brokers.mqtt_section import MQTT_PORTS
 from connector.dead_letters.as_json import to_json
 from connector.dead_letters.letter import DeadLetter
@@ -190,7 +190,7 @@ class MqttLetters:
         url = urlsplit(section.url)
         v5 = section.protocol == "5"
         options: dict[str, Any] = {} if v5 else {"clean_session": True}
-        client = Client(
+        client = PublishingClient(
             CallbackAPIVersion.VERSION2,
             client_id=section.client_id or f"clarify-dead-letters-{secrets.token_hex(4)}",
             protocol=MQTTProtocolVersion.MQTTv5 if v5 else MQTTProtocolVersion.MQTTv311,

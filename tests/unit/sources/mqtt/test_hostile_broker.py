@@ -3,6 +3,9 @@ served as if nothing had been."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import resource
 import subprocess
 import sys
 import threading
@@ -526,6 +529,21 @@ def test_a_broker_that_closes_at_once_is_asked_ever_less_often(tmp_path: Path) -
         source.close(10)
     assert pauses[:4] == [0.5, 1.0, 2.0, 4.0]
     assert min(pauses[4:8]) >= 8.0
+
+
+def test_descriptors_above_1023_are_served(tmp_path: Path) -> None:
+    """`select` would take them for a lost connection, for ever."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard) if hard > 0 else 4096, hard))
+    with contextlib.ExitStack() as held:
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        while True:
+            descriptor = os.open(os.devnull, os.O_RDONLY)
+            held.callback(os.close, descriptor)
+            if descriptor > 1100:
+                break
+        with Attack(tmp_path, honest_then(packet(0xC0)), "5") as attack:
+            attack.wait_over()
 
 
 # -- memory ----------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from connector.mapping.rules.rules import Rule
 from connector.settings import SettingsError
 from connector.sources.section import SourceSection
 from connector.sources.subscriptions import Subscription, overlap
+from connector.terminal.text import say
 
 _SHOWN: Final = 3
 
@@ -30,7 +31,7 @@ def check(config: Path) -> None:
     for name, registry in loaded.schema_registries.items():
         _check_files(f"schema registry {name}", registry.files)
         for warning in registry.warnings:
-            click.echo(f"warning: schema registry {name}: {warning}")
+            say(f"warning: schema registry {name}: {warning}")
     for section in loaded.sources:
         _check_source(section)
     try:
@@ -38,14 +39,14 @@ def check(config: Path) -> None:
     except SettingsError as error:
         raise SettingsError(f"mapping.rules: {error}") from None
     for warning in _unreachable(loaded, rules):
-        click.echo(f"warning: {warning}")
+        say(f"warning: {warning}")
     _check_files("dead_letters", loaded.dead_letters.files)
     for warning in loaded.dead_letters.warnings:
-        click.echo(f"warning: dead_letters: {warning}")
+        say(f"warning: dead_letters: {warning}")
     for what, catalogue in CATALOGUES.values():
         for name, why in catalogue.broken.items():
-            click.echo(f"warning: {what} {name!r}: {why}")
-    click.echo(
+            say(f"warning: {what} {name!r}: {why}")
+    say(
         f"{config}: ok: {', '.join(f'{s.name} ({s.address})' for s in loaded.sources)} → {credentials.api_url}, "
         f"integration {credentials.integration}, {len(loaded.mapping.rules) or 'no'} mapping rules"
     )
@@ -54,7 +55,7 @@ def check(config: Path) -> None:
 def _check_source(section: SourceSection) -> None:
     _check_files(f"source {section.name}", section.files)
     for warning in section.warnings + section.check():
-        click.echo(f"warning: source {section.name}: {warning}")
+        say(f"warning: source {section.name}: {warning}")
 
 
 def _unreachable(config: Config, rules: Sequence[Rule]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -83,7 +82,6 @@ def _run(config: Path, loaded: Config, worker: int | None) -> None:
         from connector.runtime.workers import PORT_FILE, config_for_worker, stop_with_supervisor  # noqa: PLC0415
 
         loaded = config_for_worker(loaded, worker)
-    os.umask(0o077)  # journal and dead letters hold what devices sent: for nobody else to read
     configure_logs(loaded.observe.log_level, loaded.observe.log_format, worker=worker)
     stop = threading.Event()
     signals_seen = 0

@@ -24,6 +24,7 @@ from connector.mapping.presets import PresetError, Presets
 from connector.settings import Catalogue
 from connector.sources.catalogue import SOURCES
 from connector.sources.file.section import STDIN
+from connector.terminal.text import shown
 
 _REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)\}")
 _UNION_MEMBER: Final = re.compile(r"\[key\]|literal\[.*\]|constrained-\w+")
@@ -60,13 +61,16 @@ class ConfigError(ConnectorError):
 
     def __init__(self, file: Path, problems: list[ConfigProblem]) -> None:
         self.problems = problems
-        lines = []
+        self.lines = []
+        """One line for each problem, whatever the file has in its names."""
         for problem in problems:
             where = f"{file}:{problem.line}" if problem.line else str(file)
-            lines.append(
-                f"{where}: {problem.field}: {problem.message}" if problem.field else f"{where}: {problem.message}"
+            self.lines.append(
+                shown(
+                    f"{where}: {problem.field}: {problem.message}" if problem.field else f"{where}: {problem.message}"
+                )
             )
-        super().__init__("\n".join(lines))
+        super().__init__("\n".join(self.lines))
 
 
 def load_config(file: Path, environment: Mapping[str, str] | None = None, *, without_secrets: bool = False) -> Config:

@@ -1,4 +1,4 @@
 """What the connector says of itself: logs, metrics, health.
 
-Knows: config, delivery, runtime.
+Knows: config, delivery, runtime, terminal.text.
 """

@@ -53,17 +53,22 @@ def _json_escape(char: str) -> str:
 
 def say(text: str, *, err: bool = False) -> None:
     """Print one line, whatever is in the text; with `err` on the standard error."""
-    click.echo(shown(text), err=err)
+    _print(shown(text) + "\n", err=err)
 
 
 def say_text(text: str, *, err: bool = False, end: str = "\n") -> None:
     """Print a text of several lines that we made: texts from outside in it went through `shown` before."""
-    click.echo("\n".join(map(shown, text.split("\n"))) + end, err=err, nl=False)
+    _print("\n".join(map(shown, text.split("\n"))) + end, err=err)
 
 
 def say_json(value: object) -> None:
     """Print one line of JSON, in ASCII."""
-    click.echo(_UNPRINTABLE_ASCII.sub(lambda found: _json_escape(found[0]), json.dumps(value)))
+    _print(_UNPRINTABLE_ASCII.sub(lambda found: _json_escape(found[0]), json.dumps(value)) + "\n", err=False)
+
+
+def _print(text: str, *, err: bool) -> None:
+    # The stream is named because click would replace one that has no UTF-8.
+    click.echo(text, file=sys.stderr if err else sys.stdout, nl=False)
 
 
 def write_line(out: TextIO, text: str) -> None:

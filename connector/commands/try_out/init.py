@@ -15,6 +15,7 @@ from connector.brokers.kafka_topics import checked_topic
 from connector.commands.try_out.options import duration_option, errors_for_people, from_capture, from_sources
 from connector.config.read import load_config
 from connector.sources.file.lines import capture_line
+from connector.terminal.text import say, say_text
 from connector.try_out.address import Addressed, parse_address
 from connector.try_out.capture import STDIN, Taken
 from connector.try_out.draft import Draft, draft
@@ -112,7 +113,7 @@ def init(
         text = config_text(drafted, _heard(address, input_), _preview(output, input_ or save))
         _check(text)
         if output == STDIN:
-            click.echo(text, nl=False)
+            say_text(text, end="")
         else:
             output.write_text(text, encoding="utf-8")
     _say(drafted, output, input_ or save)
@@ -222,18 +223,18 @@ def _check(text: str) -> None:
 
 def _say(drafted: Draft, output: Path, capture: Path | None) -> None:
     observed = drafted.observed
-    click.echo(
+    say(
         f"{output}: {len(drafted.rules)} rules, {drafted.signals} signals or more, from {observed.messages} messages "
         f"on {len(observed.topics)} topics",
         err=True,
     )
     if drafted.without_rule:
         topics = [seen.topic for rule in drafted.without_rule for seen in rule.group.topics]
-        click.echo(
+        say(
             f"not mapped yet: {len(topics)} topics, such as {topics[0]!r}, become dead letters; the file says why, and "
             "what to set",
             err=True,
         )
     if observed.unread:
-        click.echo(f"not read: {observed.unread} lines of the capture, such as {observed.unread_such_as}", err=True)
-    click.echo(f"next: read it, then {_preview(output, capture)}", err=True)
+        say(f"not read: {observed.unread} lines of the capture, such as {observed.unread_such_as}", err=True)
+    say(f"next: read it, then {_preview(output, capture)}", err=True)

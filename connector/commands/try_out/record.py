@@ -14,6 +14,7 @@ from connector.commands.try_out.options import CONFIG, duration_option, errors_f
 from connector.config.read import load_config
 from connector.sources.file.lines import capture_line
 from connector.sources.tap import TapError
+from connector.terminal.text import harmless_json, say
 from connector.try_out.capture import STDIN
 
 
@@ -64,7 +65,8 @@ def record(
             for taken in from_sources(sections, seconds=seconds, count=count, from_beginning=from_beginning):
                 out = out or _opened(file, append=append)  # a file stays as it is when nothing comes
                 source = taken.source or ""
-                out.write(capture_line(source, taken.record))
+                line = capture_line(source, taken.record)
+                out.write(harmless_json(line.decode()).encode() if file == STDIN else line)  # it may be a terminal
                 written[source] += 1
         except TapError as error:
             kept = f"; {written.total()} messages are in {file}" if written else ""
@@ -80,9 +82,7 @@ def record(
             "for what Kafka still has"
         )
     listed = ", ".join(f"{number} of {name}" for name, number in sorted(written.items()))
-    click.echo(
-        f"{file}: {written.total()} messages" + (f" ({listed})" if len(sections) > 1 and listed else ""), err=True
-    )
+    say(f"{file}: {written.total()} messages" + (f" ({listed})" if len(sections) > 1 and listed else ""), err=True)
 
 
 def _opened(file: Path, *, append: bool) -> BinaryIO:

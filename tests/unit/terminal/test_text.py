@@ -15,6 +15,7 @@ from connector.terminal.tables import unguarded, write_csv, write_json, write_ta
 from connector.terminal.text import harmless_json, say_json, shown
 
 ANY_TEXT = st.text(st.characters())  # lone surrogates, too
+FORMULA = tuple("=+-@＝＋－＠")  # noqa: RUF001 - those that spreadsheets of Japan take for the same
 HARMLESS = {"L", "M", "N", "P", "S"}
 """Unicode's categories of characters that a terminal only shows: letters, marks, numbers, punctuation, symbols."""
 
@@ -99,7 +100,7 @@ def test_csv_has_a_line_for_each_row_and_no_formula(rows: list[list[str]]) -> No
     for row in csv.reader(io.StringIO(out.getvalue())):
         for cell in row:
             for part in (cell, *cell.split(";")):  # a spreadsheet of many countries splits there
-                assert not part.strip().startswith(tuple("=+-@＝＋－＠")) or part.strip(" +-").replace(".", "").isdigit()  # noqa: RUF001
+                assert not part.strip().startswith(FORMULA) or part.strip(" +-").replace(".", "").isdigit()
 
 
 @pytest.mark.parametrize(

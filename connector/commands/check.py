@@ -10,6 +10,7 @@ import click
 
 from connector.clarify import Credentials
 from connector.commands.configuration import CONFIG
+from connector.commands.exposed import exposed_files
 from connector.config.model import Config
 from connector.config.read import CATALOGUES, load_config
 from connector.formats.schema.schemas import RegisteredSchema
@@ -27,6 +28,8 @@ _SHOWN: Final = 3
 def check(config: Path) -> None:
     """Check a configuration file and the credentials it names, without any network."""
     loaded = load_config(config)
+    for path in exposed_files(config, loaded):
+        say(f"warning: {path} holds a secret, and every user of this machine can read it: chmod 600 {path}")
     credentials = Credentials.load(loaded.clarify.credentials, allow_insecure=loaded.clarify.allow_insecure)
     for name, registry in loaded.schema_registries.items():
         _check_files(f"schema registry {name}", registry.files)

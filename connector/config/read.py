@@ -103,6 +103,20 @@ def _presets(plain: Any, folder: Path) -> Presets:
     return Presets(folder / named if isinstance(named, str) else None)
 
 
+def secret_files(file: Path) -> list[Path]:
+    """The files that a configuration names as `${file:PATH}`: they hold secrets. Raises `ConfigError`."""
+    found = _REFERENCE.findall("\n".join(_strings(_read(file))))
+    return [file.resolve().parent / name.removeprefix("file:") for name in found if name.startswith("file:")]
+
+
+def _strings(node: Any) -> Iterator[str]:
+    if isinstance(node, CommentedMap | CommentedSeq):
+        for child in node.values() if isinstance(node, CommentedMap) else node:
+            yield from _strings(child)
+    elif isinstance(node, str):
+        yield str(node)
+
+
 def rule_lines(file: Path) -> list[int]:
     """The line on which each rule of the mapping begins. Raises `ConfigError`."""
     document = _read(file)

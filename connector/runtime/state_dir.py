@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -11,6 +12,7 @@ from typing import Final, TextIO
 from connector import ConnectorError
 from connector.config.model import Config
 from connector.ledger.source_file import SourceFile
+from connector.state.files import open_private
 
 PACKING_NOTE: Final = "packing"
 SHARED_TOPICS_NOTE: Final = "shared_topics"
@@ -48,9 +50,12 @@ def open_log_file(config: Config, source: str) -> SourceFile:
 def lock_state_dir(folder: Path) -> TextIO:
     """Only one connector may use a state_dir: two would send and settle the same messages. Raises `StartError`."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("a+", encoding="ascii")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = open_private(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        file = os.fdopen(lock, "a+", encoding="ascii")
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise StartError(f"{error.filename} cannot be used: {error.strerror}") from None
         raise StartError(
             f"state_dir {folder} cannot be written ({error.strerror}); the journal needs a folder that can be, "
             "best on a volume"

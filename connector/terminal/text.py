@@ -8,14 +8,12 @@ functions of this module.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from typing import Final, TextIO
 
 import click
 
 _SHORT: Final = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
-_UNPRINTABLE_ASCII: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def shown(text: str) -> str:
@@ -48,7 +46,7 @@ def harmless_json(text: str) -> str:
 
 
 def _json_escape(char: str) -> str:
-    return json.dumps(char)[1:-1] if char > "\x7f" else f"\\u{ord(char):04x}"
+    return json.dumps(char)[1:-1]
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -62,8 +60,8 @@ def say_text(text: str, *, err: bool = False, end: str = "\n") -> None:
 
 
 def say_json(value: object) -> None:
-    """Print one line of JSON, in ASCII."""
-    _print(_UNPRINTABLE_ASCII.sub(lambda found: _json_escape(found[0]), json.dumps(value)) + "\n", err=False)
+    """Print one line of JSON, in printable ASCII."""
+    _print(json.dumps(value) + "\n", err=False)
 
 
 def _print(text: str, *, err: bool) -> None:

@@ -15,6 +15,7 @@ from connector.brokers.kafka_topics import checked_topic
 from connector.commands.try_out.options import duration_option, errors_for_people, from_capture, from_sources
 from connector.config.read import load_config
 from connector.sources.file.lines import capture_line
+from connector.state.files import open_output
 from connector.terminal.text import say, say_text
 from connector.try_out.address import Addressed, parse_address
 from connector.try_out.capture import STDIN, Taken
@@ -115,7 +116,8 @@ def init(
         if output == STDIN:
             say_text(text, end="")
         else:
-            output.write_text(text, encoding="utf-8")
+            with os.fdopen(open_output(output, os.O_TRUNC), "w", encoding="utf-8") as file_:
+                file_.write(text)
     _say(drafted, output, input_ or save)
 
 
@@ -144,8 +146,7 @@ def _kept(records: Iterable[Taken], save: Path | None) -> Iterator[Taken]:
     with ExitStack() as opened:
         out = None
         if save is not None:
-            descriptor = os.open(save, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            out = opened.enter_context(os.fdopen(descriptor, "wb"))
+            out = opened.enter_context(os.fdopen(open_output(save, os.O_TRUNC), "wb"))
         for taken in records:
             if out is not None:
                 out.write(capture_line(taken.source or "", taken.record))

@@ -14,6 +14,7 @@ from connector.commands.try_out.options import CONFIG, duration_option, errors_f
 from connector.config.read import load_config
 from connector.sources.file.lines import capture_line
 from connector.sources.tap import TapError
+from connector.state.files import open_output
 from connector.terminal.text import harmless_json, say
 from connector.try_out.capture import STDIN
 
@@ -88,5 +89,4 @@ def record(
 def _opened(file: Path, *, append: bool) -> BinaryIO:
     if file == STDIN:
         return sys.stdout.buffer
-    flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC)
-    return os.fdopen(os.open(file, flags, 0o600), "wb")
+    return os.fdopen(open_output(file, os.O_APPEND if append else os.O_TRUNC), "wb")

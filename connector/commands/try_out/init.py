@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -205,7 +206,7 @@ def _is_kafka(where: Addressed | None) -> bool:
 def _heard(address: str | None, input_: Path | None) -> str:
     if input_ is not None:
         return "standard input" if input_ == STDIN else str(input_)
-    return str(address).rpartition("@")[2].rpartition("://")[2]
+    return re.split("[?#]", str(address).rpartition("@")[2].rpartition("://")[2], maxsplit=1)[0]
 
 
 def _preview(output: Path, capture: Path | None) -> str:

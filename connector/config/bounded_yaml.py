@@ -14,7 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 MAX_BYTES: Final = 1024 * 1024
 """Of a file. The example configurations have less than 10 KiB."""
-MAX_NODES: Final = 50_000
+MAX_NODES: Final = 30_000
 """Keys and values of a file: as they stand there, and also after each alias is replaced by its anchor's content."""
 MAX_DEPTH: Final = 64
 """Levels of nesting, aliases replaced."""

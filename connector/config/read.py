@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -328,8 +329,13 @@ def _without_kind(at: Path_) -> Path_:
     return tuple(part for part, _, is_kind in _steps(at) if not is_kind)
 
 
+@cache
+def _schema() -> dict[str, Any]:
+    return Config.model_json_schema()
+
+
 def _known_fields(at: Path_) -> list[str]:
-    schema = Config.model_json_schema()
+    schema = _schema()
     node = schema
     for _, node, _ in _steps(at):  # noqa: B007 - the last one counts
         pass
@@ -338,7 +344,7 @@ def _known_fields(at: Path_) -> list[str]:
 
 def _steps(at: Path_) -> Iterator[tuple[str | int, dict[str, Any], bool]]:
     """Down the JSON Schema: each part of a place, what is there, and whether the part is only a section's kind."""
-    schema = Config.model_json_schema()
+    schema = _schema()
     node: dict[str, Any] = schema
     for part in at:
         node = _resolved(node, schema)

@@ -11,6 +11,8 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.composer import Composer
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import ScalarEvent
+from ruamel.yaml.nodes import MappingNode
 
 MAX_BYTES: Final = 1024 * 1024
 """Of a file. The example configurations have less than 10 KiB."""
@@ -40,6 +42,11 @@ class _BoundedComposer(Composer):
             raise BoundedYamlError(mark.line + 1, f"the file has more than {MAX_NODES} keys and values")
         if depth > MAX_DEPTH:
             raise BoundedYamlError(mark.line + 1, f"nested too deeply: more than {MAX_DEPTH} levels")
+        if isinstance(parent, MappingNode) and index is None and not self.parser.check_event(ScalarEvent):
+            raise BoundedYamlError(
+                mark.line + 1, "a key must be a plain text"
+            )  # a list of aliases is hashed as a whole
+        self.warn_double_anchors = False  # the warning quotes the file
         self._nodes, self._level = count, depth
         node = super().compose_node(parent, index)
         self._level -= 1

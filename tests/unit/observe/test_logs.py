@@ -144,12 +144,16 @@ def test_a_topic_forges_no_line_and_gives_a_terminal_no_orders(form: str) -> Non
     assert "forged" in out.getvalue()
 
 
+def quote(topic: str) -> None:
+    raise ValueError(topic)
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_an_exception_that_quotes_a_topic_forges_no_line(form: str) -> None:
     out = io.StringIO()
     configure_logs("info", form, out)
     try:
-        raise ValueError(HOSTILE)
+        quote(HOSTILE)
     except ValueError:
         structlog.get_logger().exception("it_crashed")
     assert not {char for char in out.getvalue() if not char.isprintable()} - {"\n"}

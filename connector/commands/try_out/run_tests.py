@@ -15,7 +15,7 @@ from connector.config.read import load_config, rule_lines
 from connector.formats.format import SchemaUnavailableError
 from connector.observe.logs import configure_logs
 from connector.terminal.tables import write_json
-from connector.terminal.text import write_line
+from connector.terminal.text import shown, write_line
 from connector.try_out.cases import find_cases, load_cases
 from connector.try_out.judge import CaseResult, Failure, run_case
 from connector.try_out.mapping import RuleAt, TriedMapping
@@ -139,16 +139,11 @@ def _junit(config: Path, results: list[CaseResult]) -> ET.ElementTree[ET.Element
             suite,
             "testcase",
             classname=placed.file.stem,
-            name=placed.case.name,
+            name=shown(placed.case.name),  # XML has no control characters
             file=str(placed.file),
             line=str(placed.line),
         )
         if not result.passed:
-            text = "\n".join(line for failure in result.failures for line in _lines(config, failure))
-            ET.SubElement(case, "failure", message="the samples differ").text = _xml_text(text)
+            lines = (shown(line) for failure in result.failures for line in _lines(config, failure))
+            ET.SubElement(case, "failure", message="the samples differ").text = "\n".join(lines)
     return ET.ElementTree(suites)
-
-
-def _xml_text(text: str) -> str:
-    """Without what XML cannot hold."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)

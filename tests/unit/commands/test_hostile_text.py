@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner, Result
@@ -167,6 +168,13 @@ def test_csv_of_dead_letters_has_no_formula_and_keeps_its_numbers(folder: Path) 
     rows = list(csv.DictReader(io.StringIO(run(folder, "dead-letters list @ --format csv").stdout)))
     assert [row["topic"].startswith("'=A") for row in rows] == [True]
     assert rows[0]["values"] == "1"
+
+
+def test_a_report_for_ci_is_xml_whatever_the_test_is_called(folder: Path) -> None:
+    run(folder, "test @ ./hostile-tests.yaml --junit ./report.xml")
+    (case,) = ElementTree.parse(folder / "report.xml").iter("testcase")
+    assert FORGED in (case.get("name") or "")
+    assert (case.get("name") or "").isprintable()
 
 
 def test_an_error_that_quotes_a_server_is_one_line(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

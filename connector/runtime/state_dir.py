@@ -67,6 +67,10 @@ def lock_state_dir(folder: Path) -> TextIO:
         raise StartError(
             f"state_dir {folder} is in use by another connector; stop it, or give this one a state_dir of its own"
         ) from None
+    for entry in os.scandir(folder):
+        if entry.is_symlink() and not entry.is_dir():  # journals, notes and reserves are written at these names
+            file.close()
+            raise StartError(f"{entry.path} is a symbolic link, and such are not followed: put the file itself there")
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
     file.flush()

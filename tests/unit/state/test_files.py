@@ -111,6 +111,18 @@ def test_the_lock_is_not_followed_to_another_file(tmp_path: Path) -> None:
     assert other.read_text() == "all of it"
 
 
+@pytest.mark.parametrize("name", ["mqtt.sqlite", "port", "drain.json", "mqtt.sqlite-reserve", "anything"])
+def test_a_link_to_a_file_in_state_dir_is_found_before_anything_is_written(tmp_path: Path, name: str) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / name).symlink_to(tmp_path / "precious")
+    with pytest.raises(StartError, match=f"state/{name} is a symbolic link"):
+        lock_state_dir(tmp_path / "state")
+    (tmp_path / "state" / name).unlink()
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "state" / "dead-letters").symlink_to(tmp_path / "letters")  # a folder on another volume is fine
+    lock_state_dir(tmp_path / "state").close()
+
+
 @pytest.mark.parametrize("exists", [True, False])
 def test_sqlite_files_are_not_followed(tmp_path: Path, exists: bool) -> None:
     other = tmp_path / "other.sqlite"

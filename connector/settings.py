@@ -82,7 +82,7 @@ SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,63}$"),
 class Section(BaseModel):
     """A section: unknown settings are errors, and defaults are checked like anything else."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
 
 
 class TlsSection(Section):

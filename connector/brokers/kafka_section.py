@@ -49,6 +49,7 @@ class SaslSection(Section):
     client_secret: SecretStr | None = Field(default=None, description="Client secret, for OAUTHBEARER.")
     token_url: str | None = Field(
         default=None,
+        repr=False,
         description="Token endpoint (OIDC client credentials), for OAUTHBEARER. Its certificate is checked against the "
         "system's authorities; another one's PEM file: `https.ca.location` in `librdkafka`.",
         examples=["https://login.example.com/oauth2/token"],
@@ -79,6 +80,8 @@ class SaslSection(Section):
             url = urlsplit(self.token_url)
             if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOCAL_HOSTS):
                 raise ValueError("token_url must begin with https://: the client secret travels to it")
+            if url.username or url.password:
+                raise ValueError("token_url: user and password do not belong into it; use client_id and client_secret")
         return self
 
 

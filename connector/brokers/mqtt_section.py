@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -13,15 +14,33 @@ from connector.settings import Seconds, Section, TlsSection, number_as_text
 MQTT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 
 
-def _checked_url(value: str) -> str:
+class BrokerAddress(str):
+    """The URL of a broker, of which the query and the fragment are never printed: they may hold a token.
+
+    `str`, `repr` and formatting leave both out. `urlsplit` reads the whole URL.
+    """
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return re.split("[?#]", self, maxsplit=1)[0]
+
+    def __repr__(self) -> str:
+        return repr(str(self))
+
+    def __format__(self, form: str) -> str:
+        return format(str(self), form)
+
+
+def _checked_url(value: str) -> BrokerAddress:
     url = value if "://" in value else "mqtts://" + value
     try:
         parts = urlsplit(url)
     except ValueError:
         raise ValueError("cannot be read as an address; write for example mqtts://broker.example.com:8883") from None
     if parts.scheme not in MQTT_PORTS:
-        raise ValueError(f"scheme {parts.scheme!r} is not known; use mqtts, mqtt, wss or ws")
-    if not parts.hostname:
+        raise ValueError("the scheme is not known; use mqtts, mqtt, wss or ws")
+    if not parts.hostname or not all(char.isalnum() or char in "-._:%" for char in parts.hostname):
         raise ValueError("the address has no host; write for example mqtts://broker.example.com:8883")
     if parts.username or parts.password:
         raise ValueError("user and password do not belong into the URL; use username and password")
@@ -33,7 +52,7 @@ def _checked_url(value: str) -> str:
         raise ValueError("port 0 cannot be connected to")
     if parts.scheme in ("mqtt", "mqtts") and parts.path not in ("", "/"):
         raise ValueError("a path belongs only to ws:// and wss:// addresses")
-    return url
+    return BrokerAddress(url)
 
 
 BrokerUrl = Annotated[str, AfterValidator(_checked_url)]

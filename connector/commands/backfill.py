@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -16,6 +15,7 @@ from connector.config.read import load_config
 from connector.observe.logs import configure_logs
 from connector.runtime.backfill import Backfill, asked_range, choose_source
 from connector.runtime.ledger import as_table, read_ledger
+from connector.terminal.text import say, say_text
 
 _log = structlog.get_logger(__name__)
 
@@ -43,18 +43,15 @@ def backfill(
     Runs beside the live connector. Interrupted, the same command goes on where it stopped.
     """
     loaded = load_config(config)
-    os.umask(0o077)
     configure_logs(loaded.observe.log_level, loaded.observe.log_format)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     job = Backfill(loaded, choose_source(loaded, source), asked_range(from_, to, offsets), share)
     reader = job.source
-    click.echo(
-        f"{reader.total} offsets; {'going on after' if reader.resumed else 'beginning with'} {reader.done} of them"
-    )
+    say(f"{reader.total} offsets; {'going on after' if reader.resumed else 'beginning with'} {reader.done} of them")
     for name, (first, end) in sorted(reader.ranges.items()):
-        click.echo(f"  {name}: " + (f"offsets {first} to {end - 1}" if first < end else "nothing"))
+        say(f"  {name}: " + (f"offsets {first} to {end - 1}" if first < end else "nothing"))
     pipeline = job.connector.pipeline
     job.connector.start()
     with click.progressbar(length=max(1, reader.total), show_pos=True, file=sys.stderr) as bar:
@@ -65,7 +62,7 @@ def backfill(
         job.connector.stop()
         bar.update(max(0, (reader.total if finished and not pipeline.failure else reader.done) - bar.pos))
     account = read_ledger(job.config)
-    click.echo(as_table(account))
+    say_text(as_table(account))
     if pipeline.failure:
         raise click.ClickException(pipeline.failure)
     if not finished:

@@ -10,6 +10,7 @@ import click
 
 from connector.clarify import Credentials
 from connector.commands.configuration import CONFIG
+from connector.commands.exposed import exposed_files
 from connector.config.model import Config
 from connector.config.read import CATALOGUES, load_config
 from connector.formats.schema.schemas import RegisteredSchema
@@ -17,6 +18,7 @@ from connector.mapping.rules.rules import Rule
 from connector.settings import SettingsError
 from connector.sources.section import SourceSection
 from connector.sources.subscriptions import Subscription, overlap
+from connector.terminal.text import say
 
 _SHOWN: Final = 3
 
@@ -26,11 +28,13 @@ _SHOWN: Final = 3
 def check(config: Path) -> None:
     """Check a configuration file and the credentials it names, without any network."""
     loaded = load_config(config)
+    for path in exposed_files(config, loaded):
+        say(f"warning: {path} holds a secret, and every user of this machine can read it: chmod 600 {path}")
     credentials = Credentials.load(loaded.clarify.credentials, allow_insecure=loaded.clarify.allow_insecure)
     for name, registry in loaded.schema_registries.items():
         _check_files(f"schema registry {name}", registry.files)
         for warning in registry.warnings:
-            click.echo(f"warning: schema registry {name}: {warning}")
+            say(f"warning: schema registry {name}: {warning}")
     for section in loaded.sources:
         _check_source(section)
     try:
@@ -38,17 +42,17 @@ def check(config: Path) -> None:
     except SettingsError as error:
         raise SettingsError(f"mapping.rules: {error}") from None
     for warning in _unreachable(loaded, rules):
-        click.echo(f"warning: {warning}")
+        say(f"warning: {warning}")
     _check_files("dead_letters", loaded.dead_letters.files)
     for warning in loaded.dead_letters.warnings:
-        click.echo(f"warning: dead_letters: {warning}")
+        say(f"warning: dead_letters: {warning}")
     _check_files("observe", loaded.observe.files)
     for warning in loaded.observe.warnings:
-        click.echo(f"warning: observe: {warning}")
+        say(f"warning: observe: {warning}")
     for what, catalogue in CATALOGUES.values():
         for name, why in catalogue.broken.items():
-            click.echo(f"warning: {what} {name!r}: {why}")
-    click.echo(
+            say(f"warning: {what} {name!r}: {why}")
+    say(
         f"{config}: ok: {', '.join(f'{s.name} ({s.address})' for s in loaded.sources)} → {credentials.api_url}, "
         f"integration {credentials.integration}, {len(loaded.mapping.rules) or 'no'} mapping rules"
     )
@@ -57,7 +61,7 @@ def check(config: Path) -> None:
 def _check_source(section: SourceSection) -> None:
     _check_files(f"source {section.name}", section.files)
     for warning in section.warnings + section.check():
-        click.echo(f"warning: source {section.name}: {warning}")
+        say(f"warning: source {section.name}: {warning}")
 
 
 def _unreachable(config: Config, rules: Sequence[Rule]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import traceback
 from typing import Final
 
@@ -10,6 +11,7 @@ import click
 
 from connector import ConnectorError, __version__
 from connector.observe.logs import configure_logs
+from connector.terminal.text import say, shown, survive_any_encoding
 
 BUG: Final = 70
 """The exit status after a bug: EX_SOFTWARE of sysexits.h."""
@@ -46,17 +48,28 @@ class _Commands(click.Group):
         return list(_COMMANDS)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command. What a person can mend is printed as one message; everything else is a bug of ours."""
+        """Run the command. What a person can mend is printed as one message; everything else is a bug of ours.
+
+        A message may quote a topic, or the answer of a server. So it is one line, whatever is in it, unless the error
+        has several `lines`.
+        """
         try:
             return super().invoke(ctx)
         except ConnectorError as error:
-            raise click.ClickException(str(error)) from None
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise click.ClickException(_message(error, str(error))) from None
+        except click.ClickException as error:
+            error.message = _message(error, error.message)  # type: ignore[misc]
+            raise
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception:  # noqa: BLE001 - whatever it is
-            traceback.print_exc()  # without local variables, which may hold a secret
-            click.echo(
-                f"\nThis is a bug in clarify-connector {__version__}. Please report it in the project's issue tracker, "
+            # Without local variables, which may hold a secret. Indented: what an error quotes must not look like a
+            # line of ours.
+            for line in traceback.format_exc().rstrip().split("\n"):
+                say(f"  {line}", err=True)
+            say("", err=True)
+            say(
+                f"This is a bug in clarify-connector {__version__}. Please report it in the project's issue tracker, "
                 "with the lines above.",
                 err=True,
             )
@@ -70,8 +83,14 @@ class _Commands(click.Group):
         return command
 
 
+def _message(error: Exception, text: str) -> str:
+    return "\n".join(map(shown, getattr(error, "lines", [text])))
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:
     """Carries MQTT and Kafka data into Clarify: every measurement, once, under the right name."""
+    os.umask(0o077)  # whatever a command writes may hold data of devices, or secrets: for nobody else to read
+    survive_any_encoding()
     configure_logs("info", "text")  # until the command knows better: by default, tracebacks may show local variables

@@ -12,6 +12,7 @@ import click
 from connector.config.read import load_config
 from connector.runtime.drain import DrainFiles, DrainProgress, DrainRequest
 from connector.runtime.workers import worker_folder
+from connector.terminal.text import say, say_text, shown
 
 _LOOK_SECONDS: Final = 0.2
 _CLOSE_SECONDS: Final = 45.0
@@ -53,7 +54,7 @@ def drain(config: Path, within: float, end_session: bool) -> None:
             f"worker {', '.join(map(str, unasked))} did not run and was not asked; the others have handed over all. If "
             "it was being started again, drain once more"
         )
-    click.echo("drained: nothing was left behind")
+    say("drained: nothing was left behind")
 
 
 def _ask(files: DrainFiles, request: DrainRequest, state_dir: Path) -> None:
@@ -78,7 +79,7 @@ def _follow(files: DrainFiles, within: float) -> DrainProgress | None:
             if last is not None:
                 if last.stage != stage:
                     stage = last.stage
-                    click.echo(f"\n{stage}" if sys.stderr.isatty() else stage, err=True)
+                    say_text(f"\n{shown(stage)}" if sys.stderr.isatty() else shown(stage), err=True)
                 most = max(most, last.waiting)
                 bar.length = max(1, most)
                 bar.update(max(0, most - last.waiting - bar.pos))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import sys
 import time
@@ -27,6 +26,7 @@ from connector.ledger.verify import (
     waiting_messages,
 )
 from connector.runtime.state_dir import WORKER_FOLDERS
+from connector.terminal.text import say, say_json, shown
 
 _CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 _RATE_SECONDS: Final = 2.0
@@ -51,17 +51,17 @@ def verify_command(config: Path, as_json: bool) -> None:
         with _bar(path) as progress:
             found[str(path)] = verify(path, progress)
     if as_json:
-        click.echo(json.dumps({path: asdict(findings) for path, findings in found.items()}))
+        say_json({path: asdict(findings) for path, findings in found.items()})
     else:
         for name, findings in found.items():
-            click.echo(f"{name}: {findings.messages} messages in {findings.rows} rows read")
+            say(f"{name}: {findings.messages} messages in {findings.rows} rows read")
             for problem in findings.problems:
-                click.echo(f"  PROBLEM: {problem}")
+                say(f"  PROBLEM: {problem}")
             acknowledged = [loss for loss in findings.losses if loss.acknowledged]
             for loss in acknowledged:
-                click.echo(f"  known loss {loss.id}: {loss} (acknowledged {loss.acknowledged})")
+                say(f"  known loss {loss.id}: {loss} (acknowledged {loss.acknowledged})")
             if not findings.problems:
-                click.echo("  every row is what was written, no position is missing, the account balances")
+                say("  every row is what was written, no position is missing, the account balances")
     if any(findings.problems for findings in found.values()):
         sys.exit(1)
 
@@ -89,9 +89,10 @@ def stats_command(config: Path, topics: int, as_json: bool) -> None:
             content = asdict(stats) | {"topics": dict(stats.topics.most_common(topics))}
             found[str(path)] = content | {"inflow_per_second": rates[0], "settled_per_second": rates[1]}
         else:
-            click.echo(_lines(path, stats, rates, topics))
+            for line in _lines(path, stats, rates, topics):
+                say(line)
     if as_json:
-        click.echo(json.dumps(found))
+        say_json(found)
 
 
 @journal.command("acknowledge")
@@ -108,7 +109,7 @@ def acknowledge_command(config: Path, ids: tuple[int, ...], note: str) -> None:
         try:
             for loss in acknowledge(path, list(ids) or None, note):
                 done += 1
-                click.echo(f"{path}: acknowledged loss {loss.id}: {loss}")
+                say(f"{path}: acknowledged loss {loss.id}: {loss}")
         except sqlite3.Error as error:
             raise click.ClickException(f"{path} cannot be changed: {error}") from None
     if not done:
@@ -139,11 +140,11 @@ def _bar(path: Path) -> Iterator[Callable[[int], None]]:
         length = waiting_messages(path)
     except (sqlite3.Error, UnicodeDecodeError, TypeError, ValueError):
         length = 0  # damaged: the check says more
-    with click.progressbar(length=max(1, length), label=path.name, file=sys.stderr) as bar:
+    with click.progressbar(length=max(1, length), label=shown(path.name), file=sys.stderr) as bar:
         yield bar.update
 
 
-def _lines(path: Path, stats: JournalStats, rates: tuple[float, float], topics: int) -> str:
+def _lines(path: Path, stats: JournalStats, rates: tuple[float, float], topics: int) -> list[str]:
     held, file, free, wal = (n / _MIB for n in (stats.bytes, stats.file_bytes, stats.free_bytes, stats.wal_bytes))
     lines = [
         f"{path}: {stats.messages} messages wait, {held:,.1f} MiB of topics and payloads, in {stats.rows} rows",
@@ -161,4 +162,4 @@ def _lines(path: Path, stats: JournalStats, rates: tuple[float, float], topics: 
     lines += [f"  {n:>12}  {topic}" for topic, n in shown]
     if len(stats.topics) > len(shown):
         lines.append(f"  and {len(stats.topics) - len(shown)} more topics")
-    return "\n".join(lines)
+    return lines

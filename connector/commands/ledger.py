@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 
 from connector.config.read import load_config
 from connector.runtime.ledger import as_table, read_ledger
+from connector.terminal.text import say_json, say_text
 
 
 @click.command()
@@ -32,6 +32,9 @@ def ledger(configs: tuple[Path, ...], as_json: bool, all_members: bool) -> None:
         found = read_ledger(*map(load_config, configs), all_members=all_members)
     except sqlite3.Error as error:
         raise click.ClickException(f"the ledger cannot be read: {error}") from None
-    click.echo(json.dumps(found.as_json()) if as_json else as_table(found))
+    if as_json:
+        say_json(found.as_json())
+    else:
+        say_text(as_table(found))
     if not found.balanced:
         sys.exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ from connector.config.read import load_config
 from connector.metadata.book import MetadataKind, MetadataLine, MetadataStatus, drop, read_lines, read_troubles, retry
 from connector.metadata.reconciler import FailureKind
 from connector.runtime.state_dir import state_files
+from connector.terminal.text import say, say_json
 
 _KINDS: Final = {MetadataKind.SIGNAL: "metadata", MetadataKind.ITEM: "item"}
 
@@ -67,11 +67,11 @@ def _again(files: Sequence[Path], patterns: Sequence[str], *, is_retry: bool) ->
         if failed:
             changed += retry(file, failed, time.time()) if is_retry else drop(file, failed)
     if invalid and is_retry:
-        click.echo(f"{invalid} break a documented rule; that takes a change of the mapping", err=True)
+        say(f"{invalid} break a documented rule; that takes a change of the mapping", err=True)
     if not changed:
         meant = " or ".join(patterns) or "anything"
         raise click.ClickException(f"nothing that {'Clarify rejected' if is_retry else 'failed'} is like {meant}")
-    click.echo(f"{changed} {'are tried again' if is_retry else 'are forgotten'}")
+    say(f"{changed} {'are tried again' if is_retry else 'are forgotten'}")
 
 
 def _show(files: Sequence[Path], patterns: Sequence[str], statuses: Sequence[MetadataStatus], *, as_json: bool) -> None:
@@ -79,16 +79,16 @@ def _show(files: Sequence[Path], patterns: Sequence[str], statuses: Sequence[Met
     found = (line for file in files for line in _lines(file, patterns, statuses))
     if as_json:
         said = {str(kind): {"since": _time(at), "reason": why} for kind, (at, why) in troubles.items()}
-        click.echo(json.dumps({"trouble": said, "signals": [_as_json(line) for line in found]}))
+        say_json({"trouble": said, "signals": [_as_json(line) for line in found]})
         return
     counted: Counter[tuple[MetadataKind, MetadataStatus]] = Counter()
     for line in found:
         counted[line.kind, line.status] += 1
-        click.echo(_as_text(line))
+        say(_as_text(line))
     for kind, (at, why) in troubles.items():
-        click.echo(f"{_KINDS[kind]}: nothing is saved since {_time(at)}: {why}")
+        say(f"{_KINDS[kind]}: nothing is saved since {_time(at)}: {why}")
     said_counts = [f"{_KINDS[kind]}: {n} {status}" for (kind, status), n in sorted(counted.items())]
-    click.echo(", ".join(said_counts) or "No signal is like that.")
+    say(", ".join(said_counts) or "No signal is like that.")
 
 
 def _as_text(line: MetadataLine) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,6 +12,7 @@ from connector.commands.configuration import CONFIG
 from connector.config.read import load_config
 from connector.runtime.state_dir import state_files
 from connector.state.state import approve, read_held
+from connector.terminal.text import say, say_json
 
 
 @click.command("new-signals")
@@ -29,7 +29,7 @@ def new_signals(config: Path, patterns: tuple[str, ...], as_json: bool) -> None:
         held = {file: read_held(file) for file in state_files(folder)}
         if not patterns:
             inputs = sorted({input_id for found in held.values() for input_id in found})
-            click.echo(json.dumps(inputs) if as_json else "\n".join(inputs) or "No signal is held.")
+            _say(inputs, inputs or ["No signal is held."], as_json=as_json)
             return
         wanted = {
             file: [input_id for input_id in found if any(fnmatchcase(input_id, pattern) for pattern in patterns)]
@@ -42,4 +42,12 @@ def new_signals(config: Path, patterns: tuple[str, ...], as_json: bool) -> None:
     approved = sorted({input_id for inputs in wanted.values() for input_id in inputs})
     if not approved:
         raise click.ClickException(f"no held signal is like {' or '.join(patterns)}; without --approve they are listed")
-    click.echo(json.dumps(approved) if as_json else "\n".join(f"approved {input_id}" for input_id in approved))
+    _say(approved, [f"approved {input_id}" for input_id in approved], as_json=as_json)
+
+
+def _say(inputs: list[str], lines: list[str], *, as_json: bool) -> None:
+    if as_json:
+        say_json(inputs)
+        return
+    for line in lines:
+        say(line)

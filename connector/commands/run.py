@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,10 @@ import structlog
 
 from connector import __version__
 from connector.commands.configuration import CONFIG
+from connector.commands.exposed import exposed_files
 from connector.config.read import load_config
 from connector.observe.logs import configure_logs
+from connector.state.files import open_private
 
 if TYPE_CHECKING:
     from connector.config.model import Config
@@ -32,10 +35,21 @@ def run(config: Path, worker: int | None) -> None:
     # a thread says so: whoever was interrupted may be logging, and hold the lock for it
     signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=_say_no_reload, daemon=True).start())
     loaded = load_config(config)
+    exposed = exposed_files(config, loaded)
     if loaded.workers > 1 and worker is None:
-        _run_workers(config, loaded)
+        _run_workers(config, loaded, exposed)
     else:
-        _run(config, loaded, worker)
+        _run(config, loaded, worker, exposed if worker is None else [])
+
+
+def _warn(exposed: Sequence[Path]) -> None:
+    for path in exposed:
+        _log.warning(
+            "secret_readable_by_others",
+            file=str(path),
+            effect="every user of this machine can read the secret in it",
+            remedy="chmod 600",
+        )
 
 
 def _say_no_reload() -> None:
@@ -47,12 +61,13 @@ def _say_no_reload() -> None:
     )
 
 
-def _run_workers(file: Path, loaded: Config) -> None:
+def _run_workers(file: Path, loaded: Config, exposed: Sequence[Path]) -> None:
     """Run a process for each worker, and speak for all of them."""
     from connector.observe.of_workers import serve_together  # noqa: PLC0415
     from connector.runtime.workers import PORT_FILE, Supervisor, worker_folder  # noqa: PLC0415
 
     configure_logs(loaded.observe.log_level, loaded.observe.log_format)
+    _warn(exposed)
     supervisor = Supervisor(loaded, file)
     ports = [worker_folder(loaded.state_dir, worker.number) / PORT_FILE for worker in supervisor.workers]
     try:
@@ -74,7 +89,7 @@ def _cannot_listen(loaded: Config, error: OSError) -> str:
     return f"observe.listen {loaded.observe.listen} cannot be used ({error.strerror}); choose another port, or null"
 
 
-def _run(config: Path, loaded: Config, worker: int | None) -> None:
+def _run(config: Path, loaded: Config, worker: int | None, exposed: Sequence[Path]) -> None:
     from connector.observe.pages import serve  # noqa: PLC0415
     from connector.runtime.connector import Connector, calm_collector  # noqa: PLC0415 - only this command needs all
 
@@ -83,8 +98,8 @@ def _run(config: Path, loaded: Config, worker: int | None) -> None:
         from connector.runtime.workers import PORT_FILE, config_for_worker, stop_with_supervisor  # noqa: PLC0415
 
         loaded = config_for_worker(loaded, worker)
-    os.umask(0o077)  # journal and dead letters hold what devices sent: for nobody else to read
     configure_logs(loaded.observe.log_level, loaded.observe.log_format, worker=worker)
+    _warn(exposed)
     stop = threading.Event()
     signals_seen = 0
 
@@ -105,7 +120,9 @@ def _run(config: Path, loaded: Config, worker: int | None) -> None:
     if worker is not None:
         stop_with_supervisor(stop.set)
         if pages is not None:
-            (loaded.state_dir / PORT_FILE).write_text(str(pages.port), encoding="ascii")
+            descriptor = open_private(loaded.state_dir / PORT_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(str(pages.port))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     calm_collector()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from connector.config.reference import json_schema, reference
+from connector.terminal.text import say_text
 
 
 @click.command()
 @click.option("--markdown", is_flag=True, help="The reference for people instead of the JSON Schema.")
 def schema(markdown: bool) -> None:
     """Print the JSON Schema of the configuration, for editors and for checking."""
-    click.echo(reference() if markdown else json_schema(), nl=False)
+    say_text(reference() if markdown else json_schema(), end="")

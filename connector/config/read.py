@@ -7,16 +7,15 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from connector import ConnectorError
+from connector.config.bounded_yaml import BoundedYamlError, read_yaml
 from connector.config.model import Config
 from connector.dead_letters.catalogue import STORES
 from connector.formats.catalogue import FORMATS
@@ -24,11 +23,17 @@ from connector.mapping.presets import PresetError, Presets
 from connector.settings import Catalogue
 from connector.sources.catalogue import SOURCES
 from connector.sources.file.section import STDIN
+from connector.terminal.text import shown
 
 _REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)\}")
 _UNION_MEMBER: Final = re.compile(r"\[key\]|literal\[.*\]|constrained-\w+")
 """What pydantic puts into a place that the file does not have."""
 _FIELD: Final = re.compile(r"([^\s:]+): ")
+_QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\{[^}]*\}")
+_QUANTITY: Final = re.compile(r"[+-]?[\d.,_ ]{1,12}[A-Za-z%]{0,4}")
+"""A number, and perhaps its unit: it tells nothing, and a wrong one is mended more easily where it is shown."""
+_LEAST_HIDDEN: Final = 4
+"""Characters: a shorter text is hidden only where it is quoted, as it may be a part of any word."""
 _MAX_SECRET_BYTES: Final = 64 * 1024
 
 _ELSEWHERE: Final = ("clarify", "sources", "state_dir", "observe", "dead_letters")
@@ -60,13 +65,16 @@ class ConfigError(ConnectorError):
 
     def __init__(self, file: Path, problems: list[ConfigProblem]) -> None:
         self.problems = problems
-        lines = []
+        self.lines = []
+        """One line for each problem, whatever the file has in its names."""
         for problem in problems:
             where = f"{file}:{problem.line}" if problem.line else str(file)
-            lines.append(
-                f"{where}: {problem.field}: {problem.message}" if problem.field else f"{where}: {problem.message}"
+            self.lines.append(
+                shown(
+                    f"{where}: {problem.field}: {problem.message}" if problem.field else f"{where}: {problem.message}"
+                )
             )
-        super().__init__("\n".join(lines))
+        super().__init__("\n".join(self.lines))
 
 
 def load_config(file: Path, environment: Mapping[str, str] | None = None, *, without_secrets: bool = False) -> Config:
@@ -78,7 +86,8 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None, *, wit
     document = _read(file)
     problems: list[ConfigProblem] = []
     folder = file.resolve().parent
-    plain = _Expansion(document, folder, os.environ if environment is None else environment, problems).of(document)
+    expansion = _Expansion(document, folder, os.environ if environment is None else environment, problems)
+    plain = expansion.of(document)
     missing = [problem for problem in problems if without_secrets and problem.field.startswith(_ELSEWHERE)]
     if len(missing) < len(problems):
         raise ConfigError(file, problems)
@@ -88,7 +97,8 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None, *, wit
         at = ("mapping", error.field)
         raise ConfigError(file, [*missing, ConfigProblem(_line(document, at), _dotted(at), str(error))]) from None
     except ValidationError as error:
-        raise ConfigError(file, missing + _merged([_problem(document, item) for item in error.errors()])) from None
+        found = [_problem(document, item, expansion.filled) for item in error.errors()]
+        raise ConfigError(file, missing + _merged(found)) from None
     return config
 
 
@@ -97,6 +107,20 @@ def _presets(plain: Any, folder: Path) -> Presets:
     mapping = plain.get("mapping")
     named = mapping.get("preset_folder") if isinstance(mapping, dict) else None
     return Presets(folder / named if isinstance(named, str) else None)
+
+
+def secret_files(file: Path) -> list[Path]:
+    """The files that a configuration names as `${file:PATH}`: they hold secrets. Raises `ConfigError`."""
+    found = _REFERENCE.findall("\n".join(_strings(_read(file))))
+    return [file.resolve().parent / name.removeprefix("file:") for name in found if name.startswith("file:")]
+
+
+def _strings(node: Any) -> Iterator[str]:
+    if isinstance(node, CommentedMap | CommentedSeq):
+        for child in node.values() if isinstance(node, CommentedMap) else node:
+            yield from _strings(child)
+    elif isinstance(node, str):
+        yield str(node)
 
 
 def rule_lines(file: Path) -> list[int]:
@@ -123,27 +147,13 @@ def _read(
     file: Path, what: str = "a configuration has sections such as clarify: and sources:; see config/ for examples"
 ) -> CommentedMap:
     try:
-        text = file.read_text(encoding="utf-8")
+        document = read_yaml(file)
     except FileNotFoundError:
         raise ConfigError(file, [ConfigProblem(None, "", "there is no such file")]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(file, [ConfigProblem(None, "", f"cannot be read: {error}")]) from None
-    try:
-        document = YAML(typ="rt").load(text)
-    except DuplicateKeyError as error:
-        # The library's text quotes both values, and one may be a secret.
-        mark = error.problem_mark
-        message = "a key stands twice in the same section; keep one of the two"
-        raise ConfigError(file, [ConfigProblem(mark.line + 1 if mark else None, "", message)]) from None
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else None
-        what = (error.problem or str(error)).strip().splitlines()[0]
-        raise ConfigError(file, [ConfigProblem(line, "", f"not valid YAML: {what}")]) from None
-    except RecursionError:
-        raise ConfigError(file, [ConfigProblem(None, "", "not valid YAML: nested too deeply")]) from None
-    except YAMLError as error:
-        raise ConfigError(file, [ConfigProblem(None, "", f"not valid YAML: {str(error).splitlines()[0]}")]) from None
+    except OSError as error:
+        raise ConfigError(file, [ConfigProblem(None, "", f"cannot be read: {error.strerror or error}")]) from None
+    except BoundedYamlError as error:
+        raise ConfigError(file, [ConfigProblem(error.line, "", str(error))]) from None
     if not isinstance(document, CommentedMap):
         raise ConfigError(file, [ConfigProblem(1, "", what)])
     return document
@@ -159,6 +169,8 @@ class _Expansion:
         self._folder = folder
         self._environment = environment
         self._problems = problems
+        self.filled: set[str] = set()
+        """What came from the environment and from files, and the texts that it became a part of."""
 
     def of(self, node: Any, at: Path_ = ()) -> Any:
         """The node at this place of the document as plain values."""
@@ -173,20 +185,27 @@ class _Expansion:
             if found[0] == "$$":
                 return "$"
             try:
-                return self._referenced(found[1])
+                value = self._referenced(found[1])
             except _ReferenceError as error:
                 self._problems.append(ConfigProblem(_line(self._document, at), _dotted(at), str(error)))
                 return _UNSET
+            values.append(value)
+            return value
 
-        return _REFERENCE.sub(filled, str(node))
+        values: list[str] = []
+        text = _REFERENCE.sub(filled, str(node))
+        if values:
+            self.filled.update(values, [text])
+        return text
 
     def _referenced(self, reference: str) -> str:
         if reference.startswith("file:"):
             return _content(self._folder / reference[5:])
         name, separator, default = reference.partition(":-")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            # The text is not repeated: it may be a part of a secret.
             raise _ReferenceError(
-                f"${{{reference}}} is not understood; use ${{NAME}}, ${{NAME:-default}} or ${{file:PATH}}"
+                "a ${…} is not understood; use ${NAME}, ${NAME:-default} or ${file:PATH}, and $$ for a dollar sign"
             )
         if self._environment.get(name):
             return self._environment[name]
@@ -222,7 +241,13 @@ def _merged(problems: list[ConfigProblem]) -> list[ConfigProblem]:
     return list(merged.values())
 
 
-def _problem(document: CommentedMap, item: Any) -> ConfigProblem:
+def _problem(document: CommentedMap, item: Any, filled: set[str]) -> ConfigProblem:
+    """What pydantic found, with its place in the file, and without any value that may be a secret.
+
+    A secret may stand in any field: by mistake, or behind a name that is mistyped. So a text is shown only if it is a
+    number, with or without a unit. The texts of the mapping, and topics, are patterns and names: they are shown, as
+    they cannot be mended otherwise, unless they came from the environment or from a file.
+    """
     full: Path_ = tuple(part for part in item["loc"] if not _UNION_MEMBER.fullmatch(str(part)))
     at = _without_kind(full)
     kind = item["type"]
@@ -232,7 +257,9 @@ def _problem(document: CommentedMap, item: Any) -> ConfigProblem:
         what, catalogue = CATALOGUES[str(at[0])]
         tag, kinds = item["ctx"]["tag"], ", ".join(catalogue.kinds)
         near = difflib.get_close_matches(tag, catalogue.kinds, 1)
-        message = f"{tag!r} is no kind of {what}; " + (f"did you mean {near[0]}? " if near else "") + f"known: {kinds}"
+        message = (
+            f"there is no such kind of {what}; " + (f"did you mean {near[0]}? " if near else "") + f"known: {kinds}"
+        )
         if tag in catalogue.broken:
             message = f"{what} {tag!r}: {catalogue.broken[tag]}"
     elif kind == "union_tag_not_found":
@@ -252,7 +279,24 @@ def _problem(document: CommentedMap, item: Any) -> ConfigProblem:
         at, message = _deeper(document, at, message)
     elif kind in ("model_type", "model_attributes_type", "dict_type"):
         message = "must be a section, that is settings with a name and a value each"
+    if kind == "value_error":  # pydantic's own texts quote no value
+        message = _without_values(message, item["input"], filled, is_pattern=at[:1] == ("mapping",) or "topics" in at)
     return ConfigProblem(_line(document, at), _dotted(at), message)
+
+
+def _without_values(message: str, value: object, filled: set[str], *, is_pattern: bool) -> str:
+    """The text of a validator without the values that it quotes."""
+    hidden = {text for text in filled if not _QUANTITY.fullmatch(text)}
+    if isinstance(value, str):
+        if value in hidden:  # a validator may quote a part of it
+            message = _QUOTED.sub("…", message)
+        if not is_pattern and not _QUANTITY.fullmatch(value):
+            hidden.add(value)
+    for text in sorted(hidden, key=len, reverse=True):
+        message = message.removeprefix(f"{text!r}: ").replace(repr(text), "this value")
+        if len(text) >= _LEAST_HIDDEN:
+            message = message.replace(text, "…")
+    return message
 
 
 def _deeper(document: CommentedMap, at: Path_, message: str) -> tuple[Path_, str]:
@@ -285,8 +329,13 @@ def _without_kind(at: Path_) -> Path_:
     return tuple(part for part, _, is_kind in _steps(at) if not is_kind)
 
 
+@cache
+def _schema() -> dict[str, Any]:
+    return Config.model_json_schema()
+
+
 def _known_fields(at: Path_) -> list[str]:
-    schema = Config.model_json_schema()
+    schema = _schema()
     node = schema
     for _, node, _ in _steps(at):  # noqa: B007 - the last one counts
         pass
@@ -295,7 +344,7 @@ def _known_fields(at: Path_) -> list[str]:
 
 def _steps(at: Path_) -> Iterator[tuple[str | int, dict[str, Any], bool]]:
     """Down the JSON Schema: each part of a place, what is there, and whether the part is only a section's kind."""
-    schema = Config.model_json_schema()
+    schema = _schema()
     node: dict[str, Any] = schema
     for part in at:
         node = _resolved(node, schema)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import BinaryIO, Final, Literal, NamedTuple
 
 import orjson
 import structlog
@@ -24,6 +24,7 @@ import structlog
 from connector.dead_letters.as_json import NoLetterError, from_json, to_json
 from connector.dead_letters.letter import DeadLetter
 from connector.dead_letters.store import DeadLettersError, DeadLettersFullError, Told, Usage
+from connector.state.files import open_private
 
 _PATTERN: Final = "dead-letters-*.ndjson"
 _COUNT_FILE: Final = "discarded.json"
@@ -59,8 +60,8 @@ class FileLetters:
         self._stop_when_full = when_full == "stop"
         self._lock = threading.Lock()
         self._discarded_at: float | None = None
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock_file = (folder / "lock").open("ab")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock_file = _opened(folder / "lock", os.O_APPEND)
         self._lines: dict[Path, _Counted] = {}
 
     @property
@@ -166,7 +167,7 @@ class FileLetters:
             self._make_room(files)
             number = int(newest.stem.rpartition("-")[2]) + 1 if newest else 1
             newest = self._folder / f"dead-letters-{number:06d}.ndjson"
-        with newest.open("ab") as stream:
+        with _opened(newest, os.O_APPEND) as stream:
             size = stream.tell()
             if size and not _ends_a_line(newest):
                 stream.write(b"\n")  # a line that a crash has torn stays a line of its own
@@ -208,7 +209,7 @@ class FileLetters:
     def _rewrite(self, path: Path, gone: set[str]) -> None:
         kept = changed = False
         beside = path.with_name(path.name + ".new")
-        with path.open("rb") as old, beside.open("wb") as new:
+        with path.open("rb") as old, _opened(beside, os.O_TRUNC) as new:
             for line in old:
                 if _key_of(line) in gone:
                     changed = True
@@ -250,6 +251,11 @@ class FileLetters:
         return known.lines
 
 
+def _opened(path: Path, flags: int) -> BinaryIO:
+    """The file for writing, at its end or from its beginning; created for its owner alone."""
+    return os.fdopen(open_private(path, os.O_WRONLY | os.O_CREAT | flags), "ab" if flags & os.O_APPEND else "wb")
+
+
 def _key_of(line: bytes) -> str | None:
     try:
         found = orjson.loads(line)
@@ -266,7 +272,7 @@ def _ends_a_line(path: Path) -> bool:
 
 def _write_durably(path: Path, content: bytes) -> None:
     beside = path.with_name(path.name + ".new")
-    with beside.open("wb") as stream:
+    with _opened(beside, os.O_TRUNC) as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())

@@ -7,7 +7,6 @@ how they are installed.
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from connector.demo.brokers import BrokerChoice, SourceChoice
 from connector.demo.children import DemoError
+from connector.terminal.text import say, say_json, say_text
 
 _EXTRA_PACKAGES: Final = ("rich", "starlette", "uvicorn")
 """The last two packages are for the process of the sandbox: the command checks them before it starts anything."""
@@ -96,7 +96,7 @@ def demo(
             raise click.ClickException(
                 f"the package {package} is missing: in a checkout of the connector, run pip install '.[demo]'"
             )
-    click.echo("starting a broker, a local Clarify, the connector and a plant …", err=True)
+    say("starting a broker, a local Clarify, the connector and a plant …", err=True)
     from connector.demo.run import Options, StoppedError, StopSignals, run_demo  # noqa: PLC0415 - needs rich
     from connector.demo.screens import choose_screen  # noqa: PLC0415 - as above
 
@@ -108,11 +108,11 @@ def demo(
             raise click.ClickException(str(error)) from error
         except StoppedError:
             raise click.ClickException("stopped before it had begun") from None
-    click.echo(result.as_text(), err=as_json)
+    say_text(result.as_text(), err=as_json)
     if keep is not None:
-        click.echo(f"Everything is kept in {folder}.", err=as_json)
+        say(f"Everything is kept in {folder}.", err=as_json)
     if as_json:
-        click.echo(json.dumps(result.as_json()))
+        say_json(result.as_json())
     if result.problems():
         sys.exit(1)
 

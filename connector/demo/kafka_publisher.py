@@ -6,7 +6,6 @@ the same way as `publisher`.
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
@@ -17,6 +16,7 @@ import click
 from confluent_kafka import KafkaError, Message, Producer
 
 from connector.demo.plant import Plant
+from connector.terminal.text import say_json
 
 _REPORT_SECONDS: Final = 0.5
 _LAST_SECONDS: Final = 5.0
@@ -76,7 +76,7 @@ class KafkaPublisher:
         }
         if last:
             report["topics"] = {self._topic: self._acknowledged}
-        click.echo(json.dumps(report))
+        say_json(report)
 
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
         if error is None:

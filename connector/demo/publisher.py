@@ -7,7 +7,6 @@ compares the ledger with these numbers.
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
@@ -22,6 +21,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from connector.demo.plant import Message, Plant
+from connector.terminal.text import say_json
 
 _MOST_OPEN: Final = 1000
 """The bound for messages without an acknowledgement: at the bound, the plant waits instead of filling the memory."""
@@ -118,7 +118,7 @@ class MqttPublisher:
         }
         if last:
             report["topics"] = dict(self._acknowledged)
-        click.echo(json.dumps(report))
+        say_json(report)
 
     # -- paho's callbacks, in its network thread --------------------------------------------------
 

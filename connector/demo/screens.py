@@ -6,12 +6,12 @@ import sys
 import time
 from typing import Final, Protocol, Self
 
-import click
 from rich.console import Console
 from rich.live import Live
 
 from connector.demo.observer import Reading
 from connector.demo.view import DemoStage, Places, progress_line, render
+from connector.terminal.text import say
 
 _LINE_SECONDS: Final = 2.0
 
@@ -72,7 +72,7 @@ class ProgressLines:
         """Print a line if two seconds are over or a new stage has begun."""
         now = time.monotonic()
         if self._doing is None:
-            click.echo(
+            say(
                 f"broker {places.broker} at 127.0.0.1:{places.broker_port}, sandbox {places.sandbox_url}, "
                 f"status {places.status_url}\nwhile this runs: clarify-connector ledger {places.config}",
                 err=True,
@@ -80,4 +80,4 @@ class ProgressLines:
         if now >= self._next or stage.doing != self._doing:
             self._next = now + _LINE_SECONDS
             self._doing = stage.doing
-            click.echo(progress_line(reading, stage), err=True)
+            say(progress_line(reading, stage), err=True)

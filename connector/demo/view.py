@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connector.demo.observer import Reading
+from connector.terminal.text import shown
 
 WIDE: Final = 130
 _FRAMES_WIDTH: Final = 61
@@ -133,7 +134,7 @@ def _headline(stage: DemoStage, places: Places, width: int) -> Text:
 
 def _flow(reading: Reading, width: int) -> Text:
     if reading.problems:
-        return _ends(Text(" ▲ " + plain("; ".join(reading.problems)), style=_WARNING), Text(), width)
+        return _ends(Text(" ▲ " + shown("; ".join(reading.problems)), style=_WARNING), Text(), width)
     rates = reading.rates
     line = Text().append(" in ", style=_DIM)
     line.append(f"{_rate(rates.messages_in)} msg/s, {_rate(rates.samples_in)} samples/s")
@@ -242,7 +243,7 @@ def _places(places: Places, published: int, width: int) -> list[Text]:
     ]
     texts = []
     for name, content, end in lines:
-        text = Text().append(f" {name:<8}", style=_HEADING).append(plain(content))
+        text = Text().append(f" {name:<8}", style=_HEADING).append(shown(content))
         texts.append(_ends(text, Text(end, style=_DIM), width))
     return texts
 
@@ -274,7 +275,7 @@ def _table(columns: Sequence[_Column], rows: Iterable[Sequence[str]], lines: int
 
 def _cell(text: str) -> Text:
     """The text of a cell, after one space, which separates the cell from its neighbour or from the edge."""
-    return Text(f" {plain(text)}" if text else "", overflow="ellipsis", no_wrap=True)
+    return Text(f" {shown(text)}" if text else "", overflow="ellipsis", no_wrap=True)
 
 
 def _ends(left: Text, right: Text, width: int) -> Text:
@@ -286,11 +287,6 @@ def _ends(left: Text, right: Text, width: int) -> Text:
     line.truncate(width, overflow="ellipsis")
     line.no_wrap = True
     return line
-
-
-def plain(text: str) -> str:
-    """The text without characters that could control the terminal, since a topic may contain any character."""
-    return "".join(char if char.isprintable() else "·" for char in text)
 
 
 def clock(seconds: float) -> str:
@@ -351,6 +347,6 @@ def progress_line(reading: Reading, stage: DemoStage) -> str:
         f"out {_rate(rates.samples_out)} samples/s",
         f"messages: {counts}",
         "balances" if reading.balanced else "DOES NOT BALANCE",
-        *map(plain, reading.problems),
+        *map(shown, reading.problems),
     ]
     return "; ".join(parts)

@@ -6,11 +6,14 @@ import logging
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from typing import Any, Final, TextIO, cast
 
 import structlog
+
+from connector.terminal.text import shown
 
 LINES_A_MINUTE: Final = 60
 """Of one event: what happens for each topic, signal or device may happen a million times."""
@@ -53,6 +56,20 @@ class Bounded:
         return event
 
 
+def _one_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A topic, or the answer of a server, must not forge a line of the log, or give orders to a terminal."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = shown(value)
+    return event
+
+
+def _traceback(out: TextIO, error: structlog.typing.ExcInfo) -> None:
+    """Without local variables, and indented: a message in the traceback must not look like a line of the log."""
+    text = "".join(traceback.format_exception(*error)).rstrip()
+    out.write("".join(f"\n  {shown(line)}" for line in text.split("\n")))
+
+
 class _Output:
     """Where lines go. One that cannot be written (the terminal is closed, whoever read the pipe is gone, the disk is
     full) is left out: it must not end the thread that has something to say."""
@@ -81,10 +98,10 @@ def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worke
     else:
         renderer = structlog.dev.ConsoleRenderer(
             colors=out.isatty(),
-            exception_formatter=structlog.dev.plain_traceback,  # others show local variables
+            exception_formatter=_traceback,  # others show local variables
             pad_event_to=0,
         )
-        errors = []
+        errors = [_one_line]
     whose: list[structlog.typing.Processor] = []
     if worker is not None:
 

@@ -28,6 +28,7 @@ from connector.mapping.time.times import format_time
 from connector.runtime.assembly import mapper_with
 from connector.runtime.state_dir import PACKING_NOTE, WORKER_FOLDERS
 from connector.state.state import OverwrittenInput, read_memory, read_note, read_overwritten
+from connector.terminal.text import shown
 
 _SHOWN_INPUTS: Final = 10
 _WAITING: Final = "(waiting)"
@@ -315,7 +316,7 @@ def as_table(ledger: Ledger) -> str:
     names = ("received", "inserted", "dead-lettered", "filtered", "superseded", "waiting")
     lines = []
     for source_name, source in ledger.sources.items():
-        rows: list[tuple[str, TopicAccount]] = sorted(source.topics.items())
+        rows = [(shown(topic), account) for topic, account in sorted(source.topics.items())]
         total = TopicAccount()
         for _, account in rows:
             total.messages += account.messages
@@ -331,19 +332,19 @@ def as_table(ledger: Ledger) -> str:
             lines.append("  " + topic.ljust(width) + "".join(cell.rjust(18) for cell in cells))
         for name, partition in sorted(source.partitions.items()):
             gaps = "".join(f", but not {start} to {end - 1}" for start, end in partition.gaps)
-            lines.append(f"  {name}: offsets {partition.first} to {partition.next - 1} settled{gaps}")
+            lines.append(f"  {shown(name)}: offsets {partition.first} to {partition.next - 1} settled{gaps}")
         if source.redelivered:
             lines.append(f"  {source.redelivered} of the messages came again after they had been settled")
         if source.expired:
             lines.append(f"  {source.expired} messages had expired before they could be read")
         if source.lost:
             lines.append(f"  {source.lost} messages are lost; see clarify-connector journal acknowledge")
-        lines.extend(f"  PROBLEM: {problem}" for problem in source.problems)
+        lines.extend(f"  PROBLEM: {shown(problem)}" for problem in source.problems)
     most = sorted(ledger.overwritten.items(), key=lambda item: -item[1].values)
     for name, overwritten in most[:_SHOWN_INPUTS]:
         lines.append(
-            f"overwritten: {overwritten.values} values of input {name}, by others of the same time; the last was noted "
-            f"at {format_time(int(overwritten.last) * 1_000_000)}, of topic {overwritten.topic}"
+            f"overwritten: {overwritten.values} values of input {shown(name)}, by others of the same time; the last "
+            f"was noted at {format_time(int(overwritten.last) * 1_000_000)}, of topic {shown(overwritten.topic)}"
         )
     if len(most) > _SHOWN_INPUTS:
         lines.append(f"overwritten: values of {len(most) - _SHOWN_INPUTS} more inputs; --json has them")

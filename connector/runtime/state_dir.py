@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -11,6 +12,7 @@ from typing import Final, TextIO
 from connector import ConnectorError
 from connector.config.model import Config
 from connector.ledger.source_file import SourceFile
+from connector.state.files import open_private
 
 PACKING_NOTE: Final = "packing"
 """Key of the packing account in the state file, for the command `ledger`."""
@@ -52,9 +54,12 @@ def lock_state_dir(folder: Path) -> TextIO:
     Two connectors with the same state_dir would send and settle the same messages.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("a+", encoding="ascii")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = open_private(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        file = os.fdopen(lock, "a+", encoding="ascii")
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise StartError(f"{error.filename} cannot be used: {error.strerror}") from None
         raise StartError(
             f"state_dir {folder} cannot be written ({error.strerror}); the journal needs a folder that can be, "
             "best on a volume"
@@ -66,6 +71,10 @@ def lock_state_dir(folder: Path) -> TextIO:
         raise StartError(
             f"state_dir {folder} is in use by another connector; stop it, or give this one a state_dir of its own"
         ) from None
+    for entry in os.scandir(folder):
+        if entry.is_symlink() and not entry.is_dir():  # journals, notes and reserves are written at these names
+            file.close()
+            raise StartError(f"{entry.path} is a symbolic link, and such are not followed: put the file itself there")
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
     file.flush()

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import orjson
 from pydantic import ValidationError
@@ -49,6 +50,7 @@ from connector.sandbox.stats import Stats
 from connector.sandbox.store import Store
 from connector.sandbox.throttle import Throttle
 from connector.sandbox.versions import ApiVersion
+from connector.sandbox.visitors import refusal
 
 _SMALL_BODY_BYTES = 64 * 1024  # token requests
 _RULES_BODY_BYTES = 1024 * 1024  # fault rules
@@ -106,9 +108,9 @@ class SandboxApp:
         routes += page_routes(store, api_url=api_url, clock=wall_clock)
         if with_faults:
             routes += [
-                Route("/sandbox/faults", self._add_faults, methods=["POST"]),
-                Route("/sandbox/faults", self._clear_faults, methods=["DELETE"]),
-                Route("/sandbox/stats", self._show_stats, methods=["GET"]),
+                Route("/sandbox/faults", self._from_here(self._add_faults), methods=["POST"]),
+                Route("/sandbox/faults", self._from_here(self._clear_faults), methods=["DELETE"]),
+                Route("/sandbox/stats", self._from_here(self._show_stats), methods=["GET"]),
             ]
         self.asgi = Starlette(routes=routes, lifespan=self._lifespan)
         self.asgi.router.redirect_slashes = False
@@ -136,6 +138,18 @@ class SandboxApp:
             if response.status_code >= 400:
                 self._stats.refusals[response.status_code] += 1
             return response
+
+        return answer
+
+    def _from_here(
+        self, endpoint: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """The endpoint, for orders of this machine alone, and not of a web site that a browser on it shows."""
+        name = urlsplit(self._api_url).hostname or ""
+
+        async def answer(request: Request) -> Response:
+            why = refusal(request, name)
+            return await endpoint(request) if why is None else PlainTextResponse(why, 403)
 
         return answer
 
@@ -346,6 +360,8 @@ class SandboxApp:
                 return CutResponse()
 
     async def _add_faults(self, request: Request) -> Response:
+        if _media_type(request) != "application/json":  # a form of another site can send other types without asking
+            return PlainTextResponse("Content-Type must be application/json", 415)
         try:
             body = await self._read(request, _RULES_BODY_BYTES, partial(_refuse, 413, "too many rules"))
             self._faults.add(FAULT_RULES.validate_json(body))

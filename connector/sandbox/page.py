@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import ipaddress
 import re
 import sqlite3
 import threading
@@ -32,6 +31,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from connector.sandbox.store import ItemRow, SignalRow
+from connector.sandbox.visitors import refusal
 
 _LISTED: Final = 200  # rows of a list, unless the request says otherwise
 _MOST_LISTED: Final = 1000
@@ -273,12 +273,8 @@ class _Page:
         return endpoint
 
     def _refusal(self, request: Request) -> Response | None:
-        host = _host_name(request.headers.get("host", ""))
-        server = request.scope.get("server") or ("", None)
-        if _is_own_name(host, self._name, str(server[0])):
-            return None
-        text = "This page is shown only under this machine's own name: open it as localhost, or as the listener's name."
-        return PlainTextResponse(text, 403, self._headers)
+        why = refusal(request, self._name)
+        return None if why is None else PlainTextResponse(why, 403, self._headers)
 
     # Content
 
@@ -426,31 +422,6 @@ def _number(query: Mapping[str, str], name: str, default: int | None, least: int
     if not re.fullmatch(r"-?[0-9]{1,18}", text) or not least <= int(text) <= greatest:
         raise PageRequestError(400, f"{name} must be a whole number from {least} to {greatest}")
     return int(text)
-
-
-def _host_name(header: str) -> str:
-    """The host name in a Host header, without port, brackets and final dot, in lower case."""
-    text = header.strip().lower()
-    name = text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0]
-    return name.removesuffix(".")
-
-
-def _is_own_name(host: str, name: str, server: str) -> bool:
-    """Whether `host` is this machine, the published name, or `server`, the address that took the request."""
-    if host in ("localhost", name):
-        return host != ""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    if address.is_loopback:
-        return True
-    try:
-        own = ipaddress.ip_address(server)
-    except ValueError:
-        return False
-    mapped = own.ipv4_mapped if isinstance(own, ipaddress.IPv6Address) else None
-    return address in (own, mapped)
 
 
 def _content_policy(html: str) -> str:

@@ -46,6 +46,7 @@ def run(
     thread. Raises ValueError for a bad `listen` or `public_url`. Raises OSError if the address, the credentials file or
     the TLS files cannot be used, and StoreError if the store cannot be used.
     """
+    os.umask(0o077)  # the store and the credentials file hold secrets
     address = ListenAddress.parse(listen)
     tls = None if tls_files is None else _tls(*tls_files)
     with _listener(address) as sock, Store.open(store) as opened:

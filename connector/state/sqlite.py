@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+from connector.state.files import open_private
 
 _BUSY_SECONDS: Final = 10
 
@@ -19,11 +22,14 @@ def companion_file(path: Path, suffix: str) -> Path:
 def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sqlite3.Connection:
     """Open or create an SQLite file for the process that owns the file.
 
+    A new file has mode 0600, whatever the umask.
+
     The file has a write-ahead log, and every commit is synced to the disk. The statements of `schema` run in one
     transaction. With `give_back`, a new file can return free pages to the disk (`PRAGMA incremental_vacuum`). Several
     threads may use the connection, but only one at a time: the caller needs a lock. Raises sqlite3.Error; the
     connection is closed then.
     """
+    _create_private(path)
     _sync_write_ahead_log(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
     try:
@@ -41,6 +47,18 @@ def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sq
         connection.close()
         raise
     return connection
+
+
+def _create_private(path: Path) -> None:
+    """Create the file for its owner alone: SQLite would ask the umask. Its companions get the mode of the file.
+
+    Raises sqlite3.Error for a symbolic link. SQLite itself reports all else that is wrong with the file.
+    """
+    try:
+        os.close(open_private(path, os.O_RDWR | os.O_CREAT))
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise sqlite3.OperationalError(f"{path} cannot be opened: {error.strerror}") from None
 
 
 def _sync_write_ahead_log(path: Path) -> None:

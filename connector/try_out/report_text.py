@@ -8,6 +8,7 @@ from typing import Final, TextIO
 
 from connector.mapping.time.times import format_time
 from connector.terminal.tables import write_table
+from connector.terminal.text import write_line
 from connector.try_out.comparison import MappingComparison
 from connector.try_out.frames import FrameSummary
 from connector.try_out.in_clarify import InClarify
@@ -51,7 +52,8 @@ def write_report(
 
 
 def _heading(text: str, out: TextIO) -> None:
-    out.write(f"\n{text}\n")
+    write_line(out, "")
+    write_line(out, text)
 
 
 def _frame(number: int, of: int, frame: FrameSummary, out: TextIO) -> None:
@@ -68,7 +70,7 @@ def _frame(number: int, of: int, frame: FrameSummary, out: TextIO) -> None:
     ]
     write_table(columns, rows, out)
     if frame.rows > len(rows):
-        out.write(f"… {frame.rows - len(rows)} more rows\n")
+        write_line(out, f"… {frame.rows - len(rows)} more rows")
 
 
 def _series_that_fit(inputs: list[str]) -> int:
@@ -152,8 +154,9 @@ def _rejects(preview: Preview, out: TextIO, a_record: str) -> None:
         lines = ", ".join(map(str, group.lines)) + (", …" if group.count > len(group.lines) else "")
         where = f"value {group.path!r} of topic {group.topic!r}" if group.path else f"topic {group.topic!r}"
         value = f" (it is {group.value})" if group.value is not None else ""
-        out.write(f"  {group.count} × {group.reason}, {_rule_in_file(preview, group.rule)}: {where}{value}\n")  # noqa: RUF001
-        out.write(f"      {group.message}\n      {a_record} {lines}\n")
+        write_line(out, f"  {group.count} × {group.reason}, {_rule_in_file(preview, group.rule)}: {where}{value}")  # noqa: RUF001
+        write_line(out, f"      {group.message}")
+        write_line(out, f"      {a_record} {lines}")
     _and_more(len(groups), out)
 
 
@@ -164,11 +167,13 @@ def _schema_trouble(preview: Preview, out: TextIO, a_record: str) -> None:
     _heading(f"Not mapped: their schema cannot be had now ({preview.messages['waiting_for_schema']} messages)", out)
     for why, trouble in preview.schema_trouble.items():
         lines = ", ".join(map(str, trouble.lines)) + (", …" if trouble.count > len(trouble.lines) else "")
-        out.write(f"  {why}\n      {a_record} {lines}\n")
-    out.write(
-        "  The connector would keep them and ask again; nothing is lost. To see what becomes of them, let the schema\n"
-        "  registry be reached from here: is its url right, is it up, may this machine ask it?\n"
+        write_line(out, f"  {why}")
+        write_line(out, f"      {a_record} {lines}")
+    write_line(
+        out,
+        "  The connector would keep them and ask again; nothing is lost. To see what becomes of them, let the schema",
     )
+    write_line(out, "  registry be reached from here: is its url right, is it up, may this machine ask it?")
 
 
 def _warnings(preview: Preview, clarify: InClarify, out: TextIO) -> None:
@@ -188,18 +193,19 @@ def _warnings(preview: Preview, clarify: InClarify, out: TextIO) -> None:
     if found:
         _heading("Warnings", out)
         for line in found[:_FIRST]:
-            out.write(f"  {line}\n")
+            write_line(out, f"  {line}")
         _and_more(len(found), out)
 
 
 def _comparison(comparison: MappingComparison, out: TextIO) -> None:
     _heading(f"With {comparison.other} instead", out)
-    out.write(
+    write_line(
+        out,
         f"  {comparison.kept} signals go on; {len(comparison.created)} would be new, {len(comparison.orphaned)} would "
-        f"get no more data; {comparison.samples[1]} samples instead of {comparison.samples[0]}\n"
+        f"get no more data; {comparison.samples[1]} samples instead of {comparison.samples[0]}",
     )
     if comparison.renamed:
-        out.write("  renamed: each is a new, billable signal, and the old one ends\n")
+        write_line(out, "  renamed: each is a new, billable signal, and the old one ends")
         write_table(
             ["  input now", "input then"], [[f"  {r.before}", r.after] for r in comparison.renamed[:_FIRST]], out
         )
@@ -208,45 +214,50 @@ def _comparison(comparison: MappingComparison, out: TextIO) -> None:
     for title, inputs in (("new", comparison.created), ("no more data", comparison.orphaned)):
         others = [input_id for input_id in inputs if input_id not in moved]
         if others:
-            out.write(f"  {title}:\n" + "".join(f"    {input_id}\n" for input_id in others[:_FIRST]))
+            write_line(out, f"  {title}:")
+            for input_id in others[:_FIRST]:
+                write_line(out, f"    {input_id}")
             _and_more(len(others), out)
 
 
 def _summary(preview: Preview, clarify: InClarify, out: TextIO) -> None:
     messages, frames = preview.messages, preview.packer.frames
     _heading("Summary", out)
-    out.write(
+    write_line(
+        out,
         f"  messages   {messages['received']}: {messages['mapped']} mapped, {messages['rejected']} rejected, "
         f"{messages['left_out']} left out"
-        + (f", {messages['waiting_for_schema']} wait for their schema" if preview.schema_trouble else "")
-        + "\n"
+        + (f", {messages['waiting_for_schema']} wait for their schema" if preview.schema_trouble else ""),
     )
     span = ""
     if preview.first_us is not None and preview.last_us is not None:
         span = f", from {format_time(preview.first_us)} to {format_time(preview.last_us)}"
-    out.write(f"  samples    {preview.samples}{span}; {preview.values_left_out} values left out\n")
+    write_line(out, f"  samples    {preview.samples}{span}; {preview.values_left_out} values left out")
     if preview.values_in_windows or preview.late_for_windows:
         late = f"; {preview.late_for_windows} came too late and are left out" if preview.late_for_windows else ""
-        out.write(
+        write_line(
+            out,
             f"  windows    {preview.values_in_windows} values went into {preview.windows_closed} windows, "
-            f"each one sample (thin){late}\n"
+            f"each one sample (thin){late}",
         )
     if frames:
         total = sum(frame.bytes for frame in frames)
         cells = sum(frame.rows * frame.series for frame in frames)
         nulls = cells - sum(frame.samples for frame in frames)
-        out.write(
+        write_line(
+            out,
             f"  frames     {len(frames)}, {_bytes(total)}, {nulls / cells:.1%} nulls, "
-            f"{total / max(1, preview.samples):.1f} bytes a sample\n"
+            f"{total / max(1, preview.samples):.1f} bytes a sample",
         )
-        out.write(
+        write_line(
+            out,
             f"  requests   {len(frames)} for all of it at once, {preview.pace.requests} as it came "
-            "(delivery.max_delay)\n"
+            "(delivery.max_delay)",
         )
         _alignment(preview, total, out)
-    out.write(f"  signals    {len(preview.signals)}{_becomes(clarify)}\n")
+    write_line(out, f"  signals    {len(preview.signals)}{_becomes(clarify)}")
     if not messages["received"]:
-        out.write("  nothing came: are the topics right? Listen for longer, or take --from-beginning for Kafka\n")
+        write_line(out, "  nothing came: are the topics right? Listen for longer, or take --from-beginning for Kafka")
 
 
 def _alignment(preview: Preview, unaligned: int, out: TextIO) -> None:
@@ -255,9 +266,10 @@ def _alignment(preview: Preview, unaligned: int, out: TextIO) -> None:
     total = sum(frame.bytes for frame in frames)
     if total * _WORTH_SAYING < unaligned:
         replaced = sum(frame.superseded for frame in frames)
-        out.write(
+        write_line(
+            out,
             f"             with times aligned to whole seconds {len(frames)}, {_bytes(total)}, at the cost of "
-            f"{replaced} values that others of the same second replace\n"
+            f"{replaced} values that others of the same second replace",
         )
 
 
@@ -294,4 +306,4 @@ def _rule_in_file(preview: Preview, rule: RuleAt | None) -> str:
 
 def _and_more(count: int, out: TextIO) -> None:
     if count > _FIRST:
-        out.write(f"  … {count - _FIRST} more; --json has all of them\n")
+        write_line(out, f"  … {count - _FIRST} more; --json has all of them")

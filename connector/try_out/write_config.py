@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from connector.terminal.text import shown
 from connector.try_out.address import PASSWORDS
 from connector.try_out.draft import Draft, DraftRule
 
@@ -239,8 +240,8 @@ def _comment(text: str, indent: str = "") -> Iterator[str]:
 
 
 def _printable(text: str, most: int) -> str:
-    shown = "".join(char if char.isprintable() else "·" for char in " ".join(text.split()))
-    return shown if len(shown) <= most else shown[: most - 1] + "…"
+    line = shown(" ".join(text.split()))
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def _escaped(value: object) -> object:

@@ -165,9 +165,9 @@ def test_without_the_package_its_kinds_are_not_known(tmp_path: Path) -> None:
     config.write_text(f"clarify: {{credentials: none.json}}\nsources:\n{SOURCES}{MORE}")
     done = run_command("check", config)
     assert done.returncode == 1
-    assert "sources[0].type: 'spool' is no kind of source; known: mqtt, kafka, file" in done.stderr
-    assert "dead_letters.type: 'letter_folder' is no kind of store" in done.stderr
-    assert "mapping.rules[0].format.type: 'telegram' is no kind of format" in done.stderr
+    assert "sources[0].type: there is no such kind of source; known: mqtt, kafka, file" in done.stderr
+    assert "dead_letters.type: there is no such kind of store" in done.stderr
+    assert "mapping.rules[0].format.type: there is no such kind of format" in done.stderr
 
 
 def test_a_broken_package_is_told_where_it_is_used_and_costs_nobody_else(

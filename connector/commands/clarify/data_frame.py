@@ -20,6 +20,7 @@ from connector.commands.clarify.plot import draw, write_png
 from connector.commands.clarify.times import ZoneParameter, read_moment_option
 from connector.terminal.progress import watched
 from connector.terminal.tables import write_csv, write_json, write_table
+from connector.terminal.text import say, say_text
 
 _ON_TERMINAL: Final = "-"
 
@@ -71,7 +72,7 @@ def data_frame(client: Client, conditions: Sequence[str], raw: str | None, ids: 
     assert selection is not None  # noqa: S101 - there was no error
     frame = titled(selection) if names else selection.data
     if not frame.columns:
-        click.echo("no item matches", err=True)
+        say("no item matches", err=True)
     if plot is not None:
         if frame.columns:
             _plot(charts(selection, names=names), plot, output)
@@ -93,10 +94,10 @@ def _write(frame: DataFrame, layout: str, out: TextIO) -> None:
 def _plot(charts: Sequence[Chart], where: str, output: Path | None) -> None:
     if where != _ON_TERMINAL:
         write_png(charts, Path(where))
-        click.echo(f"{where} written", err=True)
+        say(f"{where} written", err=True)
         return
     text = draw(charts, min(shutil.get_terminal_size().columns, 120))
     if output is not None:
         output.write_text(text, encoding="utf-8")
     else:
-        click.echo(text, nl=False)
+        say_text(text, end="")

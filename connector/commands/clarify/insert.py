@@ -20,6 +20,8 @@ from connector.clarify.models import check_input_id
 from connector.commands.clarify.connection import reaches_clarify
 from connector.commands.clarify.times import ZoneParameter, read_time
 from connector.terminal.progress import bar
+from connector.terminal.tables import unguarded
+from connector.terminal.text import say
 
 _ROWS: Final = 20_000
 """Lines in one block; with many columns fewer."""
@@ -106,7 +108,7 @@ class _Reader:
             return []
         if _is_data(heading):
             raise click.ClickException(f"{self._name}, line 1 is data: the first line must name the columns")
-        inputs = [title.strip() for title in heading[1:]]
+        inputs = [unguarded(title.strip()) for title in heading[1:]]
         for column, input_id in enumerate(inputs, 2):
             try:
                 check_input_id(input_id)
@@ -149,7 +151,7 @@ class _Reader:
             return
         if self._layout.long:
             try:
-                self._cell(block, time_us, check_input_id(row[1].strip()), row[2], 3)
+                self._cell(block, time_us, check_input_id(unguarded(row[1].strip())), row[2], 3)
             except ValueError as error:
                 self._note(", column 2", str(error))
             return
@@ -222,7 +224,7 @@ def insert(client: Client, file: Path, long: bool, time_zone: ZoneInfo | None, d
     if is_stream:
         _report(reader)
     left_out = f", mistakes left out: {reader.wrong}" if reader.wrong else ""
-    click.echo(f"inserted: {samples:,} values, signals: {len(seen):,}{left_out}", err=True)
+    say(f"inserted: {samples:,} values, signals: {len(seen):,}{left_out}", err=True)
 
 
 def _read_delimiter(text: str, *, decimal_comma: bool) -> str:
@@ -249,9 +251,9 @@ def _opened(file: Path) -> TextIO | nullcontext[TextIO]:
 
 def _report(reader: _Reader) -> None:
     for problem in reader.problems:
-        click.echo(problem, err=True)
+        say(problem, err=True)
     if reader.wrong > len(reader.problems):
-        click.echo(f"… and {reader.wrong - len(reader.problems)} more", err=True)
+        say(f"… and {reader.wrong - len(reader.problems)} more", err=True)
 
 
 def _stopped(why: str, stored_to: int) -> str:

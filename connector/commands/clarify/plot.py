@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from connector.commands.clarify.charts import Chart, Points
+from connector.terminal.text import shown
 
 _DOTS: Final = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Bits of a braille character, by row and column."""
@@ -32,7 +33,7 @@ def draw(charts: Sequence[Chart], width: int, height: int = 8) -> str:
 
 def _chart(title: str, points: Points, width: int, height: int) -> str:
     if not points:
-        return f"{title}: no values\n"
+        return f"{shown(title)}: no values\n"
     first, last = points[0][0], points[-1][0]
     low, high = min(value for _, value in points), max(value for _, value in points)
     labels = (f"{high:g}", f"{low:g}")
@@ -46,7 +47,7 @@ def _chart(title: str, points: Points, width: int, height: int) -> str:
         for at, up in _line(before, (x, y)):
             grid[up // 4][at // 2] |= _DOTS[up % 4][at % 2]
         before = (x, y)
-    lines = [title[:width]]
+    lines = [shown(title)[:width]]
     for row, cells in enumerate(grid):
         label = labels[0] if row == 0 else labels[1] if row == height - 1 else ""
         lines.append(f"{label:>{margin - 1}} │" + "".join(chr(_BLANK + cell) for cell in cells).rstrip("\u2800"))

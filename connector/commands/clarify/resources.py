@@ -16,6 +16,7 @@ from connector.commands.clarify.connection import reaches_clarify
 from connector.commands.clarify.filters import both, matches_all, read_filter, read_limit, with_filters
 from connector.terminal.progress import bar, watched
 from connector.terminal.tables import FORMATS, write_csv, write_json, write_table
+from connector.terminal.text import say
 
 _SIGNAL_COLUMNS: Final = ("input", "name", "unit", "type", "labels", "id", "item")
 _BRACES: Final = re.compile(r"\{(?:name|input)\}")
@@ -103,7 +104,7 @@ def publish(client: Client, conditions: Sequence[str], raw: str | None, everythi
         while part := dict(islice(left, PUBLISHED_SIGNALS)):
             response = client.publish_signals(part, create_only=create_only)
             if response.result is None:
-                click.echo(f"{done} of {len(wanted)} signals were published before this:", err=True)
+                say(f"{done} of {len(wanted)} signals were published before this:", err=True)
             result = response.raise_for_error().result
             assert result is not None  # noqa: S101 - there was no error
             created += sum(state.created for state in result.items_by_signal.values())
@@ -111,7 +112,7 @@ def publish(client: Client, conditions: Sequence[str], raw: str | None, everythi
             done += len(part)
             published.update(len(part))
     unchanged = len(wanted) - created - updated
-    click.echo(f"{created} items created, {updated} updated, {unchanged} as they were", err=True)
+    say(f"{created} items created, {updated} updated, {unchanged} as they were", err=True)
 
 
 def _hidden(client: Client, signals: Sequence[SignalResource]) -> frozenset[str]:
@@ -124,7 +125,7 @@ def _hidden(client: Client, signals: Sequence[SignalResource]) -> frozenset[str]
             hidden |= {item.id for item in client.iter_items(some) if not item.attributes.visible}
         except NotAllowed as error:
             raise click.ClickException(
-                f"{error}\nwithout that it is not known which items are hidden: give --visible or --hidden"
+                f"{error}; without that it is not known which items are hidden: give --visible or --hidden"
             ) from None
     return frozenset(hidden)
 
@@ -145,7 +146,7 @@ def _item(signal: SignalResource, name: str, labels: Mapping[str, list[str]], *,
 
 def _say_if_cut(found: int, most: int | None) -> None:
     if found and found == most:
-        click.echo(f"these are {found}, as many as --limit lets through; --limit all shows all", err=True)
+        say(f"these are {found}, as many as --limit lets through; --limit all shows all", err=True)
 
 
 def _labels(given: Sequence[str]) -> dict[str, list[str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import sys
 import threading
@@ -26,6 +24,7 @@ from connector.dead_letters.letter import DeadLetter, time_text
 from connector.dead_letters.store import Told
 from connector.terminal.progress import progress_is_shown
 from connector.terminal.tables import FORMATS, write_csv, write_json, write_table
+from connector.terminal.text import say, say_json
 
 if TYPE_CHECKING:
     from connector.commands.dead_letters.replay import Replay, ReplayResult
@@ -102,9 +101,9 @@ def list_(config: Path, from_file: Path | None, summary: bool, layout: str, limi
         rows = [_row(letter) for _, letter in letters]
         (write_csv if layout == "csv" else write_table)(_COLUMNS, rows, sys.stdout)
     if n > len(letters):
-        click.echo(f"{n - len(letters)} older ones are not shown; --limit 0 shows all", err=True)
+        say(f"{n - len(letters)} older ones are not shown; --limit 0 shows all", err=True)
     elif not n:
-        click.echo("no dead letters" + ("" if selection.everything else " that are meant"), err=True)
+        say("no dead letters" + ("" if selection.everything else " that are meant"), err=True)
 
 
 @dead_letters.command()
@@ -127,11 +126,14 @@ def show(config: Path, letter_id: str, from_file: Path | None, as_hex: bool, raw
     if raw:
         if letter.record is None or letter.record.payload is None:
             raise click.ClickException(f"its bytes are not here: {letter.missing or 'the record has none'}")
+        if sys.stdout.isatty():
+            raise click.ClickException("--raw gives bytes that could control a terminal: send them to a file or a pipe")
         sys.stdout.buffer.write(letter.record.payload)
     elif as_json:
         write_json(as_object(letter), sys.stdout)
     else:
-        click.echo(_described(letter, as_hex=as_hex))
+        for line in _described(letter, as_hex=as_hex):
+            say(line)
 
 
 @dead_letters.command()
@@ -157,7 +159,6 @@ def replay(config: Path, from_file: Path | None, dry_run: bool, as_json: bool, s
     from connector.observe.logs import configure_logs  # noqa: PLC0415
 
     selection = _selection(**wanted)
-    os.umask(0o077)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -180,9 +181,10 @@ def replay(config: Path, from_file: Path | None, dry_run: bool, as_json: bool, s
             if interrupted:
                 break
     if as_json:
-        click.echo(json.dumps({"dry_run": dry_run, "interrupted": interrupted, **total.as_json()}))
+        say_json({"dry_run": dry_run, "interrupted": interrupted, **total.as_json()})
     else:
-        click.echo(_told(total, dry_run=dry_run, kept=from_file is not None))
+        for line in _told(total, dry_run=dry_run, kept=from_file is not None):
+            say(line)
     if interrupted:
         raise click.ClickException(
             "interrupted; the same command goes on: what was inserted is no dead letter any more"
@@ -214,9 +216,9 @@ def drop(config: Path, everything: bool, yes: bool, **wanted: Any) -> None:
             found.append((shelf, keys))
         n = sum(len(keys) for _, keys in found)
         if partly:
-            click.echo(f"{partly} letters stay: they have other reasons, too", err=True)
+            say(f"{partly} letters stay: they have other reasons, too", err=True)
         if not n:
-            click.echo("no letter is dropped")
+            say("no letter is dropped")
             return
         if not yes:
             click.confirm(f"Drop {n} letters for good?", abort=True)
@@ -227,7 +229,7 @@ def drop(config: Path, everything: bool, yes: bool, **wanted: Any) -> None:
                     shelf.store.forget(keys[start : start + _AT_ONCE])
                     done += len(keys[start : start + _AT_ONCE])
                     told(done, n)
-        click.echo(f"{n} letters dropped")
+        say(f"{n} letters dropped")
 
 
 # -- details ---------------------------------------------------------------------------------------
@@ -314,7 +316,7 @@ def _run(job: Replay, stop: threading.Event) -> bool:
             told(job.done, job.total)
             problem = next(iter(connector.problems()), None)
             if problem != trouble and problem is not None:
-                click.echo(f"waiting: {problem}", err=True)
+                say(f"waiting: {problem}", err=True)
             trouble = problem
         finished = pipeline.stopped.is_set() and not stop.is_set()
         connector.stop()
@@ -359,30 +361,28 @@ def _write_summary(counts: Counter[tuple[str, str, str]], letters: int, layout: 
         write_csv(columns, rows, sys.stdout)
     else:
         write_table(columns, rows, sys.stdout)
-        click.echo(f"{letters} letters, {sum(counts.values())} values or messages")
+        say(f"{letters} letters, {sum(counts.values())} values or messages")
 
 
-def _described(letter: DeadLetter, *, as_hex: bool) -> str:
+def _described(letter: DeadLetter, *, as_hex: bool) -> list[str]:
     record = letter.record
     lines = [
         f"id            {letter.key}",
         f"written       {time_text(letter.written_us)}",
         f"by            version {letter.version or '?'}, mapping {letter.configuration or '?'}",
         f"source        {letter.source}",
-        f"topic         {_printable(letter.topic)}",
+        f"topic         {letter.topic}",
         f"position      {letter.partition} {letter.position}",
         f"time          {time_text(letter.time_us)}",
     ]
     if record is not None and record.key is not None:
-        lines.append(f"key           {_printable(record.key.decode('utf-8', 'backslashreplace'))}")
+        lines.append(f"key           {record.key.decode('utf-8', 'backslashreplace')}")
     if record is not None:
-        lines += [f"header        {_printable(name)}: {_printable(value)}" for name, value in record.headers]
+        lines += [f"header        {name}: {value}" for name, value in record.headers]
     for reject in letter.rejects[:_SHOWN_REJECTS]:
         where = f"{reject.input_id} at {time_text(reject.time_us or 0)}" if reject.input_id else reject.path
-        what = (
-            f" [{_printable(where)}{'' if reject.value is None else f' = {_printable(reject.value)}'}]" if where else ""
-        )
-        lines.append(f"wrong         {reject.reason}{what}: {_printable(reject.message)}")
+        what = f" [{where}{'' if reject.value is None else f' = {reject.value}'}]" if where else ""
+        lines.append(f"wrong         {reject.reason}{what}: {reject.message}")
     more = len(letter.rejects) - _SHOWN_REJECTS
     if more > 0 or letter.more:
         lines.append(f"              and {max(0, more) + sum(letter.more.values())} more")
@@ -391,7 +391,7 @@ def _described(letter: DeadLetter, *, as_hex: bool) -> str:
         lines.append(f"bytes         not here: {letter.missing or 'no reason is known'}; it cannot be replayed")
     else:
         lines += _bytes(record.payload or b"", letter, as_hex=as_hex)
-    return "\n".join(lines)
+    return lines
 
 
 def _bytes(payload: bytes, letter: DeadLetter, *, as_hex: bool) -> list[str]:
@@ -411,7 +411,7 @@ def _bytes(payload: bytes, letter: DeadLetter, *, as_hex: bool) -> list[str]:
         as_hex = as_hex or not text
     if as_hex:
         return [size, *_hex(shown)]
-    return [size, "\n".join(_printable(line) for line in text.split("\n"))]
+    return [size, *(f"  {line}" for line in text.split("\n"))]  # indented: a payload must not look like our lines
 
 
 def _hex(data: bytes) -> Iterator[str]:
@@ -421,21 +421,13 @@ def _hex(data: bytes) -> Iterator[str]:
         yield f"{at:08x}  {row.hex(' '):47}  {text}"
 
 
-def _printable(text: str) -> str:
-    """What a hostile publisher sends must not reach a terminal as it is."""
-    return "".join(char if char.isprintable() else "·" for char in text)
-
-
-def _told(result: ReplayResult, *, dry_run: bool, kept: bool) -> str:
+def _told(result: ReplayResult, *, dry_run: bool, kept: bool) -> list[str]:
     would = "would become samples (Clarify may still refuse some)" if dry_run else "are in Clarify now"
     lines = [f"{result.succeeded} messages {would}, or are left out by the mapping on purpose"]
     if result.failed_messages:
         lines.append(f"{result.failed_messages} messages {'would fail' if dry_run else 'failed'} again:")
-        lines += [
-            f"  {n} {reason}: {_printable(result.examples.get(reason, ''))}"
-            for reason, n in result.failed.most_common()
-        ]
+        lines += [f"  {n} {reason}: {result.examples.get(reason, '')}" for reason, n in result.failed.most_common()]
     lines += [f"{n} messages cannot be replayed: {why}" for why, n in result.impossible.most_common()]
     if kept and not dry_run:
         lines.append("The file is as it was: remove from it what is not needed any more.")
-    return "\n".join(lines)
+    return lines

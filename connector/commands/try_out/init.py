@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -15,6 +16,8 @@ from connector.brokers.kafka_topics import checked_topic
 from connector.commands.try_out.options import duration_option, errors_for_people, from_capture, from_sources
 from connector.config.read import load_config
 from connector.sources.file.lines import capture_line
+from connector.state.files import open_output
+from connector.terminal.text import say, say_text
 from connector.try_out.address import Addressed, parse_address
 from connector.try_out.capture import STDIN, Taken
 from connector.try_out.draft import Draft, draft
@@ -112,9 +115,10 @@ def init(
         text = config_text(drafted, _heard(address, input_), _preview(output, input_ or save))
         _check(text)
         if output == STDIN:
-            click.echo(text, nl=False)
+            say_text(text, end="")
         else:
-            output.write_text(text, encoding="utf-8")
+            with os.fdopen(open_output(output, os.O_TRUNC), "w", encoding="utf-8") as file_:
+                file_.write(text)
     _say(drafted, output, input_ or save)
 
 
@@ -143,8 +147,7 @@ def _kept(records: Iterable[Taken], save: Path | None) -> Iterator[Taken]:
     with ExitStack() as opened:
         out = None
         if save is not None:
-            descriptor = os.open(save, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            out = opened.enter_context(os.fdopen(descriptor, "wb"))
+            out = opened.enter_context(os.fdopen(open_output(save, os.O_TRUNC), "wb"))
         for taken in records:
             if out is not None:
                 out.write(capture_line(taken.source or "", taken.record))
@@ -203,7 +206,7 @@ def _is_kafka(where: Addressed | None) -> bool:
 def _heard(address: str | None, input_: Path | None) -> str:
     if input_ is not None:
         return "standard input" if input_ == STDIN else str(input_)
-    return str(address).rpartition("@")[2].rpartition("://")[2]
+    return re.split("[?#]", str(address).rpartition("@")[2].rpartition("://")[2], maxsplit=1)[0]
 
 
 def _preview(output: Path, capture: Path | None) -> str:
@@ -222,18 +225,18 @@ def _check(text: str) -> None:
 
 def _say(drafted: Draft, output: Path, capture: Path | None) -> None:
     observed = drafted.observed
-    click.echo(
+    say(
         f"{output}: {len(drafted.rules)} rules, {drafted.signals} signals or more, from {observed.messages} messages "
         f"on {len(observed.topics)} topics",
         err=True,
     )
     if drafted.without_rule:
         topics = [seen.topic for rule in drafted.without_rule for seen in rule.group.topics]
-        click.echo(
+        say(
             f"not mapped yet: {len(topics)} topics, such as {topics[0]!r}, become dead letters; the file says why, and "
             "what to set",
             err=True,
         )
     if observed.unread:
-        click.echo(f"not read: {observed.unread} lines of the capture, such as {observed.unread_such_as}", err=True)
-    click.echo(f"next: read it, then {_preview(output, capture)}", err=True)
+        say(f"not read: {observed.unread} lines of the capture, such as {observed.unread_such_as}", err=True)
+    say(f"next: read it, then {_preview(output, capture)}", err=True)

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from connector.observe.logs import configure_logs
 from connector.settings import Seconds
 from connector.sources.section import SourceSection
+from connector.terminal.text import say, shown
 from connector.try_out.capture import Taken, capture_size, read_capture
 from connector.try_out.live import listen, taps
 
@@ -49,7 +50,9 @@ def errors_for_people() -> Iterator[None]:
 def from_capture(path: Path, topic: str | None) -> Iterator[Taken]:
     """The records of a capture, with a progress bar where somebody watches."""
     size = capture_size(path)
-    with click.progressbar(length=size or 1, label=f"reading {path.name}", file=_watched(size is not None)) as bar:
+    with click.progressbar(
+        length=size or 1, label=shown(f"reading {path.name}"), file=_watched(size is not None)
+    ) as bar:
         yield from read_capture(path, topic, bar.update)
 
 
@@ -74,7 +77,7 @@ def from_sources(
                 bar.label = f"listening, {records} messages"
             bar.update(max(0, min(done, length) - bar.pos))
 
-        click.echo(f"listening to {names}; Ctrl-C ends it early", err=True)
+        say(f"listening to {names}; Ctrl-C ends it early", err=True)
         with click.progressbar(length=length, label="connecting", file=_watched(), show_eta=False) as bar:
             yield from listen(found, seconds=seconds, count=count, stop=stop, tick=show)
 

@@ -14,6 +14,8 @@ from connector.commands.try_out.options import CONFIG, duration_option, errors_f
 from connector.config.read import load_config
 from connector.sources.file.lines import capture_line
 from connector.sources.tap import TapError
+from connector.state.files import open_output
+from connector.terminal.text import harmless_json, say
 from connector.try_out.capture import STDIN
 
 
@@ -64,7 +66,8 @@ def record(
             for taken in from_sources(sections, seconds=seconds, count=count, from_beginning=from_beginning):
                 out = out or _opened(file, append=append)  # a file stays as it is when nothing comes
                 source = taken.source or ""
-                out.write(capture_line(source, taken.record))
+                line = capture_line(source, taken.record)
+                out.write(harmless_json(line.decode()).encode() if file == STDIN else line)  # it may be a terminal
                 written[source] += 1
         except TapError as error:
             kept = f"; {written.total()} messages are in {file}" if written else ""
@@ -80,13 +83,10 @@ def record(
             "for what Kafka still has"
         )
     listed = ", ".join(f"{number} of {name}" for name, number in sorted(written.items()))
-    click.echo(
-        f"{file}: {written.total()} messages" + (f" ({listed})" if len(sections) > 1 and listed else ""), err=True
-    )
+    say(f"{file}: {written.total()} messages" + (f" ({listed})" if len(sections) > 1 and listed else ""), err=True)
 
 
 def _opened(file: Path, *, append: bool) -> BinaryIO:
     if file == STDIN:
         return sys.stdout.buffer
-    flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC)
-    return os.fdopen(os.open(file, flags, 0o600), "wb")
+    return os.fdopen(open_output(file, os.O_APPEND if append else os.O_TRUNC), "wb")

@@ -15,6 +15,7 @@ from connector.config.read import load_config, rule_lines
 from connector.formats.format import SchemaUnavailableError
 from connector.observe.logs import configure_logs
 from connector.terminal.tables import write_json
+from connector.terminal.text import shown, write_line
 from connector.try_out.cases import find_cases, load_cases
 from connector.try_out.judge import CaseResult, Failure, run_case
 from connector.try_out.mapping import RuleAt, TriedMapping
@@ -24,6 +25,10 @@ class _CannotRunError(click.ClickException):
     """There is no result: the tests could not be run."""
 
     exit_code = 2
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = lines
+        super().__init__("\n".join(lines))
 
 
 @click.command()
@@ -43,7 +48,7 @@ def test(config: Path, tests: tuple[Path, ...], as_json: bool, junit: Path | Non
         loaded = load_config(config, without_secrets=True)
         files = [load_cases(path) for path in tests or find_cases(config)]
     except ConnectorError as error:
-        raise _CannotRunError("the tests cannot be run\n" + str(error)) from None
+        raise _CannotRunError("the tests cannot be run", *getattr(error, "lines", [str(error)])) from None
     if not files:
         raise _CannotRunError(f"there is no file whose name ends in -tests.yaml beside {config}; name one")
     try:
@@ -52,7 +57,7 @@ def test(config: Path, tests: tuple[Path, ...], as_json: bool, junit: Path | Non
         placed = [one for file in files for one in file.cases]
         results = [run_case(TriedMapping(config, loaded, lines, {}), one) for one in placed]
     except ConnectorError as error:
-        raise _CannotRunError(str(error)) from None
+        raise _CannotRunError(*getattr(error, "lines", [str(error)])) from None
     except SchemaUnavailableError as error:
         raise _CannotRunError(
             f"the tests cannot be run: {error}. Let the registry be reached from here, or run the connector once where "
@@ -79,16 +84,17 @@ def _write(config: Path, results: list[CaseResult], untested: list[RuleAt], out:
         placed = result.placed
         if result.passed:
             if verbose:
-                out.write(f"ok    {placed.file}:{placed.line}: {placed.case.name}\n")
+                write_line(out, f"ok    {placed.file}:{placed.line}: {placed.case.name}")
             continue
-        out.write(f"FAIL  {placed.file}:{placed.line}: {placed.case.name}\n")
+        write_line(out, f"FAIL  {placed.file}:{placed.line}: {placed.case.name}")
         for failure in result.failures:
-            out.write("".join(f"      {line}\n" for line in _lines(config, failure)))
+            for line in _lines(config, failure):
+                write_line(out, f"      {line}")
     failed = sum(not result.passed for result in results)
     if untested:
         listed = ", ".join(f"{rule.number} (line {rule.line}, {rule.topic})" for rule in untested)
-        out.write(f"rules that no test's message reaches: {listed}\n")
-    out.write(f"{len(results) - failed} passed, {failed} failed\n")
+        write_line(out, f"rules that no test's message reaches: {listed}")
+    write_line(out, f"{len(results) - failed} passed, {failed} failed")
 
 
 def _lines(config: Path, failure: Failure) -> list[str]:
@@ -133,16 +139,11 @@ def _junit(config: Path, results: list[CaseResult]) -> ET.ElementTree[ET.Element
             suite,
             "testcase",
             classname=placed.file.stem,
-            name=placed.case.name,
+            name=shown(placed.case.name),  # XML has no control characters
             file=str(placed.file),
             line=str(placed.line),
         )
         if not result.passed:
-            text = "\n".join(line for failure in result.failures for line in _lines(config, failure))
-            ET.SubElement(case, "failure", message="the samples differ").text = _xml_text(text)
+            lines = (shown(line) for failure in result.failures for line in _lines(config, failure))
+            ET.SubElement(case, "failure", message="the samples differ").text = "\n".join(lines)
     return ET.ElementTree(suites)
-
-
-def _xml_text(text: str) -> str:
-    """Without what XML cannot hold."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)

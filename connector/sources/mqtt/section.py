@@ -130,8 +130,8 @@ class MqttSection(MqttConnectionSection, SourceSection):
 
     @property
     def address(self) -> str:
-        """The broker's URL, which has no password."""
-        return self.url
+        """The broker's URL, without its query: there may be a token in it."""
+        return str(self.url)
 
     @property
     def takes_retained(self) -> bool:

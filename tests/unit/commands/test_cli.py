@@ -389,3 +389,18 @@ def test_what_a_person_can_mend_is_one_message(config: Path, monkeypatch: pytest
     monkeypatch.setattr("connector.commands.check.load_config", refused_)
     result = SearchedCommands().invoke(main, ["check", str(config)])
     assert (result.exit_code, result.output) == (1, "Error: the lamp is off; switch it on\n")
+
+
+@pytest.mark.parametrize("url", [f"wss://h.example/mqtt?token={SECRET}", f"ws://h.example/#{SECRET}"])
+def test_check_prints_no_token_in_the_address_of_a_websocket(config: Path, url: str) -> None:
+    config.write_text(GOOD.replace("mqtt://127.0.0.1:1", url), encoding="utf-8")
+    result = cli("check", config)
+    assert result.exit_code == 0, result.output
+    assert "://h.example/" in result.output
+    assert SECRET not in result.output
+
+
+@pytest.mark.parametrize("line", ["passwrod: {}", "keepalive: {}", "qos: {}", "url: 'x:{}@h'", "protocol: {}"])
+def test_check_prints_no_secret_that_stands_in_a_wrong_field(config: Path, line: str) -> None:
+    config.write_text(GOOD.replace("topics: [x]", "topics: [x], " + line.format(SECRET)), encoding="utf-8")
+    assert line.partition(":")[0] in refused("check", config) or line.startswith("url")

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import shutil
+import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from pydantic import BaseModel
 
-from connector.config.model import Config
+from connector.brokers.kafka_section import SaslSection
+from connector.config.model import Config, ObserveSection
 from connector.config.read import ConfigError, load_config, rule_lines
+from connector.dead_letters.section import KafkaLettersSection, MqttLettersSection
+from connector.delivery.section import ClarifySection, DeliverySection
+from connector.formats.schema.registry.section import SchemaRegistrySection
 from connector.mapping.presets import Presets
 from connector.mapping.rules.section import RuleSection
+from connector.mapping.signals.section import SignalsSection
+from connector.settings import TlsSection
+from connector.sources.file.section import FileSection
+from connector.sources.journal.section import JournalSection
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.mqtt.section import MqttSection
 from tests.secrets_used import MQTT_PASSWORD
 from tests.secrets_used import SETTING as SECRET
 
@@ -206,7 +220,12 @@ MISTAKES = [
     (GOOD.partition("sources")[0], None, "sources", "is required but missing"),
     (GOOD.partition("sources")[0] + "sources: []\n", 3, "sources", "at least 1"),
     (GOOD.replace("type: mqtt", "type: mttq"), 4, "sources[0].type", "did you mean mqtt?"),
-    (GOOD.replace("type: mqtt", "type: [a]"), 4, "sources[0].type", "is no kind of source; known: mqtt, kafka"),
+    (
+        GOOD.replace("type: mqtt", "type: [a]"),
+        4,
+        "sources[0].type",
+        "there is no such kind of source; known: mqtt, kafka",
+    ),
     (GOOD.replace("type: mqtt", "kind: mqtt"), 4, "sources[0].type", "is required but missing"),
     (GOOD.replace("  - type: mqtt", "  - mqtt\n  - type: mqtt"), 4, "sources[0]", "must be a section"),
     (KAFKA + "    topcis: [x]\n", 8, "sources[0].topcis", "did you mean topics?"),
@@ -253,7 +272,7 @@ MISTAKES = [
     (GOOD + "    qos: 2\n", 7, "sources[0].qos", "0 or 1"),
     (GOOD + "    protocol: 4\n", 7, "sources[0].protocol", "'5' or '3.1.1'"),
     (GOOD + "    name: a b\n", 7, "sources[0].name", "pattern"),
-    (GOOD + "    name: State\n", 7, "sources[0].name", "cannot be named 'State'"),
+    (GOOD + "    name: State\n", 7, "sources[0].name", "a source cannot be named this value"),
     (GOOD + "    journal: dsk\n", 7, "sources[0].journal.storage", "'disk' or 'memory'"),
     (GOOD + "    journal: {max_bytes: 1}\n", 7, "sources[0].journal.max_bytes", "a size needs a unit, such as 512KiB"),
     (GOOD + "    journal: {max_bytes: 1Mb}\n", 7, "sources[0].journal.max_bytes", "'1Mb' is no size; write for"),
@@ -322,7 +341,7 @@ MISTAKES = [
     (GOOD + RULE.replace("line", "field"), 9, "mapping.rules[0].topic", "{field} has a meaning of its own"),
     (GOOD + RULE.replace("#", "#/x"), 9, "mapping.rules[0].topic", "level 3: '#' may stand only at the end"),
     (GOOD + "    username: ${NOT_SET}\n", 7, "sources[0].username", "NOT_SET is not set; set it, or write ${NOT_SET:-"),
-    (GOOD + "    username: ${a b}\n", 7, "sources[0].username", "${a b} is not understood; use ${NAME}"),
+    (GOOD + "    username: ${a b}\n", 7, "sources[0].username", "a ${…} is not understood; use ${NAME}"),
     (GOOD + "    username: ${file:/no/such/file}\n", 7, "sources[0].username", "/no/such/file cannot be read: No such"),
     (GOOD + "    username: ${file:/dev/zero}\n", 7, "sources[0].username", "is it the right file?"),
     (GOOD + "  \t- x\n", 7, "", "not valid YAML"),
@@ -333,7 +352,7 @@ MISTAKES = [
     (GOOD + "mapping: &m {rules: [*m]}\n", 7, "mapping.rules[0]", "must be a section"),
     (GOOD + "delivery: 5s\n", 7, "delivery", "must be a section, that is settings with a name and a value each"),
     (GOOD + RULE + "      values: [a]\n", 10, "mapping.rules[0].values", "must be a section"),
-    (GOOD + "mapping: " + "[" * 400 + "]" * 400 + "\n", None, "", "nested too deeply"),
+    (GOOD + "mapping: " + "[" * 400 + "]" * 400 + "\n", 7, "", "nested too deeply"),
     ("", 1, "", "sections such as clarify: and sources:"),
     ("- a\n", 1, "", "sections such as clarify: and sources:"),
     ("just text", 1, "", "sections such as clarify: and sources:"),
@@ -430,6 +449,153 @@ def test_a_secret_for_kafka_is_in_no_error(tmp_path: Path, more: str) -> None:
     assert SECRET not in complaint(tmp_path, text + more, P=SECRET)
 
 
+SECTIONS: dict[str, tuple[str, type[BaseModel]]] = {
+    "clarify": ("clarify: {{{}}}\nsources: [{{type: mqtt, url: h, topics: [x]}}]\n", ClarifySection),
+    "mqtt": ("clarify: {{credentials: c}}\nsources:\n  - {{type: mqtt, {}}}\n", MqttSection),
+    "kafka": ("clarify: {{credentials: c}}\nsources:\n  - {{type: kafka, {}}}\n", KafkaSection),
+    "file": ("clarify: {{credentials: c}}\nsources:\n  - {{type: file, {}}}\n", FileSection),
+    "tls": (GOOD.replace("{", "{{") + "    tls: {{{}}}\n", TlsSection),
+    "journal": (GOOD + "    journal: {{{}}}\n", JournalSection),
+    "sasl": (KAFKA + "    sasl: {{{}}}\n", SaslSection),
+    "registry": (GOOD + "schema_registries: {{main: {{{}}}}}\n", SchemaRegistrySection),
+    "delivery": (GOOD + "delivery: {{{}}}\n", DeliverySection),
+    "observe": (GOOD + "observe: {{{}}}\n", ObserveSection),
+    "signals": (GOOD + "signals: {{{}}}\n", SignalsSection),
+    "letters": (GOOD + "dead_letters: {{{}}}\n", KafkaLettersSection),
+    "letters in MQTT": (GOOD + "dead_letters: {{type: mqtt, {}}}\n", MqttLettersSection),
+}
+PASSWORDS = [
+    SECRET,
+    f"{SECRET}://x",
+    f"x:{SECRET}@h",
+    f"{SECRET} {{a}} '{{b}}'",
+    f"*{SECRET}",
+    f"&{SECRET}",
+    f"!{SECRET} x",
+]
+
+
+def said_of(folder: Path, text: str, secret: str) -> str:
+    """What is wrong with a configuration; empty if nothing is."""
+    try:
+        load(folder, text, P=secret)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("written", ["'${P}'", "literal", "bare", "['${P}']"])
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_secret_in_all_wrong_fields_is_in_no_error(tmp_path: Path, section: str, written: str) -> None:
+    template, kind = SECTIONS[section]
+    names = [*kind.model_fields.keys() - {"type"}, "passwrod"]
+    for secret in PASSWORDS:
+        value = {"literal": "'" + secret.replace("'", "''") + "'", "bare": secret}.get(written, written)
+        said = said_of(tmp_path, template.format(", ".join(f"{name}: {value}" for name in names)), secret)
+        assert said
+        assert SECRET not in said
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_secret_in_a_wrong_field_is_in_no_error(tmp_path: Path, section: str) -> None:
+    """Here a section's own checks of several fields are reached, too."""
+    template, kind = SECTIONS[section]
+    said = [said_of(tmp_path, template.format(f"{name}: 'x ${{P}}'"), SECRET) for name in kind.model_fields]
+    assert any(said)
+    assert SECRET not in "".join(said)
+
+
+def test_a_value_that_is_no_secret_is_shown(tmp_path: Path) -> None:
+    assert "'30sec' is no duration" in complaint(tmp_path, GOOD + "    keepalive: 30sec\n")
+    assert "'a/#/b': '#' must be" in complaint(tmp_path, GOOD.replace("plant/#", "a/#/b"))
+    assert "'a/#/b'" not in complaint(tmp_path, GOOD.replace("plant/#", "${P}"), P="a/#/b")
+
+
+@pytest.mark.parametrize("part", ["?token={}", "#{}", "?a=b&c={}#x"])
+def test_a_token_in_the_address_of_a_websocket_is_used_and_never_printed(tmp_path: Path, part: str) -> None:
+    url = "wss://broker.example.com/mqtt" + part.format(SECRET)
+    config = load(tmp_path, GOOD.replace("mqtts://broker.example.com", f"'{url}'"))
+    source = config.sources[0]
+    assert isinstance(source, MqttSection)
+    assert source.address == "wss://broker.example.com/mqtt"
+    for printed in (str(source.url), repr(source.url), f"{source.url}", repr(config), str(config)):
+        assert SECRET not in printed
+        assert "broker.example.com/mqtt" in printed
+    assert SECRET in urlsplit(source.url).geturl()  # this is how a connection reads it
+
+
+def test_user_and_password_in_the_address_for_tokens_are_refused(tmp_path: Path) -> None:
+    more = "    sasl: {mechanism: OAUTHBEARER, client_id: x, client_secret: y, token_url: 'https://me:${P}@h/t'}\n"
+    found = complaint(tmp_path, KAFKA + more, P=SECRET)
+    assert SECRET not in found
+    assert "token_url" in found
+
+
+# -- files that would take for ever -----------------------------------------------------------------
+
+
+def bomb(levels: int, width: int, value: str) -> str:
+    lines = [f"a0: &a0 {value}"]
+    for level in range(1, levels):
+        lines.append(f"a{level}: &a{level} [" + ", ".join([f"*a{level - 1}"] * width) + "]")
+    return "\n".join(lines) + "\n"
+
+
+BOMBS = {
+    "a billion laughs": (bomb(12, 10, "[lol]"), "with its aliases it has more than"),
+    "a billion laughs in maps": (
+        "a0: &a0 {x: 1}\n"
+        + "".join(f"a{n}: &a{n} {{b: *a{n - 1}, c: *a{n - 1}, d: *a{n - 1}}}\n" for n in range(1, 40)),
+        "with its aliases it has more than",
+    ),
+    "as a key": (f"{bomb(30, 10, '[lol]')}? [*a29, *a29]\n: 1\n", "a key must be a plain text"),
+    "as a key, itself": (f"{bomb(30, 10, '[lol]')}? *a29\n: 1\n", "a key must be a plain text"),
+    "merged": (
+        "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 60)),
+        "required but missing",
+    ),
+    "deep by aliases": (
+        "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [[*a{n - 1}]]\n" for n in range(1, 1000)),
+        "with its aliases it is nested too deeply",
+    ),
+    "within itself": ("a: &a [*a]\n", "required but missing"),
+    "within itself, as a map": ("a: &a {b: {c: *a}}\n", "required but missing"),
+    "deep lists": ("a: " + "[" * 100_000 + "\n", "nested too deeply"),
+    "deep maps": ("a: " + "{a: " * 50_000 + "\n", "nested too deeply"),
+    "deep dashes": ("- " * 50_000 + "\n", "nested too deeply"),
+    "deep keys": ("? " * 50_000 + "\n", "a key must be a plain text"),
+    "many": ("a: [" + "1," * 31_000 + "]\n", "more than 30000 keys and values"),
+    "long": ("a: " + "x" * 1_100_000 + "\n", "larger than 1024 KiB"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_file_that_would_take_for_ever_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    text, said = BOMBS[name]
+    file = write(tmp_path, text)
+    began = time.process_time()
+    with pytest.raises(ConfigError, match=said) as refused:
+        load_config(file, {})
+    assert time.process_time() - began < 60  # on a busy machine; alone, the slowest of them takes some seconds
+    assert len(str(refused.value)) < 20_000
+
+
+def test_a_bomb_takes_no_memory(tmp_path: Path) -> None:
+    file = write(tmp_path, BOMBS["a billion laughs"][0])
+    tracemalloc.start()
+    with pytest.raises(ConfigError):
+        load_config(file, {})
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 10 * 1024**2
+
+
+def test_aliases_that_stand_for_little_are_fine(tmp_path: Path) -> None:
+    text = GOOD + "    tls: &tls {ca_file: ca.pem}\n" + GOOD.partition("sources:\n")[2] + "    name: b\n    tls: *tls\n"
+    config = load(tmp_path, text)
+    assert [source.tls.ca_file for source in config.sources] == [tmp_path / "ca.pem"] * 2
+
+
 @pytest.mark.parametrize("host", ["h", "h:x", "[::1", "h\u2100"])
 def test_a_password_in_the_address_is_refused_and_not_repeated(tmp_path: Path, host: str) -> None:
     found = complaint(tmp_path, GOOD.replace("mqtts://broker.example.com", f"'mqtts://me:{SECRET}@{host}'"))
@@ -457,7 +623,7 @@ def test_kinds_of_dead_letter_stores(tmp_path: Path, section: str, kind: str) ->
 @pytest.mark.parametrize(
     ("section", "said"),
     [
-        ("{type: nothing}", "dead_letters.type: 'nothing' is no kind of store; known: sqlite, file, mqtt, kafka"),
+        ("{type: nothing}", "dead_letters.type: there is no such kind of store; known: sqlite, file, mqtt, kafka"),
         (
             "{type: file, max_bytes: 1MiB}",
             "dead_letters.max_bytes: there is no such setting; did you mean max_file_bytes?",
@@ -471,7 +637,7 @@ def test_kinds_of_dead_letter_stores(tmp_path: Path, section: str, kind: str) ->
         ),
         ("{type: mqtt, url: 'mqtt://h', topic: 'a/#'}", "dead_letters.topic: "),
         ("{type: mqtt, url: 'mqtt://h', password: x}", "password without username"),
-        ("{type: mqtt, url: 'http://h'}", "scheme 'http' is not known"),
+        ("{type: mqtt, url: 'http://h'}", "the scheme is not known"),
         ("{when_full: stop, max_bytes: 1MiB}", "max_bytes must be at least 32MiB"),
         ("{type: file, max_file_bytes: 2MiB, max_files: 4, when_full: stop}", "at least 32MiB"),
         ("{type: file, max_file_bytes: 64KiB}", "at least twice max_payload"),

@@ -127,3 +127,35 @@ def test_a_line_that_cannot_be_written_ends_nothing_and_the_next_one_may_be() ->
     structlog.get_logger().warning("somebody_sees_it")
     assert "nobody_sees_it" not in out.getvalue()
     assert "somebody_sees_it" in out.getvalue()
+
+
+HOSTILE = "plant\x1b[2J\r\n2026-01-01 forged\x9b1m\u2028\u202e\x7f"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_topic_forges_no_line_and_gives_a_terminal_no_orders(form: str) -> None:
+    out = io.StringIO()
+    configure_logs("info", form, out)
+    log = structlog.get_logger()
+    log.warning("it_happened", topic=HOSTILE, topics=[HOSTILE], error=ValueError(HOSTILE), by={HOSTILE: 1})
+    log.warning(HOSTILE)
+    assert len(out.getvalue().rstrip("\n").split("\n")) == 2
+    assert not {char for char in out.getvalue() if not char.isprintable()} - {"\n"}
+    assert "forged" in out.getvalue()
+
+
+def quote(topic: str) -> None:
+    raise ValueError(topic)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_exception_that_quotes_a_topic_forges_no_line(form: str) -> None:
+    out = io.StringIO()
+    configure_logs("info", form, out)
+    try:
+        quote(HOSTILE)
+    except ValueError:
+        structlog.get_logger().exception("it_crashed")
+    assert not {char for char in out.getvalue() if not char.isprintable()} - {"\n"}
+    assert not [line for line in out.getvalue().split("\n") if line.startswith("2026-01-01")]
+    assert "forged" in out.getvalue()

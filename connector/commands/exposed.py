@@ -1,0 +1,24 @@
+"""Finds files with secrets that every user of the machine can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from connector.config.model import Config
+from connector.config.read import secret_files
+from connector.settings import TlsSection
+from connector.state.files import others_can_read
+
+
+def exposed_files(file: Path, loaded: Config) -> list[Path]:
+    """Credentials, private keys and `${file:…}` of a configuration that others can read. Raises `ConfigError`."""
+    found = dict.fromkeys([loaded.clarify.credentials, *secret_files(file), *_keys(loaded)])
+    return [path for path in found if others_can_read(path)]
+
+
+def _keys(loaded: Config) -> Iterator[Path]:
+    for section in (*loaded.sources, *loaded.schema_registries.values(), loaded.dead_letters):
+        tls = getattr(section, "tls", None)  # a file has none
+        if isinstance(tls, TlsSection) and tls.key_file is not None:
+            yield tls.key_file

@@ -1,0 +1,122 @@
+"""Reads YAML in bounded time and memory: a file of few lines may stand for billions of values, or nest without end."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.composer import Composer
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import ScalarEvent
+from ruamel.yaml.nodes import MappingNode
+
+MAX_BYTES: Final = 1024 * 1024
+"""Of a file. The example configurations have less than 10 KiB."""
+MAX_NODES: Final = 30_000
+"""Keys and values of a file: as they stand there, and also after each alias is replaced by its anchor's content."""
+MAX_DEPTH: Final = 64
+"""Levels of nesting, aliases replaced."""
+_QUOTED: Final = re.compile(r"(['\"]).{2,}\1")
+
+
+class BoundedYamlError(Exception):
+    """The text cannot be read, or goes beyond a bound. The message has no value of the file: it may be a secret."""
+
+    def __init__(self, line: int | None, message: str) -> None:
+        """`line` is where in the file, counted from 1, as far as it is known."""
+        self.line = line
+        super().__init__(message)
+
+
+class _BoundedComposer(Composer):
+    """Counts the nodes while they are parsed, so that reading ends at the bound."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        count, depth = getattr(self, "_nodes", 0) + 1, getattr(self, "_level", 0) + 1
+        mark = self.parser.peek_event().start_mark
+        if count > MAX_NODES:
+            raise BoundedYamlError(mark.line + 1, f"the file has more than {MAX_NODES} keys and values")
+        if depth > MAX_DEPTH:
+            raise BoundedYamlError(mark.line + 1, f"nested too deeply: more than {MAX_DEPTH} levels")
+        if isinstance(parent, MappingNode) and index is None and not self.parser.check_event(ScalarEvent):
+            raise BoundedYamlError(
+                mark.line + 1, "a key must be a plain text"
+            )  # a list of aliases is hashed as a whole
+        self.warn_double_anchors = False  # the warning quotes the file
+        self._nodes, self._level = count, depth
+        node = super().compose_node(parent, index)
+        self._level -= 1
+        return node
+
+
+def read_yaml(path: Path) -> Any:
+    """The document of a file, with its lines and comments. Raises OSError and `BoundedYamlError`."""
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise BoundedYamlError(None, f"the file is larger than {MAX_BYTES // 1024} KiB")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BoundedYamlError(content[: error.start].count(b"\n") + 1, "cannot be read: it is not UTF-8") from None
+    yaml = YAML(typ="rt")
+    yaml.Composer = _BoundedComposer
+    try:
+        document = yaml.load(text)
+        _measure(document, {}, 1)
+    except DuplicateKeyError as error:
+        # The library's text quotes both values.
+        raise BoundedYamlError(_line_of(error), "a key stands twice in the same section; keep one of the two") from None
+    except MarkedYAMLError as error:
+        raise BoundedYamlError(_line_of(error), f"not valid YAML: {_reason(error.problem or str(error))}") from None
+    except RecursionError:
+        raise BoundedYamlError(None, "not valid YAML: nested too deeply") from None
+    except (YAMLError, ValueError) as error:  # ValueError: such as a date that does not exist
+        raise BoundedYamlError(None, f"not valid YAML: {_reason(str(error))}") from None
+    return document
+
+
+def _line_of(error: MarkedYAMLError) -> int | None:
+    mark = error.problem_mark or error.context_mark
+    return mark.line + 1 if mark else None
+
+
+def _reason(text: str) -> str:
+    """The first line of the library's text, without the parts of the file in it."""
+    reason = _QUOTED.sub("…", text.strip().splitlines()[0] if text.strip() else "it cannot be read")
+    if "alias" in reason or "anchor" in reason or "tag" in reason:
+        reason += "; a text that begins with * & or ! needs quotes"
+    return reason
+
+
+def _measure(node: Any, known: dict[int, tuple[int, int]], level: int) -> tuple[int, int]:
+    """(nodes, levels) of what is at and below a node, aliases replaced. Each node is visited once.
+
+    Raises `BoundedYamlError` as soon as the numbers go beyond the bounds. A node within itself nests without end, and
+    so goes beyond the bound.
+    """
+    if not isinstance(node, CommentedMap | CommentedSeq):
+        return 1, 1
+    found = known.get(id(node))
+    if found is None and level <= MAX_DEPTH:
+        size, depth = 1, 0
+        children = [*node.keys(), *node.values()] if isinstance(node, CommentedMap) else node
+        for child in children:
+            below = _measure(child, known, level + 1)
+            size += below[0]
+            depth = max(depth, below[1])
+            if size > MAX_NODES:
+                raise BoundedYamlError(_begin(node), f"with its aliases it has more than {MAX_NODES} keys and values")
+        found = known[id(node)] = size, depth + 1
+    if found is None or level + found[1] - 1 > MAX_DEPTH:
+        raise BoundedYamlError(_begin(node), f"with its aliases it is nested too deeply: more than {MAX_DEPTH} levels")
+    return found
+
+
+def _begin(node: CommentedMap | CommentedSeq) -> int | None:
+    line = node.lc.line
+    return None if line is None else int(line) + 1

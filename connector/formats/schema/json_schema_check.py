@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from time import thread_time
 from typing import Any, Final
 
+import attrs
 import regex
 from jsonschema import ValidationError
 from jsonschema.validators import extend, validator_for
@@ -143,7 +144,10 @@ def _bounded(kind: Any, budget: _Budget, keywords: int) -> Any:
     for name in ("unevaluatedItems", "unevaluatedProperties"):
         if name in known:
             known[name] = _unevaluated(known[name], keywords)
-    return extend(kind, {name: _spending(keyword, budget) for name, keyword in known.items()})
+    bounded = extend(kind, {name: _spending(keyword, budget) for name, keyword in known.items()})
+    # The library's own method takes another class, without these keywords, for a part of a schema that has `$schema`.
+    bounded.evolve = attrs.evolve
+    return bounded
 
 
 def _spending(keyword: _Keyword, budget: _Budget) -> _Keyword:

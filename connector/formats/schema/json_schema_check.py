@@ -11,6 +11,7 @@ knows no look-ahead, which schemas of the field use.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from time import thread_time
 from typing import Any, Final
@@ -30,6 +31,13 @@ MOST_SECONDS: Final = 2.0
 """The CPU time for one document, in seconds. A correct document of 4 MiB needs a fraction of this time."""
 _MOST_COMPARISONS: Final = 50_000_000
 """The most comparisons of one `unevaluatedItems` or `unevaluatedProperties`, for which the library has no index."""
+
+_LARGEST_PATTERN: Final = 5_000
+"""The most characters of a pattern, with each counted group written out."""
+_DEEPEST_PATTERN: Final = 10
+"""The most groups of a pattern inside one another: each may double the time to compile it."""
+_PARTS: Final = re.compile(r"\\.|\[\]?(?:\\.|[^\]\\])*+\]|\)((?:\{\d+(?:,\d*)?\})?)|.", re.DOTALL)
+"""The parts of a pattern: a character, a set, the begin of a group, the end of a group with its count."""
 
 _Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
 
@@ -122,11 +130,28 @@ class _Budget:
         """Whether the pattern is found in the text. Raises `PayloadError` if the search takes too long."""
         compiled = self._patterns.get(pattern)
         if compiled is None:
+            _check_pattern(pattern)
             compiled = self._patterns[pattern] = regex.compile(pattern)
         try:
             return compiled.search(text, timeout=self.look()) is not None
         except TimeoutError:
             raise _too_expensive() from None
+
+
+def _check_pattern(pattern: str) -> None:
+    """Raise `PayloadError` for a pattern that takes seconds to compile: a counted group is written out that often."""
+    sizes = [0]
+    for part in _PARTS.finditer(pattern):
+        if part[0] == "(":
+            sizes.append(0)
+        elif part[1] is not None and len(sizes) > 1:
+            counts = [int(count) for count in re.findall(r"\d{1,9}", part[1])]
+            inside = sizes.pop()
+            sizes[-1] += (inside + 1) * max([1, *counts])
+        else:
+            sizes[-1] += 1
+        if max(sizes[-2:]) > _LARGEST_PATTERN or len(sizes) > _DEEPEST_PATTERN:
+            raise _unusable(f"the pattern {pattern[:40]!r}… is too large or too deeply nested")
 
 
 def _bounded(kind: Any, budget: _Budget, keywords: int) -> Any:

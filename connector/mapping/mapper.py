@@ -296,10 +296,7 @@ class Mapper:
                 if mapped is None:
                     mapped = _or_thinned(self._documents.document(rule, plan, record, named, document))
                 several += bool(mapped.samples)
-                if result is None:
-                    result = mapped
-                else:
-                    _add(result, mapped)
+                result = mapped if result is None else _added(result, mapped)
         except PayloadError as error:
             decoded.failed(rule.format)
             if error.reason is Reason.INVALID_JSON and is_no_value(record.payload or b""):
@@ -379,13 +376,14 @@ def _joined(one: Mapped, other: Mapped) -> Mapped:
     )
 
 
-def _add(to: Mapped, other: Mapped) -> None:
+def _added(to: Mapped, other: Mapped) -> Mapped:
     """The same as `_joined`, in place: a payload may have 100,000 documents."""
     to.samples += other.samples
     to.rejects += other.rejects
     to.filtered += other.filtered
     to.skipped = to.skipped or other.skipped
     to.why = "" if to.samples or to.rejects else to.why or other.why
+    return to
 
 
 def _or_thinned(mapped: Mapped) -> Mapped:

@@ -78,7 +78,7 @@ class TopicPlans:
             if (length := sum(map(len, key))) > _LONGEST_TEXTS:
                 raise PayloadError(
                     Reason.TOO_EXPENSIVE,
-                    f"the texts of the payload, key and headers that its input IDs are made of have {length} characters; "
+                    f"the texts that its input IDs are made of have {length} characters; "
                     f"at most {_LONGEST_TEXTS} are read",
                 )
             self.grew(_PLAN_BYTES + 2 * sum(map(len, key)))

@@ -123,7 +123,7 @@ def _scaled(base: float) -> Callable[[object, bool], object]:
         exponent, mantissa = _pair(value)
         if not isinstance(exponent, int) or abs(exponent) > _MAX_EXPONENT or not isfinite(mantissa):
             raise ValueError("the exponent of a number is too large")
-        if base == 2:  # noqa: PLR2004
+        if base == 2:
             try:
                 return ldexp(mantissa, exponent)
             except OverflowError:
@@ -141,7 +141,7 @@ def _rational(value: object, _immutable: bool) -> object:
 
 
 def _pair(value: object) -> tuple[int | float, int | float]:
-    if isinstance(value, list | tuple) and len(value) == 2:  # noqa: PLR2004
+    if isinstance(value, list | tuple) and len(value) == 2:
         one, other = value
         if isinstance(one, int | float) and isinstance(other, int | float):
             return one, other

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 _MAX_SCHEMAS: Final = 10_000
 _MAX_SCHEMA_SIZE: Final = 1024 * 1024
 """The longest schema with its references, in characters: Confluent's registry takes no longer schema either."""
-NEEDS: Final = "check: true needs the packages jsonschema and regex: in a checkout of the connector, run pip install '.[json-schema]'"
+NEEDS: Final = (
+    "check: true needs the packages jsonschema and regex; in a checkout of the connector, run pip install "
+    "'.[json-schema]'"
+)
 
 
 class JsonSchemaFormat:

@@ -16,7 +16,13 @@ from typing import Final
 from cbor2 import CBORDecodeEOF, CBORDecodeError, CBORDecoder, CBORSimpleValue, CBORTag, undefined
 
 from connector.formats.binary.plain import Plain
-from connector.formats.binary.survey import CBOR_CONTAINERS, check_containers, survey_cbor
+from connector.formats.binary.survey import (
+    CBOR_CONTAINERS,
+    cbor_has_odd_keys,
+    check_containers,
+    check_keys,
+    survey_cbor,
+)
 from connector.formats.documents import DocumentCollector
 from connector.formats.format import PayloadError
 from connector.records import Reason
@@ -37,6 +43,7 @@ class CborFormat:
         if not payload:
             raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
         check_containers(payload, CBOR_CONTAINERS, survey_cbor)
+        check_keys(payload, cbor_has_odd_keys)
         stream = BytesIO(payload)
         plain = Plain(len(payload))
         first = plain.of(self._item(stream))

@@ -13,10 +13,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import thread_time
 
+import cbor2
+import msgpack
 import pytest
 
 from connector.conformance.formats import decoded
 from connector.formats.binary.cbor import CborFormat
+from connector.formats.binary.messagepack import MessagePackFormat
 from connector.formats.format import Format, PayloadError
 from connector.formats.schema.json_schema import JsonSchemaFormat
 from connector.formats.schema.json_schema_check import MOST_SECONDS
@@ -213,3 +216,50 @@ def test_a_place_that_is_too_long_is_a_dead_letter_and_the_rest_passes() -> None
     assert [reject.reason for reject in mapped.rejects] == [Reason.TOO_EXPENSIVE]
     assert [sample[2] for sample in mapped.samples] == [5]
     assert mapper.map("s", Record("t", b'{"v": 6}', NOW_US)).samples[0][2] == 6
+
+
+def _tuples(count: int) -> list[tuple[int, int]]:
+    """Pairs of numbers whose tuples have the same hash in Python, which hashes tuples without a secret."""
+    factor, other, start, all_bits = 11400714785074694791, 14029467366897019727, 2870177450012600261, 2**64 - 1
+    inverse = pow(other, -1, 2**64)
+    found: list[tuple[int, int]] = []
+    first = 0
+    while len(found) < count:
+        first += 1
+        lane = (start + first * other) & all_bits
+        lane = ((lane << 31 | lane >> 33) & all_bits) * factor & all_bits
+        second = (12345 - lane) * inverse & all_bits
+        if second < _PRIME:
+            found.append((first, second))
+    return found
+
+
+def test_maps_with_keys_of_one_hash_are_refused_before_they_are_built() -> None:
+    pairs = _tuples(4_000)
+    head = struct.pack(">I", len(pairs))
+    messagepack = b"\xdf" + head + b"".join(struct.pack(">BBQBQB", 0x92, 0xCF, a, 0xCF, b, 1) for a, b in pairs)
+    cbor = b"\xba" + head + b"".join(struct.pack(">BBQBQB", 0x82, 0x1B, a, 0x1B, b, 1) for a, b in pairs)
+    uuids = b"".join(b"\xd8\x25\x50" + (_PRIME * (2**60 + n)).to_bytes(16, "big") + b"\x01" for n in range(len(pairs)))
+    for format_, payload in (
+        (MessagePackFormat(), messagepack),
+        (CborFormat(), cbor),
+        (CborFormat(), b"\xbf" + uuids + b"\xff"),
+        (CborFormat(), b"\x81\xba" + head + uuids),
+    ):
+        started = thread_time()
+        with pytest.raises(PayloadError) as error:
+            format_.decode(payload)
+        assert error.value.reason is Reason.MALFORMED_RECORD
+        assert thread_time() - started < 0.1, "building the map takes half a second and more"
+
+
+def test_long_payloads_with_plain_keys_are_read() -> None:
+    document = {
+        "rows": [{"a": [1, 2.5, "x" * 40], "b": {"c": None, "d": True}, "n": number} for number in range(2_000)]
+    }
+    assert CborFormat().decode(cbor2.dumps(document)) == document
+    assert CborFormat().decode(b"\xbf\x61a" + cbor2.dumps(document) + b"\x61b\x82\x01\x02\xff") == {
+        "a": document,
+        "b": [1, 2],
+    }
+    assert MessagePackFormat().decode(msgpack.packb(document)) == document

@@ -95,6 +95,7 @@ class Reason(StrEnum):
     NESTED_TOO_DEEPLY = "nested_too_deeply"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     TOO_MANY_VALUES = "too_many_values"
+    TOO_EXPENSIVE = "too_expensive"
     NO_NUMERIC_VALUE = "no_numeric_value"
     NOT_FINITE = "not_finite"
     NOT_A_NUMBER = "not_a_number"

@@ -315,7 +315,7 @@ class Mapper:
                 if mapped is None:
                     mapped = _or_thinned(self._documents.document(rule, plan, record, named, document))
                 several += bool(mapped.samples)
-                result = mapped if result is None else _joined(result, mapped)
+                result = mapped if result is None else _added(result, mapped)
         except PayloadError as error:
             decoded.failed(rule.format)
             if error.reason is Reason.INVALID_JSON and is_no_value(record.payload or b""):
@@ -393,6 +393,16 @@ def _joined(one: Mapped, other: Mapped) -> Mapped:
         one.skipped or other.skipped,
         "" if one.samples or one.rejects or other.samples or other.rejects else one.why or other.why,
     )
+
+
+def _added(to: Mapped, other: Mapped) -> Mapped:
+    """The same as `_joined`, in place: a payload may have 100,000 documents."""
+    to.samples += other.samples
+    to.rejects += other.rejects
+    to.filtered += other.filtered
+    to.skipped = to.skipped or other.skipped
+    to.why = "" if to.samples or to.rejects else to.why or other.why
+    return to
 
 
 def _or_thinned(mapped: Mapped) -> Mapped:

@@ -10,18 +10,22 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from connector.formats.format import PayloadError
 from connector.formats.sparkplug.rule import variables_of
 from connector.mapping.plans import Plan, TopicPlan, header_of, key_of
 from connector.mapping.rules.rules import AUTO_TIME, FIELD_TIME, HEADER_TIME, Rule
 from connector.mapping.rules.templates import KEY
 from connector.mapping.time.clock_skew import Clocks
-from connector.records import Record
+from connector.records import Reason, Record
 
 _MAX_PLANS: Final = 100_000
 _PLANS_BYTES: Final = 128 * 1024 * 1024
 """The bound for the estimated memory of all plans."""
 _PLAN_BYTES: Final = 1000
 _LONGEST_DEVICE: Final = 300
+_LONGEST_TEXTS: Final = 10_000
+"""The most characters of the texts that a rule takes from a record for input IDs: each value has them in its ID, and a
+megabyte for each of thousands of values takes minutes."""
 
 
 class TopicPlans:
@@ -74,6 +78,12 @@ class TopicPlans:
         """Returns the plan for these texts of the rule's dynamic variables; `named` has the named levels of a key."""
         key = tuple(texts[name] for name in plan.rule.dynamic)
         if key not in plan.by_texts:
+            if (length := sum(map(len, key))) > _LONGEST_TEXTS:
+                raise PayloadError(
+                    Reason.TOO_EXPENSIVE,
+                    f"the texts that its input IDs are made of have {length} characters; "
+                    f"at most {_LONGEST_TEXTS} are read",
+                )
             self.grew(_PLAN_BYTES + 2 * sum(map(len, key)))
         found = plan.with_texts(key, named)
         if found.clock is None:

@@ -33,6 +33,8 @@ _REMEDIES: Final[dict[str, str]] = {
     Reason.PAYLOAD_TOO_LARGE: "Mend the device, or raise mapping.max_payload; and dead_letters.max_payload, so that "
     "such messages are kept whole and can be replayed.",
     Reason.TOO_MANY_VALUES: "Raise mapping.max_values and replay, or skip values that nobody needs.",
+    Reason.TOO_EXPENSIVE: "To read the message would take seconds, so it was given up: the letter says where. Mend its "
+    "producer, or the schema or path that makes it expensive; then replay.",
     Reason.NO_NUMERIC_VALUE: "There is no number in it. Skip its topic in the mapping, or map its states to numbers; "
     "then replay.",
     Reason.NOT_FINITE: "NaN and infinity cannot be stored; usually a sensor is broken. The other values of the message "

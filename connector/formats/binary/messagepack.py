@@ -7,7 +7,13 @@ from typing import Final
 import msgspec
 
 from connector.formats.binary.plain import Plain
-from connector.formats.binary.survey import MESSAGEPACK_CONTAINERS, check_containers, survey_messagepack
+from connector.formats.binary.survey import (
+    MESSAGEPACK_CONTAINERS,
+    check_containers,
+    check_keys,
+    messagepack_has_odd_keys,
+    survey_messagepack,
+)
 from connector.formats.format import PayloadError
 from connector.records import Reason
 
@@ -28,6 +34,7 @@ class MessagePackFormat:
         if not payload:
             raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
         check_containers(payload, MESSAGEPACK_CONTAINERS, survey_messagepack)
+        check_keys(payload, messagepack_has_odd_keys)
         try:
             found = self._decoder.decode(payload)
         except RecursionError:

@@ -5,8 +5,7 @@ The JSON is decoded without its schema. On request, each document is checked aga
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from connector.formats.format import PayloadError
 from connector.formats.schema.wire import HEADER, schema_id
@@ -15,11 +14,15 @@ from connector.records import Reason
 from connector.settings import SettingsError
 
 if TYPE_CHECKING:
+    from connector.formats.schema.json_schema_check import BoundedValidator
     from connector.formats.schema.schemas import RegisteredSchema, Schemas
 
 _MAX_SCHEMAS: Final = 10_000
+_MAX_SCHEMA_SIZE: Final = 1024 * 1024
+"""The longest schema with its references, in characters: Confluent's registry takes no longer schema either."""
 NEEDS: Final = (
-    "check: true needs the package jsonschema: in a checkout of the connector, run pip install '.[json-schema]'"
+    "check: true needs the packages jsonschema and regex; in a checkout of the connector, run pip install "
+    "'.[json-schema]'"
 )
 
 
@@ -34,10 +37,11 @@ class JsonSchemaFormat:
         Raises SettingsError if the library for the check is not installed.
         """
         self._schemas = schemas
-        self._validators: dict[int, Any] = {}
+        self._validators: dict[int, BoundedValidator] = {}
         if schemas is not None:
             try:
                 import jsonschema  # noqa: F401, PLC0415 - slow to import, and needed only for the check
+                import regex  # noqa: F401, PLC0415 - as above
             except ModuleNotFoundError:
                 raise SettingsError(NEEDS) from None
 
@@ -47,10 +51,10 @@ class JsonSchemaFormat:
         validator = self._validator(number) if self._schemas is not None else None
         document = json_payload.decode(payload[HEADER:])
         if validator is not None:
-            _check(validator, document)
+            validator.check(document)
         return document
 
-    def _validator(self, number: int) -> Any:
+    def _validator(self, number: int) -> BoundedValidator:
         known = self._validators.get(number)
         if known is not None:
             return known
@@ -64,36 +68,16 @@ class JsonSchemaFormat:
         return validator
 
 
-def _made_validator(found: RegisteredSchema) -> Any:
-    from jsonschema.exceptions import SchemaError  # noqa: PLC0415 - as above
-    from jsonschema.validators import validator_for  # noqa: PLC0415
-    from referencing import Registry  # noqa: PLC0415
-    from referencing.jsonschema import DRAFT7, specification_with  # noqa: PLC0415
+def _made_validator(found: RegisteredSchema) -> BoundedValidator:
+    from connector.formats.schema.json_schema_check import bounded_validator  # noqa: PLC0415 - as above
 
-    try:
-        registry: Registry[Any] = Registry()
-        for reference in found.references:
-            content = json.loads(reference.text)
-            dialect = content.get("$schema") if isinstance(content, dict) else None
-            specification = specification_with(dialect, default=DRAFT7) if dialect else DRAFT7
-            registry = registry.with_resource(reference.name, specification.create_resource(content))
-        schema = json.loads(found.text)
-        kind = validator_for(schema)
-        kind.check_schema(schema)
-    except (ValueError, RecursionError, SchemaError) as error:
-        why = error.message if isinstance(error, SchemaError) else str(error)
+    size = len(found.text) + sum(len(reference.text) for reference in found.references)
+    if size > _MAX_SCHEMA_SIZE:
         raise PayloadError(
-            Reason.SCHEMA_UNUSABLE, f"schema {found.id}: the JSON Schema cannot be used: {why[:300]}"
-        ) from None
-    return kind(schema, registry=registry)
-
-
-def _check(validator: Any, document: object) -> None:
+            Reason.SCHEMA_UNUSABLE,
+            f"schema {found.id}: {size} characters with its references; at most {_MAX_SCHEMA_SIZE} are read",
+        )
     try:
-        error = next(iter(validator.iter_errors(document)), None)
-    except RecursionError:
-        raise PayloadError(Reason.NESTED_TOO_DEEPLY, "objects or arrays are nested too deeply") from None
-    except Exception as problem:  # noqa: BLE001 - a reference without a target is found only during the check
-        raise PayloadError(Reason.SCHEMA_UNUSABLE, f"the JSON Schema cannot be used: {str(problem)[:300]}") from None
-    if error is not None:
-        raise PayloadError(Reason.SCHEMA_VIOLATED, f"{error.json_path}: {error.message[:300]}")
+        return bounded_validator(found)
+    except PayloadError as error:
+        raise PayloadError(error.reason, f"schema {found.id}: {error}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from connector.formats.format import BadDocument, Documents, Format, PayloadError
 from connector.formats.text.json_payload import RepeatedKeys, decode, decode_repeated, may_repeat_keys
-from connector.mapping.documents.walk import count, repeated, shortened
+from connector.mapping.documents.walk import LONGEST_PLACE, count, repeated, shortened
 from connector.records import Reason, Reject
 
 
@@ -88,7 +88,7 @@ def _json(payload: bytes, repeats: list[Reject]) -> object:
 
 def _without_repeats(value: object, path: str, repeats: list[Reject]) -> object:
     """Returns the document with plain objects; adds a reject to `repeats` for each value whose key came again."""
-    prefix = path + "." if path else ""
+    prefix = path[:LONGEST_PLACE] + "." if path else ""
     if isinstance(value, dict):
         if isinstance(value, RepeatedKeys):
             repeats.extend(repeated(key, prefix + key, replaced) for key, replaced in value.replaced)

@@ -32,6 +32,9 @@ _UNIQUE_ID_LENGTH: Final = 20
 _GREATEST_ID: Final = 1_000_000
 _MOST_SHOWN: Final = 5
 
+_WIDEST_TABLE: Final = 1_000
+"""The most columns of a table whose rows are lists; a longer row is a list of values."""
+
 
 class ItemName(NamedTuple):
     """The name of an object from its own fields."""
@@ -228,7 +231,7 @@ def _rows(elements: list[object]) -> Naming | None:
         return None
     widths = {len(row) for row in rows}
     width = widths.pop()
-    if widths or width < 2:
+    if widths or not 2 <= width <= _WIDEST_TABLE:
         return None
     for column in range(width):
         if all(looks_like_time(row[column]) for row in rows):

@@ -14,7 +14,7 @@ from connector.mapping.documents.field_names import is_plural, meaning
 from connector.mapping.documents.item_names import item_name
 from connector.mapping.documents.places import is_odd, last_key, segment
 from connector.mapping.documents.shapes import TIME, Shape
-from connector.mapping.documents.walk import MAX_DEPTH, repeated_places
+from connector.mapping.documents.walk import LONGEST_PLACE, MAX_DEPTH, repeated_places
 from connector.mapping.plans import NO_VALUE_RULE, Plan, value_rule
 from connector.mapping.rules.paths import MISSING
 from connector.mapping.rules.rules import AUTO_TIME, TimeSource
@@ -150,7 +150,7 @@ class KnownShapes:
         Returns None if such objects must always be walked, and `NOT_YET` if another object may show the shape.
         """
         rule = plan.rule
-        if len(obj) > self._max_values or depth > MAX_DEPTH:
+        if len(obj) > self._max_values or depth > MAX_DEPTH or len(path) > LONGEST_PLACE:
             return None
         time_key = self._find_time(obj) if rule.time.kind == AUTO_TIME else None
         if any(map(is_odd, obj)) and repeated_places(obj, path, _has_no_time):

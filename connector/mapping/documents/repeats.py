@@ -31,6 +31,7 @@ def refuse_repeats(
     values: dict[tuple[str, int], list[float]] = {}
     for input_id, time_us, value in samples:
         values.setdefault((input_id, time_us), []).append(value)
+    same = {at for at, here in values.items() if here.count(here[0]) == len(here)}
     paths = places()
     kept: list[Sample] = []
     rejects: list[Reject] = []
@@ -40,7 +41,7 @@ def refuse_repeats(
         here = values[input_id, time_us]
         if len(here) == 1:
             kept.append(sample)
-        elif own_time_us is not None and time_us != own_time_us and len(set(here)) == 1:
+        elif here and own_time_us is not None and time_us != own_time_us and sample[:2] in same:
             kept.append(sample)
             left_out += len(here) - 1
             values[input_id, time_us] = []

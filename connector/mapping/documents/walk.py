@@ -58,6 +58,9 @@ _AMBIGUOUS: Final = (
     "this topic, or let the sender rename one of the keys"
 )
 
+LONGEST_PLACE: Final = 2_000
+"""The longest place of an object or a list, in characters: the place is written down for each value in it, so a key of
+a megabyte with thousands of values behind it would cost gigabytes."""
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 
 
@@ -158,6 +161,9 @@ class Walker:
         naming: tuple[str, ...] = (),
     ) -> None:
         """Walk an object; the values of the keys in `naming` are already a part of the object's place."""
+        if len(path) > LONGEST_PLACE:
+            self._refuse_long(work, obj, path)
+            return
         plan = work.plan
         work.keys += len(obj)
         time_key: str | None = None
@@ -260,6 +266,9 @@ class Walker:
                 work.filtered += len(value)
             elif key in named.columns:
                 for part, inner in zip(named.segments, value, strict=True):
+                    if len(part) > LONGEST_PLACE:
+                        self._refuse_long(work, inner, part)
+                        continue
                     self._value(work, inner, f"{at}.{part}", time_us, look, depth + 1)
             else:
                 self._value(work, value, at, time_us, look, depth)
@@ -340,6 +349,9 @@ class Walker:
             work.samples.append((input_id, time_us, number))
 
     def _list(self, work: Work, items: list[object], path: str, time_us: int, look: bool, depth: int) -> None:
+        if len(path) > LONGEST_PLACE:
+            self._refuse_long(work, items, path)
+            return
         rule = work.plan.rule
         naming = None
         if not rule.positions or shown(path) not in rule.positions:
@@ -376,6 +388,20 @@ class Walker:
             self._reject_value(work, path, shown_value(value), reason, why)
             found -= 1
         work.filtered += found
+
+    def _refuse_long(self, work: Work, value: object, path: str) -> None:
+        """Make one reject of values whose common place is too long to be written down for each of them."""
+        found, keys = count(value)
+        work.keys += keys
+        work.filtered += found - 1
+        work.rejects.append(
+            Reject(
+                Reason.TOO_EXPENSIVE,
+                f"its place has {len(path)} characters; values are read at places of at most {LONGEST_PLACE}",
+                shown(path[:LONGEST_PLACE]) + "…",
+                shown_value(value),
+            )
+        )
 
     def _guess(self, work: Work, path: str, field: str) -> None:
         plan, at = work.plan, shown(path) or "@"
@@ -555,8 +581,8 @@ def repeated_places(document: object, path: str, has_time: Callable[[dict[str, o
     twice: set[str] = set()
     left: list[tuple[str, object, int]] = [(path, document, 0)]
     for at, value, depth in left:  # the list grows in this loop
-        if depth > MAX_DEPTH:
-            continue
+        if depth > MAX_DEPTH or len(at) > LONGEST_PLACE:
+            continue  # the walk refuses it
         if isinstance(value, dict):
             left += [(join(at, segment(key)), inner, depth + 1) for key, inner in value.items()]
         elif isinstance(value, list):

@@ -84,7 +84,7 @@ def legal_id(text: str) -> str:
     """Returns the input ID for a wanted text: a legal text itself, or else a cleaned text with a hash of the text."""
     if INPUT_ID.match(text):
         return text
-    return _with_hash(_ILLEGAL.sub("_", text), text)
+    return _with_hash(_ILLEGAL.sub("_", text[:INPUT_ID_LENGTH]), text)  # the hash is of all of it
 
 
 def _with_hash(clean: str, identity: str) -> str:

@@ -12,7 +12,7 @@ from connector.dead_letters.mqtt_store import MqttLetters
 from connector.dead_letters.section import MqttLettersSection
 from connector.dead_letters.store import DeadLettersError
 from tests.hostile import mqtt_broker
-from tests.hostile.mqtt_broker import GoneError, ScriptedBroker, Session
+from tests.hostile.mqtt_broker import GoneError, HostileBroker, Session
 
 FLOODS: dict[str, Callable[[int], bytes]] = {
     "messages of QoS 2": lambda n: mqtt_broker.publish(False, b"t", b"x" * 10_000, qos=2, mid=1 + n % 65_535),
@@ -35,7 +35,7 @@ def test_a_flood_ends_the_connection(flood: str) -> None:
             gone.append(sent)
             raise
 
-    with ScriptedBroker(script) as broker:
+    with HostileBroker(script) as broker:
         section = {"type": "mqtt", "url": f"mqtt://127.0.0.1:{broker.port}", "topic": "letters", "timeout": "2s"}
         store = MqttLetters(MqttLettersSection.model_validate(section | {"protocol": "3.1.1"}))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""A broker that floods the store of dead letters, which subscribes to nothing: the store leaves it, and needs no memory."""
+"""A broker that floods the store of dead letters, which subscribes to nothing: the store leaves it, within bounds."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class CaptureError(ConnectorError):
 
 
 class Taken(NamedTuple):
-    """One record, and its place in the input."""
+    """One record, and the place of the record in the input."""
 
     line: int
     """The number of the line in a capture, or of the message from a live source; counted from 1."""

@@ -137,7 +137,7 @@ class _File(_Part):
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A test, and its place in a file. `records` has the message of each step."""
+    """A test, and the place of the test in a file. `records` has the message of each step."""
 
     file: Path
     line: int

@@ -15,9 +15,9 @@ from connector.try_out.mapping import RuleAt
 from connector.try_out.preview import Preview
 
 _FIRST: Final = 20
-"""Rows of a table that may be long; --json has all of it."""
+"""The number of rows that a long table shows; --json has all rows."""
 _WORTH_SAYING: Final = 1.25
-"""How many times smaller the frames have to get before alignment is mentioned."""
+"""The report mentions alignment only if the frames become smaller by more than this factor."""
 _TIME_WIDTH: Final = 27
 _MORE_WIDTH: Final = 12
 _CELL_WIDTH: Final = 8
@@ -34,9 +34,11 @@ def write_report(
     input_id: str | None = None,
     all_rows: bool = False,
 ) -> None:
-    """All of it, what matters most at the end, where a terminal shows it. `a_record` is what the records' numbers
-    count: lines, or messages. `input_id` is a pattern (as in a shell) of the signals to show; with `all_rows` tables
-    are not cut."""
+    """Writes the whole preview. The most important part comes last, since a terminal shows the end.
+
+    `a_record` is the word for the numbers of records: lines, or messages. `input_id` is a pattern (as in a shell) of
+    the signals to show. With `all_rows`, tables are not cut.
+    """
     for number, frame in enumerate(preview.packer.frames, 1):
         if frame.table is not None:
             _frame(number, len(preview.packer.frames), frame, out)
@@ -56,7 +58,7 @@ def _heading(text: str, out: TextIO) -> None:
 
 def _frame(number: int, of: int, frame: FrameSummary, out: TextIO) -> None:
     table = frame.table
-    assert table is not None  # noqa: S101 - asked above
+    assert table is not None  # noqa: S101 - the caller has checked
     _heading(f"Frame {number} of {of}: {_shape(frame)}", out)
     shown = _series_that_fit(table.inputs)
     more = frame.series - shown
@@ -83,7 +85,7 @@ def _series_that_fit(inputs: list[str]) -> int:
 
 
 def _end_of(input_id: str) -> str:
-    """Inputs differ at their end."""
+    """Returns the end of a long input ID: most input IDs differ at the end."""
     return input_id if len(input_id) <= _NAME_WIDTH else "…" + input_id[1 - _NAME_WIDTH :]
 
 
@@ -158,7 +160,7 @@ def _rejects(preview: Preview, out: TextIO, a_record: str) -> None:
 
 
 def _schema_trouble(preview: Preview, out: TextIO, a_record: str) -> None:
-    """Nothing is wrong with these messages, so they are no rejects."""
+    """Writes the messages without a schema. The messages have no fault, and so are no rejects."""
     if not preview.schema_trouble:
         return
     _heading(f"Not mapped: their schema cannot be had now ({preview.messages['waiting_for_schema']} messages)", out)
@@ -250,7 +252,7 @@ def _summary(preview: Preview, clarify: InClarify, out: TextIO) -> None:
 
 
 def _alignment(preview: Preview, unaligned: int, out: TextIO) -> None:
-    """What cutting times to whole seconds would save, where it saves anything."""
+    """Writes the saving of times cut to whole seconds, if the saving is worth a line."""
     frames = preview.aligned.frames
     total = sum(frame.bytes for frame in frames)
     if total * _WORTH_SAYING < unaligned:

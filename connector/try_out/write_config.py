@@ -1,4 +1,4 @@
-"""A drafted configuration → commented YAML, for a person to go on with."""
+"""A drafted configuration → YAML with comments, for a person to continue."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNITS: Final = {
 
 
 def config_text(draft: Draft, heard: str, preview: str) -> str:
-    """The file. `heard` says from what it was made, `preview` is the command to go on with."""
+    """Returns the text of the file. `heard` names the input of the draft; `preview` is the command to run next."""
     return "\n".join([*_head(draft, heard, preview), *_source(draft), *_mapping(draft), *_foot()]) + "\n"
 
 
@@ -107,7 +107,7 @@ def _rule(rule: DraftRule) -> Iterator[str]:
 
 
 def _without_rule(rules: list[DraftRule]) -> Iterator[str]:
-    """What no rule takes, as comments: why, and a rule to begin with."""
+    """Yields the groups that no rule takes, as comments: the reason, and a rule to begin with."""
     if not rules:
         return
     yield from _comment(
@@ -177,7 +177,7 @@ def _time(rule: DraftRule) -> str:
 
 
 def _suggestions(rule: DraftRule, indent: str) -> Iterator[str]:
-    """What to set next, as comments that only have to be uncommented."""
+    """Yields settings to add next, as comments: a person only has to remove the `#`."""
     names = [level.name for level in rule.group.levels if not level.looks_like_an_id]
     levels = " ".join("{" + name + "}" for name in names)
     fields = _numbers(rule)
@@ -200,13 +200,13 @@ def _suggestions(rule: DraftRule, indent: str) -> Iterator[str]:
 
 
 def _unit(name: str) -> str:
-    """What it is probably measured in; only ever written as a comment."""
+    """Returns the probable unit of a field; the unit is only written as a comment."""
     small = name.lower()
     return next((unit for part, unit in _UNITS.items() if part in small), '"…"')
 
 
 def _numbers(rule: DraftRule) -> list[str]:
-    """The fields with numbers of a sample that is an object, each with a value."""
+    """Returns the fields with numbers in the first sample document, each as path and value."""
     found: dict[str, None] = {}
     for seen in rule.group.topics[:1]:
         for document in seen.documents[:1]:
@@ -228,7 +228,7 @@ def _foot() -> Iterable[str]:
 
 
 def _comment(text: str, indent: str = "") -> Iterator[str]:
-    """A comment of as many lines as it takes."""
+    """Yields the lines of a comment."""
     line = indent + "#"
     for word in _printable(text, 2000).split(" "):
         if len(line) + 1 + len(word) > _WIDTH and line.strip() != "#":
@@ -244,7 +244,7 @@ def _printable(text: str, most: int) -> str:
 
 
 def _escaped(value: object) -> object:
-    """What stands in a topic is no reference to the environment; the names of passwords are."""
+    """Returns the value with `$` escaped: only the names of passwords are references to the environment."""
     if isinstance(value, list):
         return [_escaped(entry) for entry in value]
     if isinstance(value, Mapping):
@@ -255,7 +255,7 @@ def _escaped(value: object) -> object:
 
 
 def _flow(value: object) -> str:
-    """A value on one line of YAML."""
+    """Returns the value on one line of YAML."""
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     if isinstance(value, list):
@@ -269,7 +269,7 @@ def _flow(value: object) -> str:
 
 
 def _quoted(char: str) -> str:
-    """A character between double quotes of YAML."""
+    """Returns the character as written between double quotes of YAML."""
     if char in '"\\':
         return "\\" + char
     return char if char.isprintable() else f"\\U{ord(char):08x}"

@@ -149,16 +149,16 @@ class Reject:
 
 FILTERED_BECAUSE: Final = {
     "skipped": "a rule says skip",
-    "no_rule": "no rule takes it",
+    "no_rule": "no rule takes the record",
     "retained": "a retained message, which the source leaves out",
-    "deleted": "a tombstone of Kafka: it deletes, and measures nothing",
-    "cleared": "an empty payload: it clears a retained message",
+    "deleted": "a tombstone of Kafka, which deletes and measures nothing",
+    "cleared": "an empty payload, which clears a retained message",
     "null": "nothing but null, empty lists and empty objects",
     "unavailable": "nothing but words for no value, such as unavailable",
     "text": "nothing but text, which the rule leaves out",
-    "bad_quality": "its quality is not good, and the rule drops such values",
-    "thinned": "the rule thins its values out",
-    "left_out": "the rule leaves out each of its values",
+    "bad_quality": "the quality is not good, and the rule drops such values",
+    "thinned": "the rule thins the values out",
+    "left_out": "the rule leaves out every value",
 }
 """The reasons why a whole record is left out on purpose: the word in metrics and notices → the meaning."""
 

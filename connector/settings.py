@@ -61,7 +61,7 @@ def number_as_text(value: object) -> object:
 def _source_name(name: str) -> str:
     if name.lower() in ("state", "dead-letters"):
         raise ValueError(
-            f"a source cannot be named {name!r}: its journal would be a file that the connector has already"
+            f"a source cannot be named {name!r}: the source's journal would be a file that the connector has already"
         )
     return name
 
@@ -165,14 +165,14 @@ class Catalogue(Generic[_Kind]):
     def _kind(self, name: str, offers: Sequence[EntryPoint], base: type[_Kind]) -> type[_Kind]:
         """Returns the kind that `offers` have under `name`. Raises `_KindError`, or any error of the package."""
         if len(offers) > 1:
-            raise _KindError("several packages have a kind of this name; uninstall all but one")
+            raise _KindError("several packages have a kind of this name; uninstall all packages but one")
         if name in self.kinds:
             raise _KindError(f"{name!r} is a built-in kind")
         kind = offers[0].load()
         if not (isinstance(kind, type) and issubclass(kind, base)):
-            raise _KindError(f"it is not a subclass of {base.__module__}.{base.__qualname__}")
+            raise _KindError(f"the entry point is not a subclass of {base.__module__}.{base.__qualname__}")
         if get_args(kind.model_fields["type"].annotation) != (name,):
-            raise _KindError(f"its entry point is called {name!r}, so its type must be Literal[{name!r}]")
+            raise _KindError(f"the entry point is called {name!r}, so the type must be Literal[{name!r}]")
         kind.model_json_schema()  # `clarify-connector schema` shows all kinds, and must not fail for a single kind
         return kind
 

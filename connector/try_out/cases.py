@@ -106,9 +106,9 @@ class Step(_Part):
     @model_validator(mode="after")
     def _says_something(self) -> Step:
         if self.samples is None and self.rejects is None and self.filtered is None:
-            raise ValueError("say what should come of the message: samples, rejects or filtered: true")
+            raise ValueError("name the expected outcome of the message: samples, rejects or filtered: true")
         if self.filtered and (self.samples or self.rejects):
-            raise ValueError("filtered: true means that nothing comes of it; remove samples and rejects")
+            raise ValueError("filtered: true means that nothing comes of the message; remove samples and rejects")
         return self
 
 

@@ -135,7 +135,7 @@ def _rule(group: TopicGroup, knows: Mapping[str, Collection[str]]) -> DraftRule:
             if (settings := _taking(setting, vendor.whole or group.pattern, group)) is not None:
                 rule.settings = settings
                 what = next(iter(setting))
-                rule.notes.append(f"{vendor.name} publishes like this; the {what} knows its fields and times")
+                rule.notes.append(f"{vendor.name} publishes like this; the {what} knows the fields and times")
                 return rule
         rule.notes.append(f"{vendor.name} publishes like this")
     _decoding(rule, knows)
@@ -149,7 +149,7 @@ def _rule(group: TopicGroup, knows: Mapping[str, Collection[str]]) -> DraftRule:
         rule.settings["key"] = "#"
         keys = sorted({key for seen in group.topics for key in seen.keys})
         rule.notes.append(
-            f"its records have {len(keys)} keys, such as {_text(keys[0])}; each key is a device of its own"
+            f"the records have {len(keys)} keys, such as {_text(keys[0])}; each key is taken for a separate device"
         )
     return rule
 
@@ -195,7 +195,7 @@ def _decoding(rule: DraftRule, knows: Mapping[str, Collection[str]]) -> None:
         if compression in knows.get("compression", ()):
             rule.settings["compression"] = compression
         else:
-            rule.notes.append(f"its payloads are compressed ({compression}), which this version does not unpack")
+            rule.notes.append(f"the payloads are compressed ({compression}); this version cannot unpack such payloads")
     name = _FORMATS.get(format_)
     if format_ in _TEXTS or format_ == "graphite":
         _decoding_text(rule, format_)
@@ -203,7 +203,7 @@ def _decoding(rule: DraftRule, knows: Mapping[str, Collection[str]]) -> None:
     if name is None:
         return
     if name not in knows.get("format", ()):
-        rule.notes.append(f"its payloads are {name}, which this version does not read")
+        rule.notes.append(f"the payloads are {name}; this version cannot read this format")
         return
     first = next(seen for seen in rule.group.topics[0].sniffed if seen.format == format_)
     if name == "csv":
@@ -215,7 +215,7 @@ def _decoding(rule: DraftRule, knows: Mapping[str, Collection[str]]) -> None:
     settings: dict[str, object] = {"type": name, "delimiter": "tab" if first.delimiter == "\t" else first.delimiter}
     if not first.header and isinstance(first.documents[0], dict):
         settings["columns"] = list(first.documents[0])
-        rule.notes.append("its columns have no names; give them some")
+        rule.notes.append("the columns have no names; replace the names in columns")
     if first.delimiter != "," and any(_DECIMAL_COMMA.fullmatch(str(cell)) for cell in cells):
         settings["decimal"] = ","
     rule.settings["format"] = settings
@@ -230,11 +230,11 @@ def _decoding_text(rule: DraftRule, format_: str) -> None:
         rule.notes.append("lines of Graphite: name, value and time")
     elif format_ == "decimal_comma":
         rule.settings["format"] = {"type": "text", "decimal": ","}
-        rule.notes.append("taken for one number with a decimal comma; if it is two numbers, write format: csv")
+        rule.notes.append("taken for one number with a decimal comma; if each text is two numbers, write format: csv")
     else:
         comma = {"decimal_comma": True} if any(_DECIMAL_COMMA.match(text) for text in texts) else {}
         rule.settings |= {"format": "text", "strip_unit": True, **comma}
-        rule.notes.append("numbers with a unit in the text; what is no unit becomes a dead letter")
+        rule.notes.append("numbers with a unit in the text; a text that is no unit becomes a dead letter")
 
 
 def _column_times(rule: DraftRule, rows: Sequence[object]) -> None:
@@ -246,8 +246,8 @@ def _column_times(rule: DraftRule, rows: Sequence[object]) -> None:
         found = written_time(cells, arrival_us)
         if found is not None:
             rule.settings["time"] = {"field": column, "format": found.format, "zone": found.zone}
-            how = "a guess: the file does not say it" if found.guessed else "as the time of arrival has it"
-            rule.notes.append(f"the time of a row stands in {column}; its zone {found.zone} is {how}")
+            how = "a guess: the file names no zone" if found.guessed else "found from the time of arrival"
+            rule.notes.append(f"the time of a row stands in {column}; the zone {found.zone} is {how}")
             if found.ambiguous:
                 rule.notes.append(f"CAREFUL: day and month of {column} may be the other way round")
             return
@@ -258,7 +258,7 @@ def _stating(rule: DraftRule) -> None:
     states = bare_states([document for seen in rule.group.topics for document in seen.documents])
     if states is not None:
         rule.settings |= {"states": states} if rule.group.kind[0] == "json" else {"format": "text", "states": states}
-        rule.notes.append("words for states: the numbers are a suggestion, and they stay for ever")
+        rule.notes.append("words for states: the numbers are a suggestion; numbers in Clarify stay for ever")
 
 
 def _shaping(rule: DraftRule) -> None:
@@ -271,13 +271,13 @@ def _shaping(rule: DraftRule) -> None:
             rule.settings["values"] = {path: {"states": words} for path, words in states.items()}
             rule.notes.append(f"words for states in {', '.join(states)}: the numbers are a suggestion")
         rule.notes.append(
-            f"its values are those of the items in the list {items['iterate']}"
-            + (f", called by {items['item_name']}" if "item_name" in items else "")
+            f"the values stand in the items of the list {items['iterate']}"
+            + (f", named by {items['item_name']}" if "item_name" in items else "")
         )
     elif (states := states_of(documents)) and not any(isinstance(document, list) for document in documents):
         rule.settings["values"] = {path: {"states": words} for path, words in states.items()}
         rule.notes.append(
-            f"words for states in {', '.join(states)}: the numbers are a suggestion, and they stay for ever"
+            f"words for states in {', '.join(states)}: the numbers are a suggestion; numbers in Clarify stay for ever"
         )
     expression = time_in_two_fields(documents)
     if expression is not None:
@@ -300,7 +300,7 @@ def _timing(rule: DraftRule) -> None:
     written = written_time(texts, record.received_us or record.time_us)
     if written is not None and written.zone != "UTC" and not written.guessed:
         rule.settings["time"] = {"field": found.path, "format": written.format, "zone": written.zone}
-        rule.notes.append(f"local times; the zone {written.zone} is as the time of arrival has it")
+        rule.notes.append(f"local times; the zone {written.zone} is found from the time of arrival")
 
 
 def _tell_apart(drafted: Draft, tried: Mapping[int, _Tried]) -> bool:
@@ -313,7 +313,7 @@ def _tell_apart(drafted: Draft, tried: Mapping[int, _Tried]) -> bool:
         fields = "/".join("{payload." + place + "}" for place in shared.fields)
         item = "/{item}" if "item_name" in rule.settings else ""
         rule.settings["input"] = f"{{topic}}/{fields}{item}/{{path}}"
-        rule.notes.append(f"{shared.why}; so it is part of the input ID")
+        rule.notes.append(f"{shared.why}; so the input ID has a part for each device")
         changed = True
     return changed
 
@@ -353,10 +353,10 @@ def _conclude(drafted: Draft, tried: Mapping[int, _Tried]) -> None:
         rule.signals = list(found.inputs)
         if found.elsewhere:
             listed = ", ".join(map(str, sorted(numbers[other] for other in found.elsewhere)))
-            rule.notes.append(f"some topics of this kind are taken by rule {listed}, which stands before it")
+            rule.notes.append(f"some topics of this kind are taken by rule {listed}, which stands before this rule")
         rule.notes += [f"CAREFUL: {one.text}; {one.remedy}" for one in found.observed if one.kind in _SAID]
         if found.reason is not None:
-            rule.notes.append(f"{'some' if found.inputs else 'all'} of it is rejected: {found.reason}")
+            rule.notes.append(f"{'some' if found.inputs else 'all'} data is rejected: {found.reason}")
 
 
 @dataclass(slots=True)
@@ -384,28 +384,28 @@ def _leave_out(rule: DraftRule, reason: str | None) -> None:
     if format_ == "state":
         states = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         rule.settings = {**topic, "format": "text", "states": states}
-        why, remedy = "states as text, no numbers", "say which number each state has, in states"
+        why, remedy = "states as text, no numbers", "give each state a number, in states"
     elif format_ == "number_with_unit":
         comma = {"decimal_comma": True} if any(_DECIMAL_COMMA.match(text) for text in texts) else {}
         rule.settings = {**topic, "format": "text", "strip_unit": True, **comma}
-        why, remedy = "numbers with something behind them in the text", "take strip_unit, if that is a unit"
+        why, remedy = "texts of a number and something else", "take strip_unit, if the rest of the text is a unit"
     elif format_ == "binary":
         rule.settings = {**topic, "format": {"type": "binary", "fields": [{"name": "value", "type": "f32"}]}}
-        why, remedy = "bytes whose layout is not known", "say in format what they are (docs/formats.md)"
+        why, remedy = "bytes whose layout is not known", "describe the layout in format (docs/formats.md)"
     elif format_ == "text":
         rule.settings = {**topic, "format": "text"}
-        why, remedy = "text, no numbers", "say what it is: states, where it is one of a few words, or another format"
+        why, remedy = "text, no numbers", "set states, if each text is one of a few words, or set another format"
     elif format_ == "empty":
         rule.settings = topic
-        why, remedy = "nothing in it, or too much to look at", "look at a message of it"
+        why, remedy = "empty payloads, or payloads too large to look at", "look at a message of this kind"
     else:
         rule.settings = topic
-        why = "no numbers or booleans came of it"
-        remedy = "say in values which of its texts have numbers (states, strip_unit), or where in it they are (path)"
+        why = "no numbers or booleans came of the messages"
+        remedy = "name in values the texts with numbers (states, strip_unit), or the places of the numbers (path)"
     if reason is not None and format_ not in ("state", "number_with_unit", "binary", "empty"):
         why += f" ({reason})"
     rule.notes.append(f"why: {why}")
-    rule.notes.append(f"to do: {remedy}; or skip: true, if nobody needs it")
+    rule.notes.append(f"to do: {remedy}; or skip: true, if nobody needs the data")
 
 
 def _warn(rule: DraftRule) -> None:
@@ -413,13 +413,13 @@ def _warn(rule: DraftRule) -> None:
         if level.looks_like_an_id:
             rule.notes.append(
                 f"CAREFUL: {{{level.name}}} looks like an ID that is new with each message ({level.values[0]!r}). Each "
-                "value makes signals of its own, and signals are billed: take it out of input, and set shared_inputs: "
-                "true"
+                "value makes further signals, and signals are billed: take the level out of input, and set "
+                "shared_inputs: true"
             )
         elif level.many:
             rule.notes.append(
-                f"{{{level.name}}} has {len(level.values)} values so far; each makes signals of its own, and signals "
-                "are billed"
+                f"{{{level.name}}} has {len(level.values)} values so far; each value makes further signals, and "
+                "signals are billed"
             )
 
 

@@ -74,7 +74,7 @@ def _differences(step: Step, mapped: Mapped) -> list[Difference]:
     if step.filtered is not None:
         left_out = not mapped.samples and not mapped.rejects
         if step.filtered != left_out:
-            expected = Difference("-", "filtered: nothing comes of it" if step.filtered else "not filtered")
+            expected = Difference("-", "filtered: nothing comes of the message" if step.filtered else "not filtered")
             return [expected, *_all(mapped)]
     found = _samples(step, mapped.samples) + _rejects(step.rejects or [], mapped.rejects)
     if step.filtered_values is not None and step.filtered_values != mapped.filtered:
@@ -134,7 +134,7 @@ def _metadata(input_id: str, expected: ExpectedSignal, metadata: SignalMetadata 
     if metadata is None:
         return [
             Difference("-", f"metadata of {input_id}"),
-            Difference("+", "the mapping says nothing of this signal, or no message has a value for it"),
+            Difference("+", "the mapping has no metadata for this signal, or no message has a value for this signal"),
         ]
     came: dict[str, object] = {
         "name": metadata.name,
@@ -167,7 +167,7 @@ def _labels(expected: Mapping[str, str | list[str]], labels: Mapping[str, tuple[
 def _all(mapped: Mapped) -> list[Difference]:
     found = [Difference("+", _sample(sample)) for sample in mapped.samples]
     found += [Difference("+", _reject(reject)) for reject in mapped.rejects]
-    return found or [Difference("+", "nothing comes of it")]
+    return found or [Difference("+", "nothing comes of the message")]
 
 
 def _sample(sample: Sample) -> str:

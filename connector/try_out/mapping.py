@@ -82,7 +82,7 @@ class TriedMapping:
         except SchemaUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - as in the pipeline: one bad record must not stop the next
-            message = f"a bug in the mapping: {error!r}; please report it"
+            message = f"a bug in the mapping: {error!r}; please report the bug"
             mapped = Mapped(rejects=[Reject(Reason.MAPPING_FAILED, message)])
         if mapper.ids.new_claims:
             self.origins.update(mapper.ids.new_claims)

@@ -168,7 +168,7 @@ class Preview:
                         source,
                         topic,
                         f"times of {topic!r} are {abs(hours):g} h {'behind' if hours > 0 else 'ahead of'} the arrival",
-                        "if they are local times without a zone, set zone in time of the rule: "
+                        "if the times are local times without a zone, set zone in time of the rule: "
                         "time: {field: ..., zone: Europe/Oslo}",
                     )
                 )

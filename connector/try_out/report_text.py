@@ -104,7 +104,7 @@ def _signals(
     rows = []
     for input_id, seen in ordered if all_rows else ordered[:_FIRST]:
         metadata = preview.mapping.metadata.get(input_id)
-        becomes = "?" if clarify.not_asked else "new" if input_id in created else "as it is"
+        becomes = "?" if clarify.not_asked else "new" if input_id in created else "unchanged"
         if input_id in clarify.changed:
             becomes = "changed: " + ", ".join(change.attribute for change in clarify.changed[input_id])
         rows.append(
@@ -153,7 +153,7 @@ def _rejects(preview: Preview, out: TextIO, a_record: str) -> None:
     for group in groups[:_FIRST]:
         lines = ", ".join(map(str, group.lines)) + (", …" if group.count > len(group.lines) else "")
         where = f"value {group.path!r} of topic {group.topic!r}" if group.path else f"topic {group.topic!r}"
-        value = f" (it is {group.value})" if group.value is not None else ""
+        value = f" (the value is {group.value})" if group.value is not None else ""
         out.write(f"  {group.count} × {group.reason}, {_rule_in_file(preview, group.rule)}: {where}{value}\n")  # noqa: RUF001
         out.write(f"      {group.message}\n      {a_record} {lines}\n")
     _and_more(len(groups), out)
@@ -163,28 +163,28 @@ def _schema_trouble(preview: Preview, out: TextIO, a_record: str) -> None:
     """Writes the messages without a schema. The messages have no fault, and so are no rejects."""
     if not preview.schema_trouble:
         return
-    _heading(f"Not mapped: their schema cannot be had now ({preview.messages['waiting_for_schema']} messages)", out)
+    _heading(f"Not mapped: the schema is not available now ({preview.messages['waiting_for_schema']} messages)", out)
     for why, trouble in preview.schema_trouble.items():
         lines = ", ".join(map(str, trouble.lines)) + (", …" if trouble.count > len(trouble.lines) else "")
         out.write(f"  {why}\n      {a_record} {lines}\n")
     out.write(
-        "  The connector would keep them and ask again; nothing is lost. To see what becomes of them, let the schema\n"
-        "  registry be reached from here: is its url right, is it up, may this machine ask it?\n"
+        "  The connector would keep the messages and ask again; nothing is lost. To see the outcome, make the schema\n"
+        "  registry reachable: is the url right, does the registry run, may this machine ask the registry?\n"
     )
 
 
 def _warnings(preview: Preview, clarify: InClarify, out: TextIO) -> None:
     found = [f"{one.text}; {one.remedy}" for one in (*preview.mapping.observations, *preview.clock_notices())]
     found += [
-        f"input {input_id!r}: {n} values are replaced by another value of the same time (superseded); tell apart in "
-        "input what shares it, or take a finer time"
+        f"input {input_id!r}: {n} values are replaced by another value of the same time (superseded); add the "
+        "field that distinguishes the values to input, or take a finer time"
         for input_id, n in preview.packer.overwritten.most_common()
     ]
     found += [str(collision) for collision in preview.mapping.collisions]
-    found += [f"{name}: its metadata would not be saved: {why}" for name, why in clarify.invalid.items()]
+    found += [f"{name}: the metadata would not be saved: {why}" for name, why in clarify.invalid.items()]
     found += [
-        f"{count} messages are of a source {name!r}, which the configuration does not have; they were mapped as those "
-        f"of {preview.mapping.source_for(None)!r}"
+        f"{count} messages are of a source {name!r}, which the configuration does not have; the mapping took the "
+        f"messages as messages of {preview.mapping.source_for(None)!r}"
         for name, count in preview.unknown_sources.items()
     ]
     if found:
@@ -201,7 +201,7 @@ def _comparison(comparison: MappingComparison, out: TextIO) -> None:
         f"get no more data; {comparison.samples[1]} samples instead of {comparison.samples[0]}\n"
     )
     if comparison.renamed:
-        out.write("  renamed: each is a new, billable signal, and the old one ends\n")
+        out.write("  renamed: each new name is a new, billable signal, and the old signal ends\n")
         write_table(
             ["  input now", "input then"], [[f"  {r.before}", r.after] for r in comparison.renamed[:_FIRST]], out
         )
@@ -220,7 +220,7 @@ def _summary(preview: Preview, clarify: InClarify, out: TextIO) -> None:
     out.write(
         f"  messages   {messages['received']}: {messages['mapped']} mapped, {messages['rejected']} rejected, "
         f"{messages['left_out']} left out"
-        + (f", {messages['waiting_for_schema']} wait for their schema" if preview.schema_trouble else "")
+        + (f", {messages['waiting_for_schema']} wait for a schema" if preview.schema_trouble else "")
         + "\n"
     )
     span = ""
@@ -228,10 +228,10 @@ def _summary(preview: Preview, clarify: InClarify, out: TextIO) -> None:
         span = f", from {format_time(preview.first_us)} to {format_time(preview.last_us)}"
     out.write(f"  samples    {preview.samples}{span}; {preview.values_left_out} values left out\n")
     if preview.values_in_windows or preview.late_for_windows:
-        late = f"; {preview.late_for_windows} came too late and are left out" if preview.late_for_windows else ""
+        late = f"; left out, since too late: {preview.late_for_windows}" if preview.late_for_windows else ""
         out.write(
             f"  windows    {preview.values_in_windows} values went into {preview.windows_closed} windows, "
-            f"each one sample (thin){late}\n"
+            f"one sample for each window (thin){late}\n"
         )
     if frames:
         total = sum(frame.bytes for frame in frames)
@@ -242,7 +242,7 @@ def _summary(preview: Preview, clarify: InClarify, out: TextIO) -> None:
             f"{total / max(1, preview.samples):.1f} bytes a sample\n"
         )
         out.write(
-            f"  requests   {len(frames)} for all of it at once, {preview.pace.requests} as it came "
+            f"  requests   {len(frames)} for all samples at once, {preview.pace.requests} in the order of arrival "
             "(delivery.max_delay)\n"
         )
         _alignment(preview, total, out)
@@ -267,13 +267,13 @@ def _becomes(clarify: InClarify) -> str:
     if clarify.not_asked is not None:
         return f"; not compared with Clarify: {clarify.not_asked}"
     return (
-        f": {len(clarify.created)} would be created, {len(clarify.changed)} changed, {clarify.unchanged} stay as they "
-        f"are (at {clarify.asked})"
+        f": {len(clarify.created)} would be created, {len(clarify.changed)} changed, {clarify.unchanged} stay "
+        f"unchanged (at {clarify.asked})"
     )
 
 
 def _shape(frame: FrameSummary) -> str:
-    replaced = f", {frame.superseded} values replaced by a later one of the same time" if frame.superseded else ""
+    replaced = f", {frame.superseded} values replaced by a later value of the same time" if frame.superseded else ""
     return (
         f"{frame.rows} rows of {frame.series} series, {frame.samples} samples, {_bytes(frame.bytes)}, "
         f"{frame.null_share:.1%} nulls{replaced}"
@@ -296,4 +296,4 @@ def _rule_in_file(preview: Preview, rule: RuleAt | None) -> str:
 
 def _and_more(count: int, out: TextIO) -> None:
     if count > _FIRST:
-        out.write(f"  … {count - _FIRST} more; --json has all of them\n")
+        out.write(f"  … {count - _FIRST} more; --json has all\n")

@@ -32,14 +32,14 @@ def _head(draft: Draft, heard: str, preview: str) -> Iterator[str]:
     observed = draft.observed
     yield from _comment(
         f"Made by `clarify-connector init` from {heard}: {observed.messages} messages on {len(observed.topics)} "
-        f"topics, which would make {draft.signals} signals or more. It is a start: read it, rename what has no good "
-        "name, leave out what nobody needs. Then see what it does:"
+        f"topics, which would make {draft.signals} signals or more. This file is a start: read the file, rename "
+        "signals without a good name, and leave out signals that nobody needs. Then see the effect:"
     )
     yield f"#     {preview}"
     if draft.signals >= _MANY_SIGNALS:
         yield from _comment(
             f"CAREFUL: {draft.signals} signals are many, and Clarify bills signals. Leave out topics (skip: true) and "
-            "values (values: {NAME: {skip: true}}, or other_values: filter) before you run it."
+            "values (values: {NAME: {skip: true}}, or other_values: filter) before you run the connector."
         )
     if observed.unread:
         yield from _comment(
@@ -58,18 +58,19 @@ def _source(draft: Draft) -> Iterator[str]:
     yield "sources:"
     if draft.source_is_guess:
         yield from _comment(
-            "Only a capture is known, so this is a guess: MQTT or Kafka, and which topics. Write what you have.", "  "
+            "Only a capture is known, so this source is a guess: MQTT or Kafka, and the topics. Write your source.",
+            "  ",
         )
     for number, (name, value) in enumerate(draft.source.items()):
         comment = ""
         if name == "url" and str(value).startswith(("mqtt://", "ws://")):
-            comment = " # clear text: use mqtts:// or wss:// where the broker has it"
+            comment = " # clear text: use mqtts:// or wss:// where the broker has TLS"
         elif name == "security" and value == "plaintext":
             comment = " # clear text: remove this where the brokers speak TLS"
         elif name == "group_id":
-            comment = " # yours alone; it remembers how far everything is in Clarify"
+            comment = " # for this connector alone; the group remembers which records are in Clarify"
         elif name == "topics":
-            comment = " # what you do not need, you need not subscribe to"
+            comment = " # subscribe only to topics that you need"
         yield f"  {'- ' if number == 0 else '  '}{name}: {_flow(_escaped(value))}{comment}"
     yield ""
 
@@ -85,7 +86,7 @@ def _mapping(draft: Draft) -> Iterator[str]:
             yield from _rule(rule)
     yield ""
     yield from _without_rule(draft.without_rule)
-    yield "  # What no rule takes is kept with its reason, so that a new topic does not go unnoticed."
+    yield "  # A message that no rule takes becomes a dead letter, so that nobody overlooks a new topic."
     yield "  unmatched: dead_letter"
     yield ""
 
@@ -111,8 +112,8 @@ def _without_rule(rules: list[DraftRule]) -> Iterator[str]:
     if not rules:
         return
     yield from _comment(
-        "NOT MAPPED YET: no rule takes what follows, so each of its messages becomes a dead letter, until a rule says "
-        "what it is, or that it is left out.",
+        "NOT MAPPED YET: no rule takes the topics below. Each message on such a topic becomes a dead letter, until a "
+        "rule maps or skips the topic.",
         "  ",
     )
     for rule in rules:
@@ -167,12 +168,12 @@ def _payload(rule: DraftRule, indent: str) -> Iterator[str]:
 def _time(rule: DraftRule) -> str:
     found = rule.time
     if "preset" in rule.settings:
-        return "as the preset has it"
+        return "the time that the preset takes"
     if rule.settings.get("format") == "influx":
-        return "that of each line"
+        return "the time of each line"
     if found is None:
-        return "none in the payload, so that of its arrival counts (Kafka: that of the record)"
-    how = "found by its name" if found.known else "recognised by what stands in it"
+        return "none in the payload, so the time of arrival counts (Kafka: the time of the record)"
+    how = "found by the name" if found.known else "recognised by the values"
     return f"{found.path}, {found.unit} ({_printable(found.example, 40)}), {how}"
 
 
@@ -224,7 +225,7 @@ def _collect(node: object, path: str, found: dict[str, None]) -> None:
 
 
 def _foot() -> Iterable[str]:
-    return ["state_dir: clarify-connector-state # journal, ledger and dead letters: put it on a volume"]
+    return ["state_dir: clarify-connector-state # journal, ledger and dead letters: put this folder on a volume"]
 
 
 def _comment(text: str, indent: str = "") -> Iterator[str]:

@@ -4,8 +4,7 @@ __version__ = "0.1.0"
 
 
 class ConnectorError(Exception):
-    """Something is wrong that a person can mend; the text says what, and what to do.
+    """A fault that a person can mend; the text names the fault and the remedy.
 
-    Commands print the text of such an error, and nothing else. Every other exception is a bug: commands print its
-    traceback.
+    Commands print only the text of a `ConnectorError`. Every other exception is a bug: commands print the traceback.
     """

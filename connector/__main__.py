@@ -1,4 +1,4 @@
-"""`python -m connector` is `clarify-connector`."""
+"""`python -m connector` runs `clarify-connector`."""
 
 from connector.commands.cli import main
 

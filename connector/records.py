@@ -16,62 +16,63 @@ import msgspec
 
 FIRST_US: Final = -62_135_596_800_000_000
 LAST_US: Final = 253_402_300_799_999_999
-"""What a calendar has: 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z."""
+"""The last moment of the calendar, in µs: 9999-12-31T23:59:59.999999Z. `FIRST_US` is 0001-01-01T00:00:00Z."""
 
 
 class TimeKind(IntEnum):
-    """What a record's own time says."""
+    """The event that the time of a record stands for."""
 
     ARRIVAL = 0
-    """When it reached us."""
+    """The connector received the record."""
     CREATED = 1
-    """When its producer made it (Kafka's CreateTime)."""
+    """The producer made the record (Kafka's CreateTime)."""
     APPENDED = 2
-    """When the broker wrote it into its log (Kafka's LogAppendTime)."""
+    """The broker appended the record to the log (Kafka's LogAppendTime)."""
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One message as its source delivered it. The journal stores it in exactly this shape."""
+    """One message, unchanged from the source. The journal stores records in exactly this shape."""
 
     topic: str
     payload: bytes | None
-    """None is Kafka's tombstone: the mark that what had this key is deleted."""
+    """None is a tombstone of Kafka: the mark that the value of this key is deleted."""
     time_us: int
-    """When it arrived (MQTT) or when the broker or producer stamped it (Kafka), in µs. What a producer stamps may be
-    any number, also one beyond 64 bits or that no calendar has."""
+    """The time of arrival (MQTT), or the timestamp of the broker or producer (Kafka), in µs. A producer may stamp any
+    number: also a number beyond 64 bits, or a time outside the calendar."""
     key: bytes | None = None
     headers: tuple[tuple[str, str], ...] = ()
     retained: bool = False
     time_kind: int = TimeKind.ARRIVAL
     received_us: int = 0
-    """When it was read, in µs, where that differs from `time_us`; else 0."""
+    """The time when the connector read the record, in µs, if that time differs from `time_us`; else 0."""
     problem: str = ""
-    """Why its source could not make a proper record of it: it becomes a dead letter."""
+    """The reason why the source could not make a proper record: the record becomes a dead letter. Empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive records of one partition, as one poll gave them: the unit of bookkeeping."""
+    """Consecutive records of one partition, from one poll: the unit of bookkeeping."""
 
     source: str
     partition: str
     positions: Sequence[int]
-    """One position a record, rising; with holes where the log has holes."""
+    """One position for each record, rising. Where the log has holes, the positions have holes, too."""
     records: list[Record]
 
 
 Sample: TypeAlias = tuple[str, int, float]
-"""(input ID, time in µs, number): what Clarify stores."""
+"""(input ID, time in µs, number): one value in Clarify."""
 
 
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class Reason(StrEnum):
-    """Why a record, or one value of it, became no sample: a word of small letters, digits and `_`.
+    """The reason why a record, or one value of a record, became no sample: a word of small letters, digits and `_`.
 
-    The members are the reasons of the connector itself. A format of another package may have reasons of its own:
-    `Reason("invalid_telegram")` is one, and equal words are the same object.
+    The members are the reasons of the connector itself. A format of another package may have further reasons:
+    `Reason("invalid_telegram")` makes a reason, and equal words give the same object. Raises `ValueError` for any text
+    that is no such word.
     """
 
     MALFORMED_RECORD = "malformed_record"
@@ -122,7 +123,7 @@ class Reason(StrEnum):
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
         if not (isinstance(value, str) and _REASON.fullmatch(value)):
-            return None  # which the enum makes a ValueError
+            return None  # the enum then raises ValueError
         found = str.__new__(cls, value)
         found._name_, found._value_ = value.upper(), value
         cls._value2member_map_[value] = found
@@ -131,75 +132,77 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A record (`path` is None), or one value of it, with the reason that it became no sample."""
+    """A record (`path` is None) or one value of a record that became no sample, with the reason."""
 
     reason: Reason
     message: str
-    """For the person who reads the dead letter: what is wrong and what to do."""
+    """A text for the person who reads the dead letter: the fault and the remedy."""
     path: str | None = None
     value: str | None = None
-    """The value as text, where there is one."""
+    """The value as text; None if the reject has no value."""
     input_id: str | None = None
-    """Of a sample that Clarify did not take: its input ID,"""
+    """The input ID of a sample that Clarify did not take; None if the connector itself rejected the value."""
     time_us: int | None = None
-    """and its time, in µs."""
+    """The time of the same sample, in µs; None if the connector itself rejected the value."""
     rule: int | None = None
-    """Which rule of the mapping took the record, counted from 0."""
+    """The number of the mapping rule that took the record, counted from 0; None if no rule is known."""
 
 
 FILTERED_BECAUSE: Final = {
     "skipped": "a rule says skip",
-    "no_rule": "no rule takes it",
+    "no_rule": "no rule takes the record",
     "retained": "a retained message, which the source leaves out",
-    "deleted": "a tombstone of Kafka: it deletes, and measures nothing",
-    "cleared": "an empty payload: it clears a retained message",
+    "deleted": "a tombstone of Kafka, which deletes and measures nothing",
+    "cleared": "an empty payload, which clears a retained message",
     "null": "nothing but null, empty lists and empty objects",
     "unavailable": "nothing but words for no value, such as unavailable",
     "text": "nothing but text, which the rule leaves out",
-    "bad_quality": "its quality is not good, and the rule drops such values",
-    "thinned": "the rule thins its values out",
-    "left_out": "the rule leaves out each of its values",
+    "bad_quality": "the quality is not good, and the rule drops such values",
+    "thinned": "the rule thins the values out",
+    "left_out": "the rule leaves out every value",
 }
-"""Why a whole record became nothing on purpose: the word that metrics and notices use → the meaning."""
+"""The reasons why a whole record is left out on purpose: the word in metrics and notices → the meaning."""
 
 
 class Mapped(msgspec.Struct, gc=False):
-    """What one record became. Every value of it is in exactly one of the three."""
+    """The outcome of one record. Every value of the record is in exactly one of `samples`, `rejects`, `filtered`."""
 
     samples: list[Sample] = []
     rejects: list[Reject] = []
     filtered: int = 0
-    """Values left out on purpose (text beside numbers, nulls, values that a rule skips)."""
+    """The number of values left out on purpose (text beside numbers, nulls, values that a rule skips)."""
     skipped: bool = False
-    """The whole record was left out on purpose: a rule skips it, or no rule takes it."""
+    """Whether the whole record was left out on purpose: a rule skips the record, or no rule takes the record."""
     why: str = ""
-    """Of a record that gave neither a sample nor a reject: why, in one word of `FILTERED_BECAUSE`. Empty otherwise."""
+    """A key of `FILTERED_BECAUSE`, if the record gave neither a sample nor a reject. Empty otherwise."""
 
 
 @final
 class Rows:
-    """What records of one shape became, which is most of them: each is a row with one time and a value for each of
-    `inputs`. So what is kept for them costs something a row, and not something a value."""
+    """The outcome of records of one shape: each record is a row with one time and one value for each of `inputs`.
+
+    Most records have the shape of other records. So the bookkeeping costs a step for each row, and not for each value.
+    """
 
     __slots__ = ("filtered", "indexes", "inputs", "packed", "times")
 
     def __init__(self, inputs: tuple[str, ...], filtered: int) -> None:
         self.inputs = inputs
         self.filtered = filtered
-        """Values left out on purpose, in each of the records."""
+        """The number of values left out on purpose, in each record."""
         self.indexes: list[int] = []
-        """Which records of their chunk they are, rising."""
+        """The index of each record in the chunk, rising."""
         self.times: list[int] = []
-        """µs, one a row."""
+        """The time of each row, in µs."""
         self.packed: list[bytes] = []
-        """The values of each row in the order of the inputs, as 64-bit floats in this machine's notation."""
+        """The values of each row in the order of the inputs, as 64-bit floats in the byte order of the machine."""
 
     def values(self) -> array[float]:
-        """Row after row, in the order of the inputs."""
+        """Returns all values, row after row; the values of a row are in the order of the inputs."""
         return array("d", b"".join(self.packed))
 
     def one_by_one(self) -> list[tuple[int, Mapped]]:
-        """Each record by itself, with its index."""
+        """Returns (index in the chunk, outcome) for each record."""
         found = []
         for index, time_us, packed in zip(self.indexes, self.times, self.packed, strict=True):
             values = array("d", packed)
@@ -211,22 +214,22 @@ class Rows:
 
 
 Part: TypeAlias = tuple[int, Mapped | Rows]
-"""What became of a record, or of some of one shape, with the index of the (first) record in its chunk. The parts of a
-chunk stand so that the samples of each input are in the order of their records."""
+"""(index of the first record in the chunk, outcome) of one record, or of several records of one shape. In the parts of
+a chunk, the samples of each input are in the order of the records."""
 
 
 class Overwrite(StrEnum):
-    """What becomes of an item that exists."""
+    """The treatment of an item that exists already."""
 
     UNEDITED = "unedited"
-    """It is updated unless somebody else has changed it since we did."""
+    """The item is updated, unless somebody else has changed the item since the connector did."""
     ALWAYS = "always"
     NEVER = "never"
 
 
 @dataclass(frozen=True, slots=True)
 class ItemMetadata:
-    """What a signal is published as, where that differs from the signal."""
+    """The item that a signal is published as; None stands for the attribute of the signal."""
 
     name: str | None
     description: str | None
@@ -237,7 +240,7 @@ class ItemMetadata:
 
 @dataclass(frozen=True, slots=True)
 class SignalMetadata:
-    """What the mapping wants a signal to be called: complete, since a save resets what is left out."""
+    """All metadata that the mapping wants for a signal: a save resets every attribute that is left out."""
 
     name: str
     description: str = ""
@@ -251,6 +254,6 @@ class SignalMetadata:
     """ISO 8601 duration."""
     annotations: tuple[tuple[str, str], ...] = ()
     saved: bool = True
-    """Whether the mapping says any of it; if not, what Clarify has is left alone."""
+    """Whether the mapping sets any metadata of the signal. If False, the metadata in Clarify stays unchanged."""
     item: ItemMetadata | None = None
-    """What it is published as; None if it is not."""
+    """The item that the signal is published as; None if the signal is not published."""

@@ -1,4 +1,4 @@
-"""What sections of the configuration are made of: durations, sizes, strictness, and the catalogues of their kinds."""
+"""The building blocks of configuration sections: durations, sizes, strictness, and the catalogues of kinds."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def _bytes(value: object) -> object:
 
 
 def number_as_text(value: object) -> object:
-    """YAML reads `5` as a number where a text was meant."""
+    """Returns an integer as text, any other value unchanged: YAML reads `5` as a number where a text was meant."""
     return str(value) if type(value) is int else value
 
 
 def _source_name(name: str) -> str:
     if name.lower() in ("state", "dead-letters"):
         raise ValueError(
-            f"a source cannot be named {name!r}: its journal would be a file that the connector has already"
+            f"a source cannot be named {name!r}: the source's journal would be a file that the connector has already"
         )
     return name
 
@@ -80,7 +80,7 @@ SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,63}$"),
 
 
 class Section(BaseModel):
-    """A section: unknown settings are errors, and defaults are checked like anything else."""
+    """A section of the configuration: unknown settings are errors, and defaults are checked like written values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
 
@@ -106,17 +106,17 @@ class TlsSection(Section):
 
     @property
     def files(self) -> dict[str, Path | None]:
-        """The files that it names, by their setting."""
+        """Setting → the file that the setting names; None if the setting is not used."""
         return {"tls.ca_file": self.ca_file, "tls.cert_file": self.cert_file, "tls.key_file": self.key_file}
 
     @property
     def warnings(self) -> list[str]:
-        """What works, and is not wise."""
+        """Texts for people about settings that work but are not wise."""
         return [] if self.verify else ["tls.verify is false: anybody in between can read and change everything"]
 
 
 class Destination(NamedTuple):
-    """Where messages are published: a topic, and the servers (`host:port`) that have it."""
+    """A place for published messages: a topic, and the servers (`host:port`) that have the topic."""
 
     protocol: str
     servers: tuple[str, ...]
@@ -124,17 +124,18 @@ class Destination(NamedTuple):
 
 
 class SettingsError(ConnectorError, ValueError):
-    """What a section says cannot be used: found out when its part of the connector is made, or asks its library."""
+    """A component cannot use the settings of a section; found when the component is made, or asks a library."""
 
 
 _Kind = TypeVar("_Kind", bound=Section)
 
 
 class Catalogue(Generic[_Kind]):
-    """All kinds of one component, such as the kinds of sources: the built-in ones, and those of installed packages.
+    """All kinds of one component, such as the kinds of sources: built-in kinds, and kinds of installed packages.
 
-    A kind is the class of its section in the configuration; the section's `type` is the kind's name. Another package
-    adds a kind by an entry point of the catalogue's group, with the kind's name as its name and the class as its value.
+    A kind is the class of a section in the configuration; the section's `type` is the kind's name. Another package adds
+    a kind by an entry point in the catalogue's group. The name of the entry point is the kind's name; the value is the
+    class.
     """
 
     def __init__(self, group: str, base: type[_Kind], built_in: Sequence[type[_Kind]]) -> None:
@@ -142,7 +143,7 @@ class Catalogue(Generic[_Kind]):
         self.kinds: dict[str, type[_Kind]] = {section_type(kind): kind for kind in built_in}
         """Name → section."""
         self.broken: dict[str, str] = {}
-        """Name of a kind of another package that cannot be used → why, for people."""
+        """Name of a kind of another package that cannot be used → the reason, as a text for people."""
         named: dict[str, list[EntryPoint]] = {}
         for found in entry_points(group=group):
             named.setdefault(found.name, []).append(found)
@@ -152,32 +153,32 @@ class Catalogue(Generic[_Kind]):
                 self.kinds[name] = self._kind(name, offers, base)
             except _KindError as error:
                 self.broken[name] = f"{origins} cannot be used: {error}"
-            except Exception as error:  # noqa: BLE001 - whatever another package does, the others must work
+            except Exception as error:  # noqa: BLE001 - after any error of one package, the other kinds must work
                 said = " ".join(str(error).split())  # pydantic's texts have several lines
                 self.broken[name] = f"{origins} cannot be used: {type(error).__name__}: {said}"
 
     @property
     def field(self) -> Any:
-        """The type of a field that holds a section of any of these kinds."""
-        return Annotated[Union[tuple(self.kinds.values())], Field(discriminator="type")]  # noqa: UP007 - made here
+        """The type of a field that holds a section of any kind in the catalogue."""
+        return Annotated[Union[tuple(self.kinds.values())], Field(discriminator="type")]  # noqa: UP007 - the union is made at run time
 
     def _kind(self, name: str, offers: Sequence[EntryPoint], base: type[_Kind]) -> type[_Kind]:
-        """The kind that these entry points offer under one name."""
+        """Returns the kind that `offers` have under `name`. Raises `_KindError`, or any error of the package."""
         if len(offers) > 1:
-            raise _KindError("several packages have a kind of this name; uninstall all but one")
+            raise _KindError("several packages have a kind of this name; uninstall all packages but one")
         if name in self.kinds:
             raise _KindError(f"{name!r} is a built-in kind")
         kind = offers[0].load()
         if not (isinstance(kind, type) and issubclass(kind, base)):
-            raise _KindError(f"it is not a subclass of {base.__module__}.{base.__qualname__}")
+            raise _KindError(f"the entry point is not a subclass of {base.__module__}.{base.__qualname__}")
         if get_args(kind.model_fields["type"].annotation) != (name,):
-            raise _KindError(f"its entry point is called {name!r}, so its type must be Literal[{name!r}]")
-        kind.model_json_schema()  # `clarify-connector schema` shows all kinds, and must not fail for one of them
+            raise _KindError(f"the entry point is called {name!r}, so the type must be Literal[{name!r}]")
+        kind.model_json_schema()  # `clarify-connector schema` shows all kinds, and must not fail for a single kind
         return kind
 
 
 class _KindError(Exception):
-    """A kind of another package cannot be used; the text says why."""
+    """A kind of another package cannot be used; the text has the reason."""
 
 
 def _origin(found: EntryPoint) -> str:
@@ -185,6 +186,6 @@ def _origin(found: EntryPoint) -> str:
 
 
 def section_type(section: type[Section]) -> str:
-    """The `type` by which this kind of section is chosen."""
+    """Returns the value of `type` that selects this kind of section."""
     (name,) = get_args(section.model_fields["type"].annotation)
     return str(name)

@@ -1,4 +1,4 @@
-"""Seeing what a mapping does before anything is sent: preview, record, test and init. Writes nothing to Clarify.
+"""Preview, record, test and init: show the effect of a mapping before anything is sent. Nothing is written to Clarify.
 
 Knows: everything but commands, observe, demo, sandbox, pipeline and delivery.
 """

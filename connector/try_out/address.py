@@ -1,4 +1,4 @@
-"""An address on the command line → the section of a source. Passwords come out of it, and never go into a file."""
+"""An address on the command line → the section of a source. Passwords in addresses are never written to a file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from connector.sources.section import Address, SourceSection
 
 _SCHEMES: Final = {scheme: kind for kind in SOURCES.kinds.values() for scheme in kind.schemes}
 PASSWORDS: Final = frozenset("${" + kind.password_variable + "}" for kind in _SCHEMES.values())
-"""What stands in a file instead of a password."""
+"""References to environment variables. A file has such a reference instead of a password."""
 
 
 class AddressError(ConnectorError, ValueError):
-    """The address cannot be used; the text says why and what to write."""
+    """The address cannot be used; the text has the reason and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Addressed:
     """The source at an address."""
 
     section: SourceSection
-    """As it is used now, with the password."""
+    """The section for use now, with the password."""
     settings: dict[str, object]
-    """The same for a file: with the name of an environment variable instead of the password."""
+    """The same settings for a file: with the name of an environment variable instead of the password."""
 
 
 def parse_address(
@@ -44,8 +44,11 @@ def parse_address(
     mechanism: str | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Addressed:
-    """`SCHEME://[USER[:PASSWORD]@]HOST[:PORT][/PATH]`, with a scheme of one of the kinds of sources; the password may
-    also stand in that kind's environment variable. Raises `AddressError`."""
+    """Returns the source at the address `SCHEME://[USER[:PASSWORD]@]HOST[:PORT][/PATH]`.
+
+    The scheme selects the kind of source. The password may also stand in the environment variable of that kind. Raises
+    `AddressError`.
+    """
     scheme, separator, rest = url.partition("://")
     kind = _SCHEMES.get(scheme.lower()) if separator else None
     if kind is None:

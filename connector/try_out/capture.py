@@ -1,4 +1,4 @@
-"""Captures: files of records, read one line at a time. What a line may say stands in `sources.lines`."""
+"""Captures: files of records, read line by line. `sources.file.lines` defines the form of a line."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _MAX_LINE: Final = 64 * 1024 * 1024
 
 
 class CaptureError(ConnectorError):
-    """The capture cannot be read; the text says why."""
+    """The capture cannot be read; the text has the reason."""
 
 
 class Taken(NamedTuple):
-    """One record, and where it stands."""
+    """One record, and the place of the record in the input."""
 
     line: int
-    """From 1; of a capture, or the number of a message that was listened to."""
+    """The number of the line in a capture, or of the message from a live source; counted from 1."""
     source: str | None
-    """Where it came from, if that is known."""
+    """The name of the source of the record; None if the name is not known."""
     record: Record
 
 
 def capture_size(path: Path) -> int | None:
-    """Bytes, if that is known before it is read."""
+    """Returns the size of the capture in bytes; None if the size is not known before reading."""
     try:
         return path.stat().st_size if path != STDIN and path.is_file() else None
     except OSError:
@@ -40,9 +40,9 @@ def capture_size(path: Path) -> int | None:
 
 
 def read_capture(path: Path, topic: str | None, read: Callable[[int], object] = lambda _: None) -> Iterator[Taken]:
-    """The records of a capture, in its order; of a file of payloads, one a line, with a `topic`.
+    """Yields the records of a capture, line by line. With a `topic`, each line is the payload of one message.
 
-    `read` is told how many bytes were read, piece by piece. Raises `CaptureError`.
+    `read` is called after each piece, with the number of bytes in the piece. Raises `CaptureError`.
     """
     splitter = LineSplitter(_MAX_LINE)
     number = 0

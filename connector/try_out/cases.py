@@ -1,4 +1,4 @@
-"""Tests of a mapping, as people write them in YAML: messages in, and what should come of each."""
+"""Tests of a mapping, written by people in YAML: messages, and the expected outcome of each message."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Part(BaseModel):
 
 
 class ExpectedSample(_Part):
-    """A sample that should come. Without `time` any time will do."""
+    """An expected sample. Without `time`, a sample with any time matches."""
 
     input: str
     value: float
@@ -36,7 +36,7 @@ class ExpectedSample(_Part):
 
     @property
     def time_us(self) -> int | None:
-        """µs since the epoch."""
+        """The expected time in µs since the epoch; None if any time matches."""
         return None if self.time is None else parse_time(self.time)
 
     @field_validator("time")
@@ -57,16 +57,16 @@ def _reason(text: str) -> Reason:
 
 
 class ExpectedReject(_Part):
-    """A reject that should come."""
+    """An expected reject. Without `path`, a reject with any path matches."""
 
     reason: Annotated[str, AfterValidator(_reason)]
     path: str | None = None
     message: str | None = None
-    """Text that stands in its message."""
+    """A text that the message of the reject must contain."""
 
 
 class ExpectedSignal(_Part):
-    """Metadata that a signal should have; what is not said is not looked at."""
+    """The expected metadata of a signal. An attribute that is None is not compared."""
 
     name: str | None = None
     description: str | None = None
@@ -82,23 +82,23 @@ class ExpectedSignal(_Part):
 
 
 class Step(_Part):
-    """One message, and what should come of it."""
+    """One message, and the expected outcome."""
 
     message: dict[str, Any]
-    """As a line of a capture, or with `payload_file`."""
+    """The message in the form of a capture's line, or with `payload_file`."""
     samples: list[ExpectedSample] | None = None
     other_samples: bool = False
-    """Whether samples that are not named may come too."""
+    """Whether samples that `samples` does not name are allowed."""
     rejects: list[ExpectedReject] | None = None
     filtered: bool | None = None
-    """The whole message is left out on purpose."""
+    """Whether the whole message should be left out on purpose; None if not compared."""
     filtered_values: int | None = None
-    """So many of its values are left out on purpose."""
+    """The expected number of values left out on purpose; None if not compared."""
 
     @field_validator("rejects", mode="before")
     @classmethod
     def _words(cls, value: object) -> object:
-        """`rejects: [invalid_json]` for short."""
+        """Accepts a word instead of a section: `rejects: [invalid_json]`."""
         if not isinstance(value, list):
             return value
         return [{"reason": entry} if isinstance(entry, str) else entry for entry in value]
@@ -106,14 +106,14 @@ class Step(_Part):
     @model_validator(mode="after")
     def _says_something(self) -> Step:
         if self.samples is None and self.rejects is None and self.filtered is None:
-            raise ValueError("say what should come of the message: samples, rejects or filtered: true")
+            raise ValueError("name the expected outcome of the message: samples, rejects or filtered: true")
         if self.filtered and (self.samples or self.rejects):
-            raise ValueError("filtered: true means that nothing comes of it; remove samples and rejects")
+            raise ValueError("filtered: true means that nothing comes of the message; remove samples and rejects")
         return self
 
 
 class Case(_Part):
-    """One test: a message, or several in order that one mapping sees (for formats that remember)."""
+    """One test: one message, or several messages in order for one mapping (for formats that remember)."""
 
     name: str = Field(min_length=1)
     steps: list[Step] = Field(min_length=1)
@@ -122,7 +122,7 @@ class Case(_Part):
     @model_validator(mode="before")
     @classmethod
     def _one_message(cls, value: object) -> object:
-        """A test with one message needs no `steps`."""
+        """Accepts a test without `steps`: the fields of the test are the only step."""
         if not isinstance(value, dict) or "steps" in value:
             return value
         own = {"name", "signals"}
@@ -137,7 +137,7 @@ class _File(_Part):
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A test, and where it stands. `records` are the messages of its steps."""
+    """A test, and the place of the test in a file. `records` has the message of each step."""
 
     file: Path
     line: int
@@ -151,12 +151,12 @@ class CaseFile:
 
     path: Path
     config: Path | None
-    """The configuration that they are for, where it says so."""
+    """The configuration that the file names for the tests; None if the file names no configuration."""
     cases: list[Placed]
 
 
 def load_cases(path: Path) -> CaseFile:
-    """Read a file of tests. Raises `ConfigError`, which names line, field and remedy."""
+    """Reads a file of tests. Raises `ConfigError`, which names line, field and remedy."""
     document = load_yaml(path, _WHAT)
     try:
         found = _File.model_validate(_plain(document))
@@ -180,8 +180,10 @@ def load_cases(path: Path) -> CaseFile:
 
 
 def find_cases(config: Path) -> list[Path]:
-    """Files beside a configuration whose names end in `-tests.yaml`; those that name another configuration are not
-    among them. Raises `ConfigError`."""
+    """Returns the files beside `config` whose names end in `-tests.yaml`, sorted by name.
+
+    Files that name another configuration are left out. Raises `ConfigError` if a file cannot be read.
+    """
     found = []
     for path in sorted(config.parent.glob("*-tests.yaml")):
         named = load_yaml(path, _WHAT).get("config")
@@ -191,7 +193,7 @@ def find_cases(config: Path) -> list[Path]:
 
 
 def _record(message: dict[str, Any], folder: Path, now_us: int) -> Captured:
-    """The record of a message; its payload may be a file's content."""
+    """Returns the record of a message; the payload may be the content of a file. Raises `ValueError`."""
     if _FILE not in message:
         return captured_record(message, now_us)
     if given := [name for name in PAYLOADS if name in message]:
@@ -206,12 +208,12 @@ def _record(message: dict[str, Any], folder: Path, now_us: int) -> Captured:
 
 
 def _plain(node: Any) -> Any:
-    """YAML → what JSON knows. A time that YAML has recognised becomes text again."""
+    """Returns the same values in the types of JSON. A time that YAML has recognised becomes text again."""
     if isinstance(node, dict):
         return {str(key): _plain(value) for key, value in node.items()}
     if isinstance(node, list):
         return [_plain(value) for value in node]
-    if isinstance(node, date):  # a datetime is one too
+    if isinstance(node, date):  # a datetime is a date, too
         return node.isoformat().replace("+00:00", "Z")
     return next((kind(node) for kind in (bool, int, float, str) if isinstance(node, kind)), node)
 
@@ -233,7 +235,7 @@ def _problem(document: CommentedMap, item: Any) -> ConfigProblem:
 
 
 def _as_written(document: CommentedMap, at: list[str | int]) -> list[str | int]:
-    """Without the `steps` that a test with one message does not write."""
+    """Returns `at` as written in the file: without `steps` if the test has no `steps`."""
     if len(at) >= 4 and at[0] == "tests" and at[2] == "steps":
         try:
             written = "steps" in document["tests"][at[1]]

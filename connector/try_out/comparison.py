@@ -1,4 +1,4 @@
-"""What a change of mapping does to signals: which input IDs it would create, and which would get no more data."""
+"""The effect of another mapping on signals: input IDs that would be new, and input IDs that would get no more data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from connector.try_out.preview import Preview
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """One value that gets another input ID."""
+    """A value that gets another input ID."""
 
     before: str
     after: str
@@ -21,22 +21,22 @@ class Renamed:
 
 @dataclass(frozen=True, slots=True)
 class MappingComparison:
-    """From the configuration to the other one, over the same records."""
+    """The difference between the current mapping and the other mapping, over the same records."""
 
     other: Path
     kept: int
-    """Input IDs that both give."""
+    """The number of input IDs that both mappings give."""
     renamed: list[Renamed]
     created: list[str]
-    """Input IDs that only the other one gives, those of renamed values included: new, billable signals."""
+    """Input IDs that only the other mapping gives, including renamed values: new, billable signals."""
     orphaned: list[str]
-    """Input IDs that only this one gives, those of renamed values included: signals that would get no more data."""
+    """Input IDs that only the current mapping gives, including renamed values: signals that would get no more data."""
     samples: tuple[int, int]
-    """With this one, with the other one."""
+    """(number of samples with the current mapping, number of samples with the other mapping)."""
 
 
 def compare(now: Preview, other: Preview) -> MappingComparison:
-    """What the other mapping changes."""
+    """Returns the difference between the previews `now` and `other` of the same records."""
     before, after = set(now.signals), set(other.signals)
     names = {section.name for section in now.mapping.config.sources}
     shared = names & {section.name for section in other.mapping.config.sources}
@@ -58,10 +58,10 @@ def compare(now: Preview, other: Preview) -> MappingComparison:
 
 
 class _Origins:
-    """Where values come from → their input IDs: exactly, or by topic and path where that is enough to tell them apart.
+    """The origin of a value → the input ID: by the exact origin, or by source, topic and path if only one ID fits.
 
-    Two configurations may call a source differently, and may tell the records of a topic apart by other keys and
-    headers. A place that has several input IDs then stays without an answer.
+    Two configurations may name a source differently. The configurations may also distinguish the records of a topic by
+    different keys and headers. A place with several input IDs then has no answer.
     """
 
     def __init__(self, origins: Mapping[str, Origin], used: set[str], sources: set[str]) -> None:
@@ -73,7 +73,7 @@ class _Origins:
             self._by_place.setdefault(self._named(origin)[:3], []).append(input_id)
 
     def input_of(self, origin: Origin) -> str | None:
-        """The input ID of what comes from there, if that is plain."""
+        """Returns the input ID of values from `origin`; None if no single input ID fits."""
         named = self._named(origin)
         at_place = self._by_place.get(named[:3], [])
         return self._exact.get(named) or (at_place[0] if len(at_place) == 1 else None)

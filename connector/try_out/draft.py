@@ -1,7 +1,7 @@
-"""A first mapping for what was observed: a rule for each group of topics, and what people should know of it.
+"""A first mapping for observed messages: a rule for each group of topics, with notes for people.
 
-What a rule may say differs between versions, so the names of formats and presets are asked of the configuration
-itself; what this version does not have is said in a comment instead.
+The formats and presets of rules differ between versions. So this module asks the configuration for the names. A note
+tells of each format that this version does not have.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from connector.try_out.vendors import Vendor, preset_for, vendor_of
 from connector.try_out.written_times import written_time
 
 _FORMATS: Final = {"ndjson": "ndjson", "csv": "csv", "influx": "influx", "messagepack": "messagepack", "cbor": "cbor"}
-"""What was recognised → its name in `format:`; JSON and numbers need none."""
+"""Recognised format → the name in `format:`. JSON and numbers need no `format:`."""
 _ANY_SOURCE: Final = {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": ["#"]}
 _TEXTS: Final = ("number_with_unit", "decimal_comma")
 _SAID: Final = ("quality_not_read", "time_not_read", "items_named_by_guess")
@@ -36,7 +36,7 @@ _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
 
 @dataclass(slots=True, eq=False)
 class DraftRule:
-    """One rule to be written, with what was seen."""
+    """One rule to be written, and the observations behind the rule."""
 
     group: TopicGroup
     vendor: Vendor | None
@@ -55,22 +55,22 @@ class Draft:
     rules: list[DraftRule]
     observed: Observed
     without_rule: list[DraftRule] = field(default_factory=list)
-    """What cannot be mapped without a person's help: why, and what to set, stand in the notes. No rule takes it."""
+    """Rules that need a person's help, and so take nothing yet. The notes have the reason and the settings to add."""
     source_is_guess: bool = False
-    """Whether nobody named the source."""
+    """Whether `source` is a guess, since nobody named the source."""
 
     @property
     def signals(self) -> int:
-        """How many signals the samples gave."""
+        """The number of signals that the samples gave."""
         return len({name for rule in self.rules for name in rule.signals})
 
     def plain(self) -> dict[str, Any]:
-        """The configuration as plain values."""
+        """Returns the configuration as plain values: dicts, lists, texts and numbers."""
         return _whole(self.source, [rule.settings for rule in self.rules])
 
 
 def draft(observed: Observed, source: dict[str, object]) -> Draft:
-    """A configuration for what came, with its rules tried on the samples."""
+    """Returns a configuration for the observed messages; each rule was tried on the samples."""
     separator = SOURCES.kinds[str(source["type"])].topic_separator
     knows = _known()
     rules = _one_each([_rule(group, knows) for group in group_topics(observed.topics.values(), separator)])
@@ -79,7 +79,7 @@ def draft(observed: Observed, source: dict[str, object]) -> Draft:
     if _tell_apart(drafted, tried):
         tried = _try(drafted)
     while unreadable := [rule for rule in drafted.rules if _is_unreadable(rule, tried[id(rule)])]:
-        # what it stood before may take its topics now
+        # without the unreadable rules, later rules may take the topics
         drafted.rules = [rule for rule in drafted.rules if rule not in unreadable]
         for rule in unreadable:
             _leave_out(rule, tried[id(rule)].reason)
@@ -101,7 +101,7 @@ def _is_unreadable(rule: DraftRule, tried: _Tried) -> bool:
 
 
 def _known() -> dict[str, list[str]]:
-    """Setting of a rule → the names that it may have, where this version has the setting."""
+    """Returns setting of a rule → the names that the setting allows; only for settings of this version."""
     schema = RuleSection.model_json_schema()
     return {
         name: sorted(_words(schema["properties"][name], schema))
@@ -111,7 +111,7 @@ def _known() -> dict[str, list[str]]:
 
 
 def _words(node: Any, schema: Mapping[str, Any], depth: int = 0) -> set[str]:
-    """All constants that may stand at this place of a JSON Schema, also as the `type` of a section."""
+    """Returns all constants that `node` of a JSON Schema allows, also as the `type` of a section."""
     found: set[str] = set()
     if depth > 6 or not isinstance(node, dict):
         return found
@@ -135,7 +135,7 @@ def _rule(group: TopicGroup, knows: Mapping[str, Collection[str]]) -> DraftRule:
             if (settings := _taking(setting, vendor.whole or group.pattern, group)) is not None:
                 rule.settings = settings
                 what = next(iter(setting))
-                rule.notes.append(f"{vendor.name} publishes like this; the {what} knows its fields and times")
+                rule.notes.append(f"{vendor.name} publishes like this; the {what} knows the fields and times")
                 return rule
         rule.notes.append(f"{vendor.name} publishes like this")
     _decoding(rule, knows)
@@ -149,14 +149,17 @@ def _rule(group: TopicGroup, knows: Mapping[str, Collection[str]]) -> DraftRule:
         rule.settings["key"] = "#"
         keys = sorted({key for seen in group.topics for key in seen.keys})
         rule.notes.append(
-            f"its records have {len(keys)} keys, such as {_text(keys[0])}; each key is a device of its own"
+            f"the records have {len(keys)} keys, such as {_text(keys[0])}; each key is taken for a separate device"
         )
     return rule
 
 
 def _taking(setting: dict[str, object], pattern: str, group: TopicGroup) -> dict[str, object] | None:
-    """A rule with this setting that takes all topics of the group: with the topics that a preset brings, else with
-    this pattern. None where there is none: a preset with topics of its own knows only those with values."""
+    """Returns a rule with this setting that takes all topics of the group; None if there is no such rule.
+
+    The topics of a preset are tried first, then `pattern`. A preset with topics of its own may not take all topics,
+    since such a preset knows only topics with values.
+    """
     for settings in (dict(setting), {"topic": pattern, **setting}):
         try:
             compiled = Config.model_validate(_whole(_ANY_SOURCE, [settings])).rules()
@@ -168,7 +171,7 @@ def _taking(setting: dict[str, object], pattern: str, group: TopicGroup) -> dict
 
 
 def _whole(source: Mapping[str, object], rules: Sequence[Mapping[str, object]]) -> dict[str, Any]:
-    """A configuration as plain values."""
+    """Returns a whole configuration as plain values."""
     return {
         "clarify": {"credentials": "clarify-credentials.json"},
         "sources": [source],
@@ -177,7 +180,7 @@ def _whole(source: Mapping[str, object], rules: Sequence[Mapping[str, object]]) 
 
 
 def _one_each(rules: list[DraftRule]) -> list[DraftRule]:
-    """Groups whose rules came out the same are one."""
+    """Returns the rules with groups merged: groups with the same settings become one rule."""
     found: dict[str, DraftRule] = {}
     for rule in rules:
         known = found.setdefault(repr(rule.settings), rule)
@@ -192,7 +195,7 @@ def _decoding(rule: DraftRule, knows: Mapping[str, Collection[str]]) -> None:
         if compression in knows.get("compression", ()):
             rule.settings["compression"] = compression
         else:
-            rule.notes.append(f"its payloads are compressed ({compression}), which this version does not unpack")
+            rule.notes.append(f"the payloads are compressed ({compression}); this version cannot unpack such payloads")
     name = _FORMATS.get(format_)
     if format_ in _TEXTS or format_ == "graphite":
         _decoding_text(rule, format_)
@@ -200,7 +203,7 @@ def _decoding(rule: DraftRule, knows: Mapping[str, Collection[str]]) -> None:
     if name is None:
         return
     if name not in knows.get("format", ()):
-        rule.notes.append(f"its payloads are {name}, which this version does not read")
+        rule.notes.append(f"the payloads are {name}; this version cannot read this format")
         return
     first = next(seen for seen in rule.group.topics[0].sniffed if seen.format == format_)
     if name == "csv":
@@ -212,14 +215,14 @@ def _decoding(rule: DraftRule, knows: Mapping[str, Collection[str]]) -> None:
     settings: dict[str, object] = {"type": name, "delimiter": "tab" if first.delimiter == "\t" else first.delimiter}
     if not first.header and isinstance(first.documents[0], dict):
         settings["columns"] = list(first.documents[0])
-        rule.notes.append("its columns have no names; give them some")
+        rule.notes.append("the columns have no names; replace the names in columns")
     if first.delimiter != "," and any(_DECIMAL_COMMA.fullmatch(str(cell)) for cell in cells):
         settings["decimal"] = ","
     rule.settings["format"] = settings
 
 
 def _decoding_text(rule: DraftRule, format_: str) -> None:
-    """Numbers as people and old protocols write them."""
+    """Sets the format for numbers in text: with units, with decimal commas, or in lines of Graphite."""
     texts = [str(document).strip() for seen in rule.group.topics for document in seen.documents]
     if format_ == "graphite":
         columns = {"type": "csv", "delimiter": " ", "columns": ["name", "value", "time"]}
@@ -227,15 +230,15 @@ def _decoding_text(rule: DraftRule, format_: str) -> None:
         rule.notes.append("lines of Graphite: name, value and time")
     elif format_ == "decimal_comma":
         rule.settings["format"] = {"type": "text", "decimal": ","}
-        rule.notes.append("taken for one number with a decimal comma; if it is two numbers, write format: csv")
+        rule.notes.append("taken for one number with a decimal comma; if each text is two numbers, write format: csv")
     else:
         comma = {"decimal_comma": True} if any(_DECIMAL_COMMA.match(text) for text in texts) else {}
         rule.settings |= {"format": "text", "strip_unit": True, **comma}
-        rule.notes.append("numbers with a unit in the text; what is no unit becomes a dead letter")
+        rule.notes.append("numbers with a unit in the text; a text that is no unit becomes a dead letter")
 
 
 def _column_times(rule: DraftRule, rows: Sequence[object]) -> None:
-    """The column of CSV that has the time of its row, if there is one in a pattern without a zone."""
+    """Sets `time` to the CSV column with the time of the row, if a column has times in a pattern without a zone."""
     record = rule.group.topics[0].records[0]
     arrival_us = record.received_us or record.time_us
     for column in rows[0] if isinstance(rows[0], dict) else ():
@@ -243,23 +246,23 @@ def _column_times(rule: DraftRule, rows: Sequence[object]) -> None:
         found = written_time(cells, arrival_us)
         if found is not None:
             rule.settings["time"] = {"field": column, "format": found.format, "zone": found.zone}
-            how = "a guess: the file does not say it" if found.guessed else "as the time of arrival has it"
-            rule.notes.append(f"the time of a row stands in {column}; its zone {found.zone} is {how}")
+            how = "a guess: the file names no zone" if found.guessed else "found from the time of arrival"
+            rule.notes.append(f"the time of a row stands in {column}; the zone {found.zone} is {how}")
             if found.ambiguous:
                 rule.notes.append(f"CAREFUL: day and month of {column} may be the other way round")
             return
 
 
 def _stating(rule: DraftRule) -> None:
-    """Words for states that stand alone."""
+    """Sets `states`, if every payload is a single word for a state."""
     states = bare_states([document for seen in rule.group.topics for document in seen.documents])
     if states is not None:
         rule.settings |= {"states": states} if rule.group.kind[0] == "json" else {"format": "text", "states": states}
-        rule.notes.append("words for states: the numbers are a suggestion, and they stay for ever")
+        rule.notes.append("words for states: the numbers are a suggestion; numbers in Clarify stay for ever")
 
 
 def _shaping(rule: DraftRule) -> None:
-    """Lists whose items have names, rows with times, and words for states."""
+    """Sets the rule for lists of named items, for rows with times, and for words for states."""
     documents = [document for seen in rule.group.topics[:20] for document in seen.documents]
     items = items_rule(documents)
     if items is not None:
@@ -268,13 +271,13 @@ def _shaping(rule: DraftRule) -> None:
             rule.settings["values"] = {path: {"states": words} for path, words in states.items()}
             rule.notes.append(f"words for states in {', '.join(states)}: the numbers are a suggestion")
         rule.notes.append(
-            f"its values are those of the items in the list {items['iterate']}"
-            + (f", called by {items['item_name']}" if "item_name" in items else "")
+            f"the values stand in the items of the list {items['iterate']}"
+            + (f", named by {items['item_name']}" if "item_name" in items else "")
         )
     elif (states := states_of(documents)) and not any(isinstance(document, list) for document in documents):
         rule.settings["values"] = {path: {"states": words} for path, words in states.items()}
         rule.notes.append(
-            f"words for states in {', '.join(states)}: the numbers are a suggestion, and they stay for ever"
+            f"words for states in {', '.join(states)}: the numbers are a suggestion; numbers in Clarify stay for ever"
         )
     expression = time_in_two_fields(documents)
     if expression is not None:
@@ -297,11 +300,11 @@ def _timing(rule: DraftRule) -> None:
     written = written_time(texts, record.received_us or record.time_us)
     if written is not None and written.zone != "UTC" and not written.guessed:
         rule.settings["time"] = {"field": found.path, "format": written.format, "zone": written.zone}
-        rule.notes.append(f"local times; the zone {written.zone} is as the time of arrival has it")
+        rule.notes.append(f"local times; the zone {written.zone} is found from the time of arrival")
 
 
 def _tell_apart(drafted: Draft, tried: Mapping[int, _Tried]) -> bool:
-    """Make what tells devices apart a part of the input ID. Returns whether any rule has changed."""
+    """Adds the fields that distinguish devices to the input ID. Returns whether any rule has changed."""
     changed = False
     for rule in drafted.rules:
         shared = tried[id(rule)].shared
@@ -310,13 +313,13 @@ def _tell_apart(drafted: Draft, tried: Mapping[int, _Tried]) -> bool:
         fields = "/".join("{payload." + place + "}" for place in shared.fields)
         item = "/{item}" if "item_name" in rule.settings else ""
         rule.settings["input"] = f"{{topic}}/{fields}{item}/{{path}}"
-        rule.notes.append(f"{shared.why}; so it is part of the input ID")
+        rule.notes.append(f"{shared.why}; so the input ID has a part for each device")
         changed = True
     return changed
 
 
 def _try(drafted: Draft) -> dict[int, _Tried]:
-    """Map the samples with the drafted rules, to see what comes of them; by the rules' `id`."""
+    """Maps the samples with the drafted rules. Returns `id` of a rule → the outcome."""
     config = Config.model_validate(drafted.plain())
     mapping = TriedMapping(Path("draft"), config, [0] * len(drafted.rules), {})
     source = config.sources[0].name
@@ -340,7 +343,7 @@ def _try(drafted: Draft) -> dict[int, _Tried]:
 
 
 def _conclude(drafted: Draft, tried: Mapping[int, _Tried]) -> None:
-    """What the trial says of each rule. One that takes nothing, because those before it take it all, is dropped."""
+    """Adds the outcome of the trial to each rule, and drops rules whose messages are all taken by earlier rules."""
     drafted.rules = [
         rule for rule in drafted.rules if tried[id(rule)].took or not any(seen.records for seen in rule.group.topics)
     ]
@@ -350,59 +353,59 @@ def _conclude(drafted: Draft, tried: Mapping[int, _Tried]) -> None:
         rule.signals = list(found.inputs)
         if found.elsewhere:
             listed = ", ".join(map(str, sorted(numbers[other] for other in found.elsewhere)))
-            rule.notes.append(f"some topics of this kind are taken by rule {listed}, which stands before it")
+            rule.notes.append(f"some topics of this kind are taken by rule {listed}, which stands before this rule")
         rule.notes += [f"CAREFUL: {one.text}; {one.remedy}" for one in found.observed if one.kind in _SAID]
         if found.reason is not None:
-            rule.notes.append(f"{'some' if found.inputs else 'all'} of it is rejected: {found.reason}")
+            rule.notes.append(f"{'some' if found.inputs else 'all'} data is rejected: {found.reason}")
 
 
 @dataclass(slots=True)
 class _Tried:
-    """What one drafted rule did with the samples."""
+    """The outcome of one drafted rule for the samples."""
 
     took: int = 0
     nothing_by_design: int = 0
-    """Messages without a value, by design of the device: null, an empty list."""
+    """The number of messages without a value, by design of the device: null, an empty list."""
     inputs: dict[str, None] = field(default_factory=dict)
     reason: str | None = None
     shared: SharedTopic | None = None
-    """What tells apart the things that share its topics."""
+    """The fields that distinguish devices on a shared topic of the rule; None if no topic is shared."""
     observed: list[Observation] = field(default_factory=list)
-    """What the mapping noticed."""
+    """The observations of the mapping about the samples."""
     elsewhere: dict[int, None] = field(default_factory=dict)
-    """Other rules that took samples of its topics, by their `id`."""
+    """The `id` of other rules that took samples of this rule's topics."""
 
 
 def _leave_out(rule: DraftRule, reason: str | None) -> None:
-    """Say why nothing comes of it, and what a person may set; the settings become the beginning of such a rule."""
+    """Notes why the rule gives no samples, with a remedy; the settings become a start for a person."""
     format_, _ = rule.group.kind
     topic = {name: value for name, value in rule.settings.items() if name in ("topic", "key", "compression")}
     texts = [str(document).strip() for seen in rule.group.topics for document in seen.documents]
     if format_ == "state":
         states = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         rule.settings = {**topic, "format": "text", "states": states}
-        why, remedy = "states as text, no numbers", "say which number each state has, in states"
+        why, remedy = "states as text, no numbers", "give each state a number, in states"
     elif format_ == "number_with_unit":
         comma = {"decimal_comma": True} if any(_DECIMAL_COMMA.match(text) for text in texts) else {}
         rule.settings = {**topic, "format": "text", "strip_unit": True, **comma}
-        why, remedy = "numbers with something behind them in the text", "take strip_unit, if that is a unit"
+        why, remedy = "texts of a number and something else", "take strip_unit, if the rest of the text is a unit"
     elif format_ == "binary":
         rule.settings = {**topic, "format": {"type": "binary", "fields": [{"name": "value", "type": "f32"}]}}
-        why, remedy = "bytes whose layout is not known", "say in format what they are (docs/formats.md)"
+        why, remedy = "bytes whose layout is not known", "describe the layout in format (docs/formats.md)"
     elif format_ == "text":
         rule.settings = {**topic, "format": "text"}
-        why, remedy = "text, no numbers", "say what it is: states, where it is one of a few words, or another format"
+        why, remedy = "text, no numbers", "set states, if each text is one of a few words, or set another format"
     elif format_ == "empty":
         rule.settings = topic
-        why, remedy = "nothing in it, or too much to look at", "look at a message of it"
+        why, remedy = "empty payloads, or payloads too large to look at", "look at a message of this kind"
     else:
         rule.settings = topic
-        why = "no numbers or booleans came of it"
-        remedy = "say in values which of its texts have numbers (states, strip_unit), or where in it they are (path)"
+        why = "no numbers or booleans came of the messages"
+        remedy = "name in values the texts with numbers (states, strip_unit), or the places of the numbers (path)"
     if reason is not None and format_ not in ("state", "number_with_unit", "binary", "empty"):
         why += f" ({reason})"
     rule.notes.append(f"why: {why}")
-    rule.notes.append(f"to do: {remedy}; or skip: true, if nobody needs it")
+    rule.notes.append(f"to do: {remedy}; or skip: true, if nobody needs the data")
 
 
 def _warn(rule: DraftRule) -> None:
@@ -410,13 +413,13 @@ def _warn(rule: DraftRule) -> None:
         if level.looks_like_an_id:
             rule.notes.append(
                 f"CAREFUL: {{{level.name}}} looks like an ID that is new with each message ({level.values[0]!r}). Each "
-                "value makes signals of its own, and signals are billed: take it out of input, and set shared_inputs: "
-                "true"
+                "value makes further signals, and signals are billed: take the level out of input, and set "
+                "shared_inputs: true"
             )
         elif level.many:
             rule.notes.append(
-                f"{{{level.name}}} has {len(level.values)} values so far; each makes signals of its own, and signals "
-                "are billed"
+                f"{{{level.name}}} has {len(level.values)} values so far; each value makes further signals, and "
+                "signals are billed"
             )
 
 

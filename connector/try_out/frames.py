@@ -1,4 +1,4 @@
-"""Samples → the frames that would leave: all use of `connector.packing` by the commands is here."""
+"""Samples → the frames that the connector would send. Commands use `connector.packing` only through this module."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from connector.packing.planner import plan_frame
 from connector.records import Mapped
 
 _BYTES_A_SAMPLE: Final = 12
-"""As in the pipeline: enough to see that a request's worth waits."""
+"""The estimated size of a sample in a frame, as in the pipeline: good enough to see that a full request waits."""
 _SECOND_US: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class FrameLimits:
-    """How large a frame may be, how much may wait, and for how long (in seconds)."""
+    """The limits of a frame: the size in bytes, the number of waiting samples, and the longest wait in seconds."""
 
     max_bytes: int
     max_waiting_samples: int
@@ -33,18 +33,18 @@ class FrameTable:
     times_us: list[int]
     inputs: list[str]
     cells: list[list[float | None]]
-    """A row for each time."""
+    """A row for each time, with a cell for each input."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameSummary:
-    """What one frame is."""
+    """The size and the times (in µs) of one frame."""
 
     rows: int
     series: int
     samples: int
     superseded: int
-    """Values that a later one of the same input and time replaces."""
+    """The number of values that a later value of the same input and time replaces."""
     bytes: int
     first_us: int
     last_us: int
@@ -52,28 +52,28 @@ class FrameSummary:
 
     @property
     def null_share(self) -> float:
-        """Part of its cells that are null, 0 to 1."""
+        """The share of the cells that are null, from 0 to 1."""
         cells = self.rows * self.series
         return 1 - self.samples / cells if cells else 0.0
 
 
 class _Waiting:
-    """The samples that wait, and frames out of them, on a clock of the caller's."""
+    """The waiting samples, and the frames made from the samples. The caller passes the time, in seconds."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._pending = Pending()
         self._token = 0
         self.oldest: float | None = None
-        """When the sample that has waited longest came."""
+        """The arrival of the sample that has waited longest, in seconds; None if no sample waits."""
 
     @property
     def samples(self) -> int:
-        """How many wait."""
+        """The number of waiting samples."""
         return self._pending.waiting
 
     def add(self, mapped: Mapped, now: float) -> None:
-        """One more record."""
+        """Adds the samples of one record, which arrived at `now`."""
         if mapped.samples:
             self._pending.add(self._token, [(0, mapped)], now)
             self._token += 1
@@ -81,7 +81,7 @@ class _Waiting:
                 self.oldest = now
 
     def take(self, now: float) -> Frame:
-        """The next frame. Something must wait."""
+        """Takes and returns the next frame. At least one sample must wait."""
         plan = plan_frame(self._pending, self._max_bytes, now)
         blocks = self._pending.take(plan)
         self._pending.forget_before(plan.left)
@@ -89,16 +89,16 @@ class _Waiting:
         return encode_frame(blocks)
 
     def take_overwritten(self) -> list[Overwrite]:
-        """Values of the frames so far that replaced values of a frame before, since the last call."""
+        """Returns the values that replaced a value of an earlier frame, since the last call."""
         found, self._pending.overwritten = self._pending.overwritten, []
         return found
 
 
 @dataclass(slots=True)
 class Packer:
-    """Packs all samples as densely as it can: as if they waited together, up to what the connector lets wait.
+    """Packs samples as densely as possible: as if all samples waited together, up to the connector's limit.
 
-    With `aligned` times are cut to whole seconds before, to see what that would save.
+    With `aligned`, times are first cut to whole seconds. A comparison of the frames then shows the saving.
     """
 
     limits: FrameLimits
@@ -108,26 +108,26 @@ class Packer:
     aligned: bool = False
     frames: list[FrameSummary] = field(default_factory=list)
     overwritten: Counter[str] = field(default_factory=Counter)
-    """Input ID → its values that another value of the same time replaced."""
+    """Input ID → the number of values that another value of the same time replaced."""
     _waiting: _Waiting = field(init=False)
 
     def __post_init__(self) -> None:
         self._waiting = _Waiting(self.limits.max_bytes)
 
     def add(self, mapped: Mapped) -> None:
-        """Take the samples of one record in."""
+        """Adds the samples of one record, and packs a frame if enough samples wait."""
         self._waiting.add(_cut_to_seconds(mapped) if self.aligned else mapped, 0.0)
         while self._full():
             self._pack_one()
 
     def finish(self) -> None:
-        """Pack what is left."""
+        """Packs the remaining samples."""
         while self._waiting.samples:
             self._pack_one()
 
     @property
     def waiting(self) -> int:
-        """Samples that are in no frame yet."""
+        """The number of samples that are in no frame yet."""
         return self._waiting.samples
 
     def _full(self) -> bool:
@@ -143,7 +143,7 @@ class Packer:
 
 @dataclass(slots=True)
 class LivePace:
-    """Counts the requests that the same samples take when they come one after another, as they came."""
+    """Counts the requests that the connector would make if the samples came at the pace of their arrival."""
 
     limits: FrameLimits
     requests: int = 0
@@ -154,7 +154,7 @@ class LivePace:
         self._waiting = _Waiting(self.limits.max_bytes)
 
     def add(self, mapped: Mapped, arrival: float) -> None:
-        """The samples of a record that arrived at this time, in seconds on any clock."""
+        """Adds the samples of a record that arrived at `arrival`, in seconds on any clock."""
         self._now = max(self._now, arrival)
         oldest = self._waiting.oldest
         if oldest is not None and self._now - oldest >= self.limits.max_delay:
@@ -164,7 +164,7 @@ class LivePace:
             self._send_one()
 
     def finish(self) -> None:
-        """Send what is left."""
+        """Counts the requests for the remaining samples."""
         while self._waiting.samples:
             self._send_one()
 

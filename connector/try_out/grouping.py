@@ -1,8 +1,8 @@
-"""Topics → patterns with named levels: which topics are of one kind, and which of their levels tell devices apart.
+"""Topics → patterns with named levels: finds topics of one kind, and the levels that distinguish devices.
 
-Topics of one kind have the same number of levels, the same format and mostly the same fields. A level whose values
-differ among them is variable; the first level is only if its values look alike (`sensor-001`, `sensor-002`), since
-otherwise two systems on one broker would become one.
+Topics of one kind have the same number of levels, the same format and mostly the same fields. A level is variable if
+the topics of the kind have different values there. The first level is variable only if the values look alike
+(`sensor-001`, `sensor-002`): otherwise two systems on one broker would become one group.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from connector.mapping.rules.templates import VALUE_VARIABLES
 from connector.try_out.observed import TopicSeen
 
 _ALIKE: Final = 0.5
-"""Share of the fields that two topics of one kind have in common."""
+"""The smallest share of fields that two topics of one kind have in common."""
 _DIGITS: Final = re.compile(r"\d+")
 _IDENTIFIER: Final = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}|[0-9a-fA-F]{12,}|\d{9,}")
 _STEM: Final = re.compile(r"([a-z]+)[-_ ]?\d+", re.IGNORECASE)
 _NOT_LITERAL: Final = frozenset("{}+#")
 _MANY: Final = 50
 _MAX_KINDS: Final = 100
-"""Kinds of one length and format that a topic is compared with."""
+"""The greatest number of kinds, of one length and format, that a topic is compared with."""
 _RESERVED: Final = ("header", "item", "payload")
-"""What may have a meaning of its own in templates."""
+"""Names that may have another meaning in templates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,13 @@ class Level:
 
     @property
     def looks_like_an_id(self) -> bool:
-        """Whether its values look as if each message had one of its own: UUIDs, hashes, long numbers."""
+        """Whether most values look like IDs that are new with each message: UUIDs, hashes, long numbers."""
         alike = sum(_IDENTIFIER.fullmatch(value) is not None for value in self.values)
         return alike * 2 > len(self.values)
 
     @property
     def many(self) -> bool:
-        """Whether there are very many of them."""
+        """Whether the level has very many values."""
         return len(self.values) >= _MANY
 
 
@@ -57,17 +57,20 @@ class TopicGroup:
 
     @property
     def kind(self) -> tuple[str, str]:
-        """(format, compression) of its payloads."""
+        """(format, compression) of the payloads."""
         return self.topics[0].kind
 
     @property
     def messages(self) -> int:
-        """How many came."""
+        """The number of messages on all topics of the group."""
         return sum(seen.messages for seen in self.topics)
 
 
 def group_topics(topics: Iterable[TopicSeen], separator: str) -> list[TopicGroup]:
-    """Topics of one source, whose levels stand between `separator`s, in groups; the one with most messages first."""
+    """Returns the topics of one source in groups; `separator` stands between the levels of a topic.
+
+    Groups with fewer variable levels come first. Among groups with as many levels, the most messages come first.
+    """
     clusters: dict[tuple[object, ...], list[tuple[frozenset[str], list[TopicSeen]]]] = {}
     for seen in sorted(topics, key=lambda found: found.topic):
         levels = seen.topic.split(separator)
@@ -89,7 +92,7 @@ def group_topics(topics: Iterable[TopicSeen], separator: str) -> list[TopicGroup
 
 
 def _merged(groups: Sequence[TopicGroup]) -> list[TopicGroup]:
-    """Groups whose patterns are the same are one: a rule cannot tell them apart by their topics."""
+    """Returns the groups with equal patterns merged: no rule could distinguish such groups by topic."""
     by_pattern: dict[str, TopicGroup] = {}
     for group in sorted(groups, key=lambda found: -found.messages):
         known = by_pattern.get(group.pattern)
@@ -105,12 +108,12 @@ def _merged(groups: Sequence[TopicGroup]) -> list[TopicGroup]:
 
 
 def _specific_first(group: TopicGroup) -> tuple[object, ...]:
-    """The first rule that takes a topic counts, so what has fewer variable levels stands before what has more."""
+    """Returns the sort key: fewer variable levels come first, since the first rule that takes a topic counts."""
     return (len(group.levels), -group.messages, group.pattern)
 
 
 def _mask(level: str) -> str:
-    """What levels that look alike have in common."""
+    """Returns a text that is equal for all levels that look alike."""
     return "(id)" if _IDENTIFIER.fullmatch(level) else _DIGITS.sub("0", level)
 
 
@@ -137,7 +140,7 @@ def _group(split: Sequence[Sequence[str]], members: Sequence[TopicSeen], separat
 
 
 def _name(values: tuple[str, ...], before: str, number: int, taken: set[str]) -> str:
-    """`line` for line1, line2; `device` below `devices`; else `level3`, for a person to name."""
+    """Returns `line` for line1, line2; `device` below `devices`; else `level3`, for a person to rename."""
     stems = {found[1].lower() for value in values if (found := _STEM.fullmatch(value))}
     name = f"level{number}"
     if len(stems) == 1 and len(values) > 1:

@@ -1,4 +1,4 @@
-"""The signals of a preview beside those that Clarify has: which would come into being, and which would change."""
+"""The signals of a preview, compared with Clarify: signals that would be new, and signals that would change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PER_QUERY: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One attribute that saving would change."""
+    """One attribute that a save would change."""
 
     attribute: str
     before: object
@@ -37,20 +37,23 @@ class Change:
 
 @dataclass(slots=True)
 class InClarify:
-    """The answer. Where Clarify could not be asked, `not_asked` says why and the rest is empty."""
+    """The result of the comparison. Without an answer of Clarify, only `not_asked` (a reason) and `invalid` are set."""
 
     not_asked: str | None = None
     asked: str = ""
-    """Where."""
+    """The address and the integration that were asked."""
     created: list[str] = field(default_factory=list)
     changed: dict[str, list[Change]] = field(default_factory=dict)
     unchanged: int = 0
     invalid: dict[str, str] = field(default_factory=dict)
-    """Input ID → which documented rule the metadata breaks; it would not be saved."""
+    """Input ID → the documented rule that the metadata breaks; such metadata would not be saved."""
 
 
 def compare_with_clarify(config: Config, inputs: Collection[str], metadata: Mapping[str, SignalMetadata]) -> InClarify:
-    """Ask Clarify for the signals of these inputs. Never raises for what a person can mend: then it says so."""
+    """Compares the signals of `inputs` with Clarify, and returns the result.
+
+    A fault that a person can mend raises no error: `not_asked` of the result then names the fault.
+    """
     invalid: dict[str, str] = {}
     wanted: dict[str, tuple[SignalInfo, str]] = {}
     for input_id in inputs:
@@ -80,7 +83,7 @@ def compare_with_clarify(config: Config, inputs: Collection[str], metadata: Mapp
         if input_id not in found:
             answer.created.append(input_id)
         elif input_id not in wanted or saved.get(input_id) == wanted[input_id][1]:
-            answer.unchanged += 1  # also where somebody has edited it since: it is saved again only for a new mapping
+            answer.unchanged += 1  # also after an edit in Clarify: only new metadata of the mapping is saved again
         elif changes := _changes(found[input_id], wanted[input_id][0]):
             answer.changed[input_id] = changes
         else:
@@ -98,7 +101,7 @@ def _signals(client: Client, inputs: Collection[str]) -> dict[str, SignalResourc
 
 
 def _already_saved(config: Config, integration: str) -> Mapping[str, str]:
-    """Input ID → digest of what a connector on this machine has saved."""
+    """Returns input ID → the digest of the metadata that a connector on this machine has saved."""
     path = config.state_dir / "state.sqlite"
     try:
         return read_saved_signals(path, integration) if path.is_file() else {}
@@ -107,7 +110,7 @@ def _already_saved(config: Config, integration: str) -> Mapping[str, str]:
 
 
 def _changes(signal: SignalResource, wanted: SignalInfo) -> list[Change]:
-    """What saving would change. Annotations are merged there, so those that the mapping does not say are left alone."""
+    """Returns the attributes that a save would change. A save merges annotations, so annotations are not compared."""
     now, then = signal.attributes.model_dump(by_alias=True), wanted.to_wire()
     then.pop("annotations", None)
     return [

@@ -1,4 +1,4 @@
-"""Runs tests of a mapping: each by itself, its messages in order, and says what differs."""
+"""Runs tests of a mapping, each test by itself with the messages in order, and returns the differences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from connector.try_out.mapping import RuleAt, TriedMapping
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One line of a diff: `-` was expected and did not come, `+` came and was not expected."""
+    """One line of a diff: `-` marks an expected result that is missing, `+` marks a result that was not expected."""
 
     sign: str
     text: str
@@ -25,11 +25,11 @@ class Difference:
 
 @dataclass(slots=True)
 class Failure:
-    """What differs for one message, or for the signals of a test."""
+    """The differences for one message, or for one signal of a test."""
 
     where: str
     rules: list[RuleAt]
-    """Those that took the message."""
+    """The rules that took the message; empty for a signal."""
     differences: list[Difference]
 
 
@@ -40,16 +40,16 @@ class CaseResult:
     placed: Placed
     failures: list[Failure] = field(default_factory=list)
     rules: set[int] = field(default_factory=set)
-    """Numbers of the rules that took its messages."""
+    """The numbers of the rules that took messages of the test, counted from 1."""
 
     @property
     def passed(self) -> bool:
-        """Whether all came as expected."""
+        """Whether all results were as expected."""
         return not self.failures
 
 
 def run_case(mapping: TriedMapping, placed: Placed) -> CaseResult:
-    """Run one test, on a mapping that has seen nothing before. Raises `SchemaUnavailableError`."""
+    """Runs one test and returns the result. `mapping` must be new. Raises `SchemaUnavailableError`."""
     result = CaseResult(placed)
     several = len(placed.case.steps) > 1
     for number, (step, captured) in enumerate(zip(placed.case.steps, placed.records, strict=True), 1):
@@ -74,7 +74,7 @@ def _differences(step: Step, mapped: Mapped) -> list[Difference]:
     if step.filtered is not None:
         left_out = not mapped.samples and not mapped.rejects
         if step.filtered != left_out:
-            expected = Difference("-", "filtered: nothing comes of it" if step.filtered else "not filtered")
+            expected = Difference("-", "filtered: nothing comes of the message" if step.filtered else "not filtered")
             return [expected, *_all(mapped)]
     found = _samples(step, mapped.samples) + _rejects(step.rejects or [], mapped.rejects)
     if step.filtered_values is not None and step.filtered_values != mapped.filtered:
@@ -134,7 +134,7 @@ def _metadata(input_id: str, expected: ExpectedSignal, metadata: SignalMetadata 
     if metadata is None:
         return [
             Difference("-", f"metadata of {input_id}"),
-            Difference("+", "the mapping says nothing of this signal, or no message has a value for it"),
+            Difference("+", "the mapping has no metadata for this signal, or no message has a value for this signal"),
         ]
     came: dict[str, object] = {
         "name": metadata.name,
@@ -153,7 +153,7 @@ def _metadata(input_id: str, expected: ExpectedSignal, metadata: SignalMetadata 
 
 
 def _labels(expected: Mapping[str, str | list[str]], labels: Mapping[str, tuple[str, ...]]) -> list[Difference]:
-    """Only of the labels that are named."""
+    """Returns the differences of the labels that `expected` names; other labels are not compared."""
     found = []
     for key, wanted in expected.items():
         values = wanted if isinstance(wanted, list) else [wanted]
@@ -167,7 +167,7 @@ def _labels(expected: Mapping[str, str | list[str]], labels: Mapping[str, tuple[
 def _all(mapped: Mapped) -> list[Difference]:
     found = [Difference("+", _sample(sample)) for sample in mapped.samples]
     found += [Difference("+", _reject(reject)) for reject in mapped.rejects]
-    return found or [Difference("+", "nothing comes of it")]
+    return found or [Difference("+", "nothing comes of the message")]
 
 
 def _sample(sample: Sample) -> str:

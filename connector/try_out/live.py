@@ -1,4 +1,4 @@
-"""Listening to the sources of a configuration, beside the connector that carries their data."""
+"""Listens to the sources of a configuration, beside a running connector."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CONNECT_SECONDS: Final = 30.0
 
 
 def taps(sections: Sequence[SourceSection], *, from_beginning: bool) -> list[Tap]:
-    """A tap on each source that can be listened to. Raises `TapError`."""
+    """Returns a tap for each source that can be listened to. Raises `TapError` if there is no such source."""
     found = [tap for section in sections if (tap := section.tap(from_beginning=from_beginning)) is not None]
     if not found:
         raise TapError("there is no source that can be listened to, such as MQTT or Kafka; a file is read with --input")
@@ -34,10 +34,10 @@ def listen(
     tick: Callable[[float, int], object] = lambda _seconds, _records: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Taken]:
-    """What comes within `seconds` from when all sources are reached, at most `count` records; or until `stop`.
+    """Yields the records of `seconds` after all sources are reached, at most `count` records, or until `stop`.
 
-    `ready` is called when all are reached, `tick` now and then with the seconds and the records so far. Raises
-    `TapError`.
+    `ready` is called when all sources are reached. `tick` is called at each round, with the seconds and the number of
+    records so far. Raises `TapError` if a source cannot be reached or read.
     """
     number = 0
     with ExitStack() as opened:

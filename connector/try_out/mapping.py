@@ -1,4 +1,4 @@
-"""A configuration's mapping, tried on records. All that depends on how the mapper is built and asked is here."""
+"""The mapping of a configuration, tried on records. Only this module of `try_out` builds and calls a mapper."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from connector.state.state import read_claims
 
 @dataclass(frozen=True, slots=True)
 class RuleAt:
-    """A rule of the mapping, and where it stands."""
+    """A rule of the mapping, and the place of the rule in the file."""
 
     number: int
-    """From 1."""
+    """The number of the rule, counted from 1."""
     line: int
     topic: str
 
@@ -39,10 +39,10 @@ class RuleAt:
 
 
 class TriedMapping:
-    """The mapping of one configuration, as the connector would use it."""
+    """The mapping of one configuration, built as in the connector."""
 
     def __init__(self, file: Path, config: Config, lines: Sequence[int], claims: Mapping[str, Origin]) -> None:
-        """`lines` are those of the rules in `file`; `claims` which input IDs were given out before."""
+        """`lines` has the line of each rule in `file`; `claims` has the input IDs that were given out before."""
         self.file = file
         self.config = config
         self.rules = [
@@ -51,33 +51,38 @@ class TriedMapping:
         ]
         self._mapper = build_mapper(config, dict(claims))
         self.origins: dict[str, Origin] = dict(claims)
-        """Input ID → where its values come from; without those that several topics share on purpose."""
+        """Input ID → the origin of the values; without input IDs that several topics share on purpose."""
         self.metadata: dict[str, SignalMetadata] = {}
-        """Input ID → what the mapping says of its signal, where it says something."""
+        """Input ID → the metadata of the signal; only for signals whose metadata the mapping has made."""
         self.collisions: list[Collision] = []
         self.observations: list[Observation] = []
-        """What the mapping noticed about the messages."""
+        """The observations of the mapping about the messages."""
 
     @classmethod
     def load(cls, file: Path, *, without_secrets: bool = True) -> TriedMapping:
-        """Of a configuration file, with the input IDs that a connector on this machine has given out so far. Raises
-        `ConfigError`."""
+        """Returns the mapping of a configuration file. Raises `ConfigError`.
+
+        The mapping knows the input IDs that a connector on this machine has given out so far.
+        """
         config = load_config(file, without_secrets=without_secrets)
         return cls(file, config, rule_lines(file), _claims(config))
 
     def windows(self) -> Windows:
-        """For what the mapping down-samples: as the connector's, but nothing was sent before."""
+        """Returns the windows for down-sampling: as in the connector, but without samples sent before."""
         return Windows(self._mapper.thinner.how, {})
 
     def map(self, source: str, record: Record) -> Mapped:
-        """What becomes of the record. Raises `SchemaUnavailableError`: nothing is known of it."""
+        """Returns the outcome of the record. Raises `SchemaUnavailableError`: the outcome is then not known.
+
+        A bug in the mapping raises nothing: the outcome is then a reject with the reason `mapping_failed`.
+        """
         mapper = self._mapper
         try:
             mapped = mapper.map(source, record)
         except SchemaUnavailableError:
             raise
-        except Exception as error:  # noqa: BLE001 - as in the pipeline: it must not hide what comes behind it
-            message = f"a bug in the mapping: {error!r}; please report it"
+        except Exception as error:  # noqa: BLE001 - as in the pipeline: one bad record must not stop the next
+            message = f"a bug in the mapping: {error!r}; please report the bug"
             mapped = Mapped(rejects=[Reject(Reason.MAPPING_FAILED, message)])
         if mapper.ids.new_claims:
             self.origins.update(mapper.ids.new_claims)
@@ -91,8 +96,10 @@ class TriedMapping:
         return mapped
 
     def identity(self, input_id: str) -> str:
-        """What the input ID is made of: the place of the value in the payload, and the texts that tell its records
-        apart. Empty where several topics share the input on purpose."""
+        """Returns the parts of the input ID: the path in the payload, and the texts that distinguish records.
+
+        Returns an empty text if several topics share the input on purpose.
+        """
         origin = self.origins.get(input_id)
         if origin is None:
             return ""
@@ -102,12 +109,14 @@ class TriedMapping:
         return "; ".join([shown(origin.path) or "(payload)", *(f"{name} = {text}" for name, text in told.items())])
 
     def shared(self, source: str, topic: str) -> SharedTopic | None:
-        """What tells apart the things that share this topic, where several do and no rule says so."""
+        """Returns the fields that distinguish devices on a shared topic; None if rules need no such fields."""
         return self._mapper.shared_topics.topics.get((source, topic))
 
     def shares(self, source: str, record: Record, mapped: Mapped) -> list[tuple[RuleAt | None, RuleShare]]:
-        """What each rule made of this record, whose outcome `map` just gave; what no rule made is behind the others,
-        with None, and alone where no rule took the record."""
+        """Returns the share of each rule in `mapped`, the outcome that `map` has just returned for this record.
+
+        A share that no rule made comes last, with None. If no rule took the record, the list has only this share.
+        """
         found = self._mapper.shares(source, record, mapped)
         left = RuleShare(
             None,
@@ -118,7 +127,7 @@ class TriedMapping:
         shares: list[tuple[RuleAt | None, RuleShare]] = []
         for number, of_rule in groupby(
             found, key=lambda share: share.rule
-        ):  # a preset is several rules with one number
+        ):  # the rules of a preset have the same number
             _, samples, rejects, filtered = zip(*of_rule, strict=True)
             shares.append((self._at(number), RuleShare(number, sum(samples), sum(rejects), sum(filtered))))
         return [*shares, (None, left)] if any(left) or not shares else shares
@@ -127,8 +136,7 @@ class TriedMapping:
         return None if number is None or number >= len(self.rules) else self.rules[number]
 
     def source_for(self, name: str | None) -> str:
-        """The source that a record of a capture counts as: the one that it names, if there is one of this name; else
-        the first."""
+        """Returns the source for a record of a capture: `name` if a source has this name, else the first source."""
         names = [section.name for section in self.config.sources]
         return name if name in names else names[0]
 

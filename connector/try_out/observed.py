@@ -1,4 +1,4 @@
-"""What was heard: topics with how much came on each and how its payloads look. Bounded, whatever comes."""
+"""The observed topics: the number of messages on each topic, and samples of the payloads, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ _MAX_DEPTH: Final = 8
 
 @dataclass(slots=True)
 class TopicSeen:
-    """One topic."""
+    """The observations of one topic."""
 
     topic: str
     messages: int = 0
     retained: int = 0
     records: list[Record] = field(default_factory=list)
-    """The first few, and their payloads: `sniffed`."""
+    """The first few records. `sniffed` has the recognised payload of each of these records."""
     sniffed: list[Sniffed] = field(default_factory=list)
     keys: set[bytes] = field(default_factory=set)
 
     @property
     def kind(self) -> tuple[str, str]:
-        """(format, compression) of most of its payloads that are not empty."""
+        """(format, compression) of most payloads; empty payloads do not count."""
         kinds = Counter((seen.format, seen.compression) for seen in self.sniffed if seen.format != "empty")
         return kinds.most_common(1)[0][0] if kinds else ("empty", "none")
 
     @property
     def documents(self) -> list[object]:
-        """Those of its payloads that are of that kind."""
+        """The documents of the payloads that have the kind `kind`."""
         kind = self.kind
         return [doc for seen in self.sniffed if (seen.format, seen.compression) == kind for doc in seen.documents]
 
     @property
     def paths(self) -> frozenset[str]:
-        """The dotted paths of its values; list elements as `*`."""
+        """The dotted paths of all values; `*` stands for a list element."""
         found: set[str] = set()
         for document in self.documents:
             _collect(document, "", found, 0)
@@ -52,22 +52,22 @@ class TopicSeen:
 
 @dataclass(slots=True)
 class Observed:
-    """All of it."""
+    """The observations of all topics."""
 
     topics: dict[tuple[str, str], TopicSeen] = field(default_factory=dict)
-    """By source and topic."""
+    """(source, topic) → the observations of the topic."""
     messages: int = 0
     unread: int = 0
-    """Lines of a capture that are no records."""
+    """The number of lines of a capture that are no records."""
     unread_such_as: str = ""
-    """The first of them, and why."""
+    """The first line that is no record, with the reason."""
     other_topics: int = 0
-    """Messages on further topics, where there are too many."""
+    """The number of messages on topics beyond the limit of topics."""
     stamped: int = 0
-    """Messages with a time of their producer or broker: Kafka's."""
+    """The number of messages with a key, or with a time of the producer or broker: messages of Kafka."""
 
     def add(self, source: str, record: Record, line: int = 0) -> None:
-        """One message, and in which line of a capture it stands."""
+        """Counts one message; `line` is the line of the message in a capture."""
         if record.problem:
             self.unread += 1
             self.unread_such_as = self.unread_such_as or f"line {line}: {record.problem}"

@@ -1,4 +1,4 @@
-"""What a mapping makes of records: counted, packed and grouped, without a network. `report` writes it down."""
+"""The effect of a mapping on records: counted, packed and grouped, without a network. `report` has the output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_GROUPS: Final = 1000
 
 @dataclass(slots=True)
 class RuleCount:
-    """What one rule took, or what none took."""
+    """The messages and values that one rule took; without a rule, the messages that no rule took."""
 
     rule: RuleAt | None
     messages: int = 0
@@ -47,7 +47,7 @@ class SignalSeen:
 
 @dataclass(slots=True)
 class RejectGroup:
-    """Rejects of one kind: the first of them in full, and where the others stand."""
+    """Rejects of one kind: the first reject in full, and the lines of the first few."""
 
     reason: Reason
     rule: RuleAt | None
@@ -57,30 +57,30 @@ class RejectGroup:
     value: str | None
     count: int = 0
     lines: list[int] = field(default_factory=list)
-    """Of the input; the first few."""
+    """The line numbers of the first few, in the input."""
 
 
 @dataclass(slots=True)
 class SchemaTrouble:
-    """Messages whose schema could not be had."""
+    """Messages whose schema was not available."""
 
     count: int = 0
     lines: list[int] = field(default_factory=list)
-    """Of the input; the first few."""
+    """The line numbers of the first few, in the input."""
 
 
 @dataclass(slots=True)
 class Preview:
-    """Takes records in, one after another; `finish` when there are no more."""
+    """Counts the outcome of records. Call `take` for each record, and `finish` after the last record."""
 
     mapping: TriedMapping
     packer: Packer
     aligned: Packer
-    """The same with times cut to whole seconds."""
+    """The packer for the same samples with times cut to whole seconds."""
     pace: LivePace
     messages: Counter[str] = field(default_factory=Counter)
-    """`received`, and what became of them: `mapped`, `rejected`, `left_out` or `waiting_for_schema`; one with both
-    samples and rejects is `mapped`."""
+    """The number of messages `received`, and of each outcome: `mapped`, `rejected`, `left_out`, `waiting_for_schema`. A
+    message with both samples and rejects is `mapped`."""
     payload_bytes: int = 0
     samples: int = 0
     values_left_out: int = 0
@@ -89,31 +89,31 @@ class Preview:
     signals: dict[str, SignalSeen] = field(default_factory=dict)
     unknown_sources: Counter[str] = field(default_factory=Counter)
     by_rule: dict[int, RuleCount] = field(default_factory=dict)
-    """By the rule's number; 0 is none."""
+    """Number of a rule, from 1 → the count; 0 stands for no rule."""
     rejects: dict[tuple[object, ...], RejectGroup] = field(default_factory=dict)
     other_rejects: int = 0
-    """Rejects of further kinds, where there are too many kinds."""
+    """The number of rejects of kinds beyond the limit of kinds."""
     values_in_windows: int = 0
-    """Values that went into down-sampling windows,"""
+    """The number of values that went into down-sampling windows."""
     windows_closed: int = 0
-    """the windows that they became, each one sample,"""
+    """The number of closed windows; each closed window gave one sample."""
     late_for_windows: int = 0
-    """and values, among those left out, that came when their window was closed."""
+    """The number of values that came after their window was closed; `values_left_out` counts these values, too."""
     schema_trouble: dict[str, SchemaTrouble] = field(default_factory=dict)
-    """By why the schema cannot be had: nothing is known of what becomes of these messages."""
+    """Reason why a schema is not available → the messages. The outcome of these messages is not known."""
     lags: dict[tuple[str, str], list[int]] = field(default_factory=dict)
-    """(source, topic) → how far the newest time of each message, of the first ones, is behind its arrival, in µs."""
+    """(source, topic) → time from the newest sample of a message to the arrival, in µs, for the first messages."""
     _windows: Windows = field(init=False)
     _now: float = float("-inf")
-    """When the newest message arrived, in seconds."""
+    """The arrival of the newest message, in seconds since the epoch."""
     _windowed: dict[str, tuple[RuleAt | None, str]] = field(default_factory=dict)
-    """Input that is down-sampled → the rule and topic of its values."""
+    """Down-sampled input ID → the rule and the topic of the values."""
 
     def __post_init__(self) -> None:
         self._windows = self.mapping.windows()
 
     def take(self, taken: Taken) -> None:
-        """Map one record."""
+        """Maps one record, and counts the outcome."""
         record = taken.record
         source = self.mapping.source_for(taken.source)
         if taken.source is not None and source != taken.source:
@@ -150,14 +150,14 @@ class Preview:
         self._pack(sent + self._from_windows(closed))
 
     def finish(self) -> None:
-        """Close the windows that are open, as where a log has ended, and pack what is left."""
+        """Closes the open windows, as at the end of a log, and packs the remaining samples."""
         self._pack(self._from_windows(self._windows.end()))
         self.packer.finish()
         self.aligned.finish()
         self.pace.finish()
 
     def clock_notices(self) -> list[Observation]:
-        """Topics whose times are off by about the same number of hours, as local times without a zone are."""
+        """Returns a notice for each topic whose times differ from the arrival by hours, like times without a zone."""
         found = []
         for (source, topic), lags in self.lags.items():
             hours = zone_hours(min(lags, key=abs))
@@ -168,7 +168,7 @@ class Preview:
                         source,
                         topic,
                         f"times of {topic!r} are {abs(hours):g} h {'behind' if hours > 0 else 'ahead of'} the arrival",
-                        "if they are local times without a zone, set zone in time of the rule: "
+                        "if the times are local times without a zone, set zone in time of the rule: "
                         "time: {field: ..., zone: Europe/Oslo}",
                     )
                 )
@@ -184,7 +184,7 @@ class Preview:
                 del self.lags[source, record.topic]
 
     def silent_rules(self) -> list[RuleAt]:
-        """Rules that took nothing."""
+        """Returns the rules that took no message."""
         return [rule for rule in self.mapping.rules if rule.number not in self.by_rule]
 
     def _pack(self, samples: list[Sample]) -> None:
@@ -203,7 +203,7 @@ class Preview:
         return found
 
     def _count_windowed(self, counted: RuleCount, gone: int, late: int) -> None:
-        """Of these values, which a rule made, `late` were left out and the others are in windows: no samples yet."""
+        """Counts `gone` values of a rule that are no samples yet: `late` are left out, the others are in windows."""
         counted.samples -= gone
         counted.values_left_out += late
         counted.values_in_windows += gone - late
@@ -258,7 +258,7 @@ class Preview:
 
 
 def new_preview(mapping: TriedMapping, *, frames: int, rows: int, series: int) -> Preview:
-    """A preview of which the first so many frames are kept for showing, with so many rows and series each."""
+    """Returns a preview that keeps the first `frames` frames to show, with `rows` rows and `series` series each."""
     delivery = mapping.config.delivery
     limits = FrameLimits(delivery.max_frame_bytes, delivery.max_waiting_samples, delivery.max_delay)
     return Preview(mapping, Packer(limits, frames, rows, series), Packer(limits, aligned=True), LivePace(limits))

@@ -1,4 +1,4 @@
-"""A preview for programs: one JSON object. `report_text` is the same for people."""
+"""A preview for programs: one JSON object. `report_text` has the preview for people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OUTCOMES: Final = ("received", "mapped", "rejected", "left_out", "waiting_for_s
 
 
 def as_json(preview: Preview, clarify: InClarify, comparison: MappingComparison | None) -> dict[str, object]:
-    """All of it. Times are RFC 3339 text."""
+    """Returns the whole preview as one JSON object. Times are RFC 3339 texts."""
     messages = preview.messages
     found: dict[str, object] = {
         "messages": {name: messages[name] for name in _OUTCOMES},
@@ -64,7 +64,7 @@ def as_json(preview: Preview, clarify: InClarify, comparison: MappingComparison 
 
 
 def signals_as_json(preview: Preview, clarify: InClarify) -> list[dict[str, object]]:
-    """Each signal with its metadata and what would become of it."""
+    """Returns each signal with metadata and status: `created`, `changed`, `unchanged` or `not_compared`."""
     created, changed = set(clarify.created), clarify.changed
     found = []
     for input_id, seen in sorted(preview.signals.items()):

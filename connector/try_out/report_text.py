@@ -16,9 +16,9 @@ from connector.try_out.mapping import RuleAt
 from connector.try_out.preview import Preview
 
 _FIRST: Final = 20
-"""Rows of a table that may be long; --json has all of it."""
+"""The number of rows that a long table shows; --json has all rows."""
 _WORTH_SAYING: Final = 1.25
-"""How many times smaller the frames have to get before alignment is mentioned."""
+"""The report mentions alignment only if the frames become smaller by more than this factor."""
 _TIME_WIDTH: Final = 27
 _MORE_WIDTH: Final = 12
 _CELL_WIDTH: Final = 8
@@ -35,9 +35,11 @@ def write_report(
     input_id: str | None = None,
     all_rows: bool = False,
 ) -> None:
-    """All of it, what matters most at the end, where a terminal shows it. `a_record` is what the records' numbers
-    count: lines, or messages. `input_id` is a pattern (as in a shell) of the signals to show; with `all_rows` tables
-    are not cut."""
+    """Writes the whole preview. The most important part comes last, since a terminal shows the end.
+
+    `a_record` is the word for the numbers of records: lines, or messages. `input_id` is a pattern (as in a shell) of
+    the signals to show. With `all_rows`, tables are not cut.
+    """
     for number, frame in enumerate(preview.packer.frames, 1):
         if frame.table is not None:
             _frame(number, len(preview.packer.frames), frame, out)
@@ -58,7 +60,7 @@ def _heading(text: str, out: TextIO) -> None:
 
 def _frame(number: int, of: int, frame: FrameSummary, out: TextIO) -> None:
     table = frame.table
-    assert table is not None  # noqa: S101 - asked above
+    assert table is not None  # noqa: S101 - the caller has checked
     _heading(f"Frame {number} of {of}: {_shape(frame)}", out)
     shown = _series_that_fit(table.inputs)
     more = frame.series - shown
@@ -85,7 +87,7 @@ def _series_that_fit(inputs: list[str]) -> int:
 
 
 def _end_of(input_id: str) -> str:
-    """Inputs differ at their end."""
+    """Returns the end of a long input ID: most input IDs differ at the end."""
     return input_id if len(input_id) <= _NAME_WIDTH else "…" + input_id[1 - _NAME_WIDTH :]
 
 
@@ -104,7 +106,7 @@ def _signals(
     rows = []
     for input_id, seen in ordered if all_rows else ordered[:_FIRST]:
         metadata = preview.mapping.metadata.get(input_id)
-        becomes = "?" if clarify.not_asked else "new" if input_id in created else "as it is"
+        becomes = "?" if clarify.not_asked else "new" if input_id in created else "unchanged"
         if input_id in clarify.changed:
             becomes = "changed: " + ", ".join(change.attribute for change in clarify.changed[input_id])
         rows.append(
@@ -153,7 +155,7 @@ def _rejects(preview: Preview, out: TextIO, a_record: str) -> None:
     for group in groups[:_FIRST]:
         lines = ", ".join(map(str, group.lines)) + (", …" if group.count > len(group.lines) else "")
         where = f"value {group.path!r} of topic {group.topic!r}" if group.path else f"topic {group.topic!r}"
-        value = f" (it is {group.value})" if group.value is not None else ""
+        value = f" (the value is {group.value})" if group.value is not None else ""
         write_line(out, f"  {group.count} × {group.reason}, {_rule_in_file(preview, group.rule)}: {where}{value}")  # noqa: RUF001
         write_line(out, f"      {group.message}")
         write_line(out, f"      {a_record} {lines}")
@@ -161,33 +163,33 @@ def _rejects(preview: Preview, out: TextIO, a_record: str) -> None:
 
 
 def _schema_trouble(preview: Preview, out: TextIO, a_record: str) -> None:
-    """Nothing is wrong with these messages, so they are no rejects."""
+    """Writes the messages without a schema. The messages have no fault, and so are no rejects."""
     if not preview.schema_trouble:
         return
-    _heading(f"Not mapped: their schema cannot be had now ({preview.messages['waiting_for_schema']} messages)", out)
+    _heading(f"Not mapped: the schema is not available now ({preview.messages['waiting_for_schema']} messages)", out)
     for why, trouble in preview.schema_trouble.items():
         lines = ", ".join(map(str, trouble.lines)) + (", …" if trouble.count > len(trouble.lines) else "")
         write_line(out, f"  {why}")
         write_line(out, f"      {a_record} {lines}")
     write_line(
         out,
-        "  The connector would keep them and ask again; nothing is lost. To see what becomes of them, let the schema",
+        "  The connector would keep the messages and ask again; nothing is lost. To see the outcome, make the schema",
     )
-    write_line(out, "  registry be reached from here: is its url right, is it up, may this machine ask it?")
+    write_line(out, "  registry reachable: is the url right, does the registry run, may this machine ask the registry?")
 
 
 def _warnings(preview: Preview, clarify: InClarify, out: TextIO) -> None:
     found = [f"{one.text}; {one.remedy}" for one in (*preview.mapping.observations, *preview.clock_notices())]
     found += [
-        f"input {input_id!r}: {n} values are replaced by another value of the same time (superseded); tell apart in "
-        "input what shares it, or take a finer time"
+        f"input {input_id!r}: {n} values are replaced by another value of the same time (superseded); add the "
+        "field that distinguishes the values to input, or take a finer time"
         for input_id, n in preview.packer.overwritten.most_common()
     ]
     found += [str(collision) for collision in preview.mapping.collisions]
-    found += [f"{name}: its metadata would not be saved: {why}" for name, why in clarify.invalid.items()]
+    found += [f"{name}: the metadata would not be saved: {why}" for name, why in clarify.invalid.items()]
     found += [
-        f"{count} messages are of a source {name!r}, which the configuration does not have; they were mapped as those "
-        f"of {preview.mapping.source_for(None)!r}"
+        f"{count} messages are of a source {name!r}, which the configuration does not have; the mapping took the "
+        f"messages as messages of {preview.mapping.source_for(None)!r}"
         for name, count in preview.unknown_sources.items()
     ]
     if found:
@@ -205,7 +207,7 @@ def _comparison(comparison: MappingComparison, out: TextIO) -> None:
         f"get no more data; {comparison.samples[1]} samples instead of {comparison.samples[0]}",
     )
     if comparison.renamed:
-        write_line(out, "  renamed: each is a new, billable signal, and the old one ends")
+        write_line(out, "  renamed: each new name is a new, billable signal, and the old signal ends")
         write_table(
             ["  input now", "input then"], [[f"  {r.before}", r.after] for r in comparison.renamed[:_FIRST]], out
         )
@@ -227,18 +229,18 @@ def _summary(preview: Preview, clarify: InClarify, out: TextIO) -> None:
         out,
         f"  messages   {messages['received']}: {messages['mapped']} mapped, {messages['rejected']} rejected, "
         f"{messages['left_out']} left out"
-        + (f", {messages['waiting_for_schema']} wait for their schema" if preview.schema_trouble else ""),
+        + (f", {messages['waiting_for_schema']} wait for a schema" if preview.schema_trouble else ""),
     )
     span = ""
     if preview.first_us is not None and preview.last_us is not None:
         span = f", from {format_time(preview.first_us)} to {format_time(preview.last_us)}"
     write_line(out, f"  samples    {preview.samples}{span}; {preview.values_left_out} values left out")
     if preview.values_in_windows or preview.late_for_windows:
-        late = f"; {preview.late_for_windows} came too late and are left out" if preview.late_for_windows else ""
+        late = f"; left out, since too late: {preview.late_for_windows}" if preview.late_for_windows else ""
         write_line(
             out,
             f"  windows    {preview.values_in_windows} values went into {preview.windows_closed} windows, "
-            f"each one sample (thin){late}",
+            f"one sample for each window (thin){late}",
         )
     if frames:
         total = sum(frame.bytes for frame in frames)
@@ -251,7 +253,7 @@ def _summary(preview: Preview, clarify: InClarify, out: TextIO) -> None:
         )
         write_line(
             out,
-            f"  requests   {len(frames)} for all of it at once, {preview.pace.requests} as it came "
+            f"  requests   {len(frames)} for all samples at once, {preview.pace.requests} in the order of arrival "
             "(delivery.max_delay)",
         )
         _alignment(preview, total, out)
@@ -261,7 +263,7 @@ def _summary(preview: Preview, clarify: InClarify, out: TextIO) -> None:
 
 
 def _alignment(preview: Preview, unaligned: int, out: TextIO) -> None:
-    """What cutting times to whole seconds would save, where it saves anything."""
+    """Writes the saving of times cut to whole seconds, if the saving is worth a line."""
     frames = preview.aligned.frames
     total = sum(frame.bytes for frame in frames)
     if total * _WORTH_SAYING < unaligned:
@@ -277,13 +279,13 @@ def _becomes(clarify: InClarify) -> str:
     if clarify.not_asked is not None:
         return f"; not compared with Clarify: {clarify.not_asked}"
     return (
-        f": {len(clarify.created)} would be created, {len(clarify.changed)} changed, {clarify.unchanged} stay as they "
-        f"are (at {clarify.asked})"
+        f": {len(clarify.created)} would be created, {len(clarify.changed)} changed, {clarify.unchanged} stay "
+        f"unchanged (at {clarify.asked})"
     )
 
 
 def _shape(frame: FrameSummary) -> str:
-    replaced = f", {frame.superseded} values replaced by a later one of the same time" if frame.superseded else ""
+    replaced = f", {frame.superseded} values replaced by a later value of the same time" if frame.superseded else ""
     return (
         f"{frame.rows} rows of {frame.series} series, {frame.samples} samples, {_bytes(frame.bytes)}, "
         f"{frame.null_share:.1%} nulls{replaced}"
@@ -306,4 +308,4 @@ def _rule_in_file(preview: Preview, rule: RuleAt | None) -> str:
 
 def _and_more(count: int, out: TextIO) -> None:
     if count > _FIRST:
-        write_line(out, f"  … {count - _FIRST} more; --json has all of them")
+        write_line(out, f"  … {count - _FIRST} more; --json has all")

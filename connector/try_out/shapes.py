@@ -1,4 +1,4 @@
-"""What a payload's shape asks of its rule: lists whose items are named, rows of a table, words for states."""
+"""The settings that the shape of a payload needs: for lists of named items, rows of a table, and words for states."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ _MOST_STATES: Final = 12
 
 
 def items_rule(documents: Sequence[object]) -> dict[str, object] | None:
-    """The settings that take the items of a list one by one, where these documents have one list of objects that one
-    field names, or one list of rows with a time; None for any other shape."""
+    """Returns the settings that take the items of a list one by one; None for any other shape.
+
+    The documents must have exactly one list. The items of the list are objects with a field for the name, or rows with
+    a time.
+    """
     found = {path: elements for document in documents[:20] for path, elements in _lists(document, "", 0)}
     if len(found) != 1:
         return None
@@ -43,7 +46,7 @@ def items_rule(documents: Sequence[object]) -> dict[str, object] | None:
 
 
 def elements_at(documents: Sequence[object], path: str) -> list[object]:
-    """The items of the lists at this path of the documents."""
+    """Returns the items of all lists at `path` in the documents."""
     return [
         element
         for document in documents
@@ -54,7 +57,7 @@ def elements_at(documents: Sequence[object], path: str) -> list[object]:
 
 
 def _lists(node: object, path: str, depth: int) -> Iterator[tuple[str, list[object]]]:
-    """The lists of objects, or of lists, that are in no other list, with the paths that lead there."""
+    """Yields (path, list) for each list of objects or of lists that is in no other list."""
     if isinstance(node, list):
         if any(isinstance(element, dict | list) for element in node):
             yield path, node
@@ -81,10 +84,10 @@ def _rows(path: str, rows: list[object], documents: Sequence[object]) -> dict[st
 
 
 def _columns(documents: Sequence[object], width: int) -> list[str]:
-    """The names of a table's columns: those of a list of texts of the same length, else numbers."""
+    """Returns the names of a table's columns: a list of `width` texts in a document, else `value0`, `value1`…"""
     for document in documents:
         left = [document]
-        for node in left:  # which grows
+        for node in left:  # the list grows in the loop
             if isinstance(node, dict):
                 left += node.values()
             elif isinstance(node, list):
@@ -95,7 +98,7 @@ def _columns(documents: Sequence[object], width: int) -> list[str]:
 
 
 def states_of(documents: Sequence[object]) -> dict[str, dict[str, int]]:
-    """Fields of these objects that hold words for states → the words with numbers for them."""
+    """Returns path of a field with words for states → (word → number of the state)."""
     seen: dict[str, dict[str, None]] = {}
     others: set[str] = set()
     for document in documents:
@@ -113,7 +116,7 @@ def states_of(documents: Sequence[object]) -> dict[str, dict[str, int]]:
 
 
 def bare_states(documents: Sequence[object]) -> dict[str, int] | None:
-    """Numbers for words that stand alone in a payload; None if any of these documents is no word for a state."""
+    """Returns word → number for payloads of a single word; None if any document is no word for a state."""
     words = [document.strip() for document in documents if isinstance(document, str)]
     if not words or len(words) < len(documents) or not all(word.upper() in _WORDS for word in words):
         return None
@@ -134,7 +137,7 @@ def _texts(node: object, path: str, depth: int) -> Iterator[tuple[str, str, str]
 
 
 def _numbered(words: list[str]) -> dict[str, int]:
-    """Numbers for states: 0 and 1 for two words that are opposites, else in the order in which the words came."""
+    """Returns word → number: 0 and 1 for two words that are opposites, else numbers in the order of `words`."""
     upper = {word.upper(): word for word in words}
     for zero, one in _STATE_WORDS:
         if upper.keys() <= {zero, one}:
@@ -144,8 +147,10 @@ def _numbered(words: list[str]) -> dict[str, int]:
 
 
 def time_in_two_fields(documents: Sequence[object]) -> str | None:
-    """The JMESPath expression that puts a date, a time of day and perhaps a zone together; None where the documents do
-    not have them."""
+    """Returns the JMESPath expression that joins a date and a time of day, with the zone if there is a field for zones.
+
+    Returns None if the documents do not have exactly one date and one time of day.
+    """
     objects = [document for document in documents if isinstance(document, dict)]
     if not objects:
         return None

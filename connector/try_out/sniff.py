@@ -1,4 +1,4 @@
-"""What a payload is: its compression, its format, and its documents where it can be read."""
+"""Recognises a payload: the compression, the format, and the documents of a readable payload."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ _STATES: Final = ("on", "off", "true", "false", "open", "closed", "online", "off
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
 _GRAPHITE: Final = re.compile(r"[^\s,;=]+\.[^\s,;=]+ [+-]?\d+(\.\d*)?([eE][+-]?\d+)? \d{9,13}")
 _DELIMITERS: Final = (";", "\t", ",")
-"""In this order: where another one divides all rows, a comma is one of a decimal number, or of a text."""
+"""The order counts: if another delimiter divides all rows, a comma belongs to a decimal number or to a text."""
 _LINES_LOOKED_AT: Final = 20
 _LONGEST_LINE: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Sniffed:
-    """What a payload seems to be."""
+    """The probable content of a payload."""
 
     format: str
     """`json`, `ndjson`, `number`, `number_with_unit`, `decimal_comma`, `text`, `state`, `csv`, `influx`, `graphite`,
     `messagepack`, `cbor`, `binary`, `empty`."""
     compression: str = "none"
     documents: tuple[object, ...] = ()
-    """What it says, where that is known: trees of objects, lists and values."""
+    """The decoded documents, if the format is known: trees of objects, lists and values."""
     delimiter: str = ","
-    """Of CSV."""
+    """The delimiter of CSV."""
     header: bool = True
     """Whether the first row of CSV names the columns."""
 
 
 def sniff(payload: bytes) -> Sniffed:
-    """Look at one payload. Never raises, whatever it is."""
+    """Returns the probable content of one payload. Never raises an error."""
     if not payload.strip():
         return Sniffed("empty")
     compression, content = _unpacked(payload)
@@ -55,12 +55,12 @@ def sniff(payload: bytes) -> Sniffed:
 
 
 def _unpacked(payload: bytes) -> tuple[str, bytes]:
-    """(compression, content): the payload itself where it is not compressed, or does not unpack within the bound."""
+    """Returns (compression, content, cut to `_MAX_UNPACKED` bytes); the payload itself if not compressed."""
     for name, begins, unpack in _COMPRESSIONS:
         if begins(payload):
             try:
                 content = unpack(payload)
-            except Exception:  # noqa: BLE001, S112 - it only looked like it; each library has errors of its own
+            except Exception:  # noqa: BLE001, S112 - not compressed after all; each library has other errors
                 continue
             if content:
                 return name, content
@@ -105,7 +105,7 @@ def _of_lines(lines: list[str]) -> Sniffed | None:
         return None
     if _NUMBER_WITH_UNIT.fullmatch(lines[0]) and len(lines) == 1:  # 21,5 °C is no row of two cells
         return None
-    if len(lines) == 1 and _DECIMAL_COMMA.fullmatch(lines[0]):  # nor is 55,5
+    if len(lines) == 1 and _DECIMAL_COMMA.fullmatch(lines[0]):  # and 55,5 is no such row either
         return Sniffed("decimal_comma", documents=(lines[0],))
     return _ndjson(lines) or _graphite(lines) or _influx(lines) or _csv(lines)
 
@@ -170,11 +170,14 @@ def _words(text: str) -> Sniffed:
 
 
 def _of_bytes(content: bytes) -> Sniffed:
-    """MessagePack and CBOR only where the payload is one object or list of them: single values look like anything."""
+    """Recognises MessagePack and CBOR only if the payload is an object or a list of objects.
+
+    Almost any bytes are a single value of MessagePack or CBOR.
+    """
     for name, decode in (("messagepack", msgspec.msgpack.decode), ("cbor", _cbor)):
         try:
             document = decode(content)
-        except Exception:  # noqa: BLE001, S112 - it is not that
+        except Exception:  # noqa: BLE001, S112 - the payload has another format
             continue
         if isinstance(document, dict) and document and all(isinstance(key, str) for key in document):
             return Sniffed(name, documents=(document,))

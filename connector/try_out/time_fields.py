@@ -1,4 +1,4 @@
-"""Which field of a payload says when its values were measured, and in which unit."""
+"""Finds the field of a payload that has the time of the measurement, and the unit of this time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from connector.mapping.time.times import TimeError, is_time_name, parse_time
 
 _NEAR_US: Final = 30 * 86_400 * 1_000_000
-"""How far from its arrival a time may be that no name gives away."""
+"""The greatest distance between a time and the arrival, in µs, if the name of the field does not mean a time."""
 _MAX_DEPTH: Final = 6
 _DAY_ALONE: Final = re.compile(r"\d{4}-?\d\d-?\d\d")
 
@@ -23,12 +23,16 @@ class TimeField:
     unit: str
     """`ISO 8601`, `ISO 8601 without a zone` or `epoch` in seconds, milliseconds, microseconds or nanoseconds."""
     known: bool
-    """Whether `time: auto` finds it by its name."""
+    """Whether `time: auto` finds the field by the name."""
     example: str
 
 
 def find_time(documents: Sequence[object], arrival_us: int) -> TimeField | None:
-    """The time field that all of these documents have: by its name, else by what stands in it."""
+    """Returns the time field that all objects among `documents` have; None if there is no such field.
+
+    A field with a known name comes before a field that only has the values of a time. `arrival_us` is the time of
+    arrival, in µs.
+    """
     candidates: dict[str, tuple[int, TimeField]] = {}
     objects = [document for document in documents if isinstance(document, dict)]
     for document in objects:
@@ -44,7 +48,7 @@ def find_time(documents: Sequence[object], arrival_us: int) -> TimeField | None:
 def _time_field(path: str, name: str, value: object, arrival_us: int) -> TimeField | None:
     known = is_time_name(name)
     if isinstance(value, str) and _DAY_ALONE.fullmatch(value.strip()):
-        return None  # all values of a day would have one time
+        return None  # all values of a day would have the same time
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     if not known and isinstance(value, str) and not value[:4].isdigit():

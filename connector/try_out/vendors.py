@@ -1,4 +1,4 @@
-"""Whose messages these are: formats that are known by their topics or by the structure of their payloads."""
+"""Recognises the vendor of messages, by the topics or by the structure of the payloads."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from connector.try_out.observed import TopicSeen
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """A way to publish that people know by a name."""
+    """A well-known way to publish messages, with a name."""
 
     name: str
-    """For people."""
+    """The name for people."""
     presets: tuple[str, ...]
-    """What a preset of the mapping for it may be called, in small letters and digits."""
+    """Possible names of a preset or format for this vendor, in small letters and digits."""
     topics: tuple[str, ...] = ()
-    """Topics that give it away, with `*`."""
+    """Patterns (with `*`) of the vendor's topics; empty if any topic is possible."""
     payload: Callable[[object], bool] | None = None
-    """Whether a document gives it away."""
+    """Returns whether a document is from this vendor; None if any document is possible."""
     whole: str | None = None
-    """The pattern of all that it publishes, where one rule has to see all of it."""
+    """The pattern of all topics of the vendor, if one rule has to take all topics; else None."""
 
     def is_it(self, seen: TopicSeen) -> bool:
-        """Whether this topic is of it."""
+        """Returns whether the messages of this topic are from this vendor."""
         if self.topics and not any(fnmatchcase(seen.topic, pattern) for pattern in self.topics):
             return False
         return self.payload is None or any(map(self.payload, seen.documents))
 
 
 def vendor_of(topics: Iterable[TopicSeen]) -> Vendor | None:
-    """Whose messages all of these topics are; None if that is not plain."""
+    """Returns the first vendor that fits all `topics`; None if no vendor fits."""
     seen = list(topics)
     return next((vendor for vendor in VENDORS if seen and all(map(vendor.is_it, seen))), None)
 
 
 def preset_for(vendor: Vendor, known: Collection[str]) -> str | None:
-    """Which of the known presets is for this vendor, if there is one."""
+    """Returns the name in `known` that is a preset or format for this vendor; None if there is no such name."""
     plain = {"".join(filter(str.isalnum, name.lower())): name for name in known}
     return next((plain[name] for name in vendor.presets if name in plain), None)
 

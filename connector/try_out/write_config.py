@@ -1,4 +1,4 @@
-"""A drafted configuration → commented YAML, for a person to go on with."""
+"""A drafted configuration → YAML with comments, for a person to continue."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _UNITS: Final = {
 
 
 def config_text(draft: Draft, heard: str, preview: str) -> str:
-    """The file. `heard` says from what it was made, `preview` is the command to go on with."""
+    """Returns the text of the file. `heard` names the input of the draft; `preview` is the command to run next."""
     return "\n".join([*_head(draft, heard, preview), *_source(draft), *_mapping(draft), *_foot()]) + "\n"
 
 
@@ -33,14 +33,14 @@ def _head(draft: Draft, heard: str, preview: str) -> Iterator[str]:
     observed = draft.observed
     yield from _comment(
         f"Made by `clarify-connector init` from {heard}: {observed.messages} messages on {len(observed.topics)} "
-        f"topics, which would make {draft.signals} signals or more. It is a start: read it, rename what has no good "
-        "name, leave out what nobody needs. Then see what it does:"
+        f"topics, which would make {draft.signals} signals or more. This file is a start: read the file, rename "
+        "signals without a good name, and leave out signals that nobody needs. Then see the effect:"
     )
     yield f"#     {preview}"
     if draft.signals >= _MANY_SIGNALS:
         yield from _comment(
             f"CAREFUL: {draft.signals} signals are many, and Clarify bills signals. Leave out topics (skip: true) and "
-            "values (values: {NAME: {skip: true}}, or other_values: filter) before you run it."
+            "values (values: {NAME: {skip: true}}, or other_values: filter) before you run the connector."
         )
     if observed.unread:
         yield from _comment(
@@ -59,18 +59,19 @@ def _source(draft: Draft) -> Iterator[str]:
     yield "sources:"
     if draft.source_is_guess:
         yield from _comment(
-            "Only a capture is known, so this is a guess: MQTT or Kafka, and which topics. Write what you have.", "  "
+            "Only a capture is known, so this source is a guess: MQTT or Kafka, and the topics. Write your source.",
+            "  ",
         )
     for number, (name, value) in enumerate(draft.source.items()):
         comment = ""
         if name == "url" and str(value).startswith(("mqtt://", "ws://")):
-            comment = " # clear text: use mqtts:// or wss:// where the broker has it"
+            comment = " # clear text: use mqtts:// or wss:// where the broker has TLS"
         elif name == "security" and value == "plaintext":
             comment = " # clear text: remove this where the brokers speak TLS"
         elif name == "group_id":
-            comment = " # yours alone; it remembers how far everything is in Clarify"
+            comment = " # for this connector alone; the group remembers which records are in Clarify"
         elif name == "topics":
-            comment = " # what you do not need, you need not subscribe to"
+            comment = " # subscribe only to topics that you need"
         yield f"  {'- ' if number == 0 else '  '}{name}: {_flow(_escaped(value))}{comment}"
     yield ""
 
@@ -86,7 +87,7 @@ def _mapping(draft: Draft) -> Iterator[str]:
             yield from _rule(rule)
     yield ""
     yield from _without_rule(draft.without_rule)
-    yield "  # What no rule takes is kept with its reason, so that a new topic does not go unnoticed."
+    yield "  # A message that no rule takes becomes a dead letter, so that nobody overlooks a new topic."
     yield "  unmatched: dead_letter"
     yield ""
 
@@ -108,12 +109,12 @@ def _rule(rule: DraftRule) -> Iterator[str]:
 
 
 def _without_rule(rules: list[DraftRule]) -> Iterator[str]:
-    """What no rule takes, as comments: why, and a rule to begin with."""
+    """Yields the groups that no rule takes, as comments: the reason, and a rule to begin with."""
     if not rules:
         return
     yield from _comment(
-        "NOT MAPPED YET: no rule takes what follows, so each of its messages becomes a dead letter, until a rule says "
-        "what it is, or that it is left out.",
+        "NOT MAPPED YET: no rule takes the topics below. Each message on such a topic becomes a dead letter, until a "
+        "rule maps or skips the topic.",
         "  ",
     )
     for rule in rules:
@@ -168,17 +169,17 @@ def _payload(rule: DraftRule, indent: str) -> Iterator[str]:
 def _time(rule: DraftRule) -> str:
     found = rule.time
     if "preset" in rule.settings:
-        return "as the preset has it"
+        return "the time that the preset takes"
     if rule.settings.get("format") == "influx":
-        return "that of each line"
+        return "the time of each line"
     if found is None:
-        return "none in the payload, so that of its arrival counts (Kafka: that of the record)"
-    how = "found by its name" if found.known else "recognised by what stands in it"
+        return "none in the payload, so the time of arrival counts (Kafka: the time of the record)"
+    how = "found by the name" if found.known else "recognised by the values"
     return f"{found.path}, {found.unit} ({_printable(found.example, 40)}), {how}"
 
 
 def _suggestions(rule: DraftRule, indent: str) -> Iterator[str]:
-    """What to set next, as comments that only have to be uncommented."""
+    """Yields settings to add next, as comments: a person only has to remove the `#`."""
     names = [level.name for level in rule.group.levels if not level.looks_like_an_id]
     levels = " ".join("{" + name + "}" for name in names)
     fields = _numbers(rule)
@@ -201,13 +202,13 @@ def _suggestions(rule: DraftRule, indent: str) -> Iterator[str]:
 
 
 def _unit(name: str) -> str:
-    """What it is probably measured in; only ever written as a comment."""
+    """Returns the probable unit of a field; the unit is only written as a comment."""
     small = name.lower()
     return next((unit for part, unit in _UNITS.items() if part in small), '"…"')
 
 
 def _numbers(rule: DraftRule) -> list[str]:
-    """The fields with numbers of a sample that is an object, each with a value."""
+    """Returns the fields with numbers in the first sample document, each as path and value."""
     found: dict[str, None] = {}
     for seen in rule.group.topics[:1]:
         for document in seen.documents[:1]:
@@ -225,11 +226,11 @@ def _collect(node: object, path: str, found: dict[str, None]) -> None:
 
 
 def _foot() -> Iterable[str]:
-    return ["state_dir: clarify-connector-state # journal, ledger and dead letters: put it on a volume"]
+    return ["state_dir: clarify-connector-state # journal, ledger and dead letters: put this folder on a volume"]
 
 
 def _comment(text: str, indent: str = "") -> Iterator[str]:
-    """A comment of as many lines as it takes."""
+    """Yields the lines of a comment."""
     line = indent + "#"
     for word in _printable(text, 2000).split(" "):
         if len(line) + 1 + len(word) > _WIDTH and line.strip() != "#":
@@ -245,7 +246,7 @@ def _printable(text: str, most: int) -> str:
 
 
 def _escaped(value: object) -> object:
-    """What stands in a topic is no reference to the environment; the names of passwords are."""
+    """Returns the value with `$` escaped: only the names of passwords are references to the environment."""
     if isinstance(value, list):
         return [_escaped(entry) for entry in value]
     if isinstance(value, Mapping):
@@ -256,7 +257,7 @@ def _escaped(value: object) -> object:
 
 
 def _flow(value: object) -> str:
-    """A value on one line of YAML."""
+    """Returns the value on one line of YAML."""
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     if isinstance(value, list):
@@ -270,7 +271,7 @@ def _flow(value: object) -> str:
 
 
 def _quoted(char: str) -> str:
-    """A character between double quotes of YAML."""
+    """Returns the character as written between double quotes of YAML."""
     if char in '"\\':
         return "\\" + char
     return char if char.isprintable() else f"\\U{ord(char):08x}"

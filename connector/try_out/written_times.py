@@ -1,4 +1,4 @@
-"""How times are written that no name and no standard gives away: the patterns of loggers, and their time zone."""
+"""Recognises times that follow no standard: the patterns of loggers, and the time zone."""
 
 from __future__ import annotations
 
@@ -29,24 +29,26 @@ _PATTERNS: Final = (
 _ZONES: Final = ("Europe/Berlin", "Europe/London", "America/New_York", "America/Chicago", "America/Los_Angeles",
                  "Asia/Kolkata", "Asia/Shanghai", "Asia/Tokyo", "Australia/Sydney", "America/Sao_Paulo")  # fmt: skip
 _NEAR: Final = timedelta(minutes=20)
-"""How far from its arrival a time may be that tells its zone."""
+"""The greatest distance between a local time and the arrival, if the zone is right."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenTime:
-    """How the times of a field are written."""
+    """The pattern (as for `strptime`) and the zone of the times of a field."""
 
     format: str
     zone: str
     guessed: bool
-    """The zone does not follow from the times and their arrival."""
+    """Whether the zone is a guess: no zone brings the times near the arrival."""
     ambiguous: bool
-    """Day and month might be the other way round."""
+    """Whether day and month might be exchanged."""
 
 
 def written_time(texts: Sequence[object], arrival_us: int) -> WrittenTime | None:
-    """How these texts are written, if all of them are times in one pattern without a zone. `arrival_us` is when they
-    came, in µs."""
+    """Returns the pattern and the zone of `texts`; None unless all texts are times in one pattern without a zone.
+
+    `arrival_us` is the time of arrival, in µs.
+    """
     if not texts or not all(isinstance(text, str) for text in texts):
         return None
     fitting = [pattern for pattern in _PATTERNS if all(_read(str(text), pattern) is not None for text in texts)]
@@ -62,7 +64,7 @@ def written_time(texts: Sequence[object], arrival_us: int) -> WrittenTime | None
 
 def _read(text: str, pattern: str) -> datetime | None:
     try:
-        return datetime.strptime(text.strip(), pattern)  # noqa: DTZ007 - the zone is what is looked for
+        return datetime.strptime(text.strip(), pattern)  # noqa: DTZ007 - the zone is not known yet
     except ValueError:
         return None
 
@@ -72,7 +74,7 @@ def _turned(pattern: str) -> str:
 
 
 def _zone(local: datetime, arrival: datetime) -> str | None:
-    """The zone in which this local time is about the time of arrival; None if there is none."""
+    """Returns the zone in which `local` is near the arrival; None if there is no such zone."""
     if abs(local.replace(tzinfo=UTC) - arrival) <= _NEAR:
         return "UTC"
     return next((name for name in _ZONES if abs(local.replace(tzinfo=ZoneInfo(name)) - arrival) <= _NEAR), None)

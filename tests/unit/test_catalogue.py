@@ -56,9 +56,9 @@ def test_a_kind_of_another_package_is_one_like_the_built_in_ones(site: Path) -> 
         ("good", "class Good", "class Bad", "AttributeError: module 'catalogue_bad' has no attribute 'Good'"),
         ("good", "class Good(Kind)", "class Good", "not a subclass of tests.unit.test_catalogue.Kind"),
         ("good", "class Good(Kind)", "Good = 7\nclass Bad(Kind)", "not a subclass of tests.unit.test_catalogue.Kind"),
-        ("other", "", "", "entry point is called 'other', so its type must be Literal['other']"),
-        ("good", 'Literal["good"]', "str", "its type must be Literal['good']"),
-        ("good", 'Literal["good"]', 'Literal["good", "better"]', "its type must be Literal['good']"),
+        ("other", "", "", "entry point is called 'other', so the type must be Literal['other']"),
+        ("good", 'Literal["good"]', "str", "the type must be Literal['good']"),
+        ("good", 'Literal["good"]', 'Literal["good", "better"]', "the type must be Literal['good']"),
         (
             "good",
             "size: int = 1",
@@ -93,4 +93,4 @@ def test_two_packages_with_one_name_are_both_refused(site: Path) -> None:
     found = catalogue()
     assert list(found.kinds) == ["built_in"]
     assert "catalogue-one 1.2 and catalogue_two:Good of catalogue-two 1.2" in found.broken["good"]
-    assert "uninstall all but one" in found.broken["good"]
+    assert "uninstall all packages but one" in found.broken["good"]

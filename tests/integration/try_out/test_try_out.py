@@ -313,7 +313,7 @@ def test_signals_are_compared_with_those_of_clarify(tmp_path: Path) -> None:
         "plant/same:v": "unchanged",
     }
     assert found["clarify"]["changed"] == {"plant/changed:v": {"name": {"before": "by hand", "after": "changed v"}}}
-    assert "1 would be created, 1 changed, 1 stay as they are" in text
+    assert "1 would be created, 1 changed, 1 stay unchanged" in text
     assert "changed: name" in text
     output, _ = here("preview", file, "--input", capture, "--json")
     assert "refused" in json.loads(output)["clarify"]["not_compared"]  # it is gone: said so, and no error

@@ -88,7 +88,7 @@ def test_all_pass(folder: Path) -> None:
         ("name: p1 v,", "name: p1 w,", ["- name: p1 w", "+ name: p1 v"]),
         ("labels: {machine: p1}", "labels: {machine: p2}", ["- label machine: p2", "+ label machine: p1"]),
         ("signals: {p1/v:", "signals: {p1/w:", ["- metadata of p1/w"]),
-        ("topic: secret", "topic: plant/p1", ["- filtered: nothing comes of it", "+ p1/v"]),
+        ("topic: secret", "topic: plant/p1", ["- filtered: nothing comes of the message", "+ p1/v"]),
         ("filtered: true", "rejects: [no_rule]", ["- reject no_rule"]),
         ("v: 1.5,", "ts: 5, v: 1.5,", ["cannot be run"]),
     ],
@@ -204,7 +204,7 @@ def test_which_files_are_taken(folder: Path) -> None:
     ("text", "words"),
     [
         ("tests: []", "connector-tests.yaml:1: tests: List should have at least 1 item"),
-        ("tests:\n  - {name: a, message: {topic: t, payload: 1}}", ":2: tests[0]: say what should come"),
+        ("tests:\n  - {name: a, message: {topic: t, payload: 1}}", ":2: tests[0]: name the expected outcome"),
         (
             "tests:\n  - name: a\n    message: {topic: t, payload: 1}\n    sample: []",
             ":4: tests[0].sample: is not known here; did you mean samples?",
@@ -230,7 +230,7 @@ def test_which_files_are_taken(folder: Path) -> None:
         ),
         (
             "tests:\n  - {name: a, message: {topic: t, payload: 1}, filtered: true, rejects: [no_rule]}",
-            "filtered: true means that nothing comes of it",
+            "filtered: true means that nothing comes of the message",
         ),
         (
             "tests:\n  - {name: a, message: {topic: t, payload: {v: 123456789012345678901234567890}}, samples: []}",

@@ -310,8 +310,8 @@ def test_what_cannot_be_read_has_no_rule_but_a_comment_that_says_why_and_what_to
     assert "skip: true\n" not in text
     comment = " ".join(text[text.index("NOT MAPPED YET") :].replace("#", "").split())
     for words in (
-        "Why: bytes whose layout is not known To do: say in format what they are",
-        "Why: no numbers or booleans came of it (no number or boolean in an object of 1",
+        "Why: bytes whose layout is not known To do: describe the layout in format",
+        "Why: no numbers or booleans came of the messages (no number or boolean in an object of 1",
     ):
         assert words in comment
 
@@ -410,7 +410,7 @@ def test_what_is_written_passes_the_check_and_the_preview(folder: Path) -> None:
     assert "15 messages on 7 topics" in " ".join(text.replace("#", "").split())
     assert "plant/line0/press/telemetry:pressure" in text
     assert "Tasmota publishes like this" in text
-    assert "ts, epoch in seconds (1790000000), found by its name" in " ".join(text.replace("#", "").split())
+    assert "ts, epoch in seconds (1790000000), found by the name" in " ".join(text.replace("#", "").split())
     (folder / "clarify-credentials.json").write_text(json.dumps(credentials(secret=SECRET)))
     checked = SearchedCommands().invoke(main, ["check", "connector.yaml"])
     assert checked.exit_code == 0, checked.output
@@ -472,7 +472,7 @@ def test_a_capture_of_mqtt_that_was_written_by_hand(folder: Path, line: dict[str
     [source] = load_config(folder / "connector.yaml").sources
     assert isinstance(source, MqttSection)
     assert source.topics == [url]
-    assert "this is a guess" in (folder / "connector.yaml").read_text()
+    assert "this source is a guess" in (folder / "connector.yaml").read_text()
 
 
 GOOD = b'{"topic": "plant/a", "payload": {"v": 1}}'

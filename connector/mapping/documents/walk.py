@@ -61,6 +61,8 @@ _AMBIGUOUS: Final = (
 LONGEST_PLACE: Final = 2_000
 """The longest place of an object or a list, in characters: the place is written down for each value in it, so a key of
 a megabyte with thousands of values behind it would cost gigabytes."""
+_MOST_CONTAINERS: Final = 200_000
+"""The most objects and lists that are walked in a document: a megabyte of empty lists takes seconds."""
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 
 
@@ -70,6 +72,7 @@ class Work:
     __slots__ = (
         "ambiguous",
         "arrival_us",
+        "containers",
         "filtered",
         "keys",
         "lacks",
@@ -93,6 +96,8 @@ class Work:
         self.why = ""
         """The reason why values were left out, a key of `FILTERED_BECAUSE`; empty if the rule leaves them out."""
         self.keys = 0
+        self.containers = 0
+        """How many objects and lists were walked."""
         self.arrival_us = record.received_us or record.time_us
         self.read_time: ReadTime = plan.rule.time.read
         self.no_time: Reject | None = None
@@ -275,6 +280,11 @@ class Walker:
 
     def _value(self, work: Work, value: object, path: str, time_us: int, look: bool, depth: int) -> None:  # noqa: C901, PLR0912
         if isinstance(value, dict | list):
+            work.containers += 1
+            if work.containers > _MOST_CONTAINERS:
+                raise PayloadError(
+                    Reason.TOO_EXPENSIVE, f"more than {_MOST_CONTAINERS} objects and lists in one document"
+                )
             if depth >= MAX_DEPTH:
                 work.rejects.append(
                     Reject(Reason.NESTED_TOO_DEEPLY, f"more than {MAX_DEPTH} levels deep", shown(path) or "(top)")

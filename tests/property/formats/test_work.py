@@ -263,3 +263,10 @@ def test_long_payloads_with_plain_keys_are_read() -> None:
         "b": [1, 2],
     }
     assert MessagePackFormat().decode(msgpack.packb(document)) == document
+
+
+def test_a_document_of_too_many_lists_is_a_dead_letter_and_the_next_message_passes() -> None:
+    mapper = Mapper()
+    mapped = mapper.map("s", Record("t", b"[" + b"[]," * 300_000 + b"[]]", NOW_US))
+    assert [reject.reason for reject in mapped.rejects] == [Reason.TOO_EXPENSIVE]
+    assert mapper.map("s", Record("t", b'{"v": 6}', NOW_US)).samples[0][2] == 6

@@ -125,7 +125,7 @@ class ChunkMapper:
                     return index
                 except Exception as error:  # noqa: BLE001 - a poison record must not stop the records after it
                     _log.exception("mapping_failed", source=source)
-                    message = f"a bug in the mapping: {error!r}; please report it"
+                    message = f"a bug in the mapping: {error!r}; please report the bug"
                     mapped = Mapped(rejects=[Reject(Reason.MAPPING_FAILED, message)])
                 parts.append((index, mapped))
                 values += len(mapped.samples) + len(mapped.rejects)

@@ -21,15 +21,16 @@ from connector.formats.compression import decompressed
 from connector.formats.documents import DocumentCollector
 from connector.formats.format import Documents, PayloadError
 from connector.formats.schema.avro_schemas import VALUE, AvroSchema, parse_avro
-from connector.formats.schema.schemas import Schemas
+from connector.formats.schema.schemas import ParsedSchemas, RegisteredSchema, Schemas
 from connector.formats.schema.wire import HEADER, schema_id
 from connector.records import Reason
 from connector.settings import SettingsError
 
 _MAX_MEMORY: Final = 128 * 1024 * 1024
-_MAX_SCHEMAS: Final = 10_000
 _MAX_SCHEMA_BYTES: Final = 256 * 1024
 """The longest schema of a container, in bytes: anybody may have written it, and a longer one takes seconds to parse."""
+_MAX_REGISTERED: Final = 1024 * 1024
+"""Characters of a schema in a registry, with its references."""
 _CONTAINER: Final = b"Obj\x01"
 _METADATA: Final = parse_schema({"type": "map", "values": "bytes"})
 _LONG: Final = parse_schema("long")
@@ -49,14 +50,14 @@ class AvroFormat:
         `max_bytes` is the most bytes that the blocks of a container may have when they are decompressed.
         """
         self._max_bytes = max_bytes
-        self._schemas = None if isinstance(schema, str) else schema
-        self._by_id: dict[int, AvroSchema] = {}
         self._declared: AvroSchema | None = None
         if isinstance(schema, str):
             try:
                 self._declared = parse_avro(schema)
             except PayloadError as error:
                 raise SettingsError(str(error)) from None
+        else:
+            self._registered = ParsedSchemas(schema, "AVRO", "Avro", _MAX_REGISTERED, _parsed)
 
     def decode(self, payload: bytes) -> object:
         """The document of a record; for a container, the `Documents` of its records.
@@ -69,20 +70,7 @@ class AvroFormat:
             raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
         if self._declared is not None:
             return _record(self._declared, payload, 0)
-        return _record(self._registered(schema_id(payload)), payload, HEADER)
-
-    def _registered(self, number: int) -> AvroSchema:
-        known = self._by_id.get(number)
-        if known is not None:
-            return known
-        assert self._schemas is not None  # noqa: S101 - there is a registry where no schema is declared
-        found = self._schemas.schema(number)
-        if found.kind != "AVRO":
-            raise PayloadError(Reason.SCHEMA_UNUSABLE, f"schema {number} is not Avro but {found.kind}")
-        if len(self._by_id) >= _MAX_SCHEMAS:
-            self._by_id.clear()
-        self._by_id[number] = parsed = parse_avro(found.text, found.references)
-        return parsed
+        return _record(self._registered.get(schema_id(payload)), payload, HEADER)
 
     def _container(self, payload: bytes) -> Documents:
         """The documents of an object container file. Raises `PayloadError`.
@@ -113,6 +101,10 @@ class AvroFormat:
             left -= len(data)
             _records(schema, data, count, gathered)
         return gathered.result()
+
+
+def _parsed(found: RegisteredSchema) -> AvroSchema:
+    return parse_avro(found.text, found.references)
 
 
 def _records(schema: AvroSchema, data: bytes, count: int, gathered: DocumentCollector) -> None:

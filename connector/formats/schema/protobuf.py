@@ -13,12 +13,14 @@ from connector.formats.format import PayloadError
 from connector.formats.schema import protobuf_schemas
 from connector.formats.schema.protobuf_documents import ProtobufConverter
 from connector.formats.schema.protobuf_schemas import ProtobufSchema
-from connector.formats.schema.schemas import Schemas
+from connector.formats.schema.schemas import ParsedSchemas, RegisteredSchema, Schemas
 from connector.formats.schema.wire import HEADER, schema_id
 from connector.records import Reason
 from connector.settings import SettingsError
 
-_MAX_SCHEMAS: Final = 10_000
+_MAX_READERS: Final = 10_000
+_MAX_SCHEMA_SIZE: Final = 256 * 1024
+"""Characters of a .proto file with its imports: about two seconds of parsing."""
 _MAX_NESTING: Final = 32
 
 
@@ -78,8 +80,7 @@ class ProtobufFormat:
     name = "protobuf"
 
     def __init__(self, schemas: Schemas) -> None:
-        self._schemas = schemas
-        self._by_id: dict[int, ProtobufSchema] = {}
+        self._registered = ParsedSchemas(schemas, "PROTOBUF", "Protobuf", _MAX_SCHEMA_SIZE, _parsed)
         self._readers: dict[tuple[int, tuple[int, ...]], _Reader] = {}
 
     def decode(self, payload: bytes) -> object:
@@ -88,24 +89,15 @@ class ProtobufFormat:
         indexes, start = _indexes(payload)
         reader = self._readers.get((number, indexes))
         if reader is None:
-            reader = _Reader(self._registered(number).by_indexes(indexes))
-            if len(self._readers) >= _MAX_SCHEMAS:
+            reader = _Reader(self._registered.get(number).by_indexes(indexes))
+            if len(self._readers) >= _MAX_READERS:
                 self._readers.clear()
             self._readers[number, indexes] = reader
         return reader.read(payload[start:])
 
-    def _registered(self, number: int) -> ProtobufSchema:
-        known = self._by_id.get(number)
-        if known is not None:
-            return known
-        found = self._schemas.schema(number)
-        if found.kind != "PROTOBUF":
-            raise PayloadError(Reason.SCHEMA_UNUSABLE, f"schema {number} is not Protobuf but {found.kind}")
-        if len(self._by_id) >= _MAX_SCHEMAS:
-            self._by_id.clear()
-        references = {reference.name: reference.text for reference in found.references}
-        self._by_id[number] = schema = protobuf_schemas.from_texts(found.text, references)
-        return schema
+
+def _parsed(found: RegisteredSchema) -> ProtobufSchema:
+    return protobuf_schemas.from_texts(found.text, {reference.name: reference.text for reference in found.references})
 
 
 def _indexes(payload: bytes) -> tuple[tuple[int, ...], int]:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Generic, Protocol, TypeVar
+
+from connector.formats.format import PayloadError
+from connector.records import Reason
+
+_MOST: Final = 10_000
+"""Schemas that are kept, usable or not."""
+
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +47,56 @@ class Schemas(Protocol):
         Raises `SchemaUnavailableError` if the registry cannot answer now, and `PayloadError` if the registry says that
         there is no such schema.
         """
+
+
+class ParsedSchemas(Generic[Parsed]):
+    """The schemas of a registry in the form in which one format uses them.
+
+    Each schema is parsed once, also a schema that cannot be used: parsing costs CPU, and a publisher may name that schema
+    in every message.
+    """
+
+    def __init__(
+        self,
+        schemas: Schemas,
+        kind: str,
+        called: str,
+        most_characters: int,
+        parse: Callable[[RegisteredSchema], Parsed],
+    ) -> None:
+        """`kind` is the kind of schema that the format reads, and `called` its name in errors. A schema with its
+        references has at most `most_characters`, so that parsing takes a second or two at most. `parse` raises
+        `PayloadError`."""
+        self._schemas = schemas
+        self._kind = kind
+        self._called = called
+        self._most_characters = most_characters
+        self._parse = parse
+        self._by_id: dict[int, Parsed | tuple[Reason, str]] = {}
+
+    def get(self, number: int) -> Parsed:
+        """The schema with this ID. Raises `SchemaUnavailableError`, and `PayloadError` if it cannot be used."""
+        known = self._by_id.get(number)
+        if known is None:
+            found = self._schemas.schema(number)
+            if len(self._by_id) >= _MOST:
+                self._by_id.clear()
+            try:
+                known = self._usable(found)
+            except PayloadError as error:
+                known = error.reason, str(error)
+            self._by_id[number] = known
+        if isinstance(known, tuple):
+            raise PayloadError(*known)
+        return known
+
+    def _usable(self, found: RegisteredSchema) -> Parsed:
+        if found.kind != self._kind:
+            raise PayloadError(Reason.SCHEMA_UNUSABLE, f"schema {found.id} is not {self._called} but {found.kind}")
+        size = len(found.text) + sum(len(reference.text) for reference in found.references)
+        if size > self._most_characters:
+            raise PayloadError(
+                Reason.SCHEMA_UNUSABLE,
+                f"schema {found.id}: {size} characters with its references; at most {self._most_characters} are read",
+            )
+        return self._parse(found)

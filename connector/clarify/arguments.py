@@ -18,17 +18,17 @@ AggregationT = TypeVar("AggregationT", ItemAggregation, GroupAggregation, Calcul
 
 
 def text_list(name: str, given: object) -> list[str]:
-    """`given` as a list. ArgumentError if it is one text, or not iterable."""
+    """`given` as a list. Raises ArgumentError if `given` is one text, or not iterable."""
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise ArgumentError(f"{name} is a list, such as [{given!r}]")
     return list(given)
 
 
 def number(name: str, given: object, *, least: int | None = None) -> int:
-    """`given` as an int. ArgumentError if it is not a whole number, or below `least`."""
+    """`given` as an int. Raises ArgumentError if `given` is not a whole number, or below `least`."""
     if isinstance(given, bool) or not isinstance(given, SupportsIndex):
         raise ArgumentError(f"{name} is a whole number, not {given!r}")
-    whole = index(given)  # of numpy's kinds too
+    whole = index(given)  # also for the integer types of numpy
     if least is not None and whole < least:
         raise ArgumentError(f"{name} cannot be below {'zero' if least == 0 else least}")
     return whole
@@ -46,7 +46,7 @@ def data_query(
 ) -> dict[str, object]:
     """The query for data from `start` to before `end` (µs since 1970), as the API takes it.
 
-    `settings` say where buckets begin.
+    `settings` has the start of buckets: the time zone, the first day of a week, and the origin.
     """
     window = DataFilter(iso8601.to_datetime(start), iso8601.to_datetime(end), text_list("series", series)).to_query()
     more = {"outsidePoints": True} if outside_points else {}
@@ -54,7 +54,7 @@ def data_query(
 
 
 def origin_text(origin: Instant | None) -> str | None:
-    """The time that buckets are counted from, as the API takes it."""
+    """The time that buckets are counted from, as text for the API; None without an origin."""
     return None if origin is None else iso8601.text(iso8601.read(origin))
 
 

@@ -216,7 +216,7 @@ class DataFrame:
         if times is None and series is None:
             return cls()
         if not isinstance(times, list) or not isinstance(series, Mapping):
-            raise ValueError("a data frame without times or series")  # noqa: TRY004 - it comes from a server
+            raise ValueError("a data frame without times or series")  # noqa: TRY004 - the data comes from a server
         frame = cls()
         frame._times = tuple(iso8601.read_all(times))
         frame._series = {key: _known_values(key, values, len(times)) for key, values in series.items()}
@@ -331,7 +331,7 @@ def _check_lengths(times: Sequence[int], series: Mapping[str, Sequence[Value]]) 
     for key, values in series.items():
         if len(values) != len(times):
             raise ArgumentError(
-                f"series {key!r} has {len(values)} values for {len(times)} times: it needs one, or None, for each"
+                f"series {key!r} has {len(values)} values for {len(times)} times: give a value, or None, for each"
             )
 
 
@@ -355,7 +355,7 @@ def _kind(value: object) -> str:
 def _values(key: str, values: Iterable[Value]) -> tuple[Value, ...]:
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise ArgumentError(f"series {key!r} must be a list of numbers and None")
-    if hasattr(values, "tolist"):  # iterating over numpy and pandas gives their own types of numbers
+    if hasattr(values, "tolist"):  # an iteration over numpy or pandas data gives numbers of numpy's types
         values = column_values(values)
     cells = tuple(values)
     if _are_plain(cells):
@@ -389,13 +389,13 @@ def _known_values(key: str, values: object, n: int) -> tuple[Value, ...]:
     if not isinstance(values, list) or len(values) != n:
         raise ValueError(f"series {key!r} has not one value for each time")
     if not set(map(type, values)) <= _PLAIN:
-        raise ValueError(f"series {key!r} has something that is no number")
+        raise ValueError(f"series {key!r} has a value that is no number")
     return tuple(values)
 
 
 def _number(value: object) -> float | int | None:
     """A real number of any type as a float or int that JSON can hold; None for NaN and for NA of pandas."""
-    if isinstance(value, Integral):  # bool is one
+    if isinstance(value, Integral):  # bool is an Integral
         whole = int(value)
         if _INT_MIN <= whole <= _INT_MAX:
             return whole
@@ -408,7 +408,7 @@ def _number(value: object) -> float | int | None:
     if isnan(number):
         return None
     if not isfinite(number):
-        raise ArgumentError(f"{number} cannot be stored: leave it out, or give None")
+        raise ArgumentError(f"{number} cannot be stored: leave the value out, or give None")
     return number
 
 

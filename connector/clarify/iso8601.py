@@ -53,7 +53,7 @@ def read(instant: object) -> int:
     for years outside 1 to 9999.
     """
     if instant != instant:  # noqa: PLR0124 - NaT of numpy and pandas, and NaN
-        raise ArgumentError(f"{instant} is no time: leave out what has none")
+        raise ArgumentError(f"{instant} is no time: leave out values without a time")
     if isinstance(instant, str):
         instant = _parsed(instant)
     if isinstance(instant, datetime):

@@ -88,7 +88,7 @@ ENG_UNIT_LENGTH: Final = 255
 """Longest engineering unit in characters. Clients: Node-RED node"""
 
 ENUM_VALUE_MAX: Final = 9999
-"""Enum values are the integers 0 to this. Clients: PyClarify, Node-RED node"""
+"""Largest enum value; the smallest is 0. Clients: PyClarify, Node-RED node"""
 
 ENUM_TEXT_LENGTH: Final = 128
 """Longest text of an enum value in characters; at least 1. Clients: PyClarify, Node-RED node"""

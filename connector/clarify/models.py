@@ -72,7 +72,7 @@ def _duration(value: object) -> str | None:
 
 
 Duration = Annotated[str | timedelta | None, BeforeValidator(_duration)]
-"""A duration, stored as ISO 8601 text; None if it is not set."""
+"""A duration, stored as ISO 8601 text; None if the duration is not set."""
 
 
 class SignalInfo(ApiModel):
@@ -150,7 +150,7 @@ def _resource_id(value: str) -> str:
 def check_resource_id(value: object) -> str:
     """The value itself if it can be the ID of a signal or an item. Raises ArgumentError with the rule otherwise."""
     if not isinstance(value, str) or not RESOURCE_ID.match(value):
-        raise ArgumentError(f"{value!r} cannot be an ID: it has 20 characters out of a-v and 0-9")
+        raise ArgumentError(f"{value!r} cannot be an ID: an ID has 20 characters out of a-v and 0-9")
     return value
 
 

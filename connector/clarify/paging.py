@@ -65,14 +65,14 @@ class Rollup:
             number = since // self.months
         else:
             number = (local - origin) // timedelta(microseconds=self.fixed_us)
-        # The edge may be too late: an origin within a month, an hour that comes twice. If the local clock skips the
-        # edge, the edge before counts.
+        # The edge may be too late, if the origin is within a month, or if an hour comes twice. If the local clock skips
+        # the edge, the edge before counts.
         while (edge := self._edge(origin, number)) is None or edge > time_us:
             number -= 1
         return edge
 
     def _edge(self, origin: datetime, number: int) -> int | None:
-        """The begin of bucket `number` in µs; None if the local clock never shows that time."""
+        """The start of bucket `number` in µs; None if the local clock never shows the time of the start."""
         if self.months:
             month = origin.month - 1 + number * self.months
             year, month = origin.year + month // 12, month % 12 + 1
@@ -93,7 +93,10 @@ def read_rollup(
     first_day: int | None = None,
     origin: iso8601.Instant | None = None,
 ) -> Rollup | None:
-    """The rollup of a query; None without one. Raises ArgumentError for a wrong rollup, time zone or weekday."""
+    """The rollup of a query; None without a rollup.
+
+    Raises ArgumentError for a wrong rollup, time zone or weekday.
+    """
     try:
         zone = ZoneInfo(time_zone or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -146,7 +149,7 @@ def bounds(gte: iso8601.Instant | None, lt: iso8601.Instant | None, now: datetim
         middle = iso8601.microseconds(now)
         return middle - _NO_BOUND, middle + _NO_BOUND
     if start is None:
-        assert end is not None  # noqa: S101 - one of them is set
+        assert end is not None  # noqa: S101 - `start` or `end` is set
         return end - _ONE_BOUND, end
     if end is None:
         return start, start + _ONE_BOUND
@@ -183,7 +186,7 @@ def windows(
 def halved(windows: Sequence[tuple[int, int]], rollup: Rollup | None) -> list[tuple[int, int]]:
     """Each window cut in two, for answers that are too long. If the first window cannot be cut, all stay unchanged.
 
-    A window of a minute or less is not cut: then the length of the window is not why the answer is long.
+    A window of a minute or less is not cut: then the length of the window is not the cause of the long answer.
     """
     cut: list[tuple[int, int]] = []
     for first, stop in windows:

@@ -1,4 +1,4 @@
-"""Which signals or items a call is about."""
+"""The signals or items that a call is about."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ QueryFilter: TypeAlias = Filter | Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which signals or items a call is about, as the caller gave the arguments.
+    """The signals or items that a call is about, as the caller gave the arguments.
 
-    The arguments are checked when a method needs them, not before. A wrong argument is a ValueError that names the
-    argument.
+    An argument is checked when a method needs the argument, not before. A wrong argument raises a ValueError that names
+    the argument.
     """
 
     filter: QueryFilter | None = None

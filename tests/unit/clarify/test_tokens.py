@@ -139,7 +139,7 @@ def test_refused_twice_is_not_allowed() -> None:
         client.call("x.y", {})
     assert fake.rpc_authorizations == ["Bearer token-1", "Bearer token-2"]
     assert caught.value.code == 401
-    assert "create new ones" in str(caught.value)
+    assert "create new credentials" in str(caught.value)
 
 
 def test_a_token_that_is_refused_when_it_is_new_is_not_renewed_at_every_try() -> None:

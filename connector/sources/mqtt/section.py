@@ -84,7 +84,7 @@ class MqttSection(MqttConnectionSection, SourceSection):
         default="7d",  # type: ignore[assignment]
         ge=60,
         le=4_294_967_294,
-        description="How long the broker keeps our session and what is queued in it while we are away (MQTT 5).",
+        description="How long the broker keeps our session and its queued messages while we are away (MQTT 5).",
     )
     receive_maximum: int = Field(
         default=1000,
@@ -101,7 +101,7 @@ class MqttSection(MqttConnectionSection, SourceSection):
     )
     qos: Literal[0, 1] = Field(
         default=1,
-        description="1: at least once. 0: what is published while we are away is lost. (2 is not safer: the "
+        description="1: at least once. 0: messages that are published while we are away are lost. (2 is not safer: the "
         "protocol's exchange ends before the message is safe here.)",
     )
     retained: Literal["new", "always", "never"] = Field(

@@ -32,7 +32,7 @@ class AnswerModel(ApiModel):
 
 
 def _set_duration(value: object) -> object:
-    """The duration as the API writes it; None for PT0S and for an empty text, which mean "not set"."""
+    """The duration in the API's form; None for PT0S and for an empty text, which mean "not set"."""
     return None if value in ("PT0S", "") else value
 
 
@@ -83,7 +83,7 @@ class ResourceMeta(AnswerModel):
 
 
 class SavedAttributes(AnswerModel):
-    """Metadata as Clarify stores it. The types of sources and values are texts, because Clarify may add types."""
+    """Metadata from Clarify. The types of sources and values are texts, because Clarify may add types."""
 
     name: str = ""
     description: str = ""
@@ -116,7 +116,7 @@ class Identifier(AnswerModel):
 
 
 class ToOne(AnswerModel):
-    """A relationship to one resource, or to none."""
+    """A relationship to one resource, or to no resource."""
 
     data: Identifier | None = None
 

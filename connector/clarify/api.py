@@ -1,8 +1,8 @@
 """Single calls: each method encodes a request, sends the request, and returns the result or raises an error.
 
 A call is repeated in one case only: if a token is refused (401), the token is renewed and the call is sent once more.
-The caller decides on the pace, on repetition and on what happens to the data. The class of an error tells the caller
-what to do (see `errors`).
+The caller decides about the pace, about repetition, and about the data after an error. The class of an error is the
+remedy (see `errors`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _SAVE_SIGNALS: Final = "integration.saveSignals"
 class Api:
     """Calls Clarify for one integration. Safe for several threads. The first call opens the first connection.
 
-    A call that fails raises Retryable, NotAllowed, Refused, InvalidParams or TooLarge. All of them are ClarifyError.
+    A call that fails raises Retryable, NotAllowed, Refused, InvalidParams or TooLarge. All these classes are subclasses
+    of ClarifyError.
     """
 
     def __init__(

@@ -44,7 +44,7 @@ def data_query(
     outside_points: bool,
     settings: Mapping[str, object],
 ) -> dict[str, object]:
-    """The query for data from `start` to before `end` (µs since 1970), as the API takes it.
+    """The query for data from `start` to before `end` (µs since 1970), in the API's form.
 
     `settings` has the start of buckets: the time zone, the first day of a week, and the origin.
     """
@@ -61,7 +61,10 @@ def origin_text(origin: Instant | None) -> str | None:
 def aggregations(
     kind: type[AggregationT], name: str, given: Iterable[AggregationT | Mapping[str, object]]
 ) -> list[dict[str, object]]:
-    """Aggregations or calculations, as the API takes them. `given` has models, or dicts of their fields."""
+    """Aggregations or calculations in the API's form. `given` has models, or dicts of their fields.
+
+    Raises ArgumentError if `given` is no list, or if an entry breaks a rule.
+    """
     if isinstance(given, Mapping | kind):
         raise ArgumentError(f"{name} is a list of {kind.__name__}")
     models = [
@@ -80,7 +83,10 @@ def views(
     given: Sequence[SignalInfo | Mapping[str, object]],
     by_key: Mapping[str, SignalInfo | Mapping[str, object]] | None,
 ) -> dict[str, SignalInfo]:
-    """Metadata by key, from two lists and a map. ArgumentError names the key and the broken rule."""
+    """Metadata by key, from two lists and a map.
+
+    Raises ArgumentError, which names the key and the broken rule, or the lists if their lengths differ.
+    """
     if isinstance(keys, str) or isinstance(given, SignalInfo | Mapping) or len(keys) != len(given):
         raise ArgumentError(f"{keys_name} and {views_name} must be lists of one length")
     found: dict[str, SignalInfo] = {}

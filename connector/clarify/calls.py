@@ -56,7 +56,7 @@ class Calls:
         return self._pacing.run(INSERT, lambda: self._api.insert_encoded(encoded))
 
     def response(self, result: ModelT | None, failure: ClarifyError | None = None) -> Response[ModelT]:
-        """A response with the next ID, and with `failure` as its error if there is one."""
+        """A response with the next ID. A `failure` becomes the error of the response."""
         response = Response(result, None, next(self._ids))
         return response if failure is None else response.with_error(failure)
 

@@ -4,8 +4,8 @@
     client.insert({"times": ["2026-05-01T06:00:00Z"], "series": {"boiler/pressure": [4.1]}}).raise_for_error()
 
 Each method returns a `Response` with `result` or `error`. A wrong argument raises ArgumentError, a ValueError, before
-anything is sent. Each call waits for its turn (the documented rates). A call is repeated if the error says that a
-repetition may help. A call that is too large for one request is split into several requests.
+anything is sent. Each call waits for its turn (the documented rates). A call is repeated after an error that may pass.
+A call that is too large for one request is split into several requests.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _FIRST_ENVELOPE: Final = 1024
 class Client:
     """A client for one integration. Safe for several threads. The first call opens the first connection.
 
-    The class is long because it has the signature and the docstring of every method, and nothing else.
+    The class is long because of the signature and the docstring of every method. The class has no other code.
 
     clarify_credentials
         The path of a credentials file, the text of the file, or a dict of its fields. OAuth 2.0 and basic
@@ -360,7 +360,7 @@ class Client:
     ) -> Response[SignalSelection]:
         """Disconnect signals from their items. API 1.2: admin.signals.disconnect.
 
-        The arguments, the result and the errors are those of `connect_signals`.
+        The arguments, the result and the errors are the same as in `connect_signals`.
         """
         selection = Selection(filter, skip, limit, sort, total, include)
         return self._publisher.disconnect_signals(selection, dry_run=dry_run, integration=integration)

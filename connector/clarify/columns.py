@@ -83,7 +83,7 @@ def column_times(times: Any) -> list[int]:
 
 
 def _without_zone(times: Any, method: str, argument: str | None) -> Any:
-    """The result of a method for times. A column has the methods for times in `dt`, an index has them directly."""
+    """The result of a method for times. A column has the methods in `dt`, an index has the methods directly."""
     return getattr(getattr(times, "dt", times), method)(argument)
 
 

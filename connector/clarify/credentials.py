@@ -159,7 +159,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _read(source: CredentialsSource) -> tuple[str, Mapping[str, object]]:
-    """The name of the source for messages, and the unchecked fields. Raises CredentialsError if there are none."""
+    """The name of the source for messages, and the unchecked fields. Raises CredentialsError without fields."""
     if isinstance(source, Mapping):
         return "credentials", source
     if not isinstance(source, str | os.PathLike):

@@ -40,7 +40,8 @@ class DataFrame:
 
     times
         Datetimes, ISO 8601 texts or numbers since 1970, in any order. Times without a zone are in the zone of this
-        computer. The size of a number says whether it is in s, ms, µs or ns. Digits below a microsecond are cut.
+        computer. The size of a number decides whether the number is in s, ms, µs or ns. Digits below a microsecond are
+        cut.
     series
         Input ID → numbers. True and False become 1 and 0, NaN becomes None. Integers stay unchanged, but Clarify
         computes with float64, which is exact up to 2**53.
@@ -66,11 +67,11 @@ class DataFrame:
         }
         _check_lengths(self._times, self._series)
         self._given_times: list[Any] | None = None
-        """The list that `times` returned or was set to. None without such a list: then nothing can have changed."""
+        """The list that `times` returned or was set to. None before: then nothing can have changed."""
         self._given_series: dict[str, Any] | None = None
-        """The dict that `series` returned or was set to; None without such a dict."""
+        """The dict that `series` returned or was set to; None before."""
         self._read_times: list[Any] = []
-        """A copy of `_given_times` from the moment when `_times` was read from it."""
+        """A copy of `_given_times` from the moment when `_times` was read."""
 
     # -- content -----------------------------------------------------------------------------------
 
@@ -159,9 +160,9 @@ class DataFrame:
     def from_dict(cls, data: Mapping[str, Any]) -> DataFrame:
         """A frame from {"times": [...], "series": {...}}, or from a flat dict of columns.
 
-        The time column of a flat dict has a name of `TIME_COLUMNS`, such as times, timestamp or date. Without such a
-        name, the time column is the only column that begins with a datetime or a text. Raises ArgumentError if there
-        is no time column, or more than one.
+        The time column of a flat dict has a name of `TIME_COLUMNS`, such as times, timestamp or date. If no column has
+        a name of `TIME_COLUMNS`, the time column is the only column that begins with a datetime or a text. Raises
+        ArgumentError if there is no time column, or more than one time column.
         """
         if "series" in data:
             unknown = set(data) - {"times", "series"}
@@ -223,7 +224,7 @@ class DataFrame:
         return frame
 
     def to_wire_bytes(self) -> bytes:
-        """The frame as JSON, as the API takes it. Times are in UTC, in the shortest exact form."""
+        """The frame as JSON for the API. Times are in UTC, in the shortest exact form."""
         return orjson.dumps(self.to_wire())
 
     def to_wire(self) -> dict[str, object]:
@@ -311,7 +312,7 @@ class DataFrame:
 
 
 def as_data_frame(data: object) -> DataFrame:
-    """A DataFrame from a DataFrame, a dict, or a pandas DataFrame or Series. ArgumentError for other data."""
+    """A DataFrame from a DataFrame, a dict, or a pandas DataFrame or Series. Raises ArgumentError for other data."""
     if isinstance(data, DataFrame):
         return data
     if isinstance(data, Mapping):

@@ -22,7 +22,7 @@ _DAY: Final = 86_400 * _SECOND
 _RAW_WINDOW: Final = 40 * _DAY
 _EVALUATE_WINDOWS: Final = ((_DAY, 1900 * _DAY), (60 * _SECOND, 400 * _DAY))
 _DATA_FRAME_WINDOWS: Final = ((30 * _DAY, 3660 * _DAY), *_EVALUATE_WINDOWS)
-"""(shortest rollup, longest window for such a rollup), in µs."""
+"""(shortest rollup, longest window for this rollup and longer rollups), in µs."""
 _SHORTEST_WINDOW: Final = 60 * _SECOND
 _ONE_BOUND: Final = 40 * _DAY
 _NO_BOUND: Final = 7 * _DAY
@@ -36,7 +36,7 @@ _MONTH_AT_LEAST: Final = 28 * _DAY
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """The text of a rollup as it is sent, and the fields for finding the edges of its buckets."""
+    """The text of a rollup for a request, and the fields for finding the edges of the buckets."""
 
     text: str
     fixed_us: int = 0
@@ -141,7 +141,7 @@ def bounds(gte: iso8601.Instant | None, lt: iso8601.Instant | None, now: datetim
     """(start, end) of the window in µs since 1970.
 
     Without bounds, the window is from a week before `now` to a week after `now`. With one bound, the window is 40 days
-    long. Raises ArgumentError if the window ends before it begins.
+    long. Raises ArgumentError if the end is before the start.
     """
     start = None if gte is None else iso8601.read(gte)
     end = None if lt is None else iso8601.read(lt)

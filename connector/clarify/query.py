@@ -188,7 +188,7 @@ class Filter:
         return parts or (() if self._matches_all else (self,))
 
     def to_query(self) -> dict[str, object]:
-        """The filter as the API takes it."""
+        """The filter in the API's form."""
         if self.and_list:
             return {"$and": [part.to_query() for part in self.and_list]}
         if self.or_list:
@@ -200,7 +200,8 @@ class Filter:
 class DataFilter:
     """A window of time from `gte` (inclusive) to `lt` (exclusive), and the series to return.
 
-    `gte` and `lt` are times as `DataFrame` takes them; None means no bound. Without `series` all series are returned.
+    `gte` and `lt` are times like the times of a `DataFrame`; None means no bound. Without `series`, all series are
+    returned.
     """
 
     gte: iso8601.Instant | None = None
@@ -208,7 +209,7 @@ class DataFilter:
     series: Sequence[str] = field(default=())
 
     def to_query(self) -> dict[str, object]:
-        """The filter as the API takes it. Raises ArgumentError for a bound that is no time."""
+        """The filter in the API's form. Raises ArgumentError for a bound that is no time."""
         times = {
             name: iso8601.text(iso8601.read(bound))
             for name, bound in (("$gte", self.gte), ("$lt", self.lt))

@@ -41,18 +41,18 @@ class DataRequest:
     outside_points: bool
 
     def read_rollup(self) -> paging.Rollup | None:
-        """The rollup with the edges of its buckets; None without a rollup. Raises ValueError."""
+        """The rollup with the edges of its buckets; None without a rollup. Raises ArgumentError for a wrong rollup."""
         return paging.read_rollup(self.rollup, time_zone=self.time_zone, first_day=self.first_day, origin=self.origin)
 
     def windows(self, rollup: paging.Rollup | None, now: datetime, *, data_frame: bool) -> list[tuple[int, int]]:
-        """The windows of time in µs since 1970, each short enough for one call. Raises ValueError."""
+        """The windows of time in µs since 1970, each short enough for one call. Raises ArgumentError."""
         start, end = paging.bounds(self.gte, self.lt, now)
         return list(paging.windows(start, end, rollup, data_frame=data_frame, size=self.window_size))
 
     def query(
         self, start: int, end: int, rollup: paging.Rollup | None, settings: Mapping[str, object]
     ) -> dict[str, object]:
-        """The query for one window in µs since 1970, as the API takes it; `settings` has the start of buckets."""
+        """The query for one window in µs since 1970, in the API's form; `settings` has the start of buckets."""
         return arguments.data_query(
             start, end, rollup=rollup.text if rollup else None, last=self.last, series=self.series,
             outside_points=self.outside_points, settings=settings,

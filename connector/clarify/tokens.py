@@ -8,8 +8,8 @@ If the API refuses a token (401), only this token is dropped. If another thread 
 token is used. If a new token is refused, its age is not the cause. So this token is kept for another minute before the
 next token is requested.
 
-A token carries the permissions of the moment when the token was issued. So after a "forbidden", the token is used until
-it is five minutes old: a permission that was granted later takes effect without a restart.
+A token carries the permissions of the moment when the token was issued. So after a "forbidden", the token ends at an
+age of five minutes: a permission that was granted later takes effect without a restart.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class TokenAuthorization:
     def discard(self, header: str) -> bool:
         """Drop the token if the token is still in use.
 
-        Returns False if the token is kept: the API refused the token within the last minute although it was new.
+        Returns False if the token is kept, because the API refused the token, when new, within the last minute.
         """
         with self._lock:
             if self._token is not None and self._token.header == header:

@@ -139,7 +139,7 @@ class Transport:
     ) -> Answer:
         """The answer to one POST, with any status.
 
-        `method` is the name of the request in errors. `stores` says whether the request changes something in Clarify.
+        `method` is the name of the request in errors. `stores` is True if the request changes something in Clarify.
         `limit` is the greatest length of the body of the answer, in bytes. Raises Retryable if no usable answer comes.
         Raises TooLarge if the answer is too long, and the request changes nothing.
         """

@@ -24,7 +24,7 @@ def validated(model: type[ModelT], where: str, fields: object) -> ModelT:
 
 
 def broken_rules(error: ValidationError) -> str:
-    """The broken rules as "field: rule", joined by "; ". The text holds no value, so no secret."""
+    """The broken rules as "field: rule", joined by "; ". The text has no value, and so no secret."""
     rules = []
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         field = ".".join(str(part) for part in problem["loc"] if part != "[key]")

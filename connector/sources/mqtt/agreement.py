@@ -3,7 +3,7 @@
 All data that a broker can make the connector keep is bounded here: messages that wait for their acknowledgement, packet
 ids, and the size of each packet. A breach raises `BreachError` as early as possible, often at the first byte.
 
-Two kinds of messages are taken although they were not agreed, because a broker may have them from our earlier session:
+Two kinds of messages are taken without an agreement, because a broker may hold messages from our earlier session:
 a message of QoS 1 where QoS 0 was requested, and a message for an earlier subscription. PUBREL is answered, too: an
 earlier client with our client ID may have left a QoS 2 exchange unfinished.
 """
@@ -94,7 +94,7 @@ class Agreement:
         self._pings += 1
 
     def acknowledged(self, mids: Sequence[int]) -> None:
-        """Note that PUBACK for these messages is on its way: the broker may use their packet ids again."""
+        """Note that PUBACK for the messages `mids` is on its way: the broker may use these packet ids again."""
         self._unacknowledged -= len(mids)
         self._in_flight.difference_update(mids)
 

@@ -1,6 +1,6 @@
 """One network connection to an MQTT broker, from CONNECT to its end.
 
-Every connection has a paho client of its own, so that a packet id can never confirm another message after a reconnect.
+Every connection has a separate paho client, so that a packet id can never confirm another message after a reconnect.
 One thread owns the connection; other threads only hand data to `Outbound`, or set a flag.
 
 While reading is paused, the socket is not read, so TCP makes the broker wait. Pings still go out. A missing answer does
@@ -57,8 +57,8 @@ def _duplicate(sock: Any) -> socket.socket | None:
 def _close_in_order(sock: socket.socket) -> None:
     """Close a connection after our last packet, and let the broker read this packet.
 
-    If a connection with unread data is closed, TCP resets the connection. Then the broker drops the acknowledgements
-    that it has not read, and sends their messages again. So all data is read until the broker closes the connection.
+    If a connection with unread data is closed, TCP resets the connection. Then the broker drops all unread
+    acknowledgements, and sends the messages again. So all data is read until the broker closes the connection.
     """
     until = time.monotonic() + _GOODBYE_SECONDS
     with sock, contextlib.suppress(OSError):  # the broker was faster

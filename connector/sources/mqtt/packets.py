@@ -41,7 +41,7 @@ class BreachError(Exception):
 
 
 class Publish(NamedTuple):
-    """A message as it came from the broker."""
+    """A message from the broker."""
 
     topic: str
     payload: bytes

@@ -146,7 +146,7 @@ class MqttSection(MqttConnectionSection, SourceSection):
 
     def subscriptions(self) -> Sequence[Subscription]:
         """The topic filters of this section, without `$share/GROUP/` in the comparison."""
-        from paho.mqtt.client import topic_matches_sub  # noqa: PLC0415 - only some commands need it
+        from paho.mqtt.client import topic_matches_sub  # noqa: PLC0415 - only some commands need paho
 
         return [
             Subscription(text, partial(topic_matches_sub, filter_), filter_.split("/"))

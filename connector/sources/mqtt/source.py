@@ -41,7 +41,7 @@ from connector.threads.watched import STILL_SECONDS, WatchedThread, moves
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 30.0
 _STEADY_SECONDS: Final = 30.0
-"""After a connection that lasted this long, the next delay starts small again."""
+"""After a connection of at least this length, the next delay starts small again."""
 _TAKE_OVERS: Final = 3
 _TAKE_OVER_WINDOW: Final = 300.0
 _SILENT_CLOSES: Final = 5

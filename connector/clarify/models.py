@@ -149,7 +149,7 @@ def _resource_id(value: str) -> str:
 
 
 def check_resource_id(value: object) -> str:
-    """The value itself, if the value can be the ID of a signal or item. Otherwise raises ArgumentError with the rule."""
+    """The value itself, if the value can be an ID of a signal or item. Otherwise raises ArgumentError with the rule."""
     if not isinstance(value, str) or not RESOURCE_ID.match(value):
         raise ArgumentError(f"{value!r} cannot be an ID: an ID has 20 characters out of a-v and 0-9")
     return value

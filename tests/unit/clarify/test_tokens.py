@@ -278,9 +278,9 @@ def test_a_forbidden_token_does_not_get_old(forbid: dict[str, object] | None) ->
     ("answer", "kind", "said"),
     [
         (httpx.Response(401, json={"error": "access_denied", "error_description": "Unauthorized"}), NotAllowed,
-         "HTTP 401: access_denied, Unauthorized. They are wrong or deleted"),
+         "HTTP 401: access_denied, Unauthorized. The credentials are wrong or deleted"),
         (httpx.Response(401, text="go away"), NotAllowed, "HTTP 401: go away."),
-        (httpx.Response(401), NotAllowed, "HTTP 401. They are wrong"),
+        (httpx.Response(401), NotAllowed, "HTTP 401. The credentials are wrong"),
         (httpx.Response(403, json=[]), NotAllowed, "HTTP 403"),
         (httpx.Response(400, json={"error": "invalid_client"}), NotAllowed, "invalid_client"),
         (httpx.Response(400, json={"error": "invalid_request"}), Refused, "HTTP 400"),

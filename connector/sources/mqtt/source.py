@@ -1,12 +1,12 @@
 """The MQTT source: keeps a session at a broker, and appends the messages to the journal.
 
-Connections come and go (`connection`); the session, named by a stable client ID, stays. Between two connections the
-source waits with full jitter, so that the connectors of a fleet do not come back at the same time.
+Connections come and go (`mqtt_connection`); the session, named by a stable client ID, stays. Between
+connections it waits with full jitter, so that a fleet does not come back as one.
 
-Another client with our client ID would take the session over, then our next connection would take the session back, and
-so on for ever. If the broker reports a take-over (MQTT 5, reason 0x8E), the source stops after three take-overs and
-reports the ID. If the broker closes without a reason (MQTT 3.1.1, and Mosquitto up to 2.0.11 in any version), a
-take-over is only a suspicion: the source reports the suspicion and goes on with long pauses.
+Another client with our client ID would take the session over, we would take it back, and so on for ever.
+Where the broker says so (MQTT 5, reason 0x8E), the source stops after three take-overs and reports the ID.
+Where it closes without a word (MQTT 3.1.1, and Mosquitto up to 2.0.11 in any version), it can only be
+suspected: the source reports it and goes on with long pauses.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from connector.threads.watched import STILL_SECONDS, WatchedThread, moves
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 30.0
 _STEADY_SECONDS: Final = 30.0
-"""After a connection of at least this length, the next delay starts small again."""
+"""A connection that lasted this long was a good one: the next delay starts small again."""
 _TAKE_OVERS: Final = 3
 _TAKE_OVER_WINDOW: Final = 300.0
 _SILENT_CLOSES: Final = 5
@@ -299,7 +299,7 @@ class MqttSource(Source):
         return not self._draining.is_set() and self._journal.has_room()
 
     def _judge(self, end: End) -> float | None:
-        """Look for take-overs by a client with our client ID. Returns a pause in seconds; None for the usual pause."""
+        """Take-overs: another client with our ID. Returns a pause, or None for the usual one."""
         now = self._clock()
         who = f"another client connects to the broker with our client ID {self.client_id!r}"
         if end.taken_over:
@@ -307,8 +307,7 @@ class MqttSource(Source):
             if len(self._take_overs) == _TAKE_OVERS and now - self._take_overs[0] <= _TAKE_OVER_WINDOW:
                 self._failure = (
                     f"{who} ({_TAKE_OVERS} take-overs within {now - self._take_overs[0]:.0f} s); each connector needs "
-                    "a client_id of its own. The source has stopped, so that the two clients do not disconnect each "
-                    "other for ever"
+                    "a client_id of its own. Stopped, so that the two do not throw each other out for ever"
                 )
         elif end.by_broker:
             self._silent_closes.append(now)
@@ -316,8 +315,8 @@ class MqttSource(Source):
                 self._suspected = True
             if self._suspected:
                 self._trouble = (
-                    f"the broker closes our connections without a reason: perhaps {who}; "
-                    "each client needs a client_id of its own"
+                    f"the broker closes our connections without a word: perhaps {who}; "
+                    "each needs a client_id of its own"
                 )
                 _log.error("mqtt_closed_repeatedly", source=self.name, reason=self._trouble, pause=_SILENT_PAUSE)
                 return _SILENT_PAUSE * (0.75 + 0.5 * self._chance())

@@ -43,7 +43,7 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 def _left(bound: float | None) -> float:
-    """The seconds for a step: `bound`, or the rest of the exchange if shorter. Raises TimeoutError without a rest."""
+    """Seconds that a step may take: `bound`, or what the exchange has left. Raises TimeoutError if nothing is left."""
     left = _ends.get() - time.monotonic()
     if left <= 0:
         raise TimeoutError("the deadline of the exchange has passed")

@@ -6,8 +6,8 @@
         clarify.insert(DataFrame(times=["2026-05-01T06:00:00Z"], series={"boiler/pressure": [4.1]}))
         clarify.save_signals(["boiler/pressure"], [Signal(name="Boiler pressure", eng_unit="bar")])
 
-`Client` is for people: it has the methods of Clarify's own Python client, with time-outs, rates, repetition and paging.
-`Api` makes single calls, for a program that has a pace and a policy of its own.
+`Client` is for people: the class has the methods of Clarify's own Python client, with time-outs, rates, repetition and
+paging. `Api` makes single calls, for a program that decides about pace and repetition.
 
 Knows: exchange.
 """

@@ -1,4 +1,4 @@
-"""What the client's methods return: a response with `result` or `error`, and typed results.
+"""The return values of the client's methods: a response with `result` or `error`, and typed results.
 
 Unknown fields are ignored, because Clarify may add fields at any time. The names of fields are snake_case. The API's
 camelCase names work too: `result.signalsByInput` is `result.signals_by_input`.
@@ -32,7 +32,7 @@ class AnswerModel(ApiModel):
 
 
 def _set_duration(value: object) -> object:
-    """The duration as the API writes it; None for PT0S and for an empty text, which mean "not set"."""
+    """The duration in the API's form; None for PT0S and for an empty text, which mean "not set"."""
     return None if value in ("PT0S", "") else value
 
 
@@ -40,14 +40,14 @@ AnsweredDuration = Annotated[timedelta | None, BeforeValidator(_set_duration)]
 
 
 class CreateSummary(AnswerModel):
-    """What an insert did to one signal."""
+    """The outcome of an insert for one signal."""
 
     id: str
     created: bool
 
 
 class SaveSummary(AnswerModel):
-    """What saving metadata did to one signal or item."""
+    """The outcome of a save of metadata for one signal or item."""
 
     id: str
     created: bool
@@ -55,25 +55,25 @@ class SaveSummary(AnswerModel):
 
 
 class InsertResponse(AnswerModel):
-    """What an insert did, by input ID."""
+    """The outcome of an insert, by input ID."""
 
     signals_by_input: dict[str, CreateSummary]
 
 
 class SaveSignalsResponse(AnswerModel):
-    """What saving did, by input ID."""
+    """The outcome of a save of metadata, by input ID."""
 
     signals_by_input: dict[str, SaveSummary]
 
 
 class PublishSignalsResponse(AnswerModel):
-    """What publishing did, by signal ID. The IDs in the summaries are IDs of items."""
+    """The outcome of publishing, by signal ID. The IDs in the summaries are IDs of items."""
 
     items_by_signal: dict[str, SaveSummary]
 
 
 class ResourceMeta(AnswerModel):
-    """What Clarify keeps about a resource. The hashes may be missing."""
+    """Clarify's own data about a resource. The hashes may be missing."""
 
     annotations: dict[str, str] = Field(default_factory=dict)
     attributes_hash: str | None = None
@@ -83,7 +83,7 @@ class ResourceMeta(AnswerModel):
 
 
 class SavedAttributes(AnswerModel):
-    """Metadata as Clarify stores it. The types of sources and values are texts, because Clarify may add types."""
+    """Metadata from Clarify. The types of sources and values are texts, because Clarify may add types."""
 
     name: str = ""
     description: str = ""
@@ -116,7 +116,7 @@ class Identifier(AnswerModel):
 
 
 class ToOne(AnswerModel):
-    """A relationship to one resource, or to none."""
+    """A relationship to one resource, or to no resource."""
 
     data: Identifier | None = None
 
@@ -169,7 +169,7 @@ class Included(AnswerModel):
     signals: list[SignalResource] = Field(default_factory=list)
 
     def and_more(self, other: Included | None) -> Included:
-        """These resources and the resources of another answer, each once."""
+        """The resources of this answer and of another answer, without duplicates."""
         if other is None:
             return self
         items = {found.id: found for found in [*self.items, *other.items]}
@@ -202,7 +202,7 @@ def _as_frame(data: object) -> object:
     """The data as one frame. Some answers have a list of frames."""
     if isinstance(data, list):
         if not all(isinstance(frame, Mapping) for frame in data):
-            raise ValueError("a list with something else than data frames")
+            raise ValueError("a list with an element that is no data frame")
         return DataFrame.merge(DataFrame.from_wire(frame) for frame in data)
     return DataFrame.from_wire(data) if isinstance(data, Mapping) else data
 
@@ -227,7 +227,7 @@ class ErrorData(ApiModel):
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """What went wrong. `exception` is the same error as an exception; its class says what to do."""
+    """The error of a call. `exception` is the same error as an exception, whose class decides the remedy."""
 
     code: int | None
     """The RPC error code (negative) or the HTTP status; None if there was no answer, or nothing was sent."""
@@ -248,7 +248,7 @@ class Error:
 
 @dataclass(frozen=True, slots=True)
 class Response(Generic[ResultT]):
-    """The answer to a call: `result` or `error`. It has both if a later part of a long call failed."""
+    """The answer to a call: `result` or `error`, or both if a later part of a long call failed."""
 
     result: ResultT | None = None
     error: Error | None = None
@@ -256,7 +256,7 @@ class Response(Generic[ResultT]):
     jsonrpc: str = "2.0"
 
     def raise_for_error(self) -> Self:
-        """The response itself if there is no error. Raises the error otherwise: a ClarifyError that says what to do."""
+        """The response itself if there is no error. Otherwise raises the error, a ClarifyError with a remedy."""
         if self.error is not None:
             raise self.error.exception
         return self
@@ -287,10 +287,10 @@ def read_answer(model: type[ModelT], result: Mapping[str, object], method: str) 
         return model.model_validate(result)
     except ValidationError as error:
         wrong = broken_rules(error)
-    except ValueError as error:  # a data frame that is none
+    except ValueError as error:  # an invalid data frame
         wrong = str(error)
     raise Retryable(
-        f"The result makes no sense: {wrong[:500]}. Try again later; check the API version if it stays.",
+        f"The result makes no sense: {wrong[:500]}. Try again later; check the API version if the error stays.",
         code=200,
         method=method,
         outcome_unknown=stores(method),

@@ -1,8 +1,8 @@
 """Single calls: each method encodes a request, sends the request, and returns the result or raises an error.
 
 A call is repeated in one case only: if a token is refused (401), the token is renewed and the call is sent once more.
-The caller decides on the pace, on repetition and on what happens to the data. The class of an error tells the caller
-what to do (see `errors`).
+The caller decides about the pace, about repetition, and about the data after an error. The class of an error is the
+remedy (see `errors`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _SAVE_SIGNALS: Final = "integration.saveSignals"
 class Api:
     """Calls Clarify for one integration. Safe for several threads. The first call opens the first connection.
 
-    A call that fails raises Retryable, NotAllowed, Refused, InvalidParams or TooLarge. All of them are ClarifyError.
+    A call that fails raises Retryable, NotAllowed, Refused, InvalidParams or TooLarge. All these classes are subclasses
+    of ClarifyError.
     """
 
     def __init__(
@@ -82,13 +83,15 @@ class Api:
 
     @property
     def clock_offset(self) -> float | None:
-        """How far this machine's clock is ahead of Clarify's (negative: behind), in seconds, to about a second; None
-        before the first answer."""
+        """The seconds that the local clock is ahead of Clarify's clock; negative if the local clock is behind.
+
+        The number is exact to about a second. None before the first answer.
+        """
         return self._transport.clock_offset
 
     @property
     def insert_overhead(self) -> int:
-        """Bytes around `data_json` in the body of an insert: body size = len(data_json) + this, exactly."""
+        """The exact number of bytes in the body of an insert besides the encoded data."""
         return len(rpc.call_body(rpc.FIRST_ID, _INSERT, self._insert_start, self._insert_end))
 
     def insert(self, data: DataFrame | Mapping[str, object]) -> InsertResult:
@@ -122,7 +125,7 @@ class Api:
         return save_signals_result(self.call(_SAVE_SIGNALS, params), _SAVE_SIGNALS)
 
     def call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
-        """The result of any RPC method. `params` are sent unchanged; most methods need "integration" among them."""
+        """The result of any RPC method. `params` are sent unchanged; most methods need the parameter `integration`."""
         return self._call(method, orjson.dumps(dict(params)))
 
     def close(self) -> None:
@@ -151,7 +154,7 @@ class Api:
             # The request is not sent: the API's answer is not documented, and a broken connection would look like an
             # error that a repetition may help.
             raise TooLarge(
-                f"The request has {len(body)} bytes, Clarify takes {REQUEST_BYTES}. Send less at once.",
+                f"The request has {len(body)} bytes, and Clarify takes {REQUEST_BYTES}. Send less data in one request.",
                 method=method,
             )
         header = self._authorization.header()

@@ -18,17 +18,17 @@ AggregationT = TypeVar("AggregationT", ItemAggregation, GroupAggregation, Calcul
 
 
 def text_list(name: str, given: object) -> list[str]:
-    """`given` as a list. ArgumentError if it is one text, or not iterable."""
+    """`given` as a list. Raises ArgumentError if `given` is one text, or not iterable."""
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise ArgumentError(f"{name} is a list, such as [{given!r}]")
     return list(given)
 
 
 def number(name: str, given: object, *, least: int | None = None) -> int:
-    """`given` as an int. ArgumentError if it is not a whole number, or below `least`."""
+    """`given` as an int. Raises ArgumentError if `given` is not a whole number, or below `least`."""
     if isinstance(given, bool) or not isinstance(given, SupportsIndex):
         raise ArgumentError(f"{name} is a whole number, not {given!r}")
-    whole = index(given)  # of numpy's kinds too
+    whole = index(given)  # also for the integer types of numpy
     if least is not None and whole < least:
         raise ArgumentError(f"{name} cannot be below {'zero' if least == 0 else least}")
     return whole
@@ -44,9 +44,9 @@ def data_query(
     outside_points: bool,
     settings: Mapping[str, object],
 ) -> dict[str, object]:
-    """The query for data from `start` to before `end` (µs since 1970), as the API takes it.
+    """The query for data from `start` to before `end` (µs since 1970), in the API's form.
 
-    `settings` say where buckets begin.
+    `settings` has the start of buckets: the time zone, the first day of a week, and the origin.
     """
     window = DataFilter(iso8601.to_datetime(start), iso8601.to_datetime(end), text_list("series", series)).to_query()
     more = {"outsidePoints": True} if outside_points else {}
@@ -54,14 +54,17 @@ def data_query(
 
 
 def origin_text(origin: Instant | None) -> str | None:
-    """The time that buckets are counted from, as the API takes it."""
+    """The time that buckets are counted from, as text for the API; None without an origin."""
     return None if origin is None else iso8601.text(iso8601.read(origin))
 
 
 def aggregations(
     kind: type[AggregationT], name: str, given: Iterable[AggregationT | Mapping[str, object]]
 ) -> list[dict[str, object]]:
-    """Aggregations or calculations, as the API takes them. `given` has models, or dicts of their fields."""
+    """Aggregations or calculations in the API's form. `given` has models, or dicts of their fields.
+
+    Raises ArgumentError if `given` is no list, or if an entry breaks a rule.
+    """
     if isinstance(given, Mapping | kind):
         raise ArgumentError(f"{name} is a list of {kind.__name__}")
     models = [
@@ -80,7 +83,10 @@ def views(
     given: Sequence[SignalInfo | Mapping[str, object]],
     by_key: Mapping[str, SignalInfo | Mapping[str, object]] | None,
 ) -> dict[str, SignalInfo]:
-    """Metadata by key, from two lists and a map. ArgumentError names the key and the broken rule."""
+    """Metadata by key, from two lists and a map.
+
+    Raises ArgumentError, which names the key and the broken rule, or the lists if their lengths differ.
+    """
     if isinstance(keys, str) or isinstance(given, SignalInfo | Mapping) or len(keys) != len(given):
         raise ArgumentError(f"{keys_name} and {views_name} must be lists of one length")
     found: dict[str, SignalInfo] = {}

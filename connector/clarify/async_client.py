@@ -47,7 +47,7 @@ def _iterated(
 
 
 class AsyncClient:
-    """`Client` for asyncio. The arguments and the methods are those of `Client`, which documents them.
+    """`Client` for asyncio, with the same arguments and methods. `Client` documents the arguments and the methods.
 
     `client` is the `Client` that does the work. A cancelled call is not awaited any more, but its thread runs to the
     end, because the request may be at the server already.

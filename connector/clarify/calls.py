@@ -1,5 +1,6 @@
-"""The calls of one `Client`: each call waits for its turn, is repeated where that may help, and has the names of the
-client's API version.
+"""The calls of one `Client`: each call waits for its turn, and is repeated if a repetition may help.
+
+A call uses the method names and the parameters of the client's API version.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from connector.clarify.results import InsertResult
 from connector.clarify.versions import CONNECTING, ApiVersion, ApiVersionError, adapted
 
 ProgressCallback: TypeAlias = Callable[[int, int | None], object]
-"""Called after each part of a long call with the number done and the number of all; None if that is not known."""
+"""Called after each part of a long call with the number of parts done and the number of all, or None if unknown."""
 
 INSERT: Final = "integration.insert"
 AS_LIST: Final = {"dataAsArray": True, "groupIncludedByType": True}
@@ -55,7 +56,7 @@ class Calls:
         return self._pacing.run(INSERT, lambda: self._api.insert_encoded(encoded))
 
     def response(self, result: ModelT | None, failure: ClarifyError | None = None) -> Response[ModelT]:
-        """A response with the next ID, and with `failure` as its error if there is one."""
+        """A response with the next ID. A `failure` becomes the error of the response."""
         response = Response(result, None, next(self._ids))
         return response if failure is None else response.with_error(failure)
 
@@ -64,7 +65,7 @@ class Calls:
         if self._version < CONNECTING:
             raise ApiVersionError(
                 f"{what} needs API 1.2, and this client uses {self._selector}: "
-                'create it with Client(..., api_version="1.2")'
+                'create the client with Client(..., api_version="1.2")'
             )
 
     def close(self) -> None:

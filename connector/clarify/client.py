@@ -4,8 +4,8 @@
     client.insert({"times": ["2026-05-01T06:00:00Z"], "series": {"boiler/pressure": [4.1]}}).raise_for_error()
 
 Each method returns a `Response` with `result` or `error`. A wrong argument raises ArgumentError, a ValueError, before
-anything is sent. Each call waits for its turn (the documented rates). A call is repeated if the error says that a
-repetition may help. A call that is too large for one request is split into several requests.
+anything is sent. Each call waits for its turn (the documented rates). A call is repeated after an error that may pass.
+A call that is too large for one request is split into several requests.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ from connector.clarify.versions import read_version
 from connector.clarify.writing import Writer
 
 _FIRST_ENVELOPE: Final = 1024
-"""Bytes of an insert beside its data: the method, the ID of the request and the ID of the integration."""
+"""The bytes of an insert besides the data: the method, the ID of the request and the ID of the integration."""
 
 
 class Client:
     """A client for one integration. Safe for several threads. The first call opens the first connection.
 
-    The class is long because it has the signature and the docstring of every method, and nothing else.
+    The class is long because of the signature and the docstring of every method. The class has no other code.
 
     clarify_credentials
         The path of a credentials file, the text of the file, or a dict of its fields. OAuth 2.0 and basic
@@ -64,11 +64,12 @@ class Client:
     timeout
         The longest times for connecting, reading and writing, in seconds.
     retries
-        How often a call is repeated, with a back-off, after errors that may pass (time-outs, connections, 5xx, 429,
-        "try again"). `NO_RETRIES` means never. A write can be repeated safely: the same values replace themselves.
+        The limits of repetition. A call is repeated, with a back-off, after errors that may pass (time-outs,
+        connections, 5xx, 429, "try again"). `NO_RETRIES` means never. A write can be repeated safely: the same values
+        replace themselves.
     rates
-        Calls per second for each method; None means no limit. The default is what Clarify documents, 1 to 10 calls
-        per second. Faster calls would only wait at the server, and time out there.
+        Calls per second for each method; None means no limit. The default is the documented rates, 1 to 10 calls per
+        second. Faster calls would only wait at the server, and time out there.
     verify
         A CA file to trust instead of the usual authorities.
     max_request_bytes
@@ -149,7 +150,8 @@ class Client:
             Called after each request with the number of times that were sent, and the number of all times.
 
         Returns a Response with `result.signals_by_input[input_id]` (`id`, `created`). If a request fails, later
-        requests are not sent. `result` then has what was written before, and the same insert can be repeated.
+        requests are not sent. `result` then has the outcome of the earlier requests, and the same insert can be
+        repeated.
 
         >>> client.insert(DataFrame(times=["2026-05-01T06:00:00Z"], series={"boiler/pressure": [4.1]}))
         """
@@ -358,7 +360,7 @@ class Client:
     ) -> Response[SignalSelection]:
         """Disconnect signals from their items. API 1.2: admin.signals.disconnect.
 
-        The arguments, the result and the errors are those of `connect_signals`.
+        The arguments, the result and the errors are the same as in `connect_signals`.
         """
         selection = Selection(filter, skip, limit, sort, total, include)
         return self._publisher.disconnect_signals(selection, dry_run=dry_run, integration=integration)
@@ -389,10 +391,10 @@ class Client:
         """Read the data of items. API: clarify.dataFrame.
 
         filter, sort, limit, skip, total
-            Which items, as in `select_items`. More than 50 items are fetched page by page.
+            The selection of items, as in `select_items`. More than 50 items are fetched page by page.
         gte, lt
             The first time (inclusive) and the last time (exclusive). Without both, the window is one week back and one
-            week ahead. With one of them, the window is 40 days long. The API limits a window to 40 days, to 400 days
+            week ahead. With only one time, the window is 40 days long. The API limits a window to 40 days, to 400 days
             for rollups from one minute, and to more for longer rollups. Longer windows, and answers of over 64 MiB, are
             fetched piece by piece.
         rollup
@@ -402,7 +404,7 @@ class Client:
         timeZone
             The time zone of midnights and months in buckets, such as `Europe/Oslo`.
         firstDayOfWeek, origin
-            Where buckets are counted from: a weekday from 1 (Monday) to 7, or a time. The time takes precedence.
+            The start of buckets: a weekday from 1 (Monday) to 7, or a time. The time takes precedence.
         last
             The number of last values to keep of each series. 0 or less keeps all values.
         include

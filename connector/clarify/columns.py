@@ -1,6 +1,6 @@
-"""Columns of numpy and pandas as plain Python: which column has the times, and what values are in a column.
+"""Columns of numpy and pandas as plain Python: finds the column of times, and reads times and values.
 
-Neither package is imported here: a program that has such columns has imported the package.
+Neither package is imported here: a program that has columns of a package has imported the package.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def column_times(times: Any) -> list[int]:
         times = _without_zone(_without_zone(times, "tz_convert", "UTC"), "tz_localize", None)
     counted = times.astype("datetime64[us]").astype("int64").tolist()
     if _NOT_A_TIME in counted:
-        raise ArgumentError(f"times[{counted.index(_NOT_A_TIME)}] is missing: leave its row out")
+        raise ArgumentError(f"times[{counted.index(_NOT_A_TIME)}] is missing: leave the row out")
     if zone is not None:
         return list(map(int, counted))
     as_datetimes: Callable[[], list[Any]] = times.astype("datetime64[us]").tolist
@@ -83,7 +83,7 @@ def column_times(times: Any) -> list[int]:
 
 
 def _without_zone(times: Any, method: str, argument: str | None) -> Any:
-    """The result of a method for times. A column has such methods below `dt`, an index has them itself."""
+    """The result of a method for times. A column has the methods in `dt`, an index has the methods directly."""
     return getattr(getattr(times, "dt", times), method)(argument)
 
 

@@ -1,7 +1,7 @@
-"""The credentials of an integration, as Clarify hands them out: a JSON file, its text, or a dict of it.
+"""The credentials of an integration: a JSON file of Clarify, the text of the file, or a dict of its fields.
 
-Both kinds are known: "client-credentials" (OAuth 2.0, the file to download) and "basic-auth" (user name and
-password). The secret is a SecretStr from the first moment; errors name source, field and remedy, and never
+Both types of credentials work: "client-credentials" (OAuth 2.0, the file to download) and "basic-auth" (user name and
+password). The secret is a SecretStr from the first moment. Errors name the source, the field and the remedy, and never
 a value.
 """
 
@@ -40,11 +40,11 @@ _CONFIG: Final = ConfigDict(
 )
 
 CredentialsSource = str | os.PathLike[str] | Mapping[str, object]
-"""A path, the JSON text itself, or the decoded JSON object."""
+"""A path, JSON text, or the decoded JSON object."""
 
 
 class Login(BaseModel):
-    """How to prove who we are. For "basic-auth", client_id is the user name, client_secret the password."""
+    """The login of an integration. For "basic-auth", client_id is the user name, and client_secret the password."""
 
     model_config = _CONFIG
 
@@ -69,12 +69,12 @@ class Login(BaseModel):
     @model_validator(mode="after")
     def _user_name_can_be_sent(self) -> Self:
         if self.type == "basic-auth" and ":" in self.client_id:
-            raise ValueError("clientId must not hold a colon: basic authentication cannot carry it")
+            raise ValueError("clientId must not hold a colon: basic authentication cannot carry a colon")
         return self
 
 
 class Credentials(BaseModel):
-    """Which Clarify, which integration, and the login. `api_url` always ends with a slash."""
+    """The address of Clarify, the integration, and the login. `api_url` always ends with a slash."""
 
     model_config = _CONFIG
 
@@ -85,37 +85,37 @@ class Credentials(BaseModel):
 
     @classmethod
     def load(cls, source: CredentialsSource, *, allow_insecure: bool = False) -> Credentials:
-        """The credentials from a path, JSON text or dict; CredentialsError says what is wrong with them.
+        """The credentials from a path, JSON text or a dict. Raises CredentialsError for wrong credentials.
 
-        `allow_insecure` permits http:// to another machine, where the secret travels in clear text.
+        `allow_insecure` permits http:// to another machine. The secret then travels in clear text.
         """
         where, fields = _read(source)
         try:
             return cls.model_validate(fields, context={"allow_insecure": allow_insecure})
         except ValidationError as error:
             wrong = broken_rules(error)
-        # Raised out here so that the ValidationError, which holds the input, is not chained.
+        # Raised outside the except block, so that the ValidationError, which holds the input, is not chained.
         raise CredentialsError(f"{where}: {wrong}. {_REMEDY}")
 
     @property
     def rpc_url(self) -> str:
-        """Where RPC requests go."""
+        """The address for RPC requests."""
         return self.api_url + "rpc"
 
     @property
     def token_url(self) -> str:
-        """Where tokens are issued."""
+        """The address for token requests."""
         return self.api_url + "oauth/token"
 
     def basic_value(self) -> str:
-        """User name and password as an Authorization header of type Basic carries them. A secret."""
+        """The user name and the password, encoded for an Authorization header of type Basic. The value is a secret."""
         secret = self.login.client_secret.get_secret_value()
         return base64.b64encode(f"{self.login.client_id}:{secret}".encode()).decode()
 
     def hide(self, text: str, *more: str) -> str:
-        """The text without the secret, in any form in which it is sent, and without `more` secrets.
+        """The text without the secret, in any form in which the secret is sent, and without the secrets `more`.
 
-        For text that comes from a server, since some servers answer with what they were sent.
+        The text comes from a server. Some servers repeat the request in the answer.
         """
         secret = self.login.client_secret.get_secret_value()
         for hidden in (*more, secret, quote_plus(secret), self.basic_value()):
@@ -137,8 +137,7 @@ class Credentials(BaseModel):
         insecure_allowed = isinstance(info.context, Mapping) and info.context.get("allow_insecure") is True
         if url.scheme == "http" and not insecure_allowed and not _is_loopback(url.host):
             raise ValueError(
-                f"http:// to {url.host} would send the secret in clear text: use https://, "
-                "or allow it with allow_insecure"
+                f"http:// to {url.host} would send the secret in clear text: use https://, or set allow_insecure"
             )
         return api_url if api_url.endswith("/") else api_url + "/"
 
@@ -155,12 +154,12 @@ def _is_loopback(host: str) -> bool:
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, and names can mean any machine
+    except ValueError:  # the host is a name, and a name can mean any machine
         return False
 
 
 def _read(source: CredentialsSource) -> tuple[str, Mapping[str, object]]:
-    """What to call the source in a message, and its fields, not yet checked."""
+    """The name of the source for messages, and the unchecked fields. Raises CredentialsError without fields."""
     if isinstance(source, Mapping):
         return "credentials", source
     if not isinstance(source, str | os.PathLike):
@@ -179,12 +178,12 @@ def _read(source: CredentialsSource) -> tuple[str, Mapping[str, object]]:
         if isinstance(fields, dict):
             return where, fields
         wrong = "is JSON, but not an object {...}"
-    # Raised out here so that the JSONDecodeError, which holds the whole text, is not chained.
+    # Raised outside the except block, so that the JSONDecodeError, which holds the whole text, is not chained.
     raise CredentialsError(f"{where} {wrong}. {_REMEDY}")
 
 
 def _is_json_text(source: str) -> bool:
-    """Whether this is JSON, well formed or not, rather than a path. In doubt it is: a path gets shown."""
+    """Whether `source` is JSON, well formed or not, and no path. True in case of doubt, because errors show a path."""
     return source.lstrip("\ufeff \t\r\n").startswith(("{", "[")) or '"' in source or "\n" in source
 
 

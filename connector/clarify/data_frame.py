@@ -40,7 +40,8 @@ class DataFrame:
 
     times
         Datetimes, ISO 8601 texts or numbers since 1970, in any order. Times without a zone are in the zone of this
-        computer. The size of a number says whether it is in s, ms, µs or ns. Digits below a microsecond are cut.
+        computer. The size of a number decides whether the number is in s, ms, µs or ns. Digits below a microsecond are
+        cut.
     series
         Input ID → numbers. True and False become 1 and 0, NaN becomes None. Integers stay unchanged, but Clarify
         computes with float64, which is exact up to 2**53.
@@ -66,11 +67,11 @@ class DataFrame:
         }
         _check_lengths(self._times, self._series)
         self._given_times: list[Any] | None = None
-        """The list that `times` returned or was set to. None without such a list: then nothing can have changed."""
+        """The list that `times` returned or was set to. None before: then nothing can have changed."""
         self._given_series: dict[str, Any] | None = None
-        """The dict that `series` returned or was set to; None without such a dict."""
+        """The dict that `series` returned or was set to; None before."""
         self._read_times: list[Any] = []
-        """A copy of `_given_times` from the moment when `_times` was read from it."""
+        """A copy of `_given_times` from the moment when `_times` was read."""
 
     # -- content -----------------------------------------------------------------------------------
 
@@ -159,9 +160,9 @@ class DataFrame:
     def from_dict(cls, data: Mapping[str, Any]) -> DataFrame:
         """A frame from {"times": [...], "series": {...}}, or from a flat dict of columns.
 
-        The time column of a flat dict has a name of `TIME_COLUMNS`, such as times, timestamp or date. Without such a
-        name, the time column is the only column that begins with a datetime or a text. Raises ArgumentError if there
-        is no time column, or more than one.
+        The time column of a flat dict has a name of `TIME_COLUMNS`, such as times, timestamp or date. If no column has
+        a name of `TIME_COLUMNS`, the time column is the only column that begins with a datetime or a text. Raises
+        ArgumentError if there is no time column, or more than one time column.
         """
         if "series" in data:
             unknown = set(data) - {"times", "series"}
@@ -216,14 +217,14 @@ class DataFrame:
         if times is None and series is None:
             return cls()
         if not isinstance(times, list) or not isinstance(series, Mapping):
-            raise ValueError("a data frame without times or series")  # noqa: TRY004 - it comes from a server
+            raise ValueError("a data frame without times or series")  # noqa: TRY004 - the data comes from a server
         frame = cls()
         frame._times = tuple(iso8601.read_all(times))
         frame._series = {key: _known_values(key, values, len(times)) for key, values in series.items()}
         return frame
 
     def to_wire_bytes(self) -> bytes:
-        """The frame as JSON, as the API takes it. Times are in UTC, in the shortest exact form."""
+        """The frame as JSON for the API. Times are in UTC, in the shortest exact form."""
         return orjson.dumps(self.to_wire())
 
     def to_wire(self) -> dict[str, object]:
@@ -311,7 +312,7 @@ class DataFrame:
 
 
 def as_data_frame(data: object) -> DataFrame:
-    """A DataFrame from a DataFrame, a dict, or a pandas DataFrame or Series. ArgumentError for other data."""
+    """A DataFrame from a DataFrame, a dict, or a pandas DataFrame or Series. Raises ArgumentError for other data."""
     if isinstance(data, DataFrame):
         return data
     if isinstance(data, Mapping):
@@ -331,7 +332,7 @@ def _check_lengths(times: Sequence[int], series: Mapping[str, Sequence[Value]]) 
     for key, values in series.items():
         if len(values) != len(times):
             raise ArgumentError(
-                f"series {key!r} has {len(values)} values for {len(times)} times: it needs one, or None, for each"
+                f"series {key!r} has {len(values)} values for {len(times)} times: give a value, or None, for each"
             )
 
 
@@ -355,7 +356,7 @@ def _kind(value: object) -> str:
 def _values(key: str, values: Iterable[Value]) -> tuple[Value, ...]:
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise ArgumentError(f"series {key!r} must be a list of numbers and None")
-    if hasattr(values, "tolist"):  # iterating over numpy and pandas gives their own types of numbers
+    if hasattr(values, "tolist"):  # an iteration over numpy or pandas data gives numbers of numpy's types
         values = column_values(values)
     cells = tuple(values)
     if _are_plain(cells):
@@ -389,13 +390,13 @@ def _known_values(key: str, values: object, n: int) -> tuple[Value, ...]:
     if not isinstance(values, list) or len(values) != n:
         raise ValueError(f"series {key!r} has not one value for each time")
     if not set(map(type, values)) <= _PLAIN:
-        raise ValueError(f"series {key!r} has something that is no number")
+        raise ValueError(f"series {key!r} has a value that is no number")
     return tuple(values)
 
 
 def _number(value: object) -> float | int | None:
     """A real number of any type as a float or int that JSON can hold; None for NaN and for NA of pandas."""
-    if isinstance(value, Integral):  # bool is one
+    if isinstance(value, Integral):  # bool is an Integral
         whole = int(value)
         if _INT_MIN <= whole <= _INT_MAX:
             return whole
@@ -408,7 +409,7 @@ def _number(value: object) -> float | int | None:
     if isnan(number):
         return None
     if not isfinite(number):
-        raise ArgumentError(f"{number} cannot be stored: leave it out, or give None")
+        raise ArgumentError(f"{number} cannot be stored: leave the value out, or give None")
     return number
 
 

@@ -1,4 +1,4 @@
-"""The errors of the Clarify client, sorted by what to do about them.
+"""The errors of the Clarify client, sorted by the remedy.
 
     ClarifyError
     ├── Retryable         keep the data, back off, send again
@@ -6,7 +6,7 @@
     │                       -32021, answers that make no sense, and everything that is not listed here
     ├── InvalidParams     set the named series or inputs aside, send the rest
     │                       RPC -32602
-    ├── TooLarge          send, or ask for, less at once
+    ├── TooLarge          send less data, or ask for less data
     │                       413, requests over the limit, which are not sent at all, answers of over 64 MiB
     ├── NotAllowed        keep the data, alarm, try again slowly: a person must grant access
     │                       401, 403, RPC -32003, a refusing token endpoint
@@ -18,12 +18,12 @@
 Only InvalidParams and TooLarge say something about the data. After every other error the same request may succeed
 later, so the caller must keep the data.
 
-ArgumentError is outside the tree: a value breaks a rule, and nothing was sent. It is a ValueError too. A model that
-is made of wrong fields raises pydantic's ValidationError, which is a ValueError, but no ArgumentError.
+ArgumentError is outside the tree: a value breaks a rule, and nothing was sent. An ArgumentError is a ValueError too. A
+model that is made of wrong fields raises pydantic's ValidationError, which is a ValueError, but no ArgumentError.
 The messages hold no secret. No error of httpx is chained to an error of the client, because httpx's errors hold the
 request.
 
-The names say what to do or what is the case; "Error" at their end would only make them longer.
+The name of an error is the remedy or the case. An "Error" at the end would only make the names longer.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _INDEX: Final = re.compile(r"\[(\d{1,9})\]|\.(\d{1,9})(?![^.\[])")
 class ArgumentError(ConnectorError, ValueError):
     """An argument of the client breaks a rule; the text names the argument and the rule. Nothing was sent.
 
-    A ValueError too, as Clarify's own Python client raises.
+    The class is a ValueError too, because Clarify's own Python client raises ValueError.
     """
 
 
@@ -137,8 +137,8 @@ class InvalidParams(ClarifyError):  # noqa: N818
     def guilty(self, prefix: str, keys: Iterable[str]) -> set[str]:
         """The keys that a problem names, out of the `keys` that were sent below `prefix`.
 
-        A key may hold dots. So the longest key counts that a path continues with, if the path then ends, or goes on
-        with a dot or a bracket.
+        A key may contain dots. So the longest matching key of each path counts. A key matches if the path ends after
+        the key, or continues with a dot or a bracket.
         """
         sent = frozenset(keys)
         start = prefix + "."
@@ -185,7 +185,7 @@ class InvalidParams(ClarifyError):  # noqa: N818
 
 
 def _longest(rest: str, keys: frozenset[str]) -> str | None:
-    """The longest key that `rest` is, or that `rest` begins with before a dot or a bracket; None without such a key."""
+    """The longest key that equals `rest`, or the part of `rest` before a dot or a bracket; None without a match."""
     end = len(rest)
     while end > 0:
         if rest[:end] in keys:
@@ -195,7 +195,7 @@ def _longest(rest: str, keys: frozenset[str]) -> str | None:
 
 
 def _index(rest: str) -> int | None:
-    """The index of the element that `rest` begins with; None without one."""
+    """The index of the element that `rest` begins with; None without an index."""
     found = _INDEX.match(rest)
     return int(found[1] or found[2]) if found else None
 
@@ -211,12 +211,12 @@ class TooLarge(ClarifyError):  # noqa: N818
 
 
 class NotAllowed(ClarifyError):  # noqa: N818
-    """The credentials do not, or no longer, permit this call. Says nothing about the data."""
+    """The credentials do not, or no longer, permit this call. The error says nothing about the data."""
 
 
 class Refused(ClarifyError):  # noqa: N818
-    """The server does not take such a request: wrong address, wrong API version, or a fault of this program."""
+    """The server refuses the request: a wrong address, a wrong API version, or a fault of this program."""
 
 
 class CredentialsError(ClarifyError):
-    """The credentials cannot be used. The text names the source and the field, and says what to do."""
+    """The credentials cannot be used. The text names the source, the field and the remedy."""

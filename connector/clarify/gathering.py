@@ -1,4 +1,4 @@
-"""Puts the parts of a long call together: what they have in common, and the failure that ended them."""
+"""Collects the parts of a long call, the data that all parts share, and the failure that ended the call."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Gathered(Generic[PartT]):
 
 
 def gather(parts: Iterator[PartT]) -> Gathered[PartT]:
-    """Fetch all parts, up to the first ClarifyError."""
+    """Fetch all parts, up to the first ClarifyError. The error becomes `failure`, and is not raised."""
     fetched: list[PartT] = []
     included: Included | None = None
     failure: ClarifyError | None = None

@@ -46,14 +46,14 @@ def microseconds(instant: Instant) -> int:
 
 
 def read(instant: object) -> int:
-    """The instant in µs since 1970, read as leniently as Clarify's own Python client reads it.
+    """The instant in µs since 1970, read as leniently as Clarify's own Python client reads times.
 
-    A time without a zone is in the zone of this computer. The size of a number says whether it is in seconds (up to
-    2e10), milliseconds, microseconds or nanoseconds since 1970. Raises ArgumentError for a value that is no time, and
-    for years outside 1 to 9999.
+    A time without a zone is in the zone of this computer. The size of a number decides whether the number is in seconds
+    (up to 2e10), milliseconds, microseconds or nanoseconds since 1970. Raises ArgumentError for a value that is no
+    time, and for years outside 1 to 9999.
     """
     if instant != instant:  # noqa: PLR0124 - NaT of numpy and pandas, and NaN
-        raise ArgumentError(f"{instant} is no time: leave out what has none")
+        raise ArgumentError(f"{instant} is no time: leave out values without a time")
     if isinstance(instant, str):
         instant = _parsed(instant)
     if isinstance(instant, datetime):
@@ -74,7 +74,7 @@ def read(instant: object) -> int:
 
 
 def read_all(instants: Iterable[object]) -> list[int]:
-    """`read` for each instant, but faster. ArgumentError names the index of the first value that is no time."""
+    """`read` for each instant, but faster. Raises ArgumentError with the index of the first value that is no time."""
     listed = list(instants)
     kinds = set(map(type, listed))
     if kinds == {str}:

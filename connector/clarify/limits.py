@@ -57,11 +57,10 @@ ALIAS: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,27}\Z")
 """Alias in clarify.evaluate. docs api/1.1/types/fields"""
 
 QUEUE_SECONDS: Final = 10.0
-"""Seconds that a request over the rate waits at the server before it times out. docs api/1.1/rate-limits"""
+"""Seconds that a request over the rate waits at the server, before a time-out. docs api/1.1/rate-limits"""
 
 TOTAL_SECONDS: Final = 15.0
-"""Seconds after which a request times out at the server, waiting included. A client must wait longer.
-docs api/1.1/rate-limits"""
+"""Seconds until a time-out at the server, waiting included. A client must wait longer. docs api/1.1/rate-limits"""
 
 RESOURCE_ID: Final = re.compile(r"^[a-v0-9]{20}\Z")
 """ID of an integration, a signal or an item. docs api/1.1beta1/methods"""
@@ -88,7 +87,7 @@ ENG_UNIT_LENGTH: Final = 255
 """Longest engineering unit in characters. Clients: Node-RED node"""
 
 ENUM_VALUE_MAX: Final = 9999
-"""Enum values are the integers 0 to this. Clients: PyClarify, Node-RED node"""
+"""Largest enum value; the smallest is 0. Clients: PyClarify, Node-RED node"""
 
 ENUM_TEXT_LENGTH: Final = 128
 """Longest text of an enum value in characters; at least 1. Clients: PyClarify, Node-RED node"""

@@ -37,7 +37,7 @@ _SHORT_KEY: Final = "must be 1 to 40 letters, digits, '-', '_' or '/'"
 
 
 def check_input_id(key: object) -> str:
-    """The key itself if it can be an input ID. Raises ArgumentError with the rule otherwise."""
+    """The key itself, if the key can be an input ID. Otherwise raises ArgumentError with the rule."""
     if not isinstance(key, str) or not INPUT_ID.match(key):
         raise ArgumentError(
             f"{key!r} cannot be an input ID: 1 to {INPUT_ID_LENGTH} letters, digits or any of - _ : . # + /"
@@ -72,7 +72,7 @@ def _duration(value: object) -> str | None:
 
 
 Duration = Annotated[str | timedelta | None, BeforeValidator(_duration)]
-"""A duration, stored as ISO 8601 text; None if it is not set."""
+"""A duration, stored as ISO 8601 text; None if the duration is not set."""
 
 
 class SignalInfo(ApiModel):
@@ -80,7 +80,8 @@ class SignalInfo(ApiModel):
 
     `labels` are lists of texts by key. `enum_values` are the texts of the states 0 to 9999. `sample_interval` and
     `gap_detection` are timedeltas or texts such as PT5M. Only `annotations` are merged with the stored annotations;
-    None leaves them unchanged. Source of the fields: docs api/1.1/types/views. Source of the limits: `limits`.
+    None leaves the stored annotations unchanged. Source of the fields: docs api/1.1/types/views. Source of the limits:
+    `limits`.
 
     >>> Signal(name="Mill", value_type="enum", enum_values={0: "off", 1: "on"}, labels={"site": ["Oslo"]})
     """
@@ -102,7 +103,7 @@ class SignalInfo(ApiModel):
     annotations: dict[Annotated[str, AfterValidator(_annotation_key)], str] | None = None
 
     def to_wire(self) -> dict[str, object]:
-        """The complete metadata, as saveSignals takes it."""
+        """The complete metadata in the form for saveSignals."""
         view: dict[str, object] = {
             "name": self.name,
             "description": self.description,
@@ -135,7 +136,7 @@ class ItemInfo(SignalInfo):
         return cls.model_validate({**signal.model_dump(exclude={"input"}), "visible": visible})
 
     def to_wire(self) -> dict[str, object]:
-        """The complete metadata, as publishSignals takes it."""
+        """The complete metadata in the form for publishSignals."""
         return {**super().to_wire(), "visible": self.visible}
 
 
@@ -148,9 +149,9 @@ def _resource_id(value: str) -> str:
 
 
 def check_resource_id(value: object) -> str:
-    """The value itself if it can be the ID of a signal or an item. Raises ArgumentError with the rule otherwise."""
+    """The value itself, if the value can be an ID of a signal or item. Otherwise raises ArgumentError with the rule."""
     if not isinstance(value, str) or not RESOURCE_ID.match(value):
-        raise ArgumentError(f"{value!r} cannot be an ID: it has 20 characters out of a-v and 0-9")
+        raise ArgumentError(f"{value!r} cannot be an ID: an ID has 20 characters out of a-v and 0-9")
     return value
 
 
@@ -187,7 +188,7 @@ class _Aggregation(ApiModel):
     """API 1.2 only."""
 
     def to_wire(self) -> dict[str, object]:
-        """The aggregation as evaluate takes it. Fields that are not set are left out."""
+        """The aggregation in the form for evaluate. Fields that are not set are left out."""
         return self.model_dump(by_alias=True, exclude_none=True)
 
 
@@ -256,5 +257,5 @@ class Calculation(ApiModel):
     """API 1.2 only."""
 
     def to_wire(self) -> dict[str, object]:
-        """The calculation as evaluate takes it. Fields that are not set are left out."""
+        """The calculation in the form for evaluate. Fields that are not set are left out."""
         return self.model_dump(by_alias=True, exclude_none=True)

@@ -2,7 +2,7 @@
 
 The turns of each method are evenly spaced, at the rate that Clarify documents. A failed call is repeated only after a
 `Retryable`. The call waits before the repetition: a back-off with jitter that doubles, or the time that the server asks
-for if that is longer. The number of attempts and the total time have limits.
+for, if this time is longer. The number of attempts and the total time have limits.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _DAY: Final = 86_400 * _SECOND
 _RAW_WINDOW: Final = 40 * _DAY
 _EVALUATE_WINDOWS: Final = ((_DAY, 1900 * _DAY), (60 * _SECOND, 400 * _DAY))
 _DATA_FRAME_WINDOWS: Final = ((30 * _DAY, 3660 * _DAY), *_EVALUATE_WINDOWS)
-"""(shortest rollup, longest window for such a rollup), in µs."""
+"""(shortest rollup, longest window for this rollup and longer rollups), in µs."""
 _SHORTEST_WINDOW: Final = 60 * _SECOND
 _ONE_BOUND: Final = 40 * _DAY
 _NO_BOUND: Final = 7 * _DAY
@@ -36,7 +36,7 @@ _MONTH_AT_LEAST: Final = 28 * _DAY
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """The text of a rollup as it is sent, and the fields for finding the edges of its buckets."""
+    """The text of a rollup for a request, and the fields for finding the edges of the buckets."""
 
     text: str
     fixed_us: int = 0
@@ -65,14 +65,14 @@ class Rollup:
             number = since // self.months
         else:
             number = (local - origin) // timedelta(microseconds=self.fixed_us)
-        # The edge may be too late: an origin within a month, an hour that comes twice. If the local clock skips the
-        # edge, the edge before counts.
+        # The edge may be too late, if the origin is within a month, or if an hour comes twice. If the local clock skips
+        # the edge, the edge before counts.
         while (edge := self._edge(origin, number)) is None or edge > time_us:
             number -= 1
         return edge
 
     def _edge(self, origin: datetime, number: int) -> int | None:
-        """The begin of bucket `number` in µs; None if the local clock never shows that time."""
+        """The start of bucket `number` in µs; None if the local clock never shows the time of the start."""
         if self.months:
             month = origin.month - 1 + number * self.months
             year, month = origin.year + month // 12, month % 12 + 1
@@ -93,7 +93,10 @@ def read_rollup(
     first_day: int | None = None,
     origin: iso8601.Instant | None = None,
 ) -> Rollup | None:
-    """The rollup of a query; None without one. Raises ArgumentError for a wrong rollup, time zone or weekday."""
+    """The rollup of a query; None without a rollup.
+
+    Raises ArgumentError for a wrong rollup, time zone or weekday.
+    """
     try:
         zone = ZoneInfo(time_zone or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -138,7 +141,7 @@ def bounds(gte: iso8601.Instant | None, lt: iso8601.Instant | None, now: datetim
     """(start, end) of the window in µs since 1970.
 
     Without bounds, the window is from a week before `now` to a week after `now`. With one bound, the window is 40 days
-    long. Raises ArgumentError if the window ends before it begins.
+    long. Raises ArgumentError if the end is before the start.
     """
     start = None if gte is None else iso8601.read(gte)
     end = None if lt is None else iso8601.read(lt)
@@ -146,7 +149,7 @@ def bounds(gte: iso8601.Instant | None, lt: iso8601.Instant | None, now: datetim
         middle = iso8601.microseconds(now)
         return middle - _NO_BOUND, middle + _NO_BOUND
     if start is None:
-        assert end is not None  # noqa: S101 - one of them is set
+        assert end is not None  # noqa: S101 - `start` or `end` is set
         return end - _ONE_BOUND, end
     if end is None:
         return start, start + _ONE_BOUND
@@ -183,7 +186,7 @@ def windows(
 def halved(windows: Sequence[tuple[int, int]], rollup: Rollup | None) -> list[tuple[int, int]]:
     """Each window cut in two, for answers that are too long. If the first window cannot be cut, all stay unchanged.
 
-    A window of a minute or less is not cut: then the length of the window is not why the answer is long.
+    A window of a minute or less is not cut: then the length of the window is not the cause of the long answer.
     """
     cut: list[tuple[int, int]] = []
     for first, stop in windows:

@@ -20,7 +20,7 @@ _DISCONNECT: Final = "admin.signals.disconnect"
 
 
 class SignalPublisher:
-    """Publishes for a `Client`, whose methods of the same names say what the arguments mean."""
+    """Publishes for a `Client`. The methods of `Client` with the same names document the arguments."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls

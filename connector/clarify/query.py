@@ -23,11 +23,11 @@ from connector.clarify import iso8601
 from connector.clarify.errors import ArgumentError
 
 Scalar: TypeAlias = str | int | float | bool | None
-"""A value that a field can be compared with. A datetime becomes its text."""
+"""A value that a field can be compared with. A datetime becomes ISO 8601 text."""
 
 
 class FilterError(ArgumentError):
-    """A wrong filter. The text names the operator or the field, and the values that it takes."""
+    """A wrong filter. The text names the operator or the field, and the values that are allowed."""
 
 
 class Operators(StrEnum):
@@ -45,7 +45,7 @@ class Operators(StrEnum):
 
 @dataclass(frozen=True, init=False)
 class Comparison:
-    """A field compared with a value; use one of its subclasses."""
+    """A field compared with a value; use a subclass."""
 
     value: Scalar | tuple[Scalar, ...]
     operator: ClassVar[Operators | None] = None
@@ -87,7 +87,7 @@ class NotEqual(Comparison):
 
 
 class Regex(Comparison):
-    """The regular expression matches a part of the field. With ^ and $ it matches the whole field."""
+    """The regular expression matches a part of the field. With ^ and $, the expression matches the whole field."""
 
     operator = Operators.REGEX
 
@@ -155,11 +155,11 @@ class Filter:
         or_list: Sequence[Filter] = (),
     ) -> None:
         if sum((bool(fields), bool(and_list), bool(or_list))) > 1:
-            raise FilterError("a filter has fields, or is an and, or is an or: join such filters with & and |")
+            raise FilterError("a filter has only one of fields, and_list and or_list: join filters with & and |")
         checked: dict[str, Comparison] = {}
         for path, comparison in (fields or {}).items():
             if not path or path.startswith("$"):
-                raise FilterError(f"{path!r} is no field; fields are such as name, input or labels.<key>")
+                raise FilterError(f"{path!r} is no field: give a field such as name, input or labels.<key>")
             checked[path] = comparison if isinstance(comparison, Comparison) else Equal(comparison)
         object.__setattr__(self, "fields", checked)
         object.__setattr__(self, "and_list", tuple(and_list))
@@ -183,12 +183,12 @@ class Filter:
         return not (self.fields or self.and_list or self.or_list)
 
     def _parts(self, kind: str) -> tuple[Filter, ...]:
-        """The parts that this filter adds to a larger filter of that kind. Chains of one operator stay flat."""
+        """The parts that this filter adds to a larger filter of the same kind. Chains of one operator stay flat."""
         parts: tuple[Filter, ...] = getattr(self, kind)
         return parts or (() if self._matches_all else (self,))
 
     def to_query(self) -> dict[str, object]:
-        """The filter as the API takes it."""
+        """The filter in the API's form."""
         if self.and_list:
             return {"$and": [part.to_query() for part in self.and_list]}
         if self.or_list:
@@ -200,7 +200,8 @@ class Filter:
 class DataFilter:
     """A window of time from `gte` (inclusive) to `lt` (exclusive), and the series to return.
 
-    `gte` and `lt` are times as `DataFrame` takes them; None means no bound. Without `series` all series are returned.
+    `gte` and `lt` are times like the times of a `DataFrame`; None means no bound. Without `series`, all series are
+    returned.
     """
 
     gte: iso8601.Instant | None = None
@@ -208,7 +209,7 @@ class DataFilter:
     series: Sequence[str] = field(default=())
 
     def to_query(self) -> dict[str, object]:
-        """The filter as the API takes it. Raises ArgumentError for a bound that is no time."""
+        """The filter in the API's form. Raises ArgumentError for a bound that is no time."""
         times = {
             name: iso8601.text(iso8601.read(bound))
             for name, bound in (("$gte", self.gte), ("$lt", self.lt))

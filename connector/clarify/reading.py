@@ -1,4 +1,4 @@
-"""Reads the data of items: as it is, rolled up, or evaluated; in windows of time and pages of items."""
+"""Reads the data of items: as stored, rolled up, or evaluated; in windows of time and pages of items."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OK: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataRequest:
-    """Which data a call reads, as the caller of `Client.data_frame` gave the arguments. Nothing is checked yet."""
+    """The data that a call reads, as the caller of `Client.data_frame` gave the arguments. Nothing is checked yet."""
 
     gte: Instant | None
     lt: Instant | None
@@ -41,18 +41,18 @@ class DataRequest:
     outside_points: bool
 
     def read_rollup(self) -> paging.Rollup | None:
-        """The rollup with the edges of its buckets; None without a rollup. Raises ValueError."""
+        """The rollup with the edges of its buckets; None without a rollup. Raises ArgumentError for a wrong rollup."""
         return paging.read_rollup(self.rollup, time_zone=self.time_zone, first_day=self.first_day, origin=self.origin)
 
     def windows(self, rollup: paging.Rollup | None, now: datetime, *, data_frame: bool) -> list[tuple[int, int]]:
-        """The windows of time that one call each may ask for, in µs since 1970. Raises ValueError."""
+        """The windows of time in µs since 1970, each short enough for one call. Raises ArgumentError."""
         start, end = paging.bounds(self.gte, self.lt, now)
         return list(paging.windows(start, end, rollup, data_frame=data_frame, size=self.window_size))
 
     def query(
         self, start: int, end: int, rollup: paging.Rollup | None, settings: Mapping[str, object]
     ) -> dict[str, object]:
-        """The query for one window in µs since 1970, as the API takes it; `settings` say where buckets begin."""
+        """The query for one window in µs since 1970, in the API's form; `settings` has the start of buckets."""
         return arguments.data_query(
             start, end, rollup=rollup.text if rollup else None, last=self.last, series=self.series,
             outside_points=self.outside_points, settings=settings,
@@ -60,7 +60,7 @@ class DataRequest:
 
 
 class Reader:
-    """Reads for a `Client`, whose methods of the same names say what the arguments mean."""
+    """Reads for a `Client`. The methods of `Client` with the same names document the arguments."""
 
     def __init__(self, calls: Calls, selector: Selector, now: Callable[[], datetime]) -> None:
         self._calls = calls
@@ -88,7 +88,7 @@ class Reader:
         one_page = limit is not None and limit <= DATA_FRAME_ITEMS
         done = 0
         for page, (page_skip, size) in enumerate(paging.pages(skip, limit, DATA_FRAME_ITEMS)):
-            # a data frame does not say how many items matched
+            # a data frame does not have the number of items that matched
             if page > 0 and not self._selector.any_item(selection, page_skip):
                 return
 

@@ -31,14 +31,14 @@ class Saved(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class InsertResult:
-    """What an insert did, by input ID. Clarify documents one entry for each sent series."""
+    """The outcome of an insert, by input ID. Clarify documents one entry for each sent series."""
 
     signals_by_input: Mapping[str, Created]
 
 
 @dataclass(frozen=True, slots=True)
 class SaveSignalsResult:
-    """What saving metadata did, by input ID."""
+    """The outcome of a save of metadata, by input ID."""
 
     signals_by_input: Mapping[str, Saved]
 
@@ -82,7 +82,7 @@ def _entries(
 
 def _senseless(method: str, wrong: str) -> Retryable:
     return Retryable(
-        f"The result makes no sense: {wrong}. Try again later; check the API version if it stays.",
+        f"The result makes no sense: {wrong}. Try again later; check the API version if the error stays.",
         code=200,
         method=method,
         outcome_unknown=True,

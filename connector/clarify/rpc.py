@@ -20,12 +20,12 @@ FIRST_ID: Final = 1_000_000_000
 
 _INVALID_PARAMS = -32602
 _FORBIDDEN = -32003
-# -32001 and -32002 say that a stored resource is or would become invalid: the same request would fail again.
+# -32001 and -32002 mean that a stored resource is invalid, or would become invalid: a repetition would fail too.
 _REFUSED = frozenset((-32700, -32600, -32601, -32001, -32002))
-_NOT_DONE = frozenset((-32015, -32009))  # the server itself says that it did not carry out the request
-_SHOWN_CHARACTERS = 500  # of an error's message and of its details
+_NOT_DONE = frozenset((-32015, -32009))  # the server itself says that the request was not carried out
+_SHOWN_CHARACTERS = 500  # of an error's message, and of the details
 _SHOWN_PROBLEMS = 5
-_PROBLEMS = 100_000  # more than a request has series and times that can be wrong
+_PROBLEMS = 100_000  # more than the series and times of any request
 _PATH = 1_000  # characters of a path: an input ID has at most 128
 _DEPTH = 32  # levels of an error's details
 _CONTAINERS = 1_000_000  # lists and objects in an answer: 3 bytes on the wire take 64 bytes of memory, and much time
@@ -87,7 +87,7 @@ def _decode(body: bytes) -> dict[str, object] | None:
 
 def _senseless(wrong: str, answer: Answer, method: str, hide: Callable[[str], str]) -> Retryable:
     return Retryable(
-        f"{wrong}: {answer.excerpt(hide) or 'it is empty'}. Try again later; check apiUrl if it stays.",
+        f"{wrong}: {answer.excerpt(hide) or 'the body is empty'}. Try again later; check apiUrl if the error stays.",
         code=answer.status,
         method=method,
         trace=hide_trace(answer.trace, hide),
@@ -120,7 +120,8 @@ def _error(error: object, answer: Answer, method: str, hide: Callable[[str], str
     detail = "" if data is None else ": " + hide(orjson.dumps(data).decode())[:_SHOWN_CHARACTERS]
     if code in _REFUSED:
         return Refused(
-            f"{what}{detail}. Check the API version; otherwise this is a fault in this program, please report it.",
+            f"{what}{detail}. Check the API version. If the version is right, this program has a fault: please report "
+            "the fault.",
             code=code,
             method=method,
             trace=trace,
@@ -141,7 +142,7 @@ def _details(error: object, hide: Callable[[str], str]) -> object:
 
 
 def _shallow(value: object, depth: int = _DEPTH) -> object:
-    """The value without its deepest levels, so that no later step on it meets the limits of recursion."""
+    """The value without its deepest levels, so that no later step reaches the limit of recursion."""
     if isinstance(value, list):
         return [_shallow(entry, depth - 1) for entry in value] if depth else "..."
     if isinstance(value, dict):
@@ -181,7 +182,7 @@ def _problem(path: object, message: object) -> Problem:
 
 def _list(problems: list[Problem]) -> str:
     if not problems:
-        return "the server does not say which"
+        return "the server names no parameter"
     shown = "; ".join(f"{p.path}: {p.message}" if p.path else p.message for p in problems[:_SHOWN_PROBLEMS])
     more = len(problems) - _SHOWN_PROBLEMS
     return f"{shown}; and {more} more" if more > 0 else shown

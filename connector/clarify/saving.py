@@ -33,9 +33,9 @@ def save(
     integration: str | None,
     progress: ProgressCallback | None,
 ) -> Response[ModelT]:
-    """Save the metadata in `views`, by key. If a request fails, `result` has what was saved before it.
+    """Save the metadata in `views`, by key. If a request fails, `result` has the outcome of the earlier requests.
 
-    Without an `integration` the metadata belongs to that of the credentials.
+    Without `integration`, the metadata belongs to the integration of the credentials.
     """
     keys = list(views)
     found: dict[str, object] = {}
@@ -52,7 +52,7 @@ def save(
             result = read_answer(method.model, {method.parameter: found}, method.name) if found else None
             return calls.response(result, error)
         part = answer[method.parameter]
-        assert isinstance(part, dict)  # noqa: S101 - the model has said so
+        assert isinstance(part, dict)  # noqa: S101 - the model has checked the type
         found.update(part)
         if progress is not None:
             progress(min(first + method.most, len(keys)), len(keys))

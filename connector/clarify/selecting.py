@@ -18,7 +18,7 @@ PageT = TypeVar("PageT", SignalSelection, ItemSelection)
 
 @dataclass(frozen=True, slots=True)
 class ResourceKind(Generic[PageT]):
-    """A kind of resource: the method that selects it, and the model of the method's answer."""
+    """A kind of resource: the method for selecting, and the model of the method's answer."""
 
     method: str
     model: type[PageT]
@@ -79,7 +79,7 @@ class Selector:
                 return
 
     def any_item(self, selection: Selection, skip: int) -> bool:
-        """Whether the selection has an item after the first `skip` items. Raises ClarifyError."""
+        """Whether the selection has an item after the first `skip` items. Raises ClarifyError if the call fails."""
         one = Selection(selection.filter, sort=selection.sort)
         params: dict[str, object] = {"query": one.query(skip, 1), "include": [], "format": AS_LIST}
         return bool(self._calls.read(ITEMS.model, ITEMS.method, params).data)

@@ -1,4 +1,4 @@
-"""Which signals or items a call is about."""
+"""The signals or items that a call is about."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ QueryFilter: TypeAlias = Filter | Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which signals or items a call is about, as the caller gave the arguments.
+    """The signals or items that a call is about, as the caller gave the arguments.
 
-    The arguments are checked when a method needs them, not before. A wrong argument is a ValueError that names the
-    argument.
+    An argument is checked when a method needs the argument, not before. A wrong argument raises a ValueError that names
+    the argument.
     """
 
     filter: QueryFilter | None = None
@@ -34,12 +34,12 @@ class Selection:
     """The kinds of related resources that the answer has too."""
 
     def bounds(self) -> tuple[int, int | None]:
-        """(skip, limit) as whole numbers that are not below zero; a limit of None means all."""
+        """(skip, limit) as whole numbers; a limit of None means all. Raises ArgumentError for a wrong number."""
         skip = arguments.number("skip", self.skip, least=0)
         return skip, None if self.limit is None else arguments.number("limit", self.limit, least=0)
 
     def query(self, skip: int, limit: int) -> dict[str, object]:
-        """The query of one page, as the API takes it."""
+        """The query of one page, in the API's form. Raises FilterError or ArgumentError for a wrong argument."""
         given = self.filter
         if not isinstance(given, Filter | Mapping | None):
             raise FilterError(f"filter is a Filter, or a dict such as {{'name': 'Pressure'}}, not {given!r}")
@@ -48,5 +48,5 @@ class Selection:
         return {"filter": where, "sort": fields, "limit": limit, "skip": skip, "total": bool(self.total)}
 
     def included(self) -> list[str]:
-        """`include` as a list of texts, as the API takes it."""
+        """`include` as a list of texts. Raises ArgumentError if `include` is no list."""
         return arguments.text_list("include", self.include)

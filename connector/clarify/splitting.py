@@ -25,7 +25,7 @@ _SAMPLE: Final = 200
 def split(frame: DataFrame, most_bytes: int) -> Iterator[tuple[int, bytes]]:
     """The frame in parts of at most `most_bytes`, at least one part. A part is (number of times, encoded data).
 
-    Raises TooLarge if a single value does not fit. That needs a limit far below Clarify's limit.
+    Raises TooLarge if a single value does not fit. Only a limit far below Clarify's limit makes this possible.
     """
     return _Splitter(frame, most_bytes).parts(0, len(frame), list(frame.columns))
 

@@ -1,12 +1,15 @@
-"""The Authorization header: constant for basic authentication, a token that is renewed in time for OAuth 2.0.
+"""The Authorization header: a constant for basic authentication, a renewed token for OAuth 2.0.
 
-Tokens are costly for Clarify and rationed, so one is kept until 90 % of its life is over, and threads that
-need a new one at the same time share a single request: the first one marks it as under way and does it
-without holding the lock; the others wait for its outcome, good or bad, with a bound. A token that the API
-refuses (401) is dropped at once, but only that very token: if another thread has renewed it meanwhile, the
-new one is used. A token carries the permissions it was issued with, so after a "forbidden" it does not get
-older than five minutes: a permission granted since then takes effect without a restart. A token that is refused
-although it is new is tried for another minute before the next one is asked for: whatever is wrong, it is not its age.
+Tokens are costly for Clarify and rationed. So a token is kept until 90 % of its life is over. Threads that need a new
+token at the same time share one request: the first thread marks the request as under way and sends the request without
+the lock. The other threads wait for the outcome, good or bad, for a bounded time.
+
+If the API refuses a token (401), only this token is dropped. If another thread has already renewed the token, the new
+token is used. If a new token is refused, its age is not the cause. So this token is kept for another minute before the
+next token is requested.
+
+A token carries the permissions of the moment when the token was issued. So after a "forbidden", the token ends at an
+age of five minutes: a permission that was granted later takes effect without a restart.
 """
 
 from __future__ import annotations
@@ -25,34 +28,34 @@ from connector.clarify.errors import ClarifyError, NotAllowed, Retryable, TooLar
 from connector.clarify.transport import Answer, Timeouts, Transport, failure, hide_trace
 
 _METHOD: Final = "oauth/token"
-_ANSWER_BYTES = 64 * 1024  # of an answer with a token
-_LIFE_USED = 0.9  # share of its life for which a token is used
-_LIFE_UNSAID = 3600.0  # seconds, if the answer does not say; a 401 corrects it
-_SAID = 500  # characters of a refusal that are shown
-_REFUSED_SECONDS = 60.0  # until a token that was refused when it was new is renewed
-_DISTRUSTED_AGE = 300.0  # seconds, oldest token that is used after it was forbidden something
+_ANSWER_BYTES = 64 * 1024  # the longest answer with a token
+_LIFE_USED = 0.9  # the share of a token's life for which the token is used
+_LIFE_UNSAID = 3600.0  # seconds, if the answer names no life; a 401 corrects a wrong guess
+_SAID = 500  # the characters of a refusal that an error shows
+_REFUSED_SECONDS = 60.0  # how long a new token that was refused is kept
+_DISTRUSTED_AGE = 300.0  # seconds: the largest age of a token after a "forbidden"
 
-# RFC 6749, section 5.2: some servers refuse the client with HTTP 400 and one of these.
+# RFC 6749, section 5.2: some servers refuse the client with HTTP 400 and one of these errors.
 _CLIENT_REFUSED = frozenset(("invalid_client", "unauthorized_client", "access_denied", "invalid_grant"))
 
 
 class Authorization(Protocol):
-    """Says what to put into the Authorization header. Safe for several threads."""
+    """The source of the Authorization header. Safe for several threads."""
 
     def header(self) -> str:
-        """The header's value; may ask the token endpoint, and raises ClarifyError if that fails."""
+        """The value of the header. The call may ask the token endpoint. Raises ClarifyError if there is no token."""
 
     def discard(self, header: str) -> bool:
-        """The API answered 401 to this value. True if `header` may give another one now."""
+        """Note that the API answered 401 to this value. Returns whether the next value may be another value."""
 
     def distrust(self, header: str, *, refused: bool) -> None:
-        """The API answered "forbidden" to this value, or still 401, `refused`, although it is new."""
+        """Note that the API forbade a call with this value, or (`refused`) answered 401 although the value is new."""
 
 
 def authorization(
     credentials: Credentials, transport: Transport, timeouts: Timeouts, clock: Callable[[], float]
 ) -> Authorization:
-    """The kind of authorization that the credentials ask for. `clock` gives seconds, monotonic."""
+    """The authorization for the login type of the credentials. `clock` returns monotonic seconds."""
     if credentials.login.type == "basic-auth":
         return BasicAuthorization(credentials)
     return TokenAuthorization(credentials, transport, timeouts, clock)
@@ -69,11 +72,11 @@ class BasicAuthorization:
         return self._header
 
     def discard(self, header: str) -> bool:  # noqa: ARG002
-        """There is no other value."""
+        """False, because there is no other value."""
         return False
 
     def distrust(self, header: str, *, refused: bool) -> None:
-        """Nothing to renew."""
+        """Do nothing, because there is nothing to renew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +85,11 @@ class _Token:
     issued: float
     expires: float
     keep_until: float = 0.0
-    """Until when it is not renewed, although it is refused."""
+    """The time until which the token is kept, although the API refuses the token; 0 without a refusal."""
 
 
 class TokenAuthorization:
-    """OAuth 2.0 client credentials: a bearer token, asked for when needed."""
+    """OAuth 2.0 client credentials: a bearer token, which is requested when a call needs a token."""
 
     def __init__(
         self, credentials: Credentials, transport: Transport, timeouts: Timeouts, clock: Callable[[], float]
@@ -95,12 +98,12 @@ class TokenAuthorization:
         self._transport = transport
         self._patience = timeouts.total
         self._clock = clock
-        self._lock = threading.Lock()  # guards the two below; never held while waiting
+        self._lock = threading.Lock()  # guards `_token` and `_under_way`; never held while waiting
         self._token: _Token | None = None
         self._under_way: Future[_Token] | None = None
 
     def header(self) -> str:
-        """The token in use, or a new one. Raises NotAllowed, Refused or Retryable."""
+        """The token in use, or a new token. Raises NotAllowed, Refused or Retryable."""
         with self._lock:
             if self._token is not None and self._clock() < self._token.expires:
                 return self._token.header
@@ -117,7 +120,10 @@ class TokenAuthorization:
         raise Retryable(wrong, method=_METHOD)
 
     def discard(self, header: str) -> bool:
-        """Drops the token if it is still the one in use; False if it was refused when it was new, just now."""
+        """Drop the token if the token is still in use.
+
+        Returns False if the token is kept, because the API refused the token, when new, within the last minute.
+        """
         with self._lock:
             if self._token is not None and self._token.header == header:
                 if self._clock() < self._token.keep_until:
@@ -126,8 +132,10 @@ class TokenAuthorization:
         return True
 
     def distrust(self, header: str, *, refused: bool) -> None:
-        """Lets the token end five minutes after it was issued, if it is still the one in use; one that was `refused`
-        is not renewed in the next minute."""
+        """Let the token end five minutes after its issue, if the token is still in use.
+
+        A token that was `refused` is not renewed within the next minute.
+        """
         with self._lock:
             token = self._token
             if token is not None and token.header == header:
@@ -184,7 +192,7 @@ class TokenAuthorization:
             {
                 "Content-Type": "application/x-www-form-urlencoded",
                 "Accept": "application/json",
-                "Accept-Encoding": "identity",  # a token does not get shorter
+                "Accept-Encoding": "identity",  # compression makes no token shorter
             },
             method=_METHOD,
             stores=False,
@@ -201,8 +209,8 @@ class TokenAuthorization:
         said = self._credentials.hide(said)[:_SAID] or answer.excerpt(self._credentials.hide)
         said = f": {said}" if said else ""
         return NotAllowed(
-            f"No token for these credentials: HTTP {answer.status}{said}. They are wrong or deleted, or "
-            "apiUrl is not theirs: create new ones in Clarify's admin panel.",
+            f"No token for these credentials: HTTP {answer.status}{said}. The credentials are wrong or deleted, or "
+            "belong to another apiUrl: create new credentials in Clarify's admin panel.",
             code=answer.status,
             method=_METHOD,
             trace=hide_trace(answer.trace, self._credentials.hide),
@@ -210,12 +218,12 @@ class TokenAuthorization:
 
 
 def _about_the_token(error: TooLarge) -> Retryable:
-    """The same complaint without blame: a TooLarge speaks of the data of a call, and a token request carries none."""
+    """The error as Retryable, because TooLarge blames the data of a call, and a token request has no data."""
     return Retryable(error.message, code=error.code, method=error.method, trace=error.trace)
 
 
 def _json_object(body: bytes) -> dict[str, object]:
-    """The fields of a JSON object; none if it is anything else."""
+    """The fields of a JSON object; an empty dict for any other body."""
     try:
         fields: object = orjson.loads(body)
     except orjson.JSONDecodeError:

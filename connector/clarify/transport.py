@@ -1,8 +1,8 @@
-"""One exchange with Clarify: bytes out, an Answer back, or an error that says why there is none.
+"""One exchange with Clarify: bytes out, and an Answer or an error back.
 
-A thin layer on `exchange`, which bounds an exchange in time and its answer in size. Requests are not compressed, since
-it is not documented that Clarify takes that. A header that cannot be read counts as absent. The meaning of a status for
-the caller is decided here too, in `failure`, a pure function. Nothing is repeated here.
+This module is a thin layer on `exchange`, which bounds the time of an exchange and the size of the answer. Requests are
+not compressed, because Clarify does not document compressed requests. A header that cannot be read counts as absent.
+The pure function `failure` decides the meaning of a status for the caller. Nothing is repeated here.
 """
 
 from __future__ import annotations
@@ -22,38 +22,41 @@ from connector.clarify.errors import ArgumentError, ClarifyError, NotAllowed, Re
 from connector.exchange.http import BadAnswer, Exchanges, NoAnswer, Received
 
 ANSWER_BYTES: Final = 64 * 1024 * 1024
-"""Longest answer that is read, in bytes after decompression. Ours: thousands of signals take about 1 MiB."""
+"""The longest answer that is read, in bytes after decompression.
 
-_EXCERPT = 200  # characters of an answer that are shown
-_LOOKED_AT = 16 * 1024  # bytes of an answer out of which they are taken
-_TRACE = 100  # characters of a trace ID; a W3C traceparent has 55
+Clarify documents no limit; an answer about thousands of signals has about 1 MiB.
+"""
+
+_EXCERPT = 200  # the characters of an answer that an error shows
+_LOOKED_AT = 16 * 1024  # the bytes of an answer from which these characters are taken
+_TRACE = 100  # the characters of a trace ID; a W3C traceparent has 55
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?\Z")
 
-# Status codes, by what to do; 5xx and everything else that is unknown is worth another try.
+# Status codes, by remedy. A request with 5xx, or with an unknown status, is worth another attempt.
 _RETRYABLE = frozenset((408, 409, 423, 425, 429))
 _NOT_ALLOWED = frozenset((401, 403))
-_MOVED = frozenset((301, 308))  # for good: trying again will not help
-# The server itself says "not now", or sends us elsewhere. After 408, 5xx and the unknown the outcome is open.
+_MOVED = frozenset((301, 308))  # permanent: a repetition does not help
+# The server itself says "not now", or redirects the request. After 408, 5xx and an unknown status, the outcome is open.
 _NOT_DONE = frozenset((302, 303, 307, 409, 423, 425, 429))
 _ADVICE: Final = {
     301: "The address has moved: correct apiUrl in the credentials.",
     308: "The address has moved: correct apiUrl in the credentials.",
-    400: "Check apiUrl and the API version; otherwise this is a fault in this program, please report it.",
-    401: "The credentials are wrong, expired or deleted: create new ones in Clarify's admin panel.",
+    400: "Check apiUrl and the API version. If both are right, this program has a fault: please report the fault.",
+    401: "The credentials are wrong, expired or deleted: create new credentials in Clarify's admin panel.",
     403: "Grant this integration access in Clarify's admin panel.",
     404: "Check apiUrl in the credentials: there is no Clarify API at this address.",
-    407: "The HTTP proxy wants a user name and a password: put them into the proxy's address.",
-    413: "Send less at once.",
+    407: "The HTTP proxy wants a user name and a password: put both into the proxy's address.",
+    413: "Send less data in one request.",
 }
 _ADVICE_RETRY: Final = "Try again later."
-_ADVICE_REFUSED: Final = "Check apiUrl; otherwise this is a fault in this program, please report it."
+_ADVICE_REFUSED: Final = "Check apiUrl. If apiUrl is right, this program has a fault: please report the fault."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Bounds in seconds. `read` and `write` hold for each pause; `total`, the sum of all, for a whole exchange.
+    """Bounds in seconds: `read` and `write` hold for each pause, and `total`, the sum of all, for a whole exchange.
 
-    Clarify answers within 15 s or not at all, so `read` must be over that.
+    Clarify answers within 15 s or not at all. So `read` must be longer than 15 s.
     """
 
     connect: float = 10.0
@@ -69,13 +72,13 @@ class Timeouts:
 
     @property
     def total(self) -> float:
-        """The longest that one exchange may take."""
+        """The longest time of one exchange, in seconds."""
         return self.connect + self.write + self.read + self.answer
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: status, decompressed body, and the headers that mean something to us."""
+    """An answer: the status, the decompressed body, and the headers that the client uses."""
 
     status: int
     reason: str
@@ -85,7 +88,7 @@ class Answer:
     location: str | None = None
 
     def excerpt(self, hide: Callable[[str], str]) -> str:
-        """The start of the body as one line of text. `hide` takes secrets out, before anything is cut."""
+        """The start of the body as one line of text. `hide` removes secrets before the text is cut."""
         text = hide(self.body[:_LOOKED_AT].decode("utf-8", errors="replace"))
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         return text if len(text) <= _EXCERPT else text[:_EXCERPT] + "..."
@@ -103,14 +106,17 @@ class Transport:
         transport: httpx.BaseTransport | None = None,
         verify: str | os.PathLike[str] | None = None,
     ) -> None:
-        """`headers` go with every request; `verify` is a CA file instead of the usual authorities.
+        """`headers` go with every request; `verify` is a CA file to trust instead of the usual authorities.
 
-        Proxies come from the environment, as httpx has it (HTTPS_PROXY, NO_PROXY).
+        httpx reads the proxies from the environment (HTTPS_PROXY, NO_PROXY). Raises ArgumentError if the CA file cannot
+        be used.
         """
         self._seconds = timeouts.total
         self.clock_offset: float | None = None
-        """How far this machine's clock is ahead of the server's (negative: behind), in seconds, by the Date of the last
-        answer; None before there is one."""
+        """The seconds that the local clock is ahead of the server's clock; negative if the local clock is behind.
+
+        The number comes from the Date of the last answer. None before the first answer.
+        """
         self._exchanges = Exchanges(
             headers={"Accept-Encoding": "gzip", **headers},
             timeout=httpx.Timeout(
@@ -131,10 +137,11 @@ class Transport:
         stores: bool,
         limit: int = ANSWER_BYTES,
     ) -> Answer:
-        """The answer to one POST, whatever its status; Retryable if there is none, TooLarge if it is too long to read.
+        """The answer to one POST, with any status.
 
-        `method` is what errors call this request; `stores` says whether it changes something in Clarify. `limit` is the
-        greatest length of the body of the answer, in bytes.
+        `method` is the name of the request in errors. `stores` is True if the request changes something in Clarify.
+        `limit` is the greatest length of the body of the answer, in bytes. Raises Retryable if no usable answer comes.
+        Raises TooLarge if the answer is too long, and the request changes nothing.
         """
         try:
             received = self._exchanges.send("POST", url, seconds=self._seconds, limit=limit, body=body, headers=headers)
@@ -143,7 +150,9 @@ class Transport:
         except BadAnswer as error:
             if error.too_long and not stores:
                 raise TooLarge(
-                    f"{error} Ask for less at once: fewer items, or a shorter time.", code=error.status, method=method
+                    f"{error} Ask for less data in one request: fewer items, or a shorter time.",
+                    code=error.status,
+                    method=method,
                 ) from None
             wrong, unknown, code = str(error), stores, error.status
         else:
@@ -166,12 +175,12 @@ class Transport:
         )
 
     def close(self) -> None:
-        """Closes the connections. A request after that is a RuntimeError."""
+        """Close the connections. A later request raises RuntimeError."""
         self._exchanges.close()
 
 
 def _describe(error: NoAnswer, url: str) -> str:
-    """What happened on the line, in words, without anything out of the request."""
+    """A sentence about the failure of the connection, without any part of the request."""
     kind = error.kind.__name__
     if issubclass(error.kind, httpx.ConnectTimeout | httpx.PoolTimeout):
         return f"No connection in time ({kind})."
@@ -185,7 +194,7 @@ def _describe(error: NoAnswer, url: str) -> str:
     elif "WRONG_VERSION_NUMBER" in error.said:
         hint = ": the server does not speak TLS, so apiUrl must begin with http://"
     elif issubclass(error.kind, httpx.ConnectError):
-        hint = ": check apiUrl and the network if it stays"
+        hint = ": check apiUrl and the network if the error stays"
     return f"The connection failed ({error}){hint}."
 
 
@@ -199,10 +208,10 @@ def _trust(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
 
 
 def retry_after(value: str | None, date: str | None, now: datetime) -> float | None:
-    """Seconds that a Retry-After header asks for, given as seconds or as a date; None if it says nothing.
+    """The seconds that a Retry-After header asks to wait; None without a valid header.
 
-    A date is taken relative to the answer's own Date header, so that a wrong clock here does no harm, or
-    to `now` without one.
+    The header has seconds or a date. A date is compared with the answer's own Date header, so that a wrong local clock
+    does no harm. Without a Date header, the date is compared with `now`.
     """
     if value is None:
         return None
@@ -217,21 +226,21 @@ def retry_after(value: str | None, date: str | None, now: datetime) -> float | N
 
 
 def _http_date(text: str) -> datetime | None:
-    """None if it cannot be read: the header then counts as absent."""
+    """The date in a header; None if the date cannot be read, so that the header counts as absent."""
     try:
         parsed = parsedate_to_datetime(text)
-    except (ValueError, OverflowError, IndexError, TypeError):  # beside the first, it does not say which
+    except (ValueError, OverflowError, IndexError, TypeError):  # only ValueError is documented
         return None
     return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
 
 
 def hide_trace(trace: object, hide: Callable[[str], str]) -> str | None:
-    """A trace ID as a server gives it, without secrets and of a length that fits a message."""
+    """The trace ID of a server, without secrets and cut to the length for a message; None without an ID."""
     return None if trace is None else hide(str(trace))[:_TRACE]
 
 
 def failure(answer: Answer, *, method: str, stores: bool, hide: Callable[[str], str]) -> ClarifyError:
-    """The error that an answer stands for whose status is not 200. `hide` takes secrets out of text."""
+    """The error for an answer whose status is not 200. `hide` removes secrets from a text."""
     error = _failure(answer, method=method, stores=stores, hide=hide)
     error.data = answer.excerpt(hide) or None
     return error

@@ -8,15 +8,15 @@ from pydantic import BaseModel, ValidationError
 
 from connector.clarify.errors import ArgumentError
 
-_UNKNOWN = "extra_forbidden"  # what pydantic calls a field that is not known
-_OWN_RULE = "Value error, "  # what pydantic puts before the message of a ValueError
+_UNKNOWN = "extra_forbidden"  # pydantic's type of error for an unknown field
+_OWN_RULE = "Value error, "  # pydantic's words before the message of a ValueError
 
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 def validated(model: type[ModelT], where: str, fields: object) -> ModelT:
-    """The model of the fields. ArgumentError begins with `where` and names the broken rules."""
+    """The model of the fields. Raises ArgumentError, whose text begins with `where` and names the broken rules."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:
@@ -24,7 +24,7 @@ def validated(model: type[ModelT], where: str, fields: object) -> ModelT:
 
 
 def broken_rules(error: ValidationError) -> str:
-    """The broken rules as "field: rule", joined by "; ". The text holds no value, so no secret."""
+    """The broken rules as "field: rule", joined by "; ". The text has no value, and so no secret."""
     rules = []
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         field = ".".join(str(part) for part in problem["loc"] if part != "[key]")

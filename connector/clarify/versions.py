@@ -42,7 +42,7 @@ _OLD_NAMES: Final = {
 
 
 def adapted(method: str, params: dict[str, object], version: ApiVersion) -> tuple[str, dict[str, object]]:
-    """(method, parameters) of a call as the API version takes them.
+    """The method and the parameters of a call, in the form that the API version takes.
 
     The pre-releases of 1.2 have other names for two methods, select groups by a query instead of a filter, and have no
     `total` in the query of a data frame.

@@ -19,7 +19,7 @@ _SAVE: Final = SaveMethod("integration.saveSignals", "signalsByInput", SaveSigna
 
 
 class Writer:
-    """Writes for a `Client`, whose methods of the same names say what the arguments mean."""
+    """Writes for a `Client`. The methods of `Client` with the same names document the arguments."""
 
     def __init__(self, calls: Calls, most_bytes: int) -> None:
         """`most_bytes` is the largest size of the encoded data of one insert."""

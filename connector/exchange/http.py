@@ -1,6 +1,6 @@
-"""One HTTP exchange: a request out, and an answer or an error back, whatever the other side does.
+"""One HTTP exchange within bounds: a request out, and an answer or an error back.
 
-| of an answer | bound | beyond it |
+| of an answer | bound | beyond the bound |
 |---|---|---|
 | time, from the name's look-up to the last byte | `seconds` of `send` | the socket is closed; NoAnswer or BadAnswer |
 | body, after decompression and before | `limit` of `send` | the socket is closed; BadAnswer |
@@ -28,7 +28,7 @@ import httpx
 
 from connector.exchange.network import BoundedNetwork, deadline
 
-_CONNECTIONS = 10  # two threads use a client, so this is a bound, not a limit
+_CONNECTIONS = 10  # two threads use a client, so the bound is never reached
 _IDLE_SECONDS = 30.0  # how long an idle connection is kept for the next request
 _FAILURE_BYTES = 64 * 1024  # of an answer with another status than 200: enough for its error
 _HEADER = 2_000  # characters of a header
@@ -39,7 +39,7 @@ _CODINGS = frozenset(("gzip", "x-gzip", "deflate"))
 _QUOTED = re.compile(r"[:(\s]*(bytearray|b['\"])")
 _LOCATION = "connector_location"
 
-# Errors that come before the request is on its way. LocalProtocolError: httpx would not send it.
+# Errors that come before the request is on its way. LocalProtocolError: httpx refuses to send the request.
 _NOT_SENT: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -61,7 +61,7 @@ class Received:
     location: str | None = None
 
     def header(self, name: str) -> str | None:
-        """The value of a header; None if it is absent, or too long to mean anything."""
+        """The value of a header; None if the header is absent, or longer than 2,000 characters."""
         return _short(self.headers.get(name))
 
 
@@ -69,11 +69,11 @@ class ExchangeError(Exception):
     """There is no answer that can be used. No error of httpx is chained, because httpx's errors hold the request."""
 
 
-class NoAnswer(ExchangeError):  # noqa: N818 - the name says the case
+class NoAnswer(ExchangeError):  # noqa: N818 - the name is the case
     """The exchange ended without an answer.
 
-    `kind` is httpx's class for the failure. `said` describes it, and quotes neither the request nor the server.
-    `sent` says whether the request may be with the server.
+    `kind` is httpx's class for the failure. `said` describes the failure, and quotes neither the request nor the
+    server. `sent` is True if the request may be with the server.
     """
 
     def __init__(self, error: httpx.RequestError) -> None:
@@ -83,8 +83,8 @@ class NoAnswer(ExchangeError):  # noqa: N818 - the name says the case
         super().__init__(f"{self.kind.__name__}: {self.said}" if self.said else self.kind.__name__)
 
 
-class BadAnswer(ExchangeError):  # noqa: N818 - the name says the case
-    """The answer cannot be read to its end: the text is a sentence. `too_long` says that its length is the reason."""
+class BadAnswer(ExchangeError):  # noqa: N818 - the name is the case
+    """The answer cannot be read to its end. The text is a sentence; `too_long` is True if the length is the reason."""
 
     def __init__(self, wrong: str, status: int, *, too_long: bool = False) -> None:
         super().__init__(wrong)
@@ -106,7 +106,7 @@ class Exchanges:
     ) -> None:
         """`headers` go with every request. `timeout` bounds each step; `transport` replaces the network.
 
-        Proxies come from the environment, as httpx has it (HTTPS_PROXY, NO_PROXY).
+        httpx reads the proxies from the environment (HTTPS_PROXY, NO_PROXY).
         """
         self._clock = clock
         self._http = httpx.Client(
@@ -121,9 +121,9 @@ class Exchanges:
             ),
             follow_redirects=False,
             event_hooks={"response": [_put_by_location]},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # httpx cannot send every one that it is given
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # httpx cannot send every cookie back
         )
-        # httpcore takes the network as a documented argument, which httpx does not hand on.
+        # httpcore takes the network as a documented argument, but httpx does not pass the argument on.
         for network in (self._http._transport, *self._http._mounts.values()):
             if isinstance(network, httpx.HTTPTransport):
                 _bound(network)
@@ -138,7 +138,7 @@ class Exchanges:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Received:
-        """The answer to one request, whatever its status. The whole exchange ends within `seconds`.
+        """The answer to one request, with any status. The whole exchange ends within `seconds`.
 
         `limit` is the greatest length of the body of an answer, in bytes. Raises NoAnswer and BadAnswer.
         """
@@ -146,8 +146,8 @@ class Exchanges:
         sent = dict(headers or {})
         content: Iterable[bytes] | None = None
         if body is not None:
-            # httpx's request and response refer to each other until the garbage collector comes by, which may be a
-            # hundred frames of 8 MB later: so the body is not theirs to keep, but an iterator's, which lets go of it.
+            # httpx's request and response refer to each other until the garbage collector runs, perhaps a hundred
+            # frames of 8 MB later. So only an iterator holds the body, and the iterator drops the body after sending.
             sent["Content-Length"] = str(len(body))
             content = iter((body,))
         try:
@@ -158,7 +158,7 @@ class Exchanges:
         raise failure
 
     def close(self) -> None:
-        """Close the connections. A request after that is a RuntimeError."""
+        """Close the connections. A later request raises RuntimeError."""
         self._http.close()
 
     def _received(self, response: httpx.Response, ends: float, seconds: float, limit: int) -> Received:
@@ -177,7 +177,7 @@ class Exchanges:
         except _Undecodable as error:
             if not failed:
                 raise BadAnswer(str(error), status, too_long=error.too_long) from None
-            body.clear()  # the status says enough
+            body.clear()  # the status is enough for an error
         reason = response.reason_phrase
         return Received(
             status=status,
@@ -236,7 +236,7 @@ def _bound(network: httpx.HTTPTransport) -> None:
 
 
 def _put_by_location(response: httpx.Response) -> None:
-    """httpx takes a redirect's address apart although it is not followed, and cannot do that with every one."""
+    """Keep the address of a redirect away from httpx, which parses the address and cannot parse every address."""
     response.extensions[_LOCATION] = response.headers.pop("Location", None)
 
 
@@ -245,13 +245,13 @@ def _short(value: str | None) -> str | None:
 
 
 def _said(error: httpx.RequestError) -> str:
-    """What happened on the line, without anything out of the request or the answer."""
-    # A LocalProtocolError quotes the header that it dislikes, which may be the one with the token.
+    """A description of the failure, without any part of the request or the answer."""
+    # A LocalProtocolError quotes the refused header, which may be the header with the token.
     if isinstance(error, httpx.LocalProtocolError):
         return ""
     text = str(error)
-    if isinstance(error, httpx.RemoteProtocolError):  # quotes what it cannot read, which may be an echo of the request
+    if isinstance(error, httpx.RemoteProtocolError):  # quotes the unreadable bytes, maybe an echo of the request
         text = _QUOTED.split(text, maxsplit=1)[0]
     elif isinstance(error, httpx.ProxyError) and text[:3].isdigit():
-        text = text[:3]  # the status: the words behind it are the proxy's to choose
+        text = text[:3]  # the status without the words of the proxy
     return text[:_REASON]

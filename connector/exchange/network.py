@@ -4,8 +4,8 @@ httpx has a time-out for each step: one connect, one read, one write. A server t
 keeps an exchange alive for ever. So each step here gets the smaller of its own time-out and the time that is left.
 No thread watches the exchange, and httpx closes the socket after a step that ends with a time-out.
 
-`getaddrinfo` takes no time-out. So a thread of its own resolves a name, and the exchange waits for this thread only as
-long as it may. Each name has at most one such thread, so a dead name server cannot pile up threads.
+`getaddrinfo` takes no time-out. So a separate thread resolves a name, and the exchange waits for this thread only until
+the deadline. Each name has at most one thread, so a dead name server cannot pile up threads.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ends: ContextVar[float] = ContextVar("ends", default=inf)
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Bound all exchanges within the block: they end after `seconds` together. A deadline around it stays in force."""
+    """Bound the time of all exchanges in the block, together, to `seconds`. An outer deadline stays in force."""
     ends = time.monotonic() + seconds
     token = _ends.set(min(ends, _ends.get()))
     try:
@@ -58,12 +58,12 @@ def _left(bound: float | None) -> float | None:
 
 @contextmanager
 def _raised(timeout: type[Exception], failed: type[Exception]) -> Iterator[None]:
-    """Turn the errors of sockets into those that httpx knows."""
+    """Turn the errors of sockets into the errors that httpx knows."""
     try:
         yield
     except TimeoutError as error:
         raise timeout(str(error)) from error
-    except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
+    except (OSError, UnicodeError) as error:  # UnicodeError: an impossible host name
         raise failed(str(error)) from error
 
 
@@ -78,7 +78,7 @@ class BoundedNetwork(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        """A connection to the first address that takes one. `timeout` is in seconds, for each address."""
+        """A connection to the first address that accepts a connection. `timeout` is in seconds, for each address."""
         with _raised(httpcore.ConnectTimeout, httpcore.ConnectError):
             sock = _connected(host, port, timeout, local_address)
             try:
@@ -133,7 +133,7 @@ class _Stream(httpcore.NetworkStream):
         self._sock.close()
 
     def get_extra_info(self, info: str) -> Any:
-        """`is_readable` says whether an idle connection was closed by the server. httpx asks for TLS's protocol too."""
+        """The state of an idle connection (`is_readable`: closed by the server), or its TLS object for httpx."""
         if info == "is_readable":
             return _is_readable(self._sock.fileno())
         if info == "ssl_object":

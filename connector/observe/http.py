@@ -1,9 +1,9 @@
-"""Serves the pages of a connector; whatever a visitor does costs a bounded part of memory, descriptors and CPU.
+"""Serves the pages of a connector, and bounds the memory, the descriptors and the CPU time that visitors can use.
 
 One thread has an event loop, in which each visit is a task: asyncio does the network and TLS, h11 does HTTP. A visit
-is one connection with one request. The bounds of a visit begin when the connection is accepted, so they hold for TLS
-handshakes and headers, too: that is why connections are accepted here, and not by a ready-made server (docs/decisions,
-0007). Each page is made in a thread of its own, once for all who wait for this page.
+is one connection with one request. The bounds of a visit begin when the connection is accepted, so the bounds hold for
+TLS handshakes and headers, too. For this reason, connections are accepted here, and not by a ready-made server
+(docs/decisions, 0007). Each page is made in a separate thread, once for all visits that wait for this page.
 """
 
 from __future__ import annotations
@@ -36,29 +36,32 @@ from connector.threads.watched import WatchedThread, moves
 _log = structlog.get_logger(__name__)
 
 VISITS: Final = 64
-"""Connections that are open at a time. One more ends the oldest of those that have not sent their request, or the
-oldest of those that have, whichever are more: neither silent visitors nor slow readers take all places."""
+"""The largest number of open connections.
+
+One more connection ends the oldest connection of the larger group: connections that have not sent their request, or
+connections that have. So neither silent visitors nor slow readers take all places.
+"""
 SECONDS: Final = 10.0
-"""From the moment when a connection is accepted until it is closed."""
+"""The longest time of a connection, from its acceptance to its end."""
 PAGE_SECONDS: Final = 8.0
-"""How long a visit waits for a page before it is told to come again."""
+"""The longest time that a visit waits for a page. Then the answer is 503, with the advice to try again."""
 HEADER_BYTES: Final = 16 * 1024
-"""The longest request line and headers."""
+"""The longest request line and headers, in bytes."""
 VISITS_A_SECOND: Final = 100
-"""Connections that are accepted in a second; the others wait in the system's queue."""
+"""The number of connections that are accepted in a second. Further connections wait in the system's queue."""
 _BURST: Final = 2_000
-"""Connections that are accepted at once after a quiet time."""
+"""The number of connections that are accepted at once after a quiet time."""
 _QUEUE: Final = 128
 _CHUNK: Final = 64 * 1024
-"""Bytes of a page that wait for a slow reader, beside those in the system's buffers."""
+"""The bytes of a page that wait for a slow reader, besides the bytes in the system's buffers."""
 _SHARE: Final = 0.05
-"""A page that is kept is made in at most this share of the time."""
+"""The largest share of the time that is spent on making a kept page."""
 _PAUSE: Final = 1.0
 _RENEW_SECONDS: Final = 10.0
 _MOVE_SECONDS: Final = 5.0
 
 Page: TypeAlias = Callable[[], tuple[int, str, bytes]]
-"""Gives (status, content type, body)."""
+"""Returns (status, content type, body)."""
 
 
 class _Answer(NamedTuple):
@@ -69,7 +72,7 @@ class _Answer(NamedTuple):
 
 
 class _Made(NamedTuple):
-    """A page that is being made, or that was made at `start` and is good until `good_until` (monotonic seconds)."""
+    """A page that is being made, or that was made and is good until `good_until` (monotonic seconds)."""
 
     answer: asyncio.Future[_Answer]
     good_until: float
@@ -81,11 +84,12 @@ class ObserveServer:
     def __init__(
         self, listen: str | ObserveSection, pages: Mapping[str, Page], keep: Mapping[str, float] | None = None
     ) -> None:
-        """Bind the address; visitors wait until `start`.
+        """Bind the address. Visitors wait until `start`.
 
-        `listen` is the section `observe` with an address, or only its `listen`. `pages` are by their path. A page that
-        `keep` names is made again only when it is older than so many seconds, and older than twenty times what making
-        it took. Raises OSError if the address cannot be used, and SettingsError for a certificate that cannot be used.
+        `listen` is the section `observe` with an address, or only its `listen`. `pages` has the pages by path. `keep`
+        has seconds by path: a page in `keep` is made again only if the kept page is older than these seconds, and
+        older than twenty times the time for making the page. Raises OSError if the address cannot be used, and
+        SettingsError if the certificate cannot be used.
         """
         section = ObserveSection(listen=listen) if isinstance(listen, str) else listen
         address = Address.of(section.listen or "")
@@ -97,7 +101,7 @@ class ObserveServer:
         self._certificate = _Certificate(section.tls) if section.tls else None
         self._made: dict[str, _Made] = {}
         self._visits: dict[asyncio.Task[None], bool] = {}
-        """Visit, the oldest first → whether its request has come."""
+        """Visit → whether the request of the visit has come. The oldest visit comes first."""
         self._path = address.path
         self._listener = (
             _listen_on_path(address.path, 0o660 if section.socket_access == "group" else 0o600)
@@ -113,13 +117,13 @@ class ObserveServer:
         self.thread = WatchedThread("observe", "", self._run)
 
     def start(self) -> None:
-        """Begin to serve; a warning in the log if more people than are meant may be able to read."""
+        """Begin to serve. Log a warning for each setting that may let unwanted visitors read the pages."""
         for warning in self._warnings:
             _log.warning("pages_open", warning=f"observe: {warning}")
         self.thread.start()
 
     def close(self) -> None:
-        """Stop serving, within a second or two; visits that are not answered yet are cut off."""
+        """Stop serving, within a second or two. Visits that are not answered yet are cut off."""
         self._closing = True
         self._stop()
         if self.thread.is_alive():
@@ -146,7 +150,7 @@ class ObserveServer:
                 connection, _ = await loop.sock_accept(self._listener)
             except ConnectionError:
                 continue  # the visitor is gone already
-            except OSError as error:  # too many open files, no memory: others of this process may free some
+            except OSError as error:  # too many open files, no memory: other threads may free some
                 _log.warning("pages_cannot_accept", error=os.strerror(error.errno or 0))
                 await asyncio.sleep(_PAUSE)
                 continue
@@ -175,7 +179,7 @@ class ObserveServer:
                 transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, **tls)
                 await self._exchange(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
         except (OSError, TimeoutError) as error:
-            _log.debug("page_visit_cut", why=type(error).__name__)  # a visitor's doing
+            _log.debug("page_visit_cut", why=type(error).__name__)  # caused by the visitor
         except Exception:  # noqa: BLE001 - a bug of ours costs one visit
             _log.exception("page_visit_failed")
         finally:
@@ -190,7 +194,7 @@ class ObserveServer:
             while (request := http.next_event()) is h11.NEED_DATA:
                 http.receive_data(await reader.read(_CHUNK))
             if not isinstance(request, h11.Request):
-                return  # gone without a request
+                return  # the visitor left without a request
             visit = asyncio.current_task()
             assert visit is not None  # noqa: S101 - for mypy
             self._visits[visit] = True
@@ -210,7 +214,7 @@ class ObserveServer:
         headers = dict(request.headers)
         path = request.target.partition(b"?")[0].decode("latin-1")
         if not self._knows(headers.get(b"host", b"localhost").decode("latin-1")):
-            return _Answer(421, "text/plain", b"this name is not one of mine; observe.hosts lists further names\n")
+            return _Answer(421, "text/plain", b"this host name is unknown here; observe.hosts lists further names\n")
         if self._token and not hmac.compare_digest(headers.get(b"authorization", b""), b"Bearer " + self._token):
             more = (("WWW-Authenticate", "Bearer"),)
             return _Answer(401, "text/plain", b"the bearer token of observe.token is needed\n", more)
@@ -221,8 +225,11 @@ class ObserveServer:
         return await self._page(path)
 
     def _knows(self, host: str) -> bool:
-        """Whether a visitor may call us by this name: a page of somebody else, whose name was pointed at this address
-        (DNS rebinding), makes a browser send the name of that page."""
+        """Whether `host` is a name of this server.
+
+        The check stops DNS rebinding: somebody points the name of another page at this address, and a browser with that
+        page sends the other name here.
+        """
         if self._hosts is None:
             return True
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() and not host.endswith("]") else host
@@ -236,7 +243,7 @@ class ObserveServer:
         return True
 
     async def _page(self, path: str) -> _Answer:
-        """The page that is kept, or that is being made for all who wait for it."""
+        """The kept page, or the page that is being made for all visits that wait for the page."""
         made = self._made.get(path)
         if made is None or (made.answer.done() and time.monotonic() >= made.good_until):
             try:
@@ -273,20 +280,20 @@ class ObserveServer:
 
 
 class _Certificate:
-    """The certificate of the pages; a renewed file replaces the one that was read before."""
+    """The certificate of the pages, which is read again after its files were renewed."""
 
     def __init__(self, section: PagesTlsSection) -> None:
-        """Raises SettingsError if it cannot be used."""
+        """Read the certificate. Raises SettingsError if the certificate cannot be used."""
         self._section = section
         self._looked = time.monotonic()
         self._stamp = self._stamped()
         try:
             self._context = self._read()
-        except OSError as error:  # among them ssl.SSLError
+        except OSError as error:  # ssl.SSLError is a subclass
             raise SettingsError(f"observe.tls: the certificate cannot be used: {_why(error)}") from None
 
     def context(self) -> ssl.SSLContext:
-        """The context for the next connection."""
+        """The TLS context for the next connection."""
         if time.monotonic() - self._looked >= _RENEW_SECONDS:
             self._looked = time.monotonic()
             try:
@@ -294,7 +301,7 @@ class _Certificate:
                     self._context, self._stamp = self._read(), stamp
                     _log.info("pages_certificate_renewed")
             except OSError as error:
-                _log.warning("pages_certificate_not_renewed", error=_why(error), effect="the old one is used")
+                _log.warning("pages_certificate_not_renewed", error=_why(error), effect="the old certificate is used")
         return self._context
 
     def _stamped(self) -> tuple[tuple[int, int], ...]:
@@ -319,7 +326,7 @@ async def _move() -> None:
 
 
 def json_page(status: int, content: object) -> tuple[int, str, bytes]:
-    """A page of JSON."""
+    """A page with `content` as JSON: (status, content type, body)."""
     return status, "application/json", json.dumps(content, indent=1).encode() + b"\n"
 
 
@@ -338,7 +345,7 @@ def _response(answer: _Answer) -> h11.Response:
 
 
 def _from_outside(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> Callable[[], None]:
-    """A function that another thread may call, so that the loop calls `call`; without effect after the loop's end."""
+    """A function for other threads that makes the loop call `call`. After the end of the loop, nothing is called."""
 
     def send() -> None:
         with suppress(RuntimeError):
@@ -348,13 +355,13 @@ def _from_outside(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -
 
 
 def _say_failure(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Instead of asyncio's own log, which has tracebacks and no bound."""
+    """Log a failure in one line, because asyncio's own log has tracebacks and no bound."""
     error = context.get("exception")
     _log.warning("page_visit_failed", message=context.get("message"), error=type(error).__name__ if error else None)
 
 
 def _why(error: OSError) -> str:
-    """Why a file cannot be used, without the place in OpenSSL's own code."""
+    """The reason why a file cannot be used, without the place in OpenSSL's own code."""
     if isinstance(error, ssl.SSLError):
         return error.reason or "no PEM files of a certificate and its key, or key_password is wrong or missing"
     return error.strerror or type(error).__name__
@@ -371,8 +378,10 @@ def _listen_on_port(address: Address) -> socket.socket:
 
 
 def _listen_on_path(path: Path, mode: int) -> socket.socket:
-    """A Unix socket, instead of one that a connector has left behind. Raises OSError if somebody serves there, or if
-    another file is there."""
+    """A listening Unix socket, which replaces a socket that another connector has left behind.
+
+    Raises OSError if a process serves at this path, or if the file at this path is no socket.
+    """
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise FileExistsError(errno.EEXIST, "a file that is no socket is there")
@@ -387,7 +396,7 @@ def _listen_on_path(path: Path, mode: int) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     try:
         listener.bind(str(path))
-        path.chmod(mode)  # before it listens: nobody could connect until now
+        path.chmod(mode)  # before the socket listens: nobody could connect until now
         listener.listen(_QUEUE)
     except OSError:
         listener.close()

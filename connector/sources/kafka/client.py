@@ -1,4 +1,4 @@
-"""The consumer of the moment. Leaving the group and joining it anew takes another one."""
+"""The present consumer of a source. After leaving the group, a new consumer joins the group again."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ _log = structlog.get_logger(__name__)
 
 
 class ConsumerHandle:
-    """Makes and closes it; whoever polls calls all of this, except `leave`, which `close` of the source calls last."""
+    """Makes and closes the consumer.
+
+    The thread that polls calls all methods. When the source is closed, a separate thread calls `leave` last.
+    """
 
     def __init__(self, settings: KafkaSection, member: Member, make: Callable[..., Consumer]) -> None:
-        """ValueError if librdkafka does not take the settings."""
+        """Make the first consumer with `make`. Raises SettingsError if librdkafka refuses the settings."""
         self._settings = settings
         self._member = member
         self._make = make
         self.consumer = self._new()
 
     def renew(self) -> None:
-        """Another one, after `leave`. ValueError if librdkafka does not take the settings any more."""
+        """Make a new consumer, after `leave`. Raises SettingsError if librdkafka refuses the settings now."""
         self.consumer = self._new()
 
     def leave(self) -> None:
-        """Leave the group, which calls back first."""
+        """Leave the group. Before the group is left, librdkafka calls the callbacks of the member."""
         try:
             self.consumer.close()
         except (KafkaException, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""A Kafka section → librdkafka's settings. What each means: librdkafka's CONFIGURATION.md."""
+"""Makes librdkafka's settings from a Kafka section. librdkafka's CONFIGURATION.md explains each setting."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ _NO_NETWORK: Final = "No `bootstrap.servers` configured"
 
 
 def consumer_settings(section: KafkaSection) -> dict[str, Any]:
-    """A member of the group. Positions are stored by hand; librdkafka commits the stored ones, and resets none."""
+    """The settings of a member of the group.
+
+    The connector stores the positions. librdkafka commits the stored positions, and never resets a position.
+    """
     settings = {
         "group.id": section.group_id,
         "group.protocol": section.group_protocol,
@@ -41,7 +44,7 @@ def consumer_settings(section: KafkaSection) -> dict[str, Any]:
         **_prefetch(section),
         **admin_settings(section),
     }
-    if section.group_protocol == "classic":  # with the new protocol the brokers say, and librdkafka refuses these
+    if section.group_protocol == "classic":  # with the new protocol the brokers decide, and librdkafka refuses these
         session = section.session_seconds
         settings |= {
             "partition.assignment.strategy": section.assignor,
@@ -54,7 +57,7 @@ def consumer_settings(section: KafkaSection) -> dict[str, Any]:
 
 
 def reader_settings(section: KafkaSection) -> dict[str, Any]:
-    """A reader beside the group: it commits nothing, and its group's name is nobody's."""
+    """The settings of a reader outside the group. The reader commits nothing, and its group has no other member."""
     settings = {
         "group.id": f"{section.group_id}-backfill-{secrets.token_hex(4)}",
         "enable.auto.offset.store": False,
@@ -68,10 +71,13 @@ def reader_settings(section: KafkaSection) -> dict[str, Any]:
 
 
 def check_settings(section: KafkaSection) -> list[str]:
-    """What librdkafka itself warns of, without any network. ValueError if it refuses the settings."""
+    """librdkafka's own warnings about the settings. No connection is opened.
+
+    Raises SettingsError, which is a ValueError, if librdkafka refuses the settings.
+    """
     settings = consumer_settings(section)
-    del settings["bootstrap.servers"]  # it would connect
-    if section.sasl and section.sasl.mechanism == "OAUTHBEARER":  # it would ask for a token
+    del settings["bootstrap.servers"]  # the consumer would connect
+    if section.sasl and section.sasl.mechanism == "OAUTHBEARER":  # the consumer would ask for a token
         settings["security.protocol"] = settings["security.protocol"].removeprefix("SASL_")
         settings = {name: value for name, value in settings.items() if not name.startswith("sasl.")}
     kept = _Kept()
@@ -79,7 +85,7 @@ def check_settings(section: KafkaSection) -> list[str]:
     logger.addHandler(kept)
     try:
         consumer = Consumer(settings, logger=logger)
-        consumer.poll(0)  # gives out the log lines
+        consumer.poll(0)  # hands the log lines to the logger
         consumer.close()
     except (KafkaException, TypeError, ValueError) as error:
         raise SettingsError(refusal(section, error)) from None
@@ -87,7 +93,7 @@ def check_settings(section: KafkaSection) -> list[str]:
 
 
 def refusal(section: KafkaSection, error: Exception) -> str:
-    """Why a client could not be made, for people; what was passed through is not repeated."""
+    """The reason why a client could not be made, as text for people, without the values under `librdkafka`."""
     detail = error.args[0].str() if isinstance(error, KafkaException) else str(error)
     detail = " ".join(detail.split()).removeprefix("Failed to create consumer: ")
     if found := _NO_FILE_ERROR.fullmatch(detail):
@@ -96,7 +102,7 @@ def refusal(section: KafkaSection, error: Exception) -> str:
 
 
 def hidden(section: KafkaSection, text: str) -> str:
-    """The text without the values of what is passed through: somebody may have put a secret under a wrong name."""
+    """The text without the values under `librdkafka`, because somebody may have put a secret under a wrong name."""
     for value in section.librdkafka.values():
         if isinstance(value, str) and value:
             text = text.replace(f'"{value}"', '"…"')
@@ -104,7 +110,7 @@ def hidden(section: KafkaSection, text: str) -> str:
 
 
 class _Kept(logging.Handler):
-    """Warnings about the configuration."""
+    """Keeps librdkafka's warnings about the configuration."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,12 +128,12 @@ def _reading() -> dict[str, Any]:
         "isolation.level": "read_committed",
         "check.crcs": True,
         "enable.partition.eof": False,
-        "topic.metadata.refresh.interval.ms": 30_000,  # so long until a new topic that fits a pattern is seen
+        "topic.metadata.refresh.interval.ms": 30_000,  # the time until a new topic of a pattern is seen
     }
 
 
 def _prefetch(section: KafkaSection) -> dict[str, Any]:
-    """Fetching, sized for a small container: the defaults prefetch 64 MiB and 100,000 records a partition."""
+    """The settings of fetching in a small container; the defaults prefetch 64 MiB and 100,000 records a partition."""
     return {
         "queued.max.messages.kbytes": section.prefetch // 1024,
         "queued.min.messages": 1000,

@@ -1,1 +1,1 @@
-"""MQTT: a broker's messages, made a log by a journal."""
+"""MQTT: the messages of a broker, which a journal turns into a log."""

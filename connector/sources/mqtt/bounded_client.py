@@ -1,9 +1,9 @@
-"""paho's client, reading ahead, within bounds, and by the rules of `Agreement`.
+"""paho's client, which reads ahead, keeps bounds, and checks the rules of `Agreement`.
 
-A message may have 256 MB, and paho would hold it four times over. Of one that is longer than wanted only the beginning
-is kept: the rest is read and thrown away as it comes, and whoever takes the message is told how long it was.
+A message may have 256 MB, and paho would hold four copies of the message. If a message is longer than wanted, only its
+beginning is kept: the rest is read and thrown away, and the receiver of the message learns the full length.
 
-Every private name of paho that this project uses stands in this file and in `websocket.py`.
+All private names of paho that this project uses are in this file and in `websocket.py`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ _READ_AHEAD: Final = 64 * 1024
 _READ_AT_ONCE: Final = 1024 * 1024
 _LEAST_BYTES_A_SECOND: Final = 1024
 MESSAGE_BYTES: Final = 16 * 1024 * 1024
-"""The longest message that is kept whole where nobody says otherwise."""
+"""The default for the longest message that is kept whole, in bytes."""
 
 
 class BoundedClient(Client):
-    """paho asks the system three times for each packet; this asks once for many, and hands out the pieces.
+    """A client that asks the system once for many packets; paho itself asks three times for each packet.
 
-    `loop_read` raises `BreachError` where the broker broke a rule; then the connection must end."""
+    `loop_read` raises `BreachError` if the broker broke a rule. Then the connection must end.
+    """
 
     def __init__(
         self,
@@ -41,8 +42,10 @@ class BoundedClient(Client):
         most_bytes: int = MESSAGE_BYTES,
         **more: Any,
     ) -> None:
-        """Of a packet about `most_bytes` are kept, at least `AROUND_PAYLOAD`. `on_publish_received` is called with
-        each message, in the thread that calls `loop_read`."""
+        """`on_publish_received` is called with each message, in the thread that calls `loop_read`.
+
+        About the first `most_bytes` of a packet are kept, and never less than `AROUND_PAYLOAD`.
+        """
         super().__init__(*args, **more)
         self._agreement = agreement
         self._on_publish_received = on_publish_received
@@ -51,21 +54,21 @@ class BoundedClient(Client):
         self._most = max(most_bytes, AROUND_PAYLOAD)
         self._longest_silence = 0
         self._began_at = 0.0
-        """When the present packet began to come, or when reading went on after a pause."""
+        """The time when the present packet began to come, or when reading went on after a pause."""
         self._had_then = 0
-        """Bytes of the present packet that had come by then."""
+        """The bytes of the present packet that had come at `_began_at`."""
         self.cut_from: int | None = None
-        """While a message is handed over: how many bytes it had, if not all of them were kept."""
+        """The full length of the message that is handed over, if only its beginning was kept; None otherwise."""
         self.wrote_at = time.monotonic()
-        """When the broker last took bytes from us."""
+        """The time when the broker last took bytes."""
 
     def has_ahead(self) -> bool:
-        """Whether something was read that paho has not asked for yet."""
+        """Whether bytes were read that paho has not asked for yet."""
         return self._at < len(self._ahead)
 
     @property
     def may_read(self) -> bool:
-        """Whether more messages may come. If not, some must be acknowledged first."""
+        """Whether more messages may be read. If not, some messages must be acknowledged first."""
         return not self._agreement.is_full
 
     @property
@@ -74,14 +77,16 @@ class BoundedClient(Client):
         return self._agreement.is_exceeded
 
     def is_slower_than(self, patience: float, now: float) -> bool:
-        """Whether the present packet comes so slowly that it seems to come without end: at less than 1 KiB a second,
-        after a grace of `patience` seconds. `now` is `time.monotonic()`. (paho goes on as long as bytes come.)"""
+        """Whether the present packet comes too slowly: at less than 1 KiB a second, after `patience` seconds of grace.
+
+        `now` is `time.monotonic()`. paho itself goes on as long as bytes come.
+        """
         if not self._in_packet["command"]:
             return False
         return now - self._began_at > patience + (self._had() - self._had_then) / _LEAST_BYTES_A_SECOND
 
     def read_on(self, now: float) -> None:
-        """Reading goes on after a pause of ours, which the broker did not make."""
+        """Note that reading goes on after a pause of ours, which must not count as slowness of the broker."""
         self._began_at, self._had_then = now, self._had()
 
     def _had(self) -> int:
@@ -89,7 +94,7 @@ class BoundedClient(Client):
 
     @property
     def backlog(self) -> int:
-        """Packets that wait until the broker takes them."""
+        """The number of packets that the broker has not taken yet."""
         return len(self._out_packet)
 
     def ping(self) -> None:
@@ -103,14 +108,14 @@ class BoundedClient(Client):
         self._agreement.acknowledged(mids)
 
     def ask_for(self, subscriptions: Sequence[tuple[str, SubscribeOptions | int]]) -> tuple[MQTTErrorCode, int | None]:
-        """SUBSCRIBE. Returns whether that could be sent, and its packet id."""
-        result, mid = self.subscribe(list(subscriptions))  # type: ignore[arg-type] # paho's stub has one of the two
+        """Send SUBSCRIBE. Returns paho's result, and the packet id; None if nothing was sent."""
+        result, mid = self.subscribe(list(subscriptions))  # type: ignore[arg-type] # paho's stub knows one type
         if mid is not None:
             self._agreement.subscribes(mid)
         return result, mid
 
     def give_up(self, filters: Sequence[str]) -> tuple[MQTTErrorCode, int | None]:
-        """UNSUBSCRIBE. Returns whether that could be sent, and its packet id."""
+        """Send UNSUBSCRIBE. Returns paho's result, and the packet id; None if nothing was sent."""
         result, mid = self.unsubscribe(list(filters))
         if mid is not None:
             self._agreement.unsubscribes(mid)
@@ -119,7 +124,7 @@ class BoundedClient(Client):
     # -- below: paho's own names ------------------------------------------------------------------
 
     def connect(self, host: str, port: int = 1883, keepalive: int = 60, *args: Any, **more: Any) -> MQTTErrorCode:
-        """As paho's; a broker cannot make the keepalive longer."""
+        """Connect as paho does, but with a keepalive that a broker cannot make longer."""
         self._longest_silence = keepalive
         return super().connect(host, port, keepalive, *args, **more)
 
@@ -143,7 +148,7 @@ class BoundedClient(Client):
             self._at = 0
         if packet["have_remaining"]:
             room = self._most - len(packet["packet"])
-            if room <= 0:  # paho counts what it gets: one byte in the place of all that is thrown away
+            if room <= 0:  # paho counts the bytes that it gets: here one byte for all thrown away
                 thrown_away = max(0, min(bufsize, len(self._ahead) - self._at) - 1)
                 packet["to_process"] -= thrown_away
                 self._at += thrown_away
@@ -166,13 +171,13 @@ class BoundedClient(Client):
         first = self._in_packet["command"]
         try:
             return super()._packet_handle()
-        except MQTTException as error:  # MalformedPacket is one
+        except MQTTException as error:  # MalformedPacket is a subclass
             raise self._agreement.malformed(first) from error
 
     def _handle_connack(self) -> MQTTErrorCode:
         self._agreement.connack(self._in_packet["packet"])
         result = super()._handle_connack()
-        # A broker may say how often it wants to hear from us; with 0, or a day, a dead connection would go unnoticed.
+        # A broker may set the keepalive. With 0, or a day, nobody would notice a dead connection.
         self._keepalive = min(self._keepalive or self._longest_silence, self._longest_silence)
         return result
 

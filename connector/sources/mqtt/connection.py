@@ -1,10 +1,10 @@
 """One network connection to an MQTT broker, from CONNECT to its end.
 
-Every connection has a paho client of its own, so that a packet id can never confirm another message after a reconnect.
-One thread owns the connection; other threads only hand something to `Outbound`, or set a wish.
+Every connection has a separate paho client, so that a packet id can never confirm another message after a reconnect.
+One thread owns the connection; other threads only hand data to `Outbound`, or set a flag.
 
-While reading is paused the socket is not read, so TCP tells the broker to wait. Pings still go out, and their answers
-are not missed as long as they are behind data that we chose not to read.
+While reading is paused, the socket is not read, so TCP makes the broker wait. Pings still go out. A missing answer does
+not count, because the answer may be behind data that is not read yet.
 """
 
 from __future__ import annotations
@@ -38,25 +38,28 @@ _READS_PER_TURN: Final = 256
 _TURN_BYTES: Final = 1024 * 1024
 _TICK_SECONDS: Final = 0.5
 _AROUND_HEADER: Final = 150
-"""Bytes of memory that a header takes beside its text."""
+"""The bytes of memory that a header takes besides its text."""
 _GOODBYE_SECONDS: Final = 1.0
 _BACKLOG: Final = 1000
-"""Packets that wait until the broker takes them; while there are more, nothing is added."""
+"""The number of packets not taken by the broker at which no more packets are added."""
 TAKEN_OVER: Final = 0x8E
 """MQTT 5 reason code 142, "session taken over": another client connected with our client ID."""
 
 
 def _duplicate(sock: Any) -> socket.socket | None:
-    """Another handle of this connection, which is open after paho has closed its own."""
+    """Another handle of this connection, which stays open after paho has closed its handle; None if closed already."""
     try:
         return None if sock is None else socket.socket(fileno=os.dup(sock.fileno()))
-    except OSError:  # it was closed below us
+    except OSError:  # the socket is closed already
         return None
 
 
 def _close_in_order(sock: socket.socket) -> None:
-    """Close a connection on which all was said, and on which the broker may go on sending. Closing one with unread data
-    resets it, and then the broker drops the acknowledgements that it has not read: their messages would come again."""
+    """Close a connection after our last packet, and let the broker read this packet.
+
+    If a connection with unread data is closed, TCP resets the connection. Then the broker drops all unread
+    acknowledgements, and sends the messages again. So all data is read until the broker closes the connection.
+    """
     until = time.monotonic() + _GOODBYE_SECONDS
     with sock, contextlib.suppress(OSError):  # the broker was faster
         sock.settimeout(0.1)
@@ -69,33 +72,33 @@ def _close_in_order(sock: socket.socket) -> None:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Why a connection ended."""
+    """The reason why a connection ended."""
 
     message: str
     taken_over: bool = False
     by_broker: bool = False
-    """The broker closed an established connection without a word."""
+    """Whether the broker closed an established connection without a reason."""
     refused: bool = False
-    """The broker answered, and did not want us."""
+    """Whether the broker answered with a refusal."""
     breach: str | None = None
-    """The rule of the protocol that the broker broke, one of a fixed number of texts: we ended the connection."""
+    """The rule that the broker broke, one of a fixed number of texts; None if we did not end the connection for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What one turn of the network loop read."""
+    """The messages that one turn of the network loop read."""
 
     records: list[Record]
     mids: list[int]
-    """Packet ids of the QoS 1 messages among them, in order."""
+    """The packet ids of the QoS 1 messages in `records`, in order."""
     unwanted: int
-    """How many of them have a topic or properties that are not allowed, or a topic that matches no subscription."""
+    """The number of messages with a forbidden topic or property, or with a topic that matches no subscription."""
     too_early: int
-    """How many of them the broker sent before it had the acknowledgements that it had agreed to wait for."""
+    """The number of messages that the broker sent beyond the Receive Maximum."""
 
 
 class Connection:
-    """One connection; used once."""
+    """One connection. The object is used once."""
 
     def __init__(
         self,
@@ -112,14 +115,14 @@ class Connection:
         ends_session: Callable[[], bool] = lambda: False,
         message_bytes: int = MESSAGE_BYTES,
     ) -> None:
-        """Opens nothing yet.
+        """Set the parameters; `run` opens the connection.
 
         Three callbacks run in the thread that calls `run`: `received` with the messages of a turn; `subscribed`, once,
-        with the filters that are in force; `unsubscribed` with the filters that are left after some were given up.
+        with the filters that are in force; `unsubscribed` with the remaining filters after some filters were given up.
         `stale` runs in any thread, with the number of acknowledgements that came too late. `remembered_filters` and
-        `keep_session` are as in `Handshake`. Filters in `leave` are given up as if `leave()` had been called.
-        `ends_session` is asked at the end: whether the broker may forget us. A message of more than about
-        `message_bytes` comes without its end, as a record with a problem.
+        `keep_session` are as in `Handshake`. Filters in `leave` are given up, as after a call of `leave()`.
+        `ends_session` is called at the end, and returns whether the broker may forget our session. A message of more
+        than about `message_bytes` comes without its end, as a record with a problem.
         """
         self._settings = settings
         self._received = received
@@ -145,13 +148,13 @@ class Connection:
         self._end: End | None = None
         self._unwanted = self._too_early = 0
         self._nothing_waits_at = time.monotonic()
-        """When everything that we wanted to send was sent."""
+        """The last time when nothing waited to be sent."""
 
     # -- for any thread ---------------------------------------------------------------------------
 
     @property
     def ready(self) -> bool:
-        """Whether every filter that we want is granted."""
+        """Whether the broker has granted every wanted filter."""
         return self._handshake.ready
 
     @property
@@ -161,41 +164,40 @@ class Connection:
 
     @property
     def session_expiry(self) -> float:
-        """Seconds that the broker keeps our session: it may grant less than was asked for."""
+        """The seconds that the broker keeps our session. The broker may grant less than requested."""
         return self._handshake.session_expiry
 
     @property
     def refused_filters(self) -> dict[str, str]:
-        """Filter → why the broker does not give it to us."""
+        """Filter → the reason why the broker does not grant the filter."""
         return self._handshake.refused_filters
 
     @property
     def left(self) -> bool:
-        """Whether the filters to leave are unsubscribed, and all messages that the broker had queued for us by then
-        came and were acknowledged."""
+        """Whether the filters in `leave` are unsubscribed, and all messages from before are here and acknowledged."""
         return self._departure.quiet
 
     def acknowledge(self, mids: list[int]) -> None:
-        """As `Outbound.acknowledge`."""
+        """Do the same as `Outbound.acknowledge`."""
         self._outbound.acknowledge(mids)
 
     def publish(self, topic: str, payload: bytes) -> bool:
-        """As `Outbound.publish`."""
+        """Do the same as `Outbound.publish`."""
         return self._outbound.publish(topic, payload)
 
     def leave(self, filters: frozenset[str]) -> None:
-        """Unsubscribe from these filters, and find out when the last message that was meant for us has come."""
+        """Unsubscribe from `filters`, and find out when the last message for our session has come (see `left`)."""
         self._leave = self._handshake.leave = filters
         self._outbound.wake()
 
     def wake(self) -> None:
-        """Have the loop look at once."""
+        """Make the loop check its queues and flags at once."""
         self._outbound.wake()
 
     # -- for the thread that owns the connection --------------------------------------------------
 
     def run(self, *, may_read: Callable[[], bool], stopping: Callable[[], bool]) -> End:
-        """Connect, and serve until the connection ends or until `stopping`. Returns why the connection ended."""
+        """Connect, and serve until the connection ends or until `stopping`. Returns the reason for the end."""
         try:
             return self._connect() or self._serve(may_read, stopping)
         finally:
@@ -231,12 +233,12 @@ class Connection:
             reading = not handshake.connected or (client.may_read and may_read())
             if reading:
                 if client.is_slower_than(2 * keepalive, now):
-                    return End("the broker sends a packet so slowly that it never seems to end")
+                    return End("the broker sends a packet so slowly that the packet seems to have no end")
                 if now >= misc_from:
                     client.loop_misc()
             else:
                 client.read_on(now)
-                # The answers to our pings are in what we do not read now: do not miss them for a while.
+                # The answers to our pings are behind data that is not read now: do not miss the answers for a while.
                 misc_from = now + keepalive
                 if now >= next_ping:
                     next_ping = now + keepalive / 2
@@ -247,7 +249,7 @@ class Connection:
                 return self._refuse(breach)
 
     def _over(self, now: float) -> End | None:
-        """Why the connection is over; None while all is well."""
+        """The reason why the connection is over; None while all is well."""
         client, handshake = self._client, self._handshake
         if handshake.refused is not None:
             return End(handshake.refused, refused=not handshake.connected)
@@ -260,12 +262,12 @@ class Connection:
         if not client.want_write():
             self._nothing_waits_at = now
         elif now - max(client.wrote_at, self._nothing_waits_at) > self._settings.keepalive:
-            return End(f"the broker took nothing of what we sent for {self._settings.keepalive:g} s")
+            return End(f"the broker took no bytes of ours for {self._settings.keepalive:g} s")
         return None
 
     def _turn(self, sock: Any, reading: bool) -> None:
         client, outbound = self._client, self._outbound
-        if sock is None:  # closed since we looked
+        if sock is None:  # closed since `_over` looked
             return
         pending = reading and (client.has_ahead() or (hasattr(sock, "pending") and sock.pending() > 0))
         wanted = [outbound.woken, sock] if reading else [outbound.woken]
@@ -273,7 +275,7 @@ class Connection:
             readable, _, _ = ready_sockets(
                 wanted, [sock] if client.want_write() else [], (), 0.0 if pending else _TICK_SECONDS
             )
-        except (OSError, ValueError):  # the socket was closed below us
+        except (OSError, ValueError):  # the socket is closed already
             self._end = self._end or End("the connection was lost")
             return
         if outbound.woken in readable:
@@ -303,7 +305,7 @@ class Connection:
             self._received(self, received)
 
     def _go_on_leaving(self) -> None:
-        """Send UNSUBSCRIBE where `Departure` wants one."""
+        """Send UNSUBSCRIBE if `Departure` may ask the broker."""
         departure, handshake = self._departure, self._handshake
         if not self._leave or handshake.subscribing or not handshake.connected:
             return
@@ -313,7 +315,7 @@ class Connection:
                 departure.asked(mid)
 
     def _say_goodbye(self) -> End:
-        """Send DISCONNECT; the broker keeps the session for the next time, unless it may forget us."""
+        """Send DISCONNECT. The broker keeps the session for the next connection, unless the session may end."""
         end = End("we disconnected")
         self._end = self._end or end  # before paho calls back
         self._outbound.send_acknowledgements(self._client)
@@ -325,10 +327,12 @@ class Connection:
         return end
 
     def _refuse(self, breach: BreachError) -> End:
-        """End the connection because the broker broke a rule: with the reason in DISCONNECT (MQTT 5), or without a word
-        (3.1.1)."""
-        self._end = End(f"the broker broke the protocol: {breach}", breach=breach.kind)
-        self._hand_over()  # what came before is ours
+        """End the connection because the broker broke a rule.
+
+        With MQTT 5, DISCONNECT has the reason. With 3.1.1, the connection is only closed.
+        """
+        self._end = End(f"protocol error: {breach}", breach=breach.kind)
+        self._hand_over()  # the messages before the breach are valid
         if self._handshake.v5:
             reason = ReasonCode(PacketTypes.DISCONNECT, identifier=breach.code)
             self._disconnect(lambda client: client.disconnect(reasoncode=reason))
@@ -337,7 +341,7 @@ class Connection:
         return self._end
 
     def _disconnect(self, send: Callable[[Client], object]) -> None:
-        """Send DISCONNECT by `send`, wait a moment until it is gone, and close the connection."""
+        """Send DISCONNECT by `send`, wait at most a second until the packet is sent, and close the connection."""
         client = self._client
         kept = _duplicate(client.socket())
         send(client)
@@ -390,14 +394,16 @@ class Connection:
 
 def _too_long(length: int, kept: int) -> str:
     return (
-        f"the message has {length} bytes, and only the first {kept} of its payload were kept: it is longer than any "
-        "payload may be (mapping.max_payload, and dead_letters.max_payload for what is kept of it here)"
+        f"the message has {length} bytes, and only the first {kept} of its payload were kept: the message is longer "
+        "than any payload may be (mapping.max_payload; dead_letters.max_payload bounds the part that is kept)"
     )
 
 
 def end_session(settings: MqttSection, client_id: str) -> None:
-    """Have the broker forget this session, before MQTT 5: by a clean session that ends at once. Best effort: where that
-    does not work, the session ends when the broker lets it expire."""
+    """Make the broker forget this session, before MQTT 5: by a clean session that ends at once.
+
+    If the connection fails, the session ends later, when the broker lets the session expire.
+    """
     ended = threading.Event()
     connection = Connection(
         settings,

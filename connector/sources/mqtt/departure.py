@@ -1,8 +1,8 @@
-"""How far we are with leaving subscriptions on a connection. No I/O.
+"""The progress of leaving subscriptions on a connection. No I/O.
 
-UNSUBSCRIBE is sent once to leave, and then again and again as a question: a broker answers in order. So when an answer
-comes, no message came before it, and all earlier messages are acknowledged, then no message is left at the broker that
-only we would get.
+UNSUBSCRIBE is sent once to leave, and then again and again as a question, because a broker answers in order. Leaving is
+finished when an answer came, no message came between the question and the answer, and all earlier messages are
+acknowledged. Then the broker holds no message that only our session would get.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ class Departure:
 
     def __init__(self) -> None:
         self.came = 0
-        """Messages received on this connection."""
+        """The number of messages received on this connection."""
         self.to_acknowledge = 0
-        """Messages received that want an acknowledgement."""
+        """The number of received messages that want an acknowledgement."""
         self.acknowledged = 0
-        """Acknowledgements sent."""
+        """The number of acknowledgements sent."""
         self.quiet = False
-        """The last message that was meant for us has come and is acknowledged."""
+        """Whether the last message for our session has come and is acknowledged."""
         self._mid: int | None = None
         self._came_before = 0
         self._unsubscribed = False
@@ -32,12 +32,12 @@ class Departure:
         return not self._unsubscribed or self.acknowledged >= self.to_acknowledge
 
     def asked(self, mid: int) -> None:
-        """UNSUBSCRIBE was sent with this packet id."""
+        """Note that UNSUBSCRIBE was sent with this packet id."""
         self._mid = mid
         self._came_before = self.came
 
     def answered(self, mid: int) -> bool:
-        """UNSUBACK came for this packet id. Returns whether it was the first answer to us."""
+        """Note that UNSUBACK came for this packet id. Returns whether UNSUBACK was the first answer to a question."""
         if mid != self._mid:
             return False
         self._mid = None

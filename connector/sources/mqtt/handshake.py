@@ -1,6 +1,6 @@
 """The beginning of a connection: CONNECT and its answer, SUBSCRIBE and its answer.
 
-Only this file decides what is asked for, and reads what the broker grants.
+Only this file decides about the requests, and reads the broker's grants.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ _HANDSHAKE_SECONDS: Final = 20.0
 
 
 class Handshake:
-    """What one connection asks of its broker, and what the broker granted. For the thread that owns the connection; the
-    public attributes may be read by any thread."""
+    """The requests of one connection, and the broker's grants.
+
+    The methods are for the thread that owns the connection. Any thread may read the public attributes.
+    """
 
     def __init__(
         self,
@@ -43,40 +45,44 @@ class Handshake:
         granted: Callable[[frozenset[str]], None],
         received: Callable[[Publish], None],
     ) -> None:
-        """`remembered_filters` were in force when the session was last used; filters in `leave` are not asked for.
-        Without `keep_session` the broker begins with a new session, and forgets it at the end. `granted` is called
-        once, with the filters that are in force; `received` with each message."""
+        """`remembered_filters` were in force when the session was last used; filters in `leave` are not requested.
+
+        Without `keep_session`, the broker begins with a new session, and forgets the session at the end. `granted` is
+        called once, with the filters that are in force. `received` is called with each message.
+        """
         self._settings = settings
         self._client_id = client_id
         self._remembered_filters = remembered_filters
         self._keep_session = keep_session
         self.leave = leave
-        """Filters that are not asked for, since they are given up; any thread may set them."""
+        """The filters that are given up, and so are not requested. Any thread may set this attribute."""
         self._granted = granted
         self._received = received
         self.v5 = settings.protocol == "5"
         self._url: SplitResult = urlsplit(settings.url)
         self._asked: list[str] = []
-        """The filters of our SUBSCRIBE, in its order."""
+        """The filters of our SUBSCRIBE, in the order of the packet."""
         self._bounded: BoundedClient
         self._suback_due: float | None = None
         self._connack_due = 0.0
         self._most_qos = 2
         self.connected = False
-        """CONNACK came."""
+        """Whether CONNACK came."""
         self.ready = False
-        """Every filter that we want is granted."""
+        """Whether the broker has granted every wanted filter."""
         self.session_present = False
         self.session_expiry = settings.session_expiry
-        """Seconds that the broker keeps our session: it may grant less than was asked for."""
+        """The seconds that the broker keeps our session. The broker may grant less than requested."""
         self.refused_filters: dict[str, str] = {}
-        """Filter → why the broker does not give it to us."""
+        """Filter → the reason why the broker does not grant the filter."""
         self.refused: str | None = None
-        """Why the broker does not want us at all, or what could not be sent."""
+        """The reason why the broker refused CONNECT, or why SUBSCRIBE could not be sent; None without a failure."""
 
     def connect(self, message_bytes: int) -> BoundedClient | str:
-        """A client with a connection, on which CONNECT is on its way; or why there is none, for people. The client
-        keeps about `message_bytes` of a message."""
+        """A connected client, on which CONNECT is on its way; or the reason for a failure, as text for people.
+
+        The client keeps about `message_bytes` of a message.
+        """
         host, port = self._url.hostname or "", self._url.port or MQTT_PORTS[self._url.scheme]
         settings = self._settings
         keepalive = max(1, round(settings.keepalive))
@@ -128,9 +134,9 @@ class Handshake:
         return self._suback_due is not None
 
     def late(self, now: float) -> str | None:
-        """Which answer did not come in time, for people; None while all is well. `now` is `time.monotonic()`."""
+        """The answer that did not come in time, in a sentence; None while all is well. `now` is `time.monotonic()`."""
         if not self.connected and now > self._connack_due:
-            return "the broker did not answer CONNECT in time: is it an MQTT broker?"
+            return "the broker did not answer CONNECT in time: is this an MQTT broker?"
         if self._suback_due is not None and now > self._suback_due:
             return "the broker did not answer SUBSCRIBE in time"
         return None
@@ -161,7 +167,7 @@ class Handshake:
             if topic not in self.leave and (why := _not_available(topic, properties)):
                 self.refused_filters[topic] = why
         self._asked = [topic for topic in settings.topics if topic not in self.leave | self.refused_filters.keys()]
-        if not self._asked:  # everything is being left, or cannot be had
+        if not self._asked:  # every filter is given up, or not available
             self._grant(frozenset())
             return
         subscriptions: list[tuple[str, Any]] = [(topic, self._options(topic)) for topic in self._asked]
@@ -175,7 +181,7 @@ class Handshake:
             return self._settings.qos
         retained = {"always": 0, "new": 1, "never": 2}[self._settings.retained]
         if topic.startswith("$share/"):
-            retained = 0  # brokers must not send retained messages here, and some refuse other values
+            retained = 0  # brokers send no retained messages here, and some brokers refuse other values
         return SubscribeOptions(qos=self._settings.qos, retainHandling=retained)
 
     def _on_subscribe(
@@ -184,7 +190,7 @@ class Handshake:
         if len(reasons) != len(self._asked):
             raise BreachError(
                 PROTOCOL_ERROR,
-                "it sent SUBACK with a wrong number of reason codes",
+                "the broker sent SUBACK with a wrong number of reason codes",
                 f"{len(reasons)} for {len(self._asked)} filters",
             )
         self._suback_due = None
@@ -201,20 +207,22 @@ class Handshake:
 
 
 def _not_available(topic: str, properties: Properties | None) -> str:
-    """Why this filter must not be asked for at a broker whose CONNACK (MQTT 5) says what it does not have; empty if it
-    may be. A broker may accept such a filter all the same, and then nothing ever comes."""
+    """The reason why CONNACK (MQTT 5) rules this filter out, as text for people; empty if the filter is possible.
+
+    A broker may accept the filter all the same, and then no message ever comes. So the filter is not requested.
+    """
     if topic.startswith("$share/") and not getattr(properties, "SharedSubscriptionAvailable", 1):
         return (
-            "the broker says that it has no shared subscriptions: enable them there, or subscribe without "
-            "$share/GROUP/ and run one connector"
+            "the broker offers no shared subscriptions: enable shared subscriptions at the broker, or subscribe "
+            "without $share/GROUP/ and run one connector"
         )
     if ("+" in topic or "#" in topic) and not getattr(properties, "WildcardSubscriptionAvailable", 1):
-        return "the broker says that it has no wildcards: enable them there, or name each topic in full"
+        return "the broker offers no wildcards: enable wildcards at the broker, or name each topic in full"
     return ""
 
 
 def _set_up(client: Client, settings: MqttSection) -> None:
-    """Path, user, certificates."""
+    """Set the path, the user and the certificates of a client."""
     url = urlsplit(settings.url)
     if url.scheme in ("ws", "wss"):
         client.ws_set_options(path=(url.path or "/mqtt") + (f"?{url.query}" if url.query else ""))

@@ -1,4 +1,4 @@
-"""What threatens messages from a broker: our journal's bound, the disk, the broker's queue, the end of our session."""
+"""The bounds at which messages get lost: our journal, the disk, the broker's queue, and the end of our session."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from connector.sources.loss import Horizon, Trend
 
 @dataclass(frozen=True, slots=True)
 class MqttSituation:
-    """What the forecast of a loss looks at."""
+    """The state of a source from which a loss is forecast."""
 
     fill: JournalFill
     received: int
-    """Messages from the broker since the start."""
+    """The number of messages from the broker since the start."""
     connected: bool
 
 
 class MqttHorizons:
-    """Knows how fast messages come and the journal grows. One thread calls it."""
+    """Measures how fast messages come, and how fast the journal grows. One thread calls the methods."""
 
     def __init__(self, folder: Path, broker_queue: int | None, session_expiry: float) -> None:
         self._folder = folder
@@ -33,16 +33,16 @@ class MqttHorizons:
         self._away_since: float | None = None
 
     def look(self, now: float, situation: MqttSituation) -> list[Horizon]:
-        """What it comes to at this moment, in seconds of any clock that only rises."""
+        """The bounds at this moment. `now` is in seconds of any clock that only rises."""
         used, limit = situation.fill
         self._journal.see(now, used)
-        if situation.connected and used < limit:  # the broker can give us its messages now
+        if situation.connected and used < limit:  # the broker can send its messages now
             self._messages.see(now, situation.received)
             self._inflow = self._messages.growth
             self._away_since = None
         elif self._away_since is None:
             self._away_since = now
-            self._messages.forget()  # what comes after the queue had grown is no measure
+            self._messages.forget()  # the rate after an outage is no usual rate
         growth = self._journal.growth
         found = [
             Horizon(
@@ -67,8 +67,8 @@ class MqttHorizons:
                     "broker_queue",
                     self._broker_queue - self._inflow * seconds,
                     self._inflow,
-                    f"the broker's queue for us is full (broker_queue: {self._broker_queue} messages), and it drops "
-                    "what comes",
+                    f"the broker's queue for us is full (broker_queue: {self._broker_queue} messages), and the broker "
+                    "drops messages",
                 )
             )
         if not connected:
@@ -77,7 +77,7 @@ class MqttHorizons:
                     "session_expiry",
                     self._session_expiry - seconds,
                     1.0,
-                    f"the broker forgets our session and what is queued in it (session_expiry: "
+                    f"the broker forgets our session and its queued messages (session_expiry: "
                     f"{self._session_expiry:.0f} s)",
                 )
             )

@@ -1,8 +1,8 @@
-"""What other threads want to send over a connection: acknowledgements, and messages of ours.
+"""The acknowledgements and messages that other threads want to send over a connection.
 
-The thread that owns the connection sends them. An acknowledgement belongs to the connection that received the message:
-a packet id means something else on the next connection. So once the connection has ended, an acknowledgement is stale:
-it is dropped, and counted.
+The thread that owns the connection sends both. An acknowledgement belongs to the connection that received the message,
+because a packet id means another message on the next connection. So after the end of the connection, an acknowledgement
+is stale: the acknowledgement is dropped and counted.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ from typing import Final
 from connector.sources.mqtt.bounded_client import BoundedClient
 
 _MESSAGES: Final = 1000
-"""Messages of ours that may wait."""
+"""The largest number of our messages that may wait."""
 
 
 class Outbound:
-    """The queues of one connection. `open_socket`, `read_wakes`, `send` and `close` are for the owner of the
-    connection; the other methods are for any thread."""
+    """The queues of one connection.
+
+    `open_socket`, `read_wakes`, `send` and `close` are for the owner of the connection; the other methods are for any
+    thread.
+    """
 
     def __init__(self, stale: Callable[[int], None]) -> None:
-        """`stale` is told how many acknowledgements came too late; in any thread."""
+        """`stale` is called in any thread, with the number of acknowledgements that came too late."""
         self._stale = stale
         self._queues = threading.Lock()
         """Protects the queues and `_open`."""
@@ -34,10 +37,10 @@ class Outbound:
         self._messages: deque[tuple[str, bytes]] = deque(maxlen=_MESSAGES)
         self._sender: socket.socket | None = None
         self.woken: socket.socket
-        """Readable when another thread has something to send; there is one after `open_socket`."""
+        """A socket that is readable when another thread has data to send. `open_socket` sets the attribute."""
 
     def acknowledge(self, mids: list[int]) -> None:
-        """Send PUBACK for these packet ids, in this order; not at all if the connection has ended."""
+        """Send PUBACK for these packet ids, in this order. If the connection has ended, nothing is sent."""
         with self._queues:
             if not self._open:
                 self._stale(len(mids))
@@ -46,8 +49,10 @@ class Outbound:
         self.wake()
 
     def publish(self, topic: str, payload: bytes) -> bool:
-        """Send this message, QoS 0, behind the acknowledgements that wait. Returns False if the connection has ended,
-        or if too many messages wait already."""
+        """Send this message, QoS 0, after the acknowledgements that wait.
+
+        Returns False if the connection has ended, or if too many messages wait already. Then the message is not sent.
+        """
         with self._queues:
             if not self._open or len(self._messages) == _MESSAGES:
                 return False
@@ -56,9 +61,9 @@ class Outbound:
         return True
 
     def wake(self) -> None:
-        """Have the owner look at once."""
+        """Make the owner check the queues at once."""
         sender = self._sender
-        if sender is None:  # the owner has not begun, and will look when it begins
+        if sender is None:  # the owner has not begun, and will check the queues anyway
             return
         with contextlib.suppress(OSError):  # full: the owner is awake already; closed: the connection has ended
             sender.send(b"\0")
@@ -76,14 +81,14 @@ class Outbound:
                 continue
 
     def send(self, client: BoundedClient) -> int:
-        """Hand everything that waits to paho. Returns how many acknowledgements that were."""
+        """Hand everything that waits to paho. Returns the number of acknowledgements."""
         sent = self.send_acknowledgements(client)
         while self._messages:
             client.publish(*self._messages.popleft(), qos=0)
         return sent
 
     def send_acknowledgements(self, client: BoundedClient) -> int:
-        """Hand the acknowledgements that wait to paho. Returns how many that were."""
+        """Hand the acknowledgements that wait to paho. Returns the number of acknowledgements."""
         sent = 0
         while True:
             with self._queues:
@@ -94,7 +99,7 @@ class Outbound:
             sent += len(mids)
 
     def close(self) -> None:
-        """The connection has ended: what was not sent is stale."""
+        """Note that the connection has ended: the acknowledgements that were not sent are stale."""
         with self._queues:
             self._open = False
             unsent = sum(len(mids) for mids in self._acknowledgements)

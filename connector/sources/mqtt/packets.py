@@ -1,7 +1,7 @@
-"""The bytes of a PUBLISH, read in one pass; and what is wrong with a packet that a broker must not send. No I/O.
+"""The bytes of a PUBLISH, read in one pass, and the error for a packet that a broker must not send. No I/O.
 
-paho's own reading copies the whole rest of a message for each property of MQTT 5, which takes minutes for a message
-full of properties. So a message is read here, and a property costs the bytes that it has.
+paho itself copies the whole rest of a message for each property of MQTT 5, which takes minutes for a message full of
+properties. So a message is read here, in a time that grows only with its bytes.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 AROUND_PAYLOAD: Final = 256 * 1024
-"""Bytes of a message that are kept beside its payload: the topic has at most 65,535, the rest is for properties."""
+"""The bytes of a message that are kept besides its payload: at most 65,535 for the topic, the rest for properties."""
 MOST_HEADERS: Final = 1000
-"""User properties of one message that are kept."""
+"""The largest number of user properties of one message that are kept."""
 
 MALFORMED: Final = 0x81
 PROTOCOL_ERROR: Final = 0x82
@@ -21,9 +21,9 @@ PACKET_TOO_LARGE: Final = 0x95
 _UTF8_PAIR: Final = 38
 _TOPIC_ALIAS: Final = 35
 _STRINGS: Final = frozenset({3, 8, 9})
-"""Content type, response topic, correlation data: two bytes of length in front."""
+"""Content type, response topic, correlation data: a length of two bytes, then the value."""
 _FIXED: Final = {1: 1, 2: 4}
-"""Payload format and message expiry: bytes of the value."""
+"""Payload format and message expiry → the bytes of the value."""
 _SUBSCRIPTION_IDENTIFIER: Final = 11
 
 
@@ -31,32 +31,37 @@ class BreachError(Exception):
     """The broker broke the protocol, or its agreement with us. The connection must end."""
 
     def __init__(self, code: int, kind: str, detail: str = "") -> None:
-        """`code` is the reason code of MQTT 5 for our DISCONNECT. `kind` says for people which rule was broken, and is
-        one of a fixed number of texts; `detail` has the figures."""
+        """`code` is the reason code of MQTT 5 for our DISCONNECT.
+
+        `kind` names the broken rule for people, and is one of a fixed number of texts. `detail` has the figures.
+        """
         super().__init__(f"{kind} ({detail})" if detail else kind)
         self.code = code
         self.kind = kind
 
 
 class Publish(NamedTuple):
-    """A message as it came from the broker."""
+    """A message from the broker."""
 
     topic: str
     payload: bytes
     qos: int
     mid: int
-    """The packet id, 0 with QoS 0."""
+    """The packet id; 0 with QoS 0."""
     dup: bool
     retain: bool
     headers: tuple[tuple[str, str], ...]
     """The user properties, in order."""
     problem: str
-    """Why the message must not be taken for data, for people; empty if all is well with its topic and properties."""
+    """The reason why the message is no data, for people; empty if its topic and properties are valid."""
 
 
 def read_publish(first: int, packet: bytearray, length: int, *, v5: bool) -> Publish:
-    """Read a PUBLISH. `first` is its first byte, `length` its remaining length; `packet` has the bytes behind that
-    length, or, of a long message, the first `AROUND_PAYLOAD` of them at least. Raises `BreachError`."""
+    """Read a PUBLISH. Raises `BreachError` if the packet breaks a rule.
+
+    `first` is the first byte of the packet, `length` its remaining length. `packet` has the bytes after the length; of
+    a long message, `packet` has at least the first `AROUND_PAYLOAD` bytes.
+    """
     if len(packet) < 2:
         raise _malformed()
     at = 2 + int.from_bytes(packet[:2], "big")
@@ -69,7 +74,7 @@ def read_publish(first: int, packet: bytearray, length: int, *, v5: bool) -> Pub
         mid = int.from_bytes(packet[at : at + 2], "big")
         at += 2
         if not mid:
-            raise BreachError(PROTOCOL_ERROR, "it sent a message with the packet id 0")
+            raise BreachError(PROTOCOL_ERROR, "the broker sent a message with the packet id 0")
     headers: tuple[tuple[str, str], ...] = ()
     if v5:
         size, at = _number(packet, at)
@@ -77,22 +82,25 @@ def read_publish(first: int, packet: bytearray, length: int, *, v5: bool) -> Pub
         if end > length:
             raise _malformed()
         if size > AROUND_PAYLOAD or end > len(packet):
-            problem = problem or f"the message has {size} bytes of properties, of which none were kept"
+            problem = problem or f"the message has {size} bytes of properties, and no property was kept"
         else:
             headers, left_out = _user_properties(packet[at:end])
             if left_out:
                 problem = problem or f"the message has {left_out} user properties beyond the first {MOST_HEADERS}"
         at = end
     if not topic:
-        raise BreachError(PROTOCOL_ERROR, "it sent a message without a topic")
+        raise BreachError(PROTOCOL_ERROR, "the broker sent a message without a topic")
     with memoryview(packet) as view:
         payload = bytes(view[at:])
     return Publish(topic, payload, qos, mid, bool(first & 8), bool(first & 1), headers, problem)
 
 
 def _topic(raw: bytearray) -> tuple[str, str]:
-    """The topic, and the problem with it. A publisher may have chosen such a topic, at a broker that does not look: if
-    we ended the connection, the broker would send the message again, for ever."""
+    """The topic, and the problem with the topic; the problem is empty for a valid topic.
+
+    A wrong topic may come from a publisher, at a broker that does not check topics. So a wrong topic does not end the
+    connection: the broker would send the message again, for ever.
+    """
     try:
         topic = raw.decode()
     except UnicodeDecodeError:
@@ -105,7 +113,7 @@ def _topic(raw: bytearray) -> tuple[str, str]:
 
 
 def _number(packet: bytearray, at: int) -> tuple[int, int]:
-    """The variable byte integer at this place, and the place behind it."""
+    """The variable byte integer at this place, and the place after the integer."""
     value = 0
     for count in range(4):
         if at + count >= len(packet):
@@ -118,7 +126,7 @@ def _number(packet: bytearray, at: int) -> tuple[int, int]:
 
 
 def _user_properties(data: bytearray) -> tuple[tuple[tuple[str, str], ...], int]:
-    """The first `MOST_HEADERS` user properties among these properties, and how many more there are."""
+    """The first `MOST_HEADERS` user properties in `data`, and the number of further user properties."""
     found: list[tuple[str, str]] = []
     at = left_out = 0
     while at < len(data):
@@ -138,7 +146,7 @@ def _user_properties(data: bytearray) -> tuple[tuple[tuple[str, str], ...], int]
         elif kind == _SUBSCRIPTION_IDENTIFIER:
             _, at = _number(data, at)
         elif kind == _TOPIC_ALIAS:
-            raise BreachError(TOPIC_ALIAS_INVALID, "it used a topic alias, and we allow none")
+            raise BreachError(TOPIC_ALIAS_INVALID, "the broker used a topic alias, and no alias is allowed")
         else:
             raise _malformed()
     if at > len(data):
@@ -147,7 +155,7 @@ def _user_properties(data: bytearray) -> tuple[tuple[tuple[str, str], ...], int]
 
 
 def _piece(data: bytearray, at: int) -> tuple[bytearray, int]:
-    """Bytes behind their length of two bytes, and the place behind them."""
+    """The bytes of a piece that begins with its length in two bytes, and the place after the piece."""
     end = at + 2 + int.from_bytes(data[at : at + 2], "big")
     if at + 2 > len(data) or end > len(data):
         raise _malformed()
@@ -159,4 +167,4 @@ def _text(raw: bytearray) -> str:
 
 
 def _malformed() -> BreachError:
-    return BreachError(MALFORMED, "it sent a PUBLISH that cannot be read")
+    return BreachError(MALFORMED, "the broker sent a PUBLISH that cannot be read")

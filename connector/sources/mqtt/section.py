@@ -84,7 +84,7 @@ class MqttSection(MqttConnectionSection, SourceSection):
         default="7d",  # type: ignore[assignment]
         ge=60,
         le=4_294_967_294,
-        description="How long the broker keeps our session and what is queued in it while we are away (MQTT 5).",
+        description="How long the broker keeps our session and its queued messages while we are away (MQTT 5).",
     )
     receive_maximum: int = Field(
         default=1000,
@@ -101,7 +101,7 @@ class MqttSection(MqttConnectionSection, SourceSection):
     )
     qos: Literal[0, 1] = Field(
         default=1,
-        description="1: at least once. 0: what is published while we are away is lost. (2 is not safer: the "
+        description="1: at least once. 0: messages that are published while we are away are lost. (2 is not safer: the "
         "protocol's exchange ends before the message is safe here.)",
     )
     retained: Literal["new", "always", "never"] = Field(
@@ -121,11 +121,11 @@ class MqttSection(MqttConnectionSection, SourceSection):
     def _consistent(self) -> MqttSection:
         if self.journal.storage == "memory" and not self.client_id:
             raise ValueError(
-                "journal: memory needs a client_id of your own: without a stable one the broker "
-                "cannot keep what waits for us"
+                "journal: memory needs a client_id of your own: without a stable client_id the broker "
+                "cannot keep our waiting messages"
             )
         if self.journal.storage == "memory" and self.qos == 0:
-            raise ValueError("journal: memory with qos: 0 loses what waits at every restart; use qos: 1 or disk")
+            raise ValueError("journal: memory with qos: 0 loses the waiting messages at a restart; use qos: 1 or disk")
         return self
 
     @property
@@ -135,18 +135,18 @@ class MqttSection(MqttConnectionSection, SourceSection):
 
     @property
     def takes_retained(self) -> bool:
-        """Not with `retained: never`."""
+        """Whether the source takes retained messages: not with `retained: never`."""
         return self.retained != "never"
 
     def reads(self, destination: Destination) -> bool:
-        """Whether a subscription takes this topic, at the same broker."""
+        """Whether a subscription takes the topic of `destination`, at the same broker."""
         if destination.protocol != "mqtt" or self.server not in destination.servers:
             return False
         return any(one.matches(destination.topic) for one in self.subscriptions())
 
     def subscriptions(self) -> Sequence[Subscription]:
-        """The topic filters."""
-        from paho.mqtt.client import topic_matches_sub  # noqa: PLC0415 - only some commands need it
+        """The topic filters of this section, without `$share/GROUP/` in the comparison."""
+        from paho.mqtt.client import topic_matches_sub  # noqa: PLC0415 - only some commands need paho
 
         return [
             Subscription(text, partial(topic_matches_sub, filter_), filter_.split("/"))
@@ -155,20 +155,23 @@ class MqttSection(MqttConnectionSection, SourceSection):
         ]
 
     def open(self, file: SourceFile, message_bytes: int) -> MqttSource:
-        """The session at the broker, with its journal."""
+        """The source: the session at the broker, with the journal of the session."""
         from connector.sources.mqtt.source import open_source  # noqa: PLC0415 - loads paho
 
         return open_source(self, file, message_bytes)
 
     def tap(self, *, from_beginning: bool) -> MqttTap:  # noqa: ARG002 - a broker keeps no beginning
-        """A session of its own, which ends with it."""
+        """A tap with a separate session, which ends with the tap."""
         from connector.sources.mqtt.tap import MqttTap  # noqa: PLC0415 - loads paho
 
         return MqttTap(self)
 
     @classmethod
     def settings_at(cls, address: Address) -> dict[str, object]:
-        """The scheme says whether there is TLS, and a websocket. Without topics, all that the broker has."""
+        """The settings of a source at `address`; without topics, the source takes all topics of the broker.
+
+        The scheme decides about TLS and about a websocket.
+        """
         path = "" if address.path == "/" else address.path
         settings: dict[str, object] = {
             "type": "mqtt",

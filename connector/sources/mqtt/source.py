@@ -1,4 +1,4 @@
-"""The MQTT source: keeps a session at a broker and feeds what arrives to the journal.
+"""The MQTT source: keeps a session at a broker, and appends the messages to the journal.
 
 Connections (`connection.py`) come and go; the session, named by a stable client ID, stays. Between connections the
 source waits with full jitter, so that a fleet does not come back as one. A rival with our client ID: `rival.py`.
@@ -40,8 +40,9 @@ _STEADY_SECONDS: Final = 30.0
 _SILENT_PAUSE: Final = 120.0
 
 _REMEDY: Final = (
-    "see whether the address is that of an MQTT broker, and the broker's log; if another program used the client_id "
-    "with other subscriptions, set another client_id, or delete the session at the broker; else update the broker"
+    "check that the address belongs to an MQTT broker, and read the broker's log; if another program used the "
+    "client_id with other subscriptions, set another client_id, or delete the session at the broker; else update the "
+    "broker"
 )
 
 _log = structlog.get_logger(__name__)
@@ -50,7 +51,8 @@ _log = structlog.get_logger(__name__)
 class MqttSource(Source):
     """A `Source` over one MQTT broker.
 
-    While the intake has no room (`hold`) the network thread goes on, and the journal takes what comes, up to its bound.
+    While the intake has no room (`hold`), the network thread goes on, and the journal takes the messages, up to its
+    bound.
     """
 
     def __init__(
@@ -92,41 +94,47 @@ class MqttSource(Source):
         self._too_early = 0
         self._protocol_errors = 0
         self._breaches: set[str] = set()
-        """Rules that the broker broke."""
+        """The rules that the broker broke."""
         self._stale_lock = threading.Lock()
         self._thread = WatchedThread(f"mqtt-{settings.name}", settings.name, self._run)
 
-    def start(self, handover: Handover) -> None:  # noqa: ARG002 - its partition is never given away
+    def start(self, handover: Handover) -> None:  # noqa: ARG002 - the partition is never given away
         """Connect in the background."""
         self._journal.start()
         self._thread.start()
 
     def poll(self, timeout: float) -> Chunk | None:
-        """What the journal has next; a failed session is reported once the journal is read to its end."""
+        """The next chunk of the journal; None if nothing comes within `timeout` seconds.
+
+        Raises SourceFailedError if the session has failed, but not before the journal is read to its end.
+        """
         chunk = self._journal.poll(timeout)
         if chunk is None and self._failure:
             raise SourceFailedError(self._failure)
         return chunk
 
     def publish(self, topic: str, payload: bytes) -> bool:
-        """Hand a message to the broker, QoS 0; False if we are not connected, and then it is not kept."""
+        """Hand a message to the broker, QoS 0. Returns False without a connection; the message is then not kept."""
         connection = self._connection
         return connection is not None and connection.ready and connection.publish(topic, payload)
 
     def commit(self, commit: Commit) -> None:
-        """To the journal."""
+        """Hand the commit to the journal."""
         self._journal.commit(commit)
 
-    def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:  # noqa: ARG002 - it has one
-        """From the journal."""
+    def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:  # noqa: ARG002 - only one
+        """Read the positions again from the journal."""
         return self._journal.read_again(positions, max_bytes)
 
     def stop_reading(self) -> None:
-        """Read no more; the connection stays for the acknowledgements of what is still on its way."""
+        """Read no more messages. The connection stays open for the acknowledgements that are still to come."""
         self._draining.set()
 
     def leave(self, *, end_session: bool) -> None:
-        """Unsubscribe from what other members of a shared subscription take over, or from everything."""
+        """Unsubscribe from the shared subscriptions, which other members go on reading; with `end_session`, from all.
+
+        A session that loses all its subscriptions ends when the source is closed.
+        """
         topics = self._settings.topics
         self._leave = frozenset(topic for topic in topics if end_session or topic.startswith("$share/"))
         self._ends_session = len(self._leave) == len(set(topics))
@@ -136,19 +144,19 @@ class MqttSource(Source):
             connection.leave(self._leave)
 
     def leaving(self) -> str | None:
-        """Unsubscribing, and receiving what the broker has queued for us already."""
+        """The present step of leaving, as text for people; None if leaving is finished, or was not requested."""
         if not self._leaving_now or not self._leave or self._left:
             return None
         connection = self._connection
-        if connection is not None and connection.left:  # also where some filters were refused
+        if connection is not None and connection.left:  # also if some filters were refused
             self._left = True
             return None
         if connection is None or not connection.ready:
             return f"not connected: {self._trouble or 'connecting to the broker'}"
-        return "unsubscribing, and receiving what the broker has for us already"
+        return "unsubscribing, and receiving the messages that the broker has queued for us"
 
     def close(self, timeout: float) -> None:
-        """End the connection (the session stays at the broker, unless all was left), then close the journal."""
+        """End the connection, then close the journal. The session stays, unless all subscriptions were left."""
         self._draining.set()
         self._stopping.set()
         connection = self._connection
@@ -163,7 +171,7 @@ class MqttSource(Source):
         self._journal.close(max(0.1, until - time.monotonic()))
 
     def problems(self) -> list[str]:
-        """No connection, refused filters, or the journal's own."""
+        """The missing connection, the refused filters, and the problems of the journal."""
         found = self._journal.problems()
         connection = self._connection
         if self._failure:
@@ -173,15 +181,15 @@ class MqttSource(Source):
         return found
 
     def ended(self) -> str | None:
-        """The thread of the connection, or the journal's."""
+        """The error that ended the thread of the connection, or a thread of the journal; None while the threads run."""
         return self._thread.ended or self._journal.ended()
 
     def threads(self) -> list[WatchedThread]:
-        """The thread of the connection, and those of the journal."""
+        """The thread of the connection, and the threads of the journal."""
         return [self._thread, *self._journal.threads()]
 
     def gauges(self) -> dict[str, float]:
-        """Connection and journal."""
+        """The gauges of the connection and of the journal."""
         connection = self._connection
         return {
             "mqtt_connected": float(connection is not None and connection.ready),
@@ -197,11 +205,11 @@ class MqttSource(Source):
         }
 
     def unread(self) -> int:
-        """Those in the journal."""
+        """The number of unread messages in the journal."""
         return self._journal.unread()
 
     def horizons(self, now: float) -> list[Horizon]:
-        """The journal's bound, the disk, the broker's queue, the session's end."""
+        """The bounds of the journal, the disk, the broker's queue and the session."""
         connected = self._connection is not None and self._connection.ready
         return self._horizons.look(now, MqttSituation(self._journal.fill(), self._received, connected=connected))
 
@@ -245,10 +253,10 @@ class MqttSource(Source):
                 message_bytes=self._message_bytes,
             )
             self._connection = connection
-            if self._leave:  # it may have been said between the two lines above
+            if self._leave:  # another thread may have called `leave` between the two lines above
                 connection.leave(self._leave)
             end = connection.run(may_read=self._may_read, stopping=self._stopping.is_set)
-        except Exception as error:  # noqa: BLE001 - whatever a broker makes paho raise must not end the source
+        except Exception as error:  # noqa: BLE001 - no error that a broker provokes in paho may end the source
             _log.exception("mqtt_connection_failed", source=self.name)
             end = End(f"unexpected: {error}")
         self._connection = None
@@ -256,7 +264,7 @@ class MqttSource(Source):
         return end
 
     def _report_breach(self, end: End) -> None:
-        """Count it; and log it the first time that this rule is broken."""
+        """Count the breach, and log the breach if this rule was never broken before."""
         self._protocol_errors += 1
         if end.breach is not None and end.breach not in self._breaches:
             self._breaches.add(end.breach)
@@ -264,12 +272,12 @@ class MqttSource(Source):
                 "mqtt_protocol_error",
                 source=self.name,
                 reason=end.message,
-                effect="we end such a connection, and connect again after a pause; the broker keeps our session",
+                effect="we end the connection, and connect again after a pause; the broker keeps our session",
                 remedy=_REMEDY,
             )
 
     def _may_end_session(self) -> bool:
-        """Not while anything is at the broker that only we would get."""
+        """Whether the session may end: not while the broker holds messages that only our session would get."""
         return self._ends_session and self._left
 
     def _count_stale(self, acknowledgements: int) -> None:
@@ -303,8 +311,8 @@ class MqttSource(Source):
                 "mqtt_session_lost",
                 source=self.name,
                 client_id=self.client_id,
-                effect="the broker has forgotten our session: what it queued for us since we were last here is gone",
-                remedy="persistence at the broker, and a session_expiry longer than our absence",
+                effect="the broker has forgotten our session: the messages queued since our last connection are lost",
+                remedy="enable persistence at the broker, and set a session_expiry longer than our absence",
             )
         if connection.session_expiry < self._settings.session_expiry:
             _log.warning(
@@ -312,7 +320,7 @@ class MqttSource(Source):
                 source=self.name,
                 asked_seconds=self._settings.session_expiry,
                 granted_seconds=connection.session_expiry,
-                effect="what comes while we are away for longer is lost at the broker",
+                effect="if we are away for longer, messages are lost at the broker",
             )
         self._remember(filters)
         if connection.refused_filters:
@@ -330,7 +338,7 @@ class MqttSource(Source):
             )
 
     def _remember(self, filters: frozenset[str]) -> None:
-        """What is subscribed now; where the disk is full, at the next connection."""
+        """Remember the filters in force. If the disk is full, the next connection tries again."""
         if filters == self._filters:
             return
         try:
@@ -355,8 +363,10 @@ def _remembered_filters(file: SourceFile) -> frozenset[str]:
 
 
 def open_source(section: MqttSection, file: SourceFile, message_bytes: int) -> MqttSource:
-    """The source with the journal that its section asks for; a longer message than `message_bytes` is not kept whole.
-    Raises `ValueError` if messages wait in a journal on disk while the section wants the one in memory."""
+    """The source with the journal that its section asks for. A message of more than `message_bytes` is not kept whole.
+
+    Raises `ValueError` if messages wait in a journal on disk while the section wants a journal in memory.
+    """
     journal: Journal
     if section.journal.storage == "disk":
         journal = DiskJournal(section.name, file, section.journal.max_bytes)

@@ -1,6 +1,7 @@
-"""A tap on an MQTT broker: a clean session with a client ID of its own, beside the connector's.
+"""A tap on an MQTT broker: a clean session with another client ID than the connector's session.
 
-A shared subscription would take messages away from those who share it, so its filter is subscribed to plainly.
+A shared subscription would take messages away from the other members. So the tap subscribes to the filter of a shared
+subscription without the group.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from connector.sources.mqtt.section import MqttSection
 from connector.sources.tap import TapError
 
 _BATCHES: Final = 64
-"""Turns of the network loop that may wait for us; then the broker has to."""
+"""The number of turns of the network loop that may wait for `poll`; beyond this number, the broker has to wait."""
 _CLOSE_SECONDS: Final = 3.0
 
 
@@ -46,7 +47,10 @@ class MqttTap:
         self._thread.start()
 
     def poll(self, timeout: float) -> list[Record]:
-        """What came."""
+        """The records that came; empty if none came within `timeout` seconds.
+
+        Raises TapError if the broker refused a filter, or if the connection has ended.
+        """
         try:
             return self._queue.get(timeout=timeout)
         except queue.Empty:
@@ -63,7 +67,7 @@ class MqttTap:
         return self._connection.ready
 
     def close(self) -> None:
-        """Disconnect; the broker forgets the session."""
+        """Disconnect. The broker forgets the session."""
         self._stopping.set()
         self._connection.wake()
         if self._thread.ident is not None:
@@ -74,7 +78,7 @@ class MqttTap:
             self._end = self._connection.run(
                 may_read=lambda: self._queue.qsize() < _BATCHES, stopping=self._stopping.is_set
             )
-        except Exception as error:  # noqa: BLE001 - whatever a broker makes paho raise is the end of listening
+        except Exception as error:  # noqa: BLE001 - any error that a broker provokes in paho ends the tap
             self._end = End(str(error))
 
     def _take(self, connection: Connection, received: Received) -> None:

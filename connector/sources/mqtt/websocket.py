@@ -1,8 +1,8 @@
 """paho's websocket, within bounds.
 
-paho keeps a frame until its end has come, whatever length the frame claims, copies all of that at each read, and waits
-for ever for an answer to its request that comes byte by byte. Here a frame is handed on as it comes, and the answer to
-the request has a deadline.
+paho keeps a frame until the frame is complete, whatever length the frame claims, and copies all bytes so far at each
+read. If the answer to its request comes byte by byte, paho waits for ever. Here each piece of a frame is handed on at
+once, and the answer to the request has a deadline.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Answering:
         self._left = _ANSWER_BYTES
 
     def recv(self, size: int) -> bytes:
-        """As of a socket. Raises `TimeoutError` after the deadline, `WebsocketConnectionError` for a long answer."""
+        """Read as from a socket. Raises `TimeoutError` after the deadline, `WebsocketConnectionError` if too long."""
         left = self._until - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -46,17 +46,20 @@ class _Answering:
 class BoundedWebsocket(_WebsocketWrapper):
     """A websocket that keeps no more than the header of a frame and a control frame.
 
-    `recv` raises `BlockingIOError` where nothing is there yet, and `BreachError` where the server breaks a rule of
-    websockets or of MQTT over them."""
+    `recv` raises `BlockingIOError` if no bytes have come yet, and `BreachError` if the server breaks a rule of
+    websockets or of MQTT over websockets.
+    """
 
     def __init__(self, sock: Any, host: str, port: int, is_ssl: bool, path: str, seconds: float) -> None:
-        """Ask for the websocket, and wait at most `seconds` for the answer. Raises `OSError`, and
-        `WebsocketConnectionError`, which is a `ValueError`."""
+        """Request the websocket, and wait at most `seconds` for the answer.
+
+        Raises `OSError`, and `WebsocketConnectionError`, which is a `ValueError`.
+        """
         self._seconds = seconds
         self._head = bytearray()
-        """The header of the next frame, and all of it if it is a control frame."""
+        """The header of the next frame, or a whole control frame."""
         self._left = 0
-        """Bytes of the present frame that have not come yet."""
+        """The bytes of the present frame that have not come yet."""
         self._without_data = 0
         try:
             super().__init__(sock, host, port, is_ssl, path, None)
@@ -87,17 +90,16 @@ class BoundedWebsocket(_WebsocketWrapper):
         return data
 
     def _next_frame(self) -> bool:
-        """Read the header of a frame, and all of it if it is a control frame. Returns False if the other side has
-        closed the connection."""
+        """Read the header of a frame, or a whole control frame. Returns False if the other side has closed."""
         head = self._head
         if not self._fill(2):
             return False
         opcode, size = head[0] & 0x0F, head[1]
         if size & 0x80 or head[0] & 0x70:
-            raise BreachError(PROTOCOL_ERROR, "it sent a websocket frame that is masked or has reserved bits")
+            raise BreachError(PROTOCOL_ERROR, "the broker sent a websocket frame that is masked or has reserved bits")
         if opcode >= _CLOSE:
             if size > _CONTROL_BYTES or opcode > _PONG:
-                raise BreachError(PROTOCOL_ERROR, "it sent a control frame of a websocket that is not allowed")
+                raise BreachError(PROTOCOL_ERROR, "the broker sent a control frame of a websocket that is not allowed")
             if not self._fill(2 + size):
                 return False
             payload, self._head = head[2:], bytearray()
@@ -106,7 +108,7 @@ class BoundedWebsocket(_WebsocketWrapper):
             self._count(0)
             return opcode != _CLOSE
         if opcode not in (_BINARY, _CONTINUATION):
-            raise BreachError(PROTOCOL_ERROR, "it sent a websocket frame that is not binary")
+            raise BreachError(PROTOCOL_ERROR, "the broker sent a websocket frame that is not binary")
         if size >= 126:
             bytes_of_size = 2 if size == 126 else 8
             if not self._fill(2 + bytes_of_size):
@@ -118,7 +120,7 @@ class BoundedWebsocket(_WebsocketWrapper):
         return True
 
     def _fill(self, size: int) -> bool:
-        """Read until `_head` has this size. Returns False if the other side has closed the connection."""
+        """Read until `_head` has `size` bytes. Returns False if the other side has closed the connection."""
         while len(self._head) < size:
             data = self._socket.recv(size - len(self._head))
             if not data:
@@ -129,16 +131,16 @@ class BoundedWebsocket(_WebsocketWrapper):
     def _count(self, size: int) -> None:
         self._without_data = 0 if size else self._without_data + 1
         if self._without_data > _FRAMES_WITHOUT_DATA:
-            raise BreachError(PROTOCOL_ERROR, "it sent websocket frames without data for ever")
+            raise BreachError(PROTOCOL_ERROR, "the broker sent websocket frames without data for ever")
 
     def _pong(self, payload: bytearray) -> None:
         """Answer a ping, unless the other side does not read: then an answer would help nobody."""
-        if self._sendbuffer:  # the answer must not stand inside a frame
+        if self._sendbuffer:  # the answer must not be inside another frame
             return
         answer = self._create_frame(_PONG, payload)
         try:
             sent = self._socket.send(answer)
-        except OSError:  # full, or closed: reading will say so
+        except OSError:  # full, or closed: the next read reports the end
             return
         if sent < len(answer):
             raise ConnectionAbortedError

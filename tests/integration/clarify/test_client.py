@@ -295,7 +295,7 @@ def test_revoked_and_wrong_credentials(sandbox: SandboxServer) -> None:
         error = client.select_signals().error
         assert error is not None
         assert error.code == 401
-        assert "create new ones in Clarify's admin panel" in error.message
+        assert "create new credentials in Clarify's admin panel" in error.message
 
 
 def test_answers_that_are_lost_are_asked_for_again(sandbox: SandboxServer) -> None:

@@ -273,7 +273,7 @@ def test_a_result_that_makes_no_sense_is_not_taken_for_a_success(result: object)
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "not a JSON object: it is empty"),
+        (b"", "not a JSON object: the body is empty"),
         (b"<html>\n <b>Hello</b>\x00", "not a JSON object: <html> <b>Hello</b>"),
         (b"[]", "not a JSON object"),
         (b'{"jsonrpc":"2.0","id":1000000000}', "neither a result nor an error"),

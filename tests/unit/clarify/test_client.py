@@ -340,7 +340,7 @@ def test_an_answer_that_cannot_become_shorter() -> None:
         error = client.data_frame(rollup=rollup, gte=start, lt="2026-01-31T00:00:00Z").error
         assert error is not None
         assert isinstance(error.exception, TooLarge)
-        assert "Ask for less at once" in error.message
+        assert "Ask for less data in one request" in error.message
         assert len(server.calls) == calls
     server.calls.clear()
     error = client.data_frame({"name": {"$in": ["x" * 100] * 90_000}}).error

@@ -67,7 +67,7 @@ def test_all_fields_of_a_filter_count() -> None:
         (lambda: query.Regex(value=1), "Regex takes a text, not 1"),
         (lambda: Filter(fields={"$and": "x"}), r"'\$and' is no field"),
         (lambda: Filter(fields={"": "x"}), "'' is no field"),
-        (lambda: Filter(fields={"a": 1}, and_list=[A]), "join such filters with & and"),
+        (lambda: Filter(fields={"a": 1}, and_list=[A]), "join filters with & and"),
     ],
 )
 def test_mistakes(make: Any, said: str) -> None:

@@ -139,7 +139,7 @@ def test_refused_twice_is_not_allowed() -> None:
         client.call("x.y", {})
     assert fake.rpc_authorizations == ["Bearer token-1", "Bearer token-2"]
     assert caught.value.code == 401
-    assert "create new ones" in str(caught.value)
+    assert "create new credentials" in str(caught.value)
 
 
 def test_a_token_that_is_refused_when_it_is_new_is_not_renewed_at_every_try() -> None:
@@ -278,9 +278,9 @@ def test_a_forbidden_token_does_not_get_old(forbid: dict[str, object] | None) ->
     ("answer", "kind", "said"),
     [
         (httpx.Response(401, json={"error": "access_denied", "error_description": "Unauthorized"}), NotAllowed,
-         "HTTP 401: access_denied, Unauthorized. They are wrong or deleted"),
+         "HTTP 401: access_denied, Unauthorized. The credentials are wrong or deleted"),
         (httpx.Response(401, text="go away"), NotAllowed, "HTTP 401: go away."),
-        (httpx.Response(401), NotAllowed, "HTTP 401. They are wrong"),
+        (httpx.Response(401), NotAllowed, "HTTP 401. The credentials are wrong"),
         (httpx.Response(403, json=[]), NotAllowed, "HTTP 403"),
         (httpx.Response(400, json={"error": "invalid_client"}), NotAllowed, "invalid_client"),
         (httpx.Response(400, json={"error": "invalid_request"}), Refused, "HTTP 400"),

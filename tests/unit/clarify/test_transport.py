@@ -83,7 +83,7 @@ def test_an_answer_is_bounded_in_size() -> None:
     error = exchange(answer)
     assert "longer than 67108864 bytes" in str(error)
     assert error.outcome_unknown
-    with closing(transport(answer)) as line, pytest.raises(TooLarge, match="Ask for less at once"):
+    with closing(transport(answer)) as line, pytest.raises(TooLarge, match="Ask for less data in one request"):
         line.post(URL, b"", {}, method="clarify.dataFrame", stores=False)
 
 

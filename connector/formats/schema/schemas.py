@@ -52,8 +52,8 @@ class Schemas(Protocol):
 class ParsedSchemas(Generic[Parsed]):
     """The schemas of a registry in the form in which one format uses them.
 
-    Each schema is parsed once, also a schema that cannot be used: parsing costs CPU, and a publisher may name that schema
-    in every message.
+    Each schema is parsed once, also a schema that cannot be used: parsing costs CPU, and a publisher may name that
+    schema in every message.
     """
 
     def __init__(

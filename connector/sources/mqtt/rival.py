@@ -1,8 +1,8 @@
-"""Another client with our client ID: it takes the session over, we take it back, and so on for ever.
+"""A rival: another client with our client ID, which takes our session over again and again. No I/O.
 
 Where the broker says so (MQTT 5, reason 0x8E), the source stops after three take-overs and reports the ID. Where it
 closes without a word (MQTT 3.1.1, and Mosquitto up to 2.0.11 in any version), the rival can only be suspected: the
-source reports the suspicion and goes on with long pauses. No I/O.
+source reports the suspicion and goes on with long pauses.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ class Rival:
         self._suspected = False
 
     def steady(self) -> None:
-        """A connection lasted: the rival, if there was one, is gone."""
+        """Note that a connection lasted: a rival, if any, is gone."""
         self._suspected = False
 
     def took_over(self, now: float) -> str | None:
-        """The broker said that another client took the session over; `now` is in seconds. Returns why the source must
-        stop, for people; None while it may go on."""
+        """Count a take-over at `now` (seconds). Returns the reason to stop the source, for people; None to go on."""
         self._take_overs.append(now)
         within = now - self._take_overs[0]
         if len(self._take_overs) < _TAKE_OVERS or within > _TAKE_OVER_WINDOW:
             return None
         return (
             f"{self._who} ({_TAKE_OVERS} take-overs within {within:.0f} s); each connector needs "
-            "a client_id of its own. Stopped, so that the two do not throw each other out for ever"
+            "a client_id of its own. The source has stopped, so that the two do not disconnect each other for ever"
         )
 
     def closed(self, now: float) -> str | None:
-        """The broker closed a connection without a word; `now` is in seconds. Returns the suspicion, for people; None
-        while there is none."""
+        """Count a connection that the broker closed without a reason, at `now` (seconds). Returns the suspicion, for
+        people; None without a suspicion."""
         self._silent_closes.append(now)
         if len(self._silent_closes) == _SILENT_CLOSES and now - self._silent_closes[0] <= _SILENT_WINDOW:
             self._suspected = True
         if not self._suspected:
             return None
         return (
-            f"the broker closes our connections without a word: perhaps {self._who}; each needs a client_id of its own"
+            f"the broker closes our connections without a reason: perhaps {self._who}; "
+            "each client needs a client_id of its own"
         )

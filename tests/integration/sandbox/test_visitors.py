@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import httpx
 import pytest
 
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import SandboxServer, sandbox_fixture
 
 RULE = b'[{"method": "insert", "times": 1, "kind": "cut"}]'
 JSON = {"content-type": "application/json"}
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxServer]:
-    with SandboxServer(rate_limiter="off", credentials_kind="basic-auth") as server:
-        yield server
+sandbox = sandbox_fixture(scope="module", rate_limiter="off", credentials_kind="basic-auth")
 
 
 def ask(sandbox: SandboxServer, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> int:

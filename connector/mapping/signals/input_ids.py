@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -114,10 +115,11 @@ class InputIds:
         self._most = most
         self._size = sum(map(_size, claims.values()))
         self._wanted_today = wanted_today
-        self._earlier: dict[tuple[str, str, str], list[str]] = {}
-        """(source, topic, path) → the input IDs that earlier runs gave out there, for any key and headers."""
+        self._earlier: dict[tuple[str, str, str], dict[str, deque[str]]] = {}
+        """(source, topic, path) → record → the input IDs that earlier runs gave out there, and that may be in no use
+        today. Each of them is looked at once, so that a new claim costs no more with many claims of earlier runs."""
         for input_id, origin in claims.items():
-            self._earlier.setdefault(origin[:3], []).append(input_id)
+            self._earlier.setdefault(origin[:3], {}).setdefault(origin.record, deque()).append(input_id)
         self.renames: list[Rename] = []
         self.new_claims: list[tuple[str, Origin]] = []
         """Claims since the caller last took them. The caller must store them before it sends their samples."""
@@ -165,22 +167,28 @@ class InputIds:
     def _claim(self, input_id: str, origin: Origin) -> str:
         if not self._has_room(origin):
             return Unclaimed(input_id)
-        for earlier in self._earlier.get(origin[:3], ()):
-            owner = self._claims.get(earlier)
-            same = owner is not None and owner[:3] == origin[:3]
-            # if records were told apart before and still are, the ID of another record is no earlier ID of this one
-            related = (
-                same and owner is not None and (owner.record == origin.record or not (owner.record and origin.record))
-            )
-            if related and owner is not None and not self._still_owns(owner, earlier):
-                self.renames.append(Rename(earlier, input_id, origin))
-                self._earlier[origin[:3]].remove(earlier)
-                break
+        earlier = self._no_longer_used(origin)
+        if earlier is not None:
+            self.renames.append(Rename(earlier, input_id, origin))
         before = self._claims.get(input_id)
         self._size += _size(origin) - (0 if before is None else _size(before))
         self._claims[input_id] = origin
         self.new_claims.append((input_id, origin))
         return input_id
+
+    def _no_longer_used(self, origin: Origin) -> str | None:
+        """Returns an input ID that the place of this origin had in an earlier run and does not want today, or None."""
+        by_record = self._earlier.get(origin[:3], {})
+        # if records were told apart before and still are, the ID of another record is no earlier ID of this one
+        for record in (origin.record, "") if origin.record else tuple(by_record):
+            found = by_record.get(record)
+            while found:
+                earlier = found.popleft()
+                owner = self._claims.get(earlier)
+                if owner is not None and owner[:4] == (*origin[:3], record) and not self._still_owns(owner, earlier):
+                    return earlier
+            by_record.pop(record, None)
+        return None
 
 
 def _size(origin: Origin) -> int:

@@ -26,6 +26,9 @@ from connector.sources.partitions import partition_name
 # Only the text of a fatal error names the error behind it.
 _FENCED: Final = KafkaError(KafkaError.FENCED_INSTANCE_ID).str()
 _STILL_A_MEMBER: Final = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
+_MOST_TOPICS: Final = 100
+"""Topics whose trouble is told one by one: with a pattern, a broker chooses how many there are."""
+_OTHER_TOPICS: Final = "(other topics)"
 _OTHER_ONE: Final = "is another one running with the same instance_id?"
 
 _log = structlog.get_logger(__name__)
@@ -111,6 +114,7 @@ class Member:
     def topic_works(self, topic: str) -> None:
         """Record that the topic works: this member has got partitions of it."""
         self._topics.pop(topic, None)
+        self._topics.pop(_OTHER_TOPICS, None)  # if they still have trouble, the next error says so
 
     def note(self, problem: str) -> None:
         """Record a temporary problem. A problem other than the last one is logged."""
@@ -124,6 +128,8 @@ class Member:
         if is_fatal(error):
             self._cannot_go_on(text)
         elif topic:
+            if topic not in self._topics and len(self._topics) >= _MOST_TOPICS:
+                topic = _OTHER_TOPICS
             if topic not in self._topics:
                 _log.error("kafka_topic_trouble", source=self._source, topic=topic, reason=error.str())
             self._topics[topic] = error.str()

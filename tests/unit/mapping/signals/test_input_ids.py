@@ -113,3 +113,24 @@ def test_shared_inputs_are_shared_without_a_claim() -> None:
     assert [found.assign(origin, "total power", shared=True) for origin in (A, B)] == [legal_id("total power")] * 2
     assert found.new_claims == []
     assert found.collisions == []
+
+
+@pytest.mark.parametrize("still_mapped", [True, False])
+def test_a_new_claim_costs_no_more_with_many_claims_of_earlier_runs(still_mapped: bool) -> None:
+    """Keys are the publishers' to choose: a thousand of them at one place, and then a thousand new ones."""
+    claims = {f"old-{n}": Origin("kafka", "t", "v", f"key {n}") for n in range(1_000)}
+    asked = 0
+
+    def wanted_today(origin: Origin) -> set[str]:
+        nonlocal asked
+        asked += 1
+        return {f"old-{origin.record.removeprefix('key ')}"} if still_mapped else set()
+
+    found = InputIds(claims, wanted_today)
+    for n in range(1_000):
+        assert found.assign(Origin("kafka", "t", "v", f"new key {n}"), f"new-{n}") == f"new-{n}"
+    assert asked == 0, "the ID of another record is no earlier ID of this one"
+    for n in range(1_000):
+        assert found.assign(Origin("kafka", "t", "v"), f"plain-{n}") == f"plain-{n}"
+    assert asked == 1_000, "each claim of the earlier run was looked at once"
+    assert len(found.renames) == (0 if still_mapped else 1_000)

@@ -40,6 +40,7 @@ GOES_ON = {
     "delivery/circuit.py": Site("connector.clarify.api:Api.insert_encoded", "exchange_bug"),
     "mapping/chunks.py": Site("connector.mapping.mapper:Mapper.map", "mapping_failed"),
     "threads/watched.py": Site("connector.runtime.carrying:Carrying.look", "thread_ended"),
+    "observe/http.py": Site("connector.observe.pages:metrics_page", "page_failed"),
     "formats/schema/registry/client.py": Site(
         "connector.formats.schema.registry.client:SchemaRegistry._request", "registry_exchange_bug"
     ),
@@ -125,6 +126,7 @@ def test_what_is_gone_on_after(tmp_path: Path, sandbox: SandboxServer, form: str
         with connector.start(), Publisher(broker.port) as publisher:
             publisher.raw("plain/spared", b'{"value": 1}')
             publisher.raw("plain/poison", b'{"value": 1}')
+            httpx.get(f"http://127.0.0.1:{connector.observe_port}/metrics", trust_env=False)
             publisher.raw("avro/spared", b"\0\0\0\0\1abc")  # last: behind it, the source waits for the schema
             wait_until(lambda: all(site.says in connector.log() for site in GOES_ON.values()), 60, connector.log)
             assert httpx.get(f"http://127.0.0.1:{connector.observe_port}/readyz", trust_env=False).status_code == 503

@@ -310,7 +310,7 @@ def test_other_names_are_refused_with_a_sentence(on_file: Sandbox, host: str) ->
     for path in ("/", f"{PAGE}/signals", f"{PAGE}/items", f"{PAGE}/samples"):
         answer = on_file.get(path, host=host)
         assert answer.status_code == 403
-        assert answer.text.startswith("This page is shown only under this machine's own name")
+        assert answer.text.startswith("The sandbox answers only under this machine's own name")
 
 
 def test_headers_allow_nothing_but_the_page_itself(on_file: Sandbox) -> None:

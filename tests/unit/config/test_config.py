@@ -338,7 +338,7 @@ MISTAKES = [
     ),
     (GOOD + RULE + "      time: ''\n", 10, "mapping.rules[0].time.field", "at least 1 character"),
     (GOOD + RULE.replace("line", "Line"), 9, "mapping.rules[0].topic", "names are small letters"),
-    (GOOD + RULE.replace("line", "field"), 9, "mapping.rules[0].topic", "{field} has a meaning of its own"),
+    (GOOD + RULE.replace("line", "field"), 9, "mapping.rules[0].topic", "{field} has another meaning in templates"),
     (GOOD + RULE.replace("#", "#/x"), 9, "mapping.rules[0].topic", "level 3: '#' may stand only at the end"),
     (GOOD + "    username: ${NOT_SET}\n", 7, "sources[0].username", "NOT_SET is not set; set it, or write ${NOT_SET:-"),
     (GOOD + "    username: ${a b}\n", 7, "sources[0].username", "a ${…} is not understood; use ${NAME}"),

@@ -97,5 +97,5 @@ def test_only_what_may_be_asked_is_asked_and_only_where_something_can_be_publish
 def test_nothing_runs_where_nothing_is_to_be_asked() -> None:
     requester = RebirthRequester({"mqtt": lambda _topic, _payload: True})
     requester.note([note("n", ask=False)])
-    assert requester._thread is None
+    assert requester.thread is None
     requester.close(1)

@@ -177,7 +177,7 @@ def test_a_command(tmp_path: Path, sandbox: SandboxServer) -> None:
 
 
 def test_the_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    secret = tmp_path / "secret"
+    secret = tmp_path / "credentials.json"
     secret.write_text(f"{MARK}-of-a-crash")
     for name, value in environment(tmp_path, secret, SANDBOX).items():
         monkeypatch.setenv(name, value)

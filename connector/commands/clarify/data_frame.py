@@ -44,7 +44,7 @@ _ON_TERMINAL: Final = "-"
 @click.option(
     "--time-zone", type=ZoneParameter(), default="UTC", show_default=True, help="Time zone of the buckets of a rollup."
 )
-@click.option("--last", type=click.IntRange(1), help="Only the newest values of each series: this number.")
+@click.option("--last", type=click.IntRange(1), help="Greatest number of values of each series: the newest values.")
 @click.option("--limit", "-n", default="50", show_default=True, help="Greatest number of items, or all.")
 @click.option(
     "--names/--ids", default=True, show_default=True, help="Title of a column: the name or the ID of the item."

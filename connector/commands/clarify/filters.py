@@ -84,7 +84,7 @@ def read_limit(text: str) -> int | None:
 
 
 def matches_all(chosen: Chosen) -> bool:
-    """Whether the filter has no condition, so that it matches every resource."""
+    """Whether the filter has no condition, so that every resource matches."""
     return not (chosen.to_query() if isinstance(chosen, query.Filter) else chosen)
 
 

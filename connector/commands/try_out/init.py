@@ -184,7 +184,7 @@ def _placeholder(observed: Observed) -> dict[str, object]:
     if len(filters) > _MOST_FILTERS or any(
         wildcard in text.removesuffix("/#") for wildcard in "+#\0" for text in filters
     ):
-        filters = ["#"]  # no topic of MQTT has a wildcard or NUL in it, though a line of a capture may
+        filters = ["#"]  # a line of a capture may have a topic with a wildcard or NUL, which MQTT does not allow
     return {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": filters}
 
 

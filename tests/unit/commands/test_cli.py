@@ -213,7 +213,7 @@ def test_check_of_schema_registries(config: Path) -> None:
     [
         ("listen: 0.0.0.0:9464", "everybody who can reach this address can read the pages; set token and tls"),
         ("listen: '[::]:9464', tls: {cert_file: c.pem, key_file: c.pem}", "everybody who can reach this address"),
-        (f"listen: pages.example:9464, token: {REGISTRY_TOKEN}", "the token can be read on the way; set tls"),
+        (f"listen: pages.example:9464, token: {REGISTRY_TOKEN}", "others in the network can read the token; set tls"),
         (f"listen: 0.0.0.0:9464, token: {REGISTRY_TOKEN}, tls: {{cert_file: c.pem, key_file: c.pem}}", None),
         ("listen: 0.0.0.0:9464, token: guessed", "a token of fewer than 16 characters can be guessed"),
         ("listen: 127.0.0.1:9464", None),

@@ -286,7 +286,7 @@ def test_letters_that_are_not_whole_cannot_be_replayed(config: Path) -> None:
 
 def test_every_reason_says_what_to_do() -> None:
     assert all(len(remedy(reason)) > 30 for reason in Reason)
-    assert remedy("one of a later version") == "See the message; mend the mapping or the device, then replay."
+    assert remedy("one of a later version") == "See the message. Correct the mapping or the device; then replay."
 
 
 def test_an_empty_selection_takes_everything() -> None:

@@ -139,7 +139,7 @@ def load_yaml(file: Path, what: str) -> CommentedMap:
 
 
 def line_in(document: CommentedMap, *at: str | int) -> int:
-    """Return the line on which this part of a document begins."""
+    """Return the line on which the part of a document at this place begins."""
     return _line(document, at) or 1
 
 

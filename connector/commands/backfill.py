@@ -38,10 +38,11 @@ _log = structlog.get_logger(__name__)
 def backfill(
     config: Path, from_: str | None, to: str | None, offsets: tuple[str, ...], source: str | None, share: float
 ) -> None:
-    """Replay a range of Kafka records through the mapping, without the consumer group.
+    """Replay a range of Kafka records through the mapping.
 
-    The command runs beside the live connector. After an interruption, the same command continues where the first run
-    stopped. The exit status is 1 if records had expired or if the ledger does not balance.
+    The command runs beside the live connector, and does not use the consumer group. After an interruption, the same
+    command continues where the first run stopped. The exit status is 1 if records had expired or if the ledger does not
+    balance.
     """
     loaded = load_config(config)
     configure_logs(loaded.observe.log_level, loaded.observe.log_format)

@@ -26,9 +26,10 @@ _SHOWN: Final = 3
 @click.command()
 @CONFIG
 def check(config: Path) -> None:
-    """Check a configuration file and the files that the configuration names, without any network.
+    """Check a configuration file, without any network.
 
-    A mistake ends the command with an error that names the place and the remedy. A warning does not.
+    The command also checks the files that the configuration names, such as the credentials. A mistake ends the command
+    with an error that names the place and the remedy. A warning does not.
     """
     loaded = load_config(config)
     for path in exposed_files(config, loaded):

@@ -29,10 +29,11 @@ _CLOSE_SECONDS: Final = 45.0
     "the broker keeps new messages for the connector.",
 )
 def drain(config: Path, within: float, end_session: bool) -> None:
-    """Let the running connector leave its shared subscriptions and consumer groups, send all data, and end.
+    """Let the running connector hand over its work, and end.
 
-    The exit status is 0 if all messages are handed over, and 1 if the time was over. In both cases the connector has
-    ended. Messages that are left wait in the journal for the next start.
+    The connector leaves its shared subscriptions and consumer groups, sends all data, and ends. The exit status is 0 if
+    all messages are handed over, and 1 if the time was over. In both cases the connector has ended. Messages that are
+    left wait in the journal for the next start.
     """
     loaded = load_config(config)
     unasked = {worker: DrainFiles(worker_folder(loaded.state_dir, worker)) for worker in range(1, loaded.workers + 1)}

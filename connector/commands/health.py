@@ -15,7 +15,7 @@ from connector.observe.probe import ask
 @click.command()
 @CONFIG
 @click.option(
-    "--ready", is_flag=True, help="Also fail while data cannot flow, for example as a broker does not answer."
+    "--ready", is_flag=True, help="Also fail while data cannot flow, for example because a broker does not answer."
 )
 def health(config: Path, ready: bool) -> None:
     """Ask the running connector of CONFIG for its health.

@@ -35,15 +35,19 @@ _MIB: Final = 1024 * 1024
 
 @click.group()
 def journal() -> None:
-    """Show or check the journals of MQTT messages, also while the connector runs."""
+    """Show or check the journals of MQTT messages.
+
+    The commands work also while the connector runs.
+    """
 
 
 @journal.command("verify")
 @_CONFIG
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 def verify_command(config: Path, as_json: bool) -> None:
-    """Check the checksums, positions, account and file pages of each journal.
+    """Check each journal for damage and loss.
 
+    The command checks the checksums, the positions, the account, and the pages of the file.
     The exit status is 1 if a check fails, or if a loss is not acknowledged.
     """
     found: dict[str, Findings] = {}
@@ -73,7 +77,10 @@ def verify_command(config: Path, as_json: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 def stats_command(config: Path, topics: int, as_json: bool) -> None:
-    """Print the waiting messages: number, bytes, age of the oldest, topics with most, free pages and rates."""
+    """Print the numbers of waiting messages.
+
+    The numbers are messages, bytes, the age of the oldest message, the largest topics, free pages, and rates.
+    """
     found: dict[str, dict[str, object]] = {}
     for path in _journals(config):
         try:

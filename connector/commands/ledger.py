@@ -24,10 +24,11 @@ from connector.terminal.text import say_json, say_text
     help="The configurations are all members of a consumer group: a gap between the settled offsets is a loss.",
 )
 def ledger(configs: tuple[Path, ...], as_json: bool, all_members: bool) -> None:
-    """Print the number of messages that came in, and the outcome of each message.
+    """Print the numbers of messages, by outcome.
 
-    With several configurations, such as all replicas, the numbers are added. The exit status is 1 if the ledger does
-    not balance.
+    The ledger counts every message that came in, and the outcome: inserted, dead-lettered, filtered, superseded or
+    waiting. With several configurations, such as all replicas, the numbers are added. The exit status is 1 if the
+    ledger does not balance.
     """
     try:
         found = read_ledger(*map(load_config, configs), all_members=all_members)

@@ -36,9 +36,10 @@ _KINDS: Final = {MetadataKind.SIGNAL: "metadata", MetadataKind.ITEM: "item"}
 def metadata(
     config: Path, patterns: Sequence[str], statuses: MetadataStatus | None, is_retry: bool, is_drop: bool, as_json: bool
 ) -> None:
-    """Show the state of each signal's metadata and published item: saved, waiting or failed.
+    """Show the state of each signal's metadata and item.
 
-    PATTERN is an input ID, and may contain *. A running connector follows --retry within seconds.
+    The state is saved, waiting or failed. The item is the published signal. PATTERN is an input ID, and may contain *.
+    A running connector follows --retry within seconds.
     """
     folder = load_config(config).state_dir
     if is_retry and is_drop:

@@ -18,14 +18,19 @@ from connector.terminal.text import say, say_json
 @click.command("new-signals")
 @CONFIG
 @click.option(
-    "--approve", "patterns", multiple=True, metavar="PATTERN", help="Approve signals: an input ID, may contain *."
+    "--approve",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="Approve signals with this input ID, which may contain *. Can be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of lines.")
 def new_signals(config: Path, patterns: tuple[str, ...], as_json: bool) -> None:
-    """List or approve held signals: new signals that wait for approval (signals.on_new, signals.max).
+    """List or approve held signals.
 
-    A running connector accepts an approved signal within seconds. Earlier samples of the signal are dead letters:
-    replay these letters with `dead-letters replay`.
+    A held signal is a new signal that waits for approval (signals.on_new, signals.max). A running connector accepts an
+    approved signal within seconds. Earlier samples of the signal are dead letters: replay these letters with
+    `dead-letters replay`.
     """
     folder = load_config(config).state_dir
     try:

@@ -191,10 +191,11 @@ class _Reader:
 @click.option("--from-line", type=click.IntRange(1), default=1, help="Begin with this line of the file.")
 def insert(client: Client, file: Path, long: bool, time_zone: ZoneInfo | None, delimiter: str, decimal_comma: bool,
            skip_bad: bool, from_line: int) -> None:  # fmt: skip
-    """Insert a CSV file: the first column has the time, every other column the values of one input ID.
+    """Insert a CSV file into Clarify.
 
-    A time is ISO 8601 text or a number since 1970. An empty cell is no value. A file is read twice: the first time to
-    find mistakes, the second time to send. Standard input (-) is checked and sent block by block.
+    The first column has the time, every other column the values of one input ID. A time is ISO 8601 text or a number
+    since 1970. An empty cell is no value. A file is read twice: the first time to find mistakes, the second time to
+    send. Standard input (-) is checked and sent block by block.
     """
     layout = _Layout(time_zone, long, _read_delimiter(delimiter, decimal_comma=decimal_comma), decimal_comma)
     is_stream = str(file) == "-"

@@ -43,7 +43,7 @@ def _selection(command: Callable[..., Any]) -> Callable[..., Any]:
 @_selection
 def signals(client: Client, conditions: Sequence[str], raw: str | None, sort: Sequence[str], limit: str, skip: int,
             layout: str) -> None:  # fmt: skip
-    """Show the signals of the integration, each with its published item."""
+    """Show the signals of the integration, with published items."""
     chosen, most = read_filter(conditions, raw), read_limit(limit)
     with watched("Reading", "signals") as progress:
         found = list(client.iter_signals(chosen, sort, skip=skip, limit=most, progress=progress))

@@ -40,24 +40,38 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """List, show, replay or drop dead letters: messages and values that could not become samples."""
+    """List, show, replay or drop dead letters.
+
+    Dead letters are messages and values that could not become samples.
+    """
 
 
 def _selecting(command: _F) -> _F:
     for option in (
-        click.option("--until", metavar="TIME", help="Only letters written before this time (RFC 3339, -1h, -7d)."),
-        click.option("--since", metavar="TIME", help="Only letters written at or after this time."),
+        click.option("--until", metavar="TIME", help="Only letters written before this time."),
+        click.option(
+            "--since", metavar="TIME", help="Only letters written at or after this time (RFC 3339, -1h, -7d)."
+        ),
         click.option("--source", "sources", multiple=True, help="Only letters of this source. Can be repeated."),
         click.option(
             "--topic",
             "topics",
             multiple=True,
             metavar="PATTERN",
-            help="Only letters of these topics: plant/+/state, plant/# or plant/*.",
+            help="Only letters of these topics: plant/+/state, plant/# or plant/*. Can be repeated.",
         ),
-        click.option("--reason", "reasons", multiple=True, help="Only letters with this reason, such as invalid_json."),
         click.option(
-            "--id", "ids", multiple=True, metavar="ID", help="Only this letter. The beginning of the ID is enough."
+            "--reason",
+            "reasons",
+            multiple=True,
+            help="Only letters with this reason, such as invalid_json. Can be repeated.",
+        ),
+        click.option(
+            "--id",
+            "ids",
+            multiple=True,
+            metavar="ID",
+            help="Only the letter whose ID begins with this text. Can be repeated.",
         ),
     ):
         command = option(command)
@@ -163,10 +177,11 @@ def show(config: Path, letter_id: str, from_file: Path | None, as_hex: bool, raw
     help="Share of delivery.requests_per_second that the replay may use. Live traffic has the rest.",
 )
 def replay(config: Path, from_file: Path | None, dry_run: bool, as_json: bool, share: float, **wanted: Any) -> None:
-    """Send dead letters again, through the mapping of CONFIG as the mapping is now.
+    """Send dead letters again, through the present mapping.
 
-    The command runs beside the connector. A letter is removed when the letter's samples are inserted. A letter that
-    fails again stays, with the new reason. The exit status is 1 if a letter is left.
+    The command runs beside the connector, and uses the mapping that CONFIG has now. A letter is removed when the
+    letter's samples are inserted. A letter that fails again stays, with the new reason. The exit status is 1 if a
+    letter is left.
     """
     from connector.commands.dead_letters.replay import Replay, ReplayResult  # noqa: PLC0415
     from connector.observe.logs import configure_logs  # noqa: PLC0415

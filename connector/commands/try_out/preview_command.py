@@ -72,11 +72,11 @@ def preview(
     all_rows: bool,
     no_clarify: bool,
 ) -> None:
-    """Show the data frames, signals and rejects of real messages, without sending any data.
+    """Show the result of a mapping for real messages.
 
-    The messages come from a capture (--input), or directly from the sources (--live). A running connector is not
-    disturbed. Credentials are optional: with credentials, and if Clarify answers, the command also shows which signals
-    would be created or changed.
+    The result is data frames, signals and rejects. The command sends no data. The messages come from a capture
+    (--input), or directly from the sources (--live). A running connector is not disturbed. Credentials are optional:
+    with credentials, and if Clarify answers, the command also shows which signals would be created or changed.
     """
     if (input_ is None) == (live is None):
         raise click.UsageError("choose the messages: --input FILE, or --live 30s")

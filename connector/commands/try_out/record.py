@@ -40,11 +40,12 @@ def record(
     append: bool,
     force: bool,
 ) -> None:
-    """Record messages of the sources of CONFIG in FILE, without disturbing a running connector.
+    """Record messages of the sources of CONFIG in FILE.
 
-    For MQTT, the command uses a separate session that ends with the command. Kafka is read without a consumer group.
-    FILE has one message in each line, as JSON; - is the standard output. `preview`, `test`, `init` and the file source
-    can read FILE. FILE has the data of devices in clear text, so only the owner of FILE may read FILE.
+    A running connector is not disturbed. For MQTT, the command uses a separate session that ends with the command.
+    Kafka is read without a consumer group. FILE has one message in each line, as JSON; - is the standard output.
+    `preview`, `test`, `init` and the file source can read FILE. FILE has the data of devices in clear text, so only the
+    owner of FILE may read FILE.
     """
     if seconds is None and count is None:
         raise click.UsageError("choose an end: --for 30s, --count 1000, or both")

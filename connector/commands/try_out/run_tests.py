@@ -40,11 +40,12 @@ class _CannotRunError(click.ClickException):
 )
 @click.option("-v", "--verbose", is_flag=True, help="Also name the tests that pass.")
 def test(config: Path, tests: tuple[Path, ...], as_json: bool, junit: Path | None, verbose: bool) -> None:
-    """Run tests of the mapping of CONFIG, for example in your CI. No network and no credentials are needed.
+    """Run tests of the mapping of CONFIG.
 
-    A test gives messages, and the samples or rejects that the test expects. Without TESTS.yaml, the command runs every
-    file beside CONFIG whose name ends in -tests.yaml, except files whose setting config: names another configuration.
-    The exit status is 0 if all tests pass, 1 if a test fails, and 2 if the tests cannot run.
+    The tests need no network and no credentials, so a CI can run the tests. A test gives messages, and the samples or
+    rejects that the test expects. Without TESTS.yaml, the command runs every file beside CONFIG whose name ends in
+    -tests.yaml, except files whose setting config: names another configuration. The exit status is 0 if all tests pass,
+    1 if a test fails, and 2 if the tests cannot run.
     """
     configure_logs("error", "text")
     try:

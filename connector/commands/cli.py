@@ -43,7 +43,7 @@ _COMMANDS: Final = {
 
 
 class _Commands(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - all of them, whatever the context
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the list is the same in every context
         return list(_COMMANDS)
 
     def invoke(self, ctx: click.Context) -> object:
@@ -62,7 +62,7 @@ class _Commands(click.Group):
             raise
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
-        except Exception:  # noqa: BLE001 - whatever it is
+        except Exception:  # noqa: BLE001 - every other error is a bug
             # The traceback has no local variables, which may hold a secret. The lines are indented: a text that an
             # error quotes must not look like a line of the connector.
             for line in traceback.format_exc().rstrip().split("\n"):

@@ -66,7 +66,7 @@ def reaches_clarify(command: F) -> F:
 def _one_line_errors() -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError:  # the reader of the output has closed it
+    except BrokenPipeError:  # the reader has closed the pipe of the output
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         raise click.ClickException(f"{error.filename or 'the file'}: {error.strerror or error}") from None

@@ -66,7 +66,7 @@ def _is_compact(text: str) -> bool:
     if form is None or not text.startswith(("19", "20")):
         return False
     try:
-        datetime.strptime(text, form)  # noqa: DTZ007 - only whether it could be one
+        datetime.strptime(text, form)  # noqa: DTZ007 - only to see whether the text is a date
     except ValueError:
         return False
     return True
@@ -76,7 +76,7 @@ def _local(moment: datetime, zone: ZoneInfo, text: str) -> datetime:
     first, second = moment.replace(tzinfo=zone), moment.replace(tzinfo=zone, fold=1)
     before, after = first.utcoffset(), second.utcoffset()
     if before != after:
-        assert before is not None  # noqa: S101 - it has a zone
+        assert before is not None  # noqa: S101 - a time with a zone has an offset
         assert after is not None  # noqa: S101
         what = "does not exist" if before < after else "exists twice"
         raise ValueError(

@@ -442,10 +442,8 @@ def _bytes(payload: bytes, letter: DeadLetter, *, as_hex: bool) -> list[str]:
         as_hex = as_hex or not text
     if as_hex:
         return [size, *_hex(shown)]
-    return [
-        size,
-        *(f"  {line}" for line in text.split("\n")),
-    ]  # indented: a payload must not look like a line of this command
+    # The lines are indented: a payload must not look like a line of this command.
+    return [size, *(f"  {line}" for line in text.split("\n"))]
 
 
 def _hex(data: bytes) -> Iterator[str]:

@@ -63,7 +63,7 @@ def record(
         out: BinaryIO | None = None
         try:
             for taken in from_sources(sections, seconds=seconds, count=count, from_beginning=from_beginning):
-                out = out or _opened(file, append=append)  # a file stays as it is when nothing comes
+                out = out or _opened(file, append=append)  # without a message, the file stays unchanged
                 source = taken.source or ""
                 line = capture_line(source, taken.record)
                 out.write(

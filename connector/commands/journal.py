@@ -111,9 +111,9 @@ def stats_command(config: Path, topics: int, as_json: bool) -> None:
 )
 @click.option("--note", default="", help="Text to keep with the loss, such as the cause.")
 def acknowledge_command(config: Path, ids: tuple[int, ...], note: str) -> None:
-    """Acknowledge losses. An acknowledged loss stays in the ledger, but is no problem any more.
+    """Acknowledge losses.
 
-    The connector can run meanwhile.
+    An acknowledged loss stays in the ledger, but is no problem any more. The connector can run meanwhile.
     """
     done = 0
     for path in _journals(config):

@@ -33,7 +33,7 @@ _QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\{[^}]*\}")
 _QUANTITY: Final = re.compile(r"[+-]?[\d.,_ ]{1,12}[A-Za-z%]{0,4}")
 """A number, with or without a unit. A number is no secret, and a person corrects a shown number more easily."""
 _LEAST_HIDDEN: Final = 4
-"""Least characters of a text that is hidden everywhere: a shorter text, often part of a word, only in quotes."""
+"""Least characters of a text that is hidden everywhere. A shorter text, often part of a word, is hidden in quotes."""
 _MAX_SECRET_BYTES: Final = 64 * 1024
 
 _ELSEWHERE: Final = ("clarify", "sources", "state_dir", "observe", "dead_letters")

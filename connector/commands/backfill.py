@@ -1,4 +1,4 @@
-"""Replays a range of Kafka's records."""
+"""The command `backfill`: replays a range of the records of a Kafka topic."""
 
 from __future__ import annotations
 
@@ -22,25 +22,27 @@ _log = structlog.get_logger(__name__)
 
 @click.command()
 @CONFIG
-@click.option("--from", "from_", metavar="TIME", help="From the first record at or after this time (RFC 3339).")
-@click.option("--to", metavar="TIME", help="To before the first record at or after this time.")
+@click.option("--from", "from_", metavar="TIME", help="Begin with the first record at or after this time (RFC 3339).")
+@click.option("--to", metavar="TIME", help="End before the first record at or after this time (RFC 3339).")
 @click.option(
-    "--offsets", multiple=True, metavar="TOPIC[N]=FIRST:END", help="Offsets of one partition instead; END is left out."
+    "--offsets", multiple=True, metavar="TOPIC[N]=FIRST:END", help="Replay these offsets of one partition, without END."
 )
-@click.option("--source", help="The Kafka source, where there are several.")
+@click.option("--source", help="The Kafka source to read. Required if the configuration has several.")
 @click.option(
     "--share",
     type=click.FloatRange(0.01, 1.0),
     default=0.25,
     show_default=True,
-    help="Part of delivery.requests_per_second that it may use; the rest is left to live traffic.",
+    help="Share of delivery.requests_per_second that the backfill may use. Live traffic has the rest.",
 )
 def backfill(
     config: Path, from_: str | None, to: str | None, offsets: tuple[str, ...], source: str | None, share: float
 ) -> None:
-    """Replay a range of Kafka's records through the mapping, without touching the consumer group.
+    """Replay a range of Kafka records through the mapping.
 
-    Runs beside the live connector. Interrupted, the same command goes on where it stopped.
+    The command runs beside the live connector, and does not use the consumer group. After an interruption, the same
+    command continues where the first run stopped. The exit status is 1 if records had expired or if the ledger does not
+    balance.
     """
     loaded = load_config(config)
     configure_logs(loaded.observe.log_level, loaded.observe.log_format)
@@ -49,7 +51,7 @@ def backfill(
         signal.signal(number, lambda *_: stop.set())
     job = Backfill(loaded, choose_source(loaded, source), asked_range(from_, to, offsets), share)
     reader = job.source
-    say(f"{reader.total} offsets; {'going on after' if reader.resumed else 'beginning with'} {reader.done} of them")
+    say(f"{reader.total} offsets; {'continuing after' if reader.resumed else 'beginning with'} {reader.done} of them")
     for name, (first, end) in sorted(reader.ranges.items()):
         say(f"  {name}: " + (f"offsets {first} to {end - 1}" if first < end else "nothing"))
     pipeline = job.connector.pipeline
@@ -66,6 +68,6 @@ def backfill(
     if pipeline.failure:
         raise click.ClickException(pipeline.failure)
     if not finished:
-        raise click.ClickException("interrupted; the same command goes on where it stopped")
+        raise click.ClickException("interrupted; run the same command to continue")
     if reader.expired or not account.balanced:
         sys.exit(1)

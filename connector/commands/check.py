@@ -1,4 +1,4 @@
-"""Looks at a configuration and the files that it names, without any network."""
+"""The command `check`: checks a configuration and the files that the configuration names, without any network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ _SHOWN: Final = 3
 @click.command()
 @CONFIG
 def check(config: Path) -> None:
-    """Check a configuration file and the credentials it names, without any network."""
+    """Check a configuration file, without any network.
+
+    The command also checks the files that the configuration names, such as the credentials. A mistake ends the command
+    with an error that names the place and the remedy. A warning does not.
+    """
     loaded = load_config(config)
     for path in exposed_files(config, loaded):
         say(f"warning: {path} holds a secret, and every user of this machine can read it: chmod 600 {path}")
@@ -65,23 +69,25 @@ def _check_source(section: SourceSection) -> None:
 
 
 def _unreachable(config: Config, rules: Sequence[Rule]) -> list[str]:
-    """Rules that no subscription can reach, and subscriptions that no rule takes."""
+    """Return one text for each rule that no subscription can reach, and for each subscription that no rule matches."""
     subscriptions = [(section.name, one) for section in config.sources for one in section.subscriptions()]
     if not rules:
         return []
     found = []
     numbered = sorted({rule.number for rule in rules if rule.number is not None})
-    if any(not section.subscriptions() for section in config.sources):  # such as a file, which may have any topic
+    if any(
+        not section.subscriptions() for section in config.sources
+    ):  # such as a file, which may have messages of any topic
         numbered = []
     for number in numbered:
         of_number = [rule for rule in rules if rule.number == number]
         if not any(_meet(rule, one) for rule in of_number for _, one in subscriptions):
             topics = ", ".join(rule.pattern.text for rule in of_number[:_SHOWN])
-            found.append(f"rule {number + 1} ({topics}): no source subscribes to such a topic, so it takes nothing")
+            found.append(f"rule {number + 1} ({topics}): no source subscribes to a matching topic")
     if config.mapping.unmatched != "map":
         what = "are left out" if config.mapping.unmatched == "filter" else "are dead letters"
         found += [
-            f"source {name}: no rule takes a topic of {one.text!r}, so its messages {what} (mapping.unmatched)"
+            f"source {name}: no rule matches a topic of {one.text!r}, so the messages {what} (mapping.unmatched)"
             for name, one in subscriptions
             if not any(_meet(rule, one) for rule in rules)
         ]
@@ -89,7 +95,7 @@ def _unreachable(config: Config, rules: Sequence[Rule]) -> list[str]:
 
 
 def _meet(rule: Rule, subscription: Subscription) -> bool:
-    """Whether a topic exists that the rule takes and the source subscribes to; True where that cannot be told."""
+    """Whether a topic can exist that the rule matches and the source subscribes to; True if nobody can tell."""
     pattern, levels = rule.pattern, subscription.levels
     if not set(pattern.levels) & {"+", "#"}:
         return subscription.matches(pattern.separator.join(pattern.levels))
@@ -107,7 +113,7 @@ def _check_files(what: str, files: Mapping[str, Path | None]) -> None:
 
 
 class _Unasked:
-    """Stands for a schema registry where nothing is decoded."""
+    """Stands for a schema registry while rules are compiled and nothing is decoded."""
 
     def schema(self, schema_id: int) -> RegisteredSchema:
         raise NotImplementedError(schema_id)

@@ -39,19 +39,19 @@ _COMMANDS: Final = {
     "signals": "connector.commands.clarify.resources:signals",
     "test": "connector.commands.try_out.run_tests:test",
 }
-"""Where each command is. A command is imported when it is named: `health` is asked every half minute and must be
-quick."""
+"""Command → module of the command. Only the named command is imported: `health` runs every 30 s and must be quick."""
 
 
 class _Commands(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - all of them, whatever the context
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the list is the same in every context
         return list(_COMMANDS)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command. What a person can mend is printed as one message; everything else is a bug of ours.
+        """Run the command, and return the result of the command.
 
-        A message may quote a topic, or the answer of a server. So it is one line, whatever is in it, unless the error
-        has several `lines`.
+        An error that a person can mend is printed as one message. Every other error is a bug of the connector. A
+        message may quote a topic, or the answer of a server. So a message is always one line, unless the error has
+        several `lines`.
         """
         try:
             return super().invoke(ctx)
@@ -62,9 +62,9 @@ class _Commands(click.Group):
             raise
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
-        except Exception:  # noqa: BLE001 - whatever it is
-            # Without local variables, which may hold a secret. Indented: what an error quotes must not look like a
-            # line of ours.
+        except Exception:  # noqa: BLE001 - every other error is a bug
+            # The traceback has no local variables, which may hold a secret. The lines are indented: a text that an
+            # error quotes must not look like a line of the connector.
             for line in traceback.format_exc().rstrip().split("\n"):
                 say(f"  {line}", err=True)
             say("", err=True)
@@ -90,7 +90,7 @@ def _message(error: Exception, text: str) -> str:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:
-    """Carries MQTT and Kafka data into Clarify: every measurement, once, under the right name."""
-    os.umask(0o077)  # whatever a command writes may hold data of devices, or secrets: for nobody else to read
+    """Carry MQTT and Kafka data into Clarify: every measurement at least once, and stored once."""
+    os.umask(0o077)  # files of a command may hold data of devices, or secrets: only their owner may read them
     survive_any_encoding()
-    configure_logs("info", "text")  # until the command knows better: by default, tracebacks may show local variables
+    configure_logs("info", "text")  # until a command changes the level: the library's defaults may show variables

@@ -1,4 +1,4 @@
-"""The configuration file that a command is given."""
+"""The argument CONFIG, the path of a configuration file, for all commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""clarify-connector drain: ask the running connector to hand over and end."""
+"""The command `drain`: asks the running connector to hand over its work and to end."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from connector.terminal.text import say, say_text, shown
 
 _LOOK_SECONDS: Final = 0.2
 _CLOSE_SECONDS: Final = 45.0
-"""For closing files and sessions, and publishing what is new, after the drain itself."""
+"""Seconds after the drain itself, for publishing new metadata and for closing files and sessions."""
 
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--within", default=60.0, show_default=True, metavar="SECONDS", help="How long it may take.")
+@click.option("--within", default=60.0, show_default=True, metavar="SECONDS", help="Time limit of the drain.")
 @click.option(
     "--end-session",
     is_flag=True,
-    help="End MQTT sessions that nobody shares, too: this connector will not come back. Without it, the broker goes on "
-    "keeping for it what is published while it is away.",
+    help="Also end MQTT sessions that are not shared: for a connector that will not start again. Without this option, "
+    "the broker keeps new messages for the connector.",
 )
 def drain(config: Path, within: float, end_session: bool) -> None:
-    """Have the running connector leave its shared subscriptions and consumer groups, send all that waits, and end.
+    """Let the running connector hand over its work, and end.
 
-    Exits with 0 when nothing was left behind, with 1 when the time was over; the connector has ended then, too, and
-    what is left waits in its journal.
+    The connector leaves its shared subscriptions and consumer groups, sends all data, and ends. The exit status is 0 if
+    all messages are handed over, and 1 if the time was over. In both cases the connector has ended. Messages that are
+    left wait in the journal for the next start.
     """
     loaded = load_config(config)
     unasked = {worker: DrainFiles(worker_folder(loaded.state_dir, worker)) for worker in range(1, loaded.workers + 1)}
@@ -41,20 +42,22 @@ def drain(config: Path, within: float, end_session: bool) -> None:
         for worker, files in running.items():
             del unasked[worker]
             _ask(files, DrainRequest(within, end_session), loaded.state_dir)
-        ends += [_follow(files, within) for files in running.values()]  # meanwhile one that had died may be back
+        ends += [_follow(files, within) for files in running.values()]  # a worker that had died may be back by now
     if not ends:
         raise click.ClickException(f"no connector runs with state_dir {loaded.state_dir}")
     left = sum(end.waiting for end in ends if end is not None and not end.drained)
     if any(end is None for end in ends):
-        raise click.ClickException("the connector ended without an answer; see its log")
+        raise click.ClickException("the connector ended without an answer; see the connector's log")
     if not all(end is not None and end.drained for end in ends):
-        raise click.ClickException(f"not all is handed over: {left} messages wait for the next start; see its log")
+        raise click.ClickException(
+            f"{left} messages are not handed over, and wait for the next start; see the connector's log"
+        )
     if unasked:
         raise click.ClickException(
-            f"worker {', '.join(map(str, unasked))} did not run and was not asked; the others have handed over all. If "
-            "it was being started again, drain once more"
+            f"worker {', '.join(map(str, unasked))} did not run and was not drained; all other workers are drained. If "
+            "the worker was just starting, run the command again"
         )
-    say("drained: nothing was left behind")
+    say("drained: all messages are handed over")
 
 
 def _ask(files: DrainFiles, request: DrainRequest, state_dir: Path) -> None:
@@ -62,13 +65,13 @@ def _ask(files: DrainFiles, request: DrainRequest, state_dir: Path) -> None:
         files.ask(request)
     except OSError as error:
         raise click.ClickException(
-            f"the request cannot be written to {state_dir} ({error.strerror}); SIGTERM stops the connector, too: what "
-            "waits is then kept for the next start"
+            f"the request cannot be written to {state_dir} ({error.strerror}); SIGTERM stops the connector, too: the "
+            "connector then keeps waiting messages for the next start"
         ) from None
 
 
 def _follow(files: DrainFiles, within: float) -> DrainProgress | None:
-    """Show how far it is until it has ended; its last word."""
+    """Show the progress of a drain until the connector has ended; return the last progress, None if there is none."""
     until = time.monotonic() + within + _CLOSE_SECONDS
     stage, most = "", 0
     last: DrainProgress | None = None

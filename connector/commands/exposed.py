@@ -12,13 +12,16 @@ from connector.state.files import others_can_read
 
 
 def exposed_files(file: Path, loaded: Config) -> list[Path]:
-    """Credentials, private keys and `${file:…}` of a configuration that others can read. Raises `ConfigError`."""
+    """Return the files with secrets of a configuration that every user can read. Raises `ConfigError`.
+
+    Files with secrets are the credentials, private keys, and the files of `${file:…}`.
+    """
     found = dict.fromkeys([loaded.clarify.credentials, *secret_files(file), *_keys(loaded)])
     return [path for path in found if others_can_read(path)]
 
 
 def _keys(loaded: Config) -> Iterator[Path]:
     for section in (*loaded.sources, *loaded.schema_registries.values(), loaded.dead_letters):
-        tls = getattr(section, "tls", None)  # a file has none
+        tls = getattr(section, "tls", None)  # a file source has no TLS
         if isinstance(tls, TlsSection) and tls.key_file is not None:
             yield tls.key_file

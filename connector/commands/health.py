@@ -1,4 +1,4 @@
-"""Asks a running connector how it is."""
+"""The command `health`: asks a running connector for its health."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ from connector.observe.probe import ask
 
 @click.command()
 @CONFIG
-@click.option("--ready", is_flag=True, help="Fail also while something is in the way, such as a broker that is away.")
+@click.option(
+    "--ready", is_flag=True, help="Also fail while data cannot flow, for example because a broker does not answer."
+)
 def health(config: Path, ready: bool) -> None:
-    """Ask the running connector with this configuration how it is; exits with 1 if only a restart can help."""
+    """Ask the running connector of CONFIG for its health.
+
+    The exit status is 1 if only a restart can help.
+    """
     section = load_config(config).observe
     if section.listen is None:
-        raise click.ClickException("observe.listen is null, so there is nobody to ask; give it an address")
+        raise click.ClickException("observe.listen is null, so no page can be asked; set observe.listen to an address")
     found = ask(section)
     click.echo(found.text)
     if not (found.ready if ready else found.alive):

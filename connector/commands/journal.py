@@ -1,4 +1,4 @@
-"""clarify-connector journal: look into the journals, check them, take note of losses."""
+"""The command `journal`: shows and checks the journals of a configuration, and acknowledges losses."""
 
 from __future__ import annotations
 
@@ -35,16 +35,20 @@ _MIB: Final = 1024 * 1024
 
 @click.group()
 def journal() -> None:
-    """Look into the journals of a configuration; also while the connector runs."""
+    """Show or check the journals of MQTT messages.
+
+    The commands work also while the connector runs.
+    """
 
 
 @journal.command("verify")
 @_CONFIG
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 def verify_command(config: Path, as_json: bool) -> None:
-    """Check every row's checksum, that no position is missing, the account, and the file's pages.
+    """Check each journal for damage and loss.
 
-    Exits with 1 if anything is wrong, and also for a loss that nobody has acknowledged.
+    The command checks the checksums, the positions, the account, and the pages of the file.
+    The exit status is 1 if a check fails, or if a loss is not acknowledged.
     """
     found: dict[str, Findings] = {}
     for path in _journals(config):
@@ -61,17 +65,22 @@ def verify_command(config: Path, as_json: bool) -> None:
             for loss in acknowledged:
                 say(f"  known loss {loss.id}: {loss} (acknowledged {loss.acknowledged})")
             if not findings.problems:
-                say("  every row is what was written, no position is missing, the account balances")
+                say("  every checksum is right, no position is missing, the account balances")
     if any(findings.problems for findings in found.values()):
         sys.exit(1)
 
 
 @journal.command("stats")
 @_CONFIG
-@click.option("--topics", default=10, show_default=True, help="How many topics to list: those with most messages.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+@click.option(
+    "--topics", default=10, show_default=True, help="Number of topics to list, the topics with most messages first."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 def stats_command(config: Path, topics: int, as_json: bool) -> None:
-    """Print what waits: messages, bytes, the oldest, the topics with most, free pages, and the rates."""
+    """Print the numbers of waiting messages.
+
+    The numbers are messages, bytes, the age of the oldest message, the largest topics, free pages, and rates.
+    """
     found: dict[str, dict[str, object]] = {}
     for path in _journals(config):
         try:
@@ -97,12 +106,14 @@ def stats_command(config: Path, topics: int, as_json: bool) -> None:
 
 @journal.command("acknowledge")
 @_CONFIG
-@click.option("--loss", "ids", multiple=True, type=int, metavar="N", help="Only this loss, as verify numbers it.")
-@click.option("--note", default="", help="Why it is all right now; it is kept with the loss.")
+@click.option(
+    "--loss", "ids", multiple=True, type=int, metavar="N", help="Only the loss with this number of `journal verify`."
+)
+@click.option("--note", default="", help="Text to keep with the loss, such as the cause.")
 def acknowledge_command(config: Path, ids: tuple[int, ...], note: str) -> None:
-    """Take note of losses: they stay in the ledger, but are no problem any more.
+    """Acknowledge losses.
 
-    The running connector need not be stopped.
+    An acknowledged loss stays in the ledger, but is no problem any more. The connector can run meanwhile.
     """
     done = 0
     for path in _journals(config):
@@ -135,11 +146,11 @@ def _loaded(file: Path) -> Config:
 
 @contextmanager
 def _bar(path: Path) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error, where that is a terminal."""
+    """Yield a callback that shows progress as a bar on the standard error, if the standard error is a terminal."""
     try:
         length = waiting_messages(path)
     except (sqlite3.Error, UnicodeDecodeError, TypeError, ValueError):
-        length = 0  # damaged: the check says more
+        length = 0  # the file is damaged: the check reports the details
     with click.progressbar(length=max(1, length), label=shown(path.name), file=sys.stderr) as bar:
         yield bar.update
 
@@ -148,16 +159,16 @@ def _lines(path: Path, stats: JournalStats, rates: tuple[float, float], topics: 
     held, file, free, wal = (n / _MIB for n in (stats.bytes, stats.file_bytes, stats.free_bytes, stats.wal_bytes))
     lines = [
         f"{path}: {stats.messages} messages wait, {held:,.1f} MiB of topics and payloads, in {stats.rows} rows",
-        f"  the file has {file:,.1f} MiB, {free:,.1f} of them free; its write-ahead log {wal:,.1f} MiB",
-        f"  ever: {stats.next_position - 1} came in, {stats.settled_messages} are settled, {stats.lost_messages} lost",
-        f"  now: {rates[0]:,.0f} a second come in, {rates[1]:,.0f} are settled",
+        f"  the file has {file:,.1f} MiB, {free:,.1f} MiB free; the write-ahead log has {wal:,.1f} MiB",
+        f"  total: {stats.next_position - 1} came in, {stats.settled_messages} are settled, {stats.lost_messages} lost",
+        f"  now: {rates[0]:,.0f} a second come in, {rates[1]:,.0f} a second are settled",
     ]
     if stats.oldest_us is not None:
         age = max(0.0, time.time() - stats.oldest_us / 1e6)
         when = datetime.fromtimestamp(stats.oldest_us / 1e6, UTC).isoformat(timespec="seconds")
         lines.append(f"  the oldest came {when}, {age:,.0f} s ago")
     if rates[1] > rates[0] and stats.messages:
-        lines.append(f"  at this rate it is empty in {stats.messages / (rates[1] - rates[0]):,.0f} s")
+        lines.append(f"  at this rate the journal is empty in {stats.messages / (rates[1] - rates[0]):,.0f} s")
     shown = stats.topics.most_common(topics)
     lines += [f"  {n:>12}  {topic}" for topic, n in shown]
     if len(stats.topics) > len(shown):

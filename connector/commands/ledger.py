@@ -1,4 +1,4 @@
-"""Prints what came in and what became of it."""
+"""The command `ledger`: prints the number of messages that came in, and their outcomes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from connector.terminal.text import say_json, say_text
 @click.argument(
     "configs", metavar="CONFIG...", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False)
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option(
     "--all-members",
     is_flag=True,
-    help="The configurations are those of all members of a consumer group: a gap between what they settled is a loss.",
+    help="The configurations are all members of a consumer group: a gap between the settled offsets is a loss.",
 )
 def ledger(configs: tuple[Path, ...], as_json: bool, all_members: bool) -> None:
-    """Print what came in and what became of it; exits with 1 if it does not balance.
+    """Print the numbers of messages, by outcome.
 
-    Several configurations, such as those of all replicas, are added up.
+    The ledger counts every message that came in, and the outcome: inserted, dead-lettered, filtered, superseded or
+    waiting. With several configurations, such as all replicas, the numbers are added. The exit status is 1 if the
+    ledger does not balance.
     """
     try:
         found = read_ledger(*map(load_config, configs), all_members=all_members)

@@ -1,4 +1,4 @@
-"""`clarify-connector metadata`: how far each signal's metadata and its item are, and why what failed did."""
+"""The command `metadata`: shows the state of each signal's metadata and item, with the reason of a failure."""
 
 from __future__ import annotations
 
@@ -25,25 +25,28 @@ _KINDS: Final = {MetadataKind.SIGNAL: "metadata", MetadataKind.ITEM: "item"}
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
-@click.option("--failed", "statuses", flag_value=MetadataStatus.FAILED, help="Only what failed.")
-@click.option("--waiting", "statuses", flag_value=MetadataStatus.WAITING, help="Only what waits.")
-@click.option("--saved", "statuses", flag_value=MetadataStatus.SAVED, help="Only what Clarify has.")
-@click.option("--retry", "is_retry", is_flag=True, help="Have what Clarify rejected tried again now.")
-@click.option("--drop", "is_drop", is_flag=True, help="Forget what failed; it comes again if the mapping says it anew.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+@click.option("--failed", "statuses", flag_value=MetadataStatus.FAILED, help="Show only failed metadata.")
+@click.option("--waiting", "statuses", flag_value=MetadataStatus.WAITING, help="Show only waiting metadata.")
+@click.option("--saved", "statuses", flag_value=MetadataStatus.SAVED, help="Show only metadata that Clarify has saved.")
+@click.option("--retry", "is_retry", is_flag=True, help="Try metadata that Clarify rejected again now.")
+@click.option(
+    "--drop", "is_drop", is_flag=True, help="Forget failed metadata, until the mapping produces the metadata again."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 def metadata(
     config: Path, patterns: Sequence[str], statuses: MetadataStatus | None, is_retry: bool, is_drop: bool, as_json: bool
 ) -> None:
-    """Show how far the metadata of each signal is, and the item that it is published as: saved, waiting or failed.
+    """Show the state of each signal's metadata and item.
 
-    PATTERN is an input ID, or with * in it. A running connector follows --retry within seconds.
+    The state is saved, waiting or failed. The item is the published signal. PATTERN is an input ID, and may contain *.
+    A running connector follows --retry within seconds.
     """
     folder = load_config(config).state_dir
     if is_retry and is_drop:
-        raise click.UsageError("give either --retry or --drop")
+        raise click.UsageError("use --retry or --drop, not both")
     files = state_files(folder)
     if not files:
-        raise click.ClickException(f"there is no state in {folder} yet: the connector has not run with this state_dir")
+        raise click.ClickException(f"{folder} has no state yet: the connector has not run with this state_dir")
     try:
         if is_retry or is_drop:
             _again(files, patterns, is_retry=is_retry)
@@ -67,7 +70,7 @@ def _again(files: Sequence[Path], patterns: Sequence[str], *, is_retry: bool) ->
         if failed:
             changed += retry(file, failed, time.time()) if is_retry else drop(file, failed)
     if invalid and is_retry:
-        say(f"{invalid} break a documented rule; that takes a change of the mapping", err=True)
+        say(f"{invalid} break a documented rule; change the mapping", err=True)
     if not changed:
         meant = " or ".join(patterns) or "anything"
         raise click.ClickException(f"nothing that {'Clarify rejected' if is_retry else 'failed'} is like {meant}")
@@ -88,7 +91,7 @@ def _show(files: Sequence[Path], patterns: Sequence[str], statuses: Sequence[Met
     for kind, (at, why) in troubles.items():
         say(f"{_KINDS[kind]}: nothing is saved since {_time(at)}: {why}")
     said_counts = [f"{_KINDS[kind]}: {n} {status}" for (kind, status), n in sorted(counted.items())]
-    say(", ".join(said_counts) or "No signal is like that.")
+    say(", ".join(said_counts) or "no signal matches")
 
 
 def _as_text(line: MetadataLine) -> str:

@@ -1,4 +1,4 @@
-"""Lists new signals that are held, and lets them in."""
+"""The command `new-signals`: lists and approves held signals."""
 
 from __future__ import annotations
 
@@ -17,12 +17,20 @@ from connector.terminal.text import say, say_json
 
 @click.command("new-signals")
 @CONFIG
-@click.option("--approve", "patterns", multiple=True, metavar="PATTERN", help="Let these in: an input ID, or with *.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON list instead of lines.")
+@click.option(
+    "--approve",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="Approve signals with this input ID, which may contain *. Can be repeated.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of lines.")
 def new_signals(config: Path, patterns: tuple[str, ...], as_json: bool) -> None:
-    """List the new signals that are held (signals.on_new, signals.max), or approve some of them.
+    """List or approve held signals.
 
-    A running connector lets approved signals in within seconds; their samples so far are dead letters, to be replayed.
+    A held signal is a new signal that waits for approval (signals.on_new, signals.max). A running connector accepts an
+    approved signal within seconds. Earlier samples of the signal are dead letters: replay these letters with
+    `dead-letters replay`.
     """
     folder = load_config(config).state_dir
     try:
@@ -41,7 +49,9 @@ def new_signals(config: Path, patterns: tuple[str, ...], as_json: bool) -> None:
         raise click.ClickException(f"the state in {folder} cannot be used: {error}") from None
     approved = sorted({input_id for inputs in wanted.values() for input_id in inputs})
     if not approved:
-        raise click.ClickException(f"no held signal is like {' or '.join(patterns)}; without --approve they are listed")
+        raise click.ClickException(
+            f"no held signal matches {' or '.join(patterns)}; without --approve, the command lists all"
+        )
     _say(approved, [f"approved {input_id}" for input_id in approved], as_json=as_json)
 
 

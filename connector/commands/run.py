@@ -1,4 +1,4 @@
-"""Carries data until it is told to stop: one process, or one for each worker."""
+"""The command `run`: carries data until a signal or a drain, in one process, or in one process for each worker."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ _log = structlog.get_logger(__name__)
 @CONFIG
 @click.option("--worker", type=int, hidden=True, help="Run this worker of a configuration with several.")
 def run(config: Path, worker: int | None) -> None:
-    """Run the connector until SIGTERM or Ctrl-C; it then sends what it has and exits with 0."""
-    # a thread says so: whoever was interrupted may be logging, and hold the lock for it
+    """Run the connector until SIGTERM or Ctrl-C.
+
+    The connector then sends the data in memory, and ends with the exit status 0.
+    """
+    # a thread writes the line: the interrupted thread may be logging, and hold the lock of the log
     signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=_say_no_reload, daemon=True).start())
     loaded = load_config(config)
     exposed = exposed_files(config, loaded)
@@ -47,7 +50,7 @@ def _warn(exposed: Sequence[Path]) -> None:
         _log.warning(
             "secret_readable_by_others",
             file=str(path),
-            effect="every user of this machine can read the secret in it",
+            effect="every user of this machine can read the secret in the file",
             remedy="chmod 600",
         )
 
@@ -56,13 +59,13 @@ def _say_no_reload() -> None:
     _log.warning(
         "reload_not_supported",
         signal="SIGHUP",
-        effect="all goes on with the configuration of the start",
-        remedy="restart to take a new configuration",
+        effect="the connector continues with the configuration of the start",
+        remedy="restart the connector to use a new configuration",
     )
 
 
 def _run_workers(file: Path, loaded: Config, exposed: Sequence[Path]) -> None:
-    """Run a process for each worker, and speak for all of them."""
+    """Run a process for each worker, and serve the pages of all workers together."""
     from connector.observe.of_workers import serve_together  # noqa: PLC0415
     from connector.runtime.workers import PORT_FILE, Supervisor, worker_folder  # noqa: PLC0415
 
@@ -136,14 +139,14 @@ def _run(config: Path, loaded: Config, worker: int | None, exposed: Sequence[Pat
 
 
 def _until_stopped(connector: Connector, folder: Path, stop: threading.Event) -> bool:
-    """Carry data until a signal, a failure or a drain; whether nothing was left behind."""
+    """Carry data until a signal, a failure or a drain; return whether no message was left behind."""
     from connector.runtime.drain import DrainFiles, drain  # noqa: PLC0415
 
     files = DrainFiles(folder)
     files.clear()
     connector.start()
     while not stop.is_set() and not connector.pipeline.stopped.wait(0.5):
-        # not a wait for `stop`: its lock would be held when the signal handler sets it
+        # not a wait for `stop`: the wait would hold the event's lock when the signal handler sets the event
         connector.supervision.look()
         if (request := files.asked()) is not None:
             return drain(connector, request, files.tell, stop.is_set)

@@ -15,25 +15,25 @@ from ruamel.yaml.events import ScalarEvent
 from ruamel.yaml.nodes import MappingNode
 
 MAX_BYTES: Final = 1024 * 1024
-"""Of a file. The example configurations have less than 10 KiB."""
+"""Largest size of a file in bytes. The example configurations have less than 10 KiB."""
 MAX_NODES: Final = 30_000
-"""Keys and values of a file: as they stand there, and also after each alias is replaced by its anchor's content."""
+"""Most keys and values of a file: both as written, and after the content of the anchor replaces each alias."""
 MAX_DEPTH: Final = 64
-"""Levels of nesting, aliases replaced."""
+"""Most levels of nesting, after the content of the anchor replaces each alias."""
 _QUOTED: Final = re.compile(r"(['\"]).{2,}\1")
 
 
 class BoundedYamlError(Exception):
-    """The text cannot be read, or goes beyond a bound. The message has no value of the file: it may be a secret."""
+    """The text cannot be read, or exceeds a bound. The message has no value of the file, as a value may be a secret."""
 
     def __init__(self, line: int | None, message: str) -> None:
-        """`line` is where in the file, counted from 1, as far as it is known."""
+        """`line` is the line in the file, counted from 1; None if the line is not known."""
         self.line = line
         super().__init__(message)
 
 
 class _BoundedComposer(Composer):
-    """Counts the nodes while they are parsed, so that reading ends at the bound."""
+    """Counts the nodes during parsing, so that reading ends at the bound."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         count, depth = getattr(self, "_nodes", 0) + 1, getattr(self, "_level", 0) + 1
@@ -44,8 +44,8 @@ class _BoundedComposer(Composer):
             raise BoundedYamlError(mark.line + 1, f"nested too deeply: more than {MAX_DEPTH} levels")
         if isinstance(parent, MappingNode) and index is None and not self.parser.check_event(ScalarEvent):
             raise BoundedYamlError(
-                mark.line + 1, "a key must be a plain text"
-            )  # a list of aliases is hashed as a whole
+                mark.line + 1, "a key must be plain text"
+            )  # hashing a list of aliases would visit the whole content
         self.warn_double_anchors = False  # the warning quotes the file
         self._nodes, self._level = count, depth
         node = super().compose_node(parent, index)
@@ -54,7 +54,7 @@ class _BoundedComposer(Composer):
 
 
 def read_yaml(path: Path) -> Any:
-    """The document of a file, with its lines and comments. Raises OSError and `BoundedYamlError`."""
+    """Return the document of a file, with lines and comments. Raises OSError and `BoundedYamlError`."""
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
@@ -62,7 +62,7 @@ def read_yaml(path: Path) -> Any:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BoundedYamlError(content[: error.start].count(b"\n") + 1, "cannot be read: it is not UTF-8") from None
+        raise BoundedYamlError(content[: error.start].count(b"\n") + 1, "the file is not UTF-8") from None
     yaml = YAML(typ="rt")
     yaml.Composer = _BoundedComposer
     try:
@@ -70,7 +70,9 @@ def read_yaml(path: Path) -> Any:
         _measure(document, {}, 1)
     except DuplicateKeyError as error:
         # The library's text quotes both values.
-        raise BoundedYamlError(_line_of(error), "a key stands twice in the same section; keep one of the two") from None
+        raise BoundedYamlError(
+            _line_of(error), "a key occurs twice in the same section; remove one of the two"
+        ) from None
     except MarkedYAMLError as error:
         raise BoundedYamlError(_line_of(error), f"not valid YAML: {_reason(error.problem or str(error))}") from None
     except RecursionError:
@@ -86,18 +88,18 @@ def _line_of(error: MarkedYAMLError) -> int | None:
 
 
 def _reason(text: str) -> str:
-    """The first line of the library's text, without the parts of the file in it."""
-    reason = _QUOTED.sub("…", text.strip().splitlines()[0] if text.strip() else "it cannot be read")
+    """Return the first line of the library's text, without quoted parts of the file."""
+    reason = _QUOTED.sub("…", text.strip().splitlines()[0] if text.strip() else "the file cannot be read")
     if "alias" in reason or "anchor" in reason or "tag" in reason:
         reason += "; a text that begins with * & or ! needs quotes"
     return reason
 
 
 def _measure(node: Any, known: dict[int, tuple[int, int]], level: int) -> tuple[int, int]:
-    """(nodes, levels) of what is at and below a node, aliases replaced. Each node is visited once.
+    """Return (nodes, levels) of a node with all nodes below, after the content of the anchor replaces each alias.
 
-    Raises `BoundedYamlError` as soon as the numbers go beyond the bounds. A node within itself nests without end, and
-    so goes beyond the bound.
+    Each node is visited once. Raises `BoundedYamlError` as soon as a number exceeds the bound. A node that contains
+    itself nests without end, and so exceeds the bound.
     """
     if not isinstance(node, CommentedMap | CommentedSeq):
         return 1, 1
@@ -110,10 +112,12 @@ def _measure(node: Any, known: dict[int, tuple[int, int]], level: int) -> tuple[
             size += below[0]
             depth = max(depth, below[1])
             if size > MAX_NODES:
-                raise BoundedYamlError(_begin(node), f"with its aliases it has more than {MAX_NODES} keys and values")
+                raise BoundedYamlError(
+                    _begin(node), f"with aliases replaced, the file has more than {MAX_NODES} keys and values"
+                )
         found = known[id(node)] = size, depth + 1
     if found is None or level + found[1] - 1 > MAX_DEPTH:
-        raise BoundedYamlError(_begin(node), f"with its aliases it is nested too deeply: more than {MAX_DEPTH} levels")
+        raise BoundedYamlError(_begin(node), f"with aliases replaced, nested too deeply: more than {MAX_DEPTH} levels")
     return found
 
 

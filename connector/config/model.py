@@ -1,6 +1,6 @@
-"""Everything a configuration file may say. The reference and the JSON Schema are generated from here.
+"""The model of all settings of a configuration file. The reference and the JSON Schema are generated from the model.
 
-`read.py` reads a file into these models and says where in it an error is.
+`read.py` reads a file into the model, and names the place of an error in the file.
 """
 
 from __future__ import annotations
@@ -29,26 +29,28 @@ from connector.sources.catalogue import AnySource
 class Config(Section):
     """A whole configuration file."""
 
-    clarify: ClarifySection = Field(description="Where the data goes.")
-    sources: list[AnySource] = Field(min_length=1, description="Where the data comes from.")
+    clarify: ClarifySection = Field(description="Access to Clarify, the destination of the data.")
+    sources: list[AnySource] = Field(min_length=1, description="The sources of the data.")
     schema_registries: dict[RegistryName, SchemaRegistrySection] = Field(
         default={},
-        description="Schema registries by their names, for the formats avro, protobuf and json_schema.",
+        description="Schema registries by name, for the formats avro, protobuf and json_schema.",
         examples=[{"main": {"url": "https://registry.example.com:8081"}}],
     )
-    mapping: MappingSection = Field(default=MappingSection(), description="How payloads become samples.")
-    signals: SignalsSection = Field(default=SignalsSection(), description="Which signals may come into being.")
-    delivery: DeliverySection = Field(default=DeliverySection(), description="How samples leave for Clarify.")
+    mapping: MappingSection = Field(default=MappingSection(), description="The rules by which payloads become samples.")
+    signals: SignalsSection = Field(default=SignalsSection(), description="The limits for new signals.")
+    delivery: DeliverySection = Field(
+        default=DeliverySection(), description="Delivery of samples to Clarify: density, rate and memory."
+    )
     dead_letters: AnyStore = Field(
         default=SqliteLettersSection(),
-        description="Messages and values that could not become samples, with the reason: where they are kept.",
+        description="The store of messages and values that could not become samples, each with the reason.",
     )
     workers: int = Field(
         default=1,
         ge=1,
         le=64,
-        description="Processes, each a member of the consumer groups. Sources that cannot be shared, such as MQTT and "
-        "files, run in the first alone.",
+        description="Number of processes. Each process is a member of the consumer groups. Sources that cannot be "
+        "shared, such as MQTT and files, run only in the first process.",
     )
     state_dir: Path = Field(
         default=Path("clarify-connector-state"),
@@ -59,18 +61,20 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Config:
-        names = [source.name.lower() for source in self.sources]  # they name files, also where case does not count
+        names = [
+            source.name.lower() for source in self.sources
+        ]  # names become file names, and some file systems ignore case
         for source in self.sources:
             if names.count(source.name.lower()) > 1:
-                raise ValueError(f"two sources are named {source.name!r}; give each a name of its own")
+                raise ValueError(f"two sources are named {source.name!r}; give each source a different name")
         return self
 
     @model_validator(mode="after")
     def _workers_have_work(self) -> Config:
         if self.workers > 1 and not any(source.shares_work for source in self.sources):
             raise ValueError(
-                "workers: more than one needs a Kafka source, whose partitions they share; an MQTT source is a "
-                "single session"
+                "workers: several workers need a Kafka source, whose partitions the workers share; an MQTT source is "
+                "a single session"
             )
         return self
 
@@ -85,19 +89,21 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _letters_do_not_come_back(self) -> Config:
-        """A letter that is read again becomes another letter, and so on for ever."""
+        """Raise ValueError if a source reads the topic of dead letters: letters would become letters without end."""
         destination = self.dead_letters.destination
         for source in self.sources:
             if destination is not None and source.reads(destination):
                 raise ValueError(
-                    f"dead_letters.topic {destination.topic!r} is one that source {source.name!r} reads: each letter "
-                    "would come back as a message; take another topic"
+                    f"dead_letters.topic {destination.topic!r} is also a topic of source {source.name!r}: each letter "
+                    "would come back as a message; use another topic"
                 )
         return self
 
     def rules(self, registries: Registries = NO_REGISTRIES) -> list[Rule]:
-        """The mapping's rules, compiled; `registries` are the schema registries that formats may ask. Raises
-        ValueError for a file of a format that cannot be used."""
+        """Return the compiled rules of the mapping; `registries` are the schema registries for formats.
+
+        Raises ValueError if a file of a format cannot be used.
+        """
 
         def build(section: FormatSection, compression: Compression) -> Format:
             return build_format(section, compression, registry=registries, max_payload=self.mapping.max_payload)
@@ -105,6 +111,6 @@ class Config(Section):
         return self.mapping.compile(build)
 
     def time_bounds(self) -> TimeBounds:
-        """Which times are plausible."""
+        """Return the range of plausible times."""
         oldest = (self.mapping.oldest_time - EPOCH) // timedelta(microseconds=1)
         return TimeBounds(oldest, round(self.mapping.newest_time * 1_000_000))

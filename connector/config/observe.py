@@ -1,4 +1,4 @@
-"""The section `observe`: where the pages are served, who may read them, and what the log looks like."""
+"""The section `observe`: the address of the pages, the access to the pages, and the form of the log."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from connector.settings import Seconds, Section
 
 _UNIX: Final = "unix:"
 _LONGEST_PATH: Final = 100
-"""Bytes of a Unix socket's path: Linux takes 107, macOS and BSD 103."""
+"""Most bytes of the path of a Unix socket: Linux takes 107, macOS and BSD 103."""
 _LAST_PORT: Final = 65_535
 _TOKEN: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
-"""Text that a header can carry as it is."""
+"""Text that a header can carry unchanged."""
 _SHORT_TOKEN: Final = 16
 
 
@@ -29,7 +29,7 @@ class Address(NamedTuple):
 
     @classmethod
     def of(cls, listen: str) -> Address:
-        """The parts of `observe.listen`: HOST:PORT, [IPv6]:PORT or unix:/PATH. Raises ValueError for other text."""
+        """Return the address in `observe.listen`: HOST:PORT, [IPv6]:PORT or unix:/PATH. Raises ValueError otherwise."""
         if listen.startswith(_UNIX):
             return cls("localhost", 0, Path(listen.removeprefix(_UNIX)))
         host, _, port = listen.rpartition(":")
@@ -45,7 +45,7 @@ class Address(NamedTuple):
 
 
 def is_localhost(name: str) -> bool:
-    """Whether a name in lower case stands for this machine wherever it is resolved (RFC 6761)."""
+    """Whether every resolver resolves this name, in lower case, to this machine (RFC 6761)."""
     return name == "localhost" or name.endswith(".localhost")
 
 
@@ -60,7 +60,7 @@ def _usable_address(listen: str) -> str:
 
 def _usable_token(token: SecretStr) -> SecretStr:
     if not _TOKEN.fullmatch(token.get_secret_value()):
-        raise ValueError("a token has printable ASCII characters alone; `openssl rand -hex 32` makes one")
+        raise ValueError("a token has only printable ASCII characters; `openssl rand -hex 32` makes a token")
     return token
 
 
@@ -68,7 +68,7 @@ class PagesTlsSection(Section):
     """The certificate of the pages."""
 
     cert_file: Path = Field(
-        description="PEM file of the certificate, with those of the authorities between. A renewed file is taken "
+        description="PEM file of the certificate and the intermediate certificates. A renewed file takes effect "
         "within ten seconds, without a restart."
     )
     key_file: Path = Field(description="PEM file of the certificate's private key.")
@@ -76,7 +76,7 @@ class PagesTlsSection(Section):
 
 
 class ObserveSection(Section):
-    """What the connector says of itself."""
+    """The pages of the connector, and the log."""
 
     listen: (
         Annotated[
@@ -88,18 +88,18 @@ class ObserveSection(Section):
     ) = Field(
         default="127.0.0.1:9464",
         description="Address of /healthz, /readyz, /metrics and /ledger: `HOST:PORT`, or `unix:/PATH` for a Unix "
-        "socket; null for none.",
+        "socket; null for no pages.",
         examples=["127.0.0.1:9464", "unix:/run/clarify-connector/pages.sock"],
     )
     socket_access: Literal["owner", "group"] = Field(
         default="owner",
-        description="Who may connect to a Unix socket: only the user of the connector (mode 0600), or also the group "
-        "of the socket (mode 0660).",
+        description="Access to a Unix socket: only the user of the connector (mode 0600), or also the group of the "
+        "socket (mode 0660).",
     )
     hosts: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+$")]] = Field(
         default=[],
-        description="Further names by which visitors may reach the pages. Requests with another name in `Host` are "
-        "refused; localhost, IP addresses and the host of `listen` are always good. A Unix socket takes any name.",
+        description="Further names that a request may have in `Host`. localhost, IP addresses and the host of `listen` "
+        "are always accepted. Requests with another name are refused. A Unix socket accepts any name.",
         examples=[["connector.plant.example"]],
     )
     token: Annotated[SecretStr, AfterValidator(_usable_token)] | None = Field(
@@ -110,17 +110,19 @@ class ObserveSection(Section):
     loss_warning: Seconds = Field(
         default="1h",  # type: ignore[assignment]
         ge=0,
-        description="Not ready, and a warning in the log, when at the present rates something would be lost sooner "
-        "than this.",
+        description="Shortest acceptable time until a loss. If a loss would happen sooner at the present rates, "
+        "`/readyz` reports not ready, and the log has a warning.",
     )
     ledger_topics: int = Field(
         default=100_000,
         ge=1,
-        description="About so many topics of a source have a line of their own in the ledger; the others, and those "
-        "with more than 1,000 characters, share the line `(other topics)`.",
+        description="Approximate number of topics of a source with a separate line in the ledger. All other topics, "
+        "and topics with more than 1,000 characters, share the line `(other topics)`.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Log level.")
-    log_format: Literal["text", "json"] = Field(default="text", description="Log format.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level of the lines in the log."
+    )
+    log_format: Literal["text", "json"] = Field(default="text", description="Format of the log.")
 
     @model_validator(mode="after")
     def _no_tls_without_network(self) -> ObserveSection:
@@ -137,13 +139,13 @@ class ObserveSection(Section):
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings for people about settings that work and are not wise."""
+        """Return warnings for people about settings that work, but are not secure."""
         if self.listen is None or Address.of(self.listen).local:
             return []
         if self.token is not None and len(self.token.get_secret_value()) < _SHORT_TOKEN:
-            return [f"a token of fewer than {_SHORT_TOKEN} characters can be guessed; `openssl rand -hex 32` makes one"]
+            return [f"a token of fewer than {_SHORT_TOKEN} characters can be guessed: use `openssl rand -hex 32`"]
         if self.token is None:
             return [f"listen {self.listen}: everybody who can reach this address can read the pages; set token and tls"]
         if self.tls is None:
-            return ["token without tls: the token can be read on the way; set tls"]
+            return ["token without tls: others in the network can read the token; set tls"]
         return []

@@ -27,33 +27,33 @@ from connector.terminal.text import shown
 
 _REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)\}")
 _UNION_MEMBER: Final = re.compile(r"\[key\]|literal\[.*\]|constrained-\w+")
-"""What pydantic puts into a place that the file does not have."""
+"""Parts that pydantic adds to a place, and that the file does not have."""
 _FIELD: Final = re.compile(r"([^\s:]+): ")
 _QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\{[^}]*\}")
 _QUANTITY: Final = re.compile(r"[+-]?[\d.,_ ]{1,12}[A-Za-z%]{0,4}")
-"""A number, and perhaps its unit: it tells nothing, and a wrong one is mended more easily where it is shown."""
+"""A number, with or without a unit. A number is no secret, and a person corrects a shown number more easily."""
 _LEAST_HIDDEN: Final = 4
-"""Characters: a shorter text is hidden only where it is quoted, as it may be a part of any word."""
+"""Least characters of a text that is hidden everywhere. A shorter text, often part of a word, is hidden in quotes."""
 _MAX_SECRET_BYTES: Final = 64 * 1024
 
 _ELSEWHERE: Final = ("clarify", "sources", "state_dir", "observe", "dead_letters")
-"""Sections that say where data comes from and goes to, not what becomes of it."""
+"""Sections about the access to systems; the result of the mapping does not depend on these sections."""
 _UNSET: Final = "unset"
-"""Stands for what an environment variable or a secret file would say, where it is not needed."""
+"""Replaces the value of an environment variable or a secret file that is not needed."""
 
 CATALOGUES: Final[dict[str, tuple[str, Catalogue[Any]]]] = {
     "sources": ("source", SOURCES),
     "dead_letters": ("store", STORES),
     "mapping": ("format", FORMATS),
 }
-"""First part of a place in the file → what is chosen there by its type, and all that may be chosen."""
+"""First part of a place in the file → (noun for the choice by `type` at the place, catalogue of the choices)."""
 
 Path_ = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigProblem:
-    """One thing that is wrong with a configuration file."""
+    """One mistake in a configuration file."""
 
     line: int | None
     field: str
@@ -61,12 +61,12 @@ class ConfigProblem:
 
 
 class ConfigError(ConnectorError):
-    """The configuration cannot be used. Its text is for the person who wrote the file."""
+    """The configuration cannot be used. The text of the error is for the person who wrote the file."""
 
     def __init__(self, file: Path, problems: list[ConfigProblem]) -> None:
         self.problems = problems
         self.lines = []
-        """One line for each problem, whatever the file has in its names."""
+        """Return one line for each problem; no name in the file can add a line."""
         for problem in problems:
             where = f"{file}:{problem.line}" if problem.line else str(file)
             self.lines.append(
@@ -78,10 +78,10 @@ class ConfigError(ConnectorError):
 
 
 def load_config(file: Path, environment: Mapping[str, str] | None = None, *, without_secrets: bool = False) -> Config:
-    """Read and check a configuration file; relative paths in it start at its folder. Raises `ConfigError`.
+    """Read, check and return a configuration file. Raises `ConfigError`.
 
-    With `without_secrets` a variable or a secret's file may be missing where it only says how something is reached:
-    for trying the mapping on a machine that has none of them.
+    Relative paths in the file start at the folder of the file. With `without_secrets`, a variable or a file of a secret
+    may be missing in a section about the access to systems, to try a mapping on a machine without the secrets.
     """
     document = _read(file)
     problems: list[ConfigProblem] = []
@@ -103,14 +103,14 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None, *, wit
 
 
 def _presets(plain: Any, folder: Path) -> Presets:
-    """The presets that the file can name. Raises `PresetError`."""
+    """Return the presets that the file can name. Raises `PresetError`."""
     mapping = plain.get("mapping")
     named = mapping.get("preset_folder") if isinstance(mapping, dict) else None
     return Presets(folder / named if isinstance(named, str) else None)
 
 
 def secret_files(file: Path) -> list[Path]:
-    """The files that a configuration names as `${file:PATH}`: they hold secrets. Raises `ConfigError`."""
+    """Return the files that a configuration names as `${file:PATH}`, which hold secrets. Raises `ConfigError`."""
     found = _REFERENCE.findall("\n".join(_strings(_read(file))))
     return [file.resolve().parent / name.removeprefix("file:") for name in found if name.startswith("file:")]
 
@@ -124,7 +124,7 @@ def _strings(node: Any) -> Iterator[str]:
 
 
 def rule_lines(file: Path) -> list[int]:
-    """The line on which each rule of the mapping begins. Raises `ConfigError`."""
+    """Return the line on which each rule of the mapping begins. Raises `ConfigError`."""
     document = _read(file)
     mapping = document.get("mapping")
     rules = mapping.get("rules") if isinstance(mapping, CommentedMap) else None
@@ -134,12 +134,12 @@ def rule_lines(file: Path) -> list[int]:
 
 
 def load_yaml(file: Path, what: str) -> CommentedMap:
-    """The document of a file beside the configuration; `what` says to people what it has. Raises `ConfigError`."""
+    """Return the document of a file beside the configuration; `what` describes a valid file. Raises `ConfigError`."""
     return _read(file, what)
 
 
 def line_in(document: CommentedMap, *at: str | int) -> int:
-    """The line on which this part of a document begins."""
+    """Return the line on which the part of a document at this place begins."""
     return _line(document, at) or 1
 
 
@@ -160,7 +160,7 @@ def _read(
 
 
 class _Expansion:
-    """Turns the document into plain values with every `${…}` filled in; what cannot be is noted in `problems`."""
+    """Turns the document into plain values with every `${…}` replaced; notes failures in `problems`."""
 
     def __init__(
         self, document: CommentedMap, folder: Path, environment: Mapping[str, str], problems: list[ConfigProblem]
@@ -170,10 +170,10 @@ class _Expansion:
         self._environment = environment
         self._problems = problems
         self.filled: set[str] = set()
-        """What came from the environment and from files, and the texts that it became a part of."""
+        """Values of the environment and of files, and the texts that contain such a value."""
 
     def of(self, node: Any, at: Path_ = ()) -> Any:
-        """The node at this place of the document as plain values."""
+        """Return the node at this place of the document as plain values."""
         if isinstance(node, CommentedMap):
             return {str(key): self.of(value, (*at, str(key))) for key, value in node.items()}
         if isinstance(node, CommentedSeq):
@@ -203,7 +203,7 @@ class _Expansion:
             return _content(self._folder / reference[5:])
         name, separator, default = reference.partition(":-")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            # The text is not repeated: it may be a part of a secret.
+            # The message does not quote the text, which may be a part of a secret.
             raise _ReferenceError(
                 "a ${…} is not understood; use ${NAME}, ${NAME:-default} or ${file:PATH}, and $$ for a dollar sign"
             )
@@ -211,11 +211,13 @@ class _Expansion:
             return self._environment[name]
         if separator:
             return default
-        raise _ReferenceError(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+        raise _ReferenceError(
+            f"the environment variable {name} is not set; set the variable, or write ${{{name}:-default}}"
+        )
 
 
 class _ReferenceError(Exception):
-    """A `${…}` that cannot be filled in."""
+    """A `${…}` cannot be replaced."""
 
 
 def _content(path: Path) -> str:
@@ -232,7 +234,7 @@ def _content(path: Path) -> str:
 
 
 def _merged(problems: list[ConfigProblem]) -> list[ConfigProblem]:
-    """Where a value may be one thing or another, pydantic says what is wrong with it as each of them."""
+    """Return the problems with one problem for each place: pydantic reports a mistake once for each type of a union."""
     merged: dict[tuple[int | None, str], ConfigProblem] = {}
     for problem in problems:
         at = (problem.line, problem.field)
@@ -242,11 +244,11 @@ def _merged(problems: list[ConfigProblem]) -> list[ConfigProblem]:
 
 
 def _problem(document: CommentedMap, item: Any, filled: set[str]) -> ConfigProblem:
-    """What pydantic found, with its place in the file, and without any value that may be a secret.
+    """Return the problem that pydantic found, with the place in the file, and without any value that may be a secret.
 
-    A secret may stand in any field: by mistake, or behind a name that is mistyped. So a text is shown only if it is a
-    number, with or without a unit. The texts of the mapping, and topics, are patterns and names: they are shown, as
-    they cannot be mended otherwise, unless they came from the environment or from a file.
+    A secret may be in any field: by mistake, or behind a mistyped name. So a text is shown only if the text is a
+    number, with or without a unit. The texts of the mapping, and topics, are patterns and names. A person needs the
+    text to correct a pattern, so a pattern is shown, except a pattern from the environment or from a file.
     """
     full: Path_ = tuple(part for part in item["loc"] if not _UNION_MEMBER.fullmatch(str(part)))
     at = _without_kind(full)
@@ -278,17 +280,17 @@ def _problem(document: CommentedMap, item: Any, filled: set[str]) -> ConfigProbl
     elif kind == "value_error" and at[:1] in ((), ("mapping",)):
         at, message = _deeper(document, at, message)
     elif kind in ("model_type", "model_attributes_type", "dict_type"):
-        message = "must be a section, that is settings with a name and a value each"
-    if kind == "value_error":  # pydantic's own texts quote no value
+        message = "must be a section: settings, each with a name and a value"
+    if kind == "value_error":  # other texts are pydantic's, which quote no value
         message = _without_values(message, item["input"], filled, is_pattern=at[:1] == ("mapping",) or "topics" in at)
     return ConfigProblem(_line(document, at), _dotted(at), message)
 
 
 def _without_values(message: str, value: object, filled: set[str], *, is_pattern: bool) -> str:
-    """The text of a validator without the values that it quotes."""
+    """Return the text of a validator without the values that the text quotes."""
     hidden = {text for text in filled if not _QUANTITY.fullmatch(text)}
     if isinstance(value, str):
-        if value in hidden:  # a validator may quote a part of it
+        if value in hidden:  # a validator may quote a part of the value
             message = _QUOTED.sub("…", message)
         if not is_pattern and not _QUANTITY.fullmatch(value):
             hidden.add(value)
@@ -300,7 +302,7 @@ def _without_values(message: str, value: object, filled: set[str], *, is_pattern
 
 
 def _deeper(document: CommentedMap, at: Path_, message: str) -> tuple[Path_, str]:
-    """A section's own check names the field that it means, before a colon: where the file has it, that is the place."""
+    """Return the place and the message of a section's check, whose message may begin with the field and a colon."""
     node: Any = document
     for part in at:
         try:
@@ -325,7 +327,7 @@ def _begins(text: str, key: str) -> bool:
 
 
 def _without_kind(at: Path_) -> Path_:
-    """Where sections are told apart by their `type`, pydantic names it in the place; the file does not."""
+    """Return the place without the `type` of a section: pydantic adds the type to the place, the file does not."""
     return tuple(part for part, _, is_kind in _steps(at) if not is_kind)
 
 
@@ -343,7 +345,7 @@ def _known_fields(at: Path_) -> list[str]:
 
 
 def _steps(at: Path_) -> Iterator[tuple[str | int, dict[str, Any], bool]]:
-    """Down the JSON Schema: each part of a place, what is there, and whether the part is only a section's kind."""
+    """Yield, down the JSON Schema, each part of a place, the node there, and whether the part is a section's kind."""
     schema = _schema()
     node: dict[str, Any] = schema
     for part in at:
@@ -364,14 +366,14 @@ def _steps(at: Path_) -> Iterator[tuple[str | int, dict[str, Any], bool]]:
 
 def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     sections = (option for option in node.get("anyOf", []) if "$ref" in option or "discriminator" in option)
-    node = next(sections, node)  # a section, or null or a word
+    node = next(sections, node)  # the section, in a choice of section and null, or of section and word
     while "$ref" in node:
         node = schema["$defs"][node["$ref"].rpartition("/")[2]]
     return node
 
 
 def _line(document: CommentedMap, at: Path_) -> int | None:
-    """The line of the deepest part of the path that the file has."""
+    """Return the line of the deepest part of the path that the file has."""
     node: Any = document
     line: int | None = None
     for part in at:
@@ -395,7 +397,7 @@ def _dotted(at: Path_) -> str:
 
 
 def _anchored(section: Any, folder: Path) -> Any:
-    """The section with its relative paths starting at `folder`."""
+    """Return the section with relative paths starting at `folder`."""
     changes: dict[str, Any] = {}
     for name in type(section).model_fields:
         value = getattr(section, name)

@@ -1,4 +1,4 @@
-"""The configuration's JSON Schema, and its reference for people, generated from the models."""
+"""Generates the JSON Schema and the reference of the configuration from the models."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _TYPE_NAMES = {"string": "text", "boolean": "yes/no"}
 
 
 def json_schema() -> str:
-    """The JSON Schema as text."""
+    """Return the JSON Schema as text."""
     schema = Config.model_json_schema()
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "clarify-connector"}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def reference() -> str:
-    """The reference as Markdown: a table a section, in the order of the file."""
+    """Return the reference as Markdown, with one table for each section, in the order of the file."""
     schema = Config.model_json_schema()
     lines = [
         "# Configuration reference",
@@ -56,7 +56,7 @@ def _section(lines: list[str], schema: dict[str, Any], node: dict[str, Any], tit
 
 
 def _kinds(field: dict[str, Any]) -> dict[str, str]:
-    """The sections, by their `type`, of which a field holds one: directly, as one choice, or in a list."""
+    """Return type → section for a field with a choice of sections: directly, as one choice, or in a list."""
     for candidate in (field, *field.get("anyOf", []), field.get("items", {})):
         found: dict[str, str] = candidate.get("discriminator", {}).get("mapping", {})
         if found:
@@ -65,7 +65,7 @@ def _kinds(field: dict[str, Any]) -> dict[str, str]:
 
 
 def _inner(schema: dict[str, Any], field: dict[str, Any]) -> dict[str, Any] | None:
-    """The section that a field holds: directly, as one choice, in a list, or as the values of a map."""
+    """Return the section of a field: directly, as one choice, in a list, or as the values of a map."""
     for candidate in (field, *field.get("anyOf", []), field.get("items", {}), field.get("additionalProperties", {})):
         if isinstance(candidate, dict) and "$ref" in candidate:
             found: dict[str, Any] = schema["$defs"][candidate["$ref"].rpartition("/")[2]]

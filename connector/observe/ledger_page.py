@@ -1,4 +1,4 @@
-"""The page /ledger: the account as it is kept, without mapping the messages that wait."""
+"""The page /ledger: the stored account, without mapping the waiting messages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from connector.config.model import Config
 
 KEEP: Final = {"/metrics": 1.0, "/ledger": 10.0}
-"""Page → for how many seconds it is kept at least: a flood of visits makes it no more often."""
+"""Page → least seconds for which a page is kept: many requests do not produce a page more often."""
 TOPICS: Final = 1_000
-"""Lines of a source on the page; further topics share one line."""
+"""Most lines of a source on the page; further topics share one line."""
 
 
 def ledger_page(config: Config) -> Callable[[], tuple[int, str, bytes]]:
-    """The page of the connector with this configuration, or of all its workers."""
+    """Return the function that makes the page, for the connector of this configuration with all its workers."""
 
     def page() -> tuple[int, str, bytes]:
         from connector.runtime.ledger import read_kept  # noqa: PLC0415 - the ledger reads the files by itself

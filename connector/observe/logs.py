@@ -1,4 +1,4 @@
-"""Logs: one line an event, as text for people or JSON for machines, on standard error."""
+"""Logs: one line for each event, as text for people or JSON for programs, on the standard error."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ import structlog
 from connector.terminal.text import shown
 
 LINES_A_MINUTE: Final = 60
-"""Of one event: what happens for each topic, signal or device may happen a million times."""
+"""Most lines of one event in a minute: an event of a topic, signal or device may happen a million times."""
 LONGEST_VALUE: Final = 2_000
-"""Characters of one value in a line: topics and keys are the publishers' to choose."""
+"""Most characters of one value in a line: publishers choose topics and keys."""
 _WINDOW: Final = 60.0
 _TRACEBACKS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-"""Without local variables, among which are tokens, passwords and what devices sent."""
+"""Local variables are left out, as they may hold tokens, passwords and data of devices."""
 
 
 class Bounded:
-    """Leaves out what is one line too many of an event in a minute, and says how many were; cuts what is very long."""
+    """Drops and counts lines of an event above `LINES_A_MINUTE` in a minute; cuts values above `LONGEST_VALUE`."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._windows: dict[str, list[float]] = {}
-        """Event → when its minute began, lines written in it, lines left out since the last that was written."""
+        """Event → [begin of the minute, lines written in the minute, lines left out since the last written line]."""
 
     def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         name = str(event.get("event"))
@@ -57,7 +57,7 @@ class Bounded:
 
 
 def _one_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A topic, or the answer of a server, must not forge a line of the log, or give orders to a terminal."""
+    """Escape control characters: a topic or an answer of a server must not forge a line or control a terminal."""
     for key, value in event.items():
         if isinstance(value, str):
             event[key] = shown(value)
@@ -65,14 +65,16 @@ def _one_line(_logger: object, _method: str, event: MutableMapping[str, Any]) ->
 
 
 def _traceback(out: TextIO, error: structlog.typing.ExcInfo) -> None:
-    """Without local variables, and indented: a message in the traceback must not look like a line of the log."""
+    """Write a traceback without local variables, indented, as a message must not look like a line of the log."""
     text = "".join(traceback.format_exception(*error)).rstrip()
     out.write("".join(f"\n  {shown(line)}" for line in text.split("\n")))
 
 
 class _Output:
-    """Where lines go. One that cannot be written (the terminal is closed, whoever read the pipe is gone, the disk is
-    full) is left out: it must not end the thread that has something to say."""
+    """The output of the log. A line that cannot be written is left out.
+
+    A closed terminal, a pipe without a reader, or a full disk must not end the thread that writes the line.
+    """
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -87,8 +89,11 @@ class _Output:
 
 
 def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worker: int | None = None) -> None:
-    """Set up logging for the whole process. `level` is a name such as `info`; `form` is `text` or `json`. Where
-    several workers write into one stream, each line says which of them it is from."""
+    """Set up logging for the whole process.
+
+    `level` is a name such as `info`; `form` is `text` or `json`. With `worker`, each line has the number of the worker,
+    as several workers may write to one stream.
+    """
     out = stream or sys.stderr
     number = logging.getLevelNamesMapping()[level.upper()]
     renderer: structlog.typing.Processor
@@ -98,7 +103,7 @@ def configure_logs(level: str, form: str, stream: TextIO | None = None, *, worke
     else:
         renderer = structlog.dev.ConsoleRenderer(
             colors=out.isatty(),
-            exception_formatter=_traceback,  # others show local variables
+            exception_formatter=_traceback,  # other formatters show local variables
             pad_event_to=0,
         )
         errors = [_one_line]

@@ -1,4 +1,4 @@
-"""The pages of all workers as one: what is ready is ready in all of them, and every number says whose it is."""
+"""Merges the pages of all workers: ready means that all workers are ready, and every number names the worker."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from connector.observe.ledger_page import KEEP, ledger_page
 from connector.observe.probe import bearer
 
 _SILENT_SECONDS: Final = 120.0
-"""A worker that has not answered for so long is not just starting."""
+"""A worker without an answer for this number of seconds has failed: a start is shorter."""
 _SECONDS: Final = 2.0
-"""One worker that hangs must not make whoever asks for all of them give up."""
+"""Longest wait for an answer of a worker: a visitor must get an answer even if one worker hangs."""
 
 
 class _Merged(Collector):
@@ -44,28 +44,33 @@ class _Merged(Collector):
 
 
 def merged_metrics(texts: dict[int, str | None]) -> bytes:
-    """Metrics of several workers in Prometheus' text format, each with a label that says whose it is; None stands for
-    a worker that does not answer."""
+    """Return the metrics of several workers in the text format of Prometheus, with the label `worker`.
+
+    `texts` maps worker → metrics of the worker; None stands for a worker that does not answer.
+    """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Merged(texts))
     return generate_latest(registry)
 
 
 def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer | None:
-    """Serve the pages of all workers if the configuration says where; raises OSError or SettingsError if
-    that is not possible. `port_files` say, in the order of the workers, on which local port each serves its own."""
+    """Serve the merged pages of all workers, and return the server; None if `observe.listen` is null.
+
+    Each file of `port_files`, in the order of the workers, has the local port of a worker's own pages. Raises OSError
+    or SettingsError if the address or the certificate cannot be used.
+    """
     if config.observe.listen is None:
         return None
 
-    token = config.observe.token  # workers ask for it, too: any user of this machine can reach their ports
+    token = config.observe.token  # workers require the token, too: any user of the machine can reach their ports
 
     def ask_all(page: str) -> dict[int, str | None]:
-        """Worker → its answer, all asked at once; None if it does not answer."""
+        """Ask all workers at the same time, and return worker → answer; None for a worker that does not answer."""
         with ThreadPoolExecutor(len(port_files)) as pool:
             return dict(enumerate(pool.map(lambda file: _ask(file, page, bearer(token)), port_files), 1))
 
     silent: dict[int, float] = {}
-    """Worker → when it was first asked without an answer, since it last answered."""
+    """Worker → time (`time.monotonic`) of the first request without an answer since the worker's last answer."""
 
     def ready() -> tuple[int, str, bytes]:
         problems: list[str] = []
@@ -91,7 +96,7 @@ def serve_together(config: Config, port_files: Sequence[Path]) -> ObserveServer 
         return 200, "text/plain; version=0.0.4", merged_metrics(ask_all("/metrics"))
 
     def alive() -> tuple[int, str, bytes]:
-        """A worker that dies is started again; one that says that a restart helps, or says nothing, is not."""
+        """Report a failure if a worker reports a failure or stays silent; a dead worker is started again."""
         now = time.monotonic()
         found = []
         for worker, text in ask_all("/healthz").items():
@@ -123,5 +128,5 @@ def _ask(port_file: Path, page: str, headers: dict[str, str]) -> str | None:
         finally:
             connection.close()
     except (OSError, HTTPException, ValueError):
-        return None  # not there yet, or dying: whoever asks says so
+        return None  # the worker is starting or dying; the caller reports the missing answer
     return text if answer.status in (200, 503) else None

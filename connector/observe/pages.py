@@ -1,4 +1,4 @@
-"""Which pages a running connector serves."""
+"""The pages that a running connector serves."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 def serve(config: Config, connector: Connector) -> ObserveServer | None:
-    """Serve health, metrics and ledger if the configuration says where; raises OSError or SettingsError
-    if that is not possible."""
+    """Serve the pages of the connector, and return the server; None if `observe.listen` is null.
+
+    Raises OSError or SettingsError if the address or the certificate cannot be used.
+    """
     if config.observe.listen is None:
         return None
 

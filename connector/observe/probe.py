@@ -1,4 +1,4 @@
-"""Asks a running connector how it is, from outside its process: for the health checks of containers."""
+"""Asks a running connector for its health, from outside of the process: for the health checks of containers."""
 
 from __future__ import annotations
 
@@ -25,23 +25,25 @@ _NO_CHECK_TIME: Final = 0x200000
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a connector says of itself."""
+    """The health of a connector, as the connector's pages report it."""
 
     alive: bool
-    """It works, or will again by itself; if not, only a restart helps."""
+    """The connector works, or will recover without help; if False, only a restart helps."""
     ready: bool
-    """Nothing is in the way of the data."""
+    """The data can flow."""
     text: str
-    """Both for people, with the reasons."""
+    """`alive` and `ready` as text for people, with the reasons."""
 
 
 def ask(section: ObserveSection) -> Health:
-    """Ask the connector on this machine that serves its pages as `section` says; answers within 6 s. `section` has an
-    address in `listen`."""
+    """Ask the connector of this machine at the address `listen` of `section`, and return the health within 6 s.
+
+    A connector that does not answer counts as not alive. `listen` must not be None.
+    """
     found: list[Health] = []
     thread = threading.Thread(target=lambda: found.append(_ask(section)), daemon=True)
     thread.start()
-    thread.join(2 * _SECONDS)  # the sockets' own bound is one for each read, and a stranger may send byte by byte
+    thread.join(2 * _SECONDS)  # the timeout of a socket counts for each read, and a stranger may send byte by byte
     return found[0] if found else Health(False, False, f"no answer on {section.listen} within {2 * _SECONDS:g} s")
 
 
@@ -53,7 +55,7 @@ def _ask(section: ObserveSection) -> Health:
     except (OSError, HTTPException) as error:
         return Health(False, False, f"no answer on {listen} ({error}); is the connector running?")
     except ValueError:
-        return Health(False, False, f"what answers on {listen} is no connector")
+        return Health(False, False, f"the program that answers on {listen} is not a connector")
     if not alive:
         return Health(False, False, f"failed: {health.get('failure')}")
     if not ready:
@@ -65,7 +67,7 @@ def _ask(section: ObserveSection) -> Health:
 
 
 def bearer(token: SecretStr | None) -> dict[str, str]:
-    """The headers that a visitor with this token sends."""
+    """Return the headers of a request with this token; no header without a token."""
     return {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
 
 
@@ -89,12 +91,12 @@ def _page(section: ObserveSection, path: str) -> tuple[bool, dict[str, object]]:
 
 
 def _connection(section: ObserveSection) -> HTTPConnection:
-    """To the server of these pages, which is not connected yet. Raises OSError."""
+    """Return a connection to the server of the pages; only a Unix socket is connected already. Raises OSError."""
     address = Address.of(section.listen or "")
     host = _FROM_HERE.get(address.host, address.host)
     if section.tls is not None:
-        # The token goes to whoever has the key of our own certificate, whatever name and dates that certificate has:
-        # a check of health that fails for its dates would restart a connector that works.
+        # The server must have the key of the configured certificate before the token is sent. The name and the dates
+        # of the certificate do not count: a failed check of the dates would restart a connector that works.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME

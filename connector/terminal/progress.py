@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar if the total is known, else a count; nothing if no person watches."""
+"""Progress on the terminal: a bar if the total is known, else a count; no output if no person watches."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def progress_is_shown() -> bool:
 
 
 def bar(label: str, length: int) -> click._termui_impl.ProgressBar[int]:
-    """A progress bar of this length on the standard error; hidden if the length is 0 or no person watches."""
+    """Return a progress bar on the standard error; the bar is hidden if `length` is 0 or no person watches."""
     hidden = not length or not progress_is_shown()
     return click.progressbar(length=max(1, length), label=label, file=sys.stderr, hidden=hidden)
 
 
 @contextmanager
 def watched(label: str, what: str) -> Iterator[ProgressCallback | None]:
-    """The `progress` argument for a call of the client: it shows a count, and a bar as soon as the total is known.
+    """Yield the `progress` argument for a call of the client; None if no person watches.
 
-    `what` names the counted things. None if no person watches.
+    The callback shows a count, and a bar as soon as the total is known. `what` is the noun for the counted things.
     """
     if not progress_is_shown():
         yield None

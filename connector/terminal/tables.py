@@ -17,10 +17,13 @@ FORMATS: Final = ("table", "csv", "json", "ndjson")
 _GAP: Final = "  "
 _NARROWEST: Final = 6
 _WHOLE: Final = 1e15
-"""Whole floats below this number are shown without a decimal point."""
+"""A whole float below this number is shown without a decimal point."""
 _FORMULA: Final = re.compile(r"(^|;)(?='*\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
-"""Where a spreadsheet would begin to calculate: also behind a semicolon, at which those of many countries split cells,
-and with the wide signs that those of Japan take for the same."""
+"""The beginning of a text that a spreadsheet would calculate.
+
+A formula may also begin behind a semicolon, as spreadsheets of many countries split cells at semicolons, and with a
+full-width sign, as spreadsheets of Japan treat full-width signs like ASCII signs.
+"""
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -52,7 +55,7 @@ def write_csv(columns: Sequence[str], rows: Iterable[Sequence[object]], out: Tex
 
 
 def unguarded(cell: str) -> str:
-    """The text of a cell of `write_csv` without the apostrophe that keeps spreadsheets from calculating."""
+    """Return the text of a cell of `write_csv`, without the apostrophe that keeps spreadsheets from calculating."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell[1:]) else cell
 
 
@@ -67,7 +70,7 @@ def write_json(value: object, out: TextIO, *, lines: bool = False) -> None:
 
 
 def _for_encoding(document: str, out: TextIO) -> str:
-    """The JSON document, in ASCII if `out` cannot have all of Unicode."""
+    """Return the JSON document, in ASCII if the encoding of `out` is not a Unicode encoding."""
     if document.isascii() or (out.encoding or "utf-8").lower().replace("_", "-").startswith("utf"):
         return document
     return "".join(char if char.isascii() else json.dumps(char)[1:-1] for char in document)

@@ -1,7 +1,7 @@
-"""The one way to a terminal for text from outside: topics, keys, paths, names, payloads, answers of servers.
+"""The only way to a terminal for text from outside: topics, keys, paths, names, payloads, answers of servers.
 
 A publisher or a server may put control characters into its texts. Raw, such a text could move the cursor, forge a row
-or an error, set the terminal's title, or show a line in another order than it is read. So every command prints with the
+or an error, set the terminal's title, or change the order of the characters on a line. So every command prints with the
 functions of this module.
 """
 
@@ -17,12 +17,12 @@ _SHORT: Final = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 
 def shown(text: str) -> str:
-    """The text as one line that changes nothing on a terminal.
+    """Return the text as one line without any control of a terminal.
 
     Every character that is not printable is replaced by its escape sequence of Python, such as `\\x1b` or `\\u202e`:
     control characters (C0, DEL, C1), line and paragraph separators, all bidirectional controls and other invisible
     format characters, spaces other than U+0020, lone surrogates. A backslash stays as it is, so a second call changes
-    nothing; who needs the exact text asks for JSON.
+    nothing. The exact text is in the JSON output of a command.
     """
     if text.isprintable():
         return text
@@ -37,9 +37,9 @@ def _escaped(char: str) -> str:
 
 
 def harmless_json(text: str) -> str:
-    """The same JSON document, with a JSON escape for every character that is not printable.
+    """Return the same JSON document, with a JSON escape for every character that is not printable.
 
-    JSON itself asks only for the escapes of C0. A terminal also follows C1, such as U+009B, and bidirectional controls.
+    JSON requires only the escapes of C0. A terminal also follows C1, such as U+009B, and bidirectional controls.
     Line feeds stay: JSON allows them only between its values.
     """
     return "".join(char if char.isprintable() or char == "\n" else _json_escape(char) for char in text)
@@ -50,12 +50,12 @@ def _json_escape(char: str) -> str:
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print one line, whatever is in the text; with `err` on the standard error."""
+    """Print the text as one line, with escapes for control characters; with `err`, on the standard error."""
     _print(shown(text) + "\n", err=err)
 
 
 def say_text(text: str, *, err: bool = False, end: str = "\n") -> None:
-    """Print a text of several lines that we made: texts from outside in it went through `shown` before."""
+    """Print a text of several lines; the caller has passed each text from outside through `shown`."""
     _print("\n".join(map(shown, text.split("\n"))) + end, err=err)
 
 
@@ -65,18 +65,20 @@ def say_json(value: object) -> None:
 
 
 def _print(text: str, *, err: bool) -> None:
-    # The stream is named because click would replace one that has no UTF-8.
+    # `file` is given, as click would otherwise replace a stream that is not UTF-8.
     click.echo(text, file=sys.stderr if err else sys.stdout, nl=False)
 
 
 def write_line(out: TextIO, text: str) -> None:
-    """Write one line to `out`, whatever is in the text."""
+    """Write the text to `out` as one line, with escapes for control characters."""
     out.write(shown(text) + "\n")
 
 
 def survive_any_encoding() -> None:
-    """Let a terminal or pipe that has no UTF-8 show an escape for a character that it does not have, and no error."""
+    """Let the standard streams write an escape for a character outside of their encoding, instead of an error."""
     for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)  # a test or an embedding program may have put another there
+        reconfigure = getattr(
+            stream, "reconfigure", None
+        )  # a test or an embedding program may have replaced the stream
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")

@@ -499,8 +499,8 @@ def test_health_says_what_is_in_the_way_and_fails_only_when_a_restart_can_help(t
     ("page", "expected"),
     [
         (json_page(503, {"alive": False, "failure": "the journal is damaged"}), "failed: the journal is damaged"),
-        ((200, "text/html", b"<html>"), "is no connector"),
-        (json_page(200, ["something else"]), "is no connector"),
+        ((200, "text/html", b"<html>"), "is not a connector"),
+        (json_page(200, ["something else"]), "is not a connector"),
     ],
 )
 def test_health_fails_for_a_connector_that_failed_and_for_a_stranger(

@@ -1,1 +1,1 @@
-"""Commands for people who look into Clarify: signals, items, publish, data-frame, insert."""
+"""The commands that read from and write to Clarify directly: signals, items, publish, data-frame, insert."""

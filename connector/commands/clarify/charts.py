@@ -1,4 +1,4 @@
-"""What the series of a data frame are called, and which of them belong into one chart: one chart for each item."""
+"""The names of the series of a data frame, and the charts of a data frame: one chart for each item."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Chart:
 
     title: str
     lines: Mapping[str, Points]
-    """Label → points; the label is empty if there is nothing to tell apart."""
+    """Label → points; the label is empty if the chart has a single line."""
     band: tuple[Points, Points] | None = None
-    """Least and greatest values around the line, of a rollup."""
+    """For a rollup: the least and the greatest values around the line."""
     levels: Mapping[int, str] = field(default_factory=dict)
-    """Value → text of that state, of an item with states: its value holds until the next one."""
+    """For an item with states: value → text of the state. A value holds until the next value."""
     is_share: bool = False
-    """Whether the lines are the seconds spent in each state."""
+    """Whether the values are the seconds spent in each state."""
 
 
 def titled(selection: DataSelection) -> DataFrame:
-    """The frame with names for IDs and texts for states; two items of one name keep their IDs beside it."""
+    """Return the frame with names for IDs and texts for states; items with equal names also have their IDs."""
     titles = _titles(selection)
     items = _items(selection)
     series = {}
@@ -41,7 +41,10 @@ def titled(selection: DataSelection) -> DataFrame:
 
 
 def charts(selection: DataSelection, *, names: bool) -> list[Chart]:
-    """One chart for each item; of a rollup its average, with least and greatest values, or the time in each state."""
+    """Return one chart for each item.
+
+    For a rollup, the chart has the average with the least and the greatest values, or the time in each state.
+    """
     titles = _titles(selection) if names else {}
     items = _items(selection)
     parts: dict[str, dict[str, Points]] = {}
@@ -66,7 +69,7 @@ def _chart(title: str, item: ItemResource | None, parts: Mapping[str, Points]) -
         return Chart(title, {"avg": parts["avg"]}, band=band)
     times = sorted({time_us for points in parts.values() for time_us, _ in points})
     shares = {}
-    for part, points in parts.items():  # a state that is missing in a bucket had none of it
+    for part, points in parts.items():  # a state without a value in a bucket took 0 s of the bucket
         spent = dict(points)
         shares[_state(item, part)] = [(time_us, spent.get(time_us, 0.0)) for time_us in times]
     return Chart(title, shares, is_share=True)
@@ -77,12 +80,12 @@ def _items(selection: DataSelection) -> dict[str, ItemResource]:
 
 
 def _titles(selection: DataSelection) -> dict[str, str]:
-    """Item → its name, with its ID if another one has that name too."""
+    """Return a map from item ID to the item's name, with the ID behind the name if another item has the same name."""
     names = {item: one.attributes.name for item, one in _items(selection).items()}
     taken = Counter(names.values())
     return {item: name if taken[name] == 1 else f"{name} ({item})" for item, name in names.items()}
 
 
 def _state(item: ItemResource | None, part: str) -> str:
-    """What the part of a rollup is called: of an item with states their texts."""
+    """Return the name of a part of a rollup; for an item with states, the text of the state."""
     return part if item is None else item.attributes.enum_values.get(part, part)

@@ -1,4 +1,4 @@
-"""What all commands of the client share: the options for reaching Clarify, and the text of an error."""
+"""The options for reaching Clarify, and the texts of errors, for all commands that call Clarify directly."""
 
 from __future__ import annotations
 
@@ -42,15 +42,19 @@ def reaches_clarify(command: F) -> F:
     decorated: Any = run
     for option in (
         click.option(
-            "--allow-insecure", is_flag=True, help="Let the credentials name http:// on another machine: no encryption."
+            "--allow-insecure",
+            is_flag=True,
+            help="Accept credentials with an http:// address of another machine. Nothing is encrypted then.",
         ),
-        click.option("--api-version", default="1.1", show_default=True, help="Version of Clarify's API."),
-        click.option("--ca-file", type=click.Path(path_type=Path, exists=True), help="Certificates to trust, as PEM."),
+        click.option("--api-version", default="1.1", show_default=True, help="Version of the Clarify API."),
+        click.option(
+            "--ca-file", type=click.Path(path_type=Path, exists=True), help="PEM file of the certificates to trust."
+        ),
         click.option(
             "--credentials",
             metavar="FILE",
             default=lambda: os.environ.get(_VARIABLE),
-            help=f"Credentials file of an integration, or its text.  [default: ${_VARIABLE}]",
+            help=f"Credentials file of an integration, or the text of the file.  [default: ${_VARIABLE}]",
         ),
     ):
         decorated = option(decorated)
@@ -62,7 +66,7 @@ def reaches_clarify(command: F) -> F:
 def _one_line_errors() -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError:  # the reader of the output has closed it
+    except BrokenPipeError:  # the reader has closed the pipe of the output
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         raise click.ClickException(f"{error.filename or 'the file'}: {error.strerror or error}") from None

@@ -28,31 +28,50 @@ _ON_TERMINAL: Final = "-"
 @click.command("data-frame")
 @reaches_clarify
 @with_filters
-@click.option("--item", "ids", multiple=True, metavar="ID", help="The item with this ID; several may be named.")
-@click.option("--from", "start", metavar="TIME", default="-7d", show_default=True, help="ISO 8601, or so long ago.")
-@click.option("--to", "end", metavar="TIME", default="now", show_default=True, help="Up to before this time.")
-@click.option("--rollup", metavar="DURATION", help="PT5M, P1D, P1M … or window. A plot shows avg, min and max.")
+@click.option("--item", "ids", multiple=True, metavar="ID", help="Only the item with this ID. Can be repeated.")
 @click.option(
-    "--time-zone", type=ZoneParameter(), default="UTC", show_default=True, help="Where the buckets of a rollup begin."
+    "--from",
+    "start",
+    metavar="TIME",
+    default="-7d",
+    show_default=True,
+    help="First time: ISO 8601, or -7d for 7 days ago.",
 )
-@click.option("--last", type=click.IntRange(1), help="Only the last so many values of each series.")
-@click.option("--limit", "-n", default="50", show_default=True, help="At most so many items, or all.")
-@click.option("--names/--ids", default=True, show_default=True, help="What columns are called.")
-@click.option("--format", "layout", type=click.Choice(("table", "csv", "json")), default="table", show_default=True)
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
 @click.option(
-    "--plot", is_flag=False, flag_value=_ON_TERMINAL, metavar="[FILE.png]", help="Draw, in the terminal or as a PNG."
+    "--to", "end", metavar="TIME", default="now", show_default=True, help="End of the time range, itself excluded."
+)
+@click.option("--rollup", metavar="DURATION", help="Aggregate into buckets: PT5M, P1D, P1M … or window.")
+@click.option(
+    "--time-zone", type=ZoneParameter(), default="UTC", show_default=True, help="Time zone of the buckets of a rollup."
+)
+@click.option("--last", type=click.IntRange(1), help="Greatest number of values of each series: the newest values.")
+@click.option("--limit", "-n", default="50", show_default=True, help="Greatest number of items, or all.")
+@click.option(
+    "--names/--ids", default=True, show_default=True, help="Title of a column: the name or the ID of the item."
+)
+@click.option("--format", "layout", type=click.Choice(("table", "csv", "json")), default="table", show_default=True)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to this file instead of the standard output.",
+)
+@click.option(
+    "--plot",
+    is_flag=False,
+    flag_value=_ON_TERMINAL,
+    metavar="[FILE.png]",
+    help="Draw a chart in the terminal, or write a PNG file.",
 )
 def data_frame(client: Client, conditions: Sequence[str], raw: str | None, ids: Sequence[str], start: str, end: str,
                rollup: str | None, time_zone: ZoneInfo, last: int | None, limit: str, names: bool, layout: str,
                output: Path | None, plot: str | None) -> None:  # fmt: skip
-    """Show the data of items."""
+    """Show the data of items as a table, CSV, JSON or a chart."""
     chosen = read_filter(conditions, raw)
     if ids:
         named = query.Filter(fields={"id": query.In(value=list(ids))})
         chosen = both(chosen, named)
     if plot not in (None, _ON_TERMINAL) and not plot.lower().endswith(".png"):
-        raise click.UsageError(f"--plot {plot!r}: pictures are PNG files, so the name must end in .png")
+        raise click.UsageError(f"--plot {plot!r}: a picture is a PNG file, so the name must end in .png")
     with watched("Reading", "requests") as progress:
         selection = (
             client.data_frame(

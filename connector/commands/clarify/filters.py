@@ -32,18 +32,18 @@ _OPTIONS: Final = (
         "conditions",
         multiple=True,
         metavar="FIELD=VALUE",
-        help="Only what has this; also != ~ (regular expression) < <= > >=. Fields: name, input, id, labels.KEY, "
-        "annotations.KEY, visible, valueType, createdAt … Several must all hold.",
+        help="Only resources that match. Signs: = != ~ (regular expression) < <= > >=. Fields: name, input, id, "
+        "labels.KEY, annotations.KEY, visible, valueType, createdAt … With several filters, all must match.",
     ),
-    click.option("--query", "raw", metavar="JSON", help="A whole filter in Clarify's own syntax."),
+    click.option("--query", "raw", metavar="JSON", help="A complete filter in the syntax of the Clarify API."),
 )
 
 
 def read_filter(conditions: Sequence[str], raw: str | None) -> query.Filter | dict[str, Any]:
-    """The filter of these options. Raises click.UsageError."""
+    """Return the filter that --filter or --query describes. Raises click.UsageError."""
     if raw is not None:
         if conditions:
-            raise click.UsageError("give --filter or --query, not both")
+            raise click.UsageError("use --filter or --query, not both")
         try:
             found = json.loads(raw)
         except json.JSONDecodeError as error:
@@ -60,7 +60,7 @@ def read_filter(conditions: Sequence[str], raw: str | None) -> query.Filter | di
 def _condition(text: str) -> query.Filter:
     found = _CONDITION.fullmatch(text)
     if found is None:
-        raise click.UsageError(f"--filter {text!r} is no condition such as name~^Boiler or labels.site=Oslo")
+        raise click.UsageError(f"--filter {text!r} is not a condition such as name~^Boiler or labels.site=Oslo")
     field, sign, value = found["field"], found["sign"], found["value"]
     given: object = _BOOLEANS.get(value, value) if field == "visible" else value
     return query.Filter(fields={field: _SIGNS[sign](given)})
@@ -70,12 +70,12 @@ Chosen = query.Filter | dict[str, Any]
 
 
 def both(one: Chosen, other: query.Filter) -> Chosen:
-    """A filter for the resources that match both filters."""
+    """Return a filter for the resources that match both filters."""
     return one & other if isinstance(one, query.Filter) else {"$and": [one, other.to_query()]}
 
 
 def read_limit(text: str) -> int | None:
-    """The number of an option --limit; None for all. Raises click.UsageError."""
+    """Return the number of an option --limit; None for all. Raises click.UsageError."""
     if text == "all":
         return None
     if not text.isdecimal() or not text.isascii():
@@ -84,12 +84,12 @@ def read_limit(text: str) -> int | None:
 
 
 def matches_all(chosen: Chosen) -> bool:
-    """Whether the filter has no condition, so that it matches every resource."""
+    """Whether the filter has no condition, so that every resource matches."""
     return not (chosen.to_query() if isinstance(chosen, query.Filter) else chosen)
 
 
 def with_filters(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options for filters."""
+    """Add the options for filters to a command, and return the command."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

@@ -1,4 +1,4 @@
-"""The command `insert`: a CSV file into Clarify, in bounded memory."""
+"""The command `insert`: sends a CSV file to Clarify, in bounded memory."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from connector.terminal.tables import unguarded
 from connector.terminal.text import say
 
 _ROWS: Final = 20_000
-"""Lines in one block; with many columns fewer."""
+"""Most lines of one block; a block with many columns has fewer."""
 _CELLS: Final = 500_000
 _SHOWN: Final = 20
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _DELIMITERS: Final = {"\t": "tab"}
-"""Those that are hard to type, and their names."""
+"""Delimiter that is hard to type → name of the delimiter."""
 _LONG: Final = ("time", "input", "value")
 
 
 @dataclass(slots=True)
 class _Block:
-    """Some lines, as columns."""
+    """A part of the file's lines, as columns."""
 
     last_line: int = 0
     size: int = 0
-    """Characters that were read for it."""
+    """Characters that were read for the block."""
     cells: int = 0
     times: dict[int, int] = field(default_factory=dict)
-    """Time in µs → its row."""
+    """Time in µs → row of the time."""
     series: dict[str, dict[int, float]] = field(default_factory=dict)
     """Input ID → row → value."""
 
@@ -52,7 +52,7 @@ class _Block:
 
     @property
     def is_wide(self) -> bool:
-        """Whether a frame of it would be mostly empty, and large: each of many series at times of its own."""
+        """Whether a frame of the block would be large and mostly empty, as many series have different times."""
         return len(self.times) * len(self.series) >= _CELLS * 4
 
     def frame(self) -> DataFrame:
@@ -62,7 +62,7 @@ class _Block:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How a file is to be read."""
+    """The options for reading a file."""
 
     zone: ZoneInfo | None
     long: bool
@@ -71,7 +71,7 @@ class _Layout:
 
 
 class _Reader:
-    """Reads a file block by block, and notes what is wrong with it."""
+    """Reads a file block by block, and notes the mistakes in the file."""
 
     def __init__(self, name: str, file: TextIO, layout: _Layout) -> None:
         self._name = name
@@ -99,8 +99,8 @@ class _Reader:
             raise click.ClickException(f"{self._name} is empty: the first line names the columns")
         if len(heading) == 1 and (other := next((sign for sign in ";\t|," if sign in heading[0]), None)):
             raise click.ClickException(
-                f"{self._name}, line 1: the columns seem to be separated by {_DELIMITERS.get(other, other)!r}: "
-                "say so with --delimiter"
+                f"{self._name}, line 1: {_DELIMITERS.get(other, other)!r} seems to separate the columns: "
+                "name the delimiter with --delimiter"
             )
         if self._layout.long:
             if tuple(title.strip().lower() for title in heading) != _LONG:
@@ -115,11 +115,13 @@ class _Reader:
             except ValueError as error:
                 raise click.ClickException(f"{self._name}, line 1, column {column}: {error}") from None
         if len(set(inputs)) < len(inputs) or not inputs:
-            raise click.ClickException(f"{self._name}, line 1: give a column of times, and a column for each input ID")
+            raise click.ClickException(
+                f"{self._name}, line 1: the file needs a column of times, and one for each input ID"
+            )
         return inputs
 
     def blocks(self, from_line: int = 1) -> Iterator[_Block]:
-        """All lines from this one on, in blocks."""
+        """Yield the lines from `from_line` on, in blocks."""
         block, rows = _Block(), 0
         while True:
             try:
@@ -168,7 +170,7 @@ class _Reader:
         if isfinite(value):
             block.add(time_us, input_id, value)
         else:
-            self._note(f", column {column} ({input_id})", f"{text[:40]!r} is no number that can be stored")
+            self._note(f", column {column} ({input_id})", f"{text[:40]!r} is not a number that Clarify can store")
 
     def _note(self, where: str, what: str) -> None:
         self.wrong += 1
@@ -179,18 +181,21 @@ class _Reader:
 @click.command()
 @reaches_clarify
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True, exists=True, dir_okay=False))
-@click.option("--long", is_flag=True, help="The columns are time, input, value: one value a line.")
-@click.option("--time-zone", type=ZoneParameter(), help="Of times without a zone, such as Europe/Oslo.")
-@click.option("--delimiter", default=",", show_default=True, help="What separates columns: a character, or tab.")
-@click.option("--decimal-comma", is_flag=True, help="Numbers such as 4,1; then the columns need another delimiter.")
-@click.option("--skip-bad", is_flag=True, help="Leave out what is wrong, instead of sending nothing.")
-@click.option("--from-line", type=click.IntRange(1), default=1, help="Go on at this line.")
+@click.option("--long", is_flag=True, help="The columns are time, input and value: one value in each line.")
+@click.option("--time-zone", type=ZoneParameter(), help="Time zone of times without a zone, such as Europe/Oslo.")
+@click.option("--delimiter", default=",", show_default=True, help="Separator of columns: a character, or tab.")
+@click.option(
+    "--decimal-comma", is_flag=True, help="Read numbers such as 4,1. The columns then need another delimiter."
+)
+@click.option("--skip-bad", is_flag=True, help="Leave out lines and cells with mistakes, instead of sending nothing.")
+@click.option("--from-line", type=click.IntRange(1), default=1, help="Begin with this line of the file.")
 def insert(client: Client, file: Path, long: bool, time_zone: ZoneInfo | None, delimiter: str, decimal_comma: bool,
            skip_bad: bool, from_line: int) -> None:  # fmt: skip
-    """Insert a CSV file: first column the time (ISO 8601, or a number since 1970), the others one input ID each.
+    """Insert a CSV file into Clarify.
 
-    An empty cell is no value. A file is read twice: it is sent only if all of it is in order. What comes from standard
-    input (-) is checked and sent block by block.
+    The first column has the time, every other column the values of one input ID. A time is ISO 8601 text or a number
+    since 1970. An empty cell is no value. A file is read twice: the first time to find mistakes, the second time to
+    send. Standard input (-) is checked and sent block by block.
     """
     layout = _Layout(time_zone, long, _read_delimiter(delimiter, decimal_comma=decimal_comma), decimal_comma)
     is_stream = str(file) == "-"
@@ -203,7 +208,9 @@ def insert(client: Client, file: Path, long: bool, time_zone: ZoneInfo | None, d
                 checked.update(block.size)
         _report(reader)
         if reader.wrong and not skip_bad:
-            raise click.ClickException(f"{reader.wrong} mistakes, nothing was sent; mend them, or use --skip-bad")
+            raise click.ClickException(
+                f"{reader.wrong} mistakes, nothing was sent; correct the file, or use --skip-bad"
+            )
     samples = 0
     seen: set[str] = set()
     with _opened(file) as opened, bar("Inserting", length) as inserted:
@@ -237,7 +244,7 @@ def _read_delimiter(text: str, *, decimal_comma: bool) -> str:
 
 
 def _is_data(heading: list[str]) -> bool:
-    """Whether what should be titles is a line of data: a time, or nothing but numbers."""
+    """Whether the first line, which should have titles, has data: a time, or only numbers."""
     try:
         read_time(heading[0].strip(), ZoneInfo("UTC"))
     except ValueError:
@@ -258,7 +265,7 @@ def _report(reader: _Reader) -> None:
 
 def _stopped(why: str, stored_to: int) -> str:
     stored = (
-        f"all up to line {stored_to} is stored; go on with --from-line {stored_to + 1}"
+        f"all lines up to line {stored_to} are stored; continue with --from-line {stored_to + 1}"
         if stored_to
         else "nothing is stored"
     )

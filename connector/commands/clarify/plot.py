@@ -1,4 +1,4 @@
-"""Plots: in the terminal with braille dots, or as a PNG."""
+"""Plots: in the terminal with braille dots, or as a PNG file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _DOTS: Final = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 _BLANK: Final = 0x2800
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_IN_PICTURE: Final = 100
-"""Charts: more would be a picture that no program shows."""
+"""Most charts of one picture: programs do not show pictures with more."""
 _INCHES: Final = 2.6
-"""Height of one chart."""
+"""Height of one chart of a picture."""
 
 
 def draw(charts: Sequence[Chart], width: int, height: int = 8) -> str:
-    """Each line as a chart of its own, below one another, at most `width` characters wide."""
+    """Return the text of one chart for each line, one below the other, at most `width` characters wide."""
     drawn = []
     for chart in charts:
         for label, points in chart.lines.items():
@@ -58,7 +58,7 @@ def _chart(title: str, points: Points, width: int, height: int) -> str:
 
 
 def _held(points: Points) -> Points:
-    """The points with corners between them: each value holds until the next one."""
+    """Return the points with corners between the points: each value holds until the next value."""
     held = list(points[:1])
     for time_us, value in points[1:]:
         held += [(time_us, held[-1][1]), (time_us, value)]
@@ -66,7 +66,7 @@ def _held(points: Points) -> Points:
 
 
 def _line(before: tuple[int, int] | None, now: tuple[int, int]) -> list[tuple[int, int]]:
-    """The dots from one point to the next."""
+    """Return the dots from one point to the next point."""
     if before is None:
         return [now]
     steps = max(abs(now[0] - before[0]), abs(now[1] - before[1]), 1)
@@ -127,7 +127,7 @@ def _panel(chart: Chart, axes: Any) -> None:
 
 
 def _panel_of_shares(chart: Chart, axes: Any) -> None:
-    """The seconds in each state, on top of each other."""
+    """Draw the seconds in each state as a stack."""
     columns = [_xy(points) for points in chart.lines.values()]
     if columns:
         heights = [column[1] for column in columns]

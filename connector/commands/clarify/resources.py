@@ -26,9 +26,13 @@ _ITEM_COLUMNS: Final = ("name", "unit", "type", "labels", "visible", "id")
 def _selection(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--format", "layout", type=click.Choice(FORMATS), default="table", show_default=True),
-        click.option("--skip", type=click.IntRange(0), default=0, help="Leave out so many."),
-        click.option("--limit", "-n", default="100", show_default=True, help="At most so many, or all."),
-        click.option("--sort", multiple=True, metavar="FIELD", help="By this field; with - before it, downwards."),
+        click.option(
+            "--skip", type=click.IntRange(0), default=0, help="Number of resources to leave out at the beginning."
+        ),
+        click.option("--limit", "-n", default="100", show_default=True, help="Greatest number to show, or all."),
+        click.option(
+            "--sort", multiple=True, metavar="FIELD", help="Sort by this field; -FIELD sorts in descending order."
+        ),
     ):
         command = option(command)
     return with_filters(command)
@@ -39,7 +43,7 @@ def _selection(command: Callable[..., Any]) -> Callable[..., Any]:
 @_selection
 def signals(client: Client, conditions: Sequence[str], raw: str | None, sort: Sequence[str], limit: str, skip: int,
             layout: str) -> None:  # fmt: skip
-    """Show the integration's signals, with the items they are published as."""
+    """Show the signals of the integration, with published items."""
     chosen, most = read_filter(conditions, raw), read_limit(limit)
     with watched("Reading", "signals") as progress:
         found = list(client.iter_signals(chosen, sort, skip=skip, limit=most, progress=progress))
@@ -52,7 +56,7 @@ def signals(client: Client, conditions: Sequence[str], raw: str | None, sort: Se
 @_selection
 def items(client: Client, conditions: Sequence[str], raw: str | None, sort: Sequence[str], limit: str, skip: int,
           layout: str) -> None:  # fmt: skip
-    """Show the items that the integration may see."""
+    """Show the items that the integration can read."""
     chosen, most = read_filter(conditions, raw), read_limit(limit)
     with watched("Reading", "items") as progress:
         found = list(client.iter_items(chosen, sort, skip=skip, limit=most, progress=progress))
@@ -63,33 +67,36 @@ def items(client: Client, conditions: Sequence[str], raw: str | None, sort: Sequ
 @click.command()
 @reaches_clarify
 @with_filters
-@click.option("--all", "everything", is_flag=True, help="All signals of the integration.")
-@click.option("--signal", "ids", multiple=True, metavar="ID", help="The signal with this ID; several may be named.")
+@click.option("--all", "everything", is_flag=True, help="Publish all signals of the integration.")
+@click.option("--signal", "ids", multiple=True, metavar="ID", help="Publish the signal with this ID. Can be repeated.")
 @click.option(
     "--visible/--hidden",
     default=None,
-    help="Whether the whole organisation sees them.  [default: as they are; new ones visible]",
+    help="Show or hide the items in the organisation.  [default: existing items unchanged, new items visible]",
 )
+@click.option("--name", default="{name}", show_default=True, help="Name of the items; {name} and {input} are replaced.")
 @click.option(
-    "--name", default="{name}", show_default=True, help="Name of the items; {name} and {input} are filled in."
+    "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Add this label to the items. Can be repeated."
 )
-@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label more for the items.")
-@click.option("--create-only", is_flag=True, help="Leave items alone that exist.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be published.")
+@click.option("--create-only", is_flag=True, help="Create items, but do not change existing items.")
+@click.option("--dry-run", is_flag=True, help="Show the items that would be published, and publish nothing.")
 def publish(client: Client, conditions: Sequence[str], raw: str | None, everything: bool, ids: Sequence[str],
             visible: bool | None, name: str, labels: Sequence[str], create_only: bool,
             dry_run: bool) -> None:  # fmt: skip
-    """Publish signals as items, with their metadata. Items that exist are overwritten, unless --create-only."""
+    """Publish signals as items, with the signals' metadata.
+
+    An existing item is overwritten, except with --create-only.
+    """
     chosen = read_filter(conditions, raw)
     if ids:
         chosen = both(chosen, query.Filter(fields={"id": query.In(value=list(ids))}))
     if matches_all(chosen) and not everything:
-        raise click.UsageError("say which signals: --filter, --query, --signal, or --all")
+        raise click.UsageError("choose signals with --filter, --query, --signal or --all")
     more = _labels(labels)
     with watched("Reading", "signals") as progress:
         found = list(client.iter_signals(chosen, progress=progress))
     if missing := set(ids) - {one.id for one in found}:
-        raise click.ClickException(f"no such signal, or not let through by the filter: {', '.join(sorted(missing))}")
+        raise click.ClickException(f"no signal with this ID matches the filter: {', '.join(sorted(missing))}")
     hidden = _hidden(client, found) if visible is None else frozenset[str]()
     wanted = {
         one.id: _item(one, name, more, visible=one.item not in hidden if visible is None else visible) for one in found
@@ -112,11 +119,11 @@ def publish(client: Client, conditions: Sequence[str], raw: str | None, everythi
             done += len(part)
             published.update(len(part))
     unchanged = len(wanted) - created - updated
-    say(f"{created} items created, {updated} updated, {unchanged} as they were", err=True)
+    say(f"{created} items created, {updated} updated, {unchanged} unchanged", err=True)
 
 
 def _hidden(client: Client, signals: Sequence[SignalResource]) -> frozenset[str]:
-    """Those of the signals' items that are hidden, so that publishing them anew does not show them."""
+    """Return the hidden items of the signals: publishing a signal again must not make a hidden item visible."""
     items = [one.item for one in signals if one.item is not None]
     hidden = set()
     for first in range(0, len(items), PUBLISHED_SIGNALS):
@@ -125,7 +132,7 @@ def _hidden(client: Client, signals: Sequence[SignalResource]) -> frozenset[str]
             hidden |= {item.id for item in client.iter_items(some) if not item.attributes.visible}
         except NotAllowed as error:
             raise click.ClickException(
-                f"{error}; without that it is not known which items are hidden: give --visible or --hidden"
+                f"{error}; the command cannot tell which items are hidden: use --visible or --hidden"
             ) from None
     return frozenset(hidden)
 
@@ -146,7 +153,7 @@ def _item(signal: SignalResource, name: str, labels: Mapping[str, list[str]], *,
 
 def _say_if_cut(found: int, most: int | None) -> None:
     if found and found == most:
-        say(f"these are {found}, as many as --limit lets through; --limit all shows all", err=True)
+        say(f"{found} are shown, the number of --limit; --limit all shows all", err=True)
 
 
 def _labels(given: Sequence[str]) -> dict[str, list[str]]:

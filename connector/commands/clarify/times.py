@@ -1,4 +1,4 @@
-"""Times as people write them: `now`, `-7d`, ISO 8601 with or without a zone, numbers since 1970."""
+"""The forms of a time on the command line: `now`, `-7d`, ISO 8601 with or without a zone, numbers since 1970."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ _RELATIVE: Final = re.compile(r"([+-])(\d{1,9})(s|m|h|d|w)")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _NUMBER: Final = re.compile(r"[+-]?\d{1,25}(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
 _COMPACT: Final = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
-"""Forms of a date without separators, which look like a number since 1970."""
+"""The forms of a date without separators. A text of this form can also be a number since 1970."""
 
 
 def read_time(text: str, zone: ZoneInfo | None) -> int:
-    """µs since 1970 of ISO 8601 text or a number in s, ms, µs or ns. ValueError says why it cannot be one.
+    """Return the µs since 1970 for an ISO 8601 text, or for a number in s, ms, µs or ns.
 
-    A time without a zone is in `zone`; without that, and where clocks are changed, it is not clear what is meant.
+    A time without a zone is in `zone`. Raises ValueError, with the reason for people, if the text is not a time, if
+    the time has no zone and `zone` is None, and if the time does not exist or exists twice as clocks are changed.
     """
     if _NUMBER.fullmatch(text):
         if _is_compact(text):
@@ -33,13 +34,13 @@ def read_time(text: str, zone: ZoneInfo | None) -> int:
         raise ValueError(f"{_shown(text)} is no time such as 2026-05-01T06:00:00Z or 1777615200") from None
     if moment.tzinfo is None:
         if zone is None:
-            raise ValueError(f"{text!r} has no time zone: add one, such as Z, or give --time-zone")
+            raise ValueError(f"{text!r} has no time zone: add a zone, such as Z, or use --time-zone")
         moment = _local(moment, zone, text)
     return iso8601.microseconds(moment)
 
 
 def read_moment(text: str, zone: ZoneInfo | None, now: datetime) -> int:
-    """As `read_time`, and also `now` and, relative to it, `-7d` (s, m, h, d, w)."""
+    """Return the same as `read_time`; `text` can also be `now`, or relative to `now` as `-7d` (s, m, h, d, w)."""
     if text == "now":
         return iso8601.microseconds(now)
     relative = _RELATIVE.fullmatch(text)
@@ -49,7 +50,7 @@ def read_moment(text: str, zone: ZoneInfo | None, now: datetime) -> int:
     try:
         return iso8601.microseconds(now + timedelta(**{_UNITS[unit]: int(sign + number)}))
     except OverflowError:
-        raise ValueError(f"{text!r} is further away than there are years") from None
+        raise ValueError(f"{text!r} is outside the years 1 to 9999") from None
 
 
 def _number_or_text(text: str) -> float | str:
@@ -65,7 +66,7 @@ def _is_compact(text: str) -> bool:
     if form is None or not text.startswith(("19", "20")):
         return False
     try:
-        datetime.strptime(text, form)  # noqa: DTZ007 - only whether it could be one
+        datetime.strptime(text, form)  # noqa: DTZ007 - only to see whether the text is a date
     except ValueError:
         return False
     return True
@@ -75,11 +76,11 @@ def _local(moment: datetime, zone: ZoneInfo, text: str) -> datetime:
     first, second = moment.replace(tzinfo=zone), moment.replace(tzinfo=zone, fold=1)
     before, after = first.utcoffset(), second.utcoffset()
     if before != after:
-        assert before is not None  # noqa: S101 - it has a zone
+        assert before is not None  # noqa: S101 - a time with a zone has an offset
         assert after is not None  # noqa: S101
-        what = "does not exist" if before < after else "comes twice"
+        what = "does not exist" if before < after else "exists twice"
         raise ValueError(
-            f"{text!r} {what} in {zone.key}, where clocks are changed then: write it with its offset, "
+            f"{text!r} {what} in {zone.key}, as clocks are changed: write the time with an offset, "
             f"such as {first.isoformat()}"
         )
     return first
@@ -90,12 +91,12 @@ def _shown(text: str) -> str:
 
 
 class ZoneParameter(click.ParamType[ZoneInfo]):
-    """The name of a time zone on the command line."""
+    """The parameter type of a time zone, named as in the IANA database."""
 
     name = "zone"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ZoneInfo:
-        """The zone itself."""
+        """Return the time zone of this name; a name that is unknown ends the command with a usage error."""
         if isinstance(value, ZoneInfo):
             return value
         try:
@@ -105,7 +106,7 @@ class ZoneParameter(click.ParamType[ZoneInfo]):
 
 
 def read_moment_option(text: str, option: str) -> datetime:
-    """The time that an option means; without a zone it is in that of this computer. Raises click.UsageError."""
+    """Return the time of an option; a time without a zone is in this computer's zone. Raises click.UsageError."""
     now = datetime.now(UTC)
     try:
         moment = read_moment(text, None, now)

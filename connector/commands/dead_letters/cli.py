@@ -40,18 +40,38 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """Look at what could not become samples, replay it through the mapping that is in force now, or drop it."""
+    """List, show, replay or drop dead letters.
+
+    Dead letters are messages and values that could not become samples.
+    """
 
 
 def _selecting(command: _F) -> _F:
     for option in (
-        click.option("--until", metavar="TIME", help="Written before this time; -1h is an hour ago."),
-        click.option("--since", metavar="TIME", help="Written at or after this time (RFC 3339, -1h, -7d)."),
-        click.option("--source", "sources", multiple=True, help="Of this source."),
-        click.option("--topic", "topics", multiple=True, metavar="PATTERN", help="plant/+/state, plant/#, or plant/*."),
-        click.option("--reason", "reasons", multiple=True, help="With this reason, such as invalid_json."),
+        click.option("--until", metavar="TIME", help="Only letters written before this time."),
         click.option(
-            "--id", "ids", multiple=True, metavar="ID", help="This letter; the beginning of its ID is enough."
+            "--since", metavar="TIME", help="Only letters written at or after this time (RFC 3339, -1h, -7d)."
+        ),
+        click.option("--source", "sources", multiple=True, help="Only letters of this source. Can be repeated."),
+        click.option(
+            "--topic",
+            "topics",
+            multiple=True,
+            metavar="PATTERN",
+            help="Only letters of these topics: plant/+/state, plant/# or plant/*. Can be repeated.",
+        ),
+        click.option(
+            "--reason",
+            "reasons",
+            multiple=True,
+            help="Only letters with this reason, such as invalid_json. Can be repeated.",
+        ),
+        click.option(
+            "--id",
+            "ids",
+            multiple=True,
+            metavar="ID",
+            help="Only the letter whose ID begins with this text. Can be repeated.",
         ),
     ):
         command = option(command)
@@ -62,7 +82,7 @@ _CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=Fals
 _FROM_FILE = click.option(
     "--from-file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Letters that you collected, one JSON object a line, such as what mosquitto_sub printed.",
+    help="Read letters from this file, one JSON object in each line (as mosquitto_sub prints letters).",
 )
 
 
@@ -70,13 +90,18 @@ _FROM_FILE = click.option(
 @_CONFIG
 @_selecting
 @_FROM_FILE
-@click.option("--summary", is_flag=True, help="Only how many there are, by reason, source and topic.")
+@click.option("--summary", is_flag=True, help="Show only the numbers of letters, by reason, source and topic.")
 @click.option("--format", "layout", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option(
-    "--limit", "-n", type=click.IntRange(0), default=50, show_default=True, help="The newest so many; 0: all."
+    "--limit",
+    "-n",
+    type=click.IntRange(0),
+    default=50,
+    show_default=True,
+    help="Number of letters to show, the newest; 0 shows all.",
 )
 def list_(config: Path, from_file: Path | None, summary: bool, layout: str, limit: int, **wanted: Any) -> None:
-    """Show the letters, the newest last."""
+    """List dead letters, the newest last."""
     selection = _selection(**wanted)
     counts: Counter[tuple[str, str, str]] = Counter()
     letters: deque[tuple[Shelf, DeadLetter]] = deque(maxlen=limit or None)
@@ -110,11 +135,11 @@ def list_(config: Path, from_file: Path | None, summary: bool, layout: str, limi
 @_CONFIG
 @click.argument("letter_id", metavar="ID")
 @_FROM_FILE
-@click.option("--hex", "as_hex", is_flag=True, help="The bytes in hexadecimal, also where they are text.")
-@click.option("--raw", is_flag=True, help="Nothing but the bytes, all of them, as they came.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--hex", "as_hex", is_flag=True, help="Show the bytes in hexadecimal, also if the bytes are text.")
+@click.option("--raw", is_flag=True, help="Print only the bytes: all bytes, unchanged.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(config: Path, letter_id: str, from_file: Path | None, as_hex: bool, raw: bool, as_json: bool) -> None:
-    """Show one letter: where it came from, what is wrong, what to do, and its bytes."""
+    """Show one dead letter: origin, errors, remedies and bytes."""
     found: dict[str, DeadLetter] = {}
     with _shelves(config, from_file) as (_, shelves):
         for shelf in shelves:
@@ -125,9 +150,11 @@ def show(config: Path, letter_id: str, from_file: Path | None, as_hex: bool, raw
     (letter,) = found.values()
     if raw:
         if letter.record is None or letter.record.payload is None:
-            raise click.ClickException(f"its bytes are not here: {letter.missing or 'the record has none'}")
+            raise click.ClickException(f"the letter has no bytes: {letter.missing or 'the record has none'}")
         if sys.stdout.isatty():
-            raise click.ClickException("--raw gives bytes that could control a terminal: send them to a file or a pipe")
+            raise click.ClickException(
+                "--raw prints bytes that could control a terminal: redirect the output to a file"
+            )
         sys.stdout.buffer.write(letter.record.payload)
     elif as_json:
         write_json(as_object(letter), sys.stdout)
@@ -140,20 +167,21 @@ def show(config: Path, letter_id: str, from_file: Path | None, as_hex: bool, raw
 @_CONFIG
 @_selecting
 @_FROM_FILE
-@click.option("--dry-run", is_flag=True, help="Only say what the mapping would make of them now.")
-@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
+@click.option("--dry-run", is_flag=True, help="Show the result of the mapping, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option(
     "--share",
     type=click.FloatRange(0.01, 1.0),
     default=0.25,
     show_default=True,
-    help="Part of delivery.requests_per_second that it may use; the rest is left to live traffic.",
+    help="Share of delivery.requests_per_second that the replay may use. Live traffic has the rest.",
 )
 def replay(config: Path, from_file: Path | None, dry_run: bool, as_json: bool, share: float, **wanted: Any) -> None:
-    """Send letters again, through the mapping that is in force now. Runs beside the connector.
+    """Send dead letters again, through the present mapping.
 
-    A letter is removed when its samples are inserted; what fails again stays, with its new reason. Exits with 1 if
-    anything is left.
+    The command runs beside the connector, and uses the mapping that CONFIG has now. A letter is removed when the
+    letter's samples are inserted. A letter that fails again stays, with the new reason. The exit status is 1 if a
+    letter is left.
     """
     from connector.commands.dead_letters.replay import Replay, ReplayResult  # noqa: PLC0415
     from connector.observe.logs import configure_logs  # noqa: PLC0415
@@ -187,7 +215,7 @@ def replay(config: Path, from_file: Path | None, dry_run: bool, as_json: bool, s
             say(line)
     if interrupted:
         raise click.ClickException(
-            "interrupted; the same command goes on: what was inserted is no dead letter any more"
+            "interrupted; run the same command to continue: inserted messages are no dead letters any more"
         )
     if not total.all_succeeded:
         sys.exit(1)
@@ -196,13 +224,16 @@ def replay(config: Path, from_file: Path | None, dry_run: bool, as_json: bool, s
 @dead_letters.command()
 @_CONFIG
 @_selecting
-@click.option("--all", "everything", is_flag=True, help="All of them.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--all", "everything", is_flag=True, help="Drop all letters.")
+@click.option("--yes", is_flag=True, help="Drop without a question.")
 def drop(config: Path, everything: bool, yes: bool, **wanted: Any) -> None:
-    """Remove letters for good. With --reason, only those that have no other reasons, too."""
+    """Remove dead letters for good.
+
+    With --reason, a letter that also has another reason stays.
+    """
     selection = _selection(**wanted)
     if selection.everything != everything:
-        raise click.UsageError("say which: by --reason, --topic, --source, --since, --until or --id; or --all")
+        raise click.UsageError("choose letters: --reason, --topic, --source, --since, --until, --id or --all")
     with _shelves(config, None) as (_, shelves):
         found: list[tuple[Shelf, list[str]]] = []
         partly = 0
@@ -216,7 +247,7 @@ def drop(config: Path, everything: bool, yes: bool, **wanted: Any) -> None:
             found.append((shelf, keys))
         n = sum(len(keys) for _, keys in found)
         if partly:
-            say(f"{partly} letters stay: they have other reasons, too", err=True)
+            say(f"{partly} letters stay, as each has another reason, too", err=True)
         if not n:
             say("no letter is dropped")
             return
@@ -265,7 +296,7 @@ def _moment(text: str | None, option: str) -> int | None:
 
 @contextmanager
 def _shelves(file: Path, letters_file: Path | None) -> Iterator[tuple[Config, list[Shelf]]]:
-    """The configuration, and its stores. What is wrong with them becomes a message for people."""
+    """Yield the configuration and the stores of letters; an error of a store becomes a message for people."""
     from connector.config.read import load_config  # noqa: PLC0415 - `--help` needs none of it
 
     config = load_config(file)
@@ -290,7 +321,7 @@ def _all(shelf: Shelf) -> Iterator[DeadLetter]:
 
 @contextmanager
 def _bar(label: str) -> Iterator[Told]:
-    """A progress bar, where a person watches and it takes long."""
+    """Yield a callback that shows progress as a bar, if a person watches and the work takes long."""
     if not progress_is_shown():
         yield lambda _done, _total: None
         return
@@ -304,7 +335,7 @@ def _bar(label: str) -> Iterator[Told]:
 
 
 def _run(job: Replay, stop: threading.Event) -> bool:
-    """Until all of it is settled; False if it was interrupted."""
+    """Run the replay until all letters are settled; False if the replay was interrupted."""
     connector = job.connector()
     pipeline = connector.pipeline
     connector.start()
@@ -388,7 +419,7 @@ def _described(letter: DeadLetter, *, as_hex: bool) -> list[str]:
         lines.append(f"              and {max(0, more) + sum(letter.more.values())} more")
     lines += [f"what to do    {reason}: {remedy(reason)}" for reason in sorted(letter.reasons)]
     if record is None:
-        lines.append(f"bytes         not here: {letter.missing or 'no reason is known'}; it cannot be replayed")
+        lines.append(f"bytes         not here: {letter.missing or 'no reason is known'}; no replay is possible")
     else:
         lines += _bytes(record.payload or b"", letter, as_hex=as_hex)
     return lines
@@ -398,8 +429,8 @@ def _bytes(payload: bytes, letter: DeadLetter, *, as_hex: bool) -> list[str]:
     size = f"bytes         {len(payload)}"
     if letter.cut is not None:
         size += (
-            f" of {letter.cut.payload_length}: cut ({', '.join(letter.cut.parts)}), so it cannot be replayed; "
-            f"SHA-256 of all of it {letter.cut.payload_sha256}"
+            f" of {letter.cut.payload_length}: cut ({', '.join(letter.cut.parts)}), so the letter cannot be replayed; "
+            f"SHA-256 of all bytes {letter.cut.payload_sha256}"
         )
     if len(payload) > _SHOWN_BYTES:
         size += f"; the first {_SHOWN_BYTES} are shown, --raw gives all"
@@ -411,7 +442,8 @@ def _bytes(payload: bytes, letter: DeadLetter, *, as_hex: bool) -> list[str]:
         as_hex = as_hex or not text
     if as_hex:
         return [size, *_hex(shown)]
-    return [size, *(f"  {line}" for line in text.split("\n"))]  # indented: a payload must not look like our lines
+    # The lines are indented: a payload must not look like a line of this command.
+    return [size, *(f"  {line}" for line in text.split("\n"))]
 
 
 def _hex(data: bytes) -> Iterator[str]:
@@ -429,5 +461,5 @@ def _told(result: ReplayResult, *, dry_run: bool, kept: bool) -> list[str]:
         lines += [f"  {n} {reason}: {result.examples.get(reason, '')}" for reason, n in result.failed.most_common()]
     lines += [f"{n} messages cannot be replayed: {why}" for why, n in result.impossible.most_common()]
     if kept and not dry_run:
-        lines.append("The file is as it was: remove from it what is not needed any more.")
+        lines.append("The file is unchanged: remove the letters that are not needed any more.")
     return lines

@@ -1,9 +1,10 @@
-"""Dead letters once more through the mapping that is in force now, and to Clarify.
+"""Replays dead letters: sends the records through the present mapping, and to Clarify.
 
-A process of its own, beside the running connector: it has a share of the request rate, a folder and a lock of its
-own in `state_dir/replay`, and shares what is known of input IDs. First it copies what it is to replay. When all that
-came of a record is inserted, its letters are taken out of their store; what fails again takes the place of the old
-letter there. A crash in between only means that a record is replayed again, which changes nothing in Clarify.
+A replay is a separate process beside the running connector. The replay has a share of the request rate, and a folder
+and a lock of its own in `state_dir/replay`. The replay and the connector share the knowledge of input IDs. First, the
+replay copies the letters. When all samples of a record are inserted, the replay removes the record's letters from
+their store. If the record fails again, the new letter replaces the old letter. After a crash in between, the record is
+replayed again, which changes nothing in Clarify.
 """
 
 from __future__ import annotations
@@ -42,26 +43,26 @@ _LARGEST: Final = 64 * 1024 * 1024
 
 
 class ReplayError(ConnectorError):
-    """The replay cannot be done; the text says why."""
+    """The replay cannot run; the text names the reason."""
 
 
 class ReplayResult:
-    """What became of the messages that were replayed."""
+    """The outcome of a replay: numbers of messages that succeeded, failed, or could not be replayed."""
 
     def __init__(self) -> None:
         self.succeeded = 0
-        """Messages of which nothing is a dead letter any more."""
+        """Number of messages without any dead letter after the replay."""
         self.failed: Counter[str] = Counter()
-        """Reason → messages that failed again with it, a message once for each of its reasons."""
+        """Reason → number of messages that failed again; a message with several reasons counts for each reason."""
         self.failed_messages = 0
         self.impossible: Counter[str] = Counter()
-        """Why it cannot be replayed → messages."""
+        """Reason that prevents a replay → number of messages."""
         self.letters_gone = 0
         self.examples: dict[str, str] = {}
-        """Reason → the message of one that failed again."""
+        """Reason → error text of one message that failed again."""
 
     def add(self, old: Iterable[DeadLetter], new: Iterable[DeadLetter]) -> None:
-        """One message: its letters before and after."""
+        """Count one message by its letters before and after the replay."""
         kept = {letter.key for letter in new}
         self.letters_gone += sum(1 for letter in old if letter.key not in kept)
         reasons: set[str] = set()
@@ -76,7 +77,7 @@ class ReplayResult:
             self.succeeded += 1
 
     def merge(self, other: ReplayResult) -> None:
-        """Add what became of others."""
+        """Add the numbers of another result."""
         self.succeeded += other.succeeded
         self.failed.update(other.failed)
         self.failed_messages += other.failed_messages
@@ -86,11 +87,11 @@ class ReplayResult:
 
     @property
     def all_succeeded(self) -> bool:
-        """Whether nothing is left."""
+        """Whether no message failed again, and no message was impossible to replay."""
         return not self.failed_messages and not self.impossible
 
     def as_json(self) -> dict[str, object]:
-        """For programs."""
+        """Return the result as a JSON object for programs."""
         return {
             "succeeded": self.succeeded,
             "failed_again": self.failed_messages,
@@ -100,16 +101,16 @@ class ReplayResult:
 
 
 class Replay:
-    """The letters of one shelf that are meant, copied into `state_dir/replay`."""
+    """The replay of the selected letters of one shelf, copied into `state_dir/replay`."""
 
     def __init__(self, config: Config, shelf: Shelf, selection: LetterSelection, share: float, told: Told) -> None:
-        """Raises `ReplayError`, and what reading the store raises."""
+        """Copy the selected letters. Raises `ReplayError`, and every error of reading the store."""
         self._config = config
         self._shelf = shelf
         self.result = ReplayResult()
         self.done = 0
         self.total = 0
-        """Messages that can be replayed."""
+        """Number of messages that can be replayed."""
         self._lock = threading.Lock()
         self._finished: list[RecordPosition] = []
         folder = config.state_dir / FOLDER
@@ -120,7 +121,7 @@ class Replay:
         self._files = ExitStack()
         try:
             self._files.callback(_locked(folder).close)
-            self._remove_copies()  # of one that was killed
+            self._remove_copies()  # of a replay that was killed
             self._letters = self._file(folder / "letters.sqlite")
             self._failed = self._file(folder / "failed.sqlite")
             self._select(selection, told)
@@ -130,7 +131,7 @@ class Replay:
             raise
 
     def try_out(self, told: Told) -> None:
-        """What a replay would do, as far as the mapping says; nothing is sent and nothing changed."""
+        """Map the letters and note the outcome in `result`, without sending or changing anything."""
         mapper = mapper_with(self._config, read_memory(self._shelf.folder / "state.sqlite"))
         for source in self._known_sources():
             for letters in self._records(source):
@@ -144,7 +145,7 @@ class Replay:
                 told(self.done, self.total)
 
     def connector(self) -> Connector:
-        """A connector that reads the letters. Raises what `Connector` raises."""
+        """Return a connector that reads the letters. Raises the errors of `Connector`."""
         writer = DeadLetterWriter(
             self._failed, max_payload=_LARGEST, configuration=self._config.mapping.digest, version=__version__
         )
@@ -156,7 +157,7 @@ class Replay:
         )
 
     def resolve(self) -> None:
-        """Take the letters of what is settled out of their store; what failed again takes their place."""
+        """Remove the letters of settled records from their store, and add the letters of records that failed again."""
         with self._lock:
             places, self._finished = self._finished, []
         for start in range(0, len(places), _AT_ONCE):
@@ -169,13 +170,13 @@ class Replay:
                 gone += [key for key in before if key not in after]
                 self.result.add(old, new)
                 self.done += 1
-            if added:  # first this: a crash between the two leaves a letter too many, and never one too few
+            if added:  # before the removal: a crash in between leaves one letter too many, and never one too few
                 self._shelf.store.add(added)
             if gone:
                 self._shelf.store.forget(gone)
 
     def close(self) -> None:
-        """Remove what was copied."""
+        """Remove the copies and release the lock."""
         self._remove_copies()
         self._files.close()
 
@@ -193,7 +194,7 @@ class Replay:
         shutil.rmtree(folder / "run", ignore_errors=True)
 
     def _select(self, selection: LetterSelection, told: Told) -> None:
-        """Copy what is meant, and all other letters about the same records: a record is replayed as a whole."""
+        """Copy the selected letters and all other letters about the same records: a record is replayed as a whole."""
         with settled(self._shelf.store, told) as letters:
             meant = {letter.record_id for letter in letters() if selection.takes(letter)}
             waiting: list[DeadLetter] = []
@@ -224,7 +225,7 @@ class Replay:
         return [section.name for section in self._config.sources]
 
     def _source(self, section: SourceSection, file: SourceFile) -> Source:
-        file.close()  # the ledger is the running connector's: these messages are in it already, as dead letters
+        file.close()  # the running connector owns the ledger, which already has the messages as dead letters
         return ReplaySource(section.name, self._letters, self._settled)
 
     def _settled(self, places: list[RecordPosition]) -> None:
@@ -244,5 +245,5 @@ def _locked(folder: Path) -> TextIO:
 def _why_not(letters: list[DeadLetter]) -> str:
     letter = next((letter for letter in letters if letter.record is not None), letters[0])
     if letter.cut is not None:
-        return "it was too large to be kept whole (dead_letters.max_payload)"
-    return f"its bytes are not here: {letter.missing or 'no reason is known'}"
+        return "the message was too large to be kept whole (dead_letters.max_payload)"
+    return f"the letter has no bytes: {letter.missing or 'no reason is known'}"

@@ -1,6 +1,6 @@
-"""A source over dead letters: their records, once, under their own source, partition and position.
+"""A source of the records of dead letters: each record once, with the original source, partition and position.
 
-So a value that fails again becomes a letter about the same record, and takes the place of the old one.
+So a value that fails again becomes a letter about the same record, and replaces the old letter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _GONE: Final = "no letter that is replayed has the whole record"
 
 
 class RecordPosition(NamedTuple):
-    """Which record."""
+    """The identity of a record: source, partition and position."""
 
     source: str
     partition: str
@@ -31,10 +31,10 @@ class RecordPosition(NamedTuple):
 
 
 class ReplaySource(Source):
-    """A `Source` over the letters of one source."""
+    """A `Source` that reads the dead letters of one source."""
 
     def __init__(self, name: str, letters: SqliteLetters, settled: Callable[[list[RecordPosition]], None]) -> None:
-        """`settled` is told of records that are inserted, or that failed again."""
+        """`settled` is called with the records that were inserted, or that failed again."""
         self.name = name
         self._letters = letters
         self._settled = settled
@@ -44,7 +44,10 @@ class ReplaySource(Source):
         self._under_way: dict[str, deque[int]] = {}
 
     def poll(self, timeout: float) -> Chunk | None:  # noqa: ARG002 - nothing is waited for
-        """The next records of one partition."""
+        """Return the next records of one partition, or None after `stop_reading`.
+
+        Raises `SourceFinishedError` after the last record.
+        """
         if self._draining.is_set():
             return None
         chunk = next(self._chunks, None)
@@ -55,7 +58,7 @@ class ReplaySource(Source):
         return chunk
 
     def commit(self, commit: Commit) -> None:
-        """These records are settled."""
+        """Report the records of the commit as settled."""
         done = []
         with self._lock:
             waiting = self._under_way[commit.partition]
@@ -64,7 +67,7 @@ class ReplaySource(Source):
         self._settled(done)
 
     def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:
-        """From the letters."""
+        """Return the records at these positions from the letters."""
         found: dict[int, Record] = {}
         size = 0
         for done, position in enumerate(positions):
@@ -77,11 +80,11 @@ class ReplaySource(Source):
         return Reread(found, len(positions), _GONE)
 
     def stop_reading(self) -> None:
-        """Give no more."""
+        """Make every later `poll` return None."""
         self._draining.set()
 
     def close(self, timeout: float) -> None:
-        """Nothing is open."""
+        """Do nothing: the source has nothing open."""
 
     def _all_chunks(self) -> Iterator[Chunk]:
         for partition, letters in groupby(self._letters.by_record(self.name), key=lambda letter: letter.partition):
@@ -103,5 +106,5 @@ class ReplaySource(Source):
 
 
 def whole_record(letters: Sequence[DeadLetter]) -> Record | None:
-    """The record that these letters are about, if any of them has all of it."""
+    """Return the record of the letters, or None if no letter has the whole record."""
     return next((letter.record for letter in letters if letter.whole), None)

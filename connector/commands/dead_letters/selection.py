@@ -1,4 +1,4 @@
-"""Which letters are meant: by reason, topic, source, time and ID. No I/O."""
+"""The selection of dead letters by reason, topic, source, time and ID. No I/O."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from connector.mapping.rules.topics import PatternError, TopicPattern, parse_pat
 
 
 class SelectionError(ConnectorError, ValueError):
-    """The selection cannot be understood; the text says what to write."""
+    """The selection cannot be understood; the text names the valid forms."""
 
 
 @dataclass(frozen=True, slots=True)
 class LetterSelection:
-    """What a letter must be to be meant; empty things do not restrict."""
+    """The conditions for a letter to be selected; an empty condition selects every letter."""
 
     reasons: frozenset[str] = frozenset()
     topics: tuple[TopicPattern | str, ...] = ()
-    """Patterns as in the mapping, or with `*` and `?` as in a shell: any of them."""
+    """Patterns as in the mapping, or with `*` and `?` as in a shell; one pattern must match."""
     sources: frozenset[str] = frozenset()
     since_us: int | None = None
-    """Written at or after this time."""
+    """Least time of writing, in µs since 1970; the time itself is included."""
     until_us: int | None = None
-    """Written before it."""
+    """End of the range of times of writing, in µs since 1970; the time itself is excluded."""
     ids: tuple[str, ...] = ()
-    """Beginnings of letters' IDs: any of them."""
+    """Beginnings of letter IDs; one must match."""
 
     @property
     def everything(self) -> bool:
-        """Whether nothing restricts it."""
+        """Whether the selection has no condition."""
         return self == LetterSelection()
 
     def takes(self, letter: DeadLetter) -> bool:
-        """Whether this letter is meant: with reasons, one of its rejects has one of them."""
+        """Whether the letter is selected; a condition on reasons needs one reject with one of the reasons."""
         return (
             (not self.sources or letter.source in self.sources)
             and (self.since_us is None or letter.written_us >= self.since_us)
@@ -47,12 +47,12 @@ class LetterSelection:
         )
 
     def takes_all_of(self, letter: DeadLetter) -> bool:
-        """Whether it is meant with all that is wrong with it: only then it may be dropped."""
+        """Whether the letter is selected with every reject that the letter has, so that the letter may be dropped."""
         return self.takes(letter) and (not self.reasons or self.reasons >= letter.reasons.keys())
 
 
 def read_topic(text: str) -> TopicPattern | str:
-    """A pattern of topics. Raises `SelectionError`."""
+    """Return the pattern of topics that `text` describes. Raises `SelectionError`."""
     if set(text) & set("*?["):
         return text
     try:
@@ -62,11 +62,11 @@ def read_topic(text: str) -> TopicPattern | str:
 
 
 def read_reason(text: str) -> str:
-    """A reason's code. Raises `SelectionError`."""
+    """Return the code of a reason. Raises `SelectionError` for an unknown reason."""
     code = text.strip().lower().replace("-", "_")
     known = known_reasons()
     if code not in known:
-        raise SelectionError(f"there is no reason {text!r}; there are {', '.join(sorted(known))}")
+        raise SelectionError(f"there is no reason {text!r}; known reasons: {', '.join(sorted(known))}")
     return code
 
 

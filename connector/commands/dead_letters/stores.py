@@ -1,4 +1,4 @@
-"""Where the letters of a configuration are: one store for each worker and each backfill, or one topic for all."""
+"""The stores of a configuration's dead letters: one for each worker and each backfill, or one topic for all."""
 
 from __future__ import annotations
 
@@ -24,48 +24,48 @@ _AT_ONCE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """One store."""
+    """One store of dead letters, with its owner."""
 
     name: str
-    """Whose it is: empty for the connector itself, or `worker-2`, or `backfill/…`."""
+    """Owner of the store: empty for the connector itself, or `worker-2`, or `backfill/…`."""
     folder: Path
-    """Where that one keeps its state."""
+    """Folder of the owner's state."""
     store: ReadableStore
 
 
 class LettersFile:
-    """A file of letters, one JSON object a line, that somebody collected: for reading alone."""
+    """A file of dead letters that a person collected, one JSON object in each line; read only."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     @property
     def address(self) -> str:
-        """The file."""
+        """The path of the file."""
         return str(self._path)
 
     def start(self) -> None:
-        """Nothing to connect to."""
+        """Do nothing: a file needs no connection."""
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
-        """What fails again stays in the file as it is."""
+        """Do nothing: a letter that fails again stays unchanged in the file."""
 
     def forget(self, keys: Collection[str]) -> None:
-        """The file is somebody else's: it is left as it is."""
+        """Do nothing: the file belongs to the person, and is not changed."""
 
     def usage(self) -> Usage:
-        """Not known."""
+        """Return an empty usage: the usage of a file is not known."""
         return Usage()
 
     def problems(self) -> list[str]:
-        """None."""
+        """Return no problem."""
         return []
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open between reads."""
 
     def read(self, told: Told) -> Iterator[DeadLetter | Gone]:
-        """All lines; one that is no letter is an error with its number."""
+        """Yield the letter of each line. Raises `DeadLettersError`, with the line, for a line that is no letter."""
         try:
             total, done = self._path.stat().st_size, 0
             with self._path.open("rb") as stream:
@@ -83,7 +83,7 @@ class LettersFile:
 
 @contextmanager
 def open_shelves(config: Config) -> Iterator[list[Shelf]]:
-    """All stores of this configuration that can be read. Raises OSError, ValueError or sqlite3.Error."""
+    """Yield all readable stores of the configuration. Raises OSError, ValueError or sqlite3.Error."""
     from connector.runtime.state_dir import BACKFILL_FOLDERS, WORKER_FOLDERS  # noqa: PLC0415 - `--help` needs none of it
 
     root = config.state_dir
@@ -102,8 +102,11 @@ def open_shelves(config: Config) -> Iterator[list[Shelf]]:
 
 @contextmanager
 def settled(store: ReadableStore, told: Told) -> Iterator[Callable[[], Iterator[DeadLetter]]]:
-    """The letters that are in a store now, each once, as often as they are asked for. What can only be read from its
-    beginning is read into a file of our own first."""
+    """Yield a function that returns an iterator over the present letters of a store, each letter once.
+
+    The function can be called several times. A store that can only be read from the beginning is first copied into a
+    temporary file.
+    """
     if isinstance(store, SqliteLetters):
         yield lambda: store.read(told)
         return
@@ -132,4 +135,4 @@ def _read_into(copy: SqliteLetters, store: ReadableStore, told: Told) -> None:
 
 
 READING_ERRORS: Final = (DeadLettersError, OSError, ValueError, sqlite3.Error)
-"""What may be wrong with a store."""
+"""Errors that opening or reading a store can raise."""

@@ -1,1 +1,1 @@
-"""The commands that show a mapping before anything is sent: preview, record, test, init."""
+"""The commands for a mapping before any data is sent: preview, record, test, init."""

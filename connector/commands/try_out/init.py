@@ -1,4 +1,4 @@
-"""`clarify-connector init`: a first configuration, from what a broker sends or a capture holds."""
+"""The command `init`: writes a first configuration, from the messages of a broker or of a capture."""
 
 from __future__ import annotations
 
@@ -30,41 +30,41 @@ _MOST_FILTERS: Final = 100
 
 @click.command()
 @click.argument("address", required=False)
-@click.option("--topics", multiple=True, metavar="FILTER", help="Topics to listen to; several times for several.  [#]")
+@click.option("--topics", multiple=True, metavar="FILTER", help="Topics to listen to. Can be repeated.  [#]")
 @click.option("--for", "seconds", metavar="DURATION", callback=duration_option, help="Listen for this long.  [30s]")
-@click.option("--count", type=click.IntRange(1), help="Stop after so many messages.")
+@click.option("--count", type=click.IntRange(1), help="Stop after this number of messages.")
 @click.option(
     "--input",
     "input_",
     metavar="CAPTURE",
     type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
-    help="Read a capture, as `record` writes it, instead of listening.",
+    help="Read a capture of `record` instead of listening.",
 )
-@click.option("--from-beginning", is_flag=True, help="Kafka: all that it still has, instead of what comes from now on.")
+@click.option("--from-beginning", is_flag=True, help="For Kafka: read all stored records instead of only new records.")
 @click.option(
     "--output",
     metavar="FILE",
     default="connector.yaml",
     show_default=True,
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-    help="Where to write; - is standard output.",
+    help="File to write; - is the standard output.",
 )
 @click.option(
     "--save",
     metavar="CAPTURE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Keep what came in this file too.",
+    help="Also write the messages to this capture file.",
 )
 @click.option("--force", is_flag=True, help="Replace FILE and CAPTURE if they exist.")
 @click.option(
-    "--username", help="User at the broker. Its password: MQTT_PASSWORD or KAFKA_PASSWORD in the environment."
+    "--username", help="User of the broker. The password is MQTT_PASSWORD or KAFKA_PASSWORD in the environment."
 )
-@click.option("--ca-file", type=click.Path(exists=True, dir_okay=False), help="Authority of the broker's certificate.")
+@click.option("--ca-file", type=click.Path(exists=True, dir_okay=False), help="Certificate authority of the broker.")
 @click.option("--protocol", type=click.Choice(["5", "3.1.1"]), help="MQTT version.  [5]")
 @click.option(
     "--mechanism",
     type=click.Choice(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
-    help="How to log in to Kafka.  [SCRAM-SHA-512]",
+    help="SASL mechanism of Kafka.  [SCRAM-SHA-512]",
 )
 def init(
     address: str | None,
@@ -84,16 +84,17 @@ def init(
     """Write a commented configuration to start from.
 
     ADDRESS is mqtt://, mqtts://, ws:// or wss://HOST[:PORT], or kafka:// or kafkas:// (TLS) HOST:PORT[,HOST:PORT].
-    It is listened to beside whoever uses it, and what comes is looked at: formats, topics, times. With --input a
-    capture is looked at instead, and ADDRESS only says what to write. Passwords are never written: ${MQTT_PASSWORD} is.
+    The command listens to the broker without disturbing other clients, and reads formats, topics and times off the
+    messages. With --input, the command reads a capture, and ADDRESS is only written into the configuration. A password
+    is never written: the file has ${MQTT_PASSWORD} instead.
     """
     if address is None and input_ is None:
         raise click.UsageError("name a broker, such as mqtt://localhost:1883, or a capture with --input")
     if save is not None and input_ is not None:
-        raise click.UsageError("--save is for what is listened to; with --input there is a capture already")
+        raise click.UsageError("--save needs a broker to listen to; with --input there is a capture already")
     for file in (output, save):
         if file is not None and file != STDIN and file.exists() and not force:
-            raise click.ClickException(f"{file} exists; --force replaces it, --output names another one")
+            raise click.ClickException(f"{file} exists; --force replaces the file, --output names another file")
     where = _address(address, topics, username, ca_file, protocol, mechanism)
     observed = Observed()
     with errors_for_people():
@@ -143,7 +144,7 @@ def _address(
 
 
 def _kept(records: Iterable[Taken], save: Path | None) -> Iterator[Taken]:
-    """The records, written into a capture on their way."""
+    """Yield the records, and write each record to the capture `save`, if there is one."""
     with ExitStack() as opened:
         out = None
         if save is not None:
@@ -156,19 +157,19 @@ def _kept(records: Iterable[Taken], save: Path | None) -> Iterator[Taken]:
 
 def _nothing_came(observed: Observed, input_: Path | None, where: Addressed | None) -> str:
     if observed.unread:
-        others = f"; nor could {observed.unread - 1} other lines be read" if observed.unread > 1 else ""
+        others = f"; {observed.unread - 1} other lines cannot be read either" if observed.unread > 1 else ""
         like = '{"topic": "plant/line1", "payload": {"v": 1}}'
         return f"{input_}, {observed.unread_such_as}{others}. A line of a capture is a JSON object such as {like}"
     if input_ is not None:
         return f"no message came, so there is nothing to start from: {input_} has none"
-    kafka = ", or take --from-beginning for what Kafka still has" if _is_kafka(where) else ""
+    kafka = ", or use --from-beginning for all stored records" if _is_kafka(where) else ""
     return (
         "no message came, so there is nothing to start from: are the topics right? Listen for longer with --for" + kafka
     )
 
 
 def _placeholder(observed: Observed) -> dict[str, object]:
-    """A source to fill in, where only a capture is known."""
+    """Return a source section for a person to fill in, if only a capture is known."""
     topics = sorted({topic for _, topic in observed.topics})
     keyed = any(seen.keys for seen in observed.topics.values())
     dotted = any("." in topic for topic in topics)
@@ -183,12 +184,12 @@ def _placeholder(observed: Observed) -> dict[str, object]:
     if len(filters) > _MOST_FILTERS or any(
         wildcard in text.removesuffix("/#") for wildcard in "+#\0" for text in filters
     ):
-        filters = ["#"]  # no topic of MQTT has a wildcard or NUL in it, though a line of a capture may
+        filters = ["#"]  # a line of a capture may have a topic with a wildcard or NUL, which MQTT does not allow
     return {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": filters}
 
 
 def _may_be_kafkas(topic: str) -> bool:
-    """A capture that people write by hand has times for MQTT's topics, too."""
+    """Whether a topic may be a topic of Kafka: a capture that a person wrote can have times for MQTT topics, too."""
     try:
         return not topic.startswith("^") and bool(checked_topic(topic))
     except ValueError:
@@ -216,7 +217,7 @@ def _preview(output: Path, capture: Path | None) -> str:
 
 
 def _check(text: str) -> None:
-    """What is written must be a configuration: it is read as `check` reads it."""
+    """Read the text as `check` does, as the written file must be a valid configuration."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "connector.yaml"
         file.write_text(text, encoding="utf-8")
@@ -233,10 +234,10 @@ def _say(drafted: Draft, output: Path, capture: Path | None) -> None:
     if drafted.without_rule:
         topics = [seen.topic for rule in drafted.without_rule for seen in rule.group.topics]
         say(
-            f"not mapped yet: {len(topics)} topics, such as {topics[0]!r}, become dead letters; the file says why, and "
-            "what to set",
+            f"not mapped yet: {len(topics)} topics, such as {topics[0]!r}, become dead letters; the file names "
+            "reason and remedy",
             err=True,
         )
     if observed.unread:
         say(f"not read: {observed.unread} lines of the capture, such as {observed.unread_such_as}", err=True)
-    say(f"next: read it, then {_preview(output, capture)}", err=True)
+    say(f"next: read the file, then run {_preview(output, capture)}", err=True)

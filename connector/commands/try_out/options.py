@@ -1,4 +1,4 @@
-"""What the commands have in common: options, the progress bar, how they listen and how they fail."""
+"""The common parts of the commands: options, the progress bar, listening, and errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SECONDS: Final[TypeAdapter[float]] = TypeAdapter(Seconds)
 
 
 def duration_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
-    """The callback of an option that is a duration as in the configuration: seconds."""
+    """Return the seconds of an option whose value is a duration, as in the configuration. Raises click.BadParameter."""
     try:
         return None if value is None else _SECONDS.validate_python(value)
     except ValidationError as error:
@@ -37,7 +37,7 @@ def duration_option(_ctx: click.Context, _param: click.Parameter, value: str | N
 
 @contextmanager
 def errors_for_people() -> Iterator[None]:
-    """A file that cannot be used is one message, and what is logged does not get among the output."""
+    """Turn an error of a file into one message, and log only errors, so that the output has no lines of the log."""
     configure_logs("error", "text")
     try:
         yield
@@ -48,7 +48,7 @@ def errors_for_people() -> Iterator[None]:
 
 
 def from_capture(path: Path, topic: str | None) -> Iterator[Taken]:
-    """The records of a capture, with a progress bar where somebody watches."""
+    """Yield the records of a capture, and show a progress bar if a person watches."""
     size = capture_size(path)
     with click.progressbar(
         length=size or 1, label=shown(f"reading {path.name}"), file=_watched(size is not None)
@@ -63,8 +63,10 @@ def from_sources(
     count: int | None,
     from_beginning: bool,
 ) -> Iterator[Taken]:
-    """What the sources give from now on, with a progress bar where somebody watches. Ctrl-C ends the listening, and
-    what was heard counts."""
+    """Yield the records of the sources from now on, and show a progress bar if a person watches.
+
+    Ctrl-C ends the listening; the records so far count.
+    """
     stop = threading.Event()
     with _interrupted_by(stop):
         found = taps(sections, from_beginning=from_beginning)
@@ -77,13 +79,13 @@ def from_sources(
                 bar.label = f"listening, {records} messages"
             bar.update(max(0, min(done, length) - bar.pos))
 
-        say(f"listening to {names}; Ctrl-C ends it early", err=True)
+        say(f"listening to {names}; Ctrl-C ends the listening early", err=True)
         with click.progressbar(length=length, label="connecting", file=_watched(), show_eta=False) as bar:
             yield from listen(found, seconds=seconds, count=count, stop=stop, tick=show)
 
 
 def _watched(known: bool = True) -> TextIO:
-    """Where a progress bar goes: nowhere, unless somebody watches and its end is known."""
+    """Return the stream for a progress bar: the standard error if `known` and if a person watches, else a buffer."""
     return sys.stderr if known and sys.stderr.isatty() else io.StringIO()
 
 

@@ -1,4 +1,4 @@
-"""`clarify-connector preview`: what a mapping makes of real messages, before anything is sent."""
+"""The command `preview`: shows the result of a mapping for real messages, before any data is sent."""
 
 from __future__ import annotations
 
@@ -28,31 +28,35 @@ _SERIES: Final = 50
     "input_",
     metavar="FILE",
     type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
-    help="A capture, as `record` writes it; - is standard input.",
+    help="Read a capture of `record`; - is the standard input.",
 )
-@click.option("--topic", help="The topic of all lines of FILE, where each line is just a payload.")
+@click.option("--topic", help="Topic of all lines of FILE, if each line is only a payload.")
 @click.option(
     "--live", metavar="DURATION", callback=duration_option, help="Listen to the sources for this long, such as 30s."
 )
-@click.option("--count", type=click.IntRange(1), help="At most so many messages.")
+@click.option("--count", type=click.IntRange(1), help="Stop after this number of messages.")
 @click.option(
-    "--from-beginning", is_flag=True, help="With --live: all that Kafka still has, instead of what comes now."
+    "--from-beginning", is_flag=True, help="With --live: read all stored records of Kafka instead of only new records."
 )
 @click.option(
     "--compare",
     "other",
     metavar="OTHER.yaml",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Another configuration: which input IDs it would create, and which would get no more data.",
+    help="Compare with this configuration: show new input IDs, and input IDs that would get no more data.",
 )
-@click.option("--json", "as_json_", is_flag=True, help="One JSON object instead of tables.")
-@click.option("--frames", default=2, show_default=True, type=click.IntRange(0), help="Frames shown as tables.")
-@click.option("--rows", default=8, show_default=True, type=click.IntRange(1), help="Rows shown of each.")
+@click.option("--json", "as_json_", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option(
-    "--input-id", "input_id", metavar="PATTERN", help="Only signals with an input ID like this, as in a shell."
+    "--frames", default=2, show_default=True, type=click.IntRange(0), help="Number of frames to show as tables."
 )
-@click.option("--all", "all_rows", is_flag=True, help="All signals, not only the first ones.")
-@click.option("--no-clarify", is_flag=True, help="Do not ask Clarify which signals it has.")
+@click.option(
+    "--rows", default=8, show_default=True, type=click.IntRange(1), help="Number of rows to show of each frame."
+)
+@click.option(
+    "--input-id", "input_id", metavar="PATTERN", help="Only signals whose input ID matches; * and ? as in a shell."
+)
+@click.option("--all", "all_rows", is_flag=True, help="Show all signals, not only the first.")
+@click.option("--no-clarify", is_flag=True, help="Do not ask Clarify for the existing signals.")
 def preview(
     config: Path,
     input_: Path | None,
@@ -68,17 +72,18 @@ def preview(
     all_rows: bool,
     no_clarify: bool,
 ) -> None:
-    """Show the data frames, signals and rejects that messages become. Nothing is sent, no credentials are needed.
+    """Show the result of a mapping for real messages.
 
-    The messages come from a capture (--input) or from the sources themselves (--live), beside the connector that may
-    be running. With credentials and a reachable Clarify it also says which signals would be created or changed.
+    The result is data frames, signals and rejects. The command sends no data. The messages come from a capture
+    (--input), or directly from the sources (--live). A running connector is not disturbed. Credentials are optional:
+    with credentials, and if Clarify answers, the command also shows which signals would be created or changed.
     """
     if (input_ is None) == (live is None):
-        raise click.UsageError("say where the messages come from: either --input FILE, or --live 30s")
+        raise click.UsageError("choose the messages: --input FILE, or --live 30s")
     if topic is not None and input_ is None:
-        raise click.UsageError("--topic goes with --input")
+        raise click.UsageError("--topic needs --input")
     if from_beginning and live is None:
-        raise click.UsageError("--from-beginning goes with --live")
+        raise click.UsageError("--from-beginning needs --live")
     with errors_for_people():
         mapping = TriedMapping.load(config, without_secrets=live is None)
         found = new_preview(mapping, frames=frames, rows=rows, series=_SERIES)

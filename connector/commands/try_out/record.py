@@ -1,4 +1,4 @@
-"""`clarify-connector record`: real traffic into a capture file."""
+"""The command `record`: writes real traffic to a capture file."""
 
 from __future__ import annotations
 
@@ -25,11 +25,9 @@ from connector.try_out.capture import STDIN
 @click.option(
     "--for", "seconds", metavar="DURATION", callback=duration_option, help="Listen for this long, such as 30s."
 )
-@click.option("--count", type=click.IntRange(1), help="At most so many messages.")
-@click.option(
-    "--source", "names", multiple=True, metavar="NAME", help="Only this source; several times for several.  [all]"
-)
-@click.option("--from-beginning", is_flag=True, help="All that Kafka still has, instead of what comes from now on.")
+@click.option("--count", type=click.IntRange(1), help="Stop after this number of messages.")
+@click.option("--source", "names", multiple=True, metavar="NAME", help="Only this source. Can be repeated.  [all]")
+@click.option("--from-beginning", is_flag=True, help="For Kafka: read all stored records instead of only new records.")
 @click.option("--append", is_flag=True, help="Add to FILE if it exists.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 def record(
@@ -42,32 +40,35 @@ def record(
     append: bool,
     force: bool,
 ) -> None:
-    """Record what the sources of CONFIG send into FILE, beside the connector that may be running.
+    """Record messages of the sources of CONFIG in FILE.
 
-    No session and no group notices: MQTT is a session of its own that ends with the command, Kafka is read without a
-    group. FILE has one message a line, as JSON; - is standard output. `preview`, `test`, `init` and the file source
-    read it. Devices' data is in it in clear text: only its owner may read it.
+    A running connector is not disturbed. For MQTT, the command uses a separate session that ends with the command.
+    Kafka is read without a consumer group. FILE has one message in each line, as JSON; - is the standard output.
+    `preview`, `test`, `init` and the file source can read FILE. FILE has the data of devices in clear text, so only the
+    owner of FILE may read FILE.
     """
     if seconds is None and count is None:
-        raise click.UsageError("say how much: --for 30s, --count 1000, or both")
+        raise click.UsageError("choose an end: --for 30s, --count 1000, or both")
     if append and force:
-        raise click.UsageError("either --append or --force")
+        raise click.UsageError("use --append or --force, not both")
     if not append and not force and file != STDIN and file.exists():
-        raise click.ClickException(f"{file} exists; --append adds to it, --force replaces it")
+        raise click.ClickException(f"{file} exists; use --append to add to the file, or --force to replace the file")
     with errors_for_people():
         loaded = load_config(file=config)
         sections = [section for section in loaded.sources if not names or section.name in names]
         known = {section.name for section in loaded.sources}
         if unknown := set(names) - known:
-            raise click.UsageError(f"there is no source {min(unknown)!r}; there is {', '.join(sorted(known))}")
+            raise click.UsageError(f"there is no source {min(unknown)!r}; known sources: {', '.join(sorted(known))}")
         written: Counter[str] = Counter()
         out: BinaryIO | None = None
         try:
             for taken in from_sources(sections, seconds=seconds, count=count, from_beginning=from_beginning):
-                out = out or _opened(file, append=append)  # a file stays as it is when nothing comes
+                out = out or _opened(file, append=append)  # without a message, the file stays unchanged
                 source = taken.source or ""
                 line = capture_line(source, taken.record)
-                out.write(harmless_json(line.decode()).encode() if file == STDIN else line)  # it may be a terminal
+                out.write(
+                    harmless_json(line.decode()).encode() if file == STDIN else line
+                )  # the standard output may be a terminal
                 written[source] += 1
         except TapError as error:
             kept = f"; {written.total()} messages are in {file}" if written else ""
@@ -79,8 +80,8 @@ def record(
                     out.close()
     if not written:
         raise click.ClickException(
-            "nothing came, and nothing was written: are the topics right? Listen for longer, or take --from-beginning "
-            "for what Kafka still has"
+            "no message came, and nothing was written: are the topics right? Listen for longer, or use "
+            "--from-beginning for all stored records of Kafka"
         )
     listed = ", ".join(f"{number} of {name}" for name, number in sorted(written.items()))
     say(f"{file}: {written.total()} messages" + (f" ({listed})" if len(sections) > 1 and listed else ""), err=True)

@@ -1,4 +1,4 @@
-"""`clarify-connector test`: runs the tests that people wrote for their mapping."""
+"""The command `test`: runs a person's tests of a mapping."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from connector.try_out.mapping import RuleAt, TriedMapping
 
 
 class _CannotRunError(click.ClickException):
-    """There is no result: the tests could not be run."""
+    """The tests could not run, so there is no result."""
 
     exit_code = 2
 
@@ -34,14 +34,18 @@ class _CannotRunError(click.ClickException):
 @click.command()
 @CONFIG
 @click.argument("tests", metavar="[TESTS.yaml]...", nargs=-1, type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
-@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a JUnit XML report too.")
-@click.option("-v", "--verbose", is_flag=True, help="Name the tests that pass too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+@click.option(
+    "--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write a JUnit XML report to this file."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Also name the tests that pass.")
 def test(config: Path, tests: tuple[Path, ...], as_json: bool, junit: Path | None, verbose: bool) -> None:
-    """Run tests of the mapping of CONFIG: messages in, samples, rejects or nothing out. For your own CI.
+    """Run tests of the mapping of CONFIG.
 
-    Without TESTS.yaml: all files beside CONFIG whose names end in -tests.yaml, but for those that say config: and name
-    another one. Exits with 0 if all pass, 1 if one fails, 2 if they cannot be run. No network, no credentials.
+    The tests need no network and no credentials, so a CI can run the tests. A test gives messages, and the samples or
+    rejects that the test expects. Without TESTS.yaml, the command runs every file beside CONFIG whose name ends in
+    -tests.yaml, except files whose setting config: names another configuration. The exit status is 0 if all tests pass,
+    1 if a test fails, and 2 if the tests cannot run.
     """
     configure_logs("error", "text")
     try:
@@ -50,7 +54,7 @@ def test(config: Path, tests: tuple[Path, ...], as_json: bool, junit: Path | Non
     except ConnectorError as error:
         raise _CannotRunError("the tests cannot be run", *getattr(error, "lines", [str(error)])) from None
     if not files:
-        raise _CannotRunError(f"there is no file whose name ends in -tests.yaml beside {config}; name one")
+        raise _CannotRunError(f"there is no file whose name ends in -tests.yaml beside {config}; name a file of tests")
     try:
         lines = rule_lines(config)
         rules = TriedMapping(config, loaded, lines, {}).rules
@@ -60,8 +64,8 @@ def test(config: Path, tests: tuple[Path, ...], as_json: bool, junit: Path | Non
         raise _CannotRunError(*getattr(error, "lines", [str(error)])) from None
     except SchemaUnavailableError as error:
         raise _CannotRunError(
-            f"the tests cannot be run: {error}. Let the registry be reached from here, or run the connector once where "
-            "it can be: schemas that were seen are kept in state_dir"
+            f"the tests cannot be run: {error}. Make the registry reachable from here, or run the connector once where "
+            "the registry is reachable: state_dir keeps the schemas"
         ) from None
     touched = {number for result in results for number in result.rules}
     untested = [rule for rule in rules if rule.number not in touched]
@@ -139,7 +143,7 @@ def _junit(config: Path, results: list[CaseResult]) -> ET.ElementTree[ET.Element
             suite,
             "testcase",
             classname=placed.file.stem,
-            name=shown(placed.case.name),  # XML has no control characters
+            name=shown(placed.case.name),  # XML cannot hold control characters
             file=str(placed.file),
             line=str(placed.line),
         )

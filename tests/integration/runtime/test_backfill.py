@@ -83,7 +83,7 @@ def test_a_span_of_time(kafka: KafkaBroker, topic: str, sandbox: SandboxServer, 
     assert "The ledger balances." in text
     assert committed(kafka, topic) == [-1001] * PARTITIONS
     again = finished(backfill(connector, "--from", at(500), "--to", at(1400)))
-    assert "going on after" in again
+    assert "continuing after" in again
 
 
 def test_records_that_are_out_of_order_are_found(
@@ -120,8 +120,8 @@ def test_an_interrupted_one_goes_on_beside_the_live_connector(
     with connector.start():
         wait_until(lambda: sum(committed(kafka, topic)) == RECORDS, 60, "the live one has it all", every=0.5)
         text = finished(backfill(connector, "--from", at(0), "--to", at(RECORDS)))
-        assert "going on after" in text
-        assert "going on after 0" not in text
+        assert "continuing after" in text
+        assert "continuing after 0" not in text
         assert connector.running()
         assert connector.stop() == 0
     assert stored(sandbox, topic) == expected(0, RECORDS)

@@ -196,7 +196,7 @@ def test_a_drain_hands_over_what_all_workers_have(kafka: KafkaBroker, sandbox: S
                 stop.set()
                 writing.join()
         assert status == 0, said + connector.log()
-        assert "nothing was left behind" in said
+        assert "all messages are handed over" in said
         assert members(kafka, topic) == 0, "nobody has to wait for a session to end"
         reached = positions(kafka, topic)
         assert 0 < sum(reached) < written

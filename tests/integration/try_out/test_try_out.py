@@ -181,7 +181,10 @@ def test_a_broker_that_is_not_there_or_ends_is_one_clear_error(talkative: Mosqui
 def test_a_capture_that_exists_is_kept(mosquitto: Mosquitto, tmp_path: Path) -> None:
     config, capture = write_config(tmp_path, mosquitto), tmp_path / "capture.ndjson"
     capture.write_text("mine\n")
-    assert "--append adds to it, --force replaces it" in here("record", config, capture, "--count", "1", status=1)[1]
+    assert (
+        "use --append to add to the file, or --force to replace the file"
+        in here("record", config, capture, "--count", "1", status=1)[1]
+    )
     with Publisher(mosquitto.port) as publisher:
         publisher.raw("plant/a", b"1", retain=True)
         publisher.wait_acknowledged()

@@ -86,8 +86,8 @@ def test_check_names_rules_and_subscriptions_that_never_meet(config: Path) -> No
     config.write_text(GOOD.replace("topics: [x]", topics) + rules, encoding="utf-8")
     result = cli("check", config)
     assert result.exit_code == 0
-    assert "warning: rule 2 (plnt/#): no source subscribes to such a topic" in result.output
-    assert "warning: source mqtt: no rule takes a topic of '$share/g/other'" in result.output
+    assert "warning: rule 2 (plnt/#): no source subscribes to a matching topic" in result.output
+    assert "warning: source mqtt: no rule matches a topic of '$share/g/other'" in result.output
     assert result.output.count("warning") == 2
 
 
@@ -98,7 +98,7 @@ def test_check_beside_a_source_of_any_topic_still_names_subscriptions(config: Pa
     config.write_text(GOOD.replace("topics: [x]}", file) + rules, encoding="utf-8")
     result = cli("check", config)
     assert result.exit_code == 0, result.output
-    assert "warning: source mqtt: no rule takes a topic of 'x'" in result.output
+    assert "warning: source mqtt: no rule matches a topic of 'x'" in result.output
     assert result.output.count("warning") == 1
 
 
@@ -122,8 +122,8 @@ def test_check_compares_rules_with_topics_and_patterns_of_kafka(config: Path) ->
     config.write_text(KAFKA.replace("topics: [x]", topics) + rules, encoding="utf-8")
     result = cli("check", config)
     assert result.exit_code == 0, result.output
-    assert "warning: rule 2 (plant.x): no source subscribes to such a topic" in result.output
-    assert "warning: source kafka: no rule takes a topic of 'other.a.b'" in result.output
+    assert "warning: rule 2 (plant.x): no source subscribes to a matching topic" in result.output
+    assert "warning: source kafka: no rule matches a topic of 'other.a.b'" in result.output
     assert result.output.count("warning") == 2
 
 
@@ -213,7 +213,7 @@ def test_check_of_schema_registries(config: Path) -> None:
     [
         ("listen: 0.0.0.0:9464", "everybody who can reach this address can read the pages; set token and tls"),
         ("listen: '[::]:9464', tls: {cert_file: c.pem, key_file: c.pem}", "everybody who can reach this address"),
-        (f"listen: pages.example:9464, token: {REGISTRY_TOKEN}", "the token can be read on the way; set tls"),
+        (f"listen: pages.example:9464, token: {REGISTRY_TOKEN}", "others in the network can read the token; set tls"),
         (f"listen: 0.0.0.0:9464, token: {REGISTRY_TOKEN}, tls: {{cert_file: c.pem, key_file: c.pem}}", None),
         ("listen: 0.0.0.0:9464, token: guessed", "a token of fewer than 16 characters can be guessed"),
         ("listen: 127.0.0.1:9464", None),

@@ -69,19 +69,19 @@ def test_all_workers_are_asked(work: Work, run: Callable[[], Result]) -> None:
     work(2)
     result = run()
     assert result.exit_code == 0, result.output
-    assert "nothing was left behind" in result.output
+    assert "all messages are handed over" in result.output
 
 
 def test_one_that_comes_back_meanwhile_is_asked_too(work: Work, run: Callable[[], Result]) -> None:
     work(1, then=lambda: work(2))
     result = run()
     assert result.exit_code == 0, result.output
-    assert "nothing was left behind" in result.output
+    assert "all messages are handed over" in result.output
 
 
 def test_of_one_that_did_not_run_nothing_is_claimed(work: Work, run: Callable[[], Result]) -> None:
     work(1)
     result = run()
     assert result.exit_code == 1
-    assert "worker 2 did not run and was not asked" in result.output
-    assert "nothing was left behind" not in result.output
+    assert "worker 2 did not run and was not drained" in result.output
+    assert "all messages are handed over" not in result.output

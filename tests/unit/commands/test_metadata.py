@@ -87,7 +87,7 @@ def test_what_failed_is_listed_with_its_reason(config: Path, state: State) -> No
             "note": None,
         }
     ]
-    assert cli(config, "--waiting", "oven/*").output.endswith("No signal is like that.\n")
+    assert cli(config, "--waiting", "oven/*").output.endswith("no signal matches\n")
 
 
 def test_what_was_rejected_is_due_again_at_once(config: Path, state: State) -> None:
@@ -107,14 +107,14 @@ def test_what_was_rejected_is_due_again_at_once(config: Path, state: State) -> N
 def test_what_failed_can_be_forgotten(config: Path, state: State) -> None:
     book = fill(state)
     assert cli(config, "--drop", "oven/*").output == "2 are forgotten\n"
-    assert cli(config, "--failed").output == "No signal is like that.\n"
+    assert cli(config, "--failed").output == "no signal matches\n"
     assert book.counts(NOW).waiting == 1, "what waits is not for that"
     assert cli(config, "--drop").exit_code == 1
 
 
 def test_mistakes_are_said(config: Path) -> None:
     assert "has not run" in cli(config).output
-    assert "either --retry or --drop" in cli(config, "--retry", "--drop").output
+    assert "use --retry or --drop, not both" in cli(config, "--retry", "--drop").output
     (config.parent / "state" / "state.sqlite").write_text("no database" * 100)
     refused = cli(config)
     assert (refused.exit_code, "cannot be used" in refused.output) == (1, True)

@@ -290,8 +290,8 @@ MISTAKES = [
     (GOOD + "observe: {listen: 'unix:pages.sock'}\n", 7, "observe.listen", "pattern"),
     (GOOD + f"observe: {{listen: 'unix:/{'x' * 100}'}}\n", 7, "observe.listen", "at most 100 bytes"),
     (GOOD + "observe: {hosts: ['a.example:80']}\n", 7, "observe.hosts[0]", "pattern"),
-    (GOOD + "observe: {token: ''}\n", 7, "observe.token", "a token has printable ASCII"),
-    (GOOD + 'observe: {token: "two\\nlines"}\n', 7, "observe.token", "a token has printable ASCII"),
+    (GOOD + "observe: {token: ''}\n", 7, "observe.token", "a token has only printable ASCII"),
+    (GOOD + 'observe: {token: "two\\nlines"}\n', 7, "observe.token", "a token has only printable ASCII"),
     (
         GOOD + "observe:\n  listen: unix:/s\n  tls: {cert_file: c, key_file: k}\n",
         7,
@@ -340,17 +340,17 @@ MISTAKES = [
     (GOOD + RULE.replace("line", "Line"), 9, "mapping.rules[0].topic", "names are small letters"),
     (GOOD + RULE.replace("line", "field"), 9, "mapping.rules[0].topic", "{field} has another meaning in templates"),
     (GOOD + RULE.replace("#", "#/x"), 9, "mapping.rules[0].topic", "level 3: '#' may stand only at the end"),
-    (GOOD + "    username: ${NOT_SET}\n", 7, "sources[0].username", "NOT_SET is not set; set it, or write ${NOT_SET:-"),
+    (GOOD + "    username: ${NOT_SET}\n", 7, "sources[0].username", "NOT_SET is not set; set the variable, or write ${NOT_SET:-"),
     (GOOD + "    username: ${a b}\n", 7, "sources[0].username", "a ${…} is not understood; use ${NAME}"),
     (GOOD + "    username: ${file:/no/such/file}\n", 7, "sources[0].username", "/no/such/file cannot be read: No such"),
     (GOOD + "    username: ${file:/dev/zero}\n", 7, "sources[0].username", "is it the right file?"),
     (GOOD + "  \t- x\n", 7, "", "not valid YAML"),
     (GOOD + "a: [1\n", 8, "", "not valid YAML"),
     (GOOD + "a: *b\n", 7, "", "not valid YAML"),
-    (GOOD + "    url: other\n", 7, "", "a key stands twice"),
+    (GOOD + "    url: other\n", 7, "", "a key occurs twice"),
     (GOOD + "---\na: 1\n", 7, "", "not valid YAML"),
     (GOOD + "mapping: &m {rules: [*m]}\n", 7, "mapping.rules[0]", "must be a section"),
-    (GOOD + "delivery: 5s\n", 7, "delivery", "must be a section, that is settings with a name and a value each"),
+    (GOOD + "delivery: 5s\n", 7, "delivery", "must be a section: settings, each with a name and a value"),
     (GOOD + RULE + "      values: [a]\n", 10, "mapping.rules[0].values", "must be a section"),
     (GOOD + "mapping: " + "[" * 400 + "]" * 400 + "\n", 7, "", "nested too deeply"),
     ("", 1, "", "sections such as clarify: and sources:"),
@@ -542,28 +542,28 @@ def bomb(levels: int, width: int, value: str) -> str:
 
 
 BOMBS = {
-    "a billion laughs": (bomb(12, 10, "[lol]"), "with its aliases it has more than"),
+    "a billion laughs": (bomb(12, 10, "[lol]"), "with aliases replaced, the file has more than"),
     "a billion laughs in maps": (
         "a0: &a0 {x: 1}\n"
         + "".join(f"a{n}: &a{n} {{b: *a{n - 1}, c: *a{n - 1}, d: *a{n - 1}}}\n" for n in range(1, 40)),
-        "with its aliases it has more than",
+        "with aliases replaced, the file has more than",
     ),
-    "as a key": (f"{bomb(30, 10, '[lol]')}? [*a29, *a29]\n: 1\n", "a key must be a plain text"),
-    "as a key, itself": (f"{bomb(30, 10, '[lol]')}? *a29\n: 1\n", "a key must be a plain text"),
+    "as a key": (f"{bomb(30, 10, '[lol]')}? [*a29, *a29]\n: 1\n", "a key must be plain text"),
+    "as a key, itself": (f"{bomb(30, 10, '[lol]')}? *a29\n: 1\n", "a key must be plain text"),
     "merged": (
         "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 60)),
         "required but missing",
     ),
     "deep by aliases": (
         "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [[*a{n - 1}]]\n" for n in range(1, 1000)),
-        "with its aliases it is nested too deeply",
+        "with aliases replaced, nested too deeply",
     ),
     "within itself": ("a: &a [*a]\n", "required but missing"),
     "within itself, as a map": ("a: &a {b: {c: *a}}\n", "required but missing"),
     "deep lists": ("a: " + "[" * 100_000 + "\n", "nested too deeply"),
     "deep maps": ("a: " + "{a: " * 50_000 + "\n", "nested too deeply"),
     "deep dashes": ("- " * 50_000 + "\n", "nested too deeply"),
-    "deep keys": ("? " * 50_000 + "\n", "a key must be a plain text"),
+    "deep keys": ("? " * 50_000 + "\n", "a key must be plain text"),
     "many": ("a: [" + "1," * 31_000 + "]\n", "more than 30000 keys and values"),
     "long": ("a: " + "x" * 1_100_000 + "\n", "larger than 1024 KiB"),
 }
@@ -661,7 +661,7 @@ def test_dead_letter_stores_that_cannot_be_used(tmp_path: Path, section: str, sa
 def test_letters_must_not_come_back_as_messages(tmp_path: Path, url: str, topic: str, comes_back: bool) -> None:
     text = GOOD + f"dead_letters: {{type: mqtt, url: '{url}', topic: {topic}}}\n"
     if comes_back:
-        assert "take another topic" in complaint(tmp_path, text)
+        assert "use another topic" in complaint(tmp_path, text)
     else:
         assert load(tmp_path, text).dead_letters.type == "mqtt"
 

@@ -56,7 +56,7 @@ def test_limits_of_the_integration_are_divided_among_the_workers() -> None:
 
 
 def test_workers_without_kafka_are_refused() -> None:
-    with pytest.raises(ValueError, match="more than one needs a Kafka source"):
+    with pytest.raises(ValueError, match="several workers need a Kafka source"):
         config(sources=[{"type": "mqtt", "url": "mqtts://b", "topics": ["#"]}])
 
 

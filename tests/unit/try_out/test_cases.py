@@ -261,4 +261,4 @@ def test_without_its_schema_registry_a_test_cannot_be_run(folder: Path) -> None:
         tests = json.dumps({"tests": [{"name": "a", "message": message, "samples": []}]})
         output = " ".join(run(folder, tests, status=2).output.split())
     assert "the tests cannot be run: the schema registry main cannot be asked for" in output
-    assert "Let the registry be reached from here" in output
+    assert "Make the registry reachable from here" in output

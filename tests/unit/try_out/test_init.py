@@ -437,7 +437,7 @@ def test_an_address_says_what_to_write_and_its_password_is_not_written(folder: P
 
 def test_a_file_that_exists_is_kept(folder: Path) -> None:
     (folder / "connector.yaml").write_text("mine")
-    assert "connector.yaml exists; --force replaces it" in init("--input", "capture.ndjson", status=1).output
+    assert "connector.yaml exists; --force replaces the file" in init("--input", "capture.ndjson", status=1).output
     assert (folder / "connector.yaml").read_text() == "mine"
     init("--input", "capture.ndjson", "--force")
     assert "mapping:" in (folder / "connector.yaml").read_text()
@@ -513,7 +513,7 @@ def test_a_line_that_is_no_record_is_named_with_its_file_and_number(folder: Path
     said = init("--input", "bad.ndjson", status=1).output
     assert f"bad.ndjson, line 2: {'the line is no record: ' if 'no record' not in words else ''}" in said
     assert words in said
-    assert "nor could 1 other lines be read" in said
+    assert "1 other lines cannot be read either" in said
     (folder / "some.ndjson").write_bytes(GOOD + b"\n" + line + b"\n")
     said = init("--input", "some.ndjson").output
     assert "not read: 1 lines of the capture, such as line 2: the line is no record: " in said
@@ -528,7 +528,7 @@ def test_a_line_that_is_no_record_is_named_with_its_file_and_number(folder: Path
         ((), 2, "name a broker, such as mqtt://localhost:1883, or a capture with --input"),
         (("--input", "nothere"), 2, "does not exist"),
         (("--input", os.devnull), 1, "no message came"),
-        (("--input", "capture.ndjson", "--save", "x"), 2, "--save is for what is listened to"),
+        (("--input", "capture.ndjson", "--save", "x"), 2, "--save needs a broker to listen to"),
         (("kafka://h:1",), 1, "name the topics with --topics"),
         (("ftp://h",), 1, "'ftp' is not understood"),
         (("mqtt://127.0.0.1:1", "--for", "1s"), 1, "cannot connect to 127.0.0.1:1: connection refused"),

@@ -318,10 +318,10 @@ def test_the_same_mapping_changes_nothing(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "status", "words"),
     [
-        ((), 2, "either --input FILE, or --live 30s"),
-        (("--input", "capture.ndjson", "--live", "1s"), 2, "either --input FILE, or --live 30s"),
+        ((), 2, "choose the messages: --input FILE, or --live 30s"),
+        (("--input", "capture.ndjson", "--live", "1s"), 2, "choose the messages: --input FILE, or --live 30s"),
         (("--live", "soon"), 2, "'soon' is no duration"),
-        (("--live", "1s", "--topic", "t"), 2, "--topic goes with --input"),
+        (("--live", "1s", "--topic", "t"), 2, "--topic needs --input"),
         (("--input", "nothere"), 2, "does not exist"),
         (("--input", "capture.ndjson", "--compare", "nothere.yaml"), 1, "there is no such file"),
         (("--live", "1s"), 1, "the environment variable NOT_SET is not set"),

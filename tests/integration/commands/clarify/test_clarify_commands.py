@@ -38,7 +38,7 @@ def plant(sandbox: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> S
     file.write_text("time,boiler/1,boiler/2\n" + "\n".join(rows) + "\n")
     assert run(sandbox, "insert", str(file)).exit_code == 0
     published = run(sandbox, "publish", "-f", "input=boiler/1", "--name", "The {input}", "--label", "site=Oslo")
-    assert "1 items created, 0 updated, 0 as they were" in published.stderr
+    assert "1 items created, 0 updated, 0 unchanged" in published.stderr
     return sandbox
 
 
@@ -68,7 +68,7 @@ def test_publishing_shows_beforehand_what_it_would_do(plant: SandboxServer) -> N
     assert "(new)" in tried.stdout
     assert len(table(run(plant, "items", "--format", "csv").stdout)) == 1
     again = run(plant, "publish", "-f", "input=boiler/1", "--create-only")
-    assert "0 items created, 0 updated, 1 as they were" in again.stderr
+    assert "0 items created, 0 updated, 1 unchanged" in again.stderr
 
 
 def test_data_as_a_table_and_for_programs(plant: SandboxServer, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_columns_of_a_spreadsheet(sandbox: SandboxServer, tmp_path: Path) -> Non
     file = tmp_path / "sheet.csv"
     file.write_text("time;sheet/a;sheet/b\n1777615200;4,5;-1,5e3\n1777615201;;2\n")
     guessed = run(sandbox, "insert", str(file))
-    assert "line 1: the columns seem to be separated by ';': say so with --delimiter" in guessed.stderr
+    assert "line 1: ';' seems to separate the columns: name the delimiter with --delimiter" in guessed.stderr
     done = run(sandbox, "insert", str(file), "--delimiter", ";", "--decimal-comma")
     assert "inserted: 3 values, signals: 2" in done.stderr
     assert [value for _, value in sandbox.samples("sheet/a") + sandbox.samples("sheet/b")] == [4.5, -1500, 2]
@@ -162,13 +162,13 @@ def test_every_mistake_is_named_and_nothing_is_sent(sandbox: SandboxServer, tmp_
     refused = run(sandbox, "insert", str(file))
     assert refused.exit_code == 1
     assert refused.stderr.splitlines() == [
-        f"{file}, line 2, column 1: '2026-05-01T06:00:00' has no time zone: add one, such as Z, or give --time-zone",
+        f"{file}, line 2, column 1: '2026-05-01T06:00:00' has no time zone: add a zone, such as Z, or use --time-zone",
         f"{file}, line 3, column 1: 'nope' is no time such as 2026-05-01T06:00:00Z or 1777615200",
-        f"{file}, line 4, column 2 (bad/a): 'x' is no number that can be stored",
-        f"{file}, line 4, column 3 (bad/b): 'inf' is no number that can be stored",
+        f"{file}, line 4, column 2 (bad/a): 'x' is not a number that Clarify can store",
+        f"{file}, line 4, column 3 (bad/b): 'inf' is not a number that Clarify can store",
         f"{file}, line 5: 2 columns, but the heading has 3",
         f"{file}, line 7, column 1: '' is no time such as 2026-05-01T06:00:00Z or 1777615200",
-        "Error: 6 mistakes, nothing was sent; mend them, or use --skip-bad",
+        "Error: 6 mistakes, nothing was sent; correct the file, or use --skip-bad",
     ]
     assert sandbox.samples("bad/a") == []
     done = run(sandbox, "insert", str(file), "--skip-bad")
@@ -181,7 +181,7 @@ def test_every_mistake_is_named_and_nothing_is_sent(sandbox: SandboxServer, tmp_
     [
         ("", [], "is empty: the first line names the columns"),
         ("time,a b\n", [], "line 1, column 2: 'a b' cannot be an input ID"),
-        ("time,a,a\n", [], "line 1: give a column of times, and a column for each input ID"),
+        ("time,a,a\n", [], "line 1: the file needs a column of times, and one for each input ID"),
         ("time,a\n", ["--long"], "with --long the columns are time, input, value"),
         ("time,a\n", ["--time-zone", "Mars"], "'Mars' is no time zone such as Europe/Oslo"),
         ("time,a\n", ["--time-zone", "Europe"], "'Europe' is no time zone such as Europe/Oslo"),
@@ -212,7 +212,7 @@ def test_after_a_failure_it_says_where_to_go_on(sandbox: SandboxServer, tmp_path
     assert failed.exit_code == 1
     assert "Operation not permitted" in failed.stderr
     (line,) = (int(word) for word in failed.stderr.split() if word.isdigit() and word == failed.stderr.split()[-1])
-    assert f"all up to line {line - 1} is stored; go on with --from-line {line}" in failed.stderr
+    assert f"all lines up to line {line - 1} are stored; continue with --from-line {line}" in failed.stderr
     assert len(sandbox.samples("go/on")) == line - 2
     assert run(sandbox, "insert", str(file), "--from-line", str(line)).exit_code == 0
     assert len(sandbox.samples("go/on")) == 25_000
@@ -242,7 +242,7 @@ def test_times_that_are_not_clear(sandbox: SandboxServer, tmp_path: Path) -> Non
     file.write_text("time,clock\n2026-10-25T02:30:00,1\n2026-03-29T02:30:00,2\n20260501,3\n")
     refused = run(sandbox, "insert", str(file), "--time-zone", "Europe/Oslo")
     assert refused.exit_code == 1
-    assert "comes twice in Europe/Oslo" in refused.stderr
+    assert "exists twice in Europe/Oslo" in refused.stderr
     assert "does not exist in Europe/Oslo" in refused.stderr
     assert "'20260501' can be a date or a number since 1970" in refused.stderr
 
@@ -268,7 +268,7 @@ def test_publishing_again_does_not_show_what_is_hidden(sandbox: SandboxServer) -
         (item,) = table(run(sandbox, "items", "-f", "name=Hide hide/a", "--format", "csv").stdout)
         assert item["visible"] == visible
     (signal,) = table(run(sandbox, "signals", "-f", "input=hide/a", "--format", "csv").stdout)
-    assert "1 as they were" in run(sandbox, "publish", "--signal", signal["id"], "--name", "Hide {name}").stderr
+    assert "1 unchanged" in run(sandbox, "publish", "--signal", signal["id"], "--name", "Hide {name}").stderr
 
 
 # -- errors ---------------------------------------------------------------------------------------
@@ -295,15 +295,15 @@ def test_credentials_may_be_text_and_are_never_shown(sandbox: SandboxServer) -> 
 @pytest.mark.parametrize(
     ("args", "status", "said"),
     [
-        (["signals", "-f", "name"], 2, "'name' is no condition such as name~^Boiler"),
+        (["signals", "-f", "name"], 2, "'name' is not a condition such as name~^Boiler"),
         (["signals", "-f", "colour=red"], 1, "query.filter.colour: unknown field"),
-        (["signals", "-f", "a=b", "--query", "{}"], 2, "give --filter or --query, not both"),
+        (["signals", "-f", "a=b", "--query", "{}"], 2, "use --filter or --query, not both"),
         (["signals", "--query", "{"], 2, "--query is not JSON"),
         (["signals", "--query", "[]"], 2, "--query must be an object"),
         (["signals", "--limit", "many"], 2, "--limit must be a number or all"),
-        (["publish"], 2, "say which signals: --filter, --query, --signal, or --all"),
-        (["publish", "--query", "{}"], 2, "say which signals"),
-        (["publish", "--signal", "x" * 20], 1, "no such signal, or not let through by the filter: xxxx"),
+        (["publish"], 2, "choose signals with --filter, --query, --signal or --all"),
+        (["publish", "--query", "{}"], 2, "choose signals"),
+        (["publish", "--signal", "x" * 20], 1, "no signal with this ID matches the filter: xxxx"),
         (["publish", "--all", "--label", "a b=x"], 1, "labels.a b: label key must be"),
         (["publish", "--all", "--name", "{name.x}"], 2, "may have {name} and {input}"),
         (["data-frame", "--output", "no/such/folder.csv"], 1, "no/such/folder.csv: No such file or directory"),

@@ -102,7 +102,7 @@ def test_which_letters_are_meant(filled: Path, options: list[str], meant: list[i
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--reason", "nonsense"], "there is no reason 'nonsense'; there are "),
+        (["--reason", "nonsense"], "there is no reason 'nonsense'; known reasons: "),
         (["--topic", "a/#/b"], "'#' may stand only at the end"),
         (["--since", "yesterday"], "is no ISO 8601 time"),
     ],
@@ -153,7 +153,7 @@ def test_show_says_where_from_what_is_wrong_and_what_to_do(filled: Path) -> None
         '{"a": NaN}',
     ):
         assert part in text
-    assert "it is gone; it cannot be replayed" in cli("show", filled, LETTERS[3].key[:7]).stdout
+    assert "it is gone; no replay is possible" in cli("show", filled, LETTERS[3].key[:7]).stdout
 
 
 def test_show_bytes_as_hex_and_raw(filled: Path) -> None:
@@ -164,7 +164,7 @@ def test_show_bytes_as_hex_and_raw(filled: Path) -> None:
     assert "62 72 6f 6b" in cli("show", filled, LETTERS[0].key, "--hex").stdout
     assert cli("show", filled, LETTERS[1].key, "--raw").stdout_bytes == b"\xff\x00\x1b[2J"
     assert json.loads(cli("show", filled, LETTERS[0].key, "--json").stdout)["id"] == LETTERS[0].key
-    assert "its bytes are not here" in cli("show", filled, LETTERS[3].key, "--raw").output
+    assert "the letter has no bytes" in cli("show", filled, LETTERS[3].key, "--raw").output
 
 
 def test_a_hostile_message_cannot_write_on_the_terminal(config: Path) -> None:
@@ -198,7 +198,7 @@ def test_drop_asks_and_drops_only_what_is_meant(filled: Path) -> None:
 def test_drop_by_reason_keeps_what_has_other_reasons_too(filled: Path) -> None:
     result = cli("drop", filled, "--reason", "not_finite", "--yes")
     assert (result.exit_code, kept(filled)) == (0, [1, 2, 3, 4])
-    assert "1 letters stay: they have other reasons, too" in result.output
+    assert "1 letters stay, as each has another reason, too" in result.output
     assert cli("drop", filled, "--reason", "not_finite", "--reason", "insert_rejected", "--yes").exit_code == 0
     assert kept(filled) == [1, 2, 4]
 
@@ -279,14 +279,14 @@ def test_letters_that_are_not_whole_cannot_be_replayed(config: Path) -> None:
     store.close()
     found = json.loads(cli("replay", config, "--dry-run", "--json").stdout)
     assert found["not_replayable"] == {
-        "it was too large to be kept whole (dead_letters.max_payload)": 1,
-        "its bytes are not here: it is gone": 1,
+        "the message was too large to be kept whole (dead_letters.max_payload)": 1,
+        "the letter has no bytes: it is gone": 1,
     }
 
 
 def test_every_reason_says_what_to_do() -> None:
     assert all(len(remedy(reason)) > 30 for reason in Reason)
-    assert remedy("one of a later version") == "See the message; mend the mapping or the device, then replay."
+    assert remedy("one of a later version") == "See the message. Correct the mapping or the device; then replay."
 
 
 def test_an_empty_selection_takes_everything() -> None:

@@ -259,7 +259,7 @@ def _summary(preview: Preview, clarify: InClarify, out: TextIO) -> None:
         _alignment(preview, total, out)
     write_line(out, f"  signals    {len(preview.signals)}{_becomes(clarify)}")
     if not messages["received"]:
-        write_line(out, "  nothing came: are the topics right? Listen for longer, or take --from-beginning for Kafka")
+        write_line(out, "  nothing came: are the topics right? Listen for longer, or use --from-beginning for Kafka")
 
 
 def _alignment(preview: Preview, unaligned: int, out: TextIO) -> None:

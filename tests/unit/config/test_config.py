@@ -340,7 +340,12 @@ MISTAKES = [
     (GOOD + RULE.replace("line", "Line"), 9, "mapping.rules[0].topic", "names are small letters"),
     (GOOD + RULE.replace("line", "field"), 9, "mapping.rules[0].topic", "{field} has another meaning in templates"),
     (GOOD + RULE.replace("#", "#/x"), 9, "mapping.rules[0].topic", "level 3: '#' may stand only at the end"),
-    (GOOD + "    username: ${NOT_SET}\n", 7, "sources[0].username", "NOT_SET is not set; set the variable, or write ${NOT_SET:-"),
+    (
+        GOOD + "    username: ${NOT_SET}\n",
+        7,
+        "sources[0].username",
+        "NOT_SET is not set; set the variable, or write ${NOT_SET:-",
+    ),
     (GOOD + "    username: ${a b}\n", 7, "sources[0].username", "a ${…} is not understood; use ${NAME}"),
     (GOOD + "    username: ${file:/no/such/file}\n", 7, "sources[0].username", "/no/such/file cannot be read: No such"),
     (GOOD + "    username: ${file:/dev/zero}\n", 7, "sources[0].username", "is it the right file?"),

@@ -145,7 +145,7 @@ def test_columns_of_a_spreadsheet(sandbox: SandboxServer, tmp_path: Path) -> Non
     assert "inserted: 3 values, signals: 2" in done.stderr
     assert [value for _, value in sandbox.samples("sheet/a") + sandbox.samples("sheet/b")] == [4.5, -1500, 2]
     without = run(sandbox, "insert", str(file), "--delimiter", ";")
-    assert "line 2, column 2 (sheet/a): '4,5' is no number" in without.stderr
+    assert "line 2, column 2 (sheet/a): '4,5' is not a number" in without.stderr
     tabs = run(sandbox, "insert", "-", "--delimiter", "tab", stdin="time\tsheet/c\n1777615200\t7\n")
     assert "inserted: 1 values, signals: 1" in tabs.stderr
 

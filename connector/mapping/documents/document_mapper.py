@@ -439,7 +439,9 @@ class DocumentMapper:
         """Returns the time of values without a time of their own, in µs. Raises `TimeError`."""
         found: object = MISSING
         if source.kind == FIELD_TIME and source.path is not None:
-            found = next((f for o in (value, *outer) if (f := source.path.find(o)) is not MISSING), MISSING)
+            found = source.path.find(value)
+            if found is MISSING:
+                found = self._time_around(work, source, outer)
             if found is MISSING and not source.or_arrival:
                 raise TimeError("the payload has no such field")
         elif source.kind == HEADER_TIME:
@@ -448,14 +450,30 @@ class DocumentMapper:
             if text is None and not source.or_arrival:
                 raise TimeError("the record has no such header (MQTT 5: user property)")
         elif source.kind == AUTO_TIME:
-            for around in outer:
-                key = self._walker.find_time(around) if isinstance(around, dict) else None
-                if key is not None and isinstance(around, dict):
-                    found = around[key]
-                    break
+            found = self._time_around(work, source, outer)
         if found is not MISSING:
             return self._walker.read_time(work, found)
         return record_time(record, source.kind, work, self._walker.check_bounds)
+
+    def _time_around(self, work: Work, source: TimeSource, outer: tuple[object, ...]) -> object:
+        """Returns the time in the nearest of the objects around an item, or MISSING.
+
+        Each object is searched once for all items in it: many items in a large object cost no more than their lengths.
+        """
+        if work.times_around is None:
+            work.times_around = {}
+        known = work.times_around
+        for around in outer:
+            place = id(source), id(around)  # both live as long as the message is mapped
+            if place not in known:
+                known[place] = MISSING
+                if source.kind == FIELD_TIME and source.path is not None:
+                    known[place] = source.path.find(around)
+                elif isinstance(around, dict) and (key := self._walker.find_time(around)) is not None:
+                    known[place] = around[key]
+            if known[place] is not MISSING:
+                return known[place]
+        return MISSING
 
 
 def _shape_bytes(keys: Collection[str]) -> int:

@@ -83,6 +83,7 @@ class Work:
         "rejects",
         "samples",
         "skipped",
+        "times_around",
         "unused_time",
         "why",
     )
@@ -108,6 +109,8 @@ class Work:
         """The place of this document in the payload, for rejects."""
         self.unused_time: str = ""
         """The place of the first time that no value uses; empty if there is none."""
+        self.times_around: dict[tuple[int, int], object] | None = None
+        """(`id` of the source of a time, `id` of an object around items) → the time in this object, or MISSING."""
         self.ambiguous: frozenset[str] = frozenset()
         """Shown places that several values of this document share."""
 

@@ -30,6 +30,7 @@ from connector.mapping.mapper import Mapper
 from connector.records import Reason, Record
 from tests.format_examples import EXAMPLES
 from tests.schemas import KnownSchemas, framed, registered
+from tests.unit.mapping.mappers import mapper, take
 
 SMALL, LARGE = 16_384, 131_072
 MOST_GROWTH = 24.0
@@ -136,6 +137,24 @@ def test_documents_are_mapped_in_time_that_grows_like_them(name: str) -> None:
     def work(size: int) -> Callable[[], object]:
         payload = json.dumps(DOCUMENTS[name](size)).encode()
         return lambda: Mapper().map("s", Record("t", payload, NOW_US))
+
+    check_growth(work)
+
+
+RULES: dict[str, dict[str, object]] = {
+    "the time of items is searched around them": {"iterate": "items"},
+    "by a query": {"iterate": "items", "time": "o[?a=='c'].ts | [0]"},
+    "a name of the payload": {"iterate": "items", "input": "{payload.q|unknown}/{index}/{field}"},
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_items_are_mapped_in_time_that_grows_like_the_document(name: str) -> None:
+    def work(size: int) -> Callable[[], object]:
+        n = size // 32
+        document = {"items": [{"v": i} for i in range(n)], "o": [{"a": "b"}] * n, **{f"k{i}": "" for i in range(n)}}
+        payload = json.dumps(document).encode()
+        return lambda: take(mapper({"topic": "t", **RULES[name]}), payload)
 
     check_growth(work)
 

@@ -80,15 +80,17 @@ def failure(connector: ConnectorProcess) -> str:
 def test_threads_that_stand_still_are_named_until_they_move_again(
     tmp_path: Path, sandbox: SandboxServer, faults: Faults
 ) -> None:
+    (tmp_path / "data").write_text("1\n")
+    file = f"\n  - {{type: file, path: {tmp_path / 'data'}, topic: plant/file}}"
     with (
         Mosquitto() as broker,
-        ConnectorProcess(tmp_path, sandbox.credentials_path, mqtt(broker), env=faults.env).start() as connector,
+        ConnectorProcess(tmp_path, sandbox.credentials_path, mqtt(broker) + file, env=faults.env).start() as connector,
         Publisher(broker.port) as publisher,
     ):
         publisher.publish("plant/1")
-        wait_until(lambda: sandbox.count_samples() == 1, 60, connector.log)
+        wait_until(lambda: sandbox.count_samples() == 2, 60, connector.log)
         assert failure(connector) == ""
-        hung = PIPELINE + OTHERS
+        hung = (*PIPELINE, *OTHERS, "ledger-file")
         faults.order("hang", hung)
         wait_until(
             lambda: all(f"the thread {name} has not moved for" in failure(connector) for name in hung),
@@ -105,7 +107,7 @@ def test_threads_that_stand_still_are_named_until_they_move_again(
         wait_until(lambda: failure(connector) == "", 60, connector.log)
         wait_until(lambda: connector.readiness()[0] == 200, 60, connector.log)
         publisher.publish("plant/2")
-        wait_until(lambda: sandbox.count_samples() == 2, 60, connector.log)
+        wait_until(lambda: sandbox.count_samples() == 3, 60, connector.log)
         assert connector.log().count("thread_moves_again") == len(hung)
         assert connector.stop() == 0
 

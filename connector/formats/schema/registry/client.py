@@ -242,10 +242,11 @@ class SchemaRegistry:
 
 def _is_schema(answer: dict[str, Any]) -> bool:
     try:
-        _references(answer)
+        texts = [answer["schema"], *(text for name, subject, _ in _references(answer) for text in (name, subject))]
+        "".join(texts).encode()  # a lone surrogate is no text: JSON has escapes for it, and nothing else can hold it
     except (KeyError, TypeError, ValueError, OverflowError):
         return False
-    return isinstance(answer.get("schema"), str)
+    return True
 
 
 def _references(answer: dict[str, Any]) -> list[tuple[str, str, int]]:

@@ -115,6 +115,12 @@ def test_what_was_seen_survives_an_outage_and_a_restart(make: Callable[..., Sche
         (200, {"schema": '"int"', "references": [{"name": "x"}]}, "not with a schema"),
         (200, {"schema": '"int"', "references": 5}, "not with a schema"),
         (200, b'{"schema": "", "references": [{"name": "x", "subject": "y", "version": 1e999}]}', "not with a schema"),
+        (
+            200,
+            b'{"schema": "", "references": [{"name": "x", "subject": "\\ud800", "version": 1}]}',
+            "not with a schema",
+        ),
+        (200, b'{"schema": "\\ud800"}', "not with a schema"),
     ],
 )
 def test_trouble_with_the_registry_rejects_nothing(

@@ -59,6 +59,8 @@ class Api:
             credentials = Credentials.load(credentials)
         timeouts = timeout if timeout is not None else Timeouts()
         self._credentials = credentials
+        self.longest_call = 4 * timeouts.total
+        """The longest time of one call, in seconds: a token and a request, and both once more after a 401."""
         self._transport = Transport(
             timeouts=timeouts,
             headers={"User-Agent": user_agent},

@@ -14,7 +14,6 @@ from typing import Final, Protocol, TypeVar
 from connector.clarify import ClarifyError, InvalidParams, Retryable, SaveSignalsResult, SignalInfo, TooLarge
 from connector.clarify.models import check_input_id
 from connector.delivery.circuit import LOOK_SECONDS, Circuits, unforeseen
-from connector.delivery.policy import EXCHANGE_SECONDS
 from connector.threads.watched import moves
 
 _SAVE_SIGNALS: Final = "integration.saveSignals"
@@ -72,7 +71,6 @@ class GuardedClient:
             moves()
             if self._abort.wait(min(circuit.left(self._clock()), LOOK_SECONDS)):
                 raise Retryable("The connector stops; the request is sent after the next start.", method=method)
-        moves(EXCHANGE_SECONDS)
         try:
             result = request()
         except (InvalidParams, TooLarge):

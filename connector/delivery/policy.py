@@ -26,9 +26,6 @@ LAST_DELAY: Final = 20.0
 """The longest back-off, in seconds: data waits no longer than this after an outage."""
 HOLD_DELAY: Final = 30.0
 """The longest time between two attempts while a person must act, in seconds."""
-EXCHANGE_SECONDS: Final = 720.0
-"""Longer than one call of the client can take: a token and a request, and both once more after a 401, each with the
-default time-outs of an exchange."""
 RETRY_AFTER_BOUND: Final = 600.0
 """The longest delay that a server may ask for, in seconds."""
 _LEAST_SHARE: Final = 0.1

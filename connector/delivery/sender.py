@@ -28,7 +28,7 @@ from connector.clarify import ClarifyError, InsertResult, InvalidParams
 from connector.delivery.circuit import LOOK_SECONDS, Circuit, Circuits, CircuitState, unforeseen
 from connector.delivery.divided import Columns, joined, split_columns, values_in, without_named
 from connector.delivery.pace import Pace
-from connector.delivery.policy import EXCHANGE_SECONDS, Action, is_too_much, judge_frame
+from connector.delivery.policy import Action, is_too_much, judge_frame
 from connector.delivery.slots import Slots
 from connector.packing.frame import Frame, build_frame
 from connector.threads.watched import moves
@@ -161,7 +161,6 @@ class Sender:
         started = self._clock()
         self.status.requests += 1
         self.status.bytes_sent += len(frame.body)
-        moves(EXCHANGE_SECONDS)
         try:
             self._client.insert_encoded(frame.body)
         except ClarifyError as error:

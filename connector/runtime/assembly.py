@@ -23,6 +23,7 @@ from connector.runtime.state_dir import SHARED_TOPICS_NOTE, StartError, open_log
 from connector.sources.section import SourceSection
 from connector.sources.source import Source
 from connector.state.state import Memory, State, read_note
+from connector.threads.watched import STILL_SECONDS, moves
 
 _CLOSE_SECONDS: Final = 5.0
 
@@ -72,10 +73,18 @@ def message_bytes(config: Config) -> int:
     return max(config.mapping.max_payload, config.dead_letters.max_payload)
 
 
+class _WatchedApi(Api):
+    """The client of Clarify's API for watched threads: each call says how long the call may take."""
+
+    def _call(self, method: str, *params: bytes) -> dict[str, object]:
+        moves(STILL_SECONDS + self.longest_call)
+        return super()._call(method, *params)
+
+
 def open_client(config: Config) -> Api:
     """Returns the client of Clarify's API; uses no network yet. Raises `CredentialsError`."""
     section = config.clarify
-    return Api(
+    return _WatchedApi(
         Credentials.load(section.credentials, allow_insecure=section.allow_insecure),
         timeout=Timeouts(read=section.timeout, write=section.timeout),
         verify=section.ca_file,

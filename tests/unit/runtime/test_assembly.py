@@ -1,0 +1,35 @@
+"""How the parts of a connector are put together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from connector.clarify import Retryable
+from connector.config.model import Config
+from connector.runtime import assembly
+from connector.threads.watched import STILL_SECONDS
+from tests.credentials import credentials
+from tests.ports import free_port
+
+
+@pytest.mark.parametrize(("timeout", "exchange"), [("20s", 170.0), ("300s", 730.0)])
+def test_a_call_of_clarify_says_how_long_it_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeout: str, exchange: float
+) -> None:
+    """Else a slow Clarify would make /healthz fail although each exchange keeps to its bound."""
+    said: list[float] = []
+    monkeypatch.setattr(assembly, "moves", said.append)
+    file = tmp_path / "credentials.json"
+    file.write_text(json.dumps(credentials() | {"apiUrl": f"http://127.0.0.1:{free_port()}/v1/"}))
+    source = {"type": "mqtt", "url": "mqtt://127.0.0.1", "topics": ["t"]}
+    config = Config.model_validate(
+        {"clarify": {"credentials": file, "timeout": timeout, "allow_insecure": True}, "sources": [source]}
+    )
+    client = assembly.open_client(config)
+    with pytest.raises(Retryable):
+        client.call("clarify.selectItems", {})
+    client.close()
+    assert said == [STILL_SECONDS + 4 * exchange]

@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
+from tests.hostile import mqtt_broker
+
 _CONNECT: Final = b"\x10\x11\x00\x04MQTT\x04\x02\x00\x00\x00\x05flood"
-_PUBLISH_QOS_1: Final = b"\x32"
+_PUBLISH_QOS_1: Final = 0x32
 _PUBACK_LENGTH: Final = 4
 _WINDOW: Final = 2_000
 """Messages that may wait for the broker's acknowledgement."""
@@ -18,16 +20,7 @@ _WINDOW: Final = 2_000
 def packet(topic: bytes, payload: bytes, number: int) -> bytes:
     """A PUBLISH with this packet identifier (1 to 65,535)."""
     body = struct.pack("!H", len(topic)) + topic + struct.pack("!H", number) + payload
-    return _PUBLISH_QOS_1 + _remaining_length(len(body)) + body
-
-
-def _remaining_length(n: int) -> bytes:
-    found = bytearray()
-    while True:
-        n, digit = divmod(n, 128)
-        found.append(digit | (0x80 if n else 0))
-        if not n:
-            return bytes(found)
+    return mqtt_broker.packet(_PUBLISH_QOS_1, body)
 
 
 def flood(port: int, messages: Iterable[tuple[bytes, bytes]], *, pause: float = 0.0) -> float:

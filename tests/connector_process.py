@@ -42,16 +42,18 @@ class ConnectorProcess:
         more: str = "",
         *,
         timeout: str = "20s",
+        observe: str = "",
         env: Mapping[str, str] | None = None,
     ) -> None:
         """`sources` is the YAML of the list of sources; `more` is further YAML for the top level. `timeout` is how long
-        it waits for Clarify, `env` what is in its environment beside ours."""
+        it waits for Clarify, `observe` further YAML for that section, `env` what is in its environment beside ours."""
         self.folder = folder
         self.observe_port = free_port()
         self.config = folder / "connector.yaml"
         self.config.write_text(
             f"clarify:\n  credentials: {credentials}\n  timeout: {timeout}\nsources:\n{sources}\nstate_dir: state\n"
-            f"observe:\n  listen: 127.0.0.1:{self.observe_port}\n{more}\n"
+            f"observe:\n  listen: 127.0.0.1:{self.observe_port}\n"
+            f"{observe}{more}\n"
         )
         self.log_path = folder / "connector.log"
         self._env = {**os.environ, **(env or {})}

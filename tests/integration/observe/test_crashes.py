@@ -121,8 +121,9 @@ def sources(broker: Mosquitto, registry: int) -> str:
 def test_what_is_gone_on_after(tmp_path: Path, sandbox: SandboxServer, form: str) -> None:
     env = environment(tmp_path, sandbox.credentials_path, GOES_ON)
     with Mosquitto() as broker:
-        connector = ConnectorProcess(tmp_path, sandbox.credentials_path, sources(broker, free_port()), env=env)
-        log_as(connector, form)
+        connector = ConnectorProcess(
+            tmp_path, sandbox.credentials_path, sources(broker, free_port()), env=env, observe=f"  log_format: {form}\n"
+        )
         with connector.start(), Publisher(broker.port) as publisher:
             publisher.raw("plain/spared", b'{"value": 1}')
             publisher.raw("plain/poison", b'{"value": 1}')
@@ -140,8 +141,9 @@ def test_what_ends_the_process(tmp_path: Path, sandbox: SandboxServer, form: str
     sites = {place: ENDS[place]}
     with Mosquitto() as broker:
         env = environment(tmp_path, sandbox.credentials_path, sites)
-        connector = ConnectorProcess(tmp_path, sandbox.credentials_path, sources(broker, free_port()), env=env)
-        log_as(connector, form)
+        connector = ConnectorProcess(
+            tmp_path, sandbox.credentials_path, sources(broker, free_port()), env=env, observe=f"  log_format: {form}\n"
+        )
         with connector.start(ready=False), Publisher(broker.port) as publisher:
             wait_until(lambda: "mqtt_connected" in connector.log(), 60, connector.log)
             publisher.raw("plain/1", b'{"value": 1}')
@@ -153,8 +155,9 @@ def test_what_ends_the_process(tmp_path: Path, sandbox: SandboxServer, form: str
 def test_a_connection(tmp_path: Path, sandbox: SandboxServer, form: str) -> None:
     with Mosquitto() as broker:
         env = environment(tmp_path, sandbox.credentials_path, CONNECTION)
-        connector = ConnectorProcess(tmp_path, sandbox.credentials_path, sources(broker, free_port()), env=env)
-        log_as(connector, form)
+        connector = ConnectorProcess(
+            tmp_path, sandbox.credentials_path, sources(broker, free_port()), env=env, observe=f"  log_format: {form}\n"
+        )
         with connector.start(ready=False):
             wait_until(lambda: "mqtt_disconnected" in connector.log(), 60, connector.log)
             assert connector.stop() == 0
@@ -186,9 +189,3 @@ def test_the_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with Client(str(server.credentials_path)) as client, pytest.raises(ClarifyError):
             client.insert({"times": ["2026-01-01T00:00:00Z"], "series": {"a": [1]}}).raise_for_error()
         said(server.log(), SANDBOX)
-
-
-def log_as(connector: ConnectorProcess, form: str) -> None:
-    """Set the format of the log in its configuration."""
-    text = connector.config.read_text()
-    connector.config.write_text(text.replace("observe:\n", f"observe:\n  log_format: {form}\n"))

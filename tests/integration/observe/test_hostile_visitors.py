@@ -161,13 +161,11 @@ def test_a_page_with_token_and_tls_and_its_health_check(tmp_path: Path, sandbox:
     issued.private_key_pem.write_to_path(tmp_path / "pages.key")
     token = fresh("pages")
     (tmp_path / "password").write_text(token + "\n")
+    pages = "  token: ${file:password}\n  tls: {cert_file: cert.pem, key_file: pages.key}\n"
     with (
         Mosquitto() as broker,
-        ConnectorProcess(tmp_path, sandbox.credentials_path, mqtt(broker)) as connector,
+        ConnectorProcess(tmp_path, sandbox.credentials_path, mqtt(broker), observe=pages) as connector,
     ):
-        text = connector.config.read_text()
-        more = "  token: ${file:password}\n  tls: {cert_file: cert.pem, key_file: pages.key}\n"
-        connector.config.write_text(text.replace("observe:\n", f"observe:\n{more}"))
         connector.start(ready=False)
         wait_until(lambda: health(connector.config, "--ready")[0] == 0, 60, connector.log)
         assert health(connector.config)[1] == "alive, ready\n"
@@ -182,13 +180,11 @@ def test_a_page_with_token_and_tls_and_its_health_check(tmp_path: Path, sandbox:
 
 def test_a_certificate_that_cannot_be_used_is_one_message_and_the_end(tmp_path: Path, sandbox: SandboxServer) -> None:
     (tmp_path / "cert.pem").write_text("no certificate")
+    pages = "  tls: {cert_file: cert.pem, key_file: cert.pem}\n"
     with (
         Mosquitto() as broker,
-        ConnectorProcess(tmp_path, sandbox.credentials_path, mqtt(broker)) as connector,
+        ConnectorProcess(tmp_path, sandbox.credentials_path, mqtt(broker), observe=pages) as connector,
     ):
-        text = connector.config.read_text()
-        more = "  tls: {cert_file: cert.pem, key_file: cert.pem}\n"
-        connector.config.write_text(text.replace("observe:\n", f"observe:\n{more}"))
         connector.start(ready=False)
         assert connector.wait(60) == 1
         assert connector.log().startswith("Error: observe.tls: the certificate cannot be used: no PEM files")

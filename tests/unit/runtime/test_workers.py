@@ -233,6 +233,17 @@ def page(server: ObserveServer, path: str) -> tuple[int, dict[str, Any]]:
     return answer.status_code, answer.json()
 
 
+def serving_twice(one: ObserveServer, folder: Path) -> tuple[ObserveServer, list[Path]]:
+    """The pages of two workers, whose own pages are both those of `one`; and the files with their ports."""
+    one.start()
+    files = [folder / "1", folder / "2"]
+    for file in files:
+        file.write_text(str(one.port))
+    together = serve_together(config(observe={"listen": "127.0.0.1:0"}), files)
+    assert together is not None
+    return together, files
+
+
 def test_all_are_ready_when_each_is(tmp_path: Path) -> None:
     problems: list[str] = []
     circuits: dict[str, Any] = {}
@@ -246,12 +257,7 @@ def test_all_are_ready_when_each_is(tmp_path: Path) -> None:
         "127.0.0.1:0",
         {"/readyz": lambda: json_page(503 if problems else 200, said_by_one)},
     )
-    one.start()
-    files = [tmp_path / "1", tmp_path / "2"]
-    for file in files:
-        file.write_text(str(one.port))
-    together = serve_together(config(observe={"listen": "127.0.0.1:0"}), files)
-    assert together is not None
+    together, files = serving_twice(one, tmp_path)
     try:
         notices = [{"worker": 1, "kind": "look"}, {"worker": 2, "kind": "look"}]
         expected = {
@@ -282,12 +288,7 @@ def test_a_worker_that_needs_a_restart_or_is_silent_makes_healthz_fail(
 ) -> None:
     failure: list[str] = []
     one = ObserveServer("127.0.0.1:0", {"/healthz": lambda: json_page(200, {"failure": "".join(failure) or None})})
-    one.start()
-    files = [tmp_path / "1", tmp_path / "2"]
-    for file in files:
-        file.write_text(str(one.port))
-    together = serve_together(config(observe={"listen": "127.0.0.1:0"}), files)
-    assert together is not None
+    together, files = serving_twice(one, tmp_path)
     try:
         assert page(together, "/healthz") == (200, {"alive": True, "failure": None})
         failure.append("the thread sender has not moved for 130 s")

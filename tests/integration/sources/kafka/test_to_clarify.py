@@ -75,6 +75,16 @@ def arrived(sandbox: SandboxServer, topic: str, n: int) -> None:
     wait_until(lambda: len(stored(sandbox, topic)) >= n, 40, f"{n} records arrived", every=0.2)
 
 
+def stops_with_all(connector: ConnectorProcess, sandbox: SandboxServer, topic: str, records: int) -> None:
+    """It stops in order, and its ledger and the sandbox have all of these records, with no gap."""
+    assert connector.stop() == 0
+    status, ledger = connector.ledger()
+    assert (status, stored(sandbox, topic)) == (0, expected(0, records))
+    source = ledger["sources"]["kafka"]
+    assert ledger["messages"]["received"] == records + source["redelivered"]
+    assert all(not partition["gaps"] for partition in source["partitions"].values())
+
+
 def test_every_codec_arrives_and_offsets_follow(
     kafka: KafkaBroker, topic: str, sandbox: SandboxServer, make: Make
 ) -> None:
@@ -163,12 +173,7 @@ def test_a_kill_brings_some_again_and_loses_nothing(
         connector.start(ready=False)
         arrived(sandbox, topic, 3000)
         wait_until(lambda: committed(kafka, topic) == [1000] * 3, 20, "all is committed", every=0.3)
-        assert connector.stop() == 0
-        status, ledger = connector.ledger()
-    assert (status, stored(sandbox, topic)) == (0, expected(0, 3000))
-    source = ledger["sources"]["kafka"]
-    assert ledger["messages"]["received"] == 3000 + source["redelivered"]
-    assert all(not partition["gaps"] for partition in source["partitions"].values())
+        stops_with_all(connector, sandbox, topic, 3000)
 
 
 def test_a_stall_longer_than_the_poll_interval_keeps_the_membership(
@@ -295,12 +300,7 @@ def test_a_killed_static_member_of_the_new_protocol_gets_going_again(
         arrived(sandbox, topic, 1800)
         wait_until(lambda: committed(kafka, topic) == [600] * 3, 20, "all is committed", every=0.3)
         assert connector.readiness() == (200, [])
-        assert connector.stop() == 0
-        status, ledger = connector.ledger()
-    assert (status, stored(sandbox, topic)) == (0, expected(0, 1800))
-    source = ledger["sources"]["kafka"]
-    assert ledger["messages"]["received"] == 1800 + source["redelivered"]
-    assert all(not partition["gaps"] for partition in source["partitions"].values())
+        stops_with_all(connector, sandbox, topic, 1800)
 
 
 def test_a_member_that_another_one_replaced_ends_and_says_why(

@@ -80,6 +80,8 @@ class Faults:
                 self._lift_stop(None, member)
             member.broker.mend()
             member.clarify.mend()
+            if member.registry:
+                member.registry.mend()
             if member.clock:
                 member.clock.jump(0)
             if member.disk:
@@ -201,7 +203,15 @@ class Faults:
         member.broker.lie(lies.MQTT if member.name in MQTT else lies.KAFKA, fault.dice)
 
     def _begin_lying_clarify(self, fault: Fault, member: Member) -> None:
-        member.clarify.lie(lies.CLARIFY, fault.dice)
+        member.clarify.lie(lies.HTTP, fault.dice)
+
+    def _begin_lying_registry(self, fault: Fault, member: Member) -> None:
+        assert member.registry is not None
+        member.registry.lie(lies.HTTP, fault.dice)
+
+    def _lift_lying_registry(self, _fault: Fault, member: Member) -> None:
+        assert member.registry is not None
+        member.registry.mend()
 
     def _begin_lost_answer(self, _fault: Fault, member: Member) -> None:
         self._break_answers(member, 0.0, "answer_lost")

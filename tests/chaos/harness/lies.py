@@ -1,4 +1,5 @@
-"""What a malicious Clarify, MQTT broker or Kafka broker answers: nothing of it says that data was taken.
+"""What a malicious Clarify, schema registry, MQTT broker or Kafka broker answers. No answer says that data was
+taken, or that there is no such schema.
 
 A liar that says it took data cannot be told from one that did. Everything else must cost no data, and end when the liar
 is gone.
@@ -34,7 +35,7 @@ def _one_by_one(text: bytes) -> Iterator[bytes]:
     yield from (text[i : i + 1] for i in range(len(text)))
 
 
-CLARIFY: Final[Sequence[Lie]] = (
+HTTP: Final[Sequence[Lie]] = (
     lambda _: iter((_http("Content-Encoding: gzip, gzip", body=_BOMB),)),
     lambda _: iter((_http("Content-Encoding: gzip", body=gzip.compress(bytes(128 * 1024 * 1024))),)),
     lambda _: _forever(b"HTTP/1.1 102 Processing\r\n\r\n"),

@@ -1,6 +1,7 @@
 """The MQTT publisher: QoS 1, over every restart of the broker, and again what the broker may have forgotten.
 
-`python -m tests.chaos.harness.publish_mqtt PORT TRUTH SEED RATE`. What a broker has acknowledged but not saved when it
+`python -m tests.chaos.harness.publish_mqtt PORT TRUTH SEED RATE SCHEMA…`. Some messages of m0 are framed with the ID
+of a schema, and every few of them with the next ID. What a broker has acknowledged but not saved when it
 is killed is lost with it, and no client can help that. So the publisher is told when the broker last saved, and
 publishes everything again that was acknowledged since: until then it does not count as published.
 """
@@ -11,6 +12,7 @@ import random
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +23,9 @@ from tests.publisher import Publisher
 STREAMS: Final = ("m0", "m1")
 FIELD: Final = "value"
 _MACHINES: Final = 20
+_FRAMED_SHARE: Final = 0.05
+_FRAMED: Final = "m0/framed/"
+_MESSAGES_A_SCHEMA: Final = 5
 _FORGET_AFTER: Final = 120.0
 """Seconds after which a message is saved for certain."""
 
@@ -28,7 +33,7 @@ _FORGET_AFTER: Final = 120.0
 class Remembering(Publisher):
     """Knows when each message was acknowledged."""
 
-    def __init__(self, port: int, truth: Truth, seed: int) -> None:
+    def __init__(self, port: int, truth: Truth, seed: int, schemas: Sequence[int]) -> None:
         super().__init__(port, seed=seed)
         self._truth = truth
         self._chance = random.Random(seed)
@@ -36,10 +41,14 @@ class Remembering(Publisher):
         self._acked: deque[tuple[int, float]] = deque()
         self._known: deque[tuple[float, Message]] = deque()
         self.again = 0
+        self._schemas = schemas
+        self._framed = 0
 
     def send(self, stream: str, *, good: bool = False) -> Message:
         """The next message of a stream."""
         topic = f"{stream}/line{self._chance.randrange(3)}/machine{self._chance.randrange(_MACHINES)}"
+        if topic.startswith("m0/") and self._chance.random() < _FRAMED_SHARE:
+            topic, good = f"{_FRAMED}machine{self._chance.randrange(_MACHINES)}", True
         message = self._truth.message(stream, topic, FIELD, good=good)
         self._send(message)
         return message
@@ -64,20 +73,25 @@ class Remembering(Publisher):
             self._known.popleft()
 
     def _send(self, message: Message) -> None:
-        self._under_way[self.raw(message.topic, message.payload)] = message
+        payload = message.payload.encode()
+        if message.topic.startswith(_FRAMED):
+            schema = self._schemas[self._framed // _MESSAGES_A_SCHEMA % len(self._schemas)]
+            payload = b"\0" + schema.to_bytes(4, "big") + payload
+            self._framed += 1
+        self._under_way[self.raw(message.topic, payload)] = message
 
     def _acknowledged(self, *details: Any) -> None:
         super()._acknowledged(*details)
         self._acked.append((details[2], time.time()))
 
 
-def main(port: int, truth: Path, seed: int, rate: float) -> None:
+def main(port: int, truth: Path, seed: int, rate: float, schemas: Sequence[int]) -> None:
     """Publish until told otherwise."""
     orders = Orders()
     held = False
     notes = Truth(truth, seed)
     due = time.monotonic()
-    with Remembering(port, notes, seed) as publisher:
+    with Remembering(port, notes, seed, schemas) as publisher:
         while True:
             while not held and (now := time.monotonic()) >= due:
                 due = max(due + 1 / rate, now - 1)
@@ -107,4 +121,10 @@ def main(port: int, truth: Path, seed: int, rate: float) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+    main(
+        int(sys.argv[1]),
+        Path(sys.argv[2]),
+        int(sys.argv[3]),
+        float(sys.argv[4]),
+        [int(schema) for schema in sys.argv[5:]],
+    )

@@ -31,6 +31,7 @@ ON_WAYS: Final = (
     "half_answer",
     "lying_broker",
     "lying_clarify",
+    "lying_registry",
 )
 ON_CLARIFY: Final = ("status_429", "status_503", "rpc_32015", "throttled", "expired_token")
 ON_MACHINES: Final = ("clock_jump", "full_disk", "damaged_journal")
@@ -126,7 +127,7 @@ def _target(chance: random.Random, kind: str, kafka: list[str]) -> str:
         return kind.partition("_")[0]
     if kind in ON_CLARIFY:
         return CLARIFY
-    if kind in ON_MACHINES:
+    if kind in (*ON_MACHINES, "lying_registry"):
         return "m0"
     return chance.choice(members.get(kind, (*MQTT, *kafka)))
 
@@ -140,6 +141,7 @@ def _touches(kind: str, target: str) -> frozenset[str]:
         "damaged_journal": (target, *ways.values(), CLARIFY),
         "full_disk": (target, MOSQUITTO),
         "poison": (),
+        "lying_registry": (f"{target}>registry",),
     }
     if kind in special:
         return frozenset(special[kind])

@@ -1,4 +1,4 @@
-"""What is running in a run: two brokers, a sandbox, five connectors, and a proxy on each way between them.
+"""What is running in a run: two brokers, a registry, a sandbox, five connectors, and a proxy on each way between them.
 
 m0 and m1 have MQTT sessions of their own, m0 with its journal on disk, m1 with it in memory; k0, k1, … are one consumer
 group. Kafka tells its clients where it is, so it has one listener for each of them, advertised at that client's proxy;
@@ -25,6 +25,7 @@ from tests.chaos.harness.schedule import MQTT
 from tests.connector_process import ConnectorProcess
 from tests.kafka_brokers import HOST, Kafka, need_java
 from tests.ports import free_port
+from tests.registries import need_registry
 from tests.sandbox_server import SandboxServer
 from tests.waiting import wait_until
 
@@ -42,6 +43,13 @@ _MQTT: Final = """
     client_id: {name}
     keepalive: 10s
     journal: {journal}
+"""
+SCHEMAS: Final = 200
+"""Schemas of the messages of m0 that are framed: each is asked for when its first message comes."""
+_DRAFT: Final = "http://json-schema.org/draft-07/schema#"
+_REGISTRY: Final = """
+schema_registries: {{main: {{url: "http://127.0.0.1:{port}/apis/ccompat/v7", timeout: 2s}}}}
+mapping: {{unmatched: map, rules: [{{topic: "m0/framed/#", format: {{type: json_schema, check: true}}}}]}}
 """
 _KAFKA: Final = """
   - type: kafka
@@ -65,6 +73,7 @@ class Member:
     process: ConnectorProcess
     broker: FaultProxy
     clarify: FaultProxy
+    registry: FaultProxy | None = None
     clock: ProcessClock | None = None
     disk: TinyDisk | None = None
     stopped: bool = False
@@ -100,6 +109,7 @@ class Stage:
         self._opened.callback(self.mosquitto.close)
         self.kafka = Kafka()
         self._opened.callback(self.kafka.close)
+        self.registry = need_registry()
         self._kafka_ways = [self._kafka_way(f"K{i}") for i in range(kafka_members)]
         self._with_clock, self._with_disk = with_clock, with_disk
         self.members: dict[str, Member] = {}
@@ -108,11 +118,16 @@ class Stage:
 
     def start(self, tell: Callable[[str], None]) -> Self:
         """Start the brokers, then everything else, and wait until all connectors are ready."""
-        tell("starting: Mosquitto, Kafka, sandbox")
+        tell("starting: Mosquitto, Kafka, registry, sandbox")
         self.sandbox.start()
         self.mosquitto.start()
         self.kafka.start()
         self.kafka.create_topic(KAFKA_TOPIC, PARTITIONS)
+        self._opened.enter_context(self.registry)
+        schemas = [
+            self.registry.register(f"s{n}", json.dumps({"$schema": _DRAFT, "title": f"s{n}", "type": "object"}), "JSON")
+            for n in range(SCHEMAS)
+        ]
         for name in MQTT:
             way = FaultProxy(self._loop, free_port(), self.mosquitto.port).start()
             journal = "memory" if name == "m1" else "disk"
@@ -135,7 +150,7 @@ class Stage:
         ready = time.time()
         saved = self.mosquitto.database
         wait_until(lambda: saved.exists() and saved.stat().st_mtime > ready, 60, "Mosquitto saved the new sessions")
-        self._publish("mqtt", "publish_mqtt", self.mosquitto.port, self.truths["mqtt"], self._seed, MQTT_RATE)
+        self._publish("mqtt", "publish_mqtt", self.mosquitto.port, self.truths["mqtt"], self._seed, MQTT_RATE, *schemas)
         self._publish(
             "kafka", "publish_kafka", self.kafka.bootstrap, PARTITIONS, self.truths["kafka"], self._seed, KAFKA_RATE
         )
@@ -174,11 +189,13 @@ class Stage:
         disk = TinyDisk(folder / "state") if tormented and self._with_disk else None
         if disk is not None:
             self._opened.callback(disk.close)
+        registry = FaultProxy(self._loop, free_port(), self.registry.port).start() if tormented else None
+        more = _MORE + _REGISTRY.format(port=registry.port) if registry else _MORE
         process = ConnectorProcess(
-            folder, folder / "credentials.json", source, _MORE, timeout="5s", env=clock.env if clock else None
+            folder, folder / "credentials.json", source, more, timeout="5s", env=clock.env if clock else None
         )
         self._opened.callback(process.kill)
-        self.members[name] = Member(name, process, way, clarify, clock, disk)
+        self.members[name] = Member(name, process, way, clarify, registry, clock, disk)
 
     def _kafka_way(self, listener: str) -> FaultProxy:
         """A listener of its own, advertised where the proxy listens."""
@@ -196,8 +213,9 @@ class Stage:
 
 
 def needs() -> None:
-    """Skip, with the reason, where there is no Kafka or Mosquitto that may be killed."""
+    """Skip, with the reason, where there is no Kafka, Mosquitto or registry that may be killed."""
     from tests.brokers import need_mosquitto
 
     need_mosquitto()
     need_java()
+    need_registry()

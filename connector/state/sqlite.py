@@ -12,6 +12,7 @@ from typing import Final
 from connector.state.files import open_private
 
 _BUSY_SECONDS: Final = 10
+_CHUNK: Final = 1 << 20
 
 
 def companion_file(path: Path, suffix: str) -> Path:
@@ -30,9 +31,9 @@ def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sq
     connection is closed then.
     """
     _create_private(path)
-    _sync_write_ahead_log(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
     try:
+        _make_write_ahead_log_durable(connection, path)
         if give_back:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
@@ -61,25 +62,37 @@ def _create_private(path: Path) -> None:
             raise sqlite3.OperationalError(f"{path} cannot be opened: {error.strerror}") from None
 
 
-def _sync_write_ahead_log(path: Path) -> None:
+def _make_write_ahead_log_durable(connection: sqlite3.Connection, path: Path) -> None:
     """Make the transactions durable that an earlier process left in the write-ahead log. Raises sqlite3.Error.
 
     A process that was killed between a write and its sync leaves transactions that SQLite takes for durable, and builds
-    on. After this sync they are durable. If an earlier sync has failed, the operating system may return data that is
-    not on the disk, and that disappears when the power fails. For this case `open_durable` also copies the whole log
-    into the file, with a checkpoint.
+    on. If an earlier sync has failed, the operating system returns data that is not on the disk, and a second sync
+    succeeds without writing them. So this function writes the whole log again, in place, and syncs the log then. SQLite
+    may copy the log into the file only afterwards: a power failure in the middle of that copy leaves half a file, which
+    only the log can repair. The transaction keeps other processes from changing the log meanwhile.
     """
     wal = companion_file(path, "-wal")
+    connection.execute("BEGIN IMMEDIATE")
     try:
-        descriptor = os.open(wal, os.O_RDWR)
-    except OSError:
-        return  # there is no log, or SQLite will report the error
-    try:
-        os.fsync(descriptor)
+        _write_again(wal)
+    except FileNotFoundError:
+        pass  # there is no log
     except OSError as error:
         failure = sqlite3.OperationalError(f"{wal} cannot be synced: {error}")
         failure.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
         raise failure from error
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _write_again(file: Path) -> None:
+    """Write the content of the file over itself, and sync the file. Raises OSError."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        at = 0
+        while data := os.pread(descriptor, _CHUNK, at):
+            at += os.pwrite(descriptor, data, at)
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

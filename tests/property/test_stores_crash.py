@@ -31,7 +31,7 @@ from connector.metadata.reconciler import Desire, SaveInterval, rejected, saved,
 from connector.records import Reason, Record, Reject
 from connector.state.state import SignalStatus, State, approve
 from tests.property.fuzz import FUZZ
-from tests.recorded_disk import Disk, Note, Op, Recording, Write, put, read_folder, unsynced
+from tests.recorded_disk import Disk, Note, Op, Recording, Sync, Write, put, read_folder, unsynced
 
 LONG = FUZZ.max_examples > 150
 NAME = "store.sqlite"
@@ -330,3 +330,28 @@ def test_an_approval_beside_the_running_connector_survives_a_crash_at_every_writ
         recording.note("returned", 2)
         state.close()
     look_everywhere(KINDS["state"], recording.ops, after, contents, lambda at: at >= start)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_sync_that_failed_while_the_file_was_opened_and_a_power_failure_later(name: str, tmp_path: Path) -> None:
+    """The second sync of the same log succeeds, although the disk does not have what the first sync lost."""
+    kind = KINDS[name]
+    home, after = tmp_path / "home", tmp_path / "after"
+    for folder in (home, after):
+        folder.mkdir()
+    whole = Recording(home)
+    with whole.running():
+        live(kind, whole, home / NAME, kind.steps[:1])
+    opened = whole.ops.index(Note("begun", 1))
+    failed = 0
+    for number in range(opened):
+        put({}, home)
+        recording = Recording(home)
+        with recording.running():
+            recording.fail(2, after=number)  # the sync, and the removal of the log when the file is closed
+            contents = live(kind, recording, home / NAME, kind.steps[:1])
+        sync = next((at for at, op in enumerate(recording.ops) if isinstance(op, Sync) and op.failed), None)
+        if sync is not None:
+            failed += 1
+            look_everywhere(kind, recording.ops, after, contents, range(sync, sync + 16).__contains__)
+    assert failed

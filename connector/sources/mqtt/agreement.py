@@ -59,9 +59,10 @@ class Agreement:
         self._filters: Any = MQTTMatcher()  # type: ignore[no-untyped-call]
         for text in filters:
             self._filters[text.split("/", 2)[2] if text.startswith("$share/") else text] = True
-        self._connected = False
+        self.connected = False
+        """Whether CONNACK came."""
         self._unacknowledged = 0
-        self._in_flight: set[int] = set()
+        self.in_flight: set[int] = set()
         """The packet ids of the messages that are not acknowledged yet."""
         self._released: set[int] = set()
         """The packet ids of all PUBREL so far."""
@@ -75,9 +76,9 @@ class Agreement:
         return self._unacknowledged > self._agreed
 
     @property
-    def is_full(self) -> bool:
-        """Whether some messages must be acknowledged before more messages may be read."""
-        return self._unacknowledged >= min(_PACKET_IDS, _LENIENCE * self._agreed)
+    def room(self) -> int:
+        """The number of messages that may be read before some messages must be acknowledged."""
+        return min(_PACKET_IDS, _LENIENCE * self._agreed) - self._unacknowledged
 
     # -- packets to the broker --------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ class Agreement:
     def acknowledged(self, mids: Sequence[int]) -> None:
         """Note that PUBACK for the messages `mids` is on its way: the broker may use these packet ids again."""
         self._unacknowledged -= len(mids)
-        self._in_flight.difference_update(mids)
+        self.in_flight.difference_update(mids)
 
     # -- packets from the broker; each method raises BreachError ----------------------------------
 
@@ -105,7 +106,7 @@ class Agreement:
         kind, flags = first >> 4, first & 15
         if kind not in _EXPECTED or (kind == _DISCONNECT and not self._v5):
             raise BreachError(PROTOCOL_ERROR, f"the broker sent {_NAMES[kind]}, which a client must not get here")
-        if not self._connected and kind not in (_CONNACK, _DISCONNECT):
+        if not self.connected and kind not in (_CONNACK, _DISCONNECT):
             raise BreachError(PROTOCOL_ERROR, f"the broker sent {_NAMES[kind]} before CONNACK")
         if kind == _PUBLISH:
             if flags & 6 == 6:
@@ -126,9 +127,9 @@ class Agreement:
 
     def connack(self, packet: bytearray) -> None:
         """Check CONNACK, before paho handles the packet."""
-        if self._connected:
+        if self.connected:
             raise BreachError(PROTOCOL_ERROR, "the broker sent CONNACK twice")
-        self._connected = True
+        self.connected = True
         if len(packet) < 2 or packet[0] & 0xFE:
             raise self.malformed(_CONNACK << 4)
         if packet[0] and self._clean and not packet[1]:
@@ -159,15 +160,27 @@ class Agreement:
         """Check a message. Returns the reason why the message is no data, for people; empty without a reason."""
         if message.qos:
             mid = message.mid
-            if mid in self._in_flight and (self._v5 or not message.dup):  # before MQTT 5, brokers may repeat
+            if mid in self.in_flight and (self._v5 or not message.dup):  # before MQTT 5, brokers may repeat
                 raise BreachError(PROTOCOL_ERROR, "the broker used the packet id of an unacknowledged message again")
-            self._in_flight.add(mid)
+            self.in_flight.add(mid)
             self._unacknowledged += 1
         if message.problem:
             return message.problem
-        for _ in self._filters.iter_match(message.topic):
+        if self.wants(message.topic):
             return ""
         return "the topic matches no subscription of this source; to take its messages, add a filter to `topics`"
+
+    def took(self, messages: int) -> int:
+        """Note messages that need an acknowledgement, and whose packet ids are `in_flight` now.
+
+        Returns the number of messages that the broker sent beyond the Receive Maximum.
+        """
+        self._unacknowledged += messages
+        return max(0, min(messages, self._unacknowledged - self._agreed))
+
+    def wants(self, topic: str) -> bool:
+        """Whether the topic matches a subscription."""
+        return any(True for _ in self._filters.iter_match(topic))
 
     @staticmethod
     def malformed(first: int) -> BreachError:

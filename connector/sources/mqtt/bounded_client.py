@@ -8,7 +8,9 @@ All private names of paho that this project uses are in this file and in `websoc
 
 from __future__ import annotations
 
+import sys
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -18,12 +20,15 @@ from paho.mqtt.exception import MQTTException
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connector.sources.mqtt.agreement import TOO_MANY_LENGTH_BYTES, Agreement
+from connector.sources.mqtt.bulk import Bulk, BulkReader
 from connector.sources.mqtt.packets import AROUND_PAYLOAD, MALFORMED, BreachError, Publish, read_publish
 from connector.sources.mqtt.websocket import BoundedWebsocket
 
 _READ_AHEAD: Final = 64 * 1024
 _READ_AT_ONCE: Final = 1024 * 1024
 _LEAST_BYTES_A_SECOND: Final = 1024
+_PUBACK: Final = 0x4002_0000
+"""The four bytes of PUBACK, without the packet id."""
 MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """The default for the longest message that is kept whole, in bytes."""
 
@@ -48,9 +53,12 @@ class BoundedClient(Client):
         """
         super().__init__(*args, **more)
         self._agreement = agreement
+        self._bulk = BulkReader(agreement, v5=self._protocol == MQTTProtocolVersion.MQTTv5, most_bytes=most_bytes)
         self._on_publish_received = on_publish_received
         self._ahead = b""
         self._at = 0
+        self._at_end = False
+        """Whether the broker has closed the connection."""
         self._most = max(most_bytes, AROUND_PAYLOAD)
         self._longest_silence = 0
         self._began_at = 0.0
@@ -69,7 +77,7 @@ class BoundedClient(Client):
     @property
     def may_read(self) -> bool:
         """Whether more messages may be read. If not, some messages must be acknowledged first."""
-        return not self._agreement.is_full
+        return self._agreement.room > 0
 
     @property
     def exceeded(self) -> bool:
@@ -103,9 +111,12 @@ class BoundedClient(Client):
 
     def acknowledge(self, mids: Sequence[int]) -> None:
         """Send PUBACK for these packet ids, in this order."""
-        for mid in mids:
-            self.ack(mid, 1)
-        self._agreement.acknowledged(mids)
+        if mids:
+            packets = array("I", [_PUBACK | mid for mid in mids])
+            if sys.byteorder == "little":
+                packets.byteswap()
+            self._packet_queue(_PUBACK >> 24, packets.tobytes(), mids[-1], 1)
+            self._agreement.acknowledged(mids)
 
     def ask_for(self, subscriptions: Sequence[tuple[str, SubscribeOptions | int]]) -> tuple[MQTTErrorCode, int | None]:
         """Send SUBSCRIBE. Returns paho's result, and the packet id; None if nothing was sent."""
@@ -120,6 +131,29 @@ class BoundedClient(Client):
         if mid is not None:
             self._agreement.unsubscribes(mid)
         return result, mid
+
+    def read_messages(self, most_bytes: int, first_us: int) -> Bulk | None:
+        """The messages that are here, as in `BulkReader.read`; without records if nothing has come.
+
+        None if the next packet has to be read alone, by `loop_read`.
+        """
+        if self._in_packet["command"] or not self._agreement.connected:
+            return None
+        if not self.has_ahead():
+            try:
+                self._ahead, self._at = super()._sock_recv(_READ_AHEAD), 0
+            except BlockingIOError:
+                return Bulk([], [], self._at, 0, 0)
+            except OSError:
+                return None  # `loop_read` meets the same error, and ends the connection
+            self._at_end = not self._ahead
+        found = self._bulk.read(self._ahead, self._at, most_bytes, first_us)
+        if not found.records:
+            return None
+        self._at = found.end
+        with self._msgtime_mutex:
+            self._last_msg_in = time.monotonic()
+        return found
 
     # -- below: paho's own names ------------------------------------------------------------------
 
@@ -143,8 +177,8 @@ class BoundedClient(Client):
                 self._agreement.has_length(packet["command"], packet["remaining_length"])
         elif len(packet["remaining_count"]) == 4:
             raise BreachError(MALFORMED, TOO_MANY_LENGTH_BYTES)
-        if self._at >= len(self._ahead):
-            self._ahead = super()._sock_recv(min(max(bufsize, _READ_AHEAD), _READ_AT_ONCE))
+        if not self.has_ahead():
+            self._ahead = b"" if self._at_end else super()._sock_recv(min(max(bufsize, _READ_AHEAD), _READ_AT_ONCE))
             self._at = 0
         if packet["have_remaining"]:
             room = self._most - len(packet["packet"])

@@ -27,6 +27,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from connector.brokers.mqtt import explained, ready_sockets
 from connector.records import Record
 from connector.sources.mqtt.bounded_client import MESSAGE_BYTES, BoundedClient
+from connector.sources.mqtt.bulk import Bulk
 from connector.sources.mqtt.departure import Departure
 from connector.sources.mqtt.handshake import CONNECT_SECONDS, Handshake
 from connector.sources.mqtt.outbound import Outbound
@@ -37,6 +38,8 @@ from connector.threads.watched import moves
 _READS_PER_TURN: Final = 256
 _TURN_BYTES: Final = 1024 * 1024
 _TICK_SECONDS: Final = 0.5
+_SET_BACK_US: Final = 1_000_000
+"""If the clock is behind the last message by this many microseconds, the clock was set back."""
 _AROUND_HEADER: Final = 150
 """The bytes of memory that a header takes besides its text."""
 _GOODBYE_SECONDS: Final = 1.0
@@ -145,6 +148,8 @@ class Connection:
         self._records: list[Record] = []
         self._mids: list[int] = []
         self._turn_bytes = 0
+        self._last_us = 0
+        """The time of arrival of the last message, in µs."""
         self._end: End | None = None
         self._unwanted = self._too_early = 0
         self._nothing_waits_at = time.monotonic()
@@ -291,7 +296,12 @@ class Connection:
         client = self._client
         for _ in range(_READS_PER_TURN):
             before = len(self._records)
-            if client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS or len(self._records) == before:
+            bulk = client.read_messages(_TURN_BYTES - self._turn_bytes, self._time_us())
+            if bulk is not None:
+                self._take_bulk(bulk)
+            elif client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                break
+            if len(self._records) == before:
                 break
             if self._turn_bytes > _TURN_BYTES or not client.may_read:
                 break
@@ -374,14 +384,32 @@ class Connection:
         else:
             self._end = End(f"the connection was lost: {reason.getName()}", by_broker=self._handshake.connected)
 
+    def _time_us(self) -> int:
+        """The time of arrival of the next message, in µs: later than the time of each message before.
+
+        Several messages of a turn may come within a microsecond. If the clock was set back, its time counts.
+        """
+        now, next_us = time.time_ns() // 1000, self._last_us + 1
+        return next_us if now < next_us < now + _SET_BACK_US else now
+
+    def _take_bulk(self, bulk: Bulk) -> None:
+        records, mids = bulk.records, bulk.mids
+        if records:
+            self._last_us = records[-1].time_us
+        self._records += records
+        self._mids += mids
+        self._departure.came += len(records)
+        self._departure.to_acknowledge += len(mids)
+        self._too_early += bulk.too_early
+        self._turn_bytes += bulk.size
+
     def _take(self, message: Publish) -> None:
         problem = message.problem
         if self._client.cut_from is not None:
             problem = _too_long(self._client.cut_from, len(message.payload))
         topic, payload, headers = message.topic, message.payload, message.headers
-        self._records.append(
-            Record(topic, payload, time.time_ns() // 1000, None, headers, message.retain, problem=problem)
-        )
+        self._last_us = self._time_us()
+        self._records.append(Record(topic, payload, self._last_us, None, headers, message.retain, problem=problem))
         if message.qos:
             self._mids.append(message.mid)
             self._departure.to_acknowledge += 1

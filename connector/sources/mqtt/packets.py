@@ -68,7 +68,7 @@ def read_publish(first: int, packet: bytearray, length: int, *, v5: bool) -> Pub
     qos = first >> 1 & 3
     if at + (2 if qos else 0) > len(packet):
         raise _malformed()
-    topic, problem = _topic(packet[2:at])
+    topic, problem = read_topic(packet[2:at])
     mid = 0
     if qos:
         mid = int.from_bytes(packet[at : at + 2], "big")
@@ -84,7 +84,7 @@ def read_publish(first: int, packet: bytearray, length: int, *, v5: bool) -> Pub
         if size > AROUND_PAYLOAD or end > len(packet):
             problem = problem or f"the message has {size} bytes of properties, and no property was kept"
         else:
-            headers, left_out = _user_properties(packet[at:end])
+            headers, left_out = read_properties(packet[at:end])
             if left_out:
                 problem = problem or f"the message has {left_out} user properties beyond the first {MOST_HEADERS}"
         at = end
@@ -95,7 +95,7 @@ def read_publish(first: int, packet: bytearray, length: int, *, v5: bool) -> Pub
     return Publish(topic, payload, qos, mid, bool(first & 8), bool(first & 1), headers, problem)
 
 
-def _topic(raw: bytearray) -> tuple[str, str]:
+def read_topic(raw: bytes | bytearray) -> tuple[str, str]:
     """The topic, and the problem with the topic; the problem is empty for a valid topic.
 
     A wrong topic may come from a publisher, at a broker that does not check topics. So a wrong topic does not end the
@@ -112,7 +112,7 @@ def _topic(raw: bytearray) -> tuple[str, str]:
     return topic, ""
 
 
-def _number(packet: bytearray, at: int) -> tuple[int, int]:
+def _number(packet: bytes | bytearray, at: int) -> tuple[int, int]:
     """The variable byte integer at this place, and the place after the integer."""
     value = 0
     for count in range(4):
@@ -125,8 +125,11 @@ def _number(packet: bytearray, at: int) -> tuple[int, int]:
     raise _malformed()
 
 
-def _user_properties(data: bytearray) -> tuple[tuple[tuple[str, str], ...], int]:
-    """The first `MOST_HEADERS` user properties in `data`, and the number of further user properties."""
+def read_properties(data: bytes | bytearray) -> tuple[tuple[tuple[str, str], ...], int]:
+    """The first `MOST_HEADERS` user properties in `data`, and the number of further user properties.
+
+    Raises `BreachError` if the properties break a rule.
+    """
     found: list[tuple[str, str]] = []
     at = left_out = 0
     while at < len(data):
@@ -154,7 +157,7 @@ def _user_properties(data: bytearray) -> tuple[tuple[tuple[str, str], ...], int]
     return tuple(found), left_out
 
 
-def _piece(data: bytearray, at: int) -> tuple[bytearray, int]:
+def _piece(data: bytes | bytearray, at: int) -> tuple[bytes | bytearray, int]:
     """The bytes of a piece that begins with its length in two bytes, and the place after the piece."""
     end = at + 2 + int.from_bytes(data[at : at + 2], "big")
     if at + 2 > len(data) or end > len(data):
@@ -162,7 +165,7 @@ def _piece(data: bytearray, at: int) -> tuple[bytearray, int]:
     return data[at + 2 : end], end
 
 
-def _text(raw: bytearray) -> str:
+def _text(raw: bytes | bytearray) -> str:
     return raw.decode("utf-8", "backslashreplace")
 
 

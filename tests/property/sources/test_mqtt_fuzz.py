@@ -7,15 +7,18 @@ import socket
 import time
 import tracemalloc
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.ledger.source_file import SourceFile
 from connector.sources.mqtt.bounded_client import BoundedClient
+from connector.sources.mqtt.bulk import Bulk
 from connector.sources.mqtt.connection import Connection, End, Received
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.mqtt.source import open_source
@@ -120,8 +123,13 @@ def cut(stream: bytes, sizes: list[int]) -> Iterator[bytes]:
         at, turn = at + size, turn + 1
 
 
-def played(stream: bytes, sizes: list[int], protocol: str) -> tuple[End, list[Received]]:
-    """The end of a connection on which the broker sent this and left, and what was received."""
+def played(
+    stream: bytes, sizes: list[int], protocol: str, *, in_bulk: bool = True, acknowledged: bool = True
+) -> tuple[End, list[Received]]:
+    """The end of a connection on which the broker sent this and left, and what was received.
+
+    Without `in_bulk`, each message is read alone.
+    """
     taken: list[Received] = []
     ours, theirs = socket.socketpair()
     theirs.close()
@@ -130,10 +138,16 @@ def played(stream: bytes, sizes: list[int], protocol: str) -> tuple[End, list[Re
         def _create_socket(self) -> Any:
             return Pieces(cut(stream, sizes), ours)
 
+        def read_messages(self, most_bytes: int, first_us: int) -> Bulk | None:
+            return super().read_messages(most_bytes, first_us) if in_bulk else None
+
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("connector.sources.mqtt.handshake.BoundedClient", Fed)
+        most = 3 if acknowledged else 65_535
         connection = Connection(
-            MqttSection.model_validate(SECTION | {"protocol": protocol, "receive_maximum": 3}),
+            MqttSection.model_validate(
+                SECTION | {"protocol": protocol, "receive_maximum": 3 if acknowledged else 65_535}
+            ),
             "c",
             remembered_filters=frozenset(),
             received=lambda _connection, received: taken.append(received),
@@ -142,7 +156,7 @@ def played(stream: bytes, sizes: list[int], protocol: str) -> tuple[End, list[Re
         )
 
         def acknowledges() -> bool:
-            if taken:
+            if taken and acknowledged:
                 connection.acknowledge(taken[-1].mids)
             return True
 
@@ -172,6 +186,56 @@ def test_fuzz_a_broker_that_sends_anything(data: st.DataObject, protocol: str, s
         if not record.problem:
             assert record.topic.encode() in stream
             assert record.topic in ("t", "s/1") or record.topic.startswith("t/")
+
+
+honest = st.builds(
+    lambda topic, payload, qos, mid, dup, retain, extra: (topic, payload, qos, mid, dup, retain, extra),
+    st.sampled_from([b"t/1", b"t", b"s/1", b"other", b"t/" + b"x" * 200]),
+    st.binary(max_size=3) | st.integers(90, 20_000).map(bytes),
+    st.sampled_from([0, 1, 1, 1]),
+    st.integers(0, 65_535) | small,
+    *(st.booleans(),) * 2,
+    st.sampled_from([b"", b"\x26\0\1n\0\1v", b"\x03\0\1x\x26\0\1n\0\2vw", b"\x09\0\xc8" + b"c" * 200, b"\x7f"]),
+)
+
+
+def messages(v5: bool, drawn: list[Any]) -> bytes:
+    stream = connack(v5) + suback(v5, 1, [1, 1])
+    for topic, payload, qos, mid, dup, retain, extra in drawn:
+        message = bytearray(publish(v5, topic, payload, qos=qos, mid=mid, dup=dup, properties=extra))
+        message[0] |= retain
+        stream += message
+    return stream
+
+
+def summary(end: End, taken: list[Received]) -> tuple[object, ...]:
+    """What must be the same for both ways of reading. The times of arrival rise."""
+    records = [record for received in taken for record in received.records]
+    times = [record.time_us for record in records]
+    assert all(one < next_ for one, next_ in pairwise(times))
+    return (
+        *(end, sum(received.unwanted for received in taken), sum(received.too_early for received in taken)),
+        [mid for received in taken for mid in received.mids],
+        [msgspec.structs.replace(record, time_us=0) for record in records],
+    )
+
+
+@settings(FUZZ, suppress_health_check=list(HealthCheck))
+@given(
+    st.data(),
+    st.sampled_from(["5", "3.1.1"]),
+    st.lists(st.integers(1, 70) | st.integers(70, 70_000), min_size=1, max_size=5),
+)
+def test_fuzz_messages_read_in_bulk_are_the_messages_read_one_by_one(
+    data: st.DataObject, protocol: str, sizes: list[int]
+) -> None:
+    v5 = protocol == "5"
+    stream = data.draw(st.lists(honest, max_size=30).map(lambda drawn: messages(v5, drawn)) | STREAMS[protocol])
+    for _ in range(data.draw(st.integers(0, 1))):
+        at = data.draw(st.integers(0, len(stream)))
+        stream = stream[:at] + data.draw(st.binary(max_size=2)) + stream[at + data.draw(st.integers(0, 2)) :]
+    in_bulk = summary(*played(stream, sizes, protocol, acknowledged=False))
+    assert in_bulk == summary(*played(stream, sizes, protocol, in_bulk=False, acknowledged=False))
 
 
 def mutated(chance: random.Random, v5: bool) -> bytes:

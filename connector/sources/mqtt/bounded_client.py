@@ -152,7 +152,7 @@ class BoundedClient(Client):
             return None
         self._at = found.end
         with self._msgtime_mutex:
-            self._last_msg_in = time.monotonic()
+            self._last_bytes_received = time.monotonic()
         return found
 
     # -- below: paho's own names ------------------------------------------------------------------

@@ -33,7 +33,7 @@ _RATES = (0, 1, 10, 100, 1000)
 
 def connector(config: Path) -> None:
     """The connector in a process of its own: it prints its commits so far for each line that comes in."""
-    configure_logs("warning", "text")
+    configure_logs("error", "text")
     commits = 0
     transaction = Database.transaction
 
@@ -69,59 +69,62 @@ def wake_ups(pid: int) -> dict[str, int]:
 def measure(seconds: float, rates: tuple[int, ...]) -> list[dict[str, object]]:
     """One row a rate."""
     rows: list[dict[str, object]] = []
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, SandboxServer(rate_limiter="off") as sandbox:
-        with Mosquitto() as broker:
-            config = Path(folder) / "config.yaml"
-            config.write_text(
-                f"clarify: {{credentials: {sandbox.credentials_path}}}\n"
-                f"sources:\n  - {{type: mqtt, url: 'mqtt://127.0.0.1:{broker.port}', topics: ['plant/#']}}\n"
-                f"state_dir: {folder}/state\nobserve: {{listen: '127.0.0.1:0'}}\ndelivery: {{max_delay: 1s}}\n"
-            )
-            with subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.low_load", "connector", str(config)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            ) as process:  # fmt: skip
-                assert process.stdin is not None
-                assert process.stdout is not None
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        SandboxServer(rate_limiter="off") as sandbox,
+        Mosquitto() as broker,
+    ):
+        config = Path(folder) / "config.yaml"
+        config.write_text(
+            f"clarify: {{credentials: {sandbox.credentials_path}}}\n"
+            f"sources:\n  - {{type: mqtt, url: 'mqtt://127.0.0.1:{broker.port}', topics: ['plant/#']}}\n"
+            f"state_dir: {folder}/state\nobserve: {{listen: '127.0.0.1:0'}}\ndelivery: {{max_delay: 1s}}\n"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.low_load", "connector", str(config)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            assert process.stdin is not None
+            assert process.stdout is not None
 
-                def asked() -> dict[str, int]:
-                    process.stdin.write("\n")  # type: ignore[union-attr]
-                    process.stdin.flush()  # type: ignore[union-attr]
-                    found: dict[str, int] = json.loads(process.stdout.readline())  # type: ignore[union-attr]
-                    return found
+            def asked() -> dict[str, int]:
+                process.stdin.write("\n")  # type: ignore[union-attr]
+                process.stdin.flush()  # type: ignore[union-attr]
+                found: dict[str, int] = json.loads(process.stdout.readline())  # type: ignore[union-attr]
+                return found
 
-                assert process.stdout.readline()
-                client = Client(CallbackAPIVersion.VERSION2)
-                client.connect("127.0.0.1", broker.port)
-                client.loop_start()
-                i = 0
-                for rate in (200, *rates):  # the first rate makes all signals known
-                    before, cpu, waits = asked(), cpu_seconds(process.pid), wake_ups(process.pid)
-                    began = time.monotonic()
-                    for n in range(round(rate * seconds)):
-                        client.publish(f"plant/m{i % MACHINES}", payload(i), qos=1)
-                        i += 1
-                        time.sleep(max(0.0, began + (n + 1) / rate - time.monotonic()))
-                    time.sleep(max(0.0, began + seconds - time.monotonic()))
-                    used, then = cpu_seconds(process.pid) - cpu, wake_ups(process.pid)
-                    took = time.monotonic() - began
-                    after = asked()
-                    threads = {name: (n - waits.get(name, 0)) / took for name, n in then.items()}
-                    rows.append(
-                        {
-                            "rate": rate,
-                            "received_per_second": round((after["received"] - before["received"]) / took, 1),
-                            "cpu_percent": round(100 * used / took, 2),
-                            "wake_ups_per_second": round(sum(threads.values()), 1),
-                            "commits_per_second": round((after["commits"] - before["commits"]) / took, 1),
-                            "threads": {
-                                name: round(n, 1) for name, n in sorted(threads.items(), key=lambda t: -t[1]) if n > 0.6
-                            },
-                        }
-                    )
-                client.disconnect()
-                client.loop_stop()
-                process.stdin.close()
+            assert process.stdout.readline()
+            client = Client(CallbackAPIVersion.VERSION2)
+            client.connect("127.0.0.1", broker.port)
+            client.loop_start()
+            i = 0
+            for rate in (200, *rates):  # the first rate makes all signals known
+                before, cpu, waits = asked(), cpu_seconds(process.pid), wake_ups(process.pid)
+                began = time.monotonic()
+                for n in range(round(rate * seconds)):
+                    client.publish(f"plant/m{i % MACHINES}", payload(i), qos=1)
+                    i += 1
+                    time.sleep(max(0.0, began + (n + 1) / rate - time.monotonic()))
+                time.sleep(max(0.0, began + seconds - time.monotonic()))
+                used, then = cpu_seconds(process.pid) - cpu, wake_ups(process.pid)
+                took = time.monotonic() - began
+                after = asked()
+                threads = {name: (n - waits.get(name, 0)) / took for name, n in then.items()}
+                rows.append(
+                    {
+                        "rate": rate,
+                        "received_per_second": round((after["received"] - before["received"]) / took, 1),
+                        "cpu_percent": round(100 * used / took, 2),
+                        "wake_ups_per_second": round(sum(threads.values()), 1),
+                        "commits_per_second": round((after["commits"] - before["commits"]) / took, 1),
+                        "threads": {
+                            name: round(n, 1) for name, n in sorted(threads.items(), key=lambda t: -t[1]) if n > 0.6
+                        },
+                    }
+                )
+            client.disconnect()
+            client.loop_stop()
+            process.stdin.close()
     return rows[1:]
 
 

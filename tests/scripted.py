@@ -139,8 +139,9 @@ class FragileBook(MetadataBook):
 class ScriptedHandover:
     """What a source may ask of a pipeline, as the test says: `settles` is the answer, `asked` what was asked."""
 
-    def __init__(self, *, settles: bool = True) -> None:
+    def __init__(self, *, settles: bool = True, max_delay: float = 0.0) -> None:
         self.settles = settles
+        self.max_delay = max_delay
         self.asked: list[tuple[str, tuple[str, ...]]] = []
 
     def settle(self, source: str, partitions: Collection[str], timeout: float) -> bool:

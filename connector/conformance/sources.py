@@ -106,6 +106,8 @@ class BreakableStage(Stage):
 class Run:
     """One run of the source, from its opening to its end: reads as the intake does, and checks each chunk."""
 
+    max_delay = 1.0
+
     def __init__(self, stage: Stage, ledger: Path, known: dict[PartitionPosition, Record]) -> None:
         """`known` has the records of all runs of a test."""
         self.stage = stage

@@ -80,6 +80,7 @@ class Pipeline:
         self._discoveries = discoveries
         self._clock = clock
         self._share = share
+        self.max_delay = limits.max_delay
         notices = notices or Notices()
         self._draining = threading.Event()
         self._aborted = threading.Event()

@@ -38,7 +38,10 @@ class SourceFinishedError(Exception):
 
 
 class Handover(Protocol):
-    """The requests of a source to the pipeline when the source has to give partitions away."""
+    """The pipeline as a source sees it: mostly the requests when the source has to give partitions away."""
+
+    max_delay: float
+    """The most seconds that a sample should wait until it is sent (`delivery.max_delay`)."""
 
     def settle(self, source: str, partitions: Collection[str], timeout: float) -> bool:
         """Send all records that were taken in from the partitions, and wait until they are settled and committed.

@@ -7,8 +7,11 @@ of the buffer until the writer reports that the batch is in the file, so the sum
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import structlog
@@ -17,10 +20,11 @@ from connector.ledger.account import Commit
 from connector.ledger.source_file import SourceFile
 from connector.sources.journal.journal import BUFFER_BYTES, Batch
 
-_LINGER_SECONDS: Final = 0.004
-"""Seconds that a write waits for more batches while messages come fast. A write may wait 20 ms at most."""
-_LINGER_RECORDS: Final = 2048
-"""With this number of records, a write does not wait for more records."""
+_FIRST_ENOUGH: Final = 10
+"""Half of what Mosquitto sends without an acknowledgement, unless its configuration or MQTT 5 says otherwise."""
+_MOST_ENOUGH: Final = 2048
+_WINDOW_SECONDS: Final = 60.0
+_STALLS: Final = 3
 _RESUME_SHARE: Final = 0.9
 """After the journal was full, reading from the broker goes on below this share of `max_bytes`."""
 
@@ -38,14 +42,59 @@ class WriteTurn(NamedTuple):
     """Whether the journal is being closed."""
 
 
+class Enough:
+    """Learns the number of records for which a write may wait.
+
+    A broker sends a number of messages, its window, and then waits for acknowledgements. A write that waited for more
+    messages would stop the stream. So the number grows slowly, and stays at half of the window once the window is
+    known. The window is learned again after a minute. Times are seconds of any clock.
+    """
+
+    def __init__(self) -> None:
+        self.records = _FIRST_ENOUGH
+        self._window = 2 * _MOST_ENOUGH
+        self._window_until = -math.inf
+        self._stalls = 0
+        """The number of stalls in a row."""
+
+    def reached(self, records: int, now: float) -> None:
+        """Note that a wait ended with at least the wanted number of records."""
+        self._stalls = 0
+        if now > self._window_until:
+            self._window = 2 * _MOST_ENOUGH
+        self._window = max(self._window, records)
+        self.records = max(1, min(max(self.records + 1, records // 2), self._window // 2, _MOST_ENOUGH))
+
+    def flows(self) -> None:
+        """Note that records came until the wait was over."""
+        self._stalls = 0
+
+    def stalled(self, records: int, now: float) -> None:
+        """Note that nothing came any more although the wait went on: perhaps the window has this many records.
+
+        One stall may have another reason: a pause of the publishers, or a busy machine.
+        """
+        self._stalls += 1
+        if self._stalls < _STALLS:
+            return
+        self._stalls = 0
+        self._window, self._window_until = records, now + _WINDOW_SECONDS
+        self.records = max(1, min(self.records, records // 2))
+
+
 class WriteBuffer:
     """Batches and commits that wait for the writer. Safe for threads."""
 
-    def __init__(self, source: str, file: SourceFile, max_bytes: int) -> None:
-        """`max_bytes` is the bound of the journal."""
+    def __init__(
+        self, source: str, file: SourceFile, max_bytes: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`max_bytes` is the bound of the journal; `clock` gives seconds."""
         self._source = source
         self._file = file
         self.max_bytes = max_bytes
+        self.linger = 0.0
+        """The least seconds between two writes, unless enough records wait."""
+        self._clock = clock
         self._changed = threading.Condition()
         """Protects all attributes below."""
         self._batches: deque[Batch] = deque()
@@ -53,6 +102,14 @@ class WriteBuffer:
         self._bytes = 0
         """The size of all batches that are not in the file, including the batches that are being written."""
         self._commits: list[Commit] = []
+        self._taken_at = -math.inf
+        """The time of the last `take` with batches or commits."""
+        self._added_at = -math.inf
+        """The time of the last `append` during a linger."""
+        self._wanted = 1
+        """The number of records for which the writer waits."""
+        self._enough = Enough()
+        self._lingers = False
         self._waiting_bytes = file.waiting_bytes
         self.full = False
         self.closing = False
@@ -63,13 +120,17 @@ class WriteBuffer:
             self._batches.append(batch)
             self._records += len(batch.records)
             self._bytes += batch.size
-            self._changed.notify_all()
+            if self._lingers:
+                self._added_at = self._clock()
+            if self._records >= self._wanted:
+                self._changed.notify_all()
 
     def commit(self, commit: Commit) -> None:
         """Add a commit."""
         with self._changed:
             self._commits.append(commit)
-            self._changed.notify_all()
+            if not self._lingers:
+                self._changed.notify_all()
 
     def close(self) -> None:
         """Let the writer end after it has written all batches and commits."""
@@ -112,20 +173,40 @@ class WriteBuffer:
 
     # -- for the writer ---------------------------------------------------------------------------
 
-    def take(self, timeout: float, *, linger: bool) -> WriteTurn:
+    def take(self, timeout: float) -> WriteTurn:
         """Wait for batches or commits for at most `timeout` seconds, and take all of them.
 
-        With `linger`, wait a few milliseconds more for further batches, so that all batches share one commit to disk.
+        If the last take was less than `linger` seconds ago, messages come often. Then this take waits until `linger`
+        seconds are over, so that more messages share one write to disk, one acknowledgement and one chunk. The wait
+        ends early with `Enough` records, since a broker may wait for acknowledgements.
         """
         with self._changed:
-            came = self._changed.wait_for(lambda: self._batches or self._commits or self.closing, timeout)
-            if linger and came and not self.closing:
-                self._changed.wait_for(lambda: self._records >= _LINGER_RECORDS, _LINGER_SECONDS)
+            self._wanted = 1
+            if self._changed.wait_for(lambda: self._batches or self._commits or self.closing, timeout):
+                self._linger()
+                self._taken_at = self._clock()
             taken = WriteTurn(list(self._batches), self._commits, self._bytes, self.closing)
             self._batches.clear()
             self._records = 0
             self._commits = []
         return taken
+
+    def _linger(self) -> None:
+        began = self._clock()
+        seconds = self._taken_at + self.linger - began
+        if seconds <= 0 or self.closing:
+            return
+        self._wanted = self._enough.records
+        self._lingers, self._added_at = True, began
+        enough = self._changed.wait_for(lambda: self._records >= self._wanted or self.closing, seconds)
+        self._lingers = False
+        now = self._clock()
+        if enough:
+            self._enough.reached(self._records, now)
+        elif self._records and now - self._added_at > self.linger / 2:
+            self._enough.stalled(self._records, now)
+        elif self._records:
+            self._enough.flows()
 
     def take_commits(self, timeout: float) -> WriteTurn:
         """Wait for a commit for at most `timeout` seconds, and take all commits, but no batches.

@@ -62,8 +62,9 @@ class DiskJournal:
     def _wake_reader(self) -> None:
         self._reader.wake()
 
-    def start(self) -> None:
+    def start(self, linger: float = 0.0) -> None:
         """Start the writer, and log how many messages wait from the run before."""
+        self._buffer.linger = linger
         if self._reader.unread > 0:
             _log.info(
                 "journal_replayed",

@@ -49,8 +49,11 @@ class JournalFill(NamedTuple):
 class Journal(Protocol):
     """Holds messages between the broker and the pipeline. One thread calls `poll`; any thread calls other methods."""
 
-    def start(self) -> None:
-        """Begin to write. Called once, before the first batch."""
+    def start(self, linger: float = 0.0) -> None:
+        """Begin to write. Called once, before the first batch.
+
+        While messages come often, a message may wait `linger` seconds, so that several messages share a write.
+        """
 
     def append(self, batch: Batch) -> None:
         """Add a batch. Never blocks and never refuses: the caller asks `has_room` before it reads more messages."""

@@ -59,7 +59,7 @@ class MemoryJournal:
         if file.recovery:
             _log.error("ledger_damaged", source=source, detail=str(file.recovery))
 
-    def start(self) -> None:
+    def start(self, linger: float = 0.0) -> None:  # noqa: ARG002 - nothing is written
         """Log a warning about the limits of this kind of journal."""
         _log.warning(
             "journal_in_memory",

@@ -27,8 +27,6 @@ from connector.sources.journal.journal import Batch
 from connector.sources.journal.reader import JournalReader
 from connector.threads.watched import WatchedThread, moves
 
-_LINGER_ABOVE: Final = 16
-"""After a turn with at least this number of records, the next turn waits for more: messages come fast."""
 _ROW_RECORDS: Final = 2048
 _ROW_BYTES: Final = 1024 * 1024
 _LOOK_SECONDS: Final = 10.0
@@ -82,20 +80,17 @@ class JournalWriter:
             self._damage.fail(f"the thread {name} ended for a reason that nobody foresaw: {error!r}; please report it")
 
     def _write_loop(self) -> None:
-        fast = False
         idle_work = True
         """Whether free pages may have to be returned to the disk while no message comes in."""
         while True:
             moves()
-            taken = self._buffer.take(_GIVE_BACK_SECONDS if idle_work else _LOOK_SECONDS, linger=fast)
+            taken = self._buffer.take(_GIVE_BACK_SECONDS if idle_work else _LOOK_SECONDS)
             if not taken.batches and not taken.commits:
                 if taken.closing:
                     return
-                fast = False
                 idle_work = self._give_back()
                 continue
             idle_work = bool(taken.commits)
-            fast = sum(len(batch.records) for batch in taken.batches) >= _LINGER_ABOVE
             rows = self._write(_rows(taken.batches), taken.commits)
             if rows is None:
                 return

@@ -38,6 +38,10 @@ _LAST_DELAY: Final = 30.0
 _STEADY_SECONDS: Final = 30.0
 """A connection that lasted this long was a good one: the next delay starts small again."""
 _SILENT_PAUSE: Final = 120.0
+_MOST_LINGER: Final = 0.05
+"""The most seconds that a message waits for others before the write to the journal."""
+_LINGER_SHARE: Final = 0.05
+"""The share of `delivery.max_delay` that a message may wait so."""
 
 _REMEDY: Final = (
     "check that the address belongs to an MQTT broker, and read the broker's log; if another program used the "
@@ -98,9 +102,9 @@ class MqttSource(Source):
         self._stale_lock = threading.Lock()
         self._thread = WatchedThread(f"mqtt-{settings.name}", settings.name, self._run)
 
-    def start(self, handover: Handover) -> None:  # noqa: ARG002 - the partition is never given away
+    def start(self, handover: Handover) -> None:
         """Connect in the background."""
-        self._journal.start()
+        self._journal.start(min(_MOST_LINGER, _LINGER_SHARE * handover.max_delay))
         self._thread.start()
 
     def poll(self, timeout: float) -> Chunk | None:

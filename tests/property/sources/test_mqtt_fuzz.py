@@ -145,9 +145,7 @@ def played(
         patched.setattr("connector.sources.mqtt.handshake.BoundedClient", Fed)
         most = 3 if acknowledged else 65_535
         connection = Connection(
-            MqttSection.model_validate(
-                SECTION | {"protocol": protocol, "receive_maximum": 3 if acknowledged else 65_535}
-            ),
+            MqttSection.model_validate(SECTION | {"protocol": protocol, "receive_maximum": most}),
             "c",
             remembered_filters=frozenset(),
             received=lambda _connection, received: taken.append(received),

@@ -62,7 +62,7 @@ class Run:
         self.settled = self.file.settled_to
         self.file.disk_reserve = DiskReserve(path, 4096)
         self.journal = DiskJournal("mqtt", self.file, 10**9, retry_seconds=retry_seconds)
-        self.journal.start()
+        self.journal.start(linger=0.001)
 
     def append(self, *sizes: int, bytes_: int = 0) -> None:
         """Append one batch for each of `sizes`, the numbers of its records. A record has at least `bytes_` bytes."""

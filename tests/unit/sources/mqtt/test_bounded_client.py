@@ -39,7 +39,9 @@ def used_names() -> set[str]:
 
 def test_paho_has_every_private_name_that_is_used() -> None:
     used, source = used_names(), inspect.getsource(Client)
-    assert used >= {"_in_packet", "_packet_queue", "_sock_recv", "_last_bytes_received"}, "the test looks at the right names"
+    assert used >= {"_in_packet", "_packet_queue", "_sock_recv", "_last_bytes_received"}, (
+        "the test looks at the right names"
+    )
     assert [name for name in used if not re.search(rf"\b(self\.|def ){name}\b", source)] == []
 
 

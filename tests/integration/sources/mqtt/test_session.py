@@ -36,7 +36,7 @@ class HeldJournal:
     room: bool = True
     confirmed: int = 0
 
-    def start(self) -> None: ...
+    def start(self, linger: float = 0.0) -> None: ...
 
     def append(self, batch: Batch) -> None:
         self.batches.append(batch)

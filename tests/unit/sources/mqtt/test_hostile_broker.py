@@ -60,7 +60,7 @@ class HeldJournal:
         self.records: list[Record] = []
         self._held: deque[Batch] = deque()
 
-    def start(self) -> None: ...
+    def start(self, linger: float = 0.0) -> None: ...
 
     def append(self, batch: Batch) -> None:
         self.records += batch.records

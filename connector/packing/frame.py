@@ -9,15 +9,15 @@ the earlier arrival counts as superseded.
 from __future__ import annotations
 
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from operator import lt
 from typing import Final, NamedTuple
 
-from connector.packing.encoder import TimeTexts, encode_values
+from connector.packing.encoder import encode_values, time_texts
 
 ENVELOPE: Final = len('{"times":[],"series":{}}')
 NULL: Final = len("null,")
@@ -140,11 +140,10 @@ def encode_frame(blocks: Sequence[RowBlock]) -> Frame:
     """Encode row blocks as one frame. An input may be in one block only."""
     times = sorted({time_us for same in _by_times(blocks) for time_us in same})
     index = {time_us: row for row, time_us in enumerate(times)}
-    text = TimeTexts()
-    parts = [b'{"times":["', '","'.join([text(time_us) for time_us in times]).encode(), b'"],"series":{']
-    inserted: Counter[int] = Counter()
+    parts = [b'{"times":["', '","'.join(time_texts(times)).encode(), b'"],"series":{']
     superseded: Counter[int] = Counter()
     samples = series = 0
+    tokens_of: defaultdict[int, list[array[int]]] = defaultdict(list)
     places: dict[bytes, _RowPlaces] = {}
     for block in blocks:
         width = len(block.inputs)
@@ -162,10 +161,11 @@ def encode_frame(blocks: Sequence[RowBlock]) -> Frame:
             place.write(values, parts)
             parts.append(b"]")
         samples += width * place.rows
-        _count(inserted, block.tokens, width)
+        tokens_of[width].append(block.tokens)
         for token in (block.tokens[row] for row in place.replaced):
             superseded[token] += width
     parts.append(b"}}")
+    inserted = _values_of(tokens_of)
     if superseded:
         inserted.subtract(superseded)
         inserted = +inserted
@@ -220,9 +220,12 @@ def _by_times(blocks: Sequence[RowBlock]) -> list[array[int]]:
     return list({block.times.tobytes(): block.times for block in blocks}.values())
 
 
-def _count(counts: Counter[int], tokens: array[int], width: int) -> None:
-    if width == 1:
-        counts.update(tokens)
-        return
-    for token in tokens:
-        counts[token] += width
+def _values_of(tokens: Mapping[int, Sequence[array[int]]]) -> Counter[int]:
+    """Token → the number of its values. `tokens` has the tokens of all rows of one width, for each width."""
+    found: Counter[int] = Counter()
+    for width, rows in tokens.items():
+        counts = Counter(chain.from_iterable(rows))
+        if width > 1:
+            counts = Counter({token: n * width for token, n in counts.items()})
+        found = found + counts if found else counts
+    return found

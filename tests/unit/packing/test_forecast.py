@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from connector.packing.encoder import TimeTexts
+from connector.packing.encoder import time_texts
 from connector.packing.forecast import Forecast, FrameSize, Outlook
 from connector.packing.frame import encode_frame
 from connector.packing.pending import Pending
@@ -104,7 +104,7 @@ def test_what_alignment_would_save_is_counted_for_full_requests_only() -> None:
     # 40 rows in one second, of 40 series that have one sample each
     times = {START + n * 1000 for n in range(40)}
     fixed = 40 * len('"d10/v0":[],')
-    size = 40 * (len(TimeTexts()(START + 1000)) + 3) + 40 * 40 * 5 + fixed
+    size = 40 * (len(time_texts([START + 1000])[0]) + 3) + 40 * 40 * 5 + fixed
     forecast.sent(FrameSize(size, 40, 40, 40, 40), times)
     assert forecast.full_requests == 1
     assert 0.9 < forecast.aligned_saves < 1

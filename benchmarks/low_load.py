@@ -1,6 +1,7 @@
 """What the connector costs while little comes: CPU, wake-ups and commits to disk a second, at steady rates.
 
-One connector, with its journal on disk, runs through all rates; the messages are those of `mqtt_path`, QoS 1. CPU is
+One connector, with its journal on disk, runs through all rates; the messages are those of `mqtt_path`, QoS 1. At the
+last rate each message has a time of its own, so that most of a frame is null. CPU is
 user and system time of the connector's process, a wake-up is a thread that waited and goes on, and a commit is a
 transaction of the journal's file.
 """
@@ -27,8 +28,12 @@ from connector.runtime.connector import Connector
 from tests.brokers import Mosquitto
 from tests.sandbox_server import SandboxServer
 
-_RATES = (0, 1, 10, 100, 1000)
-"""Messages a second."""
+_RATES = ((0, False), (1, False), (10, False), (100, False), (1000, False), (1000, True))
+"""Messages a second, and whether each has a time of its own."""
+
+
+def _own_clock(i: int) -> bytes:
+    return b'{"ts":%d,%b' % (1_790_000_000_000 + i, payload(i).split(b",", 1)[1])
 
 
 def connector(config: Path) -> None:
@@ -66,7 +71,7 @@ def wake_ups(pid: int) -> dict[str, int]:
     return found
 
 
-def measure(seconds: float, rates: tuple[int, ...]) -> list[dict[str, object]]:
+def measure(seconds: float, rates: tuple[tuple[int, bool], ...]) -> list[dict[str, object]]:
     """One row a rate."""
     rows: list[dict[str, object]] = []
     with (
@@ -98,11 +103,11 @@ def measure(seconds: float, rates: tuple[int, ...]) -> list[dict[str, object]]:
             client.connect("127.0.0.1", broker.port)
             client.loop_start()
             i = 0
-            for rate in (200, *rates):  # the first rate makes all signals known
+            for rate, own in ((200, False), (200, True), *rates):  # the first rate makes all signals known
                 before, cpu, waits = asked(), cpu_seconds(process.pid), wake_ups(process.pid)
                 began = time.monotonic()
                 for n in range(round(rate * seconds)):
-                    client.publish(f"plant/m{i % MACHINES}", payload(i), qos=1)
+                    client.publish(f"plant/m{i % MACHINES}", _own_clock(i) if own else payload(i), qos=1)
                     i += 1
                     time.sleep(max(0.0, began + (n + 1) / rate - time.monotonic()))
                 time.sleep(max(0.0, began + seconds - time.monotonic()))
@@ -113,6 +118,7 @@ def measure(seconds: float, rates: tuple[int, ...]) -> list[dict[str, object]]:
                 rows.append(
                     {
                         "rate": rate,
+                        "own_clocks": own,
                         "received_per_second": round((after["received"] - before["received"]) / took, 1),
                         "cpu_percent": round(100 * used / took, 2),
                         "wake_ups_per_second": round(sum(threads.values()), 1),
@@ -125,7 +131,7 @@ def measure(seconds: float, rates: tuple[int, ...]) -> list[dict[str, object]]:
             client.disconnect()
             client.loop_stop()
             process.stdin.close()
-    return rows[1:]
+    return rows[2:]
 
 
 if __name__ == "__main__":

@@ -72,11 +72,13 @@ def _make_write_ahead_log_durable(connection: sqlite3.Connection, path: Path) ->
     only the log can repair. The transaction keeps other processes from changing the log meanwhile.
     """
     wal = companion_file(path, "-wal")
+    if not wal.exists():
+        return  # and no transaction: after the first transaction, `auto_vacuum` of a new file cannot be set
     connection.execute("BEGIN IMMEDIATE")
     try:
         _write_again(wal)
     except FileNotFoundError:
-        pass  # there is no log
+        pass  # SQLite removed a log that belongs to an empty file
     except OSError as error:
         failure = sqlite3.OperationalError(f"{wal} cannot be synced: {error}")
         failure.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC

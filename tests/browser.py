@@ -48,7 +48,7 @@ class Browser:
         chromium, driver = need_browser()
         self._folder = Path(tempfile.mkdtemp(prefix="browser-"))
         self._port = free_port()
-        self._http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", trust_env=False, timeout=60)
+        self._http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", trust_env=False, verify=False, timeout=60)
         self._session = ""
         with (self._folder / "log.txt").open("wb") as log:
             self._process = subprocess.Popen([driver, f"--port={self._port}"], stdout=log, stderr=log)

@@ -105,14 +105,16 @@ class ConnectorProcess:
     def readiness(self) -> tuple[int, list[str]]:
         """(status, problems) of /readyz; status 0 if it does not answer."""
         try:
-            answer = httpx.get(f"http://127.0.0.1:{self.observe_port}/readyz", timeout=15, trust_env=False)
+            answer = httpx.get(
+                f"http://127.0.0.1:{self.observe_port}/readyz", timeout=15, trust_env=False, verify=False
+            )
         except httpx.TransportError:
             return 0, []
         return answer.status_code, answer.json()["problems"]
 
     def circuits(self) -> dict[str, Any]:
         """What /readyz says of the circuits that are not well."""
-        answer = httpx.get(f"http://127.0.0.1:{self.observe_port}/readyz", timeout=15, trust_env=False)
+        answer = httpx.get(f"http://127.0.0.1:{self.observe_port}/readyz", timeout=15, trust_env=False, verify=False)
         found: dict[str, Any] = answer.json()["circuits"]
         return found
 
@@ -122,7 +124,9 @@ class ConnectorProcess:
 
     def metrics(self) -> dict[str, float]:
         """Metric with labels → value."""
-        text = httpx.get(f"http://127.0.0.1:{self.observe_port}/metrics", timeout=30, trust_env=False).text
+        text = httpx.get(
+            f"http://127.0.0.1:{self.observe_port}/metrics", timeout=30, trust_env=False, verify=False
+        ).text
         lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}
 
@@ -139,7 +143,10 @@ class ConnectorProcess:
 
     def _keep_pages(self) -> None:
         """For the search for secrets: what it serves now, where it answers."""
-        with (self.folder / "pages.txt").open("ab") as file, httpx.Client(trust_env=False, timeout=5) as client:
+        with (
+            (self.folder / "pages.txt").open("ab") as file,
+            httpx.Client(trust_env=False, verify=False, timeout=5) as client,
+        ):
             for page in ("healthz", "readyz", "metrics", "ledger"):
                 try:
                     file.write(client.get(f"http://127.0.0.1:{self.observe_port}/{page}").content)

@@ -208,7 +208,9 @@ class SandboxServer:
         if credentials["type"] == "basic-auth":
             return "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()
         form = {"grant_type": "client_credentials", "client_id": user, "client_secret": secret}
-        answer = httpx.post(f"{self.url}oauth/token", data=form, trust_env=False, timeout=60).raise_for_status()
+        answer = httpx.post(
+            f"{self.url}oauth/token", data=form, trust_env=False, verify=False, timeout=60
+        ).raise_for_status()
         return f"Bearer {answer.json()['access_token']}"
 
     def rpc(self, method: str, params: object, *, request_id: object = 1, **headers: str) -> httpx.Response:
@@ -225,7 +227,7 @@ class SandboxServer:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         given.setdefault("authorization", self.authorization())
         given.setdefault("content-type", "application/json")
-        return httpx.post(f"{self.url}rpc", content=body, headers=given, trust_env=False, timeout=60)
+        return httpx.post(f"{self.url}rpc", content=body, headers=given, trust_env=False, verify=False, timeout=60)
 
     # Faults
 
@@ -244,7 +246,7 @@ class SandboxServer:
 
     def _admin(self, method: str, path: str, body: object = None) -> httpx.Response:
         url = f"http://127.0.0.1:{self._port}/sandbox/{path}"
-        with httpx.Client(trust_env=False, timeout=60) as client:
+        with httpx.Client(trust_env=False, verify=False, timeout=60) as client:
             answer = client.request(method, url, json=body)
         if answer.is_error:
             raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text}")

@@ -63,7 +63,7 @@ def test_a_birth_is_described_after_a_kill_although_the_node_sends_nothing_more(
         wait_until(lambda: OIL in sandbox.signals(), 60, lambda: f"the birth's values arrive\n{running.log()}")
         wait_until(lambda: "save_signals_failed" in running.log(), 60, "it is said")
         flow(publisher, sandbox, 50)
-        answer = httpx.get(f"http://127.0.0.1:{running.observe_port}/readyz", timeout=60, trust_env=False)
+        answer = httpx.get(f"http://127.0.0.1:{running.observe_port}/readyz", timeout=60, trust_env=False, verify=False)
         assert answer.status_code == 200
         assert any(
             notice["kind"] == "metadata_waits" and "metadata of signals" in notice["text"] and "503" in notice["text"]

@@ -127,10 +127,15 @@ def test_what_is_gone_on_after(tmp_path: Path, sandbox: SandboxServer, form: str
         with connector.start(), Publisher(broker.port) as publisher:
             publisher.raw("plain/spared", b'{"value": 1}')
             publisher.raw("plain/poison", b'{"value": 1}')
-            httpx.get(f"http://127.0.0.1:{connector.observe_port}/metrics", trust_env=False)
+            httpx.get(f"http://127.0.0.1:{connector.observe_port}/metrics", trust_env=False, verify=False)
             publisher.raw("avro/spared", b"\0\0\0\0\1abc")  # last: behind it, the source waits for the schema
             wait_until(lambda: all(site.says in connector.log() for site in GOES_ON.values()), 60, connector.log)
-            assert httpx.get(f"http://127.0.0.1:{connector.observe_port}/readyz", trust_env=False).status_code == 503
+            assert (
+                httpx.get(
+                    f"http://127.0.0.1:{connector.observe_port}/readyz", trust_env=False, verify=False
+                ).status_code
+                == 503
+            )
             connector.kill()
     said(connector.log(), GOES_ON)
 

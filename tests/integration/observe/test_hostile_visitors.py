@@ -84,7 +84,9 @@ def test_1100_visitors_who_say_nothing_or_nonsense_stop_no_upload(tmp_path: Path
                 visitor.send(BEGINNINGS[number % len(BEGINNINGS)])
         wait_until(lambda: sandbox.count_samples() == publisher.messages, 60, connector.log)
         assert max(most, process.num_fds()) <= usual + VISITS + FEW
-        assert httpx.get(f"http://127.0.0.1:{connector.observe_port}/healthz", timeout=60, trust_env=False).json() == {
+        assert httpx.get(
+            f"http://127.0.0.1:{connector.observe_port}/healthz", timeout=60, trust_env=False, verify=False
+        ).json() == {
             "alive": True,
             "failure": None,
         }
@@ -129,7 +131,7 @@ def test_the_ledger_is_read_once_for_all_and_without_its_backlog(tmp_path: Path,
         Mosquitto() as broker,
         ConnectorProcess(tmp_path, sandbox.credentials_path, mqtt(broker)).start(ready=False) as connector,
         ThreadPoolExecutor(40) as pool,
-        httpx.Client(timeout=60, trust_env=False) as client,
+        httpx.Client(timeout=60, trust_env=False, verify=False) as client,
     ):
         wait_until(lambda: connector.readiness()[0] == 503, 60, connector.log)
         process = psutil.Process(connector.pid)

@@ -24,7 +24,7 @@ mapping:
 
 
 def readiness(connector: ConnectorProcess) -> dict[str, Any]:
-    answer = httpx.get(f"http://127.0.0.1:{connector.observe_port}/readyz", timeout=15, trust_env=False)
+    answer = httpx.get(f"http://127.0.0.1:{connector.observe_port}/readyz", timeout=15, trust_env=False, verify=False)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
@@ -56,7 +56,9 @@ def test_notices_name_what_a_person_should_look_at(tmp_path: Path, sandbox: Sand
                 "rule 3 (plant/nobody) has not taken any message",
             )
             wait_until(lambda: said(*wanted), 60, "all notices", every=0.5)
-            metrics = httpx.get(f"http://127.0.0.1:{connector.observe_port}/metrics", trust_env=False).text
+            metrics = httpx.get(
+                f"http://127.0.0.1:{connector.observe_port}/metrics", trust_env=False, verify=False
+            ).text
             assert 'clarify_connector_filtered_messages_total{reason="null"} 1.0' in metrics
             assert 'clarify_connector_filtered_messages_total{reason="no_rule"} 1.0' in metrics
             assert 'clarify_connector_overwritten_values_total{topic="plant/flat"} 11.0' in metrics

@@ -61,8 +61,8 @@ def test_broken_connections_leave_others_alone(sandbox: SandboxServer, key: str,
     headers = {"authorization": sandbox.authorization(), "content-type": "application/json"}
     call = {"jsonrpc": "2.0", "id": 1, "method": "integration.insert", "params": {}}
     with (
-        httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False) as one,
-        httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False) as other,
+        httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False, verify=False) as one,
+        httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False, verify=False) as other,
     ):
         assert one.post("rpc", json=call).status_code == other.post("rpc", json=call).status_code == 200
         order(sandbox, kind)

@@ -34,7 +34,7 @@ def padded(sandbox: SandboxServer, size: int, key: str) -> bytes:
 
 
 def request_token(sandbox: SandboxServer, **form: str) -> httpx.Response:
-    return httpx.post(f"{sandbox.url}oauth/token", data=form, trust_env=False)
+    return httpx.post(f"{sandbox.url}oauth/token", data=form, trust_env=False, verify=False)
 
 
 # Routes
@@ -56,7 +56,9 @@ def request_token(sandbox: SandboxServer, **form: str) -> httpx.Response:
 )
 def test_other_methods_and_paths(sandbox: SandboxServer, method: str, path: str, status: int) -> None:
     root = sandbox.url.removesuffix("v1/")
-    answer = httpx.request(method, root + path, headers={"authorization": sandbox.authorization()}, trust_env=False)
+    answer = httpx.request(
+        method, root + path, headers={"authorization": sandbox.authorization()}, trust_env=False, verify=False
+    )
     assert answer.status_code == status
 
 
@@ -188,7 +190,7 @@ def test_oversize_as_an_rpc_error_or_a_reset() -> None:
 
 def test_after_an_oversize_request_the_connection_can_be_used_again(sandbox: SandboxServer) -> None:
     headers = {"authorization": sandbox.authorization(), "content-type": "application/json"}
-    with httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False) as client:
+    with httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False, verify=False) as client:
         assert client.post("rpc", content=padded(sandbox, 9_000_000, "x")).status_code == 413
         assert client.post("rpc", content=padded(sandbox, 400, "x")).status_code == 200
 
@@ -314,5 +316,5 @@ def test_chunked_bodies_count_towards_the_limit(sandbox: SandboxServer) -> None:
             yield b" " * 1024 * 1024
 
     headers = {"authorization": sandbox.authorization(), "content-type": "application/json"}
-    answer = httpx.post(f"{sandbox.url}rpc", content=chunks(), headers=headers, trust_env=False)
+    answer = httpx.post(f"{sandbox.url}rpc", content=chunks(), headers=headers, trust_env=False, verify=False)
     assert answer.status_code == 413

@@ -73,7 +73,7 @@ class Sandbox:
 
     def get(self, path: str, host: str | None = None, **parameters: object) -> httpx.Response:
         headers = {} if host is None else {"host": host}
-        return httpx.get(self.url + path, params=parameters, headers=headers, trust_env=False, timeout=60)
+        return httpx.get(self.url + path, params=parameters, headers=headers, trust_env=False, verify=False, timeout=60)
 
     def rows(self, what: str, **parameters: object) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.get(f"{PAGE}/{what}", **parameters).raise_for_status().json()["rows"]

@@ -31,7 +31,7 @@ from tests.secrets_used import fresh
 from tests.waiting import wait_until
 
 Say = Callable[[], tuple[int, str, bytes]]
-CLIENT = httpx.Client(timeout=60, trust_env=False, limits=httpx.Limits(max_connections=None))
+CLIENT = httpx.Client(timeout=60, trust_env=False, verify=False, limits=httpx.Limits(max_connections=None))
 PAGE = {"/healthz": lambda: json_page(200, {"alive": True, "failure": None})}
 
 

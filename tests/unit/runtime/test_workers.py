@@ -229,7 +229,7 @@ def test_metrics_of_all_say_whose_they_are() -> None:
 
 
 def page(server: ObserveServer, path: str) -> tuple[int, dict[str, Any]]:
-    answer = httpx.get(f"http://127.0.0.1:{server.port}{path}", timeout=60, trust_env=False)
+    answer = httpx.get(f"http://127.0.0.1:{server.port}{path}", timeout=60, trust_env=False, verify=False)
     return answer.status_code, answer.json()
 
 
@@ -321,7 +321,7 @@ def test_workers_want_the_token_too_and_no_tls(tmp_path: Path) -> None:
     together = serve_together(config(observe={"listen": "127.0.0.1:0", "token": token}), [tmp_path / "1"])
     assert together is not None
     try:
-        assert httpx.get(f"http://127.0.0.1:{one.port}/readyz", trust_env=False).status_code == 401
+        assert httpx.get(f"http://127.0.0.1:{one.port}/readyz", trust_env=False, verify=False).status_code == 401
         found = ask(ObserveSection.model_validate({"listen": f"127.0.0.1:{together.port}", "token": token}))
         assert (found.alive, found.ready) == (True, True), found
     finally:

@@ -2,7 +2,8 @@
 machine (Java 17, its jars fetched once by Maven), one in a container where Docker answers, and only then librdkafka's
 mock cluster (a stand-in: no groups that survive it, no expiry, no security).
 
-`python -m tests.kafka_brokers` fetches the jars and says where they are.
+`python -m tests.kafka_brokers` fetches the jars and says where they are. With `--keep-classes`, it starts a Kafka and
+keeps the loaded classes beside the jars.
 """
 
 from __future__ import annotations
@@ -122,6 +123,7 @@ class Kafka(RealKafka):
     ) -> None:
         """`properties` go over `SETTINGS`. `secure` adds listeners with TLS and SASL: see `Security`."""
         self._java, self._jars = need_java()
+        self._classes = self._jars.with_name(f"{self._jars.name}.jsa")
         self.folder = Path(tempfile.mkdtemp(prefix="kafka-"))
         self.port = port or free_port()
         self.bootstrap = f"{HOST}:{self.port}"
@@ -149,13 +151,14 @@ class Kafka(RealKafka):
         }
         self.config = self.folder / "server.properties"
 
-    def start(self) -> Self:
-        """Start and wait until it answers."""
+    def start(self, *flags: str) -> Self:
+        """Start, with these flags of Java, and wait until it answers."""
         assert self._process is None, "this Kafka is running already"
         self.config.write_text("".join(f"{key}={value}\n" for key, value in self.properties.items()))
         if not (self.folder / "data").exists():
             self._format()
-        command = [*leash(), *self._command(heap=512), "kafka.Kafka", str(self.config)]
+        classes = [f"-XX:SharedArchiveFile={self._classes}"] if self._classes.exists() else []
+        command = [*leash(), *self._command(heap=512), *(flags or classes), "kafka.Kafka", str(self.config)]
         with (self.folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         self._process = process
@@ -182,6 +185,12 @@ class Kafka(RealKafka):
         """SIGCONT."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+    def keep_classes(self) -> None:
+        """Start and stop, and keep the loaded classes: with them, a later Kafka starts in half the time."""
+        half = self._classes.with_name(f"{self.folder.name}.jsa")
+        self.start(f"-XX:ArchiveClassesAtExit={half}").stop()
+        half.rename(self._classes)
 
     def close(self) -> None:
         """Kill it and remove its folder."""
@@ -447,5 +456,8 @@ def kcat_program() -> str:
 
 if __name__ == "__main__":
     where = kafka_jars()
+    if where and "--keep-classes" in sys.argv:
+        with contextlib.closing(Kafka()) as kafka:
+            kafka.keep_classes()
     print(f"Apache Kafka {VERSION} is in {where}" if where else f"no Apache Kafka {VERSION} here: it takes Maven (mvn)")
     sys.exit(0 if where else 1)

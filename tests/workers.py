@@ -1,8 +1,8 @@
 """How a test run is spread over processes (pytest-xdist): most tests wait, so there may be more processes than cores.
 
-Tests of one file stay together, since they share what they start: a broker, a sandbox, a browser. In `tests/chaos` each
-test starts what it needs itself, so those are spread one by one; but what keeps the cores busy for a minute or more is
-never beside another such test. The longest begin first; the quick ones fill up the end.
+Tests of one file stay together, since they share what they start: a broker, a sandbox, a browser; and some files with
+Kafka. In `tests/chaos` each test starts what it needs itself, so those are spread one by one; but what keeps the cores
+busy for a minute or more is never beside another such test. The longest begin first; the quick ones fill up the end.
 """
 
 from __future__ import annotations
@@ -14,20 +14,54 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-MOST: Final = 4
+MOST: Final = 6
 HEAVY: Final = ("tests/chaos/test_kafka_nothing_is_lost.py", "tests/chaos/test_memory.py")
 """These run one after the other."""
-LONG: Final = (*HEAVY, "tests/chaos/test_nothing_is_lost.py", "tests/chaos/test_chaos.py")
-"""These begin before all others."""
+_KAFKA: Final = "tests/integration/sources/kafka"
+WITH_KAFKA: Final = (
+    (f"{_KAFKA}/test_conformance.py", f"{_KAFKA}/test_membership.py", f"{_KAFKA}/test_retention.py"),
+    (
+        f"{_KAFKA}/test_to_clarify.py",
+        "tests/integration/dead_letters/test_stores.py",
+        "tests/integration/dead_letters/test_dead_letters.py",
+        "tests/integration/try_out/test_try_out.py",
+    ),
+    (
+        "tests/integration/runtime/test_workers.py",
+        "tests/integration/runtime/test_backfill.py",
+        "tests/integration/tools/test_kafka_broker.py",
+    ),
+)
+"""Each of these groups runs in one process. The Kafka of a process takes a part of a core and memory, also at rest."""
+LONG: Final = (
+    *HEAVY,
+    *WITH_KAFKA[0],
+    "tests/chaos/test_nothing_is_lost.py",
+    "tests/chaos/test_chaos.py",
+    "tests/unit/sources/mqtt/test_hostile_broker.py",  # this and the next leave the cores to those before
+    "tests/hostile/test_exchanges.py",
+    *WITH_KAFKA[1],
+    *WITH_KAFKA[2],
+    "tests/integration/runtime/test_supervision.py",
+    "tests/integration/sources/file/test_to_clarify.py",
+    "tests/integration/observe/test_crashes.py",
+    "tests/integration/metadata/test_publishing.py",
+    "tests/integration/demo/test_demo.py",
+    "tests/integration/commands/test_drain.py",
+    "tests/integration/sources/mqtt/test_conformance.py",
+    "tests/integration/sandbox/test_page.py",
+)
+"""These begin before all others: a file of a minute or more that begins last runs alone at the end."""
+_TOGETHER: Final = {file: files[0] for files in (HEAVY, *WITH_KAFKA) for file in files}
 
 
 def how_many(config: pytest.Config) -> int:
-    """Two for each core for folders or for everything; one process for single files and tests, for what -k selects, and
-    where somebody looks on (-s). `-n` says otherwise."""
+    """Three for each core for folders or for everything; one process for single files and tests, for what -k selects,
+    and where somebody looks on (-s). `-n` says otherwise."""
     single = any("::" in argument or argument.endswith(".py") for argument in config.args)
     if single or config.option.keyword or config.option.capture == "no":
         return 0
-    return min(MOST, 2 * (os.cpu_count() or 1))
+    return min(MOST, 3 * (os.cpu_count() or 1))
 
 
 def longest_first(items: list[pytest.Item]) -> None:
@@ -45,6 +79,6 @@ class TogetherByFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        if file in HEAVY:
-            return "heavy"
+        if file in _TOGETHER:
+            return _TOGETHER[file]
         return nodeid if file.startswith("tests/chaos/") else file

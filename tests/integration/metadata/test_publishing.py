@@ -47,8 +47,9 @@ def connector(folder: Path, sandbox: SandboxServer, broker: Mosquitto, text: str
 def items(sandbox: SandboxServer) -> dict[str, ItemRow]:
     """Input → its item."""
     with Store.open(sandbox.store_path, read_only=True) as store:
+        signals = store.signals()  # first: an item is made before its signal names it
         found = store.items()
-        return {key: found[signal.item] for key, signal in store.signals().items() if signal.item is not None}
+        return {key: found[signal.item] for key, signal in signals.items() if signal.item is not None}
 
 
 def name_of(sandbox: SandboxServer, key: str) -> object:

@@ -12,7 +12,7 @@ from connector.clarify import Credentials
 from connector.commands.configuration import CONFIG
 from connector.commands.exposed import exposed_files
 from connector.config.model import Config
-from connector.config.read import CATALOGUES, load_config
+from connector.config.read import catalogues, load_config
 from connector.formats.schema.schemas import RegisteredSchema
 from connector.mapping.rules.rules import Rule
 from connector.settings import SettingsError
@@ -53,7 +53,7 @@ def check(config: Path) -> None:
     _check_files("observe", loaded.observe.files)
     for warning in loaded.observe.warnings:
         say(f"warning: observe: {warning}")
-    for what, catalogue in CATALOGUES.values():
+    for what, catalogue in catalogues().values():
         for name, why in catalogue.broken.items():
             say(f"warning: {what} {name!r}: {why}")
     say(

@@ -10,7 +10,6 @@ from typing import Final
 import click
 
 from connector import ConnectorError, __version__
-from connector.observe.logs import configure_logs
 from connector.terminal.text import say, shown, survive_any_encoding
 
 BUG: Final = 70
@@ -89,8 +88,13 @@ def _message(error: Exception, text: str) -> str:
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(prog)s %(version)s")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Carry MQTT and Kafka data into Clarify: every measurement at least once, and stored once."""
     os.umask(0o077)  # files of a command may hold data of devices, or secrets: only their owner may read them
     survive_any_encoding()
+    if ctx.invoked_subcommand == "health":
+        return  # which logs nothing, and the library of the log takes a third of the time of a check
+    from connector.observe.logs import configure_logs  # noqa: PLC0415 - loads the library of the log
+
     configure_logs("info", "text")  # until a command changes the level: the library's defaults may show variables

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from connector.commands.configuration import CONFIG
-from connector.config.read import load_config
+from connector.config.read import load_observe
 from connector.observe.probe import ask
 
 
@@ -22,7 +22,7 @@ def health(config: Path, ready: bool) -> None:
 
     The exit status is 1 if only a restart can help.
     """
-    section = load_config(config).observe
+    section = load_observe(config)
     if section.listen is None:
         raise click.ClickException("observe.listen is null, so no page can be asked; set observe.listen to an address")
     found = ask(section)

@@ -9,21 +9,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from connector import ConnectorError
 from connector.config.bounded_yaml import BoundedYamlError, read_yaml
-from connector.config.model import Config
-from connector.dead_letters.catalogue import STORES
-from connector.formats.catalogue import FORMATS
-from connector.mapping.presets import PresetError, Presets
-from connector.settings import Catalogue
-from connector.sources.catalogue import SOURCES
-from connector.sources.file.section import STDIN
+from connector.config.observe import ObserveSection
+from connector.settings import STDIN, Catalogue
 from connector.terminal.text import shown
+
+if TYPE_CHECKING:  # `load_observe` must not wait for the other sections and their libraries
+    from connector.config.model import Config
+    from connector.mapping.presets import Presets
 
 _REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)\}")
 _UNION_MEMBER: Final = re.compile(r"\[key\]|literal\[.*\]|constrained-\w+")
@@ -40,13 +39,6 @@ _ELSEWHERE: Final = ("clarify", "sources", "state_dir", "observe", "dead_letters
 """Sections about the access to systems; the result of the mapping does not depend on these sections."""
 _UNSET: Final = "unset"
 """Replaces the value of an environment variable or a secret file that is not needed."""
-
-CATALOGUES: Final[dict[str, tuple[str, Catalogue[Any]]]] = {
-    "sources": ("source", SOURCES),
-    "dead_letters": ("store", STORES),
-    "mapping": ("format", FORMATS),
-}
-"""First part of a place in the file → (noun for the choice by `type` at the place, catalogue of the choices)."""
 
 Path_ = tuple[str | int, ...]
 
@@ -83,6 +75,9 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None, *, wit
     Relative paths in the file start at the folder of the file. With `without_secrets`, a variable or a file of a secret
     may be missing in a section about the access to systems, to try a mapping on a machine without the secrets.
     """
+    from connector.config.model import Config  # noqa: PLC0415 - all sections and their libraries
+    from connector.mapping.presets import PresetError  # noqa: PLC0415 - as above
+
     document = _read(file)
     problems: list[ConfigProblem] = []
     folder = file.resolve().parent
@@ -102,8 +97,38 @@ def load_config(file: Path, environment: Mapping[str, str] | None = None, *, wit
     return config
 
 
+def load_observe(file: Path) -> ObserveSection:
+    """Read, check and return only the section `observe` of a configuration file. Raises `ConfigError`.
+
+    The other sections are neither loaded nor checked: a health check has no time, and the connector that runs has
+    another version of them, if somebody is changing the file.
+    """
+    document = _read(file)
+    folder = file.resolve().parent
+    problems: list[ConfigProblem] = []
+    plain = _Expansion(document, folder, os.environ, problems).of(document.get("observe", {}), ("observe",))
+    if problems:
+        raise ConfigError(file, problems)
+    try:
+        section: ObserveSection = _anchored(ObserveSection.model_validate(plain), folder)
+    except ValidationError:
+        return load_config(file).observe  # which says what is wrong
+    return section
+
+
+def catalogues() -> dict[str, tuple[str, Catalogue[Any]]]:
+    """First part of a place in the file → (noun for the choice by `type` at the place, catalogue of the choices)."""
+    from connector.dead_letters.catalogue import STORES  # noqa: PLC0415 - all sections and their libraries
+    from connector.formats.catalogue import FORMATS  # noqa: PLC0415 - as above
+    from connector.sources.catalogue import SOURCES  # noqa: PLC0415 - as above
+
+    return {"sources": ("source", SOURCES), "dead_letters": ("store", STORES), "mapping": ("format", FORMATS)}
+
+
 def _presets(plain: Any, folder: Path) -> Presets:
     """Return the presets that the file can name. Raises `PresetError`."""
+    from connector.mapping.presets import Presets  # noqa: PLC0415 - all sections and their libraries
+
     mapping = plain.get("mapping")
     named = mapping.get("preset_folder") if isinstance(mapping, dict) else None
     return Presets(folder / named if isinstance(named, str) else None)
@@ -256,7 +281,7 @@ def _problem(document: CommentedMap, item: Any, filled: set[str]) -> ConfigProbl
     message = item["msg"].removeprefix("Value error, ")
     if kind == "union_tag_invalid":
         at = (*at, "type")
-        what, catalogue = CATALOGUES[str(at[0])]
+        what, catalogue = catalogues()[str(at[0])]
         tag, kinds = item["ctx"]["tag"], ", ".join(catalogue.kinds)
         near = difflib.get_close_matches(tag, catalogue.kinds, 1)
         message = (
@@ -333,6 +358,8 @@ def _without_kind(at: Path_) -> Path_:
 
 @cache
 def _schema() -> dict[str, Any]:
+    from connector.config.model import Config  # noqa: PLC0415 - all sections and their libraries
+
     return Config.model_json_schema()
 
 

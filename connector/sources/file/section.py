@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from connector.settings import Bytes, SourceName
+from connector.settings import STDIN, Bytes, SourceName
 from connector.sources.section import SourceSection
 
 if TYPE_CHECKING:
     from connector.ledger.source_file import SourceFile
     from connector.sources.file.source import FileSource
-
-STDIN = Path("-")
 
 
 class FileSection(SourceSection):

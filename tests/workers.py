@@ -42,7 +42,10 @@ LONG: Final = (
     "tests/hostile/test_exchanges.py",
     *WITH_KAFKA[1],
     *WITH_KAFKA[2],
+    "tests/integration/test_plugins.py",
     "tests/integration/runtime/test_supervision.py",
+    "tests/integration/test_container_files.py",
+    "tests/integration/test_localhost.py",
     "tests/integration/sources/file/test_to_clarify.py",
     "tests/integration/observe/test_crashes.py",
     "tests/integration/metadata/test_publishing.py",
@@ -50,6 +53,11 @@ LONG: Final = (
     "tests/integration/commands/test_drain.py",
     "tests/integration/sources/mqtt/test_conformance.py",
     "tests/integration/sandbox/test_page.py",
+    "tests/integration/observe/test_notices.py",
+    "tests/integration/sources/kafka/test_settings.py",
+    "tests/integration/clarify/test_client.py",
+    "tests/integration/metadata/test_metadata.py",
+    "tests/integration/sources/test_ended_threads.py",
 )
 """These begin before all others: a file of a minute or more that begins last runs alone at the end."""
 _TOGETHER: Final = {file: files[0] for files in (HEAVY, *WITH_KAFKA) for file in files}

@@ -12,90 +12,18 @@ paging. `Api` makes single calls, for a program that decides about pace and repe
 Knows: exchange.
 """
 
-from connector.clarify.answers import (
-    CreateSummary,
-    DataSelection,
-    Error,
-    Included,
-    InsertResponse,
-    ItemResource,
-    ItemSelection,
-    PublishSignalsResponse,
-    Response,
-    SaveSignalsResponse,
-    SaveSummary,
-    SignalResource,
-    SignalSelection,
-)
-from connector.clarify.api import Api
-from connector.clarify.async_client import AsyncClient
-from connector.clarify.client import Client
-from connector.clarify.credentials import Credentials, Login
-from connector.clarify.data_frame import DataFrame
-from connector.clarify.errors import (
-    ArgumentError,
-    ClarifyError,
-    CredentialsError,
-    InvalidParams,
-    NamedInFrame,
-    NotAllowed,
-    Problem,
-    Refused,
-    Retryable,
-    TooLarge,
-)
-from connector.clarify.limits import INPUT_ID
-from connector.clarify.models import Calculation, GroupAggregation, Item, ItemAggregation, ItemInfo, Signal, SignalInfo
-from connector.clarify.pacing import NO_RETRIES, Retries
-from connector.clarify.results import Created, InsertResult, Saved, SaveSignalsResult
-from connector.clarify.transport import Timeouts
-from connector.clarify.versions import ApiVersionError
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "INPUT_ID",
-    "NO_RETRIES",
-    "Api",
-    "ApiVersionError",
-    "ArgumentError",
-    "AsyncClient",
-    "Calculation",
-    "ClarifyError",
-    "Client",
-    "CreateSummary",
-    "Created",
-    "Credentials",
-    "CredentialsError",
-    "DataFrame",
-    "DataSelection",
-    "Error",
-    "GroupAggregation",
-    "Included",
-    "InsertResponse",
-    "InsertResult",
-    "InvalidParams",
-    "Item",
-    "ItemAggregation",
-    "ItemInfo",
-    "ItemResource",
-    "ItemSelection",
-    "Login",
-    "NamedInFrame",
-    "NotAllowed",
-    "Problem",
-    "PublishSignalsResponse",
-    "Refused",
-    "Response",
-    "Retries",
-    "Retryable",
-    "SaveSignalsResponse",
-    "SaveSignalsResult",
-    "SaveSummary",
-    "Saved",
-    "Signal",
-    "SignalInfo",
-    "SignalResource",
-    "SignalSelection",
-    "Timeouts",
-    "TooLarge",
-    "query",
-]
+if TYPE_CHECKING:
+    from connector.clarify.names import *  # noqa: F403 - the list is there
+
+
+def __getattr__(name: str) -> object:
+    """Load the client when somebody asks for it: a configuration, for example, needs only `limits`."""
+    names = import_module("connector.clarify.names")
+    try:
+        found: object = getattr(names, name)
+    except AttributeError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return found

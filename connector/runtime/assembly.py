@@ -1,4 +1,4 @@
-"""Makes the parts of a connector as the configuration describes them: mapper, client, sources, state, dead letters."""
+"""Makes the parts of a connector as the configuration describes them: mapper, sources, state, dead letters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from connector import __version__
-from connector.clarify import Api, Credentials, Timeouts
 from connector.config.model import Config
 from connector.dead_letters.writer import DeadLetterWriter
 from connector.formats.sparkplug.topic import Owner
@@ -23,7 +22,6 @@ from connector.runtime.state_dir import SHARED_TOPICS_NOTE, StartError, open_log
 from connector.sources.section import SourceSection
 from connector.sources.source import Source
 from connector.state.state import Memory, State, read_note
-from connector.threads.watched import STILL_SECONDS, moves
 
 _CLOSE_SECONDS: Final = 5.0
 
@@ -71,25 +69,6 @@ def mapper_with(config: Config, memory: Memory) -> Mapper:
 def message_bytes(config: Config) -> int:
     """Returns the longest payload that is needed, in bytes; longer payloads are neither mapped nor kept whole."""
     return max(config.mapping.max_payload, config.dead_letters.max_payload)
-
-
-class _WatchedApi(Api):
-    """The client of Clarify's API for watched threads: each call says how long the call may take."""
-
-    def _call(self, method: str, *params: bytes) -> dict[str, object]:
-        moves(STILL_SECONDS + self.longest_call)
-        return super()._call(method, *params)
-
-
-def open_client(config: Config) -> Api:
-    """Returns the client of Clarify's API; uses no network yet. Raises `CredentialsError`."""
-    section = config.clarify
-    return _WatchedApi(
-        Credentials.load(section.credentials, allow_insecure=section.allow_insecure),
-        timeout=Timeouts(read=section.timeout, write=section.timeout),
-        verify=section.ca_file,
-        user_agent=f"clarify-connector/{__version__}",
-    )
 
 
 def shared_topics(file: Path) -> list[SharedTopic]:

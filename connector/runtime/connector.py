@@ -32,13 +32,13 @@ from connector.pipeline.under_way import Limits
 from connector.runtime.assembly import (
     MakeSource,
     build_mapper,
-    open_client,
     open_dead_letters,
     open_sources,
     open_state,
     shared_topics,
 )
 from connector.runtime.carrying import Carrying
+from connector.runtime.client import open_client
 from connector.runtime.loss_watch import LossWatch
 from connector.runtime.rebirths import RebirthRequester
 from connector.runtime.remembering import Remembering

@@ -1,4 +1,4 @@
-"""How the parts of a connector are put together."""
+"""The client of Clarify that a connector has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from connector.clarify import Retryable
 from connector.config.model import Config
-from connector.runtime import assembly
+from connector.runtime import client as runtime_client
 from connector.threads.watched import STILL_SECONDS
 from tests.credentials import credentials
 from tests.ports import free_port
@@ -21,14 +21,14 @@ def test_a_call_of_clarify_says_how_long_it_may_take(
 ) -> None:
     """Else a slow Clarify would make /healthz fail although each exchange keeps to its bound."""
     said: list[float] = []
-    monkeypatch.setattr(assembly, "moves", said.append)
+    monkeypatch.setattr(runtime_client, "moves", said.append)
     file = tmp_path / "credentials.json"
     file.write_text(json.dumps(credentials() | {"apiUrl": f"http://127.0.0.1:{free_port()}/v1/"}))
     source = {"type": "mqtt", "url": "mqtt://127.0.0.1", "topics": ["t"]}
     config = Config.model_validate(
         {"clarify": {"credentials": file, "timeout": timeout, "allow_insecure": True}, "sources": [source]}
     )
-    client = assembly.open_client(config)
+    client = runtime_client.open_client(config)
     with pytest.raises(Retryable):
         client.call("clarify.selectItems", {})
     client.close()

@@ -182,23 +182,25 @@ def refusal(reason: ReasonCode) -> str:
     return f"{name}; {remedy}" if remedy else name
 
 
-def loss(reason: ReasonCode, *, waits_for: str = "", protocol: str = "5") -> str:
-    """The text for a connection that ended without a packet of the broker, by paho's reason for the end.
+def loss(reason: ReasonCode, *, waits_for: str = "", protocol: str = "5") -> tuple[str, bool]:
+    """The text for a connection that ended without DISCONNECT, and whether the other side closed the connection.
 
-    `waits_for` is the packet (CONNACK, SUBACK, PUBACK) that the broker had still to send; empty if it had to send none.
+    `reason` is paho's. `waits_for` is the packet (CONNACK, SUBACK, PUBACK) that the broker had still to send; empty if
+    it had to send none.
     """
     name = reason.getName()
-    if name != "Unspecified error":  # paho's text for a socket that the other side has closed
-        return f"the connection was lost: {name}"
+    if name != "Unspecified error":  # paho's words for a connection that the other side has closed
+        return f"the connection was lost: {name}", False
     causes = {
-        "CONNACK": f"does the port want TLS or none, does the broker know MQTT {protocol}, may this user and client ID "
+        "CONNACK": f"does the port want TLS or none, does the broker know MQTT {protocol}, may this user and client_id "
         "connect?",
         "SUBACK": "may this user read there, and does the broker allow such a filter?",
         "PUBACK": "may this user publish there, and is the message too long for the broker?",
     }
-    cause = causes.get(waits_for, "was the broker stopped, does a firewall cut connections, is the client ID in use?")
-    instead = f"instead of {waits_for} " if waits_for else ""
-    return f"the connection was lost: {instead}the broker closed it without a reason; {cause} The broker's log may know"
+    cause = causes.get(waits_for, "was the broker stopped, does a firewall cut connections, is the client_id in use?")
+    closed = "the broker closed the connection without a reason"
+    instead = f", instead of {waits_for}" if waits_for else ""
+    return f"the connection was lost: {closed}{instead}; {cause} The broker's log may say more", True
 
 
 def connack_refusal(name: str, protocol: str) -> str:

@@ -338,9 +338,9 @@ class MqttLetters:
             if by_packet:
                 self._say(f"the broker disconnected us: {refusal(reason)}")
             elif self._connected:
-                self._say(loss(reason, waits_for="PUBACK"))
+                self._say(loss(reason, waits_for="PUBACK")[0])
             elif self._trouble == "not connected yet":
-                self._say(loss(reason, waits_for="CONNACK", protocol=self._section.protocol))
+                self._say(loss(reason, waits_for="CONNACK", protocol=self._section.protocol)[0])
             self._losses += self._connected
             self._connected = False
             self._changed.notify_all()

@@ -153,7 +153,7 @@ def test_a_broker_that_ends_the_connection_at_any_letter_gets_none_of_them_cut_f
 
     with store_at(answer, protocol="3.1.1") as (store, broker):
         for _ in range(7):
-            with pytest.raises(DeadLettersError, match="closed it without a reason; may this user publish there"):
+            with pytest.raises(DeadLettersError, match="without a reason, instead of PUBACK; may this user publish"):
                 store.add([a_letter(1, b"x" * 5_000)])
         refuses[0] = False
         store.add([a_letter(1, b"x" * 5_000)])

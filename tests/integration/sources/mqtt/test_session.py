@@ -450,7 +450,7 @@ def test_a_refused_subscription_is_reported(sources: Sources) -> None:
     with ScriptedBroker({CONNECT: [CONNACK], SUBSCRIBE: [granted_and_not_authorised]}) as broker:
         source = sources.make(broker, HeldJournal(), topics=["t/#", "forbidden"])
         wait_until(lambda: any("did not grant" in p for p in source.problems()), 10, "the refusal")
-        assert "'forbidden' (Not authorized)" in source.problems()[0]
+        assert "'forbidden' (Not authorized; give this user the right" in source.problems()[0]
         assert "t/#" not in source.problems()[0]
 
 

@@ -50,6 +50,6 @@ class Rival:
             return None
         return (
             f"the broker closes our connections without a reason: perhaps {self._who}, and each client needs "
-            "a client_id of its own; or the broker, or a device on the way, keeps no connection. The broker's log may say "
-            "more"
+            "a client_id of its own; or the broker, or a device on the way, keeps no connection. The broker's log may "
+            "say more"
         )

@@ -263,6 +263,7 @@ class Connection:
                     client.loop_misc()
             else:
                 client.read_on(now)
+                handshake.read_on(now)
                 # The answers to our pings are behind data that is not read now: do not miss the answers for a while.
                 misc_from = now + keepalive
                 if now >= next_ping:

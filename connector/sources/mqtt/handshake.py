@@ -175,6 +175,10 @@ class Handshake:
             return "the broker did not answer SUBSCRIBE in time"
         return None
 
+    def read_on(self, now: float) -> None:
+        """Note that nothing is read now: an answer that has come must not count as missing."""
+        self._suback_due = now + _HANDSHAKE_SECONDS
+
     def ask_again(self) -> None:
         """Request the refused filters again whose pause is over."""
         if self.connected and not self.subscribing and (due := set(self._refusals.due()) - self.leave):

@@ -7,12 +7,13 @@ import resource
 import select
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from paho.mqtt import client as paho_client
-from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -20,6 +21,7 @@ from connector.settings import TlsSection
 
 _ANSWER_BYTES: Final = 64 * 1024
 """The longest packet of a broker to a client that subscribes to nothing."""
+_TOO_LARGE: Final = 0x95
 _IN_FLIGHT: Final = 20
 """The most messages without acknowledgement, where the broker allows them."""
 
@@ -115,9 +117,33 @@ class PublishingClient(paho_client.Client):
     paho keeps a whole packet of up to 256 MB, and every message of QoS 2 until its exchange ends.
     """
 
+    _answered: Callable[[], None] = staticmethod(lambda: None)
+
     def heed(self, announced: Announced) -> None:
         """Send no more messages without acknowledgement than the broker takes. For the callback `on_connect`."""
         self._max_inflight_messages = min(_IN_FLIGHT, announced.receive_maximum)
+
+    def ping(self, answered: Callable[[], None]) -> None:
+        """Send PINGREQ. `answered` is called at each PINGRESP, in paho's thread."""
+        self._answered = answered
+        self._send_pingreq()
+
+    def _handle_pingresp(self) -> MQTTErrorCode:
+        result = super()._handle_pingresp()
+        self._answered()
+        return result
+
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        packet = self._in_packet["packet"]
+        if self._protocol != MQTTProtocolVersion.MQTTv5 or packet[2:3] != bytes([_TOO_LARGE]):
+            return super()._handle_pubackcomp(cmd)
+        # Mosquitto with `message_size_limit`. The protocol has this code for DISCONNECT only, so paho cannot read it.
+        mid = int.from_bytes(packet[:2], "big")
+        with self._out_message_mutex:
+            if mid not in self._out_messages:
+                return MQTTErrorCode.MQTT_ERR_SUCCESS
+            reason = ReasonCode(PacketTypes.DISCONNECT, identifier=_TOO_LARGE)
+            return self._do_on_publish(mid, reason, Properties(PacketTypes.PUBACK))  # type: ignore[no-untyped-call]
 
     def _handle_connack(self) -> MQTTErrorCode:
         ours = self._keepalive
@@ -195,7 +221,7 @@ def loss(reason: ReasonCode, *, waits_for: str = "", protocol: str = "5") -> tup
         "CONNACK": f"does the port want TLS or none, does the broker know MQTT {protocol}, may this user and client_id "
         "connect?",
         "SUBACK": "may this user read there, and does the broker allow such a filter?",
-        "PUBACK": "may this user publish there, and is the message too long for the broker?",
+        "PUBACK": "may this user publish there with QoS 1, and is the message too long for the broker?",
     }
     cause = causes.get(waits_for, "was the broker stopped, does a firewall cut connections, is the client_id in use?")
     closed = "the broker closed the connection without a reason"

@@ -51,7 +51,7 @@ _FIRST_DELAY: Final = 1
 _LAST_DELAY: Final = 30
 _CLOSINGS: Final = 3
 """A broker that has ended this many connections at one letter takes no letter of this length."""
-_ALWAYS_TAKEN: Final = 4096
+_ALWAYS_TAKEN: Final = 1024
 """A letter of fewer bytes is too long for no broker."""
 _NOBODY: Final = 0x10
 """MQTT 5 reason code of PUBACK: the message was accepted, but nobody subscribes."""
@@ -173,6 +173,10 @@ class MqttLetters:
                 lambda: sent.keys() <= self._answers.keys() or self._losses > losses, until - time.monotonic()
             )
             answers = {mid: self._answers.pop(mid) for mid in sent if mid in self._answers}
+            complete = len(answers) == len(sent)
+        if complete and sent and self._section.protocol == "3.1.1" and not self._still_there(client, losses, until):
+            answers.clear()
+        with self._changed:
             why = self._trouble if self._losses > losses else f"no answer within {self._section.timeout:g} s"
         if len(answers) < len(sent):
             unanswered = [size for mid, size in sizes.items() if mid not in answers]
@@ -181,6 +185,7 @@ class MqttLetters:
             self._fail(f"{len(unanswered)} letters were not acknowledged: {why}")
         for mid, letter in sent.items():
             if answers[mid] == _TOO_LARGE:
+                self._take_no_longer_than(sizes[mid] // 2, sizes[mid])
                 smaller.append(self._shrunk(letter, sizes[mid], sizes[mid] - 1))
         refused = sorted({code for code in answers.values() if code >= _FAILURE and code != _TOO_LARGE})
         if refused:
@@ -215,14 +220,36 @@ class MqttLetters:
         if sizes[0] <= _ALWAYS_TAKEN:
             self._bound, self._length_matters = None, False
         elif self._length_matters:
-            self._bound = sizes[0] // 2
-            _log.error(
-                "dead_letters_cut",
-                store=self.address,
-                reason=f"the broker ends the connection at a letter of {sizes[0]} bytes",
-                effect=f"letters of more than {self._bound} bytes are cut",
-                remedy="raise the longest message that the broker takes, or lower dead_letters.max_payload",
-            )
+            self._take_no_longer_than(sizes[0] // 2, sizes[0])
+
+    def _take_no_longer_than(self, most: int, size: int) -> None:
+        self._bound = most
+        _log.error(
+            "dead_letters_cut",
+            store=self.address,
+            reason=f"the broker does not take a letter of {size} bytes",
+            effect=f"letters of more than {most} bytes are cut",
+            remedy="raise the longest message that the broker takes, or lower dead_letters.max_payload",
+        )
+
+    def _still_there(self, client: PublishingClient, losses: int, until: float) -> bool:
+        """Whether the broker answers a ping after its acknowledgements.
+
+        A Mosquitto with `message_size_limit` acknowledges a message that is too long, drops it, and ends the
+        connection: with MQTT 3.1.1, PUBACK has no reason code.
+        """
+        answers = 0
+
+        def answered() -> None:
+            nonlocal answers
+            with self._changed:
+                answers += 1
+                self._changed.notify_all()
+
+        client.ping(answered)
+        with self._changed:
+            self._changed.wait_for(lambda: answers or self._losses > losses, until - time.monotonic())
+            return answers > 0 and self._losses == losses
 
     def _ready_client(self) -> PublishingClient:
         if self._client is None:

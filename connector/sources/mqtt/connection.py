@@ -161,6 +161,11 @@ class Connection:
     # -- for any thread ---------------------------------------------------------------------------
 
     @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted the connection, and so keeps our session."""
+        return self._handshake.connected
+
+    @property
     def ready(self) -> bool:
         """Whether the broker has granted every wanted filter."""
         return self._handshake.ready

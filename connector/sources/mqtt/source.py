@@ -124,7 +124,7 @@ class MqttSource(Source):
     def publish(self, topic: str, payload: bytes) -> bool:
         """Hand a message to the broker, QoS 0. Returns False without a connection; the message is then not kept."""
         connection = self._connection
-        return connection is not None and connection.ready and connection.publish(topic, payload)
+        return connection is not None and connection.connected and connection.publish(topic, payload)
 
     def commit(self, commit: Commit) -> None:
         """Hand the commit to the journal."""
@@ -229,7 +229,8 @@ class MqttSource(Source):
 
     def horizons(self, now: float) -> list[Horizon]:
         """The bounds of the journal, the disk, the broker's queue and the session."""
-        connected = self._connection is not None and self._connection.ready
+        connection = self._connection
+        connected = connection is not None and connection.connected
         return self._horizons.look(now, MqttSituation(self._journal.fill(), self._received, connected=connected))
 
     # -- the network thread -----------------------------------------------------------------------

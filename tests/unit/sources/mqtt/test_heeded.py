@@ -288,10 +288,12 @@ def test_the_granted_session_expiry_bounds_the_forecast(
     stages: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(HeldJournal, "fill", lambda _journal: JournalFill(0, 1000), raising=False)
-    with stages() as stage:
+    with stages(topics=["t", "refused"]) as stage:
+        stage.answer = lambda topic: 0x87 if topic == "refused" else 1
         stage.properties = SESSION_EXPIRY + (90).to_bytes(4, "big")
         stage.start()
-        stage.wait_ready()
+        stage.wait_problem("did not grant 'refused'")
+        assert [one.cause for one in stage.source.horizons(0.0)] == ["journal"], "our session is in use"
         stage.source.close(10)
         stage.source.horizons(0.0)
         (found,) = (one for one in stage.source.horizons(30.0) if one.cause == "session_expiry")

@@ -248,6 +248,7 @@ class Connection:
 
     def _serve(self, may_read: Callable[[], bool], stopping: Callable[[], bool]) -> End:
         client, handshake = self._client, self._handshake
+        keepalive = self._settings.keepalive
         misc_from = 0.0
         next_ping = 0.0
         while True:
@@ -259,7 +260,6 @@ class Connection:
                 return self._say_goodbye()
             self._go_on_leaving()
             handshake.ask_again()
-            keepalive = client.keepalive  # the broker may have shortened it in CONNACK
             reading = not handshake.connected or (client.may_read and may_read())
             if reading:
                 if client.is_slower_than(2 * keepalive, now):
@@ -271,9 +271,9 @@ class Connection:
                 handshake.read_on(now)
                 # The answers to our pings are behind data that is not read now: do not miss the answers for a while.
                 misc_from = now + keepalive
-                if now >= next_ping:
-                    next_ping = now + keepalive / 2
-                    client.ping()
+            if next_ping <= now < misc_from:
+                next_ping = now + client.keepalive / 2  # the broker may have shortened our keepalive
+                client.ping()
             try:
                 self._turn(client.socket(), reading)
             except BreachError as breach:

@@ -32,6 +32,8 @@ _MOST_FILTERS: Final = 8
 """The most filters of one SUBSCRIBE or UNSUBSCRIBE: AWS IoT Core takes no more, and other brokers bound the packet."""
 _MOST_BYTES: Final = 65_536
 """The longest SUBSCRIBE, in bytes, unless the broker takes less. A longer filter has a SUBSCRIBE of its own."""
+_MOST_ASKED: Final = 4
+"""The most SUBSCRIBEs without an answer: some brokers bound the requests a second."""
 _AROUND_FILTERS: Final = 8
 _AROUND_FILTER: Final = 3
 _NO_SUBSCRIPTION: Final = 0x11
@@ -239,7 +241,7 @@ class Handshake:
         self._go_on()
 
     def _go_on(self) -> None:
-        while self._portions and not (self._asked and self._refusals.one_by_one):
+        while self._portions and len(self._asked) < (1 if self._refusals.one_by_one else _MOST_ASKED):
             portion = self._portions.popleft()
             result, mid = self._bounded.ask_for([(topic, self._options(topic)) for topic in portion])
             if result != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
@@ -249,8 +251,8 @@ class Handshake:
         self._suback_due = time.monotonic() + _HANDSHAKE_SECONDS
         if not self._asked:
             self._refusals.answered()
-            self.ready = not self.refused_filters.keys() - self.leave
             self._granted(frozenset(self._in_force | self.not_ended.keys()))
+            self.ready = not self.refused_filters.keys() - self.leave
 
     def _in_portions(self, filters: Sequence[str], most: int = _MOST_FILTERS) -> Iterator[list[str]]:
         room = min(_MOST_BYTES, self.announced.maximum_packet) - _AROUND_FILTERS

@@ -129,7 +129,7 @@ def _number(packet: bytearray, at: int) -> tuple[int, int]:
 def _user_properties(data: bytearray) -> tuple[tuple[tuple[str, str], ...], int]:
     """The first `MOST_HEADERS` user properties in `data`, and the number of further user properties."""
     found: list[tuple[str, str]] = []
-    content_type: bytearray | None = None
+    content_type: bytes | bytearray | None = None
     at = left_out = 0
     while at < len(data):
         kind = data[at]

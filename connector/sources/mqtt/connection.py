@@ -166,6 +166,11 @@ class Connection:
         return self._handshake.connected
 
     @property
+    def subscribing(self) -> bool:
+        """Whether the broker has not answered all our requests for filters."""
+        return self._handshake.subscribing
+
+    @property
     def ready(self) -> bool:
         """Whether the broker has granted every wanted filter."""
         return self._handshake.ready

@@ -62,7 +62,8 @@ class Handshake:
 
         `refusals` learns which filters the broker refuses. Without `keep_session`, the broker begins with a new
         session, and forgets the session at the end. `granted` is called with the filters that are in force, when the
-        broker has answered all requests; and again after each later request. `received` is called with each message.
+        broker has answered all requests, and again after each later request; and before, if the broker has forgotten
+        the session. `received` is called with each message.
         """
         self._settings = settings
         self._client_id = client_id
@@ -184,7 +185,8 @@ class Handshake:
     def ask_again(self) -> None:
         """Request the refused filters again whose pause is over."""
         if self.connected and not self.subscribing and (due := set(self._refusals.due()) - self.leave):
-            self._ask(sorted(due))
+            self._portion(sorted(due))
+            self._go_on()
 
     def give_up(self, filters: Sequence[str]) -> int | None:
         """Send UNSUBSCRIBE. Returns the packet id of the last one; None if nothing was sent."""
@@ -233,14 +235,17 @@ class Handshake:
             if why := _not_available(topic, announced):
                 self._refusals.refuse(topic, why)
                 left_out.add(topic)
-        self._ask([topic for topic in wanted if topic not in left_out])
-
-    def _ask(self, filters: Sequence[str]) -> None:
-        """Request these filters, in as many SUBSCRIBEs as necessary; with no filter, there is nothing to wait for."""
-        self._portions.extend(self._in_portions(filters, 1 if self._refusals.one_by_one else _MOST_FILTERS))
+        self._portion([topic for topic in wanted if topic not in left_out])
+        if self._remembered_filters and not flags.session_present and self._portions:
+            # Known at once: this connection may end before SUBACK, and the next one resumes a session without filters.
+            self._granted(frozenset())
         self._go_on()
 
+    def _portion(self, filters: Sequence[str]) -> None:
+        self._portions.extend(self._in_portions(filters, 1 if self._refusals.one_by_one else _MOST_FILTERS))
+
     def _go_on(self) -> None:
+        """Request the next filters. If all are answered, tell which are in force."""
         while self._portions and len(self._asked) < (1 if self._refusals.one_by_one else _MOST_ASKED):
             portion = self._portions.popleft()
             result, mid = self._bounded.ask_for([(topic, self._options(topic)) for topic in portion])

@@ -129,7 +129,7 @@ def _number(packet: bytearray, at: int) -> tuple[int, int]:
 def _user_properties(data: bytearray) -> tuple[tuple[tuple[str, str], ...], int]:
     """The first `MOST_HEADERS` user properties in `data`, and the number of further user properties."""
     found: list[tuple[str, str]] = []
-    content_type: bytes | bytearray | None = None
+    content_type: str | None = None
     at = left_out = 0
     while at < len(data):
         kind = data[at]
@@ -144,7 +144,7 @@ def _user_properties(data: bytearray) -> tuple[tuple[tuple[str, str], ...], int]
         elif kind in _STRINGS:
             text, at = _piece(data, at)
             if kind == _CONTENT_TYPE:
-                content_type = text
+                content_type = _text(text)
         elif kind in _FIXED:
             at += _FIXED[kind]
         elif kind == _SUBSCRIPTION_IDENTIFIER:
@@ -156,7 +156,7 @@ def _user_properties(data: bytearray) -> tuple[tuple[tuple[str, str], ...], int]
     if at > len(data):
         raise _malformed()
     if content_type is not None:  # first: of several headers with one name, rules and templates take the last
-        found.insert(0, ("content-type", _text(content_type)))
+        found.insert(0, ("content-type", content_type))
     return tuple(found), left_out
 
 

@@ -92,7 +92,9 @@ class MqttSource(Source):
         self._refused = ""
         """The refused filters that are in the log."""
         self._greeted: Connection | None = None
-        """The newest connection whose subscriptions the broker has answered."""
+        """The newest connection that the broker has accepted."""
+        self._connected: Connection | None = None
+        """The newest connection with all subscriptions granted."""
         self._unsure: list[str] = []
         self._received = 0
         self._connections = 0
@@ -329,16 +331,18 @@ class MqttSource(Source):
         self._journal.append(Batch(received.records, lambda: connection.acknowledge(mids)))
 
     def _subscribed(self, connection: Connection, filters: frozenset[str]) -> None:
-        first = self._greeted is not connection
-        self._greeted = connection
-        if first:
+        if self._greeted is not connection:
+            self._greeted = connection
             self._greet(connection)
         self._remember(filters)
+        if connection.subscribing:  # the broker has forgotten our session, and nothing is in force yet
+            return
         refused, before = self._refusals.text(), self._refused
         self._refused = refused
         if refused and refused != before:
             _log.error("mqtt_subscription_refused", source=self.name, reason=refused)
-        if not refused and (first or before):
+        if not refused and self._connected is not connection:
+            self._connected = connection
             _log.info(
                 "mqtt_connected",
                 source=self.name,
@@ -398,8 +402,8 @@ class MqttSource(Source):
         found = []
         if unknown := sorted(connection.unknown_filters):
             found.append(
-                f"the broker did not know our subscriptions {', '.join(map(repr, unknown))}: did our session expire? "
-                "Messages may have been lost"
+                f"the broker did not know our subscriptions {', '.join(map(repr, unknown))}, which it had granted: the "
+                "broker's log may say why"
             )
         if shared := sorted(topic for topic in self._leave if topic.startswith("$share/")):
             names = ", ".join(map(repr, shared))

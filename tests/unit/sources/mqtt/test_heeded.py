@@ -212,6 +212,26 @@ def test_a_filter_at_which_the_broker_ends_the_connection_is_found_and_set_aside
     assert "without a reason, instead of SUBACK; may this user read there" in said
 
 
+@pytest.mark.parametrize("protocol", VERSIONS)
+def test_a_session_that_was_lost_is_said_although_the_connection_ends_before_its_subscriptions(
+    stages: Callable[..., Any], protocol: str
+) -> None:
+    """The next connection resumes the new session: before MQTT 5, its subscriptions seemed to be in force."""
+    with stages(topics=["t"], protocol=protocol) as stage:
+        stage.source._file.remember("subscriptions", '["t"]')
+        stage.source._filters = frozenset({"t"})
+
+        def end(_topic: str) -> None:
+            stage.present = True
+            stage.answer = lambda _topic: 1
+
+        stage.answer = end
+        stage.start()
+        stage.wait_ready()
+        assert stage.asked() == [["t"], ["t"]]
+        assert stage.source.gauges()["mqtt_lost_sessions_total"] == 1
+
+
 def test_before_mqtt_5_only_new_filters_are_requested_of_a_kept_session(stages: Callable[..., Any]) -> None:
     """Another SUBSCRIBE would bring every retained message again."""
     with stages(topics=["old", "new"], protocol="3.1.1") as stage:

@@ -51,6 +51,7 @@ _FIRST_DELAY: Final = 1
 _LAST_DELAY: Final = 30
 _CLOSINGS: Final = 3
 """A broker that has ended this many connections at one letter takes no letter of this length."""
+_UNBOUNDED: Final = 2**32
 _ALWAYS_TAKEN: Final = 1024
 """A letter of fewer bytes is too long for no broker."""
 _NOBODY: Final = 0x10
@@ -153,7 +154,7 @@ class MqttLetters:
         moves(STILL_SECONDS + 2 * self._section.timeout)
         client = self._ready_client()
         until = time.monotonic() + self._section.timeout
-        most = self._announced.maximum_packet if self._bound is None else self._bound
+        most = min(self._announced.maximum_packet, self._bound or _UNBOUNDED)
         sent: dict[int, DeadLetter] = {}
         sizes: dict[int, int] = {}
         smaller: list[DeadLetter] = []
@@ -201,6 +202,7 @@ class MqttLetters:
     def _shrunk(self, letter: DeadLetter, size: int, most: int) -> DeadLetter:
         smaller = shrunk(letter)
         if smaller is None:
+            self._bound, self._length_matters = None, False  # the bound may be a wrong guess
             raise DeadLettersError(
                 f"{self.address}: a letter has {size} bytes even after everything was cut, and the broker takes {most}"
                 "; raise the longest packet that the broker takes, or choose another store (sqlite, file, kafka)"
@@ -223,7 +225,8 @@ class MqttLetters:
             self._take_no_longer_than(sizes[0] // 2, sizes[0])
 
     def _take_no_longer_than(self, most: int, size: int) -> None:
-        self._bound = most
+        """Cut letters to `most` bytes from now on, because the broker does not take one of `size` bytes."""
+        self._bound = most = min(most, self._bound or most)
         _log.error(
             "dead_letters_cut",
             store=self.address,

@@ -2,7 +2,7 @@
 
 A broker refuses a filter in SUBACK, or by a limit in CONNACK. A broker may also end the connection instead of answering
 SUBSCRIBE. Then the filters are requested one by one on the next connections. A filter at which the connection ends
-twice is set aside for minutes, so that all other filters are served.
+twice is set aside for minutes, so that all other filters are served; after the first such filter, one end is enough.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LONGEST: Final = 3600.0
 _PAUSES: Final = {0x80: _SOON, 0x83: _SOON, 0x91: _SOON, 0x97: _SOON, 0x87: _LATER}
 """Reason code of SUBACK → the first pause. With another code, only a new connection can help."""
 _CLOSINGS: Final = 2
-"""A filter at which the broker has ended this many connections is set aside."""
+"""The first filter at which the broker has ended this many connections is set aside."""
 _SHOWN: Final = 20
 
 
@@ -100,7 +100,7 @@ class Refusals:
             return False
         (topic,) = unanswered
         self._closings[topic] += 1
-        if self._closings[topic] < _CLOSINGS:
+        if self._closings[topic] < _CLOSINGS and not any(refusal.aside for refusal in self._known.values()):
             return False
         self._note(topic, reason, _ASIDE, aside=True)
         return True

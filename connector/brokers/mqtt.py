@@ -186,8 +186,8 @@ def explained(error: Exception, seconds: float) -> str:
 
 
 REMEDIES: Final = {
-    0x80: "the broker's log has the reason",
-    0x83: "the broker's log has the reason",
+    0x80: "may this user do that? The broker's log has the reason",
+    0x83: "may this user do that? The broker's log has the reason",
     0x87: "give this user the right in the broker's access list",
     0x8F: "the broker forbids this filter; write another one",
     0x90: "the broker forbids this topic; choose another one",

@@ -162,8 +162,8 @@ def test_a_subscribe_is_no_longer_than_the_broker_takes(stages: Callable[..., An
     ("protocol", "code", "said", "pause"),
     [
         ("5", 0x97, "Quota exceeded; raise the broker's quota", 30),
-        ("5", 0x80, "refused without a reason; the broker's log has the reason", 30),
-        ("3.1.1", 0x80, "refused without a reason; the broker's log has the reason", 30),
+        ("5", 0x80, "refused without a reason; may this user do that? The broker's log", 30),
+        ("3.1.1", 0x80, "refused without a reason; may this user do that? The broker's log", 30),
         ("5", 0x87, "Not authorized; give this user the right", 60),
     ],
 )

@@ -45,6 +45,8 @@ def drain(config: Path, within: float, end_session: bool) -> None:
         ends += [_follow(files, within) for files in running.values()]  # a worker that had died may be back by now
     if not ends:
         raise click.ClickException(f"no connector runs with state_dir {loaded.state_dir}")
+    for note in dict.fromkeys(note for end in ends if end is not None for note in end.unsure):
+        say_text(f"note: {shown(note)}")
     left = sum(end.waiting for end in ends if end is not None and not end.drained)
     if any(end is None for end in ends):
         raise click.ClickException("the connector ended without an answer; see the connector's log")

@@ -304,11 +304,25 @@ def _problem(document: CommentedMap, item: Any, filled: set[str]) -> ConfigProbl
         message = "is required but missing"
     elif kind == "value_error" and at[:1] in ((), ("mapping",)):
         at, message = _deeper(document, at, message)
+    elif kind.startswith(("greater_than", "less_than")):
+        message += _unit(document, at)
     elif kind in ("model_type", "model_attributes_type", "dict_type"):
         message = "must be a section: settings, each with a name and a value"
     if kind == "value_error":  # other texts are pydantic's, which quote no value
         message = _without_values(message, item["input"], filled, is_pattern=at[:1] == ("mapping",) or "topics" in at)
     return ConfigProblem(_line(document, at), _dotted(at), message)
+
+
+def _unit(document: CommentedMap, at: Path_) -> str:
+    """Return the unit of a bound, after a space: pydantic gives the bound of a duration or size without its unit."""
+    node: Any = document
+    for part in at:
+        try:
+            node = node[part]
+        except (KeyError, IndexError, TypeError):
+            return ""
+    units = {"B": " bytes"} | dict.fromkeys("smhd", " s")
+    return units.get(node.strip()[-1:], "") if isinstance(node, str) else ""
 
 
 def _without_values(message: str, value: object, filled: set[str], *, is_pattern: bool) -> str:

@@ -4,6 +4,10 @@ A letter counts as kept when the broker has acknowledged it. Without a subscribe
 no letters. A broker with MQTT 5 says that nobody subscribes; then the store reports this as a problem. When an
 acknowledgement does not come in time, the store drops the connection with all messages under way, so that no messages
 pile up in it. The letters are sent again on a new connection.
+
+The limits that a broker announces (MQTT 5) are heeded. A broker may also end the connection at a letter that is too
+long, and MQTT 3.1.1 has no other way. So after a connection has ended, each letter is sent alone. If the connection
+ends again and again at one letter, letters are cut to half of its length.
 """
 
 from __future__ import annotations
@@ -23,7 +27,16 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from connector.brokers.mqtt import PublishingClient, connack_refusal, explained, tls_context
+from connector.brokers.mqtt import (
+    Announced,
+    PublishingClient,
+    connack_refusal,
+    explained,
+    loss,
+    publish_bytes,
+    refusal,
+    tls_context,
+)
 from connector.brokers.mqtt_section import MQTT_PORTS
 from connector.dead_letters.as_json import to_json
 from connector.dead_letters.letter import DeadLetter
@@ -36,11 +49,20 @@ from connector.threads.watched import STILL_SECONDS, moves
 _CONNECT_SECONDS: Final = 10.0
 _FIRST_DELAY: Final = 1
 _LAST_DELAY: Final = 30
-_PACKET_OVERHEAD: Final = 256
+_CLOSINGS: Final = 3
+"""A broker that has ended this many connections at one letter takes no letter of this length."""
+_UNBOUNDED: Final = 2**32
+_ALWAYS_TAKEN: Final = 1024
+"""A letter of fewer bytes is too long for no broker."""
 _NOBODY: Final = 0x10
 """MQTT 5 reason code of PUBACK: the message was accepted, but nobody subscribes."""
 _TOO_LARGE: Final = 0x95
 _FAILURE: Final = 0x80
+
+_ONLY_QOS_0: Final = (
+    "the broker takes only messages of QoS 0, and acknowledges none, so that no letter is known to be kept; allow QoS "
+    "1 at the broker, or choose another store (sqlite, file, kafka)"
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -53,9 +75,23 @@ class MqttLetters:
         self._section = section
         self._adding = threading.Lock()
         self._changed = threading.Condition()
-        self._client: Client | None = None
+        self._client: PublishingClient | None = None
         self._connected = False
-        self._max_packet: int | None = None
+        self._announced = Announced()
+        self._losses = 0
+        """The number of connections that the broker, or the network, has ended."""
+        self._end_code = 0
+        """The reason code of the broker's last DISCONNECT; 0 if the last connection ended without DISCONNECT."""
+        self._alone = False
+        """Whether each letter is sent alone, to find out at which letter the broker ends the connection."""
+        self._closings = 0
+        """The number of connections in succession that ended while one letter alone was under way."""
+        self._culprit = 0
+        """The length of this letter, in bytes."""
+        self._bound: int | None = None
+        """The length that letters are cut to, because the broker ended the connection at longer ones; in bytes."""
+        self._length_matters = True
+        """Whether the length may be the reason: False after the connection has ended at a short letter, too."""
         self._answers: dict[int, int] = {}
         """Packet ID → reason code of its acknowledgement."""
         self._trouble = "not connected yet"
@@ -95,6 +131,8 @@ class MqttLetters:
         """A problem if there is no connection, or if nobody subscribes to the topic."""
         if not self._connected:
             return [f"{self.address}: {self._trouble}"]
+        if self._announced.maximum_qos == 0:
+            return [f"{self.address}: {_ONLY_QOS_0}"]
         if self._nobody:
             return [f"{self.address}: nobody subscribes, so the broker keeps none of the letters"]
         return []
@@ -108,49 +146,122 @@ class MqttLetters:
     # -- details ----------------------------------------------------------------------------------
 
     def _publish(self, letters: list[DeadLetter]) -> list[DeadLetter]:
-        """Publish the letters once; returns shortened copies of the letters that were too large.
+        """Publish the letters once; returns letters to publish next: shortened copies of letters that were too large.
 
-        The caller publishes the copies next. Raises `DeadLettersError` if a letter is not acknowledged or is refused.
+        Letters that must be sent alone are returned, too, and not sent. Raises `DeadLettersError` if a letter is not
+        acknowledged or is refused.
         """
         moves(STILL_SECONDS + 2 * self._section.timeout)
         client = self._ready_client()
         until = time.monotonic() + self._section.timeout
+        most = min(self._announced.maximum_packet, self._bound or _UNBOUNDED)
         sent: dict[int, DeadLetter] = {}
-        too_large: list[DeadLetter] = []
-        for letter in letters:
-            body = to_json(letter)
-            if self._max_packet is not None and len(body) + _PACKET_OVERHEAD > self._max_packet:
-                too_large.append(letter)
+        sizes: dict[int, int] = {}
+        smaller: list[DeadLetter] = []
+        losses = self._losses
+        while letters and not (self._alone and sent):
+            letter = letters.pop(0)
+            body, properties = to_json(letter), self._properties(letter)
+            if (size := publish_bytes(self._section.topic, body, properties)) > most:
+                smaller.append(self._shrunk(letter, size, most))
                 continue
-            result = client.publish(self._section.topic, body, qos=1, properties=self._properties(letter))
+            result = client.publish(self._section.topic, body, qos=1, properties=properties)
             if result.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
                 self._fail(f"cannot publish: {result.rc!r}")
-            sent[result.mid] = letter
+            sent[result.mid], sizes[result.mid] = letter, size
         with self._changed:
-            self._changed.wait_for(lambda: sent.keys() <= self._answers.keys(), until - time.monotonic())
-            answers = {mid: self._answers.pop(mid) for mid in sent if mid in self._answers}
-            why = "" if self._connected else f" ({self._trouble})"
-        if len(answers) < len(sent):
-            self._fail(
-                f"{len(sent) - len(answers)} letters were not acknowledged within {self._section.timeout:g} s{why}"
+            self._changed.wait_for(
+                lambda: sent.keys() <= self._answers.keys() or self._losses > losses, until - time.monotonic()
             )
-        too_large += [letter for mid, letter in sent.items() if answers[mid] == _TOO_LARGE]
+            answers = {mid: self._answers.pop(mid) for mid in sent if mid in self._answers}
+            complete = len(answers) == len(sent)
+        if complete and sent and self._section.protocol == "3.1.1" and not self._still_there(client, losses, until):
+            answers.clear()
+        with self._changed:
+            why = self._trouble if self._losses > losses else f"no answer within {self._section.timeout:g} s"
+        if len(answers) < len(sent):
+            unanswered = [size for mid, size in sizes.items() if mid not in answers]
+            if self._losses > losses:
+                self._judge(unanswered)
+            self._fail(f"{len(unanswered)} letters were not acknowledged: {why}")
+        for mid, letter in sent.items():
+            if answers[mid] == _TOO_LARGE:
+                self._take_no_longer_than(sizes[mid] // 2, sizes[mid])
+                smaller.append(self._shrunk(letter, sizes[mid], sizes[mid] - 1))
         refused = sorted({code for code in answers.values() if code >= _FAILURE and code != _TOO_LARGE})
         if refused:
-            names = ", ".join(ReasonCode(PacketTypes.PUBACK, identifier=code).getName() for code in refused)
-            self._fail(f"the broker refuses the letters: {names}; may this user publish there?")
+            names = ", ".join(refusal(ReasonCode(PacketTypes.PUBACK, identifier=code)) for code in refused)
+            self._fail(f"the broker refuses the letters: {names}")
+        if sent and max(sizes.values()) >= self._culprit:
+            self._closings = self._culprit = 0
+            self._length_matters = True
+        self._alone = self._alone and bool(letters)
         self._see_nobody(any(code == _NOBODY for code in answers.values()))
-        smaller = [shrunk(letter) for letter in too_large]
-        if None in smaller:
-            self._fail("a letter is too large for the broker, even after everything was cut")
-        return [letter for letter in smaller if letter is not None]
+        return smaller + letters
 
-    def _ready_client(self) -> Client:
+    def _shrunk(self, letter: DeadLetter, size: int, most: int) -> DeadLetter:
+        smaller = shrunk(letter)
+        if smaller is None:
+            self._bound, self._length_matters = None, False  # the bound may be a wrong guess
+            raise DeadLettersError(
+                f"{self.address}: a letter has {size} bytes even after everything was cut, and the broker takes {most}"
+                "; raise the longest packet that the broker takes, or choose another store (sqlite, file, kafka)"
+            )
+        return smaller
+
+    def _judge(self, sizes: list[int]) -> None:
+        """Learn from a connection that ended while letters of these bytes were under way."""
+        if len(sizes) > 1:
+            self._alone = True
+            return
+        self._closings += 1
+        self._culprit = sizes[0]
+        if self._end_code != _TOO_LARGE and self._closings < _CLOSINGS:
+            return
+        self._closings = self._culprit = 0
+        if sizes[0] <= _ALWAYS_TAKEN:
+            self._bound, self._length_matters = None, False
+        elif self._length_matters:
+            self._take_no_longer_than(sizes[0] // 2, sizes[0])
+
+    def _take_no_longer_than(self, most: int, size: int) -> None:
+        """Cut letters to `most` bytes from now on, because the broker does not take one of `size` bytes."""
+        self._bound = most = min(most, self._bound or most)
+        _log.error(
+            "dead_letters_cut",
+            store=self.address,
+            reason=f"the broker does not take a letter of {size} bytes",
+            effect=f"letters of more than {most} bytes are cut",
+            remedy="raise the longest message that the broker takes, or lower dead_letters.max_payload",
+        )
+
+    def _still_there(self, client: PublishingClient, losses: int, until: float) -> bool:
+        """Whether the broker answers a ping after its acknowledgements.
+
+        A Mosquitto with `message_size_limit` acknowledges a message that is too long, drops it, and ends the
+        connection: with MQTT 3.1.1, PUBACK has no reason code.
+        """
+        answers = 0
+
+        def answered() -> None:
+            nonlocal answers
+            with self._changed:
+                answers += 1
+                self._changed.notify_all()
+
+        client.ping(answered)
+        with self._changed:
+            self._changed.wait_for(lambda: answers or self._losses > losses, until - time.monotonic())
+            return answers > 0 and self._losses == losses
+
+    def _ready_client(self) -> PublishingClient:
         if self._client is None:
             self._renew()
         with self._changed:
             if self._client is None or not self._changed.wait_for(lambda: self._connected, self._section.timeout):
                 raise DeadLettersError(f"{self.address}: {self._trouble}")
+            if self._announced.maximum_qos == 0:
+                raise DeadLettersError(f"{self.address}: {_ONLY_QOS_0}")
             return self._client
 
     def _fail(self, why: str) -> NoReturn:
@@ -237,7 +348,8 @@ class MqttLetters:
                 self._say(connack_refusal(reason.getName(), self._section.protocol))
             elif client is self._client:
                 self._connected = True
-                self._max_packet = getattr(properties, "MaximumPacketSize", None)
+                self._announced = Announced.read(properties)
+                self._client.heed(self._announced)
                 _log.info("dead_letters_connected", store=self.address)
             self._changed.notify_all()
 
@@ -246,12 +358,22 @@ class MqttLetters:
             self._say("cannot connect; is the broker running, is this its port, and does it speak TLS there?")
 
     def _on_disconnect(
-        self, _client: Client, _userdata: Any, _flags: DisconnectFlags, reason: ReasonCode, _properties: Any
+        self, client: Client, _userdata: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Any
     ) -> None:
         with self._changed:
-            if self._connected:
-                self._say(f"the connection was lost: {reason.getName()}")
+            if client is not self._client:  # we have dropped this connection
+                return
+            by_packet = flags.is_disconnect_packet_from_server
+            self._end_code = reason.value if by_packet else 0
+            if by_packet:
+                self._say(f"the broker disconnected us: {refusal(reason)}")
+            elif self._connected:
+                self._say(loss(reason, waits_for="PUBACK")[0])
+            elif self._trouble == "not connected yet":
+                self._say(loss(reason, waits_for="CONNACK", protocol=self._section.protocol)[0])
+            self._losses += self._connected
             self._connected = False
+            self._changed.notify_all()
 
     def _on_publish(self, _client: Client, _userdata: Any, mid: int, reason: ReasonCode, _properties: Any) -> None:
         with self._changed:

@@ -150,7 +150,8 @@ class Carrying:
                 source.name,
                 one.text,
                 f"no message came for {one.text!r} in {readable_duration(expected.every)}",
-                "is the topic right, and may we read it? Where it is seldom used, set expect_every of the source",
+                "is the topic right, and may we read it? "
+                f"{one.silence}{' ' * bool(one.silence)}Where it is seldom used, set expect_every of the source",
             )
 
     def _look_at_rules(self, now: float) -> None:

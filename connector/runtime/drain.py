@@ -11,14 +11,14 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from connector.sources.source import LeavingSource
+from connector.sources.source import LeavingSource, UnsureSource
 
 if TYPE_CHECKING:
     from connector.runtime.connector import Connector
@@ -52,6 +52,8 @@ class DrainProgress:
     """Whether the connector has stopped."""
     drained: bool = False
     """Whether no message was left behind."""
+    unsure: Sequence[str] = ()
+    """What could not be known, for people."""
 
 
 class DrainFiles:
@@ -131,7 +133,7 @@ def drain(
     def still_time() -> bool:
         return time.monotonic() < until and not stopping()
 
-    left = False
+    left, what = False, None
     while still_time() and not pipeline.stopped.wait(_LOOK_SECONDS):
         connector.supervision.look()
         what = next((what for source in leaving if (what := source.leaving())), None)
@@ -139,6 +141,10 @@ def drain(
         if left:
             break
         tell(DrainProgress(str(what), waiting(connector)))
+    unsure = [f"not left: {what}"] if what is not None else []
+    unsure += [f"{one.name}: {text}" for one in leaving if isinstance(one, UnsureSource) for text in one.unsure()]
+    for text in unsure:
+        _log.warning("drain_unsure", detail=text)
     pipeline.drain()
     while still_time() and not pipeline.stopped.wait(_LOOK_SECONDS):
         connector.supervision.look()
@@ -146,7 +152,7 @@ def drain(
     drained = left and pipeline.stopped.is_set() and not pipeline.failure
     remaining = waiting(connector)
     drained = connector.stop(at_once=not stopping()) and drained
-    tell(DrainProgress("stopped", remaining, done=True, drained=drained))
+    tell(DrainProgress("stopped", remaining, done=True, drained=drained, unsure=unsure))
     _log.info("drained", complete=drained, messages_left=remaining)
     return drained
 

@@ -174,6 +174,16 @@ class LeavingSource(Protocol):
 
 
 @runtime_checkable
+class UnsureSource(Protocol):
+    """A source that cannot know everything about the log that it has left."""
+
+    name: str
+
+    def unsure(self) -> list[str]:
+        """What the source could not find out while leaving, for people; empty if all is known."""
+
+
+@runtime_checkable
 class PublishingSource(Protocol):
     """A source whose broker also takes messages from the connector, such as requests to devices."""
 

@@ -15,6 +15,8 @@ class Subscription(NamedTuple):
     """Returns whether the filter matches a topic."""
     levels: Sequence[str] | None
     """The levels of the filter, with MQTT's `+` and `#`; None if they are unknown, as for a regular expression."""
+    silence: str = ""
+    """A special cause, for people, why no message may come although the subscription is granted; mostly empty."""
 
 
 _MANY: Final = ("#", "**")

@@ -231,8 +231,9 @@ class RuleSection(SignalFields):
     )
     headers: dict[str, TopicPatternText] = Field(
         default={},
-        description="The rule takes only records whose headers (Kafka; MQTT 5: user properties) match these patterns. "
-        "Templates can use the named levels, like the levels of the topic.",
+        description="The rule takes only records whose headers (Kafka; MQTT 5: user properties, and the content "
+        "type as `content-type`) match these patterns. Templates can use the named levels, like the levels of the "
+        "topic.",
         examples=[{"content-type": "application/json", "site": "{site}"}],
     )
     when: PathText | dict[PathText, Scalar | list[Scalar]] | None = Field(

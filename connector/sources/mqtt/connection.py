@@ -24,7 +24,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from connector.brokers.mqtt import explained, ready_sockets
+from connector.brokers.mqtt import Announced, explained, loss, publish_bytes, ready_sockets, refusal
 from connector.records import Record
 from connector.sources.mqtt.bounded_client import MESSAGE_BYTES, BoundedClient
 from connector.sources.mqtt.bulk import Bulk
@@ -32,6 +32,7 @@ from connector.sources.mqtt.departure import Departure
 from connector.sources.mqtt.handshake import CONNECT_SECONDS, Handshake
 from connector.sources.mqtt.outbound import Outbound
 from connector.sources.mqtt.packets import BreachError, Publish
+from connector.sources.mqtt.refusals import Refusals
 from connector.sources.mqtt.section import MqttSection
 from connector.threads.watched import moves
 
@@ -45,6 +46,8 @@ _AROUND_HEADER: Final = 150
 _GOODBYE_SECONDS: Final = 1.0
 _BACKLOG: Final = 1000
 """The number of packets not taken by the broker at which no more packets are added."""
+_BLAMES_FILTERS: Final = frozenset({0x80, 0x82, 0x83, 0x87, 0x8F, 0x95, 0x97, 0x9E, 0xA2})
+"""The reason codes of DISCONNECT that may come from a filter in a SUBSCRIBE."""
 TAKEN_OVER: Final = 0x8E
 """MQTT 5 reason code 142, "session taken over": another client connected with our client ID."""
 
@@ -83,6 +86,8 @@ class End:
     """Whether the broker closed an established connection without a reason."""
     refused: bool = False
     """Whether the broker answered with a refusal."""
+    unanswered: tuple[str, ...] = ()
+    """The requested filters that may be the reason: the broker ended the connection instead of answering SUBSCRIBE."""
     breach: str | None = None
     """The rule that the broker broke, one of a fixed number of texts; None if we did not end the connection for it."""
 
@@ -116,16 +121,18 @@ class Connection:
         keep_session: bool = True,
         leave: frozenset[str] = frozenset(),
         ends_session: Callable[[], bool] = lambda: False,
+        refusals: Refusals | None = None,
         message_bytes: int = MESSAGE_BYTES,
     ) -> None:
         """Set the parameters; `run` opens the connection.
 
-        Three callbacks run in the thread that calls `run`: `received` with the messages of a turn; `subscribed`, once,
-        with the filters that are in force; `unsubscribed` with the remaining filters after some filters were given up.
-        `stale` runs in any thread, with the number of acknowledgements that came too late. `remembered_filters` and
-        `keep_session` are as in `Handshake`. Filters in `leave` are given up, as after a call of `leave()`.
-        `ends_session` is called at the end, and returns whether the broker may forget our session. A message of more
-        than about `message_bytes` comes without its end, as a record with a problem.
+        Three callbacks run in the thread that calls `run`: `received` with the messages of a turn; `subscribed` with
+        the filters in force, and again after refused filters were requested again; `unsubscribed` with the remaining
+        filters after some filters were given up. `stale` runs in any thread, with the number of
+        acknowledgements that came too late. `remembered_filters`, `refusals` and `keep_session` are as in `Handshake`.
+        Filters in `leave` are given up, as after a call of `leave()`. `ends_session` is called at the end, and returns
+        whether the broker may forget our session. A message of more than about `message_bytes` comes without its end,
+        as a record with a problem.
         """
         self._settings = settings
         self._received = received
@@ -139,6 +146,7 @@ class Connection:
             settings,
             client_id,
             remembered_filters,
+            refusals or Refusals(),
             keep_session=keep_session,
             leave=leave,
             granted=lambda filters: subscribed(self, filters),
@@ -156,6 +164,16 @@ class Connection:
         """The last time when nothing waited to be sent."""
 
     # -- for any thread ---------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted the connection, and so keeps our session."""
+        return self._handshake.connected
+
+    @property
+    def subscribing(self) -> bool:
+        """Whether the broker has not answered all our requests for filters."""
+        return self._handshake.subscribing
 
     @property
     def ready(self) -> bool:
@@ -178,17 +196,33 @@ class Connection:
         return self._handshake.refused_filters
 
     @property
+    def announced(self) -> Announced:
+        """The limits that the broker announced."""
+        return self._handshake.announced
+
+    @property
+    def not_ended(self) -> dict[str, str]:
+        """Filter → the reason why the broker does not end the subscription, and a remedy."""
+        return self._handshake.not_ended
+
+    @property
+    def unknown_filters(self) -> set[str]:
+        """The filters in `leave` that were granted, and that the broker did not know at UNSUBSCRIBE."""
+        return self._handshake.unknown
+
+    @property
     def left(self) -> bool:
         """Whether the filters in `leave` are unsubscribed, and all messages from before are here and acknowledged."""
-        return self._departure.quiet
+        return self._departure.quiet and not any(topic in self.not_ended for topic in self._leave)
 
     def acknowledge(self, mids: list[int]) -> None:
         """Do the same as `Outbound.acknowledge`."""
         self._outbound.acknowledge(mids)
 
     def publish(self, topic: str, payload: bytes) -> bool:
-        """Do the same as `Outbound.publish`."""
-        return self._outbound.publish(topic, payload)
+        """Do the same as `Outbound.publish`. Returns False, too, if the broker does not take a message so long."""
+        fits = publish_bytes(topic, payload) <= self.announced.maximum_packet
+        return fits and self._outbound.publish(topic, payload)
 
     def leave(self, filters: frozenset[str]) -> None:
         """Unsubscribe from `filters`, and find out when the last message for our session has come (see `left`)."""
@@ -235,6 +269,7 @@ class Connection:
             if stopping():
                 return self._say_goodbye()
             self._go_on_leaving()
+            handshake.ask_again()
             reading = not handshake.connected or (client.may_read and may_read())
             if reading:
                 if client.is_slower_than(2 * keepalive, now):
@@ -243,11 +278,12 @@ class Connection:
                     client.loop_misc()
             else:
                 client.read_on(now)
+                handshake.read_on(now)
                 # The answers to our pings are behind data that is not read now: do not miss the answers for a while.
                 misc_from = now + keepalive
-                if now >= next_ping:
-                    next_ping = now + keepalive / 2
-                    client.ping()
+            if next_ping <= now < misc_from:
+                next_ping = now + client.keepalive / 2  # the broker may have shortened our keepalive
+                client.ping()
             try:
                 self._turn(client.socket(), reading)
             except BreachError as breach:
@@ -320,8 +356,8 @@ class Connection:
         if not self._leave or handshake.subscribing or not handshake.connected:
             return
         if departure.may_ask:
-            result, mid = self._client.give_up(sorted(self._leave))
-            if result == MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
+            mid = handshake.give_up(sorted(self._leave))
+            if mid is not None:
                 departure.asked(mid)
 
     def _say_goodbye(self) -> End:
@@ -364,9 +400,13 @@ class Connection:
 
     # -- paho's callbacks, all in the same thread -------------------------------------------------
 
-    def _on_unsubscribe(self, _client: Client, _userdata: Any, mid: int, *_: Any) -> None:
+    def _on_unsubscribe(
+        self, _client: Client, _userdata: Any, mid: int, reasons: list[ReasonCode], _properties: Any
+    ) -> None:
+        self._handshake.unsubscribed(mid, reasons)
         if self._departure.answered(mid):
-            self._unsubscribed(frozenset(self._settings.topics) - self._leave - frozenset(self.refused_filters))
+            left = self._leave - self.not_ended.keys()
+            self._unsubscribed(frozenset(self._settings.topics) - left - frozenset(self.refused_filters))
 
     def _on_disconnect(
         self,
@@ -380,9 +420,15 @@ class Connection:
             return
         if flags.is_disconnect_packet_from_server:
             taken_over = reason.value == TAKEN_OVER
-            self._end = End(f"the broker disconnected us: {reason.getName()}", taken_over=taken_over, refused=True)
+            blamed = tuple(self._handshake.unanswered) if reason.value in _BLAMES_FILTERS else ()
+            message = f"the broker disconnected us: {refusal(reason)}"
+            self._end = End(message, taken_over=taken_over, refused=True, unanswered=blamed)
         else:
-            self._end = End(f"the connection was lost: {reason.getName()}", by_broker=self._handshake.connected)
+            handshake = self._handshake
+            waits_for = "SUBACK" if handshake.subscribing else "" if handshake.connected else "CONNACK"
+            message, closed = loss(reason, waits_for=waits_for, protocol=self._settings.protocol)
+            blamed = tuple(handshake.unanswered) if closed else ()
+            self._end = End(message, by_broker=handshake.connected, unanswered=blamed)
 
     def _time_us(self) -> int:
         """The time of arrival of the next message, in µs: later than the time of each message before.

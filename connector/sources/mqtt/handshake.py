@@ -6,7 +6,8 @@ Only this file decides about the requests, and reads the broker's grants.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -17,15 +18,26 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from connector.brokers.mqtt import connack_refusal, explained, tls_context
+from connector.brokers.mqtt import REMEDIES, Announced, connack_refusal, explained, refusal, tls_context
 from connector.brokers.mqtt_section import MQTT_PORTS
 from connector.sources.mqtt.agreement import Agreement
 from connector.sources.mqtt.bounded_client import BoundedClient
 from connector.sources.mqtt.packets import PROTOCOL_ERROR, BreachError, Publish
+from connector.sources.mqtt.refusals import Refusals
 from connector.sources.mqtt.section import MqttSection
 
 CONNECT_SECONDS: Final = 10.0
 _HANDSHAKE_SECONDS: Final = 20.0
+_MOST_FILTERS: Final = 8
+"""The most filters of one SUBSCRIBE or UNSUBSCRIBE: AWS IoT Core takes no more, and other brokers bound the packet."""
+_MOST_BYTES: Final = 65_536
+"""The longest SUBSCRIBE, in bytes, unless the broker takes less. A longer filter has a SUBSCRIBE of its own."""
+_MOST_ASKED: Final = 4
+"""The most SUBSCRIBEs without an answer: some brokers bound the requests a second."""
+_AROUND_FILTERS: Final = 8
+_AROUND_FILTER: Final = 3
+_NO_SUBSCRIPTION: Final = 0x11
+"""MQTT 5 reason code of UNSUBACK: the broker knew no such subscription of ours."""
 
 
 class Handshake:
@@ -39,6 +51,7 @@ class Handshake:
         settings: MqttSection,
         client_id: str,
         remembered_filters: frozenset[str],
+        refusals: Refusals,
         *,
         keep_session: bool,
         leave: frozenset[str],
@@ -47,12 +60,15 @@ class Handshake:
     ) -> None:
         """`remembered_filters` were in force when the session was last used; filters in `leave` are not requested.
 
-        Without `keep_session`, the broker begins with a new session, and forgets the session at the end. `granted` is
-        called once, with the filters that are in force. `received` is called with each message.
+        `refusals` learns which filters the broker refuses. Without `keep_session`, the broker begins with a new
+        session, and forgets the session at the end. `granted` is called with the filters that are in force, when the
+        broker has answered all requests, and again after each later request; and before, if the broker has forgotten
+        the session. `received` is called with each message.
         """
         self._settings = settings
         self._client_id = client_id
         self._remembered_filters = remembered_filters
+        self._refusals = refusals
         self._keep_session = keep_session
         self.leave = leave
         """The filters that are given up, and so are not requested. Any thread may set this attribute."""
@@ -60,21 +76,26 @@ class Handshake:
         self._received = received
         self.v5 = settings.protocol == "5"
         self._url: SplitResult = urlsplit(settings.url)
-        self._asked: list[str] = []
-        """The filters of our SUBSCRIBE, in the order of the packet."""
+        self._portions: deque[list[str]] = deque()
+        """The filters of each SUBSCRIBE that is not sent yet."""
+        self._asked: dict[int, list[str]] = {}
+        """The packet id of each SUBSCRIBE that is not answered → its filters, in the order of the packet."""
+        self._given_up: dict[int, list[str]] = {}
+        """The same for UNSUBSCRIBE."""
+        self._in_force: set[str] = set()
         self._bounded: BoundedClient
-        self._suback_due: float | None = None
+        self._suback_due = 0.0
         self._connack_due = 0.0
-        self._most_qos = 2
         self.connected = False
         """Whether CONNACK came."""
         self.ready = False
         """Whether the broker has granted every wanted filter."""
         self.session_present = False
-        self.session_expiry = settings.session_expiry
-        """The seconds that the broker keeps our session. The broker may grant less than requested."""
-        self.refused_filters: dict[str, str] = {}
-        """Filter → the reason why the broker does not grant the filter."""
+        self.announced = Announced()
+        self.not_ended: dict[str, str] = {}
+        """Filter → the reason why the broker does not end the subscription, and a remedy."""
+        self.unknown: set[str] = set()
+        """The filters that were granted, and that the broker did not know at UNSUBSCRIBE."""
         self.refused: str | None = None
         """The reason why the broker refused CONNECT, or why SUBSCRIBE could not be sent; None without a failure."""
 
@@ -129,17 +150,65 @@ class Handshake:
         return client
 
     @property
+    def session_expiry(self) -> float:
+        """The seconds that the broker keeps our session. The broker may grant less than requested."""
+        granted = self.announced.session_expiry
+        return self._settings.session_expiry if granted is None else granted
+
+    @property
+    def refused_filters(self) -> dict[str, str]:
+        """Filter → the reason why the broker does not grant the filter, and a remedy."""
+        return self._refusals.reasons()
+
+    @property
     def subscribing(self) -> bool:
         """Whether SUBSCRIBE is on its way."""
-        return self._suback_due is not None
+        return bool(self._asked or self._portions)
+
+    @property
+    def unanswered(self) -> list[str]:
+        """The filters that were requested and not answered."""
+        return [topic for filters in self._asked.values() for topic in filters]
 
     def late(self, now: float) -> str | None:
         """The answer that did not come in time, in a sentence; None while all is well. `now` is `time.monotonic()`."""
         if not self.connected and now > self._connack_due:
             return "the broker did not answer CONNECT in time: is this an MQTT broker?"
-        if self._suback_due is not None and now > self._suback_due:
+        if self._asked and now > self._suback_due:
             return "the broker did not answer SUBSCRIBE in time"
         return None
+
+    def read_on(self, now: float) -> None:
+        """Note that nothing is read now: an answer that has come must not count as missing."""
+        self._suback_due = now + _HANDSHAKE_SECONDS
+
+    def ask_again(self) -> None:
+        """Request the refused filters again whose pause is over."""
+        if self.connected and not self.subscribing and (due := set(self._refusals.due()) - self.leave):
+            self._portion(sorted(due))
+            self._go_on()
+
+    def give_up(self, filters: Sequence[str]) -> int | None:
+        """Send UNSUBSCRIBE. Returns the packet id of the last one; None if nothing was sent."""
+        last = None
+        for portion in self._in_portions(filters):
+            result, mid = self._bounded.give_up(portion)
+            if result != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
+                return None
+            last = mid
+            self._given_up[mid] = portion
+        return last
+
+    def unsubscribed(self, mid: int, reasons: Sequence[ReasonCode]) -> None:
+        """Note the answer to an UNSUBSCRIBE. Before MQTT 5, `reasons` is empty."""
+        for topic, reason in zip(self._given_up.pop(mid, ()), reasons, strict=False):
+            if reason.is_failure:
+                self.not_ended[topic] = refusal(reason)
+                continue
+            self.not_ended.pop(topic, None)
+            if reason.value == _NO_SUBSCRIPTION and topic in self._in_force:
+                self.unknown.add(topic)
+            self._in_force.discard(topic)
 
     # -- paho's callbacks -------------------------------------------------------------------------
 
@@ -152,29 +221,57 @@ class Handshake:
             return
         self.connected = True
         self.session_present = flags.session_present
-        self.session_expiry = getattr(properties, "SessionExpiryInterval", self.session_expiry)
-        self._most_qos = getattr(properties, "MaximumQoS", self._most_qos)
-        wanted = frozenset(settings.topics)
+        announced = self.announced = Announced.read(properties)
+        self._refusals.connected()
+        wanted = dict.fromkeys(settings.topics)
         if flags.session_present:
-            if gone := sorted(self._remembered_filters - wanted):
-                self._bounded.give_up(gone)
-            kept = self._remembered_filters == wanted - self.leave
-            if not self.v5 and kept and settings.retained != "always":
+            if gone := sorted(self._remembered_filters - wanted.keys()):
+                self.give_up(gone)
+            if not self.v5 and settings.retained != "always":
                 # Before MQTT 5, subscribing again would bring every retained message again.
-                self._grant(wanted - self.leave)
+                self._in_force = set(self._remembered_filters & wanted.keys()) - self.leave
+        left_out = self._in_force | self.leave | self._refusals.aside()
+        for topic in wanted.keys() - self.leave:
+            if why := _not_available(topic, announced):
+                self._refusals.refuse(topic, why)
+                left_out.add(topic)
+        self._portion([topic for topic in wanted if topic not in left_out])
+        if self._remembered_filters and not flags.session_present and self._portions:
+            # Known at once: this connection may end before SUBACK, and the next one resumes a session without filters.
+            self._granted(frozenset())
+        self._go_on()
+
+    def _portion(self, filters: Sequence[str]) -> None:
+        self._portions.extend(self._in_portions(filters, 1 if self._refusals.one_by_one else _MOST_FILTERS))
+
+    def _go_on(self) -> None:
+        """Request the next filters. If all are answered, tell which are in force."""
+        while self._portions and len(self._asked) < (1 if self._refusals.one_by_one else _MOST_ASKED):
+            portion = self._portions.popleft()
+            result, mid = self._bounded.ask_for([(topic, self._options(topic)) for topic in portion])
+            if result != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
+                self.refused = f"SUBSCRIBE could not be sent: {result!r}"
                 return
-        for topic in settings.topics:
-            if topic not in self.leave and (why := _not_available(topic, properties)):
-                self.refused_filters[topic] = why
-        self._asked = [topic for topic in settings.topics if topic not in self.leave | self.refused_filters.keys()]
-        if not self._asked:  # every filter is given up, or not available
-            self._grant(frozenset())
-            return
-        subscriptions: list[tuple[str, Any]] = [(topic, self._options(topic)) for topic in self._asked]
-        result, _ = self._bounded.ask_for(subscriptions)
-        if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self.refused = f"SUBSCRIBE could not be sent: {result!r}"
+            self._asked[mid] = portion
         self._suback_due = time.monotonic() + _HANDSHAKE_SECONDS
+        if not self._asked:
+            self._refusals.answered()
+            self._granted(frozenset(self._in_force | self.not_ended.keys()))
+            self.ready = not self.refused_filters.keys() - self.leave
+
+    def _in_portions(self, filters: Sequence[str], most: int = _MOST_FILTERS) -> Iterator[list[str]]:
+        room = min(_MOST_BYTES, self.announced.maximum_packet) - _AROUND_FILTERS
+        portion: list[str] = []
+        size = 0
+        for topic in filters:
+            length = _AROUND_FILTER + len(topic.encode())
+            if portion and (len(portion) == most or size + length > room):
+                yield portion
+                portion, size = [], 0
+            portion.append(topic)
+            size += length
+        if portion:
+            yield portion
 
     def _options(self, topic: str) -> SubscribeOptions | int:
         if not self.v5:
@@ -185,39 +282,37 @@ class Handshake:
         return SubscribeOptions(qos=self._settings.qos, retainHandling=retained)
 
     def _on_subscribe(
-        self, _client: Client, _userdata: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties | None
+        self, _client: Client, _userdata: Any, mid: int, reasons: list[ReasonCode], _properties: Properties | None
     ) -> None:
-        if len(reasons) != len(self._asked):
+        asked = self._asked.pop(mid)
+        if len(reasons) != len(asked):
             raise BreachError(
                 PROTOCOL_ERROR,
                 "the broker sent SUBACK with a wrong number of reason codes",
-                f"{len(reasons)} for {len(self._asked)} filters",
+                f"{len(reasons)} for {len(asked)} filters",
             )
-        self._suback_due = None
-        for topic, reason in zip(self._asked, reasons, strict=True):
+        for topic, reason in zip(asked, reasons, strict=True):
             if reason.is_failure:
-                self.refused_filters[topic] = reason.getName()
-            elif (qos := min(reason.value, self._most_qos)) < self._settings.qos:
-                self.refused_filters[topic] = f"granted only QoS {qos}"
-        self._grant(frozenset(self._asked) - frozenset(self.refused_filters))
+                self._refusals.refuse(topic, refusal(reason), reason.value)
+            elif (qos := min(reason.value, self.announced.maximum_qos)) < self._settings.qos:
+                self._refusals.refuse(topic, f"granted only QoS {qos}; allow QoS 1 at the broker, or set qos: {qos}")
+            else:
+                self._refusals.grant(topic)
+                self._in_force.add(topic)
+        self._go_on()
 
-    def _grant(self, filters: frozenset[str]) -> None:
-        self.ready = not self.refused_filters
-        self._granted(filters)
 
-
-def _not_available(topic: str, properties: Properties | None) -> str:
+def _not_available(topic: str, announced: Announced) -> str:
     """The reason why CONNACK (MQTT 5) rules this filter out, as text for people; empty if the filter is possible.
 
     A broker may accept the filter all the same, and then no message ever comes. So the filter is not requested.
     """
-    if topic.startswith("$share/") and not getattr(properties, "SharedSubscriptionAvailable", 1):
-        return (
-            "the broker offers no shared subscriptions: enable shared subscriptions at the broker, or subscribe "
-            "without $share/GROUP/ and run one connector"
-        )
-    if ("+" in topic or "#" in topic) and not getattr(properties, "WildcardSubscriptionAvailable", 1):
-        return "the broker offers no wildcards: enable wildcards at the broker, or name each topic in full"
+    if topic.startswith("$share/") and not announced.shared:
+        return f"the broker offers no shared subscriptions; {REMEDIES[0x9E]}"
+    if ("+" in topic or "#" in topic) and not announced.wildcards:
+        return f"the broker offers no wildcards; {REMEDIES[0xA2]}"
+    if (size := len(topic.encode()) + _AROUND_FILTER + _AROUND_FILTERS) > announced.maximum_packet:
+        return f"SUBSCRIBE has {size} bytes, and the broker takes {announced.maximum_packet}; {REMEDIES[0x95]}"
     return ""
 
 

@@ -26,7 +26,8 @@ class MqttHorizons:
     def __init__(self, folder: Path, broker_queue: int | None, session_expiry: float) -> None:
         self._folder = folder
         self._broker_queue = broker_queue
-        self._session_expiry = session_expiry
+        self.session_expiry = session_expiry
+        """The seconds that the broker keeps our session: as requested, later as granted. Any thread may set it."""
         self._journal = Trend()
         self._messages = Trend()
         self._inflow = 0.0
@@ -75,10 +76,10 @@ class MqttHorizons:
             found.append(
                 Horizon(
                     "session_expiry",
-                    self._session_expiry - seconds,
+                    self.session_expiry - seconds,
                     1.0,
-                    f"the broker forgets our session and its queued messages (session_expiry: "
-                    f"{self._session_expiry:.0f} s)",
+                    "the broker forgets our session and its queued messages (the session is kept for "
+                    f"{self.session_expiry:.0f} s)",
                 )
             )
         return found

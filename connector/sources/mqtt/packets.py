@@ -20,6 +20,7 @@ PACKET_TOO_LARGE: Final = 0x95
 
 _UTF8_PAIR: Final = 38
 _TOPIC_ALIAS: Final = 35
+_CONTENT_TYPE: Final = 3
 _STRINGS: Final = frozenset({3, 8, 9})
 """Content type, response topic, correlation data: a length of two bytes, then the value."""
 _FIXED: Final = {1: 1, 2: 4}
@@ -51,7 +52,7 @@ class Publish(NamedTuple):
     dup: bool
     retain: bool
     headers: tuple[tuple[str, str], ...]
-    """The user properties, in order."""
+    """The content type as `content-type`, then the user properties in order."""
     problem: str
     """The reason why the message is no data, for people; empty if its topic and properties are valid."""
 
@@ -131,6 +132,7 @@ def read_properties(data: bytes | bytearray) -> tuple[tuple[tuple[str, str], ...
     Raises `BreachError` if the properties break a rule.
     """
     found: list[tuple[str, str]] = []
+    content_type: str | None = None
     at = left_out = 0
     while at < len(data):
         kind = data[at]
@@ -143,7 +145,9 @@ def read_properties(data: bytes | bytearray) -> tuple[tuple[tuple[str, str], ...
             else:
                 left_out += 1
         elif kind in _STRINGS:
-            _, at = _piece(data, at)
+            text, at = _piece(data, at)
+            if kind == _CONTENT_TYPE:
+                content_type = _text(text)
         elif kind in _FIXED:
             at += _FIXED[kind]
         elif kind == _SUBSCRIPTION_IDENTIFIER:
@@ -154,6 +158,8 @@ def read_properties(data: bytes | bytearray) -> tuple[tuple[tuple[str, str], ...
             raise _malformed()
     if at > len(data):
         raise _malformed()
+    if content_type is not None:  # first: of several headers with one name, rules and templates take the last
+        found.insert(0, ("content-type", content_type))
     return tuple(found), left_out
 
 

@@ -49,6 +49,7 @@ class Rival:
         if not self._suspected:
             return None
         return (
-            f"the broker closes our connections without a reason: perhaps {self._who}; "
-            "each client needs a client_id of its own"
+            f"the broker closes our connections without a reason: perhaps {self._who}, and each client needs "
+            "a client_id of its own; or the broker, or a device on the way, keeps no connection. The broker's log may "
+            "say more"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -37,6 +37,12 @@ def _subscription(text: str) -> str:
             raise ValueError(f"{text!r}: '+' must be a whole level")
     return text
 
+
+_NO_SHARE: Final = (
+    "Does the broker have shared subscriptions? With MQTT 3.1.1, a broker without them grants $share/GROUP/FILTER and "
+    "sends nothing: set protocol: 5, with which such a broker says so, or subscribe without $share/GROUP/ and run one "
+    "connector. Or does another member of the group take all messages?"
+)
 
 TopicFilter = Annotated[str, AfterValidator(_subscription)]
 
@@ -149,9 +155,11 @@ class MqttSection(MqttConnectionSection, SourceSection):
         from paho.mqtt.client import topic_matches_sub  # noqa: PLC0415 - only some commands need paho
 
         return [
-            Subscription(text, partial(topic_matches_sub, filter_), filter_.split("/"))
+            Subscription(text, partial(topic_matches_sub, filter_), filter_.split("/"), _NO_SHARE if doubtful else "")
             for text in self.topics
-            for filter_ in [text.split("/", 2)[2] if text.startswith("$share/") else text]
+            for shared in [text.startswith("$share/")]
+            for filter_ in [text.split("/", 2)[2] if shared else text]
+            for doubtful in [shared and self.protocol == "3.1.1"]
         ]
 
     def open(self, file: SourceFile, message_bytes: int) -> MqttSource:

@@ -17,6 +17,7 @@ from typing import Final
 
 import structlog
 
+from connector.brokers.mqtt import REMEDIES
 from connector.ledger.account import Commit
 from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
@@ -28,6 +29,7 @@ from connector.sources.mqtt.bounded_client import MESSAGE_BYTES
 from connector.sources.mqtt.connection import Connection, End, Received, end_session
 from connector.sources.mqtt.loss import MqttHorizons, MqttSituation
 from connector.sources.mqtt.packets import AROUND_PAYLOAD
+from connector.sources.mqtt.refusals import Refusals
 from connector.sources.mqtt.rival import Rival
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.source import Handover, Reread, Source, SourceFailedError
@@ -90,6 +92,14 @@ class MqttSource(Source):
         self._failure: str | None = None
         self._trouble: str | None = "not connected yet"
         self._rival = Rival(self.client_id)
+        self._refusals = Refusals(clock=clock, chance=chance)
+        self._refused = ""
+        """The refused filters that are in the log."""
+        self._greeted: Connection | None = None
+        """The newest connection that the broker has accepted."""
+        self._connected: Connection | None = None
+        """The newest connection with all subscriptions granted."""
+        self._unsure: list[str] = []
         self._received = 0
         self._connections = 0
         self._lost_sessions = 0
@@ -120,7 +130,7 @@ class MqttSource(Source):
     def publish(self, topic: str, payload: bytes) -> bool:
         """Hand a message to the broker, QoS 0. Returns False without a connection; the message is then not kept."""
         connection = self._connection
-        return connection is not None and connection.ready and connection.publish(topic, payload)
+        return connection is not None and connection.connected and connection.publish(topic, payload)
 
     def commit(self, commit: Commit) -> None:
         """Hand the commit to the journal."""
@@ -153,11 +163,18 @@ class MqttSource(Source):
             return None
         connection = self._connection
         if connection is not None and connection.left:  # also if some filters were refused
+            self._unsure = self._doubts(connection)
             self._left = True
             return None
-        if connection is None or not connection.ready:
+        if connection is not None and connection.not_ended:
+            return f"the broker does not end {_with_reasons(connection.not_ended.copy())}"
+        if connection is None or not (connection.ready or connection.refused_filters):
             return f"not connected: {self._trouble or 'connecting to the broker'}"
         return "unsubscribing, and receiving the messages that the broker has queued for us"
+
+    def unsure(self) -> list[str]:
+        """What the broker did not say while we left, for people; empty if nothing was left in doubt."""
+        return self._unsure
 
     def close(self, timeout: float) -> None:
         """End the connection, then close the journal. The session stays, unless all subscriptions were left."""
@@ -180,7 +197,11 @@ class MqttSource(Source):
         connection = self._connection
         if self._failure:
             found.append(self._failure)
-        elif connection is None or not connection.ready:
+            return found
+        refused = self._refusals.text()
+        if refused:
+            found.append(refused)
+        if connection is None or not (connection.ready or refused):
             found.append(self._trouble or "connecting to the broker")
         return found
 
@@ -214,7 +235,8 @@ class MqttSource(Source):
 
     def horizons(self, now: float) -> list[Horizon]:
         """The bounds of the journal, the disk, the broker's queue and the session."""
-        connected = self._connection is not None and self._connection.ready
+        connection = self._connection
+        connected = connection is not None and connection.connected
         return self._horizons.look(now, MqttSituation(self._journal.fill(), self._received, connected=connected))
 
     # -- the network thread -----------------------------------------------------------------------
@@ -250,10 +272,11 @@ class MqttSource(Source):
                 remembered_filters=self._filters,
                 received=self._append,
                 subscribed=self._subscribed,
-                unsubscribed=self._remember,
+                unsubscribed=self._unsubscribed,
                 stale=self._count_stale,
                 leave=self._leave,
                 ends_session=self._may_end_session,
+                refusals=self._refusals,
                 message_bytes=self._message_bytes,
             )
             self._connection = connection
@@ -292,9 +315,12 @@ class MqttSource(Source):
         return not self._draining.is_set() and self._journal.has_room()
 
     def _judge(self, end: End) -> float | None:
-        """Whether a rival ended the connection. Returns a pause in seconds, or None for the usual one."""
+        """Whether a rival or a filter ended the connection. Returns a pause in seconds, or None for the usual one."""
         if end.taken_over:
             self._failure = self._rival.took_over(self._clock())
+        elif end.unanswered:
+            if self._refusals.ended(end.unanswered, f"the broker ends the connection at this filter; {REMEDIES[0x87]}"):
+                return _FIRST_DELAY * (0.1 + 0.9 * self._chance())
         elif end.by_broker and (suspicion := self._rival.closed(self._clock())):
             self._trouble = suspicion
             _log.error("mqtt_closed_repeatedly", source=self.name, reason=suspicion, pause=_SILENT_PAUSE)
@@ -309,6 +335,29 @@ class MqttSource(Source):
         self._journal.append(Batch(received.records, lambda: connection.acknowledge(mids)))
 
     def _subscribed(self, connection: Connection, filters: frozenset[str]) -> None:
+        if self._greeted is not connection:
+            self._greeted = connection
+            self._greet(connection)
+        self._remember(filters)
+        if connection.subscribing:  # the broker has forgotten our session, and nothing is in force yet
+            return
+        refused, before = self._refusals.text(), self._refused
+        self._refused = refused
+        if refused and refused != before:
+            _log.error("mqtt_subscription_refused", source=self.name, reason=refused)
+        if not refused and self._connected is not connection:
+            self._connected = connection
+            _log.info(
+                "mqtt_connected",
+                source=self.name,
+                client_id=self.client_id,
+                session_present=connection.session_present,
+                topics=self._settings.topics,
+            )
+
+    def _greet(self, connection: Connection) -> None:
+        """Log what a new connection shows about our session, and about the limits of the broker."""
+        settings = self._settings
         if self._filters and not connection.session_present:
             self._lost_sessions += 1
             _log.warning(
@@ -318,28 +367,56 @@ class MqttSource(Source):
                 effect="the broker has forgotten our session: the messages queued since our last connection are lost",
                 remedy="enable persistence at the broker, and set a session_expiry longer than our absence",
             )
-        if connection.session_expiry < self._settings.session_expiry:
+        self._horizons.session_expiry = connection.session_expiry
+        if connection.session_expiry < settings.session_expiry:
             _log.warning(
                 "mqtt_session_expiry_reduced",
                 source=self.name,
-                asked_seconds=self._settings.session_expiry,
+                asked_seconds=settings.session_expiry,
                 granted_seconds=connection.session_expiry,
                 effect="if we are away for longer, messages are lost at the broker",
+                remedy="raise the longest session expiry at the broker, or be away for less",
             )
-        self._remember(filters)
-        if connection.refused_filters:
-            self._trouble = "the broker did not grant " + ", ".join(
-                f"{topic!r} ({why})" for topic, why in connection.refused_filters.items()
-            )
-            _log.error("mqtt_subscription_refused", source=self.name, reason=self._trouble)
-        else:
-            _log.info(
-                "mqtt_connected",
+        if not connection.announced.retained and settings.takes_retained and "retained" in settings.model_fields_set:
+            _log.warning(
+                "mqtt_without_retained",
                 source=self.name,
-                client_id=self.client_id,
-                session_present=connection.session_present,
-                topics=self._settings.topics,
+                effect="the broker keeps no retained messages: the last values of before our subscription do not come",
+                remedy="enable retained messages at the broker, or set retained: never",
             )
+        self._say_not_ended(connection)
+
+    def _unsubscribed(self, filters: frozenset[str]) -> None:
+        self._remember(filters)
+        if self._connection is not None:
+            self._say_not_ended(self._connection)
+
+    def _say_not_ended(self, connection: Connection) -> None:
+        if connection.not_ended:
+            _log.error(
+                "mqtt_unsubscribe_refused",
+                source=self.name,
+                reason=_with_reasons(connection.not_ended),
+                effect="the broker goes on giving messages of these subscriptions to our session",
+                remedy="delete the session at the broker if the reasons do not help",
+            )
+
+    def _doubts(self, connection: Connection) -> list[str]:
+        """What the answers to UNSUBSCRIBE leave in doubt."""
+        found = []
+        if unknown := sorted(connection.unknown_filters):
+            found.append(
+                f"the broker did not know our subscriptions {', '.join(map(repr, unknown))}, which it had granted: the "
+                "broker's log may say why"
+            )
+        if shared := sorted(topic for topic in self._leave if topic.startswith("$share/")):
+            names = ", ".join(map(repr, shared))
+            found.append(f"no broker says whether another member reads {names}: without one, new messages are dropped")
+            if self._settings.protocol == "3.1.1":
+                found.append(
+                    f"with MQTT 3.1.1, the broker does not say whether it has shared subscriptions, and ended {names}"
+                )
+        return found
 
     def _remember(self, filters: frozenset[str]) -> None:
         """Remember the filters in force. If the disk is full, the next connection tries again."""
@@ -351,6 +428,10 @@ class MqttSource(Source):
             _log.warning("mqtt_subscriptions_not_remembered", source=self.name, reason=str(error))
         else:
             self._filters = filters
+
+
+def _with_reasons(filters: dict[str, str]) -> str:
+    return ", ".join(f"{topic!r} ({why})" for topic, why in sorted(filters.items()))
 
 
 def _kept_client_id(file: SourceFile) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -293,6 +294,25 @@ def test_a_refused_log_in_says_what_to_do(protocol: str, tmp_path: Path) -> None
         assert SECRET not in str(refused.value)
         assert "check username" in "".join(store.problems())
         store.close()
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_broker_that_drops_long_letters_after_its_acknowledgement_keeps_them_cut(
+    monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    """Mosquitto's `message_size_limit`. With MQTT 3.1.1, its PUBACK looks like any other."""
+    monkeypatch.setattr("connector.dead_letters.mqtt_store._FIRST_DELAY", 0.02)
+    with MqttPlace("message_size_limit 20000", protocol) as place:
+        store = place.open()
+        for position in (1, 2):
+            for _ in range(20):
+                with contextlib.suppress(DeadLettersError):
+                    store.add([a_letter(position, os.urandom(25_000))])
+                    break
+        found = {letter.position: letter for letter in place.kept()}
+        store.close()
+    assert sorted(found) == [1, 2]
+    assert all(letter.cut is not None for letter in found.values())
 
 
 def test_a_letter_that_is_too_large_for_the_mqtt_broker_is_cut_until_it_fits() -> None:

@@ -84,6 +84,16 @@ def test_a_subscription_without_a_message_is_said_five_minutes_after_connecting(
     assert watched.after(10_000) == [], "and not said again where nobody asked for it"
 
 
+def test_a_silent_shared_subscription_of_mqtt_3_1_1_names_a_broker_without_them() -> None:
+    for protocol, hinted in (("3.1.1", True), ("5", False)):
+        watched = Watched(protocol=protocol)
+        watched.carrying.look()
+        watched.clock.now += 301
+        watched.carrying.look()
+        hints = {n.subject: "Does the broker have shared subscriptions?" in n.remedy for n in watched.notices.shown()}
+        assert hints == {"a/#": False, "$share/g/b/+": hinted}
+
+
 def test_the_time_begins_when_the_source_is_connected() -> None:
     watched = Watched()
     watched.source.trouble = "connecting"

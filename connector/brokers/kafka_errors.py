@@ -53,9 +53,23 @@ ROWS: Final = (
             *(_E._TRANSPORT, _E._ALL_BROKERS_DOWN, _E._FAIL, _E._TIMED_OUT, _E._TIMED_OUT_QUEUE, _E._NODE_UPDATE),
             *(_E._UNKNOWN_BROKER, _E._WAIT_COORD, _E._WAIT_CACHE, _E._RETRY, _E._INTR, _E._OUTDATED, _E._NOOP),
             *(_E._IN_PROGRESS, _E._PREV_IN_PROGRESS, _E._PARTIAL, _E._UNDERFLOW, _E._BAD_MSG, _E._QUEUE_FULL),
-            *(_E._DESTROY_BROKER, _E._ASSIGNMENT_LOST, _E._CONFLICT, _E._EXISTING_SUBSCRIPTION, _E._UNKNOWN_GROUP),
+            *(
+                _E._DESTROY,
+                _E._DESTROY_BROKER,
+                _E._APPLICATION,
+                _E._INVALID_ARG,
+                _E._ASSIGNMENT_LOST,
+                _E._CONFLICT,
+                _E._EXISTING_SUBSCRIPTION,
+                _E._UNKNOWN_GROUP,
+            ),
             *(_E.UNKNOWN, _E.NO_ERROR, _E.LEADER_NOT_AVAILABLE, _E.NOT_LEADER_FOR_PARTITION, _E.REQUEST_TIMED_OUT),
-            *(_E.BROKER_NOT_AVAILABLE, _E.REPLICA_NOT_AVAILABLE, _E.NETWORK_EXCEPTION, _E.PREFERRED_LEADER_NOT_AVAILABLE),
+            *(
+                _E.BROKER_NOT_AVAILABLE,
+                _E.REPLICA_NOT_AVAILABLE,
+                _E.NETWORK_EXCEPTION,
+                _E.PREFERRED_LEADER_NOT_AVAILABLE,
+            ),
             *(_E.COORDINATOR_LOAD_IN_PROGRESS, _E.COORDINATOR_NOT_AVAILABLE, _E.NOT_COORDINATOR, _E.NOT_CONTROLLER),
             *(_E.ILLEGAL_GENERATION, _E.UNKNOWN_MEMBER_ID, _E.REBALANCE_IN_PROGRESS, _E.MEMBER_ID_REQUIRED),
             *(_E.FENCED_MEMBER_EPOCH, _E.STALE_MEMBER_EPOCH, _E.UNSTABLE_OFFSET_COMMIT, _E.THROTTLING_QUOTA_EXCEEDED),
@@ -118,7 +132,7 @@ ROWS: Final = (
     ),
     Row(
         Action.EXIT,
-        (_E._CRIT_SYS_RESOURCE, _E._FS, _E._DESTROY, _E._APPLICATION, _E._INVALID_ARG),
+        (_E._CRIT_SYS_RESOURCE, _E._FS),
         "see whether memory, threads and open files are enough (ulimit, limits of the container)",
     ),
     Row(
@@ -226,7 +240,7 @@ _TEXTS: Final = {
 _CAUSE_OF_FATAL: Final = re.compile(r"Fatal error: ((?:Broker|Local): .*)", re.DOTALL)
 _WORDS: Final = (
     (
-        re.compile(r"connecting to a PLAINTEXT broker listener"),
+        re.compile(r"connecting to a PLAINTEXT broker listener|closed by peer \(after .* in state SSL_HANDSHAKE"),
         "the port speaks no TLS: set security: plaintext, or name the port for TLS",
     ),
     (
@@ -291,4 +305,8 @@ def _cause(text: str, code: int) -> tuple[int, str]:
     found = _CAUSE_OF_FATAL.search(text)
     cause = found[1] if found else text
     names = [name for name in _TEXTS if cause == name or cause.startswith(f"{name}:")]
-    return (_TEXTS[max(names, key=len)], cause) if names else (code, text)
+    if not names:
+        return code, text
+    name = max(names, key=len)
+    detail = cause[len(name) + 2 :]
+    return _TEXTS[name], detail if name in detail else cause

@@ -41,6 +41,9 @@ class PartitionShare:
             self._member.note(f"the number of partitions is not known: {error.args[0].str()}")
             return
         matches = self._settings.matches
+        for name, topic in topics.items():
+            if topic.error is None:
+                self._member.topic_found(name)
         total = sum(len(topic.partitions) for name, topic in topics.items() if matches(name))
         self.share = min(1.0, owned / total) if total else 1.0
         self._known_after = rebalances

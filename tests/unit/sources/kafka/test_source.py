@@ -78,7 +78,9 @@ class Refused:
         return [TopicPartition(found.topic, found.partition, 7) for found in partitions]
 
     def list_topics(self, **_: object) -> object:
-        return SimpleNamespace(topics={"t": SimpleNamespace(partitions=dict.fromkeys(range(self.group.partitions)))})
+        return SimpleNamespace(
+            topics={"t": SimpleNamespace(error=None, partitions=dict.fromkeys(range(self.group.partitions)))}
+        )
 
     def pause(self, _partitions: list[TopicPartition]) -> None:
         """Nothing comes anyway."""

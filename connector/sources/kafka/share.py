@@ -28,11 +28,11 @@ class PartitionShare:
         self._next = 0.0
 
     def find(self, now: float, owned: int, rebalances: int) -> None:
-        """Find the share, if there was a rebalance since; `owned` is the number of this member's partitions.
+        """Find the share, if the member has joined and there was a rebalance since.
 
-        `now` is in seconds of any clock. May wait for the network.
+        `owned` is the number of this member's partitions. `now` is in seconds of any clock. May wait for the network.
         """
-        if self._known_after == rebalances or now < self._next:
+        if self._known_after == rebalances or now < self._next or not self._member.joined:
             return
         self._next = now + _RETRY_SECONDS
         try:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import trustme
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -96,10 +96,16 @@ def kafka(cluster: Cluster) -> Kafka:
     return cluster.first
 
 
+def create(kafka: Kafka, topic: str, *leaders: int) -> None:
+    """Create a topic with a partition for each of these brokers."""
+    new = NewTopic(topic, len(leaders), replica_assignment=[[leader] for leader in leaders])
+    kafka.admin().create_topics([new], operation_timeout=15, request_timeout=20)[topic].result(25)
+
+
 @pytest.fixture
 def topic(kafka: Kafka) -> str:
     name = f"t-{uuid.uuid4().hex[:8]}"
-    kafka.create_topic(name)
+    create(kafka, name, 1)
     return name
 
 
@@ -112,11 +118,19 @@ class Driven:
         section = {"type": "kafka", "bootstrap_servers": bootstrap, "topics": topics} | defaults | settings
         if section.get("group_protocol", "classic") == "classic":
             section |= {"session_timeout": "2s"}
+        self.consumers: list[Consumer] = []
         self.source = KafkaSource(
-            KafkaSection.model_validate(section), SourceFile.open(folder / f"{uuid.uuid4()}.sqlite"), clock=self.clock
+            KafkaSection.model_validate(section),
+            SourceFile.open(folder / f"{uuid.uuid4()}.sqlite"),
+            clock=self.clock,
+            consumer=self._make,
         )
         self.read = 0
         self.source.start(ScriptedHandover())
+
+    def _make(self, settings: dict[str, Any], **more: Any) -> Consumer:
+        self.consumers.append(Consumer(settings | {"statistics.interval.ms": 500}, **more))
+        return self.consumers[-1]
 
     def poll(self, seconds: float = 0.0) -> None:
         """`seconds` pass on its clock."""
@@ -299,7 +313,7 @@ def test_a_topic_that_is_made_later_is_no_problem_any_more_whoever_reads_it(
     if protocol == "classic":  # with the new protocol, the brokers say nothing about it
         members[0].until_said(later, "create the topic")
         members[1].until_said(later, "create the topic")
-    kafka.create_topic(later)
+    create(kafka, later, 1)
 
     def well() -> bool:
         members[1].poll(0.1)
@@ -323,8 +337,6 @@ def test_a_transaction_that_hangs_is_said_and_counted(kafka: Kafka, topic: str, 
     member.until(lambda: member.source.gauges()["kafka_lag"] == 5)
     member.until_said("transaction of a producer does not end", f"{topic}[0]", seconds=1)
     assert member.source.gauges()["kafka_lag"] == 5
-    member.source.horizons(member.clock.now)
-    assert member.source.gauges()["kafka_disagreements_total"] == 0
     producer.abort_transaction(20)
     member.until(lambda: member.read == 4)
     member.until_well()
@@ -333,7 +345,7 @@ def test_a_transaction_that_hangs_is_said_and_counted(kafka: Kafka, topic: str, 
 
 def test_a_partition_without_a_leader_is_said_until_it_has_one(cluster: Cluster, topic: str, drive: Drive) -> None:
     kafka, away = cluster.first, f"{topic}-away"
-    kafka.admin().create_topics([NewTopic(away, 2, replica_assignment=[[1], [2]])])[away].result(20)
+    create(kafka, away, 1, 2)
     member = drive(kafka.bootstrap, [away])
     member.until(lambda: member.source.gauges()["kafka_assigned_partitions"] == 2)
     member.until_well()
@@ -346,6 +358,30 @@ def test_a_partition_without_a_leader_is_said_until_it_has_one(cluster: Cluster,
     finally:
         cluster.second.start()
     member.until_well()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_partition_that_stands_still_is_said_and_counted_and_read_by_joining_anew(
+    kafka: Kafka, topic: str, drive: Drive, protocol: str
+) -> None:
+    member = drive(kafka.bootstrap, [topic], group_protocol=protocol)
+    member.until(lambda: member.source.gauges()["kafka_assigned_partitions"] == 1)
+    member.until_well()
+    member.consumers[0].pause([TopicPartition(topic, 0)])  # it fetches no more, and reports nothing
+    produce(kafka.bootstrap, topic, [b"1"] * 5)
+    began = member.clock.now
+
+    def looked() -> bool:
+        member.source.horizons(member.clock.now)
+        return True
+
+    member.until(lambda: looked() and "although 5 wait" in str(member.source.problems()), seconds=5)
+    assert member.clock.now - began < 40
+    assert member.source.gauges()["kafka_lag"] == 5
+    member.until(lambda: looked() and member.read == 5, seconds=5)
+    assert 90 < member.clock.now - began < 180
+    member.until(lambda: looked() and not member.source.problems(), seconds=5)
+    assert len(member.consumers) == 2
 
 
 # -- connections -----------------------------------------------------------------------------------

@@ -237,7 +237,7 @@ _TEXTS: Final = {
     for code in row.codes
     if code not in (KafkaError.NO_ERROR, KafkaError._FATAL)
 }
-_CAUSE_OF_FATAL: Final = re.compile(r"Fatal error: ((?:Broker|Local): .*)", re.DOTALL)
+_CAUSE_OF_FATAL: Final = re.compile(r"Fatal error: (.*)", re.DOTALL)
 _WORDS: Final = (
     (
         re.compile(r"connecting to a PLAINTEXT broker listener|closed by peer \(after .* in state SSL_HANDSHAKE"),

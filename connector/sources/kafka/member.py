@@ -10,7 +10,7 @@ Only this file changes the state of the membership. Other modules report events 
 | at its end: another attempt would not help | an error that is sorted so; `gives_up` | never |
 
 A trouble is kept under its subject, and ends when its subject works again: the connection when a broker is up, the
-group when it is steady, commits with the next commit, a topic with its next record or its next assignment.
+group when it is steady or records come, commits with the next commit, a topic with its next record or its next assignment.
 """
 
 from __future__ import annotations
@@ -146,6 +146,11 @@ class Member:
         return self._refused
 
     @property
+    def unusable(self) -> str | None:
+        """The reason why this consumer gets nothing more, for people; None if the consumer may go on."""
+        return self._fatal or self._refused
+
+    @property
     def connected(self) -> bool:
         """Whether no trouble with the connection is known, so that another reason keeps the member out."""
         return self._reached and _CONNECTION not in self._troubles
@@ -159,7 +164,7 @@ class Member:
         """Record that the group has let this consumer in, or that no group is needed."""
         self._joined = self._reached = True
         self._committed()  # a commit that was refused in a rebalance is not tried again
-        self._troubles.pop(_GROUP, None)
+        self._over(_GROUP)
 
     def lost(self) -> None:
         """Record that the group has removed this consumer."""
@@ -174,7 +179,7 @@ class Member:
         self._refused = self._steady_at = None
         self._joined = False
         self._committed()
-        self._troubles.pop(_OTHER, None)
+        self._over(_OTHER)
         self._topics.clear()
         self._subscriptions.clear()
         self._fetched.clear()
@@ -216,10 +221,9 @@ class Member:
         return ["has not joined the consumer group yet"]
 
     def works(self, topic: str | None = None) -> None:
-        """Record that the connection works: partitions, or records of `topic`, have come."""
+        """Record that the connection and the group work: partitions, or records of `topic`, have come."""
         if self._troubles:
-            self._troubles.pop(_CONNECTION, None)
-            self._troubles.pop(_OTHER, None)
+            self._over(_CONNECTION, _GROUP, _OTHER)
         if topic is not None and self._topics:
             self.topic_works(topic)
 
@@ -287,6 +291,10 @@ class Member:
         return partition in self._away or partition in self._hanging
 
     # -- details ----------------------------------------------------------------------------------
+
+    def _over(self, *subjects: str) -> None:
+        for subject in subjects:
+            self._troubles.pop(subject, None)
 
     def _group_failed(self, text: str, remedy: str) -> None:
         self._troubles[_GROUP], self._group_failed_at = text, self._clock()
@@ -364,7 +372,7 @@ class Member:
 
     def _committed(self) -> None:
         self._refusing_since = None
-        self._troubles.pop(_COMMITS, None)
+        self._over(_COMMITS)
 
     def _on_statistics(self, text: str) -> None:
         found: dict[str, Any] = orjson.loads(text)
@@ -378,7 +386,7 @@ class Member:
         if self._up:
             self._reached = True
             self._explained = self._last_failure = None
-            self.works()
+            self._over(_CONNECTION, _OTHER)
         if steady:
             self._steady_at = now
             if self._up:
@@ -387,7 +395,7 @@ class Member:
             self._joined = False
         over = now - self._group_failed_at >= (_STEADY_SECONDS if steady else _OPEN_SECONDS)
         if over and self._refused is None and group.get("state") == "up":
-            self._troubles.pop(_GROUP, None)
+            self._over(_GROUP)
         self._note_partitions(found.get("topics", {}), now)
 
     def _note_partitions(self, topics: dict[str, Any], now: float) -> None:

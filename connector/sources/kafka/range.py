@@ -189,8 +189,8 @@ class KafkaRangeSource(Source):
         if not self._ready and not self._draining.is_set():
             if not self._unread:
                 raise SourceFinishedError
-            if self._member.fatal:
-                raise SourceFailedError(self._member.fatal)
+            if self._member.unusable:
+                raise SourceFailedError(self._member.unusable)
             self._go_on_after_loss()
             self._take(self._consumer.consume(_BATCH, timeout))
         return self._ready.popleft() if self._ready else None
@@ -257,7 +257,7 @@ class KafkaRangeSource(Source):
             end = self._ends[name]
             inside = [message for message in run if (message.offset() or 0) < end and self._in_span(message)]
             if inside:
-                self._member.works()
+                self._member.works(message.topic())
                 positions = [message.offset() or 0 for message in inside]
                 records = to_records(owned.topic, inside, received_us, record_time=self._section.timestamps == "record")
                 with self._lock:

@@ -10,7 +10,7 @@ Only this file changes the state of the membership. Other modules report events 
 | at its end: another attempt would not help | an error that is sorted so; `gives_up` | never |
 
 A trouble is kept under its subject, and ends when its subject works again: the connection when a broker is up, the
-group when it is steady or records come, commits with the next commit, a topic with its next record or its next assignment.
+group when it is steady or records come, commits with the next commit, a topic with its next record or assignment.
 """
 
 from __future__ import annotations

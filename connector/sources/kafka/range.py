@@ -257,7 +257,7 @@ class KafkaRangeSource(Source):
             end = self._ends[name]
             inside = [message for message in run if (message.offset() or 0) < end and self._in_span(message)]
             if inside:
-                self._member.works(message.topic())
+                self._member.works(owned.topic)
                 positions = [message.offset() or 0 for message in inside]
                 records = to_records(owned.topic, inside, received_us, record_time=self._section.timestamps == "record")
                 with self._lock:

@@ -1,13 +1,15 @@
 """Finds out why a bootstrap server does not talk to us, where librdkafka does not say it.
 
-librdkafka 2.16 says nothing about a port that speaks TLS while we do not, and one text about every certificate that
-cannot be verified. So the probe connects, begins TLS, and sends nothing more: no log-in, no secret.
+librdkafka 2.16 says nothing about a port that speaks TLS while we do not, nor about a port that wants a log-in, and one
+text about every certificate that cannot be verified. So the probe connects, begins TLS, and asks for the brokers. The
+probe sends no log-in and no secret.
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
+import struct
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -15,44 +17,63 @@ from connector.brokers.kafka_section import KafkaConnectionSection
 
 _EXPIRED, _NOT_YET_VALID, _OTHER_NAME, _OTHER_ADDRESS = 10, 9, 62, 64
 """OpenSSL's numbers of the reasons why a certificate cannot be verified."""
-_CONNECT_SECONDS: Final = 3.0
+_WAIT_SECONDS: Final = 3.0
+_QUESTION: Final = struct.pack(">ihhihi", 14, 3, 1, 1, -1, 0)
+"""A request of Kafka: size, Metadata, version 1, number 1, no client ID, no topics. Only a log-in may come before."""
 
 
-def why_silent(section: KafkaConnectionSection, seconds: float = _CONNECT_SECONDS) -> str | None:
+def why_silent(section: KafkaConnectionSection, seconds: float = _WAIT_SECONDS) -> str | None:
     """The reason why a server that can be reached does not talk to us, and the remedy; None if no reason was found.
 
-    Each bootstrap server is asked, until one accepts a connection, for at most `seconds` each. Raises nothing.
+    Each bootstrap server is asked, until one accepts a connection. Waits for at most `seconds` at each of a few steps.
+    Raises nothing.
     """
     for server in section.bootstrap_servers:
         parts = urlsplit(f"//{server}")
-        host, port = parts.hostname or "", parts.port or 0
+        address = parts.hostname or "", parts.port or 0
         try:
-            with socket.create_connection((host, port), seconds) as connection:
-                return _reason(section, connection, host, server)
-        except OSError:  # librdkafka says why there is no connection
+            with socket.create_connection(address, seconds) as connection:
+                found = _tls(section, connection, address[0])
+            if found is None and section.security == "plaintext" and section.sasl is None:
+                with socket.create_connection(address, seconds) as connection:
+                    found = _answer(connection)
+        except OSError:  # nobody is there, or nobody answers: librdkafka says so
             continue
+        return found and f"{server} {found}"
     return None
 
 
-def _reason(section: KafkaConnectionSection, connection: socket.socket, host: str, server: str) -> str | None:
+def _tls(section: KafkaConnectionSection, connection: socket.socket, host: str) -> str | None:
+    """What is wrong with TLS; raises TimeoutError if the server says nothing."""
     encrypted = section.security == "tls"
     context = ssl.create_default_context(cafile=section.tls.ca_file if encrypted else None)
     if not encrypted or not section.tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     try:
-        context.wrap_socket(connection, server_hostname=host).close()
+        secure = context.wrap_socket(connection, server_hostname=host)
     except ssl.SSLCertVerificationError as error:
-        return f"the certificate of {server} is not valid: {_certificate(error, host)}"
+        return f"has a certificate that is not valid: {_certificate(error, host)}"
+    except TimeoutError:
+        raise
     except OSError:
-        if encrypted:
-            return None  # no TLS there, or TLS that only librdkafka can begin: it says so
-    else:
+        return "speaks no TLS: set security: plaintext, or name the port for TLS" if encrypted else None
+    with secure:
         if not encrypted:
-            return f"{server} speaks TLS: set security: tls, or name the port without TLS"
-    if section.sasl is None:
-        return f"{server} closes the connection: does the port want a log-in? Set sasl"
-    return None
+            return "speaks TLS: set security: tls, or name the port without TLS"
+        return _answer(secure) if section.sasl is None and section.tls.cert_file is None else None
+
+
+def _answer(connection: socket.socket) -> str | None:
+    """Why the server does not answer a question without a log-in; raises TimeoutError if the server says nothing."""
+    try:
+        connection.sendall(_QUESTION)
+        answered = connection.recv(4)
+    except ssl.SSLError:
+        return "wants a certificate of ours: set tls.cert_file and tls.key_file"
+    except ConnectionError:
+        answered = b""
+    return None if answered else "closes the connection: the port wants a log-in; set sasl, or name the port without"
 
 
 def _certificate(error: ssl.SSLCertVerificationError, host: str) -> str:

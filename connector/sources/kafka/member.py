@@ -44,7 +44,9 @@ _AWAY_SECONDS: Final = 4.0
 _REFUSING_SECONDS: Final = 5.0
 """Seconds for which commits may fail while the group's coordinator moves."""
 _HANGING_SECONDS: Final = 20.0
-"""Seconds for which a transaction may hold back records until this is a trouble."""
+_LONGEST_USUAL_SECONDS: Final = 120.0
+"""Seconds for which a transaction may hold back records until this is a trouble: more if transactions take long, as
+those of Flink do, and at most twice the time-out that producers have by default."""
 _LOG_SECONDS: Final = 60.0
 """Seconds between two lines in the log about the same trouble."""
 _MOST_LINES: Final = 200
@@ -54,6 +56,7 @@ _LEARNED: Final = re.compile(r"(?:GroupCoordinator: (?:\w+://)?[^/ ]+: |(?:\w+:/
 """The beginning of an error about a broker whose address came from the brokers, not from `bootstrap_servers`."""
 _GONE: Final = re.compile(r"(?P<topic>\S+) \[\d+\]: desired partition is no longer available")
 """An error about a partition of this member that librdkafka reports without its topic."""
+_UNSEEN: Final = re.compile(rf"Subscribed topic not available|{_GONE.pattern}")
 _SUPPRESSED: Final = re.compile(r", \d+ identical error\(s\) suppressed")
 _ADVERTISED: Final = (
     "; the brokers give this address (advertised.listeners): correct it there, or make it reachable from here"
@@ -110,13 +113,15 @@ class Member:
         self._explained: str | None = None
         self._topics: dict[str, str] = {}
         """Topic → the trouble of the topic; librdkafka reports a trouble only once."""
-        self._subscriptions: set[str] = set()
-        """The topics of `_topics` that could not be subscribed to."""
+        self._unseen: set[str] = set()
+        """The topics of `_topics` that the brokers do not show to us."""
         self._fetched: dict[str, _Fetched] = {}
         self._away: dict[str, float] = {}
         """Partition → time when it was first seen without a leader that can be reached."""
         self._hanging: dict[str, tuple[int, float]] = {}
         """Partition → (last stable offset, time since when it stands still while records come after it)."""
+        self._usual: dict[str, float] = {}
+        """Partition → seconds that a transaction there may take, if one that ended has taken long."""
         self._lines: dict[tuple[str, str], tuple[float, int]] = {}
         """(subject, words) of a trouble → (time of its last line in the log, repeats since)."""
         self.reports = 0
@@ -181,7 +186,8 @@ class Member:
         self._committed()
         self._over(_OTHER)
         self._topics.clear()
-        self._subscriptions.clear()
+        self._unseen.clear()
+        self._usual.clear()
         self._fetched.clear()
         self._away.clear()
         self._hanging.clear()
@@ -206,7 +212,12 @@ class Member:
                 f"no leader can be reached for {some(away)}: records there wait; start the brokers that have these "
                 "partitions"
             )
-        hanging = self._since({name: since for name, (_, since) in list(self._hanging.items())}, _HANGING_SECONDS)
+        now = self._clock()
+        hanging = [
+            name
+            for name, (_, since) in list(self._hanging.items())
+            if now - since >= self._usual.get(name, _HANGING_SECONDS)
+        ]
         if hanging:
             found.append(
                 f"a transaction of a producer does not end, and holds back the records after it in {some(hanging)}; "
@@ -229,13 +240,13 @@ class Member:
 
     def topic_works(self, topic: str) -> None:
         """Record that the topic works: this member has got partitions or records of it."""
+        self._unseen.discard(topic)
         self._topics.pop(topic, None)
         self._topics.pop(_OTHER_TOPICS, None)  # if they still have trouble, the next error says so
 
     def topic_found(self, topic: str) -> None:
         """Record that the brokers know the topic and let us see it, whoever gets its partitions."""
-        if topic in self._subscriptions:
-            self._subscriptions.discard(topic)
+        if topic in self._unseen:
             self.topic_works(topic)
 
     def pauses(self, *, paused: bool) -> None:
@@ -324,8 +335,10 @@ class Member:
         if topic not in self._topics and len(self._topics) >= _MOST_TOPICS:
             topic = _OTHER_TOPICS
         self._topics[topic] = text
-        if text.startswith("Subscribed topic not available"):
-            self._subscriptions.add(topic)
+        if _UNSEEN.match(text):
+            self._unseen.add(topic)
+        else:
+            self._unseen.discard(topic)
         if (repeats := self._due(f"topic {topic}", text)) is not None:
             _log.error("kafka_topic_trouble", source=self._source, topic=topic, reason=text, **repeats)
 
@@ -410,9 +423,15 @@ class Member:
                 found = fetched[name] = _fetched(partition)
                 if partition.get("leader", -1) not in self._up:
                     away[name] = self._away.get(name, now)
-                elif 0 <= found.stable < found.end and not self._paused:
-                    stable, since = self._hanging.get(name, (found.stable, now))
-                    hanging[name] = (found.stable, since if stable == found.stable else now)
+                    continue
+                self.topic_found(topic)
+                if 0 <= found.stable < found.end and not self._paused:
+                    hanging[name] = (found.stable, now)
+                if name in self._hanging and hanging.get(name, (-1, now))[0] == self._hanging[name][0]:
+                    hanging[name] = self._hanging[name]
+                elif name in self._hanging and name not in away:  # the transaction has ended
+                    usual = max(self._usual.get(name, _HANGING_SECONDS), 2 * (now - self._hanging[name][1]))
+                    self._usual[name] = min(usual, _LONGEST_USUAL_SECONDS)
         self._fetched, self._away, self._hanging = fetched, away, hanging
 
 

@@ -15,6 +15,8 @@ from typing import Final, TypeVar
 import structlog
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from connector.brokers.kafka_errors import judge
+from connector.brokers.kafka_probe import why_silent
 from connector.ledger.account import Commit
 from connector.ledger.ledger_writer import LedgerWriter
 from connector.ledger.source_file import SourceFile
@@ -111,12 +113,12 @@ class RangeFinder:
             before = answers
         raise RangeError(f"the brokers do not give the offsets at these times: {problem}; try again")
 
-    @staticmethod
-    def _asked(question: Callable[[], _Answer]) -> _Answer:
+    def _asked(self, question: Callable[[], _Answer]) -> _Answer:
         try:
             return question()
         except KafkaException as error:
-            raise RangeError(f"the brokers cannot be asked: {error.args[0].str()}") from None
+            why = why_silent(self._section) or judge(error.args[0]).text
+            raise RangeError(f"the brokers cannot be asked: {why}") from None
 
 
 class KafkaRangeSource(Source):

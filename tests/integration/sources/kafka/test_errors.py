@@ -294,7 +294,11 @@ def test_rights_that_come_later_and_go_and_come_again(kafka: Kafka, topic: str, 
     member.until(lambda: member.read == 1 and not member.source.problems(), seconds=1)
     forbid(kafka, TOPIC, topic)
     member.until_said("DESCRIBE and READ on the topic")
+    reports = member.source._member.reports
+    member.until(lambda: member.source._member.reports > reports + 2)
+    assert "DESCRIBE and READ on the topic" in str(member.source.problems())
     rule(kafka, TOPIC, topic, AclOperation.READ)
+    member.until_well()
     produce(kafka.bootstrap, topic, [b"2"])
     member.until(lambda: member.read >= 2 and not member.source.problems(), seconds=1)
     forbid(kafka, GROUP, topic)
@@ -423,7 +427,7 @@ def test_what_is_wrong_with_a_connection_is_said_with_the_remedy_once_a_minute(
     situations: list[tuple[str, dict[str, Any], str]] = [
         (cluster.first.bootstrap, tls, "set security: plaintext"),
         (security.bootstrap("SASL_SSL"), {}, "set security: tls"),
-        (security.bootstrap("SASL_PLAINTEXT"), {}, "Set sasl"),
+        (security.bootstrap("SASL_PLAINTEXT"), {}, "wants a log-in; set sasl"),
         (security.bootstrap("SSL"), tls, "set tls.cert_file"),
         (security.bootstrap("SASL_SSL"), ours, "name the authority that signed it in tls.ca_file"),
         (cluster.first.bootstrap, {"sasl": sasl}, "remove sasl"),

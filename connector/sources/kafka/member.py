@@ -207,22 +207,7 @@ class Member:
             troubles[_CONNECTION] = self._explained
         found = list(troubles.values())
         found += [f"topic {topic!r}: {trouble}" for topic, trouble in list(self._topics.items())]
-        if away := self._since(self._away, _AWAY_SECONDS):
-            found.append(
-                f"no leader can be reached for {some(away)}: records there wait; start the brokers that have these "
-                "partitions"
-            )
-        now = self._clock()
-        hanging = [
-            name
-            for name, (_, since) in list(self._hanging.items())
-            if now - since >= self._usual.get(name, _HANGING_SECONDS)
-        ]
-        if hanging:
-            found.append(
-                f"a transaction of a producer does not end, and holds back the records after it in {some(hanging)}; "
-                "see whether the producer runs, and end its transaction (kafka-transactions.sh find-hanging, abort)"
-            )
+        found += self._waiting().values()
         if found:
             return found
         if self._joined:
@@ -257,13 +242,18 @@ class Member:
     def note(self, problem: str) -> None:
         """Record a temporary problem, and log it."""
         self._troubles[_OTHER] = problem
-        self._say(_OTHER, problem)
+        self.say(_OTHER, problem)
+
+    def say(self, subject: str, text: str, words: str = "") -> None:
+        """Log a trouble, at most once a minute. `words` stand for the texts of one cause; default: the text."""
+        if (repeats := self._due(subject, words or text)) is not None:
+            _log.warning("kafka_trouble", source=self._source, reason=text, effect="trying again", **repeats)
 
     def explain(self, why: str | None) -> None:
         """Record why there is no connection, for people; None if nobody knows more than librdkafka."""
         self._explained = why
         if why is not None:
-            self._say(_CONNECTION, why)
+            self.say(_CONNECTION, why)
 
     def failed(self, error: KafkaError, topic: str | None = None) -> None:
         """Record an error of librdkafka about a topic, or (without `topic`) about the whole connection."""
@@ -303,13 +293,34 @@ class Member:
 
     # -- details ----------------------------------------------------------------------------------
 
+    def _waiting(self) -> dict[str, str]:
+        """Kind of trouble → text about the partitions whose records wait for a broker or a producer, for people."""
+        found: dict[str, str] = {}
+        now = self._clock()
+        if away := [name for name, since in list(self._away.items()) if now - since >= _AWAY_SECONDS]:
+            found["no leader"] = (
+                f"no leader can be reached for {some(away)}: records there wait; start the brokers that have these "
+                "partitions"
+            )
+        hanging = [
+            name
+            for name, (_, since) in list(self._hanging.items())
+            if now - since >= self._usual.get(name, _HANGING_SECONDS)
+        ]
+        if hanging:
+            found["a transaction"] = (
+                f"a transaction of a producer does not end, and holds back the records after it in {some(hanging)}; "
+                "see whether the producer runs, and end its transaction (kafka-transactions.sh find-hanging, abort)"
+            )
+        return found
+
     def _over(self, *subjects: str) -> None:
         for subject in subjects:
             self._troubles.pop(subject, None)
 
     def _group_failed(self, text: str, remedy: str) -> None:
         self._troubles[_GROUP], self._group_failed_at = text, self._clock()
-        self._say(_GROUP, text, remedy)
+        self.say(_GROUP, text, remedy)
 
     def _connection_failed(self, code: int, text: str, remedy: str) -> None:
         learned = _LEARNED.match(text)
@@ -320,7 +331,7 @@ class Member:
             if _CONNECTION not in self._troubles:
                 self._unexplained = self._last_failure is None
                 self._troubles[_CONNECTION] = full = self._last_failure or full
-                self._say(_CONNECTION, full)
+                self.say(_CONNECTION, full)
             return
         if learned and any(node != int(learned["id"] or -1) for node in self._up):
             self._last_failure = full  # other brokers are up: what waits for this one, the statistics say
@@ -329,7 +340,7 @@ class Member:
             self._explained = self._explained if self._unexplained else None
             self._troubles[_CONNECTION] = full
         if self._explained is None:
-            self._say(_CONNECTION, full, remedy)
+            self.say(_CONNECTION, full, remedy)
 
     def _topic_failed(self, topic: str, text: str) -> None:
         if topic not in self._topics and len(self._topics) >= _MOST_TOPICS:
@@ -341,11 +352,6 @@ class Member:
             self._unseen.discard(topic)
         if (repeats := self._due(f"topic {topic}", text)) is not None:
             _log.error("kafka_topic_trouble", source=self._source, topic=topic, reason=text, **repeats)
-
-    def _say(self, subject: str, text: str, words: str = "") -> None:
-        """Log a trouble, at most once a minute. `words` stand for the texts of one cause; default: the text."""
-        if (repeats := self._due(subject, words or text)) is not None:
-            _log.warning("kafka_trouble", source=self._source, reason=text, effect="trying again", **repeats)
 
     def _due(self, subject: str, text: str) -> dict[str, int] | None:
         """None if a line about the trouble was written within a minute; else the number of repeats since, for the log.
@@ -362,10 +368,6 @@ class Member:
             return None
         return {"repeated": repeats} if repeats else {}
 
-    def _since(self, began: dict[str, float], seconds: float) -> list[str]:
-        now = self._clock()
-        return [name for name, since in list(began.items()) if now - since >= seconds]
-
     def _on_error(self, error: KafkaError) -> None:
         self.failed(error)
 
@@ -381,7 +383,7 @@ class Member:
             if found.action is Action.PERSON or now - self._refusing_since >= _REFUSING_SECONDS:
                 text = f"the group does not take our positions, so a restart would read records again: {found.text}"
                 self._troubles[_COMMITS] = text
-                self._say(_COMMITS, text, found.remedy)
+                self.say(_COMMITS, text, found.remedy)
 
     def _committed(self) -> None:
         self._refusing_since = None
@@ -433,6 +435,8 @@ class Member:
                     usual = max(self._usual.get(name, _HANGING_SECONDS), 2 * (now - self._hanging[name][1]))
                     self._usual[name] = min(usual, _LONGEST_USUAL_SECONDS)
         self._fetched, self._away, self._hanging = fetched, away, hanging
+        for kind, text in self._waiting().items():
+            self.say(kind, text, kind)
 
 
 def _fetched(partition: dict[str, Any]) -> _Fetched:

@@ -107,3 +107,5 @@ class Watching:
             if before == at and since < now:
                 still[name] = now - since, end - at
         self._moved, self._still = moved, still
+        for text in self.problems():
+            self._member.say("a standstill", text, "a standstill")

@@ -18,8 +18,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -27,7 +26,8 @@ import structlog
 from confluent_kafka import KafkaError, TopicPartition
 
 from connector.brokers.kafka_errors import CONNECTION, Action, judge
-from connector.sources.partitions import partition_name
+from connector.sources.kafka.trouble_log import TroubleLog
+from connector.sources.kafka.waiting import Waiting
 
 _MOST_TOPICS: Final = 100
 """Topics whose trouble is told one by one: with a pattern, a broker chooses how many there are."""
@@ -39,19 +39,8 @@ _STEADY_SECONDS, _OPEN_SECONDS = 10.0, 20.0
 """Seconds after an error of the group until a steady group, or one whose coordinator answers, shows that it is over.
 
 A coordinator that refuses a request refuses it again within these times."""
-_AWAY_SECONDS: Final = 4.0
-"""Seconds for which a partition may have no leader: a change of leaders takes less."""
 _REFUSING_SECONDS: Final = 5.0
 """Seconds for which commits may fail while the group's coordinator moves."""
-_HANGING_SECONDS: Final = 20.0
-_LONGEST_USUAL_SECONDS: Final = 120.0
-"""Seconds for which a transaction may hold back records until this is a trouble: more if transactions take long, as
-those of Flink do, and at most twice the time-out that producers have by default."""
-_LOG_SECONDS: Final = 60.0
-"""Seconds between two lines in the log about the same trouble."""
-_MOST_LINES: Final = 200
-_NUMBERED: Final = re.compile(r"\S*\d\S*")
-"""A word with a digit: a port, an address, an ID, a time."""
 _LEARNED: Final = re.compile(r"(?:GroupCoordinator: (?:\w+://)?[^/ ]+: |(?:\w+://)?[^/ ]+/(?P<id>\d+): )")
 """The beginning of an error about a broker whose address came from the brokers, not from `bootstrap_servers`."""
 _GONE: Final = re.compile(r"(?P<topic>\S+) \[\d+\]: desired partition is no longer available")
@@ -63,22 +52,8 @@ _ADVERTISED: Final = (
 )
 _NOT_STATED: Final = "certificate verify failed"
 """The words of librdkafka about every certificate that cannot be verified, whatever the reason."""
-_UNREAD: Final = ("none", "stopping", "stopped")
-"""States of fetching of a partition that this member does not have."""
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Fetched:
-    """A partition in the last statistics; -1 and lower stand for unknown numbers."""
-
-    position: int
-    """The next offset to hand over; librdkafka steps over offsets without records, such as ends of transactions."""
-    end: int
-    """The high watermark."""
-    stable: int
-    """The last stable offset: where the first transaction begins that has not ended."""
 
 
 class Member:
@@ -115,15 +90,9 @@ class Member:
         """Topic → the trouble of the topic; librdkafka reports a trouble only once."""
         self._unseen: set[str] = set()
         """The topics of `_topics` that the brokers do not show to us."""
-        self._fetched: dict[str, _Fetched] = {}
-        self._away: dict[str, float] = {}
-        """Partition → time when it was first seen without a leader that can be reached."""
-        self._hanging: dict[str, tuple[int, float]] = {}
-        """Partition → (last stable offset, time since when it stands still while records come after it)."""
-        self._usual: dict[str, float] = {}
-        """Partition → seconds that a transaction there may take, if one that ended has taken long."""
-        self._lines: dict[tuple[str, str], tuple[float, int]] = {}
-        """(subject, words) of a trouble → (time of its last line in the log, repeats since)."""
+        self.waiting = Waiting()
+        """The partitions of the last statistics."""
+        self.log = TroubleLog(source, clock)
         self.reports = 0
         """Number of statistics that librdkafka has reported."""
         self.group_count: int | None = None
@@ -187,10 +156,7 @@ class Member:
         self._over(_OTHER)
         self._topics.clear()
         self._unseen.clear()
-        self._usual.clear()
-        self._fetched.clear()
-        self._away.clear()
-        self._hanging.clear()
+        self.waiting = Waiting()
 
     # -- the reports of librdkafka ----------------------------------------------------------------
 
@@ -207,7 +173,7 @@ class Member:
             troubles[_CONNECTION] = self._explained
         found = list(troubles.values())
         found += [f"topic {topic!r}: {trouble}" for topic, trouble in list(self._topics.items())]
-        found += self._waiting().values()
+        found += self.waiting.problems(self._clock()).values()
         if found:
             return found
         if self._joined:
@@ -237,23 +203,18 @@ class Member:
     def pauses(self, *, paused: bool) -> None:
         """Record whether reading is paused: then librdkafka does not learn how the logs go on."""
         self._paused = paused
-        self._hanging = {}
+        self.waiting.forget_transactions()
 
     def note(self, problem: str) -> None:
         """Record a temporary problem, and log it."""
         self._troubles[_OTHER] = problem
-        self.say(_OTHER, problem)
-
-    def say(self, subject: str, text: str, words: str = "") -> None:
-        """Log a trouble, at most once a minute. `words` stand for the texts of one cause; default: the text."""
-        if (repeats := self._due(subject, words or text)) is not None:
-            _log.warning("kafka_trouble", source=self._source, reason=text, effect="trying again", **repeats)
+        self.log.say(_OTHER, problem)
 
     def explain(self, why: str | None) -> None:
         """Record why there is no connection, for people; None if nobody knows more than librdkafka."""
         self._explained = why
         if why is not None:
-            self.say(_CONNECTION, why)
+            self.log.say(_CONNECTION, why)
 
     def failed(self, error: KafkaError, topic: str | None = None) -> None:
         """Record an error of librdkafka about a topic, or (without `topic`) about the whole connection."""
@@ -274,45 +235,7 @@ class Member:
         else:
             self._group_failed(found.text, found.remedy)
 
-    def lag(self, owned: Collection[str]) -> float:
-        """Number of offsets after the positions of the partitions `owned`, as of the last statistics.
-
-        Records that an open transaction holds back count, too.
-        """
-        fetched = self._fetched
-        return float(sum(max(0, found.end - found.position) for name in owned if (found := fetched.get(name))))
-
-    def fetched(self, partition: str) -> int:
-        """The next offset of a partition, as of the last statistics; it steps over offsets without records."""
-        found = self._fetched.get(partition)
-        return -1 if found is None else found.position
-
-    def waits_for_others(self, partition: str) -> bool:
-        """Whether a partition cannot move before a broker or a producer does something."""
-        return partition in self._away or partition in self._hanging
-
     # -- details ----------------------------------------------------------------------------------
-
-    def _waiting(self) -> dict[str, str]:
-        """Kind of trouble → text about the partitions whose records wait for a broker or a producer, for people."""
-        found: dict[str, str] = {}
-        now = self._clock()
-        if away := [name for name, since in list(self._away.items()) if now - since >= _AWAY_SECONDS]:
-            found["no leader"] = (
-                f"no leader can be reached for {some(away)}: records there wait; start the brokers that have these "
-                "partitions"
-            )
-        hanging = [
-            name
-            for name, (_, since) in list(self._hanging.items())
-            if now - since >= self._usual.get(name, _HANGING_SECONDS)
-        ]
-        if hanging:
-            found["a transaction"] = (
-                f"a transaction of a producer does not end, and holds back the records after it in {some(hanging)}; "
-                "see whether the producer runs, and end its transaction (kafka-transactions.sh find-hanging, abort)"
-            )
-        return found
 
     def _over(self, *subjects: str) -> None:
         for subject in subjects:
@@ -320,7 +243,7 @@ class Member:
 
     def _group_failed(self, text: str, remedy: str) -> None:
         self._troubles[_GROUP], self._group_failed_at = text, self._clock()
-        self.say(_GROUP, text, remedy)
+        self.log.say(_GROUP, text, remedy)
 
     def _connection_failed(self, code: int, text: str, remedy: str) -> None:
         learned = _LEARNED.match(text)
@@ -331,7 +254,7 @@ class Member:
             if _CONNECTION not in self._troubles:
                 self._unexplained = self._last_failure is None
                 self._troubles[_CONNECTION] = full = self._last_failure or full
-                self.say(_CONNECTION, full)
+                self.log.say(_CONNECTION, full)
             return
         if learned and any(node != int(learned["id"] or -1) for node in self._up):
             self._last_failure = full  # other brokers are up: what waits for this one, the statistics say
@@ -340,7 +263,7 @@ class Member:
             self._explained = self._explained if self._unexplained else None
             self._troubles[_CONNECTION] = full
         if self._explained is None:
-            self.say(_CONNECTION, full, remedy)
+            self.log.say(_CONNECTION, full, remedy)
 
     def _topic_failed(self, topic: str, text: str) -> None:
         if topic not in self._topics and len(self._topics) >= _MOST_TOPICS:
@@ -350,23 +273,7 @@ class Member:
             self._unseen.add(topic)
         else:
             self._unseen.discard(topic)
-        if (repeats := self._due(f"topic {topic}", text)) is not None:
-            _log.error("kafka_topic_trouble", source=self._source, topic=topic, reason=text, **repeats)
-
-    def _due(self, subject: str, text: str) -> dict[str, int] | None:
-        """None if a line about the trouble was written within a minute; else the number of repeats since, for the log.
-
-        Numbers in the text do not count.
-        """
-        now, key = self._clock(), (subject, _NUMBERED.sub("#", text))
-        at, repeats = self._lines.pop(key, (-_LOG_SECONDS, 0))
-        written = now - at >= _LOG_SECONDS
-        self._lines[key] = (now, 0) if written else (at, repeats + 1)
-        if len(self._lines) > _MOST_LINES:
-            del self._lines[next(iter(self._lines))]
-        if not written:
-            return None
-        return {"repeated": repeats} if repeats else {}
+        self.log.say_of_topic(topic, text)
 
     def _on_error(self, error: KafkaError) -> None:
         self.failed(error)
@@ -383,7 +290,7 @@ class Member:
             if found.action is Action.PERSON or now - self._refusing_since >= _REFUSING_SECONDS:
                 text = f"the group does not take our positions, so a restart would read records again: {found.text}"
                 self._troubles[_COMMITS] = text
-                self.say(_COMMITS, text, found.remedy)
+                self.log.say(_COMMITS, text, found.remedy)
 
     def _committed(self) -> None:
         self._refusing_since = None
@@ -411,50 +318,10 @@ class Member:
         over = now - self._group_failed_at >= (_STEADY_SECONDS if steady else _OPEN_SECONDS)
         if over and self._refused is None and group.get("state") == "up":
             self._over(_GROUP)
-        self._note_partitions(found.get("topics", {}), now)
-
-    def _note_partitions(self, topics: dict[str, Any], now: float) -> None:
-        fetched: dict[str, _Fetched] = {}
-        away: dict[str, float] = {}
-        hanging: dict[str, tuple[int, float]] = {}
-        for topic, view in topics.items():
-            for number, partition in view["partitions"].items():
-                if int(number) < 0 or partition.get("fetch_state", "active") in _UNREAD:
-                    continue
-                name = partition_name(topic, int(number))
-                found = fetched[name] = _fetched(partition)
-                if partition.get("leader", -1) not in self._up:
-                    away[name] = self._away.get(name, now)
-                    continue
-                self.topic_found(topic)
-                if 0 <= found.stable < found.end and not self._paused:
-                    hanging[name] = (found.stable, now)
-                if name in self._hanging and hanging.get(name, (-1, now))[0] == self._hanging[name][0]:
-                    hanging[name] = self._hanging[name]
-                elif name in self._hanging and name not in away:  # the transaction has ended
-                    usual = max(self._usual.get(name, _HANGING_SECONDS), 2 * (now - self._hanging[name][1]))
-                    self._usual[name] = min(usual, _LONGEST_USUAL_SECONDS)
-        self._fetched, self._away, self._hanging = fetched, away, hanging
-        for kind, text in self._waiting().items():
-            self.say(kind, text, kind)
-
-
-def _fetched(partition: dict[str, Any]) -> _Fetched:
-    """A partition of librdkafka's statistics.
-
-    While records wait in librdkafka's queue, the position is that of the last record that was handed over.
-    """
-    end = partition.get("hi_offset", -1)
-    fetched, handed = partition.get("next_offset", -1), partition.get("app_offset", -1)
-    position = fetched if partition.get("fetchq_cnt", 0) == 0 or handed < 0 else handed
-    return _Fetched(position if position >= 0 else end, end, partition.get("ls_offset", -1))
-
-
-def some(partitions: Iterable[str]) -> str:
-    """The first ten names, and the number of the others, for people."""
-    names = sorted(partitions)
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(names[:10]) + more
+        for topic in self.waiting.look(found.get("topics", {}), self._up, now, reading=not self._paused):
+            self.topic_found(topic)
+        for kind, trouble in self.waiting.problems(now).items():
+            self.log.say(kind, trouble, kind)
 
 
 class _ToStructlog(logging.Handler):

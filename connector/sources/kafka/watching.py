@@ -10,8 +10,9 @@ from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.broker_facts import LogBounds, Retention
 from connector.sources.kafka.intake import PartitionSorter
 from connector.sources.kafka.loss import KafkaHorizons, PartitionView
-from connector.sources.kafka.member import Member, some
+from connector.sources.kafka.member import Member
 from connector.sources.kafka.section import KafkaSection
+from connector.sources.kafka.waiting import some
 from connector.sources.loss import Horizon
 from connector.sources.partitions import split_partition_name
 
@@ -55,7 +56,9 @@ class Watching:
         asked = self._bounds.lag(self._assignment.next_positions()) if paused else None
         if asked is not None:
             return asked
-        return max(self._member.lag(self._assignment.owned), float(sum(lag for _, lag in list(self._still.values()))))
+        return max(
+            self._member.waiting.lag(self._assignment.owned), float(sum(lag for _, lag in list(self._still.values())))
+        )
 
     def problems(self) -> list[str]:
         """The partitions that stand still, for people."""
@@ -99,8 +102,8 @@ class Watching:
         moved: dict[str, tuple[int, float]] = {}
         still: dict[str, tuple[float, int]] = {}
         for name, taken in self._assignment.next_positions().items():
-            end, at = ends.get(name, 0), max(taken or 0, self._member.fetched(name))
-            if end <= at or self._member.waits_for_others(name):
+            end, at = ends.get(name, 0), max(taken or 0, self._member.waiting.position(name))
+            if end <= at or self._member.waiting.waits(name):
                 continue
             before, since = self._moved.get(name, (at, now))
             moved[name] = at, since if before == at else now
@@ -108,4 +111,4 @@ class Watching:
                 still[name] = now - since, end - at
         self._moved, self._still = moved, still
         for text in self.problems():
-            self._member.say("a standstill", text, "a standstill")
+            self._member.log.say("a standstill", text, "a standstill")

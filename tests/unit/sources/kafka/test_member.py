@@ -96,8 +96,8 @@ def test_lag_is_that_of_our_partitions_with_what_a_transaction_holds_back() -> N
         other={"hi_offset": 9, "ls_offset": 9, "next_offset": 0},
         new={"hi_offset": -1001, "ls_offset": -1001, "next_offset": -1001},
     )
-    assert member.lag({"t[0]"}) == 5
-    assert member.lag({"t[0]", "u[0]", "new[0]", "gone[0]"}) == 5 + 7
+    assert member.waiting.lag({"t[0]"}) == 5
+    assert member.waiting.lag({"t[0]", "u[0]", "new[0]", "gone[0]"}) == 5 + 7
 
 
 def test_a_topic_is_well_again_with_its_next_record_and_no_other_one() -> None:

@@ -29,8 +29,11 @@ class _Partition:
     name: str
     topic: str
     leader: int
+    fetched: int
+    """The next offset to fetch. librdkafka steps over offsets without records, such as ends of transactions."""
     position: int
-    """The next offset to hand over; librdkafka steps over offsets without records, such as ends of transactions."""
+    """The next offset to hand over. While records of any partition wait in librdkafka, only the next one after the last
+    record is known."""
     end: int
     """The high watermark."""
     stable: int
@@ -102,10 +105,10 @@ class Waiting:
         known = self._partitions
         return float(sum(max(0, found.end - found.position) for name in owned if (found := known.get(name))))
 
-    def position(self, partition: str) -> int:
-        """The next offset to hand over of a partition; -1 if unknown."""
+    def fetched(self, partition: str) -> int:
+        """The next offset to fetch of a partition; -1 or lower if unknown."""
         found = self._partitions.get(partition)
-        return -1 if found is None else found.position
+        return -1 if found is None else found.fetched
 
     def waits(self, partition: str) -> bool:
         """Whether a partition cannot move before a broker or a producer does something."""
@@ -120,7 +123,7 @@ def some(partitions: Iterable[str]) -> str:
 
 
 def _partitions(topics: dict[str, Any]) -> Iterator[_Partition]:
-    """The partitions that this member has. While records wait in librdkafka's queue, `position` is before them."""
+    """The partitions that this member has. All partitions share the queue of which `fetchq_cnt` is the length."""
     for topic, view in topics.items():
         for number, partition in view["partitions"].items():
             if int(number) < 0 or partition.get("fetch_state", "active") in _UNREAD:
@@ -129,4 +132,4 @@ def _partitions(topics: dict[str, Any]) -> Iterator[_Partition]:
             fetched, handed = partition.get("next_offset", -1), partition.get("app_offset", -1)
             position = fetched if partition.get("fetchq_cnt", 0) == 0 or handed < 0 else handed
             name, leader = partition_name(topic, int(number)), partition.get("leader", -1)
-            yield _Partition(name, topic, leader, position if position >= 0 else end, end, stable)
+            yield _Partition(name, topic, leader, fetched, position if position >= 0 else end, end, stable)

@@ -102,7 +102,7 @@ class Watching:
         moved: dict[str, tuple[int, float]] = {}
         still: dict[str, tuple[float, int]] = {}
         for name, taken in self._assignment.next_positions().items():
-            end, at = ends.get(name, 0), max(taken or 0, self._member.waiting.position(name))
+            end, at = ends.get(name, 0), max(taken or 0, self._member.waiting.fetched(name))
             if end <= at or self._member.waiting.waits(name):
                 continue
             before, since = self._moved.get(name, (at, now))

@@ -27,8 +27,10 @@ from structlog.testing import capture_logs
 
 from connector.ledger.account import Commit, Counts, Tally
 from connector.ledger.source_file import SourceFile
+from connector.sources.kafka.range import RangeFinder
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.source import KafkaSource
+from connector.sources.range import RangeError
 from connector.sources.source import SourceFailedError
 from tests.integration.kafka_topics import produce
 from tests.kafka_brokers import Kafka, need_java
@@ -410,7 +412,7 @@ def silent_tls(certificate: trustme.LeafCert) -> str:
 
 
 def test_what_is_wrong_with_a_connection_is_said_with_the_remedy_once_a_minute(
-    cluster: Cluster, drive: Drive, tmp_path: Path
+    cluster: Cluster, drive: Drive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     security = cluster.first.security
     assert security
@@ -452,3 +454,10 @@ def test_what_is_wrong_with_a_connection_is_said_with_the_remedy_once_a_minute(
         later = [line["reason"] for line in lines if line["event"] == "kafka_trouble"][len(said) :]
     assert later == [], "no minute has passed on their clocks"
     assert len(said) <= 3 * len(situations)
+    monkeypatch.setattr("connector.sources.kafka.range._QUERY_SECONDS", 1.0)
+    where, settings, words = situations[1]
+    section = {"type": "kafka", "bootstrap_servers": where, "topics": ["t"], "group_id": "g", "security": "plaintext"}
+    finder = RangeFinder(KafkaSection.model_validate(section | settings))
+    with pytest.raises(RangeError, match=words):
+        finder.partitions()
+    finder.close()

@@ -311,7 +311,7 @@ class Member:
             self._over(_CONNECTION, _OTHER)
         if steady:
             self._steady_at = now
-            if self._up:
+            if self._up and self._refused is None:
                 self._joined = True
         elif self._steady_at is not None and now - self._steady_at >= _UNSTEADY_SECONDS:
             self._joined = False
@@ -320,6 +320,8 @@ class Member:
             self._over(_GROUP)
         for topic in self.waiting.look(found.get("topics", {}), self._up, now, reading=not self._paused):
             self.topic_found(topic)
+        for topic in self._topics.keys() - self._unseen - self.waiting.topics() - {_OTHER_TOPICS}:
+            self.topic_works(topic)  # another member has its partitions now
         for kind, trouble in self.waiting.problems(now).items():
             self.log.say(kind, trouble, kind)
 

@@ -73,6 +73,10 @@ class Waiting:
         self._partitions, self._away, self._hanging = partitions, away, hanging
         return {found.topic for found in led}
 
+    def topics(self) -> set[str]:
+        """The topics of which this member has partitions."""
+        return {found.topic for found in self._partitions.values()}
+
     def forget_transactions(self) -> None:
         """Forget what transactions hold back, as reading is paused or goes on."""
         self._hanging = {}

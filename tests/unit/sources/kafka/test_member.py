@@ -35,10 +35,10 @@ def test_it_says_what_is_wrong_until_it_works() -> None:
 def test_a_topic_that_is_not_there_stays_a_problem_until_its_partitions_are_ours() -> None:
     member = Member("kafka")
     member.joins()
-    member.failed(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, "unknown topic"), "t")
+    member.failed(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, "Subscribed topic not available: t"), "t")
     report(member)
     (problem,) = member.problems()
-    assert problem.startswith("topic 't': unknown topic; create the topic")
+    assert problem.startswith("topic 't': Subscribed topic not available: t; create the topic")
     member.topic_works("t")
     assert member.problems() == []
 
@@ -111,6 +111,16 @@ def test_a_topic_is_well_again_with_its_next_record_and_no_other_one() -> None:
     member.topic_found("u")
     assert member.problems() == [problem], "a topic that is there may still be unreadable"
     member.works("u")
+    assert member.problems() == []
+
+
+def test_trouble_of_a_topic_leaves_with_its_partitions() -> None:
+    member = Member("kafka")
+    member.joins()
+    member.failed(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), "t")
+    report(member, t={"hi_offset": 5, "ls_offset": 5, "next_offset": 5})
+    assert "topic 't'" in member.problems()[0]
+    report(member)
     assert member.problems() == []
 
 

@@ -236,8 +236,13 @@ class KafkaSource(Source):
 
     def horizons(self, now: float) -> list[Horizon]:
         """The forecasts of loss, as in `Watching.horizons`."""
-        reading = not (self._pausing.paused or self._leaving or self._draining.is_set())
-        return self._watching.horizons(now, reading=reading)
+        return self._watching.horizons(now, self._is_read)
+
+    def _is_read(self, partition: str) -> bool:
+        """Whether a partition of this member is read now."""
+        return partition in self._assignment.owned and not (
+            self._pausing.paused or self._leaving or self._draining.is_set()
+        )
 
     def _go_on_leaving(self, timeout: float) -> None:
         """Serve the group without reading, and commit; a commit fails during a rebalance, and is then tried again."""

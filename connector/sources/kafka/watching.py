@@ -76,11 +76,11 @@ class Watching:
         """The longest time for which a partition has stood still, although records wait in its log; 0 if none does."""
         return max((seconds for seconds, _ in list(self._still.values())), default=0.0)
 
-    def horizons(self, now: float, *, reading: bool = True) -> list[Horizon]:
+    def horizons(self, now: float, is_read: Callable[[str], bool]) -> list[Horizon]:
         """Returns the forecasts: when the topics' retention would delete records before this member reads them.
 
-        `now` is in seconds of any clock that only rises. `reading` says whether the member reads all its partitions
-        now. Waits for the network.
+        `now` is in seconds of any clock that only rises. `is_read` says whether a partition of this member is
+        read now, and not paused. Waits for the network.
         """
         if self._member.unexplained and now >= self._next_probe:
             self._next_probe = now + _PROBE_SECONDS
@@ -93,7 +93,7 @@ class Watching:
             )
             for name, (low, end) in self._bounds.ask(positions.keys()).items()
         ]
-        self._note_standstill(now, {view.name: view.position + view.lag for view in views} if reading else {})
+        self._note_standstill(now, {view.name: view.position + view.lag for view in views if is_read(view.name)})
         retention = self._retention.of({view.topic for view in views}, now)
         return self._horizons.look(now, self._epoch(), views, retention)
 

@@ -32,13 +32,20 @@ def why_silent(section: KafkaConnectionSection, seconds: float = _WAIT_SECONDS) 
         parts = urlsplit(f"//{server}")
         address = parts.hostname or "", parts.port or 0
         try:
-            with socket.create_connection(address, seconds) as connection:
-                found = _tls(section, connection, address[0])
-            if found is None and section.security == "plaintext" and section.sasl is None:
-                with socket.create_connection(address, seconds) as connection:
-                    found = _answer(connection)
-        except OSError:  # nobody is there, or nobody answers: librdkafka says so
+            connection = socket.create_connection(address, seconds)
+        except OSError:  # librdkafka says why there is no connection
             continue
+        with connection:
+            connection.settimeout(seconds)
+            try:
+                found = _tls(section, connection, address[0])
+                if found is None and section.security == "plaintext" and section.sasl is None:
+                    with socket.create_connection(address, seconds) as another:
+                        found = _answer(another)
+            except TimeoutError:
+                found = "accepts connections, and does not answer: the broker hangs, or another program has the port"
+            except OSError:  # for example, a file of tls is not there any more
+                continue
         return found and f"{server} {found}"
     return None
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from confluent_kafka import KafkaError
-
 from connector.brokers.kafka_section import KafkaConnectionSection
 
 _CONNECTION: Final = ("broker.", "client.", "connections.", "debug", "https.", "retry.", "sasl.", "socket.", "ssl.")
@@ -22,19 +20,12 @@ def admin_settings(section: KafkaConnectionSection) -> dict[str, Any]:
         "client.id": section.client_id,
         "socket.keepalive.enable": True,
         "reconnect.backoff.max.ms": 5000,
+        "socket.connection.setup.timeout.ms": 10_000,  # an address that swallows packets is said within seconds
         "allow.auto.create.topics": False,
         "log_level": 6,
         **_security(section),
     }
     return settings | {name: value for name, value in section.librdkafka.items() if name.startswith(_CONNECTION)}
-
-
-def is_fatal(error: KafkaError) -> bool:
-    """Whether the client that reports this error cannot be used any more.
-
-    If the error comes in place of a record, only its code says so: its `fatal()` is False (confluent-kafka 2.16).
-    """
-    return error.fatal() or error.code() == KafkaError._FATAL
 
 
 def _security(section: KafkaConnectionSection) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from connector.brokers.kafka import admin_settings, is_fatal
+from connector.brokers.kafka import admin_settings
+from connector.brokers.kafka_errors import is_fatal
 from connector.dead_letters.as_json import NoLetterError, from_json, to_json
 from connector.dead_letters.letter import DeadLetter, time_text
 from connector.dead_letters.section import KafkaLettersSection

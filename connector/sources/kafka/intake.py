@@ -38,21 +38,20 @@ class PartitionSorter:
         if not messages:
             return
         received_us = time.time_ns() // 1000
-        for (topic, number), run in self._runs(messages).items():
+        good = [message for message in messages if message.error() is None]
+        for (topic, number), run in self._runs(good).items():
             self._give_out(str(topic), int(number or 0), run, received_us)
+        if len(good) < len(messages):  # noted last, since a record says that an error before it is over
+            self._note_errors(messages)
 
     def _runs(self, messages: list[Message]) -> dict[tuple[str | None, int | None], list[Message]]:
-        """(topic, number of the partition) → the messages of the partition, without errors.
+        """(topic, number of the partition) → the messages of the partition. The messages are without errors.
 
         Mostly all messages are from one partition. A check of all messages at once costs half as much as a check of
         each message.
         """
-        good = [message for message in messages if message.error() is None]
-        if len(good) < len(messages):
-            self._note_errors(messages)
-            if not good:
-                return {}
-            messages = good
+        if not messages:
+            return {}
         topics, numbers = list(map(Message.topic, messages)), list(map(Message.partition, messages))
         if topics.count(topics[0]) == len(messages) == numbers.count(numbers[0]):
             return {(topics[0], numbers[0]): messages}
@@ -82,7 +81,7 @@ class PartitionSorter:
         kind, time_ms = run[-1].timestamp()
         if kind != TIMESTAMP_NOT_AVAILABLE and time_ms >= 0:
             self.record_times[owned.name] = min(time_ms * 1000, received_us) / 1e6
-        self._member.works()
+        self._member.works(topic)
         some = records[:: max(1, len(records) // 16)]
         average = sum(len(record.payload or b"") for record in some) / len(some)
         self._message_bytes += 0.2 * (average + 100 - self._message_bytes)

@@ -50,6 +50,7 @@ class Pausing:
             self._member.note(f"pausing failed: {error.args[0].str()}")
         if not self.paused:
             self.paused = True
+            self._member.pauses(paused=True)
             _log.info("kafka_paused", source=self._source, reason="no room: Clarify does not take the data fast enough")
 
     def room(self) -> None:
@@ -65,4 +66,5 @@ class Pausing:
             self._member.note(f"resuming failed: {error.args[0].str()}")
             return
         self.paused = False
+        self._member.pauses(paused=False)
         _log.info("kafka_resumed", source=self._source)

@@ -15,6 +15,8 @@ from typing import Final, TypeVar
 import structlog
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from connector.brokers.kafka_errors import judge
+from connector.brokers.kafka_probe import why_silent
 from connector.ledger.account import Commit
 from connector.ledger.ledger_writer import LedgerWriter
 from connector.ledger.source_file import SourceFile
@@ -111,12 +113,12 @@ class RangeFinder:
             before = answers
         raise RangeError(f"the brokers do not give the offsets at these times: {problem}; try again")
 
-    @staticmethod
-    def _asked(question: Callable[[], _Answer]) -> _Answer:
+    def _asked(self, question: Callable[[], _Answer]) -> _Answer:
         try:
             return question()
         except KafkaException as error:
-            raise RangeError(f"the brokers cannot be asked: {error.args[0].str()}") from None
+            why = why_silent(self._section) or judge(error.args[0]).text
+            raise RangeError(f"the brokers cannot be asked: {why}") from None
 
 
 class KafkaRangeSource(Source):
@@ -189,8 +191,8 @@ class KafkaRangeSource(Source):
         if not self._ready and not self._draining.is_set():
             if not self._unread:
                 raise SourceFinishedError
-            if self._member.fatal:
-                raise SourceFailedError(self._member.fatal)
+            if self._member.unusable:
+                raise SourceFailedError(self._member.unusable)
             self._go_on_after_loss()
             self._take(self._consumer.consume(_BATCH, timeout))
         return self._ready.popleft() if self._ready else None
@@ -257,7 +259,7 @@ class KafkaRangeSource(Source):
             end = self._ends[name]
             inside = [message for message in run if (message.offset() or 0) < end and self._in_span(message)]
             if inside:
-                self._member.works()
+                self._member.works(owned.topic)
                 positions = [message.offset() or 0 for message in inside]
                 records = to_records(owned.topic, inside, received_us, record_time=self._section.timestamps == "record")
                 with self._lock:

@@ -1,12 +1,13 @@
 """Leaves the group and joins it with a new consumer.
 
-There are three reasons: a position is not valid any more; the group, librdkafka and the connector have different lists
-of partitions; or the group has refused this consumer.
+There are four reasons: a position is not valid any more; the group, librdkafka and the connector have different lists
+of partitions; the group has refused this consumer; or nothing moves, and nobody knows why.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -25,13 +26,19 @@ _REJOIN_SECONDS: Final = 30.0
 _CHECK_SECONDS: Final = 5.0
 _FIRST_DELAY: Final = 1.0
 _LAST_DELAY: Final = 5.0
+_LAST_DELAY_FOR_A_PERSON: Final = 15.0
 """Seconds from a refusal to the next attempt to join."""
 _PATIENCE_SECONDS: Final = 180.0
-"""Seconds for which the group may refuse this consumer.
+"""Seconds for which the group may refuse this consumer, if no person is known who could change that.
 
 Brokers remove a killed member after 45 s, and after 60 s at the latest, unless group.consumer.max.session.timeout.ms
 allows more.
 """
+_FIRST_MEND: Final = 90.0
+_LAST_MEND: Final = 600.0
+"""Seconds for which nothing moves until we join anew, and seconds between the later attempts.
+
+The first number is longer than a request to a broker may take (60 s), and than a rebalance usually takes."""
 
 _log = structlog.get_logger(__name__)
 
@@ -40,8 +47,19 @@ class Rejoining:
     """Joins the group again when it is necessary. Called by the thread that polls; times are seconds of any clock."""
 
     def __init__(
-        self, source: str, client: ConsumerHandle, assignment: Assignment, group: Group, member: Member
+        self,
+        source: str,
+        client: ConsumerHandle,
+        assignment: Assignment,
+        group: Group,
+        member: Member,
+        still_seconds: Callable[[], float],
     ) -> None:
+        """`still_seconds` gives the longest time for which a partition has not moved, although records wait there."""
+        self._still_seconds = still_seconds
+        self._out_since: float | None = None
+        self._mend_delay = _FIRST_MEND
+        self._next_mend = 0.0
         self._source = source
         self._client = client
         self._assignment = assignment
@@ -56,7 +74,10 @@ class Rejoining:
         self._next_try: float | None = None
 
     def try_again(self, now: float) -> None:
-        """Join again if the group has refused this consumer; after 3 minutes of refusals, the member gives up."""
+        """Join again if the group has refused this consumer.
+
+        If no person can change the reason of the refusals, the member gives up after 3 minutes.
+        """
         if self._member.joined:
             self._refused_since = None
         refusal = self._member.refused
@@ -66,8 +87,9 @@ class Rejoining:
             self._refused_since, self._delay = now, _FIRST_DELAY
         if self._next_try is None:
             self._next_try = now + self._delay * (0.5 + 0.5 * random.random())  # noqa: S311 - jitter
-            self._delay = min(2 * self._delay, _LAST_DELAY)
-        elif now - self._refused_since > _PATIENCE_SECONDS:
+            last = _LAST_DELAY_FOR_A_PERSON if self._member.for_a_person else _LAST_DELAY
+            self._delay = min(2 * self._delay, last)
+        elif now - self._refused_since > _PATIENCE_SECONDS and not self._member.for_a_person:
             self._member.gives_up(f"given up after {_PATIENCE_SECONDS:.0f} s: {refusal}")
         elif now >= self._next_try:
             self._next_try = None
@@ -80,9 +102,30 @@ class Rejoining:
             return
         self._rejoin(now, f"the position in {', '.join(sorted(stuck)[:10])} is not in the log any more")
 
+    def mend(self, now: float) -> None:
+        """Join anew if nothing has moved for 90 s; then again after 3 minutes, up to every 10 minutes.
+
+        Either the brokers answer and the group does not let us in, or records wait in a partition and do not come.
+        """
+        out = not self._member.joined and self._member.connected and self._member.refused is None
+        if not out:
+            self._out_since = None
+        elif self._out_since is None:
+            self._out_since = now
+        out_seconds = 0.0 if self._out_since is None else now - self._out_since
+        seconds = max(out_seconds, self._still_seconds())
+        if seconds <= 0 and now >= self._next_mend:
+            self._mend_delay = _FIRST_MEND
+        if seconds < _FIRST_MEND or now < self._next_mend or self._member.fatal:
+            return
+        self._mend_delay = min(2 * self._mend_delay, _LAST_MEND)
+        self._next_mend = now + self._mend_delay * (0.75 + 0.5 * random.random())  # noqa: S311 - jitter
+        what = "has not let us in" if out_seconds >= _FIRST_MEND else "gives us records of a partition no more"
+        self._rejoin(now, f"for {seconds:.0f} s, the group {what}")
+
     def verify(self, now: float) -> None:
         """Compare the lists of partitions every 5 s; if they differ, give up all partitions and join again."""
-        if now < self._next_check or self._member.fatal:
+        if now < self._next_check or self._member.fatal or self._member.refused:
             return
         self._next_check = now + _CHECK_SECONDS
         owned = self._assignment.owned
@@ -123,5 +166,6 @@ class Rejoining:
             self._client.renew()
         except ValueError as error:  # for example, the file of a certificate was deleted
             raise SourceFailedError(str(error)) from None
+        self._out_since = None
         self._member.asks_anew()
         self._group.subscribe()

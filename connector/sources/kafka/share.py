@@ -28,11 +28,11 @@ class PartitionShare:
         self._next = 0.0
 
     def find(self, now: float, owned: int, rebalances: int) -> None:
-        """Find the share, if there was a rebalance since; `owned` is the number of this member's partitions.
+        """Find the share, if the member has joined and there was a rebalance since.
 
-        `now` is in seconds of any clock. May wait for the network.
+        `owned` is the number of this member's partitions. `now` is in seconds of any clock. May wait for the network.
         """
-        if self._known_after == rebalances or now < self._next:
+        if self._known_after == rebalances or now < self._next or not self._member.joined:
             return
         self._next = now + _RETRY_SECONDS
         try:
@@ -41,6 +41,9 @@ class PartitionShare:
             self._member.note(f"the number of partitions is not known: {error.args[0].str()}")
             return
         matches = self._settings.matches
+        for name, topic in topics.items():
+            if topic.error is None:
+                self._member.topic_found(name)
         total = sum(len(topic.partitions) for name, topic in topics.items() if matches(name))
         self.share = min(1.0, owned / total) if total else 1.0
         self._known_after = rebalances

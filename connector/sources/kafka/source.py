@@ -15,7 +15,7 @@ then, the member leaves the group with this consumer and joins it with a new con
 (`rejoining`). To close a consumer is safe in any state: first the pending callback is called, and then the last one.
 (To unsubscribe is not safe: with the new protocol and a pending revocation, librdkafka 2.16 never joins again.) The
 records that were read from the invalid partition are settled before; the other partitions are given up as in any
-revocation. A consumer that the group has refused is replaced in the same way.
+revocation. A consumer that the group has refused is replaced in the same way, and one that does not move.
 
 From time to time, the lists of partitions of the group, librdkafka and the connector are compared (`membership`). If
 they differ, the member commits nothing more for its partitions, and joins the group again.
@@ -71,7 +71,7 @@ class KafkaSource(Source):
         self.name = settings.name
         self._file = file
         self._clock = clock
-        self._member = Member(settings.name)
+        self._member = Member(settings.name, clock=clock)
         self._client = ConsumerHandle(settings, self._member, consumer)
         self._assignment = Assignment()
         self._positions = Positions(settings.name, file, self._client, self._assignment, self._member)
@@ -80,11 +80,18 @@ class KafkaSource(Source):
         self._group = Group(
             settings, file, self._client, self._assignment, self._positions, self._beginnings, self._member
         )
-        self._rejoining = Rejoining(settings.name, self._client, self._assignment, self._group, self._member)
         self._intake = PartitionSorter(settings, self._assignment, self._member)
         self._pausing = Pausing(settings, self._client, self._member)
         self._share = PartitionShare(settings, self._client, self._member)
         self._watching = Watching(settings, self._assignment, self._intake, self._member, epoch)
+        self._rejoining = Rejoining(
+            settings.name,
+            self._client,
+            self._assignment,
+            self._group,
+            self._member,
+            self._watching.still_seconds,
+        )
         self._again = KafkaAgain(settings)
         self._leaving = self._left = False
         self._draining = threading.Event()
@@ -115,6 +122,7 @@ class KafkaSource(Source):
             self._rejoining.verify(now)
             self._rejoining.begin_anew(now)
             self._rejoining.try_again(now)
+            self._rejoining.mend(now)
             self._share.find(now, len(self._assignment.owned), self._group.rebalances)
             self._intake.take(self._client.consumer.consume(self._intake.batch, timeout))
         return self._assignment.give_out()
@@ -182,7 +190,7 @@ class KafkaSource(Source):
 
     def problems(self) -> list[str]:
         """The reasons why the source is not ready, for people: the group, the brokers, the ledger, or positions."""
-        found = self._member.problems()
+        found = self._member.problems() + self._watching.problems()
         if self._settlements.trouble:
             found.append(self._settlements.trouble)
         if self._assignment.stuck:
@@ -228,7 +236,13 @@ class KafkaSource(Source):
 
     def horizons(self, now: float) -> list[Horizon]:
         """The forecasts of loss, as in `Watching.horizons`."""
-        return self._watching.horizons(now)
+        return self._watching.horizons(now, self._is_read)
+
+    def _is_read(self, partition: str) -> bool:
+        """Whether a partition of this member is read now."""
+        return partition in self._assignment.owned and not (
+            self._pausing.paused or self._leaving or self._draining.is_set()
+        )
 
     def _go_on_leaving(self, timeout: float) -> None:
         """Serve the group without reading, and commit; a commit fails during a rebalance, and is then tried again."""

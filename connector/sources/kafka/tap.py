@@ -48,8 +48,8 @@ class KafkaTap:
         """
         if not self._assigned:
             self._assign()
-        if self._member.fatal:
-            raise TapError(f"source {self.name}: {self._member.fatal}")
+        if self._member.unusable:
+            raise TapError(f"source {self.name}: {self._member.unusable}")
         messages = self._consumer.consume(_BATCH, timeout)
         received_us = time.time_ns() // 1000
         by_topic: dict[str, list[Message]] = {}
@@ -63,8 +63,8 @@ class KafkaTap:
                 self._consumer.incremental_assign([TopicPartition(topic, number, OFFSET_BEGINNING)])
             else:
                 self._member.failed(error, message.topic())
-        if by_topic:
-            self._member.works()
+        for topic in by_topic:
+            self._member.works(topic)
         self._give_up_without_brokers()
         record_time = self._section.timestamps == "record"
         return [

@@ -212,7 +212,7 @@ def test_every_setting_of_ours_is_made_by_us_alone() -> None:
     harmless = {
         "socket.keepalive.enable", "reconnect.backoff.max.ms", "log_level", "queued.min.messages", "fetch.max.bytes",
         "fetch.message.max.bytes", "fetch.queue.backoff.ms", "auto.commit.interval.ms",
-        "topic.metadata.refresh.interval.ms", "receive.message.max.bytes",
+        "topic.metadata.refresh.interval.ms", "receive.message.max.bytes", "socket.connection.setup.timeout.ms",
     }  # fmt: skip
     made: set[str] = set()
     for sasl, group_protocol in itertools.product(LOGINS, ("classic", "consumer")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,8 +40,9 @@ class Idle:
 class Refused:
     """A consumer that the group does not let in, as long as `group` says so; else it gets the only partition."""
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Group, statistics: Callable[[str], None]) -> None:
         self.group = group
+        self.statistics = statistics
         self.closed = self.told = False
         self.on_assign: Callable[..., None] = lambda *_: None
         self.held: list[TopicPartition] = []
@@ -53,6 +55,9 @@ class Refused:
     def consume(self, _n: int, timeout: float) -> list[Message]:
         assert not self.closed
         self.group.clock.now += timeout
+        if self.group.says_nothing:
+            self.statistics('{"brokers": {"b": {"state": "UP", "nodeid": 1}}, "cgrp": {"join_state": "init"}}')
+            return []
         if not self.told:
             self.told = True
             if not self.group.refuses:
@@ -78,7 +83,9 @@ class Refused:
         return [TopicPartition(found.topic, found.partition, 7) for found in partitions]
 
     def list_topics(self, **_: object) -> object:
-        return SimpleNamespace(topics={"t": SimpleNamespace(partitions=dict.fromkeys(range(self.group.partitions)))})
+        return SimpleNamespace(
+            topics={"t": SimpleNamespace(error=None, partitions=dict.fromkeys(range(self.group.partitions)))}
+        )
 
     def pause(self, _partitions: list[TopicPartition]) -> None:
         """Nothing comes anyway."""
@@ -93,6 +100,7 @@ class Group:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.refuses = True
+        self.says_nothing = False
         self.partitions = 1
         self.made: list[Refused] = []
         self.joined_at: list[float] = []
@@ -109,7 +117,7 @@ class Refusing:
             KafkaSection.model_validate(settings),
             SourceFile.open(folder / "kafka.sqlite"),
             clock=self.group.clock,
-            consumer=lambda *_, **__: Refused(self.group),
+            consumer=lambda settings, **_: Refused(self.group, settings["stats_cb"]),
         )
         self.source.start(None)  # type: ignore[arg-type] - nothing is ever under way
 
@@ -170,6 +178,21 @@ def test_a_name_that_another_member_keeps_ends_visibly(refusing: Refusing) -> No
     with pytest.raises(SourceFailedError, match="same instance_id"):
         refusing.poll_until(400)
     assert 120 < refusing.group.clock.now < 240
+
+
+def test_a_member_that_is_not_let_in_for_no_known_reason_joins_anew_now_and_then(refusing: Refusing) -> None:
+    group = refusing.group
+    group.says_nothing = True
+    refusing.poll_until(89)
+    assert len(group.made) == 1
+    refusing.poll_until(100)
+    assert len(group.made) == 2
+    refusing.poll_until(7200)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(group.joined_at)]
+    assert min(pauses) >= 89
+    assert max(pauses) > 400, "rarely, if this does not help"
+    assert max(pauses) <= 760, "and never no more"
+    assert len(set(pauses)) > 3
 
 
 def test_who_was_never_let_in_leaves_at_once(refusing: Refusing) -> None:

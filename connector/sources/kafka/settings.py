@@ -41,6 +41,7 @@ def consumer_settings(section: KafkaSection) -> dict[str, Any]:
         "max.poll.interval.ms": round(section.max_poll_interval * 1000),
         "statistics.interval.ms": 5000,
         **_reading(),
+        "enable.partition.eof": True,  # the end may be after the last record: markers of transactions
         **_prefetch(section),
         **admin_settings(section),
     }

@@ -30,7 +30,7 @@ from collections.abc import Callable, Sequence
 import structlog
 from confluent_kafka import Consumer, KafkaException
 
-from connector.ledger.account import Commit
+from connector.ledger.account import Commit, SettledRange
 from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
 from connector.sources.kafka.assignment import Assignment
@@ -81,7 +81,7 @@ class KafkaSource(Source):
             settings, file, self._client, self._assignment, self._positions, self._beginnings, self._member
         )
         self._rejoining = Rejoining(settings.name, self._client, self._assignment, self._group, self._member)
-        self._intake = PartitionSorter(settings, self._assignment, self._member)
+        self._intake = PartitionSorter(settings, self._assignment, self._member, self._stepped_over)
         self._pausing = Pausing(settings, self._client, self._member)
         self._share = PartitionShare(settings, self._client, self._member)
         self._watching = Watching(settings, self._assignment, self._intake, self._member, epoch)
@@ -229,6 +229,9 @@ class KafkaSource(Source):
     def horizons(self, now: float) -> list[Horizon]:
         """The forecasts of loss, as in `Watching.horizons`."""
         return self._watching.horizons(now)
+
+    def _stepped_over(self, part: SettledRange) -> None:
+        self._settlements.add(Commit(self.name, part.partition, part.next - 1, {}), [part])
 
     def _go_on_leaving(self, timeout: float) -> None:
         """Serve the group without reading, and commit; a commit fails during a rebalance, and is then tried again."""

@@ -18,7 +18,7 @@ from connector.ledger.account import SettledRange
 from connector.records import Chunk
 from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.member import Member
-from connector.sources.kafka.records import to_records
+from connector.sources.kafka.records import explained, to_records
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.partitions import partition_name
 
@@ -37,6 +37,7 @@ class PartitionSorter:
         stepped_over: Callable[[SettledRange], None],
     ) -> None:
         """`stepped_over` gets positions without a record, which are settled as soon as they are known."""
+        self._settings = settings
         self._source = settings.name
         self._record_time = settings.timestamps == "record"
         self._assignment = assignment
@@ -122,4 +123,4 @@ class PartitionSorter:
             elif error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and number is not None:
                 self._assignment.position_refused(partition_name(topic, number))
             else:
-                self._member.failed(error, topic)
+                self._member.failed(explained(self._settings, message, error), topic)

@@ -21,7 +21,7 @@ from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
 from connector.sources.kafka.loss import expired_text
 from connector.sources.kafka.member import Member
-from connector.sources.kafka.records import to_records
+from connector.sources.kafka.records import explained, to_records
 from connector.sources.kafka.reread import KafkaAgain
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import reader_settings
@@ -252,7 +252,7 @@ class KafkaRangeSource(Source):
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._at_end(name, message.offset() or 0)
             else:
-                self._member.failed(error, message.topic())
+                self._member.failed(explained(self._section, message, error), message.topic())
         for name, run in runs.items():
             owned = self._owned[name]
             end = self._ends[name]

@@ -121,6 +121,20 @@ def test_an_end_says_nothing_about_a_position_that_was_refused(taken: Taken) -> 
     assert (taken.stepped_over, taken.assignment.next_positions()["t[0]"]) == ([], 10)
 
 
+@pytest.mark.parametrize(
+    ("codec", "said"),
+    [
+        (1, "t[0]: the batch at offset 12 is damaged; librdkafka: Decompression (codec 0x1)"),
+        (4, "t[0]: the batch at offset 12 cannot be unpacked: it is too large, or damaged. Set receive.message.max"),
+    ],
+)
+def test_a_batch_that_cannot_be_unpacked_is_named_with_the_remedy(taken: Taken, codec: int, said: str) -> None:
+    text = f"Decompression (codec 0x{codec}) of message at 12 of 9 bytes failed: Local: Invalid compressed data"
+    taken.take(error(KafkaError._BAD_COMPRESSION, 0, 12, text))
+    (problem,) = taken.member.problems()
+    assert said in problem
+
+
 def test_errors_alone_give_no_chunk(taken: Taken) -> None:
     assert taken.take(error(KafkaError._AUTO_OFFSET_RESET)) == {}
     assert taken.assignment.stuck == {"t[0]"}

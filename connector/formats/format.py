@@ -8,8 +8,9 @@ payload are not lost.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from connector.records import Reason
 
@@ -46,6 +47,14 @@ class BadDocument:
 
 class Documents(list[object]):
     """The documents of one payload, in order: trees, and a `BadDocument` for each document that could not be read."""
+
+
+@runtime_checkable
+class HeaderReader(Protocol):
+    """A format that also reads the headers of a record: they may name the schema of the payload."""
+
+    def decode_with(self, payload: bytes, headers: Sequence[tuple[str, str]]) -> object:
+        """As `Format.decode`; `headers` has (name, text) of each header of the record."""
 
 
 class Format(Protocol):

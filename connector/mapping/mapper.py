@@ -269,7 +269,7 @@ class Mapper:
     # -- all other records ------------------------------------------------------------------------
 
     def _map_by_rules(self, source: str, record: Record, topic: TopicPlan, payload: bytes) -> Mapped:
-        decoded = Decoded(payload, self.max_payload_bytes, once=not self._match_all)
+        decoded = Decoded(payload, record.headers, self.max_payload_bytes, once=not self._match_all)
         result = Mapped()
         taken = skipped = 0
         shares = self._shares = []

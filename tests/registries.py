@@ -84,6 +84,12 @@ class Registry:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return int(json.load(answer)["id"])
 
+    def global_id(self, artifact: str) -> int:
+        """The global ID of the newest version of an artifact, which is the subject."""
+        url = self.url.replace("/ccompat/v7", f"/registry/v2/groups/default/artifacts/{artifact}/meta")
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return int(json.load(answer)["globalId"])
+
     def _answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.url}/subjects", timeout=2) as answer:

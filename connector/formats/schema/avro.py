@@ -35,6 +35,8 @@ _CONTAINER: Final = b"Obj\x01"
 _METADATA: Final = parse_schema({"type": "map", "values": "bytes"})
 _LONG: Final = parse_schema("long")
 _SYNC: Final = 16
+_AS_JSON: Final = ("apicurio.value.encoding", "JSON")
+"""The header of a record whose payload is not Avro's binary encoding."""
 _CODECS: Final = {b"null": None, b"deflate": "deflate", b"zstandard": "zstd"}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -77,6 +79,11 @@ class AvroFormat:
         if self._declared is not None:
             return _record(self._declared, payload, 0)
         found = framed(payload, headers, self._ids)
+        if found.by_apicurio and _AS_JSON in headers:
+            raise PayloadError(
+                Reason.INVALID_AVRO,
+                "the sender writes Avro as JSON, which is not read: set apicurio.registry.avro.encoding=BINARY there",
+            )
         return _record(self._registered.get(found.id), payload, found.start)
 
     def _container(self, payload: bytes) -> Documents:

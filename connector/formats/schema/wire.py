@@ -35,7 +35,6 @@ _GUID: Final = "__value_schema_id"
 _GLOBAL_ID: Final = "apicurio.value.globalId"
 _CONTENT_ID: Final = "apicurio.value.contentId"
 _CONTENT_HASH: Final = "apicurio.value.contentHash"
-_ENCODING: Final = "apicurio.value.encoding"
 _MESSAGE: Final = "apicurio.protobuf.type"
 _ESCAPED: Final = re.compile(rb"\\x([89a-f][0-9a-f])")
 
@@ -119,12 +118,6 @@ def _in_headers(headers: Headers) -> Framed | None:
     for name in (_GLOBAL_ID, _CONTENT_ID):
         if name not in named:
             continue
-        if named.get(_ENCODING) == "JSON":
-            raise PayloadError(
-                Reason.INVALID_AVRO,
-                f"the header {_ENCODING} says JSON: let the sender write Avro as binary "
-                "(apicurio.registry.avro.encoding=BINARY)",
-            )
         data = _bytes_of(named[name])
         number = int.from_bytes(data, "big")
         if len(data) != 8 or not 0 < number <= _MOST_ID:

@@ -76,12 +76,6 @@ def test_the_reason_names_the_remedy(payload: bytes, headers: list[tuple[str, by
     assert error.value.reason is Reason.NO_SCHEMA_ID
 
 
-def test_avro_that_is_written_as_json_is_refused() -> None:
-    headers = [("apicurio.value.globalId", LONG + b"\x07"), ("apicurio.value.encoding", b"JSON")]
-    with pytest.raises(PayloadError, match="encoding=BINARY"):
-        framed(b"{}", [header(*each) for each in headers], "confluent")
-
-
 def test_an_empty_payload_is_empty_whatever_the_headers_say() -> None:
     with pytest.raises(PayloadError) as error:
         framed(b"", [header("apicurio.value.globalId", LONG + b"\x07")], "confluent")

@@ -1,18 +1,21 @@
 """Pauses and resumes the partitions.
 
-While there is no room, the partitions are paused, and polling goes on: so the group keeps this member.
+While there is no room, the partitions are paused, and polling goes on: so the group keeps this member. A single
+partition is held back while a schema of its records is missing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Final
 
 import structlog
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicPartition
 
 from connector.sources.kafka.client import ConsumerHandle
 from connector.sources.kafka.member import Member
 from connector.sources.kafka.section import KafkaSection
+from connector.sources.partitions import partition_name
 
 _PAUSE_AFTER_SECONDS: Final = 3.0
 """Seconds without room until the partitions are paused.
@@ -34,6 +37,18 @@ class Pausing:
         self._pause_after = min(_PAUSE_AFTER_SECONDS, settings.max_poll_interval / 4)
         self._held_since: float | None = None
         self.paused = False
+        self._held_back: set[str] = set()
+
+    def hold_back(self, partition: str) -> None:
+        """Pause one partition, also if it was paused before: a new assignment ends a pause."""
+        self._held_back.add(partition)
+        self._change("pausing", self._client.consumer.pause, [partition])
+
+    def go_on(self, partition: str) -> None:
+        """Resume one partition, unless all are paused."""
+        self._held_back.discard(partition)
+        if not self.paused:
+            self._change("resuming", self._client.consumer.resume, [partition])
 
     def held(self, now: float) -> bool:
         """Record that there is no room at `now` (seconds of any clock); returns whether it is time to pause."""
@@ -43,11 +58,7 @@ class Pausing:
 
     def pause(self) -> None:
         """Pause all assigned partitions, also partitions that were assigned during the pause."""
-        consumer = self._client.consumer
-        try:
-            consumer.pause(consumer.assignment())
-        except KafkaException as error:
-            self._member.note(f"pausing failed: {error.args[0].str()}")
+        self._change("pausing", self._client.consumer.pause)
         if not self.paused:
             self.paused = True
             _log.info("kafka_paused", source=self._source, reason="no room: Clarify does not take the data fast enough")
@@ -57,12 +68,27 @@ class Pausing:
         self._held_since = None
 
     def resume(self) -> None:
-        """Resume all assigned partitions. If librdkafka refuses, the partitions stay paused."""
-        consumer = self._client.consumer
+        """Resume all assigned partitions that are not held back. If librdkafka refuses, the partitions stay paused."""
+        if self._change("resuming", self._client.consumer.resume, but=self._held_back):
+            self.paused = False
+            _log.info("kafka_resumed", source=self._source)
+
+    def _change(
+        self,
+        doing: str,
+        change: Callable[[list[TopicPartition]], object],
+        only: Collection[str] | None = None,
+        but: Collection[str] = (),
+    ) -> bool:
+        """Pause or resume the assigned partitions among `only` (None: all), without those in `but`."""
         try:
-            consumer.resume(consumer.assignment())
+            chosen = []
+            for found in self._client.consumer.assignment():
+                name = partition_name(found.topic, found.partition)
+                if (only is None or name in only) and name not in but:
+                    chosen.append(found)
+            change(chosen)
         except KafkaException as error:
-            self._member.note(f"resuming failed: {error.args[0].str()}")
-            return
-        self.paused = False
-        _log.info("kafka_resumed", source=self._source)
+            self._member.note(f"{doing} failed: {error.args[0].str()}")
+            return False
+        return True

@@ -132,6 +132,15 @@ class KafkaSource(Source):
         if message is not None:
             self._intake.take([message])
 
+    def hold_back(self, partition: str) -> bool:
+        """Pause one partition."""
+        self._pausing.hold_back(partition)
+        return True
+
+    def go_on(self, partition: str) -> None:
+        """Resume one partition."""
+        self._pausing.go_on(partition)
+
     def commit(self, commit: Commit) -> None:
         """Settle the records of the commit: first in the ledger, then in the group, both by the ledger's thread."""
         settled = self._assignment.settle(commit)

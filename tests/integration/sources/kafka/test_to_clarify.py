@@ -17,7 +17,10 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from tests.connector_process import ConnectorProcess, drain
 from tests.integration.kafka_topics import committed, end_of, kafka_source, stored
 from tests.kafka_brokers import KafkaBroker, kcat_program, need_real
+from tests.ports import free_port
+from tests.registries import answering
 from tests.sandbox_server import SandboxServer, sandbox_fixture
+from tests.schemas import framed
 from tests.waiting import wait_until
 
 FAST = "delivery: {max_delay: 100ms, requests_per_second: 50}"
@@ -190,6 +193,33 @@ def test_transactions_leave_holes_and_what_was_taken_back_never_comes(
         "[1]": [[220, 225]],
         "[2]": [],
     }
+
+
+def test_only_the_partition_whose_schema_is_missing_waits(
+    kafka: KafkaBroker, topic: str, sandbox: SandboxServer, make: Make
+) -> None:
+    """The registry is away at first. Each partition has both kinds of records, and only partition 0 a new schema."""
+    avro = f"{topic}-avro"
+    need_real(kafka).create_topic(avro, 2)
+    write(kafka, avro, [(0, framed(7, b"\x2a")), (1, b"{}"), (0, framed(7, b"\x2c"))])
+    port = free_port()
+    more = (
+        f"{FAST}\nschema_registries: {{main: {{url: 'http://127.0.0.1:{port}'}}}}\nmapping:\n  rules:\n"
+        f"    - {{topic: {avro}, format: avro}}\n    - {{topic: {topic}}}"
+    )
+    with make(more=more, topics=f"{topic}, {avro}").start(ready=False) as connector:
+        problem = f"{avro}[0] waits: the schema registry main cannot be asked for schema 7"
+        wait_until(lambda: problem in str(connector.readiness()), 40, "it says which partition waits", every=0.2)
+        write(kafka, topic, numbers(0, 300))
+        arrived(sandbox, topic, 300)
+        wait_until(lambda: committed(kafka, topic) == [100] * 3, 20, "the others are committed", every=0.3)
+        with answering(port, {"/schemas/ids/7": b'{"schema": "\\"int\\""}'}):
+            wait_until(
+                lambda: len(sandbox.samples(avro) if avro in sandbox.signals() else ()) == 2, 60, "both", every=0.3
+            )
+        wait_until(lambda: connector.readiness() == (200, []), 20, "ready", every=0.2)
+        assert connector.stop() == 0
+    assert sorted(dict(sandbox.samples(avro)).values()) == [21, 22]
 
 
 def test_a_kill_brings_some_again_and_loses_nothing(

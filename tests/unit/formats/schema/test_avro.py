@@ -18,7 +18,7 @@ import pytest
 
 from connector.formats.catalogue import build_format
 from connector.formats.documents import MAX_DOCUMENTS
-from connector.formats.format import PayloadError, Documents
+from connector.formats.format import Documents, PayloadError
 from connector.formats.schema.avro import AvroFormat
 from connector.formats.schema.schemas import GlobalId
 from connector.mapping.mapper import Mapper

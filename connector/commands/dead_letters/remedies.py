@@ -20,7 +20,7 @@ _REMEDIES: Final[dict[str, str]] = {
     "Correct the rule or the device; then replay.",
     Reason.DECOMPRESSED_TOO_LARGE: "The decompressed payload is larger than mapping.max_payload. Raise the setting, "
     "or correct the device.",
-    Reason.NO_SCHEMA_ID: "The payload does not begin with the ID of a schema. Correct the producer, or name the "
+    Reason.NO_SCHEMA_ID: "The record names no schema: see the message. Correct the producer, or name the "
     "schema in the rule; then replay.",
     Reason.SCHEMA_NOT_FOUND: "The registry does not have the schema. Register the schema, or correct schema_registry; "
     "then replay.",

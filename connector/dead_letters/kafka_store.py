@@ -328,7 +328,10 @@ def _from_message(message: Message) -> DeadLetter | Gone:
         if key is None:
             raise NoLetterError("the record has neither key nor value")
         return Gone(key.decode("utf-8", "replace"))
-    headers = message.headers() or []
+    try:
+        headers = message.headers() or []
+    except (SystemError, UnicodeDecodeError):  # from confluent-kafka 2.16: a SystemError
+        raise NoLetterError("the name of a header is no UTF-8") from None
     pairs = list(headers.items()) if isinstance(headers, dict) else headers
     for name, text in reversed(pairs):  # the last one is ours: the original record may have a header of this name
         if name == LETTER and isinstance(text, bytes):

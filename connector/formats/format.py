@@ -27,9 +27,9 @@ class SchemaUnavailableError(Exception):
     """The schema of the payload is not available now: its registry is away, too slow, or refuses access.
 
     The payload may be correct, so it is never rejected for this reason. The caller keeps the record and all records
-    after it in its partition, and reports that the source is not ready; the text of the error has the reason and a remedy. Then the
-    caller decodes the same payload again, after waits that grow with each attempt. Schemas that were read before need
-    no registry.
+    after it in its partition, and reports that the source is not ready; the text of the error has the reason and a
+    remedy. Then the caller decodes the same payload again, after waits that grow with each attempt. Schemas that were
+    read before need no registry.
     """
 
 

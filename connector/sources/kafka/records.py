@@ -11,6 +11,10 @@ from connector.sources.partitions import partition_name
 
 _NO_TIME = -1
 """Kafka's timestamp for a record without a timestamp; the kind of timestamp does not matter."""
+_NO_NAME = (
+    "the name of a header is no UTF-8, so that no header of the record can be read: correct the producer. The letter "
+    "has the record without its headers and with the time of its arrival"
+)
 _ZSTD = "codec 0x4"
 _BOUND = "receive.message.max.bytes"
 _CREATED = int(TimeKind.CREATED)
@@ -29,7 +33,11 @@ def to_records(topic: str, messages: list[Message], received_us: int, *, record_
     add = records.append
     for message in messages:
         kind, time_ms = message.timestamp()
-        headers = message.headers()
+        try:
+            headers = message.headers()
+        except (SystemError, UnicodeDecodeError):  # from confluent-kafka 2.16: a SystemError
+            add(Record(topic, message.value(), received_us, message.key(), problem=_NO_NAME))
+            continue
         texts = _texts(headers) if headers else ()
         if not record_time or kind == TIMESTAMP_NOT_AVAILABLE or time_ms == _NO_TIME:
             add(Record(topic, message.value(), received_us, message.key(), texts))

@@ -31,6 +31,7 @@ from connector.exchange.http import BadAnswer, Exchanges, NoAnswer, Received
 from connector.exchange.network import deadline
 from connector.formats.format import PayloadError, SchemaUnavailableError
 from connector.formats.schema.registry.cache import SchemaFiles
+from connector.formats.schema.registry.section import PATIENCE_SECONDS
 from connector.formats.schema.schemas import GlobalId, Guid, NamedSchema, RegisteredSchema, SchemaId
 from connector.records import Reason
 from connector.settings import SettingsError
@@ -42,8 +43,6 @@ _NOT_FOUND: Final = range(40400, 40500)
 _ASK_AGAIN_SECONDS: Final = 60.0
 """How long the answer that there is no such schema is remembered; and how long after waiting in vain for a schema no
 other one is waited for."""
-_PATIENCE_SECONDS: Final = 10.0
-"""How long a schema that the registry does not have is waited for."""
 _OWN_INTERFACE: Final = (re.compile(r"/apis/ccompat/v\d+$"), "/apis/registry/v2")
 """Apicurio: the path of Confluent's interface → the path of its own interface (versions 2 and 3 have it)."""
 _OWN_PATHS: Final = ("/ids/", "/groups/")
@@ -83,14 +82,16 @@ class SchemaRegistry:
         key_password: str | None = None,
         verify: bool = True,
         timeout: float = 5.0,
-        patience: float = _PATIENCE_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+        give_up_after: float | None = None,
         transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """The client asks `urls` in turn and keeps schemas in `folder`.
 
         `timeout` bounds one request, from the name's look-up to the last byte of the answer, in seconds. A schema that
-        the registry does not have is waited for during `patience` (seconds). Raises SettingsError for a certificate
+        the registry does not have is waited for during `patience` (seconds), and one that the registry cannot give
+        during `give_up_after` (seconds; None: for as long as it takes). Raises SettingsError for a certificate
         that cannot be used, and `OSError` if the folder cannot be made.
         """
         self.name = name
@@ -98,6 +99,7 @@ class SchemaRegistry:
         self._files = SchemaFiles(folder, name, urls)
         self._timeout = timeout
         self._patience = patience
+        self._give_up_after = give_up_after
         self._clock = clock
         headers = {
             "Accept": "application/vnd.schemaregistry.v1+json, application/json",
@@ -124,6 +126,7 @@ class SchemaRegistry:
         self._awaited: dict[SchemaId, tuple[float, float, str]] = {}
         """Schema that is waited for → the times of the first and the last request, and the error of the last one."""
         self._in_vain_at: float | None = None
+        self._unavailable_since: dict[SchemaId, float] = {}
         self._failed: tuple[float, str | None, str] | None = None
         """The time and text of the last failure, and the path to which it belongs; None if no server answered."""
 
@@ -135,25 +138,47 @@ class SchemaRegistry:
         with self._lock:
             if schema_id in self._known:
                 return self._known[schema_id]
-            missing = self._missing.get(schema_id)
-            if missing is not None and self._clock() - missing[0] < _ASK_AGAIN_SECONDS:
-                raise PayloadError(*missing[1:])
-            awaited = self._awaited.get(schema_id)
-            if awaited is not None and self._clock() - awaited[1] < _PAUSE_SECONDS:
-                raise SchemaUnavailableError(awaited[2])
             try:
-                # A schema with many references needs many requests. Answers are kept on disk, so that the next try goes
-                # on where the deadline ended this one.
-                with deadline(self._timeout * (len(self._urls) + 1)):
-                    found = self._assembled(schema_id)
-            except PayloadError as error:
-                if error.reason is Reason.SCHEMA_NOT_FOUND:
-                    self._await(schema_id, str(error))
-                self._remember(self._missing, schema_id, (self._clock(), error.reason, str(error)))
+                found = self._looked_up(schema_id)
+            except SchemaUnavailableError as error:
+                self._check_patience(schema_id, str(error))
                 raise
-            self._awaited.pop(schema_id, None)
+            self._unavailable_since.pop(schema_id, None)
             self._remember(self._known, schema_id, found)
             return found
+
+    def _looked_up(self, schema_id: SchemaId) -> RegisteredSchema:
+        missing = self._missing.get(schema_id)
+        if missing is not None and self._clock() - missing[0] < _ASK_AGAIN_SECONDS:
+            raise PayloadError(*missing[1:])
+        awaited = self._awaited.get(schema_id)
+        if awaited is not None and self._clock() - awaited[1] < _PAUSE_SECONDS:
+            raise SchemaUnavailableError(awaited[2])
+        try:
+            # A schema with many references needs many requests. Answers are kept on disk, so that the next try goes
+            # on where the deadline ended this one.
+            with deadline(self._timeout * (len(self._urls) + 1)):
+                found = self._assembled(schema_id)
+        except PayloadError as error:
+            if error.reason is Reason.SCHEMA_NOT_FOUND:
+                self._await(schema_id, str(error))
+            self._remember(self._missing, schema_id, (self._clock(), error.reason, str(error)))
+            raise
+        self._awaited.pop(schema_id, None)
+        return found
+
+    def _check_patience(self, schema_id: SchemaId, error: str) -> None:
+        """Raise `PayloadError` if a schema has been unavailable for `give_up_after`."""
+        if self._give_up_after is None:
+            return
+        now = self._clock()
+        since = self._unavailable_since.get(schema_id)
+        if since is None:
+            self._remember(self._unavailable_since, schema_id, now)
+        elif now - since >= self._give_up_after:
+            raise PayloadError(
+                Reason.SCHEMA_UNAVAILABLE, f"{error}; given up after {self._give_up_after:g} s (give_up_after)"
+            )
 
     def _await(self, schema_id: SchemaId, error: str) -> None:
         """Raise `SchemaUnavailableError` while a schema that the registry does not have is waited for."""

@@ -222,6 +222,22 @@ def test_the_patience_is_not_spent_on_each_schema_that_never_comes(
     unavailable(registry, 13)
 
 
+def test_records_wait_as_long_as_they_are_told_to(
+    make: Callable[..., SchemaRegistry], server: Server, clock: Clock
+) -> None:
+    registry = make(give_up_after=60)
+    server.fails = httpx.ConnectError("refused")
+    for _ in range(2):
+        unavailable(registry, 7)
+        clock.now += 30
+    error = refused(registry, 7)
+    assert (error.reason, "given up after 60 s" in str(error)) == (Reason.SCHEMA_UNAVAILABLE, True)
+    unavailable(registry, 8)
+    server.fails = None
+    clock.now += 1
+    assert registry.schema(7).text == '"int"'
+
+
 def test_another_server_may_have_the_schema_already(
     make: Callable[..., SchemaRegistry], server: Server, clock: Clock
 ) -> None:

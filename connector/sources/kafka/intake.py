@@ -43,8 +43,6 @@ class PartitionSorter:
         self._assignment = assignment
         self._member = member
         self._stepped_over = stepped_over
-        self._ends: dict[str, int] = {}
-        """Partition → the end of its log, for the ends among the messages that are being taken."""
         self.batch = 100
         """Number of messages to consume at a time."""
         self._message_bytes = 1000.0
@@ -57,25 +55,20 @@ class PartitionSorter:
         if not messages:
             return
         received_us = time.time_ns() // 1000
-        for (topic, number), run in self._runs(messages).items():
+        good = [message for message in messages if message.error() is None]
+        for (topic, number), run in self._runs(good).items():
             self._give_out(str(topic), int(number or 0), run, received_us)
-        while self._ends:  # an end stands after its records
-            settled = self._assignment.step_over(*self._ends.popitem())
-            if settled is not None:
-                self._stepped_over(settled)
+        if len(good) < len(messages):  # noted last, since a record says that an error before it is over
+            self._note_errors(messages)
 
     def _runs(self, messages: list[Message]) -> dict[tuple[str | None, int | None], list[Message]]:
-        """(topic, number of the partition) → the messages of the partition, without errors.
+        """(topic, number of the partition) → the messages of the partition. The messages are without errors.
 
         Mostly all messages are from one partition. A check of all messages at once costs half as much as a check of
         each message.
         """
-        good = [message for message in messages if message.error() is None]
-        if len(good) < len(messages):
-            self._note_errors(messages)
-            if not good:
-                return {}
-            messages = good
+        if not messages:
+            return {}
         topics, numbers = list(map(Message.topic, messages)), list(map(Message.partition, messages))
         if topics.count(topics[0]) == len(messages) == numbers.count(numbers[0]):
             return {(topics[0], numbers[0]): messages}
@@ -119,7 +112,9 @@ class PartitionSorter:
                 continue
             topic, number = message.topic(), message.partition()
             if error.code() == KafkaError._PARTITION_EOF:
-                self._ends[partition_name(topic or "", number or 0)] = message.offset() or 0
+                settled = self._assignment.step_over(partition_name(topic or "", number or 0), message.offset() or 0)
+                if settled is not None:
+                    self._stepped_over(settled)
             elif error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and number is not None:
                 self._assignment.position_refused(partition_name(topic, number))
             else:

@@ -6,7 +6,7 @@ partition is held back while a schema of its records is missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -39,17 +39,6 @@ class Pausing:
         self.paused = False
         self._held_back: set[str] = set()
 
-    def hold_back(self, partition: str) -> None:
-        """Pause one partition, also if it was paused before: a new assignment ends a pause."""
-        self._held_back.add(partition)
-        self._change("pausing", self._client.consumer.pause, [partition])
-
-    def go_on(self, partition: str) -> None:
-        """Resume one partition, unless all are paused."""
-        self._held_back.discard(partition)
-        if not self.paused:
-            self._change("resuming", self._client.consumer.resume, [partition])
-
     def held(self, now: float) -> bool:
         """Record that there is no room at `now` (seconds of any clock); returns whether it is time to pause."""
         if self._held_since is None:
@@ -58,7 +47,11 @@ class Pausing:
 
     def pause(self) -> None:
         """Pause all assigned partitions, also partitions that were assigned during the pause."""
-        self._change("pausing", self._client.consumer.pause)
+        consumer = self._client.consumer
+        try:
+            consumer.pause(consumer.assignment())
+        except KafkaException as error:
+            self._member.note(f"pausing failed: {error.args[0].str()}")
         if not self.paused:
             self.paused = True
             _log.info("kafka_paused", source=self._source, reason="no room: Clarify does not take the data fast enough")
@@ -69,26 +62,33 @@ class Pausing:
 
     def resume(self) -> None:
         """Resume all assigned partitions that are not held back. If librdkafka refuses, the partitions stay paused."""
-        if self._change("resuming", self._client.consumer.resume, but=self._held_back):
-            self.paused = False
-            _log.info("kafka_resumed", source=self._source)
-
-    def _change(
-        self,
-        doing: str,
-        change: Callable[[list[TopicPartition]], object],
-        only: Collection[str] | None = None,
-        but: Collection[str] = (),
-    ) -> bool:
-        """Pause or resume the assigned partitions among `only` (None: all), without those in `but`."""
+        consumer = self._client.consumer
         try:
-            chosen = []
-            for found in self._client.consumer.assignment():
-                name = partition_name(found.topic, found.partition)
-                if (only is None or name in only) and name not in but:
-                    chosen.append(found)
-            change(chosen)
+            consumer.resume([found for found in consumer.assignment() if _name(found) not in self._held_back])
         except KafkaException as error:
-            self._member.note(f"{doing} failed: {error.args[0].str()}")
-            return False
-        return True
+            self._member.note(f"resuming failed: {error.args[0].str()}")
+            return
+        self.paused = False
+        _log.info("kafka_resumed", source=self._source)
+
+    def hold_back(self, partition: str) -> None:
+        """Pause one partition, also if it was paused before: a new assignment ends a pause."""
+        self._held_back.add(partition)
+        self._change(self._client.consumer.pause, partition)
+
+    def go_on(self, partition: str) -> None:
+        """Resume one partition, unless all are paused."""
+        self._held_back.discard(partition)
+        if not self.paused:
+            self._change(self._client.consumer.resume, partition)
+
+    def _change(self, change: Callable[[list[TopicPartition]], object], partition: str) -> None:
+        """Pause or resume a partition, if it is assigned."""
+        try:
+            change([found for found in self._client.consumer.assignment() if _name(found) == partition])
+        except KafkaException as error:
+            self._member.note(f"{partition} could not be paused or resumed: {error.args[0].str()}")
+
+
+def _name(found: TopicPartition) -> str:
+    return partition_name(found.topic, found.partition)

@@ -37,7 +37,8 @@ class Pausing:
         self._pause_after = min(_PAUSE_AFTER_SECONDS, settings.max_poll_interval / 4)
         self._held_since: float | None = None
         self.paused = False
-        self._held_back: set[str] = set()
+        self.held_back: set[str] = set()
+        """Partitions that are not read at the pipeline's wish, although there is room."""
 
     def held(self, now: float) -> bool:
         """Record that there is no room at `now` (seconds of any clock); returns whether it is time to pause."""
@@ -64,7 +65,7 @@ class Pausing:
         """Resume all assigned partitions that are not held back. If librdkafka refuses, the partitions stay paused."""
         consumer = self._client.consumer
         try:
-            consumer.resume([found for found in consumer.assignment() if _name(found) not in self._held_back])
+            consumer.resume([found for found in consumer.assignment() if _name(found) not in self.held_back])
         except KafkaException as error:
             self._member.note(f"resuming failed: {error.args[0].str()}")
             return
@@ -73,12 +74,12 @@ class Pausing:
 
     def hold_back(self, partition: str) -> None:
         """Pause one partition, also if it was paused before: a new assignment ends a pause."""
-        self._held_back.add(partition)
+        self.held_back.add(partition)
         self._change(self._client.consumer.pause, partition)
 
     def go_on(self, partition: str) -> None:
         """Resume one partition, unless all are paused."""
-        self._held_back.discard(partition)
+        self.held_back.discard(partition)
         if not self.paused:
             self._change(self._client.consumer.resume, partition)
 

@@ -293,9 +293,10 @@ class Intake:
     def _tell(self) -> None:
         reasons = [each.reason for each in self._waiting.values()]
         told = reasons[:_MOST_TOLD] + ([f"{len(reasons) - _MOST_TOLD} more wait"] if len(reasons) > _MOST_TOLD else [])
-        self._mapper.schema_trouble.pop(self._source.name, None)
         if told:
             self._mapper.schema_trouble[self._source.name] = "; ".join(told)
+        else:
+            self._mapper.schema_trouble.pop(self._source.name, None)
 
 
 def ended(source: Source) -> str | None:

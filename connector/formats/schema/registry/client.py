@@ -58,7 +58,9 @@ _MAX_SAID: Final = 200
 """Characters of the registry's own words in an error."""
 _MAX_REMEMBERED: Final = 10_000
 _PAUSE_SECONDS: Final = 0.5
-"""How long a failure is remembered: until then, every call gets the same error, without another wait."""
+_PAUSE_FACTOR: Final = 9
+"""How long a failure is remembered: half a second, or nine times the time that it took. Until then, every call gets the
+same error at once. So a registry that hangs keeps the data with known schemas for a tenth of the time at most."""
 
 
 class _SilentError(SchemaUnavailableError):
@@ -128,7 +130,8 @@ class SchemaRegistry:
         self._in_vain_at: float | None = None
         self._unavailable_since: dict[SchemaId, float] = {}
         self._failed: tuple[float, str | None, str] | None = None
-        """The time and text of the last failure, and the path to which it belongs; None if no server answered."""
+        """How long the last failure is remembered, the path to which it belongs (None if no server answered), its
+        text."""
 
     def schema(self, schema_id: SchemaId) -> RegisteredSchema:
         """The schema with this ID and all its references. Raises `SchemaUnavailableError` and `PayloadError`."""
@@ -249,7 +252,8 @@ class SchemaRegistry:
 
     def _asked(self, path: str, what: str) -> dict[str, Any]:
         failed = self._failed
-        if failed is not None and failed[1] in (None, path) and self._clock() - failed[0] < _PAUSE_SECONDS:
+        began = self._clock()
+        if failed is not None and failed[1] in (None, path) and began < failed[0]:
             raise SchemaUnavailableError(failed[2])
         wrong = []
         silent = True
@@ -270,7 +274,8 @@ class SchemaRegistry:
                 return found
             self._urls.append(self._urls.pop(0))  # from now on, the next URL is asked first
         said = self._said(f"cannot be asked for {what}: {'; '.join(wrong)}")
-        self._failed = (self._clock(), None if silent else path, said)
+        now = self._clock()
+        self._failed = (now + max(_PAUSE_SECONDS, _PAUSE_FACTOR * (now - began)), None if silent else path, said)
         raise SchemaUnavailableError(said)
 
     def _request(self, url: str, path: str, what: str) -> dict[str, Any]:

@@ -181,6 +181,26 @@ def test_a_failure_is_not_repeated_at_once(
     assert registry.schema(7).text == '"int"'
 
 
+def test_a_registry_that_hangs_is_left_alone_for_a_while(
+    make: Callable[..., SchemaRegistry], server: Server, clock: Clock
+) -> None:
+    """Otherwise those who wait would take turns in asking, and all data would stand still for one request each."""
+
+    def hangs(_request: httpx.Request) -> httpx.Response:
+        server.requests.append(_request)
+        clock.now += 5
+        raise httpx.ReadTimeout("slow")
+
+    registry = make(transport=httpx.MockTransport(hangs))
+    for number in range(40):
+        unavailable(registry, number + 1)
+        clock.now += 1
+    assert len(server.requests) == 1
+    clock.now += 5
+    unavailable(registry, 1)
+    assert len(server.requests) == 2
+
+
 def test_a_schema_that_the_registry_does_not_have_is_a_reject_and_asked_for_again_later(
     make: Callable[..., SchemaRegistry], server: Server, clock: Clock
 ) -> None:

@@ -18,6 +18,10 @@ _DECIMAL: Final = "org.apache.kafka.connect.data.Decimal"
 _VARIABLE: Final = frozenset({"scale", "value"})
 """The members of `io.debezium.data.VariableScaleDecimal`."""
 _PADDED: Final = re.compile(r"(?:[A-Za-z0-9+/]{4}){0,6}(?:[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)")
+_MOST_CHARACTERS: Final = 100
+"""Characters of a name or a text that are looked at: a decimal is short."""
+_MOST_DEPTH: Final = 4
+"""Levels of a schema: the envelope, its `after`, and two more for converters that wrap it."""
 _REMEDY: Final = (
     "let the sender write numbers: decimal.handling.mode=double in Debezium's connector, or "
     "value.converter.decimal.format=NUMERIC for the JSON converter of Kafka Connect"
@@ -37,8 +41,8 @@ class DecimalsAsBytes:
         declared: set[str] | None = None
         for field, value in row.items():
             if type(value) is dict and value.keys() == _VARIABLE and type(value["value"]) is str:
-                self._say(plan, field, f"is a decimal as bytes, such as {value['value'][:40]!r}, with its scale")
-            elif type(value) is str and len(value) % 4 == 0 and len(value) <= _MOST_CHARACTERS:
+                self._say(plan, field, f"is a decimal as bytes, such as {value['value'][:40]!r}, beside its scale")
+            elif type(value) is str and value and len(value) % 4 == 0 and len(value) <= _MOST_CHARACTERS:
                 if declared is None:
                     declared = set(_declared(message.get("schema"), 0))
                 if field in declared:
@@ -56,11 +60,6 @@ class DecimalsAsBytes:
                 _REMEDY,
             )
         )
-
-
-_MOST_CHARACTERS: Final = 100
-_MOST_DEPTH: Final = 4
-"""The envelope, its `after`, and two levels for converters that wrap it."""
 
 
 def _declared(schema: object, depth: int) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE, KafkaError, Message
 
+from connector.brokers.kafka_headers import NO_NAME, Headers, read_headers
 from connector.records import Record, TimeKind
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import ANSWER_BYTES
@@ -11,16 +12,11 @@ from connector.sources.partitions import partition_name
 
 _NO_TIME = -1
 """Kafka's timestamp for a record without a timestamp; the kind of timestamp does not matter."""
-_NO_NAME = (
-    "the name of a header is no UTF-8, so that no header of the record can be read: correct the producer. The letter "
-    "has the record without its headers and with the time of its arrival"
-)
+_WITHOUT_HEADERS = f"{NO_NAME}. The letter has the record without its headers, and with the time of its arrival"
 _ZSTD = "codec 0x4"
 _BOUND = "receive.message.max.bytes"
 _CREATED = int(TimeKind.CREATED)
 _APPENDED = int(TimeKind.APPENDED)
-
-Headers = dict[str, str | bytes | None] | list[tuple[str, str | bytes | None]]
 
 
 def to_records(topic: str, messages: list[Message], received_us: int, *, record_time: bool) -> list[Record]:
@@ -34,9 +30,9 @@ def to_records(topic: str, messages: list[Message], received_us: int, *, record_
     for message in messages:
         kind, time_ms = message.timestamp()
         try:
-            headers = message.headers()
-        except (SystemError, UnicodeDecodeError):  # from confluent-kafka 2.16: a SystemError
-            add(Record(topic, message.value(), received_us, message.key(), problem=_NO_NAME))
+            headers = read_headers(message)
+        except SystemError:
+            add(Record(topic, message.value(), received_us, message.key(), problem=_WITHOUT_HEADERS))
             continue
         texts = _texts(headers) if headers else ()
         if not record_time or kind == TIMESTAMP_NOT_AVAILABLE or time_ms == _NO_TIME:

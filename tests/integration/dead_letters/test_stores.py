@@ -232,7 +232,7 @@ def test_records_of_others_in_the_kafka_topic_are_left_alone(kafka: KafkaBroker)
     producer.produce(place.topic, None, key=b"\xff")
     producer.flush(10)
     if kafka.real:
-        write_raw(kafka.bootstrap, place.topic, [(b"k", b"v", [(b"\xff", b"a name that is no text")])], 1)
+        write_raw(kafka.bootstrap, place.topic, [(b"k", b"v", [(b"\xff", b"not text")])] * 300, 1)
     store = place.open()
     store.add([a_letter(1)])
     assert letters_in(store) == [a_letter(1)]

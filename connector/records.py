@@ -91,6 +91,7 @@ class Reason(StrEnum):
     DECOMPRESSED_TOO_LARGE = "decompressed_too_large"
     NO_SCHEMA_ID = "no_schema_id"
     SCHEMA_NOT_FOUND = "schema_not_found"
+    SCHEMA_UNAVAILABLE = "schema_unavailable"
     SCHEMA_UNUSABLE = "schema_unusable"
     SCHEMA_VIOLATED = "schema_violated"
     NESTED_TOO_DEEPLY = "nested_too_deeply"

@@ -11,7 +11,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
@@ -84,12 +88,41 @@ class Registry:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return int(json.load(answer)["id"])
 
+    def global_id(self, artifact: str) -> int:
+        """The global ID of the newest version of an artifact, which is the subject."""
+        url = self.url.replace("/ccompat/v7", f"/registry/v2/groups/default/artifacts/{artifact}/meta")
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return int(json.load(answer)["globalId"])
+
     def _answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.url}/subjects", timeout=2) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+
+@contextmanager
+def answering(port: int, answers: Mapping[str, bytes]) -> Iterator[None]:
+    """A registry on this port that has only these answers: path → JSON."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = answers.get(self.path, b'{"error_code": 40403}')
+            self.send_response(200 if self.path in answers else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield
+        finally:
+            server.shutdown()
 
 
 def need_registry() -> Registry:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from connector.formats.catalogue import Compression, FormatField
 from connector.formats.format import PayloadError
-from connector.formats.schema.schemas import NamedSchema, RegisteredSchema
+from connector.formats.schema.schemas import NamedSchema, RegisteredSchema, SchemaId
 from connector.formats.text.sections import JsonFormatSection
 from connector.records import Reason
 
@@ -29,7 +29,7 @@ class KnownSchemas:
         self._schemas = {schema.id: schema for schema in schemas}
         self.asked = 0
 
-    def schema(self, schema_id: int) -> RegisteredSchema:
+    def schema(self, schema_id: SchemaId) -> RegisteredSchema:
         """The schema with this ID."""
         self.asked += 1
         if schema_id not in self._schemas:
@@ -38,7 +38,7 @@ class KnownSchemas:
 
 
 def registered(
-    number: int, kind: str, text: str, references: Mapping[str, str] = MappingProxyType({})
+    number: SchemaId, kind: str, text: str, references: Mapping[str, str] = MappingProxyType({})
 ) -> RegisteredSchema:
     """A schema, and what it refers to: name → text, each behind what it refers to itself."""
     named = tuple(NamedSchema(name, content) for name, content in references.items())

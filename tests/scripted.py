@@ -167,6 +167,9 @@ class ListSource:
         self.finished = False
         self.polls = 0
         self.holds = 0
+        self.apart = False
+        """Whether it can hold back a partition."""
+        self.held_back: set[str] = set()
         self.commits: list[Commit] = []
         self.started = self.stopped_reading = self.closed = False
 
@@ -174,11 +177,11 @@ class ListSource:
         del subscription
         return True
 
-    def put(self, *records: Record) -> None:
+    def put(self, *records: Record, partition: str = "p") -> None:
         """One chunk of these records."""
         with self._changed:
             positions = range(self._next, self._next + len(records))
-            self._chunks.append(Chunk(self.name, "p", positions, list(records)))
+            self._chunks.append(Chunk(self.name, partition, positions, list(records)))
             self.records.update(zip(positions, records, strict=True))
             self._next += len(records)
             self._changed.notify_all()
@@ -241,18 +244,33 @@ class ListSource:
         with self._changed:
             self.polls += 1
             self._changed.wait_for(
-                lambda: self._chunks or self.failure or self.finished or self.stopped_reading, timeout
+                lambda: self._open() or self.failure or self.finished or self.stopped_reading, timeout
             )
-            if self._chunks:
-                return self._chunks.popleft()
+            if chunk := self._open():
+                self._chunks.remove(chunk)
+                return chunk
             if self.failure:
                 raise SourceFailedError(self.failure)
             if self.finished:
                 raise SourceFinishedError
             return None
 
+    def _open(self) -> Chunk | None:
+        return next((chunk for chunk in self._chunks if chunk.partition not in self.held_back), None)
+
+    def hold_back(self, partition: str) -> bool:
+        if self.apart:
+            self.held_back.add(partition)
+        return self.apart
+
+    def go_on(self, partition: str) -> None:
+        with self._changed:
+            self.held_back.discard(partition)
+            self._changed.notify_all()
+
     def commit(self, commit: Commit) -> None:
-        assert commit.position > self.position, "positions only rise"
+        before = [one.position for one in self.commits if one.partition == commit.partition]
+        assert commit.position > max(before, default=0), "positions only rise"
         self.commits.append(commit)
 
     def read_again(self, partition: str, positions: Sequence[int], max_bytes: int) -> Reread:

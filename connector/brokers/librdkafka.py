@@ -48,7 +48,7 @@ _REFUSED: Final = {
     "default.topic.config": "the setting is a group of settings; write each of them here",
     "enable.auto.commit": "stored positions are committed in the background; without, all is delivered again",
     "enable.auto.offset.store": "positions are stored when their data is settled; otherwise a crash loses data",
-    "enable.partition.eof": "the source does not use it",
+    "enable.partition.eof": "the source needs the ends of partitions",
     "enable.sasl.oauthbearer.unsecure.jwt": "an unsigned token proves nothing",
     "group.protocol.type": "the group is one of consumers",
     "heartbeat.interval.ms": "the interval follows session_timeout",

@@ -13,7 +13,7 @@ from connector.commands.configuration import CONFIG
 from connector.commands.exposed import exposed_files
 from connector.config.model import Config
 from connector.config.read import catalogues, load_config
-from connector.formats.schema.schemas import RegisteredSchema
+from connector.formats.schema.schemas import RegisteredSchema, SchemaId
 from connector.mapping.rules.rules import Rule
 from connector.settings import SettingsError
 from connector.sources.section import SourceSection
@@ -115,5 +115,5 @@ def _check_files(what: str, files: Mapping[str, Path | None]) -> None:
 class _Unasked:
     """Stands for a schema registry while rules are compiled and nothing is decoded."""
 
-    def schema(self, schema_id: int) -> RegisteredSchema:
+    def schema(self, schema_id: SchemaId) -> RegisteredSchema:
         raise NotImplementedError(schema_id)

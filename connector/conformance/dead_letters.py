@@ -54,6 +54,10 @@ FULL: Final = DeadLetter(
 """A letter that uses every field."""
 
 
+STRANGE_HEADERS: Final = (("", ""), ("a\0b", "\0"), ("ü\n", '\\xff"\u2028\ufffe'), ("x" * 300, ""))
+"""Headers as a record of Kafka may have them, bytes that are no text as escapes."""
+
+
 def a_letter(position: int = 1, payload: bytes | None = b"payload", **changes: Any) -> DeadLetter:
     """A letter about the record at `position`; `changes` are further arguments of `letter_of`."""
     record = Record("plant/7", payload, 1_790_000_000_000_000 + position)
@@ -140,7 +144,9 @@ class StoreConformance:
             a_letter(4, record=None, why="it is gone"),
             a_letter(5, '{"text": "ü"}'.encode()),
             msgspec.structs.replace(a_letter(6), record=Record("t", b"1", 1, b"")),
-            *(a_letter(7 + i, record=Record("t", b"1", time_us)) for i, time_us in enumerate(POISON_US)),
+            a_letter(7, record=Record("t", None, 1, None, STRANGE_HEADERS)),
+            a_letter(8, record=Record("t", b"\0", 1, b"\0\xff\xfe", STRANGE_HEADERS)),
+            *(a_letter(9 + i, record=Record("t", b"1", time_us)) for i, time_us in enumerate(POISON_US)),
         ]
         store = place.open()
         store.add(letters[:3])

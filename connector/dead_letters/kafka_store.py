@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from connector.brokers.kafka import admin_settings
 from connector.brokers.kafka_errors import is_fatal
+from connector.brokers.kafka_headers import NO_NAME, read_headers
 from connector.dead_letters.as_json import NoLetterError, from_json, to_json
 from connector.dead_letters.letter import DeadLetter, time_text
 from connector.dead_letters.section import KafkaLettersSection
@@ -329,7 +330,10 @@ def _from_message(message: Message) -> DeadLetter | Gone:
         if key is None:
             raise NoLetterError("the record has neither key nor value")
         return Gone(key.decode("utf-8", "replace"))
-    headers = message.headers() or []
+    try:
+        headers = read_headers(message) or []
+    except SystemError:
+        raise NoLetterError(NO_NAME) from None
     pairs = list(headers.items()) if isinstance(headers, dict) else headers
     for name, text in reversed(pairs):  # the last one is ours: the original record may have a header of this name
         if name == LETTER and isinstance(text, bytes):

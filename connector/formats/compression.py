@@ -8,10 +8,10 @@ that was compressed twice is decompressed only once.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
-from connector.formats.format import Format, PayloadError
+from connector.formats.format import Format, HeaderReader, PayloadError
 from connector.records import Reason
 
 _PART: Final = 64 * 1024
@@ -53,9 +53,19 @@ class Compressed:
 
     def decode(self, payload: bytes) -> object:
         """The document of the decompressed payload, or its `Documents`. Raises `PayloadError`."""
+        return self._inner.decode(self._unpacked(payload))
+
+    def decode_with(self, payload: bytes, headers: Sequence[tuple[str, str]]) -> object:
+        """As `decode`, for a format that reads headers, too."""
+        unpacked = self._unpacked(payload)
+        if isinstance(self._inner, HeaderReader):
+            return self._inner.decode_with(unpacked, headers)
+        return self._inner.decode(unpacked)
+
+    def _unpacked(self, payload: bytes) -> bytes:
         if self._kind == "auto":
-            return self._inner.decode(self._recognised(payload))
-        return self._inner.decode(decompressed(payload, self._kind, self._max_bytes))
+            return self._recognised(payload)
+        return decompressed(payload, self._kind, self._max_bytes)
 
     def _recognised(self, payload: bytes) -> bytes:
         kind = recognise(payload)

@@ -8,8 +8,9 @@ payload are not lost.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from connector.records import Reason
 
@@ -26,9 +27,9 @@ class SchemaUnavailableError(Exception):
     """The schema of the payload is not available now: its registry is away, too slow, or refuses access.
 
     The payload may be correct, so it is never rejected for this reason. The caller keeps the record and all records
-    after it, and reports that the source is not ready; the text of the error has the reason and a remedy. Then the
-    caller decodes the same payload again, after waits that grow with each attempt. Schemas that were read before need
-    no registry.
+    after it in its partition, and reports that the source is not ready; the text of the error has the reason and a
+    remedy. Then the caller decodes the same payload again, after waits that grow with each attempt. Schemas that were
+    read before need no registry.
     """
 
 
@@ -46,6 +47,14 @@ class BadDocument:
 
 class Documents(list[object]):
     """The documents of one payload, in order: trees, and a `BadDocument` for each document that could not be read."""
+
+
+@runtime_checkable
+class HeaderReader(Protocol):
+    """A format that also reads the headers of a record: they may name the schema of the payload."""
+
+    def decode_with(self, payload: bytes, headers: Sequence[tuple[str, str]]) -> object:
+        """As `Format.decode`; `headers` has (name, text) of each header of the record."""
 
 
 class Format(Protocol):

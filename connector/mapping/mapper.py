@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from connector.formats.format import PayloadError
 from connector.formats.sparkplug.topic import Owner
+from connector.mapping.documents.decimals import DecimalsAsBytes
 from connector.mapping.documents.decoded import Decoded
 from connector.mapping.documents.document_mapper import NOT_DECODED, DocumentMapper
 from connector.mapping.documents.known_shapes import KnownShapes
@@ -116,7 +117,15 @@ class Mapper:
         shapes = KnownShapes(self.bounds, max_values, walker.find_time)
         self.shared_topics = SharedTopics(self.observations, on_identity)
         """The topics that several things share."""
-        self._documents = DocumentMapper(self._plans, walker, shapes, self.thinner, self.bounds, self.shared_topics)
+        self._documents = DocumentMapper(
+            self._plans,
+            walker,
+            shapes,
+            self.thinner,
+            self.bounds,
+            self.shared_topics,
+            DecimalsAsBytes(self.observations),
+        )
         self.sparkplug = SparkplugMapping(
             self.bounds,
             limits_of(rules, max_payload_bytes, max_values),
@@ -260,7 +269,7 @@ class Mapper:
     # -- all other records ------------------------------------------------------------------------
 
     def _map_by_rules(self, source: str, record: Record, topic: TopicPlan, payload: bytes) -> Mapped:
-        decoded = Decoded(payload, self.max_payload_bytes, once=not self._match_all)
+        decoded = Decoded(payload, record.headers, self.max_payload_bytes, once=not self._match_all)
         result = Mapped()
         taken = skipped = 0
         shares = self._shares = []

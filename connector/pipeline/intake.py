@@ -7,8 +7,9 @@ maps for one intake at a time.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 import structlog
@@ -24,6 +25,12 @@ from connector.sources.source import Source, SourceFailedError, SourceFinishedEr
 from connector.threads.watched import moves
 
 _LONGEST_SCHEMA_WAIT: Final = 60.0
+_MOST_WAITING_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of records that may wait for schemas, roughly; above, the whole source waits."""
+_RECORD_BYTES: Final = 300
+"""Bytes of a record in memory, beside its payload."""
+_MOST_TOLD: Final = 3
+"""Partitions whose missing schema is told one by one."""
 
 _log = structlog.get_logger(__name__)
 
@@ -47,7 +54,7 @@ class SharedMapper:
         """
         with self._mapping:
             done, parts = self._chunks.map(source, records)
-            if self._chunks.schema_trouble is not None:
+            if not done and self._chunks.schema_trouble is not None:
                 self.schema_trouble[source] = self._chunks.schema_trouble
             merged = self._mapper.merges_keys(source, records[0], records[-1])
         self._announcer.announce()
@@ -87,6 +94,20 @@ class Counters(Protocol):
         """Count the records that the mapping left out on purpose; `parts` are the parts of all mapped records."""
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """A partition whose next record has a schema that is unavailable now."""
+
+    chunks: deque[tuple[Chunk, int, int]] = field(default_factory=deque)
+    """(chunk, `times_given_away` when it was polled, bytes), the oldest first."""
+    reason: str = ""
+    tries: int = 0
+    due: float = 0.0
+    """When the schema is asked for again."""
+    apart: bool = False
+    """Whether the source goes on with its other partitions."""
+
+
 class Intake:
     """Reads one source until it ends, fails, or is asked to stop."""
 
@@ -118,7 +139,7 @@ class Intake:
         self._commit = commit
         self._draining = draining
         self._aborted = aborted
-        self._schema_tries = 0
+        self._waiting: dict[str, _Waiting] = {}
 
     def run(self) -> str | None:
         """Work until the end; returns the reason why the source failed, for people, or None if it did not fail."""
@@ -143,34 +164,65 @@ class Intake:
             if not self._under_way.has_room():
                 self._hold()
                 continue
-            chunk = self._source.poll(LOOK_SECONDS)
+            self._try_again()
+            if self._all_wait() and not self._draining.is_set():
+                self._hold()
+                continue
+            try:
+                chunk = self._source.poll(LOOK_SECONDS)
+            except SourceFinishedError:
+                if not self._waiting or self._draining.is_set():
+                    raise
+                self._under_way.wait_for_change()
+                continue
             if chunk is not None:
                 self.take_in(chunk)
             elif self._draining.is_set():
                 return
 
     def take_in(self, chunk: Chunk) -> None:
-        """Map a chunk and add the parts.
+        """Map a chunk and add the parts; or keep the chunk, if its partition waits for a schema."""
+        given_away = self._under_way.times_given_away(chunk)
+        waiting = self._waiting.get(chunk.partition)
+        if waiting is None:
+            rest = self._map(chunk, given_away)
+            if rest is None:
+                return
+            waiting = self._waiting[chunk.partition] = _Waiting()
+            waiting.apart = self._source.hold_back(chunk.partition)
+            self._wait(waiting, rest)
+            _log.error(
+                "schema_unavailable",
+                source=self._source.name,
+                partition=chunk.partition,
+                reason=waiting.reason,
+                effect=f"this {'partition' if waiting.apart else 'source'} waits; trying again",
+            )
+            chunk = rest
+        elif waiting.apart:
+            self._source.hold_back(chunk.partition)  # a new assignment has begun to read it again
+        size = sum(_RECORD_BYTES + len(record.payload or b"") for record in chunk.records)
+        waiting.chunks.append((chunk, given_away, size))
+
+    def _map(self, chunk: Chunk, given_away: int) -> Chunk | None:
+        """Map a chunk and add the parts; returns the records from the first one on whose schema is unavailable now.
 
         Most chunks are added as one part. A chunk that maps to very many samples is added part by part, each part when
         there is room.
         """
-        given_away = self._under_way.times_given_away(chunk)
         rest: Chunk | None = chunk
         while rest is not None and not self._aborted.is_set():
             moves()
             done, parts = self._mapper.map(rest.source, rest.records)
-            if not done:  # a schema is unavailable: the records wait, and are not rejected
-                self._wait_for_schema()
-                continue
-            if self._schema_tries and done == len(rest.records):
-                self._schema_arrived()
+            if not done:
+                return rest
             first, rest = _divided(rest, done)
             if not self._add(first, parts, given_away, more=rest is not None):
-                return
+                return None
             while rest is not None and not self._under_way.has_room() and not self._aborted.is_set():
                 moves()
                 self._hold()
+        return None
 
     def _add(self, chunk: Chunk, parts: list[Part], given_away: int, *, more: bool) -> bool:
         """Add the parts of a chunk; returns False if the chunk stays with its source.
@@ -196,24 +248,55 @@ class Intake:
         self._source.hold()
         self._under_way.wait_for_change()
 
-    def _wait_for_schema(self) -> None:
-        """Wait one second, then longer from try to try; the held source keeps new records meanwhile."""
-        self._schema_tries += 1
-        if self._schema_tries == 1:
-            _log.error(
-                "schema_unavailable",
-                source=self._source.name,
-                reason=self._mapper.schema_trouble[self._source.name],
-                effect="this source waits; trying again",
-            )
-        self._under_way.wait_a_while(
-            min(_LONGEST_SCHEMA_WAIT, 2.0 ** min(self._schema_tries - 1, 10)), self._source.hold, self._aborted
+    # -- partitions that wait for a schema: their records are not rejected ------------------------
+
+    def _all_wait(self) -> bool:
+        """Whether the whole source waits: it has no other partitions, or too much waits already."""
+        waiting = self._waiting.values()
+        return any(not each.apart for each in waiting) or (
+            sum(size for each in waiting for _, _, size in each.chunks) > _MOST_WAITING_BYTES
         )
 
-    def _schema_arrived(self) -> None:
-        self._schema_tries = 0
-        self._mapper.schema_trouble.pop(self._source.name, None)
-        _log.info("schema_available", source=self._source.name)
+    def _wait(self, waiting: _Waiting, rest: Chunk) -> None:
+        """Wait one second before the next try, then longer from try to try."""
+        waiting.reason = self._mapper.schema_trouble[self._source.name]
+        if waiting.apart:
+            waiting.reason = f"{rest.partition} waits: {waiting.reason}"
+        waiting.due = self._under_way.now() + min(_LONGEST_SCHEMA_WAIT, 2.0 ** min(waiting.tries, 10))
+        waiting.tries += 1
+        self._tell()
+
+    def _try_again(self) -> None:
+        """Map the records of each partition whose time has come, until a schema is unavailable again."""
+        for partition, waiting in list(self._waiting.items()):
+            if self._under_way.now() < waiting.due or self._aborted.is_set():
+                continue
+            ours = True
+            while waiting.chunks and self._under_way.has_room():
+                chunk, given_away, size = waiting.chunks[0]
+                ours = given_away == self._under_way.times_given_away(chunk)
+                rest = self._map(chunk, given_away) if ours else None
+                if rest is not None:
+                    waiting.chunks[0] = rest, given_away, size
+                    if len(rest.records) < len(chunk.records):
+                        waiting.tries = 0
+                    self._wait(waiting, rest)
+                    break
+                waiting.chunks.popleft()
+            if not waiting.chunks:
+                del self._waiting[partition]
+                self._source.go_on(partition)
+                self._tell()
+                if ours:
+                    _log.info("schema_available", source=self._source.name, partition=partition)
+
+    def _tell(self) -> None:
+        reasons = [each.reason for each in self._waiting.values()]
+        told = reasons[:_MOST_TOLD] + ([f"{len(reasons) - _MOST_TOLD} more wait"] if len(reasons) > _MOST_TOLD else [])
+        if told:
+            self._mapper.schema_trouble[self._source.name] = "; ".join(told)
+        else:
+            self._mapper.schema_trouble.pop(self._source.name, None)
 
 
 def ended(source: Source) -> str | None:

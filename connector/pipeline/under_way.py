@@ -136,18 +136,14 @@ class UnderWay:
             self._intakes_unfinished -= finished
             self.changed.notify_all()
 
+    def now(self) -> float:
+        """Seconds of the pipeline's clock."""
+        return self._clock()
+
     def wait_for_change(self) -> None:
         """Wait until something changes, for `LOOK_SECONDS` at most."""
         with self.changed:
             self.changed.wait(LOOK_SECONDS)
-
-    def wait_a_while(self, seconds: float, meanwhile: Callable[[], None], aborted: threading.Event) -> None:
-        """Wait for `seconds`, and call `meanwhile` at least every `LOOK_SECONDS`; an abort ends the wait."""
-        until = self._clock() + seconds
-        while self._clock() < until and not aborted.is_set():
-            moves()
-            meanwhile()
-            self.wait_for_change()
 
     def notify(self) -> None:
         """Make every waiting thread look again."""

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 from connector import __version__
 from connector.config.model import Config
 from connector.dead_letters.writer import DeadLetterWriter
+from connector.formats.schema.registry.section import PATIENCE_SECONDS
 from connector.formats.sparkplug.topic import Owner
 from connector.ledger.source_file import SourceFile
 from connector.mapping.mapper import Mapper
@@ -31,15 +32,19 @@ def build_mapper(
     claims: Mapping[str, Origin],
     states: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
     births: Mapping[str, Iterable[tuple[Owner, bytes]]] = MappingProxyType({}),
+    schema_patience: float = PATIENCE_SECONDS,
 ) -> Mapper:
     """Returns the mapper that the configuration describes.
 
-    `claims`, `states` and `births` come from earlier runs. Raises `SettingsError` if a file of a format cannot be used,
+    `claims`, `states` and `births` come from earlier runs. A schema that its registry does not have is waited for
+    during `schema_patience` (seconds). Raises `SettingsError` if a file of a format cannot be used,
     and `StartError` if the folder of the schemas cannot be used.
     """
     try:
         folder = config.state_dir / "schemas"
-        registries = {name: section.build(name, folder) for name, section in config.schema_registries.items()}
+        registries = {
+            name: section.build(name, folder, schema_patience) for name, section in config.schema_registries.items()
+        }
         rules = config.rules(registries)
     except OSError as error:
         raise StartError(f"{error.filename or config.state_dir}: {error.strerror or error}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from connector.ledger.account import SettledRange
 
@@ -68,6 +68,20 @@ class OwnedPartition:
             redelivered = sum(1 for position in positions if self._is_covered(position))
         taken = SettledRange(self.name, first, self.next_taken, len(positions), redelivered)
         self._taken.append(_Taken(positions[-1], taken))
+
+    def step_over(self, end: int) -> SettledRange | None:
+        """Record that no record before `end` is left to take: there are only markers of transactions, and the like.
+
+        Returns the positions that are settled by this at once. Positions after a record that is not settled yet are
+        settled with this record.
+        """
+        first, self.next_taken = self.next_taken, end if self.next_taken is None else max(self.next_taken, end)
+        if first is None or first >= end:
+            return None
+        if not self._taken:
+            return SettledRange(self.name, first, end, 0)
+        self._taken[-1] = replace(self._taken[-1], range=replace(self._taken[-1].range, next=end))
+        return None
 
     def settle(self, position: int) -> list[SettledRange]:
         """Settle all chunks up to `position`; returns the newly settled ranges, joined where there is no gap."""

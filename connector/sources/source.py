@@ -85,6 +85,19 @@ class Source(Protocol):
         """
         return  # for mypy, a method with an empty body is abstract
 
+    def hold_back(self, partition: str) -> bool:
+        """Give no more chunks of this partition until `go_on`; returns False if all partitions would have to wait.
+
+        Chunks that were read before may still come, and so may new chunks after the partition was assigned anew. The
+        default is for a source with one partition.
+        """
+        del partition
+        return False
+
+    def go_on(self, partition: str) -> None:
+        """Give chunks of a partition again that was held back; the default does nothing."""
+        del partition
+
     @abstractmethod
     def commit(self, commit: Commit) -> None:
         """Settle all records up to the commit's position, which is the last position of a chunk.

@@ -49,7 +49,7 @@ class TriedMapping:
             RuleAt(number, line, section.topic or f"(preset {getattr(section, 'preset', '')})")
             for number, (line, section) in enumerate(zip(lines, config.mapping.rules, strict=True), 1)
         ]
-        self._mapper = build_mapper(config, dict(claims))
+        self._mapper = build_mapper(config, dict(claims), schema_patience=0)
         self.origins: dict[str, Origin] = dict(claims)
         """Input ID → the origin of the values; without input IDs that several topics share on purpose."""
         self.metadata: dict[str, SignalMetadata] = {}

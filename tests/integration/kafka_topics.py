@@ -58,6 +58,14 @@ def committed(kafka: KafkaBroker, topic: str, partitions: int = 3) -> list[int]:
     return [partition.offset for partition in found]
 
 
+def end_of(kafka: KafkaBroker, topic: str, partition: int) -> int:
+    """The offset after the last one of the partition that no open transaction holds back."""
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": topic})
+    _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10, cached=False)
+    consumer.close()
+    return end
+
+
 def stored(sandbox: SandboxServer, topic: str) -> dict[int, float]:
     """The samples of the topic's field `v` in Clarify: time in µs → value."""
     return dict(sandbox.samples(f"{topic}:v")) if f"{topic}:v" in sandbox.signals() else {}

@@ -20,10 +20,12 @@ _REMEDIES: Final[dict[str, str]] = {
     "Correct the rule or the device; then replay.",
     Reason.DECOMPRESSED_TOO_LARGE: "The decompressed payload is larger than mapping.max_payload. Raise the setting, "
     "or correct the device.",
-    Reason.NO_SCHEMA_ID: "The payload does not begin with the ID of a schema. Correct the producer, or name the "
+    Reason.NO_SCHEMA_ID: "The record names no schema: see the message. Correct the producer, or name the "
     "schema in the rule; then replay.",
-    Reason.SCHEMA_NOT_FOUND: "The registry does not have the schema. Register the schema, or correct schema_registry; "
-    "then replay.",
+    Reason.SCHEMA_NOT_FOUND: "The registry does not have the schema. Register the schema, or correct "
+    "schema_registries; then replay.",
+    Reason.SCHEMA_UNAVAILABLE: "The registry did not give the schema within give_up_after: see the message. When it "
+    "works again, replay.",
     Reason.SCHEMA_UNUSABLE: "The schema cannot be used: see the message. Correct the schema; then replay.",
     Reason.SCHEMA_VIOLATED: "The payload does not fit the schema. Correct the producer or the schema; then replay.",
     Reason.SIGNAL_HELD: "A new signal waits for approval: clarify-connector new-signals CONFIG --approve PATTERN; "

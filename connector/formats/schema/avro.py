@@ -22,7 +22,7 @@ from connector.formats.documents import DocumentCollector
 from connector.formats.format import Documents, PayloadError
 from connector.formats.schema.avro_schemas import VALUE, AvroSchema, parse_avro
 from connector.formats.schema.schemas import ParsedSchemas, RegisteredSchema, Schemas
-from connector.formats.schema.wire import HEADER, schema_id
+from connector.formats.schema.wire import Headers, Ids, framed
 from connector.records import Reason
 from connector.settings import SettingsError
 
@@ -35,6 +35,8 @@ _CONTAINER: Final = b"Obj\x01"
 _METADATA: Final = parse_schema({"type": "map", "values": "bytes"})
 _LONG: Final = parse_schema("long")
 _SYNC: Final = 16
+_AS_JSON: Final = ("apicurio.value.encoding", "JSON")
+"""The header of a record whose payload is not Avro's binary encoding."""
 _CODECS: Final = {b"null": None, b"deflate": "deflate", b"zstandard": "zstd"}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -44,12 +46,14 @@ class AvroFormat:
 
     name = "avro"
 
-    def __init__(self, schema: Schemas | str, *, max_bytes: int) -> None:
+    def __init__(self, schema: Schemas | str, *, max_bytes: int, ids: Ids = "confluent") -> None:
         """`schema` is a registry, or the text of a schema. Raises SettingsError if this text cannot be used.
 
-        `max_bytes` is the most bytes that the blocks of a container may have when they are decompressed.
+        `ids` is the kind of IDs in payloads. `max_bytes` is the most bytes that the blocks of a container may have when
+        they are decompressed.
         """
         self._max_bytes = max_bytes
+        self._ids = ids
         self._declared: AvroSchema | None = None
         if isinstance(schema, str):
             try:
@@ -60,6 +64,10 @@ class AvroFormat:
             self._registered = ParsedSchemas(schema, "AVRO", "Avro", _MAX_REGISTERED, _parsed)
 
     def decode(self, payload: bytes) -> object:
+        """As `decode_with`, without headers."""
+        return self.decode_with(payload, ())
+
+    def decode_with(self, payload: bytes, headers: Headers) -> object:
         """The document of a record; for a container, the `Documents` of its records.
 
         Raises `PayloadError` and, with a registry, `SchemaUnavailableError`.
@@ -70,7 +78,13 @@ class AvroFormat:
             raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
         if self._declared is not None:
             return _record(self._declared, payload, 0)
-        return _record(self._registered.get(schema_id(payload)), payload, HEADER)
+        found = framed(payload, headers, self._ids)
+        if found.by_apicurio and _AS_JSON in headers:
+            raise PayloadError(
+                Reason.INVALID_AVRO,
+                "the sender writes Avro as JSON, which is not read: set apicurio.registry.avro.encoding=BINARY there",
+            )
+        return _record(self._registered.get(found.id), payload, found.start)
 
     def _container(self, payload: bytes) -> Documents:
         """The documents of an object container file. Raises `PayloadError`.

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from connector.formats.format import PayloadError
 from connector.formats.schema.schemas import ParsedSchemas
-from connector.formats.schema.wire import HEADER, schema_id
+from connector.formats.schema.wire import framed
 from connector.formats.text import json_payload
 from connector.settings import SettingsError
 
 if TYPE_CHECKING:
     from connector.formats.schema.json_schema_check import BoundedValidator
     from connector.formats.schema.schemas import RegisteredSchema, Schemas
+    from connector.formats.schema.wire import Headers, Ids
 
 _MAX_SCHEMA_SIZE: Final = 1024 * 1024
 """The longest schema with its references, in characters: Confluent's registry takes no longer schema either."""
@@ -30,11 +31,12 @@ class JsonSchemaFormat:
 
     name = "json_schema"
 
-    def __init__(self, schemas: Schemas | None) -> None:
-        """With `schemas`, every document is checked against its schema.
+    def __init__(self, schemas: Schemas | None, *, ids: Ids = "confluent") -> None:
+        """With `schemas`, every document is checked against its schema. `ids` is the kind of IDs in payloads.
 
         Raises SettingsError if the library for the check is not installed.
         """
+        self._ids = ids
         self._validators = (
             None
             if schemas is None
@@ -48,10 +50,14 @@ class JsonSchemaFormat:
                 raise SettingsError(NEEDS) from None
 
     def decode(self, payload: bytes) -> object:
+        """As `decode_with`, without headers."""
+        return self.decode_with(payload, ())
+
+    def decode_with(self, payload: bytes, headers: Headers) -> object:
         """The document of the payload. Raises `PayloadError` and, with the check, `SchemaUnavailableError`."""
-        number = schema_id(payload)
-        validator = None if self._validators is None else self._validators.get(number)
-        document = json_payload.decode(payload[HEADER:])
+        found = framed(payload, headers, self._ids)
+        validator = None if self._validators is None else self._validators.get(found.id)
+        document = json_payload.decode(payload[found.start :])
         if validator is not None:
             validator.check(document)
         return document

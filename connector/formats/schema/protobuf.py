@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +14,8 @@ from connector.formats.format import PayloadError
 from connector.formats.schema import protobuf_schemas
 from connector.formats.schema.protobuf_documents import ProtobufConverter
 from connector.formats.schema.protobuf_schemas import ProtobufSchema
-from connector.formats.schema.schemas import ParsedSchemas, RegisteredSchema, Schemas
-from connector.formats.schema.wire import HEADER, schema_id
+from connector.formats.schema.schemas import ParsedSchemas, RegisteredSchema, SchemaId, Schemas
+from connector.formats.schema.wire import Framed, Headers, Ids, framed
 from connector.records import Reason
 from connector.settings import SettingsError
 
@@ -22,6 +23,7 @@ _MAX_READERS: Final = 10_000
 _MAX_SCHEMA_SIZE: Final = 256 * 1024
 """Characters of a .proto file with its imports: about two seconds of parsing."""
 _MAX_NESTING: Final = 32
+_SIMPLE_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 def from_proto_file(path: Path, folder: Path, message: str) -> DeclaredProtobufFormat:
@@ -75,24 +77,40 @@ class DeclaredProtobufFormat:
 
 
 class ProtobufFormat:
-    """The format of Protobuf messages behind the schema's ID and the indexes of the message in the schema."""
+    """The format of Protobuf messages with a schema's ID.
+
+    Confluent's serializers count the message in the schema; Apicurio's name it.
+    """
 
     name = "protobuf"
 
-    def __init__(self, schemas: Schemas) -> None:
+    def __init__(self, schemas: Schemas, *, ids: Ids = "confluent") -> None:
+        """`ids` is the kind of IDs in payloads."""
+        self._ids = ids
         self._registered = ParsedSchemas(schemas, "PROTOBUF", "Protobuf", _MAX_SCHEMA_SIZE, _parsed)
-        self._readers: dict[tuple[int, tuple[int, ...]], _Reader] = {}
+        self._readers: dict[tuple[SchemaId, tuple[int, ...] | str], _Reader] = {}
 
     def decode(self, payload: bytes) -> object:
+        """As `decode_with`, without headers."""
+        return self.decode_with(payload, ())
+
+    def decode_with(self, payload: bytes, headers: Headers) -> object:
         """The document of the message in the payload. Raises `PayloadError` and `SchemaUnavailableError`."""
-        number = schema_id(payload)
-        indexes, start = _indexes(payload)
-        reader = self._readers.get((number, indexes))
+        found = framed(payload, headers, self._ids)
+        which: tuple[int, ...] | str
+        if found.by_apicurio:
+            which, start = _named(payload, found)
+        elif not found.start:
+            which, start = _indexes(found.indexes, 0)[0], found.start
+        else:
+            which, start = _indexes(payload, found.start)
+        reader = self._readers.get((found.id, which))
         if reader is None:
-            reader = _Reader(self._registered.get(number).by_indexes(indexes))
+            schema = self._registered.get(found.id)
+            reader = _Reader(schema.by_simple_name(which) if isinstance(which, str) else schema.by_indexes(which))
             if len(self._readers) >= _MAX_READERS:
                 self._readers.clear()
-            self._readers[number, indexes] = reader
+            self._readers[found.id, which] = reader
         return reader.read(payload[start:])
 
 
@@ -100,12 +118,28 @@ def _parsed(found: RegisteredSchema) -> ProtobufSchema:
     return protobuf_schemas.from_texts(found.text, {reference.name: reference.text for reference in found.references})
 
 
-def _indexes(payload: bytes) -> tuple[tuple[int, ...], int]:
-    """(message indexes, position of the message in the payload). Raises `PayloadError`.
+def _named(payload: bytes, found: Framed) -> tuple[str, int]:
+    """(simple name of the message, position of the message in the payload); the name is empty if there is none.
 
-    The payload has the number of indexes, and then the indexes. The number 0 stands for the first message.
+    Apicurio's serializers write the name into a header, or before the data as a message of its own (its length, and
+    field 1 with the name), or both, by their version.
     """
-    count, at = _number(payload, HEADER)
+    length = payload[found.start] if len(payload) > found.start else 0
+    end = found.start + 1 + length
+    name = payload[found.start + 3 : end]
+    if length == len(name) + 2 and payload[found.start + 1 : found.start + 3] == bytes((0x0A, len(name))):
+        text = name.decode("utf-8", "replace")
+        if _SIMPLE_NAME.fullmatch(text) and found.message in ("", text):
+            return text, end
+    return found.message, found.start
+
+
+def _indexes(payload: bytes, start: int) -> tuple[tuple[int, ...], int]:
+    """(message indexes, position behind them). Raises `PayloadError`.
+
+    At `start` is the number of indexes, and then the indexes. The number 0 stands for the first message.
+    """
+    count, at = _number(payload, start)
     if not 0 <= count <= _MAX_NESTING:
         raise _no_indexes(f"{count} message indexes")
     found = []

@@ -51,6 +51,18 @@ class ProtobufSchema:
             known = ", ".join(sorted(_names(self._file.message_type, self._file.package))[:20])
             raise unusable(f"there is no message {name} in {self._file.name} (there: {known or 'none'})") from None
 
+    def by_simple_name(self, name: str) -> Descriptor:
+        """The only message with this name without its package and the messages around it. Raises `PayloadError`.
+
+        Without a name, the only message of the file.
+        """
+        known = _names(self._file.message_type, self._file.package)
+        found = [full for full in known if not name or full.rpartition(".")[2] == name]
+        if len(found) != 1:
+            called = f"called {name}" if name else "for a payload that names none"
+            raise unusable(f"the schema has {len(found)} messages {called} (there: {', '.join(sorted(known)[:20])})")
+        return self.by_name(found[0])
+
     def by_indexes(self, indexes: Sequence[int]) -> Descriptor:
         """The message at these indexes. Raises `PayloadError` if there is none.
 

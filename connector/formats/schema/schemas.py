@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from connector.formats.format import PayloadError
 from connector.records import Reason
@@ -27,12 +27,36 @@ class NamedSchema:
 
 
 @dataclass(frozen=True, slots=True)
+class GlobalId:
+    """An ID of Apicurio for one version of one artifact. Its content has another ID, by which Confluent's interface
+    knows it."""
+
+    number: int
+
+    def __str__(self) -> str:
+        return f"with the global ID {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Guid:
+    """An ID of Confluent's registry (from 8.0 on) that is the same in all registries."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return f"with the GUID {self.text}"
+
+
+SchemaId: TypeAlias = int | GlobalId | Guid
+
+
+@dataclass(frozen=True, slots=True)
 class RegisteredSchema:
     """A schema in the form in which its registry has it. The schema of an ID never changes."""
 
-    id: int
+    id: SchemaId
     kind: str
-    """`AVRO`, `PROTOBUF` or `JSON`."""
+    """`AVRO`, `PROTOBUF` or `JSON`; empty if the registry did not say."""
     text: str
     references: tuple[NamedSchema, ...] = ()
     """All schemas that the schema refers to, directly or indirectly. A schema stands after the ones it refers to."""
@@ -41,7 +65,7 @@ class RegisteredSchema:
 class Schemas(Protocol):
     """A schema registry, as formats use it. Safe for threads."""
 
-    def schema(self, schema_id: int) -> RegisteredSchema:
+    def schema(self, schema_id: SchemaId) -> RegisteredSchema:
         """The schema with this ID.
 
         Raises `SchemaUnavailableError` if the registry cannot answer now, and `PayloadError` if the registry says that
@@ -72,9 +96,9 @@ class ParsedSchemas(Generic[Parsed]):
         self._called = called
         self._most_characters = most_characters
         self._parse = parse
-        self._by_id: dict[int, Parsed | tuple[Reason, str]] = {}
+        self._by_id: dict[SchemaId, Parsed | tuple[Reason, str]] = {}
 
-    def get(self, number: int) -> Parsed:
+    def get(self, number: SchemaId) -> Parsed:
         """The schema with this ID. Raises `SchemaUnavailableError`, and `PayloadError` if it cannot be used."""
         known = self._by_id.get(number)
         if known is None:
@@ -91,7 +115,7 @@ class ParsedSchemas(Generic[Parsed]):
         return known
 
     def _usable(self, found: RegisteredSchema) -> Parsed:
-        if found.kind != self._kind:
+        if found.kind not in (self._kind, ""):
             raise PayloadError(Reason.SCHEMA_UNUSABLE, f"schema {found.id} is not {self._called} but {found.kind}")
         size = len(found.text) + sum(len(reference.text) for reference in found.references)
         if size > self._most_characters:

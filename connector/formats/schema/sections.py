@@ -24,6 +24,13 @@ class _SchemaFormatSection(FormatSection):
         "zero and the schema's ID (Confluent's wire format).",
     )
 
+    schema_ids: Literal["confluent", "apicurio_global", "apicurio_content"] = Field(
+        default="confluent",
+        description="The IDs at the beginning of payloads: of four bytes (`confluent`), or of eight bytes, as the "
+        "serializers of Apicurio before version 3 write them: a global ID (their default), or a content ID. IDs in "
+        "headers are read in any case.",
+    )
+
     @property
     def declared(self) -> bool:
         """Whether the schema is declared, so that the format needs no registry."""
@@ -41,6 +48,10 @@ class _SchemaFormatSection(FormatSection):
         if len(names) > 1:
             return f"there are several schema_registries: say which with registry: {' or '.join(sorted(names))}"
         return None
+
+    def _check_ids(self) -> None:
+        if self.declared and self.schema_ids != "confluent":
+            raise ValueError("schema_ids is for payloads with a schema in a registry; remove it")
 
     def _name(self) -> str:
         return str(getattr(self, "type", ""))
@@ -69,6 +80,7 @@ class AvroFormatSection(_SchemaFormatSection):
     def _one_schema(self) -> AvroFormatSection:
         if self.registry and self.schema_file:
             raise ValueError("registry and schema_file exclude each other; remove one of the two")
+        self._check_ids()
         return self
 
     @property
@@ -81,7 +93,7 @@ class AvroFormatSection(_SchemaFormatSection):
         from connector.formats.schema.avro import AvroFormat  # noqa: PLC0415
 
         if self.schema_file is None:
-            return AvroFormat(self._schemas(registry), max_bytes=max_payload)
+            return AvroFormat(self._schemas(registry), max_bytes=max_payload, ids=self.schema_ids)
         return AvroFormat(_text_of_file("schema_file", self.schema_file), max_bytes=max_payload)
 
 
@@ -115,6 +127,7 @@ class ProtobufFormatSection(_SchemaFormatSection):
         given = [name for name in ("registry", "proto_file", "descriptor_file") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other; keep one")
+        self._check_ids()
         if self.declared and self.message is None:
             raise ValueError(f"{given[0]} needs message, the full name of the message in it")
         if self.message is not None and not self.declared:
@@ -139,7 +152,7 @@ class ProtobufFormatSection(_SchemaFormatSection):
             return protobuf.from_proto_file(self.proto_file, folder, self.message or "")
         if self.descriptor_file is not None:
             return protobuf.from_descriptor_file(self.descriptor_file, self.message or "")
-        return protobuf.ProtobufFormat(self._schemas(registry))
+        return protobuf.ProtobufFormat(self._schemas(registry), ids=self.schema_ids)
 
 
 class JsonSchemaFormatSection(_SchemaFormatSection):
@@ -156,7 +169,7 @@ class JsonSchemaFormatSection(_SchemaFormatSection):
         """The format with these settings."""
         from connector.formats.schema.json_schema import JsonSchemaFormat  # noqa: PLC0415
 
-        return JsonSchemaFormat(self._schemas(registry) if self.check else None)
+        return JsonSchemaFormat(self._schemas(registry) if self.check else None, ids=self.schema_ids)
 
     @property
     def declared(self) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from connector.formats.format import BadDocument, Documents, Format, PayloadError
+from collections.abc import Sequence
+
+from connector.formats.format import BadDocument, Documents, Format, HeaderReader, PayloadError
 from connector.formats.text.json_payload import RepeatedKeys, decode, decode_repeated, may_repeat_keys
 from connector.mapping.documents.walk import LONGEST_PLACE, count, repeated, shortened
 from connector.records import Reason, Reject
@@ -11,10 +13,14 @@ from connector.records import Reason, Reject
 class Decoded:
     """A payload, decoded once for each format of its rules; knows the documents that rules have taken."""
 
-    def __init__(self, payload: bytes, most: int, *, once: bool) -> None:
-        """`most` bounds the payload, in bytes. With `once`, only the first rule that takes a document gets it."""
+    def __init__(self, payload: bytes, headers: Sequence[tuple[str, str]], most: int, *, once: bool) -> None:
+        """`headers` are those of the record. `most` bounds the payload, in bytes.
+
+        With `once`, only the first rule that takes a document gets it.
+        """
         self._once = once
         self._payload = payload
+        self._headers = headers
         self._most = most
         self._by: dict[int, tuple[list[tuple[int, object]], list[Reject]]] = {}
         self._open: dict[int, dict[int, object]] = {}
@@ -40,7 +46,10 @@ class Decoded:
             if form is None:
                 documents: list[object] = [_json(self._payload, repeats)]
             else:
-                document = form.decode(self._payload)
+                if self._headers and isinstance(form, HeaderReader):
+                    document = form.decode_with(self._payload, self._headers)
+                else:
+                    document = form.decode(self._payload)
                 documents = list(document) if isinstance(document, Documents) else [document]
             bad = [document for document in documents if isinstance(document, BadDocument)]
             self._bad[at] = [

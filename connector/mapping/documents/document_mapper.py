@@ -14,6 +14,7 @@ from typing import Final
 import orjson
 
 from connector.formats.text.json_payload import decode, decode_repeated, may_repeat_keys
+from connector.mapping.documents.decimals import DecimalsAsBytes
 from connector.mapping.documents.items import items_of, leaves_beside
 from connector.mapping.documents.known_lists import learn_lists, variant_of
 from connector.mapping.documents.known_shapes import NOT_YET, KnownShapes
@@ -63,7 +64,9 @@ class DocumentMapper:
         thinner: Thinner,
         bounds: TimeBounds,
         shared: SharedTopics,
+        decimals: DecimalsAsBytes,
     ) -> None:
+        self._decimals = decimals
         self._shared = shared
         self._plans = plans
         self._walker = walker
@@ -101,6 +104,7 @@ class DocumentMapper:
             if selected is MISSING or selected is None:
                 return Mapped(skipped=True, filtered=leaves(document), why="left_out")
             outside = leaves(document) - leaves(selected)
+            self._decimals.look(plan, document, selected)
         if rule.iterates:
             return self._items(rule, plan, record, named, texts, selected, (document,), outside, whole)
         if rule.dynamic:

@@ -88,6 +88,12 @@ class Assignment:
             owned.take(positions)
         self._ready.append(chunk)
 
+    def step_over(self, name: str, end: int) -> SettledRange | None:
+        """Record that a partition has no more records before `end`, as `OwnedPartition.step_over`."""
+        with self._partitions:
+            owned = self._owned.get(name)
+            return None if owned is None or name in self._stuck else owned.step_over(end)
+
     @property
     def is_ready(self) -> bool:
         """Whether a chunk is ready to be given out."""

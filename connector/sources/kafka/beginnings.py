@@ -13,6 +13,7 @@ from confluent_kafka import TopicPartition
 
 from connector.ledger.source_file import SourceFile
 from connector.sources.kafka.assignment import Assignment
+from connector.sources.kafka.loss import expired_text
 from connector.sources.kafka.member import Member
 from connector.sources.kafka.positions import Positions
 from connector.sources.kafka.section import KafkaSection
@@ -66,8 +67,7 @@ class Beginnings:
             self._positions.begin(at)
             return
         what = (
-            f"{owned.name}: the data from offset {start.expected} to before {start.offset} had expired before it could "
-            "be read"
+            expired_text(owned.name, start.expected, start.offset)
             if start.lost
             else f"{owned.name}: position {start.expected} is not in the log any more: the log was cut, or the topic "
             f"made anew; reading goes on with the first record of the log, at {start.offset}"

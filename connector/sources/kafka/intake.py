@@ -1,16 +1,24 @@
-"""Sorts librdkafka's messages into chunks: each chunk has the records of one partition."""
+"""Sorts librdkafka's messages into chunks: each chunk has the records of one partition.
+
+At the end of a partition, librdkafka says where the end is. Between the last record and the end, there may be positions
+without a record for us: markers of transactions, and what a producer or compaction has taken back. These positions are
+settled, too. Otherwise the group would never reach the end, and these positions would look like a loss when the log has
+deleted them.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, Message
 
+from connector.ledger.account import SettledRange
 from connector.records import Chunk
 from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.member import Member
-from connector.sources.kafka.records import to_records
+from connector.sources.kafka.records import explained, to_records
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.partitions import partition_name
 
@@ -21,11 +29,20 @@ _BATCH_BYTES: Final = 4 * 1024 * 1024
 class PartitionSorter:
     """Makes chunks of consumed messages, by partition. Called by the thread that polls."""
 
-    def __init__(self, settings: KafkaSection, assignment: Assignment, member: Member) -> None:
+    def __init__(
+        self,
+        settings: KafkaSection,
+        assignment: Assignment,
+        member: Member,
+        stepped_over: Callable[[SettledRange], None],
+    ) -> None:
+        """`stepped_over` gets positions without a record, which are settled as soon as they are known."""
+        self._settings = settings
         self._source = settings.name
         self._record_time = settings.timestamps == "record"
         self._assignment = assignment
         self._member = member
+        self._stepped_over = stepped_over
         self.batch = 100
         """Number of messages to consume at a time."""
         self._message_bytes = 1000.0
@@ -88,13 +105,17 @@ class PartitionSorter:
         self.batch = max(1, min(_BATCH, int(_BATCH_BYTES / self._message_bytes)))
 
     def _note_errors(self, messages: list[Message]) -> None:
-        """Report the errors that librdkafka returned in place of records: refused positions, and other errors."""
+        """Report what librdkafka returned in place of records: ends, refused positions, and other errors."""
         for message in messages:
             error = message.error()
             if error is None:
                 continue
             topic, number = message.topic(), message.partition()
-            if error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and number is not None:
+            if error.code() == KafkaError._PARTITION_EOF:
+                settled = self._assignment.step_over(partition_name(topic or "", number or 0), message.offset() or 0)
+                if settled is not None:
+                    self._stepped_over(settled)
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET and topic is not None and number is not None:
                 self._assignment.position_refused(partition_name(topic, number))
             else:
-                self._member.failed(error, topic)
+                self._member.failed(explained(self._settings, message, error), topic)

@@ -12,6 +12,17 @@ from dataclasses import dataclass
 from connector.sources.loss import Horizon, Trend
 
 
+def expired_text(partition: str, first: int, end: int) -> str:
+    """Says that the offsets from `first` to before `end` were deleted before they could be read, for people.
+
+    Only the log could say how many of these offsets had a record.
+    """
+    return (
+        f"{partition}: the data from offset {first} to before {end} had expired before it could be read: at most "
+        f"{end - first} records (markers of transactions, and records that compaction removed, have offsets, too)"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class PartitionView:
     """The state of a partition of this member."""

@@ -21,8 +21,9 @@ from connector.ledger.account import Commit
 from connector.ledger.ledger_writer import LedgerWriter
 from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
+from connector.sources.kafka.loss import expired_text
 from connector.sources.kafka.member import Member
-from connector.sources.kafka.records import to_records
+from connector.sources.kafka.records import explained, to_records
 from connector.sources.kafka.reread import KafkaAgain
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import reader_settings
@@ -253,7 +254,7 @@ class KafkaRangeSource(Source):
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._at_end(name, message.offset() or 0)
             else:
-                self._member.failed(error, message.topic())
+                self._member.failed(explained(self._section, message, error), message.topic())
         for name, run in runs.items():
             owned = self._owned[name]
             end = self._ends[name]
@@ -304,7 +305,7 @@ class KafkaRangeSource(Source):
         name = owned.name
         expected = owned.next_taken or 0
         start = min(max(low, expected), self._ends[name])
-        what = f"{name}: the data from offset {expected} to before {start} had expired before it could be read"
+        what = expired_text(name, expected, start)
         _log.error("kafka_data_expired", source=self.name, partition=name, first_lost=expected, next_available=start)
         self._file.ledger.add_expired(what, start - expected)
         self.expired += start - expected

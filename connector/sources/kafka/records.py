@@ -1,17 +1,22 @@
-"""Kafka messages → records."""
+"""Kafka messages → records; and the reason why a batch of them cannot be unpacked."""
 
 from __future__ import annotations
 
-from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE, Message
+from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE, KafkaError, Message
 
+from connector.brokers.kafka_headers import NO_NAME, Headers, read_headers
 from connector.records import Record, TimeKind
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.kafka.settings import ANSWER_BYTES
+from connector.sources.partitions import partition_name
 
 _NO_TIME = -1
 """Kafka's timestamp for a record without a timestamp; the kind of timestamp does not matter."""
+_WITHOUT_HEADERS = f"{NO_NAME}. The letter has the record without its headers, and with the time of its arrival"
+_ZSTD = "codec 0x4"
+_BOUND = "receive.message.max.bytes"
 _CREATED = int(TimeKind.CREATED)
 _APPENDED = int(TimeKind.APPENDED)
-
-Headers = dict[str, str | bytes | None] | list[tuple[str, str | bytes | None]]
 
 
 def to_records(topic: str, messages: list[Message], received_us: int, *, record_time: bool) -> list[Record]:
@@ -24,7 +29,11 @@ def to_records(topic: str, messages: list[Message], received_us: int, *, record_
     add = records.append
     for message in messages:
         kind, time_ms = message.timestamp()
-        headers = message.headers()
+        try:
+            headers = read_headers(message)
+        except SystemError:
+            add(Record(topic, message.value(), received_us, message.key(), problem=_WITHOUT_HEADERS))
+            continue
         texts = _texts(headers) if headers else ()
         if not record_time or kind == TIMESTAMP_NOT_AVAILABLE or time_ms == _NO_TIME:
             add(Record(topic, message.value(), received_us, message.key(), texts))
@@ -42,3 +51,23 @@ def _texts(headers: Headers) -> tuple[tuple[str, str], ...]:
 
 def _text(value: bytes | None) -> str:
     return (value or b"").decode(errors="backslashreplace")
+
+
+def explained(section: KafkaSection, message: Message, error: KafkaError) -> KafkaError:
+    """Returns the error that came in place of a record; for a batch that cannot be unpacked, with the remedy.
+
+    librdkafka has one error for a damaged batch and for a batch of zstd that is too large. A damaged batch mostly fails
+    at its checksum already, before it is unpacked.
+    """
+    if error.code() != KafkaError._BAD_COMPRESSION:
+        return error
+    text = f"{partition_name(message.topic() or '', message.partition() or 0)}: the batch at offset {message.offset()} "
+    if _ZSTD in error.str():
+        bound = int(section.librdkafka.get(_BOUND, ANSWER_BYTES))
+        text += (
+            f"cannot be unpacked: it is too large, or damaged. Set {_BOUND} under librdkafka to three times the "
+            f"unpacked size of the batch (now {bound}: batches of {bound // 3} bytes fit in any case)"
+        )
+    else:
+        text += "is damaged"
+    return KafkaError(error.code(), f"{text}; librdkafka: {error.str()}")

@@ -45,7 +45,7 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
         "kafka_abandoned_total": "Records given away before they were settled; the new owner reads them again",
         "kafka_late_settlements_total": "Settlements refused because their partition had been given away",
         "kafka_redelivered_total": "Records that came again after this member had settled them",
-        "kafka_expired_total": "Records that were gone from the log before they could be read: a loss",
+        "kafka_expired_total": "Offsets that expired before they could be read: a loss of at most so many records",
         "kafka_disagreements_total": "Times that the member read other partitions than the group had assigned",
     }
     password_variable: ClassVar[str] = "KAFKA_PASSWORD"  # noqa: S105 - the name of an environment variable

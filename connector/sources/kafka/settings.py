@@ -15,9 +15,10 @@ from connector.sources.kafka.section import KafkaSection
 
 _HEARTBEATS_A_SESSION: Final = 4
 _FETCH_BYTES: Final = 1024 * 1024
-_ANSWER_BYTES: Final = 100_000_000
-"""The longest answer of a broker, and the longest batch of records unpacked from zstd. A record of more can be neither
-read nor passed over. (librdkafka has no such bound for gzip, LZ4 and Snappy.)"""
+ANSWER_BYTES: Final = 100_000_000
+"""The longest answer of a broker, and the most bytes for unpacking a batch of zstd: librdkafka tries buffers that grow
+by three. A batch of more can be neither read nor passed over. (librdkafka has no such bound for gzip, LZ4 and Snappy.)
+"""
 _OURS: Final = {
     "ssl.ca.location": "tls.ca_file",
     "ssl.certificate.location": "tls.cert_file",
@@ -41,6 +42,7 @@ def consumer_settings(section: KafkaSection) -> dict[str, Any]:
         "max.poll.interval.ms": round(section.max_poll_interval * 1000),
         "statistics.interval.ms": 5000,
         **_reading(),
+        "enable.partition.eof": True,  # the end may be after the last record: markers of transactions
         **_prefetch(section),
         **admin_settings(section),
     }
@@ -140,5 +142,5 @@ def _prefetch(section: KafkaSection) -> dict[str, Any]:
         "fetch.max.bytes": max(_FETCH_BYTES, min(section.prefetch, 8 * _FETCH_BYTES)),
         "fetch.message.max.bytes": _FETCH_BYTES,
         "fetch.queue.backoff.ms": 10,
-        "receive.message.max.bytes": _ANSWER_BYTES,
+        "receive.message.max.bytes": ANSWER_BYTES,
     }

@@ -30,7 +30,7 @@ from collections.abc import Callable, Sequence
 import structlog
 from confluent_kafka import Consumer, KafkaException
 
-from connector.ledger.account import Commit
+from connector.ledger.account import Commit, SettledRange
 from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
 from connector.sources.kafka.assignment import Assignment
@@ -80,7 +80,7 @@ class KafkaSource(Source):
         self._group = Group(
             settings, file, self._client, self._assignment, self._positions, self._beginnings, self._member
         )
-        self._intake = PartitionSorter(settings, self._assignment, self._member)
+        self._intake = PartitionSorter(settings, self._assignment, self._member, self._stepped_over)
         self._pausing = Pausing(settings, self._client, self._member)
         self._share = PartitionShare(settings, self._client, self._member)
         self._watching = Watching(settings, self._assignment, self._intake, self._member, epoch)
@@ -139,6 +139,15 @@ class KafkaSource(Source):
         message = self._client.consumer.poll(0)
         if message is not None:
             self._intake.take([message])
+
+    def hold_back(self, partition: str) -> bool:
+        """Pause one partition."""
+        self._pausing.hold_back(partition)
+        return True
+
+    def go_on(self, partition: str) -> None:
+        """Resume one partition."""
+        self._pausing.go_on(partition)
 
     def commit(self, commit: Commit) -> None:
         """Settle the records of the commit: first in the ledger, then in the group, both by the ledger's thread."""
@@ -241,8 +250,11 @@ class KafkaSource(Source):
     def _is_read(self, partition: str) -> bool:
         """Whether a partition of this member is read now."""
         return partition in self._assignment.owned and not (
-            self._pausing.paused or self._leaving or self._draining.is_set()
+            self._pausing.paused or partition in self._pausing.held_back or self._leaving or self._draining.is_set()
         )
+
+    def _stepped_over(self, part: SettledRange) -> None:
+        self._settlements.add(Commit(self.name, part.partition, part.next - 1, {}), [part])
 
     def _go_on_leaving(self, timeout: float) -> None:
         """Serve the group without reading, and commit; a commit fails during a rebalance, and is then tried again."""

@@ -10,7 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from connector.records import Record
 from connector.sources.kafka.member import Member
 from connector.sources.kafka.range import RangeFinder
-from connector.sources.kafka.records import to_records
+from connector.sources.kafka.records import explained, to_records
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.settings import reader_settings, refusal
 from connector.sources.range import RangeError
@@ -62,7 +62,7 @@ class KafkaTap:
                 self._consumer.incremental_unassign([TopicPartition(topic, number)])
                 self._consumer.incremental_assign([TopicPartition(topic, number, OFFSET_BEGINNING)])
             else:
-                self._member.failed(error, message.topic())
+                self._member.failed(explained(self._section, message, error), message.topic())
         for topic in by_topic:
             self._member.works(topic)
         self._give_up_without_brokers()

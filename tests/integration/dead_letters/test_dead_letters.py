@@ -3,6 +3,7 @@ run it."""
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import uuid
@@ -18,8 +19,9 @@ from tests.connector_process import ConnectorProcess, run_command
 from tests.dead_letter_places import KafkaPlace, MqttPlace
 from tests.in_process import left_as_it_was
 from tests.integration.kafka_topics import committed, kafka_source
-from tests.kafka_brokers import KafkaBroker
+from tests.kafka_brokers import KafkaBroker, need_real
 from tests.publisher import Publisher
+from tests.raw_kafka import RawRecord, write_raw
 from tests.sandbox_server import SandboxServer, sandbox_fixture
 from tests.secret_search import SearchedCommands
 from tests.waiting import free_port, wait_until
@@ -276,6 +278,41 @@ def test_a_record_with_a_time_that_no_calendar_has(kafka: KafkaBroker, sandbox: 
     assert replayed(connector)["succeeded"] == 2
     values = set(dict(sandbox.samples(topic)).values())
     assert values >= {0, 2, 3, 4}, "what was read at once has one time: 3 may have taken the place of 1"
+
+
+def test_a_record_with_whatever_metadata_a_record_can_have(
+    kafka: KafkaBroker, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """A header whose name is no text costs only its record; everything else is kept. Many good records stand before it:
+    then Python has optimized the code that reads them, and no longer notices by itself that the client has failed."""
+    start = int(time.time()) - 100
+    topic = f"metadata-{uuid.uuid4().hex[:8]}"
+    need_real(kafka).create_topic(topic, 1)
+    headers = [(b"", b""), (b"n", None), (b"v", b"\xff\0"), (b"twice", b"1"), (b"twice", b"2")]
+    good = 300
+    records: list[RawRecord] = [
+        *[(None, b"0", headers)] * good,
+        (b"\xff\0", b"{broken", headers),
+        (b"k", b"2", [(b"ok", b"1"), (b"\xff\xfe", b"2")]),
+        (None, None, [(b"\xff", None)]),
+        (b"", b"4", headers),
+    ]
+    write_raw(kafka.bootstrap, topic, records, start * 1000)
+    source = kafka_source(kafka, topic)
+    with ConnectorProcess(tmp_path, sandbox.credentials_path, source, FAST).start() as connector:
+        wait_until(lambda: committed(kafka, topic, 1) == [good + 4], 30, "all is committed", every=0.3)
+        assert connector.stop() == 0, connector.log()
+    assert "Traceback" not in connector.log()
+    assert connector.ledger()[0] == 0
+    assert dict(sandbox.samples(topic)) == {start * 10**6: 4}, "the last one has the time of the first one"
+    found = {letter["position"] - good + 1: letter for letter in letters(connector)}
+    assert sorted(found) == [1, 2, 3]
+    assert found[1]["headers"] == [["", ""], ["n", ""], ["v", "\\xff\0"], ["twice", "1"], ["twice", "2"]]
+    assert base64.b64decode(found[1]["key_base64"]) == b"\xff\0"
+    for position, text in ((2, "2"), (3, None)):
+        (reject,) = found[position]["rejects"]
+        assert (reject["reason"], "no UTF-8" in reject["message"]) == ("malformed_record", True)
+        assert found[position].get("payload_text") == text
 
 
 def test_no_secret_is_in_letters_or_logs(sandbox: SandboxServer, tmp_path: Path) -> None:

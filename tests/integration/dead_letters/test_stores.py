@@ -36,6 +36,7 @@ from tests.dead_letter_places import (
 )
 from tests.kafka_brokers import KafkaBroker
 from tests.kafka_fatal import make_fatal
+from tests.raw_kafka import write_raw
 from tests.waiting import wait_until
 
 LOCAL = ["sqlite", "file"]
@@ -231,6 +232,8 @@ def test_records_of_others_in_the_kafka_topic_are_left_alone(kafka: KafkaBroker)
     producer.produce(place.topic, b"x", headers=[("clarify-letter", b"{broken")])
     producer.produce(place.topic, None, key=b"\xff")
     producer.flush(10)
+    if kafka.real:
+        write_raw(kafka.bootstrap, place.topic, [(b"k", b"v", [(b"\xff", b"not text")])] * 300, 1)
     store = place.open()
     store.add([a_letter(1)])
     assert letters_in(store) == [a_letter(1)]

@@ -26,6 +26,7 @@ from connector.sources.file.section import FileSection
 from connector.sources.journal.section import JournalSection
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.mqtt.section import MqttSection
+from tests.schemas import KnownSchemas
 from tests.secrets_used import MQTT_PASSWORD
 from tests.secrets_used import SETTING as SECRET
 
@@ -95,7 +96,8 @@ def test_every_example_can_be_used(example: Path, tmp_path: Path) -> None:
     known = {"presets": Presets(folder)}
     named = (RuleSection.model_validate({"preset": name}, context=known) for name in config.mapping.presets)
     rules = [*config.mapping.rules, *named]
-    assert len(config.rules()) == sum(len(rule.sections()) for rule in rules)
+    registries = dict.fromkeys(config.schema_registries, KnownSchemas())
+    assert len(config.rules(registries)) == sum(len(rule.sections()) for rule in rules)
 
 
 class EveryVariable(dict[str, str]):

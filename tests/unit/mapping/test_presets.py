@@ -392,6 +392,21 @@ EXAMPLES = {
             {"topic": "plant.public.readings"},
             b"7",
         ),
+        Example(  # what was there before the connector began: the database has no time of change
+            "plant.public.readings",
+            {"after": {"pressure": 4.4}, "source": {"ts_ms": 0}, "op": "r", "ts_ms": 1_714_557_600_500},
+            {"plant.public.readings/7:pressure": 4.4},
+            1_714_557_600_500,
+            {"topic": "plant.public.readings"},
+            b"7",
+        ),
+        Example(
+            "plant.public.readings",
+            {"after": {"pressure": 4.5}, "source": {"ts_ms": 0}, "op": "r", "ts_ms": None},
+            {"plant.public.readings/7:pressure": 4.5},
+            rule={"topic": "plant.public.readings"},
+            key=b"7",
+        ),
         Example(
             "plant.public.readings",
             {"before": {"id": 7}, "after": None, "source": {"ts_ms": 1_714_557_600_000}, "op": "d"},
@@ -434,6 +449,37 @@ def test_a_documented_message_becomes_the_samples_that_its_reader_expects(preset
     discovered = dict(using.discovered)
     for input_id, metadata in example.metadata.items():
         assert discovered[input_id] == metadata
+
+
+DECIMAL = {"type": "bytes", "name": "org.apache.kafka.connect.data.Decimal", "parameters": {"scale": "2"}}
+ROW = {"id": 7, "price": "AUcA", "name": "pump", "size": {"scale": 1, "value": "AUc="}}
+
+
+@pytest.mark.parametrize(
+    ("preset", "payload", "fields"),
+    [
+        (
+            "debezium",
+            {
+                "schema": {"fields": [{"field": "after", "fields": [{"field": "id"}, {**DECIMAL, "field": "price"}]}]},
+                "payload": {"after": ROW, "source": {"ts_ms": 1_714_557_600_000}},
+            },
+            ["price", "size"],
+        ),
+        ("debezium", {"after": {**ROW, "price": "AUc=", "of": "ab=="}, "source": {}}, ["price", "size", "of"]),
+        ("debezium", {"after": {"name": "pump", "of": "a=b=", "x": "===="}, "source": {}}, []),
+        ("kafka_connect", {"schema": {"fields": [{**DECIMAL, "field": "price"}]}, "payload": ROW}, ["price", "size"]),
+        ("kafka_connect", {"schema": {"fields": "?"}, "payload": {"price": "AUc="}}, []),
+    ],
+)
+def test_a_decimal_that_came_as_bytes_is_said(preset: str, payload: dict[str, Any], fields: list[str]) -> None:
+    using = mapper({"preset": preset, "topic": "t"})
+    for _ in range(2):
+        mapped(using, "t", payload, key=b"7")
+    found = using.observations.take()
+    said = [one.subject for one in found if one.kind == "decimal_as_bytes"]
+    assert sorted(said) == sorted(f"t: {field}" for field in fields)
+    assert all("decimal.handling.mode=double" in one.remedy for one in found if one.kind == "decimal_as_bytes")
 
 
 def test_every_preset_has_an_example_and_says_what_it_is() -> None:

@@ -20,6 +20,7 @@ from connector.mapping.rules.compiler.rule import compile_rule
 from connector.mapping.rules.section import RuleSection
 from connector.mapping.section import MappingSection
 from connector.packing.planner import plan_frame
+from connector.pipeline import intake
 from connector.pipeline.pipeline import Pipeline
 from connector.pipeline.under_way import Abandoned, Limits
 from connector.records import Mapped, Reason, Record
@@ -782,34 +783,121 @@ def test_settling_does_not_wait_for_open_windows(bench: Make) -> None:
 # -- schema registries -----------------------------------------------------------------------------
 
 
+class Registered:
+    """A format whose registry is away for the payload 3."""
+
+    name = "avro"
+    away = True
+
+    def decode(self, payload: bytes) -> object:
+        if payload == b"3" and self.away:
+            raise SchemaUnavailableError("the registry does not answer")
+        return int(payload)
+
+
+THINNED = {"topic": "#", "thin": {"change_only": True}, "time": "arrival"}
+
+
+def registered(form: Registered) -> Mapper:
+    return Mapper([replace(compile_rule(RuleSection.model_validate(THINNED)), format=form)])
+
+
+def passes(clock: Clock, condition: Callable[[], object], what: str) -> None:
+    """Wait while the clock goes on."""
+
+    def passed() -> object:
+        clock.now += 1.0
+        return condition()
+
+    wait_until(passed, SECONDS, what, every=0.002)
+
+
 def test_records_whose_schema_cannot_be_had_wait_and_are_not_rejected(bench: Make) -> None:
     """Also not thinned a second time: what was mapped before stays mapped."""
-
-    class Registered:
-        name = "avro"
-        away = True
-
-        def decode(self, payload: bytes) -> object:
-            if payload == b"3" and self.away:
-                raise SchemaUnavailableError("the registry does not answer")
-            return int(payload)
-
-    rule = compile_rule(RuleSection.model_validate({"topic": "#", "thin": {"change_only": True}, "time": "arrival"}))
     form = Registered()
-    b = bench(mapper=Mapper([replace(rule, format=form)]), clock=(clock := Clock())).start()
+    b = bench(mapper=registered(form), clock=(clock := Clock())).start()
     b.source.put(minutes(1, 0), minutes(2, 1), minutes(3, 2), minutes(4, 3))
     wait_until(b.pipeline.status.problems, SECONDS, "a problem", every=0.002)
     assert b.pipeline.status.problems() == ["mqtt: the registry does not answer"]
+    b.source.put(minutes(5, 4))
+    passes(clock, lambda: b.source.holds > 3, "the source is held")
+    assert b.source.left() == 1, "the whole source waits: it has no other partition"
     form.away = False
-
-    def committed() -> bool:
-        clock.now += 1.0
-        return b.source.position == 4
-
-    wait_until(committed, SECONDS, "all of it", every=0.002)
-    assert sorted(b.clarify.stored.values()) == [1, 2, 3, 4]
+    passes(clock, lambda: b.source.position == 5, "all of it")
+    assert sorted(b.clarify.stored.values()) == [1, 2, 3, 4, 5]
     assert b.letters.letters == []
     assert b.pipeline.status.problems() == []
+
+
+def test_only_the_partition_that_needs_the_schema_waits(bench: Make) -> None:
+    source = ListSource("kafka")
+    source.apart = True
+    form = Registered()
+    b = bench(source, mapper=registered(form), clock=(clock := Clock())).start()
+    source.put(minutes(1, 0), minutes(3, 1), minutes(4, 2), partition="t[0]")
+    wait_until(b.pipeline.status.problems, SECONDS, "a problem", every=0.002)
+    assert b.pipeline.status.problems() == ["kafka: t[0] waits: the registry does not answer"]
+    source.put(minutes(5, 3), partition="t[0]")
+    source.put(minutes(6, 4), minutes(7, 5), partition="t[1]")
+    passes(clock, lambda: source.commits, "the other partition goes on")
+    assert [commit.partition for commit in source.commits] == ["t[1]"]
+    passes(clock, lambda: b.clarify.stored, "stored")
+    form.away = False
+    passes(clock, lambda: len(b.clarify.stored) == 6, "all of it")
+    passes(clock, lambda: source.commits[-1].position == 4, "committed")
+    assert {commit.partition for commit in source.commits[1:]} == {"t[0]"}
+    assert b.pipeline.status.problems() == []
+    assert b.letters.letters == []
+
+
+def test_what_waits_for_a_schema_is_bounded(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the bound the whole source waits, although its other partitions could go on."""
+    monkeypatch.setattr(intake, "_MOST_WAITING_BYTES", 1000)
+    source = ListSource("kafka")
+    source.apart = True
+    form = Registered()
+    bench(source, mapper=registered(form), clock=(clock := Clock())).start()
+    source.put(minutes(3, 0), *[minutes(4 + i, 1 + i) for i in range(3)], partition="t[0]")
+    passes(clock, lambda: source.holds > 3, "the source is held")
+    source.put(minutes(9, 9), partition="t[1]")
+    passes(clock, lambda: source.holds > 6, "the source is held")
+    assert source.left() == 1
+    form.away = False
+    passes(clock, lambda: {commit.partition for commit in source.commits} == {"t[0]", "t[1]"}, "all of it")
+
+
+def test_what_waits_for_a_schema_is_forgotten_with_its_partition(bench: Make) -> None:
+    source = ListSource("kafka")
+    source.apart = True
+    b = bench(source, mapper=registered(Registered()), clock=(clock := Clock())).start()
+    source.put(minutes(3, 0), partition="t[0]")
+    wait_until(b.pipeline.status.problems, SECONDS, "a problem", every=0.002)
+    b.pipeline.forget("kafka", ["t[0]"])
+    passes(clock, lambda: not source.held_back, "the new owner reads it again")
+    assert b.pipeline.status.problems() == []
+    assert (source.commits, b.letters.letters) == ([], [])
+
+
+def test_a_source_with_an_end_is_not_at_its_end_while_a_partition_waits(bench: Make) -> None:
+    source = ListSource("kafka")
+    source.apart = True
+    form = Registered()
+    b = bench(source, mapper=registered(form), clock=(clock := Clock())).start()
+    source.put(minutes(3, 0), partition="t[0]")
+    source.finish()
+    wait_until(b.pipeline.status.problems, SECONDS, "a problem", every=0.002)
+    assert not b.pipeline.stopped.wait(0.05)
+    form.away = False
+    passes(clock, b.pipeline.stopped.is_set, "the end")
+    assert list(b.clarify.stored.values()) == [3]
+
+
+def test_a_stop_does_not_wait_for_a_schema(bench: Make) -> None:
+    b = bench(mapper=registered(Registered())).start()
+    b.source.put(minutes(3, 0))
+    wait_until(b.pipeline.status.problems, SECONDS, "a problem", every=0.002)
+    b.finish()
+    assert b.source.commits == []
 
 
 # -- chunks that become very much ------------------------------------------------------------------

@@ -14,6 +14,8 @@ from connector.settings import Seconds, Section, TlsSection
 if TYPE_CHECKING:
     from connector.formats.schema.registry.client import SchemaRegistry
 
+PATIENCE_SECONDS: Final = 10.0
+"""How long a schema that the registry does not have is waited for."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]{0,63}")
 
 
@@ -72,6 +74,13 @@ class SchemaRegistrySection(Section):
         le=60,
         description="How long a request may take. Whoever needs a schema waits for it.",
     )
+    give_up_after: Seconds | None = Field(
+        default=None,
+        ge=1,
+        description="How long records wait for the schema of an ID while the registry is away, slow, or refuses the "
+        "connector. Then they become dead letters (`schema_unavailable`), which can be replayed. Default: for as long "
+        "as it takes.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> SchemaRegistrySection:
@@ -83,8 +92,10 @@ class SchemaRegistrySection(Section):
             raise ValueError("tls settings with an http address; remove them, or use https")
         return self
 
-    def build(self, name: str, folder: Path) -> SchemaRegistry:
+    def build(self, name: str, folder: Path, patience: float = PATIENCE_SECONDS) -> SchemaRegistry:
         """The client of the registry, with its cache in `folder`; the network is not used yet.
+
+        A schema that the registry does not have is waited for during `patience` (seconds).
 
         Raises SettingsError for a certificate that cannot be used, and `OSError` if the folder cannot be written.
         """
@@ -105,6 +116,8 @@ class SchemaRegistrySection(Section):
             key_password=self.tls.key_password.get_secret_value() if self.tls.key_password else None,
             verify=self.tls.verify,
             timeout=self.timeout,
+            patience=patience,
+            give_up_after=self.give_up_after,
         )
 
     @property

@@ -15,9 +15,12 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from tests.connector_process import ConnectorProcess, drain
-from tests.integration.kafka_topics import committed, kafka_source, stored
+from tests.integration.kafka_topics import committed, end_of, kafka_source, stored
 from tests.kafka_brokers import KafkaBroker, kcat_program, need_real
+from tests.ports import free_port
+from tests.registries import answering
 from tests.sandbox_server import SandboxServer, sandbox_fixture
+from tests.schemas import framed
 from tests.waiting import wait_until
 
 FAST = "delivery: {max_delay: 100ms, requests_per_second: 50}"
@@ -154,12 +157,69 @@ def test_transactions_leave_holes_and_what_was_taken_back_never_comes(
         else:
             producer.commit_transaction(20)
     wanted = {t: v for n in range(20) if n % 4 != 3 for t, v in expected(n * 30, n * 30 + 30).items()}
-    with make().start() as connector:
+    connector = make()
+    with connector.start():
         arrived(sandbox, topic, len(wanted))
-        wait_until(lambda: min(committed(kafka, topic)) > 200, 20, "committed across the holes", every=0.3)
+        at_end = [20 * (10 + 1)] * 3  # a marker ends each transaction, and the last one was taken back
+        wait_until(lambda: committed(kafka, topic) == at_end, 20, "committed to the end, over the holes", every=0.3)
+        lag = 'clarify_connector_kafka_lag{source="kafka"}'
+        wait_until(lambda: connector.metrics()[lag] == 0, 20, "no lag", every=0.3)
         assert connector.stop() == 0
         assert connector.ledger()[1]["messages"]["received"] == len(wanted)
     assert stored(sandbox, topic) == wanted
+
+    # The holes expire, which is no loss, and so do 4 records with the marker behind them, which is one.
+    for partition in (0, 2):
+        need_real(kafka).delete_records(topic, partition, before=220)
+    producer.begin_transaction()
+    for partition, value in [(1, value) for _, value in numbers(600, 604)]:
+        producer.produce(topic, value, partition=partition)
+    producer.commit_transaction(20)
+    wait_until(lambda: end_of(kafka, topic, 1) == 225, 20, "the marker is there", every=0.1)
+    need_real(kafka).delete_records(topic, 1, before=225)
+    write(kafka, topic, numbers(900, 930))
+    with connector.start():
+        arrived(sandbox, topic, len(wanted) + 30)
+        assert connector.stop() == 0
+        status, ledger = connector.ledger()
+    assert stored(sandbox, topic) == wanted | expected(900, 930)
+    source = ledger["sources"]["kafka"]
+    assert (status, source["expired"]) == (0, 5)
+    (incident,) = source["incidents"]
+    assert f"{topic}[1]: the data from offset 220 to before 225 had expired" in incident
+    assert "at most 5 records" in incident
+    assert {name[-3:]: found["gaps"] for name, found in source["partitions"].items()} == {
+        "[0]": [],
+        "[1]": [[220, 225]],
+        "[2]": [],
+    }
+
+
+def test_only_the_partition_whose_schema_is_missing_waits(
+    kafka: KafkaBroker, topic: str, sandbox: SandboxServer, make: Make
+) -> None:
+    """The registry is away at first. Each partition has both kinds of records, and only partition 0 a new schema."""
+    avro = f"{topic}-avro"
+    need_real(kafka).create_topic(avro, 2)
+    write(kafka, avro, [(0, framed(7, b"\x2a")), (1, b"{}"), (0, framed(7, b"\x2c"))])
+    port = free_port()
+    more = (
+        f"{FAST}\nschema_registries: {{main: {{url: 'http://127.0.0.1:{port}'}}}}\nmapping:\n  rules:\n"
+        f"    - {{topic: {avro}, format: avro}}\n    - {{topic: {topic}}}"
+    )
+    with make(more=more, topics=f"{topic}, {avro}").start(ready=False) as connector:
+        problem = f"{avro}[0] waits: the schema registry main cannot be asked for schema 7"
+        wait_until(lambda: problem in str(connector.readiness()), 40, "it says which partition waits", every=0.2)
+        write(kafka, topic, numbers(0, 300))
+        arrived(sandbox, topic, 300)
+        wait_until(lambda: committed(kafka, topic) == [100] * 3, 20, "the others are committed", every=0.3)
+        with answering(port, {"/schemas/ids/7": b'{"schema": "\\"int\\""}'}):
+            wait_until(
+                lambda: len(sandbox.samples(avro) if avro in sandbox.signals() else ()) == 2, 60, "both", every=0.3
+            )
+        wait_until(lambda: connector.readiness() == (200, []), 20, "ready", every=0.2)
+        assert connector.stop() == 0
+    assert sorted(dict(sandbox.samples(avro)).values()) == [21, 22]
 
 
 def test_a_kill_brings_some_again_and_loses_nothing(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import struct
 import time
 import tracemalloc
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,19 @@ import avro.io
 import avro.schema
 import pytest
 
+from connector.formats.catalogue import build_format
 from connector.formats.documents import MAX_DOCUMENTS
-from connector.formats.format import Documents
+from connector.formats.format import Documents, PayloadError
 from connector.formats.schema.avro import AvroFormat
+from connector.formats.schema.schemas import GlobalId
+from connector.mapping.mapper import Mapper
+from connector.mapping.section import MappingSection
 from connector.records import Reason
 from tests.avro_telemetry import EXPECTED, TELEMETRY, TIME, WRITTEN, written
 from tests.schemas import KnownSchemas, framed, registered
 from tests.unit.formats.refused import refused
+from tests.unit.formats.schema.headers import header
+from tests.unit.records import record
 
 MAX = 4 * 1024 * 1024
 
@@ -63,6 +72,28 @@ def test_a_schema_of_a_registry_is_asked_for_once() -> None:
     for _ in range(3):
         assert format_.decode(framed(7, written(TELEMETRY, WRITTEN))) == EXPECTED
     assert schemas.asked == 1
+
+
+def test_ids_of_eight_bytes_and_in_headers() -> None:
+    schemas = KnownSchemas(registered(GlobalId(7), "", '"int"'), registered(8, "AVRO", '"int"'))
+    eight = struct.pack(">bq", 0, 7) + b"\x2a"
+    assert AvroFormat(schemas, max_bytes=MAX, ids="apicurio_global").decode(eight) == 21
+    format_ = AvroFormat(schemas, max_bytes=MAX)
+    for name, number in (("globalId", 7), ("contentId", 8)):
+        headers = [header(f"apicurio.value.{name}", struct.pack(">q", number)), ("apicurio.value.encoding", "BINARY")]
+        assert format_.decode_with(b"\x2a", headers) == 21
+    with pytest.raises(PayloadError, match="encoding=BINARY"):
+        format_.decode_with(b"42", [headers[0], ("apicurio.value.encoding", "JSON")])
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_a_rule_gives_the_headers_of_a_record_to_its_format(compression: str) -> None:
+    registry = {"main": KnownSchemas(registered(8, "AVRO", '"int"'))}
+    section = MappingSection.model_validate({"rules": [{"topic": "#", "format": "avro", "compression": compression}]})
+    mapper = Mapper(section.compile(partial(build_format, registry=registry)))
+    payload = gzip.compress(b"\x2a") if compression == "gzip" else b"\x2a"
+    found = mapper.map("kafka", record(payload, headers=(header("apicurio.value.contentId", struct.pack(">q", 8)),)))
+    assert [value for _, _, value in found.samples] == [21]
 
 
 def test_named_types_of_other_schemas_are_resolved() -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.schema_registry.serde import SchemaId
 
 from connector.formats.schema.protobuf import ProtobufFormat, from_descriptor_file, from_proto_file
+from connector.formats.schema.schemas import GlobalId, Guid
 from connector.records import Reason
 from tests.protobuf_telemetry import FULL, REFERENCES, TELEMETRY
 from tests.schemas import KnownSchemas, framed, registered
 from tests.unit.formats.refused import refused
+from tests.unit.formats.schema.headers import header
 
 
 def test_a_descriptor_set_of_protoc(folder: Path, full: bytes) -> None:
@@ -45,6 +49,46 @@ def test_message_indexes_say_which_message_it_is(indexes: bytes, message: bytes,
     found = format_.decode(framed(7, indexes + message))
     assert isinstance(found, dict)
     assert found[expected] in ("x", 5, "ON")
+
+
+TWO = 'syntax = "proto3"; message Other { int32 y = 1; } message Second { int32 x = 1; message In { int32 z = 1; } }'
+ONE = 'syntax = "proto3"; package p; message Only { int32 x = 1; }'
+GUID = "89791762-2336-41c0-b9a4-8c8b6c3ca2b4"
+
+
+@pytest.mark.parametrize("indexes", [[0], [1], [1, 0]])
+def test_confluents_header_has_the_guid_and_the_message_indexes(indexes: list[int]) -> None:
+    format_ = ProtobufFormat(KnownSchemas(registered(Guid(GUID), "PROTOBUF", TWO)))
+    data = SchemaId("PROTOBUF", guid=GUID, message_indexes=indexes).guid_to_bytes()
+    found = format_.decode_with(b"\x08\x05", [header("__value_schema_id", data)])
+    assert found == {{(0,): "y", (1,): "x", (1, 0): "z"}[tuple(indexes)]: 5}
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "name", "expected"),
+    [
+        (TWO, b"\x08\x0a\x06Second", None, "x"),  # the name stands before the data
+        (TWO, b"\x08\x0a\x06Second", b"Second", "x"),
+        (TWO, b"", b"Second", "x"),
+        (TWO, b"", b"In", "z"),
+        (ONE, b"", None, "x"),
+    ],
+)
+def test_apicurios_serializers_name_the_message(text: str, before: bytes, name: bytes | None, expected: str) -> None:
+    schemas = KnownSchemas(registered(8, "PROTOBUF", text), registered(GlobalId(7), "", text))
+    data = before + b"\x08\x05"
+    headers = [header("apicurio.value.contentId", struct.pack(">q", 8))]
+    headers += [header("apicurio.protobuf.type", name)] if name else []
+    assert ProtobufFormat(schemas).decode_with(data, headers) == {expected: 5}
+    if name is None:
+        eight = ProtobufFormat(schemas, ids="apicurio_global")
+        assert eight.decode(struct.pack(">bq", 0, 7) + data) == {expected: 5}
+
+
+def test_a_message_that_nobody_names_is_refused() -> None:
+    format_ = ProtobufFormat(KnownSchemas(registered(7, "PROTOBUF", TWO)), ids="apicurio_content")
+    error = refused(format_, struct.pack(">bq", 0, 7) + b"\x08\x05")
+    assert (error.reason, "3 messages" in str(error)) == (Reason.SCHEMA_UNUSABLE, True)
 
 
 def test_zero_is_a_value_where_absence_cannot_be_told_from_it(folder: Path, classes: Any) -> None:

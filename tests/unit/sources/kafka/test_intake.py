@@ -7,6 +7,7 @@ import time
 import pytest
 from confluent_kafka import KafkaError, Message
 
+from connector.ledger.account import Commit, SettledRange
 from connector.records import Record, TimeKind
 from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.intake import PartitionSorter
@@ -28,8 +29,9 @@ class Taken:
         self.member = Member("kafka")
         self.member.joins()
         self.assignment = Assignment()
+        self.stepped_over: list[SettledRange] = []
         self.assignment.add(OwnedPartition("t", number, 10) for number in range(2))
-        self.intake = PartitionSorter(section, self.assignment, self.member)
+        self.intake = PartitionSorter(section, self.assignment, self.member, self.stepped_over.append)
 
     def take(self, *messages: Message) -> dict[str, list[tuple[int, bytes | None]]]:
         """Partition → (offset, payload) of what is ready after this."""
@@ -53,8 +55,12 @@ def message(number: int, offset: int) -> Message:
     return Message(topic="t", partition=number, offset=offset, value=b"%d" % offset, timestamp=(CREATED, 7))
 
 
-def error(code: int, number: int = 0) -> Message:
-    return Message(topic="t", partition=number, offset=0, error=KafkaError(code))
+def error(code: int, number: int = 0, offset: int = 0, reason: str | None = None) -> Message:
+    return Message(topic="t", partition=number, offset=offset, error=KafkaError(code, reason))
+
+
+def end(number: int, offset: int) -> Message:
+    return error(KafkaError._PARTITION_EOF, number, offset)
 
 
 def test_the_messages_of_one_partition_are_one_chunk(taken: Taken) -> None:
@@ -96,6 +102,37 @@ def test_errors_among_records_are_taken_note_of_and_the_records_too(taken: Taken
     assert taken.assignment.stuck == {"t[1]"}
     assert taken.assignment.refused == {"t[1]": 10}
     assert "topic 't'" in taken.member.problems()[0]
+
+
+def test_positions_between_the_last_record_and_the_end_are_settled_with_it(taken: Taken) -> None:
+    """Whatever the order in which one batch has the records and the end."""
+    taken.take(end(0, 14), message(0, 10), message(0, 12))
+    assert taken.assignment.next_positions() == {"t[0]": 14, "t[1]": 10}
+    assert taken.stepped_over == []
+    assert taken.assignment.settle(Commit("kafka", "t[0]", 12, {})) == [SettledRange("t[0]", 10, 14, 2)]
+    taken.take(end(0, 14), end(0, 16), end(2, 3))
+    assert taken.stepped_over == [SettledRange("t[0]", 14, 16, 0)]
+    taken.take(message(0, 16), message(0, 17), end(0, 17))
+    assert taken.assignment.settle(Commit("kafka", "t[0]", 17, {})) == [SettledRange("t[0]", 16, 18, 2)]
+
+
+def test_an_end_says_nothing_about_a_position_that_was_refused(taken: Taken) -> None:
+    taken.take(error(KafkaError._AUTO_OFFSET_RESET), end(0, 14))
+    assert (taken.stepped_over, taken.assignment.next_positions()["t[0]"]) == ([], 10)
+
+
+@pytest.mark.parametrize(
+    ("codec", "said"),
+    [
+        (1, "t[0]: the batch at offset 12 is damaged; librdkafka: Decompression (codec 0x1)"),
+        (4, "t[0]: the batch at offset 12 cannot be unpacked: it is too large, or damaged. Set receive.message.max"),
+    ],
+)
+def test_a_batch_that_cannot_be_unpacked_is_named_with_the_remedy(taken: Taken, codec: int, said: str) -> None:
+    text = f"Decompression (codec 0x{codec}) of message at 12 of 9 bytes failed: Local: Invalid compressed data"
+    taken.take(error(KafkaError._BAD_COMPRESSION, 0, 12, text))
+    (problem,) = taken.member.problems()
+    assert said in problem
 
 
 def test_errors_alone_give_no_chunk(taken: Taken) -> None:

@@ -4,6 +4,7 @@ protoc's encoders; and what an outage of the registry does."""
 from __future__ import annotations
 
 import json
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from connector.formats.catalogue import build_format
-from connector.formats.format import Format, PayloadError, SchemaUnavailableError
+from connector.formats.format import Format, HeaderReader, PayloadError, SchemaUnavailableError
 from connector.formats.schema.registry.client import SchemaRegistry
 from connector.formats.schema.registry.section import SchemaRegistrySection
 from connector.formats.section import FormatSection
@@ -23,6 +24,7 @@ from tests.protobuf_telemetry import COMMON, FULL, UNITS
 from tests.protobuf_telemetry import TELEMETRY as PROTO
 from tests.registries import Registry, need_registry
 from tests.schemas import Rule, framed
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +99,53 @@ def test_confluents_serializers(registry: Registry, client: SchemaRegistry, full
     assert built(rule("protobuf"), client).decode(payload or b"") == FULL
 
 
-def test_an_id_that_the_registry_does_not_have_is_a_reject(client: SchemaRegistry) -> None:
+def test_an_id_that_the_registry_does_not_have_is_waited_for_and_then_a_reject(
+    registry: Registry, client: SchemaRegistry, tmp_path: Path
+) -> None:
+    number = registry.register("late", '{"type": "fixed", "name": "Before", "size": 1}') + 1
+    format_ = built(rule("avro"), client)
+    with pytest.raises(SchemaUnavailableError, match="it may come late"):
+        format_.decode(framed(number, b"\x2a"))
+    assert registry.register("later", '{"type": "fixed", "name": "Late", "size": 1}') == number
+    wait_until(lambda: not refuses(format_, framed(number, b"\x2a")), 20, "the schema is there")
+
+    impatient = SchemaRegistry("main", [registry.url], tmp_path / "other", patience=0)
     for kind in ("avro", "protobuf"):
         with pytest.raises(PayloadError) as error:
-            built(rule(kind), client).decode(framed(99_999, b"\0\x02"))
+            built(rule(kind), impatient).decode(framed(99_999, b"\0\x02"))
         assert error.value.reason is Reason.SCHEMA_NOT_FOUND
+    impatient.close()
+
+
+def refuses(format_: Format, payload: bytes) -> bool:
+    try:
+        format_.decode(payload)
+    except SchemaUnavailableError:
+        return True
+    return False
+
+
+def test_ids_of_apicurios_serializers(registry: Registry, client: SchemaRegistry) -> None:
+    """As versions 1 and 2 write them: global IDs of eight bytes, in the payload or in a header."""
+    same = '{"type": "record", "name": "Same", "fields": [{"name": "v", "type": "int"}]}'
+    content = [registry.register(f"same-{i}", same) for i in range(3)]
+    around = '{"type": "record", "name": "Around", "fields": [{"name": "same", "type": "Same"}]}'
+    registry.register("around", around, references=(("Same", "same-2", 1),))
+    assert len(set(content)) == 1, "one content, and three global IDs"
+    last = registry.global_id("same-2")
+    assert last not in content
+    for ids, number in (("apicurio_global", last), ("apicurio_content", content[0])):
+        format_ = built(rule({"type": "avro", "schema_ids": ids}), client)
+        assert format_.decode(struct.pack(">bq", 0, number) + b"\x2a") == {"v": 21}
+    format_ = built(rule("avro"), client)
+    assert isinstance(format_, HeaderReader)
+    for name, number in (("globalId", last), ("contentId", content[0])):
+        headers = [(f"apicurio.value.{name}", struct.pack(">q", number).decode(errors="backslashreplace"))]
+        assert format_.decode_with(b"\x2a", headers) == {"v": 21}
+    headers = [("apicurio.value.globalId", struct.pack(">q", registry.global_id("around")).decode())]
+    assert format_.decode_with(b"\x2a", headers) == {"same": {"v": 21}}, "with what it refers to"
+    with pytest.raises(PayloadError, match="set schema_ids"):
+        format_.decode(struct.pack(">bq", 0, last) + b"\x2a")
 
 
 def test_an_outage_stops_only_what_is_new(registry: Registry, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from connector.formats.format import PayloadError, SchemaUnavailableError
 from connector.formats.schema.registry.client import SchemaRegistry
-from connector.formats.schema.schemas import NamedSchema
+from connector.formats.schema.schemas import GlobalId, Guid, NamedSchema, SchemaId
 from connector.records import Reason
 from tests.scripted import Clock
 from tests.secrets_used import REGISTRY_TOKEN
@@ -70,13 +70,13 @@ def make(server: Server, clock: Clock, tmp_path: Path) -> Iterator[Callable[...,
         registry.close()
 
 
-def unavailable(registry: SchemaRegistry, schema_id: int) -> str:
+def unavailable(registry: SchemaRegistry, schema_id: SchemaId) -> str:
     with pytest.raises(SchemaUnavailableError) as error:
         registry.schema(schema_id)
     return str(error.value)
 
 
-def refused(registry: SchemaRegistry, schema_id: int) -> PayloadError:
+def refused(registry: SchemaRegistry, schema_id: SchemaId) -> PayloadError:
     with pytest.raises(PayloadError) as error:
         registry.schema(schema_id)
     return error.value
@@ -181,10 +181,30 @@ def test_a_failure_is_not_repeated_at_once(
     assert registry.schema(7).text == '"int"'
 
 
+def test_a_registry_that_hangs_is_left_alone_for_a_while(
+    make: Callable[..., SchemaRegistry], server: Server, clock: Clock
+) -> None:
+    """Otherwise those who wait would take turns in asking, and all data would stand still for one request each."""
+
+    def hangs(_request: httpx.Request) -> httpx.Response:
+        server.requests.append(_request)
+        clock.now += 5
+        raise httpx.ReadTimeout("slow")
+
+    registry = make(transport=httpx.MockTransport(hangs))
+    for number in range(40):
+        unavailable(registry, number + 1)
+        clock.now += 1
+    assert len(server.requests) == 1
+    clock.now += 5
+    unavailable(registry, 1)
+    assert len(server.requests) == 2
+
+
 def test_a_schema_that_the_registry_does_not_have_is_a_reject_and_asked_for_again_later(
     make: Callable[..., SchemaRegistry], server: Server, clock: Clock
 ) -> None:
-    registry = make()
+    registry = make(patience=0)
     for _ in range(3):
         error = refused(registry, 9)
     assert error.reason is Reason.SCHEMA_NOT_FOUND
@@ -193,6 +213,117 @@ def test_a_schema_that_the_registry_does_not_have_is_a_reject_and_asked_for_agai
     server.answers["/schemas/ids/9"] = (200, {"schema": '"long"'})
     clock.now += 61
     assert registry.schema(9).text == '"long"'
+
+
+def test_a_schema_that_comes_late_is_waited_for(
+    make: Callable[..., SchemaRegistry], server: Server, clock: Clock
+) -> None:
+    registry = make()
+    assert "has no schema 9; asking again for 10 s" in unavailable(registry, 9)
+    assert "has no schema 9" in unavailable(registry, 9)
+    assert len(server.requests) == 1, "not at once"
+    clock.now += 9
+    unavailable(registry, 9)
+    server.answers["/schemas/ids/9"] = (200, {"schema": '"long"'})
+    clock.now += 9
+    assert registry.schema(9).text == '"long"'
+
+
+def test_the_patience_is_not_spent_on_each_schema_that_never_comes(
+    make: Callable[..., SchemaRegistry], server: Server, clock: Clock
+) -> None:
+    registry = make()
+    for number in (9, 10):  # both are waited for at the same time
+        unavailable(registry, number)
+    clock.now += 10
+    for number in (9, 10, 11, 12):
+        assert refused(registry, number).reason is Reason.SCHEMA_NOT_FOUND
+    clock.now += 61
+    unavailable(registry, 13)
+
+
+def test_records_wait_as_long_as_they_are_told_to(
+    make: Callable[..., SchemaRegistry], server: Server, clock: Clock
+) -> None:
+    registry = make(give_up_after=60)
+    server.fails = httpx.ConnectError("refused")
+    for _ in range(2):
+        unavailable(registry, 7)
+        clock.now += 30
+    error = refused(registry, 7)
+    assert (error.reason, "given up after 60 s" in str(error)) == (Reason.SCHEMA_UNAVAILABLE, True)
+    unavailable(registry, 8)
+    server.fails = None
+    clock.now += 1
+    assert registry.schema(7).text == '"int"'
+
+
+def test_another_server_may_have_the_schema_already(
+    make: Callable[..., SchemaRegistry], server: Server, clock: Clock
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "follower.example.com":
+            return httpx.Response(404, json={"error_code": 40403})
+        return server(request)
+
+    registry = make(urls=["https://follower.example.com/base", URL], transport=httpx.MockTransport(answer))
+    unavailable(registry, 7)
+    clock.now += 1
+    assert registry.schema(7).text == '"int"'
+
+
+def test_trouble_with_one_schema_does_not_keep_another_one(make: Callable[..., SchemaRegistry], server: Server) -> None:
+    registry = make()
+    server.answers["/schemas/ids/8"] = (500, {"message": "broken"})
+    assert "broken" in unavailable(registry, 8)
+    assert registry.schema(7).text == '"int"'
+
+
+NATIVE = "https://registry.example.com/apis/registry/v2"
+
+
+def test_global_ids_are_asked_for_by_apicurios_own_interface(make: Callable[..., SchemaRegistry], clock: Clock) -> None:
+    answers: dict[str, tuple[int, Any]] = {
+        "/ids/globalIds/5": (200, b'"plant.R"'),
+        "/ids/globalIds/5/references": (200, [{"name": "plant.R", "artifactId": "r/1", "version": "1.0"}]),
+        "/groups/default/artifacts/r%2F1/versions/1.0": (200, b'{"type": "record"}'),
+        "/groups/default/artifacts/r%2F1/versions/1.0/references": (200, []),
+        "/ids/globalIds/6": (200, b"\xff"),
+        "/ids/globalIds/6/references": (200, []),
+        "/ids/globalIds/7": (404, {"error_code": 404, "name": "NotFoundException"}),
+        "/ids/globalIds/8": (200, b"x"),
+        "/ids/globalIds/8/references": (200, [{"name": "x"}]),
+    }
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        path = str(request.url).removeprefix(NATIVE)
+        status, body = answers.get(path, (404, {"error_code": 404, "name": "ArtifactNotFoundException"}))
+        return httpx.Response(status, content=body if isinstance(body, bytes) else json.dumps(body).encode())
+
+    urls = ["https://registry.example.com/apis/ccompat/v7"]
+    registry = make(urls=urls, transport=httpx.MockTransport(answer), patience=0)
+    found = registry.schema(GlobalId(5))
+    assert (found.kind, found.text) == ("", '"plant.R"')
+    assert found.references == (NamedSchema("plant.R", '{"type": "record"}'),)
+    assert refused(registry, GlobalId(9)).reason is Reason.SCHEMA_NOT_FOUND
+    for number in (6, 7, 8):
+        assert "global ID" in unavailable(registry, GlobalId(number))
+        clock.now += 1
+    answers.clear()
+    assert make(urls=urls, transport=httpx.MockTransport(answer)).schema(GlobalId(5)) == found, "from disk"
+
+
+def test_only_apicurio_has_global_ids_and_only_confluents_registry_has_guids(
+    make: Callable[..., SchemaRegistry], server: Server
+) -> None:
+    registry = make()
+    error = refused(registry, GlobalId(5))
+    assert (error.reason, "/apis/ccompat/v7" in str(error)) == (Reason.NO_SCHEMA_ID, True)
+    guid = Guid("89791762-2336-41c0-b9a4-8c8b6c3ca2b4")
+    server.answers[f"/schemas/guids/{guid.text}"] = (404, {"error_code": 0})
+    assert "from 8.0 on" in unavailable(registry, guid)
+    server.answers[f"/schemas/guids/{guid.text}"] = (200, {"schema": '"int"', "guid": guid.text})
+    assert make().schema(guid).text == '"int"'
 
 
 def test_references_are_resolved_each_behind_what_it_refers_to(
@@ -222,7 +353,7 @@ def test_a_reference_that_the_registry_does_not_have_is_named(
 ) -> None:
     to = {"name": "a", "subject": "gone", "version": 3}
     server.answers["/schemas/ids/1"] = (200, {"schema": "a", "references": [to]})
-    error = refused(make(), 1)
+    error = refused(make(patience=0), 1)
     assert (error.reason, "version 3 of gone" in str(error)) == (Reason.SCHEMA_NOT_FOUND, True)
 
 

@@ -32,6 +32,7 @@ from connector.sources.kafka.section import KafkaSection
 from connector.sources.partitions import partition_name, split_partition_name
 
 _REQUEST_SECONDS: Final = 5.0
+_PATIENCE_SECONDS: Final = 2.0
 _NO_ID: Final = str(Uuid(0, 0))
 _REFUSED: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 _AS_KAFKA: Final = str.maketrans("+/", "-_")
@@ -163,11 +164,21 @@ class TopicFacts(NamedTuple):
 class Question:
     """A question about topics that is under way."""
 
-    def __init__(self, cluster: Future[Any], topics: dict[str, Future[Any]], trouble: Callable[[str], None]) -> None:
-        """`trouble` is called with the reason of each answer that is missing for good."""
+    def __init__(
+        self,
+        cluster: Future[Any],
+        topics: dict[str, Future[Any]],
+        trouble: Callable[[str], None],
+        answered: Callable[[bool], None],
+    ) -> None:
+        """`trouble` is called with the reason of each answer that is missing for good.
+
+        `answered` is called at each attempt to take the answers, with whether any answer came.
+        """
         self._cluster = cluster
         self._topics = topics
         self._trouble = trouble
+        self._answered = answered
 
     @property
     def done(self) -> bool:
@@ -191,6 +202,7 @@ class Question:
                 if described is None:  # a log without any identity cannot be compared
                     continue
             found[topic] = TopicFacts(LogIdentity(topic_id, cluster), len(answer.partitions))
+        self._answered(bool(found))
         return found
 
     def _result(self, future: Future[Any], until: float) -> Any:
@@ -212,6 +224,15 @@ class TopicAsker:
         self._make = make
         self._admin: AdminClient | None = None
         self._said = False
+        self._unanswered = False
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for answers that are not necessary: the identity may also be compared a little later.
+
+        Some servers never answer. Then only the first assignment of partitions waits.
+        """
+        return 0.0 if self._unanswered else _PATIENCE_SECONDS
 
     @property
     def admin(self) -> AdminClient:
@@ -229,7 +250,10 @@ class TopicAsker:
         except KafkaException as error:
             _log.debug("kafka_identity_unknown", source=self._section.name, reason=str(error))
             return None
-        return Question(cluster, asked, self._say_unknown)
+        return Question(cluster, asked, self._say_unknown, self._note_answers)
+
+    def _note_answers(self, any_came: bool) -> None:
+        self._unanswered = not any_came
 
     def _say_unknown(self, reason: str) -> None:
         """Log once that topics cannot be told apart."""

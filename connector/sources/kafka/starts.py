@@ -258,7 +258,11 @@ class StartFinder:
         if beyond:  # a new leader may not know the end of its log at once
             time.sleep(min(_SECOND_LOOK_SECONDS, self._seconds / 4))
             high |= self._offsets(beyond, OFFSET_END, time.monotonic() + self._seconds / 4)
-        facts = question.answers(max(_LEAST_SECONDS, until - time.monotonic())) if question else {}
+        left = max(_LEAST_SECONDS, until - time.monotonic())
+        needed = any(
+            at is None and (name in self._ledger or self._policy != "earliest") for name, at in positions.items()
+        )
+        facts = question.answers(left if needed else min(left, self._asker.patience)) if question else {}
         topics = self._topics(positions, facts, until)
         starts = dict.fromkeys(names, Start(None))
         for name, group in positions.items():

@@ -142,10 +142,16 @@ def test_without_an_answer_nothing_is_known_and_rights_are_named(code: int) -> N
 def test_who_does_not_answer_is_not_waited_for() -> None:
     admin = ScriptedAdmin()
     admin.silent = True
-    question = asker(admin).ask({"t"})
+    silent = asker(admin)
+    question = silent.ask({"t"})
     assert question is not None
     assert not question.done
+    assert silent.patience > 0
     assert question.answers(0.01) == {}
+    assert silent.patience == 0, "it may be a server that never answers"
+    admin.silent = False
+    assert facts(silent)
+    assert silent.patience > 0
 
 
 def test_a_committed_position_without_a_note() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 from connector.ledger.account import Commit, LogPosition, SettledRange, Tallies
 from connector.ledger.database import Database, Transaction
@@ -73,6 +73,20 @@ class LedgerTables:
         with self._database.transaction() as transaction:
             transaction.connection.executemany(
                 "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)", [astuple(found) for found in positions]
+            )
+
+    def name_log(self, partition: str, log: str, cluster: str) -> None:
+        """Give a name to the log of a partition: the ranges of a log without a name are taken for this log's.
+
+        Raises sqlite3.Error.
+        """
+        with self._database.transaction() as transaction:
+            rows = [found for found in read_ranges(transaction.connection, partition) if not found.log]
+            transaction.connection.execute("DELETE FROM settled WHERE partition = ? AND log = ''", (partition,))
+            for found in rows:
+                _add_range(transaction.connection, replace(found, log=log))
+            transaction.connection.execute(
+                "UPDATE positions SET log = ?, cluster = ? WHERE partition = ? AND log = ''", (log, cluster, partition)
             )
 
     def positions(self) -> dict[str, LogPosition]:

@@ -290,14 +290,21 @@ def _find_problems(source: SourceLedger, all_members: bool) -> None:
 
 
 def _by_partition(ranges: list[SettledRange]) -> dict[str, PartitionAccount]:
-    """Partition → its account. A partition with several logs, such as a topic that was made anew, has one for each."""
+    """Partition → its account. A partition with several logs, such as a topic that was made anew, has one for each.
+
+    Where only one log has a name, ranges without the name of a log are taken for this log's.
+    """
     logs: dict[str, set[str]] = {}
     for found in ranges:
-        logs.setdefault(found.partition, set()).add(found.log)
+        logs.setdefault(found.partition, set()).update({found.log} - {""})
     partitions: dict[str, PartitionAccount] = {}
-    for found in sorted(ranges, key=lambda found: (found.partition, found.log, found.first)):
-        several = len(logs[found.partition]) > 1
-        name = f"{found.partition} in log {found.log or 'unknown'}" if several else found.partition
+    several = {partition for partition, names in logs.items() if len(names) > 1}
+    for found in sorted(
+        ranges, key=lambda found: (found.partition, found.log if found.partition in several else "", found.first)
+    ):
+        name = found.partition
+        if name in several:
+            name = f"{name} in log {found.log or 'unknown'}"
         partition = partitions.get(name)
         if partition is None:
             partition = partitions[name] = PartitionAccount(found.first, found.first)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from connector.ledger.account import SettledRange
 
@@ -58,6 +58,11 @@ class OwnedPartition:
     def under_way(self) -> bool:
         """Whether a record that was taken is not settled yet."""
         return bool(self._taken)
+
+    def name_log(self, log: str) -> None:
+        """Give a name to the log of the records that were taken, and of those that follow."""
+        self.log = log
+        self._taken = deque(replace(taken, range=replace(taken.range, log=log)) for taken in self._taken)
 
     def begin_at(self, position: int) -> None:
         """Go on taking at `position`; the records before it are skipped."""

@@ -98,7 +98,8 @@ class Assignment:
     def log_found(self, name: str, identity: LogIdentity) -> None:
         """Record the identity of a log that was unknown when reading began."""
         self._logs[name].identity = identity
-        self._owned[name].log = identity.log
+        with self._partitions:
+            self._owned[name].name_log(identity.log)
 
     def continues(self, owned: OwnedPartition, before: Message) -> bool:
         """Whether the log may go on from `before`, a message before the next position; else the partition is stuck."""

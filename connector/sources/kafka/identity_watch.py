@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
@@ -23,9 +24,13 @@ class IdentityWatch:
     are asked for, and then the identity: if it is still the same, the ends were those of the same log.
     """
 
-    def __init__(self, asker: TopicAsker, assignment: Assignment) -> None:
+    def __init__(
+        self, asker: TopicAsker, assignment: Assignment, log_found: Callable[[str, LogIdentity], None]
+    ) -> None:
+        """`log_found` is called with a partition whose log was unknown, and the identity of this log."""
         self._asker = asker
         self._assignment = assignment
+        self._log_found = log_found
         self._next = 0.0
         self._asked_ends: dict[str, Future[Any]] = {}
         self._question: Question | None = None
@@ -62,7 +67,7 @@ class IdentityWatch:
                 self._assignment.position_refused(name)
                 continue
             if not log.log:
-                self._assignment.log_found(name, present)
+                self._log_found(name, present)
             end = _end(self._asked_ends.get(name))
             if end is not None:
                 self._ends.pop(name, None)

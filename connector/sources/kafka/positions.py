@@ -8,6 +8,8 @@ Before partitions are given away, and when the member leaves, stored positions a
 
 from __future__ import annotations
 
+import sqlite3
+
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -16,6 +18,7 @@ from connector.ledger.ledger_writer import LedgerWriter
 from connector.ledger.source_file import SourceFile
 from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.client import ConsumerHandle
+from connector.sources.kafka.identity import LogIdentity
 from connector.sources.kafka.member import Member
 from connector.sources.partitions import partition_name
 
@@ -29,6 +32,7 @@ class Positions:
         self, source: str, file: SourceFile, client: ConsumerHandle, assignment: Assignment, member: Member
     ) -> None:
         self._source = source
+        self._file = file
         self._client = client
         self._assignment = assignment
         self._member = member
@@ -53,6 +57,15 @@ class Positions:
             self._member.note(f"{name}: the first position could not be stored: {error.args[0].str()}")
         else:
             self.settlements.stored[name] = at.offset
+
+    def log_found(self, name: str, identity: LogIdentity) -> None:
+        """Record the identity of a log that was unknown when reading began."""
+        self._assignment.log_found(name, identity)
+        self.settlements.flush()
+        try:
+            self._file.ledger.name_log(name, identity.log, identity.cluster)
+        except sqlite3.Error as error:
+            self._member.note(f"the ledger cannot be written: {error}")
 
     def commit(self) -> bool:
         """Commit the stored positions; returns whether the group now has all of them."""

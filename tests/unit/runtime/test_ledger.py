@@ -216,3 +216,17 @@ def test_the_logs_of_a_topic_that_was_made_anew_have_accounts_of_their_own(tmp_p
     }
     assert found.sources["kafka"].unread == 14
     assert "14 messages were deleted with their topic before they could be read" in as_table(found)
+
+
+def test_ranges_without_the_name_of_a_log_are_of_the_only_log(tmp_path: Path) -> None:
+    """A member that could not ask which log it is has read what is between."""
+    config = config_in(tmp_path, "kafka")
+    file = SourceFile.open(tmp_path / "state" / "kafka.sqlite")
+    for log, first, after in [("x", 0, 10), ("", 10, 20), ("x", 20, 30)]:
+        counts = Counts(received=10, inserted=10)
+        commit = Commit("kafka", "t[0]", after - 1, {"t": Tally(counts, counts)})
+        file.ledger.add_ranges([SettledRange("t[0]", first, after, 10, 0, log)], [commit])
+    file.close()
+    found = read_ledger(config, all_members=True)
+    assert found.sources["kafka"].partitions == {"t[0]": PartitionAccount(0, 30, 30)}
+    assert found.balanced

@@ -27,7 +27,7 @@ class Watched:
         self.assignment.add([owned])
         self.assignment.assigned(owned, 5, Position(5, identity))
         asker = TopicAsker(KafkaSection.model_validate(SETTINGS), self.admin.make)
-        self.watch = IdentityWatch(asker, self.assignment)
+        self.watch = IdentityWatch(asker, self.assignment, self.assignment.log_found)
         self.now = 100.0
 
     def take(self, offset: int) -> None:

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 from confluent_kafka import TopicPartition
 
-from connector.ledger.account import Commit, SettledRange
+from connector.ledger.account import Commit, LogPosition, SettledRange
 from connector.ledger.source_file import SourceFile
 from connector.sources.kafka.assignment import Assignment
-from connector.sources.kafka.identity import LogIdentity, Position
+from connector.sources.kafka.identity import UNKNOWN, LogIdentity, Position
 from connector.sources.kafka.member import Member
 from connector.sources.kafka.positions import Positions
 from connector.sources.partitions import OwnedPartition
@@ -24,6 +24,7 @@ class Stored:
     """The positions of a member with t[0], and what it gave to librdkafka."""
 
     def __init__(self, file: SourceFile) -> None:
+        self.file = file
         self.found: list[TopicPartition] = []
         self.assignment = Assignment()
         client = SimpleNamespace(consumer=self)
@@ -75,3 +76,22 @@ def test_a_partition_that_was_given_away_has_no_position(stored: Stored) -> None
     stored.settle(5, 9, OLD.log)
     stored.assignment.remove(["t[0]"])
     assert stored.stored() == []
+
+
+def test_what_was_settled_before_the_log_had_a_name_is_of_this_log(stored: Stored) -> None:
+    """Settled and written, settled and not written, and under way: all are of the log that is read."""
+    stored.begin(UNKNOWN, 5)
+    stored.file.ledger.begin([LogPosition("t[0]", "", "", 5)])
+    owned = stored.assignment.owned["t[0]"]
+    for first in (5, 7, 9):
+        owned.take([first, first + 1])
+    for position in (6, 8):
+        stored.positions.settlements.add(Commit("kafka", "t[0]", position, {}), owned.settle(position))
+        if position == 6:
+            stored.stored()
+    stored.positions.log_found("t[0]", NEW)
+    stored.positions.settlements.add(Commit("kafka", "t[0]", 10, {}), owned.settle(10))
+    assert stored.stored()[-1] == Position(11, NEW, 4)
+    assert stored.file.ledger.ranges("t[0]", NEW.log) == [SettledRange("t[0]", 5, 11, 6, 0, NEW.log)]
+    assert stored.file.ledger.ranges("t[0]") == []
+    assert stored.file.ledger.positions() == {"t[0]": LogPosition("t[0]", NEW.log, NEW.cluster, 11)}

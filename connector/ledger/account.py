@@ -95,6 +95,19 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
+class LogPosition:
+    """The position where the reading of a partition begins or goes on, in one log that is kept elsewhere."""
+
+    partition: str
+    log: str
+    """As `SettledRange.log`."""
+    cluster: str
+    """The cluster with the log; empty if it is unknown."""
+    next: int
+    """The first position that is not settled."""
+
+
+@dataclass(frozen=True, slots=True)
 class SettledRange:
     """Positions of a log that is kept elsewhere (Kafka, a file), from `first` to before `next`. All are settled."""
 
@@ -106,13 +119,21 @@ class SettledRange:
     redelivered: int = 0
     """The number of these records that this ledger had settled before. The ledger has one sum for the whole source, so
     a range that is read back from the ledger has 0."""
+    log: str = ""
+    """The log that has the positions, such as the ID of a topic: a partition that is made anew has the same name, and
+    another log. Empty if it is unknown, or if a partition has one log only."""
+
+    def continues(self, earlier: SettledRange) -> bool:
+        """Whether this range begins at the end of `earlier`, in the same log."""
+        return self.first == earlier.next and self.log == earlier.log
 
     def joined(self, later: SettledRange) -> SettledRange:
-        """Returns one range for this range and `later`, which must begin at the end of this range."""
+        """Returns one range for this range and `later`, which must begin at the end of this range, in the same log."""
         return SettledRange(
             self.partition,
             self.first,
             later.next,
             self.records + later.records,
             self.redelivered + later.redelivered,
+            self.log,
         )

@@ -167,7 +167,7 @@ def _merged(batch: list[tuple[Commit, list[SettledRange]]]) -> tuple[Commit, lis
         merge(tallies, commit.tallies)
         for found in ranges:
             known = by_partition.setdefault(found.partition, [])
-            if known and known[-1].next == found.first:
+            if known and found.continues(known[-1]):
                 known[-1] = known[-1].joined(found)
             else:
                 known.append(found)

@@ -211,11 +211,7 @@ def _take_over_account(old: sqlite3.Connection, writer: sqlite3.Connection) -> b
             writer.execute(ADD_TO_LINE, (topic, *counts))
         else:
             damage.append("a line of the ledger makes no sense")
-    for found in _while_readable(old, "SELECT partition, first, next, records FROM settled", damage):
-        if isinstance(found[0], str) and all(isinstance(number, int) for number in found[1:]):
-            writer.execute("INSERT OR IGNORE INTO settled VALUES (?, ?, ?, ?)", found)
-        else:
-            damage.append("a range makes no sense")
+    _take_over_positions(old, writer, damage)
     for at, first, after, records, reason, acknowledged in _while_readable(
         old, "SELECT at, first, next, records, reason, acknowledged FROM losses", damage
     ):
@@ -229,6 +225,18 @@ def _take_over_account(old: sqlite3.Connection, writer: sqlite3.Connection) -> b
     for incident in _while_readable(old, "SELECT at, message FROM incidents", []):
         writer.execute("INSERT INTO incidents VALUES (?, ?)", tuple(map(str, incident)))
     return not damage
+
+
+def _take_over_positions(old: sqlite3.Connection, writer: sqlite3.Connection, damage: list[str]) -> None:
+    """Copy the settled ranges, and the positions where reading goes on; a range that is missing is damage."""
+    for found in _while_readable(old, "SELECT partition, log, first, next, records FROM settled", damage):
+        if all(isinstance(text, str) for text in found[:2]) and all(isinstance(number, int) for number in found[2:]):
+            writer.execute("INSERT OR IGNORE INTO settled VALUES (?, ?, ?, ?, ?)", found)
+        else:
+            damage.append("a range makes no sense")
+    for found in _while_readable(old, "SELECT partition, log, cluster, next FROM positions", []):
+        if all(isinstance(text, str) for text in found[:3]) and isinstance(found[3], int):
+            writer.execute("INSERT OR IGNORE INTO positions VALUES (?, ?, ?, ?)", found)
 
 
 def _while_readable(

@@ -1,8 +1,8 @@
 """The tables in the file of a source; opens and checks the file. No state.
 
 The file has two halves. The journal (`journal`, `damaged_rows`) has the waiting messages. The ledger (`ledger`,
-`settled`, `losses`, `incidents`) has the account of settled and lost messages. `meta` has the counters of both halves,
-and a few values that a source remembers.
+`settled`, `positions`, `losses`, `incidents`) has the account of settled and lost messages. `meta` has the counters of
+both halves, and a few values that a source remembers.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ CREATE TABLE ledger (
     topic TEXT PRIMARY KEY, {", ".join(f"{column} INTEGER NOT NULL DEFAULT 0" for column in COLUMNS)}
 ) WITHOUT ROWID;
 CREATE TABLE settled (
-    partition TEXT NOT NULL, first INTEGER NOT NULL, next INTEGER NOT NULL, records INTEGER NOT NULL,
-    PRIMARY KEY (partition, first)
+    partition TEXT NOT NULL, log TEXT NOT NULL, first INTEGER NOT NULL, next INTEGER NOT NULL,
+    records INTEGER NOT NULL, PRIMARY KEY (partition, log, first)
+) WITHOUT ROWID;
+CREATE TABLE positions (
+    partition TEXT PRIMARY KEY, log TEXT NOT NULL, cluster TEXT NOT NULL, next INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE incidents (at TEXT NOT NULL, message TEXT NOT NULL);
 CREATE TABLE losses (
@@ -46,7 +49,8 @@ _TABLES: Final = {
     "meta": ("key", "value"),
     "journal": ("first", "count", "bytes", "crc", "body"),
     "ledger": ("topic", *COLUMNS),
-    "settled": ("partition", "first", "next", "records"),
+    "settled": ("partition", "log", "first", "next", "records"),
+    "positions": ("partition", "log", "cluster", "next"),
     "incidents": ("at", "message"),
     "losses": ("id", "at", "first", "next", "records", "reason", "acknowledged"),
     "damaged_rows": ("id", "at", "first", "count", "crc", "body"),

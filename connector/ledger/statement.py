@@ -35,6 +35,8 @@ class Statement:
     """Number of settled records that this ledger had settled before."""
     expired: int
     """Number of records that had expired in their log before they could be read."""
+    unread: int
+    """Number of records that were deleted together with their log before they could be read."""
     losses: list[Loss]
     """Messages that had come in and are gone."""
 
@@ -71,5 +73,6 @@ def read_statement(path: Path, waiting: Callable[[JournalRow], None] | None) -> 
             ranges=read_ranges(connection),
             redelivered=int(meta.get("redelivered", 0)),
             expired=int(meta.get("expired", 0)),
+            unread=int(meta.get("unread", 0)),
             losses=read_losses(connection),
         )

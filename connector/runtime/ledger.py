@@ -105,6 +105,8 @@ class SourceLedger:
     """Number of messages that came again after the same member had settled them."""
     expired: int = 0
     """Number of messages that expired in the log before the connector could read them."""
+    unread: int = 0
+    """Number of messages that were deleted together with their log before the connector could read them."""
     lost: int = 0
     """Number of received messages that a damaged journal has lost, if the number is known."""
     problems: list[str] = field(default_factory=list)
@@ -242,6 +244,7 @@ def _read_source(
     source.appended += statement.appended
     source.redelivered += statement.redelivered
     source.expired += statement.expired
+    source.unread += statement.unread
     for topic, tally in statement.settled.items():
         account = source.topics.setdefault(topic, TopicAccount())
         account.messages.add_settled(tally.messages)
@@ -287,11 +290,24 @@ def _find_problems(source: SourceLedger, all_members: bool) -> None:
 
 
 def _by_partition(ranges: list[SettledRange]) -> dict[str, PartitionAccount]:
+    """Partition → its account. A partition with several logs, such as a topic that was made anew, has one for each.
+
+    Where only one log has a name, ranges without the name of a log are taken for this log's.
+    """
+    logs: dict[str, set[str]] = {}
+    for found in ranges:
+        logs.setdefault(found.partition, set()).update({found.log} - {""})
     partitions: dict[str, PartitionAccount] = {}
-    for found in sorted(ranges, key=lambda found: (found.partition, found.first)):
-        partition = partitions.get(found.partition)
+    several = {partition for partition, names in logs.items() if len(names) > 1}
+    for found in sorted(
+        ranges, key=lambda found: (found.partition, found.log if found.partition in several else "", found.first)
+    ):
+        name = found.partition
+        if name in several:
+            name = f"{name} in log {found.log or 'unknown'}"
+        partition = partitions.get(name)
         if partition is None:
-            partition = partitions[found.partition] = PartitionAccount(found.first, found.first)
+            partition = partitions[name] = PartitionAccount(found.first, found.first)
         if found.first > partition.next:
             partition.gaps.append((partition.next, found.first))
         partition.next = max(partition.next, found.next)
@@ -337,6 +353,8 @@ def as_table(ledger: Ledger) -> str:
             lines.append(f"  {source.redelivered} of the messages came again after they had been settled")
         if source.expired:
             lines.append(f"  {source.expired} messages had expired before they could be read")
+        if source.unread:
+            lines.append(f"  {source.unread} messages were deleted with their topic before they could be read")
         if source.lost:
             lines.append(f"  {source.lost} messages are lost; see clarify-connector journal acknowledge")
         lines.extend(f"  PROBLEM: {shown(problem)}" for problem in source.problems)

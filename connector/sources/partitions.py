@@ -33,14 +33,18 @@ class _Taken:
 class OwnedPartition:
     """One partition, from its assignment until it is given away."""
 
-    def __init__(self, topic: str, number: int, start: int | None, covered: Sequence[SettledRange] = ()) -> None:
+    def __init__(
+        self, topic: str, number: int, start: int | None, covered: Sequence[SettledRange] = (), log: str = ""
+    ) -> None:
         """`start` is the group's position; None if there is no position, or if it is not known yet.
 
-        `covered` has the ranges that this ledger has settled before, in order. They may overlap.
+        `covered` has the ranges of the log `log` that this ledger has settled before, in order. They may overlap.
         """
         self.topic = topic
         self.number = number
         self.name = partition_name(topic, number)
+        self.log = log
+        """As `SettledRange.log`."""
         self.next_taken = start
         """The next position to take; None if it is not known."""
         self._taken: deque[_Taken] = deque()
@@ -55,6 +59,11 @@ class OwnedPartition:
         """Whether a record that was taken is not settled yet."""
         return bool(self._taken)
 
+    def name_log(self, log: str) -> None:
+        """Give a name to the log of the records that were taken, and of those that follow."""
+        self.log = log
+        self._taken = deque(replace(taken, range=replace(taken.range, log=log)) for taken in self._taken)
+
     def begin_at(self, position: int) -> None:
         """Go on taking at `position`; the records before it are skipped."""
         self.next_taken = position
@@ -66,7 +75,7 @@ class OwnedPartition:
         redelivered = 0
         if first < self._covered_to:
             redelivered = sum(1 for position in positions if self._is_covered(position))
-        taken = SettledRange(self.name, first, self.next_taken, len(positions), redelivered)
+        taken = SettledRange(self.name, first, self.next_taken, len(positions), redelivered, self.log)
         self._taken.append(_Taken(positions[-1], taken))
 
     def step_over(self, end: int) -> SettledRange | None:
@@ -87,11 +96,14 @@ class OwnedPartition:
         """Settle all chunks up to `position`; returns the newly settled ranges, joined where there is no gap."""
         found: list[SettledRange] = []
         while self._taken and self._taken[0].last <= position:
-            part = self._taken.popleft().range
-            if found and found[-1].next == part.first:
+            taken = self._taken.popleft()
+            part = taken.range
+            if found and part.continues(found[-1]):
                 found[-1] = found[-1].joined(part)
             else:  # the first range, or a range after a reset of the position
                 found.append(part)
+            if taken.last == position:  # after a reset, later chunks may have lower positions
+                break
         return found
 
     def _is_covered(self, position: int) -> bool:

@@ -21,7 +21,7 @@ from connector.dead_letters.letter import DeadLetter, letter_of
 from connector.dead_letters.sqlite_store import SqliteLetters
 from connector.dead_letters.store import DeadLettersError
 from connector.formats.sparkplug.topic import Owner
-from connector.ledger.account import Commit, Counts, SettledRange, Tally
+from connector.ledger.account import Commit, Counts, LogPosition, SettledRange, Tally
 from connector.ledger.ledger_lines import read_tallies
 from connector.ledger.ledger_tables import read_ranges
 from connector.ledger.source_file import SourceFile
@@ -138,11 +138,13 @@ def settled(n: int) -> Commit:
 
 RANGE_STEPS: list[Step] = [
     lambda f: f.remember("cluster", "here"),
+    lambda f: f.ledger.begin([LogPosition("t-0", "", "", 0), LogPosition("t-1", "x", "here", 0)]),
     lambda f: f.ledger.add_ranges([SettledRange("t-0", 0, 5, 5)], [settled(5)]),
     lambda f: f.ledger.add_ranges(
         [SettledRange("t-0", 5, 9, 3), SettledRange("t-1", 0, 1, 1, 1)], [settled(3), settled(1)]
     ),
     lambda f: f.ledger.add_expired("expired", 7),
+    lambda f: f.ledger.add_unread("deleted", 2),
     lambda f: f.ledger.add_commits(2, [settled(2)]),
     lambda f: f.ledger.add_ranges([SettledRange("t-0", 20, 21, 1)], [settled(1)]),
 ]
@@ -152,7 +154,7 @@ def content_of_ranges(file: SourceFile) -> object:
     with file._database.locked() as connection:
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
         incidents = [message for (message,) in connection.execute("SELECT message FROM incidents")]
-        found = read_ranges(connection), read_tallies(connection), incidents
+        found = read_ranges(connection), read_tallies(connection), incidents, file.ledger.positions()
     assert file.lost_at_start == []
     assert file.recovery is None
     assert meta["next_position"] == file.next_position

@@ -11,8 +11,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 
+from confluent_kafka import Message, TopicPartition
+
 from connector.ledger.account import Commit, SettledRange
 from connector.records import Chunk
+from connector.sources.kafka.identity import LogIdentity, LogRead, Position
 from connector.sources.partitions import OwnedPartition
 
 
@@ -30,6 +33,7 @@ class Assignment:
         self._ready: deque[Chunk] = deque()
         self._stuck: set[str] = set()
         self._refused: dict[str, int | None] = {}
+        self._logs: dict[str, LogRead] = {}
         self.owned: Mapping[str, OwnedPartition] = MappingProxyType(self._owned)
         """Name of a partition → the partition, for the partitions of this member."""
 
@@ -47,13 +51,14 @@ class Assignment:
         with self._partitions:
             for name in names:
                 self._owned.pop(name, None)
+                self._logs.pop(name, None)
                 self._stuck.discard(name)
 
     # -- the positions where reading begins -------------------------------------------------------
 
     @property
     def stuck(self) -> AbstractSet[str]:
-        """Partitions of this member that are not read, since the broker refused their position."""
+        """Partitions of this member that are not read, since their position is not valid."""
         return self._stuck
 
     @property
@@ -65,25 +70,64 @@ class Assignment:
         return self._refused
 
     def position_refused(self, name: str) -> None:
-        """Mark a partition as stuck: the broker does not have the next position to read."""
+        """Mark a partition as stuck: its log does not have the next position to read, or is another log."""
         owned = self._owned.get(name)
         if owned is not None and name not in self._stuck:
             self._stuck.add(name)
             self._refused[name] = owned.next_taken
 
-    def assigned(self, owned: OwnedPartition, offset: int | None) -> None:
-        """Record that librdkafka reads the partition from `offset`; None stands for the group's position."""
+    def assigned(self, owned: OwnedPartition, offset: int | None, at: Position) -> None:
+        """Record that librdkafka reads the partition from `offset`; None stands for the group's position.
+
+        `at` is the same position, with its log.
+        """
         self._stuck.discard(owned.name)
+        self._logs[owned.name] = LogRead(at)
         if offset is None:
             return
         self._refused.pop(owned.name, None)
         with self._partitions:
             owned.begin_at(offset)
 
+    # -- the logs of the partitions ---------------------------------------------------------------
+
+    def log(self, name: str) -> LogIdentity | None:
+        """The identity of the log that is read in a partition of this member; None while reading has not begun."""
+        return self._logs[name].identity if name in self._logs else None
+
+    def log_found(self, name: str, identity: LogIdentity) -> None:
+        """Record the identity of a log that was unknown when reading began."""
+        self._logs[name].identity = identity
+        with self._partitions:
+            self._owned[name].name_log(identity.log)
+
+    def continues(self, owned: OwnedPartition, before: Message) -> bool:
+        """Whether the log may go on from `before`, a message before the next position; else the partition is stuck."""
+        log = self._logs.get(owned.name)
+        if log is not None and not log.continues(before):
+            self.position_refused(owned.name)
+        return owned.name not in self._stuck
+
+    def position(self, name: str, offset: int) -> Position:
+        """A position of this member, with its log and its leader epoch."""
+        return self._logs[name].position(offset) if name in self._logs else Position(offset)
+
+    def to_commit(self, name: str, offset: int) -> TopicPartition | None:
+        """A position to commit, with a note about its log; None if this member does not read the partition."""
+        owned, log = self._owned.get(name), self._logs.get(name)
+        return None if owned is None or log is None else log.at(owned.topic, owned.number, offset)
+
     # -- the chunks that were read ----------------------------------------------------------------
 
-    def take(self, owned: OwnedPartition, positions: Sequence[int], chunk: Chunk) -> None:
-        """Record that the positions were read; `chunk` holds their records and is ready to be given out."""
+    def take(self, owned: OwnedPartition, positions: Sequence[int], chunk: Chunk, messages: Sequence[Message]) -> None:
+        """Record that the positions of `messages` were read; `chunk` holds their records and is ready to be given out.
+
+        Nothing is taken from a partition that is stuck: the records may be from another log.
+        """
+        if owned.name in self._stuck:
+            return
+        if owned.name in self._logs:
+            self._logs[owned.name].read(messages)
         with self._partitions:
             owned.take(positions)
         self._ready.append(chunk)

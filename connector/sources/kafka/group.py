@@ -16,10 +16,11 @@ from connector.ledger.source_file import SourceFile
 from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.beginnings import Beginnings
 from connector.sources.kafka.client import ConsumerHandle
+from connector.sources.kafka.identity import Position, TopicAsker
 from connector.sources.kafka.member import Member
 from connector.sources.kafka.positions import Positions
 from connector.sources.kafka.section import KafkaSection
-from connector.sources.kafka.starts import Start, StartFinder
+from connector.sources.kafka.starts import Start, StartFinder, TopicsAtStart
 from connector.sources.partitions import OwnedPartition, partition_name
 from connector.sources.source import Handover
 
@@ -40,6 +41,8 @@ class Group:
         positions: Positions,
         beginnings: Beginnings,
         member: Member,
+        asker: TopicAsker,
+        at_start: TopicsAtStart,
     ) -> None:
         self._settings = settings
         self._file = file
@@ -48,7 +51,12 @@ class Group:
         self._positions = positions
         self._beginnings = beginnings
         self._member = member
+        self._asker = asker
+        self._at_start = at_start
         self._eager = settings.group_protocol == "classic" and settings.assignor != "cooperative-sticky"
+        self._known_by: Consumer | None = None
+        self._known_topics: set[str] = set()
+        """Topics with partitions that the consumer `_known_by` was assigned, now or before."""
         self.handover: Handover | None = None
         self.closing = False
         """Whether the source is being closed: then no partition is begun, and no revocation waits for settlement."""
@@ -92,13 +100,12 @@ class Group:
         new = []
         for found in partitions:
             self._member.topic_works(found.topic)
-            name = partition_name(found.topic, found.partition)
-            expected = starts[name].expected if name in starts else None
-            new.append(OwnedPartition(found.topic, found.partition, expected, self._file.ledger.ranges(name)))
+            new.append(self._owned(found.topic, found.partition, starts))
+        kept = [owned for owned in stuck if starts.get(owned.name, Start(None)).offset is None]
+        new += [self._owned(old.topic, old.number, starts) for old in stuck if old not in kept]
         self._assignment.add(new)
-        for owned in [*new, *stuck]:
-            if owned.name in starts:
-                self._beginnings.begin(owned, starts[owned.name])
+        self._beginnings.begin_all([(owned, starts[owned.name]) for owned in [*new, *kept] if owned.name in starts])
+        self._leave_old_logs(consumer, new, starts)
         self._rebalanced("kafka_assigned", partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -116,21 +123,49 @@ class Group:
 
     # -- details ----------------------------------------------------------------------------------
 
+    def _leave_old_logs(self, consumer: Consumer, new: list[OwnedPartition], starts: dict[str, Start]) -> None:
+        """Let a new consumer read the topics that this one has known with another log.
+
+        librdkafka keeps the leader epochs of the log before. It does not read a log whose epochs are lower.
+        """
+        if consumer is not self._known_by:
+            self._known_by, self._known_topics = consumer, set()
+        for owned in new:
+            if owned.topic in self._known_topics and owned.name in starts and starts[owned.name].former:
+                self._assignment.position_refused(owned.name)
+        self._known_topics.update(owned.topic for owned in new)
+
     def _stuck(self) -> list[OwnedPartition]:
         """Returns the stuck partitions of this member that the next assignment should begin again.
 
-        The list is empty for an eager assignor: such an assignor assigns all partitions again anyway.
+        A partition with records that are not settled is not among them: it begins again later. The list is empty for
+        an eager assignor: such an assignor assigns all partitions again anyway.
         """
         if self._eager:
             return []
-        return [owned for name in sorted(self._assignment.stuck) if (owned := self._assignment.owned.get(name))]
+        found = [owned for name in sorted(self._assignment.stuck) if (owned := self._assignment.owned.get(name))]
+        return [owned for owned in found if not self._assignment.under_way([owned.name])]
+
+    def _owned(self, topic: str, number: int, starts: dict[str, Start]) -> OwnedPartition:
+        """A partition that this member now has, with what the ledger has settled in its log."""
+        name = partition_name(topic, number)
+        start = starts.get(name, Start(None))
+        log = start.position.identity.log
+        return OwnedPartition(topic, number, start.expected, self._file.ledger.ranges(name, log), log)
 
     def _find_starts(
         self, consumer: Consumer, partitions: list[TopicPartition], stuck: list[OwnedPartition]
     ) -> dict[str, Start]:
-        taken = {owned.name: owned.next_taken for owned in stuck if owned.next_taken is not None}
+        taken = {
+            owned.name: self._assignment.position(owned.name, owned.next_taken)
+            for owned in stuck
+            if owned.next_taken is not None
+        }
         within = min(_START_SECONDS, self._settings.max_poll_interval / 4)
-        finder = StartFinder(consumer, self._settings.auto_offset_reset, within)
+        ledger = {name: Position.kept(found) for name, found in self._file.ledger.positions().items()}
+        finder = StartFinder(
+            consumer, self._settings.auto_offset_reset, within, self._asker, ledger, self._at_start.is_new
+        )
         starts = finder.find(partitions, taken, self._assignment.refused)
         if finder.trouble and any(start.offset is None for start in starts.values()):
             self._member.note(f"where to begin could not be asked for: {finder.trouble}")
@@ -187,6 +222,10 @@ def _from(partitions: list[TopicPartition], starts: dict[str, Start]) -> list[To
     begun = []
     for found in partitions:
         start = starts.get(partition_name(found.topic, found.partition))
-        offset = OFFSET_STORED if start is None or start.offset is None else start.offset
-        begun.append(TopicPartition(found.topic, found.partition, offset))
+        if start is None or start.offset is None:
+            begun.append(TopicPartition(found.topic, found.partition, OFFSET_STORED))
+        elif start.position.epoch is None:
+            begun.append(TopicPartition(found.topic, found.partition, start.offset))
+        else:  # with the record before, which tells whether the log was cut: see `Assignment.continues`
+            begun.append(TopicPartition(found.topic, found.partition, start.offset - 1))
     return begun

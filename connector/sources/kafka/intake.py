@@ -88,12 +88,14 @@ class PartitionSorter:
             return
         positions = [message.offset() or 0 for message in run]
         if owned.next_taken is not None and positions[0] < owned.next_taken:
+            if not self._assignment.continues(owned, run[0]):
+                return
             kept = [i for i, position in enumerate(positions) if position >= owned.next_taken]
             run, positions = [run[i] for i in kept], [positions[i] for i in kept]
             if not run:
                 return
         records = to_records(topic, run, received_us, record_time=self._record_time)
-        self._assignment.take(owned, positions, Chunk(self._source, owned.name, positions, records))
+        self._assignment.take(owned, positions, Chunk(self._source, owned.name, positions, records), run)
         self.received += len(run)
         kind, time_ms = run[-1].timestamp()
         if kind != TIMESTAMP_NOT_AVAILABLE and time_ms >= 0:

@@ -6,6 +6,7 @@ of the range are fixed at the first start, so a resumed backfill has the same en
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import deque
@@ -21,6 +22,7 @@ from connector.ledger.account import Commit
 from connector.ledger.ledger_writer import LedgerWriter
 from connector.ledger.source_file import SourceFile
 from connector.records import Chunk
+from connector.sources.kafka.identity import TopicAsker
 from connector.sources.kafka.loss import expired_text
 from connector.sources.kafka.member import Member
 from connector.sources.kafka.records import explained, to_records
@@ -326,6 +328,7 @@ def open_range(section: KafkaSection, file: SourceFile, asked: RangeAsked) -> Ka
     try:
         if not known:
             _remember_ends(file, _find(section, asked))
+        _check_logs(section, file)
         ranges = [OffsetRange(*split_partition_name(name), *ends) for name, ends in _ends_of(file).items()]
         return KafkaRangeSource(section, file, ranges, asked.times_ms, resumed=bool(known))
     except KafkaException as error:
@@ -350,6 +353,25 @@ def _find(section: KafkaSection, asked: RangeAsked) -> list[OffsetRange]:
         return list(asked.offsets)
     finally:
         finder.close()
+
+
+def _check_logs(section: KafkaSection, file: SourceFile) -> None:
+    """Compare the topics with those at the first start. Raises `RangeError` if one was made anew: it has other offsets.
+
+    A topic whose identity the brokers do not give cannot be compared.
+    """
+    question = TopicAsker(section).ask({split_partition_name(name)[0] for name in _ends_of(file)})
+    found = question.answers(_QUERY_SECONDS) if question else {}
+    text = file.remembered("logs")
+    kept: dict[str, str] = json.loads(text) if isinstance(text, str) else {}
+    for topic, facts in found.items():
+        log = facts.identity.log
+        if log and kept.setdefault(topic, log) != log:
+            raise RangeError(
+                f"topic {topic!r} was deleted and made anew since this backfill began, so its offsets have other "
+                "records; remove the folder of the backfill to begin again"
+            )
+    file.remember("logs", json.dumps(kept))
 
 
 def _ends_of(file: SourceFile) -> Mapping[str, tuple[int, int]]:

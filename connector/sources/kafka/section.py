@@ -101,9 +101,10 @@ class KafkaSection(KafkaConnectionSection, SourceSection):
     )
     auto_offset_reset: Literal["earliest", "latest", "error"] = Field(
         default="earliest",
-        description="The start of a group without a position: the oldest record, the next new record, or an error. "
-        "(If the records at a position have expired, this is a loss: it is reported with its range, and reading goes "
-        "on with the oldest record.)",
+        description="The start of a group that begins to read a topic: the oldest record, the next new record, or an "
+        "error. Partitions and topics that appear later are read from their first record. (If the records at a "
+        "position have expired, this is a loss: it is reported with its range, and reading goes on with the oldest "
+        "record.)",
     )
     timestamps: Literal["record", "received"] = Field(
         default="record",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Final
 
 from confluent_kafka import KafkaException
@@ -9,6 +10,7 @@ from confluent_kafka import KafkaException
 from connector.sources.kafka.client import ConsumerHandle
 from connector.sources.kafka.member import Member
 from connector.sources.kafka.section import KafkaSection
+from connector.sources.kafka.starts import TopicsAtStart
 
 _QUERY_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 1.0
@@ -17,10 +19,11 @@ _RETRY_SECONDS: Final = 1.0
 class PartitionShare:
     """Finds the share again after each rebalance. For the thread that polls."""
 
-    def __init__(self, settings: KafkaSection, client: ConsumerHandle, member: Member) -> None:
+    def __init__(self, settings: KafkaSection, client: ConsumerHandle, member: Member, at_start: TopicsAtStart) -> None:
         self._settings = settings
         self._client = client
         self._member = member
+        self._at_start = at_start
         self.share = 1.0
         """This member's partitions divided by all partitions of the topics: from 0 to 1."""
         self._known_after: int | None = None
@@ -39,6 +42,11 @@ class PartitionShare:
             topics = self._client.consumer.list_topics(timeout=_QUERY_SECONDS).topics
         except KafkaException as error:
             self._member.note(f"the number of partitions is not known: {error.args[0].str()}")
+            return
+        try:
+            self._at_start.note(topics)
+        except sqlite3.Error as error:
+            self._member.note(f"the ledger cannot be written: {error}")
             return
         matches = self._settings.matches
         for name, topic in topics.items():

@@ -17,6 +17,9 @@ then, the member leaves the group with this consumer and joins it with a new con
 records that were read from the invalid partition are settled before; the other partitions are given up as in any
 revocation. A consumer that the group has refused is replaced in the same way, and one that does not move.
 
+A position is valid in one log only: a topic that is made anew has another one. So the identity of the log is committed
+with each position (`identity`), and compared when partitions are assigned, and every few seconds (`identity_watch`).
+
 From time to time, the lists of partitions of the group, librdkafka and the connector are compared (`membership`). If
 they differ, the member commits nothing more for its partitions, and joins the group again.
 """
@@ -29,6 +32,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 from confluent_kafka import Consumer, KafkaException
+from confluent_kafka.admin import AdminClient
 
 from connector.ledger.account import Commit, SettledRange
 from connector.ledger.source_file import SourceFile
@@ -37,6 +41,8 @@ from connector.sources.kafka.assignment import Assignment
 from connector.sources.kafka.beginnings import Beginnings
 from connector.sources.kafka.client import ConsumerHandle
 from connector.sources.kafka.group import Group
+from connector.sources.kafka.identity import TopicAsker
+from connector.sources.kafka.identity_watch import IdentityWatch
 from connector.sources.kafka.intake import PartitionSorter
 from connector.sources.kafka.member import Member
 from connector.sources.kafka.pausing import Pausing
@@ -45,6 +51,7 @@ from connector.sources.kafka.rejoining import Rejoining
 from connector.sources.kafka.reread import KafkaAgain
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.share import PartitionShare
+from connector.sources.kafka.starts import TopicsAtStart
 from connector.sources.kafka.watching import Watching
 from connector.sources.loss import Horizon
 from connector.sources.partitions import split_partition_name
@@ -66,8 +73,9 @@ class KafkaSource(Source):
         clock: Callable[[], float] = time.monotonic,
         epoch: Callable[[], float] = time.time,
         consumer: Callable[..., Consumer] = Consumer,
+        admin: Callable[..., AdminClient] = AdminClient,
     ) -> None:
-        """`clock` gives seconds of any clock, `epoch` seconds since 1970. Raises `SettingsError`."""
+        """`clock` gives seconds of any clock, `epoch` seconds since 1970. Raises `SettingsError` and sqlite3.Error."""
         self.name = settings.name
         self._file = file
         self._clock = clock
@@ -76,13 +84,25 @@ class KafkaSource(Source):
         self._assignment = Assignment()
         self._positions = Positions(settings.name, file, self._client, self._assignment, self._member)
         self._settlements = self._positions.settlements
-        self._beginnings = Beginnings(settings, file, self._assignment, self._positions, self._member)
+        asker, at_start = TopicAsker(settings, admin), TopicsAtStart(settings, file)
+        self._identities = IdentityWatch(asker, self._assignment, self._positions.log_found)
+        self._beginnings = Beginnings(
+            settings, file, self._assignment, self._positions, self._member, self._identities.end_of_log
+        )
         self._group = Group(
-            settings, file, self._client, self._assignment, self._positions, self._beginnings, self._member
+            settings,
+            file,
+            self._client,
+            self._assignment,
+            self._positions,
+            self._beginnings,
+            self._member,
+            asker,
+            at_start,
         )
         self._intake = PartitionSorter(settings, self._assignment, self._member, self._stepped_over)
         self._pausing = Pausing(settings, self._client, self._member)
-        self._share = PartitionShare(settings, self._client, self._member)
+        self._share = PartitionShare(settings, self._client, self._member, at_start)
         self._watching = Watching(settings, self._assignment, self._intake, self._member, epoch)
         self._rejoining = Rejoining(
             settings.name,
@@ -120,6 +140,7 @@ class KafkaSource(Source):
             self._beginnings.note_losses()
             now = self._clock()
             self._rejoining.verify(now)
+            self._identities.look(now)
             self._rejoining.begin_anew(now)
             self._rejoining.try_again(now)
             self._rejoining.mend(now)
@@ -132,6 +153,7 @@ class KafkaSource(Source):
         now = self._clock()
         self._settlements.store_positions()
         self._rejoining.verify(now)
+        self._identities.look(now)
         self._rejoining.try_again(now)
         if not self._pausing.held(now) or self._draining.is_set():
             return

@@ -1,20 +1,30 @@
 """Finds the positions where reading begins: the group's position, if there is one and the log still holds it.
 
+A position of another log (a topic that was made anew, or another cluster) is not valid: the new log is read from its
+first record. If the group has no position, the ledger's position in the same log counts. Only a group that has not
+begun to read the topic begins where the policy says: a partition that was added later is read from its first record.
+
 The brokers are asked while librdkafka waits for the answer to an assignment. The questions are for all new partitions
-at once: one request to the group's coordinator, and one or two requests to each partition's leader. If a start stays
-unknown, librdkafka begins at the group's position, and reports an invalid position when it fetches.
+at once: one or two requests to the group's coordinator, two about the identity of the topics, and one or two requests
+to each partition's leader. If a start stays unknown, librdkafka begins at the group's position, and reports an invalid
+position when it fetches.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
 
-from connector.sources.partitions import partition_name
+from connector.brokers.kafka_topics import topic_matcher
+from connector.ledger.source_file import SourceFile
+from connector.sources.kafka.identity import UNKNOWN, LogIdentity, Position, TopicAsker, TopicFacts
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.partitions import partition_name, split_partition_name
 
 Policy = Literal["earliest", "latest", "error"]
 """The setting `auto_offset_reset`: where a group without a position begins."""
@@ -22,6 +32,7 @@ Policy = Literal["earliest", "latest", "error"]
 _RETRY_SECONDS: Final = 0.2
 _LEAST_SECONDS: Final = 0.1
 _SECOND_LOOK_SECONDS: Final = 1.0
+_NOWHERE: Final = Position(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,14 @@ class Start:
     """The offset where reading should go on; None if the group has no position, or if the position is unknown."""
     no_position: bool = False
     """Whether the group has no position and the policy is `error`."""
+    position: Position = _NOWHERE
+    """The position at `offset`, with its log. If `offset` is unknown, only the log counts.
+
+    The leader epoch is there only if the log has the offset before, too."""
+    former: Position | None = None
+    """The position in another log of the same name, which was read before; None if the log is the same."""
+    why: str = ""
+    """The reason for a start without a position of the group, for people."""
 
     @property
     def lost(self) -> int:
@@ -66,21 +85,155 @@ def start_of(
     return Start(expected, expected)
 
 
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What is known about a topic."""
+
+    present: LogIdentity | None
+    """The identity of its logs; None if the brokers gave no answer."""
+    began: int | None
+    """As `Position.began`."""
+    begun: bool
+    """Whether the group has begun to read the topic."""
+
+
+def topic_of(positions: Collection[Position], facts: TopicFacts | None, *, is_new: bool) -> Topic:
+    """Returns what is known about a topic.
+
+    `positions` has all known positions in the topic, also those of other members, and those of the ledger. `is_new`
+    says that the topic did not exist when the group began to read.
+    """
+    present = facts.identity if facts else None
+    if present and any(position.identity.differs(present) for position in positions):
+        return Topic(present, 0, begun=True)
+    if notes := [position.began for position in positions if position.began is not None]:
+        return Topic(present, min(notes), begun=True)
+    if positions:
+        return Topic(present, None, begun=True)
+    return Topic(present, 0 if is_new else facts.partitions if facts else None, begun=is_new)
+
+
+def start_in(
+    topic: Topic,
+    number: int,
+    group: Position | None,
+    ledger: Position | None,
+    log: tuple[int | None, int | None],
+    policy: Policy,
+    *,
+    refused: bool = False,
+) -> Start:
+    """Returns the start of partition `number` of a topic.
+
+    `group` is the group's position and `ledger` the one of this member's ledger; None if there is none. `log` is
+    (`low`, `high`); these two, `policy` and `refused` are as in `start_of`.
+    """
+    low, high = log
+    if group and ledger and topic.present and group.identity.differs(topic.present) and _same(ledger, topic.present):
+        group = None  # committed late, by a member that had not noticed that the log is another one
+    known = group or ledger
+    if known and topic.present and known.identity.differs(topic.present):
+        if ledger and _same(ledger, known.identity) and ledger.offset > known.offset:
+            known = ledger  # the last records were settled, and not committed any more
+        return replace(_at(start_of(0, low, high, policy), topic.present, topic), former=known)
+    if group:
+        start = start_of(group.offset, low, high, policy, refused=refused)
+        before = not refused and start.offset == group.offset and low is not None and low < group.offset
+        epoch = group.epoch if before else None
+        return _at(start, topic.present or group.identity, topic, epoch)
+    if ledger and topic.present is None:
+        return _at(Start(None), ledger.identity, topic)  # whether the position is in this log cannot be told yet
+    if ledger and topic.present and _same(ledger, topic.present):
+        start = _at(start_of(ledger.offset, low, high, policy, refused=refused), topic.present, topic)
+        return replace(start, why="the group has forgotten its position, and the ledger has one")
+    if topic.began is not None and number >= topic.began:
+        start, why = start_of(0, low, high, policy), "the partition or the topic is new"
+    elif refused or (topic.begun and topic.began is None and policy == "latest"):
+        start, why = Start(low), "the group has begun to read the topic"
+    else:
+        start, why = start_of(None, low, high, policy), f"auto_offset_reset is {policy}"
+    return replace(_at(start, topic.present or UNKNOWN, topic), why=why)
+
+
+def _same(position: Position, present: LogIdentity) -> bool:
+    """Whether the position is certainly in this log."""
+    return bool(present.log) and position.identity.log == present.log
+
+
+def _at(start: Start, identity: LogIdentity, topic: Topic, epoch: int | None = None) -> Start:
+    return replace(start, position=Position(start.offset or 0, identity, topic.began, epoch))
+
+
+class TopicsAtStart:
+    """The topics that existed when the group began to read, by this member's ledger. Any other topic is a new one."""
+
+    def __init__(self, section: KafkaSection, file: SourceFile) -> None:
+        """What the ledger knows of another group is forgotten. Raises sqlite3.Error."""
+        self._section = section
+        self._file = file
+        self._entries: set[str] = set()
+        """The topics and patterns of the configuration that the group has begun to read."""
+        self._topics: set[str] = set()
+        self._noted = False
+        text = file.remembered("topics_at_start")
+        kept = json.loads(text) if isinstance(text, str) else {}
+        if kept.get("group") == section.group_id:
+            self._entries, self._topics = set(kept["entries"]), set(kept["topics"])
+        else:
+            file.ledger.forget_positions()
+            self._keep()
+
+    def note(self, topics: Collection[str]) -> None:
+        """Note the topics of the cluster; only the first call has an effect. Raises sqlite3.Error."""
+        if self._noted:
+            return
+        if added := set(self._section.topics) - self._entries:
+            matches = topic_matcher(sorted(added)).fullmatch
+            self._topics.update(topic for topic in topics if matches(topic))
+            self._entries |= added
+            self._keep()
+        self._noted = True
+
+    def is_new(self, topic: str) -> bool:
+        """Whether the topic did not exist when the group began to read."""
+        if not self._entries or topic in self._topics:
+            return False
+        return topic_matcher(sorted(self._entries)).fullmatch(topic) is not None
+
+    def _keep(self) -> None:
+        kept = {"group": self._section.group_id, "entries": sorted(self._entries), "topics": sorted(self._topics)}
+        self._file.remember("topics_at_start", json.dumps(kept))
+
+
 class StartFinder:
     """Asks the cluster where partitions begin."""
 
-    def __init__(self, consumer: Consumer, policy: Policy, seconds: float) -> None:
-        """`seconds` limits the time of one call of `find`, with all its questions, roughly."""
+    def __init__(
+        self,
+        consumer: Consumer,
+        policy: Policy,
+        seconds: float,
+        asker: TopicAsker,
+        ledger: Mapping[str, Position],
+        is_new: Callable[[str], bool],
+    ) -> None:
+        """`seconds` limits the time of one call of `find`, with all its questions, roughly.
+
+        `ledger` has the positions that the ledger keeps, by partition. `is_new` says whether a topic is new.
+        """
         self._consumer = consumer
         self._policy = policy
         self._seconds = seconds
+        self._asker = asker
+        self._ledger = ledger
+        self._is_new = is_new
         self.trouble: str | None = None
         """The reason of the last failed question, in the last call of `find`; None if no question failed."""
 
     def find(
         self,
         partitions: Collection[TopicPartition],
-        taken: Mapping[str, int] | None = None,
+        taken: Mapping[str, Position] | None = None,
         refused: Mapping[str, int | None] | None = None,
     ) -> dict[str, Start]:
         """Partition → its start. Waits for the network; raises nothing.
@@ -92,27 +245,65 @@ class StartFinder:
         taken, refused = taken or {}, refused or {}
         until = time.monotonic() + self._seconds
         names = {_name(partition): partition for partition in partitions}
-        positions: dict[str, int | None] = dict(self._committed([p for n, p in names.items() if n not in taken], until))
+        question = self._asker.ask({partition.topic for partition in partitions})
+        positions = self._committed([p for n, p in names.items() if n not in taken], until)
         positions |= {name: taken[name] for name in names if name in taken}
         low = self._offsets(names.values(), OFFSET_BEGINNING, until)
         high = self._offsets(names.values(), OFFSET_END, until)
         beyond = [
             names[name]
             for name, position in positions.items()
-            if position is not None and name in high and position > high[name]
+            if position is not None and name in high and position.offset > high[name]
         ]
         if beyond:  # a new leader may not know the end of its log at once
             time.sleep(min(_SECOND_LOOK_SECONDS, self._seconds / 4))
             high |= self._offsets(beyond, OFFSET_END, time.monotonic() + self._seconds / 4)
+        left = max(_LEAST_SECONDS, until - time.monotonic())
+        needed = any(
+            at is None and (name in self._ledger or self._policy != "earliest") for name, at in positions.items()
+        )
+        facts = question.answers(left if needed else min(left, self._asker.patience)) if question else {}
+        topics = self._topics(positions, facts, until)
         starts = dict.fromkeys(names, Start(None))
-        for name, expected in positions.items():
-            is_refused = name in refused and refused[name] in (None, expected)
-            starts[name] = start_of(expected, low.get(name), high.get(name), self._policy, refused=is_refused)
+        for name, group in positions.items():
+            at = names[name]
+            ledger, log = self._ledger.get(name), (low.get(name), high.get(name))
+            is_refused = name in refused and (group is None or refused[name] in (None, group.offset))
+            starts[name] = start_in(
+                topics[at.topic], at.partition, group, ledger, log, self._policy, refused=is_refused
+            )
         return starts
 
-    def _committed(self, partitions: list[TopicPartition], until: float) -> dict[str, int | None]:
+    def _topics(
+        self, positions: Mapping[str, Position | None], facts: Mapping[str, TopicFacts], until: float
+    ) -> dict[str, Topic]:
+        """Topic → what is known about it. Where a position is missing, the group is asked for the whole topic."""
+        of_topic: dict[str, list[Position]] = {}
+        whole: list[TopicPartition] = []
+        for name, position in positions.items():
+            topic = split_partition_name(name)[0]
+            found = of_topic.setdefault(topic, [])
+            if position is not None:
+                found.append(position)
+            elif topic in facts:
+                whole += [TopicPartition(topic, number) for number in range(facts[topic].partitions)]
+        whole = [
+            TopicPartition(*place) for place in {(at.topic, at.partition) for at in whole if _name(at) not in positions}
+        ]
+        for name, position in self._committed(whole, until).items():
+            if position is not None:
+                of_topic[split_partition_name(name)[0]].append(position)
+        for name, position in self._ledger.items():
+            topic = split_partition_name(name)[0]
+            if topic in of_topic:
+                of_topic[topic].append(position)
+        return {
+            topic: topic_of(found, facts.get(topic), is_new=self._is_new(topic)) for topic, found in of_topic.items()
+        }
+
+    def _committed(self, partitions: list[TopicPartition], until: float) -> dict[str, Position | None]:
         """Partition → the group's position, or None if the group has no position; missing if there was no answer."""
-        found: dict[str, int | None] = {}
+        found: dict[str, Position | None] = {}
         while partitions:
             try:
                 answers = self._consumer.committed(partitions, timeout=max(_LEAST_SECONDS, until - time.monotonic()))
@@ -121,7 +312,7 @@ class StartFinder:
             else:
                 for answer in answers:
                     if answer.error is None:
-                        found[_name(answer)] = answer.offset if answer.offset >= 0 else None
+                        found[_name(answer)] = Position.committed(answer) if answer.offset >= 0 else None
                     else:
                         self.trouble = f"{_name(answer)}: {answer.error.str()}"
                 partitions = [partition for partition in partitions if _name(partition) not in found]

@@ -54,3 +54,14 @@ def test_what_came_before_is_known_again(spans: list[tuple[int, int]], start: in
     (settled,) = owned.settle(start + n - 1)
     before = {position for part in covered for position in range(part.first, part.next)}
     assert settled.redelivered == len(before & set(range(start, start + n)))
+
+
+def test_a_log_that_begins_again_is_settled_only_with_its_own_records() -> None:
+    """The offsets of another log, or of one that was cut, are lower than those of records that are under way."""
+    owned = OwnedPartition("t", 0, 5)
+    owned.take([5, 6])
+    owned.begin_at(0)
+    owned.take([0, 1])
+    assert owned.settle(6) == [SettledRange("t[0]", 5, 7, 2)]
+    assert owned.under_way
+    assert owned.settle(1) == [SettledRange("t[0]", 0, 2, 2)]

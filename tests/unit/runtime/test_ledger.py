@@ -9,10 +9,10 @@ import pytest
 
 from connector.config.model import Config
 from connector.config.read import load_config
-from connector.ledger.account import Commit, Counts, Tally
+from connector.ledger.account import Commit, Counts, SettledRange, Tally
 from connector.ledger.source_file import SourceFile
 from connector.mapping.signals.input_ids import Origin
-from connector.runtime.ledger import Account, as_table, read_kept, read_ledger
+from connector.runtime.ledger import Account, PartitionAccount, as_table, read_kept, read_ledger
 from connector.state.state import State
 from tests.unit.records import ARRIVAL as TIME
 from tests.unit.records import record
@@ -191,3 +191,42 @@ def test_replaced_values_are_named_the_inputs_with_most_first(tmp_path: Path) ->
     assert (first["input"], first["topic"], first["values"]) == ("a", "t/1", 4)
     assert first["first"] == first["last"] == "2026-09-21T14:13:20Z"
     assert ledger.balanced
+
+
+def test_the_logs_of_a_topic_that_was_made_anew_have_accounts_of_their_own(tmp_path: Path) -> None:
+    """Two members have read the old log, and one of them the new one: there is no gap, and nothing came again."""
+    for member, ranges in {
+        "a": [("old", 0, 50), ("new", 0, 30)],
+        "b": [("old", 50, 80)],
+    }.items():
+        (tmp_path / member / "state").mkdir(parents=True)
+        file = SourceFile.open(tmp_path / member / "state" / "kafka.sqlite")
+        for log, first, after in ranges:
+            counts = Counts(received=after - first, inserted=after - first)
+            commit = Commit("kafka", "t[0]", after - 1, {"t": Tally(counts, counts)})
+            file.ledger.add_ranges([SettledRange("t[0]", first, after, after - first, 0, log)], [commit])
+        file.ledger.add_unread("t[0]: the topic was deleted and made anew", 7)
+        file.close()
+    configs = [config_in(tmp_path / member, "kafka") for member in ("a", "b")]
+    found = read_ledger(*configs, all_members=True)
+    assert found.balanced, found.sources["kafka"].problems
+    assert found.sources["kafka"].partitions == {
+        "t[0] in log new": PartitionAccount(0, 30, 30),
+        "t[0] in log old": PartitionAccount(0, 80, 80),
+    }
+    assert found.sources["kafka"].unread == 14
+    assert "14 messages were deleted with their topic before they could be read" in as_table(found)
+
+
+def test_ranges_without_the_name_of_a_log_are_of_the_only_log(tmp_path: Path) -> None:
+    """A member that could not ask which log it is has read what is between."""
+    config = config_in(tmp_path, "kafka")
+    file = SourceFile.open(tmp_path / "state" / "kafka.sqlite")
+    for log, first, after in [("x", 0, 10), ("", 10, 20), ("x", 20, 30)]:
+        counts = Counts(received=10, inserted=10)
+        commit = Commit("kafka", "t[0]", after - 1, {"t": Tally(counts, counts)})
+        file.ledger.add_ranges([SettledRange("t[0]", first, after, 10, 0, log)], [commit])
+    file.close()
+    found = read_ledger(config, all_members=True)
+    assert found.sources["kafka"].partitions == {"t[0]": PartitionAccount(0, 30, 30)}
+    assert found.balanced

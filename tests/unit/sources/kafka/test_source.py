@@ -12,10 +12,12 @@ import pytest
 from confluent_kafka import KafkaError, Message, TopicPartition
 
 from connector.ledger.source_file import SourceFile
+from connector.sources.kafka.identity import LogIdentity, write_note
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.kafka.source import KafkaSource
 from connector.sources.source import SourceFailedError
 from tests.scripted import Clock
+from tests.unit.sources.kafka.scripted_admin import ScriptedAdmin, topic_id
 
 
 class Idle:
@@ -45,11 +47,14 @@ class Refused:
         self.statistics = statistics
         self.closed = self.told = False
         self.on_assign: Callable[..., None] = lambda *_: None
+        self.on_revoke = self.on_assign
         self.held: list[TopicPartition] = []
         group.made.append(self)
 
-    def subscribe(self, _topics: list[str], on_assign: Callable[..., None], **_: object) -> None:
-        self.on_assign = on_assign
+    def subscribe(
+        self, _topics: list[str], on_assign: Callable[..., None], on_revoke: Callable[..., None], **_: object
+    ) -> None:
+        self.on_assign, self.on_revoke = on_assign, on_revoke
         self.group.joined_at.append(self.group.clock.now)
 
     def consume(self, _n: int, timeout: float) -> list[Message]:
@@ -76,8 +81,15 @@ class Refused:
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         self.held = partitions
 
+    def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
+        self.held = [found for found in self.held if found not in partitions]
+
     def committed(self, partitions: list[TopicPartition], **_: object) -> list[TopicPartition]:
-        return [TopicPartition(found.topic, found.partition, 7) for found in partitions]
+        note = write_note(LogIdentity(topic_id(1), "c1"), 1)
+        return [TopicPartition(found.topic, found.partition, 7, note) for found in partitions]
+
+    def store_offsets(self, offsets: list[TopicPartition]) -> None:
+        """The group keeps its position."""
 
     def offsets_for_times(self, partitions: list[TopicPartition], **_: object) -> list[TopicPartition]:
         return [TopicPartition(found.topic, found.partition, 7) for found in partitions]
@@ -110,7 +122,7 @@ class Refusing:
     """A source of that group."""
 
     def __init__(self, folder: Path) -> None:
-        self.group = Group(Clock(0.0))
+        self.group, self.admin = Group(Clock(0.0)), ScriptedAdmin()
         settings: dict[str, Any] = {"type": "kafka", "bootstrap_servers": "127.0.0.1:1", "topics": ["t"]}
         settings |= {"group_id": "g", "security": "plaintext", "group_protocol": "consumer", "instance_id": "plant-0"}
         self.source = KafkaSource(
@@ -118,6 +130,7 @@ class Refusing:
             SourceFile.open(folder / "kafka.sqlite"),
             clock=self.group.clock,
             consumer=lambda settings, **_: Refused(self.group, settings["stats_cb"]),
+            admin=self.admin.make,
         )
         self.source.start(None)  # type: ignore[arg-type] - nothing is ever under way
 
@@ -161,6 +174,23 @@ def test_messages_are_expected_where_no_other_member_has_all_partitions(
     settings = {"type": "kafka", "bootstrap_servers": "b:1", "topics": ["t", "^u.*"], "group_id": "g"}
     subscriptions = KafkaSection.model_validate(settings).subscriptions()
     assert [one.text for one in subscriptions if refusing.source.expects(one)] == expected
+
+
+def test_a_log_that_is_made_anew_is_read_by_a_consumer_that_does_not_know_the_old_one(refusing: Refusing) -> None:
+    """librdkafka would wait for ever for a leader with an epoch as high as that of the old log."""
+    group = refusing.group
+    group.refuses = False
+    refusing.poll_until(5)
+    (consumer,) = group.made
+    refusing.admin.ids["t"] = 2
+    consumer.on_revoke(consumer, [TopicPartition("t", 0)])
+    consumer.on_assign(consumer, [TopicPartition("t", 0)])
+    assert refusing.source.problems() == ["no valid position yet in t[0]"]
+    refusing.poll_until(6)
+    assert [found.closed for found in group.made] == [True, False]
+    assert refusing.source.problems() == []
+    refusing.poll_until(100)
+    assert len(group.made) == 2, "once is enough"
 
 
 def test_it_goes_on_asking_while_there_is_no_room(refusing: Refusing) -> None:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from itertools import chain
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.sources.kafka.starts import Policy, Start, StartFinder, start_of
+from connector.ledger.account import LogPosition
+from connector.ledger.source_file import SourceFile
+from connector.sources.kafka.identity import UNKNOWN, LogIdentity, Position, TopicAsker, TopicFacts, write_note
+from connector.sources.kafka.section import KafkaSection
+from connector.sources.kafka.starts import (
+    Policy,
+    Start,
+    StartFinder,
+    TopicsAtStart,
+    start_in,
+    start_of,
+    topic_of,
+)
+from tests.unit.sources.kafka.scripted_admin import ScriptedAdmin, topic_id
 
 OFFSETS = st.integers(0, 50)
 POLICIES = st.sampled_from(["earliest", "latest", "error"])
@@ -51,6 +67,217 @@ def test_what_is_not_known_is_not_guessed() -> None:
     assert start_of(5, None, None, "earliest", refused=True).offset is None
 
 
+HERE = LogIdentity(topic_id(1), "c1")
+"""What the brokers say of topic t."""
+ANEW = LogIdentity(topic_id(2), "c1")
+
+
+def at(offset: int, identity: LogIdentity = HERE, began: int | None = None, epoch: int | None = None) -> Position:
+    return Position(offset, identity, began, epoch)
+
+
+# -- a topic that is made anew, partitions that are added, positions that expire: nothing is left out in silence ------
+
+
+class Model:
+    """A topic whose partitions are written, made anew and added while a group reads it, sometimes.
+
+    What the group keeps may go away. The model knows which record was never read.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.identity = 1
+        self.logs = [[0, 0], [0, 0]]
+        """The first offset and the end of each partition."""
+        self.wanted: list[int | None] = [None, None]
+        """The first offset of each partition that has to be read or reported; None before the group has begun."""
+        self.done = [0, 0]
+        """The offset up to which each partition was read or reported, by any member."""
+        self.group: dict[int, Position] = {}
+        self.ledgers: list[dict[int, Position]] = [{}, {}]
+        """What each of two members keeps."""
+        self.begun = False
+
+    def write(self, number: int, records: int) -> None:
+        self.logs[number % len(self.logs)][1] += records
+
+    def expire(self, number: int, records: int) -> None:
+        log = self.logs[number % len(self.logs)]
+        log[0] = min(log[1], log[0] + records)
+
+    def anew(self) -> None:
+        self.identity += 1
+        self.logs = [[0, 0] for _ in self.logs]
+        self.wanted = [0 if self.begun else None] * len(self.logs)
+        self.done = [0] * len(self.logs)
+        self.group = {}  # the brokers delete the positions together with the topic
+
+    def anew_while_a_member_commits(self) -> None:
+        kept = dict(self.group)
+        self.anew()
+        self.group = kept
+
+    def add_partition(self) -> None:
+        self.logs.append([0, 0])
+        self.wanted.append(0 if self.begun else None)
+        self.done.append(0)
+
+    def positions_expire(self) -> None:
+        self.group = {}
+
+    def read(self, member: int, records: int) -> None:
+        """A member begins, and reads so many records of each partition."""
+        mine = self.ledgers[member]
+        if not self.group and not mine:  # nobody knows any more that the group has begun
+            self.wanted = [None] * len(self.logs)
+        present = LogIdentity(topic_id(self.identity), "c1")
+        positions = [*self.group.values(), *mine.values()]
+        topic = topic_of(positions, TopicFacts(present, len(self.logs)), is_new=False)
+        for number, (low, high) in enumerate(self.logs):
+            group, ledger, wanted = self.group.get(number), mine.get(number), self.wanted[number]
+            start = start_in(topic, number, group, ledger, (low, high), self.policy)
+            if start.no_position:
+                assert wanted is None, "what the group has begun has a position"
+                continue
+            assert start.offset is not None
+            assert low <= start.offset <= high
+            if wanted is not None:
+                left_out = start.offset - max(wanted, self.done[number])
+                assert left_out <= start.lost, "what is left out is reported"
+            read_to = min(high, start.offset + records)
+            self.wanted[number] = self.done[number] = max(read_to, self.done[number])
+            self.group[number] = mine[number] = start.position._replace(offset=read_to)
+        self.begun = self.begun or bool(self.group)
+
+
+WRITES = st.tuples(st.sampled_from(["write", "write", "write", "expire"]), st.integers(0, 3), st.integers(1, 9))
+READS = st.tuples(st.just("read"), st.integers(0, 1), st.integers(0, 9))
+CHANGES = st.tuples(st.sampled_from(["anew", "anew_while_a_member_commits", "add_partition", "positions_expire"]))
+ROUNDS = st.tuples(WRITES, READS, CHANGES | READS, WRITES)
+
+
+@settings(max_examples=200)
+@given(POLICIES, st.lists(ROUNDS, min_size=1, max_size=6))
+def test_nothing_is_left_out_in_silence_whatever_becomes_of_the_topic(
+    policy: Policy, rounds: list[tuple[tuple[str, *tuple[int, ...]], ...]]
+) -> None:
+    model = Model(policy)
+    for name, *numbers in chain(*rounds):
+        getattr(model, name)(*numbers)
+    model.read(0, 100)
+
+
+@pytest.mark.parametrize("policy", ["earliest", "latest", "error"])
+@pytest.mark.parametrize("kept_by_group", [True, False])
+def test_a_topic_that_was_made_anew_is_read_from_its_first_record(policy: Policy, kept_by_group: bool) -> None:
+    old = at(10, HERE, 2)
+    topic = topic_of([old], TopicFacts(ANEW, 2), is_new=False)
+    start = start_in(topic, 0, old if kept_by_group else None, None if kept_by_group else old, (0, 30), policy)
+    assert (start.offset, start.former, start.lost, start.cut) == (0, old, 0, False)
+    assert start.position == at(0, ANEW, 0)
+
+
+def test_the_old_log_was_read_as_far_as_the_ledger_says() -> None:
+    group, ledger = at(10), at(13)
+    start = start_in(topic_of([group, ledger], TopicFacts(ANEW, 1), is_new=False), 0, group, ledger, (0, 30), "latest")
+    assert start.former == ledger
+
+
+def test_a_position_of_the_old_log_that_is_committed_late_does_not_count() -> None:
+    """This member has begun to read the new log, and knows how far."""
+    old, new = at(10, HERE), at(20, ANEW)
+    start = start_in(topic_of([old, new], TopicFacts(ANEW, 2), is_new=False), 0, old, new, (0, 30), "latest")
+    assert (start.offset, start.expected, start.former) == (20, 20, None)
+
+
+def test_what_had_expired_of_the_new_log_is_a_loss() -> None:
+    start = start_in(topic_of([at(10)], TopicFacts(ANEW, 1), is_new=False), 0, at(10), None, (4, 30), "latest")
+    assert (start.offset, start.lost, start.former) == (4, 4, at(10))
+
+
+def test_another_cluster_is_noticed_without_topic_ids() -> None:
+    old, new = LogIdentity("", "c1"), LogIdentity("", "c2")
+    assert start_in(
+        topic_of([at(5, old)], TopicFacts(new, 1), is_new=False), 0, at(5, old), None, (0, 9), "latest"
+    ) == (Start(0, 0, position=at(0, new, 0), former=at(5, old)))
+
+
+@pytest.mark.parametrize("unknown", [None, UNKNOWN, LogIdentity("", "c1")])
+def test_what_is_not_known_of_a_log_does_not_make_it_another_one(unknown: LogIdentity | None) -> None:
+    facts = TopicFacts(unknown, 1) if unknown is not None else None
+    start = start_in(topic_of([at(5)], facts, is_new=False), 0, at(5), None, (0, 9), "latest")
+    assert (start.offset, start.former) == (5, None)
+
+
+def test_a_position_of_the_ledger_counts_only_in_a_log_that_is_certainly_the_same() -> None:
+    same = start_in(topic_of([at(5)], TopicFacts(HERE, 1), is_new=False), 0, None, at(5), (2, 9), "latest")
+    assert (same.offset, same.lost) == (5, 0)
+    nameless = LogIdentity()
+    (kept, facts) = (at(5, nameless), TopicFacts(nameless, 1))
+    assert start_in(topic_of([kept], facts, is_new=False), 0, None, kept, (2, 9), "latest").offset == 2
+    assert start_in(topic_of([kept], None, is_new=False), 0, None, kept, (2, 9), "latest").offset is None, "ask again"
+
+
+@pytest.mark.parametrize(
+    ("policy", "began", "number", "offset"),
+    [
+        ("latest", 2, 2, 3),  # added later
+        ("latest", 2, 1, 9),  # it was there when the group began, and nobody has begun it
+        ("latest", None, 1, 3),  # another program has begun: nobody knows what it has read
+        ("error", 2, 2, 3),
+        ("error", 2, 1, None),
+        ("error", None, 1, None),
+        ("earliest", 2, 1, 3),
+    ],
+)
+def test_a_partition_without_a_position_in_a_topic_that_the_group_reads(
+    policy: Policy, began: int | None, number: int, offset: int | None
+) -> None:
+    topic = topic_of([at(5, began=began)], TopicFacts(HERE, 3), is_new=False)
+    assert start_in(topic, number, None, None, (3, 9), policy).offset == offset
+
+
+@pytest.mark.parametrize(("is_new", "offset"), [(True, 3), (False, 9)])
+def test_a_topic_that_appears_later_is_read_from_its_first_record(is_new: bool, offset: int) -> None:
+    topic = topic_of([], TopicFacts(HERE, 3), is_new=is_new)
+    start = start_in(topic, 0, None, None, (3, 9), "latest")
+    assert (start.offset, start.position.began) == (offset, 0 if is_new else 3)
+
+
+def test_a_partition_that_was_being_read_does_not_begin_at_the_end() -> None:
+    """Its position was refused, and the group has forgotten it since."""
+    topic = topic_of([], TopicFacts(HERE, 3), is_new=False)
+    assert start_in(topic, 0, None, None, (3, 9), "latest", refused=True).offset == 3
+
+
+def section(topics: list[str], group: str = "g") -> KafkaSection:
+    text = {"type": "kafka", "bootstrap_servers": "127.0.0.1:1", "topics": topics, "group_id": group}
+    return KafkaSection.model_validate(text | {"security": "plaintext"})
+
+
+def test_the_topics_that_were_there_at_the_start_are_kept_for_the_group(tmp_path: Path) -> None:
+    file = SourceFile.open(tmp_path / "kafka.sqlite")
+    first = TopicsAtStart(section(["a", "^b.*"]), file)
+    assert not first.is_new("b2"), "nothing is known yet"
+    first.note(["b1", "c"])
+    assert [topic for topic in ("a", "b1", "b2", "c") if first.is_new(topic)] == ["a", "b2"]
+    file.ledger.begin([LogPosition("a[0]", "x", "c1", 7)])
+    second = TopicsAtStart(section(["a", "^b.*", "c"]), file)
+    assert second.is_new("b2"), "before anything is asked"
+    second.note(["a", "b1", "b2", "c"])
+    assert [topic for topic in ("a", "b1", "b2", "c") if second.is_new(topic)] == ["a", "b2"], "c is a new setting"
+    assert file.ledger.positions() == {"a[0]": LogPosition("a[0]", "x", "c1", 7)}
+    other = TopicsAtStart(section(["a", "^b.*"], "another group"), file)
+    other.note(["a", "b1", "b2"])
+    assert not any(other.is_new(topic) for topic in ("a", "b1", "b2"))
+    assert file.ledger.positions() == {}, "they were positions of the group before"
+    file.close()
+
+
+# -- what is asked --------------------------------------------------------------------------------
+
+
 class Cluster:
     """Answers as a consumer does, of topic t; the first answers fail or are incomplete if told so."""
 
@@ -61,6 +288,7 @@ class Cluster:
         self.silent: list[int] = []
         """Partitions whose leader does not answer the next question."""
         self.asked: list[str] = []
+        self.note = ""
 
     def _maybe_fail(self, call: str) -> None:
         self.asked.append(call)
@@ -71,7 +299,10 @@ class Cluster:
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         assert timeout > 0
         self._maybe_fail("committed")
-        return [TopicPartition("t", p.partition, self.positions.get(p.partition, OFFSET_INVALID)) for p in partitions]
+        return [
+            TopicPartition("t", p.partition, self.positions.get(p.partition, OFFSET_INVALID), self.note)
+            for p in partitions
+        ]
 
     def offsets_for_times(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         assert timeout > 0
@@ -87,10 +318,19 @@ class Cluster:
 
 
 def find(
-    cluster: Cluster, policy: Policy = "earliest", seconds: float = 2.0, **known: dict[str, int]
+    cluster: Cluster,
+    policy: Policy = "earliest",
+    seconds: float = 2.0,
+    ledger: dict[str, Position] | None = None,
+    partitions: int | None = None,
+    **known: Any,
 ) -> dict[str, Start]:
-    finder = StartFinder(cluster, policy, seconds)  # type: ignore[arg-type]
-    return finder.find([TopicPartition("t", number) for number in cluster.bounds], **known)  # type: ignore[arg-type]
+    """The starts, without what is known about the logs."""
+    admin = ScriptedAdmin(partitions=partitions or len(cluster.bounds))
+    asker = TopicAsker(section(["t"]), admin.make)
+    finder = StartFinder(cluster, policy, seconds, asker, ledger or {}, lambda topic: False)  # type: ignore[arg-type]
+    found = finder.find([TopicPartition("t", number) for number in cluster.bounds], **known)
+    return {name: Start(start.offset, start.expected, start.no_position) for name, start in found.items()}
 
 
 def test_all_partitions_are_asked_for_together() -> None:
@@ -127,12 +367,12 @@ def test_a_position_that_could_not_be_read_is_not_taken_for_none() -> None:
 
 def test_where_reading_had_got_to_counts_more_than_what_the_group_knows() -> None:
     cluster = Cluster({0: 2, 1: 2}, {0: (3, 9), 1: (0, 9)})
-    assert find(cluster, taken={"t[0]": 7}) == {"t[0]": Start(7, 7), "t[1]": Start(2, 2)}
+    assert find(cluster, taken={"t[0]": at(7)}) == {"t[0]": Start(7, 7), "t[1]": Start(2, 2)}
 
 
 def test_a_refused_position_begins_with_the_first_record_while_it_is_the_same() -> None:
     cluster = Cluster({0: 5, 1: 5, 2: 5}, {0: (0, 9), 1: (0, 9), 2: (0, 9)})
-    starts = find(cluster, refused={"t[0]": 5, "t[1]": 4, "t[2]": None})  # type: ignore[dict-item]
+    starts = find(cluster, refused={"t[0]": 5, "t[1]": 4, "t[2]": None})
     assert starts == {"t[0]": Start(0, 5), "t[1]": Start(5, 5), "t[2]": Start(0, 5)}
     assert starts["t[0]"].cut
 
@@ -142,3 +382,16 @@ def test_an_end_before_the_position_is_looked_at_twice() -> None:
     cluster = Cluster({0: 7}, {0: (0, 4)})
     assert find(cluster, seconds=0.2)["t[0]"] == Start(0, 7)
     assert cluster.asked == ["committed", "low", "high", "high"]
+
+
+def test_where_a_position_is_missing_the_group_is_asked_for_the_whole_topic() -> None:
+    """Other members have partition 3 and 4: the group has begun to read the topic, with five partitions."""
+    cluster = Cluster({3: 5, 4: 5}, {1: (3, 9), 6: (3, 9)})
+    cluster.note = write_note(HERE, 5)
+    assert find(cluster, "latest", partitions=7) == {"t[1]": Start(9), "t[6]": Start(3, 0)}
+    assert cluster.asked == ["committed", "low", "high", "committed"]
+
+
+def test_the_ledger_helps_where_the_group_has_forgotten() -> None:
+    cluster = Cluster({}, {0: (3, 9), 1: (3, 9)})
+    assert find(cluster, "latest", ledger={"t[0]": at(7)}) == {"t[0]": Start(7, 7), "t[1]": Start(3)}

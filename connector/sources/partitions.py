@@ -88,7 +88,7 @@ class OwnedPartition:
         if first is None or first >= end:
             return None
         if not self._taken:
-            return SettledRange(self.name, first, end, 0)
+            return SettledRange(self.name, first, end, 0, log=self.log)
         self._taken[-1] = replace(self._taken[-1], range=replace(self._taken[-1].range, next=end))
         return None
 

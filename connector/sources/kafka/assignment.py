@@ -136,7 +136,11 @@ class Assignment:
         """Record that a partition has no more records before `end`, as `OwnedPartition.step_over`."""
         with self._partitions:
             owned = self._owned.get(name)
-            return None if owned is None or name in self._stuck else owned.step_over(end)
+            if owned is None or name in self._stuck:
+                return None
+            if name in self._logs and (owned.next_taken is None or owned.next_taken < end):
+                self._logs[name].stepped_over(end)
+            return owned.step_over(end)
 
     @property
     def is_ready(self) -> bool:

@@ -115,7 +115,7 @@ class LogRead:
         self.identity = start.identity
         self.began = start.began
         self._before = None if start.epoch is None else (start.offset - 1, start.epoch)
-        self._epochs: list[tuple[int, int]] = [] if self._before is None else [self._before]
+        self._epochs: list[tuple[int, int | None]] = [] if self._before is None else [self._before]
         """(offset of a record, its leader epoch), where the epoch changes."""
 
     def continues(self, message: Message) -> bool:
@@ -137,6 +137,10 @@ class LogRead:
             if epoch is not None and epoch != last:
                 self._epochs.append((message.offset() or 0, epoch))
                 last = epoch
+
+    def stepped_over(self, end: int) -> None:
+        """Note that there is no record right before `end`: the leader epoch there is unknown."""
+        self._epochs.append((end - 1, None))
 
     def position(self, offset: int) -> Position:
         """The position at `offset` of this log."""

@@ -19,6 +19,7 @@ from connector.sources.kafka.identity import (
     write_note,
 )
 from connector.sources.kafka.section import KafkaSection
+from connector.sources.partitions import OwnedPartition
 from tests.unit.sources.kafka.scripted_admin import ScriptedAdmin, topic_id
 
 IDENTITIES = st.builds(LogIdentity, st.sampled_from(["", "a", "b"]), st.sampled_from(["", "c", "d"]))
@@ -89,6 +90,23 @@ def test_a_position_has_the_leader_epoch_of_the_record_before(
         commit = log.at("t", 0, at + 1)
         assert (commit.offset, commit.leader_epoch) == (at + 1, epochs[at])
         assert Position.committed(commit) == position
+
+
+def test_a_position_after_a_hole_has_no_leader_epoch() -> None:
+    """The marker of a transaction may be of a later epoch: its position with the older epoch would look cut."""
+    log = LogRead(Position(5, epoch=1))
+    log.read([message(5, 2), message(6, 2)])
+    log.stepped_over(9)
+    assert log.position(7).epoch == 2
+    assert log.position(9).epoch is None
+    log.read([message(9, 2)])
+    assert log.position(10).epoch == 2
+
+
+def test_a_hole_belongs_to_the_log_of_its_partition() -> None:
+    hole = OwnedPartition("t", 0, 5, (), "log").step_over(9)
+    assert hole is not None
+    assert (hole.first, hole.next, hole.log) == (5, 9, "log")
 
 
 def test_a_position_without_a_known_epoch_has_none() -> None:

@@ -32,7 +32,7 @@ from connector.ledger.schema import (
     open_checked,
     suspected_file,
 )
-from connector.state.sqlite import companion_file, open_durable
+from connector.state.sqlite import any_text, companion_file, open_durable
 
 _SQLITE_COMPANIONS: Final = ("-wal", "-shm")
 """The endings of the files that SQLite keeps beside a database."""
@@ -119,6 +119,7 @@ def _take_over(
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("DELETE FROM meta WHERE key != 'incarnation'")  # the counters of an empty file
     with readable(damaged) as source, closing(sqlite3.connect(source, isolation_level=None)) as old:
+        old.text_factory = any_text
         records, after = _take_over_rows(old, writer)
         taken = _TakenOver(records, after, _take_over_account(old, writer))
     recovery = Recovery(kept_as, reason, taken.records)

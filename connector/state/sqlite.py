@@ -20,6 +20,14 @@ def companion_file(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
+def any_text(raw: bytes) -> str:
+    """Text of a file, also text that is not UTF-8, for `sqlite3.Connection.text_factory`.
+
+    With the default, damaged text raises `sqlite3.OperationalError`, which stands for trouble that passes.
+    """
+    return raw.decode("utf-8", "backslashreplace")
+
+
 def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sqlite3.Connection:
     """Open or create an SQLite file for the process that owns the file.
 
@@ -32,6 +40,7 @@ def open_durable(path: Path, schema: str = "", *, give_back: bool = False) -> sq
     """
     _create_private(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
+    connection.text_factory = any_text
     try:
         _make_write_ahead_log_durable(connection, path)
         if give_back:
@@ -104,4 +113,6 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     uri = path.resolve().as_uri() + "?mode=ro"
     if not os.access(path.parent, os.W_OK) and not companion_file(path, "-wal").exists():
         uri += "&immutable=1"  # nobody can write the file, so SQLite need not look for a writer
-    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS)
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS)
+    connection.text_factory = any_text
+    return connection

@@ -106,6 +106,19 @@ def test_an_older_copy_that_is_put_in_place_is_noticed(path: Path, tmp_path: Pat
     file.close()
 
 
+def test_a_body_that_damage_makes_text_costs_only_its_row(path: Path) -> None:
+    """Python cannot decode such a text, and calls that an operational error, which stands for trouble that passes."""
+    file = SourceFile.open(path)
+    for i in range(3):
+        file.journal.write([batch(5 * i, 5)], [])
+    file._database._writer.execute("UPDATE journal SET body = CAST(x'ff' || body AS TEXT) WHERE first = 6")
+    file.close()
+    with started(disk(SourceFile.open(path))) as journal:
+        chunks = poll_all(journal, 10)
+        assert [chunk.positions[0] for chunk in chunks] == [1, 11]
+    assert losses(path) == [(6, 11, 5)]
+
+
 def test_a_damaged_high_water_mark_is_written_anew_and_noted(path: Path) -> None:
     file = SourceFile.open(path)
     file.journal.write([batch(0, 5)], [])

@@ -300,7 +300,7 @@ def test_rights_that_come_later_and_go_and_come_again(kafka: Kafka, topic: str, 
     member.until(lambda: member.source._member.reports > reports + 2)
     assert "DESCRIBE and READ on the topic" in str(member.source.problems())
     rule(kafka, TOPIC, topic, AclOperation.READ)
-    member.until_well()
+    member.until_well(seconds=1)
     produce(kafka.bootstrap, topic, [b"2"])
     member.until(lambda: member.read >= 2 and not member.source.problems(), seconds=1)
     forbid(kafka, GROUP, topic)

@@ -84,8 +84,9 @@ class KafkaSource(Source):
         self._assignment = Assignment()
         self._positions = Positions(settings.name, file, self._client, self._assignment, self._member)
         self._settlements = self._positions.settlements
-        asker, at_start = TopicAsker(settings, admin), TopicsAtStart(settings, file)
-        self._identities = IdentityWatch(asker, self._assignment, self._positions.log_found)
+        asker = TopicAsker(settings, admin)
+        at_start = self._at_start = TopicsAtStart(settings, file)
+        self._identities = IdentityWatch(asker, self._assignment, at_start, self._positions.log_found)
         self._beginnings = Beginnings(
             settings, file, self._assignment, self._positions, self._member, self._identities.end_of_log
         )

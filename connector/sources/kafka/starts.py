@@ -16,6 +16,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final, Literal
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
@@ -33,6 +34,7 @@ _RETRY_SECONDS: Final = 0.2
 _LEAST_SECONDS: Final = 0.1
 _SECOND_LOOK_SECONDS: Final = 1.0
 _NOWHERE: Final = Position(0)
+_MOST_ASKED: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,10 @@ def _at(start: Start, identity: LogIdentity, topic: Topic, epoch: int | None = N
 
 
 class TopicsAtStart:
-    """The topics that existed when the group began to read, by this member's ledger. Any other topic is a new one."""
+    """The topics that existed when the group began to read, by this member's ledger, each with its log.
+
+    Any other topic is a new one, and so is a topic with another log: it was deleted and made anew.
+    """
 
     def __init__(self, section: KafkaSection, file: SourceFile) -> None:
         """What the ledger knows of another group is forgotten. Raises sqlite3.Error."""
@@ -173,12 +178,16 @@ class TopicsAtStart:
         self._file = file
         self._entries: set[str] = set()
         """The topics and patterns of the configuration that the group has begun to read."""
-        self._topics: set[str] = set()
+        self._topics: dict[str, str] = {}
+        """Topic → the name of its log, as `LogIdentity.log`; empty while it is unknown."""
+        self.unknown: list[str] = []
+        """Topics whose logs are unknown, at most 100 of them."""
         self._noted = False
         text = file.remembered("topics_at_start")
         kept = json.loads(text) if isinstance(text, str) else {}
         if kept.get("group") == section.group_id:
-            self._entries, self._topics = set(kept["entries"]), set(kept["topics"])
+            self._entries, self._topics = set(kept["entries"]), dict(kept["topics"])
+            self._find_unknown()
         else:
             file.ledger.forget_positions()
             self._keep()
@@ -189,20 +198,34 @@ class TopicsAtStart:
             return
         if added := set(self._section.topics) - self._entries:
             matches = topic_matcher(sorted(added)).fullmatch
-            self._topics.update(topic for topic in topics if matches(topic))
+            self._topics = {topic: "" for topic in topics if matches(topic)} | self._topics
             self._entries |= added
             self._keep()
         self._noted = True
 
-    def is_new(self, topic: str) -> bool:
-        """Whether the topic did not exist when the group began to read."""
-        if not self._entries or topic in self._topics:
+    def learn(self, facts: Mapping[str, TopicFacts]) -> None:
+        """Note the logs of topics whose logs were unknown. Raises sqlite3.Error."""
+        found = {topic: facts[topic].identity.log for topic, log in self._topics.items() if not log and topic in facts}
+        if any(found.values()):
+            self._topics |= found
+            self._keep()
+
+    def is_new(self, topic: str, present: LogIdentity | None) -> bool:
+        """Whether the log did not exist when the group began to read; `present` is its identity, None if unknown."""
+        if not self._entries:
             return False
+        if topic in self._topics:
+            known = self._topics[topic]
+            return bool(known and present and present.log and present.log != known)
         return topic_matcher(sorted(self._entries)).fullmatch(topic) is not None
 
     def _keep(self) -> None:
-        kept = {"group": self._section.group_id, "entries": sorted(self._entries), "topics": sorted(self._topics)}
+        kept = {"group": self._section.group_id, "entries": sorted(self._entries), "topics": self._topics}
         self._file.remember("topics_at_start", json.dumps(kept))
+        self._find_unknown()
+
+    def _find_unknown(self) -> None:
+        self.unknown = list(islice((topic for topic, log in self._topics.items() if not log), _MOST_ASKED))
 
 
 class StartFinder:
@@ -215,11 +238,12 @@ class StartFinder:
         seconds: float,
         asker: TopicAsker,
         ledger: Mapping[str, Position],
-        is_new: Callable[[str], bool],
+        is_new: Callable[[str, LogIdentity | None], bool],
     ) -> None:
         """`seconds` limits the time of one call of `find`, with all its questions, roughly.
 
-        `ledger` has the positions that the ledger keeps, by partition. `is_new` says whether a topic is new.
+        `ledger` has the positions that the ledger keeps, by partition. `is_new` says whether a topic is new, or
+        has another log than at the start.
         """
         self._consumer = consumer
         self._policy = policy
@@ -298,7 +322,9 @@ class StartFinder:
             if topic in of_topic:
                 of_topic[topic].append(position)
         return {
-            topic: topic_of(found, facts.get(topic), is_new=self._is_new(topic)) for topic, found in of_topic.items()
+            topic: topic_of(found, of, is_new=self._is_new(topic, of.identity if of else None))
+            for topic, found in of_topic.items()
+            for of in (facts.get(topic),)
         }
 
     def _committed(self, partitions: list[TopicPartition], until: float) -> dict[str, Position | None]:

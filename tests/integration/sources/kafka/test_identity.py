@@ -232,6 +232,33 @@ def test_a_partition_that_was_added_while_nobody_was_there_is_new_to_a_member_th
     settles(real, after, topic, 0, 3, 1)
 
 
+def test_a_member_knows_a_topic_that_is_made_anew_also_if_it_never_had_its_partition(
+    real: RealKafka, make: Callable[..., Member]
+) -> None:
+    """Kafka deletes the group's positions with the topic, and the ledger of this member never had one."""
+    topics = ["never-a", "never-b"]
+    for topic in topics:
+        real.create_topic(topic)
+    members = [make("^never-.*", folder=folder, **SOON) for folder in "ab"]
+
+    def each_has_one() -> bool:
+        members[1].poll()
+        return all(member.owned == 1 for member in members)
+
+    members[0].poll_until(each_has_one, "each has a partition")
+    (theirs,) = (topic for topic in topics if f"{topic}[0]" in members[1].source._assignment.owned)
+    write(real, theirs, 10)
+    settles(real, members[1], theirs, 0, 10)
+    members[0].poll_until(lambda: not members[0].source._at_start.unknown, "it knows the logs of all topics")
+    for member in members:
+        member.close()
+    make_anew(real, theirs)
+    write(real, theirs, 30)
+    after = make("^never-.*", folder="a", **SOON)
+    joined(after, 2)
+    settles(real, after, theirs, 0, 30)
+
+
 def test_where_the_group_has_forgotten_its_positions_the_ledger_helps(
     real: RealKafka, make: Callable[..., Member]
 ) -> None:

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import cast
+
 import pytest
 from confluent_kafka import Message
 
 from connector.records import Chunk, Record
 from connector.sources.kafka.assignment import Assignment
-from connector.sources.kafka.identity import UNKNOWN, LogIdentity, Position, TopicAsker
+from connector.sources.kafka.identity import UNKNOWN, LogIdentity, Position, TopicAsker, TopicFacts
 from connector.sources.kafka.identity_watch import IdentityWatch
 from connector.sources.kafka.section import KafkaSection
+from connector.sources.kafka.starts import TopicsAtStart
 from connector.sources.partitions import OwnedPartition
 from tests.unit.sources.kafka.scripted_admin import ScriptedAdmin, topic_id
 
 SETTINGS = {"type": "kafka", "bootstrap_servers": "b:1", "topics": ["t"], "group_id": "g", "security": "plaintext"}
 HERE = LogIdentity(topic_id(1), "c1")
+
+
+class ScriptedTopics:
+    """The topics at the start: `unknown` are those whose logs are unknown."""
+
+    def __init__(self) -> None:
+        self.unknown: list[str] = []
+        self.learned: list[str] = []
+
+    def learn(self, facts: Mapping[str, TopicFacts]) -> None:
+        self.learned += facts
 
 
 class Watched:
@@ -27,7 +42,9 @@ class Watched:
         self.assignment.add([owned])
         self.assignment.assigned(owned, 5, Position(5, identity))
         asker = TopicAsker(KafkaSection.model_validate(SETTINGS), self.admin.make)
-        self.watch = IdentityWatch(asker, self.assignment, self.assignment.log_found)
+        self.at_start = ScriptedTopics()
+        at_start = cast(TopicsAtStart, self.at_start)
+        self.watch = IdentityWatch(asker, self.assignment, at_start, self.assignment.log_found)
         self.now = 100.0
 
     def take(self, offset: int) -> None:
@@ -56,6 +73,13 @@ def test_a_topic_that_is_made_anew_is_stuck_until_it_begins_again() -> None:
     assert not watched.assignment.under_way(["t[0]"]), "nothing new keeps it from beginning again"
     assert watched.watch.end_of_log("t[0]", HERE) == 12, "the end of the log before"
     assert watched.watch.end_of_log("t[0]", LogIdentity(topic_id(2), "c1")) is None
+
+
+def test_the_logs_of_topics_that_other_members_read_are_learned() -> None:
+    watched = Watched()
+    watched.at_start.unknown = ["other"]
+    watched.look()
+    assert set(watched.at_start.learned) == {"t", "other"}
 
 
 def test_another_cluster_is_another_log_where_there_are_no_topic_ids() -> None:

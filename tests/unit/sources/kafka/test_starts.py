@@ -259,19 +259,38 @@ def section(topics: list[str], group: str = "g") -> KafkaSection:
 def test_the_topics_that_were_there_at_the_start_are_kept_for_the_group(tmp_path: Path) -> None:
     file = SourceFile.open(tmp_path / "kafka.sqlite")
     first = TopicsAtStart(section(["a", "^b.*"]), file)
-    assert not first.is_new("b2"), "nothing is known yet"
+    assert not first.is_new("b2", None), "nothing is known yet"
     first.note(["b1", "c"])
-    assert [topic for topic in ("a", "b1", "b2", "c") if first.is_new(topic)] == ["a", "b2"]
+    assert [topic for topic in ("a", "b1", "b2", "c") if first.is_new(topic, None)] == ["a", "b2"]
     file.ledger.begin([LogPosition("a[0]", "x", "c1", 7)])
     second = TopicsAtStart(section(["a", "^b.*", "c"]), file)
-    assert second.is_new("b2"), "before anything is asked"
+    assert second.is_new("b2", None), "before anything is asked"
     second.note(["a", "b1", "b2", "c"])
-    assert [topic for topic in ("a", "b1", "b2", "c") if second.is_new(topic)] == ["a", "b2"], "c is a new setting"
+    assert [topic for topic in ("a", "b1", "b2", "c") if second.is_new(topic, None)] == ["a", "b2"], (
+        "c is a new setting"
+    )
     assert file.ledger.positions() == {"a[0]": LogPosition("a[0]", "x", "c1", 7)}
     other = TopicsAtStart(section(["a", "^b.*"], "another group"), file)
     other.note(["a", "b1", "b2"])
-    assert not any(other.is_new(topic) for topic in ("a", "b1", "b2"))
+    assert not any(other.is_new(topic, None) for topic in ("a", "b1", "b2"))
     assert file.ledger.positions() == {}, "they were positions of the group before"
+    file.close()
+
+
+def test_a_topic_with_another_log_than_at_the_start_is_new(tmp_path: Path) -> None:
+    file = SourceFile.open(tmp_path / "kafka.sqlite")
+    first = TopicsAtStart(section(["a", "b"]), file)
+    first.note(["a", "b"])
+    assert first.unknown == ["a", "b"]
+    first.learn({"a": TopicFacts(HERE, 1), "other": TopicFacts(HERE, 1)})
+    assert first.unknown == ["b"]
+    first.learn({"a": TopicFacts(ANEW, 1)})
+    again = TopicsAtStart(section(["a", "b"]), file)
+    for kept in (first, again):
+        assert kept.is_new("a", ANEW)
+        assert not kept.is_new("a", HERE)
+        assert not kept.is_new("a", None), "perhaps it is the same"
+        assert not kept.is_new("b", ANEW), "nobody knows which log it was"
     file.close()
 
 
@@ -328,7 +347,7 @@ def find(
     """The starts, without what is known about the logs."""
     admin = ScriptedAdmin(partitions=partitions or len(cluster.bounds))
     asker = TopicAsker(section(["t"]), admin.make)
-    finder = StartFinder(cluster, policy, seconds, asker, ledger or {}, lambda topic: False)  # type: ignore[arg-type]
+    finder = StartFinder(cluster, policy, seconds, asker, ledger or {}, lambda *_: False)  # type: ignore[arg-type]
     found = finder.find([TopicPartition("t", number) for number in cluster.bounds], **known)
     return {name: Start(start.offset, start.expected, start.no_position) for name, start in found.items()}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -34,6 +35,7 @@ from tests.waiting import listens, wait_until
 
 HERE: Final = Path(__file__).parent
 READER: Final = "reader"
+_RABBITMQ: Final = Path("/usr/lib/rabbitmq")
 MANY: Final = 100_000
 """Messages that a broker may queue for a session: more than any test publishes."""
 NEEDS_BACKPORTS: Final = "needs a second Mosquitto, from the backports of Debian (apt-get, dpkg-deb)"
@@ -59,12 +61,18 @@ class ServerProcess(ABC):
         """Start, and wait until it listens."""
         assert self._process is None
         with (self.folder / "log.txt").open("ab") as log:
-            self._process = subprocess.Popen([*leash(), *self.command()], stdout=log, stderr=log, cwd=self.folder)
+            self._process = subprocess.Popen(
+                [*leash(), *self.command()], stdout=log, stderr=log, cwd=self.folder, start_new_session=True
+            )
         process = self._process
-        wait_until(lambda: listens(self.port) or process.poll() is not None, 90, f"{self.name} listens")
+        wait_until(lambda: self.answers() or process.poll() is not None, 90, f"{self.name} answers", every=0.1)
         assert process.poll() is None, f"{self.name} ended: {self.log()[-5000:]}"
         USED[self.name] = USED.get(self.name, 0) + 1
         return self
+
+    def answers(self) -> bool:
+        """Whether a client may connect."""
+        return listens(self.port)
 
     def stop(self) -> None:
         """SIGTERM: it ends in order."""
@@ -87,7 +95,7 @@ class ServerProcess(ABC):
     def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.send_signal(number)
+            os.killpg(process.pid, number)  # a shell may stand before the broker
             process.wait(60)
 
 
@@ -202,6 +210,65 @@ class Aedes(ServerProcess):
 
     def command(self) -> list[str]:
         return [self._node, str(self._scripts / "broker.mjs"), str(self.port), str(self.folder / "passwords")]
+
+
+class RabbitMQ(ServerProcess):
+    """RabbitMQ with its plugin for MQTT: before version 3.13 without MQTT 5."""
+
+    name = "RabbitMQ"
+
+    def __init__(self) -> None:
+        self._program = _RABBITMQ / "bin" / "rabbitmq-server"
+        epmd = shutil.which("epmd")
+        if not self._program.exists() or epmd is None:
+            _leave_out("needs RabbitMQ (Debian: apt-get install rabbitmq-server)")
+        super().__init__()
+        self._starts = 0
+        self._names_port = free_port()
+        self._names = subprocess.Popen([*leash(), epmd, "-port", str(self._names_port), "-address", "127.0.0.1"])
+        (self.folder / "plugins").write_text("[rabbitmq_mqtt].\n")
+        (self.folder / "rabbitmq.conf").write_text(
+            f"listeners.tcp = none\nmqtt.listeners.tcp.1 = 127.0.0.1:{self.port}\nmqtt.allow_anonymous = true\n"
+            f"log.console = true\nlog.file = false\nload_definitions = {self.folder / 'passwords'}\n"
+        )
+        everything = {"vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}
+        topics = {"vhost": "/", "exchange": "amq.topic", "write": ".*", "read": r"^(?!secret\.).*"}
+        users = {"guest": "guest", READER: MQTT_PASSWORD}
+        definitions = {
+            "users": [
+                {"name": name, "password_hash": self._hashed(password), "tags": ""} for name, password in users.items()
+            ],
+            "vhosts": [{"name": "/"}],
+            "permissions": [everything | {"user": name} for name in users],
+            "topic_permissions": [topics | {"user": name} for name in users],
+        }
+        (self.folder / "passwords").write_text(json.dumps(definitions))
+
+    @staticmethod
+    def _hashed(password: str) -> str:
+        salt = os.urandom(4)
+        return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+    def command(self) -> list[str]:
+        settings = {
+            "NODENAME": f"matrix-{self.port}@localhost",
+            "DIST_PORT": str(free_port()),
+            "MNESIA_BASE": f"{self.folder}/data",
+            "LOG_BASE": f"{self.folder}/logs",
+            "CONFIG_FILE": f"{self.folder}/rabbitmq.conf",
+            "ENABLED_PLUGINS_FILE": f"{self.folder}/plugins",
+        }
+        variables = [f"RABBITMQ_{name}={value}" for name, value in settings.items()]
+        self._starts += 1
+        return ["env", f"HOME={self.folder}", f"ERL_EPMD_PORT={self._names_port}", *variables, str(self._program)]
+
+    def answers(self) -> bool:
+        return self.log().count("Server startup complete") == self._starts  # it listens before it has its users
+
+    def close(self) -> None:
+        super().close()
+        self._names.kill()
+        self._names.wait()
 
 
 class MachinesMosquitto(Mosquitto):

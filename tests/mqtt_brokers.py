@@ -229,6 +229,7 @@ class RabbitMQ(ServerProcess):
         (self.folder / "plugins").write_text("[rabbitmq_mqtt].\n")
         (self.folder / "rabbitmq.conf").write_text(
             f"listeners.tcp = none\nmqtt.listeners.tcp.1 = 127.0.0.1:{self.port}\nmqtt.allow_anonymous = true\n"
+            "mqtt.prefetch = 100\n"
             f"log.console = true\nlog.file = false\nload_definitions = {self.folder / 'passwords'}\n"
         )
         everything = {"vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}

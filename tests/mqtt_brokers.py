@@ -102,7 +102,7 @@ class ServerProcess(ABC):
 class _JavaBroker(ServerProcess):
     """A broker by Maven: its Broker.java and pom.xml are in a folder of its name."""
 
-    options: ClassVar[tuple[str, ...]] = ()
+    options: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         java = java_program()
@@ -116,7 +116,7 @@ class _JavaBroker(ServerProcess):
     @classmethod
     def version(cls) -> str:
         """The broker's version."""
-        return re.findall(r"<broker\.version>([^<]+)<", cls._file("pom.xml").read_text())[0]
+        return str(re.findall(r"<broker\.version>([^<]+)<", cls._file("pom.xml").read_text())[0])
 
     @classmethod
     def jars(cls) -> Path | None:
@@ -166,8 +166,8 @@ class Artemis(_JavaBroker):
     def __init__(self) -> None:
         super().__init__()
         self.options = (f"-Djava.security.auth.login.config={self.folder / 'login.config'}",)
-        rights = ("createDurableQueue", "deleteDurableQueue", "createNonDurableQueue", "deleteNonDurableQueue")
-        rights += ("createAddress", "deleteAddress", "consume", "browse", "send")
+        rights = ["createDurableQueue", "deleteDurableQueue", "createNonDurableQueue", "deleteNonDurableQueue"]
+        rights += ["createAddress", "deleteAddress", "consume", "browse", "send"]
         allowed = "".join(f'<permission type="{right}" roles="all"/>' for right in rights)
         (self.folder / "broker.xml").write_text(f"""<?xml version="1.0"?>
 <configuration xmlns="urn:activemq">

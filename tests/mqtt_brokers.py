@@ -290,6 +290,12 @@ class MachinesMosquitto(Mosquitto):
         for name in ("passwords", "acl"):
             (self.folder / name).chmod(0o700)
 
+    def close(self) -> None:
+        """Kill it and remove its folder."""
+        self.kill()
+        self.database.unlink(missing_ok=True)  # Mosquitto keeps there how its clients logged in
+        super().close()
+
 
 class NewerMosquitto(MachinesMosquitto):
     """A newer Mosquitto, from the backports."""

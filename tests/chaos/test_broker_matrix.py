@@ -64,6 +64,7 @@ class Deviation(StrEnum):
 
     NO_MQTT_5 = "has no MQTT 5"
     FORGETS_SESSIONS = "keeps sessions in memory only"
+    FORGETS_SHARED = "forgets shared subscriptions at a restart"
     SAVES_LATER = "acknowledges messages before it saves them"
     SHARES_NOTHING = "grants a shared subscription, and delivers nothing"
     GRANTS_WITHOUT_RIGHTS = "grants a filter that the client may not read, and delivers nothing"
@@ -72,8 +73,15 @@ class Deviation(StrEnum):
 
 
 DEVIATIONS: Final[dict[type[Broker], frozenset[Deviation]]] = {
-    MachinesMosquitto: frozenset({Deviation.SAVES_LATER, Deviation.GRANTS_WITHOUT_RIGHTS, Deviation.SILENT_TAKE_OVER}),
-    NewerMosquitto: frozenset({Deviation.SAVES_LATER, Deviation.GRANTS_WITHOUT_RIGHTS}),
+    MachinesMosquitto: frozenset(
+        {
+            Deviation.FORGETS_SHARED,
+            Deviation.SAVES_LATER,
+            Deviation.GRANTS_WITHOUT_RIGHTS,
+            Deviation.SILENT_TAKE_OVER,
+        }
+    ),
+    NewerMosquitto: frozenset({Deviation.FORGETS_SHARED, Deviation.SAVES_LATER, Deviation.GRANTS_WITHOUT_RIGHTS}),
     HiveMQ: frozenset(),
     Artemis: frozenset(),
     Aedes: frozenset({Deviation.NO_MQTT_5, Deviation.FORGETS_SESSIONS, Deviation.SHARES_NOTHING}),
@@ -149,7 +157,8 @@ class Story:
         self._sources = len(sources)
         lines = [
             f"  - {{type: mqtt, name: {name}, url: 'mqtt://127.0.0.1:{way.port}', protocol: '{protocol}', "
-            f"client_id: {name}, journal: {journal}, keepalive: 5s, receive_maximum: 100, "
+            f"client_id: {name}, username: {READER}, password: {MQTT_PASSWORD}, journal: {journal}, keepalive: 5s, "
+            "receive_maximum: 100, "
             f"topics: ['{f'$share/g/{shared}' if shared else name}/#']}}"
             for name, (protocol, journal, shared) in sources.items()
         ]
@@ -208,7 +217,20 @@ class Story:
         self._wait_connected(self._sources)
 
     def the_broker_restarts(self) -> None:
+        if SHARED not in self.streams:
+            self._goes(self._broker.stop)
+            return
+        settings: dict[str, Any] = {"client_id": "restarts", "clean_session": False}
+        client, _ = self._client(**settings)
+        client.subscribe([("$share/g/aside/restart", 1), ("aside/after", 1)])
+        wait_until(lambda: client.user_data_get(), 30, "granted")
+        self._end(client)
         self._goes(self._broker.stop)
+        client, came = self._client(**settings)
+        self._tell("aside/restart", "aside/after")
+        wait_until(lambda: "aside/after" in came, 30, "the message of the subscription that is not shared")
+        assert ("aside/restart" in came) == (Deviation.FORGETS_SHARED not in self._deviations)
+        self._end(client)
 
     def the_broker_is_killed(self) -> None:
         if not isinstance(self._broker, MachinesMosquitto):
@@ -227,7 +249,8 @@ class Story:
             self._wait_stored()
             self._lost_sessions += self._sources
             messages = 0
-        with self._publishing(messages):
+        forgets = Deviation.FORGETS_SHARED in self._deviations
+        with self._publishing(messages, [name for name in self.streams if not forgets or name != SHARED]):
             end()
             self._wait_connected(0)
             self._broker.start()
@@ -318,24 +341,13 @@ class Story:
             assert b"retained" not in again.payloads()
 
     def _a_shared_subscription_delivers_nothing(self, protocol: str) -> None:
-        client = Client(CallbackAPIVersion.VERSION2, client_id="shared")
-        granted: list[Any] = []
-        came: list[str] = []
-        client.on_subscribe = lambda _client, _userdata, _mid, reasons, _properties: granted.extend(reasons)
-        client.on_message = lambda _client, _userdata, message: came.append(message.topic)
-        client.connect("127.0.0.1", self._broker.port)
-        client.loop_start()
-        try:
-            client.subscribe([("$share/g/aside/all", 1), ("aside/all", 1), ("aside/end", 1)])
-            wait_until(lambda: len(granted) == 3, 30, "the answer")
-            assert [reason.value for reason in granted] == [1, 1, 1]
-            for topic in ("aside/all", "aside/all", "aside/end"):
-                self._tell(topic)
-            wait_until(lambda: "aside/end" in came, 30, "the messages of the subscriptions that are not shared")
-            assert came == ["aside/all", "aside/all", "aside/end"], "the shared subscription received messages, too"
-        finally:
-            client.disconnect()
-            client.loop_stop()
+        client, came = self._client(client_id="shared")
+        client.subscribe([("$share/g/aside/all", 1), ("aside/all", 1), ("aside/end", 1)])
+        wait_until(lambda: client.user_data_get() == [1, 1, 1], 30, "all are granted")
+        self._tell("aside/all", "aside/all", "aside/end")
+        wait_until(lambda: "aside/end" in came, 30, "the messages of the subscriptions that are not shared")
+        assert came == ["aside/all", "aside/all", "aside/end"], "the shared subscription received messages, too"
+        self._end(client)
 
     def _mqtt_5_is_refused(self, protocol: str) -> None:
         with self._source(HeldJournal(), topics=["aside/5"], protocol="5") as source:
@@ -344,11 +356,29 @@ class Story:
 
     # -- means ----------------------------------------------------------------------------------------
 
+    def _client(self, **settings: Any) -> tuple[Client, list[str]]:
+        """A client that is not ours (MQTT 3.1.1), and the topics of its messages. Its user data are the QoS granted."""
+        client = Client(CallbackAPIVersion.VERSION2, userdata=[], **settings)
+        client.username_pw_set(READER, MQTT_PASSWORD)
+        came: list[str] = []
+        client.on_subscribe = lambda _client, granted, _mid, reasons, _: granted.extend(one.value for one in reasons)
+        client.on_message = lambda _client, _userdata, message: came.append(message.topic)
+        client.connect("127.0.0.1", self._broker.port)
+        client.loop_start()
+        wait_until(client.is_connected, 30, "connected")
+        return client, came
+
+    @staticmethod
+    def _end(client: Client) -> None:
+        client.disconnect()
+        client.loop_stop()
+
     @contextmanager
     def _source(self, journal: HeldJournal, *, file: str = "", **settings: Any) -> Iterator[MqttSource]:
         """A source in this process, at the broker without a proxy, that tries again without long pauses."""
         name = (file or f"aside-{free_port()}").replace("/", "-")
         defaults = {"type": "mqtt", "url": f"mqtt://127.0.0.1:{self._broker.port}", "client_id": name}
+        defaults |= {"username": READER, "password": MQTT_PASSWORD}
         section = MqttSection.model_validate(defaults | settings)
         source_file = SourceFile.open(self._folder / f"{name}.sqlite")
         source = MqttSource(section, source_file, journal, chance=lambda: 0.0)

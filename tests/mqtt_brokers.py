@@ -326,8 +326,8 @@ def newer_mosquitto() -> Path | None:
             shutil.rmtree(half, ignore_errors=True)  # of one that was killed
             try:
                 _unpack_mosquitto(apt, named[1], half)
-            except subprocess.CalledProcessError as error:
-                print(f"no newer Mosquitto: {error.cmd}: {error.stderr[-1000:]}", file=sys.stderr)
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+                print(f"no newer Mosquitto: {error}: {str(error.stderr)[-1000:]}", file=sys.stderr)
                 return None
             half.rename(folder)
     return folder / "mosquitto"
@@ -336,7 +336,7 @@ def newer_mosquitto() -> Path | None:
 def _unpack_mosquitto(apt: str, codename: str, folder: Path) -> None:
     """Unpack the Mosquitto of the backports, and its library for websockets, without installing them.
 
-    Raises CalledProcessError if the archive has none.
+    Raises CalledProcessError if the archive has none, and TimeoutExpired if the archive does not answer.
     """
     root = folder / "root"
     for name in ("state/lists/partial", "cache/archives/partial", "root"):
@@ -349,6 +349,7 @@ def _unpack_mosquitto(apt: str, codename: str, folder: Path) -> None:
     (folder / "sources.list").write_text("".join(lines))
     own = {"Dir::Etc::sourcelist": folder / "sources.list", "Dir::Etc::sourceparts": "-"}
     own |= {"Dir::State::lists": folder / "state/lists", "Dir::Cache": folder / "cache", "APT::Sandbox::User": "root"}
+    own |= {"Acquire::http::Timeout": "20", "Acquire::https::Timeout": "20"}
     options = [option for name, value in own.items() for option in ("-o", f"{name}={value}")]
     _said([apt, *options, "-q", "update"], folder)
     _said([apt, *options, "-q", "download", f"mosquitto/{codename}-backports"], folder)

@@ -61,9 +61,12 @@ class Mosquitto:
     real = True
     host = "127.0.0.1"
 
-    def __init__(self, *, persistence: bool = False, settings: str = "", port: int | None = None) -> None:
-        """`settings` are further lines of its configuration; a `listener` among them replaces ours."""
-        self._program = need_mosquitto()
+    def __init__(
+        self, *, persistence: bool = False, settings: str = "", port: int | None = None, program: str | None = None
+    ) -> None:
+        """`settings` are further lines of its configuration; a `listener` among them replaces ours. `program` is
+        another Mosquitto than the one of this machine."""
+        self._program = program or need_mosquitto()
         self.folder = Path(tempfile.mkdtemp(prefix="mosquitto-"))
         self.folder.chmod(0o755)  # Mosquitto gives up being root and must still reach it
         self.port = port or free_port()

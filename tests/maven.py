@@ -41,3 +41,21 @@ def _fetch(maven: str, pom: Path, goal: str, folder: Path) -> None:
     if done.returncode != 0:
         raise RuntimeError(f"Maven could not fetch {folder.name}: {done.stdout[-3000:]}{done.stderr[-1000:]}")
     half.rename(folder)
+
+
+def compiled(java: str, jars: Path, source: Path) -> Path:
+    """The folder with the classes of a Java file, which Eclipse's compiler among `jars` makes, once."""
+    folder = jars / f"classes-{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}"
+    with (jars.parent / f"{source.parent.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            half = jars / "compiling"
+            path = os.pathsep.join(map(str, jars.glob("*.jar")))
+            command = [java, "-cp", path, "org.eclipse.jdt.internal.compiler.batch.Main", "-17", "-cp", path]
+            done = subprocess.run(
+                [*command, "-d", str(half), str(source)], capture_output=True, text=True, timeout=300, check=False
+            )
+            if done.returncode != 0:
+                raise RuntimeError(f"{source} could not be compiled: {done.stdout[-3000:]}{done.stderr[-3000:]}")
+            half.rename(folder)
+    return folder

@@ -19,7 +19,13 @@ HEAVY: Final = ("tests/chaos/test_kafka_nothing_is_lost.py", "tests/chaos/test_m
 """These run one after the other."""
 _KAFKA: Final = "tests/integration/sources/kafka"
 WITH_KAFKA: Final = (
-    (f"{_KAFKA}/test_conformance.py", f"{_KAFKA}/test_membership.py", f"{_KAFKA}/test_retention.py"),
+    (
+        f"{_KAFKA}/test_conformance.py",
+        f"{_KAFKA}/test_membership.py",
+        f"{_KAFKA}/test_retention.py",
+        f"{_KAFKA}/test_identity.py",
+        f"{_KAFKA}/test_batches.py",
+    ),
     (
         f"{_KAFKA}/test_to_clarify.py",
         "tests/integration/dead_letters/test_stores.py",
@@ -30,6 +36,7 @@ WITH_KAFKA: Final = (
         "tests/integration/runtime/test_workers.py",
         "tests/integration/runtime/test_backfill.py",
         "tests/integration/tools/test_kafka_broker.py",
+        f"{_KAFKA}/test_errors.py",
     ),
 )
 """Each of these groups runs in one process. The Kafka of a process takes a part of a core and memory, also at rest."""
@@ -38,6 +45,7 @@ LONG: Final = (
     *WITH_KAFKA[0],
     "tests/chaos/test_nothing_is_lost.py",
     "tests/chaos/test_chaos.py",
+    "tests/chaos/test_broker_matrix.py",
     "tests/unit/sources/mqtt/test_hostile_broker.py",  # this and the next leave the cores to those before
     "tests/hostile/test_exchanges.py",
     *WITH_KAFKA[1],

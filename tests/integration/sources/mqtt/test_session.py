@@ -6,69 +6,24 @@ import socketserver
 import ssl
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 import trustme
 
-from connector.ledger.account import Commit
 from connector.ledger.source_file import SourceFile
-from connector.records import Chunk
-from connector.sources.journal.journal import Batch
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.mqtt.source import MqttSource
 from connector.sources.source import SourceFailedError
 from tests.brokers import Mosquitto
+from tests.held_journal import HeldJournal
 from tests.ports import free_port
 from tests.publisher import Publisher
 from tests.scripted import ScriptedHandover
 from tests.secrets_used import MQTT_PASSWORD, WRONG
 from tests.waiting import wait_until
-
-
-@dataclass
-class HeldJournal:
-    """A journal whose durability the test decides: it keeps batches, and nothing is durable until told."""
-
-    batches: list[Batch] = field(default_factory=list)
-    room: bool = True
-    confirmed: int = 0
-
-    def start(self, linger: float = 0.0) -> None: ...
-
-    def append(self, batch: Batch) -> None:
-        self.batches.append(batch)
-
-    def has_room(self) -> bool:
-        return self.room
-
-    def poll(self, timeout: float) -> Chunk | None:
-        return None
-
-    def commit(self, commit: Commit) -> None: ...
-
-    def close(self, timeout: float) -> None: ...
-
-    def problems(self) -> list[str]:
-        return []
-
-    def ended(self) -> str | None:
-        return None
-
-    def gauges(self) -> dict[str, float]:
-        return {}
-
-    def confirm(self) -> int:
-        """What has come since the last call is durable now; returns how many messages are, in all."""
-        for batch in self.batches[self.confirmed :]:
-            self.confirmed += 1
-            batch.durable()
-        return sum(len(batch.records) for batch in self.batches[: self.confirmed])
-
-    def payloads(self) -> list[bytes]:
-        return [record.payload for batch in list(self.batches) for record in batch.records]
 
 
 class Sources:

@@ -17,7 +17,12 @@ from xdist.scheduler import LoadScopeScheduling
 MOST: Final = 4
 HEAVY: Final = ("tests/chaos/test_kafka_nothing_is_lost.py", "tests/chaos/test_memory.py")
 """These run one after the other."""
-LONG: Final = (*HEAVY, "tests/chaos/test_nothing_is_lost.py", "tests/chaos/test_chaos.py")
+LONG: Final = (
+    *HEAVY,
+    "tests/chaos/test_nothing_is_lost.py",
+    "tests/chaos/test_chaos.py",
+    "tests/integration/sources/kafka/test_cluster.py",
+)
 """These begin before all others."""
 
 

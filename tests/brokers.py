@@ -7,6 +7,7 @@ a Mosquitto in a container where Docker answers, and only then the embedded stan
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -100,6 +101,21 @@ class Mosquitto:
         assert process.poll() is None, f"Mosquitto ended: {self.log()}"
         USED["Mosquitto on this machine"] = USED.get("Mosquitto on this machine", 0) + 1
         return self
+
+    def ended(self) -> bool:
+        """Whether it has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
+    def has(self, client_id: str) -> bool:
+        """Whether this client is connected, as its log says."""
+        told = re.findall(rf"(?: as|Client) {re.escape(client_id)} (\S+)", self.log())
+        return bool(told) and told[-1].startswith("(")
+
+    def reload(self, change: tuple[str, str]) -> None:
+        """Replace a text of its configuration, where it stands first, and let it read the file again (SIGHUP)."""
+        assert self._process is not None
+        self.config.write_text(self.config.read_text().replace(*change, 1))
+        self._process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """SIGTERM: it saves its sessions if persistence is on."""

@@ -8,6 +8,7 @@ keeps the loaded classes beside the jars.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import re
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, Protocol, Self
 
@@ -67,6 +68,18 @@ SETTINGS = {
     "broker.heartbeat.interval.ms": "500",
 }
 """What every broker of ours has in server.properties; a test's own `properties` go over it."""
+CLUSTER = SETTINGS | {
+    "offsets.topic.replication.factor": "3",
+    "transaction.state.log.replication.factor": "3",
+    "transaction.state.log.min.isr": "2",
+    "default.replication.factor": "3",
+    "min.insync.replicas": "2",
+    # A killed node is noticed, and a leader chosen, within seconds.
+    "broker.session.timeout.ms": "2000",
+    "controller.quorum.election.timeout.ms": "500",
+    "controller.quorum.fetch.timeout.ms": "1000",
+}
+"""What every node of a cluster has."""
 
 
 class KafkaBroker(Protocol):
@@ -93,10 +106,20 @@ class RealKafka:
             )
         return self._admin
 
-    def create_topic(self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> None:
-        """Create it and wait until every partition has a leader."""
+    def create_topic(
+        self,
+        name: str,
+        partitions: int = 1,
+        config: Mapping[str, str] | None = None,
+        replicas: Sequence[Sequence[int]] = (),
+    ) -> None:
+        """Create it and wait until every partition has a leader. `replicas` has the nodes of each partition, the leader
+        first, instead of `partitions`."""
         admin = self.admin()
+        partitions = len(replicas) or partitions
         topic = NewTopic(name, num_partitions=partitions, config=dict(config or {}))
+        if replicas:
+            topic.replica_assignment = [list(nodes) for nodes in replicas]
         admin.create_topics([topic], operation_timeout=15, request_timeout=20)[name].result(25)
         wait_until(lambda: self._led(admin, name, partitions), 15, f"topic {name} has {partitions} leaders")
 
@@ -119,9 +142,14 @@ class Kafka(RealKafka):
     host = HOST
 
     def __init__(
-        self, properties: Mapping[str, str] | None = None, *, secure: bool = False, port: int | None = None
+        self,
+        properties: Mapping[str, str] | None = None,
+        *,
+        secure: bool = False,
+        port: int | None = None,
+        heap: int = 512,
     ) -> None:
-        """`properties` go over `SETTINGS`. `secure` adds listeners with TLS and SASL: see `Security`."""
+        """`properties` go over `SETTINGS`. `secure` adds listeners with TLS and SASL: see `Security`. `heap` in MB."""
         self._java, self._jars = need_java()
         self._classes = self._jars.with_name(f"{self._jars.name}.jsa")
         self.folder = Path(tempfile.mkdtemp(prefix="kafka-"))
@@ -129,7 +157,10 @@ class Kafka(RealKafka):
         self.bootstrap = f"{HOST}:{self.port}"
         self.security = Security(self.folder) if secure else None
         self._process: subprocess.Popen[bytes] | None = None
-        listeners = {"PLAINTEXT": self.port, "CONTROLLER": free_port()}
+        self._heap = heap
+        self.controller = f"{HOST}:{free_port()}"
+        """Where the quorum of controllers finds this node."""
+        listeners = {"PLAINTEXT": self.port, "CONTROLLER": int(self.controller.rpartition(":")[2])}
         protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
         if self.security:
             listeners |= self.security.ports
@@ -138,7 +169,7 @@ class Kafka(RealKafka):
         self.properties = {
             "node.id": "1",
             "process.roles": "broker,controller",
-            "controller.quorum.voters": f"1@{HOST}:{listeners['CONTROLLER']}",
+            "controller.quorum.voters": f"1@{self.controller}",
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
             "listeners": ",".join(addresses.values()),
@@ -153,20 +184,30 @@ class Kafka(RealKafka):
 
     def start(self, *flags: str) -> Self:
         """Start, with these flags of Java, and wait until it answers."""
+        self.launch(*flags)
+        self.wait_listens()
+        _wait_answers(self.admin())
+        return self
+
+    def launch(self, *flags: str) -> None:
+        """Start, with these flags of Java, without waiting."""
         assert self._process is None, "this Kafka is running already"
         self.config.write_text("".join(f"{key}={value}\n" for key, value in self.properties.items()))
         if not (self.folder / "data").exists():
             self._format()
+            self._name()
         classes = [f"-XX:SharedArchiveFile={self._classes}"] if self._classes.exists() else []
-        command = [*leash(), *self._command(heap=512), *(flags or classes), "kafka.Kafka", str(self.config)]
+        command = [*leash(), *self._command(heap=self._heap), *(flags or classes), "kafka.Kafka", str(self.config)]
         with (self.folder / "log.txt").open("ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
-        self._process = process
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+
+    def wait_listens(self) -> None:
+        """Wait until clients can connect."""
+        process = self._process
+        assert process is not None
         wait_until(lambda: listens(self.port) or process.poll() is not None, 100, "Kafka listens")
         assert process.poll() is None, f"Kafka ended: {self.log()[-5000:]}"
-        _wait_answers(self.admin())
         USED["Apache Kafka on this machine"] = USED.get("Apache Kafka on this machine", 0) + 1
-        return self
 
     def stop(self) -> None:
         """SIGTERM: it closes its logs and ends its groups' connections."""
@@ -232,6 +273,13 @@ class Kafka(RealKafka):
                     mine.rename(kept)
             shutil.rmtree(mine.parent)
 
+    def _name(self) -> None:
+        """Make the data folder that of this node: what is kept for all tests is node 1's."""
+        about = self.folder / "data" / "meta.properties"
+        named = re.sub(r"(?m)^node\.id=.*$", f"node.id={self.properties['node.id']}", about.read_text())
+        unique = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=").replace("-", "_")
+        about.write_text(re.sub(r"(?m)^directory\.id=.*$", f"directory.id={unique}", named))
+
     def _command(self, heap: int) -> list[str]:
         # A short life: what pays off only after minutes is left out.
         flags = [f"-Xmx{heap}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true"]
@@ -252,6 +300,66 @@ class Kafka(RealKafka):
             process.kill()
             process.wait(10)
             raise
+
+
+class KafkaCluster(RealKafka):
+    """Three nodes of our own (1, 2 and 3), each of them broker and controller, with the heap that three can have."""
+
+    real = True
+
+    def __init__(self, properties: Mapping[str, str] | None = None) -> None:
+        """`properties` go over those of every node."""
+        self.nodes = {number: Kafka(CLUSTER | dict(properties or {}), heap=256) for number in (1, 2, 3)}
+        voters = ",".join(f"{number}@{node.controller}" for number, node in self.nodes.items())
+        for number, node in self.nodes.items():
+            node.properties |= {"node.id": str(number), "controller.quorum.voters": voters}
+        self.bootstrap = ",".join(node.bootstrap for node in self.nodes.values())
+
+    def start(self) -> Self:
+        """Start all nodes at once, and wait until each knows the others."""
+        for node in self.nodes.values():
+            node.launch()
+        for node in self.nodes.values():
+            node.wait_listens()
+        wait_until(self._found_each_other, 60, "the nodes have found each other")
+        return self
+
+    def leader(self, topic: str, partition: int = 0) -> int:
+        """The node that leads a partition; -1 while there is none."""
+        return self._partition(topic, partition)[0]
+
+    def in_sync(self, topic: str, partition: int = 0) -> set[int]:
+        """The nodes whose copy of a partition is complete, as the cluster says."""
+        return self._partition(topic, partition)[1]
+
+    def _partition(self, topic: str, partition: int) -> tuple[int, set[int]]:
+        """(leader, nodes in sync)."""
+        try:
+            found = self.admin().list_topics(topic, timeout=5).topics[topic].partitions[partition]
+        except (KafkaException, KeyError):
+            return -1, set()
+        return int(found.leader), set(found.isrs)
+
+    def _found_each_other(self) -> bool:
+        try:
+            return len(self.admin().list_topics(timeout=5).brokers) == len(self.nodes)
+        except KafkaException:
+            return False
+
+    def close(self) -> None:
+        """Kill all nodes and remove their folders."""
+        for node in self.nodes.values():
+            node.close()
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class NamedKafka(RealKafka):
@@ -392,6 +500,12 @@ def need_kafka(properties: Mapping[str, str] | None = None) -> Kafka | Container
     if not docker_answers():
         _leave_out(NEEDS)
     return ContainerKafka(properties)
+
+
+def need_cluster(properties: Mapping[str, str] | None = None) -> KafkaCluster:
+    """A cluster of the test's own, not started yet; or a skip with the reason."""
+    need_java()
+    return KafkaCluster(properties)
 
 
 def need_real(kafka: KafkaBroker) -> RealKafka:

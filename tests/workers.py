@@ -42,6 +42,7 @@ WITH_KAFKA: Final = (
 """Each of these groups runs in one process. The Kafka of a process takes a part of a core and memory, also at rest."""
 LONG: Final = (
     *HEAVY,
+    f"{_KAFKA}/test_cluster.py",
     *WITH_KAFKA[0],
     "tests/chaos/test_nothing_is_lost.py",
     "tests/chaos/test_chaos.py",

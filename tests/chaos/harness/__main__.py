@@ -84,7 +84,9 @@ def _told(result: Result) -> str:
         "published again that Mosquitto may have forgotten.",
     ]
     if result.lost_and_reported:
-        lines.append(f"{result.lost_and_reported} messages went with a damaged journal, and were reported.")
+        lines.append(
+            f"{result.lost_and_reported} messages went with a damaged journal or a deleted topic, and were reported."
+        )
     for kind, figures in result.resumed.items():
         twice = result.duplicates_after.get(kind)
         lines.append(

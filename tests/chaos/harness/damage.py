@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.harness.messages import MARK
+from tests.chaos.harness.verdict import Allowed
 
 
 @dataclass(slots=True)
@@ -55,15 +56,6 @@ def _waiting(copies: Sequence[Path], folder: Path) -> frozenset[str]:
         with closing(sqlite3.connect(paths[0])) as file:
             bodies = file.execute("SELECT body FROM journal").fetchall()
     return frozenset(mark.decode() for (body,) in bodies for mark in MARK.findall(body))
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """What a run may miss because bytes were flipped."""
-
-    marks: frozenset[str] = frozenset()
-    reported: int = 0
-    """How many messages the connector says are missing: never more than these may be."""
 
 
 def may_be_missing(damages: Sequence[Damage], ledger: Mapping[str, Any]) -> Allowed:

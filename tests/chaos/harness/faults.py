@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 import os
 import signal
 import time
@@ -10,17 +10,35 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from confluent_kafka import Producer
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    NewPartitions,
+    ResourceType,
+)
+
 from tests.chaos.harness import lies
 from tests.chaos.harness.damage import Damage, flip
+from tests.chaos.harness.messages import ANEW_TOPIC, HELD_TOPIC, KAFKA_TOPIC
+from tests.chaos.harness.publish_kafka import ANEW
+from tests.chaos.harness.retired import Retired
 from tests.chaos.harness.schedule import CUTS, KILLS, MOSQUITTO, MQTT, Fault
-from tests.chaos.harness.stage import Member, Stage
+from tests.chaos.harness.stage import Member, Stage, address, rule
 from tests.waiting import wait_until
 
 _SLOW_BYTES: Final = 4_000
 _POISON: Final = 40
+_BURST: Final = 60
+"""Records that are written at once: before a topic goes, after it came again, and into a new partition."""
+_TRANSACTION_SECONDS: Final = 3
 _SAVE_MARGIN: Final = 2.0
 """Seconds before Mosquitto's last save from which on nothing is taken for saved."""
 _ARRIVAL_SECONDS: Final = 180
+_BACKLOG: Final = 100
+_BACKLOG_SECONDS: Final = 5.0
 _RESTART_AFTER: Final = 1.0
 _CLOCK_JUMPS: Final = (-86_400, -1_800, -90, 90, 1_800, 86_400)
 
@@ -36,6 +54,10 @@ class Faults:
         self.cuts = 0
         self.counts: Counter[str] = Counter()
         self.damages: list[Damage] = []
+        self.retired: list[Retired] = []
+        self._anew_us = 0
+        """When the topic that is made anew was made last, in µs since the epoch."""
+        self._hanging: Producer | None = None
         self._killed_at = self._saved_at = 0.0
 
     # -- begin and lift ---------------------------------------------------------------------------
@@ -59,6 +81,10 @@ class Faults:
 
     def supervise(self) -> None:
         """Start again what ended by itself."""
+        if self._stage.mosquitto.ended():
+            self._tell("Mosquitto ended by itself")
+            self._begin_mosquitto_kill(None, None)
+            self._lift_mosquitto_kill(None, None)
         for member in self._stage.members.values():
             if member.away or member.process.running():
                 continue
@@ -128,13 +154,13 @@ class Faults:
 
     # -- brokers ----------------------------------------------------------------------------------
 
-    def _begin_mosquitto_kill(self, _fault: Fault, _member: Member | None) -> None:
+    def _begin_mosquitto_kill(self, _fault: Fault | None, _member: Member | None) -> None:
         """In the middle of the traffic. What it has not saved is published again."""
         self._saved_at = self._stage.mosquitto.database.stat().st_mtime
         self._stage.mosquitto.kill()
         self._killed_at = time.time()
 
-    def _lift_mosquitto_kill(self, _fault: Fault, _member: Member | None) -> None:
+    def _lift_mosquitto_kill(self, _fault: Fault | None, _member: Member | None) -> None:
         self._stage.mosquitto.start()
         again = self._stage.publishers["mqtt"].order("again", self._saved_at - _SAVE_MARGIN)[1]
         self._tell(
@@ -173,11 +199,104 @@ class Faults:
             return False
         return bool(member.process.metrics().get('clarify_connector_mqtt_connected{source="plant"}'))
 
+    def _begin_artemis_kill(self, _fault: Fault, _member: Member | None) -> None:
+        """In the middle of the traffic: what it has acknowledged, it has saved."""
+        self._stage.artemis.kill()
+
+    def _lift_artemis_kill(self, _fault: Fault, _member: Member | None) -> None:
+        self._stage.artemis.start()
+
     def _begin_kafka_kill(self, _fault: Fault, _member: Member | None) -> None:
         self._stage.kafka.kill()
 
     def _lift_kafka_kill(self, _fault: Fault, _member: Member | None) -> None:
         self._stage.kafka.start()
+
+    def _begin_mosquitto_rights(self, _fault: Fault, _member: Member | None) -> None:
+        """The connectors are cut off, and not let in again. (Mosquitto could throw them out itself, but 2.0.11 ends
+        now and then when it has done so: a segmentation fault.)"""
+        mosquitto, members = self._stage.mosquitto, list(self._stage.sessions())
+        for member in members:
+            member.broker.cut()
+        wait_until(lambda: not any(mosquitto.has(member.name) for member in members), 60, "Mosquitto knows of the cut")
+        mosquitto.reload(("allow_anonymous true", "allow_anonymous false"))
+        for member in members:
+            member.broker.mend()
+
+    def _lift_mosquitto_rights(self, _fault: Fault, _member: Member | None) -> None:
+        self._stage.mosquitto.reload(("allow_anonymous false", "allow_anonymous true"))
+
+    # -- topics, and rights on them ---------------------------------------------------------------
+
+    def _begin_partition_added(self, _fault: Fault, _member: Member | None) -> None:
+        """One that has records before anybody sees it."""
+        stage = self._stage
+        stage.partitions += 1
+        grown = NewPartitions(KAFKA_TOPIC, stage.partitions)
+        stage.kafka.admin().create_partitions([grown], request_timeout=20)[KAFKA_TOPIC].result(25)
+        self._tell(f"{KAFKA_TOPIC} has {stage.publishers['kafka'].order('grow', _BURST)[1]} partitions")
+
+    def _begin_topic_anew(self, fault: Fault, _member: Member | None) -> None:
+        """Deleted and created. The one half of the times nobody sees it: there are records that nobody has read, and
+        when the group comes back, the new log has grown past its position in the old one."""
+        stage, publisher = self._stage, self._stage.publishers["kafka"]
+        seen_us = max((at for at, _ in stage.sandbox.samples(f"{ANEW_TOPIC}:{ANEW}")), default=0)
+        if seen_us < self._anew_us:  # of a log that nobody saw, nobody could say that it went
+            self._tell(f"nothing of the present {ANEW_TOPIC} has arrived yet: it stays")
+            return
+        unseen = fault.dice < 0.5
+        if unseen:
+            for member in stage.group():
+                member.broker.cut()
+        first, after, left = publisher.order("retire", _BURST if unseen else 0)[1:]
+        assert left == 0, f"{left} records of {ANEW_TOPIC} were not acknowledged before it was to go"
+        read = stage.committed(ANEW_TOPIC)
+        deleted_at = time.time()
+        admin = stage.kafka.admin()
+        admin.delete_topics([ANEW_TOPIC], request_timeout=20)[ANEW_TOPIC].result(25)
+        wait_until(lambda: ANEW_TOPIC not in admin.list_topics(timeout=10).topics, 60, "the topic is gone", every=0.1)
+        stage.kafka.create_topic(ANEW_TOPIC)
+        self._anew_us = time.time_ns() // 1000
+        left = publisher.order("anew", _BURST + (after - first if unseen else 0))[1]
+        assert left == 0, f"{left} records of the new {ANEW_TOPIC} were not acknowledged"
+        if unseen:
+            for member in stage.group():
+                member.broker.mend()
+        marks = frozenset(f"chaos:{ANEW}:{number}" for number in range(first + read, after))
+        self.retired.append(Retired(deleted_at, marks))
+        self._tell(
+            f"{ANEW_TOPIC} was made anew{' while nobody saw it' if unseen else ''}: it had {after - first} records, "
+            f"{read} of them settled"
+        )
+
+    def _begin_transaction_open(self, fault: Fault, _member: Member | None) -> None:
+        """Somebody writes in a transaction, and hangs: nobody may read on, until the broker ends it by its time-out."""
+        producer = Producer(
+            {"bootstrap.servers": self._stage.kafka.bootstrap, "transactional.id": f"hangs-{fault.cycle}",
+             "transaction.timeout.ms": _TRANSACTION_SECONDS * 1000, "log_level": 0}
+        )  # fmt: skip
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        for number in range(1 + int(fault.dice * 20)):
+            body = {"ts": time.time_ns() // 1000, "id": f"chaos:x{fault.cycle}:{number}", "never": number}
+            producer.produce(HELD_TOPIC, json.dumps(body), partition=0)
+        assert producer.flush(30) == 0
+        self._hanging = producer
+
+    def _lift_transaction_open(self, _fault: Fault, _member: Member | None) -> None:
+        self._hanging = None
+
+    def _begin_kafka_rights(self, fault: Fault, member: Member) -> None:
+        """It may not read any topic, or may not be in any group."""
+        forbidden = _forbidden(fault, member)
+        self._tell(f"{member.name} may not read any {forbidden.restype.name.lower()}")
+        for done in self._stage.kafka.admin().create_acls([forbidden], request_timeout=20).values():
+            done.result(25)
+
+    def _lift_kafka_rights(self, fault: Fault, member: Member) -> None:
+        wanted = [_forbidden(fault, member, AclBindingFilter)]
+        for given in self._stage.kafka.admin().delete_acls(wanted, request_timeout=20).values():
+            given.result(25)
 
     # -- ways -------------------------------------------------------------------------------------
 
@@ -212,6 +331,15 @@ class Faults:
     def _lift_lying_registry(self, _fault: Fault, member: Member) -> None:
         assert member.registry is not None
         member.registry.mend()
+
+    def _begin_registry_away(self, fault: Fault, member: Member) -> None:
+        assert member.registry is not None
+        if fault.dice < 0.5:
+            member.registry.cut()
+        else:
+            member.registry.swallow()
+
+    _lift_registry_away = _lift_lying_registry
 
     def _begin_lost_answer(self, _fault: Fault, member: Member) -> None:
         self._break_answers(member, 0.0, "answer_lost")
@@ -279,8 +407,10 @@ class Faults:
     def _begin_damaged_journal(self, fault: Fault, member: Member) -> None:
         """A backlog, a crash, a flipped bit, a start."""
         member.clarify.swallow()
-        with contextlib.suppress(AssertionError):  # it may be busy with something else: then little is at stake
-            wait_until(lambda: self._unread(member) > 100, 5, "a backlog")
+        until = time.monotonic() + _BACKLOG_SECONDS
+        while self._unread(member) <= _BACKLOG and time.monotonic() < until:  # it may be busy with something else
+            self.supervise()
+            time.sleep(0.05)
         member.away = True
         self._kill(member)
         damage = flip(member.journal, fault.dice, self._stage.folder)
@@ -298,3 +428,8 @@ class Faults:
 
     def _begin_poison(self, fault: Fault, _member: Member | None) -> None:
         self._stage.publishers["mqtt" if fault.target == MOSQUITTO else "kafka"].order("poison", _POISON)
+
+
+def _forbidden(fault: Fault, member: Member, made: type[AclBinding] = AclBinding) -> AclBinding:
+    kind = ResourceType.TOPIC if fault.dice < 0.5 else ResourceType.GROUP
+    return rule(kind, address(member.name), AclOperation.READ, AclPermissionType.DENY, made)

@@ -1,7 +1,7 @@
 """The messages of a run, and the file that remembers them.
 
 Every message carries a mark of its own, `chaos:STREAM:NUMBER`, by which it is found again in dead letters and in
-journals. A stream is what one session (m0, m1) or one Kafka partition (p0, p1, …) carries, in order. A line of the
+journals. A stream is what one session (m0, m1, m2) or one Kafka partition (p0, p1, …) carries, in order. A line of the
 truth is written before its message leaves: what is not in it was invented.
 """
 
@@ -18,6 +18,11 @@ from typing import IO, Final
 
 MARK: Final = re.compile(rb"chaos:[a-z]\d+:\d+")
 KAFKA_TOPIC: Final = "chaos"
+ANEW_TOPIC: Final = "anew"
+"""One partition; it is deleted and made anew."""
+HELD_TOPIC: Final = "held"
+"""One partition, in which transactions are left open."""
+TOPICS: Final = (KAFKA_TOPIC, ANEW_TOPIC, HELD_TOPIC)
 _POISON_SHARE: Final = 0.01
 
 
@@ -70,3 +75,8 @@ def read_truth(path: Path) -> Iterator[Message]:
 def stream_of(mark: str) -> str:
     """The stream of a mark."""
     return mark.split(":")[1]
+
+
+def number_of(mark: str) -> int:
+    """The number of a mark in its stream."""
+    return int(mark.split(":")[2])

@@ -52,8 +52,10 @@ class Loop:
 class FaultProxy:
     """One port of ours for one port of somebody else's, on this machine."""
 
-    def __init__(self, loop: Loop, port: int, target: int) -> None:
+    def __init__(self, loop: Loop, port: int, target: int, source: str = HOST) -> None:
+        """`source` is the address that the target sees; the whole of 127.0.0.0/8 is ours on Linux."""
         self.port = port
+        self._source = source
         self._target = target
         self._loop = loop
         self._server: asyncio.Server | None = None
@@ -142,7 +144,7 @@ class FaultProxy:
             if self._lies:
                 await self._tell_lies(client, to_client)
                 return
-            server, to_server = await asyncio.open_connection(HOST, self._target)
+            server, to_server = await asyncio.open_connection(HOST, self._target, local_addr=(self._source, 0))
             self._writers.add(to_server)
             await asyncio.wait(
                 (

@@ -1,7 +1,7 @@
 """The MQTT publisher: QoS 1, over every restart of the broker, and again what the broker may have forgotten.
 
-`python -m tests.chaos.harness.publish_mqtt PORT TRUTH SEED RATE SCHEMA…`. Some messages of m0 are framed with the ID
-of a schema, and every few of them with the next ID. What a broker has acknowledged but not saved when it
+`python -m tests.chaos.harness.publish_mqtt PORT STREAMS TRUTH SEED RATE SCHEMA…`. Some messages of m0 are framed with
+the ID of a schema, and every few of them with the next ID. What a broker has acknowledged but not saved when it
 is killed is lost with it, and no client can help that. So the publisher is told when the broker last saved, and
 publishes everything again that was acknowledged since: until then it does not count as published.
 """
@@ -20,7 +20,6 @@ from tests.chaos.harness.messages import Message, Truth
 from tests.chaos.harness.orders import Orders
 from tests.publisher import Publisher
 
-STREAMS: Final = ("m0", "m1")
 FIELD: Final = "value"
 _MACHINES: Final = 20
 _FRAMED_SHARE: Final = 0.05
@@ -85,7 +84,7 @@ class Remembering(Publisher):
         self._acked.append((details[2], time.time()))
 
 
-def main(port: int, truth: Path, seed: int, rate: float, schemas: Sequence[int]) -> None:
+def main(port: int, streams: Sequence[str], truth: Path, seed: int, rate: float, schemas: Sequence[int]) -> None:
     """Publish until told otherwise."""
     orders = Orders()
     held = False
@@ -95,13 +94,13 @@ def main(port: int, truth: Path, seed: int, rate: float, schemas: Sequence[int])
         while True:
             while not held and (now := time.monotonic()) >= due:
                 due = max(due + 1 / rate, now - 1)
-                publisher.send(STREAMS[publisher.messages % 2])
+                publisher.send(streams[publisher.messages % len(streams)])
             order = orders.next(0.1 if held else max(0.0, due - time.monotonic()))
             publisher.take_acknowledgements()
             match order:
                 case ["hold"]:  # the last of each stream: when it has arrived, all before it have
                     held = True
-                    last = [publisher.send(stream, good=True).key for stream in STREAMS]
+                    last = [publisher.send(stream, good=True).key for stream in streams]
                     publisher.wait_acknowledged(180)
                     orders.answer("held", last)
                 case ["go"]:
@@ -123,8 +122,9 @@ def main(port: int, truth: Path, seed: int, rate: float, schemas: Sequence[int])
 if __name__ == "__main__":
     main(
         int(sys.argv[1]),
-        Path(sys.argv[2]),
-        int(sys.argv[3]),
-        float(sys.argv[4]),
-        [int(schema) for schema in sys.argv[5:]],
+        sys.argv[2].split(","),
+        Path(sys.argv[3]),
+        int(sys.argv[4]),
+        float(sys.argv[5]),
+        [int(schema) for schema in sys.argv[6:]],
     )

@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+import httpx
 
 from tests.chaos.harness.damage import may_be_missing
 from tests.chaos.harness.evidence import letter_marks, read_ledger, stored_samples
 from tests.chaos.harness.faults import Faults
 from tests.chaos.harness.machine import TinyDisk, faketime_library
-from tests.chaos.harness.messages import KAFKA_TOPIC, Message, read_truth
-from tests.chaos.harness.schedule import CLARIFY, KAFKA, KINDS, MOSQUITTO, MQTT, Fault, plan
-from tests.chaos.harness.stage import PARTITIONS, Stage
+from tests.chaos.harness.messages import ANEW_TOPIC, HELD_TOPIC, KAFKA_TOPIC, Message, read_truth
+from tests.chaos.harness.proxy import HOST
+from tests.chaos.harness.publish_kafka import HELD
+from tests.chaos.harness.retired import Retired, gone_with_topic
+from tests.chaos.harness.schedule import (
+    ARTEMIS,
+    AT_ARTEMIS,
+    AT_MOSQUITTO,
+    CLARIFY,
+    KAFKA,
+    KINDS,
+    MOSQUITTO,
+    MQTT,
+    ON_TOPICS,
+    Fault,
+    plan,
+)
+from tests.chaos.harness.stage import PARTITIONS, Member, Stage, address
 from tests.chaos.harness.verdict import Lifted, Result, Verdict, judge, resumed
 
 _TICK: Final = 0.1
 _KAFKA_STREAMS: Final = tuple(f"p{partition}" for partition in range(PARTITIONS))
 _DRAIN_SECONDS: Final = 300.0
 """An MQTT source that suspects a take-over waits for two minutes; sending waits for half a one at most."""
+_WELL_SECONDS: Final = 60.0
 _SHOWN: Final = 5
 
 
@@ -69,8 +87,9 @@ def run(
         drained = time.monotonic()
         _wait_for_all(stage, faults, truth)
         drained = time.monotonic() - drained
-        problems = _stop(stage, tell)
-        if written["kafka"][2] or written["kafka"][3]:
+        problems = _unwell(stage, faults)
+        problems += _stop(stage, tell)
+        if written["kafka"][2] or written["kafka"][3]:  # not acknowledged, errors
             problems.append(f"Kafka did not acknowledge everything: {written['kafka'][2:]}")
         duplicates = _duplicates(stage)
         stored = stored_samples(stage.sandbox)
@@ -78,9 +97,12 @@ def run(
         ledgers = {name: read_ledger([stage.members[name].process]) for name in MQTT}
         ledgers[KAFKA] = read_ledger([member.process for member in stage.group()])
         allowed = may_be_missing(faults.damages, ledgers["m0"])
-        verdict = judge(truth, stored, letters, allowed.marks, allowed.reported)
+        arrived = {message.mark for message in truth if message.key in stored}.union(letters)
+        gone = gone_with_topic(faults.retired, ledgers[KAFKA], arrived)
+        verdict = judge(truth, stored, letters, [allowed, *gone])
         balanced, complaints = _balanced(ledgers, allowed.reported)
-        problems += complaints + _unsettled(ledgers[KAFKA], written["kafka"][1])
+        problems += cried(verdict, faults.retired, ledgers[KAFKA])
+        problems += complaints + unsettled(ledgers[KAFKA], written["kafka"][1])
         _explain(verdict, ledgers, folder, tell)
         return Result(
             seed=seed,
@@ -117,6 +139,8 @@ def _impossible(folder: Path, kinds: Collection[str]) -> dict[str, str]:
         found["clock_jump"] = "there is no libfaketime (Debian: apt-get install faketime)"
     if "full_disk" in kinds and not TinyDisk.possible(folder):
         found["full_disk"] = "mounting a tiny disk takes root"
+    if "kafka_rights" in kinds and address("k0") == HOST:
+        found["kafka_rights"] = "a member of the group has no address of its own: 127.0.0.11 is not this machine"
     return found
 
 
@@ -152,18 +176,18 @@ def _duplicates(stage: Stage) -> int:
 
 def _streams(fault: Fault) -> tuple[str, ...]:
     """The streams that a fault holds up."""
-    if fault.kind == "poison":
+    if fault.kind in ("poison", *ON_TOPICS):
         return ()
     if fault.target in MQTT:
         return (fault.target,)
     if fault.target == CLARIFY:
         return (*MQTT, *_KAFKA_STREAMS)
-    return MQTT if fault.target == MOSQUITTO else _KAFKA_STREAMS
+    return {MOSQUITTO: AT_MOSQUITTO, ARTEMIS: AT_ARTEMIS}.get(fault.target, _KAFKA_STREAMS)
 
 
 def _wait_for_all(stage: Stage, faults: Faults, truth: list[Message]) -> None:
     """Until all has arrived that no damage can have cost, or until it takes too long."""
-    damaged = {mark for damage in faults.damages for mark in damage.marks}
+    damaged = {mark for accident in (*faults.damages, *faults.retired) for mark in accident.marks}
     keys = {message.key for message in truth if message.key and message.mark not in damaged}
     poison = {message.mark for message in truth if message.key is None and message.mark not in damaged}
     paths = [member.dead_letters for member in stage.members.values()]
@@ -177,6 +201,27 @@ def _wait_for_all(stage: Stage, faults: Faults, truth: list[Message]) -> None:
         ):
             return
         time.sleep(0.5)
+
+
+def _unwell(stage: Stage, faults: Faults) -> list[str]:
+    """What is not well in the end, when all has arrived: members that are not ready, or that see a lag."""
+    deadline = time.monotonic() + _WELL_SECONDS
+    while problems := [problem for member in stage.members.values() for problem in _ails(member)]:
+        if time.monotonic() > deadline:
+            break
+        faults.supervise()
+        time.sleep(0.5)
+    return problems
+
+
+def _ails(member: Member) -> list[str]:
+    try:
+        status, found = member.process.readiness()
+        lag = member.process.metrics().get('clarify_connector_kafka_lag{source="kafka"}', 0)
+    except httpx.TransportError:
+        status, found, lag = 0, [], 0
+    problems = [] if status == 200 else [f"{member.name}: /readyz is {status} in the end: {'; '.join(found)}"]
+    return problems + ([f"{member.name}: a lag of {lag:g} in the end"] if lag else [])
 
 
 def _stop(stage: Stage, tell: Callable[[str], None]) -> list[str]:
@@ -205,14 +250,32 @@ def _balanced(ledgers: Mapping[str, Mapping[str, Any]], reported: int) -> tuple[
     return balanced, problems
 
 
-def _unsettled(ledger: Mapping[str, Any], written: list[int]) -> list[str]:
-    """Partitions of which the group's ledger does not say that all records are settled, each of them."""
-    wanted: dict[str, tuple[int, int, list[object]]] = {
-        f"{KAFKA_TOPIC}[{number}]": (0, records, []) for number, records in enumerate(written)
+def cried(verdict: Verdict, retired: Sequence[Retired], ledger: Mapping[str, Any]) -> list[str]:
+    """Losses of Kafka's records that the group's ledger counts and that did not happen: only a topic that was deleted
+    took any."""
+    may_be_gone = frozenset().union(*(life.marks for life in retired))
+    gone = sum(mark in may_be_gone for mark in verdict.lost_and_reported)
+    counted = sum(source["expired"] + source.get("unread", 0) for source in ledger["sources"].values())
+    return [f"the ledger counts {counted} lost records of Kafka, but {gone} are gone"] if counted > gone else []
+
+
+def unsettled(ledger: Mapping[str, Any], written: Mapping[str, int]) -> list[str]:
+    """Partitions of which the group's ledger does not say that all records are settled, each of them. What was aborted
+    leaves a hole, so that only the number of the records counts where somebody else's transactions were."""
+    parts = {
+        name: part
+        for name, part in ledger["sources"]["kafka"]["partitions"].items()
+        if not name.startswith(f"{ANEW_TOPIC}[")
     }
-    settled = ledger["sources"]["kafka"]["partitions"]
-    found = {name: (part["first"], part["next"], part["gaps"]) for name, part in settled.items()}
-    return [
+    wanted: dict[str, tuple[int, int, list[object]]] = {
+        f"{KAFKA_TOPIC}[{stream[1:]}]": (0, records, []) for stream, records in written.items() if stream != HELD
+    }
+    held = parts.pop(f"{HELD_TOPIC}[0]", None)
+    found = {name: (part["first"], part["next"], part["gaps"]) for name, part in parts.items()}
+    problems = []
+    if held is None or held["first"] or held["gaps"] or held["records"] < written[HELD]:
+        problems.append(f"{HELD_TOPIC}[0]: settled {held}, but {written[HELD]} records were written")
+    return problems + [
         f"{name}: settled (first, next, gaps) {found.get(name)}, but written {wanted.get(name)}"
         for name in sorted(found.keys() | wanted.keys())
         if found.get(name) != wanted.get(name)

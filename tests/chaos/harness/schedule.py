@@ -13,15 +13,21 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-MQTT: Final = ("m0", "m1")
-"""Members with an MQTT session of their own: m0 with its journal on disk, m1 with it in memory."""
+AT_MOSQUITTO: Final = ("m0", "m1")
+"""m0 has its journal on disk, m1 has it in memory."""
+AT_ARTEMIS: Final = ("m2",)
+MQTT: Final = (*AT_MOSQUITTO, *AT_ARTEMIS)
+"""Members with an MQTT session of their own."""
 MOST_KAFKA: Final = 3
 CLARIFY: Final = "clarify"
 MOSQUITTO: Final = "mosquitto"
+ARTEMIS: Final = "artemis"
 KAFKA: Final = "kafka"
 
 ON_PROCESSES: Final = ("stop",)
-ON_BROKERS: Final = ("mosquitto_kill", "mosquitto_forgets", "kafka_kill")
+ON_BROKERS: Final = ("mosquitto_kill", "mosquitto_forgets", "mosquitto_rights", "artemis_kill", "kafka_kill")
+ON_TOPICS: Final = ("topic_anew", "partition_added", "transaction_open")
+ON_RIGHTS: Final = ("kafka_rights",)
 ON_WAYS: Final = (
     "hole_broker",
     "hole_clarify",
@@ -32,22 +38,34 @@ ON_WAYS: Final = (
     "lying_broker",
     "lying_clarify",
     "lying_registry",
+    "registry_away",
 )
 ON_CLARIFY: Final = ("status_429", "status_503", "rpc_32015", "throttled", "expired_token")
 ON_MACHINES: Final = ("clock_jump", "full_disk", "damaged_journal")
 ON_DATA: Final = ("poison", "rebalance")
 ALWAYS: Final = ("kill_mqtt", "kill_kafka", "cut_broker", "cut_clarify")
-DEALT: Final = (*ON_PROCESSES, *ON_BROKERS, *ON_WAYS, *ON_CLARIFY, *ON_MACHINES, *ON_DATA)
+DEALT: Final = (
+    *ON_PROCESSES, *ON_BROKERS, *ON_TOPICS, *ON_RIGHTS, *ON_WAYS, *ON_CLARIFY, *ON_MACHINES, *ON_DATA
+)  # fmt: skip
 KINDS: Final = (*ALWAYS, *DEALT)
 KILLS: Final = frozenset(
-    ("kill_mqtt", "kill_kafka", "mosquitto_kill", "mosquitto_forgets", "kafka_kill", "damaged_journal")
+    ("kill_mqtt", "kill_kafka", "mosquitto_kill", "mosquitto_forgets", "artemis_kill", "kafka_kill", "damaged_journal")
 )
 CUTS: Final = frozenset(("cut_broker", "cut_clarify"))
 
 _LEAST_A_CYCLE: Final = 3
-_MOST_A_CYCLE: Final = 8
+_MOST_A_CYCLE: Final = 10
 _AT_ONCE: Final = frozenset(
-    ("kill_mqtt", "kill_kafka", "mosquitto_forgets", "damaged_journal", "poison", "expired_token")
+    (
+        "kill_mqtt",
+        "kill_kafka",
+        "mosquitto_forgets",
+        "damaged_journal",
+        "poison",
+        "expired_token",
+        "topic_anew",
+        "partition_added",
+    )
 )
 """These are over when they have been done."""
 
@@ -122,31 +140,48 @@ def _cycle(chance: random.Random, number: int, kinds: Sequence[str], seconds: fl
 
 
 def _target(chance: random.Random, kind: str, kafka: list[str]) -> str:
-    members = {"kill_kafka": kafka, "rebalance": kafka, "kill_mqtt": MQTT, "poison": (MOSQUITTO, KAFKA)}
+    members = {
+        "kill_kafka": kafka, "rebalance": kafka, "kafka_rights": kafka, "kill_mqtt": MQTT, "poison": (MOSQUITTO, KAFKA)
+    }  # fmt: skip
     if kind in ON_BROKERS:
         return kind.partition("_")[0]
     if kind in ON_CLARIFY:
         return CLARIFY
-    if kind in (*ON_MACHINES, "lying_registry"):
+    if kind in ON_TOPICS:
+        return KAFKA
+    if kind in (*ON_MACHINES, "lying_registry", "registry_away"):
         return "m0"
     return chance.choice(members.get(kind, (*MQTT, *kafka)))
 
 
+def broker_of(member: str) -> str:
+    """The broker that a member reads from."""
+    return MOSQUITTO if member in AT_MOSQUITTO else ARTEMIS if member in AT_ARTEMIS else KAFKA
+
+
 def _touches(kind: str, target: str) -> frozenset[str]:
     ways = {way: f"{target}>{way}" for way in ("broker", "clarify")}
-    everything = (f"{member}{way}" for member in MQTT for way in ("", ">broker", ">clarify"))
+    everything = (f"{member}{way}" for member in AT_MOSQUITTO for way in ("", ">broker", ">clarify"))
     special = {
         "mosquitto_forgets": (MOSQUITTO, CLARIFY, *everything),  # all that was published must be in safety before
-        "mosquitto_kill": (MOSQUITTO, *(f"{member}>broker" for member in MQTT)),
+        "mosquitto_rights": (MOSQUITTO,),
+        "kafka_kill": (KAFKA, *ON_TOPICS, *ON_RIGHTS),
+        "topic_anew": (KAFKA, kind),  # the ways to Kafka are its own
+        "partition_added": (kind,),
+        "transaction_open": (kind,),
+        "kafka_rights": (kind,),
+        "mosquitto_kill": (MOSQUITTO, *(f"{member}>broker" for member in AT_MOSQUITTO)),
+        "artemis_kill": (ARTEMIS,),
         "damaged_journal": (target, *ways.values(), CLARIFY),
         "full_disk": (target, MOSQUITTO),
         "poison": (),
         "lying_registry": (f"{target}>registry",),
+        "registry_away": (f"{target}>registry",),
     }
     if kind in special:
         return frozenset(special[kind])
     if kind.endswith("_broker"):
-        return frozenset((ways["broker"], MOSQUITTO if target in MQTT else KAFKA))
+        return frozenset((ways["broker"], broker_of(target)))
     if kind.endswith("_answer"):
         return frozenset((ways["clarify"], CLARIFY))
     if kind.endswith("_clarify"):

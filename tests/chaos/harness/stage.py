@@ -1,14 +1,18 @@
-"""What is running in a run: two brokers, a registry, a sandbox, five connectors, and a proxy on each way between them.
+"""What is running in a run: three brokers, a registry, a sandbox, six connectors, and a proxy on each way between them.
 
-m0 and m1 have MQTT sessions of their own, m0 with its journal on disk, m1 with it in memory; k0, k1, … are one consumer
-group. Kafka tells its clients where it is, so it has one listener for each of them, advertised at that client's proxy;
-publishers use a listener without one. Mosquitto saves its sessions every second.
+m0 and m1 have MQTT sessions of their own at Mosquitto, m0 with its journal on disk, m1 with it in memory; m2 has one at
+ActiveMQ Artemis, which saves what it acknowledges; k0, k1, … are one consumer group. Kafka tells its clients where it
+is, so it has one listener for each of them, advertised at that client's proxy; publishers use a listener without one.
+Kafka sees each member at an address of its own, so that rights can be taken from one of them; publishers have a
+listener of Mosquitto for themselves, so that rights can be taken from the others. Mosquitto saves its sessions every
+second. With an even seed the group has the new protocol (KIP-848).
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,14 +20,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+
 from tests.brokers import Mosquitto
 from tests.chaos.harness.machine import ProcessClock, TinyDisk
-from tests.chaos.harness.messages import KAFKA_TOPIC
+from tests.chaos.harness.messages import ANEW_TOPIC, KAFKA_TOPIC, TOPICS
 from tests.chaos.harness.orders import PublisherProcess
 from tests.chaos.harness.proxy import FaultProxy, Loop
-from tests.chaos.harness.schedule import MQTT
+from tests.chaos.harness.publish_kafka import ANEW
+from tests.chaos.harness.schedule import AT_ARTEMIS, AT_MOSQUITTO, MQTT
 from tests.connector_process import ConnectorProcess
-from tests.kafka_brokers import HOST, Kafka, need_java
+from tests.kafka_brokers import HOST, Kafka, RealKafka, need_java
+from tests.mqtt_brokers import Artemis
 from tests.ports import free_port
 from tests.registries import need_registry
 from tests.sandbox_server import SandboxServer
@@ -32,7 +41,22 @@ from tests.waiting import wait_until
 PARTITIONS: Final = 6
 GROUP: Final = "chaos"
 SESSION_SECONDS: Final = 6
+KAFKA_SETTINGS: Final = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
+    "group.consumer.session.timeout.ms": str(SESSION_SECONDS * 1000),
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
+}
+MOSQUITTO_SETTINGS: Final = """
+per_listener_settings true
+listener {{port}} 127.0.0.1
+allow_anonymous true
+listener {publishers} 127.0.0.1
+allow_anonymous true
+"""
+"""The first one is the connectors'."""
 MQTT_RATE: Final = 120.0
+ARTEMIS_RATE: Final = 40.0
 KAFKA_RATE: Final = 240.0
 _MORE: Final = "delivery: {requests_per_second: 4, max_delay: 300ms, flush_timeout: 60s}"
 _MQTT: Final = """
@@ -54,14 +78,15 @@ mapping: {{unmatched: map, rules: [{{topic: "m0/framed/#", format: {{type: json_
 _KAFKA: Final = """
   - type: kafka
     bootstrap_servers: "127.0.0.1:{port}"
-    topics: [{topic}]
+    topics: [{topics}]
     group_id: {group}
     client_id: {name}
     security: plaintext
-    session_timeout: {session}s
+    {protocol}
+    auto_offset_reset: latest
     max_poll_interval: 60s
     drain_timeout: 2s
-    librdkafka: {{reconnect.backoff.max.ms: 1000}}
+    librdkafka: {{reconnect.backoff.max.ms: 1000, topic.metadata.refresh.interval.ms: 1000}}
 """
 
 
@@ -105,37 +130,49 @@ class Stage:
         self._opened.callback(self._loop.close)
         self.sandbox = SandboxServer(requests_per_second=20, token_seconds=20)
         self._opened.callback(self.sandbox.close)
-        self.mosquitto = Mosquitto(persistence=True)
+        self._publishers_port = free_port()
+        self.mosquitto = Mosquitto(
+            persistence=True, settings=MOSQUITTO_SETTINGS.format(publishers=self._publishers_port)
+        )
         self._opened.callback(self.mosquitto.close)
-        self.kafka = Kafka()
+        self.artemis = Artemis()
+        self._opened.callback(self.artemis.close)
+        self.kafka = Kafka(KAFKA_SETTINGS)
         self._opened.callback(self.kafka.close)
         self.registry = need_registry()
-        self._kafka_ways = [self._kafka_way(f"K{i}") for i in range(kafka_members)]
+        self._kafka_ways = [self._kafka_way(i) for i in range(kafka_members)]
         self._with_clock, self._with_disk = with_clock, with_disk
         self.members: dict[str, Member] = {}
-        self.truths = {"mqtt": folder / "truth-mqtt.jsonl", "kafka": folder / "truth-kafka.jsonl"}
+        self.partitions = PARTITIONS
+        """Of the large topic, as of now."""
+        self.truths = {name: folder / f"truth-{name}.jsonl" for name in ("mqtt", "artemis", "kafka")}
         self.publishers: dict[str, PublisherProcess] = {}
 
     def start(self, tell: Callable[[str], None]) -> Self:
         """Start the brokers, then everything else, and wait until all connectors are ready."""
-        tell("starting: Mosquitto, Kafka, registry, sandbox")
+        tell("starting: Mosquitto, Artemis, Kafka, registry, sandbox")
         self.sandbox.start()
         self.mosquitto.start()
+        self.artemis.start()
         self.kafka.start()
-        self.kafka.create_topic(KAFKA_TOPIC, PARTITIONS)
+        for topic in TOPICS:
+            self.kafka.create_topic(topic, PARTITIONS if topic == KAFKA_TOPIC else 1)
+        allow_all(self.kafka)
         self._opened.enter_context(self.registry)
         schemas = [
             self.registry.register(f"s{n}", json.dumps({"$schema": _DRAFT, "title": f"s{n}", "type": "object"}), "JSON")
             for n in range(SCHEMAS)
         ]
         for name in MQTT:
-            way = FaultProxy(self._loop, free_port(), self.mosquitto.port).start()
+            broker = self.artemis if name in AT_ARTEMIS else self.mosquitto
+            way = FaultProxy(self._loop, free_port(), broker.port).start()
             journal = "memory" if name == "m1" else "disk"
             self._add(name, way, _MQTT.format(name=name, port=way.port, journal=journal))
         for number, way in enumerate(self._kafka_ways):
             name = f"k{number}"
+            protocol = "group_protocol: consumer" if self._seed % 2 == 0 else f"session_timeout: {SESSION_SECONDS}s"
             source = _KAFKA.format(
-                port=way.start().port, topic=KAFKA_TOPIC, group=GROUP, name=name, session=SESSION_SECONDS
+                port=way.start().port, topics=", ".join(TOPICS), group=GROUP, name=name, protocol=protocol
             )
             self._add(name, way, source)
         tell(f"starting: connectors {', '.join(self.members)}")
@@ -150,16 +187,26 @@ class Stage:
         ready = time.time()
         saved = self.mosquitto.database
         wait_until(lambda: saved.exists() and saved.stat().st_mtime > ready, 60, "Mosquitto saved the new sessions")
-        self._publish("mqtt", "publish_mqtt", self.mosquitto.port, self.truths["mqtt"], self._seed, MQTT_RATE, *schemas)
+        for name, port, streams, rate in (
+            ("mqtt", self._publishers_port, AT_MOSQUITTO, MQTT_RATE),
+            ("artemis", self.artemis.port, AT_ARTEMIS, ARTEMIS_RATE),
+        ):
+            truth = self.truths[name]
+            self._publish(name, "publish_mqtt", port, ",".join(streams), truth, self._seed, rate, *schemas)
         self._publish(
             "kafka", "publish_kafka", self.kafka.bootstrap, PARTITIONS, self.truths["kafka"], self._seed, KAFKA_RATE
         )
+        wait_until(lambda: self.sandbox.samples(f"{ANEW_TOPIC}:{ANEW}"), 120, "the first records arrive", every=0.2)
         return self
 
     def close(self) -> None:
         """End everything, and leave the logs and what was stored in the folder."""
-        for name, broker in (("mosquitto", self.mosquitto), ("kafka", self.kafka)):
-            log = broker.folder / "log.txt"
+        for name, folder in (
+            ("mosquitto", self.mosquitto.folder),
+            ("artemis", self.artemis.folder),
+            ("kafka", self.kafka.folder),
+        ):
+            log = folder / "log.txt"
             if log.exists():
                 shutil.copy(log, self.folder / f"{name}.log")
         if self.sandbox.store_path.exists():
@@ -170,8 +217,14 @@ class Stage:
         self._opened.close()
 
     def sessions(self) -> Iterator[Member]:
-        """The members with an MQTT session."""
-        return (self.members[name] for name in MQTT)
+        """The members with a session at Mosquitto."""
+        return (self.members[name] for name in AT_MOSQUITTO)
+
+    def committed(self, topic: str) -> int:
+        """The group's position in the only partition of a topic; 0 if it has none."""
+        wanted = [ConsumerGroupTopicPartitions(GROUP, [TopicPartition(topic, 0)])]
+        found = self.kafka.admin().list_consumer_group_offsets(wanted, request_timeout=20)[GROUP].result(25)
+        return max(0, int(found.topic_partitions[0].offset))
 
     def group(self) -> list[Member]:
         """The members of the consumer group."""
@@ -197,14 +250,14 @@ class Stage:
         self._opened.callback(process.kill)
         self.members[name] = Member(name, process, way, clarify, registry, clock, disk)
 
-    def _kafka_way(self, listener: str) -> FaultProxy:
+    def _kafka_way(self, number: int) -> FaultProxy:
         """A listener of its own, advertised where the proxy listens."""
-        inside, outside = free_port(), free_port()
+        listener, inside, outside = f"K{number}", free_port(), free_port()
         properties = self.kafka.properties
         properties["listeners"] += f",{listener}://{HOST}:{inside}"
         properties["advertised.listeners"] += f",{listener}://{HOST}:{outside}"
         properties["listener.security.protocol.map"] += f",{listener}:PLAINTEXT"
-        return FaultProxy(self._loop, outside, inside)
+        return FaultProxy(self._loop, outside, inside, address(f"k{number}"))
 
     def _publish(self, name: str, module: str, *arguments: object) -> None:
         publisher = PublisherProcess(module, self.folder / f"publisher-{name}.log", arguments)
@@ -212,10 +265,42 @@ class Stage:
         self.publishers[name] = publisher
 
 
+def address(member: str) -> str:
+    """Where Kafka sees this member of the group: an address of its own, where this machine has more than one."""
+    own = f"127.0.0.{11 + int(member[1:])}"
+    with socket.socket() as probe:
+        try:
+            probe.bind((own, 0))
+        except OSError:
+            return HOST
+    return own
+
+
+def rule(
+    kind: ResourceType,
+    host: str,
+    operation: AclOperation,
+    permission: AclPermissionType,
+    made: type[AclBinding] = AclBinding,
+) -> AclBinding:
+    """An access rule for everything of a kind (topics or groups), or with `made` what finds it."""
+    return made(kind, "*", ResourcePatternType.LITERAL, "User:*", host, operation, permission)
+
+
+def allow_all(kafka: RealKafka) -> None:
+    """Once there is any rule for it, everybody needs one."""
+    rules = [
+        rule(kind, "*", AclOperation.ALL, AclPermissionType.ALLOW) for kind in (ResourceType.TOPIC, ResourceType.GROUP)
+    ]
+    for done in kafka.admin().create_acls(rules, request_timeout=20).values():
+        done.result(25)
+
+
 def needs() -> None:
-    """Skip, with the reason, where there is no Kafka, Mosquitto or registry that may be killed."""
+    """Skip, with the reason, where there is no Kafka, Mosquitto, Artemis or registry that may be killed."""
     from tests.brokers import need_mosquitto
 
     need_mosquitto()
     need_java()
     need_registry()
+    Artemis().close()

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import statistics
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from tests.chaos.harness.messages import Message, stream_of
 
 _JUST_BEFORE_US: Final = 3_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a run may miss because of one accident."""
+
+    marks: frozenset[str] = frozenset()
+    reported: int = 0
+    """How many messages the connector says are missing: never more than these may be."""
+
+
 Stored = Mapping[tuple[str, int], tuple[float, int]]
 """(input ID, time in µs) → (value, when it was stored, in µs)."""
 
@@ -25,16 +36,13 @@ class Verdict:
     lost: list[str] = field(default_factory=list)
     """Marks of messages that are nowhere, and that nobody reported."""
     lost_and_reported: list[str] = field(default_factory=list)
-    """Marks of messages that a flipped byte in a journal cost, and that the connector reported."""
+    """Marks of messages that an accident itself destroyed, and that the connector reported."""
     invented: list[str] = field(default_factory=list)
     """Samples and dead letters of what nobody published."""
 
 
-def judge(
-    truth: Iterable[Message], stored: Stored, letters: Iterable[str], damaged: Collection[str] = (), reported: int = 0
-) -> Verdict:
-    """`letters` are the marks of the dead letters. At most `reported` of the messages whose marks are in `damaged` may
-    be missing."""
+def judge(truth: Iterable[Message], stored: Stored, letters: Iterable[str], allowed: Sequence[Allowed] = ()) -> Verdict:
+    """`letters` are the marks of the dead letters; `allowed` has what may be missing, accident by accident."""
     verdict = Verdict()
     marks = set(letters)
     unknown = set(stored)
@@ -52,10 +60,11 @@ def judge(
             verdict.dead_lettered += 1
         else:
             verdict.lost.append(message.mark)
-    missing = [mark for mark in verdict.lost if mark in damaged]
-    if len(missing) <= reported:
-        verdict.lost_and_reported = missing
-        verdict.lost = [mark for mark in verdict.lost if mark not in damaged]
+    for accident in allowed:
+        missing = [mark for mark in verdict.lost if mark in accident.marks]
+        if len(missing) <= accident.reported:
+            verdict.lost_and_reported += missing
+            verdict.lost = [mark for mark in verdict.lost if mark not in accident.marks]
     verdict.invented += [f"sample {key}" for key in sorted(unknown)]
     verdict.invented += [f"dead letter of {mark or 'an unknown message'}" for mark in sorted(marks - known)]
     return verdict

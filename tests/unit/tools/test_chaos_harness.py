@@ -21,8 +21,10 @@ from tests.chaos.harness.damage import Damage, flip, may_be_missing
 from tests.chaos.harness.evidence import letter_marks
 from tests.chaos.harness.messages import Message, Truth, read_truth
 from tests.chaos.harness.proxy import FaultProxy, Loop
+from tests.chaos.harness.retired import Retired, gone_with_topic
+from tests.chaos.harness.run import cried, unsettled
 from tests.chaos.harness.schedule import ALWAYS, CUTS, DEALT, KILLS, KINDS, plan
-from tests.chaos.harness.verdict import Lifted, judge, resumed
+from tests.chaos.harness.verdict import Allowed, Lifted, Verdict, judge, resumed
 from tests.ports import free_port
 from tests.waiting import wait_until
 
@@ -116,13 +118,14 @@ def test_other_values_times_and_letters_are_invented() -> None:
 @pytest.mark.parametrize(("reported", "lost"), [(0, 2), (1, 2), (2, 0), (9, 0)])
 def test_damage_excuses_as_many_as_are_reported(reported: int, lost: int) -> None:
     found = {key: value for key, value in stored().items() if key[1] > 1}
-    verdict = judge(messages(), found, ["chaos:m0:4"], {"chaos:m0:0", "chaos:m0:1", "chaos:m0:2"}, reported)
+    damage = Allowed(frozenset({"chaos:m0:0", "chaos:m0:1", "chaos:m0:2"}), reported)
+    verdict = judge(messages(), found, ["chaos:m0:4"], [damage])
     assert (len(verdict.lost), len(verdict.lost_and_reported)) == (lost, 2 - lost)
 
 
 def test_damage_excuses_nothing_that_was_not_in_the_file() -> None:
     found = {key: value for key, value in stored().items() if key[1] > 1}
-    verdict = judge(messages(), found, ["chaos:m0:4"], {"chaos:m0:0"}, 5)
+    verdict = judge(messages(), found, ["chaos:m0:4"], [Allowed(frozenset({"chaos:m0:0"}), 5)])
     assert (verdict.lost, verdict.lost_and_reported) == (["chaos:m0:1"], ["chaos:m0:0"])
 
 
@@ -195,6 +198,48 @@ def test_as_many_may_be_missing_as_the_ledger_says() -> None:
 def test_nothing_may_be_missing_that_nobody_reported() -> None:
     assert may_be_missing([], ledger(incidents=["the file was damaged"])).reported == 0
     assert may_be_missing([Damage("", frozenset({"chaos:m0:1"}))], ledger()).reported == 0
+
+
+def test_a_deleted_topic_excuses_what_was_not_settled_if_that_was_said_at_that_time() -> None:
+    lives = [Retired(100.5, frozenset({"chaos:a0:1"})), Retired(200.5, frozenset({"chaos:a0:2"}))]
+
+    def said(*incidents: str) -> list[int]:
+        ledger = {"sources": {"kafka": {"incidents": incidents}}}
+        return [one.reported for one in gone_with_topic(lives, ledger, frozenset())]
+
+    assert said() == [0, 0]
+    assert said("1970-01-01T00:01:40+00:00 anew[0]: it is another topic") == [1, 0]
+    assert said("1970-01-01T00:03:21+00:00 anew[0]: it is another topic") == [0, 1]
+    assert said("1970-01-01T00:03:21+00:00 chaos[0]: expired", "1970-01-01T00:01:39+00:00 anew[0]: before") == [0, 0]
+
+
+def test_a_deleted_topic_excuses_nothing_before_the_last_record_that_arrived() -> None:
+    lives = [Retired(100.5, frozenset(f"chaos:a0:{number}" for number in range(8, 13)))]
+    said = {"sources": {"kafka": {"incidents": ["1970-01-01T00:01:41+00:00 anew[0]: it is another topic"]}}}
+    (found,) = gone_with_topic(lives, said, {"chaos:a0:10", "chaos:p0:12"})
+    assert (found.marks, found.reported) == ({"chaos:a0:11", "chaos:a0:12"}, 2)
+
+
+@pytest.mark.parametrize(("counted", "problems"), [(0, 0), (1, 0), (2, 1)])
+def test_a_loss_that_is_counted_and_did_not_happen_is_a_problem(counted: int, problems: int) -> None:
+    lives = [Retired(100.5, frozenset({"chaos:a0:1", "chaos:a0:2"}))]
+    verdict = Verdict(lost_and_reported=["chaos:a0:2", "chaos:m0:7"])
+    assert len(cried(verdict, lives, {"sources": {"kafka": {"expired": 0, "unread": counted}}})) == problems
+
+
+def test_all_records_of_topics_that_stay_must_be_settled() -> None:
+    def part(next_: int, records: int, first: int = 0) -> dict[str, object]:
+        return {"first": first, "next": next_, "records": records, "gaps": []}
+
+    settled = {"chaos[0]": part(7, 7), "chaos[1]": part(5, 5), "held[0]": part(9, 6), "anew[0]": part(3, 3)}
+    ledger = {"sources": {"kafka": {"partitions": settled}}}
+    assert unsettled(ledger, {"p0": 7, "p1": 5, "t0": 6}) == []
+    settled |= {"chaos[1]": part(5, 4, first=1), "held[0]": part(9, 5)}
+    assert [text.partition(":")[0] for text in unsettled(ledger, {"p0": 7, "p1": 5, "t0": 6})] == [
+        "held[0]",
+        "chaos[1]",
+    ]
+    assert len(unsettled(ledger, {"p0": 7, "p1": 5, "p2": 1, "t0": 5})) == 2, "a partition that was added counts"
 
 
 def test_dead_letters_are_known_by_their_mark(tmp_path: Path) -> None:

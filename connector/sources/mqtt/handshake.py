@@ -229,7 +229,9 @@ class Handshake:
                 self.give_up(gone)
             if not self.v5 and settings.retained != "always":
                 # Before MQTT 5, subscribing again would bring every retained message again.
-                self._in_force = set(self._remembered_filters & wanted.keys()) - self.leave
+                # Shared subscriptions bring none, and Mosquitto forgets them when it starts again, but not the session.
+                plain = {topic for topic in wanted if not topic.startswith("$share/")}
+                self._in_force = set(self._remembered_filters & plain) - self.leave
         left_out = self._in_force | self.leave | self._refusals.aside()
         for topic in wanted.keys() - self.leave:
             if why := _not_available(topic, announced):

@@ -485,3 +485,21 @@ def test_a_session_that_the_broker_keeps_for_less_is_reported(
     with ScriptedBroker({CONNECT: [connack], SUBSCRIBE: [bytes.fromhex("9004") + b"MID" + b"\0\1"]}) as broker:
         wait_ready(sources.make(broker, HeldJournal()))
     assert "mqtt_session_expiry_reduced" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_shared_subscription_that_the_broker_forgot_is_made_again(sources: Sources, protocol: str) -> None:
+    """A Mosquitto that starts again has kept the session, and not its shared subscriptions."""
+    journal = HeldJournal()
+    with Mosquitto(persistence=True) as broker:
+        source = sources.make(broker, journal, protocol=protocol, topics=["$share/g/t/#", "plain"])
+        wait_ready(source)
+        broker.stop()
+        broker.start()
+        wait_until(lambda: source.gauges()["mqtt_connections_total"] >= 2, 10, "another connection")
+        wait_ready(source)
+        assert source.gauges()["mqtt_session_present"] == 1
+        with Publisher(broker.port) as publisher:
+            publisher.raw("t/1", "shared")
+            publisher.raw("plain", "own")
+            wait_until(lambda: sorted(journal.payloads()) == [b"own", b"shared"], 10, lambda: f"{journal.payloads()}")

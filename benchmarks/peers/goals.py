@@ -68,12 +68,12 @@ def compared(medians: Medians) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for goal in GOALS:
         try:
-            value = goal.value(medians)
+            value = round(goal.value(medians), 3)
         except (KeyError, ValueError):
             continue
         met = value >= goal.bound if goal.at_least else value <= goal.bound
         rows.append(
-            {"name": goal.name, "value": round(value, 3), "goal": f"{'≥' if goal.at_least else '≤'} {goal.bound:g}",
+            {"name": goal.name, "value": value, "goal": f"{'≥' if goal.at_least else '≤'} {goal.bound:g}",
              "met": met}
         )  # fmt: skip
     return rows

@@ -35,12 +35,8 @@ class Program:
         return self._process.poll() is not None
 
     def cpu(self) -> float:
-        """User and system time in seconds, its children included; the resolution is mostly 10 ms."""
-        ticks = 0
-        for pid in self._pids():
-            fields = _stat(pid)
-            ticks += sum(map(int, fields[11:15]))  # utime, stime, and those of children that have ended
-        return ticks / _TICK
+        """User and system time in seconds, its children included."""
+        return sum(time.clock_gettime(_clock(pid)) + _ended_children(pid) for pid in self._pids())
 
     def memory(self) -> float:
         """MB resident now, its children included."""
@@ -88,8 +84,14 @@ class Program:
         return found
 
 
-def _stat(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+def _clock(pid: int) -> int:
+    """The clock of the CPU time of a process, as in clock_getcpuclockid(3): in /proc it has steps of 10 ms."""
+    return ~pid << 3 | 2
+
+
+def _ended_children(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[13:15])) / _TICK
 
 
 def _status(pid: int, name: str) -> float:

@@ -16,8 +16,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+from benchmarks.goals import compared, lines
 from benchmarks.peers.candidates import OURS
-from benchmarks.peers.goals import Medians, compared
+from benchmarks.peers.goals import GOALS, Medians
 from benchmarks.peers.process import NullClarify
 from benchmarks.peers.programs import TELEGRAF, telegraf
 from benchmarks.peers.scenarios import SCENARIOS, Bench, Row, StuckError
@@ -26,8 +27,7 @@ from tests.kafka_brokers import NEEDS_JAVA, VERSION, Kafka, java_program, kafka_
 
 _ALWAYS_LEFT_OUT: Final = (
     "Telegraf reads MQTT 3.1.1 only: in `properties` the broker leaves the properties out for it.",
-    "Telegraf's defaults for Kafka: 1,000 undelivered messages are no more than a batch, and a batch that is not quite "
-    "full waits for the flush of ten seconds, again and again (300 records a second).",
+    "Kafka with Telegraf's defaults: its batches wait for the flush of ten seconds again and again (300 records/s).",
     "Telegraf has no journal: while Clarify is away, its messages stay at the broker.",
     "The null Clarify has no latency and no limits but 8 MiB a request; brokers and publishers are not measured.",
     "A waiting sample's bytes: `make bench` measures them.",
@@ -67,7 +67,7 @@ def main() -> None:
         for scenario, of in rows.items()
     }
     result = {
-        "ratios": compared(medians),
+        "ratios": compared(GOALS, medians),
         "medians": {
             scenario: {name: {figure: _short(value) for figure, value in row.items()} for name, row in of.items()}
             for scenario, of in medians.items()
@@ -89,8 +89,9 @@ def _measure(
     """Scenario → candidate → a row a round, and what did not finish, with the reason."""
     rows: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     stuck: dict[str, list[str]] = defaultdict(list)
-    folder = Path(tempfile.mkdtemp(prefix="peers-"))
     with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-")))
+        folder.chmod(0o755)  # Mosquitto gives up being root, and reads its certificate there
         null = stack.enter_context(NullClarify(folder))
         kafka = stack.enter_context(Kafka()) if any(SCENARIOS[name].needs_kafka for name in names) else None
         bench = Bench(folder, null, asked.messages, asked.seconds, kafka)
@@ -120,17 +121,15 @@ def _line(row: Row) -> str:
 
 
 def _text(result: dict[str, object], medians: Medians) -> str:
-    lines = [f"Medians of {result['rounds']} rounds; {result['messages']:,} MQTT messages."]
+    text = [f"Medians of {result['rounds']} rounds; {result['messages']:,} messages in a backlog."]
     for scenario, of in medians.items():
         for candidate, row in sorted(of.items(), key=lambda pair: pair[0] != OURS):
-            lines.append(f"{scenario:15} {candidate:15} {_line(row)}")
-    lines.append("")
-    for row in result["ratios"]:  # type: ignore[attr-defined]
-        lines.append(f"{row['name']:62} {row['value']:>9,}  goal {row['goal']:6} {'met' if row['met'] else 'MISSED'}")
+            text.append(f"{scenario:15} {candidate:15} {_line(row)}")
+    text += ["", *lines(result["ratios"])]  # type: ignore[arg-type]
     for name, reasons in result["not_finished"].items():  # type: ignore[attr-defined]
-        lines.append(f"not finished, {len(reasons)} times: {name}: {reasons[0]}")
-    lines += ["", *(f"left out: {what}" for what in result["left_out"])]  # type: ignore[attr-defined]
-    return "\n".join([*lines, f"{result['machine']}; load {result['load']}; {result['command']}"])
+        text.append(f"not finished, rounds: {len(reasons)}: {name}: {reasons[0]}")
+    text += ["", *(f"left out: {what}" for what in result["left_out"])]  # type: ignore[attr-defined]
+    return "\n".join([*text, f"{result['machine']}; load {result['load']}; {result['command']}"])
 
 
 def _machine() -> str:

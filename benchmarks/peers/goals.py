@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
+from benchmarks.goals import Goal
 from benchmarks.peers.candidates import BARE, OURS, TELEGRAF, TUNED
 
 Medians = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Scenario → candidate → figure → median of the rounds."""
-
-
-class Goal(NamedTuple):
-    """A figure and its bound."""
-
-    name: str
-    bound: float
-    value: Callable[[Medians], float]
-    """Raises KeyError where the scenario was not measured, or a candidate did not finish."""
-    at_least: bool = False
-    """Whether the bound is the least; otherwise it is the most."""
 
 
 def _figure(scenario: str, figure: str, candidate: str = OURS) -> Callable[[Medians], float]:
@@ -35,7 +25,7 @@ def _to_best(scenario: str, figure: str) -> Callable[[Medians], float]:
 
     def value(medians: Medians) -> float:
         of = medians[scenario]
-        return of[OURS][figure] / min(of[name][figure] for name in (TELEGRAF, TUNED) if name in of)
+        return of[OURS][figure] / min(of[name][figure] for name in {TELEGRAF, TUNED} & of.keys() or {TUNED})
 
     return value
 
@@ -61,19 +51,3 @@ GOALS: Final = (
     Goal("idle memory, MB", 45, _figure("start", "idle_mb")),
     Goal("command health, s", 0.15, _figure("start", "health_seconds")),
 )
-
-
-def compared(medians: Medians) -> list[dict[str, object]]:
-    """The goals whose figures were measured, and whether each is met."""
-    rows: list[dict[str, object]] = []
-    for goal in GOALS:
-        try:
-            value = round(goal.value(medians), 3)
-        except (KeyError, ValueError):
-            continue
-        met = value >= goal.bound if goal.at_least else value <= goal.bound
-        rows.append(
-            {"name": goal.name, "value": value, "goal": f"{'≥' if goal.at_least else '≤'} {goal.bound:g}",
-             "met": met}
-        )  # fmt: skip
-    return rows

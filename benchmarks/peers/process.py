@@ -64,9 +64,13 @@ class Program:
             self._process.kill()
             self._process.wait()
 
+    def lines(self) -> int:
+        """How many lines it has said."""
+        return self.log.read_bytes().count(b"\n")
+
     def said(self) -> str:
-        """The end of its output."""
-        return self.log.read_text(errors="replace")[-1000:]
+        """Its last line."""
+        return self.log.read_text(errors="replace").rstrip().rpartition("\n")[2]
 
     def __enter__(self) -> Self:
         return self

@@ -133,7 +133,7 @@ def kafka(bench: Bench, candidate: str) -> Row:
         with Program(words, folder / "log.txt") as program:
             _produce(broker, topic, [apart(records + n) for n in range(_PARTITIONS)])  # each partition is read
             if candidate == BARE:
-                _wait(program, lambda: program.said().count("\n") == 1)
+                _wait(program, lambda: program.lines() == 1)
             else:
                 _stored(bench, program, VALUES * _PARTITIONS)
             program.pause()
@@ -145,7 +145,7 @@ def kafka(bench: Bench, candidate: str) -> Row:
                 return _drained(bench, program, records, program.resume)
             cpu, began = program.cpu(), time.perf_counter()
             program.resume()
-            _wait(program, lambda: program.said().count("\n") == 2)
+            _wait(program, lambda: program.lines() == 2)
             seconds = time.perf_counter() - began
             return {"cpu_us": (program.cpu() - cpu) / records * 1e6, "per_second": records / seconds}
 
@@ -178,7 +178,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
 def _folder(bench: Bench) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(dir=bench.folder))
     yield folder
-    shutil.rmtree(folder, ignore_errors=True)  # kept after an error
+    shutil.rmtree(folder)
 
 
 @contextmanager
@@ -262,7 +262,7 @@ def _stored(bench: Bench, program: Program, samples: int) -> Mapping[str, float]
         silent = time.monotonic() - since
         if program.ended or silent > _PATIENCE or (stats["too_large"] >= _RETRIES and silent > _PATIENCE / 3):
             refused = f", {stats['too_large']} requests beyond 8 MiB" if stats["too_large"] else ""
-            raise StuckError(f"{most} of {samples} samples stored{refused}: {program.said()[-300:]}")
+            raise StuckError(f"{most} of {samples} samples stored{refused}; {program.said()}")
         time.sleep(0.05)
 
 

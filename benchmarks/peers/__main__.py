@@ -83,12 +83,10 @@ def main() -> None:
     print(json.dumps(result, ensure_ascii=False) if asked.json else _text(result, medians))
 
 
-def _measure(
-    asked: argparse.Namespace, names: list[str]
-) -> tuple[dict[str, dict[str, list[Row]]], dict[str, list[str]]]:
-    """Scenario → candidate → a row a round, and what did not finish, with the reason."""
+def _measure(asked: argparse.Namespace, names: list[str]) -> tuple[dict[str, dict[str, list[Row]]], dict[str, str]]:
+    """Scenario → candidate → a row a round; and what did not finish, with the reason: that is not tried again."""
     rows: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
-    stuck: dict[str, list[str]] = defaultdict(list)
+    stuck: dict[str, str] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-")))
         folder.chmod(0o755)  # Mosquitto gives up being root, and reads its certificate there
@@ -100,10 +98,12 @@ def _measure(
                 scenario = SCENARIOS[name]
                 first = turn % len(scenario.candidates)  # nobody is always the first
                 for candidate in scenario.candidates[first:] + scenario.candidates[:first]:
+                    if f"{name}: {candidate}" in stuck:
+                        continue
                     try:
                         row = scenario.run(bench, candidate)
                     except StuckError as error:
-                        stuck[f"{name}: {candidate}"].append(str(error))
+                        stuck[f"{name}: {candidate}"] = str(error)
                         said = f"did not finish: {error}"
                     else:
                         rows[name][candidate].append(row)
@@ -126,8 +126,7 @@ def _text(result: dict[str, object], medians: Medians) -> str:
         for candidate, row in sorted(of.items(), key=lambda pair: pair[0] != OURS):
             text.append(f"{scenario:15} {candidate:15} {_line(row)}")
     text += ["", *lines(result["ratios"])]  # type: ignore[arg-type]
-    for name, reasons in result["not_finished"].items():  # type: ignore[attr-defined]
-        text.append(f"not finished, rounds: {len(reasons)}: {name}: {reasons[0]}")
+    text += [f"did not finish: {name}: {reason}" for name, reason in result["not_finished"].items()]  # type: ignore[attr-defined]
     text += ["", *(f"left out: {what}" for what in result["left_out"])]  # type: ignore[attr-defined]
     return "\n".join([*text, f"{result['machine']}; load {result['load']}; {result['command']}"])
 

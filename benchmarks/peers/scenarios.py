@@ -96,7 +96,7 @@ def steady(bench: Bench, candidate: str, *, rate: float) -> Row:
         return {
             "cpu_percent": 100 * (mqtt.program.cpu() - cpu) / took,
             "rate": count / took,
-            **{name: float(stats[name]) for name in ("delay_p50", "delay_p99", "inserts")},
+            **{name: float(stats[name]) for name in ("delay_p50", "delay_p99", "inserts", "saves")},
             "megabytes": stats["bytes"] / 1e6,
             "memory_mb": mqtt.program.memory(),
         }
@@ -245,6 +245,7 @@ def _drained(bench: Bench, program: Program, count: int, begin: Callable[[], obj
         "cpu_us": (program.cpu() - cpu) / count * 1e6,
         "per_second": count / seconds,
         "inserts": stats["inserts"],
+        "saves": stats["saves"],
         "megabytes": stats["bytes"] / 1e6,
         "peak_mb": program.peak(),
     }

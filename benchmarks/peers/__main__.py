@@ -40,7 +40,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", metavar="SCENARIO", nargs="+", choices=list(SCENARIOS), help=", ".join(SCENARIOS))
     parser.add_argument("--rounds", type=int, default=3, help="how often each is run; the medians count (default: 3)")
     parser.add_argument(
-        "--messages", type=int, default=200_000, help="of a backlog, for MQTT and for Kafka (default: 200000)"
+        "--messages", type=int, default=100_000, help="of a backlog, for MQTT and for Kafka (default: 100000)"
     )
     parser.add_argument("--seconds", type=float, default=12.0, help="of a steady rate (12)")
     return parser.parse_args()

@@ -12,7 +12,7 @@ COMPILE = .venv/bin/uv pip compile pyproject.toml $(ARGS) --quiet --universal --
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint format audit bench lock setup clean
+.PHONY: help demo test chaos lint format audit bench peers lock setup clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -43,8 +43,11 @@ format: setup ## put the code into the project's format and repair what ruff can
 audit: setup ## dependencies: lock files, hashes and known vulnerabilities; AUDIT_REQUIRED=1 insists on an answer
 	@.venv/bin/python -m tests.audit
 
-bench: setup ## measure: samples per second, bytes per sample, memory
+bench: setup ## measure: ratios and their goals; ARGS=--json prints one line with all figures
 	@.venv/bin/python -m benchmarks $(ARGS)
+
+peers: setup ## the connector and Telegraf on the same work; needs Mosquitto and Go, and Java and Maven for Kafka
+	@.venv/bin/python -m benchmarks.peers $(ARGS)
 
 lock: setup ## resolve pyproject.toml into the lock files; ARGS=--upgrade takes the newest of everything
 	.venv/bin/python -m pip install --quiet uv

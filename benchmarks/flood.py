@@ -1,4 +1,4 @@
-"""A publisher at full speed: MQTT 3.1.1 packets over a plain socket, QoS 1, without a library between."""
+"""A publisher at full speed: MQTT packets over a plain socket, QoS 1, without a library between."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 from tests.hostile import mqtt_broker
 
 _CONNECT: Final = b"\x10\x11\x00\x04MQTT\x04\x02\x00\x00\x00\x05flood"
+_CONNECT_5: Final = b"\x10\x12\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x05flood"
 _PUBLISH_QOS_1: Final = 0x32
 _PUBACK_LENGTH: Final = 4
 _WINDOW: Final = 2_000
@@ -23,19 +24,23 @@ def packet(topic: bytes, payload: bytes, number: int) -> bytes:
     return mqtt_broker.packet(_PUBLISH_QOS_1, body)
 
 
-def flood(port: int, messages: Iterable[tuple[bytes, bytes]], *, pause: float = 0.0) -> float:
+def flood(
+    port: int, messages: Iterable[tuple[bytes, bytes]], *, pause: float = 0.0, properties: bytes | None = None
+) -> float:
     """Publish these (topic, payload) to a broker on this machine, with a pause after each if wanted; seconds until the
-    broker has acknowledged all. Raises ConnectionError if the broker closes the connection."""
+    broker has acknowledged all. With `properties` (less than 128 bytes), each message has them, and the protocol is
+    MQTT 5 instead of 3.1.1. Raises ConnectionError if the broker closes the connection."""
+    before = b"" if properties is None else bytes([len(properties)]) + properties
     began = time.perf_counter()
     with socket.create_connection(("127.0.0.1", port), 60) as sock:
-        sock.sendall(_CONNECT)
-        if len(sock.recv(4)) != 4:
+        sock.sendall(_CONNECT if properties is None else _CONNECT_5)
+        if len(answer := sock.recv(2)) != 2 or len(sock.recv(answer[1], socket.MSG_WAITALL)) != answer[1]:
             raise ConnectionError("the broker did not take us")
         sent = acknowledged = 0
         waiting = bytearray()
         for topic, payload in messages:
             sent += 1
-            waiting += packet(topic, payload, (sent - 1) % 65_535 + 1)
+            waiting += packet(topic, before + payload, (sent - 1) % 65_535 + 1)
             if pause:
                 time.sleep(pause)
             if pause or len(waiting) > 65_536:

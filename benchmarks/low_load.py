@@ -28,7 +28,7 @@ from connector.runtime.connector import Connector
 from tests.brokers import Mosquitto
 from tests.sandbox_server import SandboxServer
 
-_RATES = ((0, False), (1, False), (10, False), (100, False), (1000, False), (1000, True))
+RATES = ((0, False), (1, False), (10, False), (100, False), (1000, False), (1000, True))
 """Messages a second, and whether each has a time of its own."""
 
 
@@ -142,7 +142,7 @@ if __name__ == "__main__":
         print(
             json.dumps(
                 {
-                    "rates": measure(float(rest[0]) if rest else 10.0, _RATES),
+                    "rates": measure(float(rest[0]) if rest else 10.0, RATES),
                     "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
                     "command": "python -m benchmarks.low_load",
                 },

@@ -141,7 +141,7 @@ class BoundedClient(Client):
             return None
         if not self.has_ahead():
             try:
-                self._ahead, self._at = super()._sock_recv(_READ_AHEAD), 0
+                self._ahead, self._at = self._receive(), 0
             except BlockingIOError:
                 return Bulk([], [], self._at, 0, 0)
             except OSError:
@@ -154,6 +154,26 @@ class BoundedClient(Client):
         with self._msgtime_mutex:
             self._last_bytes_received = time.monotonic()
         return found
+
+    def _receive(self) -> bytes:
+        """What has come; empty if the broker has closed the connection. Raises BlockingIOError and other OSError.
+
+        With TLS and websockets, one read brings one record or frame, and brokers send each message in one of its own.
+        """
+        data = super()._sock_recv(_READ_AHEAD)
+        if not data or (not self._ssl and self._transport == "tcp"):
+            return data
+        pieces, size = [data], len(data)
+        while size < _READ_AHEAD:
+            try:
+                data = super()._sock_recv(_READ_AHEAD)
+            except OSError:  # nothing more now, or an error that the next read meets again
+                break
+            if not data:
+                break  # the same
+            pieces.append(data)
+            size += len(data)
+        return b"".join(pieces)
 
     # -- below: paho's own names ------------------------------------------------------------------
 

@@ -70,7 +70,7 @@ class Enough:
         self._stalls = 0
 
     def stalled(self, records: int, now: float) -> None:
-        """Note that nothing came any more although the wait went on: perhaps the window has this many records.
+        """Note that nothing came until these records were acknowledged: perhaps the window has this many records.
 
         One stall may have another reason: a pause of the publishers, or a busy machine.
         """
@@ -106,6 +106,10 @@ class WriteBuffer:
         """The time of the last `take` with batches or commits."""
         self._added_at = -math.inf
         """The time of the last `append` during a linger."""
+        self._first_at = -math.inf
+        """The time when the oldest batch was appended."""
+        self._stalled = 0
+        """The number of records at the last linger, if it stalled; else 0."""
         self._wanted = 1
         """The number of records for which the writer waits."""
         self._enough = Enough()
@@ -117,6 +121,8 @@ class WriteBuffer:
     def append(self, batch: Batch) -> None:
         """Add a batch. Never blocks: the caller asks `has_room` first."""
         with self._changed:
+            if not self._batches:
+                self._first_at = self._clock()
             self._batches.append(batch)
             self._records += len(batch.records)
             self._bytes += batch.size
@@ -182,7 +188,10 @@ class WriteBuffer:
         """
         with self._changed:
             self._wanted = 1
+            acknowledged_at = self._clock()
             if self._changed.wait_for(lambda: self._batches or self._commits or self.closing, timeout):
+                if self._stalled and self._batches:
+                    self._judge_stall(self._first_at - acknowledged_at)
                 self._linger()
                 self._taken_at = self._clock()
             taken = WriteTurn(list(self._batches), self._commits, self._bytes, self.closing)
@@ -204,9 +213,20 @@ class WriteBuffer:
         if enough:
             self._enough.reached(self._records, now)
         elif self._records and now - self._added_at > self.linger / 2:
-            self._enough.stalled(self._records, now)
+            self._stalled = self._records
         elif self._records:
             self._enough.flows()
+
+    def _judge_stall(self, seconds: float) -> None:
+        """Judge the last stall by the seconds from the acknowledgements to the next batch.
+
+        A broker that has waited for the acknowledgements sends at once. A slow stream comes when it comes.
+        """
+        if seconds < self.linger / 4:
+            self._enough.stalled(self._stalled, self._clock())
+        else:
+            self._enough.flows()
+        self._stalled = 0
 
     def take_commits(self, timeout: float) -> WriteTurn:
         """Wait for a commit for at most `timeout` seconds, and take all commits, but no batches.

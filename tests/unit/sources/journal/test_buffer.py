@@ -96,3 +96,23 @@ def test_a_broker_that_waits_for_acknowledgements_does_not_wait_for_more_message
     assert time.monotonic() - began < 10 * buffer.linger
     broker.join(SECONDS)
     wait_until(lambda: not broker.is_alive(), SECONDS, "the broker has sent everything")
+
+
+def test_a_slow_stream_is_no_broker_that_waits(buffer: WriteBuffer) -> None:
+    """Pairs of messages with long pauses between stall each wait; then many come, and share their writes."""
+    buffer.linger = 0.04
+    for _ in range(6):
+        buffer.append(messages(1))
+        buffer.take(SECONDS)
+        buffer.append(messages(1))
+        buffer.take(SECONDS)
+        threading.Timer(0.06, buffer.append, [messages(1)]).start()
+        buffer.take(SECONDS)
+        time.sleep(0.05)
+    buffer.append(messages(1))
+    buffer.take(SECONDS)
+    for _ in range(8):
+        buffer.append(messages(1))
+    began = time.monotonic()
+    assert len(buffer.take(SECONDS).batches) == 8
+    assert time.monotonic() - began > 0.02, "8 are not enough to go on"

@@ -33,6 +33,7 @@ from connector.sources.partitions import partition_name, split_partition_name
 
 _REQUEST_SECONDS: Final = 5.0
 _PATIENCE_SECONDS: Final = 2.0
+_RENEW_SECONDS: Final = 10.0
 _NO_ID: Final = str(Uuid(0, 0))
 _REFUSED: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 _AS_KAFKA: Final = str.maketrans("+/", "-_")
@@ -174,15 +175,18 @@ class Question:
         topics: dict[str, Future[Any]],
         trouble: Callable[[str], None],
         answered: Callable[[bool], None],
+        timed_out: Callable[[], None],
     ) -> None:
         """`trouble` is called with the reason of each answer that is missing for good.
 
-        `answered` is called at each attempt to take the answers, with whether any answer came.
+        `answered` is called at each attempt to take the answers, with whether any answer came, and `timed_out` if the
+        client gave up waiting for one.
         """
         self._cluster = cluster
         self._topics = topics
         self._trouble = trouble
         self._answered = answered
+        self._timed_out = timed_out
 
     @property
     def done(self) -> bool:
@@ -213,6 +217,8 @@ class Question:
         try:
             return future.result(max(0.0, until - time.monotonic()))
         except KafkaException as error:
+            if error.args[0].code() == KafkaError._TIMED_OUT:
+                self._timed_out()
             if error.args[0].code() in _REFUSED:
                 self._trouble(f"{error.args[0].str()}; allow DESCRIBE on the topic to the connector")
         except TimeoutError:
@@ -229,6 +235,7 @@ class TopicAsker:
         self._admin: AdminClient | None = None
         self._said = False
         self._unanswered = False
+        self._renew_from = 0.0
 
     @property
     def patience(self) -> float:
@@ -254,7 +261,17 @@ class TopicAsker:
         except KafkaException as error:
             _log.debug("kafka_identity_unknown", source=self._section.name, reason=str(error))
             return None
-        return Question(cluster, asked, self._say_unknown, self._note_answers)
+        return Question(cluster, asked, self._say_unknown, self._note_answers, self._renew)
+
+    def _renew(self) -> None:
+        """Let a new client put the next question, at most every 10 s.
+
+        After an answer without rights, librdkafka may wait for the controller in vain until its next refresh of
+        metadata, five minutes later.
+        """
+        if time.monotonic() >= self._renew_from:
+            self._admin = None
+            self._renew_from = time.monotonic() + _RENEW_SECONDS
 
     def _note_answers(self, any_came: bool) -> None:
         self._unanswered = not any_came

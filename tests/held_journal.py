@@ -1,29 +1,25 @@
-"""A journal for tests of the MQTT source."""
+"""Journals for tests of the MQTT source."""
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from connector.ledger.account import Commit
-from connector.records import Chunk
+from connector.records import Chunk, Record
 from connector.sources.journal.journal import Batch
 
 
-@dataclass
-class HeldJournal:
-    """A journal whose durability the test decides: it keeps batches, and nothing is durable until told."""
+class SilentJournal:
+    """A journal that always has room and no problems, and gives nothing back. What it does with a batch is for others.
 
-    batches: list[Batch] = field(default_factory=list)
-    room: bool = True
-    confirmed: int = 0
+    It lacks `append`.
+    """
 
     def start(self, linger: float = 0.0) -> None: ...
 
-    def append(self, batch: Batch) -> None:
-        self.batches.append(batch)
-
     def has_room(self) -> bool:
-        return self.room
+        return True
 
     def poll(self, timeout: float) -> Chunk | None:
         return None
@@ -41,6 +37,21 @@ class HeldJournal:
     def gauges(self) -> dict[str, float]:
         return {}
 
+
+@dataclass
+class HeldJournal(SilentJournal):
+    """A journal whose durability the test decides: it keeps batches, and nothing is durable until told."""
+
+    batches: list[Batch] = field(default_factory=list)
+    room: bool = True
+    confirmed: int = 0
+
+    def append(self, batch: Batch) -> None:
+        self.batches.append(batch)
+
+    def has_room(self) -> bool:
+        return self.room
+
     def confirm(self) -> int:
         """What has come since the last call is durable now; returns how many messages are, in all."""
         for batch in self.batches[self.confirmed :]:
@@ -50,3 +61,27 @@ class HeldJournal:
 
     def payloads(self) -> list[bytes]:
         return [record.payload for batch in list(self.batches) for record in batch.records]
+
+
+class CollectingJournal(SilentJournal):
+    """A journal in memory: messages are durable at once, or with `holds` not before `release`."""
+
+    def __init__(self, *, holds: bool = False) -> None:
+        self.holds = holds
+        self.records: list[Record] = []
+        self._held: deque[Batch] = deque()
+
+    def append(self, batch: Batch) -> None:
+        self.records += batch.records
+        self._held.append(batch)
+        if not self.holds:
+            self.release()
+
+    def release(self) -> None:
+        """Everything that came is durable, and so is all that comes from now on."""
+        self.holds = False
+        while self._held:
+            self._held.popleft().durable()
+
+    def payloads(self) -> list[bytes]:
+        return [bytes(record.payload or b"") for record in list(self.records)]

@@ -15,7 +15,7 @@ BUFFER_BYTES: Final = 16 * 1024 * 1024
 """The most bytes in memory that are not in the journal yet. Above this bound, the network is not read."""
 _RECORD_OVERHEAD: Final = 250
 """Approximate bytes of a record in memory, without its payload, topic and headers."""
-_HEADER_OVERHEAD: Final = 150
+HEADER_OVERHEAD: Final = 150
 """Approximate bytes of a header in memory, without its name and value."""
 
 
@@ -35,7 +35,7 @@ class Batch:
 
 def batch_bytes(records: list[Record]) -> int:
     """Returns the approximate bytes of the records in memory."""
-    headers = sum(len(name) + len(value) + _HEADER_OVERHEAD for r in records if r.headers for name, value in r.headers)
+    headers = sum(len(name) + len(value) + HEADER_OVERHEAD for r in records if r.headers for name, value in r.headers)
     return sum(len(r.payload or b"") + len(r.topic) for r in records) + _RECORD_OVERHEAD * len(records) + headers
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple, TypeVar
 
 from connector.records import Record
+from connector.sources.journal.journal import HEADER_OVERHEAD
 from connector.sources.mqtt.agreement import Agreement
 from connector.sources.mqtt.packets import BreachError, read_properties, read_topic
 
@@ -21,8 +22,6 @@ _KNOWN: Final = 50_000
 """The most topics, or pieces of properties, that are remembered. A publisher chooses how many there are."""
 _KNOWN_BYTES: Final = 1024
 """The longest topic or piece of properties that is remembered, in bytes."""
-_AROUND_HEADER: Final = 150
-"""The bytes of memory that a header takes besides its text."""
 
 _Value = TypeVar("_Value")
 
@@ -114,7 +113,7 @@ class BulkReader:
                     if known is None and (known := self._read_headers(raw)) is None:
                         break
                     headers = known
-                    size += _AROUND_HEADER * len(headers)
+                    size += HEADER_OVERHEAD * len(headers)
             if mid:
                 in_flight.add(mid)
                 note(mid)

@@ -26,6 +26,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from connector.brokers.mqtt import Announced, explained, loss, publish_bytes, ready_sockets, refusal
 from connector.records import Record
+from connector.sources.journal.journal import HEADER_OVERHEAD
 from connector.sources.mqtt.bounded_client import MESSAGE_BYTES, BoundedClient
 from connector.sources.mqtt.bulk import Bulk
 from connector.sources.mqtt.departure import Departure
@@ -41,8 +42,6 @@ _TURN_BYTES: Final = 1024 * 1024
 _TICK_SECONDS: Final = 0.5
 _SET_BACK_US: Final = 1_000_000
 """If the clock is behind the last message by this many microseconds, the clock was set back."""
-_AROUND_HEADER: Final = 150
-"""The bytes of memory that a header takes besides its text."""
 _GOODBYE_SECONDS: Final = 1.0
 _BACKLOG: Final = 1000
 """The number of packets not taken by the broker at which no more packets are added."""
@@ -463,7 +462,7 @@ class Connection:
         self._departure.came += 1
         self._unwanted += bool(message.problem)
         self._turn_bytes += len(payload) + len(topic)
-        self._turn_bytes += sum(_AROUND_HEADER + len(name) + len(value) for name, value in headers)
+        self._turn_bytes += sum(HEADER_OVERHEAD + len(name) + len(value) for name, value in headers)
 
 
 def _too_long(length: int, kept: int) -> str:

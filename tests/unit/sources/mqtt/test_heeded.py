@@ -14,6 +14,7 @@ from connector.ledger.source_file import SourceFile
 from connector.sources.journal.journal import JournalFill
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.mqtt.source import MqttSource
+from tests.held_journal import CollectingJournal
 from tests.hostile.mqtt_broker import (
     CONNECT,
     PINGREQ,
@@ -27,7 +28,6 @@ from tests.hostile.mqtt_broker import (
     suback,
 )
 from tests.scripted import Clock, ScriptedHandover
-from tests.unit.sources.mqtt.test_hostile_broker import HeldJournal
 from tests.waiting import wait_until
 
 VERSIONS: Final = ("5", "3.1.1")
@@ -57,7 +57,7 @@ class Stage:
         self.properties = b""
         self.present = False
         self.clock = Clock()
-        self.journal = HeldJournal()
+        self.journal = CollectingJournal()
         self.broker = HostileBroker(self._play)
         section = {"type": "mqtt", "url": f"mqtt://127.0.0.1:{self.broker.port}", "topics": ["t/#"], "client_id": "c"}
         self.source = MqttSource(
@@ -307,7 +307,7 @@ def test_pings_follow_the_keepalive_of_the_broker_while_the_journal_is_full(
 def test_the_granted_session_expiry_bounds_the_forecast(
     stages: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(HeldJournal, "fill", lambda _journal: JournalFill(0, 1000), raising=False)
+    monkeypatch.setattr(CollectingJournal, "fill", lambda _journal: JournalFill(0, 1000), raising=False)
     with stages(topics=["t", "refused"]) as stage:
         stage.answer = lambda topic: 0x87 if topic == "refused" else 1
         stage.properties = SESSION_EXPIRY + (90).to_bytes(4, "big")
@@ -350,7 +350,7 @@ def test_a_closed_connection_is_said_with_its_likely_causes(
     with HostileBroker(script) as broker:
         section = {"type": "mqtt", "url": f"mqtt://127.0.0.1:{broker.port}", "topics": ["t"], "protocol": protocol}
         source = MqttSource(
-            MqttSection.model_validate(section), SourceFile.open(tmp_path / "mqtt.sqlite"), HeldJournal()
+            MqttSection.model_validate(section), SourceFile.open(tmp_path / "mqtt.sqlite"), CollectingJournal()
         )
         source.start(ScriptedHandover())
         wait_until(lambda: said in "".join(source.problems()), 10, lambda: str(source.problems()))

@@ -9,21 +9,18 @@ import resource
 import subprocess
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from connector.ledger.account import Commit
 from connector.ledger.source_file import SourceFile
-from connector.records import Chunk, Record
-from connector.sources.journal.journal import Batch
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.mqtt.source import MqttSource
 from connector.sources.mqtt.tap import MqttTap
 from connector.sources.tap import TapError
+from tests.held_journal import CollectingJournal
 from tests.hostile.mqtt_broker import (
     CONNECT,
     DISCONNECT,
@@ -52,51 +49,6 @@ MALFORMED, PROTOCOL_ERROR, ALIAS, TOO_LARGE = 0x81, 0x82, 0x94, 0x95
 VERSIONS: Final = ("5", "3.1.1")
 
 
-class HeldJournal:
-    """A journal in memory: messages are durable at once, or with `holds` not before `release`."""
-
-    def __init__(self, *, holds: bool = False) -> None:
-        self.holds = holds
-        self.records: list[Record] = []
-        self._held: deque[Batch] = deque()
-
-    def start(self, linger: float = 0.0) -> None: ...
-
-    def append(self, batch: Batch) -> None:
-        self.records += batch.records
-        self._held.append(batch)
-        if not self.holds:
-            self.release()
-
-    def release(self) -> None:
-        """Everything that came is durable, and so is all that comes from now on."""
-        self.holds = False
-        while self._held:
-            self._held.popleft().durable()
-
-    def has_room(self) -> bool:
-        return True
-
-    def poll(self, timeout: float) -> Chunk | None:
-        return None
-
-    def commit(self, commit: Commit) -> None: ...
-
-    def close(self, timeout: float) -> None: ...
-
-    def problems(self) -> list[str]:
-        return []
-
-    def ended(self) -> str | None:
-        return None
-
-    def gauges(self) -> dict[str, float]:
-        return {}
-
-    def payloads(self) -> list[bytes]:
-        return [bytes(record.payload or b"") for record in list(self.records)]
-
-
 class Attack:
     """One source, and a broker that is hostile on its first connection and honest on all others."""
 
@@ -117,7 +69,7 @@ class Attack:
             "type": "mqtt", "url": f"{scheme}://127.0.0.1:{self.broker.port}", "topics": ["t/#"], "client_id": "c",
             "protocol": protocol, "keepalive": "5s",
         }  # fmt: skip
-        self.journal = HeldJournal(holds=holds)
+        self.journal = CollectingJournal(holds=holds)
         self.source = MqttSource(
             MqttSection.model_validate(section | settings),
             SourceFile.open(folder / "mqtt.sqlite"),
@@ -514,7 +466,11 @@ def test_a_broker_that_closes_at_once_is_asked_ever_less_often(tmp_path: Path) -
             {"type": "mqtt", "url": f"mqtt://127.0.0.1:{broker.port}", "topics": ["t"], "client_id": "c"}
         )
         source = MqttSource(
-            section, SourceFile.open(tmp_path / "mqtt.sqlite"), HeldJournal(), chance=lambda: 1.0, clock=lambda: 0.0
+            section,
+            SourceFile.open(tmp_path / "mqtt.sqlite"),
+            CollectingJournal(),
+            chance=lambda: 1.0,
+            clock=lambda: 0.0,
         )
 
         class Waits(threading.Event):

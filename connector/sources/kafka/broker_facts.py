@@ -24,6 +24,11 @@ _SECONDS: Final = 3.0
 _log = structlog.get_logger(__name__)
 
 
+def quiet_admin(section: KafkaSection, make: Callable[..., AdminClient] = AdminClient) -> AdminClient:
+    """A client for questions, which logs nothing: the consumer logs the same errors. Raises KafkaException."""
+    return make(admin_settings(section), logger=logging.Logger("librdkafka-questions", logging.CRITICAL))
+
+
 class LogBounds:
     """The first and last offsets of partitions, as of the last answer. One thread may ask, any thread may read."""
 
@@ -60,8 +65,7 @@ class LogBounds:
         if not partitions:
             return {}
         if self._admin is None:
-            quiet = logging.Logger("librdkafka-bounds", logging.CRITICAL)  # the consumer logs the same errors
-            self._admin = self._make(admin_settings(self._section), logger=quiet)
+            self._admin = quiet_admin(self._section, self._make)
         asked = self._admin.list_offsets(
             {TopicPartition(*split_partition_name(name)): which for name in partitions},
             isolation_level=IsolationLevel.READ_COMMITTED,
@@ -94,9 +98,8 @@ def read_retention(section: KafkaSection, topics: Collection[str]) -> dict[str, 
     if not topics:
         return {}
     found: dict[str, float] = {}
-    logger = logging.Logger("librdkafka-retention", logging.CRITICAL)  # the consumer logs the same errors
     try:
-        admin = AdminClient(admin_settings(section), logger=logger)
+        admin = quiet_admin(section)
         asked = admin.describe_configs(
             [ConfigResource(ResourceType.TOPIC, topic) for topic in topics], request_timeout=_RETENTION_SECONDS
         )

@@ -8,7 +8,6 @@ has the identity, too.
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
@@ -26,8 +25,8 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from connector.brokers.kafka import admin_settings
 from connector.ledger.account import LogPosition
+from connector.sources.kafka.broker_facts import quiet_admin
 from connector.sources.kafka.section import KafkaSection
 from connector.sources.partitions import partition_name, split_partition_name
 
@@ -249,8 +248,7 @@ class TopicAsker:
     def admin(self) -> AdminClient:
         """The client for questions, which is made at the first one. Raises KafkaException."""
         if self._admin is None:
-            quiet = logging.Logger("librdkafka-identity", logging.CRITICAL)  # the consumer logs the same errors
-            self._admin = self._make(admin_settings(self._section), logger=quiet)
+            self._admin = quiet_admin(self._section, self._make)
         return self._admin
 
     def ask(self, topics: Collection[str]) -> Question | None:

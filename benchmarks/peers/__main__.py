@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
 
@@ -90,7 +90,7 @@ def _measure(asked: argparse.Namespace, names: list[str]) -> tuple[dict[str, dic
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-")))
         folder.chmod(0o755)  # Mosquitto gives up being root, and reads its certificate there
-        null = stack.enter_context(NullClarify(folder))
+        null = stack.enter_context(closing(NullClarify(folder)))
         kafka = stack.enter_context(Kafka()) if any(SCENARIOS[name].needs_kafka for name in names) else None
         bench = Bench(folder, null, asked.messages, asked.seconds, kafka)
         for turn in range(asked.rounds):

@@ -10,8 +10,7 @@ import time
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from benchmarks.peers.programs import null_clarify
 
@@ -72,14 +71,6 @@ class Program:
         """Its last line."""
         return self.log.read_text(errors="replace").rstrip().rpartition("\n")[2]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _pids(self) -> list[int]:
         found = [self._process.pid]
         for pid in found:
@@ -132,14 +123,6 @@ class NullClarify:
         """End it."""
         self._process.terminate()
         self._process.communicate()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _get(self, path: str) -> bytes:
         with urllib.request.urlopen(f"http://{self.address}/{path}", timeout=60) as answer:

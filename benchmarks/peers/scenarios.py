@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -130,7 +130,7 @@ def kafka(bench: Bench, candidate: str) -> Row:
         else:
             words = command(candidate, Work(folder, bench.null.credentials, bootstrap=broker.bootstrap, topic=topic))
         bench.null.reset()
-        with Program(words, folder / "log.txt") as program:
+        with closing(Program(words, folder / "log.txt")) as program:
             _produce(broker, topic, [apart(records + n) for n in range(_PARTITIONS)])  # each partition is read
             if candidate == BARE:
                 _wait(program, lambda: program.lines() == 1)
@@ -193,7 +193,7 @@ def _mqtt(bench: Bench, candidate: str, *, tls: bool = False, own_clocks: bool =
         with Mosquitto(settings=settings, port=port) as broker:
             work = Work(folder, bench.null.credentials, secure if tls else port, ca_file, own_clocks=own_clocks)
             words = command(candidate, work)
-            with Program(words, folder / "log.txt") as program:
+            with closing(Program(words, folder / "log.txt")) as program:
                 _wait(program, lambda: "plant/#" in broker.log())
                 yield Mqtt(program, Path(words[-1]), port, time.perf_counter() - program.began)
 

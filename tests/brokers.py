@@ -56,7 +56,41 @@ def need_mosquitto() -> str:
     return program
 
 
-class Mosquitto:
+class OwnBroker:
+    """A broker in a process and a folder of its own, with what it says in `log.txt` there."""
+
+    folder: Path
+    _process: subprocess.Popen[bytes] | None
+
+    def stop(self) -> None:
+        """SIGTERM: it ends in order, and saves its sessions if it keeps them on disk."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._end(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kill it and remove its folder."""
+        self.kill()
+        search_folder(self.folder)
+        shutil.rmtree(self.folder)
+
+    def log(self) -> str:
+        """What it said."""
+        return (self.folder / "log.txt").read_text(errors="replace")
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            self._send(process, number)
+            process.wait(60)
+
+    def _send(self, process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+        process.send_signal(number)
+
+
+class Mosquitto(OwnBroker):
     """A Mosquitto process of our own, which a test may stop, kill and start again on the same port."""
 
     real = True
@@ -117,35 +151,11 @@ class Mosquitto:
         self.config.write_text(self.config.read_text().replace(*change, 1))
         self._process.send_signal(signal.SIGHUP)
 
-    def stop(self) -> None:
-        """SIGTERM: it saves its sessions if persistence is on."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self._end(signal.SIGKILL)
-
-    def close(self) -> None:
-        """Kill it and remove its folder."""
-        self.kill()
-        search_folder(self.folder)
-        shutil.rmtree(self.folder)
-
-    def log(self) -> str:
-        """What it said."""
-        return (self.folder / "log.txt").read_text(errors="replace")
-
     def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.send_signal(number)
-            process.wait(60)
 
 
 class NamedBroker:

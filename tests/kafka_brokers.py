@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, Protocol, Self
@@ -134,7 +135,29 @@ class RealKafka:
         return sum(partition.leader >= 0 for partition in found) == partitions
 
 
-class Kafka(RealKafka):
+class OwnKafka(RealKafka, ABC):
+    """A Kafka that a `with` starts and ends."""
+
+    @abstractmethod
+    def start(self) -> Self:
+        """Start, and wait until it answers."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End it, and remove its folders."""
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Kafka(OwnKafka):
     """An Apache Kafka process of our own, broker and controller in one, which a test may stop, kill and start again
     on the same port with the same data."""
 
@@ -244,16 +267,6 @@ class Kafka(RealKafka):
         """What it said."""
         return (self.folder / "log.txt").read_text(errors="replace")
 
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _format(self) -> None:
         """Give the data folder its cluster's name, and the users of SCRAM."""
         kept = self._jars.with_name(f"{self._jars.name}-formatted")
@@ -302,7 +315,7 @@ class Kafka(RealKafka):
             raise
 
 
-class KafkaCluster(RealKafka):
+class KafkaCluster(OwnKafka):
     """Three nodes of our own (1, 2 and 3), each of them broker and controller, with the heap that three can have."""
 
     real = True
@@ -350,16 +363,6 @@ class KafkaCluster(RealKafka):
         """Kill all nodes and remove their folders."""
         for node in self.nodes.values():
             node.close()
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class NamedKafka(RealKafka):

@@ -24,12 +24,11 @@ from typing import ClassVar, Final, NoReturn, Self
 
 import pytest
 
-from tests.brokers import REQUIRE_REAL, USED, Mosquitto, need_mosquitto
+from tests.brokers import REQUIRE_REAL, USED, Mosquitto, OwnBroker, need_mosquitto
 from tests.kafka_brokers import NEEDS_JAVA, java_program, leash
 from tests.maven import compiled, fetched
 from tests.node_packages import need_node
 from tests.ports import free_port
-from tests.secret_search import search_folder
 from tests.secrets_used import MQTT_PASSWORD
 from tests.waiting import listens, wait_until
 
@@ -41,7 +40,7 @@ MANY: Final = 100_000
 NEEDS_BACKPORTS: Final = "needs a second Mosquitto, from the backports of Debian (apt-get, dpkg-deb)"
 
 
-class ServerProcess(ABC):
+class ServerProcess(OwnBroker, ABC):
     """A broker in a process of its own, which a test may stop, kill and start again on the same port."""
 
     name: ClassVar[str]
@@ -74,29 +73,8 @@ class ServerProcess(ABC):
         """Whether a client may connect."""
         return listens(self.port)
 
-    def stop(self) -> None:
-        """SIGTERM: it ends in order."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self._end(signal.SIGKILL)
-
-    def close(self) -> None:
-        """Kill it and remove its folder."""
-        self.kill()
-        search_folder(self.folder)
-        shutil.rmtree(self.folder)
-
-    def log(self) -> str:
-        """What it said."""
-        return (self.folder / "log.txt").read_text(errors="replace")
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            os.killpg(process.pid, number)  # a shell may stand before the broker
-            process.wait(60)
+    def _send(self, process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+        os.killpg(process.pid, number)  # a shell may stand before the broker
 
 
 class _JavaBroker(ServerProcess):

@@ -83,6 +83,17 @@ def settles(real: RealKafka, member: Member, topic: str, first: int, end: int, p
     member.poll_until(settled, f"{name} is settled from {first} to before {end}")
 
 
+def read_and_left(real: RealKafka, make: Callable[..., Member], topic: str, records: int) -> None:
+    """A member that came when the topic had five records has read so many more, and has left."""
+    real.create_topic(topic)
+    write(real, topic, 5)
+    member = make(topic)
+    joined(member)
+    write(real, topic, records)
+    settles(real, member, topic, 5, 5 + records)
+    member.close()
+
+
 def statement(member: Member) -> Statement:
     return read_statement(member.path, lambda row: None)
 
@@ -218,13 +229,7 @@ def test_a_partition_that_was_added_while_nobody_was_there_is_new_to_a_member_th
     real: RealKafka, make: Callable[..., Member]
 ) -> None:
     topic = "added"
-    real.create_topic(topic)
-    write(real, topic, 5)
-    member = make(topic)
-    joined(member)
-    write(real, topic, 1)
-    settles(real, member, topic, 5, 6)
-    member.close()
+    read_and_left(real, make, topic, 1)
     real.admin().create_partitions([NewPartitions(topic, 2)])[topic].result(20)
     wait_until(lambda: written(real, topic, 1), 20, "the new partition is written")
     after = make(topic, folder="b")
@@ -264,13 +269,7 @@ def test_where_the_group_has_forgotten_its_positions_the_ledger_helps(
 ) -> None:
     """As after `offsets.retention.minutes` without a member."""
     topic = "forgotten"
-    real.create_topic(topic)
-    write(real, topic, 5)
-    member = make(topic)
-    joined(member)
-    write(real, topic, 5)
-    settles(real, member, topic, 5, 10)
-    member.close()
+    read_and_left(real, make, topic, 5)
     (done,) = real.admin().delete_consumer_groups([topic]).values()
     done.result(20)
     write(real, topic, 5)

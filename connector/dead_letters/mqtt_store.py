@@ -40,6 +40,7 @@ from connector.brokers.mqtt import (
 from connector.brokers.mqtt_section import MQTT_PORTS
 from connector.dead_letters.as_json import to_json
 from connector.dead_letters.letter import DeadLetter
+from connector.dead_letters.longest_letter import LongestLetter
 from connector.dead_letters.section import MqttLettersSection
 from connector.dead_letters.store import DeadLettersError, Usage
 from connector.dead_letters.trimming import shrunk
@@ -49,11 +50,6 @@ from connector.threads.watched import STILL_SECONDS, moves
 _CONNECT_SECONDS: Final = 10.0
 _FIRST_DELAY: Final = 1
 _LAST_DELAY: Final = 30
-_CLOSINGS: Final = 3
-"""A broker that has ended this many connections at one letter takes no letter of this length."""
-_UNBOUNDED: Final = 2**32
-_ALWAYS_TAKEN: Final = 1024
-"""A letter of fewer bytes is too long for no broker."""
 _NOBODY: Final = 0x10
 """MQTT 5 reason code of PUBACK: the message was accepted, but nobody subscribes."""
 _TOO_LARGE: Final = 0x95
@@ -82,16 +78,6 @@ class MqttLetters:
         """The number of connections that the broker, or the network, has ended."""
         self._end_code = 0
         """The reason code of the broker's last DISCONNECT; 0 if the last connection ended without DISCONNECT."""
-        self._alone = False
-        """Whether each letter is sent alone, to find out at which letter the broker ends the connection."""
-        self._closings = 0
-        """The number of connections in succession that ended while one letter alone was under way."""
-        self._culprit = 0
-        """The length of this letter, in bytes."""
-        self._bound: int | None = None
-        """The length that letters are cut to, because the broker ended the connection at longer ones; in bytes."""
-        self._length_matters = True
-        """Whether the length may be the reason: False after the connection has ended at a short letter, too."""
         self._answers: dict[int, int] = {}
         """Packet ID → reason code of its acknowledgement."""
         self._trouble = "not connected yet"
@@ -99,6 +85,7 @@ class MqttLetters:
         self._closed = False
         url = urlsplit(section.url)
         self._host, self._port = url.hostname or "", url.port or MQTT_PORTS[url.scheme]
+        self._longest = LongestLetter(self.address)
         self._tls = None
         if url.scheme in ("mqtts", "wss"):
             try:
@@ -154,12 +141,12 @@ class MqttLetters:
         moves(STILL_SECONDS + 2 * self._section.timeout)
         client = self._ready_client()
         until = time.monotonic() + self._section.timeout
-        most = min(self._announced.maximum_packet, self._bound or _UNBOUNDED)
+        most = min(self._announced.maximum_packet, self._longest.size)
         sent: dict[int, DeadLetter] = {}
         sizes: dict[int, int] = {}
         smaller: list[DeadLetter] = []
         losses = self._losses
-        while letters and not (self._alone and sent):
+        while letters and not (self._longest.one_by_one and sent):
             letter = letters.pop(0)
             body, properties = to_json(letter), self._properties(letter)
             if (size := publish_bytes(self._section.topic, body, properties)) > most:
@@ -182,58 +169,29 @@ class MqttLetters:
         if len(answers) < len(sent):
             unanswered = [size for mid, size in sizes.items() if mid not in answers]
             if self._losses > losses:
-                self._judge(unanswered)
+                self._longest.lost(unanswered, too_large=self._end_code == _TOO_LARGE)
             self._fail(f"{len(unanswered)} letters were not acknowledged: {why}")
         for mid, letter in sent.items():
             if answers[mid] == _TOO_LARGE:
-                self._take_no_longer_than(sizes[mid] // 2, sizes[mid])
+                self._longest.refused(sizes[mid])
                 smaller.append(self._shrunk(letter, sizes[mid], sizes[mid] - 1))
         refused = sorted({code for code in answers.values() if code >= _FAILURE and code != _TOO_LARGE})
         if refused:
             names = ", ".join(refusal(ReasonCode(PacketTypes.PUBACK, identifier=code)) for code in refused)
             self._fail(f"the broker refuses the letters: {names}")
-        if sent and max(sizes.values()) >= self._culprit:
-            self._closings = self._culprit = 0
-            self._length_matters = True
-        self._alone = self._alone and bool(letters)
+        self._longest.taken(max(sizes.values(), default=0), more=bool(letters))
         self._see_nobody(any(code == _NOBODY for code in answers.values()))
         return smaller + letters
 
     def _shrunk(self, letter: DeadLetter, size: int, most: int) -> DeadLetter:
         smaller = shrunk(letter)
         if smaller is None:
-            self._bound, self._length_matters = None, False  # the bound may be a wrong guess
+            self._longest.forget()
             raise DeadLettersError(
                 f"{self.address}: a letter has {size} bytes even after everything was cut, and the broker takes {most}"
                 "; raise the longest packet that the broker takes, or choose another store (sqlite, file, kafka)"
             )
         return smaller
-
-    def _judge(self, sizes: list[int]) -> None:
-        """Learn from a connection that ended while letters of these bytes were under way."""
-        if len(sizes) > 1:
-            self._alone = True
-            return
-        self._closings += 1
-        self._culprit = sizes[0]
-        if self._end_code != _TOO_LARGE and self._closings < _CLOSINGS:
-            return
-        self._closings = self._culprit = 0
-        if sizes[0] <= _ALWAYS_TAKEN:
-            self._bound, self._length_matters = None, False
-        elif self._length_matters:
-            self._take_no_longer_than(sizes[0] // 2, sizes[0])
-
-    def _take_no_longer_than(self, most: int, size: int) -> None:
-        """Cut letters to `most` bytes from now on, because the broker does not take one of `size` bytes."""
-        self._bound = most = min(most, self._bound or most)
-        _log.error(
-            "dead_letters_cut",
-            store=self.address,
-            reason=f"the broker does not take a letter of {size} bytes",
-            effect=f"letters of more than {most} bytes are cut",
-            remedy="raise the longest message that the broker takes, or lower dead_letters.max_payload",
-        )
 
     def _still_there(self, client: PublishingClient, losses: int, until: float) -> bool:
         """Whether the broker answers a ping after its acknowledgements.

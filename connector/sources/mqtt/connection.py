@@ -24,11 +24,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from connector.brokers.mqtt import Announced, explained, loss, publish_bytes, ready_sockets, refusal
-from connector.records import Record
-from connector.sources.journal.journal import HEADER_OVERHEAD
+from connector.brokers.mqtt import explained, loss, publish_bytes, ready_sockets, refusal
+from connector.sources.mqtt.arrivals import Arrivals, Received
 from connector.sources.mqtt.bounded_client import MESSAGE_BYTES, BoundedClient
-from connector.sources.mqtt.bulk import Bulk
 from connector.sources.mqtt.departure import Departure
 from connector.sources.mqtt.handshake import CONNECT_SECONDS, Handshake
 from connector.sources.mqtt.outbound import Outbound
@@ -40,8 +38,6 @@ from connector.threads.watched import moves
 _READS_PER_TURN: Final = 256
 _TURN_BYTES: Final = 1024 * 1024
 _TICK_SECONDS: Final = 0.5
-_SET_BACK_US: Final = 1_000_000
-"""If the clock is behind the last message by this many microseconds, the clock was set back."""
 _GOODBYE_SECONDS: Final = 1.0
 _BACKLOG: Final = 1000
 """The number of packets not taken by the broker at which no more packets are added."""
@@ -91,19 +87,6 @@ class End:
     """The rule that the broker broke, one of a fixed number of texts; None if we did not end the connection for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """The messages that one turn of the network loop read."""
-
-    records: list[Record]
-    mids: list[int]
-    """The packet ids of the QoS 1 messages in `records`, in order."""
-    unwanted: int
-    """The number of messages with a forbidden topic or property, or with a topic that matches no subscription."""
-    too_early: int
-    """The number of messages that the broker sent beyond the Receive Maximum."""
-
-
 class Connection:
     """One connection. The object is used once."""
 
@@ -141,7 +124,7 @@ class Connection:
         self._message_bytes = message_bytes
         self._departure = Departure()
         self._outbound = Outbound(stale)
-        self._handshake = Handshake(
+        self.handshake = Handshake(
             settings,
             client_id,
             remembered_filters,
@@ -151,68 +134,19 @@ class Connection:
             granted=lambda filters: subscribed(self, filters),
             received=self._take,
         )
+        """What the broker was asked for, and what the broker has granted: any thread may read the attributes."""
         self._client: BoundedClient
-        self._records: list[Record] = []
-        self._mids: list[int] = []
-        self._turn_bytes = 0
-        self._last_us = 0
-        """The time of arrival of the last message, in µs."""
+        self._arrivals = Arrivals(self._departure)
         self._end: End | None = None
-        self._unwanted = self._too_early = 0
         self._nothing_waits_at = time.monotonic()
         """The last time when nothing waited to be sent."""
 
     # -- for any thread ---------------------------------------------------------------------------
 
     @property
-    def connected(self) -> bool:
-        """Whether the broker has accepted the connection, and so keeps our session."""
-        return self._handshake.connected
-
-    @property
-    def subscribing(self) -> bool:
-        """Whether the broker has not answered all our requests for filters."""
-        return self._handshake.subscribing
-
-    @property
-    def ready(self) -> bool:
-        """Whether the broker has granted every wanted filter."""
-        return self._handshake.ready
-
-    @property
-    def session_present(self) -> bool:
-        """Whether the broker had kept our session."""
-        return self._handshake.session_present
-
-    @property
-    def session_expiry(self) -> float:
-        """The seconds that the broker keeps our session. The broker may grant less than requested."""
-        return self._handshake.session_expiry
-
-    @property
-    def refused_filters(self) -> dict[str, str]:
-        """Filter → the reason why the broker does not grant the filter."""
-        return self._handshake.refused_filters
-
-    @property
-    def announced(self) -> Announced:
-        """The limits that the broker announced."""
-        return self._handshake.announced
-
-    @property
-    def not_ended(self) -> dict[str, str]:
-        """Filter → the reason why the broker does not end the subscription, and a remedy."""
-        return self._handshake.not_ended
-
-    @property
-    def unknown_filters(self) -> set[str]:
-        """The filters in `leave` that were granted, and that the broker did not know at UNSUBSCRIBE."""
-        return self._handshake.unknown
-
-    @property
     def left(self) -> bool:
         """Whether the filters in `leave` are unsubscribed, and all messages from before are here and acknowledged."""
-        return self._departure.quiet and not any(topic in self.not_ended for topic in self._leave)
+        return self._departure.quiet and not any(topic in self.handshake.not_ended for topic in self._leave)
 
     def acknowledge(self, mids: list[int]) -> None:
         """Do the same as `Outbound.acknowledge`."""
@@ -220,12 +154,12 @@ class Connection:
 
     def publish(self, topic: str, payload: bytes) -> bool:
         """Do the same as `Outbound.publish`. Returns False, too, if the broker does not take a message so long."""
-        fits = publish_bytes(topic, payload) <= self.announced.maximum_packet
+        fits = publish_bytes(topic, payload) <= self.handshake.announced.maximum_packet
         return fits and self._outbound.publish(topic, payload)
 
     def leave(self, filters: frozenset[str]) -> None:
         """Unsubscribe from `filters`, and find out when the last message for our session has come (see `left`)."""
-        self._leave = self._handshake.leave = filters
+        self._leave = self.handshake.leave = filters
         self._outbound.wake()
 
     def wake(self) -> None:
@@ -247,7 +181,7 @@ class Connection:
             self._outbound.open_socket()
         except OSError as error:
             return End(f"cannot connect: {explained(error, CONNECT_SECONDS)}")
-        client = self._handshake.connect(self._message_bytes)
+        client = self.handshake.connect(self._message_bytes)
         if isinstance(client, str):
             return End(client)
         client.on_unsubscribe = self._on_unsubscribe
@@ -256,7 +190,7 @@ class Connection:
         return None
 
     def _serve(self, may_read: Callable[[], bool], stopping: Callable[[], bool]) -> End:
-        client, handshake = self._client, self._handshake
+        client, handshake = self._client, self.handshake
         keepalive = self._settings.keepalive
         misc_from = 0.0
         next_ping = 0.0
@@ -290,7 +224,7 @@ class Connection:
 
     def _over(self, now: float) -> End | None:
         """The reason why the connection is over; None while all is well."""
-        client, handshake = self._client, self._handshake
+        client, handshake = self._client, self.handshake
         if handshake.refused is not None:
             return End(handshake.refused, refused=not handshake.connected)
         if self._end is not None:
@@ -328,30 +262,26 @@ class Connection:
             self._read()
 
     def _read(self) -> None:
-        client = self._client
+        client, arrivals = self._client, self._arrivals
         for _ in range(_READS_PER_TURN):
-            before = len(self._records)
-            bulk = client.read_messages(_TURN_BYTES - self._turn_bytes, self._time_us())
+            turn = arrivals.turn
+            before = len(turn.records)
+            bulk = client.read_messages(_TURN_BYTES - turn.size, arrivals.time_us())
             if bulk is not None:
-                self._take_bulk(bulk)
+                arrivals.add_bulk(bulk)
             elif client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 break
-            if len(self._records) == before:
-                break
-            if self._turn_bytes > _TURN_BYTES or not client.may_read:
+            if len(turn.records) == before or turn.size > _TURN_BYTES or not client.may_read:
                 break
         self._hand_over()
 
     def _hand_over(self) -> None:
-        if self._records:
-            received = Received(self._records, self._mids, self._unwanted, self._too_early)
-            self._records, self._mids, self._turn_bytes = [], [], 0
-            self._unwanted = self._too_early = 0
-            self._received(self, received)
+        if self._arrivals.turn.records:
+            self._received(self, self._arrivals.take())
 
     def _go_on_leaving(self) -> None:
         """Send UNSUBSCRIBE if `Departure` may ask the broker."""
-        departure, handshake = self._departure, self._handshake
+        departure, handshake = self._departure, self.handshake
         if not self._leave or handshake.subscribing or not handshake.connected:
             return
         if departure.may_ask:
@@ -364,7 +294,7 @@ class Connection:
         end = End("we disconnected")
         self._end = self._end or end  # before paho calls back
         self._outbound.send_acknowledgements(self._client)
-        forget = self._ends_session() and self._handshake.v5
+        forget = self._ends_session() and self.handshake.v5
         properties = Properties(PacketTypes.DISCONNECT) if forget else None  # type: ignore[no-untyped-call]
         if properties is not None:
             properties.SessionExpiryInterval = 0
@@ -378,7 +308,7 @@ class Connection:
         """
         self._end = End(f"protocol error: {breach}", breach=breach.kind)
         self._hand_over()  # the messages before the breach are valid
-        if self._handshake.v5:
+        if self.handshake.v5:
             reason = ReasonCode(PacketTypes.DISCONNECT, identifier=breach.code)
             self._disconnect(lambda client: client.disconnect(reasoncode=reason))
         elif kept := _duplicate(self._client.socket()):
@@ -402,10 +332,10 @@ class Connection:
     def _on_unsubscribe(
         self, _client: Client, _userdata: Any, mid: int, reasons: list[ReasonCode], _properties: Any
     ) -> None:
-        self._handshake.unsubscribed(mid, reasons)
+        self.handshake.unsubscribed(mid, reasons)
         if self._departure.answered(mid):
-            left = self._leave - self.not_ended.keys()
-            self._unsubscribed(frozenset(self._settings.topics) - left - frozenset(self.refused_filters))
+            left = self._leave - self.handshake.not_ended.keys()
+            self._unsubscribed(frozenset(self._settings.topics) - left - frozenset(self.handshake.refused_filters))
 
     def _on_disconnect(
         self,
@@ -419,57 +349,19 @@ class Connection:
             return
         if flags.is_disconnect_packet_from_server:
             taken_over = reason.value == TAKEN_OVER
-            blamed = tuple(self._handshake.unanswered) if reason.value in _BLAMES_FILTERS else ()
+            blamed = tuple(self.handshake.unanswered) if reason.value in _BLAMES_FILTERS else ()
             message = f"the broker disconnected us: {refusal(reason)}"
             self._end = End(message, taken_over=taken_over, refused=True, unanswered=blamed)
         else:
-            handshake = self._handshake
+            handshake = self.handshake
             waits_for = "SUBACK" if handshake.subscribing else "" if handshake.connected else "CONNACK"
             message, closed = loss(reason, waits_for=waits_for, protocol=self._settings.protocol)
             blamed = tuple(handshake.unanswered) if closed else ()
             self._end = End(message, by_broker=handshake.connected, unanswered=blamed)
 
-    def _time_us(self) -> int:
-        """The time of arrival of the next message, in µs: later than the time of each message before.
-
-        Several messages of a turn may come within a microsecond. If the clock was set back, its time counts.
-        """
-        now, next_us = time.time_ns() // 1000, self._last_us + 1
-        return next_us if now < next_us < now + _SET_BACK_US else now
-
-    def _take_bulk(self, bulk: Bulk) -> None:
-        records, mids = bulk.records, bulk.mids
-        if records:
-            self._last_us = records[-1].time_us
-        self._records += records
-        self._mids += mids
-        self._departure.came += len(records)
-        self._departure.to_acknowledge += len(mids)
-        self._too_early += bulk.too_early
-        self._turn_bytes += bulk.size
-
     def _take(self, message: Publish) -> None:
-        problem = message.problem
-        if self._client.cut_from is not None:
-            problem = _too_long(self._client.cut_from, len(message.payload))
-        topic, payload, headers = message.topic, message.payload, message.headers
-        self._last_us = self._time_us()
-        self._records.append(Record(topic, payload, self._last_us, None, headers, message.retain, problem=problem))
-        if message.qos:
-            self._mids.append(message.mid)
-            self._departure.to_acknowledge += 1
-            self._too_early += self._client.exceeded
-        self._departure.came += 1
-        self._unwanted += bool(message.problem)
-        self._turn_bytes += len(payload) + len(topic)
-        self._turn_bytes += sum(HEADER_OVERHEAD + len(name) + len(value) for name, value in headers)
-
-
-def _too_long(length: int, kept: int) -> str:
-    return (
-        f"the message has {length} bytes, and only the first {kept} of its payload were kept: the message is longer "
-        "than any payload may be (mapping.max_payload; dead_letters.max_payload bounds the part that is kept)"
-    )
+        client = self._client
+        self._arrivals.add(message, cut_from=client.cut_from, too_early=client.exceeded)
 
 
 def end_session(settings: MqttSection, client_id: str) -> None:

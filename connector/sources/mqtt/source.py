@@ -6,10 +6,7 @@ source waits with full jitter, so that a fleet does not come back as one. A riva
 
 from __future__ import annotations
 
-import json
 import random
-import secrets
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,11 +22,14 @@ from connector.sources.journal.disk import DiskJournal
 from connector.sources.journal.journal import Batch, Journal
 from connector.sources.journal.memory import MemoryJournal
 from connector.sources.loss import Horizon
+from connector.sources.mqtt.arrivals import Received
 from connector.sources.mqtt.bounded_client import MESSAGE_BYTES
-from connector.sources.mqtt.connection import Connection, End, Received, end_session
+from connector.sources.mqtt.connection import Connection, End, end_session
+from connector.sources.mqtt.kept_session import KeptSession
 from connector.sources.mqtt.loss import MqttHorizons, MqttSituation
 from connector.sources.mqtt.packets import AROUND_PAYLOAD
 from connector.sources.mqtt.refusals import Refusals
+from connector.sources.mqtt.reports import doubts, say_breach, say_greeting, say_not_ended, with_reasons
 from connector.sources.mqtt.rival import Rival
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.source import Handover, Reread, Source, SourceFailedError
@@ -44,12 +44,6 @@ _MOST_LINGER: Final = 0.05
 """The most seconds that a message waits for others before the write to the journal."""
 _LINGER_SHARE: Final = 0.05
 """The share of `delivery.max_delay` that a message may wait so."""
-
-_REMEDY: Final = (
-    "check that the address belongs to an MQTT broker, and read the broker's log; if another program used the "
-    "client_id with other subscriptions, set another client_id, or delete the session at the broker; else update the "
-    "broker"
-)
 
 _log = structlog.get_logger(__name__)
 
@@ -73,13 +67,12 @@ class MqttSource(Source):
     ) -> None:
         self.name = settings.name
         self._settings = settings
-        self._file = file
         self._journal = journal
         self._message_bytes = message_bytes
         self._clock = clock
         self._chance = chance
-        self.client_id = settings.client_id or _kept_client_id(file)
-        self._filters = _remembered_filters(file)
+        self._session = KeptSession(settings.name, file, settings.client_id)
+        self.client_id = self._session.client_id
         self._horizons = MqttHorizons(file.path.parent, settings.broker_queue, settings.session_expiry)
         self._leave: frozenset[str] = frozenset()
         self._leaving_now = False
@@ -130,7 +123,7 @@ class MqttSource(Source):
     def publish(self, topic: str, payload: bytes) -> bool:
         """Hand a message to the broker, QoS 0. Returns False without a connection; the message is then not kept."""
         connection = self._connection
-        return connection is not None and connection.connected and connection.publish(topic, payload)
+        return connection is not None and connection.handshake.connected and connection.publish(topic, payload)
 
     def commit(self, commit: Commit) -> None:
         """Hand the commit to the journal."""
@@ -163,12 +156,12 @@ class MqttSource(Source):
             return None
         connection = self._connection
         if connection is not None and connection.left:  # also if some filters were refused
-            self._unsure = self._doubts(connection)
+            self._unsure = doubts(self._settings.protocol, self._leave, connection.handshake)
             self._left = True
             return None
-        if connection is not None and connection.not_ended:
-            return f"the broker does not end {_with_reasons(connection.not_ended.copy())}"
-        if connection is None or not (connection.ready or connection.refused_filters):
+        if connection is not None and connection.handshake.not_ended:
+            return f"the broker does not end {with_reasons(connection.handshake.not_ended.copy())}"
+        if connection is None or not (connection.handshake.ready or connection.handshake.refused_filters):
             return f"not connected: {self._trouble or 'connecting to the broker'}"
         return "unsubscribing, and receiving the messages that the broker has queued for us"
 
@@ -201,7 +194,7 @@ class MqttSource(Source):
         refused = self._refusals.text()
         if refused:
             found.append(refused)
-        if connection is None or not (connection.ready or refused):
+        if connection is None or not (connection.handshake.ready or refused):
             found.append(self._trouble or "connecting to the broker")
         return found
 
@@ -217,8 +210,8 @@ class MqttSource(Source):
         """The gauges of the connection and of the journal."""
         connection = self._connection
         return {
-            "mqtt_connected": float(connection is not None and connection.ready),
-            "mqtt_session_present": float(connection is not None and connection.session_present),
+            "mqtt_connected": float(connection is not None and connection.handshake.ready),
+            "mqtt_session_present": float(connection is not None and connection.handshake.session_present),
             "mqtt_connections_total": self._connections,
             "mqtt_received_total": self._received,
             "mqtt_lost_sessions_total": self._lost_sessions,
@@ -236,7 +229,7 @@ class MqttSource(Source):
     def horizons(self, now: float) -> list[Horizon]:
         """The bounds of the journal, the disk, the broker's queue and the session."""
         connection = self._connection
-        connected = connection is not None and connection.connected
+        connected = connection is not None and connection.handshake.connected
         return self._horizons.look(now, MqttSituation(self._journal.fill(), self._received, connected=connected))
 
     # -- the network thread -----------------------------------------------------------------------
@@ -269,7 +262,7 @@ class MqttSource(Source):
             connection = Connection(
                 self._settings,
                 self.client_id,
-                remembered_filters=self._filters,
+                remembered_filters=self._session.filters,
                 received=self._append,
                 subscribed=self._subscribed,
                 unsubscribed=self._unsubscribed,
@@ -295,13 +288,7 @@ class MqttSource(Source):
         self._protocol_errors += 1
         if end.breach is not None and end.breach not in self._breaches:
             self._breaches.add(end.breach)
-            _log.error(
-                "mqtt_protocol_error",
-                source=self.name,
-                reason=end.message,
-                effect="we end the connection, and connect again after a pause; the broker keeps our session",
-                remedy=_REMEDY,
-            )
+            say_breach(self.name, end.message)
 
     def _may_end_session(self) -> bool:
         """Whether the session may end: not while the broker holds messages that only our session would get."""
@@ -331,15 +318,17 @@ class MqttSource(Source):
         self._received += len(received.records)
         self._unwanted += received.unwanted
         self._too_early += received.too_early
-        mids = received.mids
-        self._journal.append(Batch(received.records, lambda: connection.acknowledge(mids)))
+        self._journal.append(Batch(received.records, lambda: connection.acknowledge(received.mids)))
 
     def _subscribed(self, connection: Connection, filters: frozenset[str]) -> None:
         if self._greeted is not connection:
             self._greeted = connection
-            self._greet(connection)
-        self._remember(filters)
-        if connection.subscribing:  # the broker has forgotten our session, and nothing is in force yet
+            self._horizons.session_expiry = connection.handshake.session_expiry
+            lost = bool(self._session.filters) and not connection.handshake.session_present
+            self._lost_sessions += lost
+            say_greeting(self._settings, self.client_id, connection.handshake, lost=lost)
+        self._session.remember(filters)
+        if connection.handshake.subscribing:  # the broker has forgotten our session, and nothing is in force yet
             return
         refused, before = self._refusals.text(), self._refused
         self._refused = refused
@@ -351,100 +340,14 @@ class MqttSource(Source):
                 "mqtt_connected",
                 source=self.name,
                 client_id=self.client_id,
-                session_present=connection.session_present,
+                session_present=connection.handshake.session_present,
                 topics=self._settings.topics,
             )
 
-    def _greet(self, connection: Connection) -> None:
-        """Log what a new connection shows about our session, and about the limits of the broker."""
-        settings = self._settings
-        if self._filters and not connection.session_present:
-            self._lost_sessions += 1
-            _log.warning(
-                "mqtt_session_lost",
-                source=self.name,
-                client_id=self.client_id,
-                effect="the broker has forgotten our session: the messages queued since our last connection are lost",
-                remedy="enable persistence at the broker, and set a session_expiry longer than our absence",
-            )
-        self._horizons.session_expiry = connection.session_expiry
-        if connection.session_expiry < settings.session_expiry:
-            _log.warning(
-                "mqtt_session_expiry_reduced",
-                source=self.name,
-                asked_seconds=settings.session_expiry,
-                granted_seconds=connection.session_expiry,
-                effect="if we are away for longer, messages are lost at the broker",
-                remedy="raise the longest session expiry at the broker, or be away for less",
-            )
-        if not connection.announced.retained and settings.takes_retained and "retained" in settings.model_fields_set:
-            _log.warning(
-                "mqtt_without_retained",
-                source=self.name,
-                effect="the broker keeps no retained messages: the last values of before our subscription do not come",
-                remedy="enable retained messages at the broker, or set retained: never",
-            )
-        self._say_not_ended(connection)
-
     def _unsubscribed(self, filters: frozenset[str]) -> None:
-        self._remember(filters)
+        self._session.remember(filters)
         if self._connection is not None:
-            self._say_not_ended(self._connection)
-
-    def _say_not_ended(self, connection: Connection) -> None:
-        if connection.not_ended:
-            _log.error(
-                "mqtt_unsubscribe_refused",
-                source=self.name,
-                reason=_with_reasons(connection.not_ended),
-                effect="the broker goes on giving messages of these subscriptions to our session",
-                remedy="delete the session at the broker if the reasons do not help",
-            )
-
-    def _doubts(self, connection: Connection) -> list[str]:
-        """What the answers to UNSUBSCRIBE leave in doubt."""
-        found = []
-        if unknown := sorted(connection.unknown_filters):
-            found.append(
-                f"the broker did not know our subscriptions {', '.join(map(repr, unknown))}, which it had granted: the "
-                "broker's log may say why"
-            )
-        if shared := sorted(topic for topic in self._leave if topic.startswith("$share/")):
-            names = ", ".join(map(repr, shared))
-            found.append(f"no broker says whether another member reads {names}: without one, new messages are dropped")
-            if self._settings.protocol == "3.1.1":
-                found.append(
-                    f"with MQTT 3.1.1, the broker does not say whether it has shared subscriptions, and ended {names}"
-                )
-        return found
-
-    def _remember(self, filters: frozenset[str]) -> None:
-        """Remember the filters in force. If the disk is full, the next connection tries again."""
-        if filters == self._filters:
-            return
-        try:
-            self._file.remember("subscriptions", json.dumps(sorted(filters)))
-        except sqlite3.OperationalError as error:
-            _log.warning("mqtt_subscriptions_not_remembered", source=self.name, reason=str(error))
-        else:
-            self._filters = filters
-
-
-def _with_reasons(filters: dict[str, str]) -> str:
-    return ", ".join(f"{topic!r} ({why})" for topic, why in sorted(filters.items()))
-
-
-def _kept_client_id(file: SourceFile) -> str:
-    known = file.remembered("client_id")
-    if known is None:
-        known = f"clarify-connector-{secrets.token_hex(6)}"
-        file.remember("client_id", known)
-    return str(known)
-
-
-def _remembered_filters(file: SourceFile) -> frozenset[str]:
-    known = file.remembered("subscriptions")
-    return frozenset(json.loads(str(known))) if known else frozenset()
+            say_not_ended(self.name, self._connection.handshake)
 
 
 def open_source(section: MqttSection, file: SourceFile, message_bytes: int) -> MqttSource:

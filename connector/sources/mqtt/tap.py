@@ -12,7 +12,8 @@ import threading
 from typing import Final
 
 from connector.records import Record
-from connector.sources.mqtt.connection import Connection, End, Received
+from connector.sources.mqtt.arrivals import Received
+from connector.sources.mqtt.connection import Connection, End
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.tap import TapError
 
@@ -54,7 +55,7 @@ class MqttTap:
         try:
             return self._queue.get(timeout=timeout)
         except queue.Empty:
-            refused = self._connection.refused_filters
+            refused = self._connection.handshake.refused_filters
             if refused:
                 names = ", ".join(f"{topic!r} ({why})" for topic, why in refused.items())
                 raise TapError(f"source {self.name}: the broker did not grant {names}") from None
@@ -64,7 +65,7 @@ class MqttTap:
 
     def listening(self) -> bool:
         """Whether the subscriptions are in force."""
-        return self._connection.ready
+        return self._connection.handshake.ready
 
     def close(self) -> None:
         """Disconnect. The broker forgets the session."""

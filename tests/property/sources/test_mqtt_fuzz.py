@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.ledger.source_file import SourceFile
+from connector.sources.mqtt.arrivals import Received
 from connector.sources.mqtt.bounded_client import BoundedClient
 from connector.sources.mqtt.bulk import Bulk
-from connector.sources.mqtt.connection import Connection, End, Received
+from connector.sources.mqtt.connection import Connection, End
 from connector.sources.mqtt.section import MqttSection
 from connector.sources.mqtt.source import open_source
 from tests.hostile.mqtt_broker import HostileBroker, Session, connack, number, packet, publish, suback, text, with_mid

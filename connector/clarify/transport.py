@@ -189,7 +189,9 @@ def _describe(error: NoAnswer, url: str) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in error.said:
         return f"The server's certificate is not trusted ({error}): check apiUrl, or name the CA file to trust."
     hint = ""
-    if issubclass(error.kind, httpx.RemoteProtocolError) and url.startswith("http:"):
+    # A server of TLS ends a plain connection with its end or with a reset, whichever comes first.
+    ended = httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError
+    if issubclass(error.kind, ended) and url.startswith("http:"):
         hint = ": if the server speaks TLS, apiUrl must begin with https://"
     elif "WRONG_VERSION_NUMBER" in error.said:
         hint = ": the server does not speak TLS, so apiUrl must begin with http://"

@@ -28,9 +28,9 @@ def transport(
     return Transport(timeouts=Timeouts(), headers={}, clock=clock, transport=httpx.MockTransport(handler))
 
 
-def exchange(handler: Callable[[httpx.Request], httpx.Response], *, stores: bool = True) -> Retryable:
+def exchange(handler: Callable[[httpx.Request], httpx.Response], *, stores: bool = True, url: str = URL) -> Retryable:
     with closing(transport(handler)) as line, pytest.raises(Retryable) as caught:
-        line.post(URL, b"{}", {"Authorization": "Bearer tok"}, method="x.y", stores=stores)
+        line.post(url, b"{}", {"Authorization": "Bearer tok"}, method="x.y", stores=stores)
     return caught.value
 
 
@@ -65,6 +65,16 @@ def test_errors_on_the_line_are_worth_another_try(kind: type[httpx.RequestError]
     assert error.__cause__ is None
     assert error.__context__ is None
     assert not exchange(fail, stores=False).outcome_unknown
+
+
+@pytest.mark.parametrize("kind", [httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError])
+def test_a_server_of_tls_is_guessed_however_it_ends_a_plain_connection(kind: type[httpx.RequestError]) -> None:
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise kind("it broke", request=request)
+
+    hint = "if the server speaks TLS, apiUrl must begin with https://"
+    assert hint in str(exchange(fail, url=URL.replace("https", "http")))
+    assert hint not in str(exchange(fail))
 
 
 def test_a_header_that_cannot_be_sent_is_not_quoted() -> None:

@@ -27,9 +27,13 @@ class Retired:
     """What the group had not settled."""
 
 
-def gone_with_topic(retired: Sequence[Retired], ledger: Mapping[str, Any], arrived: AbstractSet[str]) -> list[Allowed]:
-    """For each life, what may be missing: what comes after the last record that arrived, if the ledger has an incident
-    about the topic from before the end of the next life."""
+def gone_with_topic(retired: Sequence[Retired], ledger: Mapping[str, Any], stored: AbstractSet[str]) -> list[Allowed]:
+    """For each life, what may be missing: what comes after the last record that was stored, if the ledger has an
+    incident about the topic from before the end of the next life.
+
+    A dead letter does not say how far the samples came: a letter is written when its chunk is mapped, before any sample
+    of the chunk is sent, and a kill may come between the two.
+    """
     said = [
         datetime.fromisoformat(at).timestamp()
         for source in ledger["sources"].values()
@@ -39,7 +43,7 @@ def gone_with_topic(retired: Sequence[Retired], ledger: Mapping[str, Any], arriv
     ends = [*(life.at for life in retired), float("inf")]
     found = []
     for life, (begin, end) in zip(retired, pairwise(ends), strict=True):
-        last = max((number_of(mark) for mark in life.marks & arrived), default=0)
+        last = max((number_of(mark) for mark in life.marks & stored), default=0)
         marks = frozenset(mark for mark in life.marks if number_of(mark) > last)
         found.append(Allowed(marks, len(marks) if any(int(begin) <= at < end for at in said) else 0))
     return found

@@ -97,8 +97,9 @@ def run(
         ledgers = {name: read_ledger([stage.members[name].process]) for name in MQTT}
         ledgers[KAFKA] = read_ledger([member.process for member in stage.group()])
         allowed = may_be_missing(faults.damages, ledgers["m0"])
-        arrived = {message.mark for message in truth if message.key in stored}.union(letters)
-        gone = gone_with_topic(faults.retired, ledgers[KAFKA], arrived)
+        gone = gone_with_topic(
+            faults.retired, ledgers[KAFKA], {message.mark for message in truth if message.key in stored}
+        )
         verdict = judge(truth, stored, letters, [allowed, *gone])
         balanced, complaints = _balanced(ledgers, allowed.reported)
         problems += cried(verdict, faults.retired, ledgers[KAFKA])

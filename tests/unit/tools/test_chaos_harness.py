@@ -213,7 +213,7 @@ def test_a_deleted_topic_excuses_what_was_not_settled_if_that_was_said_at_that_t
     assert said("1970-01-01T00:03:21+00:00 chaos[0]: expired", "1970-01-01T00:01:39+00:00 anew[0]: before") == [0, 0]
 
 
-def test_a_deleted_topic_excuses_nothing_before_the_last_record_that_arrived() -> None:
+def test_a_deleted_topic_excuses_nothing_before_the_last_record_that_was_stored() -> None:
     lives = [Retired(100.5, frozenset(f"chaos:a0:{number}" for number in range(8, 13)))]
     said = {"sources": {"kafka": {"incidents": ["1970-01-01T00:01:41+00:00 anew[0]: it is another topic"]}}}
     (found,) = gone_with_topic(lives, said, {"chaos:a0:10", "chaos:p0:12"})

@@ -50,6 +50,7 @@ FULL: Final = DeadLetter(
     configuration="0123456789abcdef",
     version="1.2.3",
     written_us=1_790_000_000_000_002,
+    log="vFaeMEQxRgehhOfpb5wPiw",
 )
 """A letter that uses every field."""
 
@@ -166,6 +167,14 @@ class StoreConformance:
         again.add([*letters, a_letter(99)])
         again.close()
         assert same_letters(place.kept(), [*letters, a_letter(99)])
+
+    def test_records_of_two_logs_at_one_position_are_two_records(self, place: Place) -> None:
+        """A topic that is made anew has the same partitions and positions, and perhaps the same mistake in a record."""
+        letters = [a_letter(1), a_letter(1, log="old"), a_letter(1, log="new")]
+        store = place.open()
+        store.add(letters)
+        store.close()
+        assert same_letters(place.kept(), letters)
 
     def test_while_it_cannot_be_written_it_says_so_and_later_works_again(self, place: Place) -> None:
         """While the store fails, `add` raises `DeadLettersError`; later the same letters can be added."""

@@ -19,7 +19,7 @@ from connector.records import Record, Reject
 
 _FORMAT: Final = 1
 _SMALL: Final = 256
-_OFTEN_EMPTY: Final = ("more", "missing", "cut", "configuration", "version", "headers")
+_OFTEN_EMPTY: Final = ("more", "missing", "cut", "configuration", "version", "headers", "log")
 
 
 class NoLetterError(ConnectorError, ValueError):
@@ -41,6 +41,7 @@ def as_object(letter: DeadLetter, *, with_payload: bool = True) -> dict[str, Any
         "source": letter.source,
         "partition": letter.partition,
         "position": letter.position,
+        "log": letter.log,
         "topic": letter.topic,
         "time": time_text(letter.time_us),
         "rejects": [{k: v for k, v in msgspec.to_builtins(r).items() if v is not None} for r in letter.rejects],
@@ -103,6 +104,7 @@ def _letter(found: dict[str, Any], payload: bytes | None) -> DeadLetter:
         configuration=str(found.get("configuration", "")),
         version=str(found.get("version", "")),
         written_us=int(found.get("written_us", 0)),
+        log=str(found.get("log", "")),
     )
 
 

@@ -56,6 +56,9 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """The version of the connector that wrote the letter."""
     written_us: int = 0
     """The time at which the letter was written, in µs since 1970."""
+    log: str = ""
+    """The log that has the position, as `Source.log` names it: a topic that is made anew has the same partitions and
+    positions. Empty if it is unknown, or if a partition has one log only."""
 
     @property
     def key(self) -> str:
@@ -69,7 +72,12 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def record_id(self) -> str:
         """The identifier of the record, the same in all letters about the record: 20 hexadecimal digits."""
-        return _digest(f"{self.source}\x1f{self.partition}\x1f{self.position}")
+        return _digest(f"{self.source}\x1f{self.log_partition}\x1f{self.position}")
+
+    @property
+    def log_partition(self) -> str:
+        """The partition, and its log if the log is known: the name under which no two records share a position."""
+        return f"{self.partition}@{self.log}" if self.log else self.partition
 
     @property
     def time_us(self) -> int:
@@ -107,8 +115,9 @@ def letter_of(
     rejects: Sequence[Reject],
     record: Record | None,
     why: str = "",
+    log: str = "",
 ) -> DeadLetter:
-    """The letter about one record; `why` says why `record` is None.
+    """The letter about one record of the log `log`; `why` says why `record` is None.
 
     If the time of the record does not fit into 64 bits, the letter keeps the nearest time that fits, and the first
     reject quotes the original time.
@@ -127,6 +136,7 @@ def letter_of(
         rejects=tuple(rejects),
         record=record,
         missing="" if record is not None else why,
+        log=log,
     )
 
 

@@ -136,7 +136,7 @@ class SqliteLetters:
             told(done, max(total, done))
 
     def by_record(self, source: str) -> Iterator[DeadLetter]:
-        """The letters of one source, in the order of partitions and positions."""
+        """The letters of one source, in the order of partitions (each with its log) and positions."""
         at: tuple[str, int, int] = ("", -(2**62), 0)
         while page := self._page(
             "partition, position, number, body",
@@ -150,7 +150,7 @@ class SqliteLetters:
             at = page[-1][:3]
 
     def of_record(self, source: str, partition: str, position: int) -> list[DeadLetter]:
-        """All letters about one record."""
+        """All letters about one record; `partition` is the letters' `log_partition`."""
         found = self._page("body", "source = ? AND partition = ? AND position = ?", source, partition, position)
         return [_decode(body) for (body,) in found]
 
@@ -228,4 +228,4 @@ class SqliteLetters:
 def _row(letter: DeadLetter, body: bytes) -> tuple[str | int | bytes, ...]:
     size = len(body) + len(letter.topic) + _OVERHEAD
     reasons = " ".join(sorted(letter.reasons))
-    return (letter.key, letter.source, letter.partition, letter.position, letter.topic, size, reasons, body)
+    return (letter.key, letter.source, letter.log_partition, letter.position, letter.topic, size, reasons, body)

@@ -65,6 +65,8 @@ class Rejects:
 
     def keep(self, chunk: Chunk, parts: list[Part]) -> bool:
         """Write dead letters for all values of a chunk that the mapping rejected; returns False if aborted."""
+        source = self._sources[chunk.source]
+        log = source.log(chunk.partition)
         letters = [
             letter_of(
                 chunk.source,
@@ -73,11 +75,12 @@ class Rejects:
                 chunk.records[index].topic,
                 part.rejects,
                 chunk.records[index],
+                log=log,
             )
             for index, part in parts
             if isinstance(part, Mapped) and part.rejects
         ]
-        return not letters or self._add_letters(letters, self._sources[chunk.source].hold)
+        return not letters or self._add_letters(letters, source.hold)
 
     def keep_refused(self, records: Iterator[tuple[int, list[Sample]]], locate: Locate, reason: str) -> bool:
         """Write dead letters for samples that Clarify refused for `reason`; returns False if aborted.
@@ -96,6 +99,7 @@ class Rejects:
         Each record is read again from its log, part by part, so that the records are never in memory all at once.
         """
         left = sorted(refused)
+        log = self._sources[source].log(partition)
         while left:
             moves()
             again = self._sources[source].read_again(partition, left, _REREAD_BYTES)
@@ -104,7 +108,9 @@ class Rejects:
             for position in left[:done]:
                 about = refused[position]
                 record = again.records.get(position)
-                letters.append(letter_of(source, partition, position, about.topic, about.rejects, record, again.why))
+                letters.append(
+                    letter_of(source, partition, position, about.topic, about.rejects, record, again.why, log)
+                )
             if not self._add_letters(letters):
                 return False
             left = left[done:]

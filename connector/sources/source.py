@@ -114,6 +114,14 @@ class Source(Protocol):
         all. Another thread than that of `poll` may call. Raises nothing, and does not wait for long.
         """
 
+    def log(self, partition: str) -> str:
+        """The name of the log that has the positions of a partition, such as the ID of its topic.
+
+        Empty, which is the default, if the log is unknown, or if a partition has one log only.
+        """
+        del partition
+        return ""
+
     @abstractmethod
     def stop_reading(self) -> None:
         """Receive nothing more, because a shutdown has begun.

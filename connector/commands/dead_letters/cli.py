@@ -403,7 +403,7 @@ def _described(letter: DeadLetter, *, as_hex: bool) -> list[str]:
         f"by            version {letter.version or '?'}, mapping {letter.configuration or '?'}",
         f"source        {letter.source}",
         f"topic         {letter.topic}",
-        f"position      {letter.partition} {letter.position}",
+        f"position      {letter.log_partition} {letter.position}",
         f"time          {time_text(letter.time_us)}",
     ]
     if record is not None and record.key is not None:

@@ -18,6 +18,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
+from msgspec.structs import replace
+
 from connector import ConnectorError, __version__
 from connector.commands.dead_letters.replay_source import RecordPosition, ReplaySource, whole_record
 from connector.commands.dead_letters.selection import LetterSelection
@@ -166,7 +168,12 @@ class Replay:
             for place in places[start : start + _AT_ONCE]:
                 old, new = self._letters.of_record(*place), self._failed.of_record(*place)
                 before, after = {letter.key for letter in old}, {letter.key for letter in new}
-                added += [letter for letter in new if letter.key not in before]
+                about = old[0]  # a replay gives the partition and its log as one name; the key stays the same
+                added += [
+                    replace(letter, partition=about.partition, log=about.log)
+                    for letter in new
+                    if letter.key not in before
+                ]
                 gone += [key for key in before if key not in after]
                 self.result.add(old, new)
                 self.done += 1

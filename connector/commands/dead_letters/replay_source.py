@@ -27,11 +27,12 @@ class RecordPosition(NamedTuple):
 
     source: str
     partition: str
+    """As `DeadLetter.log_partition`."""
     position: int
 
 
 class ReplaySource(Source):
-    """A `Source` that reads the dead letters of one source."""
+    """A `Source` that reads the dead letters of one source. A partition is the letters' `log_partition`."""
 
     def __init__(self, name: str, letters: SqliteLetters, settled: Callable[[list[RecordPosition]], None]) -> None:
         """`settled` is called with the records that were inserted, or that failed again."""
@@ -87,7 +88,7 @@ class ReplaySource(Source):
         """Do nothing: the source has nothing open."""
 
     def _all_chunks(self) -> Iterator[Chunk]:
-        for partition, letters in groupby(self._letters.by_record(self.name), key=lambda letter: letter.partition):
+        for partition, letters in groupby(self._letters.by_record(self.name), key=lambda letter: letter.log_partition):
             positions: list[int] = []
             records: list[Record] = []
             size = 0

@@ -192,6 +192,11 @@ class KafkaSource(Source):
         """Read records again, with another consumer outside the group."""
         return self._again.read(partition, positions, max_bytes)
 
+    def log(self, partition: str) -> str:
+        """The ID of the topic, or else of its cluster."""
+        identity = self._assignment.log(partition)
+        return "" if identity is None else identity.log
+
     def stop_reading(self) -> None:
         """Read nothing more; the membership stays until `close`."""
         self._draining.set()

@@ -14,6 +14,9 @@ from typing import Any
 from confluent_kafka import Producer
 
 from connector.commands.cli import main
+from connector.dead_letters.letter import letter_of
+from connector.dead_letters.sqlite_store import SqliteLetters
+from connector.records import Reason, Record, Reject
 from tests.brokers import Mosquitto
 from tests.connector_process import ConnectorProcess, run_command
 from tests.dead_letter_places import KafkaPlace, MqttPlace
@@ -129,6 +132,25 @@ def test_what_is_rejected_can_be_mended_and_replayed(sandbox: SandboxServer, tmp
     assert letters(connector) == []
     assert connector.ledger()[0] == 0
     assert not list((tmp_path / "state" / "replay").glob("*.sqlite*"))
+
+
+def test_records_of_two_logs_at_one_position_are_replayed_each(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """A topic that was made anew has the same positions: neither record stands for the other."""
+    (tmp_path / "data.ndjson").write_text(line("logs/none", '{"v": 1}'))
+    source = "  - {type: file, path: data.ndjson, records: record}"
+    connector = ConnectorProcess(tmp_path, sandbox.credentials_path, source, FAST)
+    assert connector.start(ready=False).wait(60) == 0, connector.log()
+    store = SqliteLetters(tmp_path / "state" / "dead-letters.sqlite", 10**9)
+    store.add(
+        letter_of("file", "t[0]", 7, "logs/t", [Reject(Reason.NOT_FINITE, "it is not finite", "v")],
+                  Record("logs/t", payload, START * 10**6), log=log)
+        for log, payload in (("old", b'{"v": 8}'), ("new", b'{"v": 9, "w": NaN}'))
+    )  # fmt: skip
+    store.close()
+    result = replayed(connector)
+    assert (result["succeeded"], result["failed_again"], result["not_replayable"]) == (1, 1, {})
+    assert {value for _, value in sandbox.samples("logs/t:v")} & {8, 9}
+    assert [(kept["partition"], kept["log"], kept["position"]) for kept in letters(connector)] == [("t[0]", "new", 7)]
 
 
 def test_a_replay_beside_the_running_connector(sandbox: SandboxServer, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from connector import ConnectorError
-from connector.config.bounded_yaml import BoundedYamlError, read_yaml
 from connector.config.observe import ObserveSection
+from connector.formats.text.bounded_yaml import BoundedYamlError, read_yaml
 from connector.settings import STDIN, Catalogue
 from connector.terminal.text import shown
 

@@ -13,10 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from connector import ConnectorError
+from connector.formats.text.bounded_yaml import BoundedYamlError, read_yaml
 
 _FOLDER: Final = Path(__file__).parent
 BUILT_IN: Final = tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
@@ -96,9 +94,12 @@ def _built_in(file: Path) -> dict[str, Any]:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        found = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise PresetError("preset", f"{file} cannot be read: {error}") from None
+        found = read_yaml(file)
+    except OSError as error:
+        raise PresetError("preset", f"{file} cannot be read: {error.strerror}") from None
+    except BoundedYamlError as error:
+        line = "" if error.line is None else f", line {error.line}"
+        raise PresetError("preset", f"{file}{line}: {error}") from None
     rules = found.get("rules") if isinstance(found, dict) else None
     if not (isinstance(rules, list) and rules and all(isinstance(rule, dict) for rule in rules)):
         raise PresetError("preset", f"{file}: a preset has rules:, a list of rules in the words of a configuration")

@@ -749,7 +749,13 @@ def test_a_folder_of_presets_of_ones_own(tmp_path: Path) -> None:
     [
         (None, "", "preset_folder: nowhere", "mapping.preset_folder: there is no folder"),
         ("zigbee2mqtt.yaml", "rules: []\n", "preset_folder: mine", "there is a built-in preset of this name"),
-        ("a.yaml", "rules: [\n", "preset_folder: mine, presets: [a]", "a.yaml cannot be read"),
+        ("a.yaml", "rules: [\n", "preset_folder: mine, presets: [a]", "a.yaml, line 2: not valid YAML"),
+        (
+            "a.yaml",
+            bomb(12, 10, "[lol]"),
+            "preset_folder: mine, presets: [a]",
+            "with aliases replaced, the file has more",
+        ),
         ("a.yaml", "rules: {}\n", "preset_folder: mine, presets: [a]", "a preset has rules:, a list of rules"),
         ("a.yaml", "rule: []\nrules: [{topic: t}]\n", "preset_folder: mine, presets: [a]", "rule: there is no such"),
         ("a.yaml", "rules: [{topic: t, inptu: x}]\n", "preset_folder: mine, presets: [a]", "with preset a: inptu"),

@@ -15,7 +15,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from connector.formats.format import PayloadError
+from connector.formats.format import DecodingNotes, PayloadError
 from connector.formats.sparkplug.topic import Owner
 from connector.mapping.documents.decimals import DecimalsAsBytes
 from connector.mapping.documents.decoded import Decoded
@@ -24,6 +24,7 @@ from connector.mapping.documents.known_shapes import KnownShapes
 from connector.mapping.documents.nothing import is_no_value
 from connector.mapping.documents.repeats import refuse_repeats
 from connector.mapping.documents.shapes import Flat
+from connector.mapping.documents.tolerances import Tolerances
 from connector.mapping.documents.walk import Walker, leaves, shown_value
 from connector.mapping.observations import Observation, Observations
 from connector.mapping.plans import Plan, TopicPlan
@@ -115,6 +116,9 @@ class Mapper:
         """Observations about payloads, for people."""
         walker = Walker(self.bounds, max_values, naming.new_id, naming.learn, self.observations)
         shapes = KnownShapes(self.bounds, max_values, walker.find_time)
+        self._notes = DecodingNotes()
+        self.tolerances = Tolerances(self.observations)
+        """The faults of payloads that were overlooked."""
         self.shared_topics = SharedTopics(self.observations, on_identity)
         """The topics that several things share."""
         self._documents = DocumentMapper(
@@ -125,6 +129,7 @@ class Mapper:
             self.bounds,
             self.shared_topics,
             DecimalsAsBytes(self.observations),
+            self.tolerances,
         )
         self.sparkplug = SparkplugMapping(
             self.bounds,
@@ -269,7 +274,8 @@ class Mapper:
     # -- all other records ------------------------------------------------------------------------
 
     def _map_by_rules(self, source: str, record: Record, topic: TopicPlan, payload: bytes) -> Mapped:
-        decoded = Decoded(payload, record.headers, self.max_payload_bytes, once=not self._match_all)
+        notes = self._notes.cleared()
+        decoded = Decoded(payload, record.headers, self.max_payload_bytes, notes, once=not self._match_all)
         result = Mapped()
         taken = skipped = 0
         shares = self._shares = []
@@ -297,6 +303,8 @@ class Mapper:
             result = _joined(result, _pointing(mapped, rule))
             if not self._match_all and not decoded.has_more(rule.format):
                 break
+        if notes.tolerated:
+            self.tolerances.note(source, record.topic, notes.tolerated)
         rest = decoded.rest()
         if not taken:
             return self._unmatched(source, record, topic, payload)

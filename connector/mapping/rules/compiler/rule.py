@@ -116,7 +116,7 @@ def _maps_other_values(section: RuleSection, values: CompiledValues) -> bool:
 
 def _format(section: RuleSection, build: BuildFormat | None) -> Format | None:
     """Returns the format of the payloads; None for plain JSON, and without `build`."""
-    plain = section.format is None or section.format.type == "json"
+    plain = section.format is None or (isinstance(section.format, JsonFormatSection) and section.format.is_default)
     if build is None or (plain and section.compression == "none"):
         return None
     return build(section.format or JsonFormatSection(), section.compression)

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from connector.formats.format import DecodingNotes, PayloadError
 from connector.formats.sparkplug.topic import Owner
 from connector.mapping.documents.decimals import DecimalsAsBytes
+from connector.mapping.documents.decode import DecodedFields, decode_fields
 from connector.mapping.documents.decoded import Decoded
 from connector.mapping.documents.document_mapper import NOT_DECODED, DocumentMapper
 from connector.mapping.documents.known_shapes import KnownShapes
@@ -325,12 +326,18 @@ class Mapper:
         try:
             documents, keys_repeat = decoded.by(rule.format)
             for number, document in documents:
+                fields = None
+                if rule.decode:
+                    fields = decode_fields(rule.decode, document, self.max_payload_bytes, self._notes.tolerated)
+                    document = fields.document  # noqa: PLW2901 - what is mapped
                 if not all(condition.holds(document) for condition in rule.when):
                     continue
                 decoded.take(rule.format, number)
                 mapped = Mapped(skipped=True, filtered=leaves(document), why="skipped") if rule.skip else None
                 if mapped is None:
                     mapped = _or_thinned(self._documents.document(rule, plan, record, named, document))
+                if fields is not None and fields.rejects:
+                    mapped = _with_bad_fields(mapped, fields)
                 several += bool(mapped.samples)
                 result = mapped if result is None else _added(result, mapped)
         except PayloadError as error:
@@ -339,12 +346,7 @@ class Mapper:
                 return Mapped(filtered=1, skipped=True, why="unavailable")
             result = _joined(result or Mapped(), _rejected(error.reason, str(error)))
         else:
-            bad = decoded.take_bad(rule.format) if result is not None or not rule.when else []
-            if bad:
-                result = _joined(result or Mapped(), Mapped(rejects=bad))
-            if keys_repeat and result is not None:
-                result = _joined(result, Mapped(rejects=keys_repeat))
-                keys_repeat.clear()
+            result = _with_unread(result, rule, decoded, keys_repeat)
         if several > 1 and result is not None and not rule.shared_inputs:
             result.samples, rejects, left_out = refuse_repeats(result.samples, dict, own_time_us=record.time_us)
             result = _joined(result, Mapped(rejects=rejects, filtered=left_out))
@@ -400,6 +402,27 @@ class Mapper:
             Reason.PAYLOAD_TOO_LARGE,
             f"{len(payload)} bytes; at most {self.max_payload_bytes} are mapped (mapping.max_payload)",
         )
+
+
+def _with_unread(result: Mapped | None, rule: Rule, decoded: Decoded, keys_repeat: list[Reject]) -> Mapped | None:
+    """Returns the outcome of a rule, with the rejects of documents that could not be read, and of repeated keys."""
+    bad = decoded.take_bad(rule.format) if result is not None or not rule.when else []
+    if bad:
+        result = _joined(result or Mapped(), Mapped(rejects=bad))
+    if keys_repeat and result is not None:
+        result = _joined(result, Mapped(rejects=keys_repeat))
+        keys_repeat.clear()
+    return result
+
+
+def _with_bad_fields(mapped: Mapped, fields: DecodedFields) -> Mapped:
+    """Returns the outcome of a document, with the rejects of its fields.
+
+    That there is no value beside these fields is no reject of its own.
+    """
+    nothing = [one for one in mapped.rejects if one.path is None and one.reason is Reason.NO_NUMERIC_VALUE]
+    rejects = [one for one in mapped.rejects if one not in nothing]
+    return Mapped(mapped.samples, rejects + fields.rejects, max(0, mapped.filtered - fields.failed))
 
 
 def _joined(one: Mapped, other: Mapped) -> Mapped:

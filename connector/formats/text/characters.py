@@ -27,8 +27,8 @@ _NUL_ENDS: Final = ("\0", "\n", "\r")
 def decode_text(payload: bytes, encoding: str = "utf-8", tolerated: set[str] | None = None) -> str:
     """The payload as text, without its byte order mark and the NULs at its end. Raises `PayloadError`.
 
-    With `encoding` utf-8, a payload that begins with the mark of UTF-16 or UTF-32 is read as this. `tolerated` gets what
-    was overlooked, as keys of `TOLERATED`.
+    With `encoding` utf-8, a payload that begins with the mark of UTF-16 or UTF-32 is read as this. `tolerated` gets
+    what was overlooked, as keys of `TOLERATED`.
     """
     marked = next((name for mark, name in _MARKS if payload.startswith(mark)), None) if encoding == "utf-8" else None
     try:

@@ -2,8 +2,8 @@
 
 orjson decodes standard JSON. A payload that orjson refuses is decoded again with more tolerance, so that one odd value
 does not cost the other values of its payload. `nan` and `inf` in any form become floats (the mapping rejects only this
-value), a byte order mark and NULs at the end are dropped, UTF-16 is recognised, and a bare number may be written `+5` or
-`007`. With `lenient`, more is read: see `loose_json`. Everything else is a `PayloadError` that names the place.
+value), a byte order mark and NULs at the end are dropped, UTF-16 is recognised, and a bare number may be written `+5`
+or `007`. With `lenient`, more is read: see `loose_json`. Everything else is a `PayloadError` that names the place.
 """
 
 from __future__ import annotations

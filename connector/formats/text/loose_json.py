@@ -1,8 +1,8 @@
-"""JSON that is nearly JSON: text → the same text as JSON writes it, for the values that JSON cannot write or does.
+"""JSON that is nearly JSON: text → the same text as JSON writes it.
 
 Nothing is read here: one pass changes single words of the text, and the strict parser then reads the result. So what is
-not understood stays as it is, and is refused there. Libraries for JSON5 were tried: they refuse `007`, `True` and `nan`,
-which devices send, and read a hundred kilobytes a second.
+not understood stays as it is, and is refused there. Libraries for JSON5 refuse `007`, `True` and `nan`, which devices
+send, and read a hundred kilobytes a second.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import re
 from typing import Final
 
 _TOKEN: Final = re.compile(
-    r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)'  # the text ends inside a string: the string is taken whole, else the time is squared
+    # a string that the text ends in is taken whole: tried again at each of its quotes, it would take minutes
+    r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)'
     r"|'(?:[^'\\]++|\\.)*+(?:'|\\?\Z)"
     r"""|[^\s{}\[\]:,"']++"""
     r"|,(?=\s*+[}\]])",
@@ -21,7 +22,7 @@ NON_FINITE: Final = re.compile(r"[+-]?(?:nan(?:\(\w{0,20}\))?|inf(?:inity)?|1\.#
 """NaN and infinity as the printf of C libraries, and many languages, write them."""
 _NUMBER: Final = re.compile(r"([+-]?)(\d*)(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 _HEX: Final = re.compile(r"[+-]?0[xX][0-9a-fA-F]{1,16}")
-_KEY: Final = re.compile(r"[^\W\d][\w$]*|\d+")
+_KEY: Final = re.compile(r"(?:[^\W\d]|\$)[\w$]*|\d+")
 _COLON: Final = re.compile(r"\s*+:")
 _QUOTED: Final = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(.))|\"", re.DOTALL)
 _WORDS: Final = {"true": "true", "false": "false", "null": "null", "none": "null", "undefined": "null"}

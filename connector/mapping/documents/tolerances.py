@@ -31,8 +31,8 @@ class Tolerances:
                         "payload_tolerated",
                         source,
                         kind,
-                        f"a message on topic {dumps(topic[:_LONGEST_TOPIC], ensure_ascii=False)}, the first of its kind, "
-                        f"has {TOLERATED[kind]}; it is read all the same",
+                        f"a message on topic {dumps(topic[:_LONGEST_TOPIC], ensure_ascii=False)}, the first of its "
+                        f"kind, has {TOLERATED[kind]}; it is read all the same",
                         "nothing, if the values are right; clarify_connector_tolerated_messages_total counts such "
                         "messages. Otherwise mend the sender",
                     )

@@ -68,6 +68,6 @@ def outcome(messages: Sequence[Mapping[str, Any]], rules: str = "", **mapping: A
 
 
 def check(found: Outcome, expected: Sequence[tuple[str, str, float]]) -> None:
-    """Compare with the samples that a user wants: the same inputs and times, and values that differ by rounding only."""
+    """Compare with the samples that a user wants: inputs and times are the same, values may be rounded."""
     assert [(one, format_time(parse_time(time))) for one, time, _ in expected] == [one[:2] for one in found.samples]
     assert [one[2] for one in found.samples] == pytest.approx([one[2] for one in expected], rel=1e-12)

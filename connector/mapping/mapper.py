@@ -17,8 +17,10 @@ from typing import Final, NamedTuple
 
 from connector.formats.format import DecodingNotes, PayloadError
 from connector.formats.sparkplug.topic import Owner
+from connector.formats.text.json_payload import decode
 from connector.mapping.documents.decimals import DecimalsAsBytes
 from connector.mapping.documents.decode import DecodedFields, decode_fields
+from connector.mapping.documents.decode_hints import PackedTexts, remedy, remedy_for_bytes
 from connector.mapping.documents.decoded import Decoded
 from connector.mapping.documents.document_mapper import NOT_DECODED, DocumentMapper
 from connector.mapping.documents.known_shapes import KnownShapes
@@ -131,6 +133,7 @@ class Mapper:
             self.shared_topics,
             DecimalsAsBytes(self.observations),
             self.tolerances,
+            PackedTexts(self.observations),
         )
         self.sparkplug = SparkplugMapping(
             self.bounds,
@@ -184,11 +187,12 @@ class Mapper:
         if (found := self._held(plan)) is not None:
             return self._refused(found)
         try:
-            return _or_thinned(self._documents.payload(record, plan, payload, document))
+            mapped = _or_thinned(self._documents.payload(record, plan, payload, document))
         except PayloadError as error:
             if error.reason is Reason.INVALID_JSON and is_no_value(payload):
                 return Mapped(filtered=1, skipped=True, why="unavailable")
-            return _rejected(error.reason, str(error))
+            return _unreadable(error, payload)
+        return mapped if not _has_no_number(mapped) else _with_remedy(mapped, decode(payload))
 
     def watch(self, plan: Plan, flat: Flat, document: object, time_us: int) -> None:
         """For some of the messages that became rows, check whether several things share the topic.
@@ -336,6 +340,8 @@ class Mapper:
                 mapped = Mapped(skipped=True, filtered=leaves(document), why="skipped") if rule.skip else None
                 if mapped is None:
                     mapped = _or_thinned(self._documents.document(rule, plan, record, named, document))
+                    if _has_no_number(mapped):
+                        mapped = _with_remedy(mapped, document)
                 if fields is not None and fields.rejects:
                     mapped = _with_bad_fields(mapped, fields)
                 several += bool(mapped.samples)
@@ -344,7 +350,7 @@ class Mapper:
             decoded.failed(rule.format)
             if error.reason is Reason.INVALID_JSON and is_no_value(record.payload or b""):
                 return Mapped(filtered=1, skipped=True, why="unavailable")
-            result = _joined(result or Mapped(), _rejected(error.reason, str(error)))
+            result = _joined(result or Mapped(), _unreadable(error, record.payload or b""))
         else:
             result = _with_unread(result, rule, decoded, keys_repeat)
         if several > 1 and result is not None and not rule.shared_inputs:
@@ -420,8 +426,7 @@ def _with_bad_fields(mapped: Mapped, fields: DecodedFields) -> Mapped:
 
     That there is no value beside these fields is no reject of its own.
     """
-    nothing = [one for one in mapped.rejects if one.path is None and one.reason is Reason.NO_NUMERIC_VALUE]
-    rejects = [one for one in mapped.rejects if one not in nothing]
+    rejects = [] if _has_no_number(mapped) else mapped.rejects
     return Mapped(mapped.samples, rejects + fields.rejects, max(0, mapped.filtered - fields.failed))
 
 
@@ -466,6 +471,27 @@ def _pointing(mapped: Mapped, rule: Rule) -> Mapped:
             replace(reject, rule=rule.number) if reject.rule is None else reject for reject in mapped.rejects
         ]
     return mapped
+
+
+def _has_no_number(mapped: Mapped) -> bool:
+    return (
+        len(mapped.rejects) == 1
+        and mapped.rejects[0].reason is Reason.NO_NUMERIC_VALUE
+        and mapped.rejects[0].path is None
+    )
+
+
+def _with_remedy(mapped: Mapped, document: object) -> Mapped:
+    """Returns the outcome of a document without a number; its reject says which `decode` would read one."""
+    (reject,) = mapped.rejects
+    mapped.rejects = [replace(reject, message=reject.message + remedy(document))]
+    return mapped
+
+
+def _unreadable(error: PayloadError, payload: bytes) -> Mapped:
+    """Returns the outcome of a payload that a format cannot read."""
+    hint = remedy_for_bytes(payload) if error.reason is Reason.INVALID_JSON else ""
+    return _rejected(error.reason, f"{error}{hint}")
 
 
 def _rejected(reason: Reason, message: str) -> Mapped:

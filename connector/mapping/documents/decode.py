@@ -3,7 +3,7 @@
 The steps run in their order on a whole document, and each sees the results of the steps before. A field that is
 missing, null or an empty text is left alone. So is a field that is no text, where no encoding but `text` is undone:
 some senders write the same field as an object or as JSON in a text. A field that cannot be decoded becomes a reject and
-null, and its neighbours are mapped. What the steps of a document decompress is bounded together: bombs in bombs end soon.
+null, and its neighbours are mapped. What the steps of a document decompress has a common bound, against bombs in bombs.
 """
 
 from __future__ import annotations

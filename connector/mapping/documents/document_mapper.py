@@ -16,6 +16,7 @@ import orjson
 from connector.formats.documents import count
 from connector.formats.text.json_payload import decode, decode_repeated, may_repeat_keys
 from connector.mapping.documents.decimals import DecimalsAsBytes
+from connector.mapping.documents.decode_hints import PackedTexts
 from connector.mapping.documents.items import items_of, leaves_beside
 from connector.mapping.documents.known_lists import learn_lists, variant_of
 from connector.mapping.documents.known_shapes import NOT_YET, KnownShapes
@@ -68,7 +69,9 @@ class DocumentMapper:
         shared: SharedTopics,
         decimals: DecimalsAsBytes,
         tolerances: Tolerances,
+        packed: PackedTexts,
     ) -> None:
+        self._packed = packed
         self._tolerances = tolerances
         self._decimals = decimals
         self._shared = shared
@@ -211,6 +214,7 @@ class DocumentMapper:
         if watch is not None and watch.left:
             watch.left -= 1
             return
+        self._packed.look(plan, document)
         grown = self._shared.look(plan, document, samples)
         if grown:
             self._plans.grew(grown)

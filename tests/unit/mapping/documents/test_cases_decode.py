@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 import pytest
@@ -51,8 +53,12 @@ CASES: dict[str, tuple[list[dict[str, Any]], str, list[Sample]]] = {
     "JSON in base64 (c14)": (
         [{"topic": "mqtt", "payload": {"clientid": "p1", "topic": "plant/p1", "payload": "eyJ0ZW1wIjoyMS41fQ==",
           "ts": 1777615200000}}],
-        '\n- topic: mqtt\n  decode: {path: payload, encoding: base64}\n  select: payload\n'
-        '  input: "{payload.topic}/{path}"\n',
+        """
+- topic: mqtt
+  decode: {path: payload, encoding: base64}
+  select: payload
+  input: "{payload.topic}/{path}"
+""",
         [("plant/p1/temp", T0, 21.5)],
     ),
     "bytes of LoRaWAN in base64 (c15)": (
@@ -168,3 +174,56 @@ def test_bytes_that_are_json_in_latin_1_are_refused_with_the_remedy() -> None:
     found = outcome(CASES["Latin-1 (c19)"][0])
     assert found.samples == []
     assert "encoding: cp1252" in found.rejects[0].message
+
+
+@pytest.mark.parametrize(
+    ("case", "rules", "said"),
+    [
+        ("JSON in a text (c12)", "", "the text at 'payload' is JSON: add decode: payload to the rule"),
+        ("JSON in a text (c12)", "\n- topic: events\n  select: payload\n", "add decode: payload to the rule"),
+        ("JSON in a text (c12)", "\n- topic: events\n  iterate: payload\n", "add decode: payload to the rule"),
+        ("JSON encoded twice (c13)", "", 'the payload is JSON: add decode: "@" to the rule'),
+        ("JSON in base64 (c14)", "", "is JSON in base64: add decode: {path: payload, encoding: base64} to the rule"),
+        (
+            "gzip, and gzip in base64 (c65)",
+            "\n- topic: gz/1\n  skip: true\n- topic: gz/2\n",
+            'is JSON in gzip in base64: set format: text and decode: {path: "@", encoding: [base64, gzip]} in the rule',
+        ),
+    ],
+)
+def test_a_dead_letter_says_which_line_would_read_the_payload(case: str, rules: str, said: str) -> None:
+    found = outcome(CASES[case][0], rules)
+    assert found.samples == []
+    ((reason, message),) = [(one.reason, one.message) for one in found.rejects]
+    assert reason in (Reason.NO_NUMERIC_VALUE, Reason.INVALID_JSON)
+    assert said in message
+
+
+def test_a_payload_in_a_text_beside_values_is_said_once() -> None:
+    inner = '{"rows": "[{\\"v\\": 1}, {\\"v\\": 2}]", "t": 20.5}'
+    messages = [{"topic": f"e/{n}", "payload": {"qos": 1, "n": n, "l": [{"id": "a", "p": inner}]}} for n in range(3)]
+    found = outcome(messages)
+    assert len(found.samples) == 6
+    (said,) = [one for one in found.observations if one.kind == "payload_in_text"]
+    assert said.subject == "l[].p"
+    assert 'decode: "l[].p"' in said.remedy
+    rule = '\n- topic: e/{n}\n  decode: ["l[].p", "l[].p.rows"]\n  input: "{n}/{path}"\n'
+    found = outcome(messages, rule)
+    assert [one for one in found.observations if one.kind == "payload_in_text"] == []
+    assert ("0/l.a.p.t", NOW, 20.5) in found.samples
+
+
+def test_a_dead_letter_names_payloads_in_payloads() -> None:
+    inner = json.dumps({"data": base64.b64encode(b'{"v": 1}').decode()})
+    found = outcome([{"topic": "t", "payload": {"body": json.dumps({"x": inner, "y": "1", "id": "7"})}}])
+    assert "decode: [body, body.x, {path: body.x.data, encoding: base64}]" in found.rejects[0].message
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "[]", "[1]", "[x]", "{x", "eyJ4", "e30=", "Weather", "Hello123", "HTTP", '{"a": "x"}', "[" * 99, "W10="],
+)
+def test_what_is_not_certain_is_not_said(text: str) -> None:
+    found = outcome([{"topic": "t", "payload": {"text": text}}, {"topic": "u", "payload": {"text": text, "n": 1}}])
+    assert "decode" not in "".join(one.message for one in found.rejects)
+    assert [one for one in found.observations if one.kind == "payload_in_text"] == []

@@ -1,12 +1,13 @@
 """Payloads in texts that no rule decodes: found, so that a person learns which `decode` reads them.
 
-Only what is certain counts: a text that is a JSON object or list with values in it, base64 of this, or base64 of gzip of
-this.
+Only what is certain counts: a text that is a JSON object or list with values in it, base64 of this, or base64 of gzip
+with this inside.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from json import dumps
 from typing import Final, NamedTuple
 
@@ -71,12 +72,19 @@ def unpacked(document: object) -> tuple[object, tuple[Packed, ...]]:
     return document, tuple(steps)
 
 
+def said(steps: Sequence[Packed]) -> str:
+    """What the first of these fields holds, for people."""
+    first = steps[0]
+    place = "the payload" if first.path == WHOLE else f"the text at {first.path!r}"
+    return f"{place} is JSON" + "".join(f" in {encoding}" for encoding in reversed(first.encodings))
+
+
 def remedy(document: object) -> str:
     """What to add to a rule that found nothing in this document: `decode: …`; empty if no text holds a payload."""
     _, steps = unpacked(document)
     if not steps:
         return ""
-    return f". {_said(steps)}: add decode: {_setting(steps)} to the rule of this topic"
+    return f". {said(steps)}: add decode: {_setting(steps)} to the rule of this topic"
 
 
 def remedy_for_bytes(payload: bytes) -> str:
@@ -88,7 +96,7 @@ def remedy_for_bytes(payload: bytes) -> str:
     if not found:
         return ""
     steps = (Packed(WHOLE, found),)
-    return f". {_said(steps)}: set format: text and decode: {_setting(steps)} in the rule of this topic"
+    return f". {said(steps)}: set format: text and decode: {_setting(steps)} in the rule of this topic"
 
 
 class PackedTexts:
@@ -111,18 +119,12 @@ class PackedTexts:
                     "payload_in_text",
                     plan.source,
                     one.path,
-                    f"{_said((one,))}, in messages such as those on topic {plan.topic!r}; what is in it is not read, "
+                    f"{said((one,))}, in messages such as those on topic {plan.topic!r}; what is in it is not read, "
                     "and counts as filtered",
                     f"add decode: {setting} to the rule of the topic, or write one: {{topic: {dumps(plan.topic)}, "
                     f"decode: {setting}}}",
                 )
             )
-
-
-def _said(steps: tuple[Packed, ...]) -> str:
-    first = steps[0]
-    place = "the payload" if first.path == WHOLE else f"the text at {first.path!r}"
-    return f"{place} is JSON" + "".join(f" in {encoding}" for encoding in reversed(first.encodings))
 
 
 def _setting(steps: tuple[Packed, ...]) -> str:

@@ -233,8 +233,8 @@ def _decoding_fields(rule: DraftRule) -> bool:
             rule.notes.append("the payloads are not quite JSON; lenient: true reads them")
         if "encoding" in options:
             rule.notes.append(
-                f"CAREFUL: the encoding {options['encoding']} is a guess, since nothing in the payload tells it; look at "
-                "its texts, such as units"
+                f"CAREFUL: the encoding {options['encoding']} is a guess, since nothing in the payload tells it; look "
+                "at the texts, such as units"
             )
     steps = list(dict.fromkeys(step for one in sniffed for step in one.decode))
     if not steps:

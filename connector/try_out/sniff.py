@@ -97,15 +97,9 @@ _COMPRESSIONS: Final[tuple[tuple[str, Callable[[bytes], bool], Callable[[bytes],
 def _of_text(content: bytes) -> Sniffed | None:
     if (found := _of_json(content)) is not None:
         return found
-    try:
-        text = decode_text(content)
-    except PayloadError:
-        return None
-    if any(ord(char) < 0x20 and char not in "\t\r\n" for char in text[:1000]):
-        return None
-    text = text.strip()
+    text = _text(content)
     if not text:
-        return Sniffed("empty")
+        return None if text is None or content.strip() else Sniffed("empty")
     if _NUMBER.fullmatch(text):
         return Sniffed("number", documents=(float(text),))
     try:
@@ -113,6 +107,15 @@ def _of_text(content: bytes) -> Sniffed | None:
     except orjson.JSONDecodeError:
         pass
     return _of_lines(text.splitlines()) or _words(text)
+
+
+def _text(content: bytes) -> str | None:
+    """Returns the text without spaces around it; None if the content is no text."""
+    try:
+        text = decode_text(content)
+    except PayloadError:
+        return None
+    return None if any(ord(char) < 0x20 and char not in "\t\r\n" for char in text[:1000]) else text.strip()
 
 
 def _of_json(content: bytes) -> Sniffed | None:

@@ -46,9 +46,9 @@ def decode_text(payload: bytes, encoding: str = "utf-8", tolerated: set[str] | N
 
 
 def without_nul(text: str, tolerated: set[str] | None = None) -> str:
-    """The text without NULs, and the line breaks between and behind them, at its end."""
+    """The text without the NULs at its end, and the line breaks among them; nothing but NULs stays as it is."""
     kept = text.rstrip("\0\r\n")
-    if "\0" not in text[len(kept) :]:
+    if not kept or "\0" not in text[len(kept) :]:
         return text
     if tolerated is not None:
         tolerated.add("nul")

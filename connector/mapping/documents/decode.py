@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from connector.formats.encodings import bytes_of
 from connector.formats.format import BadDocument, Documents, PayloadError
 from connector.mapping.documents.decoded import noted
-from connector.mapping.documents.walk import LONGEST_PLACE, shortened, shown_value
+from connector.mapping.documents.walk import LONGEST_PLACE, shown_value
 from connector.mapping.rules.decoding import EACH, DecodeStep, Parts
 from connector.records import Reason, Reject
 
@@ -98,8 +98,7 @@ class _Work:
         return [one for one in found if not isinstance(one, BadDocument)]
 
     def _reject(self, reason: Reason, message: str, place: str, value: object) -> None:
-        said = value if isinstance(value, str) else shown_value(value)
-        self.rejects.append(Reject(reason, f"decode: {message}", place or "(top)", shortened(said)))
+        self.rejects.append(Reject(reason, f"decode: {message}", place or "(top)", shown_value(value)))
 
 
 def _join(place: str, key: str) -> str:

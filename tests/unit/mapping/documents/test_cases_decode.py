@@ -7,9 +7,12 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 
 from connector.records import Reason
-from tests.mapping_cases import ARRIVAL, check, outcome
+from connector.try_out.draft import draft
+from connector.try_out.observed import Observed
+from tests.mapping_cases import ARRIVAL, check, outcome, record_of
 
 NOW = ARRIVAL
 T0 = "2026-05-01T06:00:00Z"
@@ -227,3 +230,17 @@ def test_what_is_not_certain_is_not_said(text: str) -> None:
     found = outcome([{"topic": "t", "payload": {"text": text}}, {"topic": "u", "payload": {"text": text, "n": 1}}])
     assert "decode" not in "".join(one.message for one in found.rejects)
     assert [one for one in found.observations if one.kind == "payload_in_text"] == []
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if "(c15)" not in name and "(c18)" not in name])
+def test_what_init_writes_is_right(case: str) -> None:
+    """Left out: bytes whose layout nobody can know, and topics that only look like those of a preset."""
+    messages, _, expected = CASES[case]
+    observed = Observed()
+    for number, message in enumerate(messages, 1):
+        observed.add("", record_of(message), number)
+    source = {"type": "mqtt", "url": "mqtts://broker.example.com", "topics": ["#"]}
+    drafted = draft(observed, source)
+    found = outcome(messages, yaml.safe_dump([rule.settings for rule in drafted.rules]))
+    assert drafted.without_rule == []
+    assert [sample[1:] for sample in found.samples] == [sample[1:] for sample in expected]

@@ -71,8 +71,7 @@ TOLERATED: Final = {
     "nul": "NULs at its end",
     "byte_order_mark": "a byte order mark, which JSON does not have",
     "encoding": "another encoding than UTF-8, which its first bytes tell for certain",
-    "not_finite": "nan or inf, which JSON does not have; only such a value is refused, or treated as `nan` in its rule "
-    "says",
+    "not_finite": "nan or inf as a value, which JSON does not have",
     "number": "a number in a form that JSON does not have, such as +5 or 007",
     "lenient": "a form that is not quite JSON (quotes, commas, numbers or words), which lenient: true allows",
 }

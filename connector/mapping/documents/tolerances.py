@@ -32,7 +32,7 @@ class Tolerances:
                         source,
                         kind,
                         f"a message on topic {dumps(topic[:_LONGEST_TOPIC], ensure_ascii=False)}, the first of its "
-                        f"kind, has {TOLERATED[kind]}; it is read all the same",
+                        f"kind, has {TOLERATED[kind]}; everything else in it is read",
                         "nothing, if the values are right; clarify_connector_tolerated_messages_total counts such "
                         "messages. Otherwise mend the sender",
                     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from connector.formats.documents import MAX_BAD, MAX_DOCUMENTS
 from connector.formats.encodings import bytes_of
 from connector.formats.format import BadDocument, Documents, PayloadError
 from connector.mapping.documents.decoded import noted
@@ -34,8 +35,8 @@ def decode_fields(steps: Sequence[DecodeStep], document: object, max_bytes: int,
     """Returns the document with its fields decoded; the given document stays as it is.
 
     At most `max_bytes` are decompressed in all. `tolerated` gets the faults that were overlooked, as keys of
-    `TOLERATED`.
-    Raises `SchemaUnavailableError`.
+    `TOLERATED`. Raises `PayloadError` for more fields, or more bad ones, than a payload may have, and
+    `SchemaUnavailableError`.
     """
     work = _Work(max_bytes, tolerated)
     for step in steps:
@@ -49,6 +50,7 @@ class _Work:
     def __init__(self, max_bytes: int, tolerated: set[str]) -> None:
         self.rejects: list[Reject] = []
         self.failed = 0
+        self._fields = 0
         self._left = max_bytes
         self._tolerated = tolerated
 
@@ -77,6 +79,9 @@ class _Work:
             return value
         if not isinstance(value, str | bytes) and step.encodings == ("text",):
             return value
+        self._fields += 1
+        if self._fields > MAX_DOCUMENTS:
+            raise PayloadError(Reason.TOO_MANY_VALUES, f"decode: more than {MAX_DOCUMENTS} fields in one payload")
         try:
             content, unpacked = bytes_of(value, step.encodings, self._left)
             self._left -= unpacked
@@ -98,6 +103,10 @@ class _Work:
         return [one for one in found if not isinstance(one, BadDocument)]
 
     def _reject(self, reason: Reason, message: str, place: str, value: object) -> None:
+        if len(self.rejects) >= MAX_BAD:
+            first = self.rejects[0]
+            others = f"; nor could {MAX_BAD} other fields be read"
+            raise PayloadError(first.reason, f"{first.path}: {first.message}{others}")
         self.rejects.append(Reject(reason, f"decode: {message}", place or "(top)", shown_value(value)))
 
 

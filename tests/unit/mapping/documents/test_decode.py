@@ -169,6 +169,16 @@ def test_bombs_end_early() -> None:
     assert [one.reason for one in found.rejects] == [Reason.DECOMPRESSED_TOO_LARGE]
 
 
+def test_more_fields_or_more_bad_ones_than_there_may_be_are_refused_whole() -> None:
+    for items, reason, said in (
+        (["{}"] * 100_001, Reason.TOO_MANY_VALUES, "more than 100000 fields"),
+        (["{"] * 5_000, Reason.INVALID_JSON, "0: decode: not JSON"),
+    ):
+        found = mapped(items, "[]")
+        assert (found.samples, [(one.reason, one.path) for one in found.rejects]) == ([], [(reason, None)])
+        assert said in found.rejects[0].message
+
+
 def test_other_rules_see_the_payload_as_it_came() -> None:
     using = mapper(
         {"topic": "t", "decode": "p", "input": "a/{path}"},

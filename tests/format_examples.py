@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
@@ -19,6 +20,7 @@ from connector.formats.binary.binary import BinaryFormat, Bits, LayoutField
 from connector.formats.binary.cbor import CborFormat
 from connector.formats.binary.messagepack import MessagePackFormat
 from connector.formats.compression import Compressed
+from connector.formats.format import Format, PayloadError
 from connector.formats.schema.avro import AvroFormat
 from connector.formats.schema.json_schema import JsonSchemaFormat
 from connector.formats.schema.protobuf import ProtobufFormat
@@ -27,6 +29,9 @@ from connector.formats.text.influx import InfluxFormat
 from connector.formats.text.json_payload import JsonFormat
 from connector.formats.text.ndjson import NdjsonFormat
 from connector.formats.text.text import TextFormat
+from connector.mapping.documents.decode import decode_fields
+from connector.mapping.rules.decoding import DecodeStep, parse_parts
+from connector.records import Reason
 from tests.schemas import KnownSchemas, framed, registered
 
 _MAX = 1024 * 1024
@@ -81,12 +86,53 @@ _SCHEMAS = KnownSchemas(
 )
 _TAGGED = {**_TREE, "big": 2**70, "tag": cbor2.CBORTag(99, [1])}
 
+_LOOSE = """{'ts': 1714564800, a: .5, "b": [True, None, 'x\\'"', -inf, 007, 0x1F,], }"""
+
+
+class _Fields:
+    """A payload with payloads in its fields: the steps of a rule's `decode`."""
+
+    name = "fields"
+
+    def __init__(self, *steps: tuple[str, tuple[str, ...], Format]) -> None:
+        self._steps = [DecodeStep(parse_parts(path), encodings, form) for path, encodings, form in steps]
+
+    def decode(self, payload: bytes) -> object:
+        """The document with its fields decoded, or the error of the first field that cannot be decoded."""
+        if not payload:
+            raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
+        found = decode_fields(self._steps, payload, _MAX, set())
+        for reject in found.rejects:
+            raise PayloadError(reject.reason, reject.message)
+        return found.document
+
+
+_FIELD = {"a": [cbor2.dumps({"v": 1.5}).hex(), None], "b": _JSON.decode(), "c": list(_JSON)}
+_FIELDS = (
+    ("a[]", ("hex",), CborFormat()),
+    ("b", ("text",), JsonFormat()),
+    ("c", ("bytes",), JsonFormat(lenient=True)),
+)
+
 EXAMPLES = {
     "json": Example(JsonFormat(), _JSON),
+    "lenient json": Example(JsonFormat(lenient=True), _LOOSE.encode()),
+    "json in utf-16": Example(JsonFormat(), _JSON.decode().encode("utf-16")),
+    "json in cp1252": Example(JsonFormat(encoding="cp1252"), '{"unit": "°C", "v": 21.5}'.encode("cp1252")),
+    "fields in base64": Example(
+        _Fields(("@", ("base64",), JsonFormat()), *_FIELDS), base64.b64encode(json.dumps(_FIELD).encode())
+    ),
+    "fields": Example(_Fields(("@", ("text",), JsonFormat()), *_FIELDS), json.dumps(_FIELD).encode()),
+    "fields in gzip": Example(
+        _Fields(("@", ("hex", "gzip"), JsonFormat()), *_FIELDS),
+        gzip.compress(json.dumps(_FIELD).encode()).hex().encode(),
+    ),
+    "ndjson in utf-16": Example(NdjsonFormat(), (_JSON.decode() + "\n[inf]\n").encode("utf-16")),
     "ndjson": Example(NdjsonFormat(), _JSON + b"\n\n[1, 2]\nnot json\n" + _JSON),
     "text": Example(TextFormat(), "21.5 °C".encode()),
     "text with a comma": Example(TextFormat(decimal=",", encoding="utf-16"), "21,5".encode("utf-16")),
     "csv": Example(CsvFormat(), b'time,"a b",c\r\n2024-05-01,1.5,"x, ""y"""\r\n,,\n1,2\n"open,1,2\n3,4,5'),
+    "csv in utf-16": Example(CsvFormat(), "a,b\n1,2\n3,4\0".encode("utf-16")),
     "csv with settings": Example(
         CsvFormat(delimiter=";", columns=["a", None, "b"], header=False, decimal=",", comment="#", quote="'"),
         b"# x\n1,5;'2';3\n'4;5';6;7\n",

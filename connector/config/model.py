@@ -82,9 +82,11 @@ class Config(Section):
     def _registries_exist(self) -> Config:
         for number, rule in enumerate(self.mapping.rules):
             for section in rule.sections():
-                problem = None if section.format is None else section.format.registry_problem(self.schema_registries)
-                if problem:
-                    raise ValueError(f"mapping.rules[{number}].format: {problem}")
+                formats = [(section.format, ""), *((step.format, "decode: ") for step in section.decode)]
+                for form, where in formats:
+                    problem = None if form is None else form.registry_problem(self.schema_registries)
+                    if problem:
+                        raise ValueError(f"mapping.rules[{number}].{where}format: {problem}")
         return self
 
     @model_validator(mode="after")

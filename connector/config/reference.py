@@ -52,7 +52,8 @@ def _section(lines: list[str], schema: dict[str, Any], node: dict[str, Any], tit
         meaning = field.get("description") or (inner or {}).get("description", "")
         lines.append(f"| `{name}` | {_type(schema, field)} | {default} | {_cell(meaning)} |")
     for inner_title, inner in sections:
-        _section(lines, schema, inner, inner_title)
+        if f"## {inner_title}" not in lines:  # the kinds of formats are a setting of a rule, and of its steps of decode
+            _section(lines, schema, inner, inner_title)
 
 
 def _kinds(field: dict[str, Any]) -> dict[str, str]:

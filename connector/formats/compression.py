@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
-from connector.formats.format import Format, HeaderReader, PayloadError
+from connector.formats.format import NO_NOTES, DecodingNotes, Format, HeaderReader, PayloadError
 from connector.records import Reason
 
 _PART: Final = 64 * 1024
@@ -50,6 +50,11 @@ class Compressed:
         self._inner = inner
         self._kind = kind
         self._max_bytes = max_bytes
+
+    @property
+    def notes(self) -> DecodingNotes:
+        """The notes of the format inside."""
+        return getattr(self._inner, "notes", NO_NOTES)
 
     def decode(self, payload: bytes) -> object:
         """The document of the decompressed payload, or its `Documents`. Raises `PayloadError`."""

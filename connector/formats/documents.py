@@ -1,4 +1,4 @@
-"""Collects the documents of a payload that has several, within bounds; bad documents stay beside good ones."""
+"""Documents: how large they are, and the documents of a payload that has several, within bounds."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ MAX_BAD: Final = 1_000
 A bad document takes up to a hundred times its own bytes of memory.
 """
 _EXCERPT: Final = 80
+_SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 
 
 class DocumentCollector:
@@ -52,3 +53,22 @@ class DocumentCollector:
     def _whole(self, others: str) -> PayloadError:
         first = self._bad[0]
         return PayloadError(first.reason, f"{first.where}: {first.message}" + (f"; {others}" if others else ""))
+
+
+def count(document: object) -> tuple[int, int]:
+    """(number of leaves, number of keys) in a document."""
+    keys = 0
+    left = [document]
+    found = 1
+    for value in left:  # the list grows in this loop
+        if isinstance(value, dict):
+            n = len(value)
+            keys += n
+            left += [inner for inner in value.values() if type(inner) not in _SCALARS]
+        elif isinstance(value, list):
+            n = len(value)
+            left += [inner for inner in value if type(inner) not in _SCALARS]
+        else:
+            continue
+        found += n - 1
+    return found, keys

@@ -9,8 +9,8 @@ payload are not lost.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Final, Protocol, runtime_checkable
 
 from connector.records import Reason
 
@@ -49,6 +49,35 @@ class Documents(list[object]):
     """The documents of one payload, in order: trees, and a `BadDocument` for each document that could not be read."""
 
 
+@dataclass(slots=True)
+class DecodingNotes:
+    """What a decoder noticed about a payload that it has decoded."""
+
+    tolerated: set[str] = field(default_factory=set)
+    """The faults that the decoder has overlooked: keys of `TOLERATED`."""
+    repeats: bool = False
+    """Whether an object of the document may have a key more than once; such an object is a `RepeatedKeys`."""
+
+    def cleared(self) -> DecodingNotes:
+        """The same notes, empty: for the next payload."""
+        if self.tolerated or self.repeats:
+            self.tolerated.clear()
+            self.repeats = False
+        return self
+
+
+NO_NOTES: Final = DecodingNotes()
+TOLERATED: Final = {
+    "nul": "NULs at its end",
+    "byte_order_mark": "a byte order mark, which JSON does not have",
+    "encoding": "another encoding than UTF-8, which its first bytes tell for certain",
+    "not_finite": "nan or inf as a value, which JSON does not have",
+    "number": "a number in a form that JSON does not have, such as +5 or 007",
+    "lenient": "a form that is not quite JSON (quotes, commas, numbers or words), which lenient: true allows",
+}
+"""A fault that decoders overlook: the word in metrics → what the payload has, for people."""
+
+
 @runtime_checkable
 class HeaderReader(Protocol):
     """A format that also reads the headers of a record: they may name the schema of the payload."""
@@ -58,7 +87,10 @@ class HeaderReader(Protocol):
 
 
 class Format(Protocol):
-    """One way to write measurements as bytes. Safe for one thread at a time."""
+    """One way to write measurements as bytes. Safe for one thread at a time.
+
+    A format that overlooks faults also has `notes`, a `DecodingNotes` about the last payload.
+    """
 
     name: str
 

@@ -15,15 +15,19 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from connector.formats.format import PayloadError
+from connector.formats.format import DecodingNotes, PayloadError
 from connector.formats.sparkplug.topic import Owner
+from connector.formats.text.json_payload import decode
 from connector.mapping.documents.decimals import DecimalsAsBytes
+from connector.mapping.documents.decode import DecodedFields, decode_fields
+from connector.mapping.documents.decode_hints import PackedTexts, remedy, remedy_for_bytes
 from connector.mapping.documents.decoded import Decoded
 from connector.mapping.documents.document_mapper import NOT_DECODED, DocumentMapper
 from connector.mapping.documents.known_shapes import KnownShapes
 from connector.mapping.documents.nothing import is_no_value
 from connector.mapping.documents.repeats import refuse_repeats
 from connector.mapping.documents.shapes import Flat
+from connector.mapping.documents.tolerances import Tolerances
 from connector.mapping.documents.walk import Walker, leaves, shown_value
 from connector.mapping.observations import Observation, Observations
 from connector.mapping.plans import Plan, TopicPlan
@@ -115,6 +119,9 @@ class Mapper:
         """Observations about payloads, for people."""
         walker = Walker(self.bounds, max_values, naming.new_id, naming.learn, self.observations)
         shapes = KnownShapes(self.bounds, max_values, walker.find_time)
+        self._notes = DecodingNotes()
+        self.tolerances = Tolerances(self.observations)
+        """The faults of payloads that were overlooked."""
         self.shared_topics = SharedTopics(self.observations, on_identity)
         """The topics that several things share."""
         self._documents = DocumentMapper(
@@ -125,6 +132,8 @@ class Mapper:
             self.bounds,
             self.shared_topics,
             DecimalsAsBytes(self.observations),
+            self.tolerances,
+            PackedTexts(self.observations),
         )
         self.sparkplug = SparkplugMapping(
             self.bounds,
@@ -178,11 +187,12 @@ class Mapper:
         if (found := self._held(plan)) is not None:
             return self._refused(found)
         try:
-            return _or_thinned(self._documents.payload(record, plan, payload, document))
+            mapped = _or_thinned(self._documents.payload(record, plan, payload, document))
         except PayloadError as error:
             if error.reason is Reason.INVALID_JSON and is_no_value(payload):
                 return Mapped(filtered=1, skipped=True, why="unavailable")
-            return _rejected(error.reason, str(error))
+            return _unreadable(error, payload)
+        return mapped if not _has_no_number(mapped) else _with_remedy(mapped, decode(payload))
 
     def watch(self, plan: Plan, flat: Flat, document: object, time_us: int) -> None:
         """For some of the messages that became rows, check whether several things share the topic.
@@ -269,7 +279,8 @@ class Mapper:
     # -- all other records ------------------------------------------------------------------------
 
     def _map_by_rules(self, source: str, record: Record, topic: TopicPlan, payload: bytes) -> Mapped:
-        decoded = Decoded(payload, record.headers, self.max_payload_bytes, once=not self._match_all)
+        notes = self._notes.cleared()
+        decoded = Decoded(payload, record.headers, self.max_payload_bytes, notes, once=not self._match_all)
         result = Mapped()
         taken = skipped = 0
         shares = self._shares = []
@@ -297,6 +308,8 @@ class Mapper:
             result = _joined(result, _pointing(mapped, rule))
             if not self._match_all and not decoded.has_more(rule.format):
                 break
+        if notes.tolerated:
+            self.tolerances.note(source, record.topic, notes.tolerated)
         rest = decoded.rest()
         if not taken:
             return self._unmatched(source, record, topic, payload)
@@ -317,26 +330,29 @@ class Mapper:
         try:
             documents, keys_repeat = decoded.by(rule.format)
             for number, document in documents:
+                fields = None
+                if rule.decode:
+                    fields = decode_fields(rule.decode, document, self.max_payload_bytes, self._notes.tolerated)
+                    document = fields.document  # noqa: PLW2901 - what is mapped
                 if not all(condition.holds(document) for condition in rule.when):
                     continue
                 decoded.take(rule.format, number)
                 mapped = Mapped(skipped=True, filtered=leaves(document), why="skipped") if rule.skip else None
                 if mapped is None:
                     mapped = _or_thinned(self._documents.document(rule, plan, record, named, document))
+                    if _has_no_number(mapped):
+                        mapped = _with_remedy(mapped, document)
+                if fields is not None and fields.rejects:
+                    mapped = _with_bad_fields(mapped, fields)
                 several += bool(mapped.samples)
                 result = mapped if result is None else _added(result, mapped)
         except PayloadError as error:
             decoded.failed(rule.format)
             if error.reason is Reason.INVALID_JSON and is_no_value(record.payload or b""):
                 return Mapped(filtered=1, skipped=True, why="unavailable")
-            result = _joined(result or Mapped(), _rejected(error.reason, str(error)))
+            result = _joined(result or Mapped(), _unreadable(error, record.payload or b""))
         else:
-            bad = decoded.take_bad(rule.format) if result is not None or not rule.when else []
-            if bad:
-                result = _joined(result or Mapped(), Mapped(rejects=bad))
-            if keys_repeat and result is not None:
-                result = _joined(result, Mapped(rejects=keys_repeat))
-                keys_repeat.clear()
+            result = _with_unread(result, rule, decoded, keys_repeat)
         if several > 1 and result is not None and not rule.shared_inputs:
             result.samples, rejects, left_out = refuse_repeats(result.samples, dict, own_time_us=record.time_us)
             result = _joined(result, Mapped(rejects=rejects, filtered=left_out))
@@ -394,6 +410,26 @@ class Mapper:
         )
 
 
+def _with_unread(result: Mapped | None, rule: Rule, decoded: Decoded, keys_repeat: list[Reject]) -> Mapped | None:
+    """Returns the outcome of a rule, with the rejects of documents that could not be read, and of repeated keys."""
+    bad = decoded.take_bad(rule.format) if result is not None or not rule.when else []
+    if bad:
+        result = _joined(result or Mapped(), Mapped(rejects=bad))
+    if keys_repeat and result is not None:
+        result = _joined(result, Mapped(rejects=keys_repeat))
+        keys_repeat.clear()
+    return result
+
+
+def _with_bad_fields(mapped: Mapped, fields: DecodedFields) -> Mapped:
+    """Returns the outcome of a document, with the rejects of its fields.
+
+    That there is no value beside these fields is no reject of its own.
+    """
+    rejects = [] if _has_no_number(mapped) else mapped.rejects
+    return Mapped(mapped.samples, rejects + fields.rejects, max(0, mapped.filtered - fields.failed))
+
+
 def _joined(one: Mapped, other: Mapped) -> Mapped:
     return Mapped(
         one.samples + other.samples,
@@ -435,6 +471,27 @@ def _pointing(mapped: Mapped, rule: Rule) -> Mapped:
             replace(reject, rule=rule.number) if reject.rule is None else reject for reject in mapped.rejects
         ]
     return mapped
+
+
+def _has_no_number(mapped: Mapped) -> bool:
+    return (
+        len(mapped.rejects) == 1
+        and mapped.rejects[0].reason is Reason.NO_NUMERIC_VALUE
+        and mapped.rejects[0].path is None
+    )
+
+
+def _with_remedy(mapped: Mapped, document: object) -> Mapped:
+    """Returns the outcome of a document without a number; its reject says which `decode` would read one."""
+    (reject,) = mapped.rejects
+    mapped.rejects = [replace(reject, message=reject.message + remedy(document))]
+    return mapped
+
+
+def _unreadable(error: PayloadError, payload: bytes) -> Mapped:
+    """Returns the outcome of a payload that a format cannot read."""
+    hint = remedy_for_bytes(payload) if error.reason is Reason.INVALID_JSON else ""
+    return _rejected(error.reason, f"{error}{hint}")
 
 
 def _rejected(reason: Reason, message: str) -> Mapped:

@@ -82,6 +82,14 @@ class _Numbers(Collector):
             "Values left out because their window was stored already",
             pipeline.status.late_for_windows,
         )
+        tolerated = CounterMetricFamily(
+            f"{PREFIX}tolerated_messages",
+            "Messages with a fault that was overlooked, by kind: see the notices payload_tolerated",
+            labels=["source", "kind"],
+        )
+        for labels, n in pipeline.status.tolerated.items():
+            tolerated.add_metric(labels, n)
+        yield tolerated
         clocks = GaugeMetricFamily(
             f"{PREFIX}clock_offset_seconds",
             "Seconds by which a device's clock is ahead of ours (negative: behind); only the devices with the greatest "

@@ -227,6 +227,11 @@ class PipelineStatus:
         """Number of values, since the start, that came after their window was closed."""
         return self._under_way.late_for_windows
 
+    @property
+    def tolerated(self) -> dict[tuple[str, str], int]:
+        """(source, kind of fault) → number of messages, since the start, in which the fault was overlooked."""
+        return dict(self._mapper.tolerances.counts)
+
     def clocks(self, most: int) -> list[Skew]:
         """Returns the `most` devices with the greatest clock errors."""
         return self._shared.clocks(most)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from connector.config.model import Config
+from connector.mapping.documents.decode_hints import said
 from connector.mapping.observations import Observation
 from connector.mapping.rules.paths import MISSING, parse_path
 from connector.mapping.rules.section import RuleSection
@@ -139,9 +140,10 @@ def _rule(group: TopicGroup, knows: Mapping[str, Collection[str]]) -> DraftRule:
                 return rule
         rule.notes.append(f"{vendor.name} publishes like this")
     _decoding(rule, knows)
-    if group.kind[0] in ("json", "ndjson", "messagepack", "cbor"):
+    decodes = _decoding_fields(rule)
+    if decodes or group.kind[0] in ("json", "ndjson", "messagepack", "cbor"):
         _shaping(rule)
-    if group.kind[0] in ("state", "text", "json"):
+    if not decodes and group.kind[0] in ("state", "text", "json"):
         _stating(rule)
     if "time" not in rule.settings and group.kind[0] not in ("influx", "graphite"):
         _timing(rule)
@@ -219,6 +221,30 @@ def _decoding(rule: DraftRule, knows: Mapping[str, Collection[str]]) -> None:
     if first.delimiter != "," and any(_DECIMAL_COMMA.fullmatch(str(cell)) for cell in cells):
         settings["decimal"] = ","
     rule.settings["format"] = settings
+
+
+def _decoding_fields(rule: DraftRule) -> bool:
+    """Sets the options of JSON, and the steps for payloads in texts. Returns whether there are such steps."""
+    sniffed = [one for seen in rule.group.topics for one in seen.sniffed]
+    options = dict(option for one in sniffed for option in one.options)
+    if options and rule.group.kind[0] == "json":
+        rule.settings["format"] = {"type": "json", **options}
+        if "lenient" in options:
+            rule.notes.append("the payloads are not quite JSON; lenient: true reads them")
+        if "encoding" in options:
+            rule.notes.append(
+                f"CAREFUL: the encoding {options['encoding']} is a guess, since nothing in the payload tells it; look "
+                "at the texts, such as units"
+            )
+    steps = list(dict.fromkeys(step for one in sniffed for step in one.decode))
+    if not steps:
+        return False
+    if rule.group.kind[0] == "text":
+        rule.settings["format"] = "text"
+    settings = [step.setting for step in steps]
+    rule.settings["decode"] = settings[0] if len(settings) == 1 else settings
+    rule.notes.append(f"{said(steps)}; decode reads it")
+    return True
 
 
 def _decoding_text(rule: DraftRule, format_: str) -> None:

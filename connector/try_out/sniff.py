@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Final
 
@@ -14,6 +14,11 @@ import lz4.frame
 import msgspec
 import orjson
 from backports import zstd
+
+from connector.formats.format import PayloadError
+from connector.formats.text.characters import decode_text
+from connector.formats.text.json_payload import JsonFormat
+from connector.mapping.documents.decode_hints import Packed, unpacked
 
 _MAX_UNPACKED: Final = 4 * 1024 * 1024
 _NUMBER: Final = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
@@ -43,6 +48,10 @@ class Sniffed:
     """The delimiter of CSV."""
     header: bool = True
     """Whether the first row of CSV names the columns."""
+    options: tuple[tuple[str, object], ...] = ()
+    """(name, value) of each setting that the format JSON needs: `lenient`, `encoding`."""
+    decode: tuple[Packed, ...] = ()
+    """The fields that hold payloads in their texts; `documents` have them decoded."""
 
 
 def sniff(payload: bytes) -> Sniffed:
@@ -50,8 +59,12 @@ def sniff(payload: bytes) -> Sniffed:
     if not payload.strip():
         return Sniffed("empty")
     compression, content = _unpacked(payload)
-    found = _of_text(content) or _of_bytes(content)
-    return Sniffed(found.format, compression, found.documents, found.delimiter, found.header)
+    found = replace(_of_text(content) or _of_bytes(content), compression=compression)
+    if found.format not in ("json", "ndjson", "messagepack", "cbor", "text"):
+        return found
+    decoded = [unpacked(document) for document in found.documents]
+    steps = tuple(dict.fromkeys(step for _, steps in decoded for step in steps))
+    return replace(found, documents=tuple(document for document, _ in decoded), decode=steps) if steps else found
 
 
 def _unpacked(payload: bytes) -> tuple[str, bytes]:
@@ -82,15 +95,11 @@ _COMPRESSIONS: Final[tuple[tuple[str, Callable[[bytes], bool], Callable[[bytes],
 
 
 def _of_text(content: bytes) -> Sniffed | None:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return None
-    if any(ord(char) < 0x20 and char not in "\t\r\n" for char in text[:1000]):
-        return None
-    text = text.strip()
+    if (found := _of_json(content)) is not None:
+        return found
+    text = _text(content)
     if not text:
-        return Sniffed("empty")
+        return None if text is None or content.strip() else Sniffed("empty")
     if _NUMBER.fullmatch(text):
         return Sniffed("number", documents=(float(text),))
     try:
@@ -98,6 +107,32 @@ def _of_text(content: bytes) -> Sniffed | None:
     except orjson.JSONDecodeError:
         pass
     return _of_lines(text.splitlines()) or _words(text)
+
+
+def _text(content: bytes) -> str | None:
+    """Returns the text without spaces around it; None if the content is no text."""
+    try:
+        text = decode_text(content)
+    except PayloadError:
+        return None
+    return None if any(ord(char) < 0x20 and char not in "\t\r\n" for char in text[:1000]) else text.strip()
+
+
+def _of_json(content: bytes) -> Sniffed | None:
+    """Recognises objects and lists, also with the faults that the connector overlooks or can be told to."""
+    forms: tuple[tuple[JsonFormat, tuple[tuple[str, object], ...]], ...] = (
+        (JsonFormat(), ()),
+        (JsonFormat(lenient=True), (("lenient", True),)),
+        (JsonFormat(encoding="cp1252"), (("encoding", "cp1252"),)),
+    )
+    for form, options in forms:
+        try:
+            document = form.decode(content)
+        except PayloadError:
+            continue
+        if isinstance(document, dict | list):
+            return Sniffed("json", documents=(document,), options=options)
+    return None
 
 
 def _of_lines(lines: list[str]) -> Sniffed | None:

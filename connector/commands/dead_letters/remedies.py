@@ -12,8 +12,8 @@ _REMEDIES: Final[dict[str, str]] = {
     "the record.",
     Reason.EMPTY_PAYLOAD: "The message has no payload: a client deletes a retained message, or a device is broken. "
     "Skip the topic with a rule, or drop the letters.",
-    Reason.NOT_UTF8: "The payload is not text, but binary, compressed or cut off. Skip the topic in the mapping, or "
-    "repair the device.",
+    Reason.NOT_UTF8: "The payload is not text in UTF-8, but in another encoding (see the message), binary, compressed "
+    "or cut off. Set format or encoding in the rule, and replay; or skip the topic.",
     Reason.INVALID_JSON: "The payload is not JSON, or is cut off. If the topic has another format, set the format in "
     "the rule; then replay.",
     Reason.INVALID_COMPRESSION: "The payload does not have the compression that the rule names, or is cut off. "
@@ -39,8 +39,8 @@ _REMEDIES: Final[dict[str, str]] = {
     Reason.TOO_MANY_VALUES: "Raise mapping.max_values and replay, or skip unused values in the mapping.",
     Reason.TOO_EXPENSIVE: "Reading the message would take seconds, so the connector stopped reading at the place that "
     "the letter names. Correct the producer, the schema or the path; then replay.",
-    Reason.NO_NUMERIC_VALUE: "The message has no number. Skip the topic in the mapping, or map the states to numbers; "
-    "then replay.",
+    Reason.NO_NUMERIC_VALUE: "The message has no number. If a text in it holds a payload, the letter says what to set. "
+    "Otherwise skip the topic in the mapping, or map the states to numbers; then replay.",
     Reason.NOT_FINITE: "NaN and infinity cannot be stored; usually a sensor is broken. The other values of the "
     "message are in Clarify. Skip the value in the mapping, or drop the letters.",
     Reason.DUPLICATE_KEY: "The last value of the key is in Clarify, the earlier value is in the letter. Correct the "

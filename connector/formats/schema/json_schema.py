@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from connector.formats.format import PayloadError
+from connector.formats.format import DecodingNotes, PayloadError
 from connector.formats.schema.schemas import ParsedSchemas
 from connector.formats.schema.wire import framed
 from connector.formats.text import json_payload
@@ -37,6 +37,7 @@ class JsonSchemaFormat:
         Raises SettingsError if the library for the check is not installed.
         """
         self._ids = ids
+        self.notes = DecodingNotes()
         self._validators = (
             None
             if schemas is None
@@ -57,7 +58,7 @@ class JsonSchemaFormat:
         """The document of the payload. Raises `PayloadError` and, with the check, `SchemaUnavailableError`."""
         found = framed(payload, headers, self._ids)
         validator = None if self._validators is None else self._validators.get(found.id)
-        document = json_payload.decode(payload[found.start :])
+        document = json_payload.decode_checked(payload[found.start :], self.notes.cleared())
         if validator is not None:
             validator.check(document)
         return document

@@ -16,7 +16,7 @@ from io import StringIO
 from typing import Final
 
 from connector.formats.documents import DocumentCollector
-from connector.formats.format import Documents, PayloadError
+from connector.formats.format import DecodingNotes, Documents, PayloadError
 from connector.formats.text.characters import decode_text, number_in
 from connector.records import Reason
 
@@ -52,10 +52,12 @@ class CsvFormat:
         self._quote = quote
         self._comment = comment
         self._encoding = encoding
+        self.notes = DecodingNotes()
 
     def decode(self, payload: bytes) -> Documents:
         """The documents of the rows. Raises `PayloadError`."""
-        rows = _Rows(decode_text(payload, self._encoding), self._delimiter, self._quote, self._comment)
+        notes = self.notes.cleared()
+        rows = _Rows(decode_text(payload, self._encoding, notes.tolerated), self._delimiter, self._quote, self._comment)
         rows.skip(self._skip_lines)
         columns = self._names(rows)
         gathered = DocumentCollector()

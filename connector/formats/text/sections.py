@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,31 +11,49 @@ from connector.formats.section import MAX_PAYLOAD, NO_REGISTRIES, FormatSection,
 if TYPE_CHECKING:
     from connector.formats.format import Format
 
-Encoding: TypeAlias = Literal["utf-8", "latin-1", "cp1252", "utf-16"]
+Encoding: TypeAlias = Literal[
+    "utf-8", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "iso-8859-15", "cp1250", "cp1251", "cp1252", "cp437",
+    "cp850", "shift_jis", "gb18030",
+]  # fmt: skip
+_ENCODING: Final = (
+    "How the text is written as bytes. With `utf-8`, UTF-16 and UTF-32 are recognised by their byte order marks."
+)
 
 
 class JsonFormatSection(FormatSection):
     """JSON: one document a payload. A bare number is a document, too."""
 
     type: Literal["json"] = Field(default="json", description="The payload is JSON.")
+    encoding: Encoding = Field(default="utf-8", description=_ENCODING, examples=["cp1252"])
+    lenient: bool = Field(
+        default=False,
+        description="Also read what is nearly JSON: single quotes, `.5`, `1.`, `+5`, `007` (the number 7), `0x1F`, a "
+        "comma behind the last item, keys without quotes, `True`, `None`. Each such message is counted.",
+    )
+
+    @property
+    def is_default(self) -> bool:
+        """Whether this is the JSON of a rule without `format`."""
+        return self.encoding == "utf-8" and not self.lenient
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
         """The format with these settings."""
         from connector.formats.text.json_payload import JsonFormat  # noqa: PLC0415 - imported only when used, like all formats
 
-        return JsonFormat()
+        return JsonFormat(encoding=self.encoding, lenient=self.lenient)
 
 
 class NdjsonFormatSection(FormatSection):
     """Newline-delimited JSON: one document a line. A line that is no JSON does not affect other lines."""
 
     type: Literal["ndjson"] = Field(description="The payload is lines of JSON.")
+    encoding: Encoding = Field(default="utf-8", description=_ENCODING)
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
         """The format with these settings."""
         from connector.formats.text.ndjson import NdjsonFormat  # noqa: PLC0415
 
-        return NdjsonFormat()
+        return NdjsonFormat(encoding=self.encoding)
 
 
 class TextFormatSection(FormatSection):
@@ -43,7 +61,7 @@ class TextFormatSection(FormatSection):
 
     type: Literal["text"] = Field(description="The payload is a number or text.")
     decimal: Literal[".", ","] = Field(default=".", description="The decimal sign of numbers.", examples=[","])
-    encoding: Encoding = Field(default="utf-8", description="How the text is written as bytes.")
+    encoding: Encoding = Field(default="utf-8", description=_ENCODING)
 
     def build(self, registry: Registries = NO_REGISTRIES, max_payload: int = MAX_PAYLOAD) -> Format:
         """The format with these settings."""
@@ -81,7 +99,7 @@ class CsvFormatSection(FormatSection):
     comment: str | None = Field(
         default=None, min_length=1, description="Lines that begin with this are left out.", examples=["#"]
     )
-    encoding: Encoding = Field(default="utf-8", description="How the text is written as bytes.")
+    encoding: Encoding = Field(default="utf-8", description=_ENCODING)
 
     @field_validator("delimiter", "quote")
     @classmethod

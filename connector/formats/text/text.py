@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connector.formats.format import PayloadError
+from connector.formats.format import DecodingNotes, PayloadError
 from connector.formats.text.characters import decode_text, number_in
 from connector.records import Reason
 
@@ -18,10 +18,11 @@ class TextFormat:
     def __init__(self, *, decimal: str = ".", encoding: str = "utf-8") -> None:
         self._decimal = decimal
         self._encoding = encoding
+        self.notes = DecodingNotes()
 
     def decode(self, payload: bytes) -> object:
         """The number or the text of the payload. Raises `PayloadError`."""
-        text = decode_text(payload, self._encoding).strip(" \t\r\n\0")
+        text = decode_text(payload, self._encoding, self.notes.cleared().tolerated).strip(" \t\r\n\0")
         if not text:
             raise PayloadError(Reason.EMPTY_PAYLOAD, "the payload is empty")
         number = number_in(text, self._decimal)

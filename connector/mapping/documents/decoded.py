@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from connector.formats.format import BadDocument, Documents, Format, HeaderReader, PayloadError
-from connector.formats.text.json_payload import RepeatedKeys, decode, decode_repeated, may_repeat_keys
-from connector.mapping.documents.walk import LONGEST_PLACE, count, repeated, shortened
+from connector.formats.format import BadDocument, DecodingNotes, Documents, Format, HeaderReader, PayloadError
+from connector.formats.text.json_payload import RepeatedKeys, decode_checked
+from connector.mapping.documents.walk import LONGEST_PLACE, repeated, shortened
 from connector.records import Reason, Reject
 
 
 class Decoded:
     """A payload, decoded once for each format of its rules; knows the documents that rules have taken."""
 
-    def __init__(self, payload: bytes, headers: Sequence[tuple[str, str]], most: int, *, once: bool) -> None:
-        """`headers` are those of the record. `most` bounds the payload, in bytes.
+    def __init__(
+        self, payload: bytes, headers: Sequence[tuple[str, str]], most: int, notes: DecodingNotes, *, once: bool
+    ) -> None:
+        """`headers` are those of the record. `most` bounds the payload, in bytes. `notes` get what was overlooked.
 
         With `once`, only the first rule that takes a document gets it.
         """
@@ -22,6 +24,7 @@ class Decoded:
         self._payload = payload
         self._headers = headers
         self._most = most
+        self._notes = notes
         self._by: dict[int, tuple[list[tuple[int, object]], list[Reject]]] = {}
         self._open: dict[int, dict[int, object]] = {}
         self._bad: dict[int, list[Reject]] = {}
@@ -44,13 +47,14 @@ class Decoded:
                 )
             repeats: list[Reject] = []
             if form is None:
-                documents: list[object] = [_json(self._payload, repeats)]
+                document = decode_checked(self._payload, self._notes)
+            elif self._headers and isinstance(form, HeaderReader):
+                document = form.decode_with(self._payload, self._headers)
             else:
-                if self._headers and isinstance(form, HeaderReader):
-                    document = form.decode_with(self._payload, self._headers)
-                else:
-                    document = form.decode(self._payload)
-                documents = list(document) if isinstance(document, Documents) else [document]
+                document = form.decode(self._payload)
+            notes = self._notes if form is None else getattr(form, "notes", None)
+            document = noted(document, notes, self._notes.tolerated, repeats)
+            documents: list[object] = list(document) if isinstance(document, Documents) else [document]
             bad = [document for document in documents if isinstance(document, BadDocument)]
             self._bad[at] = [
                 Reject(b.reason, f"{b.where}: {b.message}", b.where, b.text and shortened(b.text)) for b in bad
@@ -86,13 +90,18 @@ class Decoded:
         return max((list(left.values()) for left in self._open.values()), key=len, default=[])
 
 
-def _json(payload: bytes, repeats: list[Reject]) -> object:
-    document = decode(payload)
-    if isinstance(document, dict | list):
-        keys = count(document)[1]
-        if keys and may_repeat_keys(payload, keys):
-            document = _without_repeats(decode_repeated(payload), "", repeats)
-    return document
+def noted(
+    document: object, notes: DecodingNotes | None, tolerated: set[str], repeats: list[Reject], path: str = ""
+) -> object:
+    """Returns the document of a decoder with plain objects; `notes` are those of the decoder, None if it has none.
+
+    Adds the overlooked faults to `tolerated`, and a reject to `repeats` for each value whose key came again. `path` is
+    the place of the document in its message.
+    """
+    if notes is None:
+        return document
+    tolerated |= notes.tolerated
+    return _without_repeats(document, path, repeats) if notes.repeats else document
 
 
 def _without_repeats(value: object, path: str, repeats: list[Reject]) -> object:

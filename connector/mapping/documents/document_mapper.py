@@ -13,8 +13,10 @@ from typing import Final
 
 import orjson
 
+from connector.formats.documents import count
 from connector.formats.text.json_payload import decode, decode_repeated, may_repeat_keys
 from connector.mapping.documents.decimals import DecimalsAsBytes
+from connector.mapping.documents.decode_hints import PackedTexts
 from connector.mapping.documents.items import items_of, leaves_beside
 from connector.mapping.documents.known_lists import learn_lists, variant_of
 from connector.mapping.documents.known_shapes import NOT_YET, KnownShapes
@@ -22,7 +24,8 @@ from connector.mapping.documents.nothing import nothing_because
 from connector.mapping.documents.places import shown
 from connector.mapping.documents.repeats import refuse_repeats
 from connector.mapping.documents.shapes import Shape, flat_of
-from connector.mapping.documents.walk import NO_TIME, Walker, Work, count, leaves, shortened, shown_value
+from connector.mapping.documents.tolerances import Tolerances
+from connector.mapping.documents.walk import NO_TIME, Walker, Work, leaves, shortened, shown_value
 from connector.mapping.plans import Plan, header_of, item_texts, record_texts, template_text
 from connector.mapping.rules.paths import MISSING
 from connector.mapping.rules.rules import ARRIVAL_TIME, AUTO_TIME, FIELD_TIME, HEADER_TIME, Quality, Rule, TimeSource
@@ -65,7 +68,11 @@ class DocumentMapper:
         bounds: TimeBounds,
         shared: SharedTopics,
         decimals: DecimalsAsBytes,
+        tolerances: Tolerances,
+        packed: PackedTexts,
     ) -> None:
+        self._packed = packed
+        self._tolerances = tolerances
         self._decimals = decimals
         self._shared = shared
         self._plans = plans
@@ -80,7 +87,10 @@ class DocumentMapper:
             try:
                 document = orjson.loads(payload)
             except orjson.JSONDecodeError:
-                return self._any(record, plan, decode(payload), payload)
+                tolerated: set[str] = set()
+                document = decode(payload, tolerated)  # it knows by itself which keys it repeats
+                self._tolerances.note(plan.source, plan.topic, tolerated)
+                return self._any(record, plan, document, None)
         if type(document) is dict:
             return self._object(record, plan, document, payload)
         mapped = self._any(record, plan, document, payload)
@@ -204,6 +214,7 @@ class DocumentMapper:
         if watch is not None and watch.left:
             watch.left -= 1
             return
+        self._packed.look(plan, document)
         grown = self._shared.look(plan, document, samples)
         if grown:
             self._plans.grew(grown)

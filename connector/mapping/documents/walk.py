@@ -12,6 +12,7 @@ from json import dumps
 from math import isfinite
 from typing import Final
 
+from connector.formats.documents import count
 from connector.formats.format import PayloadError
 from connector.formats.text.json_payload import RepeatedKeys
 from connector.mapping.documents.field_names import is_plural, meaning
@@ -63,7 +64,6 @@ LONGEST_PLACE: Final = 2_000
 a megabyte with thousands of values behind it would cost gigabytes."""
 _MOST_CONTAINERS: Final = 200_000
 """The most objects and lists that are walked in a document: a megabyte of empty lists takes seconds."""
-_SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 
 
 class Work:
@@ -617,25 +617,6 @@ def repeated_places(document: object, path: str, has_time: Callable[[dict[str, o
 def leaves(document: object) -> int:
     """Returns the number of leaves in a document: values of any kind."""
     return count(document)[0]
-
-
-def count(document: object) -> tuple[int, int]:
-    """(number of leaves, number of keys) in a document."""
-    keys = 0
-    left = [document]
-    found = 1
-    for value in left:  # the list grows in this loop
-        if isinstance(value, dict):
-            n = len(value)
-            keys += n
-            left += [inner for inner in value.values() if type(inner) not in _SCALARS]
-        elif isinstance(value, list):
-            n = len(value)
-            left += [inner for inner in value if type(inner) not in _SCALARS]
-        else:
-            continue
-        found += n - 1
-    return found, keys
 
 
 def repeated(key: str, path: str, value: object) -> Reject:

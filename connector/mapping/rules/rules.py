@@ -11,6 +11,7 @@ from typing import Literal
 from connector.formats.format import Format
 from connector.formats.sparkplug.rule import SparkplugRule
 from connector.mapping.rules.conditions import Condition
+from connector.mapping.rules.decoding import DecodeStep
 from connector.mapping.rules.paths import Path, parse_path
 from connector.mapping.rules.templates import (
     HEADER,
@@ -131,6 +132,8 @@ class Rule:
     """The format of the payloads; None for JSON."""
     sparkplug: SparkplugRule | None = None
     """The settings for Sparkplug B, if the messages are Sparkplug B: their meaning depends on earlier messages."""
+    decode: tuple[DecodeStep, ...] = ()
+    """The fields that hold payloads themselves, decoded before everything else, also before `when`."""
     prepare: Callable[[object, int], object] | None = None
     """(document, time of arrival in µs) → the document to map; for SenML, the records with resolved base values."""
     select: Path | None = None
@@ -209,6 +212,7 @@ class Rule:
         return not (
             self.format
             or self.sparkplug
+            or self.decode
             or self.prepare
             or self.select
             or self.iterates

@@ -22,6 +22,7 @@ from pydantic import (
 
 from connector.formats.catalogue import Compression, FormatField
 from connector.mapping.presets import BUILT_IN, PresetError, Presets
+from connector.mapping.rules.decoding import DecodeSteps
 from connector.mapping.rules.paths import parse_path
 from connector.mapping.rules.rules import (
     AUTO_TIME,
@@ -247,6 +248,14 @@ class RuleSection(SignalFields):
         default=None, description="Format of the payload: a name, or a section. Default: JSON.", examples=["csv"]
     )
     compression: Compression = Field(default="none", description="Compression of the payload.")
+    decode: DecodeSteps = Field(
+        default=[],
+        description="Payloads inside fields, such as JSON in a text, or bytes in base64: a step decodes a field, and "
+        "sees the results of the steps before. A path alone is JSON in a text. Everything else in the rule sees the "
+        "decoded payload. A field that is missing, null or empty is left alone; one that cannot be decoded becomes a "
+        "dead letter, and the rest is mapped. All steps together unpack at most `mapping.max_payload`.",
+        examples=["payload", [{"path": "data", "encoding": "base64", "format": "cbor"}]],
+    )
     prepare: Literal["senml"] | None = Field(
         default=None, description="`senml` first resolves the base names, times and values of SenML."
     )

@@ -41,6 +41,8 @@ def test_notices_name_what_a_person_should_look_at(tmp_path: Path, sandbox: Sand
                 publisher.raw("plant/flat", f'{{"device": "p{n % 3}", "ts": 1790000000, "pressure": {n}}}'.encode())
             publisher.raw("plant/strict", b'{"v": 1')
             publisher.raw("plant/strict", b'{"v": null}')
+            publisher.raw("plant/strict", b'{"v": 2}\0')
+            publisher.raw("plant/strict", b'{"v": 3}\0')
             publisher.raw("plant/other", b'{"v": 1}')
 
             def said(*words: str) -> bool:
@@ -53,6 +55,7 @@ def test_notices_name_what_a_person_should_look_at(tmp_path: Path, sandbox: Sand
                 "no rule of the mapping takes topic 'plant/other'",
                 "the first dead letter for the reason invalid_json: topic 'plant/strict'",
                 "no message came for 'silent'",
+                'a message on topic "plant/strict", the first of its kind, has NULs at its end',
                 "rule 3 (plant/nobody) has not taken any message",
             )
             wait_until(lambda: said(*wanted), 60, "all notices", every=0.5)
@@ -63,6 +66,7 @@ def test_notices_name_what_a_person_should_look_at(tmp_path: Path, sandbox: Sand
             assert 'clarify_connector_filtered_messages_total{reason="no_rule"} 1.0' in metrics
             assert 'clarify_connector_overwritten_values_total{topic="plant/flat"} 11.0' in metrics
             assert 'clarify_connector_notices{kind="shared_topic"} 1.0' in metrics
+            assert 'clarify_connector_tolerated_messages_total{kind="nul",source="mqtt"} 2.0' in metrics
             ready = readiness(connector)
             assert (ready["ready"], ready["filtered_by"]) == (True, {"null": 1, "no_rule": 1})
             letters = {one["subject"]: one for one in ready["notices"] if one["kind"] == "first_dead_letter"}
@@ -70,7 +74,13 @@ def test_notices_name_what_a_person_should_look_at(tmp_path: Path, sandbox: Sand
             (overwritten,) = [one for one in ready["notices"] if one["kind"] == "value_overwritten"]
             assert (overwritten["source"], overwritten["count"]) == ("mqtt", 11)
             log = connector.log()
-            for word in ("shared_topic", "value_overwritten", "topic_without_rule", "first_dead_letter"):
+            for word in (
+                "shared_topic",
+                "value_overwritten",
+                "topic_without_rule",
+                "first_dead_letter",
+                "payload_tolerated",
+            ):
                 assert log.count(word) == 1, word
             assert connector.stop() == 0
         status, ledger = connector.ledger()

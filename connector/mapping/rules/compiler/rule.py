@@ -24,6 +24,7 @@ from connector.mapping.rules.compiler.templates import RuleTemplates, level_name
 from connector.mapping.rules.compiler.times import grid_of, time_source_of
 from connector.mapping.rules.compiler.values import CompiledValues, conversion_of, quality_of, thinning_of, values_of
 from connector.mapping.rules.conditions import parse_conditions
+from connector.mapping.rules.decoding import DecodeStep, parse_parts
 from connector.mapping.rules.paths import parse_path
 from connector.mapping.rules.rules import Rule
 from connector.mapping.rules.section import RuleSection
@@ -77,6 +78,7 @@ def compile_rule(section: RuleSection, build: BuildFormat | None = None, number:
         skip=section.skip,
         format=None if sparkplug else _format(section, build),
         sparkplug=sparkplug,
+        decode=_decoding(section, build),
         prepare=resolve if section.prepare == "senml" else None,
         select=None if section.select is None else parse_path(section.select),
         iterate=tuple(map(parse_path, section.iterate)),
@@ -116,7 +118,17 @@ def _maps_other_values(section: RuleSection, values: CompiledValues) -> bool:
 
 def _format(section: RuleSection, build: BuildFormat | None) -> Format | None:
     """Returns the format of the payloads; None for plain JSON, and without `build`."""
-    plain = section.format is None or section.format.type == "json"
+    plain = section.format is None or (isinstance(section.format, JsonFormatSection) and section.format.is_default)
     if build is None or (plain and section.compression == "none"):
         return None
     return build(section.format or JsonFormatSection(), section.compression)
+
+
+def _decoding(section: RuleSection, build: BuildFormat | None) -> tuple[DecodeStep, ...]:
+    """Returns the steps of `decode`; none without `build`."""
+    if build is None:
+        return ()
+    return tuple(
+        DecodeStep(parse_parts(step.path), tuple(step.encoding), build(step.format or JsonFormatSection(), "none"))
+        for step in section.decode
+    )

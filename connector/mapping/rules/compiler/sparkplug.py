@@ -6,7 +6,18 @@ from connector.mapping.rules.compiler.times import time_source_of
 from connector.mapping.rules.rules import ARRIVAL_TIME, AUTO_TIME, RECEIVED_TIME
 from connector.mapping.rules.section import RuleSection
 
-_NOT_FOR_SPARKPLUG = ("key", "headers", "when", "prepare", "select", "iterate", "parallel", "item_name", "device")
+_NOT_FOR_SPARKPLUG = (
+    "key",
+    "headers",
+    "when",
+    "decode",
+    "prepare",
+    "select",
+    "iterate",
+    "parallel",
+    "item_name",
+    "device",
+)
 
 
 def check_sparkplug_rule(section: RuleSection) -> None:

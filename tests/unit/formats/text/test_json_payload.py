@@ -7,7 +7,8 @@ import math
 import pytest
 
 from connector.formats.format import PayloadError
-from connector.formats.text.json_payload import RepeatedKeys, decode, decode_repeated, may_repeat_keys
+from connector.formats.text.json_payload import JsonFormat, RepeatedKeys, decode, decode_repeated, may_repeat_keys
+from connector.formats.text.ndjson import NdjsonFormat
 from connector.records import Reason
 
 
@@ -67,7 +68,6 @@ def test_an_integer_of_any_length_is_a_number() -> None:
         (b"\x1f\x8b\x08\x00", Reason.NOT_UTF8, "byte 1 (0x8b)"),
         (b'{"a": "\xff"}', Reason.NOT_UTF8, "byte 7 (0xff)"),
         (b'{"a": "\xed\xa0\x80"}', Reason.NOT_UTF8, "byte 7"),
-        ("{}".encode("utf-16"), Reason.NOT_UTF8, "byte 0"),
         (b"[" * 100_000, Reason.NESTED_TOO_DEEPLY, "nested"),
         (b'{"a":' * 100_000, Reason.NESTED_TOO_DEEPLY, "nested"),
     ],
@@ -120,3 +120,73 @@ def test_a_deep_payload_that_must_be_read_again_is_refused_not_raised() -> None:
     with pytest.raises(PayloadError) as refused:
         decode_repeated(b'{"a":1,"a":2,"b":' + b"[" * 100_000 + b"]" * 100_000 + b"}")
     assert refused.value.reason is Reason.NESTED_TOO_DEEPLY
+
+
+@pytest.mark.parametrize(
+    ("payload", "kinds"),
+    [
+        (b'{"a":1}\0', {"nul"}),
+        (b'{"a":1}\0\0\r\n\0', {"nul"}),
+        (b'\xef\xbb\xbf{"a":1}\0', {"nul", "byte_order_mark"}),
+        ('{"a":1}'.encode("utf-16"), {"encoding"}),
+        (b"\xfe\xff" + '{"a":1}\0'.encode("utf-16-be"), {"encoding", "nul"}),
+        ('{"a":1}'.encode("utf-16-le"), {"encoding"}),
+        ('{"a":1}'.encode("utf-16-be"), {"encoding"}),
+        ('{"a":1}'.encode("utf-32"), {"encoding"}),
+        (b"\n\t" + b'{"a":1}  ', set()),
+    ],
+)
+def test_an_odd_byte_costs_nothing_and_is_noted(payload: bytes, kinds: set[str]) -> None:
+    noted: set[str] = set()
+    assert decode(payload, noted) == {"a": 1}
+    assert noted == kinds
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"a"\0:1}',
+        b'\0{"a":1}',
+        b'{"a":1}\0x',
+        b"{\0\0\0",
+        b"5\0" + b"7\0",
+        b'\xff\xfe{"a":1',
+        b'{\0"\0a',
+        b"\xfe\xff\xd8",
+    ],
+)
+def test_bytes_that_are_odd_elsewhere_are_refused(payload: bytes) -> None:
+    with pytest.raises(PayloadError):
+        decode(payload)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [("latin-1", "°C"), ("cp1252", "€"), ("utf-16", "Ж"), ("utf-16-be", "Ж"), ("cp850", "°"), ("shift_jis", "温度")],
+)
+def test_a_declared_encoding(encoding: str, text: str) -> None:
+    form = JsonFormat(encoding=encoding)
+    assert form.decode(f'{{"u": "{text}"}}'.encode(encoding)) == {"u": text}
+    assert form.decode(f'{{"u": "{text}"}}\0'.encode(encoding)) == {"u": text}
+    assert form.notes.tolerated == {"nul"}
+    assert form.decode(b"7" if not encoding.startswith("utf-16") else "7".encode(encoding)) == 7
+    assert form.notes.tolerated == set(), "the notes are about the last payload"
+    lines = NdjsonFormat(encoding=encoding).decode(f'{{"u": "{text}"}}\n{{"v": 1}}\n'.encode(encoding))
+    assert lines == [{"u": text}, {"v": 1}]
+
+
+def test_lines_with_marks_and_nuls() -> None:
+    form = NdjsonFormat()
+    for payload in (
+        b'{"a":1}\n{"a":nan}\n\0',
+        b'\xef\xbb\xbf{"a":1}\n{"a":nan}\0\n',
+        '{"a":1}\n{"a":nan}'.encode("utf-16"),
+    ):
+        found = form.decode(payload)
+        assert isinstance(found, list)
+        assert found[0] == {"a": 1}
+        assert math.isnan(found[1]["a"])
+        assert "not_finite" in form.notes.tolerated
+
+    assert form.decode(b'{"a":1}\n{"a":2}') == [{"a": 1}, {"a": 2}]
+    assert form.notes.tolerated == set()

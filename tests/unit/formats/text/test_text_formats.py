@@ -245,3 +245,39 @@ def test_empty_payloads() -> None:
 def test_a_header_of_a_hundred_thousand_names_is_no_hang() -> None:
     names = ",".join(f"c{number}" for number in range(100_000))
     assert refused(CsvFormat(), f"{names},c0\n".encode()).reason is Reason.INVALID_ROW
+
+
+# -- odd bytes and encodings -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("payload", "kinds"),
+    [
+        (b"a,b\n1,2\n3,4\0", {"nul"}),
+        (b"a,b\n1,2\n3,4\n\0\0", {"nul"}),
+        (b"a,b\r\n1,2\r\n3,4\0\r\n", {"nul"}),
+        ("a,b\n1,2\n3,4".encode("utf-16"), {"encoding"}),
+        (b"\xfe\xff" + "a,b\n1,2\n3,4\0".encode("utf-16-be"), {"encoding", "nul"}),
+        (b"\xef\xbb\xbfa,b\n1,2\n3,4", set()),
+    ],
+)
+def test_csv_keeps_its_last_value_whatever_is_behind_it(payload: bytes, kinds: set[str]) -> None:
+    form = CsvFormat()
+    assert form.decode(payload) == [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
+    assert form.notes.tolerated == kinds
+    assert form.decode(b"a,b\n1,2\n3,4") == [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
+    assert form.notes.tolerated == set()
+
+
+def test_a_tab_before_a_nul_still_divides_cells() -> None:
+    assert CsvFormat(delimiter="\t").decode(b"a\tb\n1\t\0") == [{"a": 1, "b": None}]
+
+
+def test_a_nul_elsewhere_is_no_end() -> None:
+    assert CsvFormat().decode(b"a,b\n1\0,2") == [{"a": "1\0", "b": 2}]
+
+
+@pytest.mark.parametrize("encoding", ["cp1250", "cp1251", "cp437", "iso-8859-15", "gb18030", "utf-16-le"])
+def test_a_declared_encoding_of_columns(encoding: str) -> None:
+    name = {"cp1251": "температура", "gb18030": "温度", "utf-16-le": "温度", "iso-8859-15": "€"}.get(encoding, "é")
+    assert CsvFormat(encoding=encoding).decode(f"{name};x\n1;2".encode(encoding)) == [{f"{name};x": "1;2"}]

@@ -31,7 +31,7 @@ from connector.mapping.rules.rules import (
 )
 from connector.mapping.rules.signal_fields import LabelKey, SignalFields
 from connector.mapping.rules.topics import parse_pattern
-from connector.mapping.time.times import time_reader
+from connector.mapping.time.reader import time_reader
 from connector.settings import Seconds, Section
 
 

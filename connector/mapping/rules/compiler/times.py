@@ -6,7 +6,7 @@ from connector.mapping.rules.paths import parse_path
 from connector.mapping.rules.rules import FIELD_TIME, HEADER_TIME, TimeSource
 from connector.mapping.rules.section import AlignSection, TimeSection
 from connector.mapping.time.align import Grid
-from connector.mapping.time.times import time_reader
+from connector.mapping.time.reader import time_reader
 
 
 def time_source_of(section: TimeSection) -> TimeSource:

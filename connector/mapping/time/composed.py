@@ -1,4 +1,4 @@
-"""A time in several places of a record: parts that are added up, a template, a zone in a field, a step for each item."""
+"""A time from several places of a record: added parts, a template, a zone in a field, a step for each item."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Place(NamedTuple):
     outer: tuple[object, ...]
     """The objects around it, from the inside out."""
     name: str
-    index: int
+    nth: int
+    """The place of the item in its list, from 0."""
     known: dict[tuple[int, int], tuple[object, object]]
     """(`id` of a path, `id` of an object) → (the object, what the path finds there): see `found_at`."""
 
@@ -79,14 +80,14 @@ class Step:
     def after(self, place: Place) -> int:
         """Returns the µs from the first item to this one. Raises `TimeError`."""
         if self.path is None:
-            return round(place.index * self.us)
+            return round(place.nth * self.us)
         number = _number_at(place, self.path, "step")
         readings = HERTZ.get(self.unit)
         if readings is None:
-            return in_unit(place.index * number, self.unit)
+            return in_unit(place.nth * number, self.unit)
         if not number > 0:
             raise TimeError(f"step: a rate of {number!r} {self.unit} gives no times")
-        return round(place.index * 1_000_000 / (number * readings))
+        return round(place.nth * 1_000_000 / (number * readings))
 
 
 class ComposedTime:
@@ -147,7 +148,7 @@ def _text(place: Place, name: str, path: Path | None) -> str:
     if name == ITEM:
         return place.name
     if name == INDEX:
-        return str(place.index)
+        return str(place.nth)
     if name == KEY:
         return key_of(place.record)
     if name.startswith(HEADER):

@@ -176,7 +176,7 @@ def _counted(first: date, unit: str) -> _Notation:
 def _pattern(written: str) -> _Notation:
     if "%" not in written:
         raise ValueError(
-            f"format: {written!r} is none of {AUTO}, {ISO}, {', '.join(COUNTED)}, and no pattern such as "
+            f"format: {written!r} is none of {AUTO}, {ISO}, {', '.join(COUNTED)}, nor a pattern such as "
             "%d.%m.%Y %H:%M:%S"
         )
     try:

@@ -39,6 +39,8 @@ from connector.mapping.time.times import (
     is_possible_time_name,
     is_time_name,
     looks_like_moment,
+    time_in_path,
+    unknown_time,
 )
 from connector.records import Reason, Record, Reject, Sample
 
@@ -51,8 +53,9 @@ NO_TIME: Final = -(2**62)
 
 
 _TIME_IN_PARTS: Final = (
-    "year, month and day are in separate fields, which only a rule can join: set time with a JMESPath expression as "
-    "field, with format and zone (time: arrival uses the time of arrival)"
+    "year, month and day are in separate fields, which only a rule can join: set time: {template: "
+    "'{payload.year}-{payload.month}-{payload.day} {payload.hour}:{payload.minute}', format: '%Y-%m-%d %H:%M', zone: "
+    "Europe/Oslo} with the fields of the device (time: arrival uses the time of arrival)"
 )
 _AMBIGUOUS: Final = (
     "a key with a dot and an object in an object give two values of this message one name; name them in the rule of "
@@ -72,8 +75,10 @@ class Work:
     __slots__ = (
         "ambiguous",
         "arrival_us",
+        "at",
         "containers",
         "filtered",
+        "found_around",
         "keys",
         "lacks",
         "no_time",
@@ -85,6 +90,7 @@ class Work:
         "skipped",
         "times_around",
         "unused_time",
+        "whole",
         "why",
     )
 
@@ -109,6 +115,10 @@ class Work:
         """The place of this document in the payload, for rejects."""
         self.unused_time: str = ""
         """The place of the first time that no value uses; empty if there is none."""
+        self.whole: object = None
+        """The whole payload, and in a rule with items the key and the place of the item: for a composed time."""
+        self.at: tuple[str, int] = "", 0
+        self.found_around: dict[tuple[int, int], tuple[object, object]] = {}
         self.times_around: dict[tuple[int, int], object] | None = None
         """(`id` of the source of a time, `id` of an object around items) → the time in this object, or MISSING."""
         self.ambiguous: frozenset[str] = frozenset()
@@ -229,7 +239,10 @@ class Walker:
         If the time cannot be read, the time becomes a reject, and the result is None.
         """
         if time_key is None:
-            if path or not has_time_in_parts(obj):
+            if path:
+                return time_us
+            if not has_time_in_parts(obj):
+                work.unused_time = unknown_time(obj) or ""
                 return time_us
             work.rejects.append(Reject(Reason.TIME_UNREADABLE, _TIME_IN_PARTS))
             return None
@@ -238,7 +251,10 @@ class Walker:
         except TimeError as error:
             what = f"time field {time_key!r}"
             if any(is_possible_time_name(key) for key in obj):
-                what += " (if the date is in another field, set time: \"join('T', [date, time])\" in the rule)"
+                what += (
+                    " (if the date is in another field, set time: {template: '{payload.date} {payload.time}'} in the "
+                    "rule)"
+                )
             work.rejects.append(self.time_reject(error, what, shown(path) or None, obj[time_key]))
             return None
 
@@ -429,6 +445,19 @@ class Walker:
             )
         )
 
+    def _time_in_key(self, plan: Plan, path: str, written: str) -> None:
+        at = shown(path.partition(written)[0].removesuffix(".")) or "@"
+        self._observations.add(
+            Observation(
+                "time_in_key",
+                plan.source,
+                f"{plan.topic}: {at}",
+                f"the key {written!r} at {at} of {plan.topic!r} is a time: each time makes a new signal",
+                f"write a rule {{topic: {dumps(plan.topic)}, iterate: {dumps(at)}, input: ..., "
+                'time: {template: "{item}"}}; if the key is a name, name the value in the values of a rule',
+            )
+        )
+
     def _state(self, work: Work, path: str, text: str) -> int:
         """Returns the number of a state by its name. Raises `ValueRejectedError`."""
         refusal = self._refusal(work, path)
@@ -471,9 +500,11 @@ class Walker:
         else:
             self.check_count(work)
             input_id = self._new_id(plan, path)
+            if (written := time_in_path(path, work.arrival_us)) is not None:
+                self._time_in_key(plan, path, written)
         if input_id is None:
             work.filtered += 1
-            if path != plan.rule.time_path:
+            if path not in plan.rule.time_paths:
                 work.skipped += 1
         return input_id
 

@@ -199,6 +199,8 @@ class SignalFields(Section):
             raise ValueError("min is greater than max")
         if self.number is not None and (self.thousands is not None or self.decimal_comma):
             raise ValueError(f"number: {self.number} reads texts without decimal_comma and thousands; remove these two")
+        if self.number not in (None, "auto") and self.strip_unit:
+            raise ValueError(f"number: {self.number} reads texts without a unit; remove strip_unit")
         if self.thousands == "," and self.decimal_comma:
             raise ValueError("thousands: the comma is the decimal comma already; remove one of the two")
         if self.scale == 0:

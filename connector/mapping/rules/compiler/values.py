@@ -126,7 +126,7 @@ def conversion_of(rule: SignalFields, value: SignalFields | None) -> Conversion 
         not_finite="reject" if said("nan") in (None, "reject") else "drop",
         missing=_missing(said("missing")),  # type: ignore[arg-type]
         decimal_comma=bool(said("decimal_comma")) and notation is None,
-        strip_unit=bool(said("strip_unit")),
+        strip_unit=bool(said("strip_unit")) and number in (None, "auto"),
         notation=notation,
         digits_of=number if number in ("hex", "octal", "binary") else "",  # type: ignore[arg-type]
         limit=limit if limit in ("drop", "value") else "reject",  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """Values out of several fields, and several out of one: registers, bits, scales and offsets in other fields, limits.
 
-A document gets its combined values before it is walked: a value takes the place of its parts, and the bits of an integer
-become an object. A part is null then, so that the walk counts it as left out.
+A document gets its combined values before it is walked: a value takes the place of its parts, and the bits of an
+integer become an object. A part is null then, so that the walk counts it as left out.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from math import isfinite
 from typing import Any, Final, TypeAlias
 
 from connector.mapping.documents.field_names import meaning
+from connector.mapping.documents.walk import leaves
 from connector.mapping.plans import nearest
 from connector.mapping.rules.numbers import LOOSE_TEXT
 from connector.mapping.rules.paths import MISSING, Path, lookup
@@ -32,6 +33,7 @@ _WORD: Final = 2**16
 _GREATEST_EXACT: Final = 2**53
 _GREATEST_EXPONENT: Final = 30
 _MOST_DEPTH: Final = 32
+_SCALARS: Final = (int, float, str)
 _scaling: Final = lru_cache(1000)(scaling)
 
 Parts: TypeAlias = tuple[str, ...]
@@ -61,7 +63,7 @@ class FieldNumber:
     def is_field(self, place: str) -> bool:
         """Whether `place` is that of such a field for some value."""
         if self.path is not None:
-            return place == self.path.dotted
+            return self.path.plain and place == self.path.dotted
         around = len(self.before) + len(self.after)
         return len(place) > around and place.startswith(self.before) and place.endswith(self.after)
 
@@ -149,7 +151,10 @@ class Combiner:
     def __init__(
         self, named: Sequence[Combination], others: Combination | None = None, known: Collection[str] = ()
     ) -> None:
-        """`named` are for the values that the rule names, `others` for all values whose path is not in `known`."""
+        """`named` are for values that the rule names, `others` for all values whose path is not in `known`.
+
+        `known` has the paths of all values that the rule names, and of its time and quality.
+        """
         self._named = named
         self._others = others
         self._known = known
@@ -161,6 +166,7 @@ class Combiner:
         """
         work = _Work(document, outer)
         for one in self._named:
+            work.used.update(field.field_of(".".join(one.parts)).parts for field in one.in_fields)
             if one.words is not None:
                 work.put_words(one, one.words)
             else:
@@ -173,7 +179,7 @@ class Combiner:
                 elif place not in self._known and not _is_no_measurement(parts, value):
                     work.put(self._others, parts, value, keeps_text=True)
         for parts in work.used:
-            if isinstance(lookup(work.document, parts), int | float | str):
+            if parts and ".".join(parts) not in self._known and isinstance(lookup(work.document, parts), _SCALARS):
                 work.set(parts, None)
         return work.document, work.rejects, work.filtered
 
@@ -189,6 +195,7 @@ class _Work:
         """The places of fields with scales and offsets."""
         self._original = document
         self._outer = outer
+        self._taken: set[Parts] = set()
         self._copies: dict[int, object] = {}
         """`id` → a copy that belongs to this work."""
 
@@ -203,16 +210,34 @@ class _Work:
         if number is MISSING:
             return
         for path, register in zip(words.of, found, strict=True):
-            self.filtered += len(register) if isinstance(register, list) else register is not MISSING
             if path.plain and path.parts != one.parts and register is not MISSING:
-                self.set(path.parts, None)
-                self.filtered -= 1
-        self.filtered -= 1
+                self._take(path.parts, register)
         if number is None:
-            self.set(one.parts, None)
-            self.filtered -= 1
+            self._give_up(one.parts)
+            return
+        if any(path.parts == one.parts for path in words.of):
+            self.filtered += max(1, leaves(found[0])) - 1
+        elif any(path.plain for path in words.of):
+            self.filtered -= 1  # the value stands for one of its registers
+        self.put(one, one.parts, number)
+
+    def _take(self, parts: Parts, register: object) -> None:
+        """Take a register out of the document; it is counted as left out."""
+        if parts in self._taken:
+            self.filtered += 1
+            return
+        self._taken.add(parts)
+        self.filtered += max(1, leaves(register)) - (1 if parts else 0)
+        if parts:
+            self.set(parts, None)
         else:
-            self.put(one, one.parts, number)
+            self.document = {}
+
+    def _give_up(self, parts: Parts) -> None:
+        """Put null in the place of a value that is a reject, if the document has this place."""
+        if lookup(self.document, parts) is not MISSING:
+            self.set(parts, None)
+        self.filtered -= 1  # the walk counts the null, or the registers are counted
 
     def put(self, one: Combination, parts: Parts, value: object, *, keeps_text: bool = False) -> None:
         """Put a combined value in the place of `value`, or make a reject. Objects, lists and null stay as they are.
@@ -233,8 +258,7 @@ class _Work:
             self.set(parts, _parts_of(number, one.bits) if one.bits else number)
         except ValueRejectedError as error:
             self._reject(parts, error, value)
-            self.filtered -= 1  # the walk counts the null in its place
-            self.set(parts, None)
+            self._give_up(parts)
             return
         if one.marks_limits:
             sign = 0 if limit is None else -1 if limit[1] in "<≤" else 1
@@ -243,9 +267,7 @@ class _Work:
     def _number(self, field: FieldNumber | float, parts: Parts) -> float:
         if not isinstance(field, FieldNumber):
             return field
-        path = field.field_of(".".join(parts))
-        self.used.add(path.parts)
-        return field.of(path, self._original, self._outer)
+        return field.of(field.field_of(".".join(parts)), self._original, self._outer)
 
     def _reject(self, parts: Parts, error: ValueRejectedError, value: object) -> None:
         self.rejects.append(Reject(error.reason, str(error), ".".join(parts) or "(top)", f"{value!r:.80}"))

@@ -9,7 +9,7 @@ https://debezium.io/documentation/reference/stable/connectors/postgresql.html#po
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from connector.mapping.observations import Observation, Observations
@@ -31,14 +31,16 @@ _TIMES: Final = {
 }
 """Name of a type for times → its unit in µs."""
 _NANOSECONDS: Final = "io.debezium.time.NanoTimestamp"
-_GREATEST_SCALE: Final = 300
+_NO_SCHEMA: Final[Mapping[str, object]] = {}
+_GREATEST_SCALE: Final = 100
 _MOST_CHARACTERS: Final = 100
 """Characters of a name or a text that are looked at: a decimal is short."""
 _MOST_DEPTH: Final = 4
 """Levels of a schema: the envelope, its `after`, and two more for converters that wrap it."""
 _REMEDY: Final = (
-    "say number: base64 and its scale in values (scale: 0.01 for two decimals), or let the sender write numbers: decimal.handling.mode=double in Debezium's connector, or "
-    "value.converter.decimal.format=NUMERIC for the JSON converter of Kafka Connect"
+    "say number: base64 and the scale in values (scale: 0.01 for two decimals), or let the sender write numbers: "
+    "decimal.handling.mode=double in Debezium's connector, or value.converter.decimal.format=NUMERIC for the JSON "
+    "converter of Kafka Connect"
 )
 
 
@@ -49,39 +51,48 @@ def read_by_schema(document: object, _arrival_us: int) -> object:
     """
     if type(document) is dict and type(document.get("schema")) is dict and "payload" in document:
         return {**document, "payload": _read(document["payload"], document["schema"], 0)}
-    return _read(document, {}, 0)
+    return _read(document, _NO_SCHEMA, 0)
 
 
-def _read(value: object, schema: dict[str, object], depth: int) -> object:
-    name = schema.get("name")
-    if type(value) is dict:
-        if value.keys() == _VARIABLE and name in (None, _VARIABLE_NAME):
-            number = _decimal(value["value"], value["scale"])
-            return value if number is None else number
-        if depth > _MOST_DEPTH:
-            return value
-        fields = schema.get("fields")
-        known = {
-            field["field"]: field
-            for field in (fields if isinstance(fields, list) else ())
-            if isinstance(field, dict) and isinstance(field.get("field"), str)
-        }
-        return {key: _read(inner, known.get(key, {}), depth + 1) for key, inner in value.items()}
-    if type(value) is list:
+def _read(value: object, schema: Mapping[str, object], depth: int) -> object:
+    read: object = None
+    if depth > _MOST_DEPTH:
+        pass
+    elif type(value) is dict:
+        if value.keys() == _VARIABLE and schema.get("name") in (None, _VARIABLE_NAME):
+            read = _decimal(value["value"], value["scale"])
+        if read is None:
+            known = {field["field"]: field for field in _fields(schema)}
+            read = {key: _read(inner, known.get(key, _NO_SCHEMA), depth + 1) for key, inner in value.items()}
+    elif type(value) is list:
         items = schema.get("items")
-        if depth > _MOST_DEPTH or type(items) is not dict:
-            return value
-        return [_read(inner, items, depth + 1) for inner in value]
-    if name == _DECIMAL:
+        if isinstance(items, dict):
+            read = [_read(inner, items, depth + 1) for inner in value]
+    elif schema.get("name") == _DECIMAL:
         parameters = schema.get("parameters")
-        number = _decimal(value, parameters.get("scale") if isinstance(parameters, dict) else None)
-        return value if number is None else number
-    if type(value) is int and isinstance(name, str) and (name in _TIMES or name == _NANOSECONDS):
-        try:
-            return format_time(value // 1000 if name == _NANOSECONDS else value * _TIMES[name])
-        except (OverflowError, ValueError):
-            return value
-    return value
+        read = _decimal(value, parameters.get("scale") if isinstance(parameters, dict) else None)
+    elif type(value) is int:
+        read = _time(value, schema.get("name"))
+    return value if read is None else read
+
+
+def _fields(schema: Mapping[str, object]) -> list[dict[str, object]]:
+    """The fields of a schema that have a name."""
+    fields = schema.get("fields")
+    if not isinstance(fields, list):
+        return []
+    return [field for field in fields if isinstance(field, dict) and isinstance(field.get("field"), str)]
+
+
+def _time(value: int, name: object) -> str | None:
+    """Returns a time in ISO 8601; None if the name is of no type for times."""
+    unit_us = _TIMES.get(name) if isinstance(name, str) else None
+    if unit_us is None and name != _NANOSECONDS:
+        return None
+    try:
+        return format_time(value // 1000 if unit_us is None else value * unit_us)
+    except (OverflowError, ValueError):
+        return None
 
 
 def _decimal(unscaled: object, scale: object) -> float | None:
@@ -137,11 +148,9 @@ class DecimalsAsBytes:
 
 def _declared(schema: object, depth: int) -> Iterator[str]:
     """The names of the fields that a schema of Kafka Connect declares as decimals."""
-    fields = schema.get("fields") if isinstance(schema, dict) else None
-    if not isinstance(fields, list) or depth > _MOST_DEPTH:
+    if not isinstance(schema, dict) or depth > _MOST_DEPTH:
         return
-    for field in fields:
-        if isinstance(field, dict):
-            if field.get("name") == _DECIMAL and isinstance(field.get("field"), str):
-                yield field["field"]
-            yield from _declared(field, depth + 1)
+    for field in _fields(schema):
+        if field.get("name") == _DECIMAL:
+            yield str(field["field"])
+        yield from _declared(field, depth + 1)

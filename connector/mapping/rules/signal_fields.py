@@ -166,7 +166,7 @@ class SignalFields(Section):
     thousands: Literal[".", ",", " ", "'"] | None = Field(
         default=None,
         description="The separator between thousands in texts, beside `decimal_comma`; a space stands for every kind "
-        "of space. `1.234` is then 1234 with `.`.",
+        "of space. With `.` the decimal separator is the comma, so `1.234` is 1234.",
     )
     limit: Literal["reject", "value", "drop", "signal"] | None = Field(
         default=None,

@@ -154,7 +154,8 @@ class Conversion:
                 number = self._number(limit[2])
                 is_limit = number is not None
         except AmbiguousError as error:
-            return self._unclear(str(error))
+            self._unclear(str(error))
+            return None
         if is_limit and self.limit == "reject":
             number = None
         elif is_limit and self.limit == "drop":

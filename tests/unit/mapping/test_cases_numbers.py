@@ -165,7 +165,8 @@ CASES = {
         [("1/W", 1234.5), ("1/V", 230.1), ("1/Wh", 987654)],
     ),
     "c67b-sunspec": Case(
-        '- {topic: inv/1, input: "{path}", values: {W: {scale: {path: W_SF, power_of_ten: true}}}, other_values: filter}',
+        "- {topic: inv/1, input: '{path}', other_values: filter, "
+        "values: {W: {scale: {path: W_SF, power_of_ten: true}}}}",
         [("inv/1", {"W": 12345, "W_SF": -1, "V": 2301, "V_SF": -1}), ("inv/1", {"W": 12345, "W_SF": -2})],
         [("W", 1234.5), ("W", 123.45)],
     ),

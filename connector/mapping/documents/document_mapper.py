@@ -261,7 +261,7 @@ class DocumentMapper:
             return _nothing(f"no number or boolean in {shown_value(value)}; nothing to store", work.filtered)
         if work.samples and plan.clock is not None and not record.retained:
             self._read_clock(work, record, plan)
-        filtered = work.filtered
+        filtered = max(0, work.filtered)  # less than 0: nulls that were put in place of parts were not walked
         samples = work.samples
         if self._thinner.how:
             kept = self._thinner.thin(plan.source, samples)

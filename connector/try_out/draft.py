@@ -28,6 +28,7 @@ from connector.try_out.shapes import (
     elements_at,
     items_rule,
     keys_of_times,
+    numbers_of,
     states_of,
     time_in_two_fields,
     zone_field,
@@ -315,6 +316,11 @@ def _shaping(rule: DraftRule) -> None:
         rule.notes.append(
             f"words for states in {', '.join(states)}: the numbers are a suggestion; numbers in Clarify stay for ever"
         )
+    if items is None and (numbers := numbers_of(documents)) and not any(isinstance(one, list) for one in documents):
+        named = rule.settings.setdefault("values", {})
+        assert isinstance(named, dict)  # noqa: S101 - set above, if at all
+        named.update(numbers)
+        rule.notes.append(f"numbers in the text of {', '.join(numbers)}")
     joined = time_in_two_fields(documents)
     if joined is not None:
         rule.settings["time"] = joined

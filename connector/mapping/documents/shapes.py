@@ -141,7 +141,7 @@ def flat_of(shape: Shape, time: Keys | None, *, by_name: bool) -> Flat | None:
     """
     levels = list(shape.with_inner())
     with_values = [level for level in levels if _taken(level[1])[0]]
-    if not with_values or not all(_is_linear(conversion) for _, one in levels for conversion in one.conversions or ()):
+    if not with_values or not all(c is None or c.is_linear for _, one in levels for c in one.conversions or ()):
         return None
     if by_name:
         times = [path for path, one in levels if one.time_key is not None]
@@ -162,10 +162,6 @@ def _taken(shape: Shape) -> tuple[list[str], list[str], list[Conversion | None]]
         if isinstance(entry, str) and entry != TIME
     ]
     return [key for key, _, _ in found], [entry for _, entry, _ in found], [conversion for *_, conversion in found]
-
-
-def _is_linear(conversion: Conversion | None) -> bool:
-    return conversion is None or conversion.states is None
 
 
 def _at(path: Keys) -> Callable[[Any], Any]:
@@ -203,19 +199,19 @@ def _converted(
     values: Callable[[Any], Iterable[Any]], conversions: list[Conversion | None]
 ) -> Callable[[Any], Iterable[Any]]:
     """Returns a function that scales the values; it raises LookupError for a value out of its range."""
-    ranges = []
+    ranges: list[tuple[Callable[[float], float] | None, float, float]] = []
     for conversion in conversions:
         if conversion is None:
-            ranges.append((1.0, 0.0, -_MAX, _MAX))
+            ranges.append((None, -_MAX, _MAX))
         else:
             low = -_MAX if conversion.minimum is None else max(-_MAX, conversion.minimum)
             high = _MAX if conversion.maximum is None else min(_MAX, conversion.maximum)
-            ranges.append((conversion.scale, conversion.offset, low, high))
+            ranges.append((conversion.scaled, low, high))
 
     def convert(document: Any) -> list[float]:
         found = []
-        for value, (scale, offset, low, high) in zip(values(document), ranges, strict=True):
-            number = value * scale + offset
+        for value, (scaled, low, high) in zip(values(document), ranges, strict=True):
+            number = value if scaled is None else scaled(value)
             if not low <= number <= high:
                 raise LookupError
             found.append(number)

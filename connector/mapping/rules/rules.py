@@ -30,7 +30,7 @@ from connector.mapping.rules.values import Conversion
 from connector.mapping.thinning.thinning import Thinning
 from connector.mapping.time.align import Grid
 from connector.mapping.time.times import ReadTime, parse_time
-from connector.records import Overwrite
+from connector.records import Overwrite, Reject
 
 if TYPE_CHECKING:
     from connector.mapping.time.composed import ComposedTime
@@ -150,6 +150,9 @@ class Rule:
     """The fields that hold payloads themselves, decoded before everything else, also before `when`."""
     prepare: Callable[[object, int], object] | None = None
     """(document, time of arrival in µs) → the document to map; for SenML, the records with resolved base values."""
+    combine: Callable[[object, tuple[object, ...]], tuple[object, list[Reject], int]] | None = None
+    """(document or item, the objects around it) → (the same with values made of several fields, rejects, number of
+    further values that are left out)."""
     select: Path | None = None
     """The path of the part of the payload that is mapped; None for the whole payload."""
     iterate: tuple[Path, ...] = ()
@@ -231,6 +234,7 @@ class Rule:
             or self.sparkplug
             or self.decode
             or self.prepare
+            or self.combine
             or self.select
             or self.iterates
             or self.expressions

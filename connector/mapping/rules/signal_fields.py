@@ -59,6 +59,30 @@ class ThinSection(Section):
         return self
 
 
+class FieldSection(Section):
+    """A number that stands in a field of the payload."""
+
+    path: str = Field(
+        min_length=1,
+        description="Path of the field, plain or JMESPath; `{path}` is the path of the value. In a rule with "
+        "`iterate`, the item is searched first, then the objects around it. The field itself becomes no sample.",
+        examples=["W_SF", "{path}_SF"],
+    )
+    default: float | None = Field(
+        default=None,
+        description="The number, if the field is missing or null. Default: a value without the field becomes a dead "
+        "letter.",
+    )
+
+
+class ScaleSection(FieldSection):
+    """A factor that stands in a field of the payload."""
+
+    power_of_ten: bool = Field(
+        default=False, description="The field has the exponent of a power of ten, as in SunSpec: -1 stands for 0.1."
+    )
+
+
 class SignalFields(Section):
     """The metadata of a rule's signals, or of one of them, and the treatment of their values."""
 
@@ -95,8 +119,22 @@ class SignalFields(Section):
     gap_detection: Seconds | None = Field(
         default=None, gt=0, description="The time without a value after which Clarify shows a gap."
     )
-    scale: float | None = Field(default=None, description="The value is multiplied by this factor.", examples=[0.1])
-    offset: float | None = Field(default=None, description="This number is added to the value, after `scale`.")
+    missing: list[float | str] | None = Field(
+        default=None,
+        description="Numbers (before `scale`) and texts (capitals do not matter) that mean: no reading. Such values "
+        "are left out (filtered).",
+        examples=[[85, -127, "---"]],
+    )
+    scale: float | ScaleSection | None = Field(
+        default=None,
+        description="The value is multiplied by this factor: a number, or a field with the factor. The result is "
+        "rounded once, to the number nearest to the exact product and sum.",
+        examples=[0.1, {"path": "W_SF", "power_of_ten": True}],
+    )
+    offset: float | FieldSection | None = Field(
+        default=None,
+        description="This is added to the value, after `scale`: a number, or a field with the number.",
+    )
     min: float | None = Field(default=None, description="The least value, after `scale` and `offset`.")
     max: float | None = Field(default=None, description="The greatest value.")
     out_of_range: Literal["reject", "drop"] | None = Field(
@@ -117,6 +155,24 @@ class SignalFields(Section):
         description="A text may have a unit after its number: `21.5 °C`, `4 m³/h`. A unit has no digits (except "
         "superscripts), no `:` and no other separators: a text with another ending becomes a dead letter, or is left "
         "out with `text: drop`.",
+    )
+    number: Literal["auto", "hex", "octal", "binary", "duration", "base64"] | None = Field(
+        default=None,
+        description="How texts write numbers: `auto` tells separators apart (`1 234,5`, `1'234.5`, `1.234,5`; a text "
+        "with two meanings, `1,234`, becomes a dead letter); `hex` (`0x1F4`, `1F4`, `1F4h`, `16#1F4`), `octal`, "
+        "`binary`; `duration` in seconds (`PT15M`, `1d 02:03:04`, `12h30m`); `base64`, the bytes of an integer, for "
+        "decimals of Kafka Connect (with `scale`). Default: as in JSON.",
+    )
+    thousands: Literal[".", ",", " ", "'"] | None = Field(
+        default=None,
+        description="The separator between thousands in texts, beside `decimal_comma`; a space stands for every kind "
+        "of space. With `.` the decimal separator is the comma, so `1.234` is 1234.",
+    )
+    limit: Literal["reject", "value", "drop", "signal"] | None = Field(
+        default=None,
+        description="A limit in place of a value (`<0.05`, `> 100`) becomes a dead letter (`reject`, default), the "
+        "value itself (`value`), or is left out (`drop`, filtered). `signal`, at one value: the value, and a signal "
+        "`NAME_limit` that is -1 for `<`, 1 for `>` and 0 for values without a sign.",
     )
     text: Literal["reject", "drop"] | None = Field(
         default=None,
@@ -141,6 +197,12 @@ class SignalFields(Section):
     def _values_fit(self) -> Self:
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError("min is greater than max")
+        if self.number is not None and (self.thousands is not None or self.decimal_comma):
+            raise ValueError(f"number: {self.number} reads texts without decimal_comma and thousands; remove these two")
+        if self.number not in (None, "auto") and self.strip_unit:
+            raise ValueError(f"number: {self.number} reads texts without a unit; remove strip_unit")
+        if self.thousands == "," and self.decimal_comma:
+            raise ValueError("thousands: the comma is the decimal comma already; remove one of the two")
         if self.scale == 0:
             raise ValueError("scale: 0 makes every value the same")
         if self.unknown_state == "learn" and self.type == "numeric":

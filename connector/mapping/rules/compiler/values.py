@@ -8,6 +8,7 @@ from connector.mapping.plans import template_text
 from connector.mapping.rules.compiler.input_ids import quality_input_of
 from connector.mapping.rules.compiler.metadata import metadata_of
 from connector.mapping.rules.compiler.templates import RuleTemplates
+from connector.mapping.rules.numbers import NOTATIONS, declared
 from connector.mapping.rules.paths import Path, parse_path
 from connector.mapping.rules.rules import Quality, ValueRule
 from connector.mapping.rules.section import QualitySection, RuleSection, ValueSection
@@ -107,20 +108,37 @@ def conversion_of(rule: SignalFields, value: SignalFields | None) -> Conversion 
         return next((found for section in both if (found := getattr(section, name)) is not None), None)
 
     minimum, maximum, scale, offset = said("min"), said("max"), said("scale"), said("offset")
+    number, thousands, limit = said("number"), said("thousands"), said("limit")
+    notation = None
+    if value is not None and value.number is None and (value.thousands is not None or value.decimal_comma is not None):
+        number = None  # the value has separators of its own
+    if number is not None:
+        notation = NOTATIONS[number]  # type: ignore[index]
+    elif thousands is not None:
+        notation = declared("," if said("decimal_comma") or thousands == "." else ".", thousands)  # type: ignore[arg-type]
+    reads = notation is not None or said("strip_unit") or said("decimal_comma") or limit is not None
     conversion = Conversion(
-        scale=1.0 if scale is None else float(scale),  # type: ignore[arg-type]
-        offset=0.0 if offset is None else float(offset),  # type: ignore[arg-type]
+        scale=float(scale) if isinstance(scale, int | float) else 1.0,
+        offset=float(offset) if isinstance(offset, int | float) else 0.0,
         minimum=minimum,  # type: ignore[arg-type]
         maximum=maximum,  # type: ignore[arg-type]
         out_of_range=said("out_of_range") or "reject",  # type: ignore[arg-type]
         not_finite="reject" if said("nan") in (None, "reject") else "drop",
-        decimal_comma=bool(said("decimal_comma")),
-        strip_unit=bool(said("strip_unit")),
+        missing=_missing(said("missing")),  # type: ignore[arg-type]
+        decimal_comma=bool(said("decimal_comma")) and notation is None,
+        strip_unit=bool(said("strip_unit")) and number in (None, "auto"),
+        notation=notation,
+        digits_of=number if number in ("hex", "octal", "binary") else "",
+        limit=limit if limit in ("drop", "value") else "reject",
         text=said("text") or "drop",  # type: ignore[arg-type]
-        not_a_unit="drop" if said("strip_unit") and said("text") == "drop" else "reject",
+        unclear="drop" if said("text") == "drop" and reads else "reject",
         states=_states(rule, value),
     )
     return None if conversion == PLAIN else conversion
+
+
+def _missing(said: list[float | str] | None) -> frozenset[float | str]:
+    return frozenset(one.strip().casefold() if isinstance(one, str) else float(one) for one in said or ())
 
 
 def _states(rule: SignalFields, value: SignalFields | None) -> States | None:

@@ -10,7 +10,7 @@ samples. A record without any sample is a reject, unless it was left out on purp
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -106,7 +106,7 @@ class Mapper:
         self._clock_warning_us = clock_warning_us
         self._clocks_at = 0.0
         self._plans = TopicPlans(rules, self._fallback, self.clocks, match_all=match_all)
-        naming = Naming(self._plans, self.thinner, claims, states, sources, max_claims)
+        self._naming = naming = Naming(self._plans, self.thinner, claims, states, sources, max_claims)
         self.ids = naming.ids
         self.states = naming.states
         self.discovered = naming.discovered
@@ -255,6 +255,13 @@ class Mapper:
             for rule in self._rules
             if rule.number is not None and not rule.skip and rule.number not in self.rules_taken
         ]
+
+    def renew(self, affects: Callable[[Plan], bool]) -> None:
+        """Use what the attribute sources of rules say now, in all plans that `affects` returns True for.
+
+        Must not be called while a record is mapped.
+        """
+        self._naming.renew([*self._plans.all(), *self.sparkplug.plans()], affects)
 
     def take_discovered(self) -> list[tuple[str, SignalMetadata]]:
         """(source, metadata of a signal) for each signal that was discovered since the last call."""

@@ -24,7 +24,7 @@ from connector.mapping.documents.item_names import (
 )
 from connector.mapping.documents.places import is_odd, item_segment, join, last_key, segment, shown
 from connector.mapping.observations import Observation, Observations
-from connector.mapping.plans import NO_VALUE_RULE, Plan, value_rule
+from connector.mapping.plans import NO_VALUE_RULE, Plan, value_of, value_rule
 from connector.mapping.rules.rules import AUTO_TIME
 from connector.mapping.rules.values import DECIMAL_TEXT, NOT_FINITE, Conversion, ValueRejectedError
 from connector.mapping.time.times import (
@@ -304,7 +304,7 @@ class Walker:
         plan = work.plan
         conversion = plan.conversions.get(path)
         if conversion is None and isinstance(value, str) and path not in plan.ids:
-            rule = value_rule(plan.rule, path)
+            rule = value_of(plan, path)
             conversion = None if rule is None else rule.conversion or plan.rule.conversion
         if conversion is not None:
             self._convert(work, value, path, time_us, conversion)

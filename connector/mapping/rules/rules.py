@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from connector.formats.format import Format
 from connector.formats.sparkplug.rule import SparkplugRule
@@ -30,6 +30,9 @@ from connector.mapping.thinning.thinning import Thinning
 from connector.mapping.time.align import Grid
 from connector.mapping.time.times import ReadTime, parse_time
 from connector.records import Overwrite
+
+if TYPE_CHECKING:
+    from connector.mapping.plans import Plan
 
 AUTO_TIME = "auto"
 ARRIVAL_TIME = "arrival"
@@ -113,6 +116,17 @@ class ValueRule:
         return _says_metadata(self)
 
 
+class AttributeSource(Protocol):
+    """A place beside the rule that says something about signals: a tag list, other messages."""
+
+    def refined(self, plan: Plan, path: str, value: ValueRule) -> ValueRule:
+        """Returns the settings `value` of the value at `path`, with what this source says in their place.
+
+        Returns `value` itself if the source says nothing. The input ID must stay: `input` of the result is not used.
+        Called once for each path of a plan, and again after `Naming.renew`.
+        """
+
+
 @dataclass(frozen=True)
 class Rule:
     """One rule of the mapping."""
@@ -175,6 +189,9 @@ class Rule:
     other_values: bool = True
     """Whether values that `values` does not name are mapped, too."""
     publish: Publishing | None = None
+    attribute_sources: tuple[AttributeSource, ...] = ()
+    """The places that say more about the signals, the weakest first: a later one has precedence, and all have
+    precedence over the rule."""
 
     @property
     def time_path(self) -> str | None:

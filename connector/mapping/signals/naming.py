@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Final
 
 import orjson
 
 from connector.mapping.documents.places import shown
-from connector.mapping.plans import FOUND, Plan, signal_metadata, value_rule, wanted_id
+from connector.mapping.plans import FOUND, Plan, signal_metadata, value_of, value_rule, wanted_id
 from connector.mapping.rules.templates import KEY
 from connector.mapping.rules.values import ValueRejectedError
 from connector.mapping.signals.input_ids import InputIds, Origin, Unclaimed
@@ -49,7 +49,7 @@ class Naming:
         """Returns the input ID of a new path of a plan; None if the rule leaves the path out."""
         rule = plan.rule
         self._plans.grew(_PATH_BYTES + 2 * len(path))
-        value = value_rule(rule, path)
+        value = value_of(plan, path)
         if value is None:
             plan.ids[path] = None
             return None
@@ -68,13 +68,27 @@ class Naming:
 
     def discover(self, plan: Plan, path: str, input_id: str) -> None:
         """Add the metadata of a signal to `discovered`, if the rule sets any."""
-        value = value_rule(plan.rule, path)
+        value = value_of(plan, path)
         if value is not None:
             called = shown(path) if value.named is None else value.named
             describe = plan.described if isinstance(plan, SparkplugPlan) else partial(signal_metadata, plan)
             found = describe(value, called, input_id, self.states.of(input_id))
             if found is not None:
                 self.discovered.append((input_id, found))
+
+    def renew(self, plans: Iterable[Plan], affects: Callable[[Plan], bool]) -> None:
+        """Use what the attribute sources say now, in all of `plans` that `affects` returns True for.
+
+        The metadata of the signals of these plans is discovered again at once. Their values are converted by the new
+        settings from the next record on. Must not be called while a record is mapped by such a plan.
+        """
+        for plan in plans:
+            if affects(plan):
+                known = list(plan.ids.items())
+                plan.forget_values()
+                for path, input_id in known:
+                    if input_id is not None and type(input_id) is not Unclaimed:
+                        self.discover(plan, path, input_id)
 
     def learn(self, plan: Plan, path: str, text: str) -> int:
         """Returns the number of a state by its text. Raises `ValueRejectedError`."""

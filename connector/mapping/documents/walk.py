@@ -470,7 +470,11 @@ class Walker:
             input_id = plan.ids[path] = None
         else:
             self.check_count(work)
-            input_id = self._new_id(plan, path)
+            try:
+                input_id = self._new_id(plan, path)
+            except ValueRejectedError as error:
+                self._reject_value(work, path, value, error.reason, str(error))
+                return None
         if input_id is None:
             work.filtered += 1
             if path != plan.rule.time_path:

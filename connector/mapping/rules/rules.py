@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -33,6 +33,7 @@ from connector.records import Overwrite
 
 if TYPE_CHECKING:
     from connector.mapping.plans import Plan
+    from connector.mapping.tags.source import TagSource
 
 AUTO_TIME = "auto"
 ARRIVAL_TIME = "arrival"
@@ -109,6 +110,8 @@ class ValueRule:
     thinning: Thinning | None = None
     publish: bool = True
     """Whether the value's signal is published, if the rule publishes signals."""
+    is_measured: bool = True
+    """Whether the value is a measurement; False for the quality of other values, which has no row in a tag list."""
 
     @property
     def says_metadata(self) -> bool:
@@ -118,6 +121,9 @@ class ValueRule:
 
 class AttributeSource(Protocol):
     """A place beside the rule that says something about signals: a tag list, other messages."""
+
+    variables: Collection[str]
+    """The names of the variables of templates that `refined` needs in `Plan.variables`."""
 
     def refined(self, plan: Plan, path: str, value: ValueRule) -> ValueRule:
         """Returns the settings `value` of the value at `path`, with what this source says in their place.
@@ -189,6 +195,8 @@ class Rule:
     other_values: bool = True
     """Whether values that `values` does not name are mapped, too."""
     publish: Publishing | None = None
+    tags: TagSource | None = None
+    """The tag list, which is one of the `attribute_sources`, too; None if the rule has none."""
     attribute_sources: tuple[AttributeSource, ...] = ()
     """The places that say more about the signals, the weakest first: a later one has precedence, and all have
     precedence over the rule."""
@@ -248,6 +256,7 @@ class Rule:
             templates += [self.publish.name, self.publish.description]
             templates += [template for _, template in self.publish.labels or ()]
         used = {name for template in templates if template for name in template.variables}
+        used.update(*(source.variables for source in self.attribute_sources))
         return tuple(sorted({*filter(is_dynamic, used), *self.identity}))
 
     @cached_property
@@ -335,9 +344,9 @@ def parse_variable_path(name: str) -> Path:
     return parse_path(name.removeprefix(PAYLOAD).removeprefix(ITEM_FIELD))
 
 
-def everything() -> Rule:
+def everything(tags: TagSource | None = None) -> Rule:
     """Returns the built-in rule, for a mapping without rules: every topic, every numeric or boolean value."""
-    return Rule(pattern=parse_pattern("#"))
+    return Rule(pattern=parse_pattern("#"), tags=tags, attribute_sources=() if tags is None else (tags,))
 
 
 def template_for(names: tuple[str, ...], text: str, *, items: bool = False) -> Template:

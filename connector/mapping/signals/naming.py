@@ -46,11 +46,15 @@ class Naming:
         """
 
     def new_id(self, plan: Plan, path: str) -> str | None:
-        """Returns the input ID of a new path of a plan; None if the rule leaves the path out."""
+        """Returns the input ID of a new path of a plan; None if the rule leaves the path out.
+
+        Raises `ValueRejectedError` for a value that its tag list does not have.
+        """
         rule = plan.rule
         self._plans.grew(_PATH_BYTES + 2 * len(path))
         value = value_of(plan, path)
-        if value is None:
+        tags = rule.tags
+        if value is None or (tags is not None and not tags.admits(plan, path, value)):
             plan.ids[path] = None
             return None
         input_id = self.ids.assign(plan.origin(path), wanted_id(plan, value, path), shared=rule.shared_inputs)
@@ -60,6 +64,8 @@ class Naming:
             plan.conversions[path] = conversion
         if type(input_id) is Unclaimed:  # no sample of this signal is sent, and nothing about it is remembered
             return input_id
+        if tags is not None:
+            tags.note(plan, path, value, input_id)
         thinning = value.thinning or rule.thinning
         if thinning is not None:
             self._thinner.add(input_id, thinning)

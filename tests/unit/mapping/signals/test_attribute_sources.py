@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 from connector.mapping.mapper import Mapper
 from connector.mapping.plans import Plan
@@ -16,13 +18,16 @@ from tests.unit.records import record
 class Said:
     """Says the same about every value."""
 
+    variables: Collection[str] = ()
+
     def __init__(self, **said: str) -> None:
         self.said = said
         self.scale = 1.0
 
     def refined(self, plan: Plan, path: str, value: ValueRule) -> ValueRule:
         conversion = replace(value.conversion or PLAIN, scale=self.scale)
-        return replace(value, conversion=conversion, **{key: constant(text) for key, text in self.said.items()})
+        said: dict[str, Any] = {key: constant(text) for key, text in self.said.items()}
+        return replace(value, conversion=conversion, **said)
 
 
 def test_the_last_source_has_precedence_and_all_have_precedence_over_the_rule() -> None:
@@ -43,7 +48,7 @@ def test_a_change_is_discovered_at_once_and_converts_the_next_record_also_one_of
         mapper.map("s", record())
     mapper.take_discovered()
     said.said, said.scale = {"name": "after"}, 10.0
-    mapper.renew(lambda plan: said in plan.rule.attribute_sources)
+    mapper.renew(lambda plan: plan.rule.attribute_sources == (said,))
     assert [(input_id, found.name) for input_id, found in mapper.take_discovered()] == [("t:v", "after")]
     assert [value for _ in range(3) for *_, value in mapper.map("s", record()).samples] == [10.0] * 3
-    assert mapper.ids.renames == mapper.ids.collisions == []
+    assert (mapper.ids.renames, mapper.ids.collisions) == ([], [])

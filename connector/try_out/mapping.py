@@ -19,6 +19,7 @@ from connector.mapping.observations import Observation
 from connector.mapping.plans import FOUND
 from connector.mapping.signals.input_ids import Collision, Origin
 from connector.mapping.signals.shared_topics import SharedTopic
+from connector.mapping.tags.told import told
 from connector.mapping.thinning.windows import Windows
 from connector.records import Mapped, Reason, Record, Reject, SignalMetadata
 from connector.runtime.assembly import build_mapper
@@ -66,6 +67,10 @@ class TriedMapping:
         """
         config = load_config(file, without_secrets=without_secrets)
         return cls(file, config, rule_lines(file), _claims(config))
+
+    def tag_notices(self) -> list[Observation]:
+        """Returns the observations about the tag lists, after all records were mapped."""
+        return [found for used in self._mapper.tag_lists for found in told(used, judges_rows=True)]
 
     def windows(self) -> Windows:
         """Returns the windows for down-sampling: as in the connector, but without samples sent before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -90,11 +91,11 @@ class Naming:
         """
         for plan in plans:
             if affects(plan):
-                known = list(plan.ids.items())
+                known = [path for path, input_id in plan.ids.items() if type(input_id) is str]
                 plan.forget_values()
-                for path, input_id in known:
-                    if input_id is not None and type(input_id) is not Unclaimed:
-                        self.discover(plan, path, input_id)
+                for path in known:
+                    with suppress(ValueRejectedError):  # the next record with this value reports it
+                        self.new_id(plan, path)
 
     def learn(self, plan: Plan, path: str, text: str) -> int:
         """Returns the number of a state by its text. Raises `ValueRejectedError`."""

@@ -16,6 +16,8 @@ MOST_BYTES: Final = 64 * 1024 * 1024
 """The largest file that is read: some 500,000 tags."""
 _MOST_PROBLEMS: Final = 1000
 _LABEL_KEY: Final = re.compile(r"[A-Za-z0-9\-_/]{1,40}", re.ASCII)
+_FORMULA: Final = re.compile(r"'*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+_NUMBER: Final = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?", re.ASCII)
 _NEAR: Final = 0.75
 """The similarity above which the name of a column is a mistyped attribute, and no remark of the user."""
 _SEPARATOR_NAMES: Final = {"\t": "tabs", "\x1f": "one column"}
@@ -177,9 +179,14 @@ def letter(number: int) -> str:
     return text
 
 
+def guarded(text: str) -> str:
+    """Returns a text with an apostrophe before it, if a spreadsheet program would calculate the text."""
+    return "'" + text if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
 def _unguarded(text: str) -> str:
-    """Returns a text without the apostrophe that keeps a spreadsheet program from calculating the text."""
-    return text[1:] if text[0] == "'" and text[1:2] and text[1] in "=+-@" else text
+    """Returns a text without the apostrophe of `guarded`."""
+    return text[1:] if text[0] == "'" and _FORMULA.match(text, 1) else text
 
 
 def _check_remark(line: int, where: str, title: str) -> None:

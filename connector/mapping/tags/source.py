@@ -23,6 +23,7 @@ from connector.mapping.tags.tag import Tag, TagList
 from connector.records import Reason
 
 _MOST_UNKNOWN: Final = 10_000
+_MOST_LEARNED: Final = 200_000
 _MOST_CONFLICTS: Final = 100
 
 
@@ -43,10 +44,12 @@ class TagListInUse:
     file: Path
     notation: Notation
     tags: TagList = field(default_factory=TagList)
+    learns: bool = False
+    """Whether every key is mapped and noted, to write the list: `unknown` of the rules does not count."""
     used: dict[str, str] = field(default_factory=dict)
     """Key of a row that a record has used → the input ID of its first signal; empty if it has none."""
     unknown: dict[str, UnknownTag] = field(default_factory=dict)
-    """The keys of the data that the list does not have; at most 10,000."""
+    """The keys of the data that the list does not have; at most 10,000 (200,000 if it learns)."""
     unknown_beyond: bool = False
     """Whether there are more unknown keys than are kept."""
     conflicts: dict[str, str] = field(default_factory=dict)
@@ -69,7 +72,7 @@ class TagListInUse:
 
     def note_unknown(self, key: str, topic: str, input_id: str) -> None:
         """Note a key of the data that the list does not have."""
-        if key in self.unknown or len(self.unknown) < _MOST_UNKNOWN:
+        if key in self.unknown or len(self.unknown) < (_MOST_LEARNED if self.learns else _MOST_UNKNOWN):
             self.unknown[key] = UnknownTag(topic, input_id)
         else:
             self.unknown_beyond = True
@@ -124,7 +127,7 @@ class TagSource:
 
     def admits(self, plan: Plan, path: str, value: ValueRule) -> bool:
         """Returns whether a value may get an input ID. Raises `ValueRejectedError` if it must be a dead letter."""
-        if self.unknown == "map" or not value.is_measured:
+        if self.unknown == "map" or self.list.learns or not value.is_measured:
             return True
         key = self.key_of(plan, path, value)
         if key in self.list.tags.tags:

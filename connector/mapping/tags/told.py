@@ -1,4 +1,4 @@
-"""What a person should know of a tag list in use: keys without a row, rows without a record, rows that are not clear."""
+"""What a person should know of a tag list in use: keys without a row, rows without a record, unclear rows."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def told(used: TagListInUse, *, judges_rows: bool) -> list[Observation]:
     found = []
     if used.unknown:
         mapped = any(unknown.input_id for unknown in used.unknown.values())
+        name = used.file.name
         many = f"more than {len(used.unknown)}" if used.unknown_beyond else len(used.unknown)
         effect = "their signals have only what the rules say" if mapped else "their values are not stored"
         found.append(
@@ -25,7 +26,7 @@ def told(used: TagListInUse, *, judges_rows: bool) -> list[Observation]:
                 "tags_unknown",
                 "",
                 file,
-                f"keys of the data that are not in {used.file.name}: {many}, such as {_examples(used.unknown)}; {effect}",
+                f"keys of the data that are not in {name}: {many}, such as {_examples(used.unknown)}; {effect}",
                 "clarify-connector tags CONFIG --live 1m adds them to the list; tags.unknown decides about the values",
             )
         )

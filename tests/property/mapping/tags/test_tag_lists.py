@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.mapping.tags.read import Notation, read_tags
 from connector.mapping.tags.tag import Tag, TagListError
+from connector.mapping.tags.written import NewTag, with_rows
 from tests.property.fuzz import FUZZ
 
 CELL = st.text(st.characters(codec="cp1252", exclude_categories=("Cc", "Zs", "Zl", "Zp")), min_size=1, max_size=12)
@@ -93,5 +93,29 @@ def test_what_is_written_is_read(
     said = encoding if encoding == "cp1252" else None  # some texts in cp1252 are UTF-8 by accident
     found = read_tags(out.getvalue().encode(encoding), "list", Notation(encoding=said))
     assert {key: (tag.name, tag.unit, tag.scale) for key, tag in found.tags.items()} == {
-        key: (name, unit, pytest.approx(scale / 100)) for key, (name, unit, scale) in rows.items()
+        key: (name, unit, scale / 100) for key, (name, unit, scale) in rows.items()
     }
+
+
+LINE = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=20)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(LINE, max_size=6, unique=True),
+    st.lists(LINE, max_size=6, unique=True),
+    st.sampled_from(";,\t|"),
+    st.booleans(),
+)
+def test_keys_that_are_written_are_read_and_what_was_there_stays(
+    first: list[str], then: list[str], separator: str, yaml: bool
+) -> None:
+    notation = Notation(yaml)
+
+    def rows(keys: list[str]) -> list[NewTag]:
+        return [NewTag(key, key, "1", key, key) for key in keys]
+
+    before = with_rows(None, "list", notation, rows(first), separator)
+    after = with_rows(before, "list", notation, rows([key for key in then if key not in first]), separator)
+    assert after.startswith(before)
+    assert set(read_tags(after, "list", notation).tags) == {*first, *then}

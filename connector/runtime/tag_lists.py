@@ -24,7 +24,8 @@ from connector.pipeline.notices import Notices
 from connector.threads.watched import WatchedThread, moves
 
 _LOOK_SECONDS: Final = 1.0
-_REPORT_SECONDS: Final = 5.0
+_REPORT_SECONDS: Final = 60.0
+"""The longest time between two reports about the use of the lists."""
 _UNUSED_SECONDS: Final = 3600.0
 """Time with a list after which rows that no record has used become a notice."""
 
@@ -105,6 +106,7 @@ class TagWatch:
         self._clock = clock
         self._watched = [_Watched(one, clock()) for one in lists]
         self._report_due = clock()
+        self._use_reported: list[tuple[int, int, bool]] = []
         self._counts: list[TagCounts] = []
         self._stopping = threading.Event()
         self.thread = WatchedThread("tags", "", self._run)
@@ -125,12 +127,13 @@ class TagWatch:
         return self._counts
 
     def look(self) -> None:
-        """Look at all files now, and from time to time at the use of the lists."""
+        """Look at all files now, and at the use of the lists if it has changed."""
         for watched in self._watched:
             self._look_at(watched)
         now = self._clock()
-        if now >= self._report_due:
-            self._report_due = now + _REPORT_SECONDS
+        use = [(len(one.list.used), len(one.list.unknown), one.refused) for one in self._watched]
+        if now >= self._report_due or use != self._use_reported:
+            self._report_due, self._use_reported = now + _REPORT_SECONDS, use
             self._between_records(self._report)
 
     def _look_at(self, watched: _Watched) -> None:

@@ -108,13 +108,15 @@ class MappingSection(Section):
         return section
 
     @model_validator(mode="after")
-    def _tags_compile(self) -> Self:
+    def _tags_compile(self, info: ValidationInfo) -> Self:
         if self.tags is not None:
-            for number, rule in enumerate(self.rules):
+            presets = [RuleSection.model_validate({"preset": name}, context=info.context) for name in self.presets]
+            named = [*(f"rule {number}" for number in range(1, len(self.rules) + 1)), *self.presets]
+            for name, rule in zip(named, (*self.rules, *presets), strict=True):
                 try:
-                    compile_rules(rule, number=number, tags=self.tags)
+                    compile_rules(rule, tags=self.tags)
                 except ValueError as error:
-                    raise ValueError(f"{error} (in rule {number + 1}, which may have tags of its own)") from None
+                    raise ValueError(f"{error} (in {name}; a rule may have tags of its own)") from None
             self.built_in_tags()
         return self
 

@@ -162,7 +162,9 @@ def tag_of(row: Row, decimals: Decimals) -> Tag:
         skip=_yes("skip", cells["skip"]) if "skip" in cells else False,
         sample_interval=_duration("sample_interval", cells),
         gap_detection=_duration("gap_detection", cells),
-        labels=tuple((column[len(LABEL) :], text) for column, text in cells.items() if column.startswith(LABEL)),
+        labels=tuple(
+            sorted((column[len(LABEL) :], text) for column, text in cells.items() if column.startswith(LABEL))
+        ),
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from connector.commands.cli import main
+from connector.config.read import load_config
 from tests.credentials import credentials
 
 EXAMPLE = Path(__file__).parents[3] / "config" / "tags.yaml"
@@ -123,6 +124,15 @@ def test_check_reads_the_list(folder: Path) -> None:
     assert "not read, since they are no attributes: 'remark'" in done.stdout
     (folder / "tags.csv").write_bytes(b"key;scale\np1/a;x\n")
     assert f"{folder / 'tags.csv'}:2: column B (scale): 'x' is no number" in CliRunner().invoke(main, check).stderr
+
+
+def test_the_path_of_a_list_starts_at_the_configuration(folder: Path) -> None:
+    config = folder / "c.yaml"
+    mapping = "mapping: {tags: {file: a.csv}, rules: [{preset: tasmota, tags: {file: b.csv}}, {topic: t}]}"
+    config.write_text(config.read_text().partition("mapping:")[0] + mapping)
+    rules = load_config(config).rules()
+    assert {rule.tags.list.file for rule in rules if rule.tags} == {folder / "a.csv", folder / "b.csv"}
+    assert all(rule.tags for rule in rules)
 
 
 def test_the_example_names_and_scales_its_message(tmp_path: Path) -> None:

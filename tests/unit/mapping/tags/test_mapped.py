@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from connector.formats.catalogue import build_format
+from connector.formats.sparkplug.datatypes import DataType
 from connector.mapping.mapper import Mapper
 from connector.mapping.section import MappingSection
 from connector.mapping.tags.read import read_tags
 from connector.mapping.tags.source import TagListInUse
 from connector.records import Mapped, Reason, SignalMetadata
+from tests.sparkplug_payloads import bd_seq, metric, payload
 from tests.unit.mapping.mappers import take
+from tests.unit.records import ARRIVAL, record
 
 ITEMS = {
     "topic": "{plc}/data",
@@ -152,16 +155,28 @@ def test_a_quality_has_no_row() -> None:
     assert mapped.rejects == []
 
 
-def test_sparkplug_metrics_have_rows() -> None:
+def test_sparkplug_metrics_have_rows_that_have_precedence_over_births() -> None:
+    sparkplug = {"preset": "sparkplug", "tags": {"file": "tags.csv"}}
+    tagged = Tagged("key;name;scale\nplant/edge/Oil;Oil in the gear;10\n", sparkplug)
+
+    def send(kind: str, alias: int, **more: Any) -> list[float]:
+        oil = metric("Oil" if kind == "NBIRTH" else None, DataType.FLOAT, 0.5, alias=alias, **more)
+        sent = payload(*([bd_seq(0)] if kind == "NBIRTH" else []), oil, seq=0, time_ms=ARRIVAL // 1000)
+        mapped = tagged.mapper.map("mqtt", record(sent, f"spBv1.0/plant/{kind}/edge"))
+        return [value for *_, value in mapped.samples]
+
+    assert send("NBIRTH", 1, said={"engUnit": "°C", "displayName": "Oil"}) == [5]
+    found = tagged.signals()["plant/edge/Oil"]
+    assert (found.name, found.unit) == ("Oil in the gear", "°C")
+    tagged.use("key;name;scale\nplant/edge/Oil;Gear oil;100\n")
+    assert tagged.signals()["plant/edge/Oil"].name == "Gear oil"
+    assert send("NDATA", 1) == [50]
+
+
+def test_sparkplug_makes_no_dead_letters_of_unknown_tags() -> None:
+    tags = {"file": "tags.csv", "key": "{node}/{metric}", "unknown": "dead_letter"}
     with pytest.raises(ValueError, match=r"tags\.unknown: dead_letter is not for format sparkplug_b"):
-        Tagged(
-            "key\n",
-            {
-                "topic": "spBv1.0/#",
-                "format": "sparkplug_b",
-                "tags": {"file": "tags.csv", "key": "{node}/{metric}", "unknown": "dead_letter"},
-            },
-        )
+        Tagged("key\n", {"topic": "spBv1.0/#", "format": "sparkplug_b", "tags": tags})
 
 
 @pytest.mark.parametrize(
@@ -170,8 +185,9 @@ def test_sparkplug_metrics_have_rows() -> None:
         ({"rules": [rule(key="{machine}")]}, r"tags\.key: .*\{machine\} is not known here"),
         (
             {"rules": [{"topic": "{a}"}, {"topic": "{b}"}], "tags": {"file": "t.csv", "key": "{a}"}},
-            r"tags\.key: .*\(in rule 2, which may have tags of its own\)",
+            r"tags\.key: .*\(in rule 2; a rule may have tags of its own\)",
         ),
+        ({"presets": ["tasmota"], "tags": {"file": "t.csv", "key": "{a}"}}, r"tags\.key: .*\(in tasmota; a rule"),
         ({"tags": {"file": "t.csv", "key": "{payload.x}"}}, r"tags\.key: \{payload\.x\} needs a rule"),
         ({"tags": {"file": "t.csv", "encoding": "hex"}}, "no encoding of text"),
     ],

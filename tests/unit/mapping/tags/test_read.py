@@ -23,7 +23,7 @@ TAGS = {
         unit="°C",
         scale=0.1,
         sample_interval="PT10S",
-        labels=(("site", "Tønsberg"), ("line", "A")),
+        labels=(("line", "A"), ("site", "Tønsberg")),
     ),
     "p1/valve": Tag(
         "p1/valve",
@@ -148,7 +148,7 @@ def test_a_list_in_yaml_says_the_same() -> None:
     assert list(tags) == ["p1/oil", "p1/valve", "p1/old", "p1/empty"]
     oil, valve, old, empty = tags.values()
     assert (oil.name, oil.unit, oil.scale, oil.sample_interval) == ("Öltank", "°C", 0.1, "PT10S")
-    assert oil.labels == (("site", "Tønsberg"), ("line", "A"))
+    assert oil.labels == (("line", "A"), ("site", "Tønsberg"))
     assert (valve.value_type, valve.states) == ("enum", {"OPEN": 1, "CLOSED": 0})
     assert old.skip
     assert empty == Tag("p1/empty", 10)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -121,9 +121,6 @@ class ValueRule:
 
 class AttributeSource(Protocol):
     """A place beside the rule that says something about signals: a tag list, other messages."""
-
-    variables: Collection[str]
-    """The names of the variables of templates that `refined` needs in `Plan.variables`."""
 
     def refined(self, plan: Plan, path: str, value: ValueRule) -> ValueRule:
         """Returns the settings `value` of the value at `path`, with what this source says in their place.
@@ -256,7 +253,8 @@ class Rule:
             templates += [self.publish.name, self.publish.description]
             templates += [template for _, template in self.publish.labels or ()]
         used = {name for template in templates if template for name in template.variables}
-        used.update(*(source.variables for source in self.attribute_sources))
+        if self.tags is not None:
+            used.update(self.tags.variables)
         return tuple(sorted({*filter(is_dynamic, used), *self.identity}))
 
     @cached_property

@@ -91,7 +91,7 @@ class Naming:
         """
         for plan in plans:
             if affects(plan):
-                known = [path for path, input_id in plan.ids.items() if type(input_id) is str]
+                known = [path for path, input_id in plan.ids.items() if input_id is not None]
                 plan.forget_values()
                 for path in known:
                     with suppress(ValueRejectedError):  # the next record with this value reports it

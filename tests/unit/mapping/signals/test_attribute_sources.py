@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -17,8 +16,6 @@ from tests.unit.records import record
 
 class Said:
     """Says the same about every value."""
-
-    variables: Collection[str] = ()
 
     def __init__(self, **said: str) -> None:
         self.said = said

@@ -53,9 +53,11 @@ class Naming:
         """
         rule = plan.rule
         self._plans.grew(_PATH_BYTES + 2 * len(path))
-        value = value_of(plan, path)
         tags = rule.tags
-        if value is None or (tags is not None and not tags.admits(plan, path, value)):
+        if tags is not None:
+            tags.check(plan, path)
+        value = value_of(plan, path)
+        if value is None:
             plan.ids[path] = None
             return None
         input_id = self.ids.assign(plan.origin(path), wanted_id(plan, value, path), shared=rule.shared_inputs)

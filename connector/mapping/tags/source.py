@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from connector.mapping.documents.places import shown
-from connector.mapping.plans import Plan, variables, wanted_id
+from connector.mapping.plans import Plan, value_rule, variables, wanted_id
 from connector.mapping.rules.rules import Rule, ValueRule
 from connector.mapping.rules.templates import Template, constant
 from connector.mapping.rules.values import PLAIN, Conversion, States, ValueRejectedError
@@ -119,25 +119,34 @@ class TagSource:
 
     def refined(self, plan: Plan, path: str, value: ValueRule) -> ValueRule:
         """Returns the settings `value`, with what the row of this signal says in their place."""
-        tag = self.list.tags.tags.get(self.key_of(plan, path, value))
-        if tag is None or not value.is_measured:
+        if not value.is_measured:
             return value
-        self.list.used.setdefault(tag.key, "")
-        return self._with(tag, value, plan.rule)
+        key = self.key_of(plan, path, value)
+        tag = self.list.tags.tags.get(key)
+        if tag is not None:
+            self.list.used.setdefault(tag.key, "")
+            return self._with(tag, value, plan.rule)
+        if self.unknown != "filter" or self.list.learns:
+            return value
+        conversion = value.conversion or plan.rule.conversion
+        if conversion is not None and conversion.states is not None:  # its texts get no further
+            self.list.note_unknown(key, plan.topic, "")
+        return replace(value, skip=True)
 
-    def admits(self, plan: Plan, path: str, value: ValueRule) -> bool:
-        """Returns whether a value may get an input ID. Raises `ValueRejectedError` if it must be a dead letter."""
-        if self.unknown == "map" or self.list.learns or not value.is_measured:
-            return True
+    def check(self, plan: Plan, path: str) -> None:
+        """Note a value that gets no input ID for want of a row. Raises `ValueRejectedError` for a dead letter."""
+        value = value_rule(plan.rule, path)
+        if self.unknown == "map" or self.list.learns or value is None or not value.is_measured:
+            return
         key = self.key_of(plan, path, value)
         if key in self.list.tags.tags:
-            return True
+            return
         self.list.note_unknown(key, plan.topic, "")
-        if self.unknown == "filter":
-            return False
-        raise ValueRejectedError(
-            Reason.UNKNOWN_TAG, f"{key!r} is not in the tag list {self.list.file.name}; add a row, or set tags.unknown"
-        )
+        if self.unknown == "dead_letter":
+            name = self.list.file.name
+            raise ValueRejectedError(
+                Reason.UNKNOWN_TAG, f"{key!r} is not in the tag list {name}; add a row, or set tags.unknown"
+            )
 
     def note(self, plan: Plan, path: str, value: ValueRule, input_id: str) -> None:
         """Note the input ID that a value has got."""

@@ -109,6 +109,17 @@ def test_a_value_without_a_row(unknown: str, samples: list[str], filtered: int, 
     assert list(tagged.list.unknown) == ["p1:b"]
 
 
+@pytest.mark.parametrize(("unknown", "rejects"), [("filter", []), ("dead_letter", [Reason.UNKNOWN_TAG])])
+def test_a_state_that_would_be_learned_without_a_row(unknown: str, rejects: list[Reason]) -> None:
+    learns = {"values": {"v": {"unknown_state": "learn"}}}
+    tagged = Tagged("key\np1:b\n", {**rule(unknown=unknown), **learns})
+    for _ in range(2):
+        mapped = tagged.take(("a", "RUN"), ("b", "RUN"))
+        assert [name for name, *_ in mapped.samples] == ["p1/b"]
+        assert [reject.reason for reject in mapped.rejects] == rejects
+    assert list(tagged.list.unknown) == ["p1:a"]
+
+
 def test_a_text_without_a_row_is_no_unknown_tag() -> None:
     tagged = Tagged("key\np1:b\n", rule(unknown="dead_letter"))
     assert tagged.take(("a", "running"), ("b", 1)).rejects == []
